@@ -1,0 +1,62 @@
+"""What a person may ask of a running training. Each takes effect at the next step boundary, as an event."""
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Make no further update until Resume, Step or Stop."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on after a pause."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Make `n` updates, then pause."""
+
+    n: int = 1
+
+
+@dataclass(frozen=True)
+class Set:
+    """Change a live setting."""
+
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the validation loss now."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Save now."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Hand a copy of the weights, on the CPU, to `receive`, which is called in the training's thread."""
+
+    receive: Callable[[Weights], None]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Save and end."""
+
+
+Command = Pause | Resume | Step | Set | Evaluate | Checkpoint | Snapshot | Stop
+CommandQueue = queue.SimpleQueue[Command]
+"""Safe between threads, and its `put` may be called from a signal handler."""

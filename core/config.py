@@ -1,0 +1,135 @@
+"""The settings of a run: frozen, bounded, documented. A front end may build its forms from these fields alone."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+
+def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool = False, **bounds: Any) -> Any:
+    """A field with what a form needs: title, help, bounds, unit, and whether a running training takes it."""
+    extra: dict[str, JsonValue] = {"unit": unit, "live": live}
+    return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class ModelConfig(Section):
+    """The shape of the transformer. d_head × n_heads is free of d_model: W_O maps the one to the other."""
+
+    d_model: int = setting(64, "Width", "Size of the residual stream.", unit="features", ge=1, le=65536)
+    n_layers: int = setting(2, "Layers", "Attention and feed-forward pairs.", ge=1, le=1024)
+    n_heads: int = setting(4, "Heads", "Attention heads in each layer.", ge=1, le=1024)
+    d_head: int = setting(16, "Head size", "Size of each q, k and v.", unit="features", ge=1, le=65536)
+    d_ff: int = setting(256, "Feed-forward size", "Hidden units of the ReLU layer.", unit="units", ge=1, le=2**20)
+    context: int = setting(128, "Context", "Positions the model sees.", unit="tokens", ge=1, le=2**20)
+    dropout: float = setting(0.0, "Dropout", "Share of activations zeroed while training.", live=True, ge=0.0, le=1.0)
+
+
+class DataConfig(Section):
+    """Where examples come from and in which order."""
+
+    task: Literal["reverse", "text"] = setting("text", "Task", "Reverse rows of digits, or predict the next token.")
+    path: str = setting("bundled", "Text", "“bundled”, a file, a folder or a glob (task text).", min_length=1)
+    tokenizer: Literal["gpt2", "char", "digits"] = setting(
+        "gpt2", "Tokenizer", "GPT-2's byte pairs, characters, or the digits of task reverse."
+    )
+    vocab: Literal["full", "seen"] = setting(
+        "full", "Vocabulary", "All of the tokenizer's ids, or those of the training part and one for unknown."
+    )
+    val_fraction: float = setting(0.1, "Validation share", "Share of the data held out.", gt=0.0, lt=1.0)
+    shuffle: Literal["epoch", "once", "off"] = setting(
+        "epoch", "Shuffle", "A new order each epoch, one order for all epochs, or none.", live=True
+    )
+    overfit: int = setting(0, "Overfit", "Pin the first N datapoints; 0 is off.", unit="datapoints", live=True, ge=0)
+    stride: int = setting(1, "Stride", "From one window's start to the next (task text).", unit="tokens", ge=1)
+    length: int = setting(6, "Length", "Digits in a row (task reverse).", unit="digits", ge=1, le=60)
+    n_digits: int = setting(10, "Digits", "Different digits (task reverse).", ge=2, le=36)
+
+
+class OptimConfig(Section):
+    """The optimizer and its schedule."""
+
+    name: Literal["sgd", "momentum", "adam", "adamw", "muon"] = setting("adam", "Optimizer", "The update rule.")
+    lr: float = setting(1e-3, "Learning rate", "Peak step size.", live=True, ge=0.0, le=100.0)
+    betas: tuple[float, float] = setting((0.9, 0.999), "Betas", "Averaging rates of Adam's two moments.")
+    momentum: float = setting(0.9, "Momentum", "Of momentum and muon.", ge=0.0, lt=1.0)
+    weight_decay: float = setting(
+        0.0, "Weight decay", "Pull of the weight matrices towards zero.", live=True, ge=0.0, le=100.0
+    )
+    schedule: Literal["constant", "cosine", "linear", "step"] = setting(
+        "constant", "Schedule", "How the rate falls after warm-up."
+    )
+    warmup_steps: int = setting(0, "Warm-up", "Steps over which the rate rises from zero.", unit="steps", ge=0)
+    min_lr_ratio: float = setting(0.0, "Final share", "Share of the rate left at the end.", ge=0.0, le=1.0)
+    step_every: int = setting(1000, "Step length", "Steps between drops (schedule step).", unit="steps", ge=1)
+    step_factor: float = setting(0.5, "Step factor", "Rate after a drop over rate before.", gt=0.0, le=1.0)
+    grad_clip: float = setting(
+        0.0, "Gradient clip", "Largest global norm of the gradient; 0 is off.", live=True, ge=0.0
+    )
+
+    @model_validator(mode="after")
+    def _betas_in_range(self) -> Self:
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"optim.betas = {list(self.betas)}: each must be at least 0 and less than 1")
+        return self
+
+
+class TrainConfig(Section):
+    """How long, how much at once, and when to look."""
+
+    steps: int = setting(1000, "Steps", "Optimizer updates in all.", unit="steps", ge=1)
+    batch_size: int = setting(16, "Batch size", "Examples in one update.", unit="examples", live=True, ge=1, le=2**20)
+    accumulate: int = setting(
+        1, "Accumulate", "Parts a batch is computed in, to save memory; the gradient is the same.", ge=1
+    )
+    eval_every: int = setting(
+        100, "Evaluate every", "Steps between evaluations; 0: only at the end.", unit="steps", live=True, ge=0
+    )
+    eval_examples: int = setting(1024, "Evaluated", "Validation examples used at most.", unit="examples", ge=1)
+    patience: int = setting(
+        0, "Patience", "Evaluations without a better validation loss before stopping; 0 is off.", ge=0
+    )
+    seed: int = setting(0, "Seed", "Of weights, order and dropout.", ge=0, lt=2**63)
+    threads: int = setting(0, "Threads", "CPU threads; 0 leaves the choice to torch.", ge=0, le=1024)
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Where the model is computed.")
+    checkpoint_every: int = setting(
+        0, "Checkpoint every", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0
+    )
+
+
+class Config(Section):
+    """All settings of one run, in four sections."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        problems = list(_contradictions(self))
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def _contradictions(config: Config) -> list[str]:
+    problems = []
+    data, model, train = config.data, config.model, config.train
+    if (data.task == "reverse") != (data.tokenizer == "digits"):
+        allowed = "digits" if data.task == "reverse" else "gpt2, char"
+        problems.append(f"data.tokenizer = {data.tokenizer!r}: task {data.task!r} allows {allowed}")
+    if data.task == "reverse" and data.vocab == "seen":
+        problems.append("data.vocab = 'seen': task 'reverse' uses every digit, so only 'full' is allowed")
+    if data.task == "reverse" and model.context < 2 * data.length - 1:
+        problems.append(
+            f"model.context = {model.context}: reversing data.length = {data.length} digits "
+            f"needs at least 2 × {data.length} - 1 = {2 * data.length - 1}"
+        )
+    if train.accumulate > train.batch_size:
+        problems.append(
+            f"train.accumulate = {train.accumulate}: allowed is at most train.batch_size = {train.batch_size}"
+        )
+    return problems

@@ -1,0 +1,63 @@
+"""Validation: the loss and the task's own metric over held-out examples."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.model import Transformer
+from core.objective import exact_matches, loss_sum
+from data.dataset import IGNORED, Task
+
+TOKENS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """loss: nats a target, the mean over all targets of `examples` examples."""
+
+    loss: float
+    exact_match: float | None
+    perplexity: float | None
+    examples: int
+
+
+@torch.no_grad()
+def evaluate(
+    model: Transformer, task: Task, limit: int, device: torch.device, stop: Callable[[], bool] = lambda: False
+) -> Evaluation | None:
+    """Measure at most `limit` validation examples, spread evenly; None when `stop` says so in between."""
+    model.eval()
+    n = min(limit, task.val.n_examples)
+    chosen = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
+    rows = max(1, TOKENS_AT_ONCE // task.val.length)
+    total, targets, right = 0.0, 0, 0
+    for start in range(0, n, rows):
+        if stop():
+            return None
+        x, y = (torch.from_numpy(a).to(device) for a in task.val.examples(chosen[start : start + rows]))
+        targets += int((y != IGNORED).sum())
+        if task.metric == "exact_match":
+            loss, matches = _loss_and_matches(model, x, y)
+            right += int(matches.sum())
+        else:
+            loss = loss_sum(model, x, y)
+        total += loss.item()
+    mean = total / max(1, targets)
+    scored = task.metric == "exact_match"
+    return Evaluation(mean, right / n if scored else None, None if scored else perplexity(mean), n)
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss); a loss beyond what a float can raise gives its largest value."""
+    return math.exp(min(loss, 700.0))
+
+
+def _loss_and_matches(model: Transformer, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    logits = model(x)
+    loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=IGNORED, reduction="sum")
+    return loss, exact_matches(logits, y)

@@ -1,0 +1,125 @@
+"""What a training says of itself: frozen facts, in the order in which they happened."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """`step` is the number of updates done when it happened."""
+
+    kind: ClassVar[str]
+    step: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"event": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """The training is ready to make its next update."""
+
+    kind: ClassVar[str] = "started"
+    steps: int
+    parameters: int
+    n_vocab: int
+    train_examples: int
+    val_examples: int
+    device: str
+    threads: int
+    resumed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone(Event):
+    """One update. loss in nats a target; grad_norm before clipping; seconds of this step alone."""
+
+    kind: ClassVar[str] = "step"
+    loss: float
+    loss_ema: float
+    lr: float
+    grad_norm: float
+    epoch: int
+    tokens: int
+    seconds: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """Validation. The task's own metric is set, the other is None."""
+
+    kind: ClassVar[str] = "evaluated"
+    val_loss: float
+    exact_match: float | None
+    perplexity: float | None
+    examples: int
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed(Event):
+    """A setting changed while training; it holds from update number `step` (counted from 0) on."""
+
+    kind: ClassVar[str] = "changed"
+    key: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused(Event):
+    kind: ClassVar[str] = "paused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Event):
+    kind: ClassVar[str] = "resumed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """A checkpoint is safe on disk at `path`, relative to the run folder."""
+
+    kind: ClassVar[str] = "saved"
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    kind: ClassVar[str] = "warned"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(Event):
+    """The training ended well. reason: "done", "patience" or "asked"."""
+
+    kind: ClassVar[str] = "stopped"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """The training cannot go on; the weights are those before the update that failed."""
+
+    kind: ClassVar[str] = "failed"
+    message: str
+
+
+KINDS: dict[str, type[Event]] = {
+    event.kind: event
+    for event in (Started, StepDone, Evaluated, Changed, Paused, Resumed, Saved, Warned, Stopped, Failed)
+}
+
+
+def from_json(record: dict[str, Any]) -> Event:
+    """The event that wrote `record`. Raises ValueError for a record of no known kind or shape."""
+    values = dict(record)
+    kind = values.pop("event", None)
+    if kind not in KINDS:
+        raise ValueError(f"event {kind!r} is not known")
+    try:
+        return KINDS[kind](**values)
+    except TypeError as error:
+        raise ValueError(f"not an event of kind {kind!r}: {error}") from error

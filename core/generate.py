@@ -1,0 +1,130 @@
+"""Generation: one token at a time, with its probability and what else might have been said."""
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.errors import ConfigError
+from core.model import Cache, Transformer
+from data.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. temperature 0 is greedy; top_k 0 and top_p 1 are off. Raises ConfigError."""
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        bounds = (
+            ("temperature", self.temperature, 0.0 <= self.temperature <= 100.0, "0 to 100"),
+            ("top_k", self.top_k, self.top_k >= 0, "0 (off) or more"),
+            ("top_p", self.top_p, 0.0 < self.top_p <= 1.0, "more than 0, at most 1"),
+            ("seed", self.seed, 0 <= self.seed < 2**63, "0 or more"),
+        )
+        problems = [f"{name} = {value}: allowed is {allowed}" for name, value, fine, allowed in bounds if not fine]
+        if problems:
+            raise ConfigError(problems)
+
+
+@dataclass(frozen=True)
+class Alternative:
+    token: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One token. probability: the model's own, before temperature and cuts."""
+
+    token: int
+    text: str
+    """What may be shown now: whole characters only; the first half of one waits for the second."""
+    probability: float
+    alternatives: tuple[Alternative, ...]
+    """The likeliest tokens, the likeliest first, by the same measure."""
+
+
+def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """logits [V] to the probabilities [V] that are drawn from: temperature, then top-k, then top-p.
+
+    top-p keeps the smallest set of likeliest tokens whose mass reaches p (Holtzman et al. 2020, nucleus sampling).
+    """
+    if sampling.temperature == 0.0:
+        return torch.zeros_like(logits).scatter_(0, logits.argmax(keepdim=True), 1.0)
+    # Subtracting the maximum first keeps a tiny temperature from making infinity out of a finite logit.
+    scaled = (logits - logits.max()) / sampling.temperature
+    if 0 < sampling.top_k < len(logits):
+        least = scaled.topk(sampling.top_k).values[-1]
+        scaled = scaled.masked_fill(scaled < least, -torch.inf)
+    probabilities = scaled.softmax(dim=0)
+    if sampling.top_p < 1.0:
+        ordered, ids = probabilities.sort(descending=True, stable=True)
+        outside = ordered.cumsum(dim=0) - ordered >= sampling.top_p
+        probabilities = probabilities.scatter(0, ids[outside], 0.0)
+    return probabilities / probabilities.sum()
+
+
+@torch.no_grad()
+def next_logits(model: Transformer, tokens: list[int], cache: Cache | None) -> Tensor:
+    """Logits [V] after `tokens`, of which the last `context` are seen.
+
+    Positions are learned and absolute, so once the window slides every key changes: the cache then serves no more.
+    """
+    device = model.W_E.weight.device
+    context = model.config.context
+    if cache is not None and len(tokens) <= context:
+        new = tokens[cache.length :]
+        hidden = model.hidden(torch.tensor([new], device=device), cache=cache)
+    else:
+        hidden = model.hidden(torch.tensor([tokens[-context:]], device=device))
+    logits: Tensor = model.head(hidden[0, -1]).float().cpu()
+    return logits
+
+
+def generate(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    use_cache: bool = True,
+    n_alternatives: int = 5,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Generated]:
+    """Tokens that follow `prompt`, until `max_new_tokens` or `stop()`. Raises ConfigError for an empty prompt.
+
+    The model is left in evaluation mode. The draws come from a generator of their own, so that neither a training
+    beside it nor an earlier call changes what a seed gives.
+    """
+    tokens = [int(token) for token in tokenizer.encode(prompt)]
+    if not tokens:
+        raise ConfigError(["prompt = '': at least one character is needed to start from"])
+    model.eval()
+    generator = torch.Generator().manual_seed(sampling.seed)
+    cache = Cache() if use_cache else None
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for made in range(max_new_tokens):
+        if stop():
+            return
+        logits = next_logits(model, tokens, cache)
+        token = int(torch.multinomial(sampling_probabilities(logits, sampling), 1, generator=generator))
+        tokens.append(token)
+        own = logits.softmax(dim=0)
+        likeliest = own.topk(min(n_alternatives, len(own)))
+        yield Generated(
+            token=token,
+            text=decoder.decode(tokenizer.token_bytes(token), final=made == max_new_tokens - 1),
+            probability=float(own[token]),
+            alternatives=tuple(
+                Alternative(int(i), float(p))
+                for i, p in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+            ),
+        )

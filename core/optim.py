@@ -1,0 +1,89 @@
+"""Optimizers (torch's own) and learning-rate schedules."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from core.config import OptimConfig
+
+
+def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
+    """The optimizers of one model: one, or for muon two, since it suits only the hidden matrices.
+
+    Weight decay acts on matrices only. Fused kernels where torch has them, which take a third of the time.
+    """
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    if config.name == "muon":
+        # Jordan et al. 2024: orthogonalised momentum for hidden matrices, AdamW for embeddings, head and vectors.
+        hidden = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("layers.")]
+        rest = [p for n, p in model.named_parameters() if p.dim() == 2 and not n.startswith("layers.")]
+        return [
+            torch.optim.Muon(
+                hidden, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            torch.optim.AdamW(_groups(rest, vectors, config), lr=config.lr, betas=config.betas, fused=True),
+        ]  # fmt: skip
+    groups = _groups(matrices, vectors, config)
+    match config.name:
+        case "adam":
+            return [torch.optim.Adam(groups, lr=config.lr, betas=config.betas, fused=True)]
+        case "adamw":
+            return [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)]
+        case "momentum":
+            return [torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)]
+        case "sgd":
+            return [torch.optim.SGD(groups, lr=config.lr, fused=True)]
+
+
+def _groups(matrices: list[nn.Parameter], vectors: list[nn.Parameter], config: OptimConfig) -> list[dict[str, object]]:
+    return [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+
+
+def lr_at(step: int, steps: int, config: OptimConfig) -> float:
+    """The learning rate of update `step` (from 0) of `steps`.
+
+    Warm-up rises linearly to the peak at its last step. cosine: Loshchilov and Hutter 2017, without restarts.
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    return config.lr * _decay(step - config.warmup_steps, max(1, steps - config.warmup_steps), config)
+
+
+def _decay(done: int, length: int, config: OptimConfig) -> float:
+    """The share of the peak left `done` steps into a decay of `length` steps."""
+    share, low = min(1.0, done / length), config.min_lr_ratio
+    match config.schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return low + (1.0 - low) * (1.0 - share)
+        case "cosine":
+            return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * share))
+        case "step":
+            return max(low, float(config.step_factor ** (done // config.step_every)))
+
+
+def set_lr(optimizers: list[Optimizer], lr: float) -> None:
+    for group in _all_groups(optimizers):
+        group["lr"] = lr
+
+
+def set_weight_decay(optimizers: list[Optimizer], weight_decay: float) -> None:
+    """A new decay for the matrices; the groups of vectors stay at zero."""
+    for group in _all_groups(optimizers):
+        if group["params"] and group["params"][0].dim() >= 2:
+            group["weight_decay"] = weight_decay
+
+
+def _all_groups(optimizers: list[Optimizer]) -> Iterator[dict[str, Any]]:
+    for optimizer in optimizers:
+        yield from optimizer.param_groups

@@ -1,0 +1,145 @@
+"""Run folders: config.toml, tokenizer.json, events.jsonl, summary.json and checkpoints/. The consumer of the
+events writes them, so a headless and an interactive run leave the same folder."""
+
+import difflib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import checkpoint as ckpt
+from core import events as ev
+from core import files, settings
+from core.checkpoint import Checkpoint
+from core.config import Config
+from core.errors import RunError
+from data.errors import DataError
+from data.tokenizers import Tokenizer, from_state
+
+CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
+
+
+def runs_folder() -> Path:
+    """`TUI_LAB_RUNS`, or runs/ where the person stands."""
+    return Path(os.environ.get("TUI_LAB_RUNS") or "runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder, which exists."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def config(self) -> Config:
+        return settings.load(str(self.path / CONFIG))
+
+    def tokenizer(self) -> Tokenizer:
+        """Raises RunError when tokenizer.json is damaged."""
+        try:
+            return from_state(json.loads((self.path / TOKENIZER).read_text("utf-8")))
+        except (OSError, ValueError, DataError) as error:
+            raise RunError(f"{self.path / TOKENIZER}: not readable: {error}") from error
+
+    def latest(self) -> Path:
+        return ckpt.latest(self.checkpoints)
+
+    def save(self, checkpoint: Checkpoint) -> str:
+        """Write a checkpoint; its path within the run folder."""
+        return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
+
+    def events(self) -> Iterator[ev.Event]:
+        """The recorded events; a last line torn by a crash is left out. Raises RunError for other damage."""
+        path = self.path / EVENTS
+        if not path.exists():
+            return
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield ev.from_json(json.loads(line))
+                except ValueError as error:
+                    raise RunError(f"{path}, line {number}: {error}") from error
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the run came to, as `run --json` printed it; None while it is not known."""
+        try:
+            found = json.loads((self.path / SUMMARY).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        files.write_text(self.path / SUMMARY, json.dumps(summary, indent=1) + "\n")
+
+    def record(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+        """Pass events on, each written to events.jsonl first."""
+        with (self.path / EVENTS).open("a", encoding="utf-8") as out:
+            for event in events:
+                out.write(json.dumps(event.to_json()) + "\n")
+                out.flush()
+                yield event
+
+    def rewind(self, step: int) -> None:
+        """Drop recorded events that a checkpoint of `step` does not know of, so that they may happen again."""
+        kept: list[str] = []
+        saved = False
+        for event in self.events():
+            later_change = saved and isinstance(event, ev.Changed)
+            if event.step < step or (event.step == step and not later_change):
+                kept.append(json.dumps(event.to_json()) + "\n")
+            saved = saved or (isinstance(event, ev.Saved) and event.step == step)
+        files.write_text(self.path / EVENTS, "".join(kept))
+
+
+def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = None) -> Run:
+    """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
+    path = out if out is not None else _free_path(runs_folder(), name)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        hint = f"; go on with it by --resume {path}" if (path / CONFIG).exists() else ""
+        raise RunError(f"--out {path}: there is something already{hint}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        files.write_text(path / CONFIG, settings.to_toml(config))
+        files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
+    except OSError as error:
+        raise RunError(f"{path}: a run cannot be written here: {error.strerror}") from error
+    return Run(path)
+
+
+def find(name: str) -> Run:
+    """The run of a path, or of a name in the runs folder. Raises RunError with the nearest name."""
+    for path in (Path(name), runs_folder() / name):
+        if (path / CONFIG).is_file():
+            files.sweep_temporaries(path)
+            files.sweep_temporaries(path / "checkpoints")
+            return Run(path)
+    close = difflib.get_close_matches(name, [run.name for run in list_runs()], n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise RunError(f"{name!r} is no run: no {CONFIG} there nor in {runs_folder() / name}{hint}")
+
+
+def list_runs() -> list[Run]:
+    """All runs of the runs folder, the oldest first."""
+    folder = runs_folder()
+    found = [Run(p) for p in folder.iterdir() if (p / CONFIG).is_file()] if folder.is_dir() else []
+    return sorted(found, key=lambda run: ((run.path / CONFIG).stat().st_mtime_ns, run.name))
+
+
+def _free_path(folder: Path, name: str) -> Path:
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-") or "run"
+    base = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
+    return next(path for path in candidates if not path.exists())

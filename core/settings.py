@@ -1,0 +1,162 @@
+"""Read, change and write a Config by dotted keys, with errors for people."""
+
+import difflib
+import importlib.resources
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from core.config import Config
+from core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A config file that comes with the lab. Its header says command, expected time and expected result."""
+
+    name: str
+    text: str
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        lines = self.text.splitlines()
+        return tuple(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+
+
+def fields() -> dict[str, FieldInfo]:
+    """Every setting by its dotted key, in the order of a form."""
+    sections = {name: info.annotation for name, info in Config.model_fields.items()}
+    return {
+        f"{name}.{key}": field
+        for name, section in sections.items()
+        for key, field in getattr(section, "model_fields", {}).items()
+    }
+
+
+def is_live(key: str) -> bool:
+    """Whether a running training takes a new value of `key`. Raises ConfigError for an unknown key."""
+    known = fields()
+    if key not in known:
+        raise ConfigError([unknown_key(key)])
+    extra = known[key].json_schema_extra
+    return bool(isinstance(extra, dict) and extra["live"])
+
+
+def get(config: Config, key: str) -> Any:
+    """The value of a dotted key that exists."""
+    section, name = key.split(".")
+    return getattr(getattr(config, section), name)
+
+
+def presets() -> dict[str, Preset]:
+    folder = importlib.resources.files("core") / "presets"
+    found = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
+    return {name: Preset(name, found[name]) for name in sorted(found)}
+
+
+def load(source: str, overrides: Iterable[str] = ()) -> Config:
+    """The config of a preset's name or a TOML file, with KEY=VALUE overrides. Raises ConfigError."""
+    return build(read_tables(source), overrides)
+
+
+def read_tables(source: str) -> dict[str, Any]:
+    """The TOML tables of a preset or file, not yet validated. Raises ConfigError."""
+    known = presets()
+    if source in known:
+        return tomllib.loads(known[source].text)
+    path = Path(source)
+    if not path.is_file():
+        raise ConfigError(
+            [f"{source!r} is no preset and no file{did_you_mean(source, known)} (presets: {', '.join(known)})"]
+        )
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError([f"{source}: not readable as TOML: {error}"]) from error
+
+
+def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """Tables as in TOML, then overrides, to a Config. Raises ConfigError with every problem found."""
+    merged: dict[str, Any] = {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in tables.items()
+    }
+    problems = []
+    known = fields()
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals:
+            problems.append(f"{override!r}: an override is KEY=VALUE, as in optim.lr=0.001")
+        elif key not in known:
+            problems.append(unknown_key(key))
+        else:
+            section, name = key.split(".")
+            table = merged.setdefault(section, {})
+            if isinstance(table, dict):
+                table[name] = parse_value(text)
+    if problems:
+        raise ConfigError(problems)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_problems(error)) from error
+
+
+def changed(config: Config, key: str, value: Any) -> Config:
+    """`config` with one key changed and everything validated again. Raises ConfigError."""
+    if key not in fields():
+        raise ConfigError([unknown_key(key)])
+    section, name = key.split(".")
+    tables = config.model_dump()
+    tables[section][name] = value
+    return build(tables)
+
+
+def to_toml(config: Config) -> str:
+    return tomli_w.dumps(config.model_dump(mode="json"))
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text.strip()}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text.strip()
+
+
+def unknown_key(key: str) -> str:
+    return f"{key}: unknown key{did_you_mean(key, fields())}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _problems(error: ValidationError) -> list[str]:
+    problems: list[str] = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = Config.model_fields if "." not in key else fields()
+            problems.append(f"{key}: unknown key{did_you_mean(key, known)}")
+        elif item["type"] == "value_error":
+            problems += str(item["ctx"]["error"]).splitlines()
+        else:
+            problems.append(f"{key} = {item['input']!r}: {_allowed(item)}")
+    return problems
+
+
+def _allowed(item: Any) -> str:
+    """pydantic's message, with the nearest choice where the value is one of several words."""
+    message = str(item["msg"]).replace("Input should", "must")
+    if item["type"] == "literal_error":
+        choices = [word.strip("'") for word in str(item["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
+        return message + did_you_mean(str(item["input"]), choices)
+    return message

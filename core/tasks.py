@@ -1,0 +1,35 @@
+"""From settings to a task of the data package."""
+
+from core.config import Config
+from data.corpora.tokens import Progress, load_corpus
+from data.dataset import Task
+from data.loader import Loader
+from data.tasks.reverse import reverse_task
+from data.tasks.text import text_task
+
+
+def build_task(config: Config, progress: Progress | None = None) -> Task:
+    """The task of `config`, encoding its corpus if need be. Raises DataError."""
+    data = config.data
+    if data.task == "reverse":
+        return reverse_task(length=data.length, n_digits=data.n_digits, val_fraction=data.val_fraction)
+    return text_task(
+        load_corpus(data.path, data.tokenizer, progress),
+        context=config.model.context,
+        stride=data.stride,
+        val_fraction=data.val_fraction,
+        vocab=data.vocab,
+    )
+
+
+def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: int = 0) -> Loader:
+    """The training loader of `config`. Raises DataError when it asks for more than the data holds."""
+    return Loader(
+        task.train,
+        config.train.batch_size,
+        config.train.seed,
+        config.data.shuffle,
+        config.data.overfit,
+        from_step,
+        from_draw,
+    )

@@ -1,0 +1,303 @@
+"""The trainer: an iterator of events, steered by a queue of commands. `events` is the lifecycle, `train_step` the
+science."""
+
+import math
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from core import checkpoint as ckpt
+from core import commands as cmd
+from core import events as ev
+from core import settings
+from core.checkpoint import Checkpoint, Progress
+from core.config import Config
+from core.device import choose_device, use_threads
+from core.errors import ConfigError, TrainingError
+from core.evaluation import evaluate
+from core.model import Transformer
+from core.objective import loss_sum
+from core.optim import build_optimizers, lr_at, set_lr, set_weight_decay
+from core.tasks import build_loader
+from data.dataset import IGNORED, Task
+from data.errors import DataError
+from data.ordering import hash_key
+
+Save = Callable[[Checkpoint], str]
+EMA = 0.9
+_DROPOUT_STREAM = 1
+
+
+class Trainer:
+    """Trains one model. Iterate over `events()` in any one thread; put commands from any other.
+
+    The state that a checkpoint keeps is `progress` (frozen, replaced at every step), the weights and the
+    optimizer. Raises ConfigError, DataError or RunError when it cannot be built.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        *,
+        resume: Checkpoint | None = None,
+        save: Save | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.commands: cmd.CommandQueue = queue.SimpleQueue()
+        self.task = task
+        self.progress = resume.progress if resume else Progress(config)
+        self._save, self._clock = save, clock
+        self._resumed = resume is not None
+        self._pending: deque[cmd.Command] = deque()
+        self._paused, self._steps_left, self._stop_asked = False, 0, False
+        self._saved_at = self.progress.step if resume else -1
+        self.threads = use_threads(config.train.threads)
+        self.device = choose_device(config.train.device)
+        at = self.progress
+        self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
+        self.model = Transformer(self.config.model, task.tokenizer.n_vocab, seed=self.config.train.seed)
+        self.model.to(self.device)
+        self.optimizers = build_optimizers(self.model, self.config.optim)
+        self._best = resume.best if resume else None
+        if resume:
+            ckpt.restore_model(self.model, resume.model)
+            ckpt.restore_optimizers(self.optimizers, resume.optimizer)
+
+    @property
+    def config(self) -> Config:
+        """The settings in force now, live changes included."""
+        return self.progress.config
+
+    @property
+    def step(self) -> int:
+        return self.progress.step
+
+    def save_with(self, save: Save) -> None:
+        """Where checkpoints go from now on: a run folder may be made only once the trainer could be built."""
+        self._save = save
+
+    def events(self) -> Iterator[ev.Event]:
+        """Train until the last step, patience's end, Stop or a failure; the last event says which."""
+        yield self._started()
+        try:
+            while (reason := self._over()) is None:
+                yield from self._obey()
+                if self._stop_asked or self._paused:
+                    continue
+                if self._evaluation_due():
+                    yield from self._evaluate()
+                elif self._checkpoint_due():
+                    yield from self._checkpoint()
+                else:
+                    yield self.train_step()
+                    self._count_down()
+            yield from self._checkpoint()
+            yield ev.Stopped(step=self.step, reason=reason)
+        except TrainingError as error:
+            yield from self._checkpoint()
+            yield ev.Failed(step=self.step, message=str(error))
+
+    def train_step(self) -> ev.StepDone:
+        """One update. Raises TrainingError before it would touch the weights with what is not finite."""
+        began, step, config = self._clock(), self.step, self.config
+        batch = self.loader.batch(step)
+        x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
+        lr = lr_at(step, config.train.steps, config.optim)
+        set_lr(self.optimizers, lr)
+        self.model.train()
+        torch.manual_seed(hash_key(config.train.seed, step, _DROPOUT_STREAM))
+        loss = self._backward(x, y)
+        clip = config.optim.grad_clip or math.inf
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        loss_value, norm_value = torch.stack([loss, norm]).tolist()
+        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+            raise TrainingError(
+                f"the {'gradient' if math.isfinite(loss_value) else 'loss'} of update {step} is not finite (loss "
+                f"{loss_value}, gradient norm {norm_value}, learning rate {lr:g}); the weights are those before it. "
+                "A smaller optim.lr or an optim.grad_clip of 1 is the usual cure"
+            )
+        if norm_value > clip:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began)
+
+    def _backward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Gradients of the mean loss over the batch's targets, computed in `accumulate` parts; the mean loss."""
+        n_targets = (y != IGNORED).sum().clamp(min=1)
+        parts = min(self.config.train.accumulate, len(x))
+        total = torch.zeros((), device=self.device)
+        for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
+            loss = loss_sum(self.model, x_part, y_part) / n_targets
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _count(self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float) -> ev.StepDone:
+        seconds = self._clock() - began
+        was = self.progress
+        ema = loss if was.loss_ema is None else EMA * was.loss_ema + (1 - EMA) * loss
+        self.progress = replace(
+            was, step=was.step + 1, tokens=was.tokens + tokens, seconds=was.seconds + seconds, loss_ema=ema
+        )
+        return ev.StepDone(
+            step=self.step,
+            loss=loss,
+            loss_ema=ema,
+            lr=lr,
+            grad_norm=norm,
+            epoch=epoch,
+            tokens=self.progress.tokens,
+            seconds=seconds,
+            tokens_per_s=tokens / seconds if seconds > 0 else 0.0,
+        )
+
+    def _started(self) -> ev.Started:
+        return ev.Started(
+            step=self.step,
+            steps=self.config.train.steps,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            n_vocab=self.model.n_vocab,
+            train_examples=self.task.train.n_examples,
+            val_examples=self.task.val.n_examples,
+            device=str(self.device),
+            threads=self.threads,
+            resumed=self._resumed,
+        )
+
+    def _over(self) -> str | None:
+        if self._stop_asked:
+            return "asked"
+        train = self.config.train
+        if train.patience and self.progress.worse_evaluations >= train.patience:
+            return "patience"
+        finished = self.step >= train.steps and not self._evaluation_due() and not self._pending
+        return "done" if finished else None
+
+    def _evaluation_due(self) -> bool:
+        train, step = self.config.train, self.step
+        due = step >= train.steps or (train.eval_every > 0 and step > 0 and step % train.eval_every == 0)
+        return due and self.progress.evaluated_at != step
+
+    def _checkpoint_due(self) -> bool:
+        every = self.config.train.checkpoint_every
+        return every > 0 and self.step > 0 and self.step % every == 0 and self._saved_at != self.step
+
+    def _count_down(self) -> None:
+        if self._steps_left:
+            self._steps_left -= 1
+            if self._steps_left == 0:
+                self._pending.append(cmd.Pause())
+
+    def _obey(self) -> Iterator[ev.Event]:
+        """Take the commands that have come; while paused, wait for the next."""
+        self._take(wait=self._paused and not self._pending)
+        while self._pending and not self._stop_asked:
+            yield from self._execute(self._pending.popleft())
+
+    def _take(self, *, wait: bool) -> None:
+        if wait:
+            self._pending.append(self.commands.get())
+        while not self.commands.empty():
+            self._pending.append(self.commands.get())
+
+    def _stop_requested(self) -> bool:
+        self._take(wait=False)
+        return any(isinstance(command, cmd.Stop) for command in self._pending)
+
+    def _execute(self, command: cmd.Command) -> Iterator[ev.Event]:
+        match command:
+            case cmd.Pause():
+                if not self._paused:
+                    self._paused, self._steps_left = True, 0
+                    yield ev.Paused(step=self.step)
+            case cmd.Resume() | cmd.Step():
+                self._steps_left = command.n if isinstance(command, cmd.Step) else 0
+                if self._paused:
+                    self._paused = False
+                    yield ev.Resumed(step=self.step)
+            case cmd.Set(key, value):
+                yield self._set(key, value)
+            case cmd.Evaluate():
+                yield from self._evaluate()
+            case cmd.Checkpoint():
+                yield from self._checkpoint(again=True)
+            case cmd.Snapshot(receive):
+                receive(ckpt.copy_weights(self.model.state_dict()))
+            case cmd.Stop():
+                self._stop_asked = True
+
+    def _set(self, key: str, value: object) -> ev.Event:
+        """Change a live setting, or warn why not."""
+        try:
+            if not settings.is_live(key):
+                raise ConfigError([f"{key} needs a restart: it cannot change while training"])
+            old = settings.get(self.config, key)
+            config = settings.changed(self.config, key, value)
+            new = settings.get(config, key)
+            loader = self.loader.changed(
+                self.step,
+                batch_size=config.train.batch_size,
+                shuffle=config.data.shuffle,
+                overfit=config.data.overfit,
+            )
+        except (ConfigError, DataError) as error:
+            return ev.Warned(step=self.step, message=str(error))
+        if key.startswith("data.") or key == "train.batch_size":
+            self.loader = loader
+        self.progress = replace(
+            self.progress, config=config, from_step=self.loader.from_step, from_draw=self.loader.from_draw
+        )
+        self.model.set_dropout(config.model.dropout)
+        set_weight_decay(self.optimizers, config.optim.weight_decay)
+        self._saved_at = -1
+        return ev.Changed(step=self.step, key=key, old=old, new=new)
+
+    def _evaluate(self) -> Iterator[ev.Event]:
+        """Validate, keep the best weights; nothing at all when Stop comes in between."""
+        found = evaluate(self.model, self.task, self.config.train.eval_examples, self.device, stop=self._stop_requested)
+        if found is None:
+            return
+        was = self.progress
+        best = was.best_val_loss is None or found.loss < was.best_val_loss
+        again = was.evaluated_at == self.step
+        worse = 0 if best else was.worse_evaluations + (0 if again else 1)
+        self.progress = replace(was, evaluated_at=self.step, worse_evaluations=worse)
+        if best:
+            self._best = ckpt.copy_weights(self.model.state_dict())
+            self.progress = replace(self.progress, best_val_loss=found.loss, best_step=self.step)
+        self._saved_at = -1
+        yield ev.Evaluated(
+            step=self.step,
+            val_loss=found.loss,
+            exact_match=found.exact_match,
+            perplexity=found.perplexity,
+            examples=found.examples,
+            best=best,
+        )
+
+    def _checkpoint(self, *, again: bool = False) -> Iterator[ev.Event]:
+        """Save, unless this very state is saved already; a save that fails is a warning, not the end."""
+        if self._save is None or (self._saved_at == self.step and not again):
+            return
+        state = Checkpoint(
+            progress=self.progress,
+            model=ckpt.copy_weights(self.model.state_dict()),
+            optimizer=ckpt.optimizer_tensors(self.optimizers),
+            best=self._best,
+        )
+        try:
+            path = self._save(state)
+        except OSError as error:
+            self._saved_at = self.step
+            yield ev.Warned(step=self.step, message=f"checkpoint not saved: {error}; the last one is intact")
+            return
+        self._saved_at = self.step
+        yield ev.Saved(step=self.step, path=path)

@@ -1,0 +1,147 @@
+"""Encode a corpus once into a memory-mapped array in the user's cache, in bounded memory."""
+
+import codecs
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+from data.corpora.sources import find_files
+from data.errors import DataError
+from data.tokenizers import CharTokenizer, Gpt2Tokenizer, Tokenizer, from_state
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, bytes done, bytes in all."""
+
+READ_BYTES = 2**20
+# A text with no white space at all must not grow the buffer for ever: past this it is cut where it stands.
+MAX_PIECE = 2**22
+_FORMAT = "2"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Tokens of one corpus. tokens: uint16 or uint32 [n], memory-mapped."""
+
+    source: str
+    tokens: npt.NDArray[Any]
+    tokenizer: Tokenizer
+    n_bytes: int
+    n_replaced: int
+    """Characters U+FFFD in the text: what was not valid UTF-8 becomes one."""
+
+
+def cache_folder() -> Path:
+    """`TUI_LAB_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("TUI_LAB_CACHE") or platformdirs.user_cache_path("tui-lab"))
+
+
+def load_corpus(path: str, tokenizer: str, progress: Progress | None = None) -> Corpus:
+    """The tokens of `path` ("bundled", file, folder or glob) by "gpt2" or "char"; encoded on the first call.
+
+    Raises DataError when the path holds no text or cannot be read.
+    """
+    report = progress or (lambda what, done, total: None)
+    files = find_files(path)
+    try:
+        total = sum(f.stat().st_size for f in files)
+        folder = cache_folder() / "tokens" / _key(files, tokenizer, total, report)
+        if not (folder / "meta.json").exists():
+            _encode(files, tokenizer, folder, total, report)
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        tokens = np.memmap(folder / "tokens.bin", dtype=meta["dtype"], mode="r") if meta["n_tokens"] else None
+    except OSError as error:
+        raise DataError(f"data.path = {path!r}: {error.strerror}: {error.filename}") from error
+    if tokens is None:
+        raise DataError(f"data.path = {path!r}: the text is empty")
+    return Corpus(path, tokens, from_state(meta["tokenizer"]), total, meta["n_replaced"])
+
+
+def _key(files: tuple[Path, ...], tokenizer: str, total: int, report: Progress) -> str:
+    digest, done = hashlib.sha256(f"{_FORMAT} {tokenizer}".encode()), 0
+    for file in files:
+        digest.update(b"\0%d\0" % file.stat().st_size)
+        with file.open("rb") as stream:
+            while chunk := stream.read(READ_BYTES):
+                digest.update(chunk)
+                done += len(chunk)
+                report("hashing", done, total)
+    return digest.hexdigest()[:32]
+
+
+def _encode(files: tuple[Path, ...], name: str, folder: Path, total: int, report: Progress) -> None:
+    """Write tokens.bin and meta.json into a temporary folder, then rename it to `folder`."""
+    alphabet: set[str] = set()
+    n_replaced = 0
+    for text in _pieces(files, total, functools.partial(report, "reading")):
+        n_replaced += text.count("\ufffd")
+        if name == "char" and not text.isascii():
+            alphabet.update(text)
+    tokenizer: Tokenizer = Gpt2Tokenizer() if name == "gpt2" else CharTokenizer("".join(alphabet))
+    dtype = "uint16" if tokenizer.n_vocab <= 2**16 else "uint32"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
+    try:
+        n_tokens = 0
+        with (temporary / "tokens.bin").open("wb") as out:
+            for text in _pieces(files, total, functools.partial(report, "encoding")):
+                ids = tokenizer.encode(text).astype(dtype)
+                out.write(ids.tobytes())
+                n_tokens += len(ids)
+        meta = {
+            "dtype": dtype,
+            "n_tokens": n_tokens,
+            "n_replaced": n_replaced,
+            "tokenizer": tokenizer.state(),
+        }
+        (temporary / "meta.json").write_text(json.dumps(meta), "utf-8")
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            # Another process has encoded the same text meanwhile; its result is as good as ours.
+            if not (folder / "meta.json").exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _pieces(files: tuple[Path, ...], total: int, report: Callable[[int, int], None]) -> Iterator[str]:
+    """The text in pieces whose encodings, joined, equal the encoding of the whole file."""
+    done = 0
+    for file in files:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        pending = ""
+        with file.open("rb") as stream:
+            while raw := stream.read(READ_BYTES):
+                done += len(raw)
+                pending += decoder.decode(raw)
+                cut = safe_cut(pending)
+                if cut:
+                    yield pending[:cut]
+                    pending = pending[cut:]
+                report(done, total)
+        pending += decoder.decode(b"", final=True)
+        if pending:
+            yield pending
+
+
+def safe_cut(text: str) -> int:
+    """Where `text` may be cut with the same tokens either way: before a blank that follows a non-blank.
+
+    GPT-2's pattern never joins a token across such a place. 0 when there is none yet.
+    """
+    end = len(text) - 1
+    # Only these four: Python's isspace() knows more than the pattern's \\s does (U+001C to U+001F).
+    while end > 0 and not (text[end] in " \n\r\t" and not text[end - 1].isspace()):
+        end -= 1
+    return end if end > 0 else (len(text) if len(text) >= MAX_PIECE else 0)

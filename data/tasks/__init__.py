@@ -1,0 +1,1 @@
+"""The tasks: each makes examples, says which targets are ignored, and names its metric."""

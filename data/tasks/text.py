@@ -1,0 +1,71 @@
+"""Next-token prediction over windows of a text: x = tokens[:-1], y = tokens[1:]."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.corpora.tokens import Corpus
+from data.dataset import Task
+from data.errors import DataError
+from data.tokenizers import SeenVocabulary
+
+Ids = npt.NDArray[np.int64]
+_CHUNK = 2**24
+
+
+@dataclass(frozen=True)
+class TextWindows:
+    """Windows of `length` + 1 tokens, one at each `stride`, over one contiguous part of the corpus."""
+
+    tokens: npt.NDArray[Any]
+    length: int
+    stride: int
+    start: int
+    """Offset of this part in the corpus, in tokens."""
+    compact: Callable[[npt.NDArray[Any]], Ids] | None = None
+
+    @property
+    def n_examples(self) -> int:
+        return max(0, (len(self.tokens) - self.length - 1) // self.stride + 1)
+
+    def examples(self, ids: Ids) -> tuple[Ids, Ids]:
+        at = ids[:, None] * self.stride + np.arange(self.length + 1)
+        windows = self.tokens[at]
+        compacted = self.compact(windows) if self.compact else windows.astype(np.int64)
+        return compacted[:, :-1], compacted[:, 1:]
+
+    def offsets(self, ids: Ids) -> Ids:
+        return self.start + ids * self.stride
+
+
+def text_task(corpus: Corpus, *, context: int, stride: int, val_fraction: float, vocab: str) -> Task:
+    """Train on the first part of the corpus, validate on the last: contiguous, with no shared token.
+
+    Validation windows do not overlap. Raises DataError when either part is shorter than one window.
+    """
+    n_train = len(corpus.tokens) - round(len(corpus.tokens) * val_fraction)
+    train_tokens, val_tokens = corpus.tokens[:n_train], corpus.tokens[n_train:]
+    for part, tokens in (("training", train_tokens), ("validation", val_tokens)):
+        if len(tokens) < context + 1:
+            raise DataError(
+                f"model.context = {context}: the {part} part of {corpus.source} has {len(tokens)} tokens, and a "
+                f"window needs {context + 1}; allowed here is a context up to {max(0, len(tokens) - 1)}, "
+                f"or another data.val_fraction (now {val_fraction})"
+            )
+    tokenizer, compact = corpus.tokenizer, None
+    if vocab == "seen":
+        seen = SeenVocabulary(tokenizer, _seen_ids(train_tokens, tokenizer.n_vocab))
+        tokenizer, compact = seen, seen.compact
+    train = TextWindows(train_tokens, context, stride, 0, compact)
+    val = TextWindows(val_tokens, context, context, n_train, compact)
+    return Task("text", tokenizer, train, val, "perplexity", next_token=True)
+
+
+def _seen_ids(tokens: npt.NDArray[Any], n_vocab: int) -> Ids:
+    counts = np.zeros(n_vocab, dtype=np.int64)
+    for start in range(0, len(tokens), _CHUNK):
+        counts += np.bincount(tokens[start : start + _CHUNK], minlength=n_vocab)
+    return np.flatnonzero(counts)

@@ -1,0 +1,187 @@
+"""The command line. Each command imports what it needs when it runs, so that --help need not wait for torch."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import ConfigError, RunError
+from data.errors import DataError
+
+BAD_USAGE, INTERRUPTED = 2, 130
+
+Source = Annotated[str, typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+app = typer.Typer(
+    name="tui-lab",
+    help="A laboratory in a terminal for training transformers written from scratch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Look at settings.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at data, or fetch some.", no_args_is_help=True)
+runs_app = typer.Typer(help="Look at earlier runs.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
+app.add_typer(runs_app, name="runs")
+
+
+class WhichWeights(StrEnum):
+    auto = "auto"
+    last = "last"
+    best = "best"
+
+
+class Text(StrEnum):
+    plato = "plato"
+
+
+@app.command()
+def run(
+    source: Annotated[str | None, typer.Argument(metavar="PRESET|CONFIG", help="A preset or a TOML file.")] = None,
+    sets: Sets = None,
+    steps: Annotated[int | None, typer.Option(help="Same as --set train.steps=N.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one in runs/.")] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC<=X", help="Exit 1 unless the summary meets this; <, >=, > too."),
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on exactly where a run stopped.")] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+) -> None:
+    """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
+    from core.summary import parse_requirement
+    from tui_lab import headless
+
+    requirements = [parse_requirement(text) for text in require or []]
+    overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
+    if (source is None) == (resume is None):
+        raise ConfigError(["run: give either a PRESET or CONFIG to start, or --resume RUN to go on"])
+    if resume is not None:
+        if sets or out:
+            raise ConfigError(["--resume goes on with the run's own settings: only --steps may be given with it"])
+        session = headless.reopen(resume, steps, progress=headless.progress(json or quiet))
+    else:
+        session = headless.start(source or "", overrides, out, progress=headless.progress(json or quiet))
+    raise typer.Exit(headless.train(session, requirements, json_lines=json, quiet=quiet))
+
+
+@app.command()
+def generate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.")],
+    prompt: Annotated[str, typer.Option(help="What to go on from.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 200,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Only the k likeliest; 0 is off.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Only the likeliest that make up this mass; 1 is off.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    weights: Annotated[
+        WhichWeights, typer.Option(help="auto: best where the run stops early, else last.")
+    ] = WhichWeights.auto,
+    json: Json = False,
+) -> None:
+    """Let a trained model go on from a prompt."""
+    from core.generate import Sampling
+    from tui_lab.speak import speak
+
+    speak(run, prompt, max_new_tokens, Sampling(temperature, top_k, top_p, seed), weights.value, json_lines=json)
+
+
+@app.command()
+def batch(
+    source: Source,
+    step: Annotated[int, typer.Option(min=0, help="Which step's batch; any, past or future.")] = 0,
+    examples: Annotated[int, typer.Option(min=1, help="How many examples to print.")] = 1,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Show the x and y that a step trains on, token by token."""
+    from tui_lab.inspect import show_batch
+
+    show_batch(source, sets or [], step, examples, as_json=json)
+
+
+@app.command()
+def presets(json: Json = False) -> None:
+    """The configs that come with the lab: command, expected time, expected result."""
+    from tui_lab.inspect import show_presets
+
+    show_presets(as_json=json)
+
+
+@config_app.command("show")
+def config_show(source: Source, sets: Sets = None, json: Json = False) -> None:
+    """All settings, and the parameter count in the appendix's notation."""
+    from tui_lab.inspect import show_config
+
+    show_config(source, sets or [], as_json=json)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """The JSON schema of a config file."""
+    from tui_lab.inspect import show_schema
+
+    show_schema()
+
+
+@config_app.command("validate")
+def config_validate(source: Source, sets: Sets = None) -> None:
+    """Check a config, alone and against its data; exit 2 and every problem where it is wrong."""
+    from tui_lab.inspect import validate
+
+    validate(source, sets or [])
+
+
+@data_app.command("info")
+def data_info(source: Source, sets: Sets = None, json: Json = False) -> None:
+    """Tokens, vocabulary, examples and the length of an epoch."""
+    from tui_lab.inspect import show_data
+
+    show_data(source, sets or [], as_json=json)
+
+
+@data_app.command("fetch")
+def data_fetch(text: Annotated[Text, typer.Argument(help="What to bring.")]) -> None:
+    """Download a public-domain text, checked by hash; prints its path for data.path."""
+    from data.corpora.fetch import fetch
+
+    typer.echo(fetch())
+
+
+@runs_app.command("ls")
+def runs_ls(json: Json = False) -> None:
+    """Earlier runs, the oldest first."""
+    from tui_lab.history import list_runs
+
+    list_runs(as_json=json)
+
+
+@runs_app.command("show")
+def runs_show(run: Annotated[str, typer.Argument(metavar="RUN")], json: Json = False) -> None:
+    """One run: what it came to, its settings, what was changed while it ran."""
+    from tui_lab.history import show_run
+
+    show_run(run, as_json=json)
+
+
+def main() -> None:
+    """The entry point: errors for people on stderr, exit codes by the contract."""
+    try:
+        app()
+    except (ConfigError, DataError, RunError) as error:
+        for line in str(error).splitlines():
+            typer.echo(f"tui-lab: {line}", err=True)
+        sys.exit(BAD_USAGE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing may be flushed there at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,139 @@
+"""Commands that look before training: presets, config, data and batches."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core import settings
+from core.config import Config
+from core.parameters import count_parameters, parameter_table
+from core.tasks import build_loader, build_task
+from data.dataset import IGNORED, Task
+from data.loader import Batch
+from data.tokenizers import show
+from tui_lab.progress import encoding_bar
+
+
+def open_data(source: str, overrides: Sequence[str]) -> tuple[Config, Task]:
+    """A config and its task. Raises ConfigError or DataError."""
+    config = settings.load(source, overrides)
+    return config, build_task(config, encoding_bar() if sys.stderr.isatty() else None)
+
+
+def write_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def show_presets(*, as_json: bool) -> None:
+    found = settings.presets()
+    if as_json:
+        write_json({name: list(preset.header) for name, preset in found.items()})
+        return
+    console = Console()
+    for name, preset in found.items():
+        console.print(Text(name, style="bold"))
+        for line in preset.header:
+            console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def show_config(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
+    config, task = open_data(source, overrides)
+    n_vocab = task.tokenizer.n_vocab
+    rows = parameter_table(config.model, n_vocab)
+    total = count_parameters(config.model, n_vocab)
+    if as_json:
+        parts = {row.symbol: row.count for row in rows}
+        write_json(config.model_dump(mode="json") | {"parameters": {"total": total, "parts": parts}})
+        return
+    sys.stdout.write(settings.to_toml(config) + "\n")
+    table = Table("symbol", "size", title="Parameters", title_justify="left")
+    table.add_column("count", justify="right")
+    for row in rows:
+        table.add_row(row.symbol, row.shape, f"{row.count:,}")
+    table.add_section()
+    table.add_row("total", "", f"{total:,}")
+    Console().print(table)
+
+
+def show_schema() -> None:
+    sys.stdout.write(json.dumps(Config.model_json_schema(), indent=2) + "\n")
+
+
+def validate(source: str, overrides: Sequence[str]) -> None:
+    config, task = open_data(source, overrides)
+    build_loader(config, task)
+    sys.stdout.write(f"{source}: valid\n")
+
+
+def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
+    config, task = open_data(source, overrides)
+    loader = build_loader(config, task)
+    info = {
+        "task": task.name,
+        "source": config.data.path if task.name == "text" else f"{config.data.length} of {config.data.n_digits} digits",
+        "tokenizer": task.tokenizer.name,
+        "n_vocab": task.tokenizer.n_vocab,
+        "tokens an example": task.train.length,
+        "train examples": task.train.n_examples,
+        "validation examples": task.val.n_examples,
+        "examples an epoch": loader.order.n,
+        "steps an epoch": round(loader.order.n / loader.drawn, 2),
+    }
+    if as_json:
+        write_json({key.replace(" ", "_"): value for key, value in info.items()})
+        return
+    for key, value in info.items():
+        sys.stdout.write(f"{key:<20} {value if isinstance(value, str) else format(value, ',')}\n")
+
+
+def show_batch(source: str, overrides: Sequence[str], step: int, examples: int, *, as_json: bool) -> None:
+    config, task = open_data(source, overrides)
+    batch = build_loader(config, task).batch(step)
+    if as_json:
+        write_json(_batch_json(batch, task))
+        return
+    console = Console()
+    ids = ", ".join(str(i) for i in batch.ids[:8]) + (" …" if len(batch.ids) > 8 else "")
+    console.print(
+        f"step {step}: epoch {batch.epoch}, position {batch.position:,} of {batch.order.n:,}; "
+        f"order {batch.order.mode}, seed {batch.order.seed}, begins {', '.join(map(str, batch.head))} …\n"
+        f"examples {ids}",
+        highlight=False,
+    )
+    for row in range(min(examples, len(batch.ids))):
+        console.print(_example_table(batch, row, task))
+
+
+def _example_table(batch: Batch, row: int, task: Task) -> Table:
+    where = "" if batch.offsets is None else f", from token {batch.offsets[row]:,} of the corpus"
+    table = Table("t", "x", "token", "y", "target", "", title=f"example {batch.ids[row]}{where}", title_justify="left")
+    x, y = batch.x[row], batch.y[row]
+    for t in range(len(x)):
+        given, wanted = int(x[t]), int(y[t])
+        ignored = wanted == IGNORED
+        broken = task.next_token and t + 1 < len(x) and wanted != x[t + 1]
+        note = "ignored by the loss" if ignored else "≠ the next x" if broken else ""
+        target = "–" if ignored else show(task.tokenizer, wanted)
+        cells = (str(t), str(given), show(task.tokenizer, given), str(wanted), target, note)
+        table.add_row(*(Text(cell) for cell in cells), style="dim" if ignored else "")
+    return table
+
+
+def _batch_json(batch: Batch, task: Task) -> dict[str, Any]:
+    order = batch.order
+    return {
+        "step": batch.step,
+        "epoch": batch.epoch,
+        "position": batch.position,
+        "order": {"mode": order.mode, "seed": order.seed, "n": order.n, "head": list(batch.head)},
+        "ids": batch.ids.tolist(),
+        "offsets": None if batch.offsets is None else batch.offsets.tolist(),
+        "x": batch.x.tolist(),
+        "y": batch.y.tolist(),
+        "tokens": [[show(task.tokenizer, int(i)) for i in row] for row in batch.x],
+    }

@@ -1,0 +1,139 @@
+"""How a headless run shows itself: a bar on a terminal, plain lines in a log, or nothing."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from core import events as ev
+from data.corpora.tokens import Progress as ReportProgress
+
+LINES_IN_A_RUN = 20
+
+
+class View(Protocol):
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def show(self, event: ev.Event) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def show(self, event: ev.Event) -> None:
+        return None
+
+
+def sentence(event: ev.Event) -> str | None:
+    """An event that a person wants to read of, in words; None for the others."""
+    match event:
+        case ev.Started():
+            going_on = f", going on from step {event.step:,}" if event.resumed else ""
+            return (
+                f"{event.parameters:,} parameters, vocabulary {event.n_vocab:,}, {event.train_examples:,} training and "
+                f"{event.val_examples:,} validation examples, {event.device}, {event.threads} threads{going_on}"
+            )
+        case ev.Evaluated():
+            own = (
+                f"exact match {event.exact_match * 100:.6g} %"
+                if event.exact_match is not None
+                else f"perplexity {event.perplexity:,.2f}"
+            )
+            return f"step {event.step:,}: validation loss {event.val_loss:.4f}, {own}{' (best)' if event.best else ''}"
+        case ev.Changed():
+            return f"step {event.step:,}: {event.key} {event.old} → {event.new}"
+        case ev.Warned():
+            return f"step {event.step:,}: warning: {event.message}"
+        case _:
+            return None
+
+
+class Lines(Silent):
+    """A line now and then, for logs and pipes."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._every = 1
+
+    def show(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Started):
+            self._every = max(1, event.steps // LINES_IN_A_RUN)
+        if isinstance(event, ev.StepDone) and event.step % self._every == 0:
+            self._say(
+                f"step {event.step:,}: loss {event.loss:.4f}, lr {event.lr:.3g}, {event.tokens_per_s:,.0f} tokens/s"
+            )
+        if (text := sentence(event)) is not None:
+            self._say(text)
+
+
+class Bar:
+    """rich's progress bar, with the loss, the validation loss, tokens/s and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._val_loss = "–"
+        self._progress = Progress(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("val {task.fields[val]}"),
+            TextColumn("{task.fields[speed]} tok/s"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            refresh_per_second=4,
+            expand=True,
+        )
+        self._task = self._progress.add_task("train", loss="–", val="–", speed="–", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: ev.Event) -> None:
+        match event:
+            case ev.Started():
+                self._progress.update(self._task, total=event.steps, completed=event.step)
+            case ev.StepDone():
+                self._progress.update(
+                    self._task,
+                    completed=event.step,
+                    loss=f"{event.loss_ema:.4f}",
+                    val=self._val_loss,
+                    speed=f"{event.tokens_per_s:,.0f}",
+                )
+            case ev.Evaluated():
+                self._val_loss = f"{event.val_loss:.4f}"
+                self._progress.update(self._task, val=self._val_loss)
+        if (text := sentence(event)) is not None:
+            self._progress.console.print(text, highlight=False, markup=False)
+
+
+def encoding_bar() -> ReportProgress:
+    """A reporter that draws a bar on stderr while a corpus is read and encoded, and removes it at the end."""
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), transient=True,
+                   console=Console(stderr=True))  # fmt: skip
+    task = bar.add_task("reading")
+
+    def report(what: str, done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, description=what, completed=done, total=total)
+        if done >= total:
+            bar.stop()
+
+    return report

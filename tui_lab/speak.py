@@ -1,0 +1,31 @@
+"""`tui-lab generate`: stream a model's words."""
+
+import json
+import sys
+from dataclasses import asdict
+
+from core import runs
+from core.generate import Generated, Sampling, generate
+from core.loading import Which, load_model
+from data.tokenizers import printable
+
+
+def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weights: Which, *, json_lines: bool) -> None:
+    """Print the prompt and what follows as it comes, or a JSON object a token and a last one with the whole text."""
+    model, tokenizer = load_model(runs.find(name), weights)
+    said = [] if json_lines else [prompt]
+    if not json_lines:
+        _write(printable(prompt))
+    for made in generate(model, tokenizer, prompt, max_new_tokens=max_new_tokens, sampling=sampling):
+        said.append(made.text)
+        _write(_line(made) if json_lines else printable(made.text))
+    _write(json.dumps({"event": "text", "prompt": prompt, "text": "".join(said)}) + "\n" if json_lines else "\n")
+
+
+def _line(made: Generated) -> str:
+    return json.dumps({"event": "token", **asdict(made)}) + "\n"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
