@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from data.loader import Loader
+from data.ordering import Shuffle
+from data.tasks.reverse import ReverseExamples
+
+modes: st.SearchStrategy[Shuffle] = st.sampled_from(("epoch", "once", "off"))
+
+
+def examples(n: int) -> ReverseExamples:
+    return ReverseExamples(np.arange(n), 4, 10)
+
+
+@given(st.integers(1, 40), st.data(), modes, st.integers(0, 99))
+@settings(deadline=None)
+def test_a_batch_is_a_function_of_settings_and_step(n: int, data: st.DataObject, mode: Shuffle, seed: int) -> None:
+    size = data.draw(st.integers(1, n))
+    steps = data.draw(st.lists(st.integers(0, 30), min_size=1, max_size=5))
+    one, other = Loader(examples(n), size, seed, mode), Loader(examples(n), size, seed, mode)
+    forward = {step: one.batch(step) for step in steps}
+    for step in reversed(steps):
+        again = other.batch(step)
+        assert (again.x == forward[step].x).all() and (again.y == forward[step].y).all()
+        assert again.ids.tolist() == forward[step].ids.tolist()
+
+
+@given(st.integers(1, 40), st.data(), modes)
+@settings(deadline=None)
+def test_an_epoch_shows_every_example_once_even_across_batches(n: int, data: st.DataObject, mode: Shuffle) -> None:
+    size = data.draw(st.integers(1, n))
+    loader = Loader(examples(n), size, 0, mode)
+    drawn = np.concatenate([loader.batch(step).ids for step in range(2 * n)])
+    assert sorted(drawn[:n].tolist()) == sorted(drawn[n : 2 * n].tolist()) == list(range(n))
+
+
+def test_epoch_and_position_tell_where_a_batch_stands() -> None:
+    batch = Loader(examples(10), 4, 0).batch(3)
+    assert (batch.epoch, batch.position) == (1, 2)
+
+
+def test_overfit_pins_the_first_datapoints() -> None:
+    loader = Loader(examples(100), 16, 0, overfit=3)
+    assert {int(i) for step in range(9) for i in loader.batch(step).ids} == {0, 1, 2}
+    one = Loader(examples(100), 16, 0, overfit=1)
+    assert one.batch(0).ids.tolist() == one.batch(77).ids.tolist() == [0]
+
+
+def test_a_changed_batch_size_goes_on_from_the_draws_made() -> None:
+    loader = Loader(examples(50), 4, 0)
+    plain = np.concatenate([loader.batch(step).ids for step in range(12)])
+    larger = loader.changed(3, batch_size=10)
+    after = np.concatenate([loader.batch(0).ids, loader.batch(1).ids, loader.batch(2).ids, larger.batch(3).ids])
+    assert after.tolist() == plain[:22].tolist()
+    with pytest.raises(ValueError, match="before step 3"):
+        larger.batch(2)
+
+
+def test_pinning_and_unpinning_start_at_an_epochs_edge() -> None:
+    pinned = Loader(examples(50), 4, 0).changed(5, overfit=8)
+    assert pinned.batch(5).position == 0
+    assert pinned.changed(9, overfit=0).batch(9).position == 0
+
+
+def test_more_asked_than_there_is_names_key_and_value() -> None:
+    with pytest.raises(DataError, match=r"train\.batch_size = 11.*10 examples"):
+        Loader(examples(10), 11, 0)
+    with pytest.raises(DataError, match=r"data\.overfit = 11.*10 datapoints"):
+        Loader(examples(10), 2, 0, overfit=11)
