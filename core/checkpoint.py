@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from core import files, settings
 from core.config import Config
 from core.errors import ConfigError, RunError
+from core.jsontext import dumps
 
 Weights = dict[str, Tensor]
 
@@ -55,18 +56,26 @@ def name_of(step: int) -> str:
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write `folder`/step-N whole, then remove the older ones. Raises OSError with the old ones intact."""
-    path = folder / name_of(checkpoint.progress.step)
+    path = _free(folder / name_of(checkpoint.progress.step))
     with files.new_folder(path) as temporary:
         save_file(checkpoint.model, temporary / "model.safetensors")
         save_file(checkpoint.optimizer, temporary / "optimizer.safetensors")
         if checkpoint.best is not None:
             save_file(checkpoint.best, temporary / "best.safetensors")
         values = asdict(checkpoint.progress) | {"config": checkpoint.progress.config.model_dump(mode="json")}
-        (temporary / "state.json").write_text(json.dumps(values, indent=1), "utf-8")
+        (temporary / "state.json").write_text(dumps(values, indent=1), "utf-8")
     for older in folder.glob("step-*"):
         if older != path:
             shutil.rmtree(older, ignore_errors=True)
     return path
+
+
+def _free(path: Path) -> Path:
+    """`path`, or one that sorts after it: a step saved again never removes its only copy before the new one stands."""
+    taken = sorted(path.parent.glob(f"{path.name}*"))
+    if not taken:
+        return path
+    return path.with_name(f"{path.name}.{int(taken[-1].suffix[1:] or 0) + 1:04d}")
 
 
 def latest(folder: Path) -> Path:

@@ -1,7 +1,9 @@
 """What a training says of itself: frozen facts, in the order in which they happened."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
+
+from core.jsontext import number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,7 @@ def from_json(record: dict[str, Any]) -> Event:
     if kind not in KINDS:
         raise ValueError(f"event {kind!r} is not known")
     try:
-        return KINDS[kind](**values)
-    except TypeError as error:
+        numbers = [f.name for f in fields(KINDS[kind]) if f.type in (float, float | None) and f.name in values]
+        return KINDS[kind](**values | {name: number(values[name]) for name in numbers})
+    except (TypeError, ValueError) as error:
         raise ValueError(f"not an event of kind {kind!r}: {error}") from error

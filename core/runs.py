@@ -17,6 +17,8 @@ from core import files, settings
 from core.checkpoint import Checkpoint
 from core.config import Config
 from core.errors import RunError
+from core.jsontext import dumps
+from core.summary import from_json
 from data.errors import DataError
 from data.tokenizers import Tokenizer, from_state
 
@@ -79,16 +81,16 @@ class Run:
             found = json.loads((self.path / SUMMARY).read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return from_json(found) if isinstance(found, dict) else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        files.write_text(self.path / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        files.write_text(self.path / SUMMARY, dumps(summary, indent=1) + "\n")
 
     def record(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
         """Pass events on, each written to events.jsonl first."""
         with (self.path / EVENTS).open("a", encoding="utf-8") as out:
             for event in events:
-                out.write(json.dumps(event.to_json()) + "\n")
+                out.write(dumps(event.to_json()) + "\n")
                 out.flush()
                 yield event
 
@@ -99,7 +101,7 @@ class Run:
         for event in self.events():
             later_change = saved and isinstance(event, ev.Changed)
             if event.step < step or (event.step == step and not later_change):
-                kept.append(json.dumps(event.to_json()) + "\n")
+                kept.append(dumps(event.to_json()) + "\n")
             saved = saved or (isinstance(event, ev.Saved) and event.step == step)
         files.write_text(self.path / EVENTS, "".join(kept))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from core import events as ev
 from core.errors import ConfigError
+from core.jsontext import number
 from core.settings import did_you_mean
 
 METRICS = ("train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s")
@@ -40,7 +41,7 @@ class Summariser:
                 self.seconds += event.seconds
             case ev.Evaluated():
                 self.evaluated = event
-                if self.best is None or event.val_loss < self.best.val_loss:
+                if event.best:
                     self.best = event
             case ev.Changed():
                 self.changes.append(event)
@@ -79,6 +80,11 @@ class Summariser:
                 return "failed"
             case _:
                 return "unfinished"
+
+
+def from_json(record: dict[str, Any]) -> dict[str, Any]:
+    """A summary read back from JSON, its numbers as numbers."""
+    return record | {key: number(record[key]) for key in METRICS if key in record}
 
 
 def summarise(events: Iterable[ev.Event]) -> Summariser:

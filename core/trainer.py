@@ -266,7 +266,7 @@ class Trainer:
         if found is None:
             return
         was = self.progress
-        best = was.best_val_loss is None or found.loss < was.best_val_loss
+        best = math.isfinite(found.loss) and (was.best_val_loss is None or found.loss < was.best_val_loss)
         again = was.evaluated_at == self.step
         worse = 0 if best else was.worse_evaluations + (0 if again else 1)
         self.progress = replace(was, evaluated_at=self.step, worse_evaluations=worse)

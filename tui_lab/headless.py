@@ -1,6 +1,5 @@
 """`tui-lab run`: consume the trainer's events without an app."""
 
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from core import commands as cmd
 from core import events as ev
 from core import runs, settings
 from core.errors import ConfigError
+from core.jsontext import dumps
 from core.runs import Run
 from core.summary import Requirement, Summariser, summarise, unmet
 from core.tasks import build_loader, build_task
@@ -128,7 +128,7 @@ def _stop_on_signals(trainer: Trainer) -> Iterator[list[int]]:
 
 
 def _print_json(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.write(dumps(record) + "\n")
     sys.stdout.flush()
 
 

@@ -1,6 +1,5 @@
 """Commands that look before training: presets, config, data and batches."""
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from core import settings
 from core.config import Config
+from core.jsontext import dumps
 from core.parameters import count_parameters, parameter_table
 from core.tasks import build_loader, build_task
 from data.dataset import IGNORED, Task
@@ -26,7 +26,7 @@ def open_data(source: str, overrides: Sequence[str]) -> tuple[Config, Task]:
 
 
 def write_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.write(dumps(value) + "\n")
 
 
 def show_presets(*, as_json: bool) -> None:
@@ -61,7 +61,7 @@ def show_config(source: str, overrides: Sequence[str], *, as_json: bool) -> None
 
 
 def show_schema() -> None:
-    sys.stdout.write(json.dumps(Config.model_json_schema(), indent=2) + "\n")
+    sys.stdout.write(dumps(Config.model_json_schema(), indent=2) + "\n")
 
 
 def validate(source: str, overrides: Sequence[str]) -> None:

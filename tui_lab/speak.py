@@ -1,11 +1,11 @@
 """`tui-lab generate`: stream a model's words."""
 
-import json
 import sys
 from dataclasses import asdict
 
 from core import runs
 from core.generate import Generated, Sampling, generate
+from core.jsontext import dumps
 from core.loading import Which, load_model
 from data.tokenizers import printable
 
@@ -19,11 +19,11 @@ def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weigh
     for made in generate(model, tokenizer, prompt, max_new_tokens=max_new_tokens, sampling=sampling):
         said.append(made.text)
         _write(_line(made) if json_lines else printable(made.text))
-    _write(json.dumps({"event": "text", "prompt": prompt, "text": "".join(said)}) + "\n" if json_lines else "\n")
+    _write(dumps({"event": "text", "prompt": prompt, "text": "".join(said)}) + "\n" if json_lines else "\n")
 
 
 def _line(made: Generated) -> str:
-    return json.dumps({"event": "token", **asdict(made)}) + "\n"
+    return dumps({"event": "token", **asdict(made)}) + "\n"
 
 
 def _write(text: str) -> None:

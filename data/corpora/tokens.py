@@ -56,15 +56,27 @@ def load_corpus(path: str, tokenizer: str, progress: Progress | None = None) -> 
     try:
         total = sum(f.stat().st_size for f in files)
         folder = cache_folder() / "tokens" / _key(files, tokenizer, total, report)
-        if not (folder / "meta.json").exists():
+        meta = _read_meta(folder)
+        if meta is None:
+            shutil.rmtree(folder, ignore_errors=True)
             _encode(files, tokenizer, folder, total, report)
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+            meta = json.loads((folder / "meta.json").read_text("utf-8"))
         tokens = np.memmap(folder / "tokens.bin", dtype=meta["dtype"], mode="r") if meta["n_tokens"] else None
     except OSError as error:
         raise DataError(f"data.path = {path!r}: {error.strerror}: {error.filename}") from error
     if tokens is None:
         raise DataError(f"data.path = {path!r}: the text is empty")
     return Corpus(path, tokens, from_state(meta["tokenizer"]), total, meta["n_replaced"])
+
+
+def _read_meta(folder: Path) -> dict[str, Any] | None:
+    """What meta.json says, or None where the cached tokens are absent or damaged."""
+    try:
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text("utf-8"))
+        whole = (folder / "tokens.bin").stat().st_size == meta["n_tokens"] * np.dtype(meta["dtype"]).itemsize
+        return meta if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _key(files: tuple[Path, ...], tokenizer: str, total: int, report: Progress) -> str:
