@@ -1,0 +1,87 @@
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from core import checkpoint as ckpt
+from core import commands as cmd
+from core import events as ev
+from core.trainer import Trainer
+from tests.core.tiny import losses, same_weights, trainer
+
+# 3 digits of 5 give 125 rows, so that an epoch of batches of 40 ends between steps 2 and 3.
+EDGE = ("train.batch_size=40", "model.dropout=0.3")
+
+
+def stopped_and_resumed(folder: Path, at: int, *overrides: str) -> tuple[list[float], Trainer]:
+    """Losses and trainer of a run that was stopped after `at` updates and went on from the disk."""
+    first = trainer(*overrides, save=lambda checkpoint: str(ckpt.save(folder, checkpoint)))
+    events = first.events()
+    before = list(islice(updates(events), at))
+    first.commands.put(cmd.Stop())
+    list(events)
+    second = trainer(resume=ckpt.load(ckpt.latest(folder)))
+    return before + losses(second.events()), second
+
+
+def updates(events: Iterable[ev.Event]) -> Iterable[float]:
+    return (event.loss for event in events if isinstance(event, ev.StepDone))
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "muon"])
+def test_resume_is_bit_exact_for_every_optimizer_with_dropout_over_an_epochs_edge(name: str, tmp_path: Path) -> None:
+    whole = trainer(*EDGE, f"optim.name={name}", "optim.schedule=cosine", "optim.warmup_steps=2")
+    expected = losses(whole.events())
+    assert whole.loader.epoch_at(7) > whole.loader.epoch_at(3)
+    found, resumed = stopped_and_resumed(
+        tmp_path, 4, *EDGE, f"optim.name={name}", "optim.schedule=cosine", "optim.warmup_steps=2"
+    )
+    assert found == expected and same_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 7])
+def test_resume_is_bit_exact_wherever_it_stopped(at: int, tmp_path: Path) -> None:
+    whole = trainer(*EDGE)
+    expected = losses(whole.events())
+    found, resumed = stopped_and_resumed(tmp_path, at, *EDGE)
+    assert found == expected and same_weights(whole, resumed)
+
+
+CHANGES = (("optim.lr", 0.05), ("train.batch_size", 7), ("data.overfit", 3), ("model.dropout", 0.6))
+
+
+def test_resume_keeps_the_live_changes(tmp_path: Path) -> None:
+    def changed(training: Trainer, stop_at: int | None) -> list[float]:
+        found = []
+        for event in training.events():
+            if isinstance(event, ev.StepDone):
+                found.append(event.loss)
+                if event.step <= len(CHANGES):
+                    training.commands.put(cmd.Set(*CHANGES[event.step - 1]))
+                if event.step == stop_at:
+                    training.commands.put(cmd.Stop())
+        return found
+
+    whole = trainer(*EDGE)
+    expected = changed(whole, None)
+    first = trainer(*EDGE, save=lambda checkpoint: str(ckpt.save(tmp_path, checkpoint)))
+    before = changed(first, 5)
+    second = trainer(resume=ckpt.load(ckpt.latest(tmp_path)))
+    assert before + losses(second.events()) == expected and same_weights(whole, second)
+
+
+def test_resume_keeps_patience_and_the_best_weights(tmp_path: Path) -> None:
+    overrides = ("optim.lr=100", "train.eval_every=1", "train.patience=3", "train.steps=50")
+    whole = trainer(*overrides)
+    expected = losses(whole.events())
+    found, resumed = stopped_and_resumed(tmp_path, len(expected) - 1, *overrides)
+    assert found == expected
+    assert resumed.progress.best_step == whole.progress.best_step
+
+
+def test_a_run_that_is_over_stays_over(tmp_path: Path) -> None:
+    done = trainer(save=lambda checkpoint: str(ckpt.save(tmp_path, checkpoint)))
+    list(done.events())
+    again = list(trainer(resume=ckpt.load(ckpt.latest(tmp_path))).events())
+    assert [event.kind for event in again] == ["started", "stopped"]

@@ -1,0 +1,233 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from core import commands as cmd
+from core import events as ev
+from core.checkpoint import Checkpoint, Weights
+from core.errors import ConfigError
+from core.trainer import Trainer
+from data.errors import DataError
+from tests.core.tiny import losses, of_kind, same_weights, trainer
+
+
+class Saves:
+    """A save that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.kept: list[Checkpoint] = []
+
+    def __call__(self, checkpoint: Checkpoint) -> str:
+        self.kept.append(checkpoint)
+        return f"kept/{len(self.kept)}"
+
+
+def test_a_run_is_started_its_steps_an_evaluation_a_checkpoint_and_stopped() -> None:
+    found = list(trainer("train.steps=2", save=Saves()).events())
+    assert [event.kind for event in found] == ["started", "step", "step", "evaluated", "saved", "stopped"]
+    assert [event.step for event in found] == [0, 1, 2, 2, 2, 2]
+    started = found[0]
+    assert isinstance(started, ev.Started)
+    assert started.n_vocab == 5 and started.train_examples + started.val_examples == 5**3 and not started.resumed
+
+
+def test_the_clock_that_is_given_measures_a_step() -> None:
+    now = iter(range(1000))
+    [step] = of_kind(ev.StepDone, trainer("train.steps=1", clock=lambda: next(now)).events())
+    assert step.seconds == 1 and step.tokens == 4 * 5 and step.tokens_per_s == 20
+
+
+def test_two_runs_of_one_seed_are_bitwise_equal_and_of_two_seeds_are_not() -> None:
+    first, again, other = (trainer("model.dropout=0.2", f"train.seed={seed}") for seed in (1, 1, 2))
+    assert losses(first.events()) == losses(again.events()) != losses(other.events())
+    assert same_weights(first, again) and not same_weights(first, other)
+
+
+def test_the_running_loss_is_the_exponentially_weighted_mean() -> None:
+    steps = of_kind(ev.StepDone, trainer().events())
+    assert steps[0].loss_ema == steps[0].loss
+    for before, after in pairwise(steps):
+        assert after.loss_ema == pytest.approx(0.9 * before.loss_ema + 0.1 * after.loss)
+
+
+def test_accumulated_parts_give_the_gradient_of_the_big_batch() -> None:
+    # SGD, since Adam divides by the gradient's size and so magnifies rounding where it is near zero.
+    whole, parts = (trainer("optim.name=sgd", "optim.lr=0.5", f"train.accumulate={n}") for n in (1, 3))
+    assert losses(whole.events()) == pytest.approx(losses(parts.events()), rel=1e-5)
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_evaluations_and_checkpoints_come_when_asked_for() -> None:
+    found = list(trainer("train.eval_every=3", "train.checkpoint_every=4", save=Saves()).events())
+    assert [event.step for event in of_kind(ev.Evaluated, found)] == [3, 6, 8]
+    assert [event.step for event in of_kind(ev.Saved, found)] == [4, 8]
+
+
+def test_pause_waits_and_step_makes_so_many_updates() -> None:
+    training = trainer()
+    training.commands.put(cmd.Pause())
+    training.commands.put(cmd.Step(3))
+    events = training.events()
+    kinds = [next(events).kind for _ in range(7)]
+    assert kinds == ["started", "paused", "resumed", "step", "step", "step", "paused"]
+    training.commands.put(cmd.Resume())
+    assert next(events).kind == "resumed"
+    assert of_kind(ev.StepDone, events)[-1].step == 8
+
+
+def test_step_while_running_pauses_after_it() -> None:
+    training = trainer()
+    training.commands.put(cmd.Step(2))
+    events = training.events()
+    assert [next(events).kind for _ in range(4)] == ["started", "step", "step", "paused"]
+
+
+def test_stop_ends_a_paused_run_with_its_state_saved() -> None:
+    saves = Saves()
+    training = trainer(save=saves)
+    events = training.events()
+    next(events), next(events)
+    training.commands.put(cmd.Pause())
+    assert next(events).kind == "paused"
+    training.commands.put(cmd.Stop())
+    saved, stopped = events
+    assert isinstance(saved, ev.Saved) and isinstance(stopped, ev.Stopped) and stopped.reason == "asked"
+    assert saves.kept[-1].progress.step == 1
+
+
+def test_stop_is_heard_inside_an_evaluation() -> None:
+    training = trainer("train.steps=1", "train.eval_examples=1000000")
+    events = training.events()
+    next(events), next(events)
+    training.commands.put(cmd.Stop())
+    [stopped] = events
+    assert isinstance(stopped, ev.Stopped) and stopped.reason == "asked"
+
+
+def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
+    taken: list[Weights] = []
+    training = trainer(save=Saves())
+    events = training.events()
+    next(events), next(events)
+    for command in (cmd.Evaluate(), cmd.Checkpoint(), cmd.Snapshot(taken.append)):
+        training.commands.put(command)
+    assert [next(events).kind for _ in range(3)] == ["evaluated", "saved", "step"]
+    [weights] = taken
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+    list(events)
+    assert all(torch.equal(weights[name], before[name]) for name in weights), "a snapshot must not train on"
+    assert not torch.equal(weights["W_E.weight"], training.model.W_E.weight)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optim.lr", 0.5),
+        ("model.dropout", 0.5),
+        ("train.batch_size", 2),
+        ("optim.weight_decay", 0.5),
+        ("optim.grad_clip", 0.01),
+        ("data.shuffle", "off"),
+        ("data.overfit", 1),
+    ],
+)
+def test_a_live_change_comes_back_as_an_event_and_changes_the_training(key: str, value: object) -> None:
+    plain, changing = trainer(), trainer()
+    expected = losses(plain.events())
+    events = changing.events()
+    next(events), next(events)
+    changing.commands.put(cmd.Set(key, value))
+    change = next(events)
+    assert isinstance(change, ev.Changed) and (change.key, change.new, change.step) == (key, value, 1)
+    # Any of these shows in the loss two updates later, at the latest.
+    assert losses(events)[1:] != expected[2:]
+
+
+def test_a_change_equals_having_had_the_value_from_the_start() -> None:
+    changed, from_start = trainer("optim.lr=0.3"), trainer("optim.lr=0.01")
+    changed.commands.put(cmd.Set("optim.lr", 0.01))
+    assert losses(changed.events()) == losses(from_start.events())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("model.d_model", 16, "needs a restart"),
+        ("optim.lrr", 1, "did you mean optim.lr"),
+        ("optim.lr", -1, "greater than or equal to 0"),
+        ("train.batch_size", 10**6, "the training part has"),
+        ("data.overfit", 10**6, "the training part has"),
+    ],
+)
+def test_a_change_that_cannot_be_is_a_warning_and_changes_nothing(key: str, value: object, words: str) -> None:
+    plain, warned = trainer(), trainer()
+    warned.commands.put(cmd.Set(key, value))
+    found = list(warned.events())
+    [warning] = of_kind(ev.Warned, found)
+    assert words in warning.message and warned.config == plain.config
+    assert losses(found) == losses(plain.events())
+
+
+def test_patience_stops_and_keeps_the_best_weights() -> None:
+    saves = Saves()
+    # A rate of 100 makes every evaluation after the first update worse than the last.
+    training = trainer("optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50", save=saves)
+    events = training.events()
+    best: Weights = {}
+    best_step = 0
+    for event in events:
+        if isinstance(event, ev.Evaluated) and event.best:
+            best = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+            best_step = event.step
+    assert isinstance(event, ev.Stopped) and event.reason == "patience"
+    assert training.step == best_step + 2
+    kept = saves.kept[-1]
+    assert kept.best is not None and all(torch.equal(kept.best[name], best[name]) for name in best)
+    assert kept.progress.best_step == best_step
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_what_is_not_finite_stops_before_the_update_with_the_weights_kept(poison: float) -> None:
+    saves = Saves()
+    training = trainer(save=saves)
+    events = training.events()
+    next(events), next(events)
+    with torch.no_grad():
+        training.model.W_E.weight[0, 0] = poison
+    before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    saved, failed = events
+    assert isinstance(saved, ev.Saved) and isinstance(failed, ev.Failed)
+    assert "not finite" in failed.message and "optim.lr" in failed.message
+    after = training.model.state_dict()
+    assert all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before)
+    assert training.step == 1
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on() -> None:
+    def full(checkpoint: Checkpoint) -> str:
+        raise OSError("No space left on device")
+
+    found = list(trainer("train.checkpoint_every=2", save=full).events())
+    assert all("No space left" in warning.message for warning in of_kind(ev.Warned, found))
+    assert [warning.step for warning in of_kind(ev.Warned, found)] == [2, 4, 6, 8]
+    assert isinstance(found[-1], ev.Stopped) and len(losses(found)) == 8
+
+
+def test_what_the_data_cannot_give_is_said_when_the_trainer_is_built() -> None:
+    with pytest.raises(DataError, match=r"train.batch_size = 126: the training part has \d+ examples"):
+        trainer("train.batch_size=126")
+
+
+def test_a_device_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="train.device = 'cuda': not on this machine; available here: auto, .*cpu"):
+        trainer("train.device=cuda")
+
+
+def test_overfit_pins_the_datapoints() -> None:
+    training: Trainer = trainer("data.overfit=2")
+    ids = {tuple(sorted(training.loader.batch(step).ids.tolist())) for step in range(8)}
+    assert len(ids) == 1 and len(next(iter(ids))) == 2

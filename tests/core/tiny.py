@@ -1,0 +1,43 @@
+"""A training small enough to repeat hundreds of times: rows of three digits out of five."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+
+from core import events as ev
+from core import settings
+from core.checkpoint import Checkpoint
+from core.config import Config
+from core.tasks import build_task
+from core.trainer import Save, Trainer
+
+E = TypeVar("E", bound=ev.Event)
+TABLES = {
+    "model": {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_head": 4, "d_ff": 8, "context": 5},
+    "data": {"task": "reverse", "tokenizer": "digits", "length": 3, "n_digits": 5},
+    "optim": {"lr": 0.01},
+    "train": {"steps": 8, "batch_size": 4, "eval_every": 0, "eval_examples": 8, "threads": 1, "device": "cpu"},
+}
+
+
+def tiny(*overrides: str) -> Config:
+    return settings.build(TABLES, overrides)
+
+
+def trainer(*overrides: str, resume: Checkpoint | None = None, save: Save | None = None, **extra: Any) -> Trainer:
+    config = resume.progress.config if resume else tiny(*overrides)
+    return Trainer(config, build_task(config), resume=resume, save=save, **extra)
+
+
+def losses(events: Iterable[ev.Event]) -> list[float]:
+    return [event.loss for event in events if isinstance(event, ev.StepDone)]
+
+
+def of_kind(kind: type[E], events: Iterable[ev.Event]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def same_weights(a: Trainer, b: Trainer) -> bool:
+    ours, theirs = a.model.state_dict(), b.model.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
