@@ -131,7 +131,10 @@ def parse_value(text: str) -> Any:
 
 
 def unknown_key(key: str) -> str:
-    return f"{key}: unknown key{did_you_mean(key, fields())}"
+    """What is wrong with `key`, with the nearest there is; a name without its section is found too."""
+    known = fields()
+    section = next((whole for whole in known if whole.partition(".")[2] == key), None)
+    return f"{key}: unknown key" + (f"; did you mean {section}?" if section else did_you_mean(key, known))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,146 @@
+import codecs
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from core.config import ModelConfig
+from core.errors import ConfigError
+from core.generate import Generated, Sampling, generate, sampling_probabilities
+from core.model import Transformer
+from data.tokenizers import CharTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
+
+MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=4, d_ff=8, context=8, dropout=0.5)
+GREEDY = Sampling(temperature=0.0)
+
+
+def speaker() -> tuple[Transformer, CharTokenizer]:
+    tokenizer = CharTokenizer()
+    return Transformer(MODEL, tokenizer.n_vocab, seed=1), tokenizer
+
+
+def say(sampling: Sampling = GREEDY, prompt: str = "So", n: int = 30, *, use_cache: bool = True) -> list[Generated]:
+    model, tokenizer = speaker()
+    return list(generate(model, tokenizer, prompt, max_new_tokens=n, sampling=sampling, use_cache=use_cache))
+
+
+@pytest.mark.parametrize("prompt", ["S", "Socrate", "Socrates", "Socrates, where from?"])
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.3, seed=3), Sampling(top_k=7, top_p=0.7)])
+def test_the_cache_changes_no_token_within_context_at_its_edge_and_past_it(prompt: str, sampling: Sampling) -> None:
+    cached, plain = (say(sampling, prompt, use_cache=use) for use in (True, False))
+    assert [made.token for made in cached] == [made.token for made in plain]
+    assert [made.probability for made in cached] == pytest.approx([made.probability for made in plain], rel=1e-4)
+
+
+def test_a_seed_gives_the_same_text_whatever_torch_drew_in_between() -> None:
+    first = say(Sampling(temperature=1.0, seed=5))
+    torch.rand(10)
+    assert say(Sampling(temperature=1.0, seed=5)) == first
+    assert say(Sampling(temperature=1.0, seed=6)) != first
+
+
+def test_generation_leaves_the_global_generator_alone() -> None:
+    model, tokenizer = speaker()
+    before = torch.get_rng_state()
+    list(generate(model, tokenizer, "So", max_new_tokens=4, sampling=Sampling()))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_probabilities_are_the_models_own_and_the_likeliest_come_first() -> None:
+    model, tokenizer = speaker()
+    [made] = say(n=1)
+    model.eval()
+    with torch.no_grad():
+        own = model(torch.tensor([tokenizer.encode("So").tolist()]))[0, -1].softmax(dim=0)
+    assert made.probability == pytest.approx(float(own[made.token]))
+    assert [a.token for a in made.alternatives] == own.topk(5).indices.tolist()
+    assert made.alternatives[0].token == made.token, "greedy takes the likeliest"
+
+
+def by_numpy(logits: np.ndarray[tuple[int], np.dtype[np.float64]], sampling: Sampling) -> list[float]:
+    """Temperature, top-k, top-p the slow way: walk the tokens from the likeliest down."""
+    scaled = (logits - logits.max()) / sampling.temperature
+    order = sorted(range(len(scaled)), key=lambda i: (-scaled[i], i))
+    kept = order[: sampling.top_k or None]
+    mass = {i: float(np.exp(scaled[i])) for i in kept}
+    total, reached, nucleus = sum(mass.values()), 0.0, []
+    for i in kept:
+        if reached >= sampling.top_p:
+            break
+        nucleus.append(i)
+        reached += mass[i] / total
+    left = sum(mass[i] for i in nucleus)
+    return [mass[i] / left if i in nucleus else 0.0 for i in range(len(scaled))]
+
+
+@given(
+    logits=st.lists(st.integers(-40, 40), min_size=2, max_size=20, unique=True),
+    temperature=st.floats(0.1, 10),
+    top_k=st.integers(0, 25),
+    top_p=st.floats(0.05, 0.95),
+)
+@settings(deadline=None)
+def test_sampling_equals_the_slow_transcription(
+    logits: list[int], temperature: float, top_k: int, top_p: float
+) -> None:
+    sampling = Sampling(temperature, top_k, top_p)
+    values = np.array(logits, dtype=np.float64) / 4
+    expected = by_numpy(values, sampling)
+    # Where the mass reaches p to a rounding error, either answer is right.
+    reached = np.cumsum(sorted(by_numpy(values, Sampling(temperature, top_k)), reverse=True))
+    assume(np.abs(reached - top_p).min() > 1e-9)
+    found = sampling_probabilities(torch.tensor(values), sampling)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-3, 100.0])
+def test_any_temperature_gives_a_distribution(temperature: float) -> None:
+    found = sampling_probabilities(torch.tensor([80.0, -80.0, 79.0]), Sampling(temperature, 0, 0.9))
+    assert torch.isfinite(found).all() and found.sum() == pytest.approx(1.0) and found.argmax() == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"temperature": -0.1}, "temperature = -0.1: allowed is 0 to 100"),
+        ({"temperature": float("nan")}, "temperature = nan"),
+        ({"top_k": -1}, "top_k = -1"),
+        ({"top_p": 0.0}, "top_p = 0.0: allowed is more than 0, at most 1"),
+        ({"top_p": 1.1}, "top_p = 1.1"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_sampling_out_of_bounds_says_what_is_allowed(wrong: dict[str, float], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Sampling(**wrong)  # type: ignore[arg-type]
+    assert words in str(caught.value)
+
+
+def test_an_empty_prompt_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match="at least one character"):
+        say(prompt="")
+
+
+def test_stop_ends_it_before_the_next_token() -> None:
+    model, tokenizer = speaker()
+    answers = iter([False, False, True])
+    made = generate(model, tokenizer, "So", max_new_tokens=30, sampling=GREEDY, stop=lambda: next(answers))
+    assert len(list(made)) == 2
+
+
+def test_half_a_character_waits_for_its_other_half() -> None:
+    base = Gpt2Tokenizer()
+    halves = [int(i) for i in base.encode("馬")]
+    assert len(halves) > 1
+    tokenizer = SeenVocabulary(base, halves)
+    model = Transformer(MODEL, tokenizer.n_vocab, seed=0)
+    sampling = Sampling(temperature=100.0, seed=2)
+    made = list(generate(model, tokenizer, "馬", max_new_tokens=40, sampling=sampling))
+    said = b"".join(tokenizer.token_bytes(one.token) for one in made)
+    assert "".join(one.text for one in made) == said.decode("utf-8", errors="replace")
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    assert [one.text for one in made[:-1]] == [decoder.decode(tokenizer.token_bytes(one.token)) for one in made[:-1]]
+    assert any(one.text == "" for one in made), "some token is the first half of a character"
+    assert decode(tokenizer, [one.token for one in made]) == said.decode("utf-8", errors="replace")

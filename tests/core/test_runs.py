@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from core import checkpoint as ckpt
+from core import commands as cmd
+from core import events as ev
+from core import files, runs
+from core.errors import RunError
+from core.loading import load_model
+from core.runs import Run
+from core.summary import summarise
+from tests.core.tiny import tiny, trainer
+
+
+def made(path: Path, *overrides: str) -> Run:
+    """A finished run, recorded."""
+    training = trainer(*overrides)
+    run = runs.create("tiny", training.config, training.task.tokenizer, path)
+    training.save_with(run.save)
+    seen = summarise(run.record(training.events()))
+    run.write_summary(seen.summary(str(path)))
+    return run
+
+
+def test_a_run_folder_gives_back_what_was_put_in(tmp_path: Path) -> None:
+    run = made(tmp_path / "a", "optim.lr=0.02")
+    assert run.config() == tiny("optim.lr=0.02")
+    assert run.tokenizer().n_vocab == 5
+    assert [event.kind for event in run.events()][-2:] == ["saved", "stopped"]
+    summary = run.summary()
+    assert summary is not None and summary["train_loss"] == summarise(run.events()).summary("")["train_loss"]
+    model, tokenizer = load_model(run)
+    assert model.n_vocab == tokenizer.n_vocab and not model.training
+
+
+def test_a_torn_last_line_is_left_out_and_other_damage_is_told(tmp_path: Path) -> None:
+    run = made(tmp_path / "a")
+    whole = list(run.events())
+    path = run.path / "events.jsonl"
+    path.write_text(path.read_text("utf-8") + '{"event": "step", "st', "utf-8")
+    assert list(run.events()) == whole
+    path.write_text('{"event": "paused", "step": 1}\nnonsense\n', "utf-8")
+    with pytest.raises(RunError, match=r"events\.jsonl, line 2"):
+        list(run.events())
+
+
+def test_rewind_forgets_what_the_checkpoint_does_not_know(tmp_path: Path) -> None:
+    training = trainer("train.checkpoint_every=4")
+    run = runs.create("tiny", training.config, training.task.tokenizer, tmp_path / "a")
+    training.save_with(run.save)
+    events = run.record(training.events())
+    for event in events:
+        if isinstance(event, ev.Saved) and training.config.optim.lr != 0.5:
+            training.commands.put(cmd.Set("optim.lr", 0.5))
+        if event.step == 6:
+            break
+    run.rewind(4)
+    kept = list(run.events())
+    assert kept[-1] == ev.Saved(step=4, path=kept[-1].path if isinstance(kept[-1], ev.Saved) else "")
+    assert not [event for event in kept if isinstance(event, ev.Changed)]
+
+
+def test_a_folder_that_is_taken_is_never_written_over(tmp_path: Path) -> None:
+    run = made(tmp_path / "a")
+    before = (run.path / "events.jsonl").read_text("utf-8")
+    with pytest.raises(RunError, match="there is something already; go on with it by --resume"):
+        made(tmp_path / "a")
+    assert (run.path / "events.jsonl").read_text("utf-8") == before
+    (tmp_path / "file").write_text("mine", "utf-8")
+    with pytest.raises(RunError, match="there is something already"):
+        made(tmp_path / "file")
+
+
+def test_runs_are_found_by_name_by_path_and_nearly(tmp_path: Path) -> None:
+    training = trainer()
+    run, second = (runs.create(name, training.config, training.task.tokenizer) for name in ("tiny one", "tiny one"))
+    assert run.path.parent == runs.runs_folder() and run.path != second.path and " " not in run.name
+    assert runs.find(run.name) == run and runs.find(str(run.path)).name == run.name
+    assert set(runs.list_runs()) == {run, second}
+    with pytest.raises(RunError, match="'tiny-on' is no run: .*did you mean tiny-one"):
+        runs.find("tiny-on")
+
+
+def test_opening_a_run_sweeps_what_a_killed_writer_left(tmp_path: Path) -> None:
+    run = made(tmp_path / "a")
+    (run.checkpoints / f"{files.TEMPORARY}x").mkdir()
+    (run.path / f"{files.TEMPORARY}y").write_text("half", "utf-8")
+    runs.find(str(run.path))
+    assert not list(run.path.rglob(f"{files.TEMPORARY}*"))
+
+
+def test_a_damaged_tokenizer_or_summary_is_no_traceback(tmp_path: Path) -> None:
+    run = made(tmp_path / "a")
+    (run.path / "tokenizer.json").write_text(json.dumps({"name": "klingon"}), "utf-8")
+    (run.path / "summary.json").write_text("{", "utf-8")
+    assert run.summary() is None
+    with pytest.raises(RunError, match=r"tokenizer\.json: not readable"):
+        run.tokenizer()
+
+
+def test_the_best_weights_speak_where_the_run_stops_early(tmp_path: Path) -> None:
+    early = made(tmp_path / "a", "optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50")
+    kept = ckpt.load(early.latest())
+    assert kept.best is not None
+    assert load_model(early)[0].W_E.weight.equal(kept.best["W_E.weight"])
+    assert load_model(early, "last")[0].W_E.weight.equal(kept.model["W_E.weight"])
+    assert not kept.best["W_E.weight"].equal(kept.model["W_E.weight"])
