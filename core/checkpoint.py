@@ -78,14 +78,6 @@ def _free(path: Path) -> Path:
     return path.with_name(f"{path.name}.{int(taken[-1].suffix[1:] or 0) + 1:04d}")
 
 
-def latest(folder: Path) -> Path:
-    """The newest checkpoint of a run's folder of checkpoints. Raises RunError when there is none."""
-    found = sorted(folder.glob("step-*"))
-    if not found:
-        raise RunError(f"{folder.parent}: this run has no checkpoint yet")
-    return found[-1]
-
-
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises RunError when it is damaged."""
     best = path / "best.safetensors"

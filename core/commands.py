@@ -3,11 +3,11 @@
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-Weights = dict[str, Tensor]
+# A front end speaks these words before torch is there.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Checkpoint:
 class Snapshot:
     """Hand a copy of the weights, on the CPU, to `receive`, which is called in the training's thread."""
 
-    receive: Callable[[Weights], None]
+    receive: Callable[[dict[str, "Tensor"]], None]
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,20 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core import checkpoint as ckpt
 from core import events as ev
 from core import files, settings
-from core.checkpoint import Checkpoint
 from core.config import Config
 from core.errors import RunError
 from core.jsontext import dumps
 from core.summary import from_json
 from data.errors import DataError
 from data.tokenizers import Tokenizer, from_state
+
+# Runs are listed before torch is there: what needs it is imported by the method that does.
+if TYPE_CHECKING:
+    from core.checkpoint import Checkpoint
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
 
@@ -55,10 +57,16 @@ class Run:
             raise RunError(f"{self.path / TOKENIZER}: not readable: {error}") from error
 
     def latest(self) -> Path:
-        return ckpt.latest(self.checkpoints)
+        """The newest checkpoint. Raises RunError when there is none."""
+        found = sorted(self.checkpoints.glob("step-*"))
+        if not found:
+            raise RunError(f"{self.path}: this run has no checkpoint yet")
+        return found[-1]
 
-    def save(self, checkpoint: Checkpoint) -> str:
+    def save(self, checkpoint: "Checkpoint") -> str:
         """Write a checkpoint; its path within the run folder."""
+        from core import checkpoint as ckpt
+
         return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
 
     def events(self) -> Iterator[ev.Event]:

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from core.summary import Requirement, Summariser, summarise, unmet
 from core.tasks import build_loader, build_task
 from core.trainer import Trainer
 from data.corpora.tokens import Progress
+from tui_lab.describe import describe
 from tui_lab.progress import Bar, Lines, Silent, View, encoding_bar
 
 DONE, NOT_MET, FAILED, INTERRUPTED = 0, 1, 3, 130
@@ -139,24 +140,3 @@ def _print_result(summary: dict[str, Any]) -> None:
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
-
-
-_NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("parameters", "parameters", lambda n: f"{n:,}"),
-    ("train_loss", "train loss", lambda x: f"{x:.4f}"),
-    ("val_loss", "validation loss", lambda x: f"{x:.4f}"),
-    ("perplexity", "perplexity", lambda x: f"{x:,.2f}"),
-    ("tokens_per_s", "tokens/s", lambda x: f"{x:,.0f}"),
-    ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
-)
-
-
-def describe(summary: dict[str, Any]) -> str:
-    """A summary in words, a line each."""
-    lines = [f"{summary['steps']:,} steps, {summary['reason']}: {summary['run']}"]
-    if summary["exact_match"] is not None:
-        lines.append(
-            f"exact match      {summary['exact_match'] * 100:.6g} % of {summary['val_examples']:,} held-out examples"
-        )
-    lines += [f"{title:<16} {form(summary[key])}" for key, title, form in _NUMBERS if summary[key] is not None]
-    return "\n".join(lines)

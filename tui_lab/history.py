@@ -10,7 +10,7 @@ from core import runs, settings
 from core.events import Changed
 from core.runs import Run
 from core.summary import summarise
-from tui_lab.headless import describe
+from tui_lab.describe import describe
 from tui_lab.inspect import write_json
 
 

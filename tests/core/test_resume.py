@@ -7,6 +7,7 @@ import pytest
 from core import checkpoint as ckpt
 from core import commands as cmd
 from core import events as ev
+from core.runs import Run
 from core.trainer import Trainer
 from tests.core.tiny import losses, same_weights, trainer
 
@@ -16,12 +17,12 @@ EDGE = ("train.batch_size=40", "model.dropout=0.3")
 
 def stopped_and_resumed(folder: Path, at: int, *overrides: str) -> tuple[list[float], Trainer]:
     """Losses and trainer of a run that was stopped after `at` updates and went on from the disk."""
-    first = trainer(*overrides, save=lambda checkpoint: str(ckpt.save(folder, checkpoint)))
+    first = trainer(*overrides, save=Run(folder).save)
     events = first.events()
     before = list(islice(updates(events), at))
     first.commands.put(cmd.Stop())
     list(events)
-    second = trainer(resume=ckpt.load(ckpt.latest(folder)))
+    second = trainer(resume=ckpt.load(Run(folder).latest()))
     return before + losses(second.events()), second
 
 
@@ -65,9 +66,9 @@ def test_resume_keeps_the_live_changes(tmp_path: Path) -> None:
 
     whole = trainer(*EDGE)
     expected = changed(whole, None)
-    first = trainer(*EDGE, save=lambda checkpoint: str(ckpt.save(tmp_path, checkpoint)))
+    first = trainer(*EDGE, save=Run(tmp_path).save)
     before = changed(first, 5)
-    second = trainer(resume=ckpt.load(ckpt.latest(tmp_path)))
+    second = trainer(resume=ckpt.load(Run(tmp_path).latest()))
     assert before + losses(second.events()) == expected and same_weights(whole, second)
 
 
@@ -81,7 +82,7 @@ def test_resume_keeps_patience_and_the_best_weights(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_over_stays_over(tmp_path: Path) -> None:
-    done = trainer(save=lambda checkpoint: str(ckpt.save(tmp_path, checkpoint)))
+    done = trainer(save=Run(tmp_path).save)
     list(done.events())
-    again = list(trainer(resume=ckpt.load(ckpt.latest(tmp_path))).events())
+    again = list(trainer(resume=ckpt.load(Run(tmp_path).latest())).events())
     assert [event.kind for event in again] == ["started", "stopped"]

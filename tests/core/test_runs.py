@@ -100,6 +100,12 @@ def test_a_damaged_tokenizer_or_summary_is_no_traceback(tmp_path: Path) -> None:
         run.tokenizer()
 
 
+def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    run = runs.create("tiny", tiny(), trainer().task.tokenizer, tmp_path / "a")
+    with pytest.raises(RunError, match="no checkpoint yet"):
+        load_model(run)
+
+
 def test_the_best_weights_speak_where_the_run_stops_early(tmp_path: Path) -> None:
     early = made(tmp_path / "a", "optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50")
     kept = ckpt.load(early.latest())

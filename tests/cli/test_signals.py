@@ -1,0 +1,51 @@
+"""Interrupted and resumed equals uninterrupted: the same losses, the same bytes of the final weights."""
+
+import hashlib
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import TINY, Cli
+
+# An epoch of the 125 rows of three digits out of five ends within every second step.
+RUN = ("run", "reverse", *TINY, "--set", "data.n_digits=5", "--set", "model.dropout=0.2", "--set",
+       "train.batch_size=64", "--set", "train.eval_every=7", "--steps", "400", "--json", "--out")  # fmt: skip
+
+
+def losses(lines: list[str]) -> list[float]:
+    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return [record["loss"] for record in records if record["event"] == "step"]
+
+
+def fingerprint(run: Path) -> dict[str, str]:
+    [folder] = (run / "checkpoints").iterdir()
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_says_how_to_go_on_and_loses_nothing(
+    number: signal.Signals, cli: Cli, command: list[str], tmp_path: Path
+) -> None:
+    whole = cli(*RUN, "whole")
+    with subprocess.Popen(
+        [*command, *RUN, "cut"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        first = []
+        for line in process.stdout:
+            first.append(line)
+            if json.loads(line).get("step") == 20 and process.poll() is None:
+                process.send_signal(number)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "interrupted and saved; go on with: tui-lab run --resume cut" in said
+    assert json.loads(first[-1])["reason"] == "asked"
+    second = cli("run", "--resume", "cut", "--json")
+    assert second.returncode == 0
+    assert losses(first) + losses(second.stdout.splitlines()) == losses(whole.stdout.splitlines())
+    assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
+    assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 400

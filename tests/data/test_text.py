@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.corpora.tokens import Corpus, load_corpus
+from data.errors import DataError
+from data.tasks.text import text_task
+from data.tokenizers import CharTokenizer, decode
+
+
+def corpus(n: int) -> Corpus:
+    """Letters a, b, c … over and over."""
+    text = "".join(chr(97 + i % 26) for i in range(n))
+    tokenizer = CharTokenizer()
+    return Corpus("letters", tokenizer.encode(text), tokenizer, n, 0)
+
+
+@given(n=st.integers(30, 400), context=st.integers(1, 12), stride=st.integers(1, 9), share=st.floats(0.2, 0.8))
+def test_windows_are_next_token_pairs_within_their_own_part(n: int, context: int, stride: int, share: float) -> None:
+    source = corpus(n)
+    try:
+        task = text_task(source, context=context, stride=stride, val_fraction=share, vocab="full")
+    except DataError:
+        assert min(round(n * share), n - round(n * share)) < context + 1
+        return
+    n_train = n - round(n * share)
+    for part, low, high in ((task.train, 0, n_train), (task.val, n_train, n)):
+        ids = np.arange(part.n_examples)
+        x, y = part.examples(ids)
+        assert x.shape == y.shape == (part.n_examples, context)
+        assert (y[:, :-1] == x[:, 1:]).all()
+        offsets = part.offsets(ids)
+        assert offsets is not None
+        for row, offset in enumerate(offsets.tolist()):
+            assert low <= offset and offset + context + 1 <= high, "a window reached into the other part"
+            assert x[row].tolist() == source.tokens[offset : offset + context].tolist()
+            assert y[row, -1] == source.tokens[offset + context]
+    used = part.offsets(np.array([part.n_examples - 1]))
+    assert used is not None and used[0] + 2 * context + 1 > n, "no room for one more validation window"
+
+
+def test_a_context_too_long_for_the_text_names_the_longest_that_fits() -> None:
+    with pytest.raises(DataError) as caught:
+        text_task(corpus(100), context=20, stride=1, val_fraction=0.1, vocab="full")
+    assert "model.context = 20" in str(caught.value) and "a context up to 9" in str(caught.value)
+    text_task(corpus(100), context=9, stride=1, val_fraction=0.1, vocab="full")
+
+
+def test_the_seen_vocabulary_is_that_of_the_training_part_and_still_decodes(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("know thyself " * 30 + "zzzz " * 8, "utf-8")
+    source = load_corpus(str(path), "char")
+    task = text_task(source, context=8, stride=1, val_fraction=0.1, vocab="seen")
+    assert task.tokenizer.n_vocab == len(set("know thyself ")) + 1
+    x, _ = task.train.examples(np.array([0]))
+    assert decode(task.tokenizer, x[0].tolist()) == "know thy"
+    assert x.max() < task.tokenizer.n_vocab
+    held_out, _ = task.val.examples(np.arange(task.val.n_examples))
+    assert held_out.max() < task.tokenizer.n_vocab
+    assert len(np.unique(held_out)) < len(set("know thyself z")), "z is unknown"

@@ -1,0 +1,24 @@
+"""A run's summary in words."""
+
+from collections.abc import Callable
+from typing import Any
+
+_NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("parameters", "parameters", lambda n: f"{n:,}"),
+    ("train_loss", "train loss", lambda x: f"{x:.4f}"),
+    ("val_loss", "validation loss", lambda x: f"{x:.4f}"),
+    ("perplexity", "perplexity", lambda x: f"{x:,.2f}"),
+    ("tokens_per_s", "tokens/s", lambda x: f"{x:,.0f}"),
+    ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
+)
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """A summary in words, a line each."""
+    lines = [f"{summary['steps']:,} steps, {summary['reason']}: {summary['run']}"]
+    if summary["exact_match"] is not None:
+        lines.append(
+            f"exact match      {summary['exact_match'] * 100:.6g} % of {summary['val_examples']:,} held-out examples"
+        )
+    lines += [f"{title:<16} {form(summary[key])}" for key, title, form in _NUMBERS if summary[key] is not None]
+    return "\n".join(lines)
