@@ -57,7 +57,11 @@ def show_config(source: str, overrides: Sequence[str], *, as_json: bool) -> None
         table.add_row(row.symbol, row.shape, f"{row.count:,}")
     table.add_section()
     table.add_row("total", "", f"{total:,}")
-    Console().print(table)
+    # As comments, so that the whole output is a config file.
+    console = Console(width=Console().width - 2)
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.write("".join(f"# {line}\n" for line in capture.get().splitlines()))
 
 
 def show_schema() -> None:

@@ -1,0 +1,67 @@
+"""Every command that README.md shows works as it stands there, in the order in which it stands."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+FEWER = ["--steps", "2", "--set", "train.eval_examples=1"]
+"""What stands in for the minutes that a reader would wait."""
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def shortened(words: list[str]) -> list[str]:
+    """A `run` of few steps that need not meet a requirement; any other command as it is."""
+    if words[0] != "run":
+        return words
+    while "--require" in words:
+        at = words.index("--require")
+        words = words[:at] + words[at + 2 :]
+    if "--resume" in words:
+        return words[: words.index("--steps")] + ["--steps", "3"]
+    return [word for word in words if not word.isdigit() and word != "--steps"] + FEWER
+
+
+def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "my-text.txt").write_text(README * 4, "utf-8")
+    shown = [line for line in commands() if line.startswith("tui-lab ")]
+    assert len(shown) > 12
+    for line in shown:
+        line, _, target = line.partition(">") if " > " in line else (line, "", "")
+        words = shlex.split(line)[1:]
+        if words[0] == "generate":
+            words += ["--max-new-tokens", "5"]
+        done = cli(*shortened(words))
+        if target:
+            (tmp_path / target.strip()).write_text(done.stdout, "utf-8")
+        if words[:2] == ["data", "fetch"] and "are you online?" in done.stderr:
+            continue
+        assert done.returncode == 0, (line, done.stderr)
+
+
+def test_what_config_show_writes_is_a_config(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(cli("config", "show", "socrates").stdout, "utf-8")
+    assert cli("config", "validate", "mine.toml").returncode == 0
+
+
+def test_every_make_target_shown_exists() -> None:
+    contributing = re.findall(r"^    (make .*?)(?:  |$)", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    shown = [line for line in commands() if line.startswith("make ")] + contributing
+    assert {"make run", "make test"} <= set(shown)
+    for line in shown:
+        done = subprocess.run([*shlex.split(line), "-n"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (line, done.stderr)
+
+
+def test_every_file_that_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^):]+)\)", README)
+    assert links and all((ROOT / link).exists() for link in links)
