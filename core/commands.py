@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from core.model import Transformer
+
 
 @dataclass(frozen=True)
 class Pause:
@@ -53,10 +55,17 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Call `look` with the model, in evaluation mode and without gradients, in the training's thread."""
+
+    look: Callable[["Transformer"], None]
+
+
+@dataclass(frozen=True)
 class Stop:
     """Save and end."""
 
 
-Command = Pause | Resume | Step | Set | Evaluate | Checkpoint | Snapshot | Stop
+Command = Pause | Resume | Step | Set | Evaluate | Checkpoint | Snapshot | Inspect | Stop
 CommandQueue = queue.SimpleQueue[Command]
 """Safe between threads, and its `put` may be called from a signal handler."""

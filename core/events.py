@@ -34,7 +34,10 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepDone(Event):
-    """One update. loss in nats a target; grad_norm before clipping; seconds of this step alone."""
+    """One update. loss in nats a target; grad_norm before clipping; seconds of this step alone.
+
+    update_ratio: see core.optim.UpdateRatio; None at the steps that do not measure it.
+    """
 
     kind: ClassVar[str] = "step"
     loss: float
@@ -45,6 +48,7 @@ class StepDone(Event):
     tokens: int
     seconds: float
     tokens_per_s: float
+    update_ratio: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from core.model import Transformer
 from core.objective import loss_sum
 from core.optim import build_optimizers, lr_at, set_lr, set_weight_decay
 from core.tasks import build_loader
+from core.update_ratio import EVERY, watch_update
 from data.dataset import IGNORED, Task
 from data.errors import DataError
 from data.ordering import hash_key
@@ -80,7 +81,7 @@ class Trainer:
 
     def save_with(self, save: Save) -> None:
         """Where checkpoints go from now on: a run folder may be made only once the trainer could be built."""
-        self._save = save
+        self._save, self._saved_at = save, -1
 
     def events(self) -> Iterator[ev.Event]:
         """Train until the last step, patience's end, Stop or a failure; the last event says which."""
@@ -99,9 +100,9 @@ class Trainer:
                     self._count_down()
             yield from self._checkpoint()
             yield ev.Stopped(step=self.step, reason=reason)
-        except TrainingError as error:
+        except (RuntimeError, MemoryError) as error:
             yield from self._checkpoint()
-            yield ev.Failed(step=self.step, message=str(error))
+            yield ev.Failed(step=self.step, message=str(error) or type(error).__name__)
 
     def train_step(self) -> ev.StepDone:
         """One update. Raises TrainingError before it would touch the weights with what is not finite."""
@@ -124,10 +125,11 @@ class Trainer:
             )
         if norm_value > clip:
             torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
+        ratio = watch_update(self.model) if step % EVERY == 0 else lambda: None
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began)
+        return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began, ratio())
 
     def _backward(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradients of the mean loss over the batch's targets, computed in `accumulate` parts; the mean loss."""
@@ -140,7 +142,9 @@ class Trainer:
             total += loss.detach()
         return total
 
-    def _count(self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float) -> ev.StepDone:
+    def _count(
+        self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float, ratio: float | None
+    ) -> ev.StepDone:
         seconds = self._clock() - began
         was = self.progress
         ema = loss if was.loss_ema is None else EMA * was.loss_ema + (1 - EMA) * loss
@@ -157,6 +161,7 @@ class Trainer:
             tokens=self.progress.tokens,
             seconds=seconds,
             tokens_per_s=tokens / seconds if seconds > 0 else 0.0,
+            update_ratio=ratio,
         )
 
     def _started(self) -> ev.Started:
@@ -231,8 +236,19 @@ class Trainer:
                 yield from self._checkpoint(again=True)
             case cmd.Snapshot(receive):
                 receive(ckpt.copy_weights(self.model.state_dict()))
+            case cmd.Inspect(look):
+                yield from self._inspect(look)
             case cmd.Stop():
                 self._stop_asked = True
+
+    def _inspect(self, look: Callable[[Transformer], None]) -> Iterator[ev.Event]:
+        """A look that fails is the looker's fault: training goes on."""
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                look(self.model)
+        except Exception as error:
+            yield ev.Warned(step=self.step, message=f"looking at the model failed: {error!r}")
 
     def _set(self, key: str, value: object) -> ev.Event:
         """Change a live setting, or warn why not."""

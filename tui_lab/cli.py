@@ -57,7 +57,7 @@ def run(
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
     from core.summary import parse_requirement
-    from tui_lab import headless
+    from tui_lab import headless, opening
 
     requirements = [parse_requirement(text) for text in require or []]
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
@@ -66,10 +66,10 @@ def run(
     if resume is not None:
         if sets or out:
             raise ConfigError(["--resume goes on with the run's own settings: only --steps may be given with it"])
-        session = headless.reopen(resume, steps, progress=headless.progress(json or quiet))
+        opened = opening.reopen(resume, steps, progress=headless.progress(json or quiet))
     else:
-        session = headless.start(source or "", overrides, out, progress=headless.progress(json or quiet))
-    raise typer.Exit(headless.train(session, requirements, json_lines=json, quiet=quiet))
+        opened = opening.start(source or "", overrides, out, progress=headless.progress(json or quiet))
+    raise typer.Exit(headless.train(opened, requirements, json_lines=json, quiet=quiet))
 
 
 @app.command()

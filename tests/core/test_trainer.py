@@ -8,6 +8,7 @@ from core import commands as cmd
 from core import events as ev
 from core.checkpoint import Checkpoint, Weights
 from core.errors import ConfigError
+from core.model import Transformer
 from core.trainer import Trainer
 from data.errors import DataError
 from tests.core.tiny import losses, of_kind, same_weights, trainer
@@ -120,6 +121,45 @@ def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
     list(events)
     assert all(torch.equal(weights[name], before[name]) for name in weights), "a snapshot must not train on"
     assert not torch.equal(weights["W_E.weight"], training.model.W_E.weight)
+
+
+def test_a_look_at_the_model_changes_nothing_even_when_it_fails() -> None:
+    plain, looked_at = trainer("model.dropout=0.3"), trainer("model.dropout=0.3")
+    seen: list[bool] = []
+
+    def look(model: Transformer) -> None:
+        seen.append(model.training or torch.is_grad_enabled())
+        torch.rand(3)
+        raise ValueError("clumsy")
+
+    looked_at.commands.put(cmd.Inspect(look))
+    found = list(looked_at.events())
+    assert seen == [False] and losses(found) == losses(plain.events())
+    assert "clumsy" in of_kind(ev.Warned, found)[0].message
+
+
+def test_an_error_of_torch_is_a_failure_with_the_state_saved() -> None:
+    saves = Saves()
+    training = trainer(save=saves)
+    events = training.events()
+    next(events), next(events)
+    training.model.head = torch.nn.Linear(3, 5)
+    saved, failed = events
+    assert isinstance(saved, ev.Saved) and isinstance(failed, ev.Failed) and failed.step == 1
+
+
+def test_the_update_ratio_is_how_far_the_matrices_of_the_layers_moved() -> None:
+    training = trainer("optim.name=sgd", "optim.lr=0.1", "train.steps=11")
+    events = training.events()
+    before = [p.detach().clone() for n, p in training.model.named_parameters() if n[:6] == "layers" and p.dim() == 2]
+    next(events)
+    first = next(events)
+    after = [p.detach() for n, p in training.model.named_parameters() if n[:6] == "layers" and p.dim() == 2]
+    moved = sum(float((a - b).square().sum()) for a, b in zip(after, before, strict=True))
+    expected = math.sqrt(moved / sum(float(b.square().sum()) for b in before))
+    assert isinstance(first, ev.StepDone) and first.update_ratio == pytest.approx(expected, rel=1e-4)
+    measured = [event.step for event in of_kind(ev.StepDone, events) if event.update_ratio is not None]
+    assert measured == [11]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from core.inspection import cell_losses
+from core.objective import loss_sum
+from data.dataset import IGNORED
+from tests.core.tiny import trainer
+
+
+def test_cells_add_up_to_the_loss_and_ignored_ones_have_none() -> None:
+    training = trainer("model.dropout=0.5")
+    batch = training.loader.batch(0)
+    training.model.eval()
+    total = 0.0
+    for x, y in zip(batch.x, batch.y, strict=True):
+        found = cell_losses(training.model, x, y, k=3)
+        assert (np.isnan(found.losses) == (y == IGNORED)).all()
+        total += float(np.nansum(found.losses))
+        logits = training.model(torch.from_numpy(x)[None])[0]
+        assert found.top.tolist() == logits.topk(3).indices.tolist()
+        expected = F.softmax(logits, -1).gather(-1, torch.from_numpy(found.top)).detach().numpy()
+        np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
+    whole = loss_sum(training.model, torch.from_numpy(batch.x), torch.from_numpy(batch.y))
+    assert total == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_asking_for_more_than_the_vocabulary_gives_the_vocabulary() -> None:
+    training = trainer()
+    batch = training.loader.batch(0)
+    assert cell_losses(training.model, batch.x[0], batch.y[0], k=50).top.shape == (5, 5)

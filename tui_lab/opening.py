@@ -1,0 +1,95 @@
+"""Open a training: a new run, one that goes on, or a branch of another."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core import checkpoint as ckpt
+from core import runs, settings
+from core.config import Config
+from core.errors import ConfigError, RunError
+from core.events import Event
+from core.runs import Run
+from core.summary import Summariser, summarise
+from core.tasks import build_loader, build_task
+from core.trainer import Trainer
+from data.corpora.tokens import Progress
+
+
+@dataclass(frozen=True)
+class Opened:
+    run: Run
+    trainer: Trainer
+    seen: Summariser
+    """Has watched what the run did before, if anything."""
+
+
+def start(source: str, overrides: Sequence[str], out: Path | None, progress: Progress | None = None) -> Opened:
+    """A new run of a preset or file. Raises ConfigError, DataError or RunError before anything is written."""
+    return begin(source, settings.load(source, overrides), out, progress)
+
+
+def begin(name: str, config: Config, out: Path | None = None, progress: Progress | None = None) -> Opened:
+    """A new run of `config`, in `out` or in a folder named after `name`."""
+    task = build_task(config, progress)
+    build_loader(config, task)
+    # The run folder outlives the shell that named the corpus by a relative path.
+    if config.data.task == "text" and config.data.path != "bundled":
+        config = settings.changed(config, "data.path", str(Path(config.data.path).expanduser().absolute()))
+    trainer = Trainer(config, task)
+    run = runs.create(name, config, task.tokenizer, out)
+    trainer.save_with(run.save)
+    return Opened(run, trainer, Summariser())
+
+
+def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Opened:
+    """A run that goes on from its last checkpoint, to another number of steps if given."""
+    run = runs.find(name)
+    checkpoint = ckpt.load(run.latest())
+    if steps is not None:
+        config = settings.changed(checkpoint.progress.config, "train.steps", steps)
+        if steps < checkpoint.progress.step:
+            raise ConfigError([f"--steps {steps}: this run has made {checkpoint.progress.step} steps already"])
+        checkpoint = replace(checkpoint, progress=replace(checkpoint.progress, config=config))
+    task = build_task(checkpoint.progress.config, progress)
+    trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
+    run.rewind(checkpoint.progress.step)
+    return Opened(run, trainer, summarise(run.events()))
+
+
+def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
+    """A new run that goes on from the last checkpoint of run `name` with other settings.
+
+    It begins with the record of the first up to there. Raises RunError where the weights do not fit `config`.
+    """
+    parent = runs.find(name)
+    checkpoint = ckpt.load(parent.latest())
+    step = checkpoint.progress.step
+    if config.train.steps < step:
+        raise ConfigError([f"train.steps = {config.train.steps}: the run to fork has made {step} steps already"])
+    task = build_task(config, progress)
+    # The order of the data may be another from here on, so the loader's settings begin here.
+    was = build_loader(checkpoint.progress.config, task, from_step=checkpoint.progress.from_step,
+                       from_draw=checkpoint.progress.from_draw)  # fmt: skip
+    loader = was.changed(
+        step,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        shuffle=config.data.shuffle,
+        overfit=config.data.overfit,
+    )
+    progressed = replace(checkpoint.progress, config=config, from_step=loader.from_step, from_draw=loader.from_draw)
+    trainer = Trainer(config, task, resume=replace(checkpoint, progress=progressed))
+    if task.tokenizer.state() != parent.tokenizer().state():
+        raise RunError(f"{parent.name}: a fork keeps the tokenizer and vocabulary of its run; start a new run instead")
+    run = runs.create(f"{parent.name}-fork", config, task.tokenizer)
+    history = up_to(parent.events(), step)
+    seen = summarise(run.record(history))
+    trainer.save_with(run.save)
+    return Opened(run, trainer, seen)
+
+
+def up_to(events: Iterable[Event], step: int) -> list[Event]:
+    """What a run did until `step`, without how it ended and what it saved elsewhere."""
+    left_out = ("stopped", "failed", "saved", "paused", "resumed")
+    return [event for event in events if event.step <= step and event.kind not in left_out]
