@@ -104,6 +104,11 @@ class Trainer:
             yield from self._checkpoint()
             yield ev.Failed(step=self.step, message=str(error) or type(error).__name__)
 
+    def when_over(self, command: cmd.Command) -> Iterator[ev.Event]:
+        """Obey what still makes sense after the last event: a look at the model, or a copy of it."""
+        if isinstance(command, cmd.Snapshot | cmd.Inspect):
+            yield from self._execute(command)
+
     def train_step(self) -> ev.StepDone:
         """One update. Raises TrainingError before it would touch the weights with what is not finite."""
         began, step, config = self._clock(), self.step, self.config

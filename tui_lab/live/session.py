@@ -1,0 +1,130 @@
+"""A training in a worker thread: commands in, messages out, nothing shared."""
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from core import commands as cmd
+from core import events as ev
+from core.config import Config
+from core.errors import ConfigError, RunError
+from data.dataset import Task
+from data.errors import DataError
+from tui_lab.live.buffer import Buffer
+
+# The first frame is painted before torch is there.
+if TYPE_CHECKING:
+    from tui_lab.opening import Opened
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A training or replay is open. All of it is frozen, or read only."""
+
+    name: str
+    path: str
+    config: Config
+    """As the run began; the live changes are among `past`."""
+    task: Task
+    past: tuple[ev.Event, ...] = ()
+    """What the run did before it was opened."""
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """It cannot go on. message is for a person; details, if any, for whoever mends it."""
+
+    message: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """What is being done before training can start."""
+
+    what: str
+    done: int
+    total: int
+
+
+class Source(Protocol):
+    """Where the lab's panes get what they show: a live training or a replay."""
+
+    def start(self) -> None: ...
+    def send(self, command: cmd.Command) -> None: ...
+    def drain(self) -> list[object]:
+        """Events, and Ready, Preparing or Trouble, in order."""
+        ...
+
+    def close(self) -> None:
+        """Stop and save; returns at once."""
+        ...
+
+    def join(self) -> None:
+        """Wait until all is saved."""
+        ...
+
+
+Report = Callable[[str, int, int], None]
+
+
+class Session:
+    """Owns the thread that trains, its commands and the bounded buffer of what it tells."""
+
+    def __init__(self, open: "Callable[[Report], Opened]", *, paused: bool = False) -> None:
+        self._open, self._paused = open, paused
+        self._commands: cmd.CommandQueue = queue.SimpleQueue()
+        self._buffer = Buffer()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def send(self, command: cmd.Command) -> None:
+        self._commands.put(command)
+
+    def drain(self) -> list[object]:
+        return self._buffer.drain()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._commands.put(cmd.Stop())
+
+    def join(self) -> None:
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            opened = self._open(lambda what, done, total: self._buffer.put(Preparing(what, done, total)))
+            self._buffer.put(_ready(opened))
+            self._train(opened)
+        except (ConfigError, DataError, RunError) as error:
+            self._buffer.put(Trouble(str(error)))
+        except Exception as error:
+            # The app outlives whatever happens here, and shows it in words.
+            message = f"the training broke off: {error!r}; what was saved before is safe"
+            self._buffer.put(Trouble(message, traceback.format_exc()))
+
+    def _train(self, opened: "Opened") -> None:
+        opened.trainer.commands = self._commands
+        if self._paused:
+            self._commands.put(cmd.Pause())
+        for event in opened.run.record(opened.trainer.events()):
+            opened.seen.watch(event)
+            self._buffer.put(event)
+        opened.run.write_summary(opened.seen.summary(str(opened.run.path)))
+        while not self._closed.is_set():
+            for event in opened.trainer.when_over(self._commands.get()):
+                self._buffer.put(event)
+
+
+def _ready(opened: "Opened") -> Ready:
+    # The last Started is about to come again.
+    past = tuple(event for event in opened.run.events())
+    return Ready(opened.run.name, str(opened.run.path), opened.run.config(), opened.trainer.task, past)

@@ -1,0 +1,99 @@
+"""Generation beside a training: from a copy of its weights, in a thread of its own."""
+
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core import commands as cmd
+from core.config import ModelConfig
+from core.errors import ConfigError
+from data.errors import DataError
+from data.tokenizers import Tokenizer
+from tui_lab.live.buffer import Buffer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from core.generate import Generated
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to go on from. number tells answers apart; model and tokenizer are those of the run."""
+
+    number: int
+    prompt: str
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Said:
+    number: int
+    generated: "Generated"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of an answer; error says why where it is not the regular one."""
+
+    number: int
+    error: str = ""
+
+
+class Speaker:
+    """Answers one request at a time; a new one ends the old one. `drain` gives Said and Finished."""
+
+    def __init__(self, send: Callable[[cmd.Command], None]) -> None:
+        self._send = send
+        self._buffer = Buffer()
+        self._stop = threading.Event()
+
+    def drain(self) -> list[object]:
+        return self._buffer.drain()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def ask(self, request: Request, model: ModelConfig, tokenizer: Tokenizer) -> None:
+        self.stop()
+        stop = self._stop = threading.Event()
+
+        def receive(weights: "dict[str, Tensor]") -> None:
+            threading.Thread(
+                target=self._speak, args=(request, model, tokenizer, weights, stop), name="speaking", daemon=True
+            ).start()
+
+        self._send(cmd.Snapshot(receive))
+
+    def _speak(
+        self,
+        request: Request,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        weights: "dict[str, Tensor]",
+        stop: threading.Event,
+    ) -> None:
+        from core.generate import Sampling, generate
+        from core.model import Transformer
+
+        error = ""
+        try:
+            model = Transformer(config, tokenizer.n_vocab)
+            model.load_state_dict(weights)
+            sampling = Sampling(request.temperature, request.top_k, request.top_p, request.seed)
+            for made in generate(
+                model, tokenizer, request.prompt, max_new_tokens=request.max_new_tokens, sampling=sampling,
+                stop=stop.is_set,
+            ):  # fmt: skip
+                self._buffer.put(Said(request.number, made))
+        except (ConfigError, DataError) as problem:
+            error = str(problem)
+        except Exception:
+            error = traceback.format_exc(limit=1).strip().splitlines()[-1]
+        self._buffer.put(Finished(request.number, error))
