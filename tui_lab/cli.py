@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 app = typer.Typer(
     name="tui-lab",
     help="A laboratory in a terminal for training transformers written from scratch.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
 )
 config_app = typer.Typer(help="Look at settings.", no_args_is_help=True)
@@ -39,6 +39,27 @@ class WhichWeights(StrEnum):
 
 class Text(StrEnum):
     plato = "plato"
+
+
+@app.callback()
+def start(context: typer.Context) -> None:
+    """A laboratory in a terminal for training transformers written from scratch. Alone it opens the app."""
+    if context.invoked_subcommand is None:
+        open_app()
+
+
+@app.command("app")
+def open_app(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]", help="Start a preset or file, or replay a run.")
+    ] = None,
+) -> None:
+    """The app: four panes over a live training, steered from the keyboard."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError(["the app needs a terminal; without one use: tui-lab run PRESET"])
+    from tui_lab.app import main as run_app
+
+    run_app(source)
 
 
 @app.command()
@@ -87,7 +108,7 @@ def generate(
     json: Json = False,
 ) -> None:
     """Let a trained model go on from a prompt."""
-    from core.generate import Sampling
+    from core.sampling import Sampling
     from tui_lab.speak import speak
 
     speak(run, prompt, max_new_tokens, Sampling(temperature, top_k, top_p, seed), weights.value, json_lines=json)

@@ -4,9 +4,10 @@ import sys
 from dataclasses import asdict
 
 from core import runs
-from core.generate import Generated, Sampling, generate
+from core.generate import generate
 from core.jsontext import dumps
 from core.loading import Which, load_model
+from core.sampling import Generated, Sampling
 from data.tokenizers import printable
 
 

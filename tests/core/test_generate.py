@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from core.config import ModelConfig
 from core.errors import ConfigError
-from core.generate import Generated, Sampling, generate, sampling_probabilities
+from core.generate import generate, sampling_probabilities
 from core.model import Transformer
+from core.sampling import Generated, Sampling
 from data.tokenizers import CharTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
 
 MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=4, d_ff=8, context=8, dropout=0.5)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from core import commands as cmd
 from core.config import ModelConfig
 from core.errors import ConfigError
+from core.sampling import Generated, Sampling
 from data.errors import DataError
 from data.tokenizers import Tokenizer
 from tui_lab.live.buffer import Buffer
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from core.generate import Generated
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Request:
 @dataclass(frozen=True)
 class Said:
     number: int
-    generated: "Generated"
+    generated: Generated
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Speaker:
         weights: "dict[str, Tensor]",
         stop: threading.Event,
     ) -> None:
-        from core.generate import Sampling, generate
+        from core.generate import generate
         from core.model import Transformer
 
         error = ""

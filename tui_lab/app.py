@@ -1,0 +1,194 @@
+"""The app: a chooser, then the lab over one run."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.theme import Theme
+
+from core import runs, settings
+from core.errors import ConfigError, RunError
+from tui_lab.commands import COMMANDS, key_of
+from tui_lab.screens.chooser import Chooser, Pick
+
+if TYPE_CHECKING:
+    from core.config import Config
+    from tui_lab.live.session import Report, Session, Source
+    from tui_lab.opening import Opened
+    from tui_lab.screens.lab import LabScreen
+
+HIGH_CONTRAST = Theme(
+    name="high-contrast", primary="#ffff00", secondary="#00ffff", accent="#ffffff", warning="#ffaf00", error="#ff5f5f",
+    success="#5fff5f", foreground="#ffffff", background="#000000", surface="#000000", panel="#000000", boost="#303030",
+    dark=True,
+)  # fmt: skip
+THEMES = ("textual-dark", "textual-light", "high-contrast")
+
+
+def open_pick(pick: Pick, report: "Report") -> "Opened":
+    """What was picked, made ready in the worker's thread: torch is imported here."""
+    from tui_lab import opening
+
+    if pick.kind == "resume":
+        return opening.reopen(pick.name, None, report)
+    return opening.start(pick.name, [], None, report)
+
+
+class LabApp(App[None]):
+    """`first` opens at once what would else be chosen."""
+
+    TITLE = "tui-lab"
+    BINDINGS = [Binding("ctrl+q", "quit", "Quit", show=False)]
+    HORIZONTAL_BREAKPOINTS = []
+
+    def __init__(self, first: Pick | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._first, self._clock = first, clock
+        self._torch_ready = threading.Event()
+        self.register_theme(HIGH_CONTRAST)
+
+    def on_mount(self) -> None:
+        self.push_screen(Chooser())
+        if self._first is not None:
+            self.open(self._first)
+        else:
+            self.call_after_refresh(self._warm_up)
+
+    def _warm_up(self) -> None:
+        """Load torch while the person reads."""
+        self._say_torch("loading torch in the background …")
+        threading.Thread(target=self._load_torch, name="torch", daemon=True).start()
+        self._waiting = self.set_interval(0.2, self._torch_loaded)
+
+    def _load_torch(self) -> None:
+        import tui_lab.opening  # noqa: F401
+
+        self._torch_ready.set()
+
+    def _torch_loaded(self) -> None:
+        if self._torch_ready.is_set():
+            self._waiting.stop()
+            self._say_torch("torch is loaded")
+
+    def _say_torch(self, text: str) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, Chooser) and screen.is_mounted:
+                screen.torch_is(text)
+
+    def on_chooser_picked(self, message: Chooser.Picked) -> None:
+        self.open(message.pick)
+
+    def open(self, pick: Pick) -> None:
+        if pick.kind == "replay":
+            from tui_lab.live.replay import Replay
+
+            self.show_lab(Replay(pick.name, self._clock))
+        else:
+            self.show_lab(self._session(lambda report: open_pick(pick, report), paused=pick.paused))
+
+    def _session(self, open: "Callable[[Report], Opened]", *, paused: bool = False) -> "Session":
+        from tui_lab.live.session import Session
+
+        return Session(open, paused=paused)
+
+    def show_lab(self, source: "Source") -> None:
+        """The lab over a training or replay, which is started."""
+        from tui_lab.screens.lab import LabScreen
+
+        self.push_screen(LabScreen(source, self._clock))
+
+    def on_lab_screen_leave(self, message: "LabScreen.Leave") -> None:
+        self.run_worker(self._close_lab(message.where), exclusive=True)
+
+    async def _close_lab(self, where: str) -> None:
+        """Save what runs, then leave; the screen stays alive meanwhile."""
+        import asyncio
+
+        from tui_lab.screens.lab import LabScreen
+
+        lab = self.screen
+        if isinstance(lab, LabScreen):
+            lab.speaker.stop()
+            lab.source.close()
+            await asyncio.to_thread(lab.source.join)
+            self.pop_screen()
+        if where == "quit":
+            self.exit()
+        for screen in self.screen_stack:
+            if isinstance(screen, Chooser):
+                screen.load()
+
+    def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
+        self.run_worker(self._again(message.name, message.config, fork=message.fork), exclusive=True)
+
+    async def _again(self, name: str, config: "Config", *, fork: bool) -> None:
+        import asyncio
+
+        from tui_lab.screens.lab import LabScreen
+
+        lab = self.screen
+        if not isinstance(lab, LabScreen):
+            return
+        lab.source.close()
+        await asyncio.to_thread(lab.source.join)
+
+        def open(report: "Report") -> "Opened":
+            from tui_lab import opening
+
+            return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)
+
+        self.pop_screen()
+        self.show_lab(self._session(open))
+
+    def action_next_theme(self) -> None:
+        at = THEMES.index(self.theme) if self.theme in THEMES else -1
+        self.theme = THEMES[(at + 1) % len(THEMES)]
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
+        """The palette: every command of the registry that applies, then Textual's own."""
+        from tui_lab.screens.lab import LabScreen
+
+        if isinstance(screen, LabScreen):
+            for command in COMMANDS:
+                if screen.check_action("do", (command.id,)):
+                    title = f"{command.title} ({key_of(command)})"
+                    yield SystemCommand(title, command.help, lambda id=command.id: screen.action_do(id))
+        for system in super().get_system_commands(screen):
+            if system.title not in ("Quit",):
+                yield system
+
+
+def stem(name: str) -> str:
+    """A run's name without the time it was made at."""
+    head, _, tail = name.rpartition("-")
+    return head.rpartition("-")[0] if tail.isdigit() and head else name
+
+
+def pick_of(source: str | None) -> Pick | None:
+    """What `tui-lab app SOURCE` opens: a preset or file to start, a run to replay. Raises ConfigError."""
+    if source is None:
+        return None
+    if source in settings.presets() or (Path(source).is_file()):
+        settings.load(source)
+        return Pick("preset", source)
+    try:
+        return Pick("replay", str(runs.find(source).path))
+    except RunError:
+        try:
+            settings.load(source)
+        except ConfigError as error:
+            raise ConfigError([f"{error.problems[0]}; nor is it a run in {runs.runs_folder()}"]) from error
+        raise
+
+
+def main(source: str | None) -> None:
+    """Run the app until the person leaves it. Raises ConfigError for a source that is nothing."""
+    # The math threads wait for each other at every operator: an app that keeps a core busy halves them.
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    LabApp(pick_of(source)).run()

@@ -1,0 +1,1 @@
+"""The lab's panes: config, loss, batch, generation and events."""

@@ -1,0 +1,322 @@
+"""The batch pane: which x and which y a step trains on, in which order, and what the model makes of it."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from core import commands as cmd
+from data.dataset import IGNORED, Task
+from data.loader import Batch
+from data.tokenizers import show
+from tui_lab.live.buffer import Buffer
+from tui_lab.live.state import LabState
+from tui_lab.widgets.pane import Pane
+from tui_lab.widgets.strip import strip
+
+if TYPE_CHECKING:
+    from core.inspection import CellLosses
+    from core.model import Transformer
+
+SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_DRAWINGS = 0.25
+REMEMBERED_STEPS = 64
+CELL = 9
+HEAT = ("on #10301c", "on #3a3a10", "on #5a3510", "on #6a1f1f")
+MARKS = " ▂▅█"
+
+
+class Cells(Static, can_focus=True):
+    """The cells; the arrows move over them."""
+
+    BINDINGS = [
+        Binding("left", "move(-1)", "Left", show=False),
+        Binding("right", "move(1)", "Right", show=False),
+        Binding("up", "line(-1)", "Up", show=False),
+        Binding("down", "line(1)", "Down", show=False),
+        Binding("home", "edge(0)", "First", show=False),
+        Binding("end", "edge(1)", "Last", show=False),
+    ]
+
+    class Moved(Message):
+        """by: cells, or lines of cells, or 0 and 1 for the ends."""
+
+        def __init__(self, kind: str, by: int) -> None:
+            super().__init__()
+            self.kind, self.by = kind, by
+
+    def action_move(self, by: int) -> None:
+        self.post_message(self.Moved("cell", by))
+
+    def action_line(self, by: int) -> None:
+        self.post_message(self.Moved("line", by))
+
+    def action_edge(self, end: int) -> None:
+        self.post_message(self.Moved("edge", end))
+
+
+class BatchPane(Pane):
+    number, title, help_name, main = 3, "Batch", "batch", "#cells"
+
+    BINDINGS = [
+        Binding("comma", "goto(-1)", "Earlier step", show=False),
+        Binding("full_stop", "goto(1)", "Later step", show=False),
+        Binding("pageup", "goto(-100)", "100 earlier", show=False),
+        Binding("pagedown", "goto(100)", "100 later", show=False),
+        Binding("n", "example(1)", "Next example", show=False),
+        Binding("N", "example(-1)", "Example before", show=False),
+        Binding("slash", "ask", "Go to step", show=False),
+        Binding("i", "follow", "Follow", show=False),
+        Binding("escape", "follow", "Follow", show=False),
+    ]
+
+    def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
+        super().__init__(id=id)
+        self._send = send
+        self._looks = Buffer()
+        self.chosen_step: int | None = None
+        self.example, self.cell = 0, 0
+        self.held: Batch | None = None
+        self.losses: CellLosses | None = None
+        self._looked_for: object = None
+        self._looked_at, self._drawn_at = -math.inf, -math.inf
+        self._drawn: object = None
+        self._state: LabState | None = None
+        self._recent: deque[tuple[int, list[int]]] = deque(maxlen=REMEMBERED_STEPS)
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="order")
+        yield Static(id="drawn")
+        with VerticalScroll(can_focus=False):
+            yield Cells(id="cells")
+        yield Static(id="cell")
+        yield Input(id="goto", placeholder="step", type="integer")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#goto", Input).cursor_blink = False
+
+    def show(self, state: LabState, now: float) -> None:
+        self._state = state
+        for found in self._looks.drain():
+            self._take_look(found)
+        if now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS or state.ready is None:
+            return
+        news = (self.step_shown(state), len(state.loaders), self.size, self.example, self.cell, id(self.losses))
+        if news != self._drawn:
+            self._drawn, self._drawn_at = news, now
+            self.redraw()
+        self._look(state, now)
+
+    def step_shown(self, state: LabState) -> int:
+        """The step gone to, or the newest one trained on."""
+        return self.chosen_step if self.chosen_step is not None else max(0, state.step - 1)
+
+    def redraw(self) -> None:
+        state = self._state
+        if state is None or state.ready is None:
+            return
+        step = self.step_shown(state)
+        loader = state.loader_at(step)
+        if loader is None:
+            return
+        if self.held is None or self.held.step != step or self.held.order != loader.order:
+            self.held = loader.batch(step)
+            self.losses = None
+        elif len(self.held.ids) != loader.drawn:
+            self.held, self.losses = loader.batch(step), None
+        if self.chosen_step is None:
+            self._remember(self.held)
+        self.example %= len(self.held.ids)
+        self.cell = max(0, min(self.cell, self.held.x.shape[1] - 1))
+        self.query_one("#order", Static).update(self._order(self.held, state))
+        self.query_one("#drawn", Static).update(self._drawn_strip(self.held))
+        self.query_one("#cells", Static).update(self._grid(self.held, state.ready.task))
+        self.query_one("#cell", Static).update(self._about(self.held, state.ready.task))
+
+    def _remember(self, batch: Batch) -> None:
+        if not self._recent or self._recent[-1][0] != batch.step:
+            self._recent.append((batch.step, batch.ids.tolist()))
+
+    def _order(self, batch: Batch, state: LabState) -> Text:
+        order = batch.order
+        live = "" if self.chosen_step is None else ("  future" if batch.step >= state.step else "  past")
+        ids = " ".join(map(str, batch.ids[:6])) + (" …" if len(batch.ids) > 6 else "")
+        head = " ".join(map(str, batch.head[:6]))
+        return Text.assemble(
+            (f"step {batch.step:,}{live}", "bold"),
+            f"  epoch {batch.epoch} at {batch.position:,}/{order.n:,}  shuffle ",
+            (order.mode, "bold"),
+            f" seed {order.seed}, order {head} …\nthis step drew {ids}",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+
+    def _drawn_strip(self, batch: Batch) -> Text:
+        """Over all datapoints, which the last steps drew."""
+        width = max(10, self.size.width - 22)
+        hits = [i for _, ids in self._recent for i in ids] or batch.ids.tolist()
+        distinct = len(set(hits))
+        return Text.assemble(
+            ("datapoints ", "dim"), strip(hits, batch.order.n, width), (f" {distinct:,} drawn", "dim"), no_wrap=True
+        )
+
+    def columns(self) -> int:
+        """Cells in a line."""
+        return max(1, (self.size.width - 8) // CELL)
+
+    def _grid(self, batch: Batch, task: Task) -> Text:
+        x, y = batch.x[self.example], batch.y[self.example]
+        text = Text(no_wrap=True, overflow="crop")
+        across, tokens = self.columns(), x.tolist()
+        for start in range(0, len(x), across):
+            places = range(start, min(start + across, len(x)))
+            lines = [Text("t   ", "dim"), Text("x   ", "bold"), Text("y   ", "bold")]
+            for t in places:
+                for line, cell in zip(lines, self._cell(t, int(x[t]), int(y[t]), tokens, task), strict=True):
+                    line.append_text(cell)
+            for line in lines:
+                text.append_text(line).append("\n")
+        return text
+
+    def _cell(self, t: int, given: int, wanted: int, tokens: list[int], task: Task) -> tuple[Text, Text, Text]:
+        here = t == self.cell
+        ignored = wanted == IGNORED
+        broken = task.next_token and t + 1 < len(tokens) and wanted != tokens[t + 1]
+        loss = math.nan if self.losses is None else float(self.losses.losses[t])
+        level = heat(loss)
+        heated = "" if math.isnan(loss) else HEAT[level]
+        mark = "≠" if broken else (" " if math.isnan(loss) else MARKS[level])
+        style = "reverse" if here else heated
+        target = "–" if ignored else show(task.tokenizer, wanted)
+        return (
+            Text(fit(f"{t}"), "dim"),
+            Text(fit(show(task.tokenizer, given)), "reverse" if here else ""),
+            Text(fit(target, mark), "dim" if ignored and not here else style),
+        )
+
+    def _about(self, batch: Batch, task: Task) -> Text:
+        x, y, t = batch.x[self.example], batch.y[self.example], self.cell
+        given, wanted = int(x[t]), int(y[t])
+        offset = "" if batch.offsets is None else f", token {int(batch.offsets[self.example]) + t:,} of the source"
+        text = Text.assemble(
+            (f"example {batch.ids[self.example]} ({self.example + 1}/{len(batch.ids)}), t = {t}{offset}\n", "dim"),
+            ("x ", "bold"), f"{named(task, given)}   ", ("y ", "bold"),
+            "-1: ignored by the loss, no target here" if wanted == IGNORED else named(task, wanted),
+        )  # fmt: skip
+        if self.losses is not None:
+            loss = float(self.losses.losses[t])
+            text.append("\n" if math.isnan(loss) else f"\nloss {loss:.3f}, p = {math.exp(-loss):.3f}. ")
+            text.append("model says ", "dim")
+            for token, p in zip(self.losses.top[t].tolist(), self.losses.probabilities[t].tolist(), strict=True):
+                style = "bold green" if token == wanted else ""
+                text.append(f"{show(task.tokenizer, token)} {p:.2f}  ", style)
+        return text
+
+    def _look(self, state: LabState, now: float) -> None:
+        """Ask what the model makes of the example shown: at once for a new one, then every two seconds."""
+        batch = self.held
+        if batch is None or state.phase == "loading":
+            return
+        wanted = (batch.step, self.example)
+        moved = self.chosen_step is not None or state.phase != "running"
+        if now - self._looked_at < (SECONDS_BETWEEN_DRAWINGS if moved else SECONDS_BETWEEN_LOOKS):
+            return
+        if (wanted, state.step) == self._looked_for:
+            return
+        self._looked_for, self._looked_at = (wanted, state.step), now
+        x, y, put = batch.x[self.example], batch.y[self.example], self._looks.put
+
+        def look(model: "Transformer") -> None:
+            from core.inspection import cell_losses
+
+            put((wanted, cell_losses(model, x, y)))
+
+        self._send(cmd.Inspect(look))
+
+    def _take_look(self, found: object) -> None:
+        """Keep a look of the example that is shown; when the training has moved on, go with the look."""
+        assert isinstance(found, tuple)
+        (step, example), losses = found
+        state = self._state
+        if state is None or example != self.example:
+            return
+        loader = state.loader_at(step)
+        if loader is not None and (self.held is None or self.held.step == step or self.chosen_step is None):
+            self.held, self.losses = loader.batch(step), losses
+            self._show_held(state)
+
+    def _show_held(self, state: LabState) -> None:
+        assert state.ready is not None and self.held is not None
+        self.query_one("#cells", Static).update(self._grid(self.held, state.ready.task))
+        self.query_one("#cell", Static).update(self._about(self.held, state.ready.task))
+
+    def on_cells_moved(self, event: Cells.Moved) -> None:
+        if self.held is None:
+            return
+        last = self.held.x.shape[1] - 1
+        target = {"cell": self.cell + event.by, "line": self.cell + event.by * self.columns(), "edge": event.by * last}
+        self.cell = max(0, min(last, target[event.kind]))
+        if self._state is not None and self._state.ready is not None:
+            self._show_held(self._state)
+
+    def action_goto(self, by: int) -> None:
+        if self._state is not None:
+            self.go_to(self.step_shown(self._state) + by)
+
+    def go_to(self, step: int) -> None:
+        """Show the batch of any step, past or future."""
+        state = self._state
+        if state is None:
+            return
+        first = state.loaders[0].from_step if state.loaders else 0
+        self.chosen_step = max(first, step)
+        self.redraw()
+
+    def action_example(self, by: int) -> None:
+        self.example += by
+        self.losses = None
+        self.redraw()
+
+    def action_follow(self) -> None:
+        self.chosen_step = None
+        self.query_one("#goto", Input).display = False
+        self.query_one("#cells").focus()
+        self.redraw()
+
+    def action_ask(self) -> None:
+        box = self.query_one("#goto", Input)
+        box.display = True
+        box.value = ""
+        box.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if event.value.strip().lstrip("-").isdigit():
+            self.go_to(int(event.value))
+        event.input.display = False
+        self.query_one("#cells").focus()
+
+
+def heat(loss: float) -> int:
+    """0 … 3, from known (p > 0.6) to surprising (p < 0.02)."""
+    return 0 if math.isnan(loss) else sum(loss > bound for bound in (0.5, 2.0, 4.0))
+
+
+def fit(text: str, mark: str = " ") -> str:
+    """A cell's text in CELL columns, the last one for the mark."""
+    shown = text if len(text) <= CELL - 2 else text[: CELL - 3] + "…"
+    return f"{shown:<{CELL - 2}}{mark} "
+
+
+def named(task: Task, token: int) -> str:
+    """A token with its id and bytes."""
+    raw = task.tokenizer.token_bytes(token)
+    return f"{show(task.tokenizer, token)} id {token} bytes {raw.hex(' ')}"

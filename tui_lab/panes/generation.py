@@ -1,0 +1,244 @@
+"""The generation console: talk to the model while it trains."""
+
+from dataclasses import dataclass, field
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from core.errors import ConfigError
+from core.sampling import Generated, Sampling
+from data.dataset import Task
+from data.tokenizers import printable, show
+from tui_lab.live.speaker import Finished, Request, Said
+from tui_lab.live.state import LabState
+from tui_lab.widgets.pane import Pane
+
+KEPT_ANSWERS = 50
+SECONDS_BETWEEN_DRAWINGS = 0.1
+BOXES = (("temperature", "0.8"), ("top_k", "0"), ("top_p", "1"), ("seed", "0"), ("tokens", "80"), ("every", "0"))
+NUMBERS = {"temperature": float, "top_p": float}
+
+
+@dataclass
+class Answer:
+    """What the model said to a prompt at a step."""
+
+    request: Request
+    step: int
+    made: list[Generated] = field(default_factory=list)
+    done: bool = False
+    error: str = ""
+
+
+class Answers(Static, can_focus=True):
+    """The answers; left and right select a token of the newest."""
+
+    BINDINGS = [
+        Binding("left", "move(-1)", "Token before", show=False),
+        Binding("right", "move(1)", "Next token", show=False),
+    ]
+
+    class Moved(Message):
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
+    def action_move(self, by: int) -> None:
+        self.post_message(self.Moved(by))
+
+
+class GenerationPane(Pane):
+    number, title, help_name, main = 4, "Generation", "generation", "#prompt"
+
+    BINDINGS = [Binding("escape", "leave", "Leave the field", show=False)]
+
+    class Ask(Message):
+        """The person, or the watch, wants an answer."""
+
+        def __init__(self, request: Request) -> None:
+            super().__init__()
+            self.request = request
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.answers: list[Answer] = []
+        self.selected: int | None = None
+        self._number = 0
+        self._state: LabState | None = None
+        self._watched_at = 0
+        self._dirty, self._drawn_at = True, float("-inf")
+        self._filled = False
+
+    def compose(self) -> ComposeResult:
+        yield Input("SOCRATES: ", id="prompt", placeholder="prompt")
+        with Horizontal(id="sampling"):
+            for name, value in BOXES:
+                yield Static(name.replace("_", "-"), classes="name")
+                yield Input(value, id=name, compact=True, type="number")
+        yield Static(id="alternatives")
+        with VerticalScroll(can_focus=False):
+            yield Answers(id="answers")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        for box in self.query(Input):
+            box.cursor_blink = False
+
+    def show(self, state: LabState, now: float) -> None:
+        self._state = state
+        if not self._filled and state.ready is not None:
+            self._filled = True
+            if state.ready.task.name == "reverse":
+                digits = state.ready.config.data.length
+                example = "".join(str((3 * i + 1) % state.ready.config.data.n_digits)[-1] for i in range(digits))
+                self.query_one("#prompt", Input).value = example
+                self.query_one("#temperature", Input).value = "0"
+        self._watch(state)
+        if self._dirty and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
+            self._dirty, self._drawn_at = False, now
+            self.redraw()
+
+    def _watch(self, state: LabState) -> None:
+        """The same prompt again every N steps, to see the model learn."""
+        text = self.query_one("#every", Input).value
+        every = int(text) if text.isdigit() else 0
+        if every and state.step >= self._watched_at + every and state.phase == "running":
+            self.ask()
+
+    def ask(self) -> None:
+        """Send what stands in the fields; what is wrong with them is said beneath."""
+        if self._state is None or self._state.ready is None:
+            return
+        try:
+            request = self._request()
+        except (ConfigError, ValueError) as error:
+            self.query_one("#alternatives", Static).update(Text(f"✗ {str(error).splitlines()[0]}", "bold"))
+            return
+        self._watched_at = self._state.step
+        self.answers = [*self.answers, Answer(request, self._state.step)][-KEPT_ANSWERS:]
+        self.selected, self._dirty = None, True
+        self.post_message(self.Ask(request))
+
+    def _request(self) -> Request:
+        values: dict[str, float] = {}
+        for name, _ in BOXES:
+            text = self.query_one(f"#{name}", Input).value.strip() or "0"
+            try:
+                values[name] = NUMBERS.get(name, int)(text)
+            except ValueError:
+                raise ConfigError([f"{name} = {text!r}: a number is allowed"]) from None
+        check_sampling(values)
+        assert self._state is not None and self._state.ready is not None
+        task, prompt = self._state.ready.task, self.query_one("#prompt", Input).value
+        tokens = int(values["tokens"])
+        if task.name == "reverse":
+            tokens = len(prompt)
+        if not prompt:
+            raise ConfigError(["the prompt is empty: at least one character is needed to start from"])
+        self._number += 1
+        return Request(
+            self._number, prompt, tokens, values["temperature"], int(values["top_k"]), values["top_p"],
+            int(values["seed"]),
+        )  # fmt: skip
+
+    def hear(self, message: object) -> None:
+        """Said and Finished, as the speaker's thread tells them."""
+        if not isinstance(message, Said | Finished):
+            return
+        for answer in self.answers:
+            if answer.request.number == message.number:
+                if isinstance(message, Said):
+                    answer.made.append(message.generated)
+                else:
+                    answer.done, answer.error = True, message.error
+                self._dirty = True
+
+    def redraw(self) -> None:
+        text = Text()
+        for answer in reversed(self.answers):
+            text.append_text(self._answer(answer)).append("\n")
+        if not self.answers:
+            text.append(
+                "Enter, or g anywhere: the model goes on from the prompt, from its weights of that moment. ", "dim"
+            )
+            text.append("every N: ask again each N steps.", "dim")
+        self.query_one(Answers).update(text)
+        self._alternatives()
+
+    def _answer(self, answer: Answer) -> Text:
+        newest = answer is self.answers[-1]
+        text = Text.assemble((f"step {answer.step:,} ", "bold"), (printable(answer.request.prompt), "dim"))
+        for i, made in enumerate(answer.made):
+            chosen = newest and i == self.selected
+            text.append(printable(made.text), "reverse" if chosen else style_of(made.probability))
+        if answer.error:
+            text.append(f" ✗ {answer.error}", "bold")
+        elif answer.done:
+            text.append_text(self._verdict(answer))
+        else:
+            text.append("▌")
+        return text
+
+    def _verdict(self, answer: Answer) -> Text:
+        """For task reverse: whether it is right."""
+        if self._state is None or self._state.ready is None or self._state.ready.task.name != "reverse":
+            return Text()
+        right = "".join(made.text for made in answer.made) == answer.request.prompt[::-1]
+        return (
+            Text("  ✓ right", "bold green") if right else Text(f"  ✗ it is {answer.request.prompt[::-1]}", "bold red")
+        )
+
+    def _alternatives(self) -> None:
+        line = self.query_one("#alternatives", Static)
+        task = self._run_task()
+        if not self.answers or self.selected is None or task is None or not self.answers[-1].made:
+            line.update(
+                Text("colour: p ≥ 0.5, p ≥ 0.1, less; in the answers ← → show what else might have come", "dim")
+            )
+            return
+        made = self.answers[-1].made[self.selected % len(self.answers[-1].made)]
+        text = Text.assemble((f"{show(task.tokenizer, made.token)} p = {made.probability:.3f}", "bold"), "; else ")
+        for other in made.alternatives:
+            if other.token != made.token:
+                text.append(f"{show(task.tokenizer, other.token)} {other.probability:.3f}  ")
+        line.update(text)
+
+    def _run_task(self) -> Task | None:
+        return self._state.ready.task if self._state and self._state.ready else None
+
+    def on_answers_moved(self, event: Answers.Moved) -> None:
+        if self.answers and self.answers[-1].made:
+            n = len(self.answers[-1].made)
+            self.selected = (-1 if self.selected is None and event.by > 0 else self.selected or 0) + event.by
+            self.selected %= n
+            self.redraw()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.ask()
+
+    def action_leave(self) -> None:
+        self.query_one(Answers).focus()
+
+
+def check_sampling(values: dict[str, float]) -> None:
+    """Raises ConfigError where the console's fields are out of bounds."""
+    Sampling(values["temperature"], int(values["top_k"]), values["top_p"], int(values["seed"]))
+    problems = [
+        f"{name} = {values[name]:g}: allowed is {low} to {high:,}"
+        for name, low, high in (("tokens", 1, 100_000), ("every", 0, 10**9))
+        if not low <= values[name] <= high
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def style_of(probability: float) -> str:
+    """Likely tokens plain, less likely ones coloured and underlined, so that colour is not the only sign."""
+    return "" if probability >= 0.5 else "yellow" if probability >= 0.1 else "red underline"

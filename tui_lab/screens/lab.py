@@ -1,0 +1,348 @@
+"""The lab: panes over one run, a status line, and what the keys do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container
+from textual.events import DescendantFocus, Resize
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from core import commands as cmd
+from core import events as ev
+from core import files, settings
+from core.config import Config
+from core.errors import ConfigError
+from tui_lab.commands import BY_ID, COMMANDS, applies
+from tui_lab.live.replay import Replay
+from tui_lab.live.session import Source, Trouble
+from tui_lab.live.speaker import Speaker
+from tui_lab.live.state import LabState
+from tui_lab.panes.batch import BatchPane
+from tui_lab.panes.config import ConfigPane
+from tui_lab.panes.events import EventsPane
+from tui_lab.panes.generation import GenerationPane
+from tui_lab.panes.loss import LossPane
+from tui_lab.screens.ask import Ask, AskLine, Choice
+from tui_lab.screens.help import Help
+from tui_lab.widgets.pane import Pane
+from tui_lab.widgets.statusline import StatusLine
+
+SECONDS_BETWEEN_DRAINS = 0.1
+ONE_PANE_BELOW = (100, 30)
+"""With fewer columns or lines than these one pane is shown at a time."""
+TOO_SMALL_BELOW = (40, 12)
+SHUFFLES = ("epoch", "once", "off")
+DROPOUT_STEP = 0.05
+LEAVE = (
+    Choice("stop", "Stop and save"),
+    Choice("keep", "Keep training until it is done, then leave"),
+    Choice("cancel", "Cancel"),
+)
+
+
+class PaneTabs(Static):
+    """The panes' numbers and names where only one pane is shown."""
+
+    def on_click(self, event: Any) -> None:
+        at = 0
+        for command in (c for c in COMMANDS if c.id.startswith("pane_")):
+            at += len(command.title) + 5
+            if event.x < at:
+                self.screen.run_action(f"do('{command.id}')")  # type: ignore[unused-coroutine]
+                return
+
+
+class LabScreen(Screen[None]):
+    CSS_PATH = "lab.tcss"
+    BINDINGS = [
+        Binding(c.keys, f"do('{c.id}')", c.title, show=c.footer, key_display=c.show_key or None) for c in COMMANDS
+    ]
+
+    class Leave(Message):
+        """Go: quit or back to the chooser."""
+
+        def __init__(self, where: str) -> None:
+            super().__init__()
+            self.where = where
+
+    class Again(Message):
+        """Begin anew with an edited config, or fork from a run with it."""
+
+        def __init__(self, name: str, config: Config, fork: bool) -> None:
+            super().__init__()
+            self.name, self.config, self.fork = name, config, fork
+
+    def __init__(self, source: Source, clock: Callable[[], float], memory: Callable[[], int] | None = None) -> None:
+        super().__init__()
+        self.source, self._clock = source, clock
+        self.state = LabState()
+        self.speaker = Speaker(source.send)
+        self._memory = memory
+        self._active, self._zoomed = 2, False
+        self._leaving = ""
+
+    def compose(self) -> ComposeResult:
+        yield PaneTabs(id="tabs")
+        with Container(id="panes"):
+            yield ConfigPane(id="config")
+            yield LossPane(id="loss")
+            yield BatchPane(id="batch", send=self.source.send)
+            yield GenerationPane(id="generation")
+            yield EventsPane(id="events")
+        yield Static("tui-lab needs 40×12 or more", id="small")
+        yield StatusLine(id="status", **({"memory": self._memory} if self._memory else {}))
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.app.begin_capture_print(self.query_one(EventsPane))
+        self.set_interval(SECONDS_BETWEEN_DRAINS, self.tick)
+        self.source.start()
+        self.tick()
+        self._go_to(2)
+
+    @property
+    def replayed(self) -> bool:
+        return isinstance(self.source, Replay)
+
+    @property
+    def panes(self) -> list[Pane]:
+        return list(self.query(Pane))
+
+    def tick(self) -> None:
+        """Take what the threads have told, and let each visible pane draw what is new."""
+        for message in self.source.drain():
+            self._take(message)
+        for said in self.speaker.drain():
+            self.query_one(GenerationPane).hear(said)
+        now = self._clock()
+        for pane in self.panes:
+            if pane.display and self.is_current:
+                pane.show(self.state, now)
+        self.query_one(StatusLine).show(self.state, now, self._note())
+        if self._leaving and self.state.phase in ("ended", "failed"):
+            self.post_message(self.Leave(self._leaving))
+            self._leaving = ""
+
+    def _note(self) -> str:
+        if isinstance(self.source, Replay):
+            return f"replay ×{self.source.speed:g}{' paused' if self.source.paused else ''}"
+        return "leaving when done" if self._leaving else ""
+
+    def _take(self, message: object) -> None:
+        phase = self.state.phase
+        self.state.see(message)
+        self.query_one(EventsPane).note(message)
+        match message:
+            case ev.Warned():
+                self.notify(message.message, title=f"step {message.step:,}", severity="warning")
+            case ev.Failed() | Trouble():
+                self.notify(message.message, title="Training cannot go on", severity="error", timeout=20)
+            case ev.Stopped():
+                self.notify(f"stopped at step {message.step:,}: {message.reason}")
+        if self.state.phase != phase:
+            self.refresh_bindings()
+
+    # What can be seen
+
+    def on_resize(self, event: Resize) -> None:
+        width, height = event.size
+        self.set_class(width < TOO_SMALL_BELOW[0] or height < TOO_SMALL_BELOW[1], "-small")
+        self.set_class(width < ONE_PANE_BELOW[0] or height < ONE_PANE_BELOW[1], "-single")
+        self.set_class(height >= 45, "-tall")
+        self._arrange()
+
+    def _arrange(self) -> None:
+        single = self.has_class("-single") or self._zoomed
+        tall = self.has_class("-tall")
+        for pane in self.panes:
+            log = pane.number == 5
+            pane.display = pane.number == self._active if single else (not log or tall or self._active == 5)
+        self.set_class(self._zoomed, "-zoomed")
+        self.set_class(not single and self._active == 5 and not tall, "-log")
+        names = [(c.title, int(c.id[-1])) for c in COMMANDS if c.id.startswith("pane_")]
+        self.query_one(PaneTabs).update(
+            "  ".join(f"[reverse] {n} {t} [/]" if n == self._active else f" {n} {t} " for t, n in names)
+        )
+
+    def _go_to(self, number: int) -> None:
+        self._active = number
+        self._arrange()
+        next(pane for pane in self.panes if pane.number == number).focus_main()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        for pane in event.widget.ancestors:
+            if isinstance(pane, Pane) and pane.number != self._active:
+                self._active = pane.number
+                self._arrange()
+
+    # What the keys do
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action != "do":
+            return True
+        needs = BY_ID[str(parameters[0])].needs
+        return applies(needs, phase=self.state.phase, replayed=self.replayed)
+
+    def action_do(self, id: str) -> None:
+        if id.startswith("pane_"):
+            self._go_to(int(id[-1]))
+        else:
+            getattr(self, f"do_{id}")()
+
+    def do_pause(self) -> None:
+        paused = self.source.paused if isinstance(self.source, Replay) else self.state.phase == "paused"
+        self.source.send(cmd.Resume() if paused else cmd.Pause())
+
+    def do_step(self) -> None:
+        self.source.send(cmd.Step(1))
+
+    def do_ten_steps(self) -> None:
+        self.source.send(cmd.Step(10))
+
+    def do_evaluate(self) -> None:
+        self.source.send(cmd.Evaluate())
+
+    def do_checkpoint(self) -> None:
+        self.source.send(cmd.Checkpoint())
+
+    def do_slower(self) -> None:
+        if isinstance(self.source, Replay):
+            self.source.faster(-1)
+
+    def do_faster(self) -> None:
+        if isinstance(self.source, Replay):
+            self.source.faster(1)
+
+    def _set(self, key: str, change: Callable[[Any], Any]) -> None:
+        if self.state.config is not None:
+            self.source.send(cmd.Set(key, change(settings.get(self.state.config, key))))
+
+    def do_lr_down(self) -> None:
+        self._set("optim.lr", lambda lr: lr / 2)
+
+    def do_lr_up(self) -> None:
+        self._set("optim.lr", lambda lr: lr * 2)
+
+    def do_dropout_down(self) -> None:
+        self._set("model.dropout", lambda rate: max(0.0, round(rate - DROPOUT_STEP, 4)))
+
+    def do_dropout_up(self) -> None:
+        self._set("model.dropout", lambda rate: min(1.0, round(rate + DROPOUT_STEP, 4)))
+
+    def do_batch_down(self) -> None:
+        self._set("train.batch_size", lambda n: max(1, n // 2))
+
+    def do_batch_up(self) -> None:
+        self._set("train.batch_size", lambda n: n * 2)
+
+    def do_overfit(self) -> None:
+        self._set("data.overfit", lambda n: 0 if n else 1)
+
+    def do_shuffle(self) -> None:
+        self._set("data.shuffle", lambda mode: SHUFFLES[(SHUFFLES.index(mode) + 1) % len(SHUFFLES)])
+
+    def do_undo(self) -> None:
+        """Take back the last change that is not itself an undoing."""
+        stack: list[ev.Changed] = []
+        for change in self.state.changes:
+            if stack and (stack[-1].key, stack[-1].old, stack[-1].new) == (change.key, change.new, change.old):
+                stack.pop()
+            else:
+                stack.append(change)
+        if stack:
+            self.source.send(cmd.Set(stack[-1].key, stack[-1].old))
+        else:
+            self.notify("nothing to undo: no live change since the start")
+
+    def do_generate(self) -> None:
+        self._go_to(4)
+        self.query_one(GenerationPane).ask()
+
+    def on_generation_pane_ask(self, message: GenerationPane.Ask) -> None:
+        ready, config = self.state.ready, self.state.config
+        if ready is not None and config is not None:
+            self.speaker.ask(message.request, config.model, ready.task.tokenizer)
+
+    def on_config_pane_chosen(self, message: ConfigPane.Chosen) -> None:
+        """A live setting goes to the training at once; the others wait for r or f."""
+        if settings.is_live(message.key) and applies("live", phase=self.state.phase, replayed=self.replayed):
+            self.source.send(cmd.Set(message.key, message.value))
+
+    def do_zoom(self) -> None:
+        self._zoomed = not self._zoomed
+        self._arrange()
+
+    def do_help(self) -> None:
+        pane = next(pane for pane in self.panes if pane.number == self._active)
+        self.app.push_screen(Help(pane.help_name))
+
+    def do_theme(self) -> None:
+        self.app.run_action("next_theme")  # type: ignore[unused-coroutine]
+
+    def do_save_config(self) -> None:
+        edited = self.query_one(ConfigPane).edited
+        if edited is None or self.state.ready is None:
+            return
+        self.app.push_screen(
+            AskLine("Save the config as", f"{self.state.ready.name}.toml"), lambda name: self._save(edited, name)
+        )
+
+    def _save(self, config: Config, name: str | None) -> None:
+        if name is None:
+            return
+        path = Path(name).expanduser()
+        try:
+            if path.exists():
+                raise FileExistsError(0, "there is a file already; nothing was written")
+            files.write_text(path, settings.to_toml(config))
+        except OSError as error:
+            self.notify(f"{path}: {error.strerror}", severity="error")
+        else:
+            self.notify(f"saved {path}; train it by: tui-lab run {path}")
+
+    def _edited(self) -> Config | None:
+        return self.query_one(ConfigPane).edited
+
+    def do_restart(self) -> None:
+        self._again(fork=False)
+
+    def do_fork(self) -> None:
+        if not self.replayed and self.state.phase not in ("ended", "failed"):
+            self.source.send(cmd.Checkpoint())
+        self._again(fork=True)
+
+    def _again(self, *, fork: bool) -> None:
+        edited = self._edited()
+        if edited is None or self.state.ready is None:
+            return
+        name = self.state.ready.path if fork else self.state.ready.name
+        self.post_message(self.Again(name, edited, fork))
+
+    def do_quit(self) -> None:
+        self._leave("quit")
+
+    def do_chooser(self) -> None:
+        self._leave("chooser")
+
+    def _leave(self, where: str) -> None:
+        over = self.replayed or self.state.phase in ("ended", "failed")
+        if over:
+            self.post_message(self.Leave(where))
+        else:
+            self.app.push_screen(Ask("The training is not over.", LEAVE), lambda answer: self._left(where, answer))
+
+    def _left(self, where: str, answer: str | None) -> None:
+        if answer == "stop":
+            self.post_message(self.Leave(where))
+        elif answer == "keep":
+            self._leaving = where
+            if self.state.phase == "paused":
+                self.source.send(cmd.Resume())
+
+    def report(self, problems: ConfigError | str) -> None:
+        self.notify(str(problems), severity="error", timeout=15)
