@@ -1,10 +1,10 @@
 """The batch pane: which x and which y a step trains on, in which order, and what the model makes of it."""
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from core import commands as cmd
 from data.dataset import IGNORED, Task
-from data.loader import Batch
+from data.loader import Batch, Loader
 from data.tokenizers import show
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.state import LabState
@@ -89,7 +89,6 @@ class BatchPane(Pane):
         self._looked_at, self._drawn_at = -math.inf, -math.inf
         self._drawn: object = None
         self._state: LabState | None = None
-        self._recent: deque[tuple[int, list[int]]] = deque(maxlen=REMEMBERED_STEPS)
 
     def compose(self) -> ComposeResult:
         yield Static(id="order")
@@ -107,9 +106,9 @@ class BatchPane(Pane):
         self._state = state
         for found in self._looks.drain():
             self._take_look(found)
-        if now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS or state.ready is None:
+        if state.ready is None or now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
-        news = (self.step_shown(state), len(state.loaders), self.size, self.example, self.cell, id(self.losses))
+        news = (state.step, state.phase, self.chosen_step, len(state.loaders), self.size, self.example)
         if news != self._drawn:
             self._drawn, self._drawn_at = news, now
             self.redraw()
@@ -119,6 +118,11 @@ class BatchPane(Pane):
         """The step gone to, or the newest one trained on."""
         return self.chosen_step if self.chosen_step is not None else max(0, state.step - 1)
 
+    @property
+    def _flowing(self) -> bool:
+        """Whether batches come faster than one reads: then the cells stay until the next look at the model."""
+        return self.chosen_step is None and self._state is not None and self._state.phase == "running"
+
     def redraw(self) -> None:
         state = self._state
         if state is None or state.ready is None:
@@ -127,23 +131,15 @@ class BatchPane(Pane):
         loader = state.loader_at(step)
         if loader is None:
             return
-        if self.held is None or self.held.step != step or self.held.order != loader.order:
-            self.held = loader.batch(step)
-            self.losses = None
-        elif len(self.held.ids) != loader.drawn:
-            self.held, self.losses = loader.batch(step), None
-        if self.chosen_step is None:
-            self._remember(self.held)
-        self.example %= len(self.held.ids)
-        self.cell = max(0, min(self.cell, self.held.x.shape[1] - 1))
-        self.query_one("#order", Static).update(self._order(self.held, state))
-        self.query_one("#drawn", Static).update(self._drawn_strip(self.held))
-        self.query_one("#cells", Static).update(self._grid(self.held, state.ready.task))
-        self.query_one("#cell", Static).update(self._about(self.held, state.ready.task))
-
-    def _remember(self, batch: Batch) -> None:
-        if not self._recent or self._recent[-1][0] != batch.step:
-            self._recent.append((batch.step, batch.ids.tolist()))
+        newest = loader.batch(step)
+        held = self.held
+        if held is None or not self._flowing and (held.step, held.order, len(held.ids)) != (
+            step, newest.order, len(newest.ids)
+        ):  # fmt: skip
+            self.held, self.losses = newest, None
+        self.query_one("#order", Static).update(self._order(newest, state))
+        self.query_one("#drawn", Static).update(self._drawn_strip(newest, loader))
+        self._show_held(state)
 
     def _order(self, batch: Batch, state: LabState) -> Text:
         order = batch.order
@@ -155,17 +151,17 @@ class BatchPane(Pane):
             f"  epoch {batch.epoch} at {batch.position:,}/{order.n:,}  shuffle ",
             (order.mode, "bold"),
             f" seed {order.seed}, order {head} …\nthis step drew {ids}",
-            no_wrap=True,
-            overflow="ellipsis",
         )
 
-    def _drawn_strip(self, batch: Batch) -> Text:
+    def _drawn_strip(self, batch: Batch, loader: Loader) -> Text:
         """Over all datapoints, which the last steps drew."""
-        width = max(10, self.size.width - 22)
-        hits = [i for _, ids in self._recent for i in ids] or batch.ids.tolist()
-        distinct = len(set(hits))
+        first = loader.draw_at(max(loader.from_step, batch.step - REMEMBERED_STEPS + 1))
+        drawn = batch.order.draw(np.arange(first, loader.draw_at(batch.step) + loader.drawn, dtype=np.int64))
+        width = max(10, self.size.width - 34)
         return Text.assemble(
-            ("datapoints ", "dim"), strip(hits, batch.order.n, width), (f" {distinct:,} drawn", "dim"), no_wrap=True
+            ("datapoints ", "dim"),
+            strip(drawn.tolist(), batch.order.n, width),
+            (f" {len(np.unique(drawn)):,} of {batch.order.n:,}", "dim"),
         )
 
     def columns(self) -> int:
@@ -174,7 +170,7 @@ class BatchPane(Pane):
 
     def _grid(self, batch: Batch, task: Task) -> Text:
         x, y = batch.x[self.example], batch.y[self.example]
-        text = Text(no_wrap=True, overflow="crop")
+        text = Text()
         across, tokens = self.columns(), x.tolist()
         for start in range(0, len(x), across):
             places = range(start, min(start + across, len(x)))
@@ -221,40 +217,44 @@ class BatchPane(Pane):
         return text
 
     def _look(self, state: LabState, now: float) -> None:
-        """Ask what the model makes of the example shown: at once for a new one, then every two seconds."""
-        batch = self.held
-        if batch is None or state.phase == "loading":
+        """Ask what the model makes of an example: at once for one gone to, every two seconds for those that flow."""
+        if self.held is None or state.phase == "loading":
             return
-        wanted = (batch.step, self.example)
-        moved = self.chosen_step is not None or state.phase != "running"
-        if now - self._looked_at < (SECONDS_BETWEEN_DRAWINGS if moved else SECONDS_BETWEEN_LOOKS):
+        step = self.step_shown(state)
+        wanted = (step, self.example, state.step)
+        pause = SECONDS_BETWEEN_LOOKS if self._flowing else SECONDS_BETWEEN_DRAWINGS
+        loader = state.loader_at(step)
+        if loader is None or wanted == self._looked_for or now - self._looked_at < pause:
             return
-        if (wanted, state.step) == self._looked_for:
-            return
-        self._looked_for, self._looked_at = (wanted, state.step), now
-        x, y, put = batch.x[self.example], batch.y[self.example], self._looks.put
+        self._looked_for, self._looked_at = wanted, now
+        batch = loader.batch(step)
+        row = self.example % len(batch.ids)
+        x, y, put = batch.x[row], batch.y[row], self._looks.put
 
         def look(model: "Transformer") -> None:
             from core.inspection import cell_losses
 
-            put((wanted, cell_losses(model, x, y)))
+            put((batch, row, cell_losses(model, x, y)))
 
         self._send(cmd.Inspect(look))
 
     def _take_look(self, found: object) -> None:
-        """Keep a look of the example that is shown; when the training has moved on, go with the look."""
+        """Show the batch that was looked at, unless the person has gone elsewhere meanwhile."""
         assert isinstance(found, tuple)
-        (step, example), losses = found
+        batch, row, losses = found
         state = self._state
-        if state is None or example != self.example:
+        if state is None or self.held is None:
             return
-        loader = state.loader_at(step)
-        if loader is not None and (self.held is None or self.held.step == step or self.chosen_step is None):
-            self.held, self.losses = loader.batch(step), losses
+        here = batch.step == self.step_shown(state) or self._flowing
+        if here and row == self.example % len(batch.ids):
+            self.held, self.losses = batch, losses
             self._show_held(state)
 
     def _show_held(self, state: LabState) -> None:
-        assert state.ready is not None and self.held is not None
+        if state.ready is None or self.held is None:
+            return
+        self.example %= len(self.held.ids)
+        self.cell = max(0, min(self.cell, self.held.x.shape[1] - 1))
         self.query_one("#cells", Static).update(self._grid(self.held, state.ready.task))
         self.query_one("#cell", Static).update(self._about(self.held, state.ready.task))
 

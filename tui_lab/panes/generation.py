@@ -91,17 +91,24 @@ class GenerationPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
-        if not self._filled and state.ready is not None:
-            self._filled = True
-            if state.ready.task.name == "reverse":
-                digits = state.ready.config.data.length
-                example = "".join(str((3 * i + 1) % state.ready.config.data.n_digits)[-1] for i in range(digits))
-                self.query_one("#prompt", Input).value = example
-                self.query_one("#temperature", Input).value = "0"
+        self._fill(state)
         self._watch(state)
         if self._dirty and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._dirty, self._drawn_at = False, now
             self.redraw()
+
+    def _fill(self, state: LabState) -> None:
+        """Once, when the task is known: a prompt that fits it."""
+        if self._filled or state.ready is None:
+            return
+        self._filled = True
+        data = state.ready.config.data
+        if data.task == "reverse":
+            digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+            self.query_one("#prompt", Input).value = "".join(
+                digits[(3 * i + 1) % data.n_digits] for i in range(data.length)
+            )
+            self.query_one("#temperature", Input).value = "0"
 
     def _watch(self, state: LabState) -> None:
         """The same prompt again every N steps, to see the model learn."""
@@ -110,10 +117,12 @@ class GenerationPane(Pane):
         if every and state.step >= self._watched_at + every and state.phase == "running":
             self.ask()
 
-    def ask(self) -> None:
+    def ask(self, state: LabState | None = None) -> None:
         """Send what stands in the fields; what is wrong with them is said beneath."""
+        self._state = state or self._state
         if self._state is None or self._state.ready is None:
             return
+        self._fill(self._state)
         try:
             request = self._request()
         except (ConfigError, ValueError) as error:

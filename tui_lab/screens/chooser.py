@@ -47,7 +47,7 @@ class Chooser(Screen[None]):
         yield OptionList(id="choices")
         yield Static(id="about")
         yield Static(id="torch")
-        yield Footer()
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.load()

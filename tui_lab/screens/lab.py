@@ -60,7 +60,8 @@ class PaneTabs(Static):
 class LabScreen(Screen[None]):
     CSS_PATH = "lab.tcss"
     BINDINGS = [
-        Binding(c.keys, f"do('{c.id}')", c.title, show=c.footer, key_display=c.show_key or None) for c in COMMANDS
+        Binding(c.keys, f"do('{c.id}')", c.footer or c.title, show=bool(c.footer), key_display=c.show_key or None)
+        for c in COMMANDS
     ]
 
     class Leave(Message):
@@ -96,7 +97,7 @@ class LabScreen(Screen[None]):
             yield EventsPane(id="events")
         yield Static("tui-lab needs 40×12 or more", id="small")
         yield StatusLine(id="status", **({"memory": self._memory} if self._memory else {}))
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.app.begin_capture_print(self.query_one(EventsPane))
@@ -169,10 +170,11 @@ class LabScreen(Screen[None]):
             "  ".join(f"[reverse] {n} {t} [/]" if n == self._active else f" {n} {t} " for t, n in names)
         )
 
-    def _go_to(self, number: int) -> None:
+    def _go_to(self, number: int, widget: str = "") -> None:
         self._active = number
         self._arrange()
-        next(pane for pane in self.panes if pane.number == number).focus_main()
+        pane = next(pane for pane in self.panes if pane.number == number)
+        pane.query_one(widget or pane.main).focus()
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         for pane in event.widget.ancestors:
@@ -260,8 +262,9 @@ class LabScreen(Screen[None]):
             self.notify("nothing to undo: no live change since the start")
 
     def do_generate(self) -> None:
-        self._go_to(4)
-        self.query_one(GenerationPane).ask()
+        # The focus goes to the answers, not to the prompt: the next key is a command again.
+        self._go_to(4, "#answers")
+        self.query_one(GenerationPane).ask(self.state)
 
     def on_generation_pane_ask(self, message: GenerationPane.Ask) -> None:
         ready, config = self.state.ready, self.state.config

@@ -63,6 +63,9 @@ class Chart(PlotWidget, inherit_bindings=False):
         self.braille = has_braille()
         self._log = False
 
+    def on_mount(self) -> None:
+        self.margin_top, self.margin_bottom = 0, 1
+
     def draw(
         self,
         curves: Sequence[Curve],
@@ -78,12 +81,13 @@ class Chart(PlotWidget, inherit_bindings=False):
                 self._log = log
                 self.set_y_formatter(LogFormatter() if log else NumericAxisFormatter())
                 self.set_ylimits(None, None)
-            for curve in curves:
-                self._draw_curve(curve)
+            # References first: what is measured is drawn over them.
             xs = [x for curve in curves for x, _ in curve.points]
             for y, style in references:
                 if xs and (not log or y > 0):
                     self._line([(min(xs), y), (max(xs), y)], style)
+            for curve in curves:
+                self._draw_curve(curve)
             for x, style in marks:
                 self.add_v_line(x, style)
 

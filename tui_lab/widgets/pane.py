@@ -1,7 +1,6 @@
 """A bordered part of the lab that a number key goes to."""
 
 from textual.containers import Vertical
-from textual.widget import Widget
 
 from tui_lab.live.state import LabState
 
@@ -17,9 +16,6 @@ class Pane(Vertical):
 
     def on_mount(self) -> None:
         self.border_title = f"{self.number} {self.title}"
-
-    def focus_main(self) -> None:
-        self.query_one(self.main, Widget).focus()
 
     def show(self, state: LabState, now: float) -> None:
         """Draw what is new in `state`; called ten times a second, only while the pane can be seen."""

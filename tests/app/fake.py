@@ -1,0 +1,118 @@
+"""An app over a source of our own making: events are injected, the clock is turned by hand."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual.pilot import Pilot
+
+from core import commands as cmd
+from core import events as ev
+from core import settings
+from core.config import Config
+from core.tasks import build_task
+from tui_lab.app import LabApp
+from tui_lab.live.session import Ready
+from tui_lab.screens.lab import LabScreen
+
+
+@dataclass
+class FakeSource:
+    """Gives what was put; keeps what was sent."""
+
+    items: list[object] = field(default_factory=list)
+    sent: list[cmd.Command] = field(default_factory=list)
+    closed: bool = False
+
+    def start(self) -> None:
+        return None
+
+    def send(self, command: cmd.Command) -> None:
+        if not isinstance(command, cmd.Inspect):
+            self.sent.append(command)
+
+    def drain(self) -> list[object]:
+        items, self.items = self.items, []
+        return items
+
+    def close(self) -> None:
+        self.closed = True
+
+    def join(self) -> None:
+        return None
+
+
+def ready(preset: str = "reverse", *overrides: str) -> Ready:
+    config = settings.load(preset, overrides)
+    return Ready(f"{preset}-1", f"runs/{preset}-1", config, build_task(config))
+
+
+def started(of: Ready) -> ev.Started:
+    return ev.Started(
+        step=0, steps=of.config.train.steps, parameters=1, n_vocab=of.task.tokenizer.n_vocab,
+        train_examples=of.task.train.n_examples, val_examples=of.task.val.n_examples, device="cpu", threads=2,
+        resumed=False,
+    )  # fmt: skip
+
+
+def update(step: int, loss: float | None = None, **more: Any) -> ev.StepDone:
+    values: dict[str, Any] = {
+        "loss": 2.3 / step if loss is None else loss, "loss_ema": 2.3 / step, "lr": 0.001 * step, "grad_norm": 1 / step,
+        "epoch": 0, "tokens": 704 * step, "seconds": 0.01, "tokens_per_s": 70_400.0 + step,
+        "update_ratio": 0.001 if step % 10 == 1 else None,
+    }  # fmt: skip
+    return ev.StepDone(step=step, **values | more)
+
+
+def evaluated(step: int) -> ev.Evaluated:
+    return ev.Evaluated(step=step, val_loss=2.4 / step, exact_match=0.5, perplexity=None, examples=8, best=True)
+
+
+@dataclass
+class Lab:
+    """The screen under test, with its source and its clock."""
+
+    pilot: Pilot[None]
+    screen: LabScreen
+    source: FakeSource
+    now: list[float]
+    config: Config
+
+    async def tell(self, *messages: object) -> None:
+        """Messages arrive, and time enough passes for every pane to draw."""
+        self.source.items += messages
+        self.now[0] += 10.0
+        self.screen.tick()
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.tell()
+
+    def text(self, selector: str) -> str:
+        """What a widget shows, as plain text."""
+        widget = self.screen.query_one(selector)
+        lines = [widget.render_line(y).text.rstrip() for y in range(widget.size.height)]
+        return "\n".join(lines)
+
+
+@asynccontextmanager
+async def lab(
+    preset: str = "reverse", *overrides: str, size: tuple[int, int] = (120, 40), steps: int = 30
+) -> AsyncIterator[Lab]:
+    """A lab in which `steps` updates have been made, with an evaluation half way."""
+    source, now = FakeSource(), [0.0]
+    app = LabApp(clock=lambda: now[0])
+    async with app.run_test(size=size) as pilot:
+        screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
+        await app.push_screen(screen)
+        for box in screen.query("Input"):
+            box.cursor_blink = False  # type: ignore[attr-defined]
+        opened = ready(preset, *overrides)
+        it = Lab(pilot, screen, source, now, opened.config)
+        await it.tell(opened, started(opened))
+        await it.tell(*(update(step) for step in range(1, steps + 1)))
+        if steps > 1:
+            await it.tell(evaluated(steps // 2))
+        yield it

@@ -1,0 +1,204 @@
+"""Each key of the registry: what it sends, or what it changes on the screen."""
+
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+
+from core import commands as cmd
+from core import events as ev
+from tests.app.fake import lab
+from tui_lab.commands import BY_ID, COMMANDS, applies
+from tui_lab.panes.config import ConfigPane
+from tui_lab.screens.ask import Ask, AskLine
+from tui_lab.screens.help import Help
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"),
+    [
+        ("space", cmd.Pause()),
+        ("s", cmd.Step(1)),
+        ("S", cmd.Step(10)),
+        ("e", cmd.Evaluate()),
+        ("c", cmd.Checkpoint()),
+        ("l", cmd.Set("optim.lr", 0.001)),
+        ("L", cmd.Set("optim.lr", 0.004)),
+        ("d", cmd.Set("model.dropout", 0.05)),
+        ("D", cmd.Set("model.dropout", 0.15)),
+        ("b", cmd.Set("train.batch_size", 32)),
+        ("B", cmd.Set("train.batch_size", 128)),
+        ("o", cmd.Set("data.overfit", 1)),
+        ("h", cmd.Set("data.shuffle", "once")),
+    ],
+)
+async def test_a_key_sends_its_command(key: str, sent: cmd.Command) -> None:
+    async with lab("reverse", "optim.lr=0.002", "model.dropout=0.1", "train.batch_size=64") as it:
+        await it.press(key)
+        assert it.source.sent == [sent]
+
+
+async def test_space_resumes_what_is_paused() -> None:
+    async with lab() as it:
+        await it.tell(ev.Paused(step=30))
+        assert "paused" in it.text("#status")
+        await it.press("space")
+        assert it.source.sent == [cmd.Resume()]
+
+
+async def test_overfit_and_shuffle_go_round() -> None:
+    async with lab() as it:
+        await it.tell(ev.Changed(step=30, key="data.overfit", old=0, new=1))
+        await it.tell(ev.Changed(step=30, key="data.shuffle", old="epoch", new="off"))
+        await it.press("o", "h")
+        assert it.source.sent == [cmd.Set("data.overfit", 0), cmd.Set("data.shuffle", "epoch")]
+
+
+async def test_undo_takes_changes_back_one_by_one() -> None:
+    async with lab() as it:
+        await it.press("u")
+        assert it.source.sent == []
+        first = ev.Changed(step=3, key="optim.lr", old=0.002, new=0.004)
+        second = ev.Changed(step=4, key="model.dropout", old=0.0, new=0.05)
+        await it.tell(first, second)
+        await it.press("u")
+        await it.tell(ev.Changed(step=5, key="model.dropout", old=0.05, new=0.0))
+        await it.press("u")
+        assert it.source.sent == [cmd.Set("model.dropout", 0.0), cmd.Set("optim.lr", 0.002)]
+
+
+@pytest.mark.parametrize(("key", "pane", "main"), [
+    ("1", "config", "settings"), ("2", "loss", "chart"), ("3", "batch", "cells"), ("4", "generation", "prompt"),
+    ("5", "events", "log"),
+])  # fmt: skip
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_number_goes_to_its_pane(key: str, pane: str, main: str, size: tuple[int, int]) -> None:
+    async with lab(size=size) as it:
+        await it.press(key)
+        assert it.pilot.app.focused is not None and it.pilot.app.focused.id == main
+        assert it.screen.query_one(f"#{pane}").display
+        shown = [p.id for p in it.screen.panes if p.display]
+        assert shown == [pane] if size == (80, 24) else len(shown) >= 4
+
+
+async def test_zoom_shows_one_pane_and_then_all_again() -> None:
+    async with lab() as it:
+        await it.press("z")
+        assert [p.id for p in it.screen.panes if p.display] == ["loss"]
+        await it.press("z")
+        assert len([p for p in it.screen.panes if p.display]) == 4
+
+
+async def test_generate_asks_for_a_snapshot_and_leaves_the_keys_free() -> None:
+    async with lab() as it:
+        await it.press("g")
+        assert [type(command) for command in it.source.sent] == [cmd.Snapshot]
+        await it.press("s")
+        assert it.source.sent[-1] == cmd.Step(1)
+
+
+async def test_help_shows_the_pane_all_keys_and_the_glossary() -> None:
+    async with lab() as it:
+        await it.press("3", "question_mark")
+        assert isinstance(it.pilot.app.screen, Help)
+        markdown = it.pilot.app.screen.query_one("Markdown")
+        shown = markdown.source  # type: ignore[attr-defined]
+        assert "datapoints" in shown and "## Glossary" in shown
+        assert all(command.help in shown for command in COMMANDS)
+        await it.pilot.press("escape")
+        assert it.pilot.app.screen is it.screen
+
+
+async def test_theme_goes_round_and_high_contrast_is_among_them() -> None:
+    async with lab() as it:
+        seen = []
+        for _ in range(3):
+            await it.press("t")
+            seen.append(it.pilot.app.theme)
+        assert len(set(seen)) == 3 and "high-contrast" in seen
+
+
+@pytest.mark.parametrize(("answer", "closed"), [("stop", True), ("keep", False), ("cancel", False)])
+async def test_quit_asks(answer: str, closed: bool) -> None:
+    async with lab() as it:
+        await it.press("q")
+        assert isinstance(it.pilot.app.screen, Ask)
+        await it.pilot.press(*["down"] * ["stop", "keep", "cancel"].index(answer), "enter")
+        await it.pilot.pause()
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.closed == closed
+        if answer == "keep":
+            await it.tell(ev.Stopped(step=30, reason="done"))
+            await it.pilot.app.workers.wait_for_complete()
+            assert it.source.closed
+
+
+async def test_quit_does_not_ask_when_it_is_over() -> None:
+    async with lab() as it:
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        await it.press("q")
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.closed
+
+
+async def test_keys_that_make_no_sense_any_more_do_nothing() -> None:
+    async with lab() as it:
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        await it.press("s", "l", "e", "space", "c")
+        assert it.source.sent == []
+
+
+async def test_typing_in_a_field_is_typing_not_commanding() -> None:
+    async with lab() as it:
+        await it.press("4", "s", "l", "q")
+        assert it.source.sent == [] and it.screen.query_one("#prompt", Input).value.endswith("slq")
+        await it.press("escape", "s")
+        assert it.source.sent == [cmd.Step(1)]
+
+
+async def test_saving_the_config_writes_toml_and_never_over_a_file(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with lab() as it:
+        for _ in range(2):
+            await it.press("ctrl+s")
+            assert isinstance(it.pilot.app.screen, AskLine)
+            await it.pilot.press("enter")
+        from core import settings
+
+        assert settings.load("reverse-1.toml") == it.screen.query_one(ConfigPane).edited
+        assert [n.severity for n in it.pilot.app._notifications][-1] == "error"
+
+
+@pytest.mark.parametrize(("key", "fork"), [("r", False), ("f", True)])
+async def test_restart_and_fork_take_the_edited_config(key: str, fork: bool, monkeypatch: Any) -> None:
+    async with lab() as it:
+        asked: list[Any] = []
+        monkeypatch.setattr(it.screen, "post_message", lambda m: asked.append(m) or True)
+        it.screen.query_one(ConfigPane).choose("model.d_model", 32)
+        it.screen.action_do({"r": "restart", "f": "fork"}[key])
+        [again] = [m for m in asked if isinstance(m, type(it.screen).Again)]
+        assert again.config.model.d_model == 32 and again.fork == fork
+
+
+def test_the_registry_has_one_meaning_a_key_and_a_method_for_each() -> None:
+    from tui_lab.screens.lab import LabScreen
+
+    keys = [key for command in COMMANDS for key in command.keys.split(",")]
+    assert len(keys) == len(set(keys)) and len(BY_ID) == len(COMMANDS)
+    for command in COMMANDS:
+        assert command.id.startswith("pane_") or hasattr(LabScreen, f"do_{command.id}")
+        assert command.help.endswith(".")
+
+
+@pytest.mark.parametrize("phase", ["loading", "running", "paused", "ended", "failed"])
+def test_what_applies_when(phase: str) -> None:
+    going = phase in ("running", "paused")
+    assert applies("live", phase=phase, replayed=False) == going
+    assert not applies("live", phase=phase, replayed=True)
+    assert applies("replay", phase=phase, replayed=True) and not applies("replay", phase=phase, replayed=False)
+
+
+async def test_the_palette_offers_what_applies() -> None:
+    async with lab() as it:
+        titles = [c.title for c in it.pilot.app.get_system_commands(it.screen)]
+        assert "Double lr (L)" in titles and "Faster (>)" not in titles
