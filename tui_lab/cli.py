@@ -29,6 +29,8 @@ runs_app = typer.Typer(help="Look at earlier runs.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
+bench_app = typer.Typer(help="Measure, side by side in one run.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 
 class WhichWeights(StrEnum):
@@ -190,6 +192,36 @@ def runs_show(run: Annotated[str, typer.Argument(metavar="RUN")], json: Json = F
     from tui_lab.history import show_run
 
     show_run(run, as_json=json)
+
+
+@bench_app.command("ui")
+def bench_ui_command(
+    preset: Annotated[
+        list[str] | None, typer.Option(help="Which to train; by default reverse and pseudo-socrates.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
+    from tui_lab.bench.ui import bench_ui
+    from tui_lab.inspect import write_figures
+
+    write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"]), as_json=json)
+
+
+@app.command()
+def serve(
+    source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]")] = None,
+    host: Annotated[str, typer.Option(help="Loopback addresses only, unless --i-understand-the-risk.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    risk: Annotated[
+        bool,
+        typer.Option("--i-understand-the-risk", help="Whoever reaches the port trains, reads and writes files as you."),
+    ] = False,
+) -> None:
+    """The app in a browser on this machine."""
+    from tui_lab.serving import serve as serve_app
+
+    serve_app(source, host, port, risk=risk)
 
 
 def main() -> None:

@@ -29,6 +29,21 @@ def write_json(value: Any) -> None:
     sys.stdout.write(dumps(value) + "\n")
 
 
+def write_figures(figures: dict[str, Any], *, as_json: bool, indent: str = "") -> None:
+    """Nested figures as JSON, or a line each."""
+    if as_json:
+        write_json(figures)
+        return
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            sys.stdout.write(f"{indent}{name}\n")
+            write_figures(value, as_json=False, indent=indent + "  ")
+        else:
+            numbers = value if isinstance(value, list) else [value]
+            text = " … ".join(f"{n:.4g}" if isinstance(n, float) else str(n) for n in numbers)
+            sys.stdout.write(f"{indent}{name.replace('_', ' ')}: {text}\n")
+
+
 def show_presets(*, as_json: bool) -> None:
     found = settings.presets()
     if as_json:

@@ -112,7 +112,7 @@ async def lab(
         opened = ready(preset, *overrides)
         it = Lab(pilot, screen, source, now, opened.config)
         await it.tell(opened, started(opened))
-        await it.tell(*(update(step) for step in range(1, steps + 1)))
-        if steps > 1:
-            await it.tell(evaluated(steps // 2))
+        half = steps // 2
+        await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
+        await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
         yield it

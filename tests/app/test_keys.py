@@ -8,6 +8,7 @@ from textual.widgets import Input
 from core import commands as cmd
 from core import events as ev
 from tests.app.fake import lab
+from tui_lab.app import LabApp
 from tui_lab.commands import BY_ID, COMMANDS, applies
 from tui_lab.panes.config import ConfigPane
 from tui_lab.screens.ask import Ask, AskLine
@@ -106,7 +107,7 @@ async def test_help_shows_the_pane_all_keys_and_the_glossary() -> None:
         assert "datapoints" in shown and "## Glossary" in shown
         assert all(command.help in shown for command in COMMANDS)
         await it.pilot.press("escape")
-        assert it.pilot.app.screen is it.screen
+        assert it.screen.is_current
 
 
 async def test_theme_goes_round_and_high_contrast_is_among_them() -> None:
@@ -173,10 +174,10 @@ async def test_saving_the_config_writes_toml_and_never_over_a_file(tmp_path: Any
 async def test_restart_and_fork_take_the_edited_config(key: str, fork: bool, monkeypatch: Any) -> None:
     async with lab() as it:
         asked: list[Any] = []
-        monkeypatch.setattr(it.screen, "post_message", lambda m: asked.append(m) or True)
+        monkeypatch.setattr(LabApp, "on_lab_screen_again", lambda app, message: asked.append(message))
         it.screen.query_one(ConfigPane).choose("model.d_model", 32)
-        it.screen.action_do({"r": "restart", "f": "fork"}[key])
-        [again] = [m for m in asked if isinstance(m, type(it.screen).Again)]
+        await it.press(key)
+        [again] = asked
         assert again.config.model.d_model == 32 and again.fork == fork
 
 

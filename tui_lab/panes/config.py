@@ -137,7 +137,7 @@ class ConfigPane(Pane):
         assert edited is not None and running is not None
         value = settings.get(edited, key)
         waits = value != settings.get(running, key)
-        note = "needs restart" if waits else ("live" if settings.is_live(key) else "")
+        note = "restart" if waits else ("live" if settings.is_live(key) else "")
         style = "bold" if self._differs(key) else ""
         mark = "≠" if self._differs(key) else " "
         return (
@@ -154,6 +154,8 @@ class ConfigPane(Pane):
         text = Text.assemble((f"{field.title}. ", "bold"), str(field.description), (f"  {allowed(key)}", "dim"))
         if self._differs(key):
             text.append(f"  began as {written(settings.get(self.preset, key))}", "italic")
+        if self.running is not None and settings.get(self.edited, key) != settings.get(self.running, key):
+            text.append("  needs restart: r anew, f from the checkpoint", "bold")
         self.query_one("#about", Static).update(text)
         box = self.query_one("#value", Input)
         if not box.has_focus:

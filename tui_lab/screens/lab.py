@@ -53,7 +53,7 @@ class PaneTabs(Static):
         for command in (c for c in COMMANDS if c.id.startswith("pane_")):
             at += len(command.title) + 5
             if event.x < at:
-                self.screen.run_action(f"do('{command.id}')")  # type: ignore[unused-coroutine]
+                self.call_later(self.screen.run_action, f"do('{command.id}')")
                 return
 
 
@@ -116,6 +116,8 @@ class LabScreen(Screen[None]):
 
     def tick(self) -> None:
         """Take what the threads have told, and let each visible pane draw what is new."""
+        if not self.query(StatusLine):
+            return  # The screen is being taken down.
         for message in self.source.drain():
             self._take(message)
         for said in self.speaker.drain():
@@ -285,7 +287,7 @@ class LabScreen(Screen[None]):
         self.app.push_screen(Help(pane.help_name))
 
     def do_theme(self) -> None:
-        self.app.run_action("next_theme")  # type: ignore[unused-coroutine]
+        self.call_later(self.app.run_action, "next_theme")
 
     def do_save_config(self) -> None:
         edited = self.query_one(ConfigPane).edited

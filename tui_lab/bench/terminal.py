@@ -1,0 +1,66 @@
+"""A program in a pseudo-terminal, as a person's terminal would run it."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import termios
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class Terminal:
+    """Reads and times what the program paints; keys are bytes."""
+
+    def __init__(self, command: Sequence[str], size: tuple[int, int], cwd: Path, **environment: str) -> None:
+        self.started_at = time.perf_counter()
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.environ.update({"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"} | environment)
+            os.execvp(command[0], list(command))
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        self.seen = b""
+
+    def send(self, keys: str) -> None:
+        os.write(self._fd, keys.encode())
+
+    def read(self, seconds: float) -> bytes:
+        """What is painted within `seconds`, or less when the program ends."""
+        found, until = b"", time.perf_counter() + seconds
+        while (left := until - time.perf_counter()) > 0 and select.select([self._fd], [], [], left)[0]:
+            try:
+                chunk = os.read(self._fd, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            found += chunk
+        self.seen += found
+        return found
+
+    def wait_for(self, text: str, seconds: float) -> float:
+        """Seconds until `text` is painted. Raises TimeoutError with the end of what was painted."""
+        began, found = time.perf_counter(), b""
+        while time.perf_counter() - began < seconds:
+            found += self.read(0.002)
+            if text.encode() in found:
+                return time.perf_counter() - began
+        raise TimeoutError(f"{text!r} was not painted within {seconds} s: …{found[-400:]!r}")
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def end(self) -> int:
+        """Wait for the program; its exit code."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(status)
+
+    def kill(self) -> None:
+        for number in (signal.SIGCONT, signal.SIGKILL):
+            self.signal(number)
+        self.end()

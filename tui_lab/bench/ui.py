@@ -1,0 +1,171 @@
+"""What the app costs: steps/s under it against headless, interleaved; key to paint; time to the first frame."""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tui_lab.bench.terminal import Terminal
+
+SIZE = (120, 40)
+PROGRAM = (sys.executable, "-m", "tui_lab")
+SLICE_SECONDS = {"reverse": 2.0, "pseudo-socrates": 8.0}
+SLICES = {"reverse": 12, "pseudo-socrates": 6}
+KEYS = 120
+FIRST_KEY = 0x4E00
+"""Letters that occur nowhere on the screen, each sent once, so that its paint can be told from any other."""
+
+
+def steps_done(run: Path) -> int:
+    """Updates recorded so far."""
+    events = run / "events.jsonl"
+    return events.read_bytes().count(b'{"event": "step"') if events.exists() else 0
+
+
+@dataclass
+class Side:
+    """One of the two that take turns. pid is that of its process; reader keeps its terminal from filling up."""
+
+    name: str
+    pid: int
+    run: Path
+    rates: list[float]
+
+
+def cost(preset: str, folder: Path, slices: int | None = None) -> dict[str, Any]:
+    """Steps/s of the same training headless and under the app: they run by turns, the other one stopped."""
+    config = folder / f"{preset}.toml"
+    made = subprocess.run([*PROGRAM, "config", "show", preset, "--set", "train.steps=1000000"], capture_output=True,
+                          text=True, check=True).stdout  # fmt: skip
+    config.write_text(made, "utf-8")
+    runs = folder / f"app-{preset}"
+    quiet = subprocess.Popen([*PROGRAM, "run", str(config), "--out", str(folder / f"headless-{preset}"), "--quiet"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    terminal = Terminal([*PROGRAM, "app", str(config)], SIZE, folder, TUI_LAB_RUNS=str(runs))
+    stop = threading.Event()
+    reader = threading.Thread(target=_keep_reading, args=(terminal, stop), daemon=True)
+    reader.start()
+    try:
+        run = _first_run(runs)
+        sides = [Side("headless", quiet.pid, folder / f"headless-{preset}", []), Side("app", terminal.pid, run, [])]
+        for side in sides:
+            _wait_for_steps(side.run, 3)
+        for side in sides:
+            os.kill(side.pid, signal.SIGSTOP)
+        for turn in range(slices or SLICES[preset]):
+            for side in sides if turn % 2 else reversed(sides):
+                side.rates.append(_rate(side, SLICE_SECONDS[preset]))
+    finally:
+        os.kill(quiet.pid, signal.SIGCONT)
+        quiet.kill()
+        quiet.wait()
+        stop.set()
+        reader.join()
+        terminal.kill()
+    headless, app = (statistics.median(side.rates) for side in sides)
+    shares = [b / a for a, b in zip(sides[0].rates, sides[1].rates, strict=True)]
+    return {
+        "headless_steps_per_s": headless,
+        "app_steps_per_s": app,
+        "share": statistics.median(shares),
+        "share_spread": [min(shares), max(shares)],
+        "slices": len(shares),
+    }
+
+
+def _keep_reading(terminal: Terminal, stop: threading.Event) -> None:
+    """Lest the app wait for a terminal that takes nothing."""
+    while not stop.is_set():
+        terminal.read(0.2)
+        terminal.seen = b""
+
+
+def _rate(side: Side, seconds: float) -> float:
+    os.kill(side.pid, signal.SIGCONT)
+    time.sleep(0.2)
+    began, before = time.perf_counter(), steps_done(side.run)
+    time.sleep(seconds)
+    after, ended = steps_done(side.run), time.perf_counter()
+    os.kill(side.pid, signal.SIGSTOP)
+    return (after - before) / (ended - began)
+
+
+def _first_run(folder: Path) -> Path:
+    for _ in range(600):
+        if found := list(folder.glob("*/config.toml")):
+            return found[0].parent
+        time.sleep(0.1)
+    raise TimeoutError(f"the app made no run in {folder}")
+
+
+def _wait_for_steps(run: Path, n: int) -> None:
+    for _ in range(1200):
+        if steps_done(run) >= n:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"no {n} steps in {run}")
+
+
+def key_to_paint(preset: str, folder: Path, keys: int = KEYS) -> dict[str, Any]:
+    """Seconds from a letter sent to it being painted in the prompt, while `preset` trains."""
+    terminal = Terminal([*PROGRAM, "app", preset], SIZE, folder, TUI_LAB_RUNS=str(folder / f"keys-{preset}"))
+    try:
+        _wait_for_steps(_painting(terminal, folder / f"keys-{preset}"), 3)
+        terminal.send("4")
+        terminal.read(1.0)
+        times = []
+        for i in range(keys):
+            letter = chr(FIRST_KEY + i)
+            terminal.send(letter)
+            times.append(terminal.wait_for(letter, 5.0))
+            terminal.read(0.05 + 0.01 * (i % 7))
+            if i % 20 == 19:
+                terminal.send("\x15")  # Clears the field, so that the letter is not one of many to paint.
+                terminal.read(0.2)
+    finally:
+        terminal.kill()
+    ordered = sorted(times)
+    return {"p50_ms": 1000 * statistics.median(ordered), "p99_ms": 1000 * ordered[int(0.99 * (len(ordered) - 1))],
+            "keys": keys}  # fmt: skip
+
+
+def _painting(terminal: Terminal, runs: Path) -> Path:
+    """The app's run, once it is there; what is painted meanwhile is read, lest the app wait for us."""
+    for _ in range(600):
+        terminal.read(0.1)
+        if found := list(runs.glob("*/config.toml")):
+            return found[0].parent
+    raise TimeoutError(f"the app made no run in {runs}")
+
+
+def first_frame(folder: Path, times: int = 7) -> dict[str, Any]:
+    """Seconds from the start of the process to the chooser being painted."""
+    found = []
+    for _ in range(times):
+        terminal = Terminal(PROGRAM, SIZE, folder, TUI_LAB_RUNS=str(folder / "none"))
+        try:
+            terminal.wait_for("Presets", 20.0)
+            found.append(time.perf_counter() - terminal.started_at)
+        finally:
+            terminal.kill()
+    return {"median_s": statistics.median(found), "spread_s": [min(found), max(found)], "starts": times}
+
+
+def bench_ui(presets: Sequence[str]) -> dict[str, Any]:
+    """All figures, as JSON values."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return {
+            "size": list(SIZE),
+            "first_frame": first_frame(folder),
+            "cost": {preset: cost(preset, folder) for preset in presets},
+            "key_to_paint": {preset: key_to_paint(preset, folder) for preset in presets},
+        }
