@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow format lab lock
+.PHONY: install run test check slow snapshots format lab lock
 
 install: $(STAMP)
 
@@ -24,6 +24,9 @@ test: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
+
+snapshots: $(STAMP)
+	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update
 
 check: $(STAMP)
 	$(BIN)/ruff check .

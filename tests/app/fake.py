@@ -1,5 +1,7 @@
 """An app over a source of our own making: events are injected, the clock is turned by hand."""
 
+import html
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -95,6 +97,20 @@ class Lab:
         widget = self.screen.query_one(selector)
         lines = [widget.render_line(y).text.rstrip() for y in range(widget.size.height)]
         return "\n".join(lines)
+
+    def painted(self) -> str:
+        """The whole screen as plain text."""
+        svg = self.pilot.app.export_screenshot(simplify=True)
+        rows: dict[float, list[tuple[float, str]]] = {}
+        for x, y, text in re.findall(r'<text class="[^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
+            rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
+        lines = []
+        for _, cells in sorted(rows.items()):
+            line = ""
+            for x, text in sorted(cells):
+                line = line.ljust(round(x / 12.2)) + text
+            lines.append(line.rstrip())
+        return "\n".join(lines) + "\n"
 
 
 @asynccontextmanager

@@ -89,6 +89,7 @@ class BatchPane(Pane):
         self._looked_at, self._drawn_at = -math.inf, -math.inf
         self._drawn: object = None
         self._state: LabState | None = None
+        self._lines = 0
 
     def compose(self) -> ComposeResult:
         yield Static(id="order")
@@ -137,8 +138,8 @@ class BatchPane(Pane):
             step, newest.order, len(newest.ids)
         ):  # fmt: skip
             self.held, self.losses = newest, None
-        self.query_one("#order", Static).update(self._order(newest, state))
-        self.query_one("#drawn", Static).update(self._drawn_strip(newest, loader))
+        self.put("#order", self._order(newest, state))
+        self.put("#drawn", self._drawn_strip(newest, loader))
         self._show_held(state)
 
     def _order(self, batch: Batch, state: LabState) -> Text:
@@ -255,8 +256,11 @@ class BatchPane(Pane):
             return
         self.example %= len(self.held.ids)
         self.cell = max(0, min(self.cell, self.held.x.shape[1] - 1))
-        self.query_one("#cells", Static).update(self._grid(self.held, state.ready.task))
-        self.query_one("#cell", Static).update(self._about(self.held, state.ready.task))
+        cells = self._grid(self.held, state.ready.task)
+        lines = cells.plain.count("\n")
+        self.put("#cells", cells, layout=lines != self._lines)
+        self._lines = lines
+        self.put("#cell", self._about(self.held, state.ready.task))
 
     def on_cells_moved(self, event: Cells.Moved) -> None:
         if self.held is None:

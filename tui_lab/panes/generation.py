@@ -97,6 +97,11 @@ class GenerationPane(Pane):
             self._dirty, self._drawn_at = False, now
             self.redraw()
 
+    @property
+    def speaking(self) -> bool:
+        """Whether an answer is on its way."""
+        return bool(self.answers) and not self.answers[-1].done
+
     def _fill(self, state: LabState) -> None:
         """Once, when the task is known: a prompt that fits it."""
         if self._filled or state.ready is None:
@@ -112,8 +117,8 @@ class GenerationPane(Pane):
 
     def _watch(self, state: LabState) -> None:
         """The same prompt again every N steps, to see the model learn."""
-        text = self.query_one("#every", Input).value
-        every = int(text) if text.isdigit() else 0
+        box = self.query_one("#every", Input)
+        every = int(box.value) if box.value.isdigit() and self.answers and not box.has_focus else 0
         if every and state.step >= self._watched_at + every and state.phase == "running":
             self.ask()
 

@@ -24,7 +24,7 @@ SPARKS = (
     ("tokens_per_s", "tokens/s"),
 )
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
-SECONDS_BETWEEN_DRAWINGS = 0.5
+SECONDS_BETWEEN_DRAWINGS = 1.0
 OVERLAY_STYLES = ("magenta", "blue", "red")
 
 
@@ -94,8 +94,10 @@ class LossPane(Pane):
     def _draw_spark(self, name: str, series: Series) -> None:
         spark = self.query_one(f"#spark-{name}", Sparkline)
         width = max(4, spark.size.width)
-        spark.data = [value for _, value in extremes(series.points, width // 2)]
-        self.query_one(f"#last-{name}", Static).update("–" if series.last is None else f"{series.last:,.4g}")
+        data = [value for _, value in extremes(series.points, width // 2)]
+        if data != spark.data:
+            spark.data = data
+        self.put(f"#last-{name}", "–" if series.last is None else f"{series.last:,.4g}")
 
     def _curves(self, state: LabState) -> list[Curve]:
         columns = max(20, self.query_one(Chart).size.width - 12)
@@ -145,7 +147,7 @@ class LossPane(Pane):
         scale = "log" if self.log_axis else "linear"
         weight = SMOOTHING[self.smoothing]
         self.border_subtitle = f"{scale}{f', smoothed {weight}' if weight else ''}"
-        self.query_one("#readout", Static).update(text)
+        self.put("#readout", text)
 
     def action_log(self) -> None:
         self.log_axis = not self.log_axis

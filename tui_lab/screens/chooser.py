@@ -30,8 +30,7 @@ class Pick:
 class Chooser(Screen[None]):
     CSS_PATH = "chooser.tcss"
     BINDINGS = [
-        Binding("enter", "pick", "Start / replay", priority=True),
-        Binding("space", "pick(True)", "Open paused", priority=True),
+        Binding("space", "pick(True)", "Open paused"),
         Binding("c", "go_on", "Go on with the run"),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("q", "app.quit", "Quit"),
@@ -73,7 +72,7 @@ class Chooser(Screen[None]):
         kind, _, name = (event.option.id or "").partition(":")
         text = Text()
         if kind == "preset":
-            text = Text("\n".join(settings.presets()[name].header[1:]))
+            text = Text("\n".join([*settings.presets()[name].header[1:], "Enter starts it, Space opens it paused"]))
         elif kind == "run":
             text = Text("Enter replays it, c goes on with it")
         self.query_one("#about", Static).update(text)

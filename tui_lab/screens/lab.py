@@ -33,6 +33,9 @@ from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine
 
 SECONDS_BETWEEN_DRAINS = 0.1
+SECONDS_BETWEEN_PAINTS = 0.5
+"""While nobody types. All panes are drawn at the same moments: one refresh of the terminal instead of many."""
+SECONDS_AT_MOST = 2.0
 ONE_PANE_BELOW = (100, 30)
 """With fewer columns or lines than these one pane is shown at a time."""
 TOO_SMALL_BELOW = (40, 12)
@@ -86,6 +89,7 @@ class LabScreen(Screen[None]):
         self._memory = memory
         self._active, self._zoomed = 2, False
         self._leaving = ""
+        self._touched, self._painted_at, self._typed_at = True, float("-inf"), float("-inf")
 
     def compose(self) -> ComposeResult:
         yield PaneTabs(id="tabs")
@@ -122,14 +126,36 @@ class LabScreen(Screen[None]):
             self._take(message)
         for said in self.speaker.drain():
             self.query_one(GenerationPane).hear(said)
-        now = self._clock()
-        for pane in self.panes:
-            if pane.display and self.is_current:
-                pane.show(self.state, now)
-        self.query_one(StatusLine).show(self.state, now, self._note())
+        self._paint(self._clock())
         if self._leaving and self.state.phase in ("ended", "failed"):
             self.post_message(self.Leave(self._leaving))
             self._leaving = ""
+
+    def _paint(self, now: float) -> None:
+        if not self.is_current:
+            return
+        generation = self.query_one(GenerationPane)
+        # A letter must not wait for a chart: while somebody types in a field the panes are drawn less often.
+        if now - self._typed_at < SECONDS_BETWEEN_PAINTS and now - self._painted_at < SECONDS_AT_MOST:
+            return
+        if self._touched or now - self._painted_at >= SECONDS_BETWEEN_PAINTS:
+            self._touched, self._painted_at = False, now
+            for pane in self.panes:
+                if pane.display:
+                    pane.show(self.state, now)
+            self.query_one(StatusLine).show(self.state, now, self._note())
+        elif generation.speaking and generation.display:
+            generation.show(self.state, now)
+
+    def on_input_changed(self) -> None:
+        self._typed_at = self._clock()
+
+    def on_key(self) -> None:
+        """What a key has done shows at the next tick."""
+        self._touched = True
+
+    def on_click(self) -> None:
+        self._touched = True
 
     def _note(self) -> str:
         if isinstance(self.source, Replay):
@@ -148,6 +174,7 @@ class LabScreen(Screen[None]):
             case ev.Stopped():
                 self.notify(f"stopped at step {message.step:,}: {message.reason}")
         if self.state.phase != phase:
+            self._touched = True
             self.refresh_bindings()
 
     # What can be seen
@@ -193,6 +220,7 @@ class LabScreen(Screen[None]):
         return applies(needs, phase=self.state.phase, replayed=self.replayed)
 
     def action_do(self, id: str) -> None:
+        self._touched = True
         if id.startswith("pane_"):
             self._go_to(int(id[-1]))
         else:

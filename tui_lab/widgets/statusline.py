@@ -9,7 +9,7 @@ from textual.widgets import Static
 from tui_lab.live.state import LabState
 
 SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
-SECONDS_BETWEEN_DRAWINGS = 0.25
+SECONDS_BETWEEN_DRAWINGS = 0.4
 
 
 def resident_bytes() -> int:
@@ -33,7 +33,7 @@ class StatusLine(Static):
     def show(self, state: LabState, now: float, note: str = "") -> None:
         if now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._drawn_at = now
-            self.update(self._line(state, note))
+            self.update(self._line(state, note), layout=False)
 
     def _line(self, state: LabState, note: str) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,85 @@
+"""The real app in a pseudo-terminal, as a person would use it."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyte
+
+from core import settings
+from core.runs import Run
+from tui_lab.bench.terminal import Terminal
+
+PATIENCE = 60.0
+"""How long to wait for what must come; not a measure of speed."""
+
+
+class Person:
+    """Looks at the screen, and presses keys when it shows what they wait for."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._terminal = Terminal(
+            [sys.executable, "-m", "tui_lab", *arguments], (100, 32), folder, TUI_LAB_RUNS=str(folder / "runs")
+        )
+        self._screen = pyte.Screen(100, 32)
+        self._stream = pyte.ByteStream(self._screen)
+        self.raw = b""
+
+    @property
+    def sees(self) -> str:
+        return "\n".join(self._screen.display)
+
+    def wait_until(self, condition: Callable[[str], bool]) -> str:
+        for _ in range(int(PATIENCE / 0.05)):
+            found = self._terminal.read(0.05)
+            self.raw += found
+            self._stream.feed(found)
+            if condition(self.sees):
+                return self.sees
+        raise AssertionError(f"never came:\n{self.sees}")
+
+    def wait_for(self, text: str) -> str:
+        return self.wait_until(lambda seen: text in seen)
+
+    def press(self, keys: str) -> None:
+        self._terminal.send(keys)
+
+    def leave(self) -> int:
+        self.raw += self._terminal.read(PATIENCE)
+        return self._terminal.end()
+
+
+def test_choose_train_pause_double_lr_generate_and_quit(tmp_path: Path) -> None:
+    person = Person(tmp_path)
+    person.wait_for("torch is loaded")
+    person.press("\x1b[B" * list(settings.presets()).index("reverse") + "\r")
+    person.wait_for("▶ running")
+    person.wait_for("ln V 2.303")
+    person.press(" ")
+    person.wait_for("paused")
+    person.press("L")
+    person.wait_for("│ optim.lr 0.002 → 0.004")
+    person.press("g")
+    person.wait_until(lambda seen: "✓ right" in seen or "✗ it is" in seen)
+    person.press(" ")
+    person.wait_for("▶ running")
+    person.press("q")
+    person.wait_for("Stop and save")
+    person.press("\r")
+    assert person.leave() == 0
+    assert b"\x1b[?1049l" in person.raw and b"\x1b[?25h" in person.raw, "the terminal is as it was before"
+
+    [folder] = (tmp_path / "runs").iterdir()
+    changes = [event.to_json() for event in Run(folder).events() if event.kind == "changed"]
+    assert [(c["key"], c["new"]) for c in changes] == [("optim.lr", 2 * settings.load("reverse").optim.lr)]
+    assert json.loads((folder / "summary.json").read_text("utf-8"))["reason"] == "asked"
+    assert Run(folder).latest().is_dir()
+
+    replayed = Person(tmp_path, "app", str(folder))
+    replayed.wait_for("replay ×1")
+    replayed.press("2>>>>>>>>>")
+    replayed.wait_for("ended: asked")
+    replayed.wait_for("optim.lr 0.002 → 0.004")
+    replayed.press("q")
+    assert replayed.leave() == 0
