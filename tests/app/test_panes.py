@@ -240,7 +240,7 @@ async def test_a_cell_tells_its_loss_and_the_likeliest_tokens() -> None:
         assert pane.held is not None
         top = np.tile(np.arange(5), (128, 1))
         losses = np.linspace(0, 6, 128, dtype=np.float32)
-        pane._looks.put((pane.held, 0, CellLosses(losses, top, np.full((128, 5), 0.2, np.float32))))
+        pane._looks.put((pane.held, 0, CellLosses(losses, top, np.full((128, 5), 0.2, np.float32)), 0.0))
         await it.tell()
         await it.press("3", "end")
         shown = it.text("#cell")

@@ -13,6 +13,10 @@ FEWER = ["--steps", "2", "--set", "train.eval_examples=1"]
 """What stands in for the minutes that a reader would wait."""
 
 
+WAITING = ("tui-lab app reverse", "tui-lab serve", "tui-lab bench ui --json")
+"""What does not end by itself or takes minutes: only that it is there is tested here."""
+
+
 def commands() -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
@@ -33,7 +37,7 @@ def shortened(words: list[str]) -> list[str]:
 
 def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "my-text.txt").write_text(README * 4, "utf-8")
-    shown = [line for line in commands() if line.startswith("tui-lab ")]
+    shown = [line for line in commands() if line.startswith("tui-lab ") and line not in WAITING]
     assert len(shown) > 12
     for line in shown:
         line, _, target = line.partition(">") if " > " in line else (line, "", "")
@@ -46,6 +50,13 @@ def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
         if words[:2] == ["data", "fetch"] and "are you online?" in done.stderr:
             continue
         assert done.returncode == 0, (line, done.stderr)
+
+
+def test_commands_that_wait_for_a_person_are_there(cli: Cli) -> None:
+    for line in WAITING:
+        assert line in commands()
+        words = [word for word in shlex.split(line)[1:] if word not in ("reverse", "--json")]
+        assert cli(*words, "--help").returncode == 0
 
 
 def test_what_config_show_writes_is_a_config(cli: Cli, tmp_path: Path) -> None:

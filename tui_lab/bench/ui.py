@@ -1,6 +1,7 @@
 """What the app costs: steps/s under it against headless, interleaved; key to paint; time to the first frame."""
 
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -17,8 +18,8 @@ from tui_lab.bench.terminal import Terminal
 
 SIZE = (120, 40)
 PROGRAM = (sys.executable, "-m", "tui_lab")
-SLICE_SECONDS = {"reverse": 2.0, "pseudo-socrates": 8.0}
-SLICES = {"reverse": 12, "pseudo-socrates": 6}
+SLICE_SECONDS = {"reverse": 2.0, "pseudo-socrates": 10.0}
+SLICES = {"reverse": 16, "pseudo-socrates": 8}
 KEYS = 120
 FIRST_KEY = 0x4E00
 """Letters that occur nowhere on the screen, each sent once, so that its paint can be told from any other."""
@@ -27,7 +28,12 @@ FIRST_KEY = 0x4E00
 def steps_done(run: Path) -> int:
     """Updates recorded so far."""
     events = run / "events.jsonl"
-    return events.read_bytes().count(b'{"event": "step"') if events.exists() else 0
+    if not events.exists():
+        return 0
+    with events.open("rb") as stream:
+        stream.seek(max(0, events.stat().st_size - 4096))
+        numbers = re.findall(rb'\{"event": "step", "step": (\d+)', stream.read())
+    return int(numbers[-1]) if numbers else 0
 
 
 @dataclass
@@ -89,13 +95,23 @@ def _keep_reading(terminal: Terminal, stop: threading.Event) -> None:
 
 
 def _rate(side: Side, seconds: float) -> float:
+    """Steps/s between two ends of steps, at least `seconds` apart: a slow model makes only a few in a slice."""
     os.kill(side.pid, signal.SIGCONT)
-    time.sleep(0.2)
-    began, before = time.perf_counter(), steps_done(side.run)
-    time.sleep(seconds)
-    after, ended = steps_done(side.run), time.perf_counter()
-    os.kill(side.pid, signal.SIGSTOP)
-    return (after - before) / (ended - began)
+    _next_step(side.run)  # The one that was interrupted.
+    began, before = _next_step(side.run)
+    while True:
+        ended, after = _next_step(side.run)
+        if ended - began >= seconds:
+            os.kill(side.pid, signal.SIGSTOP)
+            return (after - before) / (ended - began)
+
+
+def _next_step(run: Path) -> tuple[float, int]:
+    """When a further step was recorded, to 5 ms, and how many there are then."""
+    before = steps_done(run)
+    while (done := steps_done(run)) == before:
+        time.sleep(0.005)
+    return time.perf_counter(), done
 
 
 def _first_run(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """The batch pane: which x and which y a step trains on, in which order, and what the model makes of it."""
 
 import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_DRAWINGS = 0.25
+LOOKING_SHARE = 0.005
+"""Of the training's time: with GPT-2's vocabulary a look costs a twentieth of a step."""
 REMEMBERED_STEPS = 64
 CELL = 9
 HEAT = ("on #10301c", "on #3a3a10", "on #5a3510", "on #6a1f1f")
@@ -89,7 +92,7 @@ class BatchPane(Pane):
         self._looked_at, self._drawn_at = -math.inf, -math.inf
         self._drawn: object = None
         self._state: LabState | None = None
-        self._lines = 0
+        self._lines, self._look_seconds = 0, 0.0
 
     def compose(self) -> ComposeResult:
         yield Static(id="order")
@@ -223,7 +226,8 @@ class BatchPane(Pane):
             return
         step = self.step_shown(state)
         wanted = (step, self.example, state.step)
-        pause = SECONDS_BETWEEN_LOOKS if self._flowing else SECONDS_BETWEEN_DRAWINGS
+        dear = self._look_seconds / LOOKING_SHARE
+        pause = max(SECONDS_BETWEEN_LOOKS, dear) if self._flowing else SECONDS_BETWEEN_DRAWINGS
         loader = state.loader_at(step)
         if loader is None or wanted == self._looked_for or now - self._looked_at < pause:
             return
@@ -235,14 +239,16 @@ class BatchPane(Pane):
         def look(model: "Transformer") -> None:
             from core.inspection import cell_losses
 
-            put((batch, row, cell_losses(model, x, y)))
+            began = time.perf_counter()
+            losses = cell_losses(model, x, y)
+            put((batch, row, losses, time.perf_counter() - began))
 
         self._send(cmd.Inspect(look))
 
     def _take_look(self, found: object) -> None:
         """Show the batch that was looked at, unless the person has gone elsewhere meanwhile."""
         assert isinstance(found, tuple)
-        batch, row, losses = found
+        batch, row, losses, self._look_seconds = found
         state = self._state
         if state is None or self.held is None:
             return

@@ -33,7 +33,9 @@ class StatusLine(Static):
     def show(self, state: LabState, now: float, note: str = "") -> None:
         if now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._drawn_at = now
-            self.update(self._line(state, note), layout=False)
+            line = self._line(state, note)
+            if line != self.content:
+                self.update(line, layout=False)
 
     def _line(self, state: LabState, note: str) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")

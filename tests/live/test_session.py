@@ -1,0 +1,164 @@
+"""The worker's side, with real trainings."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core import commands as cmd
+from core import events as ev
+from core import runs, settings
+from core.errors import ConfigError
+from tests.core.tiny import tiny
+from tui_lab import opening
+from tui_lab.live.replay import SPEEDS, Replay
+from tui_lab.live.session import Ready, Session, Source, Trouble
+from tui_lab.live.speaker import Finished, Request, Said, Speaker
+from tui_lab.live.state import LabState
+
+
+def collect(source: Source, until: Callable[[object], bool]) -> list[object]:
+    """Messages up to the first for which `until` holds."""
+    found: list[object] = []
+    tick = threading.Event()
+    for _ in range(3000):
+        for message in source.drain():
+            found.append(message)
+        if any(until(message) for message in found):
+            return found
+        tick.wait(0.01)
+    raise AssertionError(f"never came: {found}")
+
+
+def stopped(message: object) -> bool:
+    return isinstance(message, ev.Stopped | Trouble)
+
+
+def train(*overrides: str, commands: tuple[cmd.Command, ...] = ()) -> tuple[Session, list[object]]:
+    session = Session(lambda report: opening.begin("tiny", tiny(*overrides)))
+    for command in commands:
+        session.send(command)
+    session.start()
+    return session, collect(session, stopped)
+
+
+def test_a_training_under_the_app_leaves_the_folder_of_a_headless_one() -> None:
+    session, found = train()
+    session.close()
+    session.join()
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    run = runs.find(ready.path)
+    assert [event for event in found if isinstance(event, ev.Event)] == list(run.events())
+    summary = run.summary()
+    assert summary is not None and summary["reason"] == "done" and run.latest().is_dir()
+
+
+def test_commands_sent_before_it_is_open_are_obeyed() -> None:
+    session, found = train(commands=(cmd.Set("optim.lr", 0.5),))
+    session.close()
+    session.join()
+    assert [event for event in found if isinstance(event, ev.Changed)][0].new == 0.5
+
+
+def test_opened_paused_it_makes_no_update_until_asked() -> None:
+    session = Session(lambda report: opening.begin("tiny", tiny()), paused=True)
+    session.start()
+    found = collect(session, lambda message: isinstance(message, ev.Paused))
+    assert not [event for event in found if isinstance(event, ev.StepDone)]
+    session.close()
+    session.join()
+    assert [type(m) for m in session.drain()][-1] is ev.Stopped
+
+
+@pytest.mark.parametrize("error", [ConfigError(["optim.lr = -1: no"]), ZeroDivisionError("oh")])
+def test_what_goes_wrong_while_opening_is_told_in_words(error: Exception) -> None:
+    def broken(report: Any) -> opening.Opened:
+        raise error
+
+    session = Session(broken)
+    session.start()
+    session.join()
+    [trouble] = session.drain()
+    assert isinstance(trouble, Trouble) and str(error) in trouble.message
+    assert bool(trouble.details) == isinstance(error, ZeroDivisionError)
+
+
+def test_the_model_speaks_after_the_end_too() -> None:
+    session, found = train()
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    speaker = Speaker(session.send)
+    speaker.ask(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.config.model, ready.task.tokenizer)
+    said: list[object] = []
+    tick = threading.Event()
+    for _ in range(3000):
+        said += speaker.drain()
+        if said and isinstance(said[-1], Finished):
+            break
+        tick.wait(0.01)
+    assert [type(m) for m in said] == [Said] * 3 + [Finished]
+    session.close()
+    session.join()
+
+
+def test_a_fork_begins_with_the_record_and_the_weights_of_its_run() -> None:
+    session, found = train()
+    session.close()
+    session.join()
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    config = settings.changed(settings.changed(ready.config, "train.steps", 12), "optim.lr", 0.002)
+    opened = opening.fork(ready.path, config)
+    assert opened.trainer.step == 8 and opened.run.path.name.startswith("tiny")
+    list(opened.run.record(opened.trainer.events()))
+    steps = [event.step for event in opened.run.events() if isinstance(event, ev.StepDone)]
+    assert steps == list(range(1, 13)) and runs.find(ready.path).summary() is not None
+    with pytest.raises(ValueError, match="do not fit"):
+        opening.fork(ready.path, settings.changed(config, "model.d_ff", 9))
+
+
+def test_a_replay_tells_the_same_story_at_its_speed() -> None:
+    session, found = train("train.eval_every=4")
+    session.close()
+    session.join()
+    live = LabState()
+    for message in found:
+        live.see(message)
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    now = [0.0]
+    replay = Replay(ready.path, lambda: now[0])
+    replay.start()
+    told = collect(replay, lambda message: isinstance(message, Ready))
+    for _ in range(20):
+        replay.faster(1)
+    assert replay.speed == SPEEDS[-1]
+    replay.send(cmd.Step(2))
+    told += collect(replay, lambda message: isinstance(message, ev.StepDone) and message.step == 2)
+    assert not replay.drain(), "paused after two steps"
+    replay.send(cmd.Resume())
+    now[0] += 1000.0
+    told += collect(replay, stopped)
+    shown = LabState()
+    for message in told:
+        shown.see(message)
+    assert shown.curves["loss"] == live.curves["loss"] and shown.ending == live.ending == "done"
+    taken: list[Any] = []
+    replay.send(cmd.Inspect(taken.append))
+    replay.close()
+    replay.join()
+    assert len(taken) == 1
+
+
+def test_the_state_finds_the_loader_of_any_step() -> None:
+    session, found = train(commands=(cmd.Set("train.batch_size", 2),))
+    session.close()
+    session.join()
+    state = LabState()
+    for message in found:
+        state.see(message)
+    loader = state.loader_at(5)
+    assert loader is not None and len(loader.batch(5).ids) == 2
+    assert state.seconds_left == 0 and state.phase == "ended"
