@@ -85,7 +85,8 @@ class Lab:
         """Messages arrive, and time enough passes for every pane to draw."""
         self.source.items += messages
         self.now[0] += 10.0
-        self.screen.tick()
+        for _ in range(2 + len(self.screen.panes)):
+            self.screen.tick()
         await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:

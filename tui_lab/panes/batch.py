@@ -178,7 +178,7 @@ class BatchPane(Pane):
         across, tokens = self.columns(), x.tolist()
         for start in range(0, len(x), across):
             places = range(start, min(start + across, len(x)))
-            lines = [Text("t   ", "dim"), Text("x   ", "bold"), Text("y   ", "bold")]
+            lines = [Text.assemble((f"{name}   ", "dim")) for name in "txy"]
             for t in places:
                 for line, cell in zip(lines, self._cell(t, int(x[t]), int(y[t]), tokens, task), strict=True):
                     line.append_text(cell)
@@ -292,7 +292,7 @@ class BatchPane(Pane):
 
     def action_example(self, by: int) -> None:
         self.example += by
-        self.losses = None
+        self.losses, self._looked_at = None, -math.inf
         self.redraw()
 
     def action_follow(self) -> None:

@@ -1,5 +1,6 @@
 """The lab: panes over one run, a status line, and what the keys do."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ from tui_lab.widgets.statusline import StatusLine
 
 SECONDS_BETWEEN_DRAINS = 0.1
 SECONDS_BETWEEN_PAINTS = 0.5
-"""While nobody types. All panes are drawn at the same moments: one refresh of the terminal instead of many."""
 SECONDS_AT_MOST = 2.0
+SECONDS_WHILE_TYPING = 5.0
+PAINT_SHARE = 0.02
+"""Of a core, while nobody types: the threads that train wait for each other, so what one loses they all lose."""
 ONE_PANE_BELOW = (100, 30)
 """With fewer columns or lines than these one pane is shown at a time."""
 TOO_SMALL_BELOW = (40, 12)
@@ -90,6 +93,8 @@ class LabScreen(Screen[None]):
         self._active, self._zoomed = 2, False
         self._leaving = ""
         self._touched, self._painted_at, self._typed_at = True, float("-inf"), float("-inf")
+        self._cpu_at_paint = 0.0
+        self._waiting: list[Pane] = []
 
     def compose(self) -> ComposeResult:
         yield PaneTabs(id="tabs")
@@ -134,18 +139,28 @@ class LabScreen(Screen[None]):
     def _paint(self, now: float) -> None:
         if not self.is_current:
             return
-        generation = self.query_one(GenerationPane)
         # A letter must not wait for a chart: while somebody types in a field the panes are drawn less often.
-        if now - self._typed_at < SECONDS_BETWEEN_PAINTS and now - self._painted_at < SECONDS_AT_MOST:
+        if now - self._typed_at < SECONDS_BETWEEN_PAINTS and now - self._painted_at < SECONDS_WHILE_TYPING:
             return
-        if self._touched or now - self._painted_at >= SECONDS_BETWEEN_PAINTS:
-            self._touched, self._painted_at = False, now
-            for pane in self.panes:
-                if pane.display:
-                    pane.show(self.state, now)
+        shown = [pane for pane in self.panes if pane.display]
+        if self._touched:
+            self._touched, self._painted_at, self._waiting = False, now, []
+            for pane in shown:
+                pane.show(self.state, now)
             self.query_one(StatusLine).show(self.state, now, self._note())
-        elif generation.speaking and generation.display:
+        elif self._waiting:
+            # One pane a tick, so that a key never waits for more than one.
+            self._waiting.pop().show(self.state, now)
+        elif now - self._painted_at >= self._pause(now):
+            self._painted_at, self._cpu_at_paint, self._waiting = now, time.thread_time(), shown
+            self.query_one(StatusLine).show(self.state, now, self._note())
+        elif (generation := self.query_one(GenerationPane)).speaking and generation.display:
             generation.show(self.state, now)
+
+    def _pause(self, now: float) -> float:
+        """Seconds between paints, so that this thread takes its share of a core and no more."""
+        spent = time.thread_time() - self._cpu_at_paint
+        return min(SECONDS_AT_MOST, max(SECONDS_BETWEEN_PAINTS, spent / PAINT_SHARE))
 
     def on_input_changed(self) -> None:
         self._typed_at = self._clock()
