@@ -32,7 +32,7 @@ LOOKING_SHARE = 0.005
 """Of the training's time: with GPT-2's vocabulary a look costs a twentieth of a step."""
 REMEMBERED_STEPS = 64
 CELL = 9
-HEAT = ("on #10301c", "on #3a3a10", "on #5a3510", "on #6a1f1f")
+HEAT = tuple(f"#ffffff on {colour}" for colour in ("#10301c", "#3a3a10", "#5a3510", "#6a1f1f"))
 MARKS = " ▂▅█"
 
 
