@@ -36,7 +36,7 @@ class Started(Event):
 class StepDone(Event):
     """One update. loss in nats a target; grad_norm before clipping; seconds of this step alone.
 
-    update_ratio: see core.optim.UpdateRatio; None at the steps that do not measure it.
+    update_ratio: see core.update_ratio; None at the steps that do not measure it.
     """
 
     kind: ClassVar[str] = "step"

@@ -22,6 +22,17 @@ def build_task(config: Config, progress: Progress | None = None) -> Task:
     )
 
 
+def change_loader(loader: Loader, step: int, config: Config) -> Loader:
+    """`loader` with the settings of `config` from `step` on. Raises DataError as `build_loader` does."""
+    return loader.changed(
+        step,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        shuffle=config.data.shuffle,
+        overfit=config.data.overfit,
+    )
+
+
 def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: int = 0) -> Loader:
     """The training loader of `config`. Raises DataError when it asks for more than the data holds."""
     return Loader(

@@ -23,7 +23,7 @@ from core.evaluation import evaluate
 from core.model import Transformer
 from core.objective import loss_sum
 from core.optim import build_optimizers, lr_at, set_lr, set_weight_decay
-from core.tasks import build_loader
+from core.tasks import build_loader, change_loader
 from core.update_ratio import EVERY, watch_update
 from data.dataset import IGNORED, Task
 from data.errors import DataError
@@ -263,12 +263,7 @@ class Trainer:
             old = settings.get(self.config, key)
             config = settings.changed(self.config, key, value)
             new = settings.get(config, key)
-            loader = self.loader.changed(
-                self.step,
-                batch_size=config.train.batch_size,
-                shuffle=config.data.shuffle,
-                overfit=config.data.overfit,
-            )
+            loader = change_loader(self.loader, self.step, config)
         except (ConfigError, DataError) as error:
             return ev.Warned(step=self.step, message=str(error))
         if key.startswith("data.") or key == "train.batch_size":

@@ -45,7 +45,6 @@ class LabApp(App[None]):
 
     TITLE = "tui-lab"
     BINDINGS = [Binding("ctrl+q", "quit", "Quit", show=False)]
-    HORIZONTAL_BREAKPOINTS = []
 
     def __init__(self, first: Pick | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from core.errors import ConfigError, RunError
 from core.events import Event
 from core.runs import Run
 from core.summary import Summariser, summarise
-from core.tasks import build_loader, build_task
+from core.tasks import build_loader, build_task, change_loader
 from core.trainer import Trainer
 from data.corpora.tokens import Progress
 
@@ -71,13 +71,7 @@ def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
     # The order of the data may be another from here on, so the loader's settings begin here.
     was = build_loader(checkpoint.progress.config, task, from_step=checkpoint.progress.from_step,
                        from_draw=checkpoint.progress.from_draw)  # fmt: skip
-    loader = was.changed(
-        step,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        shuffle=config.data.shuffle,
-        overfit=config.data.overfit,
-    )
+    loader = change_loader(was, step, config)
     progressed = replace(checkpoint.progress, config=config, from_step=loader.from_step, from_draw=loader.from_draw)
     trainer = Trainer(config, task, resume=replace(checkpoint, progress=progressed))
     if task.tokenizer.state() != parent.tokenizer().state():

@@ -25,7 +25,6 @@ class Terminal:
             for name in ("COLUMNS", "LINES"):
                 os.environ.pop(name, None)
             os.execvp(command[0], list(command))
-        self.seen = b""
 
     def send(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
@@ -41,7 +40,6 @@ class Terminal:
             if not chunk:
                 break
             found += chunk
-        self.seen += found
         return found
 
     def wait_for(self, text: str, seconds: float) -> float:

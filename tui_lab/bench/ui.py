@@ -38,9 +38,8 @@ def steps_done(run: Path) -> int:
 
 @dataclass
 class Side:
-    """One of the two that take turns. pid is that of its process; reader keeps its terminal from filling up."""
+    """One of the two processes that take turns."""
 
-    name: str
     pid: int
     run: Path
     rates: list[float]
@@ -61,7 +60,7 @@ def cost(preset: str, folder: Path, slices: int | None = None) -> dict[str, Any]
     reader.start()
     try:
         run = _first_run(runs)
-        sides = [Side("headless", quiet.pid, folder / f"headless-{preset}", []), Side("app", terminal.pid, run, [])]
+        sides = [Side(quiet.pid, folder / f"headless-{preset}", []), Side(terminal.pid, run, [])]
         for side in sides:
             _wait_for_steps(side.run, 3)
         for side in sides:
@@ -91,7 +90,6 @@ def _keep_reading(terminal: Terminal, stop: threading.Event) -> None:
     """Lest the app wait for a terminal that takes nothing."""
     while not stop.is_set():
         terminal.read(0.2)
-        terminal.seen = b""
 
 
 def _rate(side: Side, seconds: float) -> float:

@@ -1,11 +1,8 @@
 """What a worker has to tell, until the screen asks: bounded, safe between two threads."""
 
 import threading
-from typing import TypeVar
 
 from core import events as ev
-
-Item = TypeVar("Item")
 
 
 class Buffer:

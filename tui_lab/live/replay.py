@@ -105,7 +105,7 @@ class Replay:
 
             config = run.config()
             events = tuple(event for event in run.events() if event.kind not in ("paused", "resumed"))
-            self._buffer.put(Ready(run.name, str(run.path), config, build_task(config), replayed=True))
+            self._buffer.put(Ready(run.name, str(run.path), config, build_task(config)))
             self._buffer.put(events)
             self._serve(run)
         except (ConfigError, DataError, RunError) as error:

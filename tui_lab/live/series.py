@@ -24,9 +24,6 @@ class Series:
     def last(self) -> float | None:
         return self.points[-1][1] if self.points else None
 
-    def between(self, low: float, high: float) -> Points:
-        return [point for point in self.points if low <= point[0] <= high]
-
 
 def extremes(points: Points, groups: int) -> Points:
     """At most two points a group of neighbours, its least and its greatest: what a drawing of that many columns

@@ -31,7 +31,6 @@ class Ready:
     task: Task
     past: tuple[ev.Event, ...] = ()
     """What the run did before it was opened."""
-    replayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,5 @@ class Session:
 
 
 def _ready(opened: "Opened") -> Ready:
-    # The last Started is about to come again.
-    past = tuple(event for event in opened.run.events())
+    past = tuple(opened.run.events())
     return Ready(opened.run.name, str(opened.run.path), opened.run.config(), opened.trainer.task, past)

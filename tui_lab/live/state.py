@@ -7,7 +7,7 @@ from typing import Literal
 from core import events as ev
 from core import settings
 from core.config import Config
-from core.tasks import build_loader
+from core.tasks import build_loader, change_loader
 from data.loader import Loader
 from tui_lab.live.series import Series
 from tui_lab.live.session import Preparing, Ready, Trouble
@@ -88,17 +88,17 @@ class LabState:
             return
         self.config = settings.changed(self.config, event.key, event.new)
         if event.key.startswith("data.") or event.key == "train.batch_size":
-            train, data = self.config.train, self.config.data
-            self.loaders.append(
-                self.loaders[-1].changed(
-                    event.step, batch_size=train.batch_size, shuffle=data.shuffle, overfit=data.overfit
-                )
-            )
+            self.loaders.append(change_loader(self.loaders[-1], event.step, self.config))
 
     def loader_at(self, step: int) -> Loader | None:
         """The loader whose settings were in force at update `step`; for a future one, those of now."""
         found = [loader for loader in self.loaders if loader.from_step <= step]
         return found[-1] if found else None
+
+    @property
+    def over(self) -> bool:
+        """Whether no further update can come."""
+        return self.phase in ("ended", "failed")
 
     @property
     def seconds_left(self) -> float | None:

@@ -17,7 +17,6 @@ from core import commands as cmd
 from core import events as ev
 from core import files, settings
 from core.config import Config
-from core.errors import ConfigError
 from tui_lab.commands import BY_ID, COMMANDS, applies
 from tui_lab.live.replay import Replay
 from tui_lab.live.session import Source, Trouble
@@ -123,6 +122,9 @@ class LabScreen(Screen[None]):
     def panes(self) -> list[Pane]:
         return list(self.query(Pane))
 
+    def _pane(self, number: int) -> Pane:
+        return next(pane for pane in self.panes if pane.number == number)
+
     def tick(self) -> None:
         """Take what the threads have told, and let each visible pane draw what is new."""
         if not self.query(StatusLine):
@@ -132,7 +134,7 @@ class LabScreen(Screen[None]):
         for said in self.speaker.drain():
             self.query_one(GenerationPane).hear(said)
         self._paint(self._clock())
-        if self._leaving and self.state.phase in ("ended", "failed"):
+        if self._leaving and self.state.over:
             self.post_message(self.Leave(self._leaving))
             self._leaving = ""
 
@@ -151,13 +153,13 @@ class LabScreen(Screen[None]):
         elif self._waiting:
             # One pane a tick, so that a key never waits for more than one.
             self._waiting.pop().show(self.state, now)
-        elif now - self._painted_at >= self._pause(now):
+        elif now - self._painted_at >= self._pause():
             self._painted_at, self._cpu_at_paint, self._waiting = now, time.thread_time(), shown
             self.query_one(StatusLine).show(self.state, now, self._note())
         elif (generation := self.query_one(GenerationPane)).speaking and generation.display:
             generation.show(self.state, now)
 
-    def _pause(self, now: float) -> float:
+    def _pause(self) -> float:
         """Seconds between paints, so that this thread takes its share of a core and no more."""
         spent = time.thread_time() - self._cpu_at_paint
         return min(SECONDS_AT_MOST, max(SECONDS_BETWEEN_PAINTS, spent / PAINT_SHARE))
@@ -217,7 +219,7 @@ class LabScreen(Screen[None]):
     def _go_to(self, number: int, widget: str = "") -> None:
         self._active = number
         self._arrange()
-        pane = next(pane for pane in self.panes if pane.number == number)
+        pane = self._pane(number)
         pane.query_one(widget or pane.main).focus()
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
@@ -326,8 +328,7 @@ class LabScreen(Screen[None]):
         self._arrange()
 
     def do_help(self) -> None:
-        pane = next(pane for pane in self.panes if pane.number == self._active)
-        self.app.push_screen(Help(pane.help_name))
+        self.app.push_screen(Help(self._pane(self._active).help_name))
 
     def do_theme(self) -> None:
         self.call_later(self.app.run_action, "next_theme")
@@ -353,19 +354,16 @@ class LabScreen(Screen[None]):
         else:
             self.notify(f"saved {path}; train it by: tui-lab run {path}")
 
-    def _edited(self) -> Config | None:
-        return self.query_one(ConfigPane).edited
-
     def do_restart(self) -> None:
         self._again(fork=False)
 
     def do_fork(self) -> None:
-        if not self.replayed and self.state.phase not in ("ended", "failed"):
+        if not self.replayed and not self.state.over:
             self.source.send(cmd.Checkpoint())
         self._again(fork=True)
 
     def _again(self, *, fork: bool) -> None:
-        edited = self._edited()
+        edited = self.query_one(ConfigPane).edited
         if edited is None or self.state.ready is None:
             return
         name = self.state.ready.path if fork else self.state.ready.name
@@ -378,8 +376,7 @@ class LabScreen(Screen[None]):
         self._leave("chooser")
 
     def _leave(self, where: str) -> None:
-        over = self.replayed or self.state.phase in ("ended", "failed")
-        if over:
+        if self.replayed or self.state.over:
             self.post_message(self.Leave(where))
         else:
             self.app.push_screen(Ask("The training is not over.", LEAVE), lambda answer: self._left(where, answer))
@@ -391,6 +388,3 @@ class LabScreen(Screen[None]):
             self._leaving = where
             if self.state.phase == "paused":
                 self.source.send(cmd.Resume())
-
-    def report(self, problems: ConfigError | str) -> None:
-        self.notify(str(problems), severity="error", timeout=15)
