@@ -8,7 +8,7 @@ from core import checkpoint as ckpt
 from core import runs, settings
 from core.config import Config
 from core.errors import ConfigError, RunError
-from core.events import Event
+from core.events import Changed, Event
 from core.runs import Run
 from core.summary import Summariser, summarise
 from core.tasks import build_loader, build_task, change_loader
@@ -60,7 +60,8 @@ def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Op
 def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
     """A new run that goes on from the last checkpoint of run `name` with other settings.
 
-    It begins with the record of the first up to there. Raises RunError where the weights do not fit `config`.
+    It begins as the first did, with its record up to there; what `config` changes then is told by Changed events, so
+    that whoever reads the record knows which settings held when. Raises RunError where the weights do not fit `config`.
     """
     parent = runs.find(name)
     checkpoint = ckpt.load(parent.latest())
@@ -76,11 +77,17 @@ def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
     trainer = Trainer(config, task, resume=replace(checkpoint, progress=progressed))
     if task.tokenizer.state() != parent.tokenizer().state():
         raise RunError(f"{parent.name}: a fork keeps the tokenizer and vocabulary of its run; start a new run instead")
-    run = runs.create(f"{parent.name}-fork", config, task.tokenizer)
-    history = up_to(parent.events(), step)
+    run = runs.create(f"{parent.name}-fork", parent.config(), task.tokenizer)
+    history = up_to(parent.events(), step) + differences(checkpoint.progress.config, config, step)
     seen = summarise(run.record(history))
     trainer.save_with(run.save)
     return Opened(run, trainer, seen)
+
+
+def differences(old: Config, new: Config, step: int) -> list[Event]:
+    """Every setting that changes from `old` to `new`, as events of `step`."""
+    pairs = {key: (settings.get(old, key), settings.get(new, key)) for key in settings.fields()}
+    return [Changed(step=step, key=key, old=was, new=now) for key, (was, now) in pairs.items() if was != now]
 
 
 def up_to(events: Iterable[Event], step: int) -> list[Event]:

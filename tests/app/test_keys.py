@@ -82,6 +82,17 @@ async def test_a_number_goes_to_its_pane(key: str, pane: str, main: str, size: t
         assert shown == [pane] if size == (80, 24) else len(shown) >= 4
 
 
+@pytest.mark.parametrize("name", ["Config", "Loss", "Batch", "Generation", "Events"])
+async def test_a_click_on_a_tab_goes_to_its_pane(name: str) -> None:
+    async with lab(size=(80, 24)) as it:
+        tabs = it.text("#tabs")
+        for x in (tabs.index(name) - 2, tabs.index(name) + len(name) - 1):
+            await it.press("5" if name != "Events" else "1")
+            await it.pilot.click("#tabs", offset=(x, 0))
+            await it.tell()
+            assert [p.title for p in it.screen.panes if p.display] == [name]
+
+
 async def test_zoom_shows_one_pane_and_then_all_again() -> None:
     async with lab() as it:
         await it.press("z")

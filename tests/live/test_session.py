@@ -119,6 +119,28 @@ def test_a_fork_begins_with_the_record_and_the_weights_of_its_run() -> None:
         opening.fork(ready.path, settings.changed(config, "model.d_ff", 9))
 
 
+def test_a_forks_record_tells_which_settings_held_when() -> None:
+    session, found = train("optim.lr=0.02", commands=(cmd.Set("optim.lr", 0.5),))
+    session.close()
+    session.join()
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    wanted = settings.build(
+        ready.config.model_dump(), ["optim.lr=0.002", "train.batch_size=2", "train.seed=7", "train.steps=12"]
+    )
+    forked = Session(lambda report: opening.fork(ready.path, wanted))
+    forked.start()
+    state = LabState()
+    for message in collect(forked, stopped):
+        state.see(message)
+    forked.close()
+    forked.join()
+    assert state.config == wanted and state.ready is not None and state.ready.config == ready.config
+    loader = state.loader_at(9)
+    assert loader is not None and len(loader.batch(9).ids) == 2 and loader.seed == 7
+    assert [(c.key, c.new) for c in state.changes if c.step == 0] == [("optim.lr", 0.5)]
+
+
 def test_a_replay_tells_the_same_story_at_its_speed() -> None:
     session, found = train("train.eval_every=4")
     session.close()

@@ -87,7 +87,7 @@ class LabState:
         if self.config is None:
             return
         self.config = settings.changed(self.config, event.key, event.new)
-        if event.key.startswith("data.") or event.key == "train.batch_size":
+        if event.key.startswith("data.") or event.key in ("train.batch_size", "train.seed"):
             self.loaders.append(change_loader(self.loaders[-1], event.step, self.config))
 
     def loader_at(self, step: int) -> Loader | None:

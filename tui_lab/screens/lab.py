@@ -56,7 +56,7 @@ class PaneTabs(Static):
     def on_click(self, event: Any) -> None:
         at = 0
         for command in (c for c in COMMANDS if c.id.startswith("pane_")):
-            at += len(command.title) + 5
+            at += len(f" 1 {command.title}   ")  # As `_arrange` writes it, with the gap to the next.
             if event.x < at:
                 self.call_later(self.screen.run_action, f"do('{command.id}')")
                 return
