@@ -199,13 +199,14 @@ def bench_ui_command(
     preset: Annotated[
         list[str] | None, typer.Option(help="Which to train; by default reverse and pseudo-socrates.")
     ] = None,
+    size: Annotated[str, typer.Option(metavar="COLUMNSxLINES", help="Of the terminal.")] = "120x40",
     json: Json = False,
 ) -> None:
     """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
-    from tui_lab.bench.ui import bench_ui
+    from tui_lab.bench.ui import bench_ui, parse_size
     from tui_lab.inspect import write_figures
 
-    write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"]), as_json=json)
+    write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"], parse_size(size)), as_json=json)
 
 
 @app.command()

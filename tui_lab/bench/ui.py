@@ -1,6 +1,7 @@
 """What the app costs: steps/s under it against headless, interleaved; key to paint; time to the first frame."""
 
 import os
+import random
 import re
 import signal
 import statistics
@@ -14,15 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.errors import ConfigError
 from tui_lab.bench.terminal import Terminal
 
 SIZE = (120, 40)
+MOST = 1000
 PROGRAM = (sys.executable, "-m", "tui_lab")
-SLICE_SECONDS = {"reverse": 2.0, "pseudo-socrates": 10.0}
-SLICES = {"reverse": 16, "pseudo-socrates": 8}
+SLICE_SECONDS = {"reverse": 1.5, "pseudo-socrates": 3.0}
+SLICES = {"reverse": 40, "pseudo-socrates": 60}
+"""Short ones, and many: what else the machine does moves over seconds, and so touches both sides of a pair alike."""
+RESAMPLES = 2000
 KEYS = 120
 FIRST_KEY = 0x4E00
 """Letters that occur nowhere on the screen, each sent once, so that its paint can be told from any other."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Columns and lines of "120x40". Raises ConfigError."""
+    found = re.fullmatch(r"(\d+)[x×](\d+)", text.strip())
+    if found is None or not (MOST >= int(found[1]) > 0 < int(found[2]) <= MOST):
+        raise ConfigError([f"--size {text!r}: allowed is COLUMNSxLINES, each 1 to {MOST}, as in 120x40"])
+    return int(found[1]), int(found[2])
 
 
 def steps_done(run: Path) -> int:
@@ -45,7 +58,7 @@ class Side:
     rates: list[float]
 
 
-def cost(preset: str, folder: Path, slices: int | None = None) -> dict[str, Any]:
+def cost(preset: str, folder: Path, size: tuple[int, int], slices: int | None = None) -> dict[str, Any]:
     """Steps/s of the same training headless and under the app: they run by turns, the other one stopped."""
     config = folder / f"{preset}.toml"
     made = subprocess.run([*PROGRAM, "config", "show", preset, "--set", "train.steps=1000000"], capture_output=True,
@@ -54,7 +67,7 @@ def cost(preset: str, folder: Path, slices: int | None = None) -> dict[str, Any]
     runs = folder / f"app-{preset}"
     quiet = subprocess.Popen([*PROGRAM, "run", str(config), "--out", str(folder / f"headless-{preset}"), "--quiet"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    terminal = Terminal([*PROGRAM, "app", str(config)], SIZE, folder, TUI_LAB_RUNS=str(runs))
+    terminal = Terminal([*PROGRAM, "app", str(config)], size, folder, TUI_LAB_RUNS=str(runs))
     stop = threading.Event()
     reader = threading.Thread(target=_keep_reading, args=(terminal, stop), daemon=True)
     reader.start()
@@ -65,9 +78,9 @@ def cost(preset: str, folder: Path, slices: int | None = None) -> dict[str, Any]
             _wait_for_steps(side.run, 3)
         for side in sides:
             os.kill(side.pid, signal.SIGSTOP)
-        for turn in range(slices or SLICES[preset]):
+        for turn in range(slices or SLICES.get(preset, 20)):
             for side in sides if turn % 2 else reversed(sides):
-                side.rates.append(_rate(side, SLICE_SECONDS[preset]))
+                side.rates.append(_rate(side, SLICE_SECONDS.get(preset, 3.0)))
     finally:
         os.kill(quiet.pid, signal.SIGCONT)
         quiet.kill()
@@ -80,10 +93,23 @@ def cost(preset: str, folder: Path, slices: int | None = None) -> dict[str, Any]
     return {
         "headless_steps_per_s": headless,
         "app_steps_per_s": app,
-        "share": statistics.median(shares),
+        "share": geometric_mean(shares),
+        "share_95": confidence(shares),
         "share_spread": [min(shares), max(shares)],
         "slices": len(shares),
     }
+
+
+def geometric_mean(shares: Sequence[float]) -> float:
+    """Of ratios: it is the same whichever side stands below the line."""
+    return statistics.geometric_mean(shares)
+
+
+def confidence(shares: Sequence[float], seed: int = 0) -> list[float]:
+    """The 95 % interval of the mean share, by the bootstrap (Efron 1979): its 2.5th and 97.5th percentile."""
+    draw = random.Random(seed)
+    means = sorted(geometric_mean(draw.choices(shares, k=len(shares))) for _ in range(RESAMPLES))
+    return [means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]]
 
 
 def _keep_reading(terminal: Terminal, stop: threading.Event) -> None:
@@ -128,9 +154,9 @@ def _wait_for_steps(run: Path, n: int) -> None:
     raise TimeoutError(f"no {n} steps in {run}")
 
 
-def key_to_paint(preset: str, folder: Path, keys: int = KEYS) -> dict[str, Any]:
+def key_to_paint(preset: str, folder: Path, size: tuple[int, int], keys: int = KEYS) -> dict[str, Any]:
     """Seconds from a letter sent to it being painted in the prompt, while `preset` trains."""
-    terminal = Terminal([*PROGRAM, "app", preset], SIZE, folder, TUI_LAB_RUNS=str(folder / f"keys-{preset}"))
+    terminal = Terminal([*PROGRAM, "app", preset], size, folder, TUI_LAB_RUNS=str(folder / f"keys-{preset}"))
     try:
         _wait_for_steps(_painting(terminal, folder / f"keys-{preset}"), 3)
         terminal.send("4")
@@ -160,11 +186,11 @@ def _painting(terminal: Terminal, runs: Path) -> Path:
     raise TimeoutError(f"the app made no run in {runs}")
 
 
-def first_frame(folder: Path, times: int = 7) -> dict[str, Any]:
+def first_frame(folder: Path, size: tuple[int, int], times: int = 7) -> dict[str, Any]:
     """Seconds from the start of the process to the chooser being painted."""
     found = []
     for _ in range(times):
-        terminal = Terminal(PROGRAM, SIZE, folder, TUI_LAB_RUNS=str(folder / "none"))
+        terminal = Terminal(PROGRAM, size, folder, TUI_LAB_RUNS=str(folder / "none"))
         try:
             terminal.wait_for("Presets", 20.0)
             found.append(time.perf_counter() - terminal.started_at)
@@ -173,13 +199,13 @@ def first_frame(folder: Path, times: int = 7) -> dict[str, Any]:
     return {"median_s": statistics.median(found), "spread_s": [min(found), max(found)], "starts": times}
 
 
-def bench_ui(presets: Sequence[str]) -> dict[str, Any]:
-    """All figures, as JSON values."""
+def bench_ui(presets: Sequence[str], size: tuple[int, int] = SIZE) -> dict[str, Any]:
+    """All figures in a terminal of `size` (columns, lines), as JSON values."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {
-            "size": list(SIZE),
-            "first_frame": first_frame(folder),
-            "cost": {preset: cost(preset, folder) for preset in presets},
-            "key_to_paint": {preset: key_to_paint(preset, folder) for preset in presets},
+            "size": list(size),
+            "first_frame": first_frame(folder, size),
+            "cost": {preset: cost(preset, folder, size) for preset in presets},
+            "key_to_paint": {preset: key_to_paint(preset, folder, size) for preset in presets},
         }
