@@ -4,6 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from core.faults import NEED_DROPOUT, ONLY_REVERSE, FaultName
+
 
 def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool = False, **bounds: Any) -> Any:
     """A field with what a form needs: title, help, bounds, unit, and whether a running training takes it."""
@@ -100,12 +102,13 @@ class TrainConfig(Section):
 
 
 class Config(Section):
-    """All settings of one run, in four sections."""
+    """All settings of one run: four sections, and the mistakes to make on purpose."""
 
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    faults: tuple[FaultName, ...] = setting((), "Faults", "Classic mistakes, made on purpose.")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -132,4 +135,9 @@ def _contradictions(config: Config) -> list[str]:
         problems.append(
             f"train.accumulate = {train.accumulate}: allowed is at most train.batch_size = {train.batch_size}"
         )
+    for fault in config.faults:
+        if fault in NEED_DROPOUT and model.dropout == 0:
+            problems.append(f"faults = {fault!r}: without dropout it changes nothing; set model.dropout above 0")
+        if fault in ONLY_REVERSE and data.task != "reverse":
+            problems.append(f"faults = {fault!r}: task {data.task!r} ignores no targets; allowed with task 'reverse'")
     return problems

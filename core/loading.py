@@ -3,6 +3,7 @@
 from typing import Literal
 
 from core import checkpoint as ckpt
+from core.building import build_model
 from core.errors import RunError
 from core.model import Transformer
 from core.runs import Run
@@ -25,7 +26,7 @@ def load_model(run: Run, which: Which = "auto") -> tuple[Transformer, Tokenizer]
     if which == "best" and not file.exists():
         raise RunError(f"{run.name}: this run was never evaluated, so it has no best weights; use --weights last")
     tokenizer = run.tokenizer()
-    model = Transformer(progress.config.model, tokenizer.n_vocab)
+    model = build_model(progress.config, tokenizer.n_vocab)
     ckpt.restore_model(model, ckpt.load_weights(file))
     model.eval()
     return model, tokenizer

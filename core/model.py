@@ -70,15 +70,21 @@ class Attention(nn.Module):
         q, k, v = self.split(self.W_Q(e)), self.split(self.W_K(e)), self.split(self.W_V(e))  # [B, H, T, d]
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)  # [B, H, S, d]
-        rate = self.dropout if self.training else 0.0
-        if named is None and rate == 0.0 and past is None:
-            heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # [B, H, T, d]
-        else:
-            weights = attention_weights(q, k)  # [B, H, T, S]
-            if named is not None:
-                named[name] = weights
-            heads = F.dropout(weights, rate) @ v  # [B, H, T, d]
+        heads = self.attend(q, k, v, past is not None, named, name)  # [B, H, T, d]
         return self.W_O(heads.transpose(1, 2).flatten(2)), (k, v)  # [B, T, D]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, cached: bool, named: Named | None, name: str) -> Tensor:
+        """The values each query attends to: q [B, H, T, d], k and v [B, H, S, d] → [B, H, T, d]."""
+        rate = self.dropout if self.training else 0.0
+        if named is None and rate == 0.0 and not cached:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        weights = self.weights(q, k)  # [B, H, T, S]
+        if named is not None:
+            named[name] = weights
+        return F.dropout(weights, rate) @ v
+
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        return attention_weights(q, k)
 
 
 class Layer(nn.Module):
@@ -123,7 +129,7 @@ class Transformer(nn.Module):
         if start + T > self.config.context:
             raise ValueError(f"{start + T} positions exceed the context of {self.config.context}")
         positions = torch.arange(start, start + T, device=ids.device)
-        h = F.dropout(self.W_E(ids) + self.W_P(positions), self.dropout, self.training)  # [B, T, D]
+        h = F.dropout(self.embed(ids, positions), self.dropout, self.training)  # [B, T, D]
         if named is not None:
             named["embedding"] = h
         presents = []
@@ -133,6 +139,11 @@ class Transformer(nn.Module):
         if cache is not None:
             cache.layers = presents
         return h
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Token and learned position embedding: ids [B, T], positions [T] → [B, T, D]."""
+        e: Tensor = self.W_E(ids) + self.W_P(positions)
+        return e
 
     def forward(self, ids: Tensor, *, cache: Cache | None = None, named: Named | None = None) -> Tensor:
         logits: Tensor = self.head(self.hidden(ids, cache=cache, named=named))  # [B, T, V]

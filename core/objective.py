@@ -1,5 +1,7 @@
 """The loss: cross-entropy of logits against targets, the ignored ones left out. Softmax stands nowhere else."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,8 +15,22 @@ CHUNK_FROM_VOCAB = 4096
 CHUNK_ROWS = 128
 
 
-def loss_sum(model: Transformer, x: Tensor, y: Tensor) -> Tensor:
+def logits_of(model: nn.Module, x: Tensor) -> Tensor:
+    """x int64 [B, T] → logits [B, T, V], also where a model gives an object that holds them, as Hugging Face's do."""
+    output: Any = model(x)
+    found: Tensor = output if isinstance(output, Tensor) else output.logits
+    return found
+
+
+def cross_entropy_sum(logits: Tensor, y: Tensor, ignored: int = IGNORED) -> Tensor:
+    """logits [B, T, V], y [B, T]: the sum in nats over the targets that are not `ignored`."""
+    return F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=ignored, reduction="sum")
+
+
+def loss_sum(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Sum, in nats, of the cross-entropy over the targets of y that are not ignored. x, y: int64 [B, T]."""
+    if not isinstance(model, Transformer):
+        return cross_entropy_sum(logits_of(model, x), y)
     h, targets = model.hidden(x).flatten(0, 1), y.flatten()  # [B·T, D], [B·T]
     weight, bias = model.head.weight, model.head.bias
     if model.n_vocab < CHUNK_FROM_VOCAB:

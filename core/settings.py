@@ -30,13 +30,12 @@ class Preset:
 
 
 def fields() -> dict[str, FieldInfo]:
-    """Every setting by its dotted key, in the order of a form."""
-    sections = {name: info.annotation for name, info in Config.model_fields.items()}
-    return {
-        f"{name}.{key}": field
-        for name, section in sections.items()
-        for key, field in getattr(section, "model_fields", {}).items()
-    }
+    """Every setting by its dotted key, in the order of a form; `faults` stands in no section and has no dot."""
+    found: dict[str, FieldInfo] = {}
+    for name, info in Config.model_fields.items():
+        section = getattr(info.annotation, "model_fields", None)
+        found |= {name: info} if section is None else {f"{name}.{key}": field for key, field in section.items()}
+    return found
 
 
 def is_live(key: str) -> bool:
@@ -50,8 +49,8 @@ def is_live(key: str) -> bool:
 
 def get(config: Config, key: str) -> Any:
     """The value of a dotted key that exists."""
-    section, name = key.split(".")
-    return getattr(getattr(config, section), name)
+    section, _, name = key.rpartition(".")
+    return getattr(getattr(config, section) if section else config, name)
 
 
 def presets() -> dict[str, Preset]:
@@ -96,8 +95,8 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
         elif key not in known:
             problems.append(unknown_key(key))
         else:
-            section, name = key.split(".")
-            table = merged.setdefault(section, {})
+            section, _, name = key.rpartition(".")
+            table = merged.setdefault(section, {}) if section else merged
             if isinstance(table, dict):
                 table[name] = parse_value(text)
     if problems:
@@ -112,9 +111,9 @@ def changed(config: Config, key: str, value: Any) -> Config:
     """`config` with one key changed and everything validated again. Raises ConfigError."""
     if key not in fields():
         raise ConfigError([unknown_key(key)])
-    section, name = key.split(".")
+    section, _, name = key.rpartition(".")
     tables = config.model_dump()
-    tables[section][name] = value
+    (tables[section] if section else tables)[name] = value
     return build(tables)
 
 

@@ -1,6 +1,9 @@
 """From settings to a task of the data package."""
 
+from dataclasses import replace
+
 from core.config import Config
+from core.faults.data import DATA_FAULTS, FaultyLoader
 from data.corpora.tokens import Progress, load_corpus
 from data.dataset import Task
 from data.loader import Loader
@@ -10,6 +13,11 @@ from data.tasks.text import text_task
 
 def build_task(config: Config, progress: Progress | None = None) -> Task:
     """The task of `config`, encoding its corpus if need be. Raises DataError."""
+    task = _right_task(config, progress)
+    return replace(task, val=task.train) if "leaked_validation" in config.faults else task
+
+
+def _right_task(config: Config, progress: Progress | None) -> Task:
     data = config.data
     if data.task == "reverse":
         return reverse_task(length=data.length, n_digits=data.n_digits, val_fraction=data.val_fraction)
@@ -35,7 +43,7 @@ def change_loader(loader: Loader, step: int, config: Config) -> Loader:
 
 def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: int = 0) -> Loader:
     """The training loader of `config`. Raises DataError when it asks for more than the data holds."""
-    return Loader(
+    right = Loader(
         task.train,
         config.train.batch_size,
         config.train.seed,
@@ -44,3 +52,5 @@ def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: i
         from_step,
         from_draw,
     )
+    faults = tuple(name for name in config.faults if name in DATA_FAULTS)
+    return FaultyLoader(**vars(right), faults=faults) if faults else right

@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from core import checkpoint as ckpt
 from core import commands as cmd
 from core import events as ev
 from core import settings
+from core.building import build_model, optimizers_of, procedure_of
 from core.checkpoint import Checkpoint, Progress
 from core.config import Config
 from core.device import choose_device, use_threads
 from core.errors import ConfigError, TrainingError
 from core.evaluation import evaluate
 from core.model import Transformer
-from core.objective import loss_sum
-from core.optim import build_optimizers, lr_at, set_lr, set_weight_decay
+from core.optim import lr_at, set_lr, set_weight_decay
 from core.tasks import build_loader, change_loader
+from core.update import apply, backward
 from core.update_ratio import EVERY, watch_update
-from data.dataset import IGNORED, Task
+from data.dataset import Task
 from data.errors import DataError
 from data.ordering import hash_key
 
@@ -62,9 +62,9 @@ class Trainer:
         self.device = choose_device(config.train.device)
         at = self.progress
         self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
-        self.model = Transformer(self.config.model, task.tokenizer.n_vocab, seed=self.config.train.seed)
-        self.model.to(self.device)
-        self.optimizers = build_optimizers(self.model, self.config.optim)
+        self.model = build_model(self.config, task.tokenizer.n_vocab).to(self.device)
+        self.optimizers = optimizers_of(self.config, self.model)
+        self.procedure = procedure_of(self.config)
         self._best = resume.best if resume else None
         if resume:
             ckpt.restore_model(self.model, resume.model)
@@ -114,13 +114,10 @@ class Trainer:
         began, step, config = self._clock(), self.step, self.config
         batch = self.loader.batch(step)
         x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
-        lr = lr_at(step, config.train.steps, config.optim)
+        lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
-        self.model.train()
         torch.manual_seed(hash_key(config.train.seed, step, _DROPOUT_STREAM))
-        loss = self._backward(x, y)
-        clip = config.optim.grad_clip or math.inf
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        loss, norm = backward(self.model, self.procedure, x, y, config.train.accumulate)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise TrainingError(
@@ -128,24 +125,9 @@ class Trainer:
                 f"{loss_value}, gradient norm {norm_value}, learning rate {lr:g}); the weights are those before it. "
                 "A smaller optim.lr or an optim.grad_clip of 1 is the usual cure"
             )
-        if norm_value > clip:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
         ratio = watch_update(self.model) if step % EVERY == 0 else lambda: None
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        apply(self.model, self.procedure, self.optimizers, norm_value, config.optim.grad_clip)
         return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began, ratio())
-
-    def _backward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Gradients of the mean loss over the batch's targets, computed in `accumulate` parts; the mean loss."""
-        n_targets = (y != IGNORED).sum().clamp(min=1)
-        parts = min(self.config.train.accumulate, len(x))
-        total = torch.zeros((), device=self.device)
-        for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
-            loss = loss_sum(self.model, x_part, y_part) / n_targets
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
 
     def _count(
         self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float, ratio: float | None

@@ -210,6 +210,35 @@ def bench_ui_command(
 
 
 @app.command()
+def doctor(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN|FILE.py:NAME]", help="What to examine.")
+    ] = None,
+    sets: Sets = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that FILE.py:NAME may take.")] = 60.0,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Examine the doctor: all faults in all designs.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the self-test's shapes.")] = 0,
+    json: Json = False,
+) -> None:
+    """Name the cause of a training that does not learn; exit 1 where one was found."""
+    from tui_lab import doctor as front
+    from tui_lab.inspect import write_json
+
+    if self_test:
+        raise typer.Exit(front.self_test(seed, as_json=json))
+    if source is None:
+        raise ConfigError(["doctor: name a PRESET, CONFIG, RUN or FILE.py:NAME to examine"])
+    report = front.examine_source(source, sets or [], timeout)
+    if json:
+        write_json({"source": source, **report.to_json()})
+    else:
+        front.show(report, source)
+    raise typer.Exit(0 if report.healthy else 1)
+
+
+@app.command()
 def serve(
     source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]")] = None,
     host: Annotated[str, typer.Option(help="Loopback addresses only, unless --i-understand-the-risk.")] = "127.0.0.1",

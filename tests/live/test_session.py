@@ -90,7 +90,7 @@ def test_the_model_speaks_after_the_end_too() -> None:
     ready = found[0]
     assert isinstance(ready, Ready)
     speaker = Speaker(session.send)
-    speaker.ask(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.config.model, ready.task.tokenizer)
+    speaker.ask(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.config, ready.task.tokenizer)
     said: list[object] = []
     tick = threading.Event()
     for _ in range(3000):

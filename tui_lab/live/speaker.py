@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core import commands as cmd
-from core.config import ModelConfig
+from core.config import Config
 from core.errors import ConfigError
 from core.sampling import Generated, Sampling
 from data.errors import DataError
@@ -59,13 +59,13 @@ class Speaker:
     def stop(self) -> None:
         self._stop.set()
 
-    def ask(self, request: Request, model: ModelConfig, tokenizer: Tokenizer) -> None:
+    def ask(self, request: Request, config: Config, tokenizer: Tokenizer) -> None:
         self.stop()
         stop = self._stop = threading.Event()
 
         def receive(weights: "dict[str, Tensor]") -> None:
             threading.Thread(
-                target=self._speak, args=(request, model, tokenizer, weights, stop), name="speaking", daemon=True
+                target=self._speak, args=(request, config, tokenizer, weights, stop), name="speaking", daemon=True
             ).start()
 
         self._send(cmd.Snapshot(receive))
@@ -73,17 +73,17 @@ class Speaker:
     def _speak(
         self,
         request: Request,
-        config: ModelConfig,
+        config: Config,
         tokenizer: Tokenizer,
         weights: "dict[str, Tensor]",
         stop: threading.Event,
     ) -> None:
+        from core.building import build_model
         from core.generate import generate
-        from core.model import Transformer
 
         error = ""
         try:
-            model = Transformer(config, tokenizer.n_vocab)
+            model = build_model(config, tokenizer.n_vocab)
             model.load_state_dict(weights)
             sampling = Sampling(request.temperature, request.top_k, request.top_p, request.seed)
             for made in generate(

@@ -32,12 +32,15 @@ from tui_lab.screens.help import Help
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine
 
-SECONDS_BETWEEN_DRAINS = 0.1
+SECONDS_BETWEEN_DRAINS, SECONDS_AT_REST = 0.1, 0.4
+"""At rest: a slow model trains, nothing waits to be painted, and nobody touches a key."""
 SECONDS_BETWEEN_PAINTS = 0.5
-SECONDS_AT_MOST = 2.0
+SECONDS_AT_MOST = 5.0
 SECONDS_WHILE_TYPING = 5.0
-PAINT_SHARE = 0.02
-"""Of a core, while nobody types: the threads that train wait for each other, so what one loses they all lose."""
+PAINT_SHARE, PAINT_SHARE_OF_SLOW = 0.02, 0.008
+"""Of a core, while nobody types. The threads that train wait for each other, so what one loses they all lose: a model
+whose step takes `SLOW_STEP` seconds keeps them all busy, and has little that is new to paint."""
+SLOW_STEP = 0.1
 ONE_PANE_BELOW = (100, 30)
 """With fewer columns or lines than these one pane is shown at a time."""
 TOO_SMALL_BELOW = (40, 12)
@@ -88,51 +91,58 @@ class LabScreen(Screen[None]):
         self.source, self._clock = source, clock
         self.state = LabState()
         self.speaker = Speaker(source.send)
-        self._memory = memory
         self._active, self._zoomed = 2, False
         self._leaving = ""
         self._touched, self._painted_at, self._typed_at = True, float("-inf"), float("-inf")
         self._cpu_at_paint = 0.0
         self._waiting: list[Pane] = []
 
+        # Held here, since a query walks the whole screen, and ten ticks a second are a part of what the app costs.
+        self._config, self._loss = ConfigPane(id="config"), LossPane(id="loss")
+        self._batch, self._generation = BatchPane(id="batch", send=source.send), GenerationPane(id="generation")
+        self._log = EventsPane(id="events")
+        self.panes: list[Pane] = [self._config, self._loss, self._batch, self._generation, self._log]
+        self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
+
     def compose(self) -> ComposeResult:
         yield PaneTabs(id="tabs")
         with Container(id="panes"):
-            yield ConfigPane(id="config")
-            yield LossPane(id="loss")
-            yield BatchPane(id="batch", send=self.source.send)
-            yield GenerationPane(id="generation")
-            yield EventsPane(id="events")
+            yield from self.panes
         yield Static("tui-lab needs 40×12 or more", id="small")
-        yield StatusLine(id="status", **({"memory": self._memory} if self._memory else {}))
+        yield self._status
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.app.begin_capture_print(self.query_one(EventsPane))
-        self.set_interval(SECONDS_BETWEEN_DRAINS, self.tick)
+        self.app.begin_capture_print(self._log)
         self.source.start()
-        self.tick()
+        self._beat()
         self._go_to(2)
 
     @property
     def replayed(self) -> bool:
         return isinstance(self.source, Replay)
 
-    @property
-    def panes(self) -> list[Pane]:
-        return list(self.query(Pane))
-
     def _pane(self, number: int) -> Pane:
         return next(pane for pane in self.panes if pane.number == number)
 
+    def _beat(self) -> None:
+        """Tick, and again after a while."""
+        self.tick()
+        resting = self._slow and not (self._touched or self._waiting or self._generation.speaking)
+        self.set_timer(SECONDS_AT_REST if resting else SECONDS_BETWEEN_DRAINS, self._beat)
+
+    @property
+    def _slow(self) -> bool:
+        return (self.state.seconds_a_step or 0.0) >= SLOW_STEP
+
     def tick(self) -> None:
         """Take what the threads have told, and let each visible pane draw what is new."""
-        if not self.query(StatusLine):
+        if not self._status.is_attached:
             return  # The screen is being taken down.
         for message in self.source.drain():
             self._take(message)
         for said in self.speaker.drain():
-            self.query_one(GenerationPane).hear(said)
+            self._generation.hear(said)
         self._paint(self._clock())
         if self._leaving and self.state.over:
             self.post_message(self.Leave(self._leaving))
@@ -149,30 +159,32 @@ class LabScreen(Screen[None]):
             self._touched, self._painted_at, self._waiting = False, now, []
             for pane in shown:
                 pane.show(self.state, now)
-            self.query_one(StatusLine).show(self.state, now, self._note())
+            self._status.show(self.state, now, self._note())
         elif self._waiting:
             # One pane a tick, so that a key never waits for more than one.
             self._waiting.pop().show(self.state, now)
         elif now - self._painted_at >= self._pause():
             self._painted_at, self._cpu_at_paint, self._waiting = now, time.thread_time(), shown
-            self.query_one(StatusLine).show(self.state, now, self._note())
-        elif (generation := self.query_one(GenerationPane)).speaking and generation.display:
-            generation.show(self.state, now)
+            self._status.show(self.state, now, self._note())
+        elif self._generation.speaking and self._generation.display:
+            self._generation.show(self.state, now)
 
     def _pause(self) -> float:
         """Seconds between paints, so that this thread takes its share of a core and no more."""
         spent = time.thread_time() - self._cpu_at_paint
-        return min(SECONDS_AT_MOST, max(SECONDS_BETWEEN_PAINTS, spent / PAINT_SHARE))
+        share = PAINT_SHARE_OF_SLOW if self._slow else PAINT_SHARE
+        return min(SECONDS_AT_MOST, max(SECONDS_BETWEEN_PAINTS, spent / share))
 
     def on_input_changed(self) -> None:
         self._typed_at = self._clock()
 
     def on_key(self) -> None:
-        """What a key has done shows at the next tick."""
+        """What a key has done shows at once, not at the next tick."""
         self._touched = True
+        self.call_later(self.tick)
 
     def on_click(self) -> None:
-        self._touched = True
+        self.on_key()
 
     def _note(self) -> str:
         if isinstance(self.source, Replay):
@@ -182,7 +194,7 @@ class LabScreen(Screen[None]):
     def _take(self, message: object) -> None:
         phase = self.state.phase
         self.state.see(message)
-        self.query_one(EventsPane).note(message)
+        self._log.note(message)
         match message:
             case ev.Warned():
                 self.notify(message.message, title=f"step {message.step:,}", severity="warning")
@@ -311,12 +323,12 @@ class LabScreen(Screen[None]):
     def do_generate(self) -> None:
         # The focus goes to the answers, not to the prompt: the next key is a command again.
         self._go_to(4, "#answers")
-        self.query_one(GenerationPane).ask(self.state)
+        self._generation.ask(self.state)
 
     def on_generation_pane_ask(self, message: GenerationPane.Ask) -> None:
         ready, config = self.state.ready, self.state.config
         if ready is not None and config is not None:
-            self.speaker.ask(message.request, config.model, ready.task.tokenizer)
+            self.speaker.ask(message.request, config, ready.task.tokenizer)
 
     def on_config_pane_chosen(self, message: ConfigPane.Chosen) -> None:
         """A live setting goes to the training at once; the others wait for r or f."""
@@ -334,7 +346,7 @@ class LabScreen(Screen[None]):
         self.call_later(self.app.run_action, "next_theme")
 
     def do_save_config(self) -> None:
-        edited = self.query_one(ConfigPane).edited
+        edited = self._config.edited
         if edited is None or self.state.ready is None:
             return
         self.app.push_screen(
@@ -363,7 +375,7 @@ class LabScreen(Screen[None]):
         self._again(fork=True)
 
     def _again(self, *, fork: bool) -> None:
-        edited = self.query_one(ConfigPane).edited
+        edited = self._config.edited
         if edited is None or self.state.ready is None:
             return
         name = self.state.ready.path if fork else self.state.ready.name

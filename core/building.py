@@ -1,0 +1,32 @@
+"""From settings to the parts of a training, mistakes that were asked for included."""
+
+import torch
+from torch.optim import Optimizer
+
+from core.config import Config
+from core.faults.model import MODEL_FAULTS
+from core.faults.training import owned_by, procedure_with
+from core.model import Transformer
+from core.optim import build_optimizers
+from core.update import Procedure
+
+WRONG_VOCAB = 670
+"""By how many entries the fault of that name is off: 50,927 for GPT-2's 50,257, as the journal wrote it."""
+
+
+def build_model(config: Config, n_vocab: int) -> Transformer:
+    """The transformer of `config` for a tokenizer of `n_vocab` tokens, on the CPU."""
+    size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
+    model = Transformer(config.model, size, seed=config.train.seed)
+    for name in config.faults:
+        if name in MODEL_FAULTS:
+            MODEL_FAULTS[name](model)
+    return model
+
+
+def optimizers_of(config: Config, model: torch.nn.Module) -> list[Optimizer]:
+    return build_optimizers(owned_by(model, config.faults), config.optim)
+
+
+def procedure_of(config: Config) -> Procedure:
+    return procedure_with(config.faults)

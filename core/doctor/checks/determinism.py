@@ -1,0 +1,66 @@
+"""Do two runs of one seed agree, and does dropout act when it should? Cost: four forward passes, two updates."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from core.doctor.findings import Finding
+from core.doctor.subject import Probe, Subject
+from core.objective import logits_of
+
+
+def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    with subject.evaluating(), torch.no_grad():
+        first, second = subject.logits(probe.x), subject.logits(probe.x)
+    if not _same(first, second):
+        yield _nondeterministic(_difference(first, second), "two forward passes of one seed")
+        return
+    yield from _dropout_in_evaluation(subject, probe)
+    weights = [_after_update(subject, probe) for _ in range(2)]
+    for name, value in weights[0].items():
+        if not _same(value, weights[1][name]):
+            yield _nondeterministic(_difference(value, weights[1][name]), f"one update of one seed, in {name}")
+            return
+
+
+def _after_update(subject: Subject, probe: Probe) -> dict[str, Tensor]:
+    trial = subject.fresh()
+    torch.manual_seed(subject.seed)
+    trial.update(trial.model, trial.optimizers, probe.x, probe.y)
+    return {name: p.detach() for name, p in trial.model.named_parameters()}
+
+
+def _dropout_in_evaluation(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    """With two seeds: whatever acts now is drawn from torch's generator."""
+    with subject.evaluating(), torch.no_grad():
+        outputs = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            outputs.append(logits_of(subject.model, probe.x))
+    if not _same(*outputs):
+        yield Finding(
+            "dropout_in_eval",
+            "Dropout acts while the model is evaluated.",
+            f"after model.eval() two passes of other seeds differ by {_difference(*outputs):.3g}",
+            "The validation loss is measured on a crippled model and jumps about; generation stutters.",
+            "Call model.eval() before measuring, and give F.dropout its training=self.training.",
+        )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max())
+
+
+def _nondeterministic(difference: float, where: str) -> Finding:
+    return Finding(
+        "nondeterministic",
+        "Two runs of the same seed do not agree.",
+        f"{where}: they differ by up to {difference:.3g}",
+        "No result can be repeated, and no change can be judged by one run.",
+        "Draw every random number from a generator that the seed sets; look for noise from numpy, os or time.",
+    )

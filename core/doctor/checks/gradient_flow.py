@@ -1,0 +1,36 @@
+"""Do gradients vanish or explode from layer to layer? Cost: one backward pass."""
+
+import re
+from collections.abc import Iterator
+
+from core.doctor.findings import Finding, Skip
+from core.doctor.subject import Probe, Subject
+
+RATIO = 1e4
+"""Between the largest and the smallest norm of like matrices. Healthy designs stay below 1e2; a chain of d layers that
+each shrink the gradient by ten reaches it at d = 4 (Glorot and Bengio 2010 show such chains)."""
+
+
+def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    trial = subject.fresh()
+    loss = trial.loss(probe.x, probe.y)
+    loss.backward()  # type: ignore[no-untyped-call]
+    families: dict[str, list[tuple[str, float]]] = {}
+    for name, p in trial.model.named_parameters():
+        if p.dim() == 2 and p.grad is not None and (match := re.search(r"\.(\d+)\.", name)):
+            family = name[: match.start()] + ".*." + name[match.end() :]
+            families.setdefault(family, []).append((name, float(p.grad.norm())))
+    layered = {family: norms for family, norms in families.items() if len(norms) > 1}
+    if not layered:
+        raise Skip("there are no two layers to compare")
+    for norms in layered.values():
+        sizes = [size for _, size in norms if size > 0]
+        if sizes and max(sizes) > RATIO * min(sizes):
+            yield Finding(
+                "gradient_flow",
+                f"The gradient {'vanishes' if sizes[0] < sizes[-1] else 'explodes'} towards the first layer.",
+                "; ".join(f"{name} {size:.2g}" for name, size in norms[:8]),
+                "The layers with a tiny gradient hardly learn, or those with a huge one undo each other's steps.",
+                "Add residual connections and a normalisation, or a scale that keeps the norm (Glorot, Kaiming).",
+            )
+            return

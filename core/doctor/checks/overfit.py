@@ -1,0 +1,85 @@
+"""Can the training learn one small batch by heart, and with which learning rate? Cost: 40 updates; where it does not
+learn, a range test of 30 updates at each of six rates (Smith 2017, coarse)."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from core.doctor.findings import Finding, Skip
+from core.doctor.subject import Probe, Subject
+from core.model import Transformer
+
+UPDATES, RANGE_UPDATES = 40, 30
+RATES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 1.0)
+HARDLY = 1e-3
+"""Of what the best rate achieves: below it the rate does nothing. A hundredth of a good rate still achieves more."""
+LEARNS = 0.1
+"""Of the first loss: a model that can learn two rows loses more than this at some rate."""
+
+
+def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    if not subject.optimizers:
+        raise Skip("no optimizer was given")
+    first, last = train(subject, probe, None, UPDATES)
+    if last < (1 - LEARNS) * first:
+        return
+    own = max(group["lr"] for optimizer in subject.optimizers for group in optimizer.param_groups)
+    tried = {rate: train(subject, probe, rate, RANGE_UPDATES)[1] for rate in RATES}
+    best = min(tried, key=lambda rate: tried[rate] if math.isfinite(tried[rate]) else math.inf)
+    gain = first - tried[best]
+    table = tuple(f"lr {rate:<8g} loss {first:.3f} → {loss:.3f}" for rate, loss in tried.items())
+    if not gain > LEARNS * first:
+        yield _cannot(first, tried[best], best, table)
+    elif not math.isfinite(last) or last > first + 0.02 * abs(first):
+        if best < own:
+            yield _rate("lr_too_high", "high", own, best, first, last, table)
+    elif first - last < HARDLY * gain and own < best:
+        yield _rate("lr_too_low", "low", own, best, first, last, table)
+
+
+def train(subject: Subject, probe: Probe, lr: float | None, updates: int) -> tuple[float, float]:
+    """The loss on two rows of the probe before and after `updates` without dropout, at `lr` or the training's own."""
+    trial = subject.fresh()
+    without_dropout(trial.model)
+    if lr is not None:
+        trial.set_lr(lr)
+    x, y = probe.x[:2], probe.y[:2]
+    first = trial.reference_loss(x, y)
+    for step in range(updates):
+        torch.manual_seed(trial.seed + step)
+        trial.update(trial.model, trial.optimizers, x, y)
+    return first, trial.reference_loss(x, y)
+
+
+def without_dropout(model: torch.nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, torch.nn.MultiheadAttention):
+            module.dropout = 0.0
+        elif isinstance(module, Transformer):
+            module.set_dropout(0.0)
+
+
+def _rate(code: str, word: str, own: float, best: float, first: float, last: float, table: tuple[str, ...]) -> Finding:
+    return Finding(
+        code,
+        f"The learning rate {own:g} is too {word}.",
+        f"{UPDATES} updates on two rows move the loss from {first:.3f} to {last:.3f}; {best:g} learns most",
+        "Too high a rate jumps over every minimum." if word == "high" else "Too low a rate is no training at all.",
+        f"Try {best:g}; halve or double from there.",
+        drawing=table,
+        proposal={"optim.lr": best},
+    )
+
+
+def _cannot(first: float, last: float, best: float, table: tuple[str, ...]) -> Finding:
+    return Finding(
+        "cannot_overfit",
+        "The model cannot learn two rows by heart, at any learning rate.",
+        f"the best of {len(RATES)} rates, {best:g}, moves the loss from {first:.3f} to {last:.3f}",
+        "A model that cannot overfit two rows has a fault that no data and no setting will mend.",
+        "Look at what lies between the input and the loss: shapes, masks, detached parts, what the targets are.",
+        drawing=table,
+    )

@@ -1,0 +1,72 @@
+"""Does an update clear its gradients and train in training mode? Cost: four updates at learning rate 0."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.doctor.findings import Finding, Skip
+from core.doctor.subject import Probe, Subject
+
+UPDATES = 4
+GROWN = 1.02
+"""With frozen weights and one seed each update has the same gradient; what is left over adds its clipped size."""
+
+
+def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    trial = subject.fresh()
+    trial.set_lr(0.0)
+    norms, modes = _watch(trial, probe)
+    if not norms:
+        raise Skip("no gradient reaches the first parameter")
+    if norms[-1] > GROWN * norms[0] > 0:
+        yield Finding(
+            "no_zero_grad",
+            "The gradients are never cleared: they add up over the steps.",
+            f"with frozen weights the gradient's norm goes {', '.join(f'{n:.3g}' for n in norms)} in {UPDATES} updates",
+            "Each step goes along the sum of all gradients so far, most of them of weights that are long gone.",
+            "optimizer.zero_grad() once in each step, before backward().",
+            explains=("lr_too_high", "cannot_overfit"),
+        )
+    if subject.dropout and modes and not any(modes):
+        yield Finding(
+            "eval_in_training",
+            f"The model trains in evaluation mode: its dropout of {subject.dropout:g} never acts.",
+            "model.training is False in every forward pass of an update",
+            "What was meant to regularise does nothing: training and validation drift apart.",
+            "model.train() before the step, since evaluation leaves it in model.eval().",
+        )
+
+
+def _watch(trial: Subject, probe: Probe) -> tuple[list[float], list[bool]]:
+    """The norm of one parameter's gradient as accumulated in each update, and the modes that its module ran in."""
+    sizes: list[float] = []
+    modes: list[bool] = []
+    embedding = next((m for m in trial.model.modules() if isinstance(m, nn.Embedding)), trial.model)
+    parameter = next((p for p in embedding.parameters() if p.requires_grad), None)
+    if parameter is None:
+        return [], []
+
+    def accumulated(p: Tensor) -> None:
+        if p.grad is not None:
+            sizes.append(float(p.grad.norm()))
+
+    def called(module: nn.Module, inputs: Any) -> None:
+        modes.append(trial.model.training)
+
+    handles = [
+        parameter.register_post_accumulate_grad_hook(accumulated),  # type: ignore[no-untyped-call]
+        embedding.register_forward_pre_hook(called),
+    ]
+    norms = []
+    try:
+        for _ in range(UPDATES):
+            sizes.clear()
+            torch.manual_seed(trial.seed)
+            trial.update(trial.model, trial.optimizers, probe.x, probe.y)
+            norms += sizes[-1:]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return norms, modes

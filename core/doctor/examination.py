@@ -1,0 +1,95 @@
+"""The examination: which checks, in which order, and what is left out once a cause is known."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from core.doctor.checks import (
+    alignment,
+    attention,
+    determinism,
+    drawing,
+    forward,
+    gradient_flow,
+    gradients,
+    ids,
+    initial_loss,
+    leakage,
+    loss,
+    overfit,
+    ownership,
+    procedure,
+    relus,
+    sight,
+)  # fmt: skip
+from core.doctor.findings import Finding, Report, Skip, Skipped
+from core.doctor.subject import Probe, Subject, probe
+
+
+@dataclass(frozen=True)
+class Check:
+    """stage: a finding in `blocks` ends the examination after its stage, since what follows would only echo it."""
+
+    name: str
+    run: Callable[[Subject, Any], Iterator[Finding]]
+    stage: str
+    blocks: tuple[str, ...] = ()
+
+
+DATA = (
+    Check("ids", ids.check, "data", ("wrong_vocab",)),
+    Check("drawing", drawing.check, "data"),
+    Check("alignment", alignment.check, "data"),
+    Check("leakage", leakage.check, "data"),
+)
+MODEL = (
+    Check("forward", forward.check, "model", ("forward_fails", "output_shape", "not_finite")),
+    Check("determinism", determinism.check, "model", ("nondeterministic",)),
+    Check("loss", loss.check, "model"),
+    Check("attention", attention.check, "model"),
+    Check("sight", sight.check, "model"),
+    Check("initial loss", initial_loss.check, "model"),
+    Check("relus", relus.check, "model"),
+    Check("gradients", gradients.check, "model"),
+    Check("ownership", ownership.check, "model"),
+    Check("procedure", procedure.check, "model"),
+    Check("gradient flow", gradient_flow.check, "model"),
+)
+TRIAL = (Check("overfit", overfit.check, "trial"),)
+CHECKS = (*DATA, *MODEL, *TRIAL)
+"""In the order in which causes are told: what is wrong with the data comes before what is wrong with the model."""
+
+
+def examine(subject: Subject, *, watch: Callable[[str], None] = lambda name: None) -> Report:
+    """Run every check that can be run; `watch` is told each one's name before it begins."""
+    findings: list[Finding] = []
+    skipped: list[Skipped] = []
+    passed: list[str] = []
+    seconds: dict[str, float] = {}
+    small: Probe | None = None
+    blocked = ""
+    for check in CHECKS:
+        errors = [finding for finding in findings if finding.severity == "error"]
+        reason = blocked or (f"{errors[0].code} comes first" if check.stage == "trial" and errors else "")
+        if reason:
+            skipped.append(Skipped(check.name, f"not tried: {reason}; check again once it is mended"))
+            continue
+        watch(check.name)
+        began = time.perf_counter()
+        try:
+            if check.stage != "data" and small is None:
+                small = probe(subject)
+            found = list(check.run(subject, small))
+            findings += found
+            if not found:
+                passed.append(check.name)
+            blocked = next((finding.code for finding in found if finding.code in check.blocks), "")
+        except Skip as skip:
+            skipped.append(Skipped(check.name, str(skip)))
+        except Exception as error:
+            skipped.append(Skipped(check.name, f"the check broke off: {type(error).__name__}: {error}"))
+        seconds[check.name] = time.perf_counter() - began
+    explained = {code for finding in findings for code in finding.explains}
+    kept = tuple(finding for finding in findings if finding.code not in explained)
+    return Report(kept, tuple(skipped), tuple(passed), seconds)

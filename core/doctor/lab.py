@@ -1,0 +1,141 @@
+"""The lab's own trainings as subjects: everything about them is known, so every check can run."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.building import build_model, optimizers_of, procedure_of
+from core.config import Config
+from core.device import choose_device, use_threads
+from core.doctor.checks.alignment import next_token
+from core.doctor.subject import Draws, Pair, Subject
+from core.model import Layer, Transformer
+from core.optim import set_lr
+from core.tasks import build_loader, build_task
+from core.update import Procedure, apply, backward, mean_loss
+from data.dataset import IGNORED, Dataset, Task
+from data.loader import Loader
+from data.tasks.reverse import to_xy
+from data.tokenizers import show
+
+VALIDATION_LOOKED, TRAINING_LOOKED = 64, 2**17
+
+
+def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Tensor] | None = None) -> Subject:
+    """The training of `config`, untrained or with `weights`. Raises ConfigError, DataError or RunError."""
+    task = task or build_task(config)
+    use_threads(config.train.threads)
+    device = choose_device(config.train.device)
+    loader = build_loader(config, task)
+    model = build_model(config, task.tokenizer.n_vocab).to(device)
+    if weights is not None:
+        from core.checkpoint import restore_model
+
+        restore_model(model, weights)
+    optimizers = optimizers_of(config, model)
+    procedure = procedure_of(config)
+    set_lr(optimizers, config.optim.lr * procedure.lr_factor)
+
+    def batch(step: int) -> Pair:
+        found = loader.batch(step)
+        return torch.from_numpy(found.x), torch.from_numpy(found.y)
+
+    return Subject(
+        model=model,
+        optimizers=optimizers,
+        batch=batch,
+        objective=lambda model, x, y: mean_loss(model, procedure, x, y),
+        update=_update(procedure, config.optim.grad_clip),
+        ignored=IGNORED,
+        n_vocab=task.tokenizer.n_vocab,
+        rule=rule_of(config),
+        pinned=config.data.overfit,
+        draws=lambda step: draws(loader, step),
+        validation=lambda: shared_examples(task),
+        attention=attention_of,
+        d_head=config.model.d_head,
+        untied=True,
+        dropout=config.model.dropout,
+        untrained=weights is None,
+        show=lambda token: show(task.tokenizer, token) if token < task.tokenizer.n_vocab else f"<{token}>",
+        seed=config.train.seed,
+    )
+
+
+def _update(procedure: Procedure, clip: float) -> Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], float]:
+    """The training's own update, on a batch that is given."""
+
+    def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
+        loss, norm = backward(model, procedure, x, y)
+        apply(model, procedure, optimizers, float(norm), clip)
+        return float(loss)
+
+    return update
+
+
+def rule_of(config: Config) -> Callable[[Tensor], Tensor]:
+    """What the task's targets are for an x."""
+    if config.data.task == "text":
+        return next_token
+    length = config.data.length
+
+    def reversed_row(x: Tensor) -> Tensor:
+        return torch.from_numpy(to_xy(x[:, :length].numpy())[1])
+
+    return reversed_row
+
+
+def draws(loader: Loader, step: int) -> Draws:
+    first = loader.draw_at(step)
+    return Draws(loader.batch(step).ids, loader.order.draw(np.arange(first, first + loader.drawn, dtype=np.int64)))
+
+
+def shared_examples(task: Task) -> tuple[int, int]:
+    """How many of up to 64 validation examples are training examples.
+
+    Windows of a text are compared by their place in it, since short ones repeat in any text; rows by what they hold.
+    """
+    n = min(VALIDATION_LOOKED, task.val.n_examples)
+    looked = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
+    val, train = task.val.offsets(looked), _spread(task.train)
+    places = task.train.offsets(train)
+    if val is not None and places is not None:
+        return int(((val >= places.min()) & (val <= places.max())).sum()), n
+    rows = {row.tobytes() for row in task.train.examples(train)[0]}
+    return sum(row.tobytes() in rows for row in task.val.examples(looked)[0]), n
+
+
+def _spread(dataset: Dataset) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Ids of all examples, or of so many spread evenly, with the first and the last."""
+    n = min(TRAINING_LOOKED, dataset.n_examples)
+    return np.linspace(0, dataset.n_examples - 1, n).round().astype(np.int64)
+
+
+def attention_of(model: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """For each layer the weights, and q kᵀ before any scaling, [B, H, T, T]."""
+    assert isinstance(model, Transformer)
+    queries: list[Tensor] = []
+    keys: list[Tensor] = []
+    attentions = [layer.attention for layer in model.layers if isinstance(layer, Layer)]
+    handles = [
+        handle
+        for attention in attentions
+        for handle in (
+            attention.W_Q.register_forward_hook(lambda m, i, out: queries.append(out)),
+            attention.W_K.register_forward_hook(lambda m, i, out: keys.append(out)),
+        )
+    ]
+    named: dict[str, Tensor] = {}
+    try:
+        model(x, named=named)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = []
+    for i, attention in enumerate(attentions):
+        q, k = attention.split(queries[i]), attention.split(keys[i])
+        found.append((named[f"layer{i}.attention"], q @ k.transpose(2, 3)))
+    return found

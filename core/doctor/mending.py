@@ -1,0 +1,16 @@
+"""From a finding to the settings that mend it."""
+
+from core import settings
+from core.config import Config
+from core.doctor.findings import Finding
+from core.faults import FAULTS
+
+
+def mended(config: Config, finding: Finding) -> Config | None:
+    """`config` without the mistake that was found; None where no setting can mend it."""
+    left = tuple(name for name in config.faults if FAULTS[name].finding != finding.code)
+    if left != config.faults:
+        return settings.changed(config, "faults", left)
+    for key, value in finding.proposal.items():
+        config = settings.changed(config, key, value)
+    return config if finding.proposal else None

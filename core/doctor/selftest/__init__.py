@@ -1,0 +1,1 @@
+"""The doctor examined: every mistake in every design, and designs without one."""

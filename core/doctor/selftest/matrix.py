@@ -1,0 +1,138 @@
+"""The matrix of designs and faults: which fault is named first, and whether healthy designs are left in peace."""
+
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core import settings
+from core.config import Config
+from core.doctor.examination import examine
+from core.doctor.lab import lab_subject
+from core.doctor.selftest.designs import CONTEXT, DESIGNS, applies, design_subject
+from core.doctor.selftest.shapes import odd_config
+from core.doctor.subject import Subject
+from core.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
+
+PRESETS = ("reverse", "socrates")
+ODD = 2
+"""Odd shapes for each fault, one a task."""
+HEALTHY = 24
+"""Healthy cases of each odd task and each foreign design; presets are healthy under six seeds."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One examination. expected: the code of the finding that must come first; None: there must be none."""
+
+    design: str
+    fault: str | None
+    seed: int
+    expected: str | None
+    found: tuple[str, ...]
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        return not self.found if self.expected is None else self.found[:1] == (self.expected,)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"right": self.right}
+
+
+@dataclass(frozen=True)
+class Trial:
+    design: str
+    fault: str | None
+    seed: int
+    make: Callable[[], Subject]
+
+    def run(self) -> Row:
+        began = time.perf_counter()
+        with warnings.catch_warnings():
+            # Other people's libraries warn of what is theirs.
+            warnings.simplefilter("ignore")
+            report = examine(self.make())
+        expected = FAULTS[self.fault].finding if self.fault else None
+        found = tuple(finding.code for finding in report.findings)
+        return Row(self.design, self.fault, self.seed, expected, found, round(time.perf_counter() - began, 3))
+
+
+def trials(seed: int = 0) -> Iterator[Trial]:
+    """All of them, the faulty ones first, in a fixed order."""
+    for fault in FAULTS:
+        yield from _faulty(fault, seed)
+    for number in range(HEALTHY):
+        yield from _healthy(number, seed)
+
+
+def _faulty(fault: str, seed: int) -> Iterator[Trial]:
+    own = zlib.crc32(f"{seed} {fault}".encode())
+    for preset in PRESETS:
+        if preset == "reverse" or fault not in ONLY_REVERSE:
+            yield Trial(preset, fault, own % 1000, _preset(preset, own % 1000, fault))
+    for i, task in enumerate(("reverse", "text")[:ODD]):
+        if task == "reverse" or fault not in ONLY_REVERSE:
+            yield Trial(f"odd {task}", fault, own + i, _odd(own + i, task, fault))
+    for design in DESIGNS:
+        if design.available and applies(design, fault):
+            config = _text(own, fault)
+            yield Trial(design.name, fault, own, lambda d=design, c=config: design_subject(d, c))  # type: ignore[misc]
+
+
+def _healthy(number: int, seed: int) -> Iterator[Trial]:
+    own = zlib.crc32(f"{seed} healthy {number}".encode())
+    if number < 6:
+        for preset in PRESETS:
+            yield Trial(preset, None, number, _preset(preset, number, None))
+    for task in ("reverse", "text"):
+        yield Trial(f"odd {task}", None, own, _odd(own, task, None))
+    for design in DESIGNS:
+        if design.available:
+            config = _text(own, None)
+            yield Trial(design.name, None, own, lambda d=design, c=config: design_subject(d, c))  # type: ignore[misc]
+
+
+def _preset(name: str, seed: int, fault: str | None) -> Callable[[], Subject]:
+    sets = [f"train.seed={seed}", *([f'faults=["{fault}"]'] if fault else [])]
+    if fault in NEED_DROPOUT:
+        sets.append("model.dropout=0.2")
+    return lambda: lab_subject(settings.load(name, sets))
+
+
+def _odd(seed: int, task: str, fault: str | None) -> Callable[[], Subject]:
+    return lambda: lab_subject(odd_config(seed, task=task, dropout=fault in NEED_DROPOUT, faults=_tuple(fault)))
+
+
+def _text(seed: int, fault: str | None) -> Config:
+    """A text for a foreign design; shuffling while one datapoint is pinned is what a stranger's loader can show."""
+    config = odd_config(seed, task="text", dropout=fault in NEED_DROPOUT)
+    overfit = 1 if fault == "shuffle_every_step" else 0
+    changes = {"model.context": CONTEXT, "data.overfit": overfit, "optim.lr": 1e-3, "train.batch_size": 4}
+    for key, value in changes.items():
+        config = settings.changed(config, key, value)
+    return settings.changed(config, "faults", _tuple(fault))
+
+
+def _tuple(fault: str | None) -> tuple[str, ...]:
+    return (fault,) if fault else ()
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """The figures: named first, misses, false alarms."""
+    faulty = [row for row in rows if row.fault]
+    healthy = [row for row in rows if not row.fault]
+    return {
+        "cases": len(rows),
+        "faults": len({row.fault for row in faulty}),
+        "designs": sorted({row.design for row in rows}),
+        "not_available": [design.name for design in DESIGNS if not design.available],
+        "named_first": sum(row.right for row in faulty),
+        "faulty": len(faulty),
+        "healthy": len(healthy),
+        "false_alarms": sum(not row.right for row in healthy),
+        "misses": [row.to_json() for row in rows if not row.right],
+        "seconds": round(sum(row.seconds for row in rows), 1),
+    }

@@ -1,0 +1,46 @@
+"""Mistakes of the loader: a Loader whose batches are wrong in the chosen ways."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data.dataset import IGNORED
+from data.loader import Batch, Ids, Loader
+from data.ordering import hash_key
+
+DATA_FAULTS = (
+    "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows", "unmasked_targets",
+    "ignored_targets",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FaultyLoader(Loader):
+    """`faults`: which of DATA_FAULTS."""
+
+    faults: tuple[str, ...] = ()
+
+    def batch(self, step: int) -> Batch:
+        batch = super().batch(step)
+        if "constant_batch" in self.faults:
+            batch = self._drawing(batch, np.zeros_like(batch.ids))
+        if "shuffle_every_step" in self.faults:
+            draw = np.random.default_rng(hash_key(self.seed, step))
+            batch = self._drawing(batch, draw.integers(0, self.dataset.n_examples, len(batch.ids)))
+        x, y = batch.x, batch.y.copy()
+        if "unmasked_targets" in self.faults:
+            y[:, :-1] = np.where(y[:, :-1] == IGNORED, x[:, 1:], y[:, :-1])
+        if "shifted_targets" in self.faults:
+            y = np.concatenate([y[:, 1:], y[:, -1:]], axis=1)
+        if "copied_targets" in self.faults:
+            y = np.where(y == IGNORED, IGNORED, x)
+        if "swapped_rows" in self.faults:
+            n = self.dataset.n_examples
+            y = self.dataset.examples((batch.ids + n // 2) % n)[1]
+        if "ignored_targets" in self.faults:
+            y[:, :-1] = IGNORED
+        return replace(batch, y=y)
+
+    def _drawing(self, batch: Batch, ids: Ids) -> Batch:
+        x, y = self.dataset.examples(ids)
+        return replace(batch, x=x, y=y, ids=ids, offsets=self.dataset.offsets(ids))

@@ -1,0 +1,95 @@
+"""Mistakes of the loss, the optimizer and the update."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.objective import cross_entropy_sum, logits_of, loss_sum
+from core.update import Procedure
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+TOO_HIGH, TOO_LOW = 1e4, 1e-5
+
+
+def after_softmax(logits: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy_sum(logits.softmax(dim=-1), y)
+
+
+def shifted_again(logits: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy_sum(logits[:, :-1], y[:, 1:])
+
+
+def on_logits(criterion: Criterion) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """A criterion of logits as the summed loss of a model."""
+    return lambda model, x, y: criterion(logits_of(model, x), y)
+
+
+def negative(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return -loss_sum(model, x, y)
+
+
+def rows(y: Tensor) -> Tensor:
+    return torch.tensor(len(y), device=y.device)
+
+
+def one(y: Tensor) -> Tensor:
+    return torch.ones((), device=y.device)
+
+
+def to_evaluation(model: nn.Module) -> None:
+    model.eval()
+
+
+def keep_gradients(optimizers: Sequence[Optimizer]) -> None:
+    return None
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "double_softmax": {"loss_sum": on_logits(after_softmax)},
+    "double_shift": {"loss_sum": on_logits(shifted_again)},
+    "gradient_ascent": {"loss_sum": negative},
+    "summed_loss": {"divisor": one},
+    "wrong_divisor": {"divisor": rows},
+    "eval_in_training": {"mode": to_evaluation},
+    "no_zero_grad": {"clear": keep_gradients},
+    "lr_too_high": {"lr_factor": TOO_HIGH},
+    "lr_too_low": {"lr_factor": TOO_LOW},
+}
+
+
+def procedure_with(faults: Sequence[str]) -> Procedure:
+    """The right procedure, with these of `CHANGES` made; of two that touch one part the last one holds."""
+    procedure = Procedure()
+    for name in faults:
+        procedure = replace(procedure, **CHANGES.get(name, {}))
+    return procedure
+
+
+def owned_by(model: nn.Module, faults: Sequence[str]) -> nn.Module:
+    """The module whose parameters the optimizer is given: the model, unless a mistake gives it another."""
+    if "stale_optimizer" in faults:
+        return copy.deepcopy(model)
+    if "missing_from_optimizer" in faults:
+        kept = nn.Module()
+        parameters = list(model.named_parameters())
+        last = parameters[-1][0].rpartition(".")[0]
+        for name, parameter in parameters:
+            if name.rpartition(".")[0] != last:
+                _place(kept, name, parameter)
+        return kept
+    return model
+
+
+def _place(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Register a parameter under its dotted name, so that those who go by names find it there."""
+    *path, last = name.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.register_parameter(last, parameter)

@@ -1,0 +1,70 @@
+"""One update: from a batch to a mean loss, its gradients, and new weights.
+
+`Procedure` names the parts of it that people get wrong; its defaults are the right ones, and core.faults replaces them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.objective import loss_sum
+from data.dataset import IGNORED
+
+Sum = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def count_targets(y: Tensor) -> Tensor:
+    """What the summed loss is divided by: the targets that are not ignored, at least one."""
+    return (y != IGNORED).sum().clamp(min=1)
+
+
+def to_training(model: nn.Module) -> None:
+    model.train()
+
+
+def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """loss_sum: (model, x, y) → summed loss; divisor: y → by how much; mode: puts the model into training; clear:
+    lets the gradients go after the update; lr_factor: times the learning rate that was asked for."""
+
+    loss_sum: Sum = loss_sum
+    divisor: Callable[[Tensor], Tensor] = count_targets
+    mode: Callable[[nn.Module], None] = to_training
+    clear: Callable[[Sequence[Optimizer]], None] = clear_gradients
+    lr_factor: float = 1.0
+
+
+def mean_loss(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor) -> Tensor:
+    """The loss that is trained on, in nats a target: x, y int64 [B, T] → []."""
+    return procedure.loss_sum(model, x, y) / procedure.divisor(y)
+
+
+def backward(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
+    """Gradients of the mean loss, computed in `parts`; the mean loss and the gradient's global norm."""
+    procedure.mode(model)
+    divisor = procedure.divisor(y)
+    total = torch.zeros((), device=x.device)
+    parts = min(parts, len(x))
+    for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
+        loss = procedure.loss_sum(model, x_part, y_part) / divisor
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total, torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+
+
+def apply(model: nn.Module, procedure: Procedure, optimizers: Sequence[Optimizer], norm: float, clip: float) -> None:
+    """Clip the gradients to a global norm (0: not at all), update the weights, let the gradients go."""
+    if norm > (clip or math.inf):
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, torch.tensor(norm))
+    for optimizer in optimizers:
+        optimizer.step()
+    procedure.clear(optimizers)

@@ -1,0 +1,167 @@
+"""`tui-lab doctor`: examine a preset, a config, a run or a stranger's file; or the doctor itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from core import settings
+from core.config import Config
+from core.doctor.findings import Finding, Report, report_from_json
+from core.errors import ConfigError, RunError
+
+Tell = Callable[[str], None]
+
+
+def examine_source(source: str, overrides: Sequence[str], timeout: float, tell: Tell = lambda name: None) -> Report:
+    """The report on a preset, config, run or FILE.py:NAME. Raises ConfigError, DataError or RunError."""
+    if ".py:" in source or source.endswith(".py"):
+        if overrides:
+            raise ConfigError(["--set goes with a preset or config; a stranger's file has no settings"])
+        return examine_file(source, timeout, tell)
+    config, weights = open_training(source, overrides)
+    return examine_config(config, weights, tell)
+
+
+def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
+    """The config of a preset or file, without weights; of a run, with its last ones."""
+    from core import runs
+
+    if source not in settings.presets() and not Path(source).is_file():
+        try:
+            run = runs.find(source)
+        except RunError:
+            settings.load(source)  # Says what would be allowed.
+            raise
+        from core import checkpoint as ckpt
+
+        path = run.latest()
+        config = ckpt.load_progress(path).config
+        return settings.build(config.model_dump(), overrides), ckpt.load_weights(path / "model.safetensors")
+    return settings.load(source, overrides), None
+
+
+def examine_config(config: Config, weights: Any, tell: Tell) -> Report:
+    from core.doctor.examination import examine
+    from core.doctor.lab import lab_subject
+
+    tell("data")
+    return examine(lab_subject(config, weights=weights), watch=tell)
+
+
+def examine_file(source: str, timeout: float, tell: Tell = lambda name: None) -> Report:
+    """In a child process that is ended after `timeout` seconds. Raises ConfigError for a file that is no use."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "report.jsonl"
+        out.touch()
+        command = [sys.executable, "-m", "tui_lab.examiner", source, str(out)]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [_root(), os.environ.get("PYTHONPATH")])),
+        }
+        # In a session of its own, so that what the file starts ends with it.
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=None, env=environment,
+                                 start_new_session=True)  # fmt: skip
+        try:
+            code = child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            last = _last(out, "check")
+            raise ConfigError(
+                [f"{source}: not done within {timeout:g} s (it was at: {last}); --timeout SECONDS gives it longer"]
+            ) from None
+        finally:
+            _end(child)
+        if (problem := _last(out, "problem")) is not None:
+            raise ConfigError(problem.splitlines())
+        found = _last(out, "report")
+        if found is None:
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise ConfigError([f"{source}: its process ended by {how} (it was at: {_last(out, 'check')})"])
+        return report_from_json(found)
+
+
+def _root() -> str:
+    return str(Path(__file__).resolve().parents[1])
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        child.kill()
+    child.wait()
+
+
+def _last(out: Path, key: str) -> Any:
+    """The last value of `key` among the lines; None where there is none."""
+    found = None
+    for line in out.read_text("utf-8").splitlines():
+        try:
+            found = json.loads(line).get(key, found)
+        except ValueError:  # Torn: the process was ended while it wrote.
+            continue
+    return found
+
+
+def show(report: Report, title: str) -> None:
+    """In words, on stdout."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for number, finding in enumerate(report.findings, 1):
+        console.print(Text.assemble((f"{number}. {finding.verdict}", "bold red"), (f"  [{finding.code}]", "dim")))
+        grid = Table.grid(padding=(0, 1), pad_edge=True)
+        grid.add_column(style="bold", width=9)
+        grid.add_column(ratio=1)
+        for name, text in parts(finding):
+            grid.add_row(name, Text(text))
+        console.print(Padding(grid, (0, 0, 0, 2)))
+        for line in finding.drawing:
+            console.print(Text(f"      {line}"), soft_wrap=True)
+        console.print()
+    done = len(report.passed)
+    if report.healthy:
+        console.print(Text(f"{title}: nothing found", style="bold green"))
+    console.print(Text(f"{done} checks passed: {', '.join(report.passed)}", style="dim"))
+    for reason in dict.fromkeys(skipped.reason for skipped in report.skipped):
+        names = ", ".join(skipped.check for skipped in report.skipped if skipped.reason == reason)
+        console.print(Text(f"skipped {names}: {reason}", style="dim"))
+
+
+def parts(finding: Finding) -> tuple[tuple[str, str], ...]:
+    return (("evidence", finding.evidence), ("why", finding.why), ("fix", finding.fix))
+
+
+def self_test(seed: int, *, as_json: bool) -> int:
+    """Examine every fault in every design; the exit code. JSON: a line each, the summary last."""
+    from core.doctor.selftest.matrix import summary, trials
+    from core.jsontext import dumps
+
+    rows = []
+    for trial in trials(seed):
+        row = trial.run()
+        rows.append(row)
+        if as_json:
+            sys.stdout.write(dumps({"event": "case", **row.to_json()}) + "\n")
+        elif not row.right:
+            sys.stdout.write(f"{row.design}, {row.fault or 'healthy'}, seed {row.seed}: found {list(row.found)}\n")
+        sys.stdout.flush()
+    found = summary(rows)
+    if as_json:
+        sys.stdout.write(dumps({"event": "summary", **found}) + "\n")
+    else:
+        sys.stdout.write(
+            f"{found['named_first']} of {found['faulty']} faulty cases named first, "
+            f"{found['false_alarms']} false alarms in {found['healthy']} healthy ones, {found['seconds']} s\n"
+        )
+        if found["not_available"]:
+            sys.stdout.write(f"not installed, so not examined: {', '.join(found['not_available'])}\n")
+    return 0 if not found["misses"] else 1
