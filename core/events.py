@@ -30,6 +30,11 @@ class Started(Event):
     device: str
     threads: int
     resumed: bool
+    faults: tuple[str, ...] = ()
+    """Mistakes made on purpose."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "faults", tuple(self.faults))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,7 @@ class Summariser:
             "tokens_per_s": round(tokens / self.seconds, 1) if self.seconds > 0 else None,
             "train_seconds": round(self.seconds, 3),
             "changes": len(self.changes),
+            "faults": list(self.started.faults) if self.started else [],
         }
 
     def _reason(self) -> str:

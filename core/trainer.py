@@ -34,6 +34,11 @@ EMA = 0.9
 _DROPOUT_STREAM = 1
 
 
+def dropout_seed(seed: int, step: int) -> int:
+    """What torch's generator is seeded with before update `step`."""
+    return hash_key(seed, step, _DROPOUT_STREAM)
+
+
 class Trainer:
     """Trains one model. Iterate over `events()` in any one thread; put commands from any other.
 
@@ -116,7 +121,7 @@ class Trainer:
         x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
-        torch.manual_seed(hash_key(config.train.seed, step, _DROPOUT_STREAM))
+        torch.manual_seed(dropout_seed(config.train.seed, step))
         loss, norm = backward(self.model, self.procedure, x, y, config.train.accumulate)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -162,6 +167,7 @@ class Trainer:
             device=str(self.device),
             threads=self.threads,
             resumed=self._resumed,
+            faults=self.config.faults,
         )
 
     def _over(self) -> str | None:

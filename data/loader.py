@@ -74,11 +74,15 @@ class Loader:
     def epoch_at(self, step: int) -> int:
         return self.order.epoch_of(self.draw_at(step))
 
+    def drawn_between(self, first: int, last: int) -> Ids:
+        """The ids of the examples that steps `first` … `last` draw, in order."""
+        return self.order.draw(np.arange(self.draw_at(first), self.draw_at(last) + self.drawn, dtype=np.int64))
+
     def batch(self, step: int) -> Batch:
         """The batch of `step`. Pure: the same settings and step give the same arrays."""
         first = self.draw_at(step)
         order = self.order
-        ids = order.draw(np.arange(first, first + self.drawn, dtype=np.int64))
+        ids = self.drawn_between(step, step)
         x, y = self.dataset.examples(ids)
         epoch, position = divmod(first, order.n)
         return Batch(step, x, y, ids, self.dataset.offsets(ids), epoch, position, order)

@@ -97,11 +97,11 @@ class LabApp(App[None]):
 
         return Session(open, paused=paused)
 
-    def show_lab(self, source: "Source") -> None:
-        """The lab over a training or replay, which is started."""
+    def show_lab(self, source: "Source", *, examine: bool = False) -> None:
+        """The lab over a training or replay, which is started; `examine`: by the doctor too."""
         from tui_lab.screens.lab import LabScreen
 
-        self.push_screen(LabScreen(source, self._clock))
+        self.push_screen(LabScreen(source, self._clock, examine_first=examine))
 
     def on_lab_screen_leave(self, message: "LabScreen.Leave") -> None:
         self.run_worker(self._close_lab(message.where), exclusive=True)
@@ -125,9 +125,10 @@ class LabApp(App[None]):
                 screen.load()
 
     def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
-        self.run_worker(self._again(message.name, message.config, fork=message.fork), exclusive=True)
+        again = self._again(message.name, message.config, fork=message.fork, examine=message.examine)
+        self.run_worker(again, exclusive=True)
 
-    async def _again(self, name: str, config: "Config", *, fork: bool) -> None:
+    async def _again(self, name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         import asyncio
 
         from tui_lab.screens.lab import LabScreen
@@ -144,7 +145,7 @@ class LabApp(App[None]):
             return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)
 
         self.pop_screen()
-        self.show_lab(self._session(open))
+        self.show_lab(self._session(open), examine=examine)
 
     def action_next_theme(self) -> None:
         at = THEMES.index(self.theme) if self.theme in THEMES else -1

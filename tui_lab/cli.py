@@ -239,6 +239,28 @@ def doctor(
 
 
 @app.command()
+def randomness(
+    source: Source,
+    step: Annotated[int, typer.Option(min=0, help="At which update; any, past or future.")] = 0,
+    pin: Annotated[bool, typer.Option("--pin", help="Print the config with every source pinned.")] = False,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Every source of randomness: its seed, pinned or free, and a fingerprint of what it draws at a step."""
+    from tui_lab.inspect import show_randomness
+
+    show_randomness(source, sets or [], step, as_json=json, pin=pin)
+
+
+@app.command()
+def faults(json: Json = False) -> None:
+    """The classic mistakes that `faults` in a config makes on purpose."""
+    from tui_lab.inspect import show_faults
+
+    show_faults(as_json=json)
+
+
+@app.command()
 def serve(
     source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]")] = None,
     host: Annotated[str, typer.Option(help="Loopback addresses only, unless --i-understand-the-risk.")] = "127.0.0.1",

@@ -21,4 +21,6 @@ def describe(summary: dict[str, Any]) -> str:
             f"exact match      {summary['exact_match'] * 100:.6g} % of {summary['val_examples']:,} held-out examples"
         )
     lines += [f"{title:<16} {form(summary[key])}" for key, title, form in _NUMBERS if summary[key] is not None]
+    if summary.get("faults"):
+        lines.append(f"{'mistakes':<16} {', '.join(summary['faults'])}, made on purpose")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from core.doctor.findings import Finding, Report, report_from_json
 from core.errors import ConfigError, RunError
 
 Tell = Callable[[str], None]
+APART_SECONDS = 300.0
+WATCH_SECONDS = 0.2
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""For a child beside a training: threads of two processes that wait for each other on the same cores crawl."""
 
 
 def examine_source(source: str, overrides: Sequence[str], timeout: float, tell: Tell = lambda name: None) -> Report:
@@ -54,30 +59,30 @@ def examine_config(config: Config, weights: Any, tell: Tell) -> Report:
     return examine(lab_subject(config, weights=weights), watch=tell)
 
 
-def examine_file(source: str, timeout: float, tell: Tell = lambda name: None) -> Report:
-    """In a child process that is ended after `timeout` seconds. Raises ConfigError for a file that is no use."""
+def examine_apart(config: Config, tell: Tell) -> Report:
+    """A config examined in a process of its own, so that the app that asks keeps painting and training."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.toml"
+        file.write_text(settings.to_toml(config), "utf-8")
+        return examine_file(str(file), APART_SECONDS, tell, quiet=True)
+
+
+def examine_file(source: str, timeout: float, tell: Tell = lambda name: None, *, quiet: bool = False) -> Report:
+    """A config or FILE.py:NAME, in a child process that is ended after `timeout` seconds.
+
+    What it prints goes to our stderr, or nowhere if `quiet`. Raises ConfigError for a file that is no use.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.jsonl"
         out.touch()
-        command = [sys.executable, "-m", "tui_lab.examiner", source, str(out)]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [_root(), os.environ.get("PYTHONPATH")])),
-        }
-        # In a session of its own, so that what the file starts ends with it.
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=None, env=environment,
-                                 start_new_session=True)  # fmt: skip
-        try:
-            code = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            last = _last(out, "check")
-            raise ConfigError(
-                [f"{source}: not done within {timeout:g} s (it was at: {last}); --timeout SECONDS gives it longer"]
-            ) from None
-        finally:
-            _end(child)
+        code = _run_child(source, out, timeout, tell, quiet)
         if (problem := _last(out, "problem")) is not None:
             raise ConfigError(problem.splitlines())
+        if code is None:
+            raise ConfigError(
+                [f"{source}: not done within {timeout:g} s (it was at: {_last(out, 'check')}); "
+                 "--timeout SECONDS gives it longer"]
+            )  # fmt: skip
         found = _last(out, "report")
         if found is None:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -85,8 +90,28 @@ def examine_file(source: str, timeout: float, tell: Tell = lambda name: None) ->
         return report_from_json(found)
 
 
-def _root() -> str:
-    return str(Path(__file__).resolve().parents[1])
+def _run_child(source: str, out: Path, timeout: float, tell: Tell, quiet: bool) -> int | None:
+    """Run the examiner and tell what it is at; its exit code, or None when it was ended for its time."""
+    paths = filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")])
+    prints = subprocess.DEVNULL if quiet else None
+    # In a session of its own, so that what the file starts ends with it.
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tui_lab.examiner", source, str(out)],
+        stdin=subprocess.DEVNULL, stdout=prints or sys.__stderr__, stderr=prints, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(ONE_THREAD if quiet else {})},
+    )  # fmt: skip
+    until, said = time.monotonic() + timeout, None
+    try:
+        while time.monotonic() < until:
+            try:
+                return child.wait(min(WATCH_SECONDS, max(0.0, until - time.monotonic())))
+            except subprocess.TimeoutExpired:
+                if (now := _last(out, "check")) != said:
+                    tell(now)
+                    said = now
+        return None
+    finally:
+        _end(child)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

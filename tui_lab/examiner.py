@@ -1,18 +1,20 @@
-"""Examine a stranger's file in a process of its own: what it prints, raises or loops cannot touch the lab.
+"""An examination in a process of its own: what a stranger's file prints, raises or loops cannot touch the lab.
 
-python -m tui_lab.examiner FILE.py:NAME OUT     writes JSON lines to OUT: {"check": …}, then {"report": …} or
-                                                 {"problem": …}
+    python -m tui_lab.examiner CONFIG.toml|FILE.py:NAME OUT
+
+writes JSON lines to OUT: {"check": …} as it goes, then {"report": …} or {"problem": …}.
 """
 
 import sys
 from typing import Any
 
-from core.errors import ConfigError
+from core.errors import ConfigError, RunError
 from core.jsontext import dumps
+from data.errors import DataError
 
 
 def main(source: str, out: str) -> None:
-    # What the file prints is diagnostics: standard output belongs to the report.
+    # What the file prints is diagnostics.
     sys.stdout = sys.stderr
     with open(out, "a", encoding="utf-8") as lines:
 
@@ -21,12 +23,19 @@ def main(source: str, out: str) -> None:
             lines.flush()
 
         try:
-            from core.doctor.case import examine
-            from core.doctor.stranger import case_from
+            from core.doctor.stranger import is_stranger
+            from tui_lab.doctor import examine_config, open_training
 
-            case = case_from(source, watch=lambda doing: tell(check=doing))
-            tell(report=examine(case, watch=lambda name: tell(check=name)).to_json())
-        except ConfigError as error:
+            if is_stranger(source):
+                from core.doctor.case import examine
+                from core.doctor.stranger import case_from
+
+                case = case_from(source, watch=lambda doing: tell(check=doing))
+                report = examine(case, watch=lambda name: tell(check=name))
+            else:
+                report = examine_config(*open_training(source, []), lambda name: tell(check=name))
+            tell(report=report.to_json())
+        except (ConfigError, DataError, RunError) as error:
             tell(problem=str(error))
 
 

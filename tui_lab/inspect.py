@@ -156,3 +156,36 @@ def _batch_json(batch: Batch, task: Task) -> dict[str, Any]:
         "y": batch.y.tolist(),
         "tokens": [[show(task.tokenizer, int(i)) for i in row] for row in batch.x],
     }
+
+
+def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:
+    """Every source of randomness; with `pin` the config that pins them all, as TOML."""
+    from core.randomness import ledger, pinned
+
+    config, task = open_data(source, overrides)
+    sources = ledger(config, task, step)
+    if pin:
+        sys.stdout.write(settings.to_toml(pinned(config, sources)))
+        return
+    if as_json:
+        write_json({"step": step, "sources": [found.to_json() for found in sources]})
+        return
+    table = Table(
+        "source", "draws", "seed", "", "fingerprint", title=f"Randomness at step {step:,}", title_justify="left"
+    )
+    for found in sources:
+        mark = Text("pinned", "green") if found.pinned else Text("free", "bold yellow")
+        table.add_row(found.name, found.draws, found.seed, mark, found.fingerprint or "")
+    Console().print(table)
+
+
+def show_faults(*, as_json: bool) -> None:
+    from core.faults import FAULTS
+
+    if as_json:
+        write_json({name: {"part": f.part, "mistake": f.mistake, "finding": f.finding} for name, f in FAULTS.items()})
+        return
+    table = Table("fault", "part", "the mistake", box=None, pad_edge=False)
+    for name, fault in FAULTS.items():
+        table.add_row(name, fault.part, Text(fault.mistake))
+    Console().print(table)

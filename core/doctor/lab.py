@@ -90,7 +90,8 @@ def rule_of(config: Config) -> Callable[[Tensor], Tensor]:
 
 def draws(loader: Loader, step: int) -> Draws:
     first = loader.draw_at(step)
-    return Draws(loader.batch(step).ids, loader.order.draw(np.arange(first, first + loader.drawn, dtype=np.int64)))
+    declared = loader.order.draw(np.arange(first, first + loader.drawn, dtype=np.int64))
+    return Draws(loader.drawn_between(step, step), declared)
 
 
 def shared_examples(task: Task) -> tuple[int, int]:

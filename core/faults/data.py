@@ -20,13 +20,18 @@ class FaultyLoader(Loader):
 
     faults: tuple[str, ...] = ()
 
+    def drawn_between(self, first: int, last: int) -> Ids:
+        ids = super().drawn_between(first, last)
+        if "constant_batch" in self.faults:
+            ids = np.zeros_like(ids)
+        if "shuffle_every_step" in self.faults:
+            n, steps = self.dataset.n_examples, range(first, last + 1)
+            generators = (np.random.default_rng(hash_key(self.seed, step)) for step in steps)
+            ids = np.concatenate([draw.integers(0, n, self.drawn) for draw in generators])
+        return ids
+
     def batch(self, step: int) -> Batch:
         batch = super().batch(step)
-        if "constant_batch" in self.faults:
-            batch = self._drawing(batch, np.zeros_like(batch.ids))
-        if "shuffle_every_step" in self.faults:
-            draw = np.random.default_rng(hash_key(self.seed, step))
-            batch = self._drawing(batch, draw.integers(0, self.dataset.n_examples, len(batch.ids)))
         x, y = batch.x, batch.y.copy()
         if "unmasked_targets" in self.faults:
             y[:, :-1] = np.where(y[:, :-1] == IGNORED, x[:, 1:], y[:, :-1])
@@ -40,7 +45,3 @@ class FaultyLoader(Loader):
         if "ignored_targets" in self.faults:
             y[:, :-1] = IGNORED
         return replace(batch, y=y)
-
-    def _drawing(self, batch: Batch, ids: Ids) -> Batch:
-        x, y = self.dataset.examples(ids)
-        return replace(batch, x=x, y=y, ids=ids, offsets=self.dataset.offsets(ids))

@@ -7,6 +7,8 @@ from typing import Literal
 from core import events as ev
 from core import settings
 from core.config import Config
+from core.doctor.findings import Finding
+from core.doctor.watch import Watcher
 from core.tasks import build_loader, change_loader
 from data.loader import Loader
 from tui_lab.live.series import Series
@@ -35,6 +37,9 @@ class LabState:
     curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in CURVES})
     changes: list[ev.Changed] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
+    noticed: list[tuple[Finding, int]] = field(default_factory=list)
+    """What the watchers found, and at which step."""
+    watcher: Watcher = field(default_factory=Watcher)
 
     def see(self, message: object) -> None:
         match message:
@@ -51,6 +56,7 @@ class LabState:
             case ev.Event():
                 self.step = message.step
                 self._see_event(message)
+                self.noticed += [(finding, message.step) for finding in self.watcher.see(message)]
 
     def _see_event(self, event: ev.Event) -> None:
         match event:

@@ -159,13 +159,14 @@ class BatchPane(Pane):
 
     def _drawn_strip(self, batch: Batch, loader: Loader) -> Text:
         """Over all datapoints, which the last steps drew."""
-        first = loader.draw_at(max(loader.from_step, batch.step - REMEMBERED_STEPS + 1))
-        drawn = batch.order.draw(np.arange(first, loader.draw_at(batch.step) + loader.drawn, dtype=np.int64))
+        drawn = loader.drawn_between(max(loader.from_step, batch.step - REMEMBERED_STEPS + 1), batch.step)
+        # A loader that draws what it should not draws from all there is.
+        n = batch.order.n if int(drawn.max()) < batch.order.n else loader.dataset.n_examples
         width = max(10, self.size.width - 34)
         return Text.assemble(
             ("datapoints ", "dim"),
-            strip(drawn.tolist(), batch.order.n, width),
-            (f" {len(np.unique(drawn)):,} of {batch.order.n:,}", "dim"),
+            strip(drawn.tolist(), n, width),
+            (f" {len(np.unique(drawn)):,} of {n:,}", "dim"),
         )
 
     def columns(self) -> int:

@@ -23,19 +23,25 @@ FIELDS = settings.fields()
 
 def written(value: Any) -> str:
     """A value as one would type it."""
-    return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(v if isinstance(v, str) else f"{v:g}" for v in value)
+    return str(value)
 
 
 def read(key: str, text: str) -> Any:
     """What was typed for `key`; pydantic says the rest."""
     if key == "optim.betas":
         return settings.parse_value(f"[{text.strip().strip('[]')}]")
+    if key == "faults":
+        return [name for name in text.replace(",", " ").split() if name]
     return settings.parse_value(text) if FIELDS[key].annotation is not str else text.strip()
 
 
 def allowed(key: str) -> str:
     """Choices or bounds of a setting in words, with its unit."""
     field = FIELDS[key]
+    if key == "faults":
+        return "names parted by commas; tui-lab faults lists them"
     if (choices := get_args(field.annotation)) and choices != (float, float):
         return " | ".join(map(str, choices))
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -3,34 +3,37 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
 from textual.events import DescendantFocus, Resize
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from core import commands as cmd
 from core import events as ev
 from core import files, settings
 from core.config import Config
+from core.doctor.mending import mended
 from tui_lab.commands import BY_ID, COMMANDS, applies
+from tui_lab.doctor import examine_apart
+from tui_lab.live.checkup import CheckUp, Examine
 from tui_lab.live.replay import Replay
-from tui_lab.live.session import Source, Trouble
+from tui_lab.live.session import Ready, Source, Trouble
 from tui_lab.live.speaker import Speaker
-from tui_lab.live.state import LabState
 from tui_lab.panes.batch import BatchPane
 from tui_lab.panes.config import ConfigPane
+from tui_lab.panes.doctor import DoctorPane
 from tui_lab.panes.events import EventsPane
 from tui_lab.panes.generation import GenerationPane
 from tui_lab.panes.loss import LossPane
 from tui_lab.screens.ask import Ask, AskLine, Choice
 from tui_lab.screens.help import Help
+from tui_lab.screens.steering import Steering
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine
+from tui_lab.widgets.tabs import PaneTabs
 
 SECONDS_BETWEEN_DRAINS, SECONDS_AT_REST = 0.1, 0.4
 """At rest: a slow model trains, nothing waits to be painted, and nobody touches a key."""
@@ -44,8 +47,6 @@ SLOW_STEP = 0.1
 ONE_PANE_BELOW = (100, 30)
 """With fewer columns or lines than these one pane is shown at a time."""
 TOO_SMALL_BELOW = (40, 12)
-SHUFFLES = ("epoch", "once", "off")
-DROPOUT_STEP = 0.05
 LEAVE = (
     Choice("stop", "Stop and save"),
     Choice("keep", "Keep training until it is done, then leave"),
@@ -53,19 +54,7 @@ LEAVE = (
 )
 
 
-class PaneTabs(Static):
-    """The panes' numbers and names where only one pane is shown."""
-
-    def on_click(self, event: Any) -> None:
-        at = 0
-        for command in (c for c in COMMANDS if c.id.startswith("pane_")):
-            at += len(f" 1 {command.title}   ")  # As `_arrange` writes it, with the gap to the next.
-            if event.x < at:
-                self.call_later(self.screen.run_action, f"do('{command.id}')")
-                return
-
-
-class LabScreen(Screen[None]):
+class LabScreen(Steering):
     CSS_PATH = "lab.tcss"
     BINDINGS = [
         Binding(c.keys, f"do('{c.id}')", c.footer or c.title, show=bool(c.footer), key_display=c.show_key or None)
@@ -82,14 +71,20 @@ class LabScreen(Screen[None]):
     class Again(Message):
         """Begin anew with an edited config, or fork from a run with it."""
 
-        def __init__(self, name: str, config: Config, fork: bool) -> None:
+        def __init__(self, name: str, config: Config, fork: bool, examine: bool = False) -> None:
             super().__init__()
-            self.name, self.config, self.fork = name, config, fork
+            self.name, self.config, self.fork, self.examine = name, config, fork, examine
 
-    def __init__(self, source: Source, clock: Callable[[], float], memory: Callable[[], int] | None = None) -> None:
-        super().__init__()
-        self.source, self._clock = source, clock
-        self.state = LabState()
+    def __init__(
+        self,
+        source: Source,
+        clock: Callable[[], float],
+        memory: Callable[[], int] | None = None,
+        examine: Examine = examine_apart,
+        examine_first: bool = False,
+    ) -> None:
+        super().__init__(source)
+        self._clock = clock
         self.speaker = Speaker(source.send)
         self._active, self._zoomed = 2, False
         self._leaving = ""
@@ -100,12 +95,16 @@ class LabScreen(Screen[None]):
         # Held here, since a query walks the whole screen, and ten ticks a second are a part of what the app costs.
         self._config, self._loss = ConfigPane(id="config"), LossPane(id="loss")
         self._batch, self._generation = BatchPane(id="batch", send=source.send), GenerationPane(id="generation")
-        self._log = EventsPane(id="events")
-        self.panes: list[Pane] = [self._config, self._loss, self._batch, self._generation, self._log]
+        self._log, self._doctor = EventsPane(id="events"), DoctorPane(id="doctor", send=source.send)
+        self.panes: list[Pane] = [
+            self._config, self._loss, self._batch, self._generation, self._log, self._doctor
+        ]  # fmt: skip
+        self.checkup, self._examine_first = CheckUp(examine), examine_first
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
 
     def compose(self) -> ComposeResult:
         yield PaneTabs(id="tabs")
+        yield Static(id="banner")
         with Container(id="panes"):
             yield from self.panes
         yield Static("tui-lab needs 40×12 or more", id="small")
@@ -116,7 +115,7 @@ class LabScreen(Screen[None]):
         self.app.begin_capture_print(self._log)
         self.source.start()
         self._beat()
-        self._go_to(2)
+        self._go_to(6 if self._examine_first else 2)
 
     @property
     def replayed(self) -> bool:
@@ -143,6 +142,9 @@ class LabScreen(Screen[None]):
             self._take(message)
         for said in self.speaker.drain():
             self._generation.hear(said)
+        for told in self.checkup.drain():
+            self._doctor.hear(told)
+            self._touched = True
         self._paint(self._clock())
         if self._leaving and self.state.over:
             self.post_message(self.Leave(self._leaving))
@@ -192,10 +194,18 @@ class LabScreen(Screen[None]):
         return "leaving when done" if self._leaving else ""
 
     def _take(self, message: object) -> None:
-        phase = self.state.phase
+        phase, noticed = self.state.phase, len(self.state.noticed)
         self.state.see(message)
         self._log.note(message)
+        if isinstance(message, Ready | ev.Started | ev.Changed):
+            # Also where it cannot be seen: r, f and k take what stands edited in it.
+            self._config.show(self.state, self._clock())
+        if not isinstance(message, Ready):
+            for finding, step in self.state.noticed[noticed:]:
+                self.notify(f"{finding.verdict} {finding.fix}", title=f"step {step:,}", severity="warning")
         match message:
+            case Ready():
+                self._opened(message)
             case ev.Warned():
                 self.notify(message.message, title=f"step {message.step:,}", severity="warning")
             case ev.Failed() | Trouble():
@@ -205,6 +215,15 @@ class LabScreen(Screen[None]):
         if self.state.phase != phase:
             self._touched = True
             self.refresh_bindings()
+
+    def _opened(self, ready: Ready) -> None:
+        """Say which mistakes are made on purpose, and examine what was just mended."""
+        faults = ", ".join(ready.config.faults)
+        self.query_one("#banner", Static).update(f"on purpose: {faults}   (k: the doctor)")
+        self.set_class(bool(faults), "-faulty")
+        if self._examine_first:
+            self._examine_first = False
+            self.checkup.ask(ready.config)
 
     # What can be seen
 
@@ -219,14 +238,11 @@ class LabScreen(Screen[None]):
         single = self.has_class("-single") or self._zoomed
         tall = self.has_class("-tall")
         for pane in self.panes:
-            log = pane.number == 5
-            pane.display = pane.number == self._active if single else (not log or tall or self._active == 5)
+            below = pane.number in (5, 6)
+            pane.display = pane.number == self._active if single else (not below or tall or self._active == pane.number)
         self.set_class(self._zoomed, "-zoomed")
-        self.set_class(not single and self._active == 5 and not tall, "-log")
-        names = [(c.title, int(c.id[-1])) for c in COMMANDS if c.id.startswith("pane_")]
-        self.query_one(PaneTabs).update(
-            "  ".join(f"[reverse] {n} {t} [/]" if n == self._active else f" {n} {t} " for t, n in names)
-        )
+        self.set_class(not single and self._active in (5, 6) and not tall, "-below")
+        self.query_one(PaneTabs).mark(self._active)
 
     def _go_to(self, number: int, widget: str = "") -> None:
         self._active = number
@@ -255,71 +271,6 @@ class LabScreen(Screen[None]):
         else:
             getattr(self, f"do_{id}")()
 
-    def do_pause(self) -> None:
-        paused = self.source.paused if isinstance(self.source, Replay) else self.state.phase == "paused"
-        self.source.send(cmd.Resume() if paused else cmd.Pause())
-
-    def do_step(self) -> None:
-        self.source.send(cmd.Step(1))
-
-    def do_ten_steps(self) -> None:
-        self.source.send(cmd.Step(10))
-
-    def do_evaluate(self) -> None:
-        self.source.send(cmd.Evaluate())
-
-    def do_checkpoint(self) -> None:
-        self.source.send(cmd.Checkpoint())
-
-    def do_slower(self) -> None:
-        if isinstance(self.source, Replay):
-            self.source.faster(-1)
-
-    def do_faster(self) -> None:
-        if isinstance(self.source, Replay):
-            self.source.faster(1)
-
-    def _set(self, key: str, change: Callable[[Any], Any]) -> None:
-        if self.state.config is not None:
-            self.source.send(cmd.Set(key, change(settings.get(self.state.config, key))))
-
-    def do_lr_down(self) -> None:
-        self._set("optim.lr", lambda lr: lr / 2)
-
-    def do_lr_up(self) -> None:
-        self._set("optim.lr", lambda lr: lr * 2)
-
-    def do_dropout_down(self) -> None:
-        self._set("model.dropout", lambda rate: max(0.0, round(rate - DROPOUT_STEP, 4)))
-
-    def do_dropout_up(self) -> None:
-        self._set("model.dropout", lambda rate: min(1.0, round(rate + DROPOUT_STEP, 4)))
-
-    def do_batch_down(self) -> None:
-        self._set("train.batch_size", lambda n: max(1, n // 2))
-
-    def do_batch_up(self) -> None:
-        self._set("train.batch_size", lambda n: n * 2)
-
-    def do_overfit(self) -> None:
-        self._set("data.overfit", lambda n: 0 if n else 1)
-
-    def do_shuffle(self) -> None:
-        self._set("data.shuffle", lambda mode: SHUFFLES[(SHUFFLES.index(mode) + 1) % len(SHUFFLES)])
-
-    def do_undo(self) -> None:
-        """Take back the last change that is not itself an undoing."""
-        stack: list[ev.Changed] = []
-        for change in self.state.changes:
-            if stack and (stack[-1].key, stack[-1].old, stack[-1].new) == (change.key, change.new, change.old):
-                stack.pop()
-            else:
-                stack.append(change)
-        if stack:
-            self.source.send(cmd.Set(stack[-1].key, stack[-1].old))
-        else:
-            self.notify("nothing to undo: no live change since the start")
-
     def do_generate(self) -> None:
         # The focus goes to the answers, not to the prompt: the next key is a command again.
         self._go_to(4, "#answers")
@@ -329,6 +280,46 @@ class LabScreen(Screen[None]):
         ready, config = self.state.ready, self.state.config
         if ready is not None and config is not None:
             self.speaker.ask(message.request, config, ready.task.tokenizer)
+
+    def do_examine(self) -> None:
+        edited = self._config.edited
+        if edited is None:
+            return
+        self._go_to(6)
+        if self.checkup.busy:
+            self.notify("the doctor is at it already")
+        self.checkup.ask(edited)
+
+    def on_doctor_pane_apply(self, message: DoctorPane.Apply) -> None:
+        edited = self._config.edited
+        config = None if edited is None else mended(edited, message.finding)
+        if edited is None or config is None:
+            self.notify(f"no setting mends this. {message.finding.fix}", severity="warning")
+        else:
+            self._change_to(edited, config)
+
+    def on_doctor_pane_pin(self, message: DoctorPane.Pin) -> None:
+        from core.randomness import pinned
+
+        edited = self._config.edited
+        if edited is not None and (config := pinned(edited, message.sources)) != edited:
+            self._change_to(edited, config)
+        else:
+            self.notify("everything that a setting can pin is pinned")
+
+    def _change_to(self, edited: Config, config: Config) -> None:
+        """Live changes at the next step; any other begins a new run, which is examined."""
+        changes = {
+            key: settings.get(config, key)
+            for key in settings.fields()
+            if settings.get(config, key) != settings.get(edited, key)
+        }
+        if all(map(settings.is_live, changes)) and applies("live", phase=self.state.phase, replayed=self.replayed):
+            for key, value in changes.items():
+                self.source.send(cmd.Set(key, value))
+            self.checkup.ask(config)
+        elif self.state.ready is not None:
+            self.post_message(self.Again(self.state.ready.name, config, fork=False, examine=True))
 
     def on_config_pane_chosen(self, message: ConfigPane.Chosen) -> None:
         """A live setting goes to the training at once; the others wait for r or f."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core.doctor.checks.loss_floor import floor
 from core.doctor.findings import Finding, Skip
@@ -72,8 +73,9 @@ def _are_probabilities(outputs: Tensor) -> bool:
 def _made_up(subject: Subject, probabilities: bool) -> tuple[Tensor, Tensor]:
     """Logits (or probabilities) [ROWS, TOKENS, V] that prefer some tokens clearly, and targets, some ignored."""
     generator = torch.Generator().manual_seed(1)
-    logits = 3.0 * torch.randn(ROWS, TOKENS, VOCABULARY, generator=generator)
     y = torch.randint(0, VOCABULARY, (ROWS, TOKENS), generator=generator)
+    # Leaning towards the targets, so that a smoothed loss is not the plain one on average.
+    logits = 3.0 * torch.randn(ROWS, TOKENS, VOCABULARY, generator=generator) + 3.0 * F.one_hot(y, VOCABULARY)
     y[0, :3] = subject.ignored
     return (logits.softmax(dim=-1) if probabilities else logits).to(subject.device), y.to(subject.device)
 

@@ -5,6 +5,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from core import settings
@@ -17,10 +18,8 @@ from core.doctor.subject import Subject
 from core.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
 
 PRESETS = ("reverse", "socrates")
-ODD = 2
-"""Odd shapes for each fault, one a task."""
-HEALTHY = 24
-"""Healthy cases of each odd task and each foreign design; presets are healthy under six seeds."""
+HEALTHY, PRESET_SEEDS = 24, 6
+"""Healthy cases of each odd task and each foreign design; of each preset."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Trial:
+    """number: which of the healthy cases of its design it is."""
+
     design: str
     fault: str | None
     seed: int
     make: Callable[[], Subject]
+    number: int = 0
 
     def run(self) -> Row:
         began = time.perf_counter()
@@ -73,26 +75,26 @@ def _faulty(fault: str, seed: int) -> Iterator[Trial]:
     for preset in PRESETS:
         if preset == "reverse" or fault not in ONLY_REVERSE:
             yield Trial(preset, fault, own % 1000, _preset(preset, own % 1000, fault))
-    for i, task in enumerate(("reverse", "text")[:ODD]):
+    for i, task in enumerate(("reverse", "text")):
         if task == "reverse" or fault not in ONLY_REVERSE:
             yield Trial(f"odd {task}", fault, own + i, _odd(own + i, task, fault))
     for design in DESIGNS:
         if design.available and applies(design, fault):
             config = _text(own, fault)
-            yield Trial(design.name, fault, own, lambda d=design, c=config: design_subject(d, c))  # type: ignore[misc]
+            yield Trial(design.name, fault, own, partial(design_subject, design, config))
 
 
 def _healthy(number: int, seed: int) -> Iterator[Trial]:
     own = zlib.crc32(f"{seed} healthy {number}".encode())
-    if number < 6:
+    if number < PRESET_SEEDS:
         for preset in PRESETS:
-            yield Trial(preset, None, number, _preset(preset, number, None))
+            yield Trial(preset, None, number, _preset(preset, number, None), number)
     for task in ("reverse", "text"):
-        yield Trial(f"odd {task}", None, own, _odd(own, task, None))
+        yield Trial(f"odd {task}", None, own, _odd(own, task, None), number)
     for design in DESIGNS:
         if design.available:
             config = _text(own, None)
-            yield Trial(design.name, None, own, lambda d=design, c=config: design_subject(d, c))  # type: ignore[misc]
+            yield Trial(design.name, None, own, partial(design_subject, design, config), number)
 
 
 def _preset(name: str, seed: int, fault: str | None) -> Callable[[], Subject]:
