@@ -15,6 +15,9 @@ from pydantic.fields import FieldInfo
 from core.config import Config
 from core.errors import ConfigError
 
+FIRST = ("reverse", "overfit-one", "socrates", "pseudo-socrates")
+"""The order in which one would try the presets; others follow by name."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -56,7 +59,8 @@ def get(config: Config, key: str) -> Any:
 def presets() -> dict[str, Preset]:
     folder = importlib.resources.files("core") / "presets"
     found = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
-    return {name: Preset(name, found[name]) for name in sorted(found)}
+    names = [name for name in FIRST if name in found] + sorted(set(found) - set(FIRST))
+    return {name: Preset(name, found[name]) for name in names}
 
 
 def load(source: str, overrides: Iterable[str] = ()) -> Config:

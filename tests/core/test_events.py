@@ -17,6 +17,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     float | None: st.none() | numbers,
     bool: st.booleans(),
     str: st.text(),
+    tuple[str, ...]: st.lists(st.text()).map(tuple),
     Any: st.none() | st.integers(0, 2**53) | st.booleans() | st.text(),
 }
 

@@ -15,6 +15,8 @@ GROWN = 1.02
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    if not subject.optimizers:
+        raise Skip("no optimizer was given")
     trial = subject.fresh()
     trial.set_lr(0.0)
     norms, modes = _watch(trial, probe)

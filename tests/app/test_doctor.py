@@ -1,0 +1,173 @@
+"""The doctor pane: asked by a key, told by messages, mended by a key."""
+
+from typing import Any
+
+import pytest
+from textual.widgets import OptionList
+
+from core import commands as cmd
+from core import events as ev
+from core import settings
+from core.doctor.findings import Finding, Report, Skipped
+from core.errors import ConfigError
+from tests.app.fake import Lab, lab, ready, started, update
+from tui_lab.app import LabApp
+from tui_lab.live.checkup import Checking, CheckUp, Examined, NotExamined
+from tui_lab.screens.explain import Explain
+
+SHUFFLED = Finding("shuffle_every_step", "The loader shuffles.", "16 different", "Why so.", "Shuffle once.",
+                   drawing=("step 0  a b", "step 1  c d"))  # fmt: skip
+SOFTENED = Finding("double_softmax", "Two softmaxes.", "floor 9.825", "No gradient.", "Give logits.")
+TOO_LOW = Finding("lr_too_low", "Too low.", "0.1", "Why.", "Try 0.01.", proposal={"optim.lr": 0.01})
+UNMENDABLE = Finding("cannot_overfit", "It cannot.", "0.1", "Why.", "Look at the mask.")
+
+
+def report(*findings: Finding) -> Report:
+    return Report(findings, (Skipped("overfit", "later"),), ("ids", "loss"), {"ids": 0.1})
+
+
+async def examined(it: Lab, *findings: Finding) -> None:
+    it.screen._doctor.hear(Examined(it.config, report(*findings)))
+    await it.press("6")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+async def test_the_key_asks_for_the_edited_config_and_goes_to_the_pane(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(CheckUp, "ask", lambda self, config: asked.append(config))
+    async with lab(size=size) as it:
+        it.screen._config.choose("model.d_ff", 32)
+        await it.press("k")
+        assert [config.model.d_ff for config in asked] == [32]
+        assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
+        it.screen._doctor.hear(Checking("sight"))
+        await it.tell()
+        assert "examining: sight" in it.text("#health")
+
+
+async def test_findings_are_listed_with_the_evidence_of_the_chosen_one() -> None:
+    async with lab(size=(80, 24)) as it:
+        await examined(it, SHUFFLED, SOFTENED)
+        assert "2 findings; 2 checks passed, 1 skipped" in it.text("#health")
+        assert "1 ✗ The loader shuffles." in it.text("#findings")
+        assert "step 1  c d" in it.text("#evidence") and "Why so" not in it.text("#evidence")
+        await it.press("down")
+        assert "floor 9.825" in it.text("#evidence")
+        await it.press("enter")
+        assert isinstance(it.pilot.app.screen, Explain)
+        await it.pilot.press("escape")
+        assert it.screen.is_current
+
+
+async def test_nothing_found_is_said() -> None:
+    async with lab() as it:
+        await examined(it)
+        assert "nothing found; 2 checks passed" in it.text("#health")
+        it.screen._doctor.hear(NotExamined("no such file"))
+        await it.tell()
+        assert "✗ no such file" in it.text("#health")
+
+
+async def again(it: Lab, monkeypatch: pytest.MonkeyPatch, *keys: str) -> list[Any]:
+    asked: list[Any] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_again", lambda app, message: asked.append(message))
+    await it.press(*keys)
+    return asked
+
+
+async def test_a_begins_anew_without_the_mistake_and_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
+        await examined(it, SHUFFLED, SOFTENED)
+        [message] = await again(it, monkeypatch, "a")
+        assert message.config.faults == ("double_softmax",) and message.examine and not message.fork
+
+
+async def test_a_live_fix_is_sent_to_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CheckUp, "ask", lambda self, config: None)
+    async with lab() as it:
+        await examined(it, TOO_LOW)
+        assert await again(it, monkeypatch, "a") == []
+        assert it.source.sent == [cmd.Set("optim.lr", 0.01)]
+
+
+async def test_what_no_setting_mends_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab() as it:
+        await examined(it, UNMENDABLE)
+        assert await again(it, monkeypatch, "a") == [] and it.source.sent == []
+        assert "Look at the mask." in [n.message for n in it.pilot.app._notifications][-1]
+
+
+async def test_a_banner_marks_mistakes_made_on_purpose() -> None:
+    async with lab("reverse", 'faults=["no_mask"]', size=(80, 24)) as it:
+        assert "on purpose: no_mask" in it.text("#banner")
+    async with lab(size=(80, 24)) as it:
+        assert not it.screen.query_one("#banner").display
+
+
+async def test_a_mended_run_is_examined_as_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(CheckUp, "ask", lambda self, config: asked.append(config))
+    async with lab(steps=0) as it:
+        it.screen._examine_first = True
+        opened = ready()
+        await it.tell(opened, started(opened))
+        assert asked == [opened.config]
+
+
+async def test_what_the_watchers_notice_is_listed_with_its_step() -> None:
+    async with lab() as it:
+        await it.tell(*(update(step, update_ratio=0.5) for step in range(31, 90)))
+        await it.press("6")
+        assert "! step 53: Updates are too large for the weights." in it.text("#findings")
+
+
+async def test_the_ledger_of_randomness_and_the_key_that_pins(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[cmd.Inspect] = []
+    async with lab("reverse", "train.threads=0") as it:
+        it.screen._doctor._send = lambda command: looks.append(command)  # type: ignore[arg-type]
+        await it.press("6", "j")
+        looks[0].look(None)  # type: ignore[arg-type]
+        await it.tell()
+        shown = it.text("#evidence")
+        assert "FREE   threads" in shown and "pinned initialisation" in shown
+        [message] = await again(it, monkeypatch, "p")
+        assert message.config.train.threads >= 1
+        await it.press("j")
+        assert "threads" not in it.text("#evidence")
+
+
+async def test_a_config_taken_over_while_its_pane_is_hidden() -> None:
+    async with lab(size=(80, 24)) as it:
+        await it.tell(ev.Changed(step=30, key="optim.lr", old=0.002, new=0.5))
+        assert it.screen._config.edited == settings.changed(it.config, "optim.lr", 0.5)
+
+
+def test_an_examination_tells_what_it_is_at_and_ends_in_words() -> None:
+    def good(config: Any, tell: Any) -> Report:
+        tell("ids")
+        return report(SOFTENED)
+
+    def bad(config: Any, tell: Any) -> Report:
+        raise ConfigError(["no good"])
+
+    def broken(config: Any, tell: Any) -> Report:
+        raise ZeroDivisionError
+
+    config = settings.load("reverse")
+    for examine, last in ((good, Examined), (bad, NotExamined), (broken, NotExamined)):
+        checkup = CheckUp(examine)
+        checkup.ask(config)
+        assert checkup._thread is not None
+        checkup._thread.join()
+        told = checkup.drain()
+        assert isinstance(told[-1], last) and not checkup.busy
+    assert isinstance(checkup.drain(), list)
+
+
+async def test_enter_and_arrows_stay_with_the_list() -> None:
+    async with lab(size=(200, 50)) as it:
+        await examined(it, SHUFFLED, SOFTENED)
+        await it.press("down", "down")
+        assert it.screen.query_one("#findings", OptionList).highlighted == 0

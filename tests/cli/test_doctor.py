@@ -1,0 +1,129 @@
+"""`tui-lab doctor`, `randomness` and `faults`, as a person or a script calls them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import TINY, Cli
+
+STRANGER = """
+import sys, time
+import torch
+from torch import nn
+
+class Healthy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e, self.h = nn.Embedding(13, 8), nn.Linear(8, 13)
+    def forward(self, x):
+        return self.h(torch.tanh(self.e(x).cumsum(1)))
+
+class Peeks(Healthy):
+    def forward(self, x):
+        return self.h(torch.tanh(self.e(x).sum(1, keepdim=True) + self.e(x)))
+
+class Flat(Healthy):
+    def forward(self, x):
+        return super().forward(x).flatten(1)
+
+def prints():
+    print("a word from the file")
+    return Healthy()
+
+def loops():
+    while True:
+        pass
+
+def dies():
+    import os
+    os._exit(7)
+
+def raises():
+    raise ValueError("not today")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(STRANGER, "utf-8")
+    return path
+
+
+def test_healthy_is_exit_0_and_a_finding_exit_1(cli: Cli) -> None:
+    done = cli("doctor", "reverse", *TINY)
+    assert done.returncode == 0 and "reverse: nothing found" in done.stdout and "Traceback" not in done.stderr
+    done = cli("doctor", "reverse", *TINY, "--set", 'faults=["double_softmax"]')
+    assert done.returncode == 1
+    assert "A softmax stands before the cross-entropy" in done.stdout and "ln V" in done.stdout
+
+
+def test_json_is_one_object(cli: Cli) -> None:
+    done = cli("doctor", "confusion-1", *TINY, "--json")
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 1 and found["source"] == "confusion-1" and not found["healthy"]
+    assert found["findings"][0]["code"] == "shifted_targets" and found["findings"][0]["drawing"]
+
+
+def test_a_run_is_examined_with_its_weights(cli: Cli) -> None:
+    cli("run", "reverse", *TINY, "--steps", "30", "--out", "r", "--quiet")
+    found = json.loads(cli("doctor", "r", "--json").stdout)
+    assert found["healthy"]
+    assert any(s["check"] == "initial loss" and "has been trained" in s["reason"] for s in found["skipped"])
+
+
+def test_a_strangers_file(file: Path, cli: Cli) -> None:
+    healthy = cli("doctor", "mine.py:Healthy")
+    assert healthy.returncode == 0 and "nothing found" in healthy.stdout
+    peeks = cli("doctor", "mine.py:Peeks", "--json")
+    assert peeks.returncode == 1 and json.loads(peeks.stdout)["findings"][0]["code"] == "causal_leak"
+    flat = cli("doctor", "mine.py:Flat", "--json")
+    assert flat.returncode == 1 and json.loads(flat.stdout)["findings"][0]["code"] == "output_shape"
+    prints = cli("doctor", "mine.py:prints", "--json")
+    assert json.loads(prints.stdout)["healthy"] and "a word from the file" in prints.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mine.py:loops", "--timeout", "4"], "not done within 4 s (it was at: making loops)"),
+        (["mine.py:dies"], "its process ended by exit code 7"),
+        (["mine.py:raises"], "line 34: raises() raised ValueError: not today"),
+        (["mine.py:Healthi"], "did you mean Healthy?"),
+        (["mine.py"], "which name?"),
+        (["none.py:x"], "no such file"),
+        (["mine.py:Healthy", "--set", "optim.lr=1"], "has no settings"),
+        (["revers"], "did you mean reverse?"),
+        ([], "name a PRESET, CONFIG, RUN or FILE.py:NAME"),
+        (["reverse", "--set", 'faults=["no_maks"]'], "did you mean no_mask?"),
+    ],
+)
+def test_what_cannot_be_examined_is_exit_2_in_words(arguments: list[str], words: str, file: Path, cli: Cli) -> None:
+    done = cli("doctor", *arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_randomness_tells_every_source_and_pins_them(cli: Cli, tmp_path: Path) -> None:
+    shown = json.loads(cli("randomness", "reverse", *TINY[:-2], "--step", "3", "--json").stdout)
+    free = [source["name"] for source in shown["sources"] if not source["pinned"]]
+    assert shown["step"] == 3 and free == ["threads"]
+    (tmp_path / "pinned.toml").write_text(cli("randomness", "reverse", *TINY[:-2], "--pin").stdout, "utf-8")
+    again = json.loads(cli("randomness", "pinned.toml", "--json").stdout)
+    assert all(source["pinned"] for source in again["sources"])
+    assert "initialisation" in cli("randomness", "reverse", *TINY).stdout
+
+
+def test_faults_are_listed_with_what_is_wrong(cli: Cli) -> None:
+    shown = json.loads(cli("faults", "--json").stdout)
+    assert len(shown) >= 20 and shown["no_mask"]["finding"] == "causal_leak"
+    assert "y[t] = x[t+2]" in cli("faults").stdout
+
+
+def test_a_run_with_mistakes_says_so(cli: Cli) -> None:
+    done = cli("run", "reverse", *TINY, "--steps", "2", "--set", 'faults=["no_mask"]')
+    assert "no_mask, made on purpose" in done.stdout
+    summary = json.loads(cli("run", "reverse", *TINY, "--steps", "2", "--json").stdout.splitlines()[-1])
+    assert summary["faults"] == []

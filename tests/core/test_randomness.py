@@ -1,0 +1,48 @@
+"""The ledger: a fingerprint repeats with its seed and moves with it."""
+
+import pytest
+import torch
+
+from core import settings
+from core.randomness import Source, ledger, pinned
+from core.tasks import build_task
+from tests.core.tiny import tiny
+
+
+def sources(*overrides: str, step: int = 0) -> dict[str, Source]:
+    config = tiny("model.dropout=0.1", *overrides)
+    return {source.name: source for source in ledger(config, build_task(config), step)}
+
+
+def test_the_ledger_repeats_and_leaves_the_generator_as_it_was() -> None:
+    before = torch.get_rng_state()
+    assert sources(step=5) == sources(step=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "moved"),
+    [
+        (["train.seed=1"], {"initialisation", "order", "dropout"}),
+        (["data.shuffle=off"], {"order"}),
+        (["data.val_fraction=0.3"], {"order", "split"}),
+        (["model.d_ff=9"], {"initialisation"}),
+    ],
+)
+def test_a_fingerprint_moves_with_what_it_stands_for(overrides: list[str], moved: set[str]) -> None:
+    before, after = sources(), sources(*overrides)
+    assert {name for name in before if before[name].fingerprint != after[name].fingerprint} == moved
+
+
+def test_another_step_draws_other_examples_and_another_dropout() -> None:
+    first, later = sources(step=0), sources(step=1)
+    assert {name for name in first if first[name].fingerprint != later[name].fingerprint} == {"order", "dropout"}
+
+
+def test_what_is_free_is_said_and_can_be_pinned() -> None:
+    config = tiny("train.threads=0", 'faults=["unseeded_noise"]')
+    found = ledger(config, build_task(config))
+    assert {source.name for source in found if not source.pinned} == {"threads", "noise"}
+    healed = pinned(config, found)
+    assert all(source.pinned for source in ledger(healed, build_task(healed)))
+    assert healed == settings.changed(settings.changed(config, "faults", ()), "train.threads", torch.get_num_threads())
