@@ -136,7 +136,7 @@ class LossPane(Pane):
             near = [c for c in state.changes if abs(c.step - self.cursor) <= max(1.0, state.step / 100)]
             text.append("  ".join(f"{c.key} {c.old} → {c.new}" for c in near), "green")
         else:
-            text.append("— train ", "cyan").append("o validation ", "yellow").append("┄ ln V ", "dim")
+            text.append("— train ", "cyan").append("o val ", "yellow").append("┄ ln V ", "dim")
             if state.chance_loss is not None:
                 text.append(f"{state.chance_loss:.3f} ", "dim")
             if state.changes:
