@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
+from textual.events import Click
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -31,7 +32,8 @@ SECONDS_BETWEEN_DRAWINGS = 0.25
 LOOKING_SHARE = 0.005
 """Of the training's time: with GPT-2's vocabulary a look costs a twentieth of a step."""
 REMEMBERED_STEPS = 64
-CELL = 9
+CELL, NAME, LINES_A_ROW = 9, 4, 3
+"""Columns of a cell, and of the names t, x and y before them."""
 HEAT = tuple(f"#ffffff on {colour}" for colour in ("#10301c", "#3a3a10", "#5a3510", "#6a1f1f"))
 MARKS = " ▂▅█"
 
@@ -49,11 +51,15 @@ class Cells(Static, can_focus=True):
     ]
 
     class Moved(Message):
-        """by: cells, or lines of cells, or 0 and 1 for the ends."""
+        """by: cells, or lines of cells, or 0 and 1 for the ends, or the row and column of a click."""
 
-        def __init__(self, kind: str, by: int) -> None:
+        def __init__(self, kind: str, by: "int | tuple[int, int]") -> None:
             super().__init__()
             self.kind, self.by = kind, by
+
+    def on_click(self, event: Click) -> None:
+        """To the cell under the mouse: three lines a row of cells, the names in the first columns."""
+        self.post_message(self.Moved("click", (event.y // LINES_A_ROW, max(0, event.x - NAME) // CELL)))
 
     def action_move(self, by: int) -> None:
         self.post_message(self.Moved("cell", by))
@@ -273,8 +279,13 @@ class BatchPane(Pane):
         if self.held is None:
             return
         last = self.held.x.shape[1] - 1
-        target = {"cell": self.cell + event.by, "line": self.cell + event.by * self.columns(), "edge": event.by * last}
-        self.cell = max(0, min(last, target[event.kind]))
+        if isinstance(event.by, tuple):
+            row, column = event.by
+            target = row * self.columns() + min(column, self.columns() - 1)
+        else:
+            by, across = event.by, self.columns()
+            target = {"cell": self.cell + by, "line": self.cell + by * across, "edge": by * last}[event.kind]
+        self.cell = max(0, min(last, target))
         if self._state is not None and self._state.ready is not None:
             self._show_held(self._state)
 

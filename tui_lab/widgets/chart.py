@@ -5,9 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textual.app import ComposeResult
 from textual.binding import Binding
-from textual_hires_canvas import HiResMode
+from textual.containers import Grid
+from textual.strip import Strip
+from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, NumericAxisFormatter, PlotWidget
+from textual_plot.plot_widget import Legend
 
 Points = Sequence[tuple[float, float]]
 
@@ -43,6 +47,14 @@ def has_braille() -> bool:
     return "utf" in locale.getpreferredencoding(False).lower()
 
 
+class StyledCanvas(Canvas):
+    """Every line has a style: what NO_COLOR puts over the screen fails on a segment without one."""
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        return strip if strip.cell_length else Strip.blank(0, self.rich_style)
+
+
 class Chart(PlotWidget, inherit_bindings=False):
     """Call `draw` with all that is to be seen; zoom and pan stay until `0`."""
 
@@ -62,6 +74,12 @@ class Chart(PlotWidget, inherit_bindings=False):
         super().__init__(id=id)
         self.braille = has_braille()
         self._log = False
+
+    def compose(self) -> ComposeResult:
+        with Grid():
+            for name in ("margin-top", "margin-left", "plot", "margin-bottom"):
+                yield StyledCanvas(1, 1, id=name)
+        yield Legend(id="legend")
 
     def on_mount(self) -> None:
         self.margin_top, self.margin_bottom = 0, 1
