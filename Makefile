@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow snapshots format lab lock
+.PHONY: install run test check slow peers self-test snapshots format lab lock
 
 install: $(STAMP)
 
@@ -20,10 +20,16 @@ run: $(STAMP)
 	$(BIN)/tui-lab run reverse --require "exact_match>=1.0"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
-slow: $(STAMP)
+slow: $(STAMP) peers
 	$(BIN)/python -m pytest -q -m slow
+
+peers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-peers.lock
+
+self-test: peers
+	$(BIN)/tui-lab doctor --self-test
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update
@@ -33,7 +39,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -42,6 +48,9 @@ format: $(STAMP)
 lab: $(STAMP)
 	$(BIN)/tui-lab
 
+COMPILE = $(BIN)/pip-compile --quiet --unsafe-package torch --generate-hashes --strip-extras --no-emit-index-url \
+	--no-emit-find-links
+
 lock:
-	$(BIN)/pip-compile --quiet --extra dev --unsafe-package torch --generate-hashes --strip-extras \
-		--no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --extra peers --output-file requirements-peers.lock pyproject.toml

@@ -1,8 +1,12 @@
 """Every test has its own cache and runs folder: none touches the person's."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, here and in the programs that tests start: threads of several tests would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
