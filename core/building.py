@@ -6,6 +6,7 @@ from torch.optim import Optimizer
 from core.config import Config
 from core.faults.model import MODEL_FAULTS
 from core.faults.training import owned_by, procedure_with
+from core.foreign import Model, foreign_model
 from core.model import Transformer
 from core.optim import build_optimizers
 from core.update import Procedure
@@ -14,10 +15,14 @@ WRONG_VOCAB = 670
 """By how many entries the fault of that name is off: 50,927 for GPT-2's 50,257, as the journal wrote it."""
 
 
-def build_model(config: Config, n_vocab: int) -> Transformer:
-    """The transformer of `config` for a tokenizer of `n_vocab` tokens, on the CPU."""
+def build_model(config: Config, n_vocab: int) -> Model:
+    """The model of `config` for a tokenizer of `n_vocab` tokens, on the CPU. Raises ConfigError for a bad source."""
     size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
-    model = Transformer(config.model, size, seed=config.train.seed)
+    model: Model
+    if config.model.source:
+        model = foreign_model(config, size)
+    else:
+        model = Transformer(config.model, size, seed=config.train.seed)
     for name in config.faults:
         if name in MODEL_FAULTS:
             MODEL_FAULTS[name](model)

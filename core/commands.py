@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.model import Transformer
+    from core.foreign import Model
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Snapshot:
 class Inspect:
     """Call `look` with the model, in evaluation mode and without gradients, in the training's thread."""
 
-    look: Callable[["Transformer"], None]
+    look: Callable[["Model"], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from core.faults import NEED_DROPOUT, ONLY_REVERSE, FaultName
+from core.faults import NEED_DROPOUT, ONLY_OURS, ONLY_REVERSE, FaultName
 
 
 def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool = False, **bounds: Any) -> Any:
@@ -26,6 +26,7 @@ class ModelConfig(Section):
     d_head: int = setting(16, "Head size", "Size of each q, k and v.", unit="features", ge=1, le=65536)
     d_ff: int = setting(256, "Feed-forward size", "Hidden units of the ReLU layer.", unit="units", ge=1, le=2**20)
     context: int = setting(128, "Context", "Positions the model sees.", unit="tokens", ge=1, le=2**20)
+    source: str = setting("", "Source", "Empty: the lab's own transformer; FILE.py:NAME: another one, which is run.")
     dropout: float = setting(0.0, "Dropout", "Share of activations zeroed while training.", live=True, ge=0.0, le=1.0)
 
 
@@ -135,7 +136,11 @@ def _contradictions(config: Config) -> list[str]:
         problems.append(
             f"train.accumulate = {train.accumulate}: allowed is at most train.batch_size = {train.batch_size}"
         )
+    if model.source and config.optim.name == "muon":
+        problems.append("optim.name = 'muon': it needs the lab's own model; allowed with model.source are the others")
     for fault in config.faults:
+        if fault in ONLY_OURS and model.source:
+            problems.append(f"faults = {fault!r}: it needs the lab's own model, and model.source is {model.source!r}")
         if fault in NEED_DROPOUT and model.dropout == 0:
             problems.append(f"faults = {fault!r}: without dropout it changes nothing; set model.dropout above 0")
         if fault in ONLY_REVERSE and data.task != "reverse":

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.model import Transformer
 from core.objective import exact_matches, loss_sum
 from data.dataset import IGNORED, Task
 
@@ -28,7 +27,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: Transformer, task: Task, limit: int, device: torch.device, stop: Callable[[], bool] = lambda: False
+    model: nn.Module, task: Task, limit: int, device: torch.device, stop: Callable[[], bool] = lambda: False
 ) -> Evaluation | None:
     """Measure at most `limit` validation examples, spread evenly; None when `stop` says so in between."""
     model.eval()
@@ -57,7 +56,7 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
-def _loss_and_matches(model: Transformer, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _loss_and_matches(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     logits = model(x)
     loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=IGNORED, reduction="sum")
     return loss, exact_matches(logits, y)

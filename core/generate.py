@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ConfigError
+from core.foreign import Model
 from core.model import Cache, Transformer
 from core.sampling import Alternative, Generated, Sampling
 from data.tokenizers import Tokenizer
@@ -33,13 +34,16 @@ def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 @torch.no_grad()
-def next_logits(model: Transformer, tokens: list[int], cache: Cache | None) -> Tensor:
+def next_logits(model: Model, tokens: list[int], cache: Cache | None) -> Tensor:
     """Logits [V] after `tokens`, of which the last `context` are seen.
 
     Positions are learned and absolute, so once the window slides every key changes: the cache then serves no more.
     """
-    device = model.W_E.weight.device
+    device = next(model.parameters()).device
     context = model.config.context
+    if not isinstance(model, Transformer):
+        whole: Tensor = model(torch.tensor([tokens[-context:]], device=device))
+        return whole[0, -1].float().cpu()
     if cache is not None and len(tokens) <= context:
         new = tokens[cache.length :]
         hidden = model.hidden(torch.tensor([new], device=device), cache=cache)
@@ -50,7 +54,7 @@ def next_logits(model: Transformer, tokens: list[int], cache: Cache | None) -> T
 
 
 def generate(
-    model: Transformer,
+    model: Model,
     tokenizer: Tokenizer,
     prompt: str,
     *,

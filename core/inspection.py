@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from core.model import Transformer
 from data.dataset import IGNORED
 
 Ids = npt.NDArray[np.int64]
@@ -25,9 +25,9 @@ class CellLosses:
 
 
 @torch.no_grad()
-def cell_losses(model: Transformer, x: Ids, y: Ids, k: int = 5) -> CellLosses:
+def cell_losses(model: nn.Module, x: Ids, y: Ids, k: int = 5) -> CellLosses:
     """x, y: [T]. The model must be in evaluation mode."""
-    device = model.W_E.weight.device
+    device = next(model.parameters()).device
     logits = model(torch.from_numpy(x)[None].to(device))[0].float()  # [T, V]
     targets = torch.from_numpy(y).to(device)
     losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")  # [T]

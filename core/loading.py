@@ -5,14 +5,14 @@ from typing import Literal
 from core import checkpoint as ckpt
 from core.building import build_model
 from core.errors import RunError
-from core.model import Transformer
+from core.foreign import Model
 from core.runs import Run
 from data.tokenizers import Tokenizer
 
 Which = Literal["auto", "last", "best"]
 
 
-def load_model(run: Run, which: Which = "auto") -> tuple[Transformer, Tokenizer]:
+def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
     """The run's model and tokenizer.
 
     auto: the best weights by validation loss where the run stops early (patience), else the last. A run that means

@@ -20,7 +20,7 @@ from core.config import Config
 from core.device import choose_device, use_threads
 from core.errors import ConfigError, TrainingError
 from core.evaluation import evaluate
-from core.model import Transformer
+from core.foreign import Model
 from core.optim import lr_at, set_lr, set_weight_decay
 from core.tasks import build_loader, change_loader
 from core.update import apply, backward
@@ -234,7 +234,7 @@ class Trainer:
             case cmd.Stop():
                 self._stop_asked = True
 
-    def _inspect(self, look: Callable[[Transformer], None]) -> Iterator[ev.Event]:
+    def _inspect(self, look: Callable[[Model], None]) -> Iterator[ev.Event]:
         """A look that fails is the looker's fault: training goes on."""
         self.model.eval()
         try:

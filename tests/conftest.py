@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Before torch is imported, here and in the programs that tests start: threads of several tests would wait for each other.
+# Before torch is imported, here and in programs that tests start: threads of several tests would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

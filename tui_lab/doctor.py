@@ -15,6 +15,7 @@ from core import settings
 from core.config import Config
 from core.doctor.findings import Finding, Report, report_from_json
 from core.errors import ConfigError, RunError
+from core.strangers import is_stranger
 
 Tell = Callable[[str], None]
 APART_SECONDS = 300.0
@@ -25,7 +26,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 def examine_source(source: str, overrides: Sequence[str], timeout: float, tell: Tell = lambda name: None) -> Report:
     """The report on a preset, config, run or FILE.py:NAME. Raises ConfigError, DataError or RunError."""
-    if ".py:" in source or source.endswith(".py"):
+    if is_stranger(source):
         if overrides:
             raise ConfigError(["--set goes with a preset or config; a stranger's file has no settings"])
         return examine_file(source, timeout, tell)

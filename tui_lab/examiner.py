@@ -23,7 +23,7 @@ def main(source: str, out: str) -> None:
             lines.flush()
 
         try:
-            from core.doctor.stranger import is_stranger
+            from core.strangers import is_stranger
             from tui_lab.doctor import examine_config, open_training
 
             if is_stranger(source):

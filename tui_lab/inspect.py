@@ -11,7 +11,7 @@ from rich.text import Text
 from core import settings
 from core.config import Config
 from core.jsontext import dumps
-from core.parameters import count_parameters, parameter_table
+from core.parameters import parameter_table
 from core.tasks import build_loader, build_task
 from data.dataset import IGNORED, Task
 from data.loader import Batch
@@ -59,13 +59,16 @@ def show_presets(*, as_json: bool) -> None:
 def show_config(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
     config, task = open_data(source, overrides)
     n_vocab = task.tokenizer.n_vocab
-    rows = parameter_table(config.model, n_vocab)
-    total = count_parameters(config.model, n_vocab)
+    # Another model's parameters are known to its own file alone.
+    rows = [] if config.model.source else parameter_table(config.model, n_vocab)
+    total = sum(row.count for row in rows) if rows else None
     if as_json:
         parts = {row.symbol: row.count for row in rows}
         write_json(config.model_dump(mode="json") | {"parameters": {"total": total, "parts": parts}})
         return
     sys.stdout.write(settings.to_toml(config) + "\n")
+    if not rows:
+        return
     table = Table("symbol", "size", title="Parameters", title_justify="left")
     table.add_column("count", justify="right")
     for row in rows:

@@ -10,6 +10,7 @@ from core.config import Config
 from core.errors import ConfigError, RunError
 from core.events import Changed, Event
 from core.runs import Run
+from core.strangers import absolute
 from core.summary import Summariser, summarise
 from core.tasks import build_loader, build_task, change_loader
 from core.trainer import Trainer
@@ -36,6 +37,8 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
     # The run folder outlives the shell that named the corpus by a relative path.
     if config.data.task == "text" and config.data.path != "bundled":
         config = settings.changed(config, "data.path", str(Path(config.data.path).expanduser().absolute()))
+    if config.model.source:
+        config = settings.changed(config, "model.source", absolute(config.model.source))
     trainer = Trainer(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     trainer.save_with(run.save)

@@ -99,3 +99,7 @@ assert set(FAULTS) == set(get_args(FaultName))
 NEED_DROPOUT: frozenset[str] = frozenset({"dropout_in_eval", "eval_in_training"})
 """Without dropout these change nothing."""
 ONLY_REVERSE: frozenset[str] = frozenset({"unmasked_targets"})
+ONLY_OURS: frozenset[str] = frozenset(
+    {"no_mask", "late_mask", "softmax_over_queries", "unscaled_scores", "no_context", "no_positions", "tied_head"}
+)
+"""They reach into the lab's own attention and embedding."""

@@ -201,4 +201,3 @@ MODEL_FAULTS: dict[str, Callable[[nn.Module], None]] = {
     "unseeded_noise": unseeded_noise,
     "dropout_in_eval": dropout_in_eval,
 }
-OURS_ONLY = frozenset({*ATTENTIONS, "no_positions", "tied_head"})

@@ -110,6 +110,6 @@ def test_the_best_weights_speak_where_the_run_stops_early(tmp_path: Path) -> Non
     early = made(tmp_path / "a", "optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50")
     kept = ckpt.load(early.latest())
     assert kept.best is not None
-    assert load_model(early)[0].W_E.weight.equal(kept.best["W_E.weight"])
-    assert load_model(early, "last")[0].W_E.weight.equal(kept.model["W_E.weight"])
+    assert load_model(early)[0].get_parameter("W_E.weight").equal(kept.best["W_E.weight"])
+    assert load_model(early, "last")[0].get_parameter("W_E.weight").equal(kept.model["W_E.weight"])
     assert not kept.best["W_E.weight"].equal(kept.model["W_E.weight"])

@@ -8,7 +8,7 @@ from core import commands as cmd
 from core import events as ev
 from core.checkpoint import Checkpoint, Weights
 from core.errors import ConfigError
-from core.model import Transformer
+from core.foreign import Model
 from core.trainer import Trainer
 from data.errors import DataError
 from tests.core.tiny import losses, of_kind, same_weights, trainer
@@ -120,14 +120,14 @@ def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
     before = {name: tensor.clone() for name, tensor in weights.items()}
     list(events)
     assert all(torch.equal(weights[name], before[name]) for name in weights), "a snapshot must not train on"
-    assert not torch.equal(weights["W_E.weight"], training.model.W_E.weight)
+    assert not torch.equal(weights["W_E.weight"], training.model.get_parameter("W_E.weight"))
 
 
 def test_a_look_at_the_model_changes_nothing_even_when_it_fails() -> None:
     plain, looked_at = trainer("model.dropout=0.3"), trainer("model.dropout=0.3")
     seen: list[bool] = []
 
-    def look(model: Transformer) -> None:
+    def look(model: Model) -> None:
         seen.append(model.training or torch.is_grad_enabled())
         torch.rand(3)
         raise ValueError("clumsy")
@@ -236,7 +236,7 @@ def test_what_is_not_finite_stops_before_the_update_with_the_weights_kept(poison
     events = training.events()
     next(events), next(events)
     with torch.no_grad():
-        training.model.W_E.weight[0, 0] = poison
+        training.model.get_parameter("W_E.weight")[0, 0] = poison
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
     saved, failed = events
     assert isinstance(saved, ev.Saved) and isinstance(failed, ev.Failed)

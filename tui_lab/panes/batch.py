@@ -24,8 +24,8 @@ from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.strip import strip
 
 if TYPE_CHECKING:
+    from core.foreign import Model
     from core.inspection import CellLosses
-    from core.model import Transformer
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_DRAWINGS = 0.25
@@ -243,7 +243,7 @@ class BatchPane(Pane):
         row = self.example % len(batch.ids)
         x, y, put = batch.x[row], batch.y[row], self._looks.put
 
-        def look(model: "Transformer") -> None:
+        def look(model: "Model") -> None:
             from core.inspection import cell_losses
 
             began = time.perf_counter()

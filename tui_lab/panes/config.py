@@ -172,6 +172,9 @@ class ConfigPane(Pane):
     def _count(self, config: Config | None) -> None:
         if config is None or self._n_vocab is None:
             return
+        if config.model.source:
+            self.query_one("#parameters", Static).update(Text(f"parameters as {config.model.source} has them"))
+            return
         total = count_parameters(config.model, self._n_vocab)
         text = Text.assemble((f"{total:,}", "bold"), f" parameters with V = {self._n_vocab:,}")
         if self._breakdown:

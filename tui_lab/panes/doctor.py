@@ -22,7 +22,7 @@ from tui_lab.screens.explain import Explain, explained
 from tui_lab.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from core.model import Transformer
+    from core.foreign import Model
     from core.randomness import Source
 
 UNEXAMINED = "not examined yet: k lets the doctor look"
@@ -155,7 +155,7 @@ class DoctorPane(Pane):
         assert state.ready is not None and state.config is not None
         config, task, step, put = state.config, state.ready.task, max(0, state.step - 1), self._looks.put
 
-        def look(model: "Transformer") -> None:
+        def look(model: "Model") -> None:
             from core.randomness import ledger
 
             put(ledger(config, task, step))

@@ -8,6 +8,7 @@ import torch
 
 from core.doctor.findings import Finding, Skip
 from core.doctor.subject import Probe, Subject
+from core.foreign import Foreign
 from core.model import Transformer
 
 UPDATES, RANGE_UPDATES = 40, 30
@@ -58,7 +59,7 @@ def without_dropout(model: torch.nn.Module) -> None:
             module.p = 0.0
         elif isinstance(module, torch.nn.MultiheadAttention):
             module.dropout = 0.0
-        elif isinstance(module, Transformer):
+        elif isinstance(module, Transformer | Foreign):
             module.set_dropout(0.0)
 
 

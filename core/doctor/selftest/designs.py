@@ -11,7 +11,8 @@ from core.config import Config
 from core.doctor.case import Case, subject_of
 from core.doctor.checks.loss import Stub
 from core.doctor.subject import Subject
-from core.faults.model import MODEL_FAULTS, OURS_ONLY, dead_relus, peeking
+from core.faults import ONLY_OURS
+from core.faults.model import MODEL_FAULTS, dead_relus, peeking
 from core.faults.training import owned_by, procedure_with
 from core.tasks import build_loader, build_task
 from core.update import apply, backward, mean_loss
@@ -79,7 +80,7 @@ DESIGNS = (
     Design("transformers GPT-2", gpt2, "transformers"),
     Design("x-transformers", x_transformers, "x_transformers"),
 )
-UNKNOWABLE = OURS_ONLY - {"no_mask"} | {"unmasked_targets"}
+UNKNOWABLE = ONLY_OURS - {"no_mask"} | {"unmasked_targets"}
 """Faults that need our attention, or what only our config says. `no_mask` becomes a peek at the next embedding."""
 
 

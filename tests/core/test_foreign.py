@@ -1,0 +1,115 @@
+"""Another transformer in the lab's place."""
+
+from pathlib import Path
+
+import pytest
+
+from core import checkpoint as ckpt
+from core import events as ev
+from core import settings
+from core.checkpoint import Checkpoint
+from core.doctor.examination import examine
+from core.doctor.lab import lab_subject
+from core.errors import ConfigError
+from core.generate import generate
+from core.inspection import cell_losses
+from core.sampling import Sampling
+from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
+
+FILE = """
+import torch
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self, n_vocab, context, dropout):
+        super().__init__()
+        self.e, self.p = nn.Embedding(n_vocab, 16), nn.Embedding(context, 16)
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(16, 2, 32, dropout, batch_first=True) for _ in range(2))
+        self.h = nn.Linear(16, n_vocab)
+    def forward(self, x):
+        t = x.shape[1]
+        e = self.e(x) + self.p(torch.arange(t))
+        mask = nn.Transformer.generate_square_subsequent_mask(t)
+        for layer in self.layers:
+            e = layer(e, src_mask=mask, is_causal=True)
+        return self.h(e)
+
+class Peeks(Mine):
+    def forward(self, x):
+        return self.h(self.e(x) + self.e(x).mean(1, keepdim=True) + self.p(torch.arange(x.shape[1])))
+
+def few(n_vocab):
+    return Mine(n_vocab - 1, 5, 0.0)
+
+def word():
+    return "model"
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(FILE, "utf-8")
+    return str(path)
+
+
+def setting(source: str, name: str) -> str:
+    return f"model.source={source}:{name}"
+
+
+def test_it_trains_repeats_itself_and_resumes_exactly(source: str) -> None:
+    sets = (setting(source, "Mine"), "model.dropout=0.1", "train.steps=40", "train.checkpoint_every=20")
+    kept: list[Checkpoint] = []
+
+    def save(checkpoint: Checkpoint) -> str:
+        kept.append(checkpoint)
+        return "kept"
+
+    whole, again = trainer(*sets, save=save), trainer(*sets)
+    found = list(whole.events())
+    assert losses(found) == losses(again.events()) and same_weights(whole, again)
+    assert losses(found)[-1] < losses(found)[0]
+    [started] = of_kind(ev.Started, found)
+    assert started.parameters == sum(p.numel() for p in whole.model.parameters())
+    resumed = trainer(resume=kept[0])
+    assert losses(found)[20:] == losses(resumed.events()) and same_weights(whole, resumed)
+
+
+def test_it_can_be_looked_at_speaks_and_takes_live_dropout(source: str) -> None:
+    training = trainer(setting(source, "Mine"))
+    list(training.events())
+    tokens = list(generate(training.model, training.task.tokenizer, "12", max_new_tokens=6, sampling=Sampling(0.0)))
+    assert len(tokens) == 6
+    batch = training.loader.batch(0)
+    training.model.eval()
+    assert cell_losses(training.model, batch.x[0], batch.y[0]).losses.shape == (5,)
+    training.model.set_dropout(0.5)
+    rates = {m.p for m in training.model.modules() if type(m).__name__ == "Dropout"}
+    assert rates == {0.5}
+    ckpt.restore_model(training.model, ckpt.copy_weights(training.model.state_dict()))
+
+
+@pytest.mark.parametrize(("name", "codes"), [("Mine", []), ("Peeks", ["causal_leak"])])
+def test_the_doctor_examines_it_in_the_lab(name: str, codes: list[str], source: str) -> None:
+    report = examine(lab_subject(tiny(setting(source, name))))
+    assert [finding.code for finding in report.findings] == codes
+    assert not any("broke off" in skipped.reason for skipped in report.skipped)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("few", r"gives \[1, 5, 4\] for ids \[1, 5\]: allowed is \[1, 5, V\] with V at least 5"),
+        ("word", "gives str: allowed is a torch.nn.Module"),
+        ("Mime", "did you mean Mine"),
+    ],
+)
+def test_a_source_that_does_not_fit_is_said(name: str, words: str, source: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        trainer(setting(source, name))
+
+
+def test_what_needs_the_labs_own_model_is_said(source: str) -> None:
+    for sets, words in (("optim.name=muon", "muon"), ('faults=["no_mask"]', "needs the lab's own model")):
+        with pytest.raises(ConfigError, match=words):
+            settings.build(tiny(setting(source, "Mine")).model_dump(), [sets])
