@@ -186,7 +186,13 @@ class Trainer:
 
     def _checkpoint_due(self) -> bool:
         every = self.config.train.checkpoint_every
-        return every > 0 and self.step > 0 and self.step % every == 0 and self._saved_at != self.step
+        return (
+            self._save is not None
+            and every > 0
+            and self.step > 0
+            and self.step % every == 0
+            and self._saved_at != self.step
+        )
 
     def _count_down(self) -> None:
         if self._steps_left:

@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from core.doctor.checks import (
     alignment,
@@ -22,6 +25,7 @@ from core.doctor.checks import (
     procedure,
     relus,
     sight,
+    stepping,
 )  # fmt: skip
 from core.doctor.findings import Finding, Report, Skip, Skipped
 from core.doctor.subject import Probe, Subject, probe
@@ -53,6 +57,7 @@ MODEL = (
     Check("relus", relus.check, "model"),
     Check("gradients", gradients.check, "model"),
     Check("ownership", ownership.check, "model"),
+    Check("stepping", stepping.check, "model"),
     Check("procedure", procedure.check, "model"),
     Check("gradient flow", gradient_flow.check, "model"),
 )
@@ -62,7 +67,35 @@ CHECKS = (*DATA, *MODEL, *TRIAL)
 
 
 def examine(subject: Subject, *, watch: Callable[[str], None] = lambda name: None) -> Report:
-    """Run every check that can be run; `watch` is told each one's name before it begins."""
+    """Run every check that can be run; `watch` is told each one's name before it begins.
+
+    The model, the optimizers and torch's generator are left as they were.
+    """
+    with _kept(subject):
+        return _examine(subject, watch)
+
+
+@contextmanager
+def _kept(subject: Subject) -> Iterator[None]:
+    """What a person's own update function may reach past the copies that it is given: put back at the end."""
+    generator, training = torch.get_rng_state(), subject.model.training
+    weights = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
+    groups = [[dict(group) for group in optimizer.param_groups] for optimizer in subject.optimizers]
+    gradients = [p.grad for p in subject.model.parameters()]
+    try:
+        yield
+    finally:
+        subject.model.load_state_dict(weights)
+        subject.model.train(training)
+        for p, gradient in zip(subject.model.parameters(), gradients, strict=True):
+            p.grad = gradient
+        for optimizer, kept in zip(subject.optimizers, groups, strict=True):
+            for group, before in zip(optimizer.param_groups, kept, strict=True):
+                group.update(before)
+        torch.set_rng_state(generator)
+
+
+def _examine(subject: Subject, watch: Callable[[str], None]) -> Report:
     findings: list[Finding] = []
     skipped: list[Skipped] = []
     passed: list[str] = []

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from core.foreign import Foreign
+from core.model import Transformer
 from core.objective import cross_entropy_sum, logits_of
 
 Pair = tuple[Tensor, Tensor]
@@ -61,7 +63,13 @@ class Subject:
 
     def fresh(self) -> "Subject":
         """A copy of its own: trials leave the original as it was. Optimizers keep to the copy's parameters."""
-        model, optimizers = copy.deepcopy((self.model, list(self.optimizers)))
+        memo: dict[int, Any] = {}
+        model, optimizers = copy.deepcopy((self.model, list(self.optimizers)), memo)
+        for own, other in zip(self.optimizers, optimizers, strict=True):
+            # torch copies groups and state alone; what is callable may be a scheduler's, bound to the original.
+            for name, value in vars(own).items():
+                if name not in vars(other) and not callable(value):
+                    setattr(other, name, copy.deepcopy(value, memo))
         return replace(self, model=model, optimizers=optimizers)
 
     @property
@@ -104,6 +112,17 @@ class Subject:
 def mean_cross_entropy(logits: Tensor, y: Tensor, ignored: int) -> Tensor:
     """logits [B, T, V], y [B, T] → the mean over the targets that are not ignored."""
     return cross_entropy_sum(logits.float(), y, ignored) / (y != ignored).sum().clamp(min=1)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Every dropout of the model at rate 0."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+        elif isinstance(module, Transformer | Foreign):
+            module.set_dropout(0.0)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from core.doctor.checks.loss import shifts_itself
 from core.doctor.findings import Finding, Skip
 from core.doctor.subject import Probe, Subject
 
 UNKNOWN = -(2**40)
 """In what a rule gives: a target that x alone does not tell."""
 STEPS = 8
+FEW = 4
+"""Rows longer than this have more than one target that counts, unless something went wrong."""
 LOST = 0.5
 """Share of the meant targets that may be ignored before it is said."""
 SURE = 0.98
@@ -25,38 +28,77 @@ def next_token(x: Tensor) -> Tensor:
 def check(subject: Subject, probe: Probe | None) -> Iterator[Finding]:
     pairs = [subject.batch(step) for step in range(STEPS if subject.varies else 1)]
     x, y = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-    rule = subject.rule or (next_token if _agreement(next_token(x), y, subject.ignored) > SURE else None)
-    kept = y != subject.ignored
-    if not kept.any():
+    if _agrees(_shifted(x, 0), y, subject.ignored) and shifts_itself(subject):
+        # Hugging Face's way: labels are the inputs, and the loss shifts them.
+        y = torch.cat([y[:, 1:], torch.full_like(y[:, :1], subject.ignored)], dim=1)
+    if not (y != subject.ignored).any():
         yield _ignored(subject, x, y, "Every target is ignored: there is nothing to learn from.")
-        return
-    if rule is None:
-        if _agreement(_shifted(x, 0), y, subject.ignored) > SURE:
-            yield _copied(subject, x, y)
-        elif _agreement(_shifted(x, 2), y, subject.ignored) > SURE:
-            yield _wrong_shift(subject, x, y, 1)
-        else:
-            raise Skip("no rule is known that gives y from x (Case.rule), and y is no shift of x")
-        return
-    meant = rule(x)
-    known = meant != UNKNOWN
+    elif subject.rule is not None and subject.rule is not next_token:
+        yield from _against(subject, x, y, subject.rule(x))
+    elif subject.rule is next_token or _agrees(_ends_unknown(x, y, subject.ignored), y, subject.ignored):
+        yield from _against_next_token(subject, x, y)
+    else:
+        yield from _without_rule(subject, x, y)
+
+
+def _against(subject: Subject, x: Tensor, y: Tensor, meant: Tensor) -> Iterator[Finding]:
+    """y against what the task's own rule means."""
+    known, kept = meant != UNKNOWN, y != subject.ignored
     if bool((meant == y)[known].all()):
         return
-    if _agreement(_shifted(x, 0), y, subject.ignored) > SURE:
-        yield _copied(subject, x, y)
+    if (shift := _misplaced(subject, x, y, meant)) is not None:
+        yield shift
         return
-    for by in (1, -1, 2):
-        moved = _shifted(meant, by)
-        if float((moved == y)[moved != UNKNOWN].float().mean()) > SURE:
-            yield _wrong_shift(subject, x, y, by)
-            return
-    means_one = known & (meant != subject.ignored)
-    if bool((known & ~means_one & kept).any()):
+    counts = known & (meant != subject.ignored)
+    if bool((known & ~counts & kept).any()):
         yield _unmasked(subject, x, y, meant)
-    elif int((means_one & ~kept).sum()) > LOST * int(means_one.sum()):
+    elif int((counts & ~kept).sum()) > LOST * int(counts.sum()):
         yield _ignored(subject, x, y, f"{int((~kept).sum()) / y.numel():.0%} of the targets are ignored.")
-    elif bool((means_one & kept & (meant != y)).any()):
-        yield _foreign(subject, x, y, meant, float((means_one & kept & (meant != y)).sum() / (means_one & kept).sum()))
+    else:
+        yield from _strange(subject, x, y, meant, counts & kept)
+
+
+def _against_next_token(subject: Subject, x: Tensor, y: Tensor) -> Iterator[Finding]:
+    """y against the next tokens of x. Any of them may be ignored: a prompt, or padding."""
+    meant, kept = _ends_unknown(x, y, subject.ignored), y != subject.ignored
+    if y.shape[1] > FEW and int(kept.sum()) <= len(y):
+        yield _ignored(subject, x, y, f"{int((~kept).sum()) / y.numel():.0%} of the targets are ignored.")
+    elif not bool((meant == y)[(meant != UNKNOWN) & kept].all()):
+        if (shift := _misplaced(subject, x, y, next_token(x))) is not None:
+            yield shift
+        else:
+            yield from _strange(subject, x, y, meant, (meant != UNKNOWN) & kept)
+
+
+def _without_rule(subject: Subject, x: Tensor, y: Tensor) -> Iterator[Finding]:
+    if (shift := _misplaced(subject, x, y, next_token(x))) is None:
+        raise Skip("no rule is known that gives y from x (Case.rule), and y is no shift of x")
+    yield shift
+
+
+def _ends_unknown(x: Tensor, y: Tensor, ignored: int) -> Tensor:
+    """The next tokens, unknown at each row's last target that counts: what follows it in x may be padding."""
+    meant, kept = next_token(x), y != ignored
+    last = kept & (kept.flip(1).cumsum(1).flip(1) == 1)
+    return meant.masked_fill(last, UNKNOWN)
+
+
+def _misplaced(subject: Subject, x: Tensor, y: Tensor, meant: Tensor) -> Finding | None:
+    """The inputs themselves, or what is meant some positions away."""
+    if _agrees(_shifted(x, 0), y, subject.ignored):
+        return _copied(subject, x, y)
+    for by in (1, -1, 2, -2):
+        moved = _shifted(meant, by)
+        known = moved != UNKNOWN
+        if bool(known.any()) and float((moved == y)[known].float().mean()) > SURE:
+            return _wrong_shift(subject, x, y, by)
+    return None
+
+
+def _strange(subject: Subject, x: Tensor, y: Tensor, meant: Tensor, counts: Tensor) -> Iterator[Finding]:
+    wrong = counts & (meant != y)
+    if bool(wrong.any()):
+        yield _foreign(subject, x, y, meant, float(wrong.sum() / counts.sum()))
 
 
 def _shifted(x: Tensor, k: int) -> Tensor:
@@ -67,9 +109,10 @@ def _shifted(x: Tensor, k: int) -> Tensor:
     return moved
 
 
-def _agreement(meant: Tensor, y: Tensor, ignored: int) -> float:
+def _agrees(meant: Tensor, y: Tensor, ignored: int) -> bool:
+    """Whether nearly every target that is known and counts is the one that is meant."""
     known = (meant != UNKNOWN) & (y != ignored)
-    return float((meant == y)[known].float().mean()) if int(known.sum()) else 0.0
+    return bool(known.any()) and float((meant == y)[known].float().mean()) > SURE
 
 
 def _rows(subject: Subject, x: Tensor, y: Tensor, meant: Tensor | None = None, n: int = 12) -> tuple[str, ...]:

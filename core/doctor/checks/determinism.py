@@ -1,6 +1,6 @@
 """Do two runs of one seed agree, and does dropout act when it should? Cost: four forward passes, two updates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,23 +12,40 @@ from core.objective import logits_of
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
     with subject.evaluating(), torch.no_grad():
-        first, second = subject.logits(probe.x), subject.logits(probe.x)
+        first = subject.logits(probe.x)
+        subject.logits(probe.x.flip(0).flip(1))  # A state that is carried over shows after another batch.
+        second = subject.logits(probe.x)
     if not _same(first, second):
         yield _nondeterministic(_difference(first, second), "two forward passes of one seed")
         return
     yield from _dropout_in_evaluation(subject, probe)
-    weights = [_after_update(subject, probe) for _ in range(2)]
-    for name, value in weights[0].items():
-        if not _same(value, weights[1][name]):
-            yield _nondeterministic(_difference(value, weights[1][name]), f"one update of one seed, in {name}")
+    if not any(p.requires_grad for p in subject.model.parameters()):
+        return
+    one, other = (_first_gradients(subject, probe) for _ in range(2))
+    for name in one.keys() & other.keys():
+        if not _same(one[name], other[name]):
+            yield _nondeterministic(_difference(one[name], other[name]), f"gradients of one seed, in {name}")
             return
 
 
-def _after_update(subject: Subject, probe: Probe) -> dict[str, Tensor]:
+def _first_gradients(subject: Subject, probe: Probe) -> dict[str, Tensor]:
+    """What the first backward pass of an update gives: weights may follow a schedule, or a count of calls."""
     trial = subject.fresh()
+    first: dict[str, Tensor] = {}
+
+    def keeping(name: str) -> Callable[[Tensor], None]:
+        def keep(p: Tensor) -> None:
+            if p.grad is not None:
+                first.setdefault(name, p.grad.detach().to_dense().clone())
+
+        return keep
+
+    for name, p in trial.model.named_parameters():
+        if p.requires_grad:
+            p.register_post_accumulate_grad_hook(keeping(name))  # type: ignore[no-untyped-call]
     torch.manual_seed(subject.seed)
     trial.update(trial.model, trial.optimizers, probe.x, probe.y)
-    return {name: p.detach() for name, p in trial.model.named_parameters()}
+    return first
 
 
 def _dropout_in_evaluation(subject: Subject, probe: Probe) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ def check(subject: Subject, probe: Probe | None) -> Iterator[Finding]:
         yield _moving(subject, pairs, "the batch of one step, asked for twice, differs")
     elif len(set().union(*rows)) == 1 and len(pairs) * len(pairs[0][0]) > 2:
         yield _constant(subject, pairs, "one single example")
-    elif all(row == rows[0] for row in rows):
+    elif all(sorted(x.tolist()) == sorted(pairs[0][0].tolist()) for x, _ in pairs):
         yield _constant(subject, pairs, f"the same {len(rows[0])} examples")
     elif subject.draws is not None and (wrong := _undeclared(subject.draws)):
         yield _moving(subject, pairs, f"{wrong} of {STEPS} steps draw other examples than their order says")

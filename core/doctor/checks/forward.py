@@ -1,4 +1,4 @@
-"""Does the model give finite logits of the right shape? Cost: one forward pass, two where it does not."""
+"""Does the model give finite logits of the right shape? Cost: a forward pass, another of a whole row."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +14,8 @@ def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
     try:
         with subject.evaluating(), torch.no_grad():
             logits = subject.logits(probe.x)
+            # The probe may be cut: a table of positions that is too short shows in a whole row alone.
+            subject.logits(subject.batch(0)[0][:1].to(subject.device))
     except Exception as error:
         yield _fails(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
         return

@@ -14,6 +14,8 @@ each shrink the gradient by ten reaches it at d = 4 (Glorot and Bengio 2010 show
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
     trial = subject.fresh()
     loss = trial.loss(probe.x, probe.y)
+    if not loss.requires_grad:
+        raise Skip("no parameter asks for a gradient")
     loss.backward()  # type: ignore[no-untyped-call]
     families: dict[str, list[tuple[str, float]]] = {}
     for name, p in trial.model.named_parameters():

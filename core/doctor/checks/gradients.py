@@ -1,31 +1,38 @@
 """Does every parameter get a gradient, and does the model own every parameter that gets one? Cost: one backward pass,
-five where some are zero: weights that begin at zero on purpose get theirs after the first updates."""
+thirteen where some are zero: weights that begin at zero on purpose get theirs after the first updates."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from core.doctor.findings import Finding
-from core.doctor.subject import Probe, Subject
+from core.doctor.subject import ROWS, Probe, Subject
 
-UPDATES = 4
+UPDATES = 12
 LR = 1e-3
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
     trial = subject.fresh()
     frozen = [name for name, p in trial.model.named_parameters() if not p.requires_grad]
+    # Trained parts are frozen on purpose, and so are sines and cosines of positions.
+    frozen = [name for name in frozen if subject.untrained and not _position_like(name)]
     if frozen:
         yield _frozen(frozen)
     loss = trial.loss(probe.x, probe.y)
     strangers = unregistered(loss, trial.model)
     if strangers:
+        # Leaves that each pass makes anew are no forgotten weights.
+        again = {id(tensor) for tensor in unregistered(trial.loss(probe.x, probe.y), trial.model)}
+        strangers = [tensor for tensor in strangers if id(tensor) in again]
+    if strangers:
         yield _unregistered(strangers)
     without = _without_gradient(trial, loss)
     if without:
-        without = _still_without(trial, probe, without)
-    yield from _missing(trial, without, probe)
+        without = _still_without(trial, without)
+    yield from _missing(trial, without)
 
 
 def unregistered(loss: Tensor, model: nn.Module) -> list[Tensor]:
@@ -57,24 +64,26 @@ def _without_gradient(subject: Subject, loss: Tensor) -> list[str]:
     ]
 
 
-def _still_without(trial: Subject, probe: Probe, without: list[str]) -> list[str]:
+def _still_without(trial: Subject, without: list[str]) -> list[str]:
+    """Over other batches and seeds: a layer skipped by chance, or an expert no token chose, gets its turn."""
     asking = [p for p in trial.model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(asking, lr=LR)
-    for _ in range(UPDATES):
+    for step in range(UPDATES):
         optimizer.step()
-        again = _without_gradient(trial, trial.loss(probe.x, probe.y))
+        x, y = (part[:ROWS].to(trial.device) for part in trial.batch(step))
+        again = _without_gradient(trial, replace(trial, seed=step).loss(x, y))
         without = [name for name in without if name in again]
     return without
 
 
-def _position_like(subject: Subject, name: str, probe: Probe) -> bool:
-    """An embedding of fewer rows than the vocabulary whose name speaks of positions, or is our W_P."""
+def _position_like(name: str) -> bool:
+    """Whether a parameter's name speaks of positions, as wpe, pos_emb and our W_P do."""
     lowered = name.lower()
     return any(part in lowered for part in ("pos", "wpe", "w_p"))
 
 
-def _missing(subject: Subject, without: list[str], probe: Probe) -> Iterator[Finding]:
-    positions = [name for name in without if _position_like(subject, name, probe)]
+def _missing(subject: Subject, without: list[str]) -> Iterator[Finding]:
+    positions = [name for name in without if _position_like(name)]
     rest = [name for name in without if name not in positions]
     if positions and not rest:
         yield Finding(

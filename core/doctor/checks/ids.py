@@ -1,5 +1,6 @@
-"""Are the ids within the model's vocabulary, and is that the tokenizer's? Cost: eight batches."""
+"""Are the ids within the model's vocabulary, and is that the tokenizer's? Cost: eight batches and a forward pass."""
 
+import contextlib
 from collections.abc import Iterator
 
 import torch
@@ -13,17 +14,34 @@ STEPS = 8
 
 
 def vocabulary_of(subject: Subject) -> int | None:
-    """How many entries the model's first embedding has, that of the tokens; None where none can be seen."""
-    sizes = (m.num_embeddings for m in subject.model.modules() if isinstance(m, torch.nn.Embedding))
-    return next(sizes, None)
+    """How many entries the embedding has that is called with the ids; None where none is."""
+    x = subject.batch(0)[0][:1].to(subject.device)
+    sizes: list[int] = []
+
+    def called(module: torch.nn.Module, inputs: tuple[object, ...]) -> None:
+        ids = inputs[0] if inputs else None
+        if isinstance(ids, torch.Tensor) and ids.shape == x.shape and torch.equal(ids, x):
+            sizes.append(int(module.num_embeddings))  # type: ignore[arg-type]
+
+    embeddings = [m for m in subject.model.modules() if isinstance(m, torch.nn.Embedding)]
+    handles = [m.register_forward_pre_hook(called) for m in embeddings]
+    try:
+        # An id beyond the embedding raises, but only after the hook has seen it.
+        with subject.evaluating(), torch.no_grad(), contextlib.suppress(Exception):
+            subject.logits(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sizes[0] if sizes else None
 
 
 def check(subject: Subject, probe: Probe | None) -> Iterator[Finding]:
     rows = vocabulary_of(subject)
     for step in range(STEPS if subject.varies else 1):
         x, y = subject.batch(step)
-        yield from _out_of_range(subject, x, y[y != subject.ignored], rows, step)
-        if rows is not None and bool((x >= rows).any()):
+        wrong = list(_out_of_range(subject, x, y[y != subject.ignored], rows, step))
+        if wrong:
+            yield from wrong
             return
     told = subject.n_vocab
     if told is not None and rows is not None and not told <= rows <= -(-told // PADDED_TO) * PADDED_TO:

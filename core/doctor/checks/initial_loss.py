@@ -15,7 +15,7 @@ def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
     if not subject.untrained:
         raise Skip("the model has been trained")
     with subject.evaluating():
-        n_vocab = subject.logits(probe.x[:1, :1]).shape[2] if probe.x.shape[1] else 1
+        n_vocab = subject.logits(probe.x[:1]).shape[2]
     found, chance = subject.reference_loss(probe.x, probe.y), math.log(n_vocab)
     if found > chance + NATS:
         yield Finding(

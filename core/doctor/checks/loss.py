@@ -18,7 +18,6 @@ from core.doctor.subject import Probe, Subject, mean_cross_entropy
 from core.objective import cross_entropy_sum
 
 ROWS, TOKENS = 3, 8
-VOCABULARY = 64
 SAME = 1e-3
 
 
@@ -36,54 +35,88 @@ class Stub(nn.Module):
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
     with subject.evaluating(), torch.no_grad():
         outputs = subject.logits(probe.x)
-    probabilities = _are_probabilities(outputs)
+    if not _are_probabilities(outputs) and bool((outputs >= 0).all()) and bool((outputs > 0).any()):
+        yield _activated()
+        return
     if subject.objective is None:
-        if probabilities:
+        if _are_probabilities(outputs):
             yield _double_softmax(outputs.shape[2], "the model's outputs are positive and sum to one")
             return
         raise Skip("no loss of its own was given; the plain cross-entropy was taken")
-    made, y = _made_up(subject, probabilities)
-    found = _value(subject, Stub(made), y)
-    logs = made.log() if probabilities else made
-    right = float(mean_cross_entropy(logs, y, subject.ignored))
-    if _near(found, right):
-        _compare_on_the_model(subject, probe, outputs, probabilities)
-        return
-    for name, value in _mistakes(made, y, subject.ignored).items():
-        if _near(found, value):
-            yield _named(name, found, right, subject, outputs.shape[2])
-            return
-    raise Skip(f"the loss is {found:.4g} where the cross-entropy is {right:.4g}: a loss of your own, not judged")
-
-
-def _compare_on_the_model(subject: Subject, probe: Probe, outputs: Tensor, probabilities: bool) -> None:
-    """The same on the model's own outputs, where a loss may take another path. Raises Skip where it differs."""
     with subject.evaluating():
-        found = float(subject.loss(probe.x, probe.y).detach())
-    logs = outputs.clamp(min=1e-30).log() if probabilities else outputs
-    right = float(mean_cross_entropy(logs, probe.y, subject.ignored))
-    if abs(found - right) > 2e-3 * max(1.0, abs(right)):
-        raise Skip(f"on the model the loss is {found:.4g} where the cross-entropy is {right:.4g}: not judged")
+        own = float(subject.loss(probe.x, probe.y).detach())
+    if not math.isfinite(own):
+        yield _not_finite(own)
+        return
+    yield from _on_made_up(subject, probe, outputs, own)
+
+
+def _on_made_up(subject: Subject, probe: Probe, outputs: Tensor, own: float) -> Iterator[Finding]:
+    """The loss on logits of our making, then on the model's own."""
+    made, y = _made_up(subject, outputs, bool((probe.y == subject.ignored).any()))
+    found = _value(subject, made, y)
+    right = _right(made, y, subject.ignored)
+    if not _near(found, right):
+        for name, value in _mistakes(made, y, subject.ignored).items():
+            if _near(found, value):
+                if name.strip() != "double_shift" or not torch.equal(probe.x, probe.y):
+                    yield _named(name.strip(), found, right, outputs.shape[2])
+                return
+        raise Skip(f"the loss is {found:.4g} where the cross-entropy is {right:.4g}: a loss of your own, not judged")
+    meant = _right(outputs, probe.y, subject.ignored)
+    if abs(own - meant) > 2e-3 * max(1.0, abs(meant)):
+        raise Skip(f"on the model the loss is {own:.4g} where the cross-entropy is {meant:.4g}: not judged")
+
+
+def shifts_itself(subject: Subject) -> bool:
+    """Whether the loss shifts the targets, as Hugging Face's do."""
+    if subject.objective is None:
+        return False
+    x, targets = subject.batch(0)
+    try:
+        with subject.evaluating(), torch.no_grad():
+            outputs = subject.logits(x[:1].to(subject.device))
+        made, y = _made_up(subject, outputs, bool((targets == subject.ignored).any()))
+        found = _value(subject, made, y)
+    except Exception:  # Whatever it is, the check of the loss says it.
+        return False
+    return _near(found, float(mean_cross_entropy(made[:, :-1], y[:, 1:], subject.ignored)))
 
 
 def _are_probabilities(outputs: Tensor) -> bool:
     return bool((outputs >= 0).all()) and bool(((outputs.sum(dim=-1) - 1).abs() < 1e-3).all())
 
 
-def _made_up(subject: Subject, probabilities: bool) -> tuple[Tensor, Tensor]:
-    """Logits (or probabilities) [ROWS, TOKENS, V] that prefer some tokens clearly, and targets, some ignored."""
-    generator = torch.Generator().manual_seed(1)
-    y = torch.randint(0, VOCABULARY, (ROWS, TOKENS), generator=generator)
-    # Leaning towards the targets, so that a smoothed loss is not the plain one on average.
-    logits = 3.0 * torch.randn(ROWS, TOKENS, VOCABULARY, generator=generator) + 3.0 * F.one_hot(y, VOCABULARY)
-    y[0, :3] = subject.ignored
-    return (logits.softmax(dim=-1) if probabilities else logits).to(subject.device), y.to(subject.device)
+def _right(outputs: Tensor, y: Tensor, ignored: int) -> float:
+    """The mean cross-entropy of logits, or of probabilities where the outputs are such."""
+    logs = outputs.clamp(min=1e-30).log() if _are_probabilities(outputs) else outputs
+    return float(mean_cross_entropy(logs, y, ignored))
 
 
-def _value(subject: Subject, stub: nn.Module, y: Tensor) -> float:
+def _made_up(subject: Subject, outputs: Tensor, ignoring: bool) -> tuple[Tensor, Tensor]:
+    """Outputs [ROWS, TOKENS, V] of the same kind as the model's that prefer some tokens clearly, and targets.
+
+    They lean towards the targets, so that a smoothed loss is not the plain one on average. Some targets are ignored
+    where the training ignores some.
+    """
+    generator, n_vocab = torch.Generator().manual_seed(1), outputs.shape[2]
+    y = torch.randint(0, n_vocab, (ROWS, TOKENS), generator=generator)
+    made = 3.0 * torch.randn(ROWS, TOKENS, n_vocab, generator=generator) + 3.0 * F.one_hot(y, n_vocab)
+    if ignoring:
+        y[0, :3] = subject.ignored
+    if _are_probabilities(outputs):
+        made = made.softmax(dim=-1)
+    elif bool((outputs.logsumexp(dim=-1).abs() < 1e-3).all()):
+        # The model gives log-probabilities, for which the negative log-likelihood is the cross-entropy.
+        made = made.log_softmax(dim=-1)
+    return made.to(subject.device), y.to(subject.device)
+
+
+def _value(subject: Subject, made: Tensor, y: Tensor) -> float:
+    """The training's loss for made-up outputs. Raises Skip where it takes none."""
     assert subject.objective is not None
     try:
-        value = subject.objective(stub, torch.zeros_like(y), y)
+        value = subject.objective(Stub(made), torch.zeros_like(y), y)
     except Exception as error:
         raise Skip(f"the loss takes no made-up logits: {error}") from error
     return float(value.detach())
@@ -101,6 +134,8 @@ def _mistakes(made: Tensor, y: Tensor, ignored: int) -> dict[str, float]:
         "wrong_divisor": total / len(y),
         "wrong_divisor ": total / y.numel(),
         "gradient_ascent": -total / count,
+        "missing_log_softmax": float(F.nll_loss(made.flatten(0, 1), y.flatten(), ignore_index=ignored)),
+        "scrambled_logits": float(F.cross_entropy(made.reshape(len(made), made.shape[2], -1), y, ignore_index=ignored)),
     }
 
 
@@ -108,9 +143,8 @@ def _near(a: float, b: float) -> bool:
     return abs(a - b) <= SAME * max(1.0, abs(b))
 
 
-def _named(name: str, found: float, right: float, subject: Subject, n_vocab: int) -> Finding:
+def _named(name: str, found: float, right: float, n_vocab: int) -> Finding:
     evidence = f"for made-up logits the loss is {found:.4g}; the mean cross-entropy over the targets is {right:.4g}"
-    name = name.strip()
     if name == "double_softmax":
         return _double_softmax(n_vocab, evidence)
     match name:
@@ -121,6 +155,23 @@ def _named(name: str, found: float, right: float, subject: Subject, n_vocab: int
                 evidence + "; logits[:, :-1] against y[:, 1:] give just that",
                 "The model is trained to skip a token.",
                 "Shift once. Hugging Face models shift `labels` themselves: give them the inputs, unshifted.",
+            )
+        case "missing_log_softmax":
+            return Finding(
+                name,
+                "The negative log-likelihood is taken of logits: a log-softmax is missing.",
+                evidence + "; F.nll_loss of the logits gives just that",
+                "It falls without bound by making one logit larger, and says nothing of the others.",
+                "F.cross_entropy takes logits; F.nll_loss takes log-probabilities.",
+                explains=("initial_loss",),
+            )
+        case "scrambled_logits":
+            return Finding(
+                name,
+                "The logits are reshaped where they should be transposed.",
+                evidence + "; logits.reshape(B, V, T) gives just that",
+                "Each target is held against logits of other positions and tokens.",
+                "F.cross_entropy(logits.flatten(0, 1), y.flatten()), or logits.transpose(1, 2).",
             )
         case "gradient_ascent":
             return Finding(
@@ -148,6 +199,27 @@ def _named(name: str, found: float, right: float, subject: Subject, n_vocab: int
                 "with them.",
                 "Divide by (y != ignored).sum().",
             )
+
+
+def _activated() -> Finding:
+    return Finding(
+        "activated_logits",
+        "The logits are never negative: an activation stands on the head.",
+        "the smallest of all logits is 0 or more, and they do not sum to one",
+        "Logits must be free to fall: unlikely tokens cannot be told from impossible ones.",
+        "Let the last linear map give the logits; no ReLU, sigmoid or softmax after it.",
+        explains=("initial_loss", "missing_gradient", "dead_relus"),
+    )
+
+
+def _not_finite(own: float) -> Finding:
+    return Finding(
+        "not_finite",
+        f"The loss is {own} before any training, though the logits are finite.",
+        "the loss on the first rows",
+        "One NaN spreads to every weight at the next update.",
+        "Look for the log of a probability that can be zero, and for a mean over no targets.",
+    )
 
 
 def _double_softmax(n_vocab: int, evidence: str) -> Finding:

@@ -21,7 +21,7 @@ def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
             "It updates weights that nothing uses: the loss does not move, whatever the learning rate.",
             "Make the optimizer after the model, and after anything that replaces its parameters (a copy, a load, a "
             "move to another device).",
-            explains=("no_zero_grad",),
+            explains=("no_zero_grad", "cleared_before_step"),
         )
         return
     missing = [name for name, p in asking.items() if id(p) not in held]

@@ -11,39 +11,94 @@ import torch
 from torch import Tensor, nn
 
 from core.doctor.findings import Finding, Skip
-from core.doctor.subject import Probe, Subject
+from core.doctor.subject import ROWS, Probe, Subject, without_dropout
 
 NOTHING = 1e-6
 """Of the largest gradient or logit: rounding reaches about 1e-7 in float32, a mistake the size of the logits."""
 
 
+WAKING_UPDATES = 8
+
+
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    rows, time = probe.x.shape
+    with subject.evaluating():
+        asleep = _blind(subject, probe.x) or not _past_counts(subject, probe.x)
+    if asleep:
+        # Weights may begin at zero on purpose: after some updates they show what they see.
+        subject = _woken(subject)
     with subject.evaluating():
         if _blind(subject, probe.x):
             yield _input_ignored()
             return
         ahead = _exchanged_future(subject, probe.x)
-        among_rows = rows > 1 and _exchanged_rows(subject, probe.x)
+        past = _past_counts(subject, probe.x)
         influence = _influence(subject, probe.x)
+    if _rows_mix(subject, probe.x, influence):
+        yield _mixing()
+        if not ahead:
+            return
+    yield from _along_the_row(influence, ahead, past)
+
+
+def _along_the_row(influence: tuple[Tensor, Tensor] | None, ahead: int, past: bool) -> Iterator[Finding]:
     if influence is None:
         if ahead:
             yield _leak((), ahead)
-        if among_rows:
-            yield _mixing()
-        if not (ahead or among_rows):
+        elif not past:
+            yield _no_context(())
+        else:
             raise Skip("no embedding module was found to take gradients at; exchanged tokens showed nothing wrong")
         return
-    own, others = influence  # [T, T], [T]
-    largest = own.max().clamp(min=1e-30)
-    future = own.triu(diagonal=1) > NOTHING * largest
+    own, _ = influence  # [T, T]
+    future = own.triu(diagonal=1) > NOTHING * own.max().clamp(min=1e-30)
     if ahead or bool(future.any()):
         reach = max(int(s - t) for t, s in future.nonzero().tolist()) if bool(future.any()) else ahead
         yield _leak(_picture(own), reach)
-    elif time > 1 and float(own.max()) > 0 and not bool((own.tril(diagonal=-1) > NOTHING * largest).any()):
+    elif not past:
         yield _no_context(_picture(own))
-    if among_rows or bool((others > NOTHING * largest).any()):
-        yield _mixing()
+
+
+def _rows_mix(subject: Subject, x: Tensor, influence: tuple[Tensor, Tensor] | None) -> bool:
+    """By exchange, in evaluation and, where a batch norm is, in training; and by gradient."""
+    if len(x) < 2:
+        return False
+    with subject.evaluating():
+        if _exchanged_rows(subject, x):
+            return True
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in subject.model.modules()):
+        trial = subject.fresh()
+        trial.model.train()
+        without_dropout(trial.model)
+        if _exchanged_rows(trial, x):
+            return True
+    if influence is None:
+        return False
+    own, others = influence
+    return bool((others > NOTHING * own.max().clamp(min=1e-30)).any())
+
+
+def _past_counts(subject: Subject, x: Tensor) -> bool:
+    """Whether other tokens in the first half change the logits in the second."""
+    middle = x.shape[1] // 2
+    if not middle:
+        return True
+    other = torch.cat([_other_tokens(subject, x)[:, :middle], x[:, middle:]], dim=1)
+    with torch.no_grad():
+        return _differ(subject.logits(x)[:, middle:], subject.logits(other)[:, middle:])
+
+
+def _woken(subject: Subject) -> Subject:
+    """A copy after some updates of an optimizer of our own."""
+    trial = subject.fresh()
+    optimizer = torch.optim.Adam([p for p in trial.model.parameters() if p.requires_grad] or [torch.zeros(1)], lr=1e-3)
+    for step in range(WAKING_UPDATES):
+        x, y = (part[:ROWS].to(trial.device) for part in trial.batch(step))
+        optimizer.zero_grad()
+        loss = trial.loss(x, y)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return trial
 
 
 def _blind(subject: Subject, x: Tensor) -> bool:
@@ -70,10 +125,14 @@ def _exchanged_future(subject: Subject, x: Tensor) -> int:
 
 
 def _exchanged_rows(subject: Subject, x: Tensor) -> bool:
-    """Whether the first row's logits change when the others do."""
-    other = torch.cat([x[:1], _other_tokens(subject, x)[1:]])
-    with torch.no_grad():
-        return _differ(subject.logits(x)[0], subject.logits(other)[0])
+    """Whether the first or the last row's logits change when the others do: a recurrent net may look one way only."""
+    for kept in (0, len(x) - 1):
+        other = _other_tokens(subject, x).clone()
+        other[kept] = x[kept]
+        with torch.no_grad():
+            if _differ(subject.logits(x)[kept], subject.logits(other)[kept]):
+                return True
+    return False
 
 
 def _differ(a: Tensor, b: Tensor) -> bool:
@@ -126,7 +185,8 @@ def _leak(drawing: tuple[str, ...], reach: int) -> Finding:
         f"Each position sees the future: {far}.",
         "∂logits[t] / ∂x[s] is not 0 for some s > t, or other tokens after t change the logits at t",
         "The model reads the answer off its input: the loss falls to nothing, and generation says nonsense.",
-        "Mask the scores above the diagonal with -inf before the softmax, and check the mask's diagonal.",
+        "Mask the scores above the diagonal with -inf before the softmax, over the keys; check the mask's diagonal and "
+        "every view that splits or joins heads.",
         drawing=drawing,
     )
 
@@ -135,7 +195,7 @@ def _no_context(drawing: tuple[str, ...]) -> Finding:
     return Finding(
         "no_context",
         "Each position sees itself alone.",
-        "∂logits[t] / ∂x[s] is 0 for every s < t",
+        "other tokens in the first half leave the logits of the second as they are",
         "Without what came before, the best possible model is one of token pairs.",
         "Look whether the output of attention is added back, and whether the mask is upside down.",
         drawing=drawing,

@@ -1,0 +1,111 @@
+"""Does an update call backward and step, and does the step get what backward gave? Cost: one update, or as many as an
+update that accumulates over calls needs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.doctor.findings import Finding, Skip
+from core.doctor.subject import Probe, Subject
+
+CALLS = 33
+CLIPPED = 1e-6
+"""Of the gradient's norm: no clipping that is meant leaves less."""
+
+
+class Record:
+    """What an update did: the gradients that backward gave and those that a step got, summed squares by parameter."""
+
+    def __init__(self, trial: Subject) -> None:
+        self.called = self.stepped = self.closed = False
+        self.went: dict[int, float] = {}
+        self.got: dict[int, float] = {}
+        for module in trial.model.modules():
+            module.register_forward_pre_hook(self._forward)
+        for p in trial.model.parameters():
+            if p.requires_grad:
+                p.register_post_accumulate_grad_hook(self._back)  # type: ignore[no-untyped-call]
+        for optimizer in trial.optimizers:
+            optimizer.register_step_pre_hook(self._stepping)
+
+    def _forward(self, *_: Any) -> None:
+        self.called = True
+
+    def _back(self, p: Tensor) -> None:
+        if p.grad is not None:
+            self.went[id(p)] = float(p.grad.norm()) ** 2
+
+    def _stepping(self, optimizer: Any, positional: Any, named: Any) -> None:
+        self.stepped = True
+        # LBFGS calls backward within its step.
+        self.closed = self.closed or any(map(callable, [*positional, *named.values()]))
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.got[id(p)] = float(p.grad.norm()) ** 2
+
+
+def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    if not subject.optimizers:
+        raise Skip("no optimizer was given")
+    trial = subject.fresh()
+    record = Record(trial)
+    for _ in range(CALLS):
+        torch.manual_seed(trial.seed)
+        trial.update(trial.model, trial.optimizers, probe.x, probe.y)
+        if record.stepped and record.went or not record.called:
+            break
+    if not record.called:
+        raise Skip("the update does not use the model that it is given, so it cannot be examined")
+    if not record.went:
+        yield from _no_backward(trial, probe)
+    elif not record.stepped:
+        yield _said(
+            "no_step",
+            "An update never calls the optimizer's step().",
+            f"{CALLS} updates, gradients in each, no step",
+            "The weights stay as they were initialised.",
+            "optimizer.step() after loss.backward().",
+        )
+    elif not record.closed:
+        held = {id(p) for o in trial.optimizers for group in o.param_groups for p in group["params"]}
+        went = sum(size for key, size in record.went.items() if key in held) ** 0.5
+        got = sum(size for key, size in record.got.items() if key in held) ** 0.5
+        yield from _lost_on_the_way(went, got)
+
+
+def _no_backward(trial: Subject, probe: Probe) -> Iterator[Finding]:
+    """Only where the loss could have given gradients."""
+    if trial.loss(probe.x, probe.y).requires_grad:
+        yield _said(
+            "no_backward",
+            "An update never calls backward() on the model's loss.",
+            f"{CALLS} updates, no parameter got a gradient",
+            "Without gradients a step changes nothing.",
+            "loss.backward() before optimizer.step(), on the very loss that was computed from this model.",
+        )
+
+
+def _lost_on_the_way(went: float, got: float) -> Iterator[Finding]:
+    if went > 0 and got == 0:
+        yield _said(
+            "cleared_before_step",
+            "The gradients are cleared between backward() and step().",
+            f"backward gave a gradient of norm {went:.3g}, the step got none",
+            "The step moves nothing, or along old averages alone.",
+            "zero_grad() at the start of a step, before backward().",
+        )
+    elif 0 < got < CLIPPED * went:
+        yield _said(
+            "gradient_clipped",
+            "Clipping leaves nearly nothing of the gradient.",
+            f"backward gave a gradient of norm {went:.3g}, the step got {got:.3g}",
+            "With SGD the weights hardly move; Adam divides the tiny gradient by its own size and by its epsilon.",
+            "Clip to a norm of about 1.",
+        )
+
+
+def _said(code: str, verdict: str, evidence: str, why: str, fix: str) -> Finding:
+    return Finding(code, verdict, evidence, why, fix, explains=("cannot_overfit", "lr_too_low", "no_zero_grad"))
