@@ -16,8 +16,10 @@ CHUNK_ROWS = 128
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """x int64 [B, T] → logits [B, T, V], also where a model gives an object that holds them, as Hugging Face's do."""
+    """x int64 [B, T] → logits [B, T, V], also where a model gives them first of a tuple, or as `.logits`."""
     output: Any = model(x)
+    if isinstance(output, tuple | list):
+        output = output[0]
     found: Tensor = output if isinstance(output, Tensor) else output.logits
     return found
 

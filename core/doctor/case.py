@@ -22,15 +22,16 @@ KEPT = 64
 class Case:
     """What the doctor needs to know of a training; only `model` and `batches` must be given.
 
-    model: int64 ids [B, T] → logits [B, T, V], or an object with `.logits`.
+    model: int64 ids [B, T] → logits [B, T, V], or a tuple that begins with them, or an object with `.logits`.
     batches: one pair (x, y), an iterable of pairs such as a DataLoader, or a function step → (x, y).
     loss: (logits, y) → the loss that is trained on; None: torch's cross-entropy.
     optimizer: one, or several; None: checks of it are skipped.
-    update: (model, optimizers, x, y) makes one update, as your loop does; None: the usual five lines.
+    update: (model, optimizers, x, y) makes one update of the model it is given, as your loop does; None: the usual
+        five lines.
     n_vocab: the tokenizer's size. ignored: the target that the loss leaves out.
     rule: "next_token", or x → y as the task means it. pinned: so many datapoints are meant to be repeated.
     tied: whether the head may share the embedding's weights. trained: no longer at its initial weights.
-    validation: validation rows x [N, T], to look for leaks.
+    validation: validation rows x [N, T], to look for leaks. causal: whether a position may see only what is before it.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class Case:
     trained: bool = False
     dropout: float | None = None
     validation: Tensor | None = None
+    causal: bool = True
 
 
 def subject_of(case: Case) -> Subject:
@@ -77,6 +79,7 @@ def subject_of(case: Case) -> Subject:
         untied=None if case.tied else True,
         dropout=_dropout(case),
         untrained=not case.trained,
+        causal=case.causal,
     )
 
 

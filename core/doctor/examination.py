@@ -80,6 +80,7 @@ def _kept(subject: Subject) -> Iterator[None]:
     """What a person's own update function may reach past the copies that it is given: put back at the end."""
     generator, training = torch.get_rng_state(), subject.model.training
     weights = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
+    states = [{p: dict(state) for p, state in optimizer.state.items()} for optimizer in subject.optimizers]
     groups = [[dict(group) for group in optimizer.param_groups] for optimizer in subject.optimizers]
     gradients = [p.grad for p in subject.model.parameters()]
     try:
@@ -92,6 +93,9 @@ def _kept(subject: Subject) -> Iterator[None]:
         for optimizer, kept in zip(subject.optimizers, groups, strict=True):
             for group, before in zip(optimizer.param_groups, kept, strict=True):
                 group.update(before)
+        for optimizer, state in zip(subject.optimizers, states, strict=True):
+            optimizer.state.clear()
+            optimizer.state.update(state)
         torch.set_rng_state(generator)
 
 

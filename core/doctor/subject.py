@@ -58,6 +58,7 @@ class Subject:
     dropout: float | None = None
     """The rate that is meant to act in training."""
     untrained: bool = True
+    causal: bool = True
     show: Callable[[int], str] = str
     seed: int = 0
 

@@ -63,6 +63,8 @@ def _against_next_token(subject: Subject, x: Tensor, y: Tensor) -> Iterator[Find
     meant, kept = _ends_unknown(x, y, subject.ignored), y != subject.ignored
     if y.shape[1] > FEW and int(kept.sum()) <= len(y):
         yield _ignored(subject, x, y, f"{int((~kept).sum()) / y.numel():.0%} of the targets are ignored.")
+    elif _wraps_round(x, y):
+        yield _wrapped(subject, x, y)
     elif not bool((meant == y)[(meant != UNKNOWN) & kept].all()):
         if (shift := _misplaced(subject, x, y, next_token(x))) is not None:
             yield shift
@@ -126,6 +128,23 @@ def _rows(subject: Subject, x: Tensor, y: Tensor, meant: Tensor | None = None, n
     return tuple(
         f"{name:<6}" + " ".join(f"{word:<{width}}" for word in line)
         for (name, _), line in zip(rows, words, strict=True)
+    )
+
+
+def _wraps_round(x: Tensor, y: Tensor) -> bool:
+    """Whether each row's last target is its first token, which differs from row to row."""
+    firsts = torch.unique(x[:, 0])
+    return len(firsts) > FEW and x.shape[1] > FEW and torch.equal(y[:, -1], x[:, 0])
+
+
+def _wrapped(subject: Subject, x: Tensor, y: Tensor) -> Finding:
+    return Finding(
+        "shifted_targets",
+        "The shift wraps round: each row's last target is its first token.",
+        "y[-1] = x[0] in every row, as torch.roll(x, -1) gives",
+        "One target in each row is nonsense, and its loss never falls.",
+        "Cut rows of T + 1 tokens: x = tokens[:-1], y = tokens[1:].",
+        drawing=_rows(subject, x[:, -8:], y[:, -8:]),
     )
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from core.doctor.checks.loss import shifts_itself
 from core.doctor.findings import Finding, Skip
@@ -74,11 +75,18 @@ def train(subject: Subject, probe: Probe, lr: float | None, updates: int) -> tup
     if lr is not None:
         trial.set_lr(lr)
     x, y = probe.x[:2], probe.y[:2]
-    first = trial.reference_loss(x, y)
+    # A loss that shifts the targets itself is the only one that can judge them.
+    measure = _own_loss if shifts_itself(subject) else Subject.reference_loss
+    first = measure(trial, x, y)
     for step in range(updates):
         torch.manual_seed(trial.seed + step)
         trial.update(trial.model, trial.optimizers, x, y)
-    return first, trial.reference_loss(x, y)
+    return first, measure(trial, x, y)
+
+
+def _own_loss(subject: Subject, x: Tensor, y: Tensor) -> float:
+    with subject.evaluating():
+        return float(subject.loss(x, y).detach())
 
 
 def _wrong_rate(

@@ -18,7 +18,14 @@ GROWN = 1.02
 """With frozen weights and one seed each update has the same gradient; what is left over adds its clipped size."""
 
 
+DROPPED = 0.75
+"""A rate from which one suspects a keep probability: Srivastava et al. 2014 use 0.2 to 0.5."""
+SHRINKING = 0.1
+"""lr × weight decay: the share of every weight that a step of AdamW takes away."""
+
+
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
+    yield from _rates(subject)
     if not subject.optimizers:
         raise Skip("no optimizer was given")
     trial = subject.fresh()
@@ -45,6 +52,32 @@ def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
             "model.training is False in every forward pass of an update",
             "What was meant to regularise does nothing: training and validation drift apart.",
             "model.train() before the step, since evaluation leaves it in model.eval().",
+        )
+
+
+def _rates(subject: Subject) -> Iterator[Finding]:
+    """Rates that undo what training does."""
+    if subject.dropout is not None and subject.dropout > DROPPED:
+        yield Finding(
+            "dropout_too_high",
+            f"Dropout takes away {subject.dropout:.0%} of all activations.",
+            f"rate {subject.dropout:g}; usual are 0 to 0.5",
+            "Hardly anything of the input reaches the loss. torch takes the share to drop, not the share to keep.",
+            "0 to overfit on purpose, 0.1 to 0.3 for little data.",
+            proposal={"model.dropout": 0.1},
+        )
+    groups = [group for optimizer in subject.optimizers for group in optimizer.param_groups]
+    decays = [(float(g["lr"]), float(g.get("weight_decay") or 0.0)) for g in groups]
+    shrinking = max((lr * decay for lr, decay in decays if decay > 1), default=0.0)
+    if shrinking > SHRINKING:
+        yield Finding(
+            "weight_decay_too_high",
+            f"Weight decay takes {shrinking:.0%} of every weight at each step.",
+            f"lr × weight decay = {shrinking:.3g}; usual is 1e-5",
+            "The weights shrink to nothing faster than they learn.",
+            "A weight decay of 0 to 0.1.",
+            proposal={"optim.weight_decay": 0.01},
+            explains=("cannot_overfit",),
         )
 
 

@@ -37,7 +37,8 @@ def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
         yield _mixing()
         if not ahead:
             return
-    yield from _along_the_row(influence, ahead, past)
+    if subject.causal:
+        yield from _along_the_row(influence, ahead, past)
 
 
 def _along_the_row(influence: tuple[Tensor, Tensor] | None, ahead: int, past: bool) -> Iterator[Finding]:

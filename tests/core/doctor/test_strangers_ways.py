@@ -1,0 +1,235 @@
+"""Ways of other people's code: the healthy ones are left in peace, and what their updates get wrong is named.
+
+Many of these were false alarms or misses once, found by somebody who had not read the checks.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from core.doctor import Case, examine
+from tests.core.doctor.test_checks import Small, T, V, case, codes, pair
+
+Loop = Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], object]
+
+
+def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+
+
+def padded(step: int) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths: x padded with 0, y with -100."""
+    x, y = (ids.clone() for ids in pair(step))
+    for row, length in enumerate((4, 6, 7, T)):
+        x[row, length:], y[row, length:] = 0, -100
+    return x, y
+
+
+def prompted(step: int) -> tuple[Tensor, Tensor]:
+    """Only the last quarter of each row is asked for."""
+    x, y = (ids.clone() for ids in pair(step))
+    y[:, : 3 * T // 4] = -100
+    return x, y
+
+
+def labels_as_inputs(step: int) -> tuple[Tensor, Tensor]:
+    x, _ = pair(step)
+    return x, x.clone()
+
+
+def shifting(logits: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(logits[:, :-1].reshape(-1, V), y[:, 1:].reshape(-1))
+
+
+@pytest.mark.parametrize("batches", [padded, prompted])
+def test_padding_and_prompts_may_be_ignored(batches: Any) -> None:
+    assert examine(case(batches=batches)).findings == ()
+
+
+def test_a_loss_that_shifts_wants_the_inputs_as_labels() -> None:
+    assert examine(case(batches=labels_as_inputs, loss=shifting)).findings == ()
+    assert codes(examine(case(loss=shifting)))[:1] == ["double_shift"]
+
+
+def test_weights_that_begin_at_zero_on_purpose() -> None:
+    class Asleep(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+    assert examine(case(Asleep())).findings == ()
+
+
+def test_a_table_of_positions_may_come_first_but_must_be_long_enough() -> None:
+    class Placed(Small):
+        rows = T
+
+        def __init__(self) -> None:
+            super().__init__()
+            tokens = self.tokens
+            del self.tokens
+            self.places, self.tokens = nn.Embedding(self.rows, 16), tokens
+            nn.init.normal_(self.places.weight, 0.0, 0.1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            e = self.tokens(x) + self.places(torch.arange(x.shape[1]))
+            logits: Tensor = self.head(torch.tanh(self.mix(e + e.cumsum(1) / 5)))
+            return logits
+
+    class Short(Placed):
+        rows = 20
+
+    assert examine(case(Placed(), n_vocab=V)).findings == ()
+    long = torch.randint(0, V, (4, 25), generator=torch.Generator().manual_seed(0))
+    [finding] = examine(case(Short(), batches=(long[:, :-1], long[:, 1:]))).findings
+    assert finding.code == "forward_fails" and "index out of range" in finding.evidence
+
+
+def test_outputs_may_be_a_tuple_that_begins_with_the_logits() -> None:
+    class Both(Small):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x), None
+
+    assert examine(case(Both())).findings == ()
+
+
+def test_who_means_to_see_the_whole_row_says_so() -> None:
+    class Encoder(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            e = self.tokens(x)
+            logits: Tensor = self.head(torch.tanh(self.mix(e + e.sum(dim=1, keepdim=True))))
+            return logits
+
+    assert codes(examine(case(Encoder()))) == ["causal_leak"]
+    assert examine(case(Encoder(), causal=False)).findings == ()
+
+
+def accumulating() -> Loop:
+    calls = [0]
+
+    def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> None:
+        model.train()
+        (loss_of(model, x, y) / 3).backward()  # type: ignore[no-untyped-call]
+        calls[0] += 1
+        if calls[0] % 3 == 0:
+            optimizers[0].step()
+            optimizers[0].zero_grad()
+
+    return update
+
+
+def scheduled() -> Loop:
+    calls = [0]
+
+    def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> None:
+        model.train()
+        calls[0] += 1
+        optimizers[0].param_groups[0]["lr"] = 3e-3 * min(1.0, calls[0] / 10)
+        optimizers[0].zero_grad()
+        loss_of(model, x, y).backward()  # type: ignore[no-untyped-call]
+        optimizers[0].step()
+
+    return update
+
+
+@pytest.mark.parametrize("loop", [accumulating, scheduled])
+def test_loops_that_count_their_calls_are_healthy(loop: Callable[[], Loop]) -> None:
+    model = Small()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    assert examine(case(model, optimizer=optimizer, update=loop())).findings == ()
+    assert optimizer.param_groups[0]["lr"] == 3e-3 and not optimizer.state
+
+
+def plain(
+    *, backward: bool = True, step: bool = True, clear: str = "before", sign: float = 1.0, clip: float = 0.0
+) -> Loop:
+    def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> None:
+        model.train()
+        if clear == "before":
+            optimizers[0].zero_grad()
+        loss = sign * loss_of(model, x, y)
+        if backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if clear == "between":
+            optimizers[0].zero_grad()
+        if step:
+            optimizers[0].step()
+
+    return update
+
+
+@pytest.mark.parametrize(
+    ("loop", "code"),
+    [
+        (plain(backward=False), "no_backward"),
+        (plain(step=False), "no_step"),
+        (plain(clear="between"), "cleared_before_step"),
+        (plain(clear="never"), "no_zero_grad"),
+        (plain(sign=-1.0), "gradient_ascent"),
+        (plain(clip=1e-8), "gradient_clipped"),
+    ],
+)
+def test_what_an_update_gets_wrong_is_named(loop: Loop, code: str) -> None:
+    model = Small()
+    assert codes(examine(case(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), update=loop)))[:1] == [code]
+
+
+def test_an_update_must_use_the_model_that_it_is_given() -> None:
+    model = Small()
+    before = {name: p.clone() for name, p in model.state_dict().items()}
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def update(_: nn.Module, __: Sequence[Optimizer], x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad()
+        loss_of(model, x, y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    torch.manual_seed(5)
+    generator = torch.get_rng_state()
+    assert codes(examine(case(model, optimizer=optimizer, update=update)))[:1] == ["update_ignores_model"]
+    assert all(torch.equal(before[name], p) for name, p in model.state_dict().items()) and not optimizer.state
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_a_shift_that_wraps_round_is_named() -> None:
+    def rolled(step: int) -> tuple[Tensor, Tensor]:
+        x, _ = pair(step)
+        return x, x.roll(-1, dims=1)
+
+    [finding] = examine(case(batches=rolled)).findings
+    assert finding.code == "shifted_targets" and "wraps round" in finding.verdict
+
+
+@pytest.mark.parametrize(
+    ("loss", "code"),
+    [
+        (lambda out, y: F.nll_loss(out.flatten(0, 1), y.flatten()), "missing_log_softmax"),
+        (lambda out, y: F.cross_entropy(out.reshape(len(out), V, -1), y), "scrambled_logits"),
+        (lambda out, y: (out.softmax(-1) * 0).log().sum(), "not_finite"),
+    ],
+)
+def test_other_ways_to_get_the_loss_wrong(loss: Any, code: str) -> None:
+    assert codes(examine(case(loss=loss)))[:1] == [code]
+
+
+def test_an_activation_on_the_head() -> None:
+    class Active(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).relu()
+
+    assert codes(examine(case(Active())))[:1] == ["activated_logits"]
+
+
+def test_rates_that_undo_the_training() -> None:
+    model = Small()
+    decaying = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=200.0)
+    assert "weight_decay_too_high" in codes(examine(Case(model, pair, optimizer=decaying)))
+    assert "dropout_too_high" in codes(examine(case(dropout=0.9)))
