@@ -41,7 +41,8 @@ class Started(Event):
 class StepDone(Event):
     """One update. loss in nats a target; grad_norm before clipping; seconds of this step alone.
 
-    update_ratio: see core.update_ratio; None at the steps that do not measure it.
+    Measured every few steps, else None: update_ratio, see core.update_ratio; dead_units, the share of ReLUs that fire
+    for no token; data_seconds, what of `seconds` went into making the batch.
     """
 
     kind: ClassVar[str] = "step"
@@ -54,6 +55,8 @@ class StepDone(Event):
     seconds: float
     tokens_per_s: float
     update_ratio: float | None = None
+    dead_units: float | None = None
+    data_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from core.errors import ConfigError
 from core.foreign import Model
 from core.model import Cache, Transformer
 from core.sampling import Alternative, Generated, Sampling
-from data.tokenizers import Tokenizer
+from data.tokenizers import Tokenizer, bytes_of
 
 
 def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -86,7 +86,7 @@ def generate(
         likeliest = own.topk(min(n_alternatives, len(own)))
         yield Generated(
             token=token,
-            text=decoder.decode(tokenizer.token_bytes(token), final=made == max_new_tokens - 1),
+            text=decoder.decode(bytes_of(tokenizer, token), final=made == max_new_tokens - 1),
             probability=float(own[token]),
             alternatives=tuple(
                 Alternative(int(i), float(p))

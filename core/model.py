@@ -13,6 +13,7 @@ each residual sum (post-LN, Vaswani et al. 2017), and d is free of D.
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ def attention_weights(q: Tensor, k: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Causal multi-head attention without biases."""
 
+    fused: ClassVar[bool] = True
+    """Whether torch's kernel may compute what `weights` does, where nobody needs the weights themselves."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         inner = config.n_heads * config.d_head
@@ -76,7 +80,7 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, cached: bool, named: Named | None, name: str) -> Tensor:
         """The values each query attends to: q [B, H, T, d], k and v [B, H, S, d] → [B, H, T, d]."""
         rate = self.dropout if self.training else 0.0
-        if named is None and rate == 0.0 and not cached:
+        if self.fused and named is None and rate == 0.0 and not cached:
             return F.scaled_dot_product_attention(q, k, v, is_causal=True)
         weights = self.weights(q, k)  # [B, H, T, S]
         if named is not None:

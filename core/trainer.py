@@ -17,6 +17,7 @@ from core import settings
 from core.building import build_model, optimizers_of, procedure_of
 from core.checkpoint import Checkpoint, Progress
 from core.config import Config
+from core.dead_units import watch_units
 from core.device import choose_device, use_threads
 from core.errors import ConfigError, TrainingError
 from core.evaluation import evaluate
@@ -117,11 +118,14 @@ class Trainer:
     def train_step(self) -> ev.StepDone:
         """One update. Raises TrainingError before it would touch the weights with what is not finite."""
         began, step, config = self._clock(), self.step, self.config
+        measuring = step % EVERY == 0
         batch = self.loader.batch(step)
+        measured: dict[str, float | None] = {"data_seconds": self._clock() - began} if measuring else {}
         x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
         torch.manual_seed(dropout_seed(config.train.seed, step))
+        dead_units = watch_units(self.model) if measuring else lambda: None
         loss, norm = backward(self.model, self.procedure, x, y, config.train.accumulate)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -130,13 +134,15 @@ class Trainer:
                 f"{loss_value}, gradient norm {norm_value}, learning rate {lr:g}); the weights are those before it. "
                 "A smaller optim.lr or an optim.grad_clip of 1 is the usual cure"
             )
-        ratio = watch_update(self.model) if step % EVERY == 0 else lambda: None
+        ratio = watch_update(self.model) if measuring else lambda: None
         apply(self.model, self.procedure, self.optimizers, norm_value, config.optim.grad_clip)
-        return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began, ratio())
+        measured |= {"update_ratio": ratio(), "dead_units": dead_units()}
+        return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began, measured)
 
     def _count(
-        self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float, ratio: float | None
-    ) -> ev.StepDone:
+        self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float,
+        measured: dict[str, float | None],
+    ) -> ev.StepDone:  # fmt: skip
         seconds = self._clock() - began
         was = self.progress
         ema = loss if was.loss_ema is None else EMA * was.loss_ema + (1 - EMA) * loss
@@ -153,7 +159,7 @@ class Trainer:
             tokens=self.progress.tokens,
             seconds=seconds,
             tokens_per_s=tokens / seconds if seconds > 0 else 0.0,
-            update_ratio=ratio,
+            **measured,
         )
 
     def _started(self) -> ev.Started:

@@ -38,12 +38,17 @@ class Tokenizer(Protocol):
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     """The text of `ids`; bytes that are not UTF-8 become U+FFFD."""
-    return b"".join(tokenizer.token_bytes(int(i)) for i in ids).decode("utf-8", errors="replace")
+    return b"".join(bytes_of(tokenizer, int(i)) for i in ids).decode("utf-8", errors="replace")
+
+
+def bytes_of(tokenizer: Tokenizer, token: int) -> bytes:
+    """A token's bytes; those of U+FFFD for an id that only a model whose vocabulary is too large can say."""
+    return tokenizer.token_bytes(token) if token < tokenizer.n_vocab else "\ufffd".encode()
 
 
 def show(tokenizer: Tokenizer, token: int) -> str:
     """One token as safe, visible text: a space is ␣, a newline ↵, half a character and controls are escaped."""
-    raw = tokenizer.token_bytes(token)
+    raw = bytes_of(tokenizer, token)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:

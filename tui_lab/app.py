@@ -116,6 +116,7 @@ class LabApp(App[None]):
         if isinstance(lab, LabScreen):
             lab.speaker.stop()
             lab.source.close()
+            await asyncio.to_thread(lab.checkup.stop)
             await asyncio.to_thread(lab.source.join)
             self.pop_screen()
         if where == "quit":
@@ -137,6 +138,7 @@ class LabApp(App[None]):
         if not isinstance(lab, LabScreen):
             return
         lab.source.close()
+        await asyncio.to_thread(lab.checkup.stop)
         await asyncio.to_thread(lab.source.join)
 
         def open(report: "Report") -> "Opened":

@@ -92,7 +92,7 @@ def examine_file(source: str, timeout: float, tell: Tell = lambda name: None, *,
 
 
 def _run_child(source: str, out: Path, timeout: float, tell: Tell, quiet: bool) -> int | None:
-    """Run the examiner and tell what it is at; its exit code, or None when it was ended for its time."""
+    """Run the examiner and tell what it is at, which may raise; its exit code, or None when its time was over."""
     paths = filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")])
     prints = subprocess.DEVNULL if quiet else None
     # In a session of its own, so that what the file starts ends with it.
@@ -101,15 +101,13 @@ def _run_child(source: str, out: Path, timeout: float, tell: Tell, quiet: bool) 
         stdin=subprocess.DEVNULL, stdout=prints or sys.__stderr__, stderr=prints, start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(ONE_THREAD if quiet else {})},
     )  # fmt: skip
-    until, said = time.monotonic() + timeout, None
+    until = time.monotonic() + timeout
     try:
         while time.monotonic() < until:
             try:
                 return child.wait(min(WATCH_SECONDS, max(0.0, until - time.monotonic())))
             except subprocess.TimeoutExpired:
-                if (now := _last(out, "check")) != said:
-                    tell(now)
-                    said = now
+                tell(_last(out, "check") or "beginning")
         return None
     finally:
         _end(child)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from core import commands as cmd
 from core import events as ev
+from core.doctor.watch import Watcher
 from core.jsontext import dumps
 from core.runs import Run
 from core.summary import Requirement, Summariser, unmet
@@ -32,12 +33,16 @@ def train(opened: Opened, requirements: Sequence[Requirement], *, json_lines: bo
     """Train to the end, show it, write the summary; the exit code."""
     seen, run = opened.seen, opened.run
     view = _view(opened, json_lines=json_lines, quiet=quiet)
+    watcher = Watcher()
     with _stop_on_signals(opened.trainer) as interrupted, view:
         for event in run.record(opened.trainer.events()):
             seen.watch(event)
             if json_lines:
                 _print_json(event.to_json())
             view.show(event)
+            for finding in watcher.see(event):
+                words = f"{finding.verdict} {finding.evidence}. {finding.fix}"
+                view.show(ev.Warned(step=event.step, message=words))
     summary = seen.summary(str(run.path))
     failures = unmet(requirements, summary)
     run.write_summary(summary)

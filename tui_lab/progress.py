@@ -41,9 +41,10 @@ def sentence(event: ev.Event) -> str | None:
     match event:
         case ev.Started():
             going_on = f", going on from step {event.step:,}" if event.resumed else ""
+            faults = f"; mistakes made on purpose: {', '.join(event.faults)}" if event.faults else ""
             return (
                 f"{event.parameters:,} parameters, vocabulary {event.n_vocab:,}, {event.train_examples:,} training and "
-                f"{event.val_examples:,} validation examples, {event.device}, {event.threads} threads{going_on}"
+                f"{event.val_examples:,} validation examples, {event.device}, {event.threads} threads{going_on}{faults}"
             )
         case ev.Evaluated():
             own = (

@@ -60,7 +60,7 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
         untied=None if config.model.source else True,
         dropout=config.model.dropout,
         untrained=weights is None,
-        show=lambda token: show(task.tokenizer, token) if token < task.tokenizer.n_vocab else f"<{token}>",
+        show=lambda token: show(task.tokenizer, token),
         seed=config.train.seed,
     )
 

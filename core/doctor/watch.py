@@ -13,7 +13,8 @@ WARM_UP = 50
 """Updates before anything is said: the first ones of a healthy run are rough too."""
 DIVERGED = 1.5
 """The running loss over the best one so far, in excess of 0.5 nats."""
-PLATEAU_STEPS = 200
+PLATEAU_STEPS, PLATEAU_EVERY = 200, 20
+"""Updates that are compared, and how often: the comparison reads all of them."""
 FLAT = 0.002
 """Relative range of the running loss over PLATEAU_STEPS that counts as flat."""
 NEAR = 0.01
@@ -23,7 +24,12 @@ U_SHAPE = 3
 RATIO_HIGH = 0.1
 """Update-to-weight ratio: a tenth of every weight an update; about 1e-3 is healthy (Karpathy 2022)."""
 STARVED = 0.3
-"""Share of the time between updates that was not spent in them."""
+"""Share of an update that goes into making its batch."""
+DYING = 0.5
+"""Share of ReLUs that fire for no token of a batch, when it has grown by DIED since the start."""
+DIED = 0.25
+IN_A_ROW = 3
+"""Measurements that must agree before it is said."""
 
 
 @dataclass
@@ -38,6 +44,8 @@ class Watcher:
     ema_at_best: float = math.inf
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=PLATEAU_STEPS))
     high: int = 0
+    starved: int = 0
+    dead_at_first: float | None = None
     since: int = 0
 
     def see(self, event: ev.Event) -> list[Finding]:
@@ -59,6 +67,7 @@ class Watcher:
                 self.recent.append(event.loss_ema)
                 if self.since > WARM_UP:
                     yield from self._losses(event)
+                    yield from self._measurements(event)
                 self.best = min(self.best, event.loss_ema)
             case ev.Evaluated():
                 yield from self._validation(event)
@@ -71,17 +80,38 @@ class Watcher:
                 "Updates overshoot: each makes the next one larger.",
                 "Halve optim.lr, or set optim.grad_clip to 1.", "warning",
             )  # fmt: skip
+        if len(self.recent) == PLATEAU_STEPS and self.n_vocab > 1 and event.step % PLATEAU_EVERY == 0:
+            yield from self._plateau(event)
+
+    def _measurements(self, event: ev.StepDone) -> Iterator[Finding]:
+        """What is measured every few steps."""
+        if event.dead_units is not None:
+            first = self.dead_at_first = event.dead_units if self.dead_at_first is None else self.dead_at_first
+            if event.dead_units > DYING and event.dead_units > first + DIED:
+                yield Finding(
+                    "dying_relus", "Units of the feed-forward layers die.",
+                    f"{event.dead_units:.0%} fire for no token at step {event.step:,}; {first:.0%} at first",
+                    "A ReLU that is zero for every token has no gradient and never comes back.",
+                    "Halve optim.lr and begin anew; what is dead stays dead.", "warning",
+                )  # fmt: skip
+        if event.data_seconds is not None:
+            self.starved = self.starved + 1 if event.data_seconds > STARVED * event.seconds else 0
+            if self.starved >= IN_A_ROW:
+                yield Finding(
+                    "data_starvation", "The training waits for its data.",
+                    f"{event.data_seconds / event.seconds:.0%} of an update goes into making the batch",
+                    "The arithmetic stands still meanwhile.",
+                    "Keep the text on a local disk; a larger model waits less.", "warning",
+                )  # fmt: skip
         if event.update_ratio is not None:
             self.high = self.high + 1 if event.update_ratio > RATIO_HIGH else 0
-            if self.high >= 3:
+            if self.high >= IN_A_ROW:
                 yield Finding(
                     "lr_too_high", "Updates are too large for the weights.",
                     f"update-to-weight ratio {event.update_ratio:.2g} at step {event.step:,}; about 1e-3 is healthy",
                     "What one update learns the next one overwrites.", "Divide optim.lr by ten.", "warning",
                     proposal={"optim.lr": event.lr / 10},
                 )  # fmt: skip
-        if len(self.recent) == PLATEAU_STEPS and self.n_vocab > 1:
-            yield from self._plateau(event)
 
     def _plateau(self, event: ev.StepDone) -> Iterator[Finding]:
         low, high = min(self.recent), max(self.recent)

@@ -7,53 +7,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.model import Attention, Transformer, attention_weights, causal_mask
+from core.model import Attention, Named, Transformer, attention_weights, causal_mask
 
 LARGE = 50.0
 NEVER = -1e4
 
 
-class Unmasked(Attention):
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, cached: bool, named: Any, name: str) -> Tensor:
-        return _with_weights(self, q, k, v, named, name)
+class Unfused(Attention):
+    """Its weights are always computed, never by torch's kernel, so that a mistake in them acts."""
 
+    fused = False
+
+
+class Unmasked(Unfused):
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
         return (q @ k.transpose(2, 3) / math.sqrt(self.d_head)).softmax(dim=-1)
 
 
-class LateMask(Unmasked):
+class LateMask(Unfused):
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        t, s = q.shape[2], k.shape[2]
-        late = causal_mask(t, s, q.device) | causal_mask(t, s, q.device).roll(-1, dims=0)
+        mask = causal_mask(q.shape[2], k.shape[2], q.device)
+        late = mask | mask.roll(-1, dims=0)
         late[-1] = True
-        scores = q @ k.transpose(2, 3) / math.sqrt(self.d_head)
-        return scores.masked_fill(~late, -math.inf).softmax(dim=-1)
+        return (q @ k.transpose(2, 3) / math.sqrt(self.d_head)).masked_fill(~late, -math.inf).softmax(dim=-1)
 
 
-class OverQueries(Unmasked):
+class OverQueries(Unfused):
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        scores = q @ k.transpose(2, 3) / math.sqrt(self.d_head)
-        return scores.masked_fill(~causal_mask(q.shape[2], k.shape[2], q.device), -math.inf).softmax(dim=-2)
+        mask = causal_mask(q.shape[2], k.shape[2], q.device)
+        return (q @ k.transpose(2, 3) / math.sqrt(self.d_head)).masked_fill(~mask, -math.inf).softmax(dim=-2)
 
 
-class Unscaled(Unmasked):
+class Unscaled(Unfused):
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
         return attention_weights(q * math.sqrt(self.d_head), k)
 
 
-class Blind(Unmasked):
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, cached: bool, named: Any, name: str) -> Tensor:
+class Blind(Attention):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, cached: bool, named: Named | None, name: str) -> Tensor:
         return 0.0 * super().attend(q, k, v, cached, named, name)
-
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        return attention_weights(q, k)
-
-
-def _with_weights(attention: Attention, q: Tensor, k: Tensor, v: Tensor, named: Any, name: str) -> Tensor:
-    weights = attention.weights(q, k)  # [B, H, T, S]
-    if named is not None:
-        named[name] = weights
-    return nn.functional.dropout(weights, attention.dropout if attention.training else 0.0) @ v
 
 
 class WithoutPositions(Transformer):

@@ -1,5 +1,6 @@
 """The doctor pane: asked by a key, told by messages, mended by a key."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -163,7 +164,21 @@ def test_an_examination_tells_what_it_is_at_and_ends_in_words() -> None:
         checkup._thread.join()
         told = checkup.drain()
         assert isinstance(told[-1], last) and not checkup.busy
-    assert isinstance(checkup.drain(), list)
+
+
+def test_an_examination_that_is_stopped_ends_where_it_tells() -> None:
+    begun = threading.Event()
+
+    def endless(config: Any, tell: Any) -> Report:
+        while True:
+            tell("sight")
+            begun.set()
+
+    checkup = CheckUp(endless)
+    checkup.ask(settings.load("reverse"))
+    begun.wait()
+    checkup.stop()
+    assert not checkup.busy and [type(told) for told in checkup.drain()] == [Checking]
 
 
 async def test_enter_and_arrows_stay_with_the_list() -> None:

@@ -127,3 +127,9 @@ def test_a_run_with_mistakes_says_so(cli: Cli) -> None:
     assert "no_mask, made on purpose" in done.stdout
     summary = json.loads(cli("run", "reverse", *TINY, "--steps", "2", "--json").stdout.splitlines()[-1])
     assert summary["faults"] == []
+
+
+def test_a_training_that_goes_nowhere_is_said_while_it_runs(cli: Cli) -> None:
+    stuck = (*TINY, "--steps", "300", "--set", "optim.lr=0", "--set", "train.eval_every=0")
+    assert "The loss rests at ln V: nothing is learned." in cli("run", "reverse", *stuck).stderr
+    assert cli("run", "reverse", *stuck, "--quiet").stderr == ""

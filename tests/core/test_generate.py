@@ -6,12 +6,14 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from core.building import build_model
 from core.config import ModelConfig
 from core.errors import ConfigError
 from core.generate import generate, sampling_probabilities
 from core.model import Transformer
 from core.sampling import Generated, Sampling
-from data.tokenizers import CharTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
+from data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
+from tests.core.tiny import tiny
 
 MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=4, d_ff=8, context=8, dropout=0.5)
 GREEDY = Sampling(temperature=0.0)
@@ -145,3 +147,10 @@ def test_half_a_character_waits_for_its_other_half() -> None:
     assert [one.text for one in made[:-1]] == [decoder.decode(tokenizer.token_bytes(one.token)) for one in made[:-1]]
     assert any(one.text == "" for one in made), "some token is the first half of a character"
     assert decode(tokenizer, [one.token for one in made]) == said.decode("utf-8", errors="replace")
+
+
+def test_a_model_may_say_ids_that_its_tokenizer_does_not_have() -> None:
+    config = tiny('faults=["wrong_vocab"]')
+    model = build_model(config, 5)
+    said = list(generate(model, DigitsTokenizer(5), "12", max_new_tokens=20, sampling=Sampling(1.0)))
+    assert max(made.token for made in said) >= 5 and "\ufffd" in "".join(made.text for made in said)

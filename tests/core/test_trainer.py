@@ -37,7 +37,8 @@ def test_a_run_is_started_its_steps_an_evaluation_a_checkpoint_and_stopped() -> 
 def test_the_clock_that_is_given_measures_a_step() -> None:
     now = iter(range(1000))
     [step] = of_kind(ev.StepDone, trainer("train.steps=1", clock=lambda: next(now)).events())
-    assert step.seconds == 1 and step.tokens == 4 * 5 and step.tokens_per_s == 20
+    # One tick for the batch, one for the rest.
+    assert step.data_seconds == 1 and step.seconds == 2 and step.tokens == 4 * 5 and step.tokens_per_s == 10
 
 
 def test_two_runs_of_one_seed_are_bitwise_equal_and_of_two_seeds_are_not() -> None:
@@ -271,3 +272,10 @@ def test_overfit_pins_the_datapoints() -> None:
     training: Trainer = trainer("data.overfit=2")
     ids = {tuple(sorted(training.loader.batch(step).ids.tolist())) for step in range(8)}
     assert len(ids) == 1 and len(next(iter(ids))) == 2
+
+
+def test_dead_units_are_those_that_fire_for_no_token() -> None:
+    plain, dead = trainer("train.steps=1"), trainer("train.steps=1", 'faults=["dead_relus"]')
+    [fresh] = of_kind(ev.StepDone, plain.events())
+    [never] = of_kind(ev.StepDone, dead.events())
+    assert fresh.dead_units is not None and fresh.dead_units < 0.5 and never.dead_units == 1.0

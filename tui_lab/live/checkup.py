@@ -32,6 +32,10 @@ class NotExamined:
 Examine = Callable[[Config, Callable[[str], None]], Report]
 
 
+class _Stopped(Exception):
+    """Raised where the examination asks what to do next."""
+
+
 class CheckUp:
     """Examines one config at a time; `drain` gives Checking, Examined and NotExamined."""
 
@@ -39,6 +43,8 @@ class CheckUp:
         self._examine = examine
         self._buffer = Buffer()
         self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._said = ""
 
     @property
     def busy(self) -> bool:
@@ -50,13 +56,27 @@ class CheckUp:
             self._thread = threading.Thread(target=self._work, args=(config,), name="doctor", daemon=True)
             self._thread.start()
 
+    def stop(self) -> None:
+        """End what is under way, and wait for it: no process is left behind."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+
     def drain(self) -> list[object]:
         return self._buffer.drain()
 
+    def _tell(self, name: str) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
+        if name != self._said:
+            self._said = name
+            self._buffer.put(Checking(name))
+
     def _work(self, config: Config) -> None:
         try:
-            report = self._examine(config, lambda name: self._buffer.put(Checking(name)))
-            self._buffer.put(Examined(config, report))
+            self._buffer.put(Examined(config, self._examine(config, self._tell)))
+        except _Stopped:
+            return
         except (ConfigError, DataError, RunError) as error:
             self._buffer.put(NotExamined(str(error)))
         except Exception as error:

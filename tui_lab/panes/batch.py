@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from core import commands as cmd
 from data.dataset import IGNORED, Task
 from data.loader import Batch, Loader
-from data.tokenizers import show
+from data.tokenizers import bytes_of, show
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.state import LabState
 from tui_lab.widgets.pane import Pane
@@ -340,5 +340,5 @@ def fit(text: str, mark: str = " ") -> str:
 
 def named(task: Task, token: int) -> str:
     """A token with its id and bytes."""
-    raw = task.tokenizer.token_bytes(token)
+    raw = bytes_of(task.tokenizer, token)
     return f"{show(task.tokenizer, token)} id {token} bytes {raw.hex(' ')}"

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from core import events as ev
 from core.doctor.checks.loss_floor import floor
-from core.doctor.watch import PLATEAU_STEPS, WARM_UP, Watcher
+from core.doctor.watch import PLATEAU_EVERY, PLATEAU_STEPS, WARM_UP, Watcher
 from tests.core.tiny import trainer
 
 V = 1000
@@ -69,7 +70,7 @@ def test_what_was_said_may_be_said_again_after_a_change() -> None:
     watcher, found = start(Watcher()), []
     for step in range(1, 3 * PLATEAU_STEPS):
         found += watcher.see(update(step, math.log(V)))
-        if step == PLATEAU_STEPS + 1:
+        if step == PLATEAU_STEPS + PLATEAU_EVERY:
             watcher.see(ev.Changed(step=step, key="optim.lr", old=1.0, new=2.0))
     assert len(found) == 2
 
@@ -78,3 +79,19 @@ def test_a_healthy_training_is_left_in_peace() -> None:
     watcher = Watcher()
     events = trainer("train.steps=400", "train.eval_every=50").events()
     assert [finding.code for event in events for finding in watcher.see(event)] == []
+
+
+def measured(**values: float) -> list[str]:
+    watcher, codes = start(Watcher()), []
+    for step in range(1, WARM_UP + 40):
+        grown = {name: value * (step > WARM_UP + 5) for name, value in values.items()}
+        event = replace(update(step, 5.0 / step), **grown)  # type: ignore[arg-type]
+        codes += [finding.code for finding in watcher.see(event)]
+    return codes
+
+
+def test_units_that_die_and_data_that_is_late_are_said() -> None:
+    assert measured(dead_units=0.9) == ["dying_relus"]
+    assert measured(dead_units=0.2) == []
+    assert measured(data_seconds=0.05) == ["data_starvation"]
+    assert measured(data_seconds=0.01) == []

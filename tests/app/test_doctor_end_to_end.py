@@ -1,0 +1,28 @@
+"""The journal's worst week in the real app: one datapoint that will not be overfitted, mended by a key."""
+
+from pathlib import Path
+
+from core import runs
+from tests.app.test_end_to_end import Person
+
+
+def test_both_bugs_are_named_and_mended_by_key_and_the_loss_then_falls(tmp_path: Path) -> None:
+    person = Person(tmp_path, "app", "confusion-3")
+    person.wait_for("on purpose: double_softmax, shuffle_every_step")
+    person.wait_for("▶ running")
+    person.press("k")
+    person.wait_for("2 findings;")
+    person.wait_for("The loader shuffles at every step")
+    person.press("a")
+    person.wait_until(lambda seen: "on purpose: double_softmax   (k" in seen and "1 finding;" in seen)
+    person.press("a")
+    person.wait_until(lambda seen: "on purpose" not in seen and "nothing found;" in seen)
+    person.wait_for("ended: done")
+    person.press("q")
+    assert person.leave() == 0
+
+    found = sorted((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    summaries = [summary for path in found if (summary := runs.Run(path).summary()) is not None]
+    assert [summary["faults"] for summary in summaries][-1] == []
+    assert summaries[0]["train_loss"] > 9.8, "it could not learn"
+    assert summaries[-1]["train_loss"] < 0.02, "and then it does"
