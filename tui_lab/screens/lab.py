@@ -40,6 +40,7 @@ SECONDS_BETWEEN_DRAINS, SECONDS_AT_REST = 0.1, 0.4
 SECONDS_BETWEEN_PAINTS = 0.5
 SECONDS_AT_MOST = 5.0
 SECONDS_WHILE_TYPING = 5.0
+SECONDS_TO_SETTLE = 1.1
 PAINT_SHARE, PAINT_SHARE_OF_SLOW = 0.02, 0.008
 """Of a core, while nobody types. The threads that train wait for each other, so what one loses they all lose: a model
 whose step takes `SLOW_STEP` seconds keeps them all busy, and has little that is new to paint."""
@@ -158,16 +159,18 @@ class LabScreen(Steering):
             return
         shown = [pane for pane in self.panes if pane.display]
         if self._touched:
-            self._touched, self._painted_at, self._waiting = False, now, []
+            # A pane that was drawn a moment ago skips this one: the next round comes soon.
+            self._touched, self._painted_at, self._waiting = False, now - self._pause() + SECONDS_TO_SETTLE, []
             for pane in shown:
                 pane.show(self.state, now)
-            self._status.show(self.state, now, self._note())
-        elif self._waiting:
+            self._status.show(self.state, now, self._note(), at_once=True)
+            return
+        self._status.show(self.state, now, self._note())
+        if self._waiting:
             # One pane a tick, so that a key never waits for more than one.
             self._waiting.pop().show(self.state, now)
         elif now - self._painted_at >= self._pause():
             self._painted_at, self._cpu_at_paint, self._waiting = now, time.thread_time(), shown
-            self._status.show(self.state, now, self._note())
         elif self._generation.speaking and self._generation.display:
             self._generation.show(self.state, now)
 
@@ -213,8 +216,9 @@ class LabScreen(Steering):
             case ev.Stopped():
                 self.notify(f"stopped at step {message.step:,}: {message.reason}")
         if self.state.phase != phase:
-            self._touched = True
             self.refresh_bindings()
+        if self.state.phase != phase or isinstance(message, ev.Changed | ev.Evaluated):
+            self._touched = True
 
     def _opened(self, ready: Ready) -> None:
         """Say which mistakes are made on purpose, and examine what was just mended."""

@@ -9,7 +9,7 @@ from textual.widgets import Static
 from tui_lab.live.state import LabState
 
 SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
-SECONDS_BETWEEN_DRAWINGS = 0.4
+SECONDS_BETWEEN_DRAWINGS = 1.0
 
 
 def resident_bytes() -> int:
@@ -30,8 +30,8 @@ class StatusLine(Static):
         self._memory = memory
         self._drawn_at = float("-inf")
 
-    def show(self, state: LabState, now: float, note: str = "") -> None:
-        if now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
+    def show(self, state: LabState, now: float, note: str = "", *, at_once: bool = False) -> None:
+        if at_once or now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._drawn_at = now
             line = self._line(state, note)
             if line != self.content:
