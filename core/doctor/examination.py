@@ -86,7 +86,9 @@ def _kept(subject: Subject) -> Iterator[None]:
     try:
         yield
     finally:
-        subject.model.load_state_dict(weights)
+        with torch.no_grad():
+            for name, tensor in subject.model.state_dict().items():
+                tensor.copy_(weights[name])
         subject.model.train(training)
         for p, gradient in zip(subject.model.parameters(), gradients, strict=True):
             p.grad = gradient

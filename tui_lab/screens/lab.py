@@ -9,13 +9,13 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.events import DescendantFocus, Resize
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from core import commands as cmd
 from core import events as ev
 from core import files, settings
 from core.config import Config
-from core.doctor.mending import mended
 from tui_lab.commands import BY_ID, COMMANDS, applies
 from tui_lab.doctor import examine_apart
 from tui_lab.live.checkup import CheckUp, Examine
@@ -30,13 +30,13 @@ from tui_lab.panes.generation import GenerationPane
 from tui_lab.panes.loss import LossPane
 from tui_lab.screens.ask import Ask, AskLine, Choice
 from tui_lab.screens.help import Help
-from tui_lab.screens.steering import Steering
+from tui_lab.screens.mending import Mending
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine
 from tui_lab.widgets.tabs import PaneTabs
 
-SECONDS_BETWEEN_DRAINS, SECONDS_AT_REST = 0.1, 0.4
-"""At rest: a slow model trains, nothing waits to be painted, and nobody touches a key."""
+SECONDS_BETWEEN_DRAINS, SECONDS_AT_REST, SECONDS_AWAKE = 0.1, 1.0, 3.0
+"""At rest: a slow model trains, nothing waits to be painted, and nobody has touched a key for a while."""
 SECONDS_BETWEEN_PAINTS = 0.5
 SECONDS_AT_MOST = 5.0
 SECONDS_WHILE_TYPING = 5.0
@@ -55,7 +55,7 @@ LEAVE = (
 )
 
 
-class LabScreen(Steering):
+class LabScreen(Mending):
     CSS_PATH = "lab.tcss"
     BINDINGS = [
         Binding(c.keys, f"do('{c.id}')", c.footer or c.title, show=bool(c.footer), key_display=c.show_key or None)
@@ -68,13 +68,6 @@ class LabScreen(Steering):
         def __init__(self, where: str) -> None:
             super().__init__()
             self.where = where
-
-    class Again(Message):
-        """Begin anew with an edited config, or fork from a run with it."""
-
-        def __init__(self, name: str, config: Config, fork: bool, examine: bool = False) -> None:
-            super().__init__()
-            self.name, self.config, self.fork, self.examine = name, config, fork, examine
 
     def __init__(
         self,
@@ -90,6 +83,8 @@ class LabScreen(Steering):
         self._active, self._zoomed = 2, False
         self._leaving = ""
         self._touched, self._painted_at, self._typed_at = True, float("-inf"), float("-inf")
+        self._keyed_at = float("-inf")
+        self._next_beat: Timer | None = None
         self._cpu_at_paint = 0.0
         self._waiting: list[Pane] = []
 
@@ -118,18 +113,17 @@ class LabScreen(Steering):
         self._beat()
         self._go_to(6 if self._examine_first else 2)
 
-    @property
-    def replayed(self) -> bool:
-        return isinstance(self.source, Replay)
-
     def _pane(self, number: int) -> Pane:
         return next(pane for pane in self.panes if pane.number == number)
 
     def _beat(self) -> None:
-        """Tick, and again after a while."""
+        """Tick, and again after a while: there is never more than one next beat."""
+        if self._next_beat is not None:
+            self._next_beat.stop()
         self.tick()
-        resting = self._slow and not (self._touched or self._waiting or self._generation.speaking)
-        self.set_timer(SECONDS_AT_REST if resting else SECONDS_BETWEEN_DRAINS, self._beat)
+        awake = self._clock() - self._keyed_at < SECONDS_AWAKE
+        resting = self._slow and not (awake or self._touched or self._waiting or self._generation.speaking)
+        self._next_beat = self.set_timer(SECONDS_AT_REST if resting else SECONDS_BETWEEN_DRAINS, self._beat)
 
     @property
     def _slow(self) -> bool:
@@ -185,8 +179,8 @@ class LabScreen(Steering):
 
     def on_key(self) -> None:
         """What a key has done shows at once, not at the next tick."""
-        self._touched = True
-        self.call_later(self.tick)
+        self._touched, self._keyed_at = True, self._clock()
+        self.call_later(self._beat)
 
     def on_click(self) -> None:
         self.on_key()
@@ -254,6 +248,9 @@ class LabScreen(Steering):
         pane = self._pane(number)
         pane.query_one(widget or pane.main).focus()
 
+    def go_to_doctor(self) -> None:
+        self._go_to(6)
+
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         for pane in event.widget.ancestors:
             if isinstance(pane, Pane) and pane.number != self._active:
@@ -284,46 +281,6 @@ class LabScreen(Steering):
         ready, config = self.state.ready, self.state.config
         if ready is not None and config is not None:
             self.speaker.ask(message.request, config, ready.task.tokenizer)
-
-    def do_examine(self) -> None:
-        edited = self._config.edited
-        if edited is None:
-            return
-        self._go_to(6)
-        if self.checkup.busy:
-            self.notify("the doctor is at it already")
-        self.checkup.ask(edited)
-
-    def on_doctor_pane_apply(self, message: DoctorPane.Apply) -> None:
-        edited = self._config.edited
-        config = None if edited is None else mended(edited, message.finding)
-        if edited is None or config is None:
-            self.notify(f"no setting mends this. {message.finding.fix}", severity="warning")
-        else:
-            self._change_to(edited, config)
-
-    def on_doctor_pane_pin(self, message: DoctorPane.Pin) -> None:
-        from core.randomness import pinned
-
-        edited = self._config.edited
-        if edited is not None and (config := pinned(edited, message.sources)) != edited:
-            self._change_to(edited, config)
-        else:
-            self.notify("everything that a setting can pin is pinned")
-
-    def _change_to(self, edited: Config, config: Config) -> None:
-        """Live changes at the next step; any other begins a new run, which is examined."""
-        changes = {
-            key: settings.get(config, key)
-            for key in settings.fields()
-            if settings.get(config, key) != settings.get(edited, key)
-        }
-        if all(map(settings.is_live, changes)) and applies("live", phase=self.state.phase, replayed=self.replayed):
-            for key, value in changes.items():
-                self.source.send(cmd.Set(key, value))
-            self.checkup.ask(config)
-        elif self.state.ready is not None:
-            self.post_message(self.Again(self.state.ready.name, config, fork=False, examine=True))
 
     def on_config_pane_chosen(self, message: ConfigPane.Chosen) -> None:
         """A live setting goes to the training at once; the others wait for r or f."""

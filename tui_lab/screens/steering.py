@@ -23,6 +23,10 @@ class Steering(Screen[None]):
         super().__init__()
         self.source, self.state = source, LabState()
 
+    @property
+    def replayed(self) -> bool:
+        return isinstance(self.source, Replay)
+
     def do_pause(self) -> None:
         paused = self.source.paused if isinstance(self.source, Replay) else self.state.phase == "paused"
         self.source.send(cmd.Resume() if paused else cmd.Pause())

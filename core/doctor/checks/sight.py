@@ -15,9 +15,8 @@ from core.doctor.subject import ROWS, Probe, Subject, without_dropout
 
 NOTHING = 1e-6
 """Of the largest gradient or logit: rounding reaches about 1e-7 in float32, a mistake the size of the logits."""
-
-
 WAKING_UPDATES = 8
+"""After which weights that began at zero pass something on."""
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
