@@ -62,6 +62,16 @@ async def test_findings_are_listed_with_the_evidence_of_the_chosen_one() -> None
         assert it.screen.is_current
 
 
+async def test_the_floor_of_a_double_softmax_is_drawn_against_the_curve() -> None:
+    async with lab() as it:
+        for findings, shown in (((SOFTENED,), True), ((), False)):
+            told: list[object] = [Examined(it.config, report(*findings))]
+            it.screen.checkup.drain = lambda told=told: [told.pop() for _ in told[:]]  # type: ignore[method-assign, misc]
+            await it.tell()
+            await it.tell(update(31 + shown))
+            assert ("floor 1.461" in it.text("#readout")) == shown
+
+
 async def test_nothing_found_is_said() -> None:
     async with lab() as it:
         await examined(it)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_DRAWINGS = 0.25
-LOOKING_SHARE = 0.005
+LOOKING_SHARE = 0.002
 """Of the training's time: with GPT-2's vocabulary a look costs a twentieth of a step."""
 REMEMBERED_STEPS = 64
 CELL, NAME, LINES_A_ROW = 9, 4, 3

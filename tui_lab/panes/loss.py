@@ -52,6 +52,8 @@ class LossPane(Pane):
         self.log_axis, self.smoothing = False, 0
         self.cursor: float | None = None
         self.overlays: list[Overlay] = []
+        self.floor: float | None = None
+        """The least loss that a mistake leaves, once the doctor has found it."""
         self._drawn_at = float("-inf")
         self._drawn: object = None
         self._state: LabState | None = None
@@ -75,7 +77,7 @@ class LossPane(Pane):
         self._state = state
         if now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
-        news = (state.step, state.phase, len(state.changes), state.evaluated, self.size)
+        news = (state.step, state.phase, len(state.changes), state.evaluated, self.size, self.floor)
         if news != self._drawn:
             self._drawn, self._drawn_at = news, now
             self.redraw()
@@ -119,12 +121,8 @@ class LossPane(Pane):
         if self.cursor is not None:
             marks.append((self.cursor, "white"))
         chance = state.chance_loss
-        self.query_one(Chart).draw(
-            self._curves(state),
-            marks=marks,
-            references=[] if chance is None else [(chance, "bright_black")],
-            log=self.log_axis,
-        )
+        references = [(y, style) for y, style in ((chance, "bright_black"), (self.floor, "red")) if y is not None]
+        self.query_one(Chart).draw(self._curves(state), marks=marks, references=references, log=self.log_axis)
 
     def _read_out(self, state: LabState) -> None:
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -139,6 +137,8 @@ class LossPane(Pane):
             text.append("— train ", "cyan").append("o val ", "yellow").append("┄ ln V ", "dim")
             if state.chance_loss is not None:
                 text.append(f"{state.chance_loss:.3f} ", "dim")
+            if self.floor is not None:
+                text.append(f"┄ floor {self.floor:.3f} ", "red")
             if state.changes:
                 change = state.changes[-1]
                 text.append(f"│ {change.key} {change.old} → {change.new} at {change.step:,} ", "green")

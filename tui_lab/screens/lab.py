@@ -16,9 +16,10 @@ from core import commands as cmd
 from core import events as ev
 from core import files, settings
 from core.config import Config
+from core.doctor.checks.loss_floor import floor
 from tui_lab.commands import BY_ID, COMMANDS, applies
 from tui_lab.doctor import examine_apart
-from tui_lab.live.checkup import CheckUp, Examine
+from tui_lab.live.checkup import CheckUp, Examine, Examined
 from tui_lab.live.replay import Replay
 from tui_lab.live.session import Ready, Source, Trouble
 from tui_lab.live.speaker import Speaker
@@ -38,10 +39,10 @@ from tui_lab.widgets.tabs import PaneTabs
 SECONDS_BETWEEN_DRAINS, SECONDS_AT_REST, SECONDS_AWAKE = 0.1, 1.0, 3.0
 """At rest: a slow model trains, nothing waits to be painted, and nobody has touched a key for a while."""
 SECONDS_BETWEEN_PAINTS = 0.5
-SECONDS_AT_MOST = 5.0
+SECONDS_AT_MOST = 10.0
 SECONDS_WHILE_TYPING = 5.0
 SECONDS_TO_SETTLE = 1.1
-PAINT_SHARE, PAINT_SHARE_OF_SLOW = 0.02, 0.008
+PAINT_SHARE, PAINT_SHARE_OF_SLOW = 0.02, 0.006
 """Of a core, while nobody types. The threads that train wait for each other, so what one loses they all lose: a model
 whose step takes `SLOW_STEP` seconds keeps them all busy, and has little that is new to paint."""
 SLOW_STEP = 0.1
@@ -140,6 +141,9 @@ class LabScreen(Mending):
         for told in self.checkup.drain():
             self._doctor.hear(told)
             self._touched = True
+            if isinstance(told, Examined) and self.state.started is not None:
+                softened = any(finding.code == "double_softmax" for finding in told.report.findings)
+                self._loss.floor = floor(self.state.started.n_vocab) if softened else None
         self._paint(self._clock())
         if self._leaving and self.state.over:
             self.post_message(self.Leave(self._leaving))

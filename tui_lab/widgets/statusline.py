@@ -9,7 +9,7 @@ from textual.widgets import Static
 from tui_lab.live.state import LabState
 
 SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
-SECONDS_BETWEEN_DRAWINGS = 1.0
+SECONDS_BETWEEN_DRAWINGS = 1.5
 
 
 def resident_bytes() -> int:
