@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from core.model import Layer
 
+EVERY = 50
+"""Updates between measurements: units die over hundreds of updates, and each look at them costs a small model."""
+
 
 def watch_units(model: nn.Module) -> Callable[[], float | None]:
     """Call it before a forward pass; what it returns, called after, gives the share of units that were zero for every

@@ -12,12 +12,11 @@ import torch
 
 from core import checkpoint as ckpt
 from core import commands as cmd
+from core import dead_units, settings
 from core import events as ev
-from core import settings
 from core.building import build_model, optimizers_of, procedure_of
 from core.checkpoint import Checkpoint, Progress
 from core.config import Config
-from core.dead_units import watch_units
 from core.device import choose_device, use_threads
 from core.errors import ConfigError, TrainingError
 from core.evaluation import evaluate
@@ -125,7 +124,7 @@ class Trainer:
         lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
         torch.manual_seed(dropout_seed(config.train.seed, step))
-        dead_units = watch_units(self.model) if measuring else lambda: None
+        dead = dead_units.watch_units(self.model) if step % dead_units.EVERY == 0 else lambda: None
         loss, norm = backward(self.model, self.procedure, x, y, config.train.accumulate)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -136,7 +135,7 @@ class Trainer:
             )
         ratio = watch_update(self.model) if measuring else lambda: None
         apply(self.model, self.procedure, self.optimizers, norm_value, config.optim.grad_clip)
-        measured |= {"update_ratio": ratio(), "dead_units": dead_units()}
+        measured |= {"update_ratio": ratio(), "dead_units": dead()}
         return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began, measured)
 
     def _count(
