@@ -39,16 +39,12 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
     procedure = procedure_of(config)
     set_lr(optimizers, config.optim.lr * procedure.lr_factor)
 
-    def batch(step: int) -> Pair:
-        found = loader.batch(step)
-        return torch.from_numpy(found.x), torch.from_numpy(found.y)
-
     return Subject(
         model=model,
         optimizers=optimizers,
-        batch=batch,
+        batch=batches_of(loader),
         objective=lambda model, x, y: mean_loss(model, procedure, x, y),
-        update=_update(procedure, config.optim.grad_clip),
+        update=update_of(procedure, config.optim.grad_clip),
         ignored=IGNORED,
         n_vocab=task.tokenizer.n_vocab,
         rule=rule_of(config),
@@ -65,7 +61,17 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
     )
 
 
-def _update(procedure: Procedure, clip: float) -> Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], float]:
+def batches_of(loader: Loader) -> Callable[[int], Pair]:
+    """The loader's batches as tensors."""
+
+    def batch(step: int) -> Pair:
+        found = loader.batch(step)
+        return torch.from_numpy(found.x), torch.from_numpy(found.y)
+
+    return batch
+
+
+def update_of(procedure: Procedure, clip: float) -> Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], float]:
     """The training's own update, on a batch that is given."""
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
@@ -99,9 +105,8 @@ def shared_examples(task: Task) -> tuple[int, int]:
 
     Windows of a text are compared by their place in it, since short ones repeat in any text; rows by what they hold.
     """
-    n = min(VALIDATION_LOOKED, task.val.n_examples)
-    looked = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
-    val, train = task.val.offsets(looked), _spread(task.train)
+    looked, train = _spread(task.val, VALIDATION_LOOKED), _spread(task.train, TRAINING_LOOKED)
+    val, n = task.val.offsets(looked), len(looked)
     places = task.train.offsets(train)
     if val is not None and places is not None:
         return int(((val >= places.min()) & (val <= places.max())).sum()), n
@@ -109,9 +114,9 @@ def shared_examples(task: Task) -> tuple[int, int]:
     return sum(row.tobytes() in rows for row in task.val.examples(looked)[0]), n
 
 
-def _spread(dataset: Dataset) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Ids of all examples, or of so many spread evenly, with the first and the last."""
-    n = min(TRAINING_LOOKED, dataset.n_examples)
+def _spread(dataset: Dataset, most: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Ids of all examples, or of `most` spread evenly, with the first and the last."""
+    n = min(most, dataset.n_examples)
     return np.linspace(0, dataset.n_examples - 1, n).round().astype(np.int64)
 
 

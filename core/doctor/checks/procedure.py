@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.doctor.checks.stepping import CALLS
 from core.doctor.findings import Finding, Skip
 from core.doctor.subject import Probe, Subject
 
 UPDATES = 4
-CALLS = 33
-"""Longer than any number of calls that one accumulates gradients over here."""
 FALLEN = 0.9
 GROWN = 1.02
 """With frozen weights and one seed each update has the same gradient; what is left over adds its clipped size."""

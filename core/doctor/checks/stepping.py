@@ -11,6 +11,7 @@ from core.doctor.findings import Finding, Skip
 from core.doctor.subject import Probe, Subject
 
 CALLS = 33
+"""Longer than any number of calls that one accumulates gradients over here."""
 CLIPPED = 1e-6
 """Of the gradient's norm: no clipping that is meant leaves less."""
 OPPOSED = -0.5

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from core.building import WRONG_VOCAB
 from core.config import Config
 from core.doctor.case import Case, subject_of
 from core.doctor.checks.loss import Stub
+from core.doctor.lab import batches_of, update_of
 from core.doctor.subject import Subject
 from core.faults import ONLY_OURS
 from core.faults.model import MODEL_FAULTS, dead_relus, peeking
 from core.faults.training import owned_by, procedure_with
 from core.tasks import build_loader, build_task
-from core.update import apply, backward, mean_loss
+from core.update import mean_loss
 from data.dataset import IGNORED
 
 D_MODEL, LAYERS, HEADS, CONTEXT = 48, 2, 4, 48
@@ -94,7 +96,7 @@ def design_subject(design: Design, config: Config) -> Subject:
     loader = build_loader(config, task)
     n_vocab = task.tokenizer.n_vocab
     torch.manual_seed(config.train.seed)
-    model = design.make(n_vocab + 670 if "wrong_vocab" in faults else n_vocab, config.model.dropout)
+    model = design.make(n_vocab + WRONG_VOCAB if "wrong_vocab" in faults else n_vocab, config.model.dropout)
     for name in faults:
         if name == "no_mask":
             peeking(model)
@@ -105,20 +107,11 @@ def design_subject(design: Design, config: Config) -> Subject:
     procedure = procedure_with(faults)
     optimizer = torch.optim.AdamW(owned_by(model, faults).parameters(), lr=config.optim.lr * procedure.lr_factor)
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
-        found = loader.batch(step)
-        return torch.from_numpy(found.x), torch.from_numpy(found.y)
-
-    def update(model: nn.Module, optimizers: object, x: Tensor, y: Tensor) -> float:
-        loss, norm = backward(model, procedure, x, y)
-        apply(model, procedure, optimizers, float(norm), 0.0)  # type: ignore[arg-type]
-        return float(loss)
-
     held_out = task.train.examples(loader.batch(0).ids) if "leaked_validation" in faults else None
     return subject_of(
         Case(
-            model, batch, lambda logits, y: mean_loss(Stub(logits), procedure, y, y), optimizer, update,
-            n_vocab=n_vocab, ignored=IGNORED, rule="next_token", pinned=config.data.overfit,
+            model, batches_of(loader), lambda logits, y: mean_loss(Stub(logits), procedure, y, y), optimizer,
+            update_of(procedure, 0.0), n_vocab=n_vocab, ignored=IGNORED, rule="next_token", pinned=config.data.overfit,
             validation=torch.from_numpy(held_out[0] if held_out else task.val.examples(loader.batch(0).ids * 0)[0]),
         )
     )  # fmt: skip
