@@ -2,10 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LITGPT := .venv-litgpt
+# What `make bench` learns: a text of yours, or the bundled dialogues.
+TEXT ?= bundled
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow peers self-test snapshots format lab lock
+.PHONY: install run test check slow peers litgpt self-test bench snapshots format lab lock
 
 install: $(STAMP)
 
@@ -27,6 +30,18 @@ slow: $(STAMP) peers
 
 peers: $(STAMP)
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-peers.lock
+
+litgpt: $(LITGPT)/bin/litgpt
+
+$(LITGPT)/bin/litgpt: requirements-litgpt.lock
+	test -x $(LITGPT)/bin/python || $(PYTHON) -m venv $(LITGPT)
+	$(LITGPT)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-litgpt.lock
+	$(LITGPT)/bin/python -m pip install --quiet $(TORCH)
+	touch $@
+
+# All figures of docs/performance.md, in an hour; leave the machine alone meanwhile.
+bench: $(STAMP) peers litgpt
+	$(BIN)/tui-lab bench all --text $(TEXT) --write docs/performance.md
 
 self-test: peers
 	$(BIN)/tui-lab doctor --self-test
@@ -54,3 +69,4 @@ COMPILE = $(BIN)/pip-compile --quiet --unsafe-package torch --generate-hashes --
 lock:
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --extra peers --output-file requirements-peers.lock pyproject.toml
+	$(COMPILE) --extra litgpt --output-file requirements-litgpt.lock pyproject.toml

@@ -7,6 +7,7 @@ from core.config import Config
 from core.faults.model import MODEL_FAULTS
 from core.faults.training import owned_by, procedure_with
 from core.foreign import Model, foreign_model
+from core.matmul import Engine, Kernels
 from core.model import Transformer
 from core.optim import build_optimizers
 from core.update import Procedure
@@ -23,6 +24,8 @@ def build_model(config: Config, n_vocab: int) -> Model:
         model = foreign_model(config, size)
     else:
         model = Transformer(config.model, size, seed=config.train.seed)
+        engine: Engine = "blas" if config.train.matmul == "auto" else config.train.matmul
+        model.use(Kernels(engine, config.train.head_rows or Kernels.head_rows))
     for name in config.faults:
         if name in MODEL_FAULTS:
             MODEL_FAULTS[name](model)

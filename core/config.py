@@ -94,8 +94,22 @@ class TrainConfig(Section):
     patience: int = setting(
         0, "Patience", "Evaluations without a better validation loss before stopping; 0 is off.", ge=0
     )
+    target_loss: float = setting(
+        0.0,
+        "Target loss",
+        "Stop once the running train loss is at most this; 0 is off.",
+        unit="nats",
+        live=True,
+        ge=0.0,
+    )
     seed: int = setting(0, "Seed", "Of weights, order and dropout.", ge=0, lt=2**63)
     threads: int = setting(0, "Threads", "CPU threads; 0 leaves the choice to torch.", ge=0, le=1024)
+    matmul: Literal["auto", "blas", "onednn"] = setting(
+        "auto", "Products", "The library that multiplies on the CPU; auto: the faster one, measured once."
+    )
+    head_rows: int = setting(
+        0, "Head rows", "Rows of a large vocabulary's head computed at once; 0: the fastest.", unit="rows", ge=0
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Where the model is computed.")
     checkpoint_every: int = setting(
         0, "Checkpoint every", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0

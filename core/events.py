@@ -107,7 +107,7 @@ class Warned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped(Event):
-    """The training ended well. reason: "done", "patience" or "asked"."""
+    """The training ended well. reason: "done", "target", "patience" or "asked"."""
 
     kind: ClassVar[str] = "stopped"
     reason: str
@@ -126,6 +126,10 @@ KINDS: dict[str, type[Event]] = {
     for event in (Started, StepDone, Evaluated, Changed, Paused, Resumed, Saved, Warned, Stopped, Failed)
 }
 
+_NUMBERS = {
+    kind: tuple(f.name for f in fields(event) if f.type in (float, float | None)) for kind, event in KINDS.items()
+}
+
 
 def from_json(record: dict[str, Any]) -> Event:
     """The event that wrote `record`. Raises ValueError for a record of no known kind or shape."""
@@ -134,7 +138,9 @@ def from_json(record: dict[str, Any]) -> Event:
     if kind not in KINDS:
         raise ValueError(f"event {kind!r} is not known")
     try:
-        numbers = [f.name for f in fields(KINDS[kind]) if f.type in (float, float | None) and f.name in values]
-        return KINDS[kind](**values | {name: number(values[name]) for name in numbers})
+        for name in _NUMBERS[kind]:
+            if isinstance(values.get(name), str):
+                values[name] = number(values[name])
+        return KINDS[kind](**values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"not an event of kind {kind!r}: {error}") from error

@@ -12,6 +12,8 @@ from core.model import Cache, Transformer
 from core.sampling import Alternative, Generated, Sampling
 from data.tokenizers import Tokenizer, bytes_of
 
+FIRST_LOOK = 256
+
 
 def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """logits [V] to the probabilities [V] that are drawn from: temperature, then top-k, then top-p.
@@ -27,13 +29,42 @@ def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
         scaled = scaled.masked_fill(scaled < least, -torch.inf)
     probabilities = scaled.softmax(dim=0)
     if sampling.top_p < 1.0:
-        ordered, ids = probabilities.sort(descending=True, stable=True)
-        outside = ordered.cumsum(dim=0) - ordered >= sampling.top_p
-        probabilities = probabilities.scatter(0, ids[outside], 0.0)
-    return probabilities / probabilities.sum()
+        ids = nucleus(probabilities, sampling.top_p)
+        probabilities = torch.zeros_like(probabilities).index_copy_(0, ids, probabilities[ids])
+        probabilities /= probabilities.sum()
+    return probabilities
 
 
-@torch.no_grad()
+def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """The next token for logits [V]."""
+    if sampling.temperature == 0.0:
+        return int(logits.argmax())
+    return draw(sampling_probabilities(logits, sampling), generator)
+
+
+def nucleus(probabilities: Tensor, p: float) -> Tensor:
+    """Ids of the smallest set of likeliest tokens whose mass reaches p: probabilities [V] → [n], the likeliest first.
+
+    Looks among the likeliest few, then among more: to order a whole vocabulary takes longer than to run the model.
+    """
+    looked = min(FIRST_LOOK, len(probabilities))
+    while True:
+        found, ids = probabilities.topk(looked)
+        before = found.cumsum(dim=0) - found
+        if looked == len(probabilities) or before[-1] >= p:
+            return ids[before < p]
+        looked = min(4 * looked, len(probabilities))
+
+
+def draw(probabilities: Tensor, generator: torch.Generator) -> int:
+    """One token by the inverse of the cumulative distribution (Devroye 1986, section III.2): one random number."""
+    cumulative = probabilities.cumsum(dim=0, dtype=torch.float64)
+    at = torch.rand((), dtype=torch.float64, generator=generator) * cumulative[-1]
+    # Right: a token of probability zero takes up no room, so it is never hit.
+    return int(torch.searchsorted(cumulative, at, right=True).clamp(max=len(probabilities) - 1))
+
+
+@torch.inference_mode()
 def next_logits(model: Model, tokens: list[int], cache: Cache | None) -> Tensor:
     """Logits [V] after `tokens`, of which the last `context` are seen.
 
@@ -80,7 +111,7 @@ def generate(
         if stop():
             return
         logits = next_logits(model, tokens, cache)
-        token = int(torch.multinomial(sampling_probabilities(logits, sampling), 1, generator=generator))
+        token = choose(logits, sampling, generator)
         tokens.append(token)
         own = logits.softmax(dim=0)
         likeliest = own.topk(min(n_alternatives, len(own)))

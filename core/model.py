@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.config import ModelConfig
+from core.matmul import Engine, Kernels, linear
 
 
 @dataclass
@@ -49,6 +50,15 @@ def attention_weights(q: Tensor, k: Tensor) -> Tensor:
     return scores.masked_fill(~causal_mask(t, s, q.device), -math.inf).softmax(dim=-1)
 
 
+class Linear(nn.Linear):
+    """torch's own, with a choice of who multiplies."""
+
+    engine: Engine = "blas"
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias, self.engine)
+
+
 class Attention(nn.Module):
     """Causal multi-head attention without biases."""
 
@@ -59,10 +69,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = config.n_heads * config.d_head
         self.n_heads, self.d_head, self.dropout = config.n_heads, config.d_head, config.dropout
-        self.W_Q = nn.Linear(config.d_model, inner, bias=False)
-        self.W_K = nn.Linear(config.d_model, inner, bias=False)
-        self.W_V = nn.Linear(config.d_model, inner, bias=False)
-        self.W_O = nn.Linear(inner, config.d_model, bias=False)
+        self.W_Q = Linear(config.d_model, inner, bias=False)
+        self.W_K = Linear(config.d_model, inner, bias=False)
+        self.W_V = Linear(config.d_model, inner, bias=False)
+        self.W_O = Linear(inner, config.d_model, bias=False)
 
     def split(self, projected: Tensor) -> Tensor:
         B, T, _ = projected.shape
@@ -80,8 +90,9 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, cached: bool, named: Named | None, name: str) -> Tensor:
         """The values each query attends to: q [B, H, T, d], k and v [B, H, S, d] → [B, H, T, d]."""
         rate = self.dropout if self.training else 0.0
-        if self.fused and named is None and rate == 0.0 and not cached:
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        # A single query after a cache may look at everything that there is.
+        if self.fused and named is None and rate == 0.0 and (not cached or q.shape[2] == 1):
+            return F.scaled_dot_product_attention(q, k, v, is_causal=not cached)
         weights = self.weights(q, k)  # [B, H, T, S]
         if named is not None:
             named[name] = weights
@@ -99,8 +110,8 @@ class Layer(nn.Module):
         self.dropout = config.dropout
         self.attention = Attention(config)
         self.norm1 = nn.LayerNorm(config.d_model)
-        self.W_1 = nn.Linear(config.d_model, config.d_ff)
-        self.W_2 = nn.Linear(config.d_ff, config.d_model)
+        self.W_1 = Linear(config.d_model, config.d_ff)
+        self.W_2 = Linear(config.d_ff, config.d_model)
         self.norm2 = nn.LayerNorm(config.d_model)
 
     def forward(
@@ -121,10 +132,11 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, n_vocab: int, *, seed: int = 0) -> None:
         super().__init__()
         self.config, self.n_vocab, self.dropout = config, n_vocab, config.dropout
+        self.kernels = Kernels()
         self.W_E = nn.Embedding(n_vocab, config.d_model)
         self.W_P = nn.Embedding(config.context, config.d_model)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
-        self.head = nn.Linear(config.d_model, n_vocab)
+        self.head = Linear(config.d_model, n_vocab)
         initialise(self, seed)
 
     def hidden(self, ids: Tensor, *, cache: Cache | None = None, named: Named | None = None) -> Tensor:
@@ -152,6 +164,13 @@ class Transformer(nn.Module):
     def forward(self, ids: Tensor, *, cache: Cache | None = None, named: Named | None = None) -> Tensor:
         logits: Tensor = self.head(self.hidden(ids, cache=cache, named=named))  # [B, T, V]
         return logits
+
+    def use(self, kernels: Kernels) -> None:
+        """Who multiplies from now on."""
+        self.kernels = kernels
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.engine = kernels.engine
 
     def set_dropout(self, rate: float) -> None:
         """A new rate for every dropout of the model, from the next forward pass on."""

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.head_loss import onednn_loss_sum
+from core.matmul import Kernels, linear
 from core.model import Transformer
 from data.dataset import IGNORED
 
 # From this many vocabulary entries on, the head is computed in chunks of rows and its logits are never all kept:
 # at V = 50,257 and 16 × 128 tokens that halves the step. For small vocabularies the plain path is faster.
 CHUNK_FROM_VOCAB = 4096
-CHUNK_ROWS = 128
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:
@@ -33,17 +34,21 @@ def loss_sum(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Sum, in nats, of the cross-entropy over the targets of y that are not ignored. x, y: int64 [B, T]."""
     if not isinstance(model, Transformer):
         return cross_entropy_sum(logits_of(model, x), y)
-    h, targets = model.hidden(x).flatten(0, 1), y.flatten()  # [B·T, D], [B·T]
-    weight, bias = model.head.weight, model.head.bias
-    if model.n_vocab < CHUNK_FROM_VOCAB:
-        return F.cross_entropy(F.linear(h, weight, bias), targets, ignore_index=IGNORED, reduction="sum")
+    h, head = model.hidden(x).flatten(0, 1), model.head  # [B·T, D]
+    return head_loss_sum(h, head.weight, head.bias, y.flatten(), model.kernels)
+
+
+def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kernels: Kernels) -> Tensor:
+    """The same from the last layer's output on: h [N, D], weight [V, D], bias [V], targets [N] → []."""
+    rows = kernels.head_rows
+    if len(weight) < CHUNK_FROM_VOCAB:
+        return _cross_entropy(linear(h, weight, bias, kernels.engine), targets)
+    if kernels.engine == "onednn" and h.dtype == torch.float32 and h.device.type == "cpu":
+        return onednn_loss_sum(h, weight, bias, targets, IGNORED, rows)
     if not torch.is_grad_enabled():
         # The chunked kernel prepares gradients ahead; without them a plain loop over the rows is enough.
-        parts = [
-            F.cross_entropy(F.linear(rows, weight, bias), part, ignore_index=IGNORED, reduction="sum")
-            for rows, part in zip(torch.split(h, CHUNK_ROWS), torch.split(targets, CHUNK_ROWS), strict=True)
-        ]
-        return torch.stack(parts).sum()
+        parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
+        return torch.stack([_cross_entropy(F.linear(part, weight, bias), t) for part, t in parts]).sum()
     return F.linear_cross_entropy(
         h,
         weight,
@@ -51,8 +56,12 @@ def loss_sum(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         linear_bias=bias,
         ignore_index=IGNORED,
         reduction="sum",
-        options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_ROWS),
+        options=nn.LinearCrossEntropyOptions(batch_chunk_size=rows),
     )
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
 
 
 def exact_matches(logits: Tensor, y: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from core.config import Config
 from core.device import choose_device
 from core.tasks import build_loader
 from core.trainer import dropout_seed
+from core.tuning import has_choice, settled
 from data.dataset import Task
 
 VALIDATION_LOOKED = 256
@@ -61,6 +62,7 @@ def ledger(config: Config, task: Task, step: int = 0) -> tuple[Source, ...]:
             Source("sampling", "generated tokens", "--seed, a generator of its own", True, _sampling(0)),
             _noise(config),
             _threads(config),
+            *_products(config, task),
             _kernels(config),
             _hash_seed(),
         )  # fmt: skip
@@ -123,6 +125,21 @@ def _threads(config: Config) -> Source:
     fixed = config.train.threads > 0
     words = f"train.threads = {config.train.threads}" if fixed else f"torch's choice, {n} here"
     return Source("threads", "the order of sums, hence their last bit", words, fixed, pin=("train.threads", n))
+
+
+def _products(config: Config, task: Task) -> tuple[Source, ...]:
+    """Which library multiplies and in what portions: measured on each machine, unless settings say it."""
+    here, train, draws = settled(config, task.tokenizer.n_vocab).train, config.train, "the order of sums, as above"
+    if not has_choice(config, task.tokenizer.n_vocab):
+        return (Source("products", draws, f"{here.matmul}: nothing is measured for so small a training", True),)
+    library, rows = train.matmul != "auto", train.head_rows > 0
+    return (
+        Source("products", draws, f"train.matmul = {train.matmul}" + ("" if library else f", {here.matmul} here"),
+               library, pin=("train.matmul", here.matmul)),
+        Source("head rows", draws,
+               f"train.head_rows = {train.head_rows}" + ("" if rows else f", {here.head_rows} here"), rows,
+               pin=("train.head_rows", here.head_rows)),
+    )  # fmt: skip
 
 
 def _kernels(config: Config) -> Source:

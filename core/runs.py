@@ -1,5 +1,6 @@
-"""Run folders: config.toml, tokenizer.json, events.jsonl, summary.json and checkpoints/. The consumer of the
-events writes them, so a headless and an interactive run leave the same folder."""
+"""Run folders: config.toml, tokenizer.json, events.jsonl and its digest.json, summary.json, checkpoints/.
+
+The consumer of the events writes them, so a headless and an interactive run leave the same folder."""
 
 import difflib
 import json
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from core import events as ev
 from core import files, settings
 from core.config import Config
+from core.digest import Digest
 from core.errors import RunError
 from core.jsontext import dumps
+from core.record import Record
 from core.summary import from_json
 from data.errors import DataError
 from data.tokenizers import Tokenizer, from_state
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from core.checkpoint import Checkpoint
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
+DIGEST = "digest.json"
 
 
 def runs_folder() -> Path:
@@ -69,19 +73,17 @@ class Run:
 
         return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
 
+    @property
+    def _record(self) -> Record:
+        return Record(self.path / EVENTS, self.path / DIGEST)
+
     def events(self) -> Iterator[ev.Event]:
         """The recorded events; a last line torn by a crash is left out. Raises RunError for other damage."""
-        path = self.path / EVENTS
-        if not path.exists():
-            return
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    yield ev.from_json(json.loads(line))
-                except ValueError as error:
-                    raise RunError(f"{path}, line {number}: {error}") from error
+        return self._record.read()
+
+    def digest(self) -> Digest:
+        """The record in bounded size, for drawings and summaries. Raises RunError."""
+        return self._record.digest()
 
     def summary(self) -> dict[str, Any] | None:
         """What the run came to, as `run --json` printed it; None while it is not known."""
@@ -96,22 +98,11 @@ class Run:
 
     def record(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
         """Pass events on, each written to events.jsonl first."""
-        with (self.path / EVENTS).open("a", encoding="utf-8") as out:
-            for event in events:
-                out.write(dumps(event.to_json()) + "\n")
-                out.flush()
-                yield event
+        return self._record.write(events)
 
-    def rewind(self, step: int) -> None:
-        """Drop recorded events that a checkpoint of `step` does not know of, so that they may happen again."""
-        kept: list[str] = []
-        saved = False
-        for event in self.events():
-            later_change = saved and isinstance(event, ev.Changed)
-            if event.step < step or (event.step == step and not later_change):
-                kept.append(dumps(event.to_json()) + "\n")
-            saved = saved or (isinstance(event, ev.Saved) and event.step == step)
-        files.write_text(self.path / EVENTS, "".join(kept))
+    def rewind(self, step: int, seconds: float) -> None:
+        """Drop recorded events that a checkpoint of `step`, after updates of `seconds`, does not know of."""
+        self._record.rewind(step, seconds)
 
 
 def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = None) -> Run:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import events as ev
+from core.digest import Digest
 from core.errors import ConfigError
 from core.jsontext import number
 from core.settings import did_you_mean
@@ -86,6 +87,13 @@ class Summariser:
 def from_json(record: dict[str, Any]) -> dict[str, Any]:
     """A summary read back from JSON, its numbers as numbers."""
     return record | {key: number(record[key]) for key in METRICS if key in record}
+
+
+def summarise_digest(digest: Digest) -> Summariser:
+    """A summariser that knows what a digest tells."""
+    summariser = summarise(digest.events())
+    summariser.seconds = digest.seconds
+    return summariser
 
 
 def summarise(events: Iterable[ev.Event]) -> Summariser:

@@ -23,6 +23,7 @@ from core.evaluation import evaluate
 from core.foreign import Model
 from core.optim import lr_at, set_lr, set_weight_decay
 from core.tasks import build_loader, change_loader
+from core.tuning import settled
 from core.update import apply, backward
 from core.update_ratio import EVERY, watch_update
 from data.dataset import Task
@@ -67,7 +68,7 @@ class Trainer:
         self.device = choose_device(config.train.device)
         at = self.progress
         self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
-        self.model = build_model(self.config, task.tokenizer.n_vocab).to(self.device)
+        self.model = build_model(settled(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(self.device)
         self.optimizers = optimizers_of(self.config, self.model)
         self.procedure = procedure_of(self.config)
         self._best = resume.best if resume else None
@@ -89,7 +90,7 @@ class Trainer:
         self._save, self._saved_at = save, -1
 
     def events(self) -> Iterator[ev.Event]:
-        """Train until the last step, patience's end, Stop or a failure; the last event says which."""
+        """Train until the last step, the target, patience's end, Stop or a failure; the last event says which."""
         yield self._started()
         try:
             while (reason := self._over()) is None:
@@ -181,12 +182,21 @@ class Trainer:
         train = self.config.train
         if train.patience and self.progress.worse_evaluations >= train.patience:
             return "patience"
-        finished = self.step >= train.steps and not self._evaluation_due() and not self._pending
-        return "done" if finished else None
+        if self._evaluation_due() or self._pending:
+            return None
+        return "target" if self._target_reached() else "done" if self.step >= train.steps else None
+
+    def _target_reached(self) -> bool:
+        target, loss = self.config.train.target_loss, self.progress.loss_ema
+        return target > 0 and loss is not None and loss <= target
 
     def _evaluation_due(self) -> bool:
         train, step = self.config.train, self.step
-        due = step >= train.steps or (train.eval_every > 0 and step > 0 and step % train.eval_every == 0)
+        due = (
+            step >= train.steps
+            or self._target_reached()
+            or (train.eval_every > 0 and step > 0 and step % train.eval_every == 0)
+        )
         return due and self.progress.evaluated_at != step
 
     def _checkpoint_due(self) -> bool:

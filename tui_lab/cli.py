@@ -10,6 +10,7 @@ import typer
 
 from core.errors import ConfigError, RunError
 from data.errors import DataError
+from tui_lab.bench.commands import bench_app
 
 BAD_USAGE, INTERRUPTED = 2, 130
 
@@ -29,7 +30,6 @@ runs_app = typer.Typer(help="Look at earlier runs.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
-bench_app = typer.Typer(help="Measure, side by side in one run.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 
@@ -192,21 +192,6 @@ def runs_show(run: Annotated[str, typer.Argument(metavar="RUN")], json: Json = F
     from tui_lab.history import show_run
 
     show_run(run, as_json=json)
-
-
-@bench_app.command("ui")
-def bench_ui_command(
-    preset: Annotated[
-        list[str] | None, typer.Option(help="Which to train; by default reverse and pseudo-socrates.")
-    ] = None,
-    size: Annotated[str, typer.Option(metavar="COLUMNSxLINES", help="Of the terminal.")] = "120x40",
-    json: Json = False,
-) -> None:
-    """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
-    from tui_lab.bench.ui import bench_ui, parse_size
-    from tui_lab.inspect import write_figures
-
-    write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"], parse_size(size)), as_json=json)
 
 
 @app.command()

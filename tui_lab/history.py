@@ -9,14 +9,14 @@ from rich.table import Table
 from core import runs, settings
 from core.events import Changed
 from core.runs import Run
-from core.summary import summarise
+from core.summary import summarise_digest
 from tui_lab.describe import describe
 from tui_lab.inspect import write_json
 
 
 def summary_of(run: Run) -> dict[str, Any]:
     """The run's summary, or one made from its events where it was killed before it could write its own."""
-    return run.summary() or summarise(run.events()).summary(str(run.path))
+    return run.summary() or summarise_digest(run.digest()).summary(str(run.path))
 
 
 def list_runs(*, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def list_runs(*, as_json: bool) -> None:
 
 def show_run(name: str, *, as_json: bool) -> None:
     run = runs.find(name)
-    changes = [event.to_json() for event in run.events() if isinstance(event, Changed)]
+    changes = [event.to_json() for event in run.digest().events() if isinstance(event, Changed)]
     if as_json:
         write_json(summary_of(run) | {"config": run.config().model_dump(mode="json"), "changed": changes})
         return

@@ -9,11 +9,13 @@ from core import runs, settings
 from core.config import Config
 from core.errors import ConfigError, RunError
 from core.events import Changed, Event
+from core.memory import keep_freed_memory
 from core.runs import Run
 from core.strangers import absolute
-from core.summary import Summariser, summarise
+from core.summary import Summariser, summarise, summarise_digest
 from core.tasks import build_loader, build_task, change_loader
 from core.trainer import Trainer
+from core.tuning import settled
 from data.corpora.tokens import Progress
 
 
@@ -32,6 +34,7 @@ def start(source: str, overrides: Sequence[str], out: Path | None, progress: Pro
 
 def begin(name: str, config: Config, out: Path | None = None, progress: Progress | None = None) -> Opened:
     """A new run of `config`, in `out` or in a folder named after `name`."""
+    keep_freed_memory()
     task = build_task(config, progress)
     build_loader(config, task)
     # The run folder outlives the shell that named the corpus by a relative path.
@@ -39,6 +42,9 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
         config = settings.changed(config, "data.path", str(Path(config.data.path).expanduser().absolute()))
     if config.model.source:
         config = settings.changed(config, "model.source", absolute(config.model.source))
+    if progress is not None:
+        progress("choosing kernels", 0, 1)
+    config = settled(config, task.tokenizer.n_vocab)
     trainer = Trainer(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     trainer.save_with(run.save)
@@ -56,8 +62,8 @@ def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Op
         checkpoint = replace(checkpoint, progress=replace(checkpoint.progress, config=config))
     task = build_task(checkpoint.progress.config, progress)
     trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
-    run.rewind(checkpoint.progress.step)
-    return Opened(run, trainer, summarise(run.events()))
+    run.rewind(checkpoint.progress.step, checkpoint.progress.seconds)
+    return Opened(run, trainer, summarise_digest(run.digest()))
 
 
 def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:

@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +22,14 @@ from data.corpora.sources import find_files
 from data.errors import DataError
 from data.tokenizers import CharTokenizer, Gpt2Tokenizer, Tokenizer, from_state
 
+T = TypeVar("T")
+R = TypeVar("R")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, bytes done, bytes in all."""
 
 READ_BYTES = 2**20
+AHEAD = 2
+"""Pieces for each thread that are read before they are needed."""
 # A text with no white space at all must not grow the buffer for ever: past this it is cut where it stands.
 MAX_PIECE = 2**22
 _FORMAT = "2"
@@ -93,26 +99,25 @@ def _key(files: tuple[Path, ...], tokenizer: str, total: int, report: Progress) 
 
 def _encode(files: tuple[Path, ...], name: str, folder: Path, total: int, report: Progress) -> None:
     """Write tokens.bin and meta.json into a temporary folder, then rename it to `folder`."""
-    alphabet: set[str] = set()
-    n_replaced = 0
-    for text in _pieces(files, total, functools.partial(report, "reading")):
-        n_replaced += text.count("\ufffd")
-        if name == "char" and not text.isascii():
-            alphabet.update(text)
-    tokenizer: Tokenizer = Gpt2Tokenizer() if name == "gpt2" else CharTokenizer("".join(alphabet))
+    tokenizer: Tokenizer = Gpt2Tokenizer() if name == "gpt2" else CharTokenizer(_alphabet(files, total, report))
     dtype = "uint16" if tokenizer.n_vocab <= 2**16 else "uint32"
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
+
+    def encoded(text: str) -> tuple[bytes, int]:
+        ids = tokenizer.encode_compact(text) if isinstance(tokenizer, Gpt2Tokenizer) else tokenizer.encode(text)
+        return ids.astype(dtype).tobytes(), text.count("\ufffd")
+
     try:
-        n_tokens = 0
+        n_bytes = n_replaced = 0
         with (temporary / "tokens.bin").open("wb") as out:
-            for text in _pieces(files, total, functools.partial(report, "encoding")):
-                ids = tokenizer.encode(text).astype(dtype)
-                out.write(ids.tobytes())
-                n_tokens += len(ids)
+            for ids, replaced in in_parallel(encoded, _pieces(files, total, functools.partial(report, "encoding"))):
+                out.write(ids)
+                n_bytes += len(ids)
+                n_replaced += replaced
         meta = {
             "dtype": dtype,
-            "n_tokens": n_tokens,
+            "n_tokens": n_bytes // np.dtype(dtype).itemsize,
             "n_replaced": n_replaced,
             "tokenizer": tokenizer.state(),
         }
@@ -125,6 +130,28 @@ def _encode(files: tuple[Path, ...], name: str, folder: Path, total: int, report
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _alphabet(files: tuple[Path, ...], total: int, report: Progress) -> str:
+    """Every character of the text beyond ASCII."""
+    letters: set[str] = set()
+    for text in _pieces(files, total, functools.partial(report, "reading")):
+        if not text.isascii():
+            letters.update(text)
+    return "".join(letters)
+
+
+def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Results in the order of `items`, from as many threads as there are cores; few items are held at a time."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _pieces(files: tuple[Path, ...], total: int, report: Callable[[int, int], None]) -> Iterator[str]:

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from core import objective
 from core.config import ModelConfig
+from core.matmul import Engine, Kernels
 from core.model import Transformer
-from core.objective import exact_matches, loss_sum
+from core.objective import exact_matches, head_loss_sum, loss_sum
 
 CONFIG = ModelConfig(d_model=8, n_layers=1, n_heads=2, d_head=4, d_ff=8, context=7)
 
@@ -24,11 +24,12 @@ def reference(model: Transformer, x: torch.Tensor, y: torch.Tensor) -> torch.Ten
 
 @pytest.mark.parametrize("n_vocab", [11, 5000])
 @pytest.mark.parametrize("chunk", [3, 128])
+@pytest.mark.parametrize("engine", ["blas", "onednn"])
 def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_path(
-    n_vocab: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    n_vocab: int, chunk: int, engine: Engine
 ) -> None:
-    monkeypatch.setattr(objective, "CHUNK_ROWS", chunk)
     model = Transformer(CONFIG, n_vocab)
+    model.use(Kernels(engine, chunk))
     x, y = torch.arange(14).view(2, 7) % 11, torch.arange(1, 15).view(2, 7) % 11
     y[0, :3] = y[1, 6] = -1
     grads = []
@@ -44,9 +45,11 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
         torch.testing.assert_close(loss_sum(model, x, y), reference(model, x, y))
 
 
+@pytest.mark.parametrize("engine", ["blas", "onednn"])
 @pytest.mark.parametrize("n_vocab", [11, 5000])
-def test_all_targets_ignored_is_a_loss_of_zero(n_vocab: int) -> None:
+def test_all_targets_ignored_is_a_loss_of_zero(n_vocab: int, engine: Engine) -> None:
     model, x = Transformer(CONFIG, n_vocab), torch.zeros(2, 7, dtype=torch.int64)
+    model.use(Kernels(engine))
     loss = loss_sum(model, x, torch.full_like(x, -1))
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0.0
@@ -57,3 +60,23 @@ def test_a_row_matches_when_every_counted_target_is_the_likeliest_token() -> Non
     y = torch.tensor([[-1, 2, 3], [-1, 2, 3], [1, -1, -1]])
     logits = F.one_hot(torch.tensor([[0, 2, 3], [0, 2, 1], [1, 0, 0]]), 5).float()
     assert exact_matches(logits, y).tolist() == [True, False, True]
+
+
+def test_a_target_that_the_model_excludes_costs_its_distance_and_not_infinity() -> None:
+    """exp(-200) is no float32: the loss is found another way, and stays that of the definition."""
+    h, weight, bias = torch.eye(3), torch.zeros(5000, 3), torch.zeros(5000)
+    weight[7, 1], targets = -200.0, torch.tensor([7, 7, -1])
+    ours, theirs = ([leaf.clone().requires_grad_() for leaf in (h, weight, bias)] for _ in range(2))
+    loss = head_loss_sum(ours[0], ours[1], ours[2], targets, Kernels("onednn", 2))
+    loss.backward()  # type: ignore[no-untyped-call]
+    expected = F.cross_entropy(F.linear(theirs[0], theirs[1], theirs[2]), targets, ignore_index=-1, reduction="sum")
+    expected.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(loss, expected)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_a_loss_that_is_not_a_number_stays_so() -> None:
+    h, weight = torch.full((2, 3), torch.nan, requires_grad=True), torch.zeros(5000, 3, requires_grad=True)
+    loss = head_loss_sum(h, weight, torch.zeros(5000, requires_grad=True), torch.tensor([1, 2]), Kernels("onednn"))
+    assert loss.isnan()

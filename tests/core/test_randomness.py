@@ -46,3 +46,13 @@ def test_what_is_free_is_said_and_can_be_pinned() -> None:
     healed = pinned(config, found)
     assert all(source.pinned for source in ledger(healed, build_task(healed)))
     assert healed == settings.changed(settings.changed(config, "faults", ()), "train.threads", torch.get_num_threads())
+
+
+def test_products_that_are_measured_are_free_until_they_are_pinned() -> None:
+    config = settings.load("socrates")
+    task = build_task(config)
+    free = {source.name for source in ledger(config, task) if not source.pinned}
+    assert {"products", "head rows"} <= free
+    settled = pinned(config, ledger(config, task))
+    assert settled.train.matmul in ("blas", "onednn") and settled.train.head_rows > 0
+    assert all(source.pinned for source in ledger(settled, task))

@@ -7,6 +7,7 @@ import pytest
 from core import checkpoint as ckpt
 from core import commands as cmd
 from core import events as ev
+from core.model import Linear
 from core.runs import Run
 from core.trainer import Trainer
 from tests.core.tiny import losses, same_weights, trainer
@@ -86,3 +87,12 @@ def test_a_run_that_is_over_stays_over(tmp_path: Path) -> None:
     list(done.events())
     again = list(trainer(resume=ckpt.load(Run(tmp_path).latest())).events())
     assert [event.kind for event in again] == ["started", "stopped"]
+
+
+def test_resume_is_bit_exact_where_onednn_multiplies(tmp_path: Path) -> None:
+    onednn = ("model.d_model=64", "model.d_head=64", "model.d_ff=2048", "train.batch_size=60", "train.matmul=onednn")
+    whole = trainer(*onednn)
+    assert {module.engine for module in whole.model.modules() if isinstance(module, Linear)} == {"onednn"}
+    expected = losses(whole.events())
+    found, resumed = stopped_and_resumed(tmp_path, 4, *onednn)
+    assert found == expected and same_weights(whole, resumed)

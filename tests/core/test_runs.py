@@ -56,7 +56,7 @@ def test_rewind_forgets_what_the_checkpoint_does_not_know(tmp_path: Path) -> Non
             training.commands.put(cmd.Set("optim.lr", 0.5))
         if event.step == 6:
             break
-    run.rewind(4)
+    run.rewind(4, 1.5)
     kept = list(run.events())
     assert kept[-1] == ev.Saved(step=4, path=kept[-1].path if isinstance(kept[-1], ev.Saved) else "")
     assert not [event for event in kept if isinstance(event, ev.Changed)]

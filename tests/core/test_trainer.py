@@ -279,3 +279,13 @@ def test_dead_units_are_those_that_fire_for_no_token() -> None:
     [fresh] = of_kind(ev.StepDone, plain.events())
     [never] = of_kind(ev.StepDone, dead.events())
     assert fresh.dead_units is not None and fresh.dead_units < 0.5 and never.dead_units == 1.0
+
+
+def test_a_target_loss_ends_the_training_after_an_evaluation_and_resume_has_nothing_left_to_do() -> None:
+    saves = Saves()
+    found = list(trainer("train.target_loss=1.55", "train.steps=2000", save=saves).events())
+    steps = of_kind(ev.StepDone, found)
+    assert steps[-1].loss_ema <= 1.55 < steps[-2].loss_ema
+    assert [event.kind for event in found[-3:]] == ["evaluated", "saved", "stopped"]
+    assert isinstance(found[-1], ev.Stopped) and found[-1].reason == "target"
+    assert not of_kind(ev.StepDone, trainer(resume=saves.kept[-1]).events())

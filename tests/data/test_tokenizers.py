@@ -46,7 +46,7 @@ def test_a_special_token_in_a_text_is_ordinary_text() -> None:
 
 def test_changed_bpe_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tokenizers.GPT2_SHA256, "vocab.bpe", "0" * 64)
-    tokenizers._gpt2_encoding.cache_clear()
+    tokenizers.gpt2_encoding.cache_clear()
     with pytest.raises(DataError, match=r"vocab\.bpe has sha256"):
         Gpt2Tokenizer()
 

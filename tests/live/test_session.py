@@ -1,7 +1,9 @@
 """The worker's side, with real trainings."""
 
+import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,6 +174,41 @@ def test_a_replay_tells_the_same_story_at_its_speed() -> None:
     replay.close()
     replay.join()
     assert len(taken) == 1
+
+
+def test_a_replay_at_the_highest_speed_tells_the_rest_at_once_and_nothing_twice() -> None:
+    session, found = train("train.eval_every=4")
+    session.close()
+    session.join()
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    replay = Replay(ready.path, lambda: 0.0)
+    replay.start()
+    replay.send(cmd.Step(4))
+    told = collect(replay, lambda message: isinstance(message, ev.StepDone) and message.step == 4)
+    replay.speed = math.inf
+    replay.send(cmd.Resume())
+    told += collect(replay, stopped)
+    assert replay.drain() == []
+    replay.close()
+    replay.join()
+    assert [event for event in told if isinstance(event, ev.Event)] == [e for e in found if isinstance(e, ev.Event)]
+
+
+def test_a_replay_of_a_damaged_record_says_so() -> None:
+    session, found = train()
+    session.close()
+    session.join()
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    with (Path(ready.path) / "events.jsonl").open("a") as record:
+        record.write("nonsense\n")
+    replay = Replay(ready.path, lambda: 0.0)
+    replay.start()
+    told = collect(replay, lambda message: isinstance(message, Trouble))
+    assert "events.jsonl" in str(told[-1])
+    replay.close()
+    replay.join()
 
 
 def test_the_state_finds_the_loader_of_any_step() -> None:

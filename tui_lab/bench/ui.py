@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import settings
 from core.errors import ConfigError
 from tui_lab.bench.terminal import Terminal
 
@@ -26,6 +27,7 @@ SLICES = {"reverse": 40, "pseudo-socrates": 60}
 """Short ones, and many: what else the machine does moves over seconds, and so touches both sides of a pair alike."""
 RESAMPLES = 2000
 KEYS = 120
+BOXES_TO_TOKENS, MANY_TOKENS = 5, "50000"
 FIRST_KEY = 0x4E00
 """Letters that occur nowhere on the screen, each sent once, so that its paint can be told from any other."""
 
@@ -154,13 +156,18 @@ def _wait_for_steps(run: Path, n: int) -> None:
     raise TimeoutError(f"no {n} steps in {run}")
 
 
-def key_to_paint(preset: str, folder: Path, size: tuple[int, int], keys: int = KEYS) -> dict[str, Any]:
-    """Seconds from a letter sent to it being painted in the prompt, while `preset` trains."""
-    terminal = Terminal([*PROGRAM, "app", preset], size, folder, TUI_LAB_RUNS=str(folder / f"keys-{preset}"))
+def key_to_paint(
+    preset: str, folder: Path, size: tuple[int, int], keys: int = KEYS, *, speaking: bool = False
+) -> dict[str, Any]:
+    """Seconds from a letter sent to it being painted in the prompt, while `preset` trains, and speaks if asked to."""
+    runs = folder / f"keys-{preset}-{speaking}"
+    terminal = Terminal([*PROGRAM, "app", preset], size, folder, TUI_LAB_RUNS=str(runs))
     try:
-        _wait_for_steps(_painting(terminal, folder / f"keys-{preset}"), 3)
+        _wait_for_steps(_painting(terminal, runs), 3)
         terminal.send("4")
         terminal.read(1.0)
+        if speaking:
+            _speak(terminal)
         times = []
         for i in range(keys):
             letter = chr(FIRST_KEY + i)
@@ -175,6 +182,18 @@ def key_to_paint(preset: str, folder: Path, size: tuple[int, int], keys: int = K
     ordered = sorted(times)
     return {"p50_ms": 1000 * statistics.median(ordered), "p99_ms": 1000 * ordered[int(0.99 * (len(ordered) - 1))],
             "keys": keys}  # fmt: skip
+
+
+def _speak(terminal: Terminal) -> None:
+    """Ask for more tokens than will be made while the keys are measured, and come back to the prompt."""
+    for _ in range(BOXES_TO_TOKENS):
+        terminal.send("\t")
+        terminal.read(0.3)
+    terminal.send("\x15" + MANY_TOKENS + "\r")
+    terminal.wait_for("▌", 60.0)
+    for _ in range(BOXES_TO_TOKENS):
+        terminal.send("\x1b[Z")
+        terminal.read(0.3)
 
 
 def _painting(terminal: Terminal, runs: Path) -> Path:
@@ -208,4 +227,9 @@ def bench_ui(presets: Sequence[str], size: tuple[int, int] = SIZE) -> dict[str, 
             "first_frame": first_frame(folder, size),
             "cost": {preset: cost(preset, folder, size) for preset in presets},
             "key_to_paint": {preset: key_to_paint(preset, folder, size) for preset in presets},
+            "key_to_paint_while_speaking": {
+                preset: key_to_paint(preset, folder, size, speaking=True)
+                for preset in presets
+                if settings.load(preset).data.task == "text"
+            },
         }

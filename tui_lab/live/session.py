@@ -30,7 +30,7 @@ class Ready:
     """As the run began; the live changes are among `past`."""
     task: Task
     past: tuple[ev.Event, ...] = ()
-    """What the run did before it was opened."""
+    """What the run did before it was opened, thinned."""
 
 
 @dataclass(frozen=True)
@@ -124,5 +124,5 @@ class Session:
 
 
 def _ready(opened: "Opened") -> Ready:
-    past = tuple(opened.run.events())
+    past = tuple(opened.run.digest().events())
     return Ready(opened.run.name, str(opened.run.path), opened.run.config(), opened.trainer.task, past)

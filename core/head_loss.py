@@ -1,0 +1,82 @@
+"""The head and the cross-entropy in one, a chunk of rows at a time, so that the logits are never all kept.
+
+With p = softmax(h Wᵀ + b) the gradients of Σ −ln p[y] are, G being p less one at each target (Goodfellow et al. 2016,
+section 6.2.2): dh = G W, dW = Gᵀ h, db = Σ G. They are made while the chunk's logits are there, in place of them,
+as Wijmans et al. 2024 ("Cut your losses") do on a GPU, and torch's own linear_cross_entropy does by BLAS alone.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from core.matmul import times_transposed
+
+SMALLEST_EXACT = 1e-30
+"""Below, float32 loses digits of a probability (its smallest normal number is 1.2e-38): −ln p is found otherwise."""
+
+
+def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
+    """The summed cross-entropy in nats by oneDNN, `rows` rows at a time.
+
+    h float32 [N, D], weight [V, D], bias [V], targets int64 [N] of which those equal to `ignored` do not count → [].
+    """
+    if torch.is_grad_enabled():
+        loss: Tensor = _HeadLoss.apply(h, weight, bias, targets, ignored, rows)  # type: ignore[no-untyped-call]
+        return loss
+    parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
+    return torch.stack([_losses(part, weight, bias, t, ignored).sum() for part, t in parts]).sum()
+
+
+def _losses(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int) -> Tensor:
+    """Each row's −ln p by way of its logits: [R]."""
+    return F.cross_entropy(times_transposed(h, weight, bias), targets, ignore_index=ignored, reduction="none")
+
+
+def losses_and_logit_gradient(
+    h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int
+) -> tuple[Tensor, Tensor]:
+    """Each row's loss [R], 0 where the target is ignored, and the gradient of their sum by the logits [R, V]."""
+    probabilities = times_transposed(h, weight, bias)
+    torch.softmax(probabilities, dim=1, out=probabilities)
+    counted = targets != ignored  # [R]
+    at = targets.where(counted, 0)[:, None]  # [R, 1]
+    p = probabilities.gather(1, at)[:, 0].where(counted, 1.0)
+    losses = -p.log()
+    if bool((imprecise := ~(p >= SMALLEST_EXACT)).any()):
+        losses[imprecise] = _losses(h[imprecise], weight, bias, targets[imprecise], ignored)
+    probabilities.scatter_add_(1, at, torch.full_like(at, -1.0, dtype=probabilities.dtype))
+    if not bool(counted.all()):
+        probabilities.mul_(counted[:, None])
+    return losses, probabilities
+
+
+class _HeadLoss(torch.autograd.Function):
+    """The gradients are ready with the loss: backward only scales them."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
+        loss, d_h = h.new_zeros(()), torch.empty_like(h)
+        # [D + 1, V]: dWᵀ, that way round because the large operand is then read as it lies, and db as one more row of
+        # it, since a column of ones beside h makes the same product the sum over the rows, too.
+        d_both: Tensor | None = None
+        for start in range(0, len(h), rows):
+            part = h[start : start + rows]  # [R, D]
+            losses, g = losses_and_logit_gradient(part, weight, bias, targets[start : start + rows], ignored)
+            loss += losses.sum()
+            d_h[start : start + rows] = times_transposed(g, weight.t())
+            product = times_transposed(F.pad(part, (0, 1), value=1.0).t(), g.t())
+            d_both = product if d_both is None else d_both.add_(product)
+        assert d_both is not None
+        ctx.save_for_backward(d_h, d_both)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        d_h, d_both = ctx.saved_tensors
+        transposed = d_both[:-1]
+        d_weight = torch.mul(transposed.t(), g, out=transposed.new_empty(transposed.shape[::-1]))  # Row by row again.
+        return d_h * g, d_weight, d_both[-1] * g, None, None, None

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from core import matmul
+from core.matmul import Engine, Kernels, linear, onednn_available
+
+SIZES = st.integers(1, 40)
+
+
+def gradients(engine: Engine, *leaves: Tensor) -> list[Tensor]:
+    x, weight, bias, g = (leaf.clone() for leaf in leaves)
+    wanted = [leaf.requires_grad_() for leaf in (x, weight, bias)]
+    out = linear(x, weight, bias, engine)
+    return [out.detach(), *torch.autograd.grad(out, wanted, g)]
+
+
+def test_this_build_has_onednn() -> None:
+    """The pinned torch has it on x86 and ARM; without it the tests below would compare BLAS with itself."""
+    assert onednn_available()
+
+
+@given(batch=SIZES, rows=SIZES, width=SIZES, wide=SIZES)
+def test_both_libraries_give_the_same_product_and_gradients(batch: int, rows: int, width: int, wide: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matmul, "SMALLEST", 0)
+        leaves = (torch.randn(batch, rows, width), torch.randn(wide, width), torch.randn(wide),
+                  torch.randn(batch, rows, wide))  # fmt: skip
+        for ours, theirs in zip(gradients("onednn", *leaves), gradients("blas", *leaves), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_the_gradient_of_a_sum_has_strides_of_zero_and_is_right() -> None:
+    x, weight = torch.randn(512, 256), torch.randn(256, 256, requires_grad=True)
+    linear(x, weight, None, "onednn").sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, x.sum(0).expand(256, 256), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_numbers_than_float32_are_left_to_torch(dtype: torch.dtype) -> None:
+    x, weight = torch.randn(512, 256, dtype=dtype), torch.randn(256, 256, dtype=dtype)
+    assert torch.equal(linear(x, weight, None, "onednn"), F.linear(x, weight))
+
+
+def test_kernels_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="no kernels"):
+        Kernels(head_rows=0)

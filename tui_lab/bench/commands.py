@@ -1,0 +1,86 @@
+"""`tui-lab bench`: the commands. Each imports what it measures when it runs."""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+bench_app = typer.Typer(help="Measure, side by side in one run.", no_args_is_help=True)
+
+
+@bench_app.command("ui")
+def ui(
+    preset: Annotated[
+        list[str] | None, typer.Option(help="Which to train; by default reverse and pseudo-socrates.")
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="COLUMNSxLINES", help="Of the terminal.")] = "120x40",
+    json: Json = False,
+) -> None:
+    """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
+    from tui_lab.bench.ui import bench_ui, parse_size
+    from tui_lab.inspect import write_figures
+
+    write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"], parse_size(size)), as_json=json)
+
+
+@bench_app.command("train")
+def train(
+    preset: Annotated[str, typer.Option(help="The shape to train.")] = "pseudo-socrates",
+    rounds: Annotated[int | None, typer.Option(min=2, help="Steps of each, by turns.")] = None,
+    json: Json = False,
+) -> None:
+    """Steps/s beside other people's transformers of the same shape, and the share of the machine's GEMM limit."""
+    from tui_lab.bench.train import bench_train
+    from tui_lab.inspect import write_figures
+
+    write_figures(bench_train(preset, rounds), as_json=json)
+
+
+@bench_app.command("generate")
+def generate(
+    rounds: Annotated[int, typer.Option(min=2, help="Texts of each, by turns.")] = 15, json: Json = False
+) -> None:
+    """Tokens/s beside Hugging Face's generate and a loop without a cache; time to the first token."""
+    from tui_lab.bench.generate import bench_generate
+    from tui_lab.inspect import write_figures
+
+    write_figures(bench_generate(rounds=rounds), as_json=json)
+
+
+@bench_app.command("headline")
+def headline(
+    text: Annotated[
+        str, typer.Option(metavar="FILE", help="What to learn; by default the bundled dialogues.")
+    ] = "bundled",
+    target: Annotated[float, typer.Option(min=0, help="The running train loss to reach.")] = 0.37,
+    loop: Annotated[bool, typer.Option(help="Train the nanoGPT-style loop, too, which takes longest.")] = True,
+    json: Json = False,
+) -> None:
+    """The journal's final model to its final loss: time, memory and tokens, beside a nanoGPT-style loop."""
+    from tui_lab.bench.headline import bench_headline
+    from tui_lab.inspect import write_figures
+
+    write_figures(bench_headline(text, target, loop=loop), as_json=json)
+
+
+@bench_app.command("start")
+def start(json: Json = False) -> None:
+    """Seconds until --help, the first frame and the first step."""
+    from tui_lab.bench.start import bench_start
+    from tui_lab.inspect import write_figures
+
+    write_figures(bench_start(), as_json=json)
+
+
+@bench_app.command("flat")
+def flat(
+    events: Annotated[int, typer.Option(min=1000, help="Events of the long run.")] = 1_000_000,
+    mib: Annotated[int, typer.Option(min=8, help="Size of the corpus.")] = 1024,
+    json: Json = False,
+) -> None:
+    """Whether a million events and a corpus of a gibibyte stay cheap in time and memory."""
+    from tui_lab.bench.flat import bench_flat
+    from tui_lab.inspect import write_figures
+
+    write_figures(bench_flat(events, mib), as_json=json)

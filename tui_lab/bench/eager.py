@@ -1,0 +1,106 @@
+"""The journal's transformer as one writes it after nanoGPT, and its loop: the yardstick, with the lab's mathematics.
+
+In nanoGPT's manner: one matrix for q, k and v, torch's fused attention, full logits into `cross_entropy`, and torch's
+default optimizer. What it computes is what core.model computes, so its losses are ours to rounding.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.config import ModelConfig
+from core.model import Layer, Transformer
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        inner = config.n_heads * config.d_head
+        self.n_heads, self.d_head, self.dropout = config.n_heads, config.d_head, config.dropout
+        self.c_attn = nn.Linear(config.d_model, 3 * inner, bias=False)
+        self.c_proj = nn.Linear(inner, config.d_model, bias=False)
+        self.ln_1 = nn.LayerNorm(config.d_model)
+        self.c_fc = nn.Linear(config.d_model, config.d_ff)
+        self.c_out = nn.Linear(config.d_ff, config.d_model)
+        self.ln_2 = nn.LayerNorm(config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, _ = x.shape
+        q, k, v = (
+            part.view(B, T, self.n_heads, self.d_head).transpose(1, 2) for part in self.c_attn(x).chunk(3, dim=2)
+        )
+        rate = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=rate, is_causal=True)  # [B, H, T, d]
+        y = self.c_proj(y.transpose(1, 2).reshape(B, T, -1))  # [B, T, D]
+        x = self.ln_1(x + F.dropout(y, self.dropout, self.training))
+        y = self.c_out(F.relu(self.c_fc(x)))
+        out: Tensor = self.ln_2(x + F.dropout(y, self.dropout, self.training))
+        return out
+
+
+class EagerGPT(nn.Module):
+    """(ids [B, T], targets [B, T]) → mean loss; without targets the logits of the last position [B, 1, V]."""
+
+    def __init__(self, config: ModelConfig, n_vocab: int) -> None:
+        super().__init__()
+        self.context, self.dropout = config.context, config.dropout
+        self.wte = nn.Embedding(n_vocab, config.d_model)
+        self.wpe = nn.Embedding(config.context, config.d_model)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.lm_head = nn.Linear(config.d_model, n_vocab)
+
+    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        x = F.dropout(self.wte(ids) + self.wpe(positions), self.dropout, self.training)
+        for block in self.h:
+            x = block(x)
+        if targets is None:
+            last: Tensor = self.lm_head(x[:, [-1]])
+            return last
+        logits = self.lm_head(x)  # [B, T, V]
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=-1)
+
+    @torch.no_grad()
+    def take_weights(self, ours: Transformer) -> "EagerGPT":
+        """The same function as `ours`, from now on."""
+        for name, module in (("wte", ours.W_E), ("wpe", ours.W_P), ("lm_head", ours.head)):
+            getattr(self, name).load_state_dict(module.state_dict())
+        for block, layer in zip(cast(list[Block], self.h), cast(list[Layer], ours.layers), strict=True):
+            attention = layer.attention
+            block.c_attn.weight.copy_(torch.cat([attention.W_Q.weight, attention.W_K.weight, attention.W_V.weight]))
+            pairs = (("c_proj", attention.W_O), ("ln_1", layer.norm1), ("c_fc", layer.W_1), ("c_out", layer.W_2),
+                     ("ln_2", layer.norm2))  # fmt: skip
+            for name, other in pairs:
+                getattr(block, name).load_state_dict(other.state_dict())
+        return self
+
+
+@dataclass
+class EagerLoop:
+    """nanoGPT's step: a batch, the loss, its gradients, the update."""
+
+    model: nn.Module
+    lr: float
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)
+
+    def step(self, x: Tensor, y: Tensor) -> float:
+        """One update on x, y [B, T]; the loss before it."""
+        loss = self.model(x, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.item())
+
+
+@torch.no_grad()
+def generate_uncached(model: EagerGPT, ids: Tensor, new_tokens: int) -> Tensor:
+    """nanoGPT's `generate`, greedy: the whole window again for each token. ids [1, T] → [1, T + new_tokens]."""
+    for _ in range(new_tokens):
+        logits = model(ids[:, -model.context :])[:, -1]  # [1, V]
+        ids = torch.cat([ids, logits.argmax(dim=-1, keepdim=True)], dim=1)
+    return ids

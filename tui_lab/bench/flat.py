@@ -1,0 +1,142 @@
+"""Whether what is long stays cheap: a million events, and a corpus of a gibibyte."""
+
+import itertools
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from core import events as ev
+from core import runs, settings
+from data.corpora.sources import BUNDLED, find_files
+from data.corpora.tokens import load_corpus
+from data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding
+from tui_lab.bench.machine import machine
+from tui_lab.live.buffer import Buffer
+from tui_lab.live.state import LabState
+
+EVENTS, DRAIN_EVERY, PARTS = 1_000_000, 500, 20
+OPENINGS = 5
+MIB = 2**20
+PIECES_AT_ONCE = 32
+SLICES = 8
+
+
+def bench_flat(events: int = EVENTS, mib: int = 1024) -> dict[str, Any]:
+    """All figures as JSON values."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return {"machine": machine(), "events": _events(events, folder), "corpus": _corpus(mib, folder)}
+
+
+def updates(n: int) -> Iterator[ev.Event]:
+    """What a training of n updates tells, evaluations included, with losses that fall and jitter."""
+    noise = np.random.default_rng(0).normal(0, 0.1, n).tolist()
+    yield ev.Started(step=0, steps=n, parameters=1, n_vocab=10, train_examples=1, val_examples=1, device="cpu",
+                     threads=1, resumed=False)  # fmt: skip
+    for step in range(1, n + 1):
+        loss = 2.3 / (1 + step / 1e4) + abs(noise[step - 1])
+        yield ev.StepDone(step=step, loss=loss, loss_ema=loss, lr=1e-3, grad_norm=1.0, epoch=step // 1000,
+                          tokens=704 * step, seconds=0.006, tokens_per_s=1e5,
+                          update_ratio=1e-3 if step % 10 == 1 else None)  # fmt: skip
+        if step % 250 == 0:
+            yield ev.Evaluated(step=step, val_loss=loss, exact_match=0.5, perplexity=None, examples=64, best=False)
+    yield ev.Stopped(step=n, reason="done")
+
+
+def _events(n: int, folder: Path) -> dict[str, Any]:
+    """The stream through the record, the app's buffer and what the screen knows; then the folder is opened."""
+    config = settings.load("reverse")
+    run = runs.create("flat", config, CharTokenizer(), folder / "run")
+    buffer, state, process = Buffer(), LabState(), psutil.Process()
+    state.config = config
+    seconds, memory = [], []
+    stream = run.record(updates(n))
+    per_part = n // PARTS
+    for _ in range(PARTS):
+        began = time.perf_counter()
+        for i, event in enumerate(itertools.islice(stream, per_part)):
+            buffer.put(event)
+            if i % DRAIN_EVERY == 0:
+                for item in buffer.drain():
+                    state.see(item)
+        seconds.append((time.perf_counter() - began) / per_part)
+        memory.append(process.memory_info().rss / MIB)
+    for _ in stream:
+        pass
+    opened = []
+    for _ in range(OPENINGS):
+        began = time.perf_counter()
+        points = len(runs.find(str(run.path)).digest().events())
+        opened.append(time.perf_counter() - began)
+    return {
+        "events": n,
+        "microseconds_an_event": {"first": 1e6 * seconds[1], "last": 1e6 * seconds[-1]},
+        "memory_mib": {"first": memory[1], "last": memory[-1]},
+        "record_mib": (run.path / runs.EVENTS).stat().st_size / MIB,
+        "open_s": statistics.median(opened),
+        "events_read_to_draw": points,
+    }
+
+
+def _corpus(mib: int, folder: Path) -> dict[str, Any]:
+    """Encoding into the cache, in a process of its own, and tiktoken's own batch over a slice of the same text."""
+    text = folder / "text.txt"
+    _write_text(text, mib)
+    slice_mib = max(1, mib // SLICES)
+    pieces = _pieces(text, slice_mib)
+    encode_batch = gpt2_encoding().encode_ordinary_batch
+    theirs = []
+    for _ in range(3):
+        began = time.perf_counter()
+        for start in range(0, len(pieces), PIECES_AT_ONCE):
+            encode_batch(pieces[start : start + PIECES_AT_ONCE], num_threads=os.cpu_count() or 1)
+        theirs.append(slice_mib / (time.perf_counter() - began))
+    began = time.perf_counter()
+    child = subprocess.run([sys.executable, "-m", "tui_lab.bench.flat", str(text)], capture_output=True, text=True,
+                           check=True, env=os.environ | {"TUI_LAB_CACHE": str(folder / "cache")})  # fmt: skip
+    ours, peak, before = (float(word) for word in child.stdout.split())
+    return {
+        "mib": mib,
+        "mib_per_s": mib / ours,
+        "tiktoken_batch_mib_per_s": statistics.median(theirs),
+        "share": mib / ours / statistics.median(theirs),
+        "memory_mib": {"before": before, "peak": peak},
+    }
+
+
+def _write_text(path: Path, mib: int) -> None:
+    """The bundled dialogues over and over, each time with another word in between, so that no cache helps alone."""
+    dialogues = b"".join(file.read_bytes() for file in find_files(BUNDLED))
+    with path.open("wb") as out:
+        for i in itertools.count():
+            if out.tell() >= mib * MIB:
+                return
+            out.write(dialogues + f"\n\nPart {i} of {i * i}.\n\n".encode())
+
+
+def _pieces(path: Path, mib: int) -> list[str]:
+    with path.open("rb") as stream:
+        return [stream.read(MIB).decode(errors="replace") for _ in range(mib)]
+
+
+def main(path: str) -> None:
+    """In the child: seconds, peak memory and memory before, in MiB."""
+    Gpt2Tokenizer().encode("warm")
+    before, began = psutil.Process().memory_info().rss / MIB, time.perf_counter()
+    load_corpus(path, "gpt2")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(f"{time.perf_counter() - began} {peak} {before}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,45 @@
+"""The nanoGPT-style training as a program: `python -m tui_lab.bench.loop CONFIG` prints what it came to as JSON."""
+
+import json
+import sys
+import time
+
+import torch
+
+from core import settings
+from core.config import Config
+from core.evaluation import evaluate
+from core.model import Transformer
+from core.optim import lr_at
+from core.tasks import build_loader, build_task
+from tui_lab.bench.eager import EagerGPT, EagerLoop
+
+EMA = 0.9
+
+
+def train(config: Config) -> dict[str, float | str]:
+    """To the config's target loss, evaluating when ours does, with its weights, its batches and its learning rates."""
+    task = build_task(config)
+    loader, n_vocab = build_loader(config, task), task.tokenizer.n_vocab
+    model = EagerGPT(config.model, n_vocab).take_weights(Transformer(config.model, n_vocab, seed=config.train.seed))
+    loop, average, step, spent = EagerLoop(model, config.optim.lr), float("inf"), 0, 0.0
+    while average > config.train.target_loss and step < config.train.steps:
+        began = time.perf_counter()
+        for group in loop.optimizer.param_groups:
+            group["lr"] = lr_at(step, config.train.steps, config.optim)
+        batch = loader.batch(step)
+        loss = loop.step(torch.from_numpy(batch.x), torch.from_numpy(batch.y))
+        average = loss if step == 0 else EMA * average + (1 - EMA) * loss
+        step += 1
+        spent += time.perf_counter() - began
+        if step % config.train.eval_every == 0:
+            evaluate(model, task, config.train.eval_examples, torch.device("cpu"))
+            model.train()
+    validation = evaluate(model, task, config.train.eval_examples, torch.device("cpu"))
+    assert validation is not None
+    return {"reason": "target" if average <= config.train.target_loss else "done", "steps": step,
+            "train_loss": average, "val_loss": validation.loss, "train_seconds": spent}  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(train(settings.load(sys.argv[1]))) + "\n")

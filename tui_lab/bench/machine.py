@@ -1,0 +1,21 @@
+"""The machine in words, so that a figure can be read elsewhere."""
+
+import platform
+from typing import Any
+
+import psutil
+import torch
+
+from core.tuning import processor
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "processor": processor().rpartition(",")[0],
+        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
