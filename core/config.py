@@ -27,6 +27,10 @@ class ModelConfig(Section):
     d_ff: int = setting(256, "Feed-forward size", "Hidden units of the ReLU layer.", unit="units", ge=1, le=2**20)
     context: int = setting(128, "Context", "Positions the model sees.", unit="tokens", ge=1, le=2**20)
     source: str = setting("", "Source", "Empty: the lab's own transformer; FILE.py:NAME: another one, which is run.")
+    head_std: float = setting(
+        0.02, "Head scale", "Standard deviation of the head's first weights; larger ones learn by heart sooner.",
+        ge=0.0, le=1.0,
+    )  # fmt: skip
     dropout: float = setting(0.0, "Dropout", "Share of activations zeroed while training.", live=True, ge=0.0, le=1.0)
 
 
@@ -95,12 +99,7 @@ class TrainConfig(Section):
         0, "Patience", "Evaluations without a better validation loss before stopping; 0 is off.", ge=0
     )
     target_loss: float = setting(
-        0.0,
-        "Target loss",
-        "Stop once the running train loss is at most this; 0 is off.",
-        unit="nats",
-        live=True,
-        ge=0.0,
+        0.0, "Target loss", "Stop once the running train loss is at most this; 0 is off.", unit="nats", ge=0.0
     )
     seed: int = setting(0, "Seed", "Of weights, order and dropout.", ge=0, lt=2**63)
     threads: int = setting(0, "Threads", "CPU threads; 0 leaves the choice to torch.", ge=0, le=1024)

@@ -185,7 +185,8 @@ def initialise(model: Transformer, seed: int) -> None:
 
     | parameter                 | value                                                         |
     |---------------------------|---------------------------------------------------------------|
-    | W_E, W_P, head.weight     | normal, standard deviation 0.02 (Radford et al. 2018)         |
+    | W_E, W_P                  | normal, standard deviation 0.02 (Radford et al. 2018)         |
+    | head.weight               | normal, of `head_std`: 0.02 as well, unless it is set         |
     | W_Q, W_K, W_V, W_O, W_1, W_2 | uniform ±√(6 / (fan in + fan out)) (Glorot and Bengio 2010) |
     | LayerNorm weight          | 1                                                             |
     | every bias                | 0                                                             |
@@ -195,7 +196,8 @@ def initialise(model: Transformer, seed: int) -> None:
         if parameter.dim() == 1:
             parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
         elif name.startswith(("W_E", "W_P", "head")):
-            parameter.normal_(0.0, 0.02, generator=generator)
+            deviation = model.config.head_std if name.startswith("head") else 0.02
+            parameter.normal_(0.0, deviation, generator=generator)
         else:
             bound = math.sqrt(6 / sum(parameter.shape))
             parameter.uniform_(-bound, bound, generator=generator)

@@ -29,7 +29,13 @@ class MyGPT(nn.Module):
 """What stands in for the reader's own model."""
 
 
-WAITING = ("tui-lab app reverse", "tui-lab serve", "tui-lab bench ui --json", "tui-lab doctor --self-test --json")
+WAITING = (
+    "tui-lab app reverse",
+    "tui-lab serve",
+    "tui-lab bench ui --json",
+    "tui-lab bench train",
+    "tui-lab doctor --self-test --json",
+)
 """What does not end by itself or takes minutes: only that it is there is tested here."""
 
 

@@ -1,5 +1,6 @@
 """`tui-lab bench`: the commands. Each imports what it measures when it runs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -84,3 +85,24 @@ def flat(
     from tui_lab.inspect import write_figures
 
     write_figures(bench_flat(events, mib), as_json=json)
+
+
+@bench_app.command("all")
+def everything(
+    text: Annotated[str, typer.Option(metavar="FILE", help="For the headline; by default the dialogues.")] = "bundled",
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Put the tables between this file's marks.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """All of these in an hour, as docs/performance.md shows them; leave the machine alone meanwhile."""
+    from tui_lab.bench.report import bench_all, markdown, write_into
+    from tui_lab.inspect import write_json
+
+    figures = bench_all(text, lambda words: typer.echo(words, err=True))
+    if write is not None:
+        write_into(write, figures)
+    if json:
+        write_json(figures)
+    else:
+        typer.echo(markdown(figures))

@@ -52,11 +52,16 @@ class EagerGPT(nn.Module):
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.lm_head = nn.Linear(config.d_model, n_vocab)
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
+    def hidden(self, ids: Tensor) -> Tensor:
+        """The last layer's output: ids [B, T] → [B, T, D]."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         x = F.dropout(self.wte(ids) + self.wpe(positions), self.dropout, self.training)
         for block in self.h:
             x = block(x)
+        return x
+
+    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
+        x = self.hidden(ids)
         if targets is None:
             last: Tensor = self.lm_head(x[:, [-1]])
             return last
@@ -76,6 +81,18 @@ class EagerGPT(nn.Module):
             for name, other in pairs:
                 getattr(block, name).load_state_dict(other.state_dict())
         return self
+
+
+class AllLogits(nn.Module):
+    """The same model, to be evaluated: ids [B, T] → logits [B, T, V]."""
+
+    def __init__(self, model: EagerGPT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.model.lm_head(self.model.hidden(ids))
+        return logits
 
 
 @dataclass

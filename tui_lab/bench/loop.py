@@ -12,7 +12,7 @@ from core.evaluation import evaluate
 from core.model import Transformer
 from core.optim import lr_at
 from core.tasks import build_loader, build_task
-from tui_lab.bench.eager import EagerGPT, EagerLoop
+from tui_lab.bench.eager import AllLogits, EagerGPT, EagerLoop
 
 EMA = 0.9
 
@@ -33,9 +33,9 @@ def train(config: Config) -> dict[str, float | str]:
         step += 1
         spent += time.perf_counter() - began
         if step % config.train.eval_every == 0:
-            evaluate(model, task, config.train.eval_examples, torch.device("cpu"))
+            evaluate(AllLogits(model), task, config.train.eval_examples, torch.device("cpu"))
             model.train()
-    validation = evaluate(model, task, config.train.eval_examples, torch.device("cpu"))
+    validation = evaluate(AllLogits(model), task, config.train.eval_examples, torch.device("cpu"))
     assert validation is not None
     return {"reason": "target" if average <= config.train.target_loss else "done", "steps": step,
             "train_loss": average, "val_loss": validation.loss, "train_seconds": spent}  # fmt: skip
