@@ -45,15 +45,14 @@ def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> in
 def nucleus(probabilities: Tensor, p: float) -> Tensor:
     """Ids of the smallest set of likeliest tokens whose mass reaches p: probabilities [V] → [n], the likeliest first.
 
-    Looks among the likeliest few, then among more: to order a whole vocabulary takes longer than to run the model.
+    Looks among the likeliest few first: to order a whole vocabulary takes longer than to run the model.
     """
-    looked = min(FIRST_LOOK, len(probabilities))
-    while True:
-        found, ids = probabilities.topk(looked)
+    for looked in (min(FIRST_LOOK, len(probabilities)), len(probabilities)):
+        found, ids = probabilities.topk(looked) if looked < len(probabilities) else probabilities.sort(descending=True)
         before = found.cumsum(dim=0) - found
-        if looked == len(probabilities) or before[-1] >= p:
-            return ids[before < p]
-        looked = min(4 * looked, len(probabilities))
+        if before[-1] >= p:
+            break
+    return ids[before < p]
 
 
 def draw(probabilities: Tensor, generator: torch.Generator) -> int:
@@ -84,6 +83,13 @@ def next_logits(model: Model, tokens: list[int], cache: Cache | None) -> Tensor:
     return logits
 
 
+def _likeliest(probabilities: Tensor, n: int) -> tuple[Alternative, ...]:
+    if n == 0:
+        return ()
+    found = probabilities.topk(min(n, len(probabilities)))
+    return tuple(Alternative(i, p) for i, p in zip(found.indices.tolist(), found.values.tolist(), strict=True))
+
+
 def generate(
     model: Model,
     tokenizer: Tokenizer,
@@ -98,7 +104,7 @@ def generate(
     """Tokens that follow `prompt`, until `max_new_tokens` or `stop()`. Raises ConfigError for an empty prompt.
 
     The model is left in evaluation mode. The draws come from a generator of their own, so that neither a training
-    beside it nor an earlier call changes what a seed gives.
+    beside it nor an earlier call changes what a seed gives. n_alternatives: how many likeliest tokens come with each.
     """
     tokens = [int(token) for token in tokenizer.encode(prompt)]
     if not tokens:
@@ -114,13 +120,9 @@ def generate(
         token = choose(logits, sampling, generator)
         tokens.append(token)
         own = logits.softmax(dim=0)
-        likeliest = own.topk(min(n_alternatives, len(own)))
         yield Generated(
             token=token,
             text=decoder.decode(bytes_of(tokenizer, token), final=made == max_new_tokens - 1),
             probability=float(own[token]),
-            alternatives=tuple(
-                Alternative(int(i), float(p))
-                for i, p in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-            ),
+            alternatives=_likeliest(own, n_alternatives),
         )

@@ -50,17 +50,25 @@ def weight_gradient(g: Tensor, x: Tensor) -> Tensor:
     return times_transposed(x.t(), g.t()).t()
 
 
+SMALLEST_ALONE = 2**16
+"""The same where no gradient is wanted, so that no Python function stands between."""
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, engine: Engine) -> Tensor:
     """x weightᵀ + bias: x [..., K], weight [N, K], bias [N] → [..., N]."""
-    if engine == "onednn" and _suits_onednn(x, weight):
-        product: Tensor = _OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-        return product
-    return F.linear(x, weight, bias)
+    if engine == "blas":
+        return F.linear(x, weight, bias)
+    size, learning = x.numel() * weight.shape[0], torch.is_grad_enabled()
+    if size < (SMALLEST if learning else SMALLEST_ALONE) or not _plain(x, weight):
+        return F.linear(x, weight, bias)
+    if not learning:
+        return times_transposed(x, weight, bias)
+    product: Tensor = _OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return product
 
 
-def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
-    large = x.numel() * weight.shape[0] >= SMALLEST
-    return large and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
+def _plain(x: Tensor, weight: Tensor) -> bool:
+    return x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
 
 
 class _OneDnnLinear(torch.autograd.Function):

@@ -10,6 +10,8 @@ from core.loading import Which, load_model
 from core.sampling import Generated, Sampling
 from data.tokenizers import printable
 
+ALTERNATIVES = 5
+
 
 def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weights: Which, *, json_lines: bool) -> None:
     """Print the prompt and what follows as it comes, or a JSON object a token and a last one with the whole text."""
@@ -17,7 +19,9 @@ def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weigh
     said = [] if json_lines else [prompt]
     if not json_lines:
         _write(printable(prompt))
-    for made in generate(model, tokenizer, prompt, max_new_tokens=max_new_tokens, sampling=sampling):
+    told = generate(model, tokenizer, prompt, max_new_tokens=max_new_tokens, sampling=sampling,
+                    n_alternatives=ALTERNATIVES if json_lines else 0)  # fmt: skip
+    for made in told:
         said.append(made.text)
         _write(_line(made) if json_lines else printable(made.text))
     _write(dumps({"event": "text", "prompt": prompt, "text": "".join(said)}) + "\n" if json_lines else "\n")

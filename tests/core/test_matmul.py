@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,6 +23,7 @@ def test_this_build_has_onednn() -> None:
     assert onednn_available()
 
 
+@settings(deadline=None)
 @given(batch=SIZES, rows=SIZES, width=SIZES, wide=SIZES)
 def test_both_libraries_give_the_same_product_and_gradients(batch: int, rows: int, width: int, wide: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -14,6 +14,7 @@ from core.memory import keep_freed_memory
 from core.model import Transformer
 from core.sampling import Sampling
 from core.tasks import build_task
+from core.tuning import settled
 from tui_lab.bench.contenders import Absent, hugging_face_model
 from tui_lab.bench.eager import EagerGPT, generate_uncached
 from tui_lab.bench.machine import machine
@@ -35,14 +36,14 @@ def bench_generate(preset: str = "pseudo-socrates", rounds: int = ROUNDS) -> dic
     config = settings.load(preset)
     task = build_task(config)
     tokenizer, n_vocab = task.tokenizer, task.tokenizer.n_vocab
-    model = build_model(config, n_vocab)
+    model = build_model(settled(config, n_vocab), n_vocab)
     assert isinstance(model, Transformer)
     words = tokenizer.encode("".join(chr(97 + i % 26) + " " for i in range(4 * LONG_PROMPT)))
     short, long = (_text(tokenizer, words[:n]) for n in (PROMPT_TOKENS, LONG_PROMPT))
     ids = torch.from_numpy(tokenizer.encode(short))[None]
 
     def say(sampling: Sampling, prompt: str = short, n: int = NEW_TOKENS) -> None:
-        for _ in generate(model, tokenizer, prompt, max_new_tokens=n, sampling=sampling):
+        for _ in generate(model, tokenizer, prompt, max_new_tokens=n, sampling=sampling, n_alternatives=0):
             pass
 
     uncached = EagerGPT(config.model, n_vocab).take_weights(model).eval()
