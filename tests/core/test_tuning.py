@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from core import settings, tuning
+from core import objective, settings, tuning
 from core.config import Config
 from core.errors import ConfigError
 from core.matmul import Kernels
@@ -69,7 +69,7 @@ def test_a_run_writes_down_the_kernels_it_was_trained_with() -> None:
 def test_what_is_measured_is_a_whole_step_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that is asked for no gradient of h and none of the bias skips a third of the products."""
     asked: list[tuple[bool, ...]] = []
-    real = tuning.head_loss_sum
+    real = objective.head_loss_sum
 
     def spy(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *rest: Any) -> torch.Tensor:
         asked.append((h.requires_grad, weight.requires_grad, bias.requires_grad))
