@@ -8,11 +8,14 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.foreign import Model
-from core.model import Cache, Transformer
+from core.matmul import laid_out
+from core.model import Cache, Linear, Transformer
 from core.sampling import Alternative, Generated, Sampling
 from data.tokenizers import Tokenizer, bytes_of
 
 FIRST_LOOK = 256
+LAID_OUT_FROM = 32
+"""Tokens from which it pays to copy the head's weight into a faster order."""
 
 
 def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -64,10 +67,13 @@ def draw(probabilities: Tensor, generator: torch.Generator) -> int:
 
 
 @torch.inference_mode()
-def next_logits(model: Model, tokens: list[int], cache: Cache | None) -> Tensor:
+def next_logits(
+    model: Model, tokens: list[int], cache: Cache | None, head: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Logits [V] after `tokens`, of which the last `context` are seen.
 
     Positions are learned and absolute, so once the window slides every key changes: the cache then serves no more.
+    head: in place of a Transformer's own, [D] → [V].
     """
     device = next(model.parameters()).device
     context = model.config.context
@@ -79,8 +85,15 @@ def next_logits(model: Model, tokens: list[int], cache: Cache | None) -> Tensor:
         hidden = model.hidden(torch.tensor([new], device=device), cache=cache)
     else:
         hidden = model.hidden(torch.tensor([tokens[-context:]], device=device))
-    logits: Tensor = model.head(hidden[0, -1]).float().cpu()
-    return logits
+    return (head or model.head)(hidden[0, -1]).float().cpu()
+
+
+def head_for(model: Model, n_tokens: int) -> Callable[[Tensor], Tensor] | None:
+    """A faster head for `n_tokens` tokens to come, where the model's own is a plain product."""
+    if not isinstance(model, Transformer) or type(model.head) is not Linear or n_tokens < LAID_OUT_FROM:
+        return None
+    with torch.inference_mode():
+        return laid_out(model.head.weight, model.head.bias, model.head.engine)
 
 
 def _likeliest(probabilities: Tensor, n: int) -> tuple[Alternative, ...]:
@@ -111,12 +124,12 @@ def generate(
         raise ConfigError(["prompt = '': at least one character is needed to start from"])
     model.eval()
     generator = torch.Generator().manual_seed(sampling.seed)
-    cache = Cache() if use_cache else None
+    cache, head = Cache() if use_cache else None, head_for(model, max_new_tokens)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for made in range(max_new_tokens):
         if stop():
             return
-        logits = next_logits(model, tokens, cache)
+        logits = next_logits(model, tokens, cache, head)
         token = choose(logits, sampling, generator)
         tokens.append(token)
         own = logits.softmax(dim=0)
