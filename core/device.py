@@ -21,3 +21,15 @@ def use_threads(n: int) -> int:
     if n:
         torch.set_num_threads(n)
     return torch.get_num_threads()
+
+
+def seed_draws(device: torch.device, seed: int) -> None:
+    """Seed torch's global generator of `device`, as `torch.manual_seed` seeds those of all devices.
+
+    That function notes down a stack trace for each device that was never used, at every call and for good.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)

@@ -17,7 +17,7 @@ from core import events as ev
 from core.building import build_model, optimizers_of, procedure_of
 from core.checkpoint import Checkpoint, Progress
 from core.config import Config
-from core.device import choose_device, use_threads
+from core.device import choose_device, seed_draws, use_threads
 from core.errors import ConfigError, TrainingError
 from core.evaluation import evaluate
 from core.foreign import Model
@@ -70,6 +70,7 @@ class Trainer:
         self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
         self.model = build_model(settled(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(self.device)
         self.optimizers = optimizers_of(self.config, self.model)
+        self._parameters = list(self.model.parameters())
         self.procedure = procedure_of(self.config)
         self._best = resume.best if resume else None
         if resume:
@@ -124,9 +125,9 @@ class Trainer:
         x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
-        torch.manual_seed(dropout_seed(config.train.seed, step))
+        seed_draws(self.device, dropout_seed(config.train.seed, step))
         dead = dead_units.watch_units(self.model) if step % dead_units.EVERY == 0 else lambda: None
-        loss, norm = backward(self.model, self.procedure, x, y, config.train.accumulate)
+        loss, norm = backward(self.model, self.procedure, x, y, config.train.accumulate, self._parameters)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise TrainingError(

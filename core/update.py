@@ -11,8 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from core.model import Transformer
 from core.objective import loss_sum
 from data.dataset import IGNORED
+
+SMALL_IN_ALL = 2**20
+"""Entries up to which a copy of all gradients costs less than a call for each."""
 
 Sum = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -23,7 +27,9 @@ def count_targets(y: Tensor) -> Tensor:
 
 
 def to_training(model: nn.Module) -> None:
-    model.train()
+    # To tell each module takes as long as one of its products; a stranger's may change by themselves, ours do not.
+    if not (model.training and isinstance(model, Transformer)):
+        model.train()
 
 
 def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
@@ -48,8 +54,18 @@ def mean_loss(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor) -> T
     return procedure.loss_sum(model, x, y) / procedure.divisor(y)
 
 
-def backward(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
-    """Gradients of the mean loss, computed in `parts`; the mean loss and the gradient's global norm."""
+def backward(
+    model: nn.Module,
+    procedure: Procedure,
+    x: Tensor,
+    y: Tensor,
+    parts: int = 1,
+    parameters: Sequence[nn.Parameter] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the mean loss, computed in `parts`; the mean loss and the gradient's global norm.
+
+    parameters: those of the model, where they are at hand: to look for them takes a while.
+    """
     procedure.mode(model)
     divisor = procedure.divisor(y)
     total = torch.zeros((), device=x.device)
@@ -58,7 +74,16 @@ def backward(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts
         loss = procedure.loss_sum(model, x_part, y_part) / divisor
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    return total, torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    found = model.parameters() if parameters is None else parameters
+    return total, global_norm([p.grad for p in found if p.grad is not None])
+
+
+def global_norm(gradients: list[Tensor]) -> Tensor:
+    """√ of the sum of all squares: []. Small gradients are laid side by side first: faster than a norm of each."""
+    if not gradients or sum(g.numel() for g in gradients) > SMALL_IN_ALL:
+        return torch.nn.utils.get_total_norm(gradients)
+    norm: Tensor = torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients]))
+    return norm
 
 
 def apply(model: nn.Module, procedure: Procedure, optimizers: Sequence[Optimizer], norm: float, clip: float) -> None:

@@ -76,7 +76,8 @@ class Loader:
 
     def drawn_between(self, first: int, last: int) -> Ids:
         """The ids of the examples that steps `first` … `last` draw, in order."""
-        return self.order.draw(np.arange(self.draw_at(first), self.draw_at(last) + self.drawn, dtype=np.int64))
+        begin = self.draw_at(first)
+        return self.order.run(begin, self.draw_at(last) + self.drawn - begin)
 
     def batch(self, step: int) -> Batch:
         """The batch of `step`. Pure: the same settings and step give the same arrays."""

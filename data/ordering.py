@@ -1,6 +1,7 @@
 """The order in which examples are drawn: a seeded bijection, so that no permutation is ever held in memory."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ Words = npt.NDArray[np.uint64]
 
 # Luby and Rackoff 1988 need 4 rounds for a strong pseudorandom permutation; small halves mix slower, so twice.
 ROUNDS = 8
+BLOCK = 4096
+"""Draws that are looked up at once, at most."""
 
 
 def mix(words: Words) -> Words:
@@ -78,6 +81,14 @@ class Order:
             ids[here] = permute(positions[here], self.n, self._key(int(epoch)))
         return ids
 
+    def run(self, first: int, count: int) -> Indices:
+        """Example ids of the draws `first` … `first + count - 1`, made a block at a time: fifty small numpy calls for
+        each batch would cost a small model a twentieth of its step."""
+        size = min(BLOCK, self.n)  # Not more than an epoch, since each has an order of its own to work out.
+        blocks = [_block(self, number, size) for number in range(first // size, (first + count - 1) // size + 1)]
+        skipped = first % size
+        return np.concatenate(blocks)[skipped : skipped + count]
+
     def head(self, epoch: int, length: int = 8) -> tuple[int, ...]:
         """The first `length` example ids of an epoch's order."""
         positions = np.arange(min(length, self.n), dtype=np.int64)
@@ -85,3 +96,10 @@ class Order:
 
     def _key(self, epoch: int) -> int:
         return hash_key(self.seed, epoch if self.mode == "epoch" else 0)
+
+
+@lru_cache(maxsize=4)
+def _block(order: Order, number: int, size: int) -> Indices:
+    ids = order.draw(np.arange(number * size, (number + 1) * size, dtype=np.int64))
+    ids.flags.writeable = False
+    return ids

@@ -15,6 +15,7 @@ from textual.theme import Theme
 
 from core import runs, settings
 from core.errors import ConfigError, RunError
+from core.memory import keep_freed_memory
 from tui_lab.commands import COMMANDS, key_of
 from tui_lab.screens.chooser import Chooser, Pick
 
@@ -48,6 +49,7 @@ class LabApp(App[None]):
     BINDINGS = [Binding("ctrl+q", "quit", "Quit", show=False)]
 
     def __init__(self, first: Pick | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        keep_freed_memory()  # Here, since the training's thread is not the first.
         super().__init__()
         self._first, self._clock = first, clock
         self._torch_ready = threading.Event()

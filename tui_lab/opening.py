@@ -53,6 +53,7 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
 
 def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Opened:
     """A run that goes on from its last checkpoint, to another number of steps if given."""
+    keep_freed_memory()
     run = runs.find(name)
     checkpoint = ckpt.load(run.latest())
     if steps is not None:
@@ -72,6 +73,7 @@ def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
     It begins as the first did, with its record up to there; what `config` changes then is told by Changed events, so
     that whoever reads the record knows which settings held when. Raises RunError where the weights do not fit `config`.
     """
+    keep_freed_memory()
     parent = runs.find(name)
     checkpoint = ckpt.load(parent.latest())
     step = checkpoint.progress.step

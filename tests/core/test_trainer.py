@@ -289,3 +289,13 @@ def test_a_target_loss_ends_the_training_after_an_evaluation_and_resume_has_noth
     assert [event.kind for event in found[-3:]] == ["evaluated", "saved", "stopped"]
     assert isinstance(found[-1], ev.Stopped) and found[-1].reason == "target"
     assert not of_kind(ev.StepDone, trainer(resume=saves.kept[-1]).events())
+
+
+def test_a_step_leaves_no_trace_in_torch_s_queue_for_devices_that_are_not_there() -> None:
+    """`torch.manual_seed` keeps a stack trace at each call until CUDA is first used: a leak, and a tenth of a step."""
+    training = trainer()
+    training.train_step()
+    before = len(torch.cuda._queued_calls)
+    for _ in range(3):
+        training.train_step()
+    assert len(torch.cuda._queued_calls) == before

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.ordering import Order, hash_key, permute
+from data.ordering import BLOCK, Order, Shuffle, hash_key, permute
 
 
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1))
@@ -51,3 +51,10 @@ def test_head_is_the_start_of_the_epochs_order() -> None:
 
 def test_seeds_give_different_orders() -> None:
     assert Order("epoch", 1, 50).head(0) != Order("epoch", 2, 50).head(0)
+
+
+@given(st.integers(1, 9000), st.integers(0, 3 * BLOCK), st.integers(1, 70), st.sampled_from(["epoch", "once", "off"]))
+@settings(deadline=None, max_examples=50)
+def test_a_run_of_draws_is_the_draws_one_by_one(n: int, first: int, count: int, mode: Shuffle) -> None:
+    order = Order(mode, 7, n)
+    assert order.run(first, count).tolist() == order.draw(np.arange(first, first + count)).tolist()
