@@ -23,10 +23,12 @@ SIZE = (120, 40)
 MOST = 1000
 PROGRAM = (sys.executable, "-m", "tui_lab")
 SLICE_SECONDS = {"reverse": 1.5, "pseudo-socrates": 3.0}
-SLICES = {"reverse": 40, "pseudo-socrates": 60}
+SLICES = {"reverse": 30, "pseudo-socrates": 30}
 """Short ones, and many: what else the machine does moves over seconds, and so touches both sides of a pair alike."""
 RESAMPLES = 2000
 KEYS = 120
+KEYS_APART = 1.0
+"""Seconds, so that Textual has moved the focus before the next key comes: a key goes to what has it at that moment."""
 BOXES_TO_TOKENS, MANY_TOKENS = 5, "50000"
 FIRST_KEY = 0x4E00
 """Letters that occur nowhere on the screen, each sent once, so that its paint can be told from any other."""
@@ -186,14 +188,13 @@ def key_to_paint(
 
 def _speak(terminal: Terminal) -> None:
     """Ask for more tokens than will be made while the keys are measured, and come back to the prompt."""
-    for _ in range(BOXES_TO_TOKENS):
-        terminal.send("\t")
-        terminal.read(0.3)
-    terminal.send("\x15" + MANY_TOKENS + "\r")
+    for keys in (*["\t"] * BOXES_TO_TOKENS, "\x15", MANY_TOKENS, "\r"):
+        terminal.send(keys)
+        terminal.read(KEYS_APART)
     terminal.wait_for("▌", 60.0)
     for _ in range(BOXES_TO_TOKENS):
         terminal.send("\x1b[Z")
-        terminal.read(0.3)
+        terminal.read(KEYS_APART)
 
 
 def _painting(terminal: Terminal, runs: Path) -> Path:
