@@ -229,9 +229,7 @@ def runs_ls(json: Json = False) -> None:
 
 
 @runs_app.command("show")
-def runs_show(
-    run: Annotated[str, typer.Argument(metavar="RUN", autocompletion=complete_run)], json: Json = False
-) -> None:
+def runs_show(run: Annotated[str, typer.Argument(metavar="RUN")], json: Json = False) -> None:
     """One run: what it came to, its settings, what was changed while it ran."""
     from tui_lab.history import show_run
 

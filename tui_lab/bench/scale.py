@@ -82,7 +82,7 @@ def _step_apart(world: Ranks, trainer: Trainer) -> None:
 
 def _reduction(parameters: int, device: torch.device) -> Callable[[], None]:
     """The sum of as many numbers as there are gradients, in DDP's portions, with nothing else to do."""
-    portions = torch.zeros(parameters, device=device).split(BUCKET_BYTES // 4)
+    portions = torch.zeros(parameters, device=device).split(BUCKET_BYTES // 4)  # type: ignore[no-untyped-call]
 
     def reduce() -> None:
         for portion in portions:
