@@ -31,6 +31,7 @@ HEARTBEAT_SECONDS = 5.0
 """How often the ranks hear of each other while the training is paused."""
 SHARED = {command.__name__: command for command in (cmd.Pause, cmd.Resume, cmd.Step, cmd.Set, cmd.Evaluate,
                                                     cmd.Checkpoint, cmd.Stop)}  # fmt: skip
+_PLACE = re.compile(r"^\[[^\]]*\]\s*")  # Where in gloo's source it was raised.
 _LOST = re.compile(r"gloo|nccl|connection|timed out|timeout|peer|broken pipe", re.IGNORECASE)
 
 
@@ -226,7 +227,7 @@ def _in_words(rank: int) -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, TrainingError) or not _LOST.search(str(error)):
             raise
-        reason = str(error).strip().splitlines()[0]
+        reason = _PLACE.sub("", str(error).strip()).splitlines()[0].partition(". ")[0]
         raise TrainingError(
             f"rank {rank}: another process of this training has ended or does not answer ({reason}); "
             "go on from the last checkpoint by --resume, with as many processes as you like"

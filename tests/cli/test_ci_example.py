@@ -45,7 +45,7 @@ def test_the_doctor_s_line_passes_and_writes_its_file(steps: list[dict[str, Any]
     done = cli(*words)
     assert done.returncode == 0, done.stderr
     [file] = (tmp_path / uploaded(steps)).glob("*.xml")
-    assert set(cases(file).values()) == {"passed", "skipped"}
+    assert len(cases(file)) > 10 and set(cases(file).values()) <= {"passed", "skipped"}
 
 
 def test_the_run_s_line_fails_the_build_when_it_has_not_learned(

@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as limit
 from hypothesis import strategies as st
 
 from core import runs, settings
@@ -92,6 +93,7 @@ def test_a_setting_is_completed_key_then_value() -> None:
     assert words(completion.setting("nothing.here=")) == words(completion.setting("zzz")) == []
 
 
+@limit(max_examples=20)
 @given(st.text(max_size=12))
 def test_whatever_is_typed_each_offer_begins_with_it(text: str) -> None:
     for offer in (completion.setting, completion.requirement, completion.source):

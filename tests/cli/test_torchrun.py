@@ -109,7 +109,7 @@ def test_when_a_rank_dies_the_other_ends_with_words_and_code_3(dies: int, tmp_pa
 
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_given_up_in_time(tmp_path: Path) -> None:
-    with ranks(tmp_path, *LONG, TUI_LAB_RANK_TIMEOUT="3") as processes:
+    with ranks(tmp_path, *LONG, TUI_LAB_RANK_TIMEOUT="30") as processes:
         until_step(processes[0], 60)
         processes[1].send_signal(signal.SIGSTOP)
         _, said = processes[0].communicate()

@@ -182,3 +182,4 @@ def test_a_lost_process_is_told_in_words(error: RuntimeError, told: bool) -> Non
         raise error
     assert isinstance(found.value, TrainingError) is told
     assert ("another process of this training has ended" in str(found.value)) is told
+    assert "pair.cc" not in str(found.value)
