@@ -110,6 +110,9 @@ class TrainConfig(Section):
         0, "Head rows", "Rows of a large vocabulary's head computed at once; 0: the fastest.", unit="rows", ge=0
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Where the model is computed.")
+    backend: Literal["auto", "gloo", "nccl"] = setting(
+        "auto", "Backend", "What carries gradients between processes that torchrun starts; auto: nccl between GPUs."
+    )
     checkpoint_every: int = setting(
         0, "Checkpoint every", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0
     )

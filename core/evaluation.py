@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.objective import exact_matches, loss_sum
+from core.parallel import ALONE, World
 from data.dataset import IGNORED, Task
 
 TOKENS_AT_ONCE = 4096
@@ -27,18 +28,25 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, task: Task, limit: int, device: torch.device, stop: Callable[[], bool] = lambda: False
-) -> Evaluation | None:
-    """Measure at most `limit` validation examples, spread evenly; None when `stop` says so in between."""
+    model: nn.Module, task: Task, limit: int, device: torch.device, stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
+) -> Evaluation | None:  # fmt: skip
+    """Measure at most `limit` validation examples, spread evenly; None when `stop` says so in between.
+
+    Several processes share the examples, and ask `stop` equally often.
+    """
     model.eval()
     n = min(limit, task.val.n_examples)
     chosen = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
     rows = max(1, TOKENS_AT_ONCE // task.val.length)
     total, targets, right = 0.0, 0, 0
-    for start in range(0, n, rows):
+    for start in range(0, n, rows * world.size):
         if stop():
             return None
-        x, y = (torch.from_numpy(a).to(device) for a in task.val.examples(chosen[start : start + rows]))
+        ids = chosen[start : start + rows * world.size][world.rank :: world.size]
+        if not len(ids):
+            continue
+        x, y = (torch.from_numpy(a).to(device) for a in task.val.examples(ids))
         targets += int((y != IGNORED).sum())
         if task.metric == "exact_match":
             loss, matches = _loss_and_matches(model, x, y)
@@ -46,6 +54,7 @@ def evaluate(
         else:
             loss = loss_sum(model, x, y)
         total += loss.item()
+    total, targets, right = world.total(torch.tensor([total, targets, right], dtype=torch.float64)).tolist()
     mean = total / max(1, targets)
     scored = task.metric == "exact_match"
     return Evaluation(mean, right / n if scored else None, None if scored else perplexity(mean), n)

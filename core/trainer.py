@@ -22,9 +22,10 @@ from core.errors import ConfigError, TrainingError
 from core.evaluation import evaluate
 from core.foreign import Model
 from core.optim import lr_at, set_lr, set_weight_decay
+from core.parallel import ALONE, World
 from core.tasks import build_loader, change_loader
 from core.tuning import settled
-from core.update import apply, backward
+from core.update import apply
 from core.update_ratio import EVERY, watch_update
 from data.dataset import Task
 from data.errors import DataError
@@ -35,9 +36,9 @@ EMA = 0.9
 _DROPOUT_STREAM = 1
 
 
-def dropout_seed(seed: int, step: int) -> int:
-    """What torch's generator is seeded with before update `step`."""
-    return hash_key(seed, step, _DROPOUT_STREAM)
+def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
+    """What torch's generator is seeded with before update `step`, by the process `rank` among several."""
+    return hash_key(seed, step, _DROPOUT_STREAM, *([rank] if rank else []))
 
 
 class Trainer:
@@ -57,10 +58,10 @@ class Trainer:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.commands: cmd.CommandQueue = queue.SimpleQueue()
-        self.task = task
+        self.task, self.world = task, ALONE
         self.progress = resume.progress if resume else Progress(config)
         self._save, self._clock = save, clock
-        self._resumed = resume is not None
+        self.resumed = resume is not None
         self._pending: deque[cmd.Command] = deque()
         self._paused, self._steps_left, self._stop_asked = False, 0, False
         self._saved_at = self.progress.step if resume else -1
@@ -70,7 +71,6 @@ class Trainer:
         self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
         self.model = build_model(settled(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(self.device)
         self.optimizers = optimizers_of(self.config, self.model)
-        self._parameters = list(self.model.parameters())
         self.procedure = procedure_of(self.config)
         self._best = resume.best if resume else None
         if resume:
@@ -89,6 +89,12 @@ class Trainer:
     def save_with(self, save: Save) -> None:
         """Where checkpoints go from now on: a run folder may be made only once the trainer could be built."""
         self._save, self._saved_at = save, -1
+
+    def join(self, world: World) -> None:
+        """Train as one of the processes of `world`, all of which call this with the same state, before `events`."""
+        self.world = world
+        self.loader = replace(self.loader, share=(world.rank, world.size))
+        world.unite(self.model, self.procedure, self.config)
 
     def events(self) -> Iterator[ev.Event]:
         """Train until the last step, the target, patience's end, Stop or a failure; the last event says which."""
@@ -125,9 +131,9 @@ class Trainer:
         x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
-        seed_draws(self.device, dropout_seed(config.train.seed, step))
+        seed_draws(self.device, dropout_seed(config.train.seed, step, self.world.rank))
         dead = dead_units.watch_units(self.model) if step % dead_units.EVERY == 0 else lambda: None
-        loss, norm = backward(self.model, self.procedure, x, y, config.train.accumulate, self._parameters)
+        loss, norm = self.world.backward(self.model, self.procedure, x, y, config.train.accumulate)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise TrainingError(
@@ -138,7 +144,7 @@ class Trainer:
         ratio = watch_update(self.model) if measuring else lambda: None
         apply(self.model, self.procedure, self.optimizers, norm_value, config.optim.grad_clip)
         measured |= {"update_ratio": ratio(), "dead_units": dead()}
-        return self._count(loss_value, norm_value, lr, batch.epoch, x.numel(), began, measured)
+        return self._count(loss_value, norm_value, lr, batch.epoch, self.loader.drawn * x.shape[1], began, measured)
 
     def _count(
         self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float,
@@ -171,9 +177,9 @@ class Trainer:
             n_vocab=self.model.n_vocab,
             train_examples=self.task.train.n_examples,
             val_examples=self.task.val.n_examples,
-            device=str(self.device),
+            device=str(self.device) + (f" × {self.world.size} processes" if self.world.size > 1 else ""),
             threads=self.threads,
-            resumed=self._resumed,
+            resumed=self.resumed,
             faults=self.config.faults,
         )
 
@@ -223,10 +229,7 @@ class Trainer:
             yield from self._execute(self._pending.popleft())
 
     def _take(self, *, wait: bool) -> None:
-        if wait:
-            self._pending.append(self.commands.get())
-        while not self.commands.empty():
-            self._pending.append(self.commands.get())
+        self._pending.extend(self.world.commands(self.commands, wait=wait))
 
     def _stop_requested(self) -> bool:
         self._take(wait=False)
@@ -288,7 +291,8 @@ class Trainer:
 
     def _evaluate(self) -> Iterator[ev.Event]:
         """Validate, keep the best weights; nothing at all when Stop comes in between."""
-        found = evaluate(self.model, self.task, self.config.train.eval_examples, self.device, stop=self._stop_requested)
+        limit = self.config.train.eval_examples
+        found = evaluate(self.model, self.task, limit, self.device, stop=self._stop_requested, world=self.world)
         if found is None:
             return
         was = self.progress
@@ -312,6 +316,9 @@ class Trainer:
     def _checkpoint(self, *, again: bool = False) -> Iterator[ev.Event]:
         """Save, unless this very state is saved already; a save that fails is a warning, not the end."""
         if self._save is None or (self._saved_at == self.step and not again):
+            return
+        if self.world.rank:  # Rank 0 writes; the others take the same turns, so that none waits for another.
+            self._saved_at = self.step
             return
         state = Checkpoint(
             progress=self.progress,

@@ -21,9 +21,14 @@ SMALL_IN_ALL = 2**20
 Sum = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def count_targets(y: Tensor) -> Tensor:
+def counts(y: Tensor) -> tuple[Tensor, Tensor]:
+    """What a mean may be taken over: the targets that are not ignored, and the rows; y int64 [B, T] → [], []."""
+    return (y != IGNORED).sum(), torch.tensor(len(y), device=y.device)
+
+
+def count_targets(targets: Tensor, rows: Tensor) -> Tensor:
     """What the summed loss is divided by: the targets that are not ignored, at least one."""
-    return (y != IGNORED).sum().clamp(min=1)
+    return targets.clamp(min=1)
 
 
 def to_training(model: nn.Module) -> None:
@@ -39,11 +44,11 @@ def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
 
 @dataclass(frozen=True)
 class Procedure:
-    """loss_sum: (model, x, y) → summed loss; divisor: y → by how much; mode: puts the model into training; clear:
-    lets the gradients go after the update; lr_factor: times the learning rate that was asked for."""
+    """loss_sum: (model, x, y) → summed loss; divisor: of `counts`, by how much; mode: puts the model into training;
+    clear: lets the gradients go after the update; lr_factor: times the learning rate that was asked for."""
 
     loss_sum: Sum = loss_sum
-    divisor: Callable[[Tensor], Tensor] = count_targets
+    divisor: Callable[[Tensor, Tensor], Tensor] = count_targets
     mode: Callable[[nn.Module], None] = to_training
     clear: Callable[[Sequence[Optimizer]], None] = clear_gradients
     lr_factor: float = 1.0
@@ -51,31 +56,20 @@ class Procedure:
 
 def mean_loss(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor) -> Tensor:
     """The loss that is trained on, in nats a target: x, y int64 [B, T] → []."""
-    return procedure.loss_sum(model, x, y) / procedure.divisor(y)
+    return procedure.loss_sum(model, x, y) / procedure.divisor(*counts(y))
 
 
-def backward(
-    model: nn.Module,
-    procedure: Procedure,
-    x: Tensor,
-    y: Tensor,
-    parts: int = 1,
-    parameters: Sequence[nn.Parameter] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the mean loss, computed in `parts`; the mean loss and the gradient's global norm.
-
-    parameters: those of the model, where they are at hand: to look for them takes a while.
-    """
+def backward(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
+    """Gradients of the mean loss, computed in `parts`; the mean loss and the gradient's global norm."""
     procedure.mode(model)
-    divisor = procedure.divisor(y)
+    divisor = procedure.divisor(*counts(y))
     total = torch.zeros((), device=x.device)
     parts = min(parts, len(x))
     for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
         loss = procedure.loss_sum(model, x_part, y_part) / divisor
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    found = model.parameters() if parameters is None else parameters
-    return total, global_norm([p.grad for p in found if p.grad is not None])
+    return total, global_norm([p.grad for p in model.parameters() if p.grad is not None])
 
 
 def global_norm(gradients: list[Tensor]) -> Tensor:

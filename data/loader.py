@@ -37,6 +37,8 @@ class Batch:
 class Loader:
     """`batch(step)` for any step at or after `from_step`, past or future, in any order.
 
+    `share`: (r, n) gives the r-th of every n examples of each batch, the part of one process among several.
+
     `from_step` and `from_draw` say where these settings began: a live change of the batch size, the order
     or the pinned datapoints is a new Loader that goes on from the draws already made.
     """
@@ -48,6 +50,7 @@ class Loader:
     overfit: int = 0
     from_step: int = 0
     from_draw: int = 0
+    share: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
         n = self.dataset.n_examples
@@ -62,7 +65,7 @@ class Loader:
 
     @property
     def drawn(self) -> int:
-        """Examples a step: the batch size, or fewer when fewer datapoints are pinned."""
+        """Examples a step, all shares together: the batch size, or fewer when fewer datapoints are pinned."""
         return min(self.batch_size, self.overfit) if self.overfit else self.batch_size
 
     def draw_at(self, step: int) -> int:
@@ -83,7 +86,8 @@ class Loader:
         """The batch of `step`. Pure: the same settings and step give the same arrays."""
         first = self.draw_at(step)
         order = self.order
-        ids = self.drawn_between(step, step)
+        rank, ranks = self.share
+        ids = self.drawn_between(step, step)[rank::ranks]
         x, y = self.dataset.examples(ids)
         epoch, position = divmod(first, order.n)
         return Batch(step, x, y, ids, self.dataset.offsets(ids), epoch, position, order)

@@ -10,12 +10,26 @@ import typer
 
 from core.errors import ConfigError, RunError
 from data.errors import DataError
+from tui_lab import completion
 from tui_lab.bench.commands import bench_app
 
 BAD_USAGE, INTERRUPTED = 2, 130
 
-Source = Annotated[str, typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")]
+complete_source, complete_any = map(completion.with_help, (completion.source, completion.source_or_run))
+complete_run, complete_setting = map(completion.with_help, (completion.run, completion.setting))
+complete_requirement = completion.with_help(completion.requirement)
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.", autocompletion=complete_source),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", autocompletion=complete_setting),
+]
+Junit = Annotated[
+    Path | None, typer.Option(metavar="FILE.xml", help="Write the outcome as a JUnit file, which CI services show.")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 app = typer.Typer(
@@ -53,7 +67,10 @@ def start(context: typer.Context) -> None:
 @app.command("app")
 def open_app(
     source: Annotated[
-        str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]", help="Start a preset or file, or replay a run.")
+        str | None,
+        typer.Argument(
+            metavar="[PRESET|CONFIG|RUN]", help="Start a preset or file, or replay a run.", autocompletion=complete_any
+        ),
     ] = None,
 ) -> None:
     """The app: four panes over a live training, steered from the keyboard."""
@@ -66,38 +83,63 @@ def open_app(
 
 @app.command()
 def run(
-    source: Annotated[str | None, typer.Argument(metavar="PRESET|CONFIG", help="A preset or a TOML file.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="PRESET|CONFIG", help="A preset or a TOML file.", autocompletion=complete_source),
+    ] = None,
     sets: Sets = None,
     steps: Annotated[int | None, typer.Option(help="Same as --set train.steps=N.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one in runs/.")] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC<=X", help="Exit 1 unless the summary meets this; <, >=, > too."),
+        typer.Option(
+            metavar="METRIC<=X",
+            help="Exit 1 unless the summary meets this; <, >=, > too.",
+            autocompletion=complete_requirement,
+        ),
     ] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on exactly where a run stopped.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on exactly where a run stopped.", autocompletion=complete_run),
+    ] = None,
+    junit: Junit = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
+    from core import parallel
     from core.summary import parse_requirement
     from tui_lab import headless, opening
+    from tui_lab.junit import prepare
 
     requirements = [parse_requirement(text) for text in require or []]
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
     if (source is None) == (resume is None):
         raise ConfigError(["run: give either a PRESET or CONFIG to start, or --resume RUN to go on"])
-    if resume is not None:
-        if sets or out:
-            raise ConfigError(["--resume goes on with the run's own settings: only --steps may be given with it"])
-        opened = opening.reopen(resume, steps, progress=headless.progress(json or quiet))
-    else:
-        opened = opening.start(source or "", overrides, out, progress=headless.progress(json or quiet))
-    raise typer.Exit(headless.train(opened, requirements, json_lines=json, quiet=quiet))
+    if resume is not None and (sets or out):
+        raise ConfigError(["--resume goes on with the run's own settings: only --steps may be given with it"])
+
+    def begin() -> opening.Opened:
+        if junit is not None:
+            prepare(junit)
+        progress = headless.progress(json or quiet)
+        if resume is not None:
+            return opening.reopen(resume, steps, progress=progress)
+        return opening.start(source or "", overrides, out, progress=progress)
+
+    def train(opened: opening.Opened) -> int:
+        return headless.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)
+
+    if parallel.several():
+        from tui_lab import ranks
+
+        raise typer.Exit(ranks.run(begin, train))
+    raise typer.Exit(train(begin()))
 
 
 @app.command()
 def generate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
     prompt: Annotated[str, typer.Option(help="What to go on from.")],
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 200,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.8,
@@ -197,7 +239,10 @@ def runs_show(run: Annotated[str, typer.Argument(metavar="RUN")], json: Json = F
 @app.command()
 def doctor(
     source: Annotated[
-        str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN|FILE.py:NAME]", help="What to examine.")
+        str | None,
+        typer.Argument(
+            metavar="[PRESET|CONFIG|RUN|FILE.py:NAME]", help="What to examine.", autocompletion=complete_any
+        ),
     ] = None,
     sets: Sets = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that FILE.py:NAME may take.")] = 60.0,
@@ -205,17 +250,23 @@ def doctor(
         bool, typer.Option("--self-test", help="Examine the doctor: all faults in all designs.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the self-test's shapes.")] = 0,
+    junit: Junit = None,
     json: Json = False,
 ) -> None:
     """Name the cause of a training that does not learn; exit 1 where one was found."""
     from tui_lab import doctor as front
+    from tui_lab import junit as junit_file
     from tui_lab.inspect import write_json
 
     if self_test:
         raise typer.Exit(front.self_test(seed, as_json=json))
     if source is None:
         raise ConfigError(["doctor: name a PRESET, CONFIG, RUN or FILE.py:NAME to examine"])
+    if junit is not None:
+        junit_file.prepare(junit)
     report = front.examine_source(source, sets or [], timeout)
+    if junit is not None:
+        junit_file.write(junit, f"doctor {source}", junit_file.of_report(report))
     if json:
         write_json({"source": source, **report.to_json()})
     else:
@@ -247,7 +298,7 @@ def faults(json: Json = False) -> None:
 
 @app.command()
 def serve(
-    source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]")] = None,
+    source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]", autocompletion=complete_any)] = None,
     host: Annotated[str, typer.Option(help="Loopback addresses only, unless --i-understand-the-risk.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     risk: Annotated[
@@ -264,7 +315,8 @@ def serve(
 def main() -> None:
     """The entry point: errors for people on stderr, exit codes by the contract."""
     try:
-        app()
+        with completion.words_of_bash():
+            app()
     except (ConfigError, DataError, RunError) as error:
         for line in str(error).splitlines():
             typer.echo(f"tui-lab: {line}", err=True)

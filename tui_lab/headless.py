@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,8 @@ from core.summary import Requirement, Summariser, unmet
 from core.trainer import Trainer
 from data.corpora.tokens import Progress
 from tui_lab.describe import describe
+from tui_lab.junit import of_run
+from tui_lab.junit import write as write_junit
 from tui_lab.opening import Opened
 from tui_lab.progress import Bar, Lines, Silent, View, encoding_bar
 
@@ -29,12 +32,19 @@ def progress(silent: bool) -> Progress | None:
     return encoding_bar() if sys.stderr.isatty() and not silent else None
 
 
-def train(opened: Opened, requirements: Sequence[Requirement], *, json_lines: bool, quiet: bool) -> int:
-    """Train to the end, show it, write the summary; the exit code."""
+def train(
+    opened: Opened,
+    requirements: Sequence[Requirement],
+    *,
+    json_lines: bool,
+    quiet: bool,
+    junit: Path | None = None,
+) -> int:
+    """Train to the end, show it, write the summary, and the requirements as a JUnit file if asked; the exit code."""
     seen, run = opened.seen, opened.run
     view = _view(opened, json_lines=json_lines, quiet=quiet)
     watcher = Watcher()
-    with _stop_on_signals(opened.trainer) as interrupted, view:
+    with stop_on_signals(opened.trainer), view:
         for event in run.record(opened.trainer.events()):
             seen.watch(event)
             if json_lines:
@@ -50,18 +60,21 @@ def train(opened: Opened, requirements: Sequence[Requirement], *, json_lines: bo
         _print_json(summary | {"unmet": failures})
     else:
         _print_result(summary)
-    return _exit_code(seen, bool(interrupted), failures, run)
+    if junit is not None:
+        failed = seen.ending.message if isinstance(seen.ending, ev.Failed) else None
+        write_junit(junit, f"run {run.name}", of_run(requirements, summary, failed))
+    return _exit_code(seen, failures, run)
 
 
-def _exit_code(seen: Summariser, interrupted: bool, failures: list[str], run: Run) -> int:
+def _exit_code(seen: Summariser, failures: list[str], run: Run) -> int:
     if isinstance(seen.ending, ev.Failed):
-        _say(f"training failed: {seen.ending.message}")
+        say(f"training failed: {seen.ending.message}")
         return FAILED
-    if interrupted and seen.ending is not None and seen.ending.reason == "asked":
-        _say(f"interrupted and saved; go on with: tui-lab run --resume {run.path}")
+    if seen.ending is not None and seen.ending.reason == "asked":  # By a signal, to this process or another rank.
+        say(f"interrupted and saved; go on with: tui-lab run --resume {run.path}")
         return INTERRUPTED
     for failure in failures:
-        _say(failure)
+        say(failure)
     return NOT_MET if failures else DONE
 
 
@@ -69,11 +82,11 @@ def _view(opened: Opened, *, json_lines: bool, quiet: bool) -> View:
     if json_lines or quiet:
         return Silent()
     console = Console(stderr=True)
-    return Bar(console) if console.is_terminal else Lines(_say)
+    return Bar(console) if console.is_terminal else Lines(say)
 
 
 @contextmanager
-def _stop_on_signals(trainer: Trainer) -> Iterator[list[int]]:
+def stop_on_signals(trainer: Trainer) -> Iterator[None]:
     """SIGINT and SIGTERM ask the trainer to save and stop; a second one ends the program at once."""
     received: list[int] = []
 
@@ -85,7 +98,7 @@ def _stop_on_signals(trainer: Trainer) -> Iterator[list[int]]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -100,6 +113,6 @@ def _print_result(summary: dict[str, Any]) -> None:
     sys.stdout.write(describe(summary) + "\n")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

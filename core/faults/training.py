@@ -33,12 +33,12 @@ def negative(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return -loss_sum(model, x, y)
 
 
-def rows(y: Tensor) -> Tensor:
-    return torch.tensor(len(y), device=y.device)
+def by_rows(targets: Tensor, rows: Tensor) -> Tensor:
+    return rows
 
 
-def one(y: Tensor) -> Tensor:
-    return torch.ones((), device=y.device)
+def one(targets: Tensor, rows: Tensor) -> Tensor:
+    return torch.ones((), device=targets.device)
 
 
 def to_evaluation(model: nn.Module) -> None:
@@ -54,7 +54,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "double_shift": {"loss_sum": on_logits(shifted_again)},
     "gradient_ascent": {"loss_sum": negative},
     "summed_loss": {"divisor": one},
-    "wrong_divisor": {"divisor": rows},
+    "wrong_divisor": {"divisor": by_rows},
     "eval_in_training": {"mode": to_evaluation},
     "no_zero_grad": {"clear": keep_gradients},
     "lr_too_high": {"lr_factor": TOO_HIGH},

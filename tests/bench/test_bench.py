@@ -82,3 +82,25 @@ def test_ours_is_the_whole_trainer() -> None:
     contender = ours(training)
     contender.step(torch.zeros(1), torch.zeros(1))
     assert training.step == 1 and contender.parameters == sum(p.numel() for p in training.model.parameters())
+
+
+def test_the_arithmetic_of_a_ring() -> None:
+    from tui_lab.bench.scale import figures, link, ring_bytes
+
+    assert ring_bytes(1_000_000, 2) == 4e6, "two processes exchange their gradients once"
+    assert ring_bytes(1_000_000, 10**9) == pytest.approx(8e6), "many: twice"
+    slow = link(125e6, 10, 0.3)  # 1 Gbit at 10 Gbit/s: 100 ms, all of which fits behind 200 ms of backward pass.
+    assert slow["wire_ms"] == pytest.approx(100) and slow["efficiency_hidden"] == 1
+    assert slow["efficiency_nothing_hidden"] == pytest.approx(0.75)
+    assert link(1250e6, 10, 0.3)["efficiency_hidden"] == pytest.approx(0.3 / (0.3 + 1.0 - 0.2))
+    times = {"together": [3.0, 3.0], "apart": [2.0, 2.0], "reduction": [1.5, 1.5], "agreement": [0.1, 0.1]}
+    found = figures(1000, 2, times)
+    assert found["not_hidden_ms"] == pytest.approx(1000) and found["gradient_mb"] == 0.004
+
+
+def test_scale_says_how_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui_lab.bench.scale import bench_scale
+
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2 -m tui_lab bench scale"):
+        bench_scale("reverse", 2)

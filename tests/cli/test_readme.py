@@ -1,7 +1,9 @@
 """Every command that README.md shows works as it stands there, in the order in which it stands."""
 
+import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -57,6 +59,19 @@ def shortened(words: list[str]) -> list[str]:
     return [word for word in words if not word.isdigit() and word != "--steps"] + FEWER
 
 
+def piped(words: list[str]) -> tuple[list[str], list[str]]:
+    """A command, and the one that reads it, if any."""
+    at = words.index("|") if "|" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def read_by(reader: list[str], stdout: str) -> str:
+    """What `jq` makes of the output; where it is not installed, that each line is strict JSON."""
+    if shutil.which(reader[0]):
+        return subprocess.run(reader, input=stdout, capture_output=True, text=True, check=True).stdout
+    return "".join(str(json.loads(line)) for line in stdout.splitlines())
+
+
 def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "my-text.txt").write_text(README * 4, "utf-8")
     (tmp_path / "mine.py").write_text(MODEL, "utf-8")
@@ -67,7 +82,10 @@ def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
         words = shlex.split(line)[1:]
         if words[0] == "generate":
             words += ["--max-new-tokens", "5"]
+        words, reader = piped(words)
         done = cli(*shortened(words))
+        if reader:
+            assert read_by(reader, done.stdout), line
         if target:
             (tmp_path / target.strip()).write_text(done.stdout, "utf-8")
         if words[:2] == ["data", "fetch"] and "are you online?" in done.stderr:

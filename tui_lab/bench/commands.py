@@ -87,6 +87,21 @@ def flat(
     write_figures(bench_flat(events, mib), as_json=json)
 
 
+@bench_app.command("scale")
+def scale(
+    preset: Annotated[str, typer.Option(help="The shape to train.")] = "pseudo-socrates",
+    rounds: Annotated[int, typer.Option(min=2, help="Steps measured.")] = 15,
+    json: Json = False,
+) -> None:
+    """What several processes cost, started by torchrun: bytes and ms of bringing gradients together."""
+    from tui_lab.bench.scale import bench_scale
+    from tui_lab.inspect import write_figures
+
+    figures = bench_scale(preset, rounds)
+    if figures is not None:
+        write_figures(figures, as_json=json)
+
+
 @bench_app.command("all")
 def everything(
     text: Annotated[str, typer.Option(metavar="FILE", help="For the headline; by default the dialogues.")] = "bundled",

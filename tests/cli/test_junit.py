@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.doctor.findings import Finding, Report, Skipped
+from core.errors import ConfigError
+from core.summary import parse_requirement
+from tests.cli.conftest import TINY, Cli
+from tui_lab.junit import TestCase, of_report, of_run, prepare, write, xml
+
+SUMMARY: dict[str, Any] = {"train_seconds": 2.5, "reason": "done", "steps": 7, "val_loss": 1.25, "exact_match": 0.5,
+                           "perplexity": None}  # fmt: skip
+
+
+def element(text: str, name: str) -> ElementTree.Element:
+    [found] = [case for case in ElementTree.fromstring(text).iter("testcase") if case.attrib["name"] == name]
+    return found
+
+
+def test_a_requirement_is_a_case_and_its_failure_has_the_value() -> None:
+    wanted = [parse_requirement(text) for text in ("val_loss<=1.0", "exact_match>=0.5", "perplexity<9")]
+    text = xml("run <&\"'>", of_run(wanted, SUMMARY, None))
+    root = ElementTree.fromstring(text)
+    assert root.attrib | {"time": ""} == {"name": "tui-lab", "tests": "4", "failures": "2", "errors": "0",
+                                          "skipped": "0", "time": ""}  # fmt: skip
+    assert root[0].attrib["name"] == "run <&\"'>"
+    failure = element(text, "val_loss<=1").find("failure")
+    assert failure is not None and failure.attrib["message"] == "required val_loss<=1, found val_loss = 1.25"
+    assert element(text, "exact_match>=0.5").find("failure") is None
+    assert element(text, "perplexity<9").find("failure") is not None, "a metric that the run does not have"
+
+
+def test_a_training_that_failed_is_an_error() -> None:
+    text = xml("run", of_run([], SUMMARY | {"reason": "failed"}, "the loss of update 3 is not finite"))
+    error = element(text, "training").find("error")
+    assert error is not None and "update 3" in error.attrib["message"]
+
+
+def test_the_doctors_report_is_cases() -> None:
+    finding = Finding("no_mask", "It sees the future.", "evidence", "why", "fix", drawing=("x\x1b[31m", "y"))
+    text = xml("doctor", of_report(Report((finding,), (Skipped("ids", "no corpus"),), ("loss",), {"loss": 0.25})))
+    failure = element(text, "no_mask").find("failure")
+    assert failure is not None and failure.text == "evidence\nwhy\nfix\nx\\x1b[31m\ny"
+    skipped = element(text, "ids").find("skipped")
+    assert skipped is not None and skipped.attrib["message"] == "no corpus"
+    assert element(text, "loss").attrib["time"] == "0.250"
+
+
+@given(st.text(), st.text(), st.text(), st.sampled_from(["passed", "failure", "error", "skipped"]))
+def test_whatever_the_words_the_file_is_xml(suite: str, name: str, message: str, outcome: Any) -> None:
+    root = ElementTree.fromstring(xml(suite, [TestCase(name, outcome, message, message)]).encode("utf-8"))
+    assert len(list(root.iter("testcase"))) == 1
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufffe\uffff")))
+def test_what_xml_can_hold_comes_back_as_it_was(text: str) -> None:
+    case = next(ElementTree.fromstring(xml("s", [TestCase("n", "failure", text)])).iter("failure"))
+    assert case.attrib["message"] == text
+
+
+def test_a_file_that_cannot_be_is_said_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "x.xml"):
+        with pytest.raises(ConfigError, match="--junit"):
+            prepare(path)
+    prepare(tmp_path / "a" / "b.xml")
+    write(tmp_path / "a" / "b.xml", "s", [])
+    assert ElementTree.parse(tmp_path / "a" / "b.xml").getroot().attrib["tests"] == "0"
+
+
+@pytest.mark.slow
+def test_run_writes_it_also_when_it_fails(cli: Cli, tmp_path: Path) -> None:
+    done = cli("run", "reverse", *TINY, "--set", 'faults=["not_finite"]', "--steps", "2", "--junit", "a.xml", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout.splitlines()[-1])["reason"] == "failed"
+    assert "not finite" in (tmp_path / "a.xml").read_text("utf-8")

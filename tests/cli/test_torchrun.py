@@ -1,0 +1,182 @@
+"""`torchrun -m tui_lab run …`: one run folder, one voice, and no rank that waits for a dead one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import events as ev
+from core.errors import ConfigError
+from core.trainer import Trainer
+from tests.cli.conftest import TINY
+from tests.core.tiny import losses, tiny, trainer
+from tui_lab import opening
+from tui_lab import ranks as ranks_module
+from tui_lab.opening import Opened
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tui_lab"]
+STEPS = ("train.steps=4", "train.batch_size=7", "train.eval_every=2", "optim.grad_clip=0.5")
+LONG = ("run", "reverse", *TINY, "--steps", "1000000", "--set", "train.checkpoint_every=50", "--json", "--out", "r")
+
+
+def trained(opened: Opened) -> list[float]:
+    return losses(opened.run.record(opened.trainer.events()))
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    """One process, then two, then one: the losses are those of one process all the way."""
+    whole = trainer(*STEPS, "train.steps=11")
+    expected = losses(whole.events())
+    folder = tmp_path / "r"
+    found = trained(opening.begin("r", tiny(*STEPS), folder))
+    two = subprocess.run([*TORCHRUN, "run", "--resume", "r", "--steps", "8", "--json"], cwd=tmp_path,
+                         capture_output=True, text=True, check=False)  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    lines = records(two.stdout)
+    assert lines[0]["event"] == "started" and lines[0]["device"] == "cpu × 2 processes"
+    assert [line["event"] for line in lines].count("summary") == 1, "one rank speaks"
+    found += [line["loss"] for line in lines if line["event"] == "step"]
+    last = opening.reopen(str(folder), 11)
+    found += trained(last)
+    assert found == pytest.approx(expected, rel=1e-4) and len(found) == 11
+    assert last.trainer.progress.tokens == whole.progress.tokens
+    assert_near(last.trainer, whole)
+    kept = [event for event in last.run.events() if isinstance(event, ev.StepDone)]
+    assert [event.step for event in kept] == list(range(1, 12)), "one rank writes"
+
+
+def assert_near(ours: Trainer, theirs: Trainer) -> None:
+    for name, weights in ours.model.state_dict().items():
+        assert (weights - theirs.model.state_dict()[name]).abs().max() < 1e-4, name
+
+
+@contextmanager
+def ranks(folder: Path, *arguments: str, **variables: str) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Two processes as torchrun starts them, without the agent that would end one after the other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **variables}
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-m", "tui_lab", *arguments], cwd=folder, text=True,
+                                 env={**here, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            )
+            for rank in range(2)
+        ]  # fmt: skip
+        try:
+            yield processes
+        finally:
+            for process in processes:
+                process.kill()
+
+
+def until_step(process: "subprocess.Popen[str]", step: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["step"] >= step:
+            return
+    raise AssertionError(process.stderr and process.stderr.read())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [0, 1])
+def test_when_a_rank_dies_the_other_ends_with_words_and_code_3(dies: int, tmp_path: Path) -> None:
+    with ranks(tmp_path, *LONG) as processes:
+        until_step(processes[0], 60)
+        processes[dies].kill()
+        _, said = processes[1 - dies].communicate()
+    assert processes[1 - dies].returncode == 3
+    assert "training failed: " in said and "has ended or does not answer" in said and "Traceback" not in said
+    if dies == 1:
+        assert list((tmp_path / "r" / "checkpoints").glob("step-*")), "the last good weights are saved"
+    assert list((tmp_path / "r" / "checkpoints").glob("step-*/model.safetensors"))
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_given_up_in_time(tmp_path: Path) -> None:
+    with ranks(tmp_path, *LONG, TUI_LAB_RANK_TIMEOUT="30") as processes:
+        until_step(processes[0], 60)
+        processes[1].send_signal(signal.SIGSTOP)
+        _, said = processes[0].communicate()
+        assert processes[0].returncode == 3 and "does not answer" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_signal_to_any_rank_saves_and_stops_all(asked: int, tmp_path: Path) -> None:
+    with ranks(tmp_path, *LONG) as processes:
+        until_step(processes[0], 20)
+        processes[asked].send_signal(signal.SIGTERM)
+        out, _ = processes[0].communicate()
+        processes[1].communicate()
+    assert records(out)[-1]["reason"] == "asked"
+    assert [process.returncode for process in processes] == [130, 130]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("run", "revers"), 2, "did you mean reverse?"),
+        (("run", "reverse", *TINY, "--set", "train.backend=nccl"), 2, "it needs train.device cuda"),
+        (("run", "reverse", *TINY, "--steps", "2", "--require", "train_loss<0"), 1, "required train_loss<0"),
+    ],
+)
+def test_what_is_wrong_is_said_once(arguments: tuple[str, ...], code: int, words: str, tmp_path: Path) -> None:
+    with ranks(tmp_path, *arguments) as processes:
+        said = [process.communicate()[1] for process in processes]
+    assert processes[0].returncode == code and said[0].count(words) == 1
+    assert processes[1].returncode == (2 if code == 2 else 0) and said[1] == ""
+
+
+def answered(*others: dict[str, str]) -> Any:
+    """A world in which the other ranks have said `others`."""
+
+    class World:
+        rank, size = 0, 1 + len(others)
+        united = False
+
+        def gathered(self, own: bytes) -> list[bytes]:
+            here = json.loads(own)
+            return [own, *(json.dumps(here | other).encode() for other in others)]
+
+        def unite(self, *parts: Any) -> None:
+            self.united = True
+
+    return World()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"data": "of another text"}, "rank 1: its batches are not those of rank 0: data.path must hold the same text"),
+        ({"problem": "data.path = 'a.txt': no such file"}, "rank 1: data.path = 'a.txt': no such file"),
+    ],
+)
+def test_ranks_that_read_other_data_do_not_train(other: dict[str, str], words: str) -> None:
+    world = answered(other, {})
+    with pytest.raises(ConfigError) as found:
+        ranks_module._join(world, trainer())
+    [problem] = found.value.problems
+    assert problem.startswith(words) and not world.united
+
+
+def test_ranks_that_agree_train() -> None:
+    world = answered({}, {})
+    ranks_module._join(world, trainer())
+    assert world.united

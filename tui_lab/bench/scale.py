@@ -1,0 +1,141 @@
+"""What several processes cost: the bytes and seconds of bringing gradients together, beside those of a step.
+
+torchrun --nproc-per-node 2 -m tui_lab bench scale
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from core import settings
+from core.config import Config
+from core.errors import ConfigError
+from core.jsontext import dumps
+from core.memory import keep_freed_memory
+from core.parallel import Ranks, backend_for, joined, several
+from core.tasks import build_task
+from core.trainer import Trainer
+from core.tuning import settled
+from data.dataset import Task
+from tui_lab.bench.machine import machine
+from tui_lab.bench.train import PLAIN
+
+BUCKET_BYTES = 25 * 2**20
+"""DistributedDataParallel's own size of what is reduced at once."""
+BACKWARD = 2 / 3
+"""Share of a step that the backward pass takes (Kaplan et al. 2020, section 2.1), behind which a reduction can hide."""
+LINKS_GBIT = (10, 25, 100)
+NODES = (2, 8, 64)
+WARM_UP = 3
+
+
+def bench_scale(preset: str, rounds: int) -> dict[str, Any] | None:
+    """The figures, on rank 0; None on the others. Raises ConfigError unless torchrun started several processes."""
+    if not several():
+        raise ConfigError(["bench scale: start it as torchrun --nproc-per-node 2 -m tui_lab bench scale"])
+    keep_freed_memory()
+    with joined() as world:
+        config, task = _prepared(world, preset)
+        trainer = Trainer(config, task)
+        backend = backend_for(config, trainer.device)
+        trainer.join(world)
+        parameters = sum(p.numel() for p in trainer.model.parameters())
+        times = _by_turns(
+            {
+                "together": lambda: trainer.train_step(),
+                "apart": lambda: _step_apart(world, trainer),
+                "reduction": _reduction(parameters, trainer.device),
+                "agreement": lambda: world.total(torch.zeros(2)),
+            },
+            rounds,
+        )
+        if world.rank:
+            return None
+        return {
+            "machine": machine(),
+            "preset": preset,
+            "processes": world.size,
+            "backend": backend,
+            "examples_a_process": -(-trainer.loader.drawn // world.size),
+            **figures(parameters, world.size, times),
+        }
+
+
+def _prepared(world: Ranks, preset: str) -> tuple[Config, Task]:
+    """The same config on all ranks; its kernels are measured by rank 0 while the others wait."""
+    config = settings.load(preset, PLAIN)
+    task = build_task(config)
+    if world.rank == 0:
+        config = settled(config, task.tokenizer.n_vocab)
+    return settings.build(json.loads(world.spread(dumps(config.model_dump(mode="json")).encode()))), task
+
+
+def _step_apart(world: Ranks, trainer: Trainer) -> None:
+    with world.apart():
+        trainer.train_step()
+
+
+def _reduction(parameters: int, device: torch.device) -> Callable[[], None]:
+    """The sum of as many numbers as there are gradients, in DDP's portions, with nothing else to do."""
+    portions = torch.zeros(parameters, device=device).split(BUCKET_BYTES // 4)  # type: ignore[no-untyped-call]
+
+    def reduce() -> None:
+        for portion in portions:
+            dist.all_reduce(portion)
+
+    return reduce
+
+
+def _by_turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(WARM_UP + rounds):
+        for name, action in actions.items():
+            dist.barrier()
+            began = time.perf_counter()
+            action()
+            if turn >= WARM_UP:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
+def figures(parameters: int, size: int, times: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians and quartiles in ms, and the arithmetic of a ring on other links."""
+    middle = {name: statistics.median(found) for name, found in times.items()}
+    step, alone = middle["together"], middle["apart"]
+    return {
+        "parameters": parameters,
+        "gradient_mb": 4 * parameters / 1e6,
+        "sent_by_each_mb": ring_bytes(parameters, size) / 1e6,
+        **{f"{name}_ms": 1e3 * value for name, value in middle.items()},
+        "quartiles_ms": {name: [1e3 * q for q in statistics.quantiles(found, n=4)[::2]]
+                         for name, found in times.items()},
+        "not_hidden_ms": 1e3 * max(0.0, step - alone),
+        "links": {
+            f"{gbit} Gbit/s": {
+                f"{n} nodes": link(ring_bytes(parameters, n), gbit, alone) for n in NODES
+            } for gbit in LINKS_GBIT
+        },
+    }  # fmt: skip
+
+
+def ring_bytes(parameters: int, size: int) -> float:
+    """What each of `size` processes sends for one sum of float32 gradients: 2 (n − 1) / n times their bytes
+    (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms")."""
+    return 2 * (size - 1) / size * 4 * parameters
+
+
+def link(bytes_sent: float, gbit: float, step_seconds: float) -> dict[str, float]:
+    """ms on the wire, and the efficiency: step over step and what of the wire does not hide, from none of it hidden to
+    all that fits behind the backward pass."""
+    wire = 8 * bytes_sent / (gbit * 1e9)
+    exposed = max(0.0, wire - BACKWARD * step_seconds)
+    return {
+        "wire_ms": 1e3 * wire,
+        "efficiency_nothing_hidden": step_seconds / (step_seconds + wire),
+        "efficiency_hidden": step_seconds / (step_seconds + exposed),
+    }

@@ -1,0 +1,123 @@
+"""`torchrun -m tui_lab run …`: rank 0 opens the run, writes its folder and speaks; the others train beside it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import safetensors.torch
+
+from core import checkpoint as ckpt
+from core import events as ev
+from core import settings
+from core.checkpoint import Checkpoint, Progress
+from core.errors import ConfigError, RunError, TrainingError
+from core.jsontext import dumps
+from core.parallel import Ranks, backend_for, joined
+from core.randomness import fingerprint
+from core.tasks import build_task
+from core.trainer import Trainer
+from data.errors import DataError
+from tui_lab.headless import DONE, FAILED, INTERRUPTED, say, stop_on_signals
+from tui_lab.opening import Opened
+
+BAD_USAGE = 2
+_ERRORS = (ConfigError, DataError, RunError)
+
+
+def run(begin: Callable[[], Opened], train: Callable[[Opened], int]) -> int:
+    """Train what rank 0 opens by `begin`, on rank 0 by `train`; the exit code of this rank.
+
+    Only rank 0 needs the run folder and the config: the others are sent its settings and, of a run that goes on, its
+    weights. Every machine needs the corpus. Raises ConfigError, DataError or RunError on rank 0.
+    """
+    with joined() as world:
+        try:
+            return _lead(world, begin, train) if world.rank == 0 else _follow(world)
+        except TrainingError as error:
+            say(f"training failed: {error}")
+            return FAILED
+
+
+def _lead(world: Ranks, begin: Callable[[], Opened], train: Callable[[Opened], int]) -> int:
+    try:
+        opened = begin()
+    except _ERRORS:
+        world.spread(dumps(None).encode())
+        raise
+    _send(world, opened.trainer)
+    _join(world, opened.trainer)
+    return train(opened)
+
+
+def _follow(world: Ranks) -> int:
+    trainer: Trainer | None = None
+    problem = ""
+    told = json.loads(world.spread(b""))
+    if told is None:
+        return BAD_USAGE
+    weights = world.spread(b""), world.spread(b"")
+    try:
+        trainer = _trainer(told, *(safetensors.torch.load(part) for part in weights))
+    except _ERRORS as error:
+        problem = str(error)
+    try:
+        _join(world, trainer, problem)
+    except ConfigError:
+        return BAD_USAGE
+    assert trainer is not None
+    with stop_on_signals(trainer):
+        for event in trainer.events():
+            if isinstance(event, ev.Failed):
+                say(f"rank {world.rank}: training failed: {event.message}")
+                return FAILED
+            if isinstance(event, ev.Stopped) and event.reason == "asked":
+                return INTERRUPTED
+    return DONE
+
+
+def _send(world: Ranks, trainer: Trainer) -> None:
+    """What `_trainer` needs. The weights of a new run follow from its seed, those of one that goes on are sent."""
+    resumed = trainer.resumed
+    progress = asdict(trainer.progress) | {"config": trainer.config.model_dump(mode="json")}
+    world.spread(dumps({"resumed": resumed, "progress": progress}).encode())
+    world.spread(safetensors.torch.save(ckpt.copy_weights(trainer.model.state_dict()) if resumed else {}))
+    world.spread(safetensors.torch.save(ckpt.optimizer_tensors(trainer.optimizers) if resumed else {}))
+
+
+def _trainer(told: dict[str, Any], model: ckpt.Weights, optimizer: ckpt.Weights) -> Trainer:
+    values = told["progress"]
+    config = settings.build(values.pop("config"))
+    task = build_task(config)
+    if not told["resumed"]:
+        return Trainer(config, task, save=_nowhere)
+    progress = replace(Progress(config), **values)
+    return Trainer(config, task, resume=Checkpoint(progress, model, optimizer, best=None), save=_nowhere)
+
+
+def _nowhere(checkpoint: Checkpoint) -> str:
+    raise AssertionError("only rank 0 writes")
+
+
+def _join(world: Ranks, trainer: Trainer | None, problem: str = "") -> None:
+    """Train together, unless a rank has a problem or other data than rank 0. Raises ConfigError on all of them."""
+    here = {"problem": problem, "data": ""}
+    if trainer is not None:
+        batch = trainer.loader.batch(trainer.step)
+        here["data"] = fingerprint(batch.x, batch.y)
+        try:
+            backend_for(trainer.config, trainer.device)
+        except ConfigError as error:
+            here["problem"] = str(error)
+    first, *others = (json.loads(text) for text in world.gathered(dumps(here).encode()))
+    problems = [first["problem"]] if first["problem"] else []
+    for rank, other in enumerate(others, 1):
+        if other["problem"] and other["problem"] not in problems:
+            problems.append(f"rank {rank}: {other['problem']}")
+        elif not other["problem"] and other["data"] != first["data"]:
+            problems.append(f"rank {rank}: its batches are not those of rank 0: data.path must hold the same text on "
+                            "every machine, and the lab must be of the same version")  # fmt: skip
+    if problems:
+        raise ConfigError(problems)
+    assert trainer is not None
+    trainer.join(world)
