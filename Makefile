@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LITGPT := .venv-litgpt
+AUDIT := .venv-audit
 # What `make bench` learns: a text of yours, or the bundled dialogues.
 TEXT ?= bundled
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
@@ -39,6 +40,42 @@ $(LITGPT)/bin/litgpt: requirements-litgpt.lock
 	$(LITGPT)/bin/python -m pip install --quiet $(TORCH)
 	touch $@
 
+.PHONY: audit flakes coverage mutants
+
+# Known holes in what is installed: asks a public advisory service, ADVISORIES=osv or pypi. What it cannot tell fails, too.
+ADVISORIES ?= pypi
+PIP_AUDIT = $(AUDIT)/bin/pip-audit --disable-pip --strict --progress-spinner off --vulnerability-service $(ADVISORIES)
+
+audit: $(AUDIT)/.installed
+	found=0; for lock in requirements*.lock; do \
+	    echo "$$lock"; $(PIP_AUDIT) --require-hashes -r $$lock || found=1; \
+	done; \
+	echo "$(firstword $(TORCH))" | $(PIP_AUDIT) --no-deps -r /dev/stdin && exit $$found
+
+$(AUDIT)/.installed: requirements-audit.lock
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-audit.lock
+	touch $@
+
+# The tests so many TIMES in random orders, each with its seed and what failed; PARTS="tests/core tests/data" for some.
+TIMES ?= 20
+PARTS ?= tests
+flakes: $(STAMP)
+	$(BIN)/python -m tests.torture.flakes --times $(TIMES) $(PARTS)
+
+# Lines and branches that the tests run, programs that they start included.
+coverage: $(STAMP)
+	$(BIN)/python -m pytest -q -n auto --cov --cov-report=term
+
+# One changed line at a time in the files that [tool.mutmut] names: which of them does no test notice?
+mutants: $(AUDIT)/.torch
+	OMP_NUM_THREADS=1 $(AUDIT)/bin/mutmut run --max-children 2
+	$(AUDIT)/bin/mutmut results
+
+$(AUDIT)/.torch: $(AUDIT)/.installed
+	$(AUDIT)/bin/python -m pip install --quiet $(TORCH)
+	touch $@
+
 # All figures of docs/performance.md, in an hour; leave the machine alone meanwhile.
 bench: $(STAMP) peers litgpt
 	$(BIN)/tui-lab bench all --text $(TEXT) --write docs/performance.md
@@ -69,4 +106,5 @@ COMPILE = $(BIN)/pip-compile --quiet --unsafe-package torch --generate-hashes --
 lock:
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --extra peers --output-file requirements-peers.lock pyproject.toml
+	$(COMPILE) --extra dev --extra audit --output-file requirements-audit.lock pyproject.toml
 	$(COMPILE) --extra litgpt --output-file requirements-litgpt.lock pyproject.toml

@@ -1,6 +1,8 @@
-"""Every test has its own cache and runs folder: none touches the person's."""
+"""Every test has its own cache and runs folder, and finds what the process shares as the first test found it."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUI_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """torch draws from the seed of the run's random order, as `random` and numpy do, so that a seed can be replayed.
+
+    Afterwards its threads, its gradient mode, the paths that imports are looked for in and the folder are as before.
+    """
+    torch = sys.modules.get("torch")
+    paths, folder = list(sys.path), Path.cwd()
+    if torch is not None:
+        torch.manual_seed(request.config.getoption("randomly_seed", 0))
+        threads, learning = torch.get_num_threads(), torch.is_grad_enabled()
+    yield
+    if torch is not None:
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(learning)
+    sys.path[:] = paths
+    os.chdir(folder)

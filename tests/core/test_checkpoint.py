@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,3 +89,54 @@ def test_weights_of_another_shape_are_refused_in_words(checkpoint: Checkpoint) -
     other = trainer("model.d_ff=9")
     with pytest.raises(RunError, match="do not fit the config"):
         ckpt.restore_model(other.model, checkpoint.model)
+
+
+def test_names_sort_as_steps_do() -> None:
+    steps = [0, 7, 10, 99_999, 100_000, 99_999_999]
+    assert sorted(ckpt.name_of(step) for step in steps) == [ckpt.name_of(step) for step in steps]
+    assert ckpt.name_of(7) == "step-00000007"
+
+
+def test_a_step_saved_a_dozen_times_stays_the_latest(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    name = ckpt.name_of(checkpoint.progress.step)
+    (tmp_path / f"{name}.0009").mkdir()
+    assert ckpt.save(tmp_path, checkpoint).name == f"{name}.0010"
+    assert ckpt.save(tmp_path, checkpoint).name == f"{name}.0011"
+
+
+def test_only_older_checkpoints_are_removed(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    (tmp_path / "kept").mkdir()
+    ckpt.save(tmp_path, checkpoint)
+    path = ckpt.save(tmp_path, checkpoint)
+    assert {found.name for found in tmp_path.iterdir()} == {"notes.txt", "kept", path.name}
+
+
+def test_without_best_weights_there_is_no_file_of_them(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = ckpt.save(tmp_path, replace(checkpoint, best=None))
+    assert not (path / "best.safetensors").exists() and ckpt.load(path).best is None
+
+
+def test_a_copy_of_weights_is_a_copy_on_its_own(checkpoint: Checkpoint) -> None:
+    weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3).t())
+    copied = ckpt.copy_weights({"w": weight})["w"]
+    with torch.no_grad():
+        weight.zero_()
+    assert copied.is_contiguous() and not copied.requires_grad
+    assert copied.tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+
+
+def test_an_optimizers_state_comes_back_to_its_own_parameters() -> None:
+    """Of two optimizers, each with several parameters: Muon for the matrices, AdamW for the rest."""
+    one, other = (trainer("optim.name=muon", f"train.seed={seed}") for seed in (1, 2))
+    list(one.events())
+    kept = ckpt.optimizer_tensors(one.optimizers)
+    assert {name.split(".")[0] for name in kept} == {"0", "1"}
+    ckpt.restore_optimizers(other.optimizers, kept)
+    again = ckpt.optimizer_tensors(other.optimizers)
+    assert again.keys() == kept.keys() and all(torch.equal(again[name], kept[name]) for name in kept)
+    for ours, theirs in zip(one.optimizers, other.optimizers, strict=True):
+        parameters = [zip(a["params"], b["params"], strict=True)
+                      for a, b in zip(ours.param_groups, theirs.param_groups, strict=True)]  # fmt: skip
+        for p, q in itertools.chain.from_iterable(parameters):
+            assert {n: v.shape for n, v in ours.state[p].items()} == {n: v.shape for n, v in theirs.state[q].items()}

@@ -1,11 +1,17 @@
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.config import ModelConfig
 from core.matmul import Engine, Kernels
 from core.model import Transformer
-from core.objective import exact_matches, head_loss_sum, loss_sum
+from core.objective import cross_entropy_sum, exact_matches, head_loss_sum, logits_of, loss_sum
 
 CONFIG = ModelConfig(d_model=8, n_layers=1, n_heads=2, d_head=4, d_ff=8, context=7)
 
@@ -29,12 +35,13 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
     n_vocab: int, chunk: int, engine: Engine
 ) -> None:
     model = Transformer(CONFIG, n_vocab)
+    torch.nn.init.normal_(model.head.bias)  # It begins at zero, where nobody would miss it.
     model.use(Kernels(engine, chunk))
     x, y = torch.arange(14).view(2, 7) % 11, torch.arange(1, 15).view(2, 7) % 11
     y[0, :3] = y[1, 6] = -1
     grads = []
     for loss in (loss_sum(model, x, y), reference(model, x, y)):
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss / 7).backward()  # As a training does, which divides by the targets that count.
         grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         model.zero_grad()
     torch.testing.assert_close(loss_sum(model, x, y), reference(model, x, y))
@@ -64,7 +71,7 @@ def test_a_row_matches_when_every_counted_target_is_the_likeliest_token() -> Non
 
 def test_a_target_that_the_model_excludes_costs_its_distance_and_not_infinity() -> None:
     """exp(-200) is no float32: the loss is found another way, and stays that of the definition."""
-    h, weight, bias = torch.eye(3), torch.zeros(5000, 3), torch.zeros(5000)
+    h, weight, bias = torch.eye(3), torch.zeros(5000, 3), torch.randn(5000)
     weight[7, 1], targets = -200.0, torch.tensor([7, 7, -1])
     ours, theirs = ([leaf.clone().requires_grad_() for leaf in (h, weight, bias)] for _ in range(2))
     loss = head_loss_sum(ours[0], ours[1], ours[2], targets, Kernels("onednn", 2))
@@ -80,3 +87,46 @@ def test_a_loss_that_is_not_a_number_stays_so() -> None:
     h, weight = torch.full((2, 3), torch.nan, requires_grad=True), torch.zeros(5000, 3, requires_grad=True)
     loss = head_loss_sum(h, weight, torch.zeros(5000, requires_grad=True), torch.tensor([1, 2]), Kernels("onednn"))
     assert loss.isnan()
+
+
+class Widest(TorchDispatchMode):
+    """Keeps how many rows the largest tensor had of those that were as wide as the vocabulary."""
+
+    def __init__(self, n_vocab: int) -> None:
+        super().__init__()
+        self.n_vocab, self.rows = n_vocab, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for made in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(made, Tensor) and made.dim() and made.shape[-1] == self.n_vocab:
+                self.rows = max(self.rows, made.numel() // self.n_vocab)
+        return out
+
+
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("engine", ["blas", "onednn"])
+def test_the_logits_of_a_large_vocabulary_are_never_all_there(engine: Engine, learning: bool) -> None:
+    """40 rows in chunks of 8: beside those only the weights' gradient, of d_model + 1 rows, is as wide."""
+    h, weight, bias = torch.randn(40, 3), torch.randn(4096, 3), torch.randn(4096)
+    leaves = [leaf.requires_grad_(learning) for leaf in (h, weight, bias)]
+    widest = Widest(4096)
+    with widest, torch.set_grad_enabled(learning):
+        loss = head_loss_sum(leaves[0], leaves[1], leaves[2], torch.arange(40), Kernels(engine, 8))
+        if learning:
+            loss.backward()  # type: ignore[no-untyped-call]
+    assert widest.rows <= 8
+
+
+def test_logits_are_found_wherever_a_model_gives_them() -> None:
+    logits, x = torch.randn(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64)
+    for output in (logits, (logits, "cache"), [logits], SimpleNamespace(logits=logits)):
+        model = Mock(return_value=output)
+        assert logits_of(model, x) is logits and model.call_args.args[0] is x
+
+
+def test_another_target_may_be_the_ignored_one() -> None:
+    logits, y = torch.randn(1, 3, 5), torch.tensor([[0, 1, 4]])
+    expected = -logits.log_softmax(-1)
+    torch.testing.assert_close(cross_entropy_sum(logits, y, ignored=4), expected[0, 0, 0] + expected[0, 1, 1])
+    torch.testing.assert_close(cross_entropy_sum(logits, torch.tensor([[0, -1, -1]])), expected[0, 0, 0])

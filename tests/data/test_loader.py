@@ -7,6 +7,7 @@ from data.errors import DataError
 from data.loader import Loader
 from data.ordering import Shuffle
 from data.tasks.reverse import ReverseExamples
+from data.tasks.text import TextWindows
 
 modes: st.SearchStrategy[Shuffle] = st.sampled_from(("epoch", "once", "off"))
 
@@ -33,7 +34,7 @@ def test_a_batch_is_a_function_of_settings_and_step(n: int, data: st.DataObject,
 def test_an_epoch_shows_every_example_once_even_across_batches(n: int, data: st.DataObject, mode: Shuffle) -> None:
     size = data.draw(st.integers(1, n))
     loader = Loader(examples(n), size, 0, mode)
-    drawn = np.concatenate([loader.batch(step).ids for step in range(2 * n)])
+    drawn = np.concatenate([loader.batch(step).ids for step in range(-(-2 * n // size))])
     assert sorted(drawn[:n].tolist()) == sorted(drawn[n : 2 * n].tolist()) == list(range(n))
 
 
@@ -60,9 +61,40 @@ def test_a_changed_batch_size_goes_on_from_the_draws_made() -> None:
 
 
 def test_pinning_and_unpinning_start_at_an_epochs_edge() -> None:
+    """20 draws are within the first epoch of 50; 16 more are just the second and third of 8."""
     pinned = Loader(examples(50), 4, 0).changed(5, overfit=8)
-    assert pinned.batch(5).position == 0
-    assert pinned.changed(9, overfit=0).batch(9).position == 0
+    assert (pinned.batch(5).position, pinned.batch(5).epoch) == (0, 1)
+    unpinned = pinned.changed(9, overfit=0)
+    assert (unpinned.batch(9).position, unpinned.batch(9).epoch) == (0, 3)
+    assert (unpinned.from_step, unpinned.from_draw) == (9, 150)
+
+
+def test_a_change_that_leaves_the_number_of_datapoints_goes_on_within_the_epoch() -> None:
+    off = Loader(examples(50), 4, 0).changed(5, shuffle="off")
+    assert off.batch(5).ids.tolist() == [20, 21, 22, 23] and off.batch(6).ids.tolist() == [24, 25, 26, 27]
+
+
+def test_what_steps_draw_is_told_without_their_batches() -> None:
+    loader = Loader(examples(30), 4, 1)
+    assert loader.drawn_between(2, 5).tolist() == [int(i) for step in range(2, 6) for i in loader.batch(step).ids]
+    assert loader.drawn_between(3, 3).tolist() == loader.batch(3).ids.tolist()
+    assert [loader.epoch_at(step) for step in (0, 7, 8, 15)] == [0, 0, 1, 2]
+
+
+def test_a_batch_carries_its_examples_their_offsets_and_the_order() -> None:
+    windows = TextWindows(np.arange(100, dtype=np.uint16), length=4, stride=3, start=1000)
+    batch = Loader(windows, 5, 2).batch(3)
+    assert batch.step == 3 and batch.offsets is not None
+    assert batch.offsets.tolist() == [1000 + 3 * i for i in batch.ids.tolist()]
+    assert batch.x[:, 0].tolist() == [3 * i for i in batch.ids.tolist()] and (batch.y == batch.x + 1).all()
+    assert batch.head == batch.order.head(batch.epoch)
+    assert Loader(examples(10), 5, 2).batch(0).offsets is None
+
+
+def test_all_there_is_may_be_asked_for() -> None:
+    assert Loader(examples(10), 10, 0).batch(0).ids.shape == (10,)
+    assert Loader(examples(10), 2, 0, overfit=10).batch(0).ids.shape == (2,)
+    assert Loader(examples(10), 16, 0, overfit=3).batch(0).ids.shape == (3,)
 
 
 def test_more_asked_than_there_is_names_key_and_value() -> None:

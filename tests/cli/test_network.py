@@ -1,0 +1,108 @@
+"""The lab asks nobody on the network, except by `data fetch`: every process of it runs with its sockets blocked."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import settings
+from tests.app.test_end_to_end import Person
+from tests.cli.conftest import TINY, Cli
+
+Asked = Callable[[], list[str]]
+
+IN_TURN = """
+import json, sys
+from tui_lab.cli import main
+
+codes = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["tui-lab", *arguments]
+    try:
+        main()
+        codes.append(0)
+    except SystemExit as end:
+        codes.append(end.code)
+print(json.dumps(codes))
+"""
+"""Commands one after the other in one process, which imports torch once; the last line holds their exit codes."""
+
+STRANGER = """
+from torch import nn
+
+def mine():
+    return nn.Sequential(nn.Embedding(13, 8), nn.Linear(8, 13))
+"""
+
+COMMANDS: tuple[tuple[str, ...], ...] = (
+    ("presets",),
+    ("config", "show", "pseudo-socrates"),
+    ("data", "info", "pseudo-socrates"),
+    ("batch", "pseudo-socrates"),
+    ("run", "reverse", *TINY, "--steps", "3", "--out", "r"),
+    ("run", "--resume", "r", "--steps", "5", "--json"),
+    ("run", "socrates", "--set", "model.d_model=8", "--set", "train.eval_examples=1", "--steps", "1", "--out", "s"),
+    ("generate", "r", "--prompt", "123", "--max-new-tokens", "3"),
+    ("doctor", "reverse", *TINY),
+    ("doctor", "mine.py:mine"),
+    ("randomness", "reverse", *TINY),
+    ("runs", "ls"),
+    ("runs", "show", "r"),
+)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What the programs of this test asked of the network, all of which was refused."""
+    log = tmp_path / "asked.txt"
+    paths = [str(Path(__file__).parent / "no_network"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setenv("TUI_LAB_ASKED", str(log))
+    return lambda: log.read_text("utf-8").splitlines() if log.exists() else []
+
+
+def test_only_data_fetch_asks_the_network(
+    asked: Asked, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows, too, that what is asked is seen, and that being offline is said in words."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    done = cli("data", "fetch", "plato")
+    assert done.returncode == 2 and "are you online?" in done.stderr and "Traceback" not in done.stderr
+    assert any("gutenberg.org" in line for line in asked())
+
+
+def test_a_training_its_words_and_its_examination_ask_nothing(
+    asked: Asked, cli: Cli, command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(STRANGER, "utf-8")
+    command[1:] = ["-c", IN_TURN]
+    done = cli(json.dumps(COMMANDS))
+    codes = dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
+    assert codes == dict.fromkeys(COMMANDS, 0) | {("doctor", "mine.py:mine"): 1}, done.stderr
+    assert asked() == []
+
+
+def test_the_app_asks_nothing_while_it_trains_speaks_and_examines(asked: Asked, tmp_path: Path) -> None:
+    sets = [word for word in TINY if word != "--set"] + ["train.steps=20"]
+    (tmp_path / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", sets)), "utf-8")
+    person = Person(tmp_path, "app", "tiny.toml")
+    person.wait_for("ended: done")
+    person.press("g")
+    person.wait_until(lambda seen: "✓ right" in seen or "✗ it is" in seen)
+    person.press("k")
+    person.wait_until(lambda seen: "nothing found;" in seen or "finding" in seen)
+    person.press("q")
+    assert person.leave() == 0
+    assert asked() == []
+
+
+def test_what_is_blocked_is_blocked_in_every_process(asked: Asked, cli: Cli, command: list[str]) -> None:
+    """By name and by number, from a process that a process started; a pair on this machine is let through."""
+    child = ("import socket; one, other = socket.socketpair(); one.send(b'x'); assert other.recv(1) == b'x'; "
+             "socket.create_connection(('127.0.0.1', 9))")  # fmt: skip
+    command[1:] = ["-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"]
+    assert "the network is blocked" in cli().stderr and len(asked()) == 1
+    assert sys.executable == command[0]
