@@ -11,6 +11,7 @@ import typer
 from core.errors import ConfigError, RunError
 from data.errors import DataError
 from tui_lab.bench.commands import bench_app
+from tui_lab.history.commands import runs_app
 
 BAD_USAGE, INTERRUPTED = 2, 130
 
@@ -26,7 +27,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at settings.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at data, or fetch some.", no_args_is_help=True)
-runs_app = typer.Typer(help="Look at earlier runs.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
@@ -178,20 +178,18 @@ def data_fetch(text: Annotated[Text, typer.Argument(help="What to bring.")]) -> 
     typer.echo(fetch())
 
 
-@runs_app.command("ls")
-def runs_ls(json: Json = False) -> None:
-    """Earlier runs, the oldest first."""
-    from tui_lab.history import list_runs
+@app.command()
+def report(
+    source: Annotated[str, typer.Argument(metavar="RUN|SWEEP", help="The folder or name of a run or sweep.")],
+    to: Annotated[Path, typer.Option(metavar="FILE.html", help="One file, which needs nothing else.")],
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="What the model is to go on from; by default held-out examples.")
+    ] = None,
+) -> None:
+    """A page to read, print and give away: curves, settings, changes, samples, findings, chance, environment."""
+    from tui_lab.history.report import report_on
 
-    list_runs(as_json=json)
-
-
-@runs_app.command("show")
-def runs_show(run: Annotated[str, typer.Argument(metavar="RUN")], json: Json = False) -> None:
-    """One run: what it came to, its settings, what was changed while it ran."""
-    from tui_lab.history import show_run
-
-    show_run(run, as_json=json)
+    report_on(source, to, prompt or [])
 
 
 @app.command()
