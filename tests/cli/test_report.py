@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import events as ev
@@ -126,6 +126,7 @@ def test_nothing_that_a_run_says_is_markup(tmp_path: Path) -> None:
     assert found.text.count("<script>alert(1)</script>") >= 5 and "x<b>&amp;" in found.text
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_text_is_read_as_it_was_written(words: str) -> None:
     shown = Reader(page.element("p", page.text(words), title=words))

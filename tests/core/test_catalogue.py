@@ -113,7 +113,7 @@ def test_a_damaged_run_is_a_row_that_says_so(tmp_path: Path, file: str, text: st
     assert damaged.problem and "\n" not in damaged.problem
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
