@@ -22,7 +22,7 @@ from core.jsontext import dumps
 from core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, Run
 from core.summary import Summariser, summarise, summarise_digest
 
-NOTES, LOCK = "notes.json", ".lock"
+NOTES, LOCK, HOLDER = "notes.json", ".lock", ".holder.json"
 DEPTH = 4
 """Folders below the root that are looked into: a sweep's trials are two deep."""
 TAIL = 2**18
@@ -141,6 +141,9 @@ def in_use(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:
+        # A folder that may only be read: whoever looks at it disturbs nobody.
+        return False
 
 
 def _told(run: Run) -> dict[str, Any]:

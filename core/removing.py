@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 from core import files
-from core.catalogue import LOCK, NOTES, in_use, read_config
+from core.catalogue import HOLDER, LOCK, NOTES, in_use, read_config
 from core.errors import ConfigError, RunError
 from core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, TOKENIZER
 
-OWN = frozenset({CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, "checkpoints"})
+OWN = frozenset({CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, "checkpoints"})
 """What a run folder holds. Whatever else lies there is somebody's work, and no run's to lose."""
 
 

@@ -13,7 +13,7 @@ from core.catalogue import LOCK, write_notes
 from core.summary import summarise
 from tests.cli.inside import Told
 from tests.cli.inside import told as told
-from tests.core.recorded import STARTED, recorded, story, update
+from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tests.core.tiny import tiny, trainer
 
 
@@ -148,6 +148,21 @@ def test_runs_are_removed_all_or_none(told: Told, three: Path) -> None:
     assert done.code == 2 and "it is being trained now" in done.err and len(names(told)) == 4
     assert "a link, which is not followed" in told("runs", "rm", "link", "--yes").err
     done = told("runs", "rm", "a", three / "b", "a", "--yes")
-    assert done.code == 0 and done.out.count("removed") == 2
+    assert done.code == 0 and done.out.count("\nremoved") == 1
     (three / "link").unlink()
     assert names(told) == ["sweep/trials/000"]
+
+
+def test_curves_are_laid_over_each_other_in_a_picture(told: Told, three: Path, tmp_path: Path) -> None:
+    assert str(tmp_path / "x.svg") in told("runs", "compare", "a", "b", "--curves", tmp_path / "x.svg").out
+    drawn = (tmp_path / "x.svg").read_text("utf-8")
+    assert drawn.count(">a<") >= 1 and drawn.count(">b<") >= 1
+    list(runs.find("a").record([evaluated(8, 0.75)]))
+    told("runs", "export", "a", "--to", tmp_path / "new" / "a.svg")
+    assert "best 0.7500 at 8" in (tmp_path / "new" / "a.svg").read_text("utf-8")
+    told("runs", "export", "a", "--to", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    done = told("runs", "compare", "a", "b", "--curves", tmp_path / "x.gif")
+    assert done.code == 2 and "allowed endings of a picture are .svg, .png" in done.err
+    recorded(three / "empty", [])
+    assert "nothing to draw" in told("runs", "export", "empty", "--to", tmp_path / "e.svg").err

@@ -159,3 +159,9 @@ def test_a_run_that_is_being_trained_says_so_and_asking_leaves_no_file(tmp_path:
     with FileLock(run.path / cat.LOCK):
         assert cat.in_use(run.path) and row(run.path).state == "training"
     assert not cat.in_use(run.path) and row(run.path).state == "done"
+
+
+def test_a_lock_that_cannot_be_asked_hinders_nobody(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a")
+    (run.path / cat.LOCK).mkdir()
+    assert not cat.in_use(run.path) and row(run.path).state == "done"

@@ -149,7 +149,7 @@ def _svg(draw: Callable[[Any], None], height: float, label: str) -> Html:
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "tui-lab", "font.size": 10, "text.color": INK}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "tui-lab", "font.size": 10, "text.color": INK}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(9.5, height), layout="constrained", facecolor="none")

@@ -77,14 +77,16 @@ def save_curves(found: Mapping[str, Run], to: Path) -> None:
         raise ConfigError([f"{to}: allowed endings of a picture are {', '.join(PICTURES)}"])
     allow(to)
     every = {name: curves(run.digest().events()) for name, run in found.items()}
-    series = {name: one.running for name, one in every.items()}
+    bests = {name: (float(one.best[0]), one.best[1]) for name, one in every.items() if one.best is not None}
     if len(every) == 1:
-        [(name, one)] = every.items()
+        [one] = every.values()
         series = {"train": one.train, "running": one.running, "validation": one.validation}
+        marks = {f"best {value:.4f} at {step:,.0f}": (step, value) for step, value in bests.values()}
+    else:
+        series, marks = {name: one.running for name, one in every.items()}, bests
     series = {name: points for name, points in series.items() if points[0]}
     if not series:
         raise RunError(f"{', '.join(found)}: no update is recorded, so there is nothing to draw")
-    marks = {name: (float(one.best[0]), one.best[1]) for name, one in every.items() if one.best is not None}
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         save_overlay(series, to, title=", ".join(found) if len(found) < 4 else f"{len(found)} runs", marks=marks)
