@@ -20,7 +20,7 @@ LABELLED = 16
 """Curves that get a label at their end; more of them have a legend."""
 LOG_FROM = 100.0
 """Largest over smallest value from which the y axis is logarithmic: two decades."""
-DARKEST, LIGHTEST = 0.0, 0.9
+DARKEST, LIGHTEST = 0.0, 0.86
 """The part of viridis that can be told from a white page."""
 LABEL_HEIGHT = 0.042
 """Of the axes: how far apart labels at the curves' ends must stand."""
@@ -133,7 +133,7 @@ def _label_ends(axes: "Axes", series: Mapping[str, Curve], colour: Mapping[str, 
         axes.annotate(
             _plain(name), ends[name], xytext=(1.03, height), textcoords=axes.transAxes, color=colour[name],
             va="center", fontsize=9, annotation_clip=False, parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": colour[name], "linewidth": 0.5, "alpha": 0.6},
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": colour[name], "linewidth": 0.5, "alpha": 0.6},
         )  # fmt: skip
 
 

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import events as ev
-from core import runs
+from core import planning, runs, sweeps
 from core.catalogue import write_notes
 from core.runs import Run
 from core.summary import summarise
+from core.sweeps import Result, Sweep
+from data.tokenizers import printable
 from tests.cli.inside import Told
 from tests.cli.inside import told as told
 from tests.core.recorded import STARTED, evaluated, recorded, update
@@ -21,6 +23,7 @@ from tests.core.tiny import tiny, trainer
 from tui_lab.history import page
 from tui_lab.history.material import gather
 from tui_lab.history.report import report
+from tui_lab.history.sweep_report import sweep_report
 
 EVIL = "</style><script>alert(1)</script><img src=http://x.test/a.png>\x1b[2J"
 
@@ -101,7 +104,7 @@ def test_a_report_tells_what_the_run_told(trained: Run) -> None:
     ):  # fmt: skip
         assert words in found.text, words
     assert re.search(r"d_model 8 \(default 64\)", found.text) and "momentum 0.9 (default" not in found.text
-    assert re.search(r"\d{3} → \d{3} (right|wrong: it should be \d{3})", found.text)
+    assert re.search(r"\d{3} \d{3} (right|wrong: it should be \d{3})", found.text)
 
 
 def test_prompts_of_the_reader_take_the_place_of_held_out_examples(trained: Run) -> None:
@@ -131,7 +134,7 @@ def test_nothing_that_a_run_says_is_markup(tmp_path: Path) -> None:
 def test_text_is_read_as_it_was_written(words: str) -> None:
     shown = Reader(page.element("p", page.text(words), title=words))
     assert shown.tags == ["p"] and not shown.open
-    assert "".join(shown.words).removesuffix("\n") == page.printable(words)
+    assert "".join(shown.words).removesuffix("\n") == printable(words)
 
 
 def test_a_report_says_why_it_cannot_tell_something(tmp_path: Path) -> None:
@@ -192,3 +195,34 @@ def test_a_browser_asks_nothing_of_the_network(trained: Run, tmp_path: Path) -> 
         browser.close()
     assert set(asked) <= {file.as_uri(), "data:,"}
     assert [words for words in said if "127.0.0.1:9" not in words] == []
+
+
+def swept(path: Path) -> Sweep:
+    """Three trials of two seeds: the second point is the better one, the third failed."""
+    over = ("optim.lr=0.1,0.2,0.3", "model.dropout=0.0")
+    made = sweeps.create(planning.plan("reverse", [], over, {"seeds": 2, "metric": "train_loss"}), path)
+    for number, value in enumerate([3.0, 2.5, 1.0, 1.5]):
+        run = recorded(made.folder(number), [STARTED, update(1, 3.0), update(2, value)])
+        made.write_result(number, Result("done", value, summary=run.summary()))
+    made.write_result(4, Result("failed", message=EVIL))
+    return made
+
+
+def test_a_sweep_is_told_by_rank_with_its_curves_and_failures(tmp_path: Path) -> None:
+    whole = sweep_report(swept(tmp_path / "swept"))
+    found = Reader(whole)
+    assert not found.open and not found.elsewhere and not {"script", "img"} & set(found.tags)
+    assert "6 trials over" in found.text and "4 done, 1 failed, 1 waiting" in found.text
+    assert "<script>alert(1)</script>" in found.text and "\x1b" not in whole
+    trials = [element for element in re.findall(r"<tr>(.*?)</tr>", whole, re.DOTALL) if ">done<" in element]
+    assert [re.sub(r"<[^>]*>|\s+", " ", line).split()[1] for line in trials] == ["2", "3", "1", "0"]
+    assert re.search(r"1\.2500 0\.3536", found.text), "mean and deviation over seeds"
+    drawn = sorted(set(re.findall(r"var\((--s\d+)\)", whole)))
+    assert drawn == ["--s0", "--s1"] and all(whole.count(f"{name}:") == 3 for name in drawn)
+
+
+def test_the_command_reports_on_a_sweep_by_name(told: Told, tmp_path: Path) -> None:
+    swept(runs.runs_folder() / "grid")
+    assert told("report", "grid", "--to", tmp_path / "grid.html").code == 0
+    assert "grid: report of a sweep" in (tmp_path / "grid.html").read_text("utf-8")
+    assert "a sweep has many models" in told("report", "grid", "--to", tmp_path / "g.html", "--prompt", "1").err

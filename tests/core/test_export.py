@@ -89,8 +89,8 @@ def test_scalars_are_read_back_as_they_were(step: int, time: float, values: dict
         assert isinstance(tag, bytes) and isinstance(number, bytes)
         found[tag.decode()] = struct.unpack("<f", number)[0]
     assert found.keys() == values.keys()
-    for tag, wanted in values.items():
-        got = found[tag]
+    for name, wanted in values.items():
+        got = found[name]
         if math.isnan(wanted):
             assert math.isnan(got)
         elif abs(wanted) > 3.5e38:

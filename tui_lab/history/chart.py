@@ -101,8 +101,10 @@ def _losses(axes: "Axes", curves: Curves) -> None:
                       fontsize=8, ha="right", va="bottom", xytext=(0, 2), textcoords="offset points")  # fmt: skip
     if curves.best is not None:
         axes.plot(*curves.best, "o", color=BEST, markersize=8, fillstyle="none", markeredgewidth=2)
-        axes.annotate(f"best {curves.best[1]:.4f}", curves.best, color=BEST, fontsize=9, xytext=(0, -16),
-                      textcoords="offset points", ha="center")  # fmt: skip
+        # Away from the end that is near.
+        side = "right" if curves.best[0] > sum(axes.get_xlim()) / 2 else "left"
+        axes.annotate(f"best {curves.best[1]:.4f}", curves.best, color=BEST, fontsize=9, xytext=(0, 9),
+                      textcoords="offset points", ha=side)  # fmt: skip
     for number, change in enumerate(curves.changes, 1):
         axes.axvline(change.step, color=MARK, linewidth=1, linestyle="--")
         axes.annotate(str(number), (change.step, 1), xycoords=("data", "axes fraction"), color=MARK, fontsize=9,

@@ -1,5 +1,6 @@
 """`runs ls` and `runs show`."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ FIGURES: tuple[tuple[str, str], ...] = (
     ("seconds", "seconds"),
 )
 """What is told of a run, by its key in JSON and by its title."""
+WIDE, DETAILS = 200, 120
+"""Columns of a table that goes to no terminal; columns from which it tells everything."""
 
 
 def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: bool) -> None:
@@ -52,26 +55,32 @@ def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: 
     if not found:
         sys.stdout.write(f"none of {len(every)} runs in {root}\n")
         return
-    Console().print(_table(found))
+    console = Console()
+    # A file or pipe has room for everything; a narrow terminal first does without the date and the note.
+    wide = WIDE if not (console.is_terminal or "COLUMNS" in os.environ) else console.width
+    Console(width=wide).print(_table(found, details=wide >= DETAILS))
 
 
-def _table(rows: Sequence[RunRow]) -> Table:
+def _table(rows: Sequence[RunRow], *, details: bool) -> Table:
     shown = [key for key in ("exact_match", "perplexity") if any(row.metric_name == key for row in rows)]
     keys = ("steps", "train_loss", "val_loss", *shown)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("run", no_wrap=True, overflow="fold")
-    table.add_column("made", no_wrap=True)
-    table.add_column("state")
+    if details:
+        table.add_column("made", no_wrap=True)
+    table.add_column("state", no_wrap=True)
     for key, title in FIGURES:
         if key in keys:
             table.add_column(title, justify="right", no_wrap=True)
     table.add_column("tags")
-    table.add_column("note")
+    if details:
+        table.add_column("note")
     for row in rows:
         told = row_json(row)
-        cells = (row.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created)), row.state,
-                 *(number(key, told[key]) for key, _ in FIGURES if key in keys),
-                 " ".join(row.tags), row.problem or row.note)  # fmt: skip
+        made = [time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created))] if details else []
+        figures = (number(key, told[key]) for key, _ in FIGURES if key in keys)
+        note = [row.problem or row.note] if details else []
+        cells = (row.name, *made, row.state, *figures, " ".join(row.tags), *note)
         table.add_row(*(Text(printable(cell)) for cell in cells), style="dim" if row.state == "damaged" else "")
     return table
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from core.randomness import Source
     from data.dataset import Task
 
-SAMPLES = 5
+SAMPLES = 4
 """Held-out examples that the model is asked to go on from."""
-PROMPT_CHARACTERS = 60
-NEW_TOKENS = 160
+PROMPT_CHARACTERS = 40
+NEW_TOKENS = 80
 PACKAGES = ("tui-lab", "torch", "numpy", "tiktoken", "safetensors", "matplotlib")
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import files, runs, settings
+from core import files, runs, settings, sweeps
 from core.config import Config
 from core.errors import ConfigError, RunError
 from core.runs import Run
+from core.sweeps import Sweep
 from tui_lab.history.chart import loss_chart
 from tui_lab.history.exporting import allow
 from tui_lab.history.listing import number, unlike_defaults, word
@@ -28,9 +29,24 @@ REASONS = {
 
 
 def report_on(source: str, to: Path, prompts: Sequence[str]) -> None:
-    """A report on a run. Raises ConfigError or RunError."""
-    write_report(runs.find(source), to, prompts)
+    """A report on a run or a sweep. Raises ConfigError or RunError."""
+    from tui_lab.history.sweep_report import write_sweep_report
+
+    check_target(to)
+    sweep = _sweep(source)
+    if sweep is None:
+        write_report(runs.find(source), to, prompts)
+    elif prompts:
+        raise ConfigError(["--prompt goes with a run; a sweep has many models"])
+    else:
+        write_sweep_report(sweep, to)
     sys.stdout.write(f"{to}\n")
+
+
+def _sweep(source: str) -> Sweep | None:
+    """The sweep of a path or name, None where there is no such folder. Raises RunError for a damaged one."""
+    folders = (Path(source), runs.runs_folder() / source)
+    return next((sweeps.read(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
 
 
 def write_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
@@ -140,17 +156,24 @@ def _samples(found: Material) -> Html:
         return section("Samples", element("p", text(found.samples), class_="soft"))
     intro = ("Held-out rows and the likeliest answer." if found.config.data.task == "reverse" else
              "What the model says after a beginning, at temperature 0.8 and seed 0.")  # fmt: skip
-    return section("Samples", *map(_sample, found.samples), intro=intro)
+    answers = [one for one in found.samples if one.wanted is not None]
+    if answers:
+        return section("Samples", table(("row", "answer", ""), map(_answer, answers)), intro=intro)
+    spoken = [
+        element("div", element("pre", text(one.prompt), element("span", text(one.text), class_="said")), class_="card")
+        for one in found.samples
+    ]
+    return section("Samples", *spoken, intro=intro)
 
 
-def _sample(one: Sample) -> Html:
-    said = element("pre", text(one.prompt), element("span", text(one.text), class_="said"))
-    if one.wanted is None:
-        return element("div", said, class_="card")
+def _answer(one: Sample) -> tuple[Html, Html, Html]:
     right = one.text == one.wanted
     verdict = "right" if right else f"wrong: it should be {one.wanted}"
-    row = element("pre", text(f"{one.prompt} → "), element("span", text(one.text), class_="said"))
-    return element("div", row, element("span", text(verdict), class_="good" if right else "bad"), class_="card")
+    return (
+        element("code", text(one.prompt)),
+        element("code", text(one.text)),
+        element("span", text(verdict), class_="good" if right else "bad"),
+    )
 
 
 def _settings(config: Config) -> Html:
