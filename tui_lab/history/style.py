@@ -8,7 +8,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #15181c; --card: #1c2026; --ink: #e6e4df; --soft: #9aa3ad; --line: #333a42; --strong: #f0a06a;
-    --train: #4a555f; --running: #6db3ee; --val: #f2944b; --best: #54c98d; --mark: #b99af0; --grid: #2a3037;
+    --train: #66727d; --running: #6db3ee; --val: #f2944b; --best: #54c98d; --mark: #b99af0; --grid: #2a3037;
   }
 }
 * { box-sizing: border-box; }
@@ -47,13 +47,17 @@ code, pre { font: .88rem/1.45 ui-monospace, "Cascadia Mono", Menlo, Consolas, mo
 td code { overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; }
 pre .said { color: var(--running); }
-figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem; }
+figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem; overflow-x: auto; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: .85rem; padding: .2rem .4rem; }
 .good { color: var(--best); }
 .bad { color: var(--strong); }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
-@media (max-width: 34rem) { main { padding: 1.2rem .8rem 3rem; } .tiles dd { font-size: 1.05rem; } }
+@media screen and (max-width: 34rem) {
+  main { padding: 1.2rem .8rem 3rem; }
+  .tiles dd { font-size: 1.05rem; }
+  figure svg { min-width: 34rem; }
+}
 @media print {
   :root {
     --paper: #ffffff; --card: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb; --strong: #8a3208;
