@@ -47,7 +47,10 @@ code, pre { font: .88rem/1.45 ui-monospace, "Cascadia Mono", Menlo, Consolas, mo
 td code { overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; }
 pre .said { color: var(--running); }
-figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem; overflow-x: auto; }
+figure {
+  margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem;
+  overflow-x: auto;
+}
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: .85rem; padding: .2rem .4rem; }
 .good { color: var(--best); }
