@@ -107,7 +107,7 @@ class Run:
 
 def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = None) -> Run:
     """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
-    path = out if out is not None else _free_path(runs_folder(), name)
+    path = out if out is not None else free_path(runs_folder(), name)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         hint = f"; go on with it by --resume {path}" if (path / CONFIG).exists() else ""
         raise RunError(f"--out {path}: there is something already{hint}")
@@ -139,7 +139,8 @@ def list_runs() -> list[Run]:
     return sorted(found, key=lambda run: ((run.path / CONFIG).stat().st_mtime_ns, run.name))
 
 
-def _free_path(folder: Path, name: str) -> Path:
+def free_path(folder: Path, name: str) -> Path:
+    """A path in `folder` that is not there yet, named after `name` and the time."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-") or "run"
     base = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]

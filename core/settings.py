@@ -57,7 +57,17 @@ def get(config: Config, key: str) -> Any:
 
 
 def presets() -> dict[str, Preset]:
-    folder = importlib.resources.files("core") / "presets"
+    """The configs of one run."""
+    return _presets_in("presets")
+
+
+def sweep_presets() -> dict[str, Preset]:
+    """The configs of many runs, which have a [sweep] table."""
+    return _presets_in("presets/sweeps")
+
+
+def _presets_in(place: str) -> dict[str, Preset]:
+    folder = importlib.resources.files("core") / place
     found = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
     names = [name for name in FIRST if name in found] + sorted(set(found) - set(FIRST))
     return {name: Preset(name, found[name]) for name in names}
@@ -68,9 +78,19 @@ def load(source: str, overrides: Iterable[str] = ()) -> Config:
     return build(read_tables(source), overrides)
 
 
-def read_tables(source: str) -> dict[str, Any]:
-    """The TOML tables of a preset or file, not yet validated. Raises ConfigError."""
-    known = presets()
+def read_tables(source: str, *, sweeps: bool = False) -> dict[str, Any]:
+    """The TOML tables of a preset or file, not yet validated. sweeps: those with a [sweep] table, too.
+
+    Raises ConfigError.
+    """
+    tables = _read_tables(source)
+    if "sweep" in tables and not sweeps:
+        raise ConfigError([f"{source}: a config of many runs, for its [sweep] table; use: tui-lab sweep {source}"])
+    return tables
+
+
+def _read_tables(source: str) -> dict[str, Any]:
+    known = presets() | sweep_presets()
     if source in known:
         return tomllib.loads(known[source].text)
     path = Path(source)
@@ -108,7 +128,7 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_problems(error)) from error
+        raise ConfigError(problems_of(error)) from error
 
 
 def changed(config: Config, key: str, value: Any) -> Config:
@@ -145,12 +165,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _problems(error: ValidationError) -> list[str]:
+def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> list[str]:
+    """pydantic's complaints, each with its key, its value and what is allowed. names: the keys there are, if others."""
     problems: list[str] = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            known = Config.model_fields if "." not in key else fields()
+            known = names if names is not None else Config.model_fields if "." not in key else fields()
             problems.append(f"{key}: unknown key{did_you_mean(key, known)}")
         elif item["type"] == "value_error":
             problems += str(item["ctx"]["error"]).splitlines()

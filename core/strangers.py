@@ -34,6 +34,17 @@ def absolute(source: str) -> str:
     return f"{file.absolute()}:{name}"
 
 
+FILES = ("data.path", "model.source")
+"""Settings that name files of the person's."""
+
+
+def rooted(key: str, value: Any) -> Any:
+    """The value of a setting of FILES by its whole path, which means the same from anywhere. Raises ConfigError."""
+    if key == "data.path" and isinstance(value, str) and value != "bundled":
+        return str(Path(value).expanduser().absolute())
+    return absolute(value) if key == "model.source" and isinstance(value, str) and value else value
+
+
 def load(source: str, offered: dict[str, Any], watch: Callable[[str], None] = lambda doing: None) -> Any:
     """What FILE.py:NAME gives; a class or function is called with what it takes of `offered`.
 

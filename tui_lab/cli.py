@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs, so that --help need not wait for torch."""
 
 import os
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from core.errors import ConfigError, RunError
 from data.errors import DataError
 from tui_lab import completion
 from tui_lab.bench.commands import bench_app
+from tui_lab.history.commands import runs_app
 
 BAD_USAGE, INTERRUPTED = 2, 130
 
@@ -40,7 +42,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at settings.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at data, or fetch some.", no_args_is_help=True)
-runs_app = typer.Typer(help="Look at earlier runs.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
@@ -51,6 +52,11 @@ class WhichWeights(StrEnum):
     auto = "auto"
     last = "last"
     best = "best"
+
+
+class SweepEngine(StrEnum):
+    local = "local"
+    ray = "ray"
 
 
 class Text(StrEnum):
@@ -138,6 +144,48 @@ def run(
 
 
 @app.command()
+def sweep(
+    source: Annotated[str | None, typer.Argument(metavar="PRESET|CONFIG", help="A preset or a TOML file.")] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=V1,V2,…", help="What to try; KEY=LOW..HIGH[:log] to draw from, with --random."),
+    ] = None,
+    sets: Sets = None,
+    steps: Annotated[int | None, typer.Option(help="Same as --set train.steps=N.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Repeat every point with N seeds.")] = None,
+    random: Annotated[int | None, typer.Option(min=1, help="Draw N points instead of trying all.")] = None,
+    random_seed: Annotated[int | None, typer.Option(min=0, help="Of the points drawn.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Rank by this; by default the loss that the config minds.")] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Stop trials that are worse than the median so far.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at once; they share the cores.")] = None,
+    engine: Annotated[SweepEngine | None, typer.Option(help="Processes here, or a Ray cluster.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The sweep's folder; one with the same sweep is joined.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="SWEEP", help="Go on with a sweep, or join it.")] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+) -> None:
+    """Train a config many times, with other values or seeds; stop it, resume it, join it from a second terminal."""
+    from core import sweeps
+    from tui_lab.sweep import front
+
+    given = {"seeds": seeds, "random": random, "random_seed": random_seed, "metric": metric, "jobs": jobs}
+    options = {key: value for key, value in given.items() if value is not None} | ({"prune": True} if prune else {})
+    faces = front.Faces(json, quiet)
+    if (source is None) == (resume is None):
+        raise ConfigError(["sweep: give either a PRESET or CONFIG to start, or --resume SWEEP to go on"])
+    if resume is not None:
+        if over or sets or out or steps or options.keys() - {"jobs"}:
+            raise ConfigError(["--resume goes on with the sweep's own trials: only --jobs and --engine go with it"])
+        raise typer.Exit(front.go_on(sweeps.find(resume), engine, jobs, faces))
+    from core.planning import plan
+
+    overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
+    kind, command = (engine or SweepEngine.local).value, shlex.join(["tui-lab", *sys.argv[1:]])
+    planned = plan(source or "", overrides, over or [], options, engine=kind, command=command)
+    raise typer.Exit(front.begin(planned, out, kind, jobs, faces))
+
+
+@app.command()
 def generate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
     prompt: Annotated[str, typer.Option(help="What to go on from.")],
@@ -220,20 +268,18 @@ def data_fetch(text: Annotated[Text, typer.Argument(help="What to bring.")]) -> 
     typer.echo(fetch())
 
 
-@runs_app.command("ls")
-def runs_ls(json: Json = False) -> None:
-    """Earlier runs, the oldest first."""
-    from tui_lab.history import list_runs
+@app.command()
+def report(
+    source: Annotated[str, typer.Argument(metavar="RUN|SWEEP", help="The folder or name of a run or sweep.")],
+    to: Annotated[Path, typer.Option(metavar="FILE.html", help="One file, which needs nothing else.")],
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="What the model is to go on from; by default held-out examples.")
+    ] = None,
+) -> None:
+    """A page to read, print and give away: curves, settings, changes, samples, findings, chance, environment."""
+    from tui_lab.history.report import report_on
 
-    list_runs(as_json=json)
-
-
-@runs_app.command("show")
-def runs_show(run: Annotated[str, typer.Argument(metavar="RUN")], json: Json = False) -> None:
-    """One run: what it came to, its settings, what was changed while it ran."""
-    from tui_lab.history import show_run
-
-    show_run(run, as_json=json)
+    report_on(source, to, prompt or [])
 
 
 @app.command()

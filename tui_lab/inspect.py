@@ -45,7 +45,7 @@ def write_figures(figures: dict[str, Any], *, as_json: bool, indent: str = "") -
 
 
 def show_presets(*, as_json: bool) -> None:
-    found = settings.presets()
+    found = settings.presets() | settings.sweep_presets()
     if as_json:
         write_json({name: list(preset.header) for name, preset in found.items()})
         return

@@ -11,7 +11,7 @@ from core.errors import ConfigError, RunError
 from core.events import Changed, Event
 from core.memory import keep_freed_memory
 from core.runs import Run
-from core.strangers import absolute
+from core.strangers import FILES, rooted
 from core.summary import Summariser, summarise, summarise_digest
 from core.tasks import build_loader, build_task, change_loader
 from core.trainer import Trainer
@@ -38,10 +38,8 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
     task = build_task(config, progress)
     build_loader(config, task)
     # The run folder outlives the shell that named the corpus by a relative path.
-    if config.data.task == "text" and config.data.path != "bundled":
-        config = settings.changed(config, "data.path", str(Path(config.data.path).expanduser().absolute()))
-    if config.model.source:
-        config = settings.changed(config, "model.source", absolute(config.model.source))
+    for key in FILES:
+        config = settings.changed(config, key, rooted(key, settings.get(config, key)))
     if progress is not None:
         progress("choosing kernels", 0, 1)
     config = settled(config, task.tokenizer.n_vocab)

@@ -60,7 +60,8 @@ def test_data_info_tells_sizes(source: str, cli: Cli) -> None:
 def test_presets_are_listed_with_their_commands(cli: Cli) -> None:
     shown = cli("presets").stdout
     assert all(f"tui-lab run {name}" in shown for name in settings.presets())
-    assert json.loads(cli("presets", "--json").stdout).keys() == settings.presets().keys()
+    both = settings.presets() | settings.sweep_presets()
+    assert json.loads(cli("presets", "--json").stdout).keys() == both.keys()
 
 
 def test_runs_are_listed_and_shown(cli: Cli) -> None:

@@ -37,6 +37,7 @@ WAITING = (
     "tui-lab bench ui --json",
     "tui-lab bench train",
     "tui-lab doctor --self-test --json",
+    "tui-lab sweep dropout-sweep",
 )
 """What does not end by itself or takes minutes: only that it is there is tested here."""
 
@@ -48,7 +49,9 @@ def commands() -> list[str]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """A `run` of few steps that need not meet a requirement; any other command as it is."""
+    """A `run` or `sweep` of few steps that need not meet a requirement; any other command as it is."""
+    if words[0] == "sweep" and "--resume" not in words:
+        return words + FEWER
     if words[0] != "run":
         return words
     while "--require" in words:
@@ -80,7 +83,7 @@ def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
     for line in shown:
         line, _, target = line.partition(">") if " > " in line else (line, "", "")
         words = shlex.split(line)[1:]
-        if words[0] == "generate":
+        if words[0] == "generate" or words[:2] == ["runs", "compare"]:
             words += ["--max-new-tokens", "5"]
         words, reader = piped(words)
         done = cli(*shortened(words))

@@ -1,0 +1,113 @@
+"""Records of runs as files that other programs read: CSV, JSON, TensorBoard event files."""
+
+import codecs
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from core import events as ev
+from core import files, settings, tensorboard
+from core.catalogue import read_notes
+from core.errors import RunError
+from core.jsontext import dumps
+from core.runs import CONFIG, Run
+from core.summary import summarise_digest
+
+COLUMNS = tuple(dict.fromkeys(field.name for kind in (ev.StepDone, ev.Evaluated) for field in fields(kind)))
+"""Of the CSV, after run and event: those of updates, then those that only evaluations have."""
+
+_STEP_TAGS = {
+    "loss/train": "loss",
+    "loss/running": "loss_ema",
+    "optim/lr": "lr",
+    "optim/grad_norm": "grad_norm",
+    "optim/update_ratio": "update_ratio",
+    "model/dead_units": "dead_units",
+    "speed/tokens_per_s": "tokens_per_s",
+}
+_EVALUATED_TAGS = {
+    "loss/validation": "val_loss",
+    "metric/exact_match": "exact_match",
+    "metric/perplexity": "perplexity",
+}
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    """The run's summary, or one made from its record where it was killed before it could write its own."""
+    return run.summary() or summarise_digest(run.digest()).summary(str(run.path))
+
+
+def to_csv(runs: Mapping[str, Run], path: Path) -> None:
+    """A line an update or evaluation of each run, by its name. Raises RunError."""
+    with _writing(path) as out:
+        rows = csv.writer(codecs.getwriter("utf-8")(out))
+        rows.writerow(("run", "event", *COLUMNS))
+        for name, run in runs.items():
+            for event in run.events():
+                if isinstance(event, ev.StepDone | ev.Evaluated):
+                    values = asdict(event)
+                    rows.writerow((name, event.kind, *(values.get(column) for column in COLUMNS)))
+
+
+def to_json(runs: Mapping[str, Run], path: Path) -> None:
+    """{"runs": [{name, summary, config, tags, note, events}]}, written as it is read. Raises RunError."""
+    with _writing(path) as out:
+        out.write(b'{"runs": [')
+        for number, (name, run) in enumerate(runs.items()):
+            notes = read_notes(run.path)
+            head = {"name": name, "summary": summary_of(run), "config": run.config().model_dump(mode="json"),
+                    "tags": notes.tags, "note": notes.note}  # fmt: skip
+            out.write((",\n" if number else "\n").encode() + dumps(head).removesuffix("}").encode() + b', "events": [')
+            for place, event in enumerate(run.events()):
+                out.write((",\n" if place else "\n").encode() + dumps(event.to_json()).encode())
+            out.write(b"\n]}")
+        out.write(b"\n]}\n")
+
+
+def to_tensorboard(runs: Mapping[str, Run], folder: Path) -> None:
+    """A folder a run, as TensorBoard expects them, each with one event file. Raises RunError."""
+    for name, run in runs.items():
+        to_event_file(run, folder / name / f"events.out.tfevents.{int(_created(run))}.tui-lab")
+
+
+def to_event_file(run: Run, path: Path) -> None:
+    """Losses, measurements, metrics and the config of a run as one event file. Raises RunError."""
+    with _writing(path) as out:
+        tensorboard.write_events(out, _event_messages(run), _created(run))
+
+
+def _event_messages(run: Run) -> Iterator[bytes]:
+    """Wall time is the run's creation and what its updates took: a record has no clock."""
+    time = _created(run)
+    yield tensorboard.text(0, time, "config", f"```toml\n{settings.to_toml(run.config())}```")
+    for event in run.events():
+        match event:
+            case ev.StepDone():
+                time += event.seconds
+                yield tensorboard.scalars(event.step, time, _values(event, _STEP_TAGS))
+            case ev.Evaluated():
+                yield tensorboard.scalars(event.step, time, _values(event, _EVALUATED_TAGS))
+            case ev.Changed():
+                yield tensorboard.text(event.step, time, "changes", f"`{event.key}`: {event.old} → {event.new}")
+
+
+def _values(event: ev.Event, tags: Mapping[str, str]) -> dict[str, float]:
+    found = {tag: getattr(event, name) for tag, name in tags.items()}
+    return {tag: value for tag, value in found.items() if value is not None}
+
+
+def _created(run: Run) -> float:
+    return (run.path / CONFIG).stat().st_mtime
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[BinaryIO]:
+    """A file, whole or not at all. Raises RunError where it cannot be written."""
+    try:
+        with files.new_file(path) as out:
+            yield out
+    except OSError as error:
+        raise RunError(f"{path}: not written: {error.strerror}") from error

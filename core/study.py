@@ -1,0 +1,158 @@
+"""Who trains which trial: an Optuna study in the sweep's folder, and a file lock for each trial.
+
+A trial belongs to the process that holds its lock, and the system takes the lock from a process that dies, however it
+dies. So a trial that the study calls running while nobody holds its lock was cut off, and is handed out again, before
+any that waits. A trial has ended once its result is written; the study is told after that and before the lock goes, so
+that none is trained twice. One process at a time claims, under the study's own lock: SQLite alone would let two
+processes read the same waiting trial before either writes.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from core import axes
+from core.errors import RunError
+from core.sweeps import STUDY, Result, Sweep, trial_lock
+
+NAME = "sweep"
+MEDIAN_OF = 3
+"""Ended trials that MedianPruner needs before it stops one."""
+BUSY = 60.0
+"""Seconds to wait for another process that writes the study."""
+PROBED = 0.1
+"""Seconds to wait for the lock of a running trial: a look at the sweep holds it for less."""
+_STATES = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that is this process's to train, until `release`."""
+
+    study: "Study"
+    number: int
+    trial: Trial
+    lock: FileLock
+
+    def report(self, step: int, value: float) -> bool:
+        """Tell the metric after `step` updates; whether the pruner would rather stop the trial."""
+        self.trial.report(value, step)
+        return self.study.sweep.plan.prune and self.trial.should_prune()
+
+    def finish(self, result: Result) -> None:
+        """The trial has ended."""
+        self.study.sweep.write_result(self.number, result)
+        self.study.tell(self.number, result)
+
+    def release(self) -> None:
+        """Let go of the trial; one without a result is for whoever claims it next."""
+        self.lock.release()
+
+
+class Study:
+    """The study of a sweep. Made by `opened`."""
+
+    def __init__(self, sweep: Sweep, study: optuna.Study) -> None:
+        self.sweep, self._study = sweep, study
+
+    def claim(self) -> Claim | None:
+        """A trial to train: first one that was cut off, else the next that waits; None where there is none now.
+
+        Raises RunError when a result cannot be read.
+        """
+        with self.sweep.lock("study"):
+            for frozen in self._trials(TrialState.RUNNING):
+                if claim := self._take(frozen.number, Trial(self._study, frozen._trial_id), timeout=PROBED):
+                    return claim
+            while self._trials(TrialState.WAITING):
+                trial = self._study.ask()
+                if claim := self._take(trial.number, trial, timeout=BUSY):
+                    return claim
+        return None
+
+    def _take(self, number: int, trial: Trial, timeout: float) -> Claim | None:
+        lock = self.sweep.lock(trial_lock(number))
+        try:
+            lock.acquire(timeout=timeout, poll_interval=PROBED / 5)
+        except Timeout:
+            return None
+        # Its last owner may have ended it since the study was read, or died before the study was told.
+        if result := self.sweep.result(number):
+            self.tell(number, result)
+            lock.release()
+            return None
+        return Claim(self, number, trial, lock)
+
+    def tell(self, number: int, result: Result) -> None:
+        """Write the end of a trial into the study; one that is there already stays as it is."""
+        state, value = _STATES.get(result.state), result.value
+        if state is None and (value is None or not math.isfinite(value)):
+            state = TrialState.FAIL
+        self._study.tell(number, values=value if state is None else None, state=state, skip_if_finished=True)
+
+    def give_up(self, number: int, message: str) -> None:
+        """Let a trial that nobody trains fail, unless it has ended."""
+        with self.sweep.lock("study"), self.sweep.lock(trial_lock(number)).acquire(timeout=BUSY):
+            if self.sweep.result(number) is None:
+                self.sweep.write_result(number, Result("failed", message=message))
+            self.tell(number, self.sweep.result(number) or Result("failed"))
+
+    def fill(self) -> None:
+        """Give the study the sweep's trials that it does not have: all of them at first."""
+        plan = self.sweep.plan
+        spaces = axes.distributions(plan.axes)
+        for number in range(len(self._trials()), len(plan.points)):
+            params = {axis.key: axis.stored(plan.points[number][axis.key]) for axis in plan.axes}
+            self._study.add_trial(optuna.create_trial(state=TrialState.WAITING, params=params, distributions=spaces))
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    """SQLite in `path`, given as a path and not as part of a URL: it may have any characters."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=BUSY, check_same_thread=False)
+        # One sync for many commits. A power cut may undo the last ones, and the results tell the study anew.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    return optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect, "poolclass": QueuePool})
+
+
+@contextmanager
+def opened(sweep: Sweep) -> Iterator[Study]:
+    """The study of a sweep, made where it is not there yet. Raises RunError when it is damaged."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = sweep.path / STUDY
+    try:
+        with sweep.lock("study"):
+            storage = _storage(path)
+            study = optuna.create_study(
+                storage=storage,
+                study_name=NAME,
+                load_if_exists=True,
+                direction="maximize" if sweep.plan.rising else "minimize",
+                sampler=optuna.samplers.RandomSampler(seed=0),
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=MEDIAN_OF),
+            )
+            found = Study(sweep, study)
+            found.fill()
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+        raise RunError(f"{path}: not readable as a study: {error}") from error
+    try:
+        yield found
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()

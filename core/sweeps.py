@@ -1,0 +1,297 @@
+"""A sweep's folder: sweep.json, results/NNNN.json and trials/NNNN-…, each trial an ordinary run folder.
+
+The points of a sweep are fixed before its first trial begins and stand in sweep.json, so that it may be stopped,
+resumed and joined: whoever comes later takes what is left. Reading a sweep needs neither Optuna nor torch; who trains
+what is decided in core.study.
+"""
+
+import copy
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from core import files, runs, settings
+from core.axes import Axis, Values, axis, label
+from core.config import Config
+from core.errors import RunError
+from core.jsontext import dumps
+from core.runs import Run
+from core.summary import from_json
+
+SWEEP, STUDY = "sweep.json", "study.db"
+State = Literal["waiting", "running", "interrupted", "done", "pruned", "failed"]
+ENDED = ("done", "pruned", "failed")
+RISING = ("exact_match", "tokens_per_s")
+"""Metrics of which more is better."""
+SLUG = 60
+"""Characters of a trial's folder that tell its values, at most."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a sweep must show: with `key` at `worst`, no better metric than at `best`."""
+
+    key: str
+    best: Any
+    worst: Any
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is swept. `base`: the config's tables; `over`: the axes as sweep.json has them; `points`: a trial each."""
+
+    name: str
+    base: dict[str, Any]
+    over: dict[str, Any]
+    points: tuple[Values, ...]
+    metric: str
+    prune: bool = False
+    check: Check | None = None
+    seeds: int = 1
+    drawn: int = 0
+    """Points drawn by --random; 0: a grid."""
+    engine: str = "local"
+    jobs: int = 1
+    command: str = ""
+
+    @property
+    def axes(self) -> list[Axis]:
+        return [axis(key, spec) for key, spec in self.over.items()]
+
+    @property
+    def rising(self) -> bool:
+        return self.metric in RISING
+
+    def tables(self, number: int) -> dict[str, Any]:
+        """The config of a trial as tables, which may not go together."""
+        tables = copy.deepcopy(self.base)
+        for key, value in self.points[number].items():
+            section, _, name = key.rpartition(".")
+            (tables[section] if section else tables)[name] = value
+        return tables
+
+    def config(self, number: int) -> Config:
+        """The config of a trial. Raises ConfigError where its values do not go together."""
+        return settings.build(self.tables(number))
+
+    def label(self, number: int) -> str:
+        return label(self.points[number])
+
+    def same_as(self, other: "Plan") -> bool:
+        """Whether both mean the same trials."""
+        return (self.base, self.points, self.metric) == (other.base, other.points, other.metric)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a trial ended. value: the metric, None where it has none; message: what went wrong."""
+
+    state: State
+    value: float | None = None
+    message: str = ""
+    summary: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial as it stands. `run` is where its run folder is or will be."""
+
+    number: int
+    values: Values
+    state: State
+    run: Path
+    result: Result | None = None
+
+    @property
+    def value(self) -> float | None:
+        return self.result.value if self.result else None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the trial came to; empty while it is not known."""
+        return (self.result.summary if self.result else None) or {}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's folder, which exists, and its plan."""
+
+    path: Path
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def folder(self, number: int) -> Path:
+        """The run folder of a trial, whether it has begun or not."""
+        slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", self.plan.label(number)).strip("-.")[:SLUG]
+        return self.path / "trials" / f"{number:04d}-{slug}".rstrip("-.")
+
+    def lock(self, name: str) -> FileLock:
+        """The lock of a trial's number, held by whoever trains it, or of the study. It goes with its process."""
+        folder = self.path / ".locks"
+        folder.mkdir(exist_ok=True)
+        return FileLock(folder / name, thread_local=False)
+
+    def result(self, number: int) -> Result | None:
+        """How a trial ended; None where it has not. Raises RunError when its file is damaged."""
+        path = self._result(number)
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            summary = found["summary"]
+            value = found["value"]
+            return Result(
+                found["state"],
+                None if value is None else float(value),
+                found["message"],
+                None if summary is None else from_json(summary),
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: not readable as a trial's result: {error}") from error
+
+    def write_result(self, number: int, result: Result) -> None:
+        path = self._result(number)
+        path.parent.mkdir(exist_ok=True)
+        files.write_text(path, dumps(asdict(result), indent=1) + "\n")
+
+    def rows(self) -> list[Row]:
+        """Every trial as it stands now. Raises RunError when a file is damaged."""
+        return [self.row(number) for number in range(len(self.plan.points))]
+
+    def row(self, number: int) -> Row:
+        result, folder = self.result(number), self.folder(number)
+        state: State = result.state if result else self._unfinished(number, folder)
+        return Row(number, self.plan.points[number], state, folder, result)
+
+    def _unfinished(self, number: int, folder: Path) -> State:
+        if self.held(number):
+            return "running"
+        return "interrupted" if folder.exists() else "waiting"
+
+    def held(self, number: int) -> bool:
+        """Whether a process has the lock of a trial."""
+        if not (self.path / ".locks" / trial_lock(number)).exists():
+            return False
+        try:
+            with self.lock(trial_lock(number)).acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            # A folder that may only be read is nobody's work place.
+            return False
+
+    def _result(self, number: int) -> Path:
+        return self.path / "results" / f"{number:04d}.json"
+
+
+class Watch:
+    """Rows of a sweep, looked at again and again: what has ended is read once."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._rows = sweep.rows()
+
+    def rows(self) -> list[Row]:
+        """Raises RunError when a file is damaged."""
+        self._rows = [row if row.state in ENDED else self._sweep.row(row.number) for row in self._rows]
+        return self._rows
+
+
+def trial_lock(number: int) -> str:
+    return f"{number:04d}"
+
+
+def create(plan: Plan, out: Path | None) -> Sweep:
+    """The folder of a sweep: `out`, or one named after it and the time. One that means the same trials is joined.
+
+    Raises RunError where something else stands there.
+    """
+    path = out if out is not None else runs.free_path(runs.runs_folder(), plan.name)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"--out {path}: there is a file already")
+    try:
+        path.mkdir(parents=True, exist_ok=out is not None)
+        files.sweep_temporaries(path)
+        taken = not {entry.name for entry in path.iterdir()} <= {".locks"} and not (path / SWEEP).exists()
+        if taken:
+            raise RunError(f"--out {path}: there is something already, and it is no sweep")
+        sweep = Sweep(path, plan)
+        # Two processes that begin the same sweep at once: the second finds the plan of the first.
+        with sweep.lock("study"):
+            if not (path / SWEEP).exists():
+                (path / "trials").mkdir(exist_ok=True)
+                files.write_text(path / SWEEP, dumps(asdict(plan), indent=1) + "\n")
+                return sweep
+    except OSError as error:
+        raise RunError(f"{path}: a sweep cannot be written here: {error.strerror}") from error
+    found = read(path)
+    if not found.plan.same_as(plan):
+        raise RunError(f"--out {path}: another sweep is there; go on with it by --resume {path}")
+    return found
+
+
+def read(path: Path) -> Sweep:
+    """The sweep of a folder. Raises RunError where there is none, or a damaged one."""
+    try:
+        found = json.loads((path / SWEEP).read_text("utf-8"))
+        check = found.pop("check")
+        points = tuple(found.pop("points"))
+        plan = Plan(**found, points=points, check=Check(**check) if check else None)
+        return Sweep(path, plan)
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no sweep: it has no {SWEEP}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path / SWEEP}: not readable as a sweep: {error}") from error
+
+
+def read_sweep(path: Path) -> list[Row]:
+    """The trials of a sweep's folder as they stand now. Raises RunError."""
+    return read(path).rows()
+
+
+def find(name: str) -> Sweep:
+    """The sweep of a path, or of a name in the runs folder. Raises RunError."""
+    for path in (Path(name), runs.runs_folder() / name):
+        if (path / SWEEP).is_file():
+            return read(path)
+    hint = settings.did_you_mean(name, [sweep.name for sweep in list_sweeps()])
+    raise RunError(f"{name!r} is no sweep: no {SWEEP} there nor in {runs.runs_folder() / name}{hint}")
+
+
+def list_sweeps() -> list[Sweep]:
+    """All sweeps of the runs folder, the oldest first; damaged ones are left out."""
+    folder, found = runs.runs_folder(), []
+    for path in sorted(folder.glob(f"*/{SWEEP}"), key=lambda path: (path.stat().st_mtime_ns, path)):
+        try:
+            found.append(read(path.parent))
+        except RunError:
+            continue
+    return found
+
+
+def ranked(rows: Sequence[Row], *, rising: bool) -> list[Row]:
+    """The best metric first; then what was pruned, what failed and what has not ended, each by number."""
+    order = ("done", "pruned", "failed", "running", "interrupted", "waiting")
+
+    def key(row: Row) -> tuple[int, float, int]:
+        known = row.state == "done" and row.value is not None and math.isfinite(row.value)
+        value = (-row.value if rising else row.value) if known and row.value is not None else math.inf
+        return (order.index(row.state), value, row.number)
+
+    return sorted(rows, key=key)
+
+
+def run_of(row: Row) -> Run | None:
+    """The trial's run; None where it never began, or was removed."""
+    return Run(row.run) if (row.run / runs.CONFIG).is_file() else None

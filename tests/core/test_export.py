@@ -1,0 +1,181 @@
+import csv
+import json
+import math
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import events as ev
+from core import export, files, tensorboard
+from core.catalogue import write_notes
+from core.errors import RunError
+from tests.core.recorded import STARTED, evaluated, recorded, story, update
+
+
+def test_crc32c_is_that_of_rfc_3720() -> None:
+    """Its appendix B.4, and the check value of the polynomial's catalogue."""
+    assert tensorboard.crc32c(b"123456789") == 0xE3069283
+    assert tensorboard.crc32c(bytes(32)) == 0x8A9136AA
+    assert tensorboard.crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert tensorboard.crc32c(bytes(range(32))) == 0x46DD794E
+
+
+def records(data: bytes) -> list[bytes]:
+    """TFRecords taken apart again, their checks verified."""
+    found = []
+    while data:
+        (length,), (check,) = struct.unpack("<Q", data[:8]), struct.unpack("<I", data[8:12])
+        assert check == tensorboard.masked(tensorboard.crc32c(data[:8]))
+        found.append(data[12 : 12 + length])
+        (check,) = struct.unpack("<I", data[12 + length : 16 + length])
+        assert check == tensorboard.masked(tensorboard.crc32c(found[-1]))
+        data = data[16 + length :]
+    return found
+
+
+def fields(message: bytes) -> list[tuple[int, int | bytes]]:
+    """A protobuf message taken apart: (field, value), fixed-size values as bytes."""
+    found: list[tuple[int, int | bytes]] = []
+    while message:
+        key, message = varint(message)
+        match key & 7:
+            case 0:
+                value, message = varint(message)
+                found.append((key >> 3, value))
+            case 1:
+                found.append((key >> 3, message[:8]))
+                message = message[8:]
+            case 2:
+                length, message = varint(message)
+                found.append((key >> 3, message[:length]))
+                message = message[length:]
+            case 5:
+                found.append((key >> 3, message[:4]))
+                message = message[4:]
+            case kind:
+                raise AssertionError(kind)
+    return found
+
+
+def varint(data: bytes) -> tuple[int, bytes]:
+    value = 0
+    for place, byte in enumerate(data):
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, data[place + 1 :]
+    raise AssertionError("cut off")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(0, 2**62),
+    st.floats(),
+    st.dictionaries(st.text(min_size=1, max_size=90), st.floats(), min_size=1, max_size=3),
+)
+def test_scalars_are_read_back_as_they_were(step: int, time: float, values: dict[str, float]) -> None:
+    event = dict(fields(tensorboard.scalars(step, time, values)))
+    assert event[2] == step and event[1] == struct.pack("<d", time)
+    summary = event[5]
+    assert isinstance(summary, bytes)
+    found: dict[str, float] = {}
+    for _, value in fields(summary):
+        assert isinstance(value, bytes)
+        parts = dict(fields(value))
+        tag, number = parts[1], parts[2]
+        assert isinstance(tag, bytes) and isinstance(number, bytes)
+        found[tag.decode()] = struct.unpack("<f", number)[0]
+    assert found.keys() == values.keys()
+    for name, wanted in values.items():
+        got = found[name]
+        if math.isnan(wanted):
+            assert math.isnan(got)
+        elif abs(wanted) > 3.5e38:
+            assert got == math.copysign(math.inf, wanted)
+        else:
+            assert got == pytest.approx(wanted, rel=1e-6, abs=1e-40)
+
+
+def test_an_event_file_has_the_version_the_config_and_every_update(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a")
+    export.to_event_file(run, tmp_path / "a.tfevents")
+    found = [dict(fields(record)) for record in records((tmp_path / "a.tfevents").read_bytes())]
+    assert found[0][3] == b"brain.Event:2"
+    steps = [event[2] for event in found[1:]]
+    told = [event.step for event in story() if isinstance(event, ev.StepDone | ev.Evaluated)]
+    assert steps == [0, *told]
+    times = [struct.unpack("<d", event[1])[0] for event in found if isinstance(event[1], bytes)]
+    assert times == sorted(times) and times[-1] - times[0] == pytest.approx(8 * 0.5)
+
+
+@pytest.mark.slow
+def test_tensorboard_reads_what_we_write(tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    runs = {name: recorded(tmp_path / name) for name in ("a", "b")}
+    for run in runs.values():
+        list(run.record([ev.Changed(step=8, key="optim.lr", old=0.01, new=0.005), update(9, math.inf)]))
+    export.to_tensorboard(runs, tmp_path / "logs")
+    for name, run in runs.items():
+        found = reader.EventAccumulator(str(tmp_path / "logs" / name), size_guidance={"scalars": 0, "tensors": 0})
+        found.Reload()
+        wanted = [(event.step, event.loss) for event in run.events() if isinstance(event, ev.StepDone)]
+        assert [(point.step, point.value) for point in found.Scalars("loss/train")] == pytest.approx(wanted, rel=1e-6)
+        assert [point.step for point in found.Scalars("loss/validation")] == [4, 8]
+        assert [point.value for point in found.Scalars("metric/exact_match")] == [0.25, 0.25]
+        [config] = found.Tensors("config")
+        assert b"lr = 0.01" in config.tensor_proto.string_val[0]
+        assert found.SummaryMetadata("config").plugin_data.plugin_name == "text"
+        assert b"optim.lr" in found.Tensors("changes")[0].tensor_proto.string_val[0]
+
+
+def test_a_csv_has_a_line_an_update_and_evaluation_of_each_run(tmp_path: Path) -> None:
+    told = [STARTED, update(1), evaluated(1, 1.5), update(2, math.nan)]
+    runs = {"a": recorded(tmp_path / "a", told), "b, the second": recorded(tmp_path / "b", told[:2])}
+    export.to_csv(runs, tmp_path / "new" / "all.csv")
+    with (tmp_path / "new" / "all.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["run"], row["event"], row["step"]) for row in rows] == [
+        ("a", "step", "1"), ("a", "evaluated", "1"), ("a", "step", "2"), ("b, the second", "step", "1"),
+    ]  # fmt: skip
+    assert float(rows[0]["loss"]) == 2.0 and rows[0]["val_loss"] == "" and float(rows[1]["val_loss"]) == 1.5
+    assert rows[1]["loss"] == "" and math.isnan(float(rows[2]["loss"]))
+
+
+def test_json_tells_everything_strictly(tmp_path: Path) -> None:
+    runs = {"a": recorded(tmp_path / "a", [STARTED, update(1, math.inf)]), "b": recorded(tmp_path / "b", [])}
+    write_notes(runs["a"].path, ["keep"], "“good”")
+    export.to_json(runs, tmp_path / "all.json")
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    first, second = json.loads((tmp_path / "all.json").read_text("utf-8"), parse_constant=refuse)["runs"]
+    assert [ev.from_json(event) for event in first["events"]] == [STARTED, update(1, math.inf)]
+    assert (first["tags"], first["note"], first["config"]["optim"]["lr"]) == (["keep"], "“good”", 0.01)
+    assert second["events"] == [] and second["summary"]["reason"] == "unfinished"
+
+
+def test_an_export_that_breaks_off_leaves_the_file_before_it(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a")
+    (tmp_path / "all.csv").write_text("mine", "utf-8")
+    with (run.path / "events.jsonl").open("a", encoding="utf-8") as out:
+        out.write("nonsense\n")
+    with pytest.raises(RunError, match=r"events\.jsonl, line"):
+        export.to_csv({"a": run}, tmp_path / "all.csv")
+    assert (tmp_path / "all.csv").read_text("utf-8") == "mine"
+    assert not list(tmp_path.glob(f"{files.TEMPORARY}*"))
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(RunError, match="not written"):
+        export.to_json({"b": recorded(tmp_path / "b")}, tmp_path / "file" / "all.json")
+
+
+def test_what_is_exported_may_be_read_by_whom_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        export.to_json({"a": recorded(tmp_path / "a")}, tmp_path / "all.json")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "all.json").stat().st_mode & 0o777 == 0o640

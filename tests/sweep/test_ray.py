@@ -1,0 +1,50 @@
+"""The same trials on Ray. Without it: what is missing, in words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError
+from core.runs import Run
+from tests.cli.conftest import TINY, Cli, cli, command  # noqa: F401
+from tests.core.test_runs import made as made_run
+from tui_lab.sweep import ray_engine
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'tui-lab\[ray\]'"):
+        ray_engine.require()
+
+
+def test_a_run_folder_travels_whole(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "there")
+    ray_engine.unpack(ray_engine.pack(run.path), tmp_path / "here")
+    here = Run(tmp_path / "here")
+    assert list(here.events()) == list(run.events()) and here.config() == run.config()
+    assert (here.latest() / "model.safetensors").read_bytes() == (run.latest() / "model.safetensors").read_bytes()
+    summary = here.summary()
+    assert summary is not None and summary["run"] == str(tmp_path / "here")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.slow
+def test_the_same_sweep_on_ray_gives_the_same_losses(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("ray")
+    arguments = ("sweep", "reverse", *TINY, "--over", "optim.lr=0.01,0.02", "--over", "model.dropout=0.0,1.5",
+                 "--steps", "30", "--json")  # fmt: skip
+    here = cli(*arguments, "--out", "here")
+    there = cli(*arguments, "--out", "there", "--engine", "ray", "--jobs", "2")
+    assert (here.returncode, there.returncode) == (0, 0), there.stderr
+    ends = [json.loads(done.stdout.splitlines()[-1])["trials"] for done in (here, there)]
+    assert [[row["state"] for row in rows] for rows in ends] == [["done", "done", "failed", "failed"]] * 2
+    for a, b in zip(*ends, strict=True):
+        assert (a["values"], a["value"], a["message"]) == (b["values"], b["value"], b["message"])
+        if a["state"] == "done":
+            files = [Path(tmp_path / row["run"]) / "events.jsonl" for row in (a, b)]
+            steps = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+            first, second = ([one["loss"] for one in told if one["event"] == "step"] for told in steps)
+            assert first == second and len(first) == 30

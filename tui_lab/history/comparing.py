@@ -1,0 +1,114 @@
+"""`runs compare`: settings that differ, figures side by side, the same prompt to each, curves in one picture."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core import runs
+from core.catalogue import RunRow, config_differences, row_of
+from core.errors import ConfigError
+from core.runs import Run
+from data.tokenizers import printable
+from tui_lab.history.listing import FIGURES, number, row_json, word
+from tui_lab.inspect import write_json
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What to say to each run, and how each is to answer."""
+
+    prompt: str
+    max_new_tokens: int
+    temperature: float
+    seed: int
+
+
+def compare_runs(names: Sequence[str], speech: Speech | None, curves: Path | None, *, as_json: bool) -> None:
+    """Raises ConfigError or RunError before anything is printed."""
+    found = named(names)
+    if len(found) < 2:
+        raise ConfigError([f"runs compare: two runs or more are allowed, here is {len(found)}"])
+    rows = [row_of(run.path, name) for name, run in found.items()]
+    different = config_differences(rows)
+    said = {} if speech is None else {name: answer(run, speech) for name, run in found.items()}
+    if curves is not None:
+        from tui_lab.history.exporting import save_curves
+
+        save_curves(found, curves)
+    if as_json:
+        figures = [row_json(row) for row in rows]
+        write_json({"runs": figures, "different": different} | ({} if speech is None else {"said": said}))
+        return
+    console = Console()
+    console.print(_table("what they came to", rows, _figures(rows)))
+    if different:
+        sys.stdout.write("\n")
+        console.print(_table("settings that differ", rows, {k: [*map(_setting, v)] for k, v in different.items()}))
+    else:
+        sys.stdout.write("\nno setting differs\n")
+    if speech is not None:
+        sys.stdout.write("\n")
+        console.print(_table(speech.prompt, rows, {"": [said[row.name] for row in rows]}, wrap=True))
+    if curves is not None:
+        sys.stdout.write(f"\n{curves}\n")
+
+
+def named(names: Sequence[str]) -> dict[str, Run]:
+    """The runs by names that differ, each run once: its folder's own, after those of its parents where need be."""
+    found = list(dict.fromkeys(runs.find(name).path.resolve() for name in names))
+    for n in range(1, max((len(path.parts) for path in found), default=1)):
+        short = ["/".join(path.parts[-n:]) for path in found]
+        if len(set(short)) == len(found):
+            break
+    return {name: Run(path) for name, path in zip(short, found, strict=True)}
+
+
+def answer(run: Run, speech: Speech) -> str:
+    """What a run says after the prompt; where its tokenizer does not know the prompt, why it says nothing."""
+    from core.generate import generate
+    from core.loading import load_model
+    from core.sampling import Sampling
+    from data.errors import DataError
+
+    sampling = Sampling(temperature=speech.temperature, seed=speech.seed)
+    model, tokenizer = load_model(run)
+    try:
+        told = generate(model, tokenizer, speech.prompt, max_new_tokens=speech.max_new_tokens, sampling=sampling,
+                        n_alternatives=0)  # fmt: skip
+        return "".join(made.text for made in told)
+    except DataError as error:
+        return f"({error})"
+
+
+def _figures(rows: Sequence[RunRow]) -> dict[str, list[str]]:
+    told = [row_json(row) for row in rows]
+    figures = {"state": [row.state for row in rows]}
+    for key, title in FIGURES:
+        if any(one[key] is not None for one in told):
+            figures[title] = [number(key, one[key]) for one in told]
+    if any(row.tags for row in rows):
+        figures["tags"] = [" ".join(row.tags) for row in rows]
+    return figures
+
+
+def _setting(value: Any) -> str:
+    return "–" if value is None else word(value)
+
+
+def _table(title: str, rows: Sequence[RunRow], lines: dict[str, list[str]], *, wrap: bool = False) -> Table:
+    """A column a run, a line a figure, setting or answer."""
+    table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    if any(lines):
+        table.add_column("")
+    for row in rows:
+        table.add_column(Text(printable(row.name)), justify="left" if wrap else "right", overflow="fold")
+    for name, values in lines.items():
+        cells = [*([name] if any(lines) else []), *values]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table

@@ -1,0 +1,146 @@
+"""The report on a sweep: its trials ranked, and their curves over each other."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.axes import label, written
+from core.sweeps import Row, Sweep
+from tui_lab.history.chart import overlay_chart
+from tui_lab.history.listing import number
+from tui_lab.history.material import environment
+from tui_lab.history.page import Html, element, page, section, table, text, tiles
+from tui_lab.history.report import check_target, environment_section, write_page
+from tui_lab.sweep import outcome
+
+
+def write_sweep_report(sweep: Sweep, to: Path) -> None:
+    """Raises ConfigError for another ending than .html, RunError where the sweep cannot be read or `to` not written."""
+    check_target(to)
+    write_page(to, sweep_report(sweep))
+
+
+def sweep_report(sweep: Sweep) -> str:
+    """The page."""
+    rows = outcome.best_first(sweep, sweep.rows())
+    chart, style = _overlay(sweep, rows)
+    return page(
+        f"{sweep.name}: report of a sweep",
+        _head(sweep, rows),
+        chart,
+        _seeds(sweep, rows),
+        _trials(sweep, rows),
+        _failures(rows),
+        _plan(sweep),
+        environment_section(environment()),
+        element("footer", text(f"Made by tui-lab on {time.strftime('%Y-%m-%d %H:%M')} from {sweep.path}")),
+        style=style,
+    )
+
+
+def _head(sweep: Sweep, rows: Sequence[Row]) -> Html:
+    plan, best = sweep.plan, rows[0] if rows and rows[0].state == "done" and rows[0].value is not None else None
+    counts = {state: sum(row.state == state for row in rows) for state in dict.fromkeys(row.state for row in rows)}
+    words = f"{len(rows)} trials over {', '.join(plan.over)}: " + ", ".join(f"{n} {s}" for s, n in counts.items())
+    told = [element("h1", text(sweep.name)), element("p", text(words), class_="intro")]
+    if best is not None:
+        told.append(
+            tiles(
+                [
+                    (f"best {plan.metric}", number(plan.metric, best.value)),
+                    ("of trial", f"{best.number}"),
+                    ("with", label(best.values)),
+                ]
+            )
+        )
+    verdict = outcome.verdict(plan, rows)
+    if verdict is not None:
+        told.append(element("p", text(verdict.words), class_="banner good" if verdict.holds else "banner bad"))
+    return element("header", *told)
+
+
+def _overlay(sweep: Sweep, rows: Sequence[Row]) -> tuple[Html, str]:
+    """The curves that the sweep's own picture has, coloured by the page."""
+    series = {name: (tuple(xs), tuple(ys)) for name, (xs, ys) in outcome.curves(sweep.plan, rows).items()}
+    if not series:
+        return section("Curves", element("p", text("No update is recorded."))), ""
+    loss = outcome.curve_kind(sweep.plan).replace("_", " ")
+    svg, style = overlay_chart(series, label=f"{loss}, nats")
+    words = f"The {outcome.DRAWN} best." if len(series) == outcome.DRAWN else ""
+    words += f" Means of {sweep.plan.seeds} seeds." if sweep.plan.seeds > 1 else ""
+    return section("Curves", element("figure", svg, element("figcaption", text(words)))), style
+
+
+def _seeds(sweep: Sweep, rows: Sequence[Row]) -> Html:
+    """The points, over their seeds."""
+    if sweep.plan.seeds == 1:
+        return Html("")
+    metric = sweep.plan.metric
+    lines = [
+        (text(label(group.values)), text(number(metric, group.mean)), text(number(metric, group.deviation)),
+         text(len(group.found)))
+        for group in outcome.groups(sweep.plan, rows)
+    ]  # fmt: skip
+    head = ("point", f"mean {metric}", "standard deviation", "seeds")
+    return section("Over seeds", table(head, lines, numbers=(1, 2, 3)))
+
+
+def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
+    keys = list(sweep.plan.over)
+    extra = [key for key in ("train_loss", "val_loss", "exact_match", "perplexity") if key != sweep.plan.metric]
+    shown = [key for key in extra if any(row.summary.get(key) is not None for row in rows)]
+    head = (
+        "",
+        "trial",
+        *keys,
+        "state",
+        sweep.plan.metric,
+        *(key.replace("_", " ") for key in shown),
+        "steps",
+        "seconds",
+    )
+    lines = [
+        (
+            text(place if row.state == "done" else ""),
+            text(row.number),
+            *(text(written(row.values[key])) for key in keys),
+            element("span", text(row.state), class_="bad" if row.state == "failed" else ""),
+            element("strong", text(number(sweep.plan.metric, row.value))),
+            *(text(number(key, row.summary.get(key))) for key in shown),
+            text(number("steps", row.summary.get("steps"))),
+            text(number("seconds", row.summary.get("train_seconds"))),
+        )
+        for place, row in enumerate(rows, 1)
+    ]
+    columns = [0, 1, *range(2 + len(keys) + 1, len(head))]
+    way = "largest" if sweep.plan.rising else "smallest"
+    return section("Trials", table(head, lines, numbers=columns), intro=f"The {way} {sweep.plan.metric} first.")
+
+
+def _failures(rows: Sequence[Row]) -> Html:
+    failed = [row for row in rows if row.result is not None and row.result.message]
+    if not failed:
+        return Html("")
+    lines = [(text(row.number), text(label(row.values)), text(row.result.message)) for row in failed if row.result]
+    return section("What went wrong", table(("trial", "values", "message"), lines, numbers=(0,)))
+
+
+def _plan(sweep: Sweep) -> Html:
+    plan = sweep.plan
+    told = {
+        "command": plan.command,
+        "metric": plan.metric,
+        "drawn": f"{plan.drawn} points at random" if plan.drawn else "a grid",
+        "seeds": plan.seeds,
+        "engine": plan.engine,
+        "jobs": plan.jobs,
+        "pruning": "by the median" if plan.prune else "none",
+    }
+    rows = [(text(name), text(value)) for name, value in told.items() if value != ""]
+    rows += [(element("code", text(key)), text(written(spec))) for key, spec in plan.over.items()]
+    base = [
+        (element("code", text(f"{part}.{key}" if isinstance(table_, dict) else part)), text(written(value)))
+        for part, table_ in plan.base.items()
+        for key, value in (table_.items() if isinstance(table_, dict) else [("", table_)])
+    ]
+    return section("Plan", table(("", ""), rows), element("h3", text("settings of every trial")), table(("", ""), base))

@@ -1,0 +1,1 @@
+"""`tui-lab sweep`: many runs of one config, in processes of this machine or on a Ray cluster."""

@@ -1,0 +1,64 @@
+"""How a sweep shows itself while it trains: a live table on a terminal, plain lines in a log, or nothing."""
+
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+
+from core.sweeps import Plan, Row
+from tui_lab.sweep import table
+
+
+class View(Protocol):
+    def __enter__(self) -> "View": ...
+    def __exit__(self, *error: object) -> None: ...
+    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+        """rows: all; ended: those that have ended since the last time."""
+
+
+class Silent:
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+        return None
+
+
+class Lines(Silent):
+    """A line for each trial that ends, for logs and pipes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+        for row in ended:
+            say(table.ended_line(self._plan, row, rows))
+
+
+class LiveTable:
+    """The table of the trials, redrawn at every look."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan, self._console = plan, console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "LiveTable":
+        self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+        self._live.update(table.live_table(self._plan, rows, self._console.height), refresh=True)
+
+
+def say(text: str) -> None:
+    """A line of diagnostics."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
