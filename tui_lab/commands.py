@@ -53,6 +53,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("pane_6", "6", "Doctor", "Go to the doctor.", "Look"),
     Command("examine", "k", "Examine", "Let the doctor look for what is wrong with the edited config.", "Look",
             footer="Check"),
+    Command("attention", "A", "Attention", "What every head looks at in the batch pane's example.", "Look",
+            show_key="A"),
     Command("zoom", "z", "Zoom", "This pane alone, or all again.", "Look", footer="Zoom"),
     Command("save_config", "ctrl+s", "Save config", "Write the edited config to a TOML file.", "File",
             show_key="ctrl+s"),

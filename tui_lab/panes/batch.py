@@ -124,6 +124,11 @@ class BatchPane(Pane):
             self.redraw()
         self._look(state, now)
 
+    @property
+    def looked_at(self) -> tuple[Batch, int] | None:
+        """The batch that is shown and which of its examples."""
+        return None if self.held is None else (self.held, self.example % len(self.held.ids))
+
     def step_shown(self, state: LabState) -> int:
         """The step gone to, or the newest one trained on."""
         return self.chosen_step if self.chosen_step is not None else max(0, state.step - 1)

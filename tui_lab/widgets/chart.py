@@ -89,10 +89,12 @@ class Chart(PlotWidget, inherit_bindings=False):
         curves: Sequence[Curve],
         *,
         marks: Sequence[tuple[float, str]] = (),
+        dots: Sequence[tuple[float, float, str]] = (),
         references: Sequence[tuple[float, str]] = (),
         log: bool = False,
     ) -> None:
-        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals."""
+        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals, `dots` (x, y, style)
+        points of their own."""
         with self.app.batch_update():
             self.clear()
             if log != self._log:
@@ -106,6 +108,9 @@ class Chart(PlotWidget, inherit_bindings=False):
                     self._line([(min(xs), y), (max(xs), y)], style)
             for curve in curves:
                 self._draw_curve(curve)
+            for x, y, style in dots:
+                xs, ys = self._scaled([(x, y)])
+                self.scatter(xs, ys, marker="●" if self.braille else "@", marker_style=style)
             for x, style in marks:
                 self.add_v_line(x, style)
 
