@@ -1,0 +1,47 @@
+"""Run folders with a record that is told rather than trained, so that a test may have many."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from core import events as ev
+from core import runs
+from core.config import Config
+from core.runs import Run
+from core.summary import summarise
+from data.tokenizers import DigitsTokenizer
+from tests.core.tiny import tiny
+
+STARTED = ev.Started(step=0, steps=8, parameters=1234, n_vocab=5, train_examples=9, val_examples=4, device="cpu",
+                     threads=1, resumed=False)  # fmt: skip
+
+
+def update(step: int, loss: float | None = None) -> ev.StepDone:
+    """Update number `step`, in half a second; its loss falls with the steps unless given."""
+    value = 2.0 / step if loss is None else loss
+    return ev.StepDone(step=step, loss=value, loss_ema=value, lr=0.01, grad_norm=1.0, epoch=0, tokens=20 * step,
+                       seconds=0.5, tokens_per_s=40.0)  # fmt: skip
+
+
+def evaluated(step: int, loss: float, *, best: bool = True, exact_match: float | None = 0.25) -> ev.Evaluated:
+    return ev.Evaluated(step=step, val_loss=loss, exact_match=exact_match, perplexity=None, examples=8, best=best)
+
+
+def story(steps: int = 8) -> Iterator[ev.Event]:
+    """Updates, an evaluation every fourth one, the second of them the best, and an end."""
+    yield STARTED
+    for step in range(1, steps + 1):
+        yield update(step)
+        if step % 4 == 0:
+            yield evaluated(step, 1.0 if step == 8 else 1.5, best=step <= 8)
+    yield ev.Saved(step=steps, path=f"checkpoints/step-{steps:09d}")
+    yield ev.Stopped(step=steps, reason="done")
+
+
+def recorded(path: Path, events: Iterable[ev.Event] | None = None, *, config: Config | None = None,
+             summary: bool = True) -> Run:  # fmt: skip
+    """A run folder in `path` that tells `events`, by default `story()`; with its summary, unless it was killed."""
+    run = runs.create("told", config or tiny(), DigitsTokenizer(5), path)
+    seen = summarise(run.record(story() if events is None else events))
+    if summary:
+        run.write_summary(seen.summary(str(path)))
+    return run

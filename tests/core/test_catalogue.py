@@ -1,0 +1,161 @@
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import catalogue as cat
+from core import events as ev
+from core.errors import ConfigError
+from tests.core.recorded import STARTED, evaluated, recorded, story, update
+from tests.core.tiny import tiny
+
+
+def row(path: Path) -> cat.RunRow:
+    return cat.row_of(path, path.name)
+
+
+def test_a_row_tells_what_a_run_came_to(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a", config=tiny("optim.lr=0.02"))
+    found = row(run.path)
+    assert (found.state, found.steps, found.train_loss) == ("done", 8, 2.0 / 8)
+    assert (found.val_loss, found.best_val_loss, found.best_step) == (1.0, 1.0, 8)
+    assert (found.metric_name, found.metric, found.n_parameters, found.seconds) == ("exact_match", 0.25, 1234, 4.0)
+    assert found.config == tiny("optim.lr=0.02") and not found.problem
+
+
+def test_a_killed_run_has_the_same_row_as_its_summary_would_give_but_for_its_end(tmp_path: Path) -> None:
+    events = list(story(40))[:-1]
+    whole, killed = recorded(tmp_path / "a", events), recorded(tmp_path / "b", events, summary=False)
+    (killed.path / "digest.json").unlink()
+    assert row(killed.path).state == "unfinished"
+    for name in ("state", "steps", "train_loss", "val_loss", "best_val_loss", "best_step", "n_parameters", "seconds"):
+        assert getattr(row(killed.path), name) == getattr(row(whole.path), name), name
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_of_a_long_record_only_its_ends_are_read(tmp_path: Path, digest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [update(step) for step in range(1, 300)]
+    events = [
+        STARTED,
+        *steps[:100],
+        evaluated(100, 1.0),
+        *steps[100:200],
+        evaluated(200, 2.0, best=False),
+        *steps[200:],
+    ]
+    run = recorded(tmp_path / "a", events, summary=False)
+    if digest:
+        for _ in run.record([ev.Saved(step=299, path="checkpoints/step-000000299")]):
+            pass
+        for _ in run.record([update(300)]):
+            pass
+    # What is not read may be anything.
+    record = run.path / "events.jsonl"
+    first, *middle, last = record.read_bytes().splitlines(keepends=True)
+    record.write_bytes(first + b"".join(b"?" * (len(line) - 1) + b"\n" for line in middle) + last)
+    monkeypatch.setattr(cat, "TAIL", len(last) + 5)
+    found = row(run.path)
+    assert found.state == "unfinished" and found.n_parameters == 1234
+    assert (found.steps, found.best_step) == ((300, 100) if digest else (299, None))
+
+
+def test_a_summary_that_is_older_than_the_record_is_not_believed(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a")
+    for _ in run.record([STARTED, update(9, 0.125)]):
+        pass
+    os.utime(run.path / "summary.json", ns=(0, 0))
+    assert (row(run.path).steps, row(run.path).train_loss, row(run.path).state) == (9, 0.125, "unfinished")
+
+
+def test_runs_are_found_below_the_root_and_links_are_not_looked_into(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    for place in (root / "b", root / "sweep" / "trials" / "000", elsewhere / "c", root / ".hidden"):
+        recorded(place)
+    (root / "b" / "checkpoints").mkdir()
+    (root / "loop").symlink_to(root)
+    (root / "other").symlink_to(elsewhere)
+    (root / "c").symlink_to(elsewhere / "c")
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    assert {found.name for found in cat.find_runs(root)} == {"b", "c", "sweep/trials/000"}
+    assert [found.path for found in cat.find_runs(root / "b")] == [root / "b"]
+    assert cat.find_runs(tmp_path / "nowhere") == []
+
+
+def test_rows_come_in_the_order_in_which_the_runs_were_made(tmp_path: Path) -> None:
+    for name, age in (("new", 3), ("old", 1), ("middle", 2)):
+        os.utime(recorded(tmp_path / name).path / "config.toml", (age, age))
+    assert [found.name for found in cat.find_runs(tmp_path)] == ["old", "middle", "new"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("config.toml", "model = 1"),
+        ("config.toml", "[optim]\nlr = 1e9"),
+        ("config.toml", "= ["),
+        ("events.jsonl", '{"event": "step"}\n'),
+        ("events.jsonl", "[1]\n"),
+        ("events.jsonl", "\x00" * 99 + "\n"),
+    ],
+)
+def test_a_damaged_run_is_a_row_that_says_so(tmp_path: Path, file: str, text: str) -> None:
+    run = recorded(tmp_path / "a", summary=False)
+    (run.path / "digest.json").unlink()
+    (run.path / file).write_text(text, "utf-8")
+    recorded(tmp_path / "b")
+    damaged, sound = sorted(cat.find_runs(tmp_path), key=lambda found: found.name)
+    assert (damaged.state, sound.state) == ("damaged", "done")
+    assert damaged.problem and "\n" not in damaged.problem
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    ),
+    st.sampled_from(["steps", "reason", "train_loss", "parameters", "train_seconds", "exact_match", "other"]),
+)
+def test_no_summary_or_notes_can_end_a_listing(value: object, key: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = recorded(Path(folder) / "a").path
+        told = json.loads((path / "summary.json").read_text("utf-8"))
+        (path / "summary.json").write_text(json.dumps(told | {key: value}), "utf-8")
+        (path / "notes.json").write_text(json.dumps({"tags": value, "note": value}), "utf-8")
+        found = row(path)
+    assert isinstance(found.state, str) and isinstance(found.steps, int | float) and isinstance(found.note, str)
+    assert all(isinstance(tag, str) for tag in found.tags)
+
+
+def test_notes_are_kept_with_the_run_and_each_tag_once(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a")
+    assert (row(run.path).tags, row(run.path).note) == ((), "")
+    cat.write_notes(run.path, ["good", "keep", "good"], "λ helps\nmuch")
+    assert (row(run.path).tags, row(run.path).note) == (("good", "keep"), "λ helps\nmuch")
+    for bad in ("two words", "a,b", "", "\x1b[31m", "x" * 41):
+        with pytest.raises(ConfigError, match="allowed are 1 to 40"):
+            cat.write_notes(run.path, [bad], "")
+    with pytest.raises(ConfigError, match="allowed are 65,536"):
+        cat.write_notes(run.path, [], "x" * 70_000)
+    assert row(run.path).tags == ("good", "keep")
+
+
+def test_only_settings_that_differ_are_told(tmp_path: Path) -> None:
+    for name, lr in (("a", 0.02), ("b", 0.02), ("c", 0.5)):
+        recorded(tmp_path / name, config=tiny(f"optim.lr={lr}", "train.seed=3"))
+    rows = sorted(cat.find_runs(tmp_path), key=lambda found: found.name)
+    assert cat.config_differences(rows) == {"optim.lr": [0.02, 0.02, 0.5]}
+    assert cat.config_differences(rows[:2]) == {} == cat.config_differences([])
+
+
+def test_a_run_that_is_being_trained_says_so_and_asking_leaves_no_file(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a")
+    assert not cat.in_use(run.path) and not (run.path / cat.LOCK).exists()
+    with FileLock(run.path / cat.LOCK):
+        assert cat.in_use(run.path) and row(run.path).state == "training"
+    assert not cat.in_use(run.path) and row(run.path).state == "done"

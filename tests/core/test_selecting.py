@@ -1,0 +1,84 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.catalogue import RunRow
+from core.errors import ConfigError
+from core.selecting import ordered, parse_condition, select
+from tests.core.tiny import tiny
+
+
+def row(name: str = "a", *overrides: str, **values: Any) -> RunRow:
+    return RunRow(Path(name), name, 0.0, values.pop("state", "done"), config=tiny(*overrides), **values)
+
+
+GOOD = row("reverse-1", "optim.lr=0.001", "optim.betas=[0.8, 0.9]", val_loss=0.5, tags=("keep",), note="the Best")
+BAD = row("reverse-2", "optim.lr=0.1", "optim.name=sgd", state="failed", metric_name="perplexity", metric=9.0)
+BROKEN = RunRow(Path("c"), "c", 0.0, "damaged")
+
+
+@pytest.mark.parametrize(
+    ("text", "met"),
+    [
+        ("optim.lr<0.01", [GOOD]),
+        ("optim.lr >= 1e-3", [GOOD, BAD]),
+        ("optim.name=sgd", [BAD]),
+        ("optim.name != sgd", [GOOD, BROKEN]),
+        ("optim.betas=[0.8, 0.9]", [GOOD]),
+        ("val_loss<=0.5", [GOOD]),
+        ("perplexity>1", [BAD]),
+        ("exact_match>0", []),
+        ("state==failed", [BAD]),
+        ("tag=keep", [GOOD]),
+        ("tag!=keep", [BAD, BROKEN]),
+        ("tag=kee", []),
+        ("note~best", [GOOD]),
+        ("name~VERSE", [GOOD, BAD]),
+        ("reverse", [GOOD, BAD]),
+        ("keep", [GOOD]),
+        ("kee", []),
+    ],
+)
+def test_conditions_choose_rows(text: str, met: list[RunRow]) -> None:
+    assert select([GOOD, BAD, BROKEN], [parse_condition(text)]) == met
+
+
+def test_all_conditions_must_hold() -> None:
+    assert select([GOOD, BAD], [parse_condition("reverse"), parse_condition("optim.lr>0.01")]) == [BAD]
+    assert select([GOOD, BAD], []) == [GOOD, BAD]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr<1", r"lr: unknown key; did you mean optim\.lr\?"),
+        ("val_los<1", r"val_los: unknown key; did you mean val_loss\?"),
+        ("optim.lr<small", "after < stands a number, not 'small'"),
+        ("optim.lr<true", "after < stands a number"),
+        ("", "write KEY<VALUE"),
+        ("a b < 3", "write KEY<VALUE"),
+    ],
+)
+def test_a_condition_that_is_none_says_what_is_allowed(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_condition(text)
+
+
+@given(st.lists(st.none() | st.floats(allow_infinity=True, allow_nan=True), max_size=9), st.booleans())
+def test_rows_are_sorted_with_what_is_not_known_last(losses: list[float | None], falling: bool) -> None:
+    rows = [row(str(i), val_loss=loss) for i, loss in enumerate(losses)]
+    found = ordered(rows, "-val_loss" if falling else "val_loss")
+    values = [one.val_loss for one in found]
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    assert sorted(known, reverse=falling) == known == values[: len(known)]
+    assert sorted(found, key=lambda one: int(one.name)) == rows
+
+
+def test_rows_are_sorted_by_a_setting_and_an_unknown_key_is_told() -> None:
+    assert ordered([BAD, BROKEN, GOOD], "optim.lr") == [GOOD, BAD, BROKEN]
+    with pytest.raises(ConfigError, match=r"step: unknown key; did you mean steps\?"):
+        ordered([], "step")
