@@ -15,8 +15,9 @@ from textual.theme import Theme
 
 from core import runs, settings
 from core.errors import ConfigError, RunError
-from tui_lab.commands import COMMANDS, key_of
+from tui_lab.commands import BY_ID, COMMANDS, key_of
 from tui_lab.screens.chooser import Chooser, Pick
+from tui_lab.screens.runs import RunsScreen
 
 if TYPE_CHECKING:
     from core.config import Config
@@ -83,6 +84,15 @@ class LabApp(App[None]):
 
     def on_chooser_picked(self, message: Chooser.Picked) -> None:
         self.open(message.pick)
+
+    def on_runs_screen_picked(self, message: RunsScreen.Picked) -> None:
+        if len([screen for screen in self.screen_stack if not isinstance(screen, Chooser | RunsScreen)]) > 1:
+            self.notify("one run is open: leave it first, by q and then w", severity="warning")
+        else:
+            self.open(message.pick)
+
+    def action_runs(self) -> None:
+        self.push_screen(RunsScreen())
 
     def open(self, pick: Pick) -> None:
         if pick.kind == "replay":
@@ -162,6 +172,8 @@ class LabApp(App[None]):
                 if screen.check_action("do", (command.id,)):
                     title = f"{command.title} ({key_of(command)})"
                     yield SystemCommand(title, command.help, lambda id=command.id: screen.action_do(id))
+        elif isinstance(screen, Chooser):
+            yield SystemCommand("Runs (r)", BY_ID["runs"].help, self.action_runs)
         for system in super().get_system_commands(screen):
             if system.title not in ("Quit",):
                 yield system

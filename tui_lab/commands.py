@@ -61,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("theme", "t", "Theme", "The next of: dark, light, high contrast.", "File"),
     Command("help", "question_mark,f1", "Help", "What has the focus, all keys, and a glossary.", "File", footer="Help",
             show_key="?"),
+    Command("runs", "R", "Runs", "All runs: sort, filter, tag, compare.", "File", show_key="R"),
     Command("chooser", "w", "Choose", "Back to the presets and runs; asks what to do with this one.", "File"),
     Command("quit", "q", "Quit", "Leave: stop and save, or stay.", "File", footer="Quit"),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from core import runs
 from core.errors import RunError
 from tui_lab.live.series import Points, Series, extremes, smooth
 from tui_lab.live.state import LabState
-from tui_lab.widgets.chart import Chart, Curve
+from tui_lab.widgets.chart import Chart, Curve, Dot
 from tui_lab.widgets.pane import Pane
 
 SPARKS = (
@@ -126,7 +126,7 @@ class LossPane(Pane):
             marks.append((self.cursor, "white"))
         chance = state.chance_loss
         references = [(y, style) for y, style in ((chance, "bright_black"), (self.floor, "red")) if y is not None]
-        dots = [] if state.best is None else [(float(state.best.step), state.best.val_loss, "bold yellow")]
+        dots = [] if state.best is None else [Dot(state.best.step, state.best.val_loss, "bold yellow")]
         self.query_one(Chart).draw(
             self._curves(state), marks=marks, dots=dots, references=references, log=self.log_axis
         )

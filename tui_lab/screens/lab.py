@@ -33,6 +33,7 @@ from tui_lab.screens.attention import AttentionScreen
 from tui_lab.screens.ask import Ask, AskLine, Choice
 from tui_lab.screens.help import Help
 from tui_lab.screens.mending import Mending
+from tui_lab.screens.runs import RunsScreen
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine
 from tui_lab.widgets.tabs import PaneTabs
@@ -312,6 +313,9 @@ class LabScreen(Mending):
 
     def do_help(self) -> None:
         self.app.push_screen(Help(self._pane(self._active).help_name))
+
+    def do_runs(self) -> None:
+        self.app.push_screen(RunsScreen())
 
     def do_theme(self) -> None:
         self.call_later(self.app.run_action, "next_theme")

@@ -26,6 +26,16 @@ class Curve:
     dotted: bool = False
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A point with a sign of its own."""
+
+    x: float
+    y: float
+    style: str
+    sign: str = "●"
+
+
 class LogFormatter(AxisFormatter):
     """Ticks at powers of ten and between, for values given as their log10."""
 
@@ -89,12 +99,12 @@ class Chart(PlotWidget, inherit_bindings=False):
         curves: Sequence[Curve],
         *,
         marks: Sequence[tuple[float, str]] = (),
-        dots: Sequence[tuple[float, float, str]] = (),
+        dots: Sequence[Dot] = (),
         references: Sequence[tuple[float, str]] = (),
         log: bool = False,
     ) -> None:
-        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals, `dots` (x, y, style)
-        points of their own."""
+        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals, `dots` are drawn
+        last, over all."""
         with self.app.batch_update():
             self.clear()
             if log != self._log:
@@ -108,11 +118,12 @@ class Chart(PlotWidget, inherit_bindings=False):
                     self._line([(min(xs), y), (max(xs), y)], style)
             for curve in curves:
                 self._draw_curve(curve)
-            for x, y, style in dots:
-                xs, ys = self._scaled([(x, y)])
-                self.scatter(xs, ys, marker="●" if self.braille else "@", marker_style=style)
             for x, style in marks:
                 self.add_v_line(x, style)
+            for dot in dots:
+                xs, ys = self._scaled([(dot.x, dot.y)])
+                sign = dot.sign if dot.sign.isascii() or self.braille else "@"
+                self.scatter(xs, ys, marker=sign, marker_style=dot.style)
 
     def _draw_curve(self, curve: Curve) -> None:
         if not curve.points:
