@@ -86,7 +86,9 @@ class LabApp(App[None]):
         self.open(message.pick)
 
     def on_runs_screen_picked(self, message: RunsScreen.Picked) -> None:
-        if len([screen for screen in self.screen_stack if not isinstance(screen, Chooser | RunsScreen)]) > 1:
+        from tui_lab.screens.lab import LabScreen
+
+        if any(isinstance(screen, LabScreen) for screen in self.screen_stack):
             self.notify("one run is open: leave it first, by q and then w", severity="warning")
         else:
             self.open(message.pick)

@@ -110,13 +110,13 @@ class RunsScreen(Screen[None]):
         self.query_one(Voices).hear()
         if self._clock() >= self._read_again_at:
             self._read_again_at, self._began = float("inf"), self._clock()
-            self.run_worker(self._read, thread=True, group="reading", exit_on_error=False)
+            wanted = tuple(self.marks)
+            self.run_worker(lambda: self._read(wanted), thread=True, group="reading", exit_on_error=False)
 
     # What the threads bring
 
-    def _read(self) -> tuple[tuple[RunRow, ...], dict[Path, Curves]]:
-        """In a thread: the rows, and the curves of those that are marked."""
-        wanted = list(self.marks)
+    def _read(self, wanted: tuple[Path, ...]) -> tuple[tuple[RunRow, ...], dict[Path, Curves]]:
+        """In a thread: the rows, and the curves of those that are wanted."""
         return tuple(find_runs(runs.runs_folder())), {path: self._files.read(path) for path in wanted}
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
