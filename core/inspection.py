@@ -1,4 +1,4 @@
-"""What the model makes of one example: the loss of every cell, the likeliest tokens there, and what each head looks at."""
+"""What the model makes of one example: the loss of every cell, the likeliest tokens there, what each head looks at."""
 
 import math
 from dataclasses import dataclass

@@ -71,7 +71,9 @@ class Attending:
 
 
 @asynccontextmanager
-async def attending(preset: str = "reverse", *overrides: str, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Attending]:
+async def attending(
+    preset: str = "reverse", *overrides: str, size: tuple[int, int] = (120, 40)
+) -> AsyncIterator[Attending]:
     async with lab(preset, *overrides, size=size) as it:
         await it.tell(ev.Paused(step=30))
         assert it.screen.state.started is not None
@@ -120,7 +122,9 @@ async def test_arrows_choose_a_head_and_enter_shows_its_numbers_and_tokens() -> 
             assert line.split()[:2] == [str(t), str(x[t])]
             told = [float(number) for number in re.findall(r"(?:1\.0|\.\d\d)", line)]
             np.testing.assert_allclose(told, [w for w in weights[t] if w >= 0.005], atol=0.0051)
-        assert f"t = 10 {x[10]} (to say {found[0].y[0][10]}) looks at s = 0 {x[0]}: {weights[10, 0]:.3f}" in at.text("#value")
+        assert f"t = 10 {x[10]} (to say {found[0].y[0][10]}) looks at s = 0 {x[0]}: {weights[10, 0]:.3f}" in at.text(
+            "#value"
+        )
         await at.press("up", "right")
         assert f"t = 9 {x[9]}" in at.text("#value") and f"s = 1 {x[1]}: {weights[9, 1]:.3f}" in at.text("#value")
         await at.press("right_square_bracket")

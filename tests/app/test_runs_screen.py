@@ -109,7 +109,9 @@ async def test_order_goes_through_the_columns_and_turns_round() -> None:
         assert it.screen.order == "val_loss"
         table = it.screen.query_one(RunTable)
         at = [str(column.label) for column in table.ordered_columns].index("run")
-        table.post_message(DataTable.HeaderSelected(table, table.ordered_columns[at].key, at, table.ordered_columns[at].label))
+        table.post_message(
+            DataTable.HeaderSelected(table, table.ordered_columns[at].key, at, table.ordered_columns[at].label)
+        )
         await it.settle()
         assert it.screen.order == "name" and it.names() == sorted(it.names())
 
@@ -155,7 +157,10 @@ async def test_marked_runs_are_laid_over_each_other() -> None:
         await it.press("home", "space")
         assert [(mark, row.name) for mark, row in it.screen.marked] == [(1, "middle")]
         await it.press("end", "space")
-        assert [(mark, row.name) for mark, row in it.screen.marked] == [(0, "sweep-1/trials/0001-lr-0.5"), (1, "middle")]
+        assert [(mark, row.name) for mark, row in it.screen.marked] == [
+            (0, "sweep-1/trials/0001-lr-0.5"),
+            (1, "middle"),
+        ]
         await it.press("backspace")
         assert it.screen.marked == [] and "Space marks runs" in it.text("#legend-of-runs")
 
@@ -177,7 +182,9 @@ async def test_what_differs_is_a_table_with_a_column_a_run() -> None:
         it.screen._order_by("train_loss")
         await it.press("space", "space", "space")
         table = it.screen.query_one("#differing", DataTable)
-        told = {str(table.get_row_at(i)[0]): [str(cell) for cell in table.get_row_at(i)[1:]] for i in range(table.row_count)}
+        told = {
+            str(table.get_row_at(i)[0]): [str(cell) for cell in table.get_row_at(i)[1:]] for i in range(table.row_count)
+        }
         assert told == {"optim.lr": ["0.02", "0.01", "0.5"], "model.dropout": ["0.0", "0.1", "0.0"]}
         assert [str(column.label)[0] for column in table.ordered_columns[1:]] == ["a", "b", "c"]
 
@@ -249,7 +256,9 @@ async def test_what_becomes_of_the_folders_is_seen_and_the_cursor_stays() -> Non
 
 async def test_no_runs_yet_is_said_and_no_key_does_harm() -> None:
     async with looking() as it:
-        await it.press("space", "t", "n", "c", "enter", "o", "O", "d", "v", "z", "z", "y", "x", "backspace", "g", "escape")
+        await it.press(
+            "space", "t", "n", "c", "enter", "o", "O", "d", "v", "z", "z", "y", "x", "backspace", "g", "escape"
+        )
         assert "no runs yet" in it.text("#about") and it.screen.is_current
         await it.press("question_mark")
         assert isinstance(it.pilot.app.screen, Help)

@@ -28,7 +28,8 @@ FOR_TEXT = 120
 
 @dataclass(frozen=True)
 class Voice:
-    """One piece of what a run says. kind: "whose" names the weights that speak, "text" goes on, "end" may be an error."""
+    """One piece of what a run says. kind: "whose" names the weights that speak, "text" goes on, "end" is the end, or an
+    error."""
 
     run: Path
     kind: str

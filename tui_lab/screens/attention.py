@@ -201,7 +201,9 @@ class AttentionScreen(Screen[None]):
         if looked.maps is None:
             return text.append("model.source: another model than the lab's own does not tell its attention weights")
         if looked.maps.sees_later:
-            return text.append("✗ there is weight on later positions: no causal mask. ", "bold").append(self._sharpest())
+            return text.append("✗ there is weight on later positions: no causal mask. ", "bold").append(
+                self._sharpest()
+            )
         return text.append(self._sharpest())
 
     def _sharpest(self) -> str:
@@ -225,12 +227,13 @@ class AttentionScreen(Screen[None]):
         names, value = self._names(maps), float(maps.weights[chosen][t, s])
         text = Text.assemble((f"layer {chosen[0]}, head {chosen[1]}: ", "bold"))
         if maps.block > 1:
-            return text.append(
-                f"queries from {t * maps.block} on, keys from {s * maps.block} on, {maps.block} each: at most {value:.3f}"
-            )
+            first = f"queries from {t * maps.block} on, keys from {s * maps.block} on"
+            return text.append(f"{first}, {maps.block} each: at most {value:.3f}")
         target = int(self._batch.y[self.row][t])
         wanted = "no target" if target == IGNORED else f"to say {show(self._task.tokenizer, target)}"
-        return text.append(f"t = {t} {names[t]} ({wanted}) looks at s = {s} {names[s]}: ").append(f"{value:.3f}", "bold")
+        return text.append(f"t = {t} {names[t]} ({wanted}) looks at s = {s} {names[s]}: ").append(
+            f"{value:.3f}", "bold"
+        )
 
     def _shown(self, maps: AttentionMaps) -> Text:
         """The scale, and which part of what there is can be seen."""

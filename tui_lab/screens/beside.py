@@ -55,7 +55,9 @@ class Overlaid(Vertical):
         for mark, name, found in self._shown:
             points = getattr(found, which) if found else ()
             style, letter = STYLES[mark], LETTERS[mark]
-            last = f" {points[-1][1]:.4g}" if points else (" …" if found is None else f" {found.problem or 'nothing yet'}")
+            last = (
+                f" {points[-1][1]:.4g}" if points else (" …" if found is None else f" {found.problem or 'nothing yet'}")
+            )
             text.append(f"{letter} ", f"bold {style}").append(f"{short(name, 24)}{last}  ", style)
             curves.append(Curve(letter, points, style))
             if points:

@@ -29,8 +29,8 @@ from tui_lab.panes.doctor import DoctorPane
 from tui_lab.panes.events import EventsPane
 from tui_lab.panes.generation import GenerationPane
 from tui_lab.panes.loss import LossPane
-from tui_lab.screens.attention import AttentionScreen
 from tui_lab.screens.ask import Ask, AskLine, Choice
+from tui_lab.screens.attention import AttentionScreen
 from tui_lab.screens.help import Help
 from tui_lab.screens.mending import Mending
 from tui_lab.screens.runs import RunsScreen

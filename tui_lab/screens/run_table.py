@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.text import Text
+from textual.binding import Binding
 from textual.widgets import DataTable
 
 from core.catalogue import RunRow
@@ -74,6 +75,11 @@ FIRST_KEY = "-created"
 
 class RunTable(DataTable[Text]):
     """Call `fill` with the rows in their order."""
+
+    BINDINGS = [
+        Binding("home", "scroll_top", "First", show=False),
+        Binding("end", "scroll_bottom", "Last", show=False),
+    ]
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id, cursor_type="row", zebra_stripes=False)

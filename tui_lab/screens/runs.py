@@ -72,7 +72,7 @@ class RunsScreen(Screen[None]):
         self.order, self.where = FIRST_KEY, ""
         self._problem = ""
         self._read_again_at = float("-inf")
-        self._began = 0.0
+        self._reading, self._began = False, 0.0
         self._files, self._curves = CurveFile(), dict[Path, Curves]()
         self.chorus = Chorus()
 
@@ -108,8 +108,8 @@ class RunsScreen(Screen[None]):
         if not self.is_current or not self.is_attached:
             return
         self.query_one(Voices).hear()
-        if self._clock() >= self._read_again_at:
-            self._read_again_at, self._began = float("inf"), self._clock()
+        if not self._reading and self._clock() >= self._read_again_at:
+            self._reading, self._began = True, self._clock()
             wanted = tuple(self.marks)
             self.run_worker(lambda: self._read(wanted), thread=True, group="reading", exit_on_error=False)
 
@@ -128,10 +128,10 @@ class RunsScreen(Screen[None]):
             self.take(*event.worker.result)
         else:
             return
-        taken = self._clock() - self._began
+        now = self._clock()
         asked_meanwhile = any(path not in self._curves for path in self.marks)
-        pause = 0.0 if asked_meanwhile else max(SECONDS_BETWEEN_READINGS, taken / READING_SHARE)
-        self._read_again_at = self._clock() + pause
+        pause = 0.0 if asked_meanwhile else max(SECONDS_BETWEEN_READINGS, (now - self._began) / READING_SHARE)
+        self._reading, self._read_again_at = False, now + pause
 
     def take(self, rows: Sequence[RunRow], curves: dict[Path, Curves]) -> None:
         """Show these; marks of runs that are gone go too."""
@@ -184,7 +184,9 @@ class RunsScreen(Screen[None]):
         row = self._row()
         text = Text(no_wrap=True, overflow="ellipsis")
         if row is None:
-            text.append("no run here: / changes the filter" if self.where else "no runs yet: q, then start a preset", "dim")
+            text.append(
+                "no run here: / changes the filter" if self.where else "no runs yet: q, then start a preset", "dim"
+            )
         elif row.problem:
             text.append(f"✗ {short(row.problem, 300)}", "bold")
         else:
@@ -199,7 +201,9 @@ class RunsScreen(Screen[None]):
         chosen = self.marked or ([(0, row)] if (row := self._row()) is not None else [])
         match self.query_one(ContentSwitcher).current:
             case "curves":
-                self.query_one(Overlaid).show([(mark, row.name, self._curves.get(row.path)) for mark, row in self.marked])
+                self.query_one(Overlaid).show(
+                    [(mark, row.name, self._curves.get(row.path)) for mark, row in self.marked]
+                )
             case "differences":
                 self.query_one(Differences).show(chosen)
             case _:
@@ -258,9 +262,12 @@ class RunsScreen(Screen[None]):
         elif free:
             self.marks[row.path] = free[0]
         else:
-            self.notify(f"{len(LETTERS)} runs can be marked; Space takes a mark away, Backspace all", severity="warning")
+            self.notify(
+                f"{len(LETTERS)} runs can be marked; Space takes a mark away, Backspace all", severity="warning"
+            )
             return
-        self._read_again_at = min(self._read_again_at, float("-inf") if row.path not in self._curves else self._clock())
+        if any(path not in self._curves for path in self.marks):
+            self._read_again_at = float("-inf")
         self.query_one(RunTable).action_cursor_down()
         self.redraw()
 

@@ -41,7 +41,7 @@ def part_around(chosen: int, n: int, most: int) -> Part:
 
 
 def levels_of(weights: Floats, ramp: Ramp, points: int) -> Levels:
-    """[n, n] in at most points × points levels. Above the diagonal what is nothing is left blank, what is not is shown."""
+    """[n, n] in at most points × points levels. What is nothing above the diagonal is left blank."""
     small = pooled(weights, points, points)
     seen = np.tri(len(small), dtype=bool) | (small > 0)
     return ramp.levels(small, seen)
