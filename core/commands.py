@@ -57,8 +57,8 @@ class Whose:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Hand a copy of the weights, on the CPU, and whose they are to `receive`, which is called in the training's thread.
-    A run that may stop early (train.patience) ends with its best weights."""
+    """Hand a copy of the weights, on the CPU, and whose they are to `receive`, called in the training's thread. A run
+    that may stop early (train.patience) ends with its best weights."""
 
     receive: Callable[[dict[str, "Tensor"], Whose], None]
 

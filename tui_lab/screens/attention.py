@@ -15,14 +15,15 @@ from textual.widgets import Footer, Static
 
 from core import commands as cmd
 from core.attention import AttentionMaps, Head, heads_of
-from data.dataset import IGNORED, Task
+from data.dataset import IGNORED
 from data.loader import Batch
-from data.tokenizers import show
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.state import LabState
+from tui_lab.screens import attention_words as words
+from tui_lab.screens.attention_words import Example
 from tui_lab.screens.help import Help
 from tui_lab.widgets.chart import has_braille
-from tui_lab.widgets.heatmap import LETTERS, SHADES, Lines, Ramp, fitting, ramp_of
+from tui_lab.widgets.heatmap import LETTERS, SHADES, Lines, Ramp, ramp_of
 from tui_lab.widgets.maps import Grid, Window, grid_of, large_map, small_maps, window_of
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class AttentionScreen(Screen[None]):
         self.chosen: tuple[int, int] | None = None
         self.cursor, self.large = (0, 0), False
         self._drawn: Grid | Window | None = None
+        self._stale = True
 
     def compose(self) -> ComposeResult:
         yield Static(id="about")
@@ -110,14 +112,14 @@ class AttentionScreen(Screen[None]):
         for looked in self._looks.drain():
             if isinstance(looked, Looked) and looked.row == self.row:
                 self._take(looked)
-        if self._drawn is None and now >= self._paint_again_at:
+        if self._stale and now >= self._paint_again_at:
             self.redraw()
         elif self.is_current:
             self._say("#about", self._about())
         self._ask(now)
 
     def _take(self, looked: Looked) -> None:
-        self._looked, self._drawn = looked, None
+        self._looked, self._stale = looked, True
         if looked.maps is None:
             return
         self.heads = heads_of(looked.maps, self._batch.y[self.row] != IGNORED)
@@ -129,7 +131,7 @@ class AttentionScreen(Screen[None]):
     def _ask(self, now: float) -> None:
         """At once for another example, else as seldom as its cost demands."""
         state = self._state
-        wanted = (self.row, state.step)
+        wanted = (self.row, 0 if self._replayed else state.step)
         if state.phase == "loading" or wanted == self._asked_for:
             return
         dear = self._looked.seconds / LOOKING_SHARE if self._looked and state.phase == "running" else 0.0
@@ -150,22 +152,15 @@ class AttentionScreen(Screen[None]):
 
     # What can be seen
 
-    @property
-    def _task(self) -> Task:
-        assert self._state.ready is not None
-        return self._state.ready.task
-
     def _ramp(self) -> Ramp:
         signs = SHADES if has_braille() else LETTERS
         return Ramp((), "", signs) if self.app.no_color or not has_braille() else ramp_of(self.app.current_theme)
 
     def redraw(self) -> None:
-        began = time.thread_time()
-        looked = self._looked
+        began, looked, self._stale = time.thread_time(), self._looked, False
         self._say("#about", self._about())
         if looked is not None and looked.maps is not None and self.chosen is not None:
             self._draw(looked.maps, self.chosen)
-            self._say("#value", self._value(looked.maps, self.chosen))
         self._paint_again_at = self._clock() + (time.thread_time() - began) / PAINT_SHARE
 
     def _say(self, selector: str, text: Text) -> None:
@@ -174,87 +169,39 @@ class AttentionScreen(Screen[None]):
             widget.update(text, layout=False)
 
     def _draw(self, maps: AttentionMaps, chosen: tuple[int, int]) -> None:
-        lines, ramp = self.query_one(Lines), self._ramp()
+        lines, ramp, example = self.query_one(Lines), self._ramp(), self._example
         width, height = lines.size
         if self.large:
             self._drawn = window_of(maps.weights.shape[-1], self.cursor, width, height)
-            drawn = large_map(maps.weights[chosen], self._names(maps), self.cursor, self._drawn, ramp, maps.block)
+            drawn = large_map(
+                maps.weights[chosen], example.names(maps.block), self.cursor, self._drawn, ramp, maps.block
+            )
+            said = words.under_cursor(maps, chosen, self.cursor, example)
         else:
             self._drawn = grid_of(maps.layers, maps.heads, chosen, width, height)
             notes = {(head.layer, head.head): f"{head.sharpness:.2f}" for head in self.heads}
             drawn = small_maps(maps.weights, notes, chosen, self._drawn, ramp)
+            here = [words.in_words(head) for head in self.heads if (head.layer, head.head) == chosen]
+            said = Text(here[0] if here else f"layer {chosen[0]}, head {chosen[1]}", "bold")
         lines.put(drawn)
+        part = Text(words.part_shown(maps, self._drawn, ramp), "dim")
+        self._say("#value", _line(said, "\n", *([words.scale(ramp)] if not self.large else []), part))
 
-    def _names(self, maps: AttentionMaps) -> list[str]:
-        return [show(self._task.tokenizer, token) for token in self._batch.x[self.row].tolist()[:: maps.block]]
+    @property
+    def _example(self) -> Example:
+        """What the maps that are shown are of: another one may be on its way."""
+        assert self._state.ready is not None
+        row = self.row if self._looked is None else self._looked.row
+        return Example(self._batch, row, self._state.ready.task)
 
     def _about(self) -> Text:
-        text = Text(no_wrap=True, overflow="ellipsis")
-        batch, looked = self._batch, self._looked
-        weights = "weights of the run's end" if self._replayed else "no weights yet"
-        if looked is not None and not self._replayed:
-            weights = f"weights of step {looked.step:,}"
-        example = f"example {batch.ids[self.row]} ({self.row + 1}/{len(batch.ids)}) of step {batch.step:,}"
-        text.append("attention ", "bold").append(f"{weights} ({self._state.phase}); {example}\n")
+        looked = self._looked
+        weights = "no weights yet" if looked is None else f"weights of step {looked.step:,}"
+        first = f"{'the last weights' if self._replayed else weights} ({self._state.phase}); {self._example.words}\n"
         if looked is None:
-            return text.append("the model answers at its next step; a replay needs a checkpoint for it", "dim")
-        if looked.maps is None:
-            return text.append("model.source: another model than the lab's own does not tell its attention weights")
-        if looked.maps.sees_later:
-            return text.append("✗ there is weight on later positions: no causal mask. ", "bold").append(
-                self._sharpest()
-            )
-        return text.append(self._sharpest())
-
-    def _sharpest(self) -> str:
-        if not self.heads:
-            return "positions in blocks: no head is ranked"
-        head = self.heads[0]
-        return f"sharpest: {_named(head)}"
-
-    def _value(self, maps: AttentionMaps, chosen: tuple[int, int]) -> Text:
-        text = Text(no_wrap=True, overflow="ellipsis")
-        head = next((h for h in self.heads if (h.layer, h.head) == chosen), None)
-        if self.large:
-            text.append(self._under_cursor(maps, chosen))
-        else:
-            text.append(_named(head) if head else f"layer {chosen[0]}, head {chosen[1]}", "bold")
-        text.append("\n").append_text(self._shown(maps))
-        return text
-
-    def _under_cursor(self, maps: AttentionMaps, chosen: tuple[int, int]) -> Text:
-        t, s = self.cursor
-        names, value = self._names(maps), float(maps.weights[chosen][t, s])
-        text = Text.assemble((f"layer {chosen[0]}, head {chosen[1]}: ", "bold"))
-        if maps.block > 1:
-            first = f"queries from {t * maps.block} on, keys from {s * maps.block} on"
-            return text.append(f"{first}, {maps.block} each: at most {value:.3f}")
-        target = int(self._batch.y[self.row][t])
-        wanted = "no target" if target == IGNORED else f"to say {show(self._task.tokenizer, target)}"
-        return text.append(f"t = {t} {names[t]} ({wanted}) looks at s = {s} {names[s]}: ").append(
-            f"{value:.3f}", "bold"
-        )
-
-    def _shown(self, maps: AttentionMaps) -> Text:
-        """The scale, and which part of what there is can be seen."""
-        ramp, n = self._ramp(), maps.weights.shape[-1]
-        text = Text(style="dim")
-        if not self.large or not ramp.colours:
-            for value, level in ramp.legend():
-                sign = Text("██", ramp.colour(level)) if ramp.colours else Text(ramp.sign(level))
-                text.append_text(sign).append(f" {value:g} ")
-            text.append(" query ↓ key → ")
-        if isinstance(self._drawn, Window):
-            every = f" blocks of {maps.block}" if maps.block > 1 else ""
-            parts = (("queries", self._drawn.rows), ("keys", self._drawn.columns))
-            return text.append(" ".join(f" {name} {part.words}{every}" for name, part in parts))
-        if isinstance(self._drawn, Grid):
-            parts = (("layers", self._drawn.rows), ("heads", self._drawn.columns))
-            text.append(" ".join(f" {name} {part.words}" for name, part in parts if not part.whole))
-            points, _ = fitting(n, ramp, self._drawn.width - 1, self._drawn.height - 1)
-            if points < n or maps.block > 1:
-                text.append(f" {maps.length} positions, a point the largest of {-(-n // points) * maps.block}×as many")
-        return text
+            waiting = Text("the model answers at its next step; a replay needs a checkpoint for it", "dim")
+            return _line(Text("attention ", "bold"), first, waiting)
+        return _line(Text("attention ", "bold"), first, words.sharpest(looked.maps, self.heads))
 
     # What the keys do
 
@@ -328,7 +275,5 @@ class AttentionScreen(Screen[None]):
         self.app.push_screen(Help("attention"))
 
 
-def _named(head: Head) -> str:
-    """A head in words."""
-    where = f", {head.share:.0%} of its weight on {head.pattern}" if head.pattern else ", nowhere in particular"
-    return f"layer {head.layer}, head {head.head}: sharpness {head.sharpness:.2f}{where}"
+def _line(*parts: Text | str) -> Text:
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
