@@ -32,7 +32,8 @@ def looked(*overrides: str, most: int = 2**24) -> tuple[AttentionMaps, torch.nn.
 def random_map(seed: int, T: int = 6) -> Floats:
     """Rows that sum to one, nothing above the diagonal."""
     weights = np.tril(np.random.default_rng(seed).random((T, T)) ** 4)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    rows: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return rows
 
 
 def only(places: npt.NDArray[np.int64]) -> Floats:

@@ -2,7 +2,7 @@
 
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,8 @@ def _sing(
             return
         error = ""
         try:
-            _speak(song, Run(path), stop.is_set, lambda kind, text, path=path: buffer.put(Voice(path, kind, text)))
+            for kind, text in _said(song, Run(path), stop.is_set):
+                buffer.put(Voice(path, kind, text))
         except (ConfigError, DataError, RunError) as problem:
             error = str(problem)
         except Exception:
@@ -86,17 +87,18 @@ def _sing(
         buffer.put(Voice(path, "end", error))
 
 
-def _speak(song: Song, run: Run, stop: Callable[[], bool], say: Callable[[str, str], None]) -> None:
+def _said(song: Song, run: Run, stop: Callable[[], bool]) -> Iterator[tuple[str, str]]:
+    """The kinds and texts of what a run says."""
     from core.generate import generate
     from core.loading import choose_weights, load_chosen
 
     chosen = choose_weights(run)
     model, tokenizer = load_chosen(run, chosen)
-    say("whose", chosen.words)
+    yield "whose", chosen.words
     answers = len(song.prompt) if chosen.config.data.task == "reverse" else FOR_TEXT
     told = generate(
         model, tokenizer, song.prompt, max_new_tokens=song.max_new_tokens or answers, sampling=song.sampling,
         n_alternatives=0, stop=stop,
     )  # fmt: skip
     for made in told:
-        say("text", printable(made.text))
+        yield "text", printable(made.text)

@@ -63,7 +63,7 @@ def under_cursor(maps: AttentionMaps, chosen: tuple[int, int], cursor: tuple[int
 def scale(ramp: Ramp) -> Text:
     text = Text(style="dim")
     for value, level in ramp.legend():
-        sign = Text("██", ramp.colour(level)) if ramp.colours else Text(ramp.sign(level))
+        sign = Text("█", ramp.colour(level)) if ramp.colours else Text(ramp.sign(level))
         text.append_text(sign).append(f" {value:g} ")
     return text.append(" query ↓ key → ")
 
@@ -80,5 +80,5 @@ def part_shown(maps: AttentionMaps, drawn: Grid | Window, ramp: Ramp) -> str:
     points, _ = fitting(n, ramp, drawn.width - 1, drawn.height - 1)
     if points < n or maps.block > 1:
         side = -(-n // points) * maps.block
-        parts.append(f"{maps.length} positions, a point the largest of {side}×{side}")
+        parts.append(f"{maps.length} positions, largest of {side}×{side}")
     return ", ".join(parts)

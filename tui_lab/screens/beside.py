@@ -61,7 +61,8 @@ class Overlaid(Vertical):
             text.append(f"{letter} ", f"bold {style}").append(f"{short(name, 24)}{last}  ", style)
             curves.append(Curve(letter, points, style))
             if points:
-                dots.append(Dot(*points[-1], f"bold {style}", letter))
+                x, y = points[-1]
+                dots.append(Dot(x, y, f"bold {style}", letter))
         words = "validation loss" if which == "val" else "running train loss"
         about = f"{words}, {'log' if self.options['log'] else 'linear'} (x y)  "
         if not self._shown:
@@ -151,9 +152,9 @@ class Voices(Vertical):
         await box.remove_children()
         made = []
         for mark, row in runs:
-            words = Static(self._said.get(row.path, Text()), classes=f"words of-{mark}")
-            column = VerticalScroll(words, classes="voice", can_focus=False)
-            column.border_title = Text(f"{LETTERS[mark]} {short(row.name, 26)}", f"bold {STYLES[mark]}").markup
+            title = Static(Text(f"{LETTERS[mark]} {short(row.name, 26)}", f"bold {STYLES[mark]}"), id=f"voice-{mark}")
+            words = Static(self._said.get(row.path, Text()), classes=f"of-{mark}")
+            column = Vertical(title, VerticalScroll(words, can_focus=False), classes="voice")
             column.styles.min_width = COLUMN
             made.append(column)
         await box.mount(*made)

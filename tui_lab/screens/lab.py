@@ -294,7 +294,7 @@ class LabScreen(Mending):
             self.source.send(cmd.Set(message.key, message.value))
 
     def do_attention(self) -> None:
-        found = self._batch.looked_at
+        found = self._batch.looked_at(self.state)
         if found is None:
             self.notify("there is no example yet", severity="warning")
             return

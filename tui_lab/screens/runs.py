@@ -192,7 +192,7 @@ class RunsScreen(Screen[None]):
         else:
             best = "" if row.best_step is None else f", best {row.best_val_loss:.4g} at step {row.best_step:,}"
             text.append(short(row.name, 80), "bold").append(f"  {row.state}{best}")
-            text.append(f"  {' '.join(row.tags)}" if row.tags else "", "bold")
+            text.append(f"  {short(' '.join(row.tags), 60)}" if row.tags else "", "bold")
             text.append(f"  {short(row.note, 200)}" if row.note else "", "italic")
         self._put("#about", text)
 

@@ -20,13 +20,16 @@ Levels = npt.NDArray[np.int64]
 STEPS = 32
 SHADES, LETTERS = "·░▒▓█", ".:+%@"
 HALF = "▀"
+EVEN = 0.179
+"""The luminance at which black and white can be read alike: (L + 0.05)² = 0.05 · 1.05."""
 UNSEEN = -1
 """The level of what is not there: left blank."""
 
 
 def level_of(values: Floats, steps: int) -> Levels:
     """0 … steps - 1, by the square root: a weight of a tenth can still be seen beside one of a whole."""
-    return np.minimum(np.sqrt(np.clip(values, 0, 1)) * steps, steps - 1).astype(np.int64)
+    levels: Levels = np.minimum(np.sqrt(np.clip(values, 0, 1)) * steps, steps - 1).astype(np.int64)
+    return levels
 
 
 def pooled(weights: Floats, rows: int, columns: int) -> Floats:
@@ -36,6 +39,13 @@ def pooled(weights: Floats, rows: int, columns: int) -> Floats:
         block = -(-n // max(1, most))
         weights = np.maximum.reduceat(weights, np.arange(0, n, block), axis=axis)
     return weights
+
+
+def luminance(colour: str) -> float:
+    """Of "#rrggbb", relative, 0 to 1 (WCAG 2.1)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,8 @@ class Ramp:
         return self.blank if level == UNSEEN else self.colours[level]
 
     def text(self, level: int) -> str:
-        """What can be read over a level's colour."""
-        return Color.parse(self.colour(level)).get_contrast_text(1.0).hex6.lower()
+        """Black or white, whichever can be read better over a level's colour."""
+        return "#000000" if luminance(self.colour(level)) > EVEN else "#ffffff"
 
     def sign(self, level: int) -> str:
         return " " if level == UNSEEN else self.signs[level]
@@ -85,7 +95,7 @@ def style(foreground: str = "", background: str = "", *, bold: bool = False, rev
     return Style(color=foreground or None, bgcolor=background or None, bold=bold or None, reverse=reverse or None)
 
 
-def picture(levels: Levels, ramp: Ramp, scale: int) -> list[list[Segment]]:
+def picture(levels: Levels, ramp: Ramp, scale: int = 1) -> list[list[Segment]]:
     """[n, m] levels as lines, a point of `scale` columns: two points above each other make a line where there are
     colours; a sign has lines of its own."""
     if not ramp.colours:
