@@ -51,6 +51,7 @@ async def test_the_mark_follows_the_scale_and_a_new_best() -> None:
         await it.tell(update(60), ev.Evaluated(step=60, val_loss=0.05, exact_match=0.5, perplexity=None, examples=8,
                                                best=True))  # fmt: skip
         assert dots(it) == [(60.0, 0.05)] and "best 0.05 at step 60; patience 3" in it.text("#best")
+        assert "●" in it.text("#chart #plot"), "the newest and lowest point of all is drawn within the frame"
 
 
 async def test_where_the_curve_has_not_turned_nothing_is_said() -> None:

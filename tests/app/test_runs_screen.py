@@ -150,7 +150,9 @@ async def test_marked_runs_are_laid_over_each_other() -> None:
         drawn = it.screen.query_one(Chart)._datasets
         ends = {(float(d.x[-1]), float(d.y[-1])) for d in drawn}
         assert {(8.0, 0.25), (8.0, 0.5)} == ends
-        assert "a good 0.25" in it.text("#legend-of-runs") and "b middle 0.5" in it.text("#legend-of-runs")
+        legend = it.text("#legend-of-runs").replace("\xa0", " ")
+        assert "a good 0.25" in legend and "b middle 0.5" in legend
+        assert {"a", "b"} <= set(it.text("#overlay #plot")), "each curve has its letter at its end"
         await it.press("x")
         ends = {(float(d.x[-1]), round(float(d.y[-1]), 6)) for d in it.screen.query_one(Chart)._datasets}
         assert ends == {(8.0, 0.35), (8.0, 0.6)} and "validation loss" in it.text("#legend-of-runs")

@@ -58,7 +58,9 @@ class Overlaid(Vertical):
             last = (
                 f" {points[-1][1]:.4g}" if points else (" …" if found is None else f" {found.problem or 'nothing yet'}")
             )
-            text.append(f"{letter} ", f"bold {style}").append(f"{short(name, 24)}{last}  ", style)
+            # No line may part a letter from its name.
+            named = f"{short(name, 24)}{last}".replace(" ", "\xa0")
+            text.append(f"{letter}\xa0", f"bold {style}").append(f"{named}  ", style)
             curves.append(Curve(letter, points, style))
             if points:
                 x, y = points[-1]
