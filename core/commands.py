@@ -48,10 +48,19 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """Hand a copy of the weights, on the CPU, to `receive`, which is called in the training's thread."""
+class Whose:
+    """Which weights a copy is of: after update `step`; best: the best by validation loss, not the newest."""
 
-    receive: Callable[[dict[str, "Tensor"]], None]
+    step: int
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Hand a copy of the weights, on the CPU, and whose they are to `receive`, called in the training's thread. A run
+    that may stop early (train.patience) ends with its best weights."""
+
+    receive: Callable[[dict[str, "Tensor"], Whose], None]
 
 
 @dataclass(frozen=True)

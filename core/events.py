@@ -107,10 +107,12 @@ class Warned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped(Event):
-    """The training ended well. reason: "done", "target", "patience" or "asked"."""
+    """The training ended well. reason: "done", "target", "patience" or "asked". restored: where the run may stop
+    early, the update whose weights, the best by validation loss, the model has again."""
 
     kind: ClassVar[str] = "stopped"
     reason: str
+    restored: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

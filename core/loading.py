@@ -1,9 +1,12 @@
 """A model ready to speak, from a run folder."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from core import checkpoint as ckpt
 from core.building import build_model
+from core.config import Config
 from core.errors import RunError
 from core.foreign import Model
 from core.runs import Run
@@ -12,12 +15,31 @@ from data.tokenizers import Tokenizer
 Which = Literal["auto", "last", "best"]
 
 
-def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
-    """The run's model and tokenizer.
+@dataclass(frozen=True)
+class Chosen:
+    """Which weights of a run speak. step: the update that they are of; last: the run's newest one; val_loss: the best
+    so far, nats a target, None where the run was never evaluated."""
 
-    auto: the best weights by validation loss where the run stops early (patience), else the last. A run that means
-    to know its text by heart has its best validation loss long before. Raises RunError.
-    """
+    which: Literal["last", "best"]
+    file: Path
+    config: Config
+    step: int
+    last: int
+    val_loss: float | None
+
+    @property
+    def words(self) -> str:
+        """For a person: which weights, and how to have the others."""
+        if self.which == "best":
+            loss = f", validation loss {self.val_loss:.4f}" if self.val_loss is not None else ""
+            other = "" if self.step == self.last else f" (--weights last: those of step {self.last:,})"
+            return f"the best weights, of step {self.step:,}{loss}{other}"
+        return f"the last weights, of step {self.step:,}"
+
+
+def choose_weights(run: Run, which: Which = "auto") -> Chosen:
+    """auto: the best weights by validation loss where the run stops early (patience), else the last. A run that means
+    to know its text by heart has its best validation loss long before. Raises RunError."""
     path = run.latest()
     progress = ckpt.load_progress(path)
     if which == "auto":
@@ -25,8 +47,19 @@ def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
     file = path / ("best.safetensors" if which == "best" else "model.safetensors")
     if which == "best" and not file.exists():
         raise RunError(f"{run.name}: this run was never evaluated, so it has no best weights; use --weights last")
+    step = progress.best_step if which == "best" and progress.best_step is not None else progress.step
+    return Chosen(which, file, progress.config, step, progress.step, progress.best_val_loss)
+
+
+def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
+    """The run's model, with the weights that `choose_weights` names, and its tokenizer. Raises RunError."""
+    return load_chosen(run, choose_weights(run, which))
+
+
+def load_chosen(run: Run, chosen: Chosen) -> tuple[Model, Tokenizer]:
+    """Raises RunError."""
     tokenizer = run.tokenizer()
-    model = build_model(progress.config, tokenizer.n_vocab)
-    ckpt.restore_model(model, ckpt.load_weights(file))
+    model = build_model(chosen.config, tokenizer.n_vocab)
+    ckpt.restore_model(model, ckpt.load_weights(chosen.file))
     model.eval()
     return model, tokenizer

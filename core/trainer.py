@@ -72,7 +72,7 @@ class Trainer:
         self.model = build_model(settled(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(self.device)
         self.optimizers = optimizers_of(self.config, self.model)
         self.procedure = procedure_of(self.config)
-        self._best = resume.best if resume else None
+        self._best, self._restored = resume.best if resume else None, False
         if resume:
             ckpt.restore_model(self.model, resume.model)
             ckpt.restore_optimizers(self.optimizers, resume.optimizer)
@@ -112,10 +112,23 @@ class Trainer:
                     yield self.train_step()
                     self._count_down()
             yield from self._checkpoint()
-            yield ev.Stopped(step=self.step, reason=reason)
+            yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
         except (RuntimeError, MemoryError) as error:
             yield from self._checkpoint()
             yield ev.Failed(step=self.step, message=str(error) or type(error).__name__)
+
+    def _restore_best(self) -> int | None:
+        """A run that may stop early ends with its best weights in the model, once the last ones are saved, so that it
+        can still go on from where it was. The update that they are of."""
+        if self._best is None or not self.config.train.patience:
+            return None
+        ckpt.restore_model(self.model, self._best)
+        self._restored = True
+        return self.progress.best_step
+
+    def _whose(self) -> cmd.Whose:
+        best = self.progress.best_step if self._restored else None
+        return cmd.Whose(self.step) if best is None else cmd.Whose(best, best=True)
 
     def when_over(self, command: cmd.Command) -> Iterator[ev.Event]:
         """Obey what still makes sense after the last event: a look at the model, or a copy of it."""
@@ -253,7 +266,7 @@ class Trainer:
             case cmd.Checkpoint():
                 yield from self._checkpoint(again=True)
             case cmd.Snapshot(receive):
-                receive(ckpt.copy_weights(self.model.state_dict()))
+                receive(ckpt.copy_weights(self.model.state_dict()), self._whose())
             case cmd.Inspect(look):
                 yield from self._inspect(look)
             case cmd.Stop():

@@ -16,8 +16,9 @@ from textual.theme import Theme
 from core import runs, settings
 from core.errors import ConfigError, RunError
 from core.memory import keep_freed_memory
-from tui_lab.commands import COMMANDS, key_of
+from tui_lab.commands import BY_ID, COMMANDS, key_of
 from tui_lab.screens.chooser import Chooser, Pick
+from tui_lab.screens.runs import RunsScreen
 
 if TYPE_CHECKING:
     from core.config import Config
@@ -85,6 +86,17 @@ class LabApp(App[None]):
 
     def on_chooser_picked(self, message: Chooser.Picked) -> None:
         self.open(message.pick)
+
+    def on_runs_screen_picked(self, message: RunsScreen.Picked) -> None:
+        from tui_lab.screens.lab import LabScreen
+
+        if any(isinstance(screen, LabScreen) for screen in self.screen_stack):
+            self.notify("one run is open: leave it first, by q and then w", severity="warning")
+        else:
+            self.open(message.pick)
+
+    def action_runs(self) -> None:
+        self.push_screen(RunsScreen())
 
     def open(self, pick: Pick) -> None:
         if pick.kind == "replay":
@@ -164,6 +176,8 @@ class LabApp(App[None]):
                 if screen.check_action("do", (command.id,)):
                     title = f"{command.title} ({key_of(command)})"
                     yield SystemCommand(title, command.help, lambda id=command.id: screen.action_do(id))
+        elif isinstance(screen, Chooser):
+            yield SystemCommand("Runs (r)", BY_ID["runs"].help, self.action_runs)
         for system in super().get_system_commands(screen):
             if system.title not in ("Quit",):
                 yield system

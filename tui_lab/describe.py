@@ -20,6 +20,8 @@ def describe(summary: dict[str, Any]) -> str:
         lines.append(
             f"exact match      {summary['exact_match'] * 100:.6g} % of {summary['val_examples']:,} held-out examples"
         )
+    if summary.get("best_step") is not None and summary["best_step"] < summary["steps"]:
+        lines.append(f"{'best':<16} validation loss {summary['best_val_loss']:.4f} at step {summary['best_step']:,}")
     lines += [f"{title:<16} {form(summary[key])}" for key, title, form in _NUMBERS if summary[key] is not None]
     if summary.get("faults"):
         lines.append(f"{'mistakes':<16} {', '.join(summary['faults'])}, made on purpose")

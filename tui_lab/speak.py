@@ -6,7 +6,7 @@ from dataclasses import asdict
 from core import runs
 from core.generate import generate
 from core.jsontext import dumps
-from core.loading import Which, load_model
+from core.loading import Which, choose_weights, load_chosen
 from core.sampling import Generated, Sampling
 from data.tokenizers import printable
 
@@ -14,8 +14,12 @@ ALTERNATIVES = 5
 
 
 def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weights: Which, *, json_lines: bool) -> None:
-    """Print the prompt and what follows as it comes, or a JSON object a token and a last one with the whole text."""
-    model, tokenizer = load_model(runs.find(name), weights)
+    """Print the prompt and what follows as it comes, or a JSON object a token and a last one with the whole text. Which
+    weights speak is said on stderr."""
+    run = runs.find(name)
+    chosen = choose_weights(run, weights)
+    model, tokenizer = load_chosen(run, chosen)
+    sys.stderr.write(f"{run.name}: {chosen.words}\n")
     said = [] if json_lines else [prompt]
     if not json_lines:
         _write(printable(prompt))

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from textual.app import App
 from textual.pilot import Pilot
 
 from core import commands as cmd
@@ -25,13 +26,17 @@ class FakeSource:
 
     items: list[object] = field(default_factory=list)
     sent: list[cmd.Command] = field(default_factory=list)
+    looks: list[cmd.Inspect] = field(default_factory=list)
+    """Looks at the model that wait for an answer."""
     closed: bool = False
 
     def start(self) -> None:
         return None
 
     def send(self, command: cmd.Command) -> None:
-        if not isinstance(command, cmd.Inspect):
+        if isinstance(command, cmd.Inspect):
+            self.looks.append(command)
+        else:
             self.sent.append(command)
 
     def drain(self) -> list[object]:
@@ -101,17 +106,22 @@ class Lab:
 
     def painted(self) -> str:
         """The whole screen as plain text."""
-        svg = self.pilot.app.export_screenshot(simplify=True)
-        rows: dict[float, list[tuple[float, str]]] = {}
-        for x, y, text in re.findall(r'<text class="[^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
-            rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
-        lines = []
-        for _, cells in sorted(rows.items()):
-            line = ""
-            for x, text in sorted(cells):
-                line = line.ljust(round(x / 12.2)) + text
-            lines.append(line.rstrip())
-        return "\n".join(lines) + "\n"
+        return painted(self.pilot.app)
+
+
+def painted(app: App[None]) -> str:
+    """An app's whole screen as plain text."""
+    svg = app.export_screenshot(simplify=True)
+    rows: dict[float, list[tuple[float, str]]] = {}
+    for x, y, text in re.findall(r'<text class="[^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
+        rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
+    lines = []
+    for _, cells in sorted(rows.items()):
+        line = ""
+        for x, text in sorted(cells):
+            line = line.ljust(round(x / 12.2)) + text
+        lines.append(line.rstrip())
+    return "\n".join(lines) + "\n"
 
 
 @asynccontextmanager

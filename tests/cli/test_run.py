@@ -77,3 +77,13 @@ def test_steps_go_on_after_the_end(cli: Cli) -> None:
     steps = [record["step"] for record in objects(done.stdout) if record["event"] == "step"]
     assert steps == [3, 4, 5]
     assert cli("run", "--resume", "r", "--steps", "4").returncode == 2
+
+
+def test_generate_says_which_weights_speak_and_takes_the_best_where_a_run_stops_early(cli: Cli) -> None:
+    early = ("--set", "optim.lr=100", "--set", "train.eval_every=1", "--set", "train.patience=2")
+    assert cli("run", "reverse", *TINY, *early, "--steps", "50", "--out", "early", "--quiet").returncode == 0
+    told = cli("generate", "early", "--prompt", "123", "--max-new-tokens", "3", "--json")
+    assert "early: the best weights, of step" in told.stderr and "--weights last" in told.stderr
+    assert [json.loads(line)["event"] for line in told.stdout.splitlines()] == ["token"] * 3 + ["text"]
+    last = cli("generate", "early", "--prompt", "123", "--max-new-tokens", "3", "--json", "--weights", "last")
+    assert "early: the last weights, of step" in last.stderr and last.stdout != told.stdout

@@ -8,7 +8,7 @@ from core import commands as cmd
 from core import events as ev
 from core import files, runs
 from core.errors import RunError
-from core.loading import load_model
+from core.loading import choose_weights, load_model
 from core.runs import Run
 from core.summary import summarise
 from tests.core.tiny import tiny, trainer
@@ -113,3 +113,12 @@ def test_the_best_weights_speak_where_the_run_stops_early(tmp_path: Path) -> Non
     assert load_model(early)[0].get_parameter("W_E.weight").equal(kept.best["W_E.weight"])
     assert load_model(early, "last")[0].get_parameter("W_E.weight").equal(kept.model["W_E.weight"])
     assert not kept.best["W_E.weight"].equal(kept.model["W_E.weight"])
+    best, last = choose_weights(early), choose_weights(early, "last")
+    assert (best.which, best.step, best.last) == ("best", kept.progress.best_step, kept.progress.step)
+    assert f"best weights, of step {best.step:,}, validation loss" in best.words and "--weights last" in best.words
+    assert last.words == f"the last weights, of step {kept.progress.step:,}"
+
+
+def test_the_last_weights_speak_where_a_run_does_not_stop_early(tmp_path: Path) -> None:
+    chosen = choose_weights(made(tmp_path / "a", "optim.lr=100", "train.eval_every=1"))
+    assert chosen.which == "last" and chosen.step == chosen.last

@@ -114,7 +114,7 @@ def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
     training = trainer(save=Saves())
     events = training.events()
     next(events), next(events)
-    for command in (cmd.Evaluate(), cmd.Checkpoint(), cmd.Snapshot(taken.append)):
+    for command in (cmd.Evaluate(), cmd.Checkpoint(), cmd.Snapshot(lambda weights, whose: taken.append(weights))):
         training.commands.put(command)
     assert [next(events).kind for _ in range(3)] == ["evaluated", "saved", "step"]
     [weights] = taken
@@ -228,6 +228,22 @@ def test_patience_stops_and_keeps_the_best_weights() -> None:
     kept = saves.kept[-1]
     assert kept.best is not None and all(torch.equal(kept.best[name], best[name]) for name in best)
     assert kept.progress.best_step == best_step
+    assert event.restored == best_step
+    now = training.model.state_dict()
+    assert all(torch.equal(now[name], best[name]) for name in best), "the best weights are back"
+    assert not all(torch.equal(kept.model[name], best[name]) for name in best), "the last ones are saved"
+    whose: list[cmd.Whose] = []
+    list(training.when_over(cmd.Snapshot(lambda weights, of: whose.append(of))))
+    assert whose == [cmd.Whose(best_step, best=True)]
+
+
+def test_without_patience_the_last_weights_stay() -> None:
+    training = trainer("train.eval_every=1", "optim.lr=100")
+    stopped = list(training.events())[-1]
+    assert isinstance(stopped, ev.Stopped) and stopped.restored is None
+    whose: list[cmd.Whose] = []
+    list(training.when_over(cmd.Snapshot(lambda weights, of: whose.append(of))))
+    assert whose == [cmd.Whose(8)]
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])

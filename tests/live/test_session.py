@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core import checkpoint as ckpt
 from core import commands as cmd
 from core import events as ev
 from core import runs, settings
@@ -16,7 +17,7 @@ from tests.core.tiny import tiny
 from tui_lab import opening
 from tui_lab.live.replay import SPEEDS, Replay
 from tui_lab.live.session import Ready, Session, Source, Trouble
-from tui_lab.live.speaker import Finished, Request, Said, Speaker
+from tui_lab.live.speaker import Finished, Request, Said, Speaker, Speaking
 from tui_lab.live.state import LabState
 
 
@@ -100,7 +101,8 @@ def test_the_model_speaks_after_the_end_too() -> None:
         if said and isinstance(said[-1], Finished):
             break
         tick.wait(0.01)
-    assert [type(m) for m in said] == [Said] * 3 + [Finished]
+    assert said[0] == Speaking(1, cmd.Whose(8))
+    assert [type(m) for m in said[1:]] == [Said] * 3 + [Finished]
     session.close()
     session.join()
 
@@ -221,3 +223,29 @@ def test_the_state_finds_the_loader_of_any_step() -> None:
     loader = state.loader_at(5)
     assert loader is not None and len(loader.batch(5).ids) == 2
     assert state.seconds_left == 0 and state.phase == "ended"
+
+
+def test_after_patience_and_in_its_replay_the_best_weights_speak() -> None:
+    session, found = train("optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50")
+    ready, ending = found[0], found[-1]
+    assert isinstance(ready, Ready) and isinstance(ending, ev.Stopped) and ending.reason == "patience"
+    replay = Replay(ready.path, lambda: 0.0)
+    replay.start()
+    tick = threading.Event()
+    for source in (session, replay):
+        told: list[tuple[cmd.Whose, list[float]]] = []
+
+        def receive(weights: dict[str, Any], whose: cmd.Whose, told: Any = told) -> None:
+            told.append((whose, weights["W_E.weight"].flatten().tolist()))
+
+        source.send(cmd.Snapshot(receive))
+        for _ in range(3000):
+            if told:
+                break
+            tick.wait(0.01)
+        [(whose, weights)] = told
+        assert whose == cmd.Whose(ending.step - 2, best=True) == cmd.Whose(ending.restored or 0, best=True)
+        best = ckpt.load(runs.find(ready.path).latest()).best
+        assert best is not None and best["W_E.weight"].flatten().tolist() == weights
+        source.close()
+        source.join()

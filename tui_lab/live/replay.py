@@ -173,15 +173,16 @@ class Replay:
             if model is None:
                 import torch
 
-                from core.loading import load_model
+                from core.loading import choose_weights, load_chosen
 
                 try:
-                    model, _ = load_model(run, "last")
+                    chosen = choose_weights(run)
+                    model, _ = load_chosen(run, chosen)
                 except RunError as error:
                     self._buffer.put(ev.Warned(step=0, message=str(error)))
                     continue
             with torch.no_grad():
                 if isinstance(command, cmd.Snapshot):
-                    command.receive(model.state_dict())
+                    command.receive(model.state_dict(), cmd.Whose(chosen.step, best=chosen.which == "best"))
                 elif isinstance(command, cmd.Inspect):
                     command.look(model)

@@ -32,6 +32,14 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Speaking:
+    """An answer begins, from these weights."""
+
+    number: int
+    whose: cmd.Whose
+
+
+@dataclass(frozen=True)
 class Said:
     number: int
     generated: Generated
@@ -46,7 +54,7 @@ class Finished:
 
 
 class Speaker:
-    """Answers one request at a time; a new one ends the old one. `drain` gives Said and Finished."""
+    """Answers one request at a time; a new one ends the old one. `drain` gives Speaking, Said and Finished."""
 
     def __init__(self, send: Callable[[cmd.Command], None]) -> None:
         self._send = send
@@ -63,7 +71,8 @@ class Speaker:
         self.stop()
         stop = self._stop = threading.Event()
 
-        def receive(weights: "dict[str, Tensor]") -> None:
+        def receive(weights: "dict[str, Tensor]", whose: cmd.Whose) -> None:
+            self._buffer.put(Speaking(request.number, whose))
             threading.Thread(
                 target=self._speak, args=(request, config, tokenizer, weights, stop), name="speaking", daemon=True
             ).start()

@@ -32,6 +32,11 @@ class LabState:
     step: int = 0
     last: ev.StepDone | None = None
     evaluated: ev.Evaluated | None = None
+    best: ev.Evaluated | None = None
+    worse: int = 0
+    """Evaluations since the best one that were not better."""
+    restored: int | None = None
+    """The step whose weights, the best, the model has again: only where a run that may stop early is over."""
     seconds_a_step: float | None = None
     ending: str = ""
     curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in CURVES})
@@ -61,12 +66,11 @@ class LabState:
     def _see_event(self, event: ev.Event) -> None:
         match event:
             case ev.Started():
-                self.started, self.phase = event, "running"
+                self.started, self.phase, self.restored = event, "running", None
             case ev.StepDone():
                 self._see_update(event)
             case ev.Evaluated():
-                self.evaluated = event
-                self.curves["val_loss"].add(event.step, event.val_loss)
+                self._see_evaluation(event)
             case ev.Changed():
                 self._see_change(event)
             case ev.Paused():
@@ -74,7 +78,7 @@ class LabState:
             case ev.Resumed():
                 self.phase = "running"
             case ev.Stopped():
-                self.phase, self.ending = "ended", event.reason
+                self.phase, self.ending, self.restored = "ended", event.reason, event.restored
             case ev.Failed():
                 self.phase, self.ending = "failed", event.message
 
@@ -87,6 +91,16 @@ class LabState:
         for name in CURVES:
             if name != "val_loss":
                 self.curves[name].add(event.step, getattr(event, name))
+
+    def _see_evaluation(self, event: ev.Evaluated) -> None:
+        """Counts as the trainer's patience does: the same weights measured again are no further try."""
+        again = self.evaluated is not None and self.evaluated.step == event.step
+        self.evaluated = event
+        self.curves["val_loss"].add(event.step, event.val_loss)
+        if event.best:
+            self.best, self.worse = event, 0
+        elif not again:
+            self.worse += 1
 
     def _see_change(self, event: ev.Changed) -> None:
         self.changes.append(event)

@@ -124,6 +124,13 @@ class BatchPane(Pane):
             self.redraw()
         self._look(state, now)
 
+    def looked_at(self, state: LabState) -> tuple[Batch, int] | None:
+        """The batch that is shown, or would be, and which of its examples; None before a run is open."""
+        step = self.step_shown(state)
+        loader = state.loader_at(step)
+        held = self.held if self.display and self.held is not None else loader.batch(step) if loader else None
+        return None if held is None else (held, self.example % len(held.ids))
+
     def step_shown(self, state: LabState) -> int:
         """The step gone to, or the newest one trained on."""
         return self.chosen_step if self.chosen_step is not None else max(0, state.step - 1)

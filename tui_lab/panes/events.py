@@ -24,7 +24,8 @@ def words(message: object) -> str | None:
         case ev.Paused() | ev.Resumed():
             return f"step {message.step:,}: {message.kind}"
         case ev.Stopped():
-            return f"step {message.step:,}: stopped, {message.reason}"
+            restored = "" if message.restored is None else f"; the best weights, of step {message.restored:,}, are back"
+            return f"step {message.step:,}: stopped, {message.reason}{restored}"
         case ev.Failed():
             return f"step {message.step:,}: failed: {message.message}"
         case Trouble():

@@ -14,7 +14,7 @@ from core.errors import ConfigError
 from core.sampling import Generated, Sampling
 from data.dataset import Task
 from data.tokenizers import printable, show
-from tui_lab.live.speaker import Finished, Request, Said
+from tui_lab.live.speaker import Finished, Request, Said, Speaking
 from tui_lab.live.state import LabState
 from tui_lab.widgets.pane import Pane
 
@@ -26,10 +26,11 @@ NUMBERS = {"temperature": float, "top_p": float}
 
 @dataclass
 class Answer:
-    """What the model said to a prompt at a step."""
+    """What the model said to a prompt. step: that its weights are of; best: those of the best validation loss."""
 
     request: Request
     step: int
+    best: bool = False
     made: list[Generated] = field(default_factory=list)
     done: bool = False
     error: str = ""
@@ -161,12 +162,14 @@ class GenerationPane(Pane):
         )  # fmt: skip
 
     def hear(self, message: object) -> None:
-        """Said and Finished, as the speaker's thread tells them."""
-        if not isinstance(message, Said | Finished):
+        """Speaking, Said and Finished, as the speaker's thread tells them."""
+        if not isinstance(message, Speaking | Said | Finished):
             return
         for answer in self.answers:
             if answer.request.number == message.number:
-                if isinstance(message, Said):
+                if isinstance(message, Speaking):
+                    answer.step, answer.best = message.whose.step, message.whose.best
+                elif isinstance(message, Said):
                     answer.made.append(message.generated)
                 else:
                     answer.done, answer.error = True, message.error
@@ -186,7 +189,8 @@ class GenerationPane(Pane):
 
     def _answer(self, answer: Answer) -> Text:
         newest = answer is self.answers[-1]
-        text = Text.assemble((f"step {answer.step:,} ", "bold"), (printable(answer.request.prompt), "dim"))
+        of = f"{'best, ' if answer.best else ''}step {answer.step:,} "
+        text = Text.assemble((of, "bold"), (printable(answer.request.prompt), "dim"))
         for i, made in enumerate(answer.made):
             chosen = newest and i == self.selected
             text.append(printable(made.text), "reverse" if chosen else style_of(made.probability))

@@ -12,7 +12,7 @@ from core import runs
 from core.errors import RunError
 from tui_lab.live.series import Points, Series, extremes, smooth
 from tui_lab.live.state import LabState
-from tui_lab.widgets.chart import Chart, Curve
+from tui_lab.widgets.chart import Chart, Curve, Dot
 from tui_lab.widgets.pane import Pane
 
 SPARKS = (
@@ -60,6 +60,7 @@ class LossPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield Static(id="readout")
+        yield Static(id="best")
         yield Chart(id="chart")
         with Vertical(id="sparks"):
             for name, title in SPARKS:
@@ -77,7 +78,7 @@ class LossPane(Pane):
         self._state = state
         if now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
-        news = (state.step, state.phase, len(state.changes), state.evaluated, self.size, self.floor)
+        news = (state.step, state.phase, len(state.changes), state.evaluated, state.restored, self.size, self.floor)
         if news != self._drawn:
             self._drawn, self._drawn_at = news, now
             self.redraw()
@@ -92,6 +93,9 @@ class LossPane(Pane):
                 self._draw_spark(name, state.curves[name])
         self._draw_chart(state)
         self._read_out(state)
+        told = the_best(state)
+        self.query_one("#best").display = bool(told)
+        self.put("#best", told)
 
     def _draw_spark(self, name: str, series: Series) -> None:
         spark = self.query_one(f"#spark-{name}", Sparkline)
@@ -122,7 +126,10 @@ class LossPane(Pane):
             marks.append((self.cursor, "white"))
         chance = state.chance_loss
         references = [(y, style) for y, style in ((chance, "bright_black"), (self.floor, "red")) if y is not None]
-        self.query_one(Chart).draw(self._curves(state), marks=marks, references=references, log=self.log_axis)
+        dots = [] if state.best is None else [Dot(state.best.step, state.best.val_loss, "bold yellow")]
+        self.query_one(Chart).draw(
+            self._curves(state), marks=marks, dots=dots, references=references, log=self.log_axis
+        )
 
     def _read_out(self, state: LabState) -> None:
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -185,6 +192,23 @@ class LossPane(Pane):
             except RunError as error:
                 self.notify(str(error), severity="warning")
         self.redraw()
+
+
+def the_best(state: LabState) -> Text:
+    """The least validation loss in words, once the curve has turned or the run waits for that."""
+    best, patience = state.best, 0 if state.config is None else state.config.train.patience
+    if best is None or not (patience or state.worse):
+        return Text()
+    text = Text.assemble("● ", (f"best {best.val_loss:.4g} at step {best.step:,}", "bold"), style="yellow")
+    if state.ending == "patience":
+        text.append(f"; stopped {state.step - best.step:,} later without a better one (patience {patience})")
+    elif state.worse:
+        text.append(f"; {state.worse} since without a better one" + (f" (patience {patience})" if patience else ""))
+    elif patience:
+        text.append(f"; patience {patience}")
+    if state.restored is not None:
+        text.append("; its weights speak")
+    return text
 
 
 def nearest(points: Points, at: float) -> float | None:

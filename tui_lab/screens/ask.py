@@ -41,9 +41,9 @@ class AskLine(ModalScreen[str | None]):
     CSS_PATH = "ask.tcss"
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
 
-    def __init__(self, question: str, value: str) -> None:
+    def __init__(self, question: str, value: str, *, may_be_empty: bool = False) -> None:
         super().__init__()
-        self._question, self._value = question, value
+        self._question, self._value, self._may_be_empty = question, value, may_be_empty
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -54,4 +54,5 @@ class AskLine(ModalScreen[str | None]):
         self.query_one(Input).cursor_blink = False
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip() or None)
+        typed = event.value.strip()
+        self.dismiss(typed if typed or self._may_be_empty else None)

@@ -32,6 +32,7 @@ class Chooser(Screen[None]):
     BINDINGS = [
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "go_on", "Go on with the run"),
+        Binding("r", "app.runs", "Runs"),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("q", "app.quit", "Quit"),
     ]

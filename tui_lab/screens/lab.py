@@ -30,8 +30,10 @@ from tui_lab.panes.events import EventsPane
 from tui_lab.panes.generation import GenerationPane
 from tui_lab.panes.loss import LossPane
 from tui_lab.screens.ask import Ask, AskLine, Choice
+from tui_lab.screens.attention import AttentionScreen
 from tui_lab.screens.help import Help
 from tui_lab.screens.mending import Mending
+from tui_lab.screens.runs import RunsScreen
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine
 from tui_lab.widgets.tabs import PaneTabs
@@ -145,7 +147,7 @@ class LabScreen(Mending):
                 softened = any(finding.code == "double_softmax" for finding in told.report.findings)
                 self._loss.floor = floor(self.state.started.n_vocab) if softened else None
         self._paint(self._clock())
-        if self._leaving and self.state.over:
+        if self._leaving and self.state.over and self.is_current:
             self.post_message(self.Leave(self._leaving))
             self._leaving = ""
 
@@ -291,12 +293,29 @@ class LabScreen(Mending):
         if settings.is_live(message.key) and applies("live", phase=self.state.phase, replayed=self.replayed):
             self.source.send(cmd.Set(message.key, message.value))
 
+    def do_attention(self) -> None:
+        found = self._batch.looked_at(self.state)
+        if found is None:
+            self.notify("there is no example yet", severity="warning")
+            return
+        self.app.push_screen(
+            AttentionScreen(self.state, *found, self.source.send, self._steer, self._clock, replayed=self.replayed)
+        )
+
+    def _steer(self, id: str) -> None:
+        """What another screen's key asks of this one, where it makes sense now."""
+        if self.check_action("do", (id,)):
+            self.action_do(id)
+
     def do_zoom(self) -> None:
         self._zoomed = not self._zoomed
         self._arrange()
 
     def do_help(self) -> None:
         self.app.push_screen(Help(self._pane(self._active).help_name))
+
+    def do_runs(self) -> None:
+        self.app.push_screen(RunsScreen())
 
     def do_theme(self) -> None:
         self.call_later(self.app.run_action, "next_theme")

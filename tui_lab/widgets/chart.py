@@ -11,7 +11,7 @@ from textual.containers import Grid
 from textual.strip import Strip
 from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, NumericAxisFormatter, PlotWidget
-from textual_plot.plot_widget import Legend
+from textual_plot.plot_widget import Legend, ScatterPlot
 
 Points = Sequence[tuple[float, float]]
 
@@ -24,6 +24,16 @@ class Curve:
     points: Points
     style: str
     dotted: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point with a sign of its own."""
+
+    x: float
+    y: float
+    style: str
+    sign: str = "●"
 
 
 class LogFormatter(AxisFormatter):
@@ -73,7 +83,7 @@ class Chart(PlotWidget, inherit_bindings=False):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.braille = has_braille()
-        self._log = False
+        self._log, self._within = False, False
 
     def compose(self) -> ComposeResult:
         with Grid():
@@ -89,10 +99,12 @@ class Chart(PlotWidget, inherit_bindings=False):
         curves: Sequence[Curve],
         *,
         marks: Sequence[tuple[float, str]] = (),
+        dots: Sequence[Dot] = (),
         references: Sequence[tuple[float, str]] = (),
         log: bool = False,
     ) -> None:
-        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals."""
+        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals, `dots` are drawn
+        last, over all."""
         with self.app.batch_update():
             self.clear()
             if log != self._log:
@@ -108,6 +120,23 @@ class Chart(PlotWidget, inherit_bindings=False):
                 self._draw_curve(curve)
             for x, style in marks:
                 self.add_v_line(x, style)
+            for dot in dots:
+                xs, ys = self._scaled([(dot.x, dot.y)])
+                sign = dot.sign if dot.sign.isascii() or self.braille else "@"
+                self.scatter(xs, ys, marker=sign, marker_style=dot.style)
+
+    def _render_scatter_plot(self, dataset: ScatterPlot) -> None:
+        self._within = True
+        super()._render_scatter_plot(dataset)
+        self._within = False
+
+    def get_pixel_from_coordinate(self, x: float, y: float) -> tuple[int, int]:
+        """A point at the very edge of what is shown belongs to the outermost cell: the frame would be drawn over it."""
+        column, line = super().get_pixel_from_coordinate(x, y)
+        box = self._scale_rectangle
+        if self._within and self._x_min <= x <= self._x_max and self._y_min <= y <= self._y_max:
+            return max(box.x, min(column, box.right - 1)), max(box.y, min(line, box.bottom - 1))
+        return column, line
 
     def _draw_curve(self, curve: Curve) -> None:
         if not curve.points:

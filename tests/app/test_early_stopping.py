@@ -1,0 +1,85 @@
+"""The U-shape of the validation loss: its best point is marked, told in words, and its weights speak."""
+
+import pytest
+
+from core import commands as cmd
+from core import events as ev
+from tests.app.fake import Lab, lab, update
+from tui_lab.live.speaker import Speaking
+from tui_lab.panes.generation import GenerationPane
+from tui_lab.panes.loss import LossPane
+from tui_lab.widgets.chart import Chart
+
+
+async def evaluations(it: Lab, *losses: float) -> None:
+    """One every ten updates, from 40 on."""
+    best = min(losses)
+    for i, loss in enumerate(losses):
+        step = 40 + 10 * i
+        told = ev.Evaluated(
+            step=step, val_loss=loss, exact_match=0.5, perplexity=None, examples=8, best=i <= losses.index(best)
+        )
+        await it.tell(update(step), told)
+
+
+def dots(it: Lab) -> list[tuple[float, float]]:
+    """Where the chart has points of their own."""
+    chart = it.screen.query_one(Chart)
+    found = [d for d in chart._datasets if getattr(d, "marker", "") == "●"]
+    return [(float(d.x[0]), float(d.y[0])) for d in found]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_the_best_point_is_marked_and_told(size: tuple[int, int]) -> None:
+    async with lab("reverse", "train.patience=3", size=size) as it:
+        await evaluations(it, 0.16, 0.12, 0.1, 0.13)
+        assert dots(it) == [(60.0, 0.1)]
+        assert it.text("#best").startswith("● best 0.1 at step 60; 1 since without a better one (patience 3)")
+        await it.tell(update(110), ev.Stopped(step=110, reason="patience", restored=60))
+        words = "● best 0.1 at step 60; stopped 50 later without a better one (patience 3); its weights speak"
+        assert it.text("#best").strip() == words if size == (200, 50) else words.startswith(it.text("#best")[:70])
+        assert dots(it) == [(60.0, 0.1)]
+
+
+async def test_the_mark_follows_the_scale_and_a_new_best() -> None:
+    async with lab("reverse", "train.patience=3") as it:
+        await evaluations(it, 0.15, 0.1)
+        await it.press("2", "y")
+        [(step, height)] = dots(it)
+        assert step == 50.0 and height == pytest.approx(-1.0)
+        await it.press("y")
+        await it.tell(update(60), ev.Evaluated(step=60, val_loss=0.05, exact_match=0.5, perplexity=None, examples=8,
+                                               best=True))  # fmt: skip
+        assert dots(it) == [(60.0, 0.05)] and "best 0.05 at step 60; patience 3" in it.text("#best")
+        assert "●" in it.text("#chart #plot"), "the newest and lowest point of all is drawn within the frame"
+
+
+async def test_where_the_curve_has_not_turned_nothing_is_said() -> None:
+    async with lab() as it:
+        await evaluations(it, 0.15, 0.1)
+        assert not it.screen.query_one("#best").display and it.screen.query_one(LossPane).display
+        await evaluations(it, 0.15, 0.1, 0.2)
+        assert "1 since without a better one" in it.text("#best") and "patience" not in it.text("#best")
+
+
+async def test_the_same_weights_measured_again_are_no_further_try() -> None:
+    async with lab("reverse", "train.patience=3") as it:
+        await evaluations(it, 0.1, 0.2)
+        again = ev.Evaluated(step=50, val_loss=0.2, exact_match=0.5, perplexity=None, examples=8, best=False)
+        await it.tell(again, again)
+        assert it.screen.state.worse == 1
+
+
+async def test_the_console_says_whose_weights_speak() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.press("g")
+        pane = it.screen.query_one(GenerationPane)
+        pane.hear(Speaking(1, cmd.Whose(20, best=True)))
+        await it.tell()
+        assert it.text("#answers").startswith("best, step 20 ")
+
+
+async def test_the_log_says_that_the_best_weights_are_back() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.tell(ev.Stopped(step=30, reason="patience", restored=15))
+        assert "stopped, patience; the best weights, of step 15, are back" in it.text("#log").replace("\n", " ")
