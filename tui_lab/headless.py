@@ -12,6 +12,7 @@ from rich.console import Console
 from core import commands as cmd
 from core import events as ev
 from core.doctor.watch import Watcher
+from core.files import advice
 from core.jsontext import dumps
 from core.runs import Run
 from core.summary import Requirement, Summariser, unmet
@@ -31,12 +32,23 @@ def progress(silent: bool) -> Progress | None:
 
 def train(opened: Opened, requirements: Sequence[Requirement], *, json_lines: bool, quiet: bool) -> int:
     """Train to the end, show it, write the summary; the exit code."""
+    try:
+        return _train(opened, requirements, json_lines=json_lines, quiet=quiet)
+    finally:
+        opened.close()
+
+
+def _train(opened: Opened, requirements: Sequence[Requirement], *, json_lines: bool, quiet: bool) -> int:
     seen, run = opened.seen, opened.run
     view = _view(opened, json_lines=json_lines, quiet=quiet)
     watcher = Watcher()
+    unwritten: ev.Unwritten | None = None
     with _stop_on_signals(opened.trainer) as interrupted, view:
         for event in run.record(opened.trainer.events()):
             seen.watch(event)
+            if isinstance(event, ev.Unwritten) and unwritten is None:
+                unwritten = event
+                opened.trainer.commands.put(cmd.Stop())
             if json_lines:
                 _print_json(event.to_json())
             view.show(event)
@@ -45,12 +57,24 @@ def train(opened: Opened, requirements: Sequence[Requirement], *, json_lines: bo
                 view.show(ev.Warned(step=event.step, message=words))
     summary = seen.summary(str(run.path))
     failures = unmet(requirements, summary)
-    run.write_summary(summary)
+    trouble = _write_summary(run, summary) if unwritten is None else unwritten.message
     if json_lines:
         _print_json(summary | {"unmet": failures})
     else:
         _print_result(summary)
+    if trouble:
+        _say(f"stopped, since {trouble}; then go on with: tui-lab run --resume {run.path}")
+        return FAILED
     return _exit_code(seen, bool(interrupted), failures, run)
+
+
+def _write_summary(run: Run, summary: dict[str, Any]) -> str:
+    """What stood in the way, if anything."""
+    try:
+        run.write_summary(summary)
+    except OSError as error:
+        return f"the summary cannot be written: {advice(error)}"
+    return ""
 
 
 def _exit_code(seen: Summariser, interrupted: bool, failures: list[str], run: Run) -> int:
