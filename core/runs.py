@@ -175,7 +175,7 @@ def _refuse_links(path: Path) -> None:
     for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS):
         if (path / name).is_symlink():
             raise RunError(
-                f"{path / name}: it is a link, and a run is written only within its own folder; put the thing here"
+                f"{path / name}: it is a link, and a run is written only within its own folder; put a copy here"
             )
 
 

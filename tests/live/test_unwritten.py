@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core import files
 from core import commands as cmd
 from core import events as ev
+from core import files
 from core.checkpoint import Checkpoint, load
 from core.runs import Run
 from tests.core.tiny import tiny

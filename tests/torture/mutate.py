@@ -50,7 +50,7 @@ def made(path: Path) -> Path:
 
 
 def use(path: Path) -> dict[str, str]:
-    """Do with a run all that one does with runs; what each came to: "" or an error in words. Other errors are raised."""
+    """Do with a run all that one does with runs: "" or an error in words for each. Other errors are raised."""
     return {name: _told(action, path) for name, action in ACTIONS.items()}
 
 
@@ -190,7 +190,8 @@ def _say(**record: Any) -> None:
 
 def run(folder: Path, times: int, seed: int, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """All mutants, in as many worker processes as are ended by one."""
-    os.environ |= {"TUI_LAB_RUNS": str(folder / "runs"), "TUI_LAB_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    folders = {"TUI_LAB_RUNS": str(folder / "runs"), "TUI_LAB_CACHE": str(folder / "cache")}
+    os.environ |= {**folders, "OMP_NUM_THREADS": "1"}
     sound = made(folder / "sound")
     counts: Counter[str] = Counter()
     hurt: list[dict[str, Any]] = []

@@ -17,8 +17,8 @@ STEPS = 240
 TABLES: dict[str, dict[str, Any]] = {
     "model": {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_head": 4, "d_ff": 8, "context": 5, "dropout": 0.2},
     "data": {"task": "reverse", "tokenizer": "digits", "length": 3, "n_digits": 5},
-    "train": {"steps": STEPS, "batch_size": 64, "eval_every": 7, "eval_examples": 8, "threads": 1, "checkpoint_every": 2,
-              "device": "cpu"},
+    "train": {"steps": STEPS, "batch_size": 64, "eval_every": 7, "eval_examples": 8, "threads": 1,
+              "checkpoint_every": 2, "device": "cpu"},
 }  # fmt: skip
 """Two milliseconds an update and a checkpoint at every second one, so that it writes most of the time."""
 
