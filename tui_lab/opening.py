@@ -9,7 +9,7 @@ from core import checkpoint as ckpt
 from core import runs, settings
 from core.config import Config
 from core.errors import ConfigError, RunError
-from core.events import Changed, Event
+from core.events import Changed, Event, Saved
 from core.files import advice
 from core.lock import Lock
 from core.memory import keep_freed_memory
@@ -93,6 +93,8 @@ def _reopened(run: Run, steps: int | None, progress: Progress | None, lock: Lock
 
 def _anew(run: Run, steps: int | None, progress: Progress | None, lock: Lock) -> Opened:
     """A run that was killed before its first checkpoint begins again, with the same config."""
+    if any(isinstance(event, Saved) for event in run.digest().events()):
+        raise RunError(f"{run.checkpoints}: the checkpoint that the record tells of is gone; put it back to go on")
     config = run.config() if steps is None else settings.changed(run.config(), "train.steps", steps)
     task = build_task(config, progress)
     _same_tokenizer(run, task)

@@ -7,10 +7,13 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
 from core import consent, runs, settings
+from core import events as ev
 from core.lock import take
 from core.runs import Run
+from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app import LabApp
+from tui_lab.live.session import Session
 from tui_lab.screens.ask import Ask
 from tui_lab.screens.chooser import Pick
 
@@ -59,6 +62,41 @@ async def test_a_run_that_another_records_can_be_looked_at(choice: str, opened: 
         held.release()
         app.open(Pick("resume", str(run.path)))
         assert app.opened[-1] == Pick("resume", str(run.path)), "once it is free nothing is asked"
+
+
+class Unsaved(Session):
+    """A training that is over and could not be saved, until it is tried `tries` times."""
+
+    def __init__(self, tries: int) -> None:
+        self.tries = tries
+
+    @property
+    def unsaved(self) -> str:
+        return "the disk is full" if self.tries else ""
+
+    def save_again(self) -> None:
+        self.tries -= 1
+
+
+@pytest.mark.parametrize(("choice", "left"), [("save", 0), ("lose", 2)])
+async def test_what_could_not_be_saved_is_asked_about_until_it_is_or_is_given_up(choice: str, left: int) -> None:
+    app, source = Asking(), Unsaved(2)
+    async with app.run_test() as pilot:
+        asking = app.run_worker(app._save_or_lose(source))
+        for _ in range(2 - left or 1):
+            await pilot.pause()
+            assert question(app) == "Not saved: the disk is full."
+            await answer(pilot, choice)
+        await asking.wait()
+        assert source.tries == left
+
+
+async def test_what_the_disk_refuses_is_told_with_the_keys_that_help() -> None:
+    async with lab() as it:
+        await it.tell(ev.Unwritten(step=30, message="a: No space left; make room there", path="a"), ev.Paused(step=30))
+        [told] = [note for note in it.pilot.app._notifications if note.severity == "error"]
+        assert told.message == "a: No space left; make room there. Then c saves, and Space goes on."
+        assert "paused" in it.text("#status")
 
 
 @pytest.fixture

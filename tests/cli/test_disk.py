@@ -70,6 +70,44 @@ def test_no_room_for_a_checkpoint_keeps_the_one_before_and_the_exit_code_says_so
     assert len(steps_of(tmp_path / "full")) == 4
 
 
+def mounted(folder: Path, mount: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The program, where a shell has mounted something of its own, or skip the test."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount anything")
+    script = f'{mount} && exec "$0" -m tui_lab "$@"'
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kilobytes", [64, 128])
+def test_a_small_disk_that_is_really_full(kilobytes: int, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    keep = f"mount -t tmpfs -o size={kilobytes}k none small && trap 'cp -r small kept' EXIT"
+    script = f'{keep}; "$0" -m tui_lab "$@"'
+    done = mounted(tmp_path, f"{script}; exit $?; true", *ENDLESS, "--out", "small/run", "--quiet")
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+    assert "No space left on device; make room there" in done.stderr
+    run = Run(tmp_path / "kept" / "run")
+    assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
+    assert not list(run.checkpoints.glob(".writing-*"))
+
+
+def test_a_folder_that_is_read_only_is_looked_at_and_not_written(cli: Cli, tmp_path: Path, undisturbed: Path) -> None:
+    mount = "mount --bind undisturbed undisturbed && mount -o remount,ro,bind undisturbed"
+    resumed = mounted(tmp_path, mount, "run", "--resume", "undisturbed", "--steps", "70")
+    assert resumed.returncode == 2 and "Traceback" not in resumed.stderr
+    assert "undisturbed: nothing can be written here: Read-only file system" in resumed.stderr
+    new = mounted(tmp_path, mount, *RUN, "--out", "undisturbed/within")
+    assert new.returncode == 2 and "a run cannot be written here: Read-only file system" in new.stderr
+    for looks in (
+        ["runs", "show", "undisturbed"],
+        ["generate", "undisturbed", "--prompt", "1", "--max-new-tokens", "1"],
+    ):
+        assert mounted(tmp_path, mount, *looks).returncode == 0
+
+
 def test_no_room_at_all_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     done = limited(0, tmp_path, *RUN, "--out", "full")
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("tui-lab: full: ")

@@ -126,6 +126,36 @@ def test_what_a_creation_that_was_killed_left_is_no_run_and_in_nobodys_way(tmp_p
     assert runs.find(str(folder)).tokenizer().n_vocab == 5 and not list(folder.glob(".writing-*"))
 
 
+def test_links_among_the_checkpoints_and_temporaries_are_removed_and_not_followed(tmp_path: Path) -> None:
+    run, outside = trained(tmp_path / "a"), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("mine", "utf-8")
+    (run.checkpoints / "step-99999999").symlink_to(outside)
+    (run.checkpoints / ".writing-x").symlink_to(outside)
+    opened = opening.reopen(str(run.path), 20)
+    assert opened.trainer.step == 8, "a link is no checkpoint"
+    list(opened.run.record(opened.trainer.events()))
+    opened.close()
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000020"]
+    assert (outside / "mine").read_text("utf-8") == "mine" and len(list(outside.iterdir())) == 1
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again_and_only_such_a_one(tmp_path: Path) -> None:
+    opened = opening.begin("tiny", tiny(), tmp_path / "a")
+    recorded = opened.run.record(opened.trainer.events())
+    for _ in range(4):
+        next(recorded)
+    opened.close()
+    again = opening.reopen(str(tmp_path / "a"), 9)
+    told = list(again.run.record(again.trainer.events()))
+    again.close()
+    assert list(again.run.events()) == told and again.trainer.step == 9
+    again.run.checkpoints.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="the checkpoint that the record tells of is gone"):
+        opening.reopen(str(tmp_path / "a"), None)
+    assert list(again.run.events()) == told
+
+
 @pytest.mark.parametrize("name", ["events.jsonl", "checkpoints", "digest.json", "summary.json"])
 def test_a_run_with_a_part_elsewhere_is_not_recorded_into(name: str, tmp_path: Path) -> None:
     run = trained(tmp_path / "a")

@@ -27,7 +27,7 @@ DEEP = "[" * 900 + "]" * 900
 
 @dataclass(frozen=True)
 class Mutant:
-    """`file` is relative to the run folder. `checked`: its checksum is as it was, so that the change must be noticed."""
+    """`file` is relative to the run folder. `checked`: its checksum is as it was, so it must be noticed."""
 
     file: str
     what: str
