@@ -139,13 +139,17 @@ LARGEST = 2**63 - 1
 """A whole number beyond it was never counted by a training."""
 
 
-def _checks(event: type[Event]) -> tuple[tuple[str, tuple[type, ...]], ...]:
-    """Each field with the types that JSON may give it."""
-    allowed: dict[Any, tuple[type, ...]] = {
-        int: (int,), float: (float, int), str: (str,), bool: (bool,), float | None: (float, int, NoneType),
-        tuple[str, ...]: (list, tuple),
-    }  # fmt: skip
-    return tuple((f.name, allowed[f.type]) for f in fields(event) if f.type is not Any)
+_TYPES: dict[Any, tuple[type, ...]] = {
+    int: (int,), float: (float, int), str: (str,), bool: (bool,), int | None: (int, NoneType),
+    float | None: (float, int, NoneType), str | None: (str, NoneType), tuple[str, ...]: (list, tuple),
+}  # fmt: skip
+"""Of fields, with the types that JSON may give them."""
+
+
+def _checks(event: type[Event]) -> tuple[tuple[str, tuple[type, ...], int], ...]:
+    """Each field that can be checked, with its types and its lowest whole number: all that are counted begin at 0."""
+    known = [(f.name, _TYPES[f.type]) for f in fields(event) if f.type in _TYPES]
+    return tuple((name, types, -LARGEST if float in types else 0) for name, types in known)
 
 
 _CHECKS = {kind: _checks(event) for kind, event in KINDS.items()}
@@ -160,20 +164,21 @@ def from_json(record: Any) -> Event:
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"event {str(kind)[:40]!r} is not known")
     try:
-        for name, allowed in _CHECKS[kind]:
-            if name in values and type(values[name]) not in allowed:
-                values[name] = _mended(name, values[name], allowed)
-            elif (
-                type(values.get(name)) is int and not (0 if allowed == (int,) else -LARGEST) <= values[name] <= LARGEST
-            ):
+        for name, types, low in _CHECKS[kind]:
+            value = values.get(name, types)
+            if value is types:
+                continue  # Not given: the event says whether it may be absent.
+            if type(value) not in types:
+                values[name] = _mended(name, value, types)
+            elif type(value) is int and not low <= value <= LARGEST:
                 raise ValueError(f"{name} is beyond all counting")
         return KINDS[kind](**values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"not an event of kind {kind!r}: {error}") from error
 
 
-def _mended(name: str, value: Any, allowed: tuple[type, ...]) -> Any:
+def _mended(name: str, value: Any, types: tuple[type, ...]) -> Any:
     """The number that strict JSON had to write as a word. Raises ValueError for any other value."""
-    if float in allowed and value in ("NaN", "Infinity", "-Infinity"):
+    if float in types and value in ("NaN", "Infinity", "-Infinity"):
         return number(value)
     raise ValueError(f"{name} is of type {type(value).__name__}")

@@ -4,6 +4,7 @@ The lock is the truth, for it ends with its process however that ends. The facts
 ones never block anybody.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from core import files
 from core.errors import RunError
+from core.jsontext import loads
 from data.tokenizers import printable
 
 # Runs are listed before anything is locked.
@@ -26,6 +28,8 @@ LOCK, HOLDER = ".lock", ".holder.json"
 PATIENCE = 0.3
 """Seconds: whoever asks `in_use` holds the lock for a moment, which must not turn a recorder away."""
 POLL = 0.02
+LARGEST_FACTS = 2**16
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Lock:
     def release(self) -> None:
         """May be called twice, and from any thread."""
         if self._lock.is_locked:
-            (self.folder / HOLDER).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Where the folder is gone, so are the facts.
+                (self.folder / HOLDER).unlink()
             self._lock.release()
 
 
@@ -119,10 +124,10 @@ def _acquired(folder: Path, patience: float) -> "FileLock | None":
 def _facts(folder: Path) -> Holder:
     """What the holder wrote of itself, made safe to show."""
     try:
-        found = json.loads((folder / HOLDER).read_text("utf-8"))
+        found = loads(files.read_text(folder / HOLDER, LARGEST_FACTS))
         words = (printable(str(found[key])).replace("\n", " ")[:200] for key in ("host", "since", "command"))
         return Holder(int(found["pid"]), *words)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return UNKNOWN
 
 

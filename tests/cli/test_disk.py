@@ -70,11 +70,11 @@ def test_no_room_for_a_checkpoint_keeps_the_one_before_and_the_exit_code_says_so
     assert len(steps_of(tmp_path / "full")) == 4
 
 
-def mounted(folder: Path, mount: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The program, where a shell has mounted something of its own, or skip the test."""
+def mounted(folder: Path, mount: str, *arguments: str, after: str = "true") -> "subprocess.CompletedProcess[str]":
+    """The program where a shell has mounted something that only they see; `after` is run there too."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this machine lets nobody mount anything")
-    script = f'{mount} && exec "$0" -m tui_lab "$@"'
+    script = f'{mount} && "$0" -m tui_lab "$@"; code=$?; {after}; exit $code'
     return subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
         check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
@@ -84,9 +84,8 @@ def mounted(folder: Path, mount: str, *arguments: str) -> "subprocess.CompletedP
 @pytest.mark.parametrize("kilobytes", [64, 128])
 def test_a_small_disk_that_is_really_full(kilobytes: int, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
-    keep = f"mount -t tmpfs -o size={kilobytes}k none small && trap 'cp -r small kept' EXIT"
-    script = f'{keep}; "$0" -m tui_lab "$@"'
-    done = mounted(tmp_path, f"{script}; exit $?; true", *ENDLESS, "--out", "small/run", "--quiet")
+    done = mounted(tmp_path, f"mount -t tmpfs -o size={kilobytes}k none small", *ENDLESS, "--out", "small/run",
+                   "--quiet", after="cp -r small kept")  # fmt: skip
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
     assert "No space left on device; make room there" in done.stderr
     run = Run(tmp_path / "kept" / "run")
