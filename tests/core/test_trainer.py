@@ -253,7 +253,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on()
 
     found = list(trainer("train.checkpoint_every=2", save=full).events())
     assert all("No space left" in warning.message for warning in of_kind(ev.Warned, found))
-    assert [warning.step for warning in of_kind(ev.Unwritten, found)] == [2, 4, 6, 8, 8], "at the end it tries again"
+    assert [warning.step for warning in of_kind(ev.Unwritten, found)] == [2, 4, 6, 8]
     assert isinstance(found[-1], ev.Stopped) and len(losses(found)) == 8
 
 

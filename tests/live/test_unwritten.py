@@ -122,7 +122,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
     full[0] = False
     session.save_again()
     assert not session.unsaved and load(Run(tmp_path / "a").latest()).progress.step == 8
-    assert [event.kind for event in Run(tmp_path / "a").events()][-2:] == ["stopped", "saved"]
+    assert [event.kind for event in Run(tmp_path / "a").events()][-3:] == ["stopped", "unwritten", "saved"]
 
 
 def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) -> None:
