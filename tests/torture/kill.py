@@ -41,6 +41,8 @@ class Torture:
     seed: int
     tell: Tell
     steps: int = STEPS
+    fresh: bool = False
+    """Whether each victim is a program of its own: see tests.torture.victim."""
     modes: tuple[bool, ...] = (False, True)
     """Whether under the app."""
     done: int = 0
@@ -54,7 +56,7 @@ class Torture:
         expected = self._undisturbed()
         while self.done < self.kills:
             self.trainings += 1
-            place = Place(self.root / f"training-{self.trainings}", self.steps)
+            place = Place(self.root / f"training-{self.trainings}", self.steps, self.fresh)
             try:
                 self._torment(place, chance)
                 self._compare(place, expected)
@@ -67,7 +69,7 @@ class Torture:
         }  # fmt: skip
 
     def _undisturbed(self) -> dict[str, Any]:
-        place = Place(self.root / "undisturbed", self.steps)
+        place = Place(self.root / "undisturbed", self.steps, self.fresh)
         began = time.monotonic()
         self._to_the_end(place, app=False)
         self.lifetime = time.monotonic() - began
@@ -178,6 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="start every victim as a program of its own")
     parser.add_argument("--out", type=Path, help="keep the run folders here")
     arguments = parser.parse_args()
 
@@ -186,7 +189,8 @@ def main() -> int:
         sys.stdout.flush()
 
     with tempfile.TemporaryDirectory() as folder:
-        found = Torture(arguments.out or Path(folder), arguments.times, arguments.seed, tell).run()
+        found = Torture(arguments.out or Path(folder), arguments.times, arguments.seed, tell,
+                        fresh=arguments.fresh).run()  # fmt: skip
     tell(found)
     return 1 if found["lost"] else 0
 

@@ -18,7 +18,7 @@ from tui_lab import opening
 
 def test_a_training_that_is_killed_ends_as_if_nobody_had(tmp_path: Path) -> None:
     told: list[dict[str, object]] = []
-    found = Torture(tmp_path, kills=2, seed=1, tell=told.append, steps=60, modes=(False,)).run()
+    found = Torture(tmp_path, kills=2, seed=1, tell=told.append, steps=60, fresh=True, modes=(False,)).run()
     assert found["failures"] == [] and found["lost"] == 0
     assert found["kills"] == len(told) == 2
 
