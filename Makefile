@@ -9,7 +9,7 @@ TEXT ?= bundled
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow peers litgpt self-test bench snapshots format lab lock
+.PHONY: install run test check slow peers litgpt self-test bench torture mutate snapshots format lab lock
 
 install: $(STAMP)
 
@@ -82,6 +82,15 @@ bench: $(STAMP) peers litgpt
 
 self-test: peers
 	$(BIN)/tui-lab doctor --self-test
+
+# A training killed a hundred times, and a thousand damaged run folders: docs/reliability.md. Half an hour.
+TORTURE ?= --times 100 --seed 0
+torture: $(STAMP) mutate
+	$(BIN)/python -m tests.torture.kill $(TORTURE)
+
+MUTATE ?= --times 1000 --seed 0
+mutate: $(STAMP)
+	$(BIN)/python -m tests.torture.mutate $(MUTATE)
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update

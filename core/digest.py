@@ -4,7 +4,6 @@ What happens once is kept whole. Of updates, of those that measured more, and of
 keeps its lowest and its highest loss: no peak is lost to a drawing with fewer columns than groups.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import Any
 
 from core import events as ev
 from core import files
-from core.jsontext import dumps
+from core.jsontext import sealed, unsealed
 
 LIMIT = 4096
 """Groups of neighbours of each kind, at most: more than a terminal has columns."""
+LARGEST_FILE = 2**26
+"""Bytes; four times what the groups can come to."""
 Numbered = tuple[int, ev.Event]
 """An event with its place in the record."""
 
@@ -82,7 +83,7 @@ class Digest:
     def write(self, path: Path, offset: int) -> None:
         """offset: the bytes of the record that are told by this. Raises OSError."""
         head = {"offset": offset, "seconds": self.seconds, "events": [event.to_json() for event in self.events()]}
-        files.write_text(path, dumps(head))
+        files.write_text(path, sealed(head))
 
 
 def of(events: Iterable[ev.Event]) -> Digest:
@@ -93,11 +94,13 @@ def of(events: Iterable[ev.Event]) -> Digest:
 
 
 def read(path: Path) -> tuple[Digest, int]:
-    """A digest and its offset; an empty one where there is none, or none that can be read."""
+    """A digest and its offset; an empty one where there is none, or none as it was written."""
     try:
-        head = json.loads(path.read_text("utf-8"))
+        head, whole = unsealed(files.read_text(path, LARGEST_FILE))
+        if not whole:
+            return Digest(), 0
         digest = of(ev.from_json(record) for record in head["events"])
         digest.seconds = float(head["seconds"])
         return digest, int(head["offset"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return Digest(), 0

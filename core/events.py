@@ -1,6 +1,7 @@
 """What a training says of itself: frozen facts, in the order in which they happened."""
 
 from dataclasses import asdict, dataclass, fields
+from types import NoneType
 from typing import Any, ClassVar
 
 from core.jsontext import number
@@ -106,6 +107,14 @@ class Warned(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unwritten(Warned):
+    """What ought to be on disk is not: a checkpoint, or the record itself. What was there before is intact."""
+
+    kind: ClassVar[str] = "unwritten"
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stopped(Event):
     """The training ended well. reason: "done", "target", "patience" or "asked". restored: where the run may stop
     early, the update whose weights, the best by validation loss, the model has again."""
@@ -125,24 +134,53 @@ class Failed(Event):
 
 KINDS: dict[str, type[Event]] = {
     event.kind: event
-    for event in (Started, StepDone, Evaluated, Changed, Paused, Resumed, Saved, Warned, Stopped, Failed)
+    for event in (Started, StepDone, Evaluated, Changed, Paused, Resumed, Saved, Warned, Unwritten, Stopped, Failed)
 }
 
-_NUMBERS = {
-    kind: tuple(f.name for f in fields(event) if f.type in (float, float | None)) for kind, event in KINDS.items()
-}
+LARGEST = 2**63 - 1
+"""A whole number beyond it was never counted by a training."""
 
 
-def from_json(record: dict[str, Any]) -> Event:
+_TYPES: dict[Any, tuple[type, ...]] = {
+    int: (int,), float: (float, int), str: (str,), bool: (bool,), int | None: (int, NoneType),
+    float | None: (float, int, NoneType), str | None: (str, NoneType), tuple[str, ...]: (list, tuple),
+}  # fmt: skip
+"""Of fields, with the types that JSON may give them."""
+
+
+def _checks(event: type[Event]) -> tuple[tuple[str, tuple[type, ...], int], ...]:
+    """Each field that can be checked, with its types and its lowest whole number: all that are counted begin at 0."""
+    known = [(f.name, _TYPES[f.type]) for f in fields(event) if f.type in _TYPES]
+    return tuple((name, types, -LARGEST if float in types else 0) for name, types in known)
+
+
+_CHECKS = {kind: _checks(event) for kind, event in KINDS.items()}
+
+
+def from_json(record: Any) -> Event:
     """The event that wrote `record`. Raises ValueError for a record of no known kind or shape."""
+    if not isinstance(record, dict):
+        raise ValueError("not an event")
     values = dict(record)
     kind = values.pop("event", None)
-    if kind not in KINDS:
-        raise ValueError(f"event {kind!r} is not known")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"event {str(kind)[:40]!r} is not known")
     try:
-        for name in _NUMBERS[kind]:
-            if isinstance(values.get(name), str):
-                values[name] = number(values[name])
+        for name, types, low in _CHECKS[kind]:
+            value = values.get(name, types)
+            if value is types:
+                continue  # Not given: the event says whether it may be absent.
+            if type(value) not in types:
+                values[name] = _mended(name, value, types)
+            elif type(value) is int and not low <= value <= LARGEST:
+                raise ValueError(f"{name} is beyond all counting")
         return KINDS[kind](**values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"not an event of kind {kind!r}: {error}") from error
+
+
+def _mended(name: str, value: Any, types: tuple[type, ...]) -> Any:
+    """The number that strict JSON had to write as a word. Raises ValueError for any other value."""
+    if float in types and value in ("NaN", "Infinity", "-Infinity"):
+        return number(value)
+    raise ValueError(f"{name} is of type {type(value).__name__}")

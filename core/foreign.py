@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core import strangers
+from core import consent, strangers
 from core.config import Config, ModelConfig
 from core.errors import ConfigError
 from core.model import Transformer
@@ -33,12 +33,14 @@ Model = Transformer | Foreign
 
 
 def foreign_model(config: Config, n_vocab: int) -> Foreign:
-    """The model of `config.model.source`, its weights drawn with the training's seed. Raises ConfigError.
+    """The model of `config.model.source`, its weights drawn with the training's seed. Raises ConfigError, and
+    CodeNotAllowed unless the person has named the file.
 
     NAME is a torch.nn.Module, or a class or function that gives one; it is called with those of n_vocab, context,
     d_model, n_layers, n_heads, d_head, d_ff and dropout that it takes.
     """
     source, settings = config.model.source, config.model.model_dump(exclude={"source"})
+    consent.require(source)
     torch.manual_seed(config.train.seed)
     made = strangers.load(source, {"n_vocab": n_vocab, **settings})
     if not isinstance(made, nn.Module):

@@ -2,8 +2,12 @@
 
 import json
 import math
+import re
+import zlib
 from typing import Any
 
+SEAL = "crc32"
+_SEALED = re.compile(r'\{"crc32": (\d{1,10}),')
 _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -12,9 +16,38 @@ def dumps(value: Any, indent: int | None = None) -> str:
     return json.dumps(_named(value), indent=indent, allow_nan=False)
 
 
+def loads(text: str | bytes) -> Any:
+    """Undo `dumps`. Raises ValueError for what is no strict JSON, or is nested beyond reason."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def sealed(values: dict[str, Any], indent: int | None = None) -> str:
+    """`values`, which are not empty, as JSON whose first entry is the checksum (CRC-32) of all the rest."""
+    body = dumps(values, indent)
+    return f'{{"{SEAL}": {zlib.crc32(body.encode())},{body[1:]}'
+
+
+def unsealed(text: str) -> tuple[Any, bool]:
+    """What `sealed` was given, and whether it was sealed. Raises ValueError where it is not as it was written."""
+    found = _SEALED.match(text)
+    if found is None:
+        return loads(text), False
+    body = "{" + text[found.end() :]
+    if zlib.crc32(body.encode()) != int(found[1]):
+        raise ValueError("damaged: its checksum is another")
+    return loads(body), True
+
+
 def number(value: Any) -> Any:
     """Undo `dumps` for a value known to be a number or None."""
     return float(value) if isinstance(value, str) else value
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _named(value: Any) -> Any:

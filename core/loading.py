@@ -6,7 +6,6 @@ from typing import Literal
 
 from core import checkpoint as ckpt
 from core.building import build_model
-from core.config import Config
 from core.errors import RunError
 from core.foreign import Model
 from core.runs import Run
@@ -17,12 +16,11 @@ Which = Literal["auto", "last", "best"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which weights of a run speak. step: the update that they are of; last: the run's newest one; val_loss: the best
-    so far, nats a target, None where the run was never evaluated."""
+    """Which weights of a run speak. checkpoint: its folder; step: the update that they are of; last: the run's newest
+    one; val_loss: the best so far, nats a target, None where the run was never evaluated."""
 
     which: Literal["last", "best"]
-    file: Path
-    config: Config
+    checkpoint: Path
     step: int
     last: int
     val_loss: float | None
@@ -40,15 +38,17 @@ class Chosen:
 def choose_weights(run: Run, which: Which = "auto") -> Chosen:
     """auto: the best weights by validation loss where the run stops early (patience), else the last. A run that means
     to know its text by heart has its best validation loss long before. Raises RunError."""
-    path = run.latest()
+    return run.read_latest(lambda path: _chosen(run, path, which))
+
+
+def _chosen(run: Run, path: Path, which: Which) -> Chosen:
     progress = ckpt.load_progress(path)
     if which == "auto":
         which = "best" if progress.config.train.patience and progress.best_step is not None else "last"
-    file = path / ("best.safetensors" if which == "best" else "model.safetensors")
-    if which == "best" and not file.exists():
+    if which == "best" and progress.best_step is None:
         raise RunError(f"{run.name}: this run was never evaluated, so it has no best weights; use --weights last")
     step = progress.best_step if which == "best" and progress.best_step is not None else progress.step
-    return Chosen(which, file, progress.config, step, progress.step, progress.best_val_loss)
+    return Chosen(which, path, step, progress.step, progress.best_val_loss)
 
 
 def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
@@ -58,8 +58,16 @@ def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
 
 def load_chosen(run: Run, chosen: Chosen) -> tuple[Model, Tokenizer]:
     """Raises RunError."""
+    try:
+        progress, weights = ckpt.load_model(chosen.checkpoint, best=chosen.which == "best")
+    except RunError:
+        if chosen.checkpoint.exists():
+            raise
+        # A training has put a newer one in its place meanwhile.
+        return load_chosen(run, choose_weights(run, chosen.which))
     tokenizer = run.tokenizer()
-    model = build_model(chosen.config, tokenizer.n_vocab)
-    ckpt.restore_model(model, ckpt.load_weights(chosen.file))
+    ckpt.check_fits(progress.config, tokenizer.n_vocab, weights)
+    model = build_model(progress.config, tokenizer.n_vocab)
+    ckpt.restore_model(model, weights)
     model.eval()
     return model, tokenizer

@@ -1,19 +1,24 @@
 """events.jsonl: one event a line, written as they come, read whole, in part, or by its digest."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from core import digest as dg
 from core import events as ev
 from core import files
+from core.appending import Appender
 from core.digest import Digest
 from core.errors import RunError
-from core.jsontext import dumps
+from core.jsontext import dumps, loads
 
 DIGEST_EVERY = 20_000
 """Events that a digest may lag behind, since whoever reads it reads these beside it."""
+LONGEST_LINE = 2**24
+"""Bytes; a line that is longer was written by no training."""
+_TOLD_OF = (ev.Started, ev.StepDone, ev.Evaluated, ev.Saved, ev.Stopped, ev.Failed)
+"""What is not told after Paused: a pause that the trouble led to is no new trouble."""
 _STEP = re.compile(rb'"step": (\d+)')
 
 
@@ -31,16 +36,18 @@ class Record:
         """The events from a byte on; a last line torn by a crash is left out. Raises RunError for other damage."""
         if not self.path.exists():
             return
-        with self.path.open("rb") as stream:
+        with self._open() as stream:
             stream.seek(offset)
-            for number, line in enumerate(stream, 1):
-                if not line.endswith(b"\n"):
+            number = 0
+            while line := stream.readline(LONGEST_LINE):
+                number += 1
+                if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                     return
                 try:
-                    yield ev.from_json(json.loads(line))
+                    yield ev.from_json(loads(line))
                 except ValueError as error:
                     where = f"line {number}" + (f" after byte {offset}" if offset else "")
-                    raise RunError(f"{self.path}, {where}: {error}") from error
+                    raise RunError(f"{self.path}, {where}: {error}; move the file away to go on without it") from error
 
     def digest(self) -> Digest:
         """The record in bounded size. What its file does not tell yet is read from the record. Raises RunError."""
@@ -52,22 +59,26 @@ class Record:
         return found
 
     def write(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
-        """Pass events on, each written first."""
+        """Pass events on, each written first. Where the disk refuses, Unwritten follows, and the lines wait for a later
+        one; whoever trains had better pause. Raises RunError when too many wait."""
         digest = self.digest()
-        with self.path.open("ab") as out:
+        with self._appender() as out:
             since = 0
             for event in events:
-                out.write(line_of(event))
-                out.flush()
+                trouble = out.add(line_of(event))
                 digest.add(event)
                 since += 1
-                if since >= DIGEST_EVERY or isinstance(event, ev.Stopped | ev.Failed | ev.Saved):
-                    self._write_digest(digest, out.tell())
+                if trouble is None and (since >= DIGEST_EVERY or isinstance(event, ev.Stopped | ev.Failed | ev.Saved)):
+                    self._write_digest(digest, out.size)
                     since = 0
                 yield event
+                if trouble is not None and isinstance(event, _TOLD_OF):
+                    message = f"the record cannot be written: {files.advice(trouble)}"
+                    yield ev.Unwritten(step=event.step, message=message, path=str(self.path))
 
-    def rewind(self, step: int, seconds: float) -> None:
-        """Drop what a checkpoint of `step`, after updates of `seconds`, does not know of: it may happen again."""
+    def rewind(self, step: int, seconds: float, saved_at: str = "") -> None:
+        """Drop what the checkpoint `saved_at` of `step`, after updates of `seconds`, does not know of: it may happen
+        again. Of a checkpoint whose writer was killed before it could tell, tell now."""
         offset = self.offset_of(step)
         digest = self.digest().before(step, seconds)
         kept, saved = [], False
@@ -77,24 +88,32 @@ class Record:
                 kept.append(event)
                 saved = saved or isinstance(event, ev.Saved)
         self._keep_from(offset, b"".join(line_of(event) for event in kept))
+        if saved_at and not saved:
+            kept.append(ev.Saved(step=step, path=saved_at))
+            self._append(kept[-1])
         for event in kept:
             digest.add(event)
         digest.seconds = seconds
         self._write_digest(digest, self._size())
+
+    def clear(self) -> None:
+        """Forget everything: what is told begins again."""
+        self.path.unlink(missing_ok=True)
+        self.digest_path.unlink(missing_ok=True)
 
     def offset_of(self, step: int) -> int:
         """The byte where the first event of `step` or later begins, found by bisection: steps never fall."""
         if not self.path.exists():
             return 0
         low, high = 0, self._size()
-        with self.path.open("rb") as stream:
+        with self._open() as stream:
             while low < high:
                 middle = (low + high) // 2
                 # From the byte before, so that a line which begins right here is not skipped.
                 stream.seek(max(0, middle - 1))
                 if middle:
-                    stream.readline()
-                begin, line = stream.tell(), stream.readline()
+                    stream.readline(LONGEST_LINE)
+                begin, line = stream.tell(), stream.readline(LONGEST_LINE)
                 found = _STEP.search(line)
                 if begin >= high or found is None or int(found[1]) >= step:
                     high = middle
@@ -115,16 +134,33 @@ class Record:
             head = stream.read(offset)
         files.write_text(self.path, (head + tail).decode())
 
+    def _append(self, event: ev.Event) -> None:
+        with self._appender() as out:
+            if (trouble := out.add(line_of(event))) is not None:
+                raise trouble
+
     def _write_digest(self, digest: Digest, offset: int) -> None:
         try:
             digest.write(self.digest_path, offset)
         except OSError:
             self.digest_path.unlink(missing_ok=True)
 
+    def _appender(self) -> Appender:
+        try:
+            return Appender(self.path)
+        except OSError as error:
+            raise RunError(f"{files.advice(error)}: the record of the run") from error
+
+    def _open(self) -> BinaryIO:
+        """Raises RunError for what is no file, such as a pipe that would never end."""
+        if not self.path.is_file():
+            raise RunError(f"{self.path}: not a regular file")
+        return self.path.open("rb")
+
     def _begins_line(self, offset: int) -> bool:
         if offset == 0:
             return True
-        with self.path.open("rb") as stream:
+        with self._open() as stream:
             stream.seek(offset - 1)
             return stream.read(1) == b"\n"
 

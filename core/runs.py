@@ -2,22 +2,24 @@
 
 The consumer of the events writes them, so a headless and an interactive run leave the same folder."""
 
+import contextlib
 import difflib
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core import events as ev
 from core import files, settings
 from core.config import Config
 from core.digest import Digest
 from core.errors import RunError
-from core.jsontext import dumps
+from core.jsontext import dumps, loads
+from core.lock import HOLDER, LOCK, Lock, take
 from core.record import Record
 from core.summary import from_json
 from data.errors import DataError
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from core.checkpoint import Checkpoint
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
-DIGEST = "digest.json"
+DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
+LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
+"""Bytes; a tokenizer that knows every letter of Unicode comes to 2**24."""
+T = TypeVar("T")
 
 
 def runs_folder() -> Path:
@@ -48,7 +53,15 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
+
+    def lock(self) -> Lock:
+        """Become the one who records here; what a killed writer left is removed. Raises InUse or RunError."""
+        _refuse_links(self.path)
+        held = take(self.path)
+        files.sweep_temporaries(self.path)
+        files.sweep_temporaries(self.checkpoints)
+        return held
 
     def config(self) -> Config:
         return settings.load(str(self.path / CONFIG))
@@ -56,19 +69,37 @@ class Run:
     def tokenizer(self) -> Tokenizer:
         """Raises RunError when tokenizer.json is damaged."""
         try:
-            return from_state(json.loads((self.path / TOKENIZER).read_text("utf-8")))
+            return from_state(loads(files.read_text(self.path / TOKENIZER, LARGEST_TOKENIZER)))
         except (OSError, ValueError, DataError) as error:
             raise RunError(f"{self.path / TOKENIZER}: not readable: {error}") from error
 
     def latest(self) -> Path:
         """The newest checkpoint. Raises RunError when there is none."""
-        found = sorted(self.checkpoints.glob("step-*"))
+        found = self._saved()
         if not found:
             raise RunError(f"{self.path}: this run has no checkpoint yet")
         return found[-1]
 
+    @property
+    def has_checkpoint(self) -> bool:
+        return bool(self._saved())
+
+    def _saved(self) -> list[Path]:
+        # What is named like a checkpoint and is a link leads to something that this run did not write.
+        return sorted(path for path in self.checkpoints.glob("step-*") if path.is_dir() and not path.is_symlink())
+
+    def read_latest(self, read: Callable[[Path], T]) -> T:
+        """`read` of the newest checkpoint; of the next one, where a training replaces it meanwhile. Raises RunError."""
+        while True:
+            path = self.latest()
+            try:
+                return read(path)
+            except RunError:
+                if path.exists():
+                    raise
+
     def save(self, checkpoint: "Checkpoint") -> str:
-        """Write a checkpoint; its path within the run folder."""
+        """Write a checkpoint; its path within the run folder. Raises OSError."""
         from core import checkpoint as ckpt
 
         return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
@@ -86,12 +117,11 @@ class Run:
         return self._record.digest()
 
     def summary(self) -> dict[str, Any] | None:
-        """What the run came to, as `run --json` printed it; None while it is not known."""
+        """What the run came to, as `run --json` printed it; None while it is not known or not readable."""
         try:
-            found = json.loads((self.path / SUMMARY).read_text("utf-8"))
+            return from_json(loads(files.read_text(self.path / SUMMARY, LARGEST_SUMMARY)))
         except (OSError, ValueError):
             return None
-        return from_json(found) if isinstance(found, dict) else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         files.write_text(self.path / SUMMARY, dumps(summary, indent=1) + "\n")
@@ -100,32 +130,59 @@ class Run:
         """Pass events on, each written to events.jsonl first."""
         return self._record.write(events)
 
-    def rewind(self, step: int, seconds: float) -> None:
-        """Drop recorded events that a checkpoint of `step`, after updates of `seconds`, does not know of."""
-        self._record.rewind(step, seconds)
+    def rewind(self, step: int, seconds: float, saved_at: Path | None = None) -> None:
+        """Drop events that the checkpoint `saved_at` of `step`, after updates of `seconds`, does not know of."""
+        self._record.rewind(step, seconds, str(saved_at.relative_to(self.path)) if saved_at else "")
+
+    def begin_again(self) -> None:
+        """Drop all recorded events: of a run that was killed before its first checkpoint."""
+        self._record.clear()
 
 
 def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = None) -> Run:
     """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
-    path = out if out is not None else free_path(runs_folder(), name)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        hint = f"; go on with it by --resume {path}" if (path / CONFIG).exists() else ""
-        raise RunError(f"--out {path}: there is something already{hint}")
+    path = out if out is not None else _new_folder(runs_folder(), name)
+    _refuse_taken(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        files.write_text(path / CONFIG, settings.to_toml(config))
-        files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
+        held = take(path)
+        try:
+            _refuse_taken(path)
+            files.sweep_temporaries(path)
+            # The config last: with it the folder is a run.
+            files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
+            files.write_text(path / CONFIG, settings.to_toml(config))
+        finally:
+            held.release()
     except OSError as error:
         raise RunError(f"{path}: a run cannot be written here: {error.strerror}") from error
     return Run(path)
+
+
+def _refuse_taken(path: Path) -> None:
+    """Raises RunError for a folder with anything in it but what a creation that was killed leaves."""
+    if not path.exists() and not path.is_symlink():
+        return
+    left = {LOCK, HOLDER, TOKENIZER}
+    if path.is_dir() and all(p.name in left or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
+        return
+    hint = f"; go on with it by --resume {path}" if (path / CONFIG).exists() else ""
+    raise RunError(f"--out {path}: there is something already{hint}")
+
+
+def _refuse_links(path: Path) -> None:
+    """Raises RunError where a part of the run leads out of its folder: nothing is written outside."""
+    for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS):
+        if (path / name).is_symlink():
+            raise RunError(
+                f"{path / name}: it is a link, and a run is written only within its own folder; put a copy here"
+            )
 
 
 def find(name: str) -> Run:
     """The run of a path, or of a name in the runs folder. Raises RunError with the nearest name."""
     for path in (Path(name), runs_folder() / name):
         if (path / CONFIG).is_file():
-            files.sweep_temporaries(path)
-            files.sweep_temporaries(path / "checkpoints")
             return Run(path)
     close = difflib.get_close_matches(name, [run.name for run in list_runs()], n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]}?" if close else ""
@@ -140,8 +197,16 @@ def list_runs() -> list[Run]:
 
 
 def free_path(folder: Path, name: str) -> Path:
-    """A path in `folder` that is not there yet, named after `name` and the time."""
+    """A folder of our own in `folder`, named after `name` and the time, made now, so that no other process takes the
+    same. Raises RunError."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-") or "run"
     base = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
-    return next(path for path in candidates if not path.exists())
+    try:
+        for path in candidates:
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(parents=True)
+                return path
+    except OSError as error:
+        raise RunError(f"{folder}: a run cannot be written here: {error.strerror}") from error
+    raise RunError(f"{base}: there are ten thousand runs of this name; remove some, or give --out")

@@ -4,11 +4,13 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from core import events as ev
 from core.digest import Digest
 from core.errors import ConfigError
+from core.events import LARGEST
 from core.jsontext import number
 from core.settings import did_you_mean
 
@@ -84,9 +86,26 @@ class Summariser:
                 return "unfinished"
 
 
-def from_json(record: dict[str, Any]) -> dict[str, Any]:
-    """A summary read back from JSON, its numbers as numbers."""
-    return record | {key: number(record[key]) for key in METRICS if key in record}
+_SHAPE: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("event", "run", "reason"), (str,)),
+    **dict.fromkeys(("steps", "tokens", "changes"), (int,)),
+    **dict.fromkeys((*METRICS, "parameters", "n_vocab", "best_step", "val_examples"), (int, float, NoneType)),
+    "train_seconds": (int, float),
+    "faults": (list,),
+}
+
+
+def from_json(record: Any) -> dict[str, Any]:
+    """A summary read back from JSON, its numbers as numbers. Raises ValueError for what is none."""
+    if not isinstance(record, dict) or not record.keys() >= _SHAPE.keys():
+        raise ValueError("not a summary")
+    found = record | {key: number(record[key]) for key in METRICS}
+    for key, types in _SHAPE.items():
+        if type(found[key]) not in types or (type(found[key]) is int and abs(found[key]) > LARGEST):
+            raise ValueError(f"not a summary: {key}")
+    if not all(isinstance(fault, str) for fault in found["faults"]):
+        raise ValueError("not a summary: faults")
+    return found
 
 
 def summarise_digest(digest: Digest) -> Summariser:

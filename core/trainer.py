@@ -20,6 +20,7 @@ from core.config import Config
 from core.device import choose_device, seed_draws, use_threads
 from core.errors import ConfigError, TrainingError
 from core.evaluation import evaluate
+from core.files import advice
 from core.foreign import Model
 from core.optim import lr_at, set_lr, set_weight_decay
 from core.parallel import ALONE, World
@@ -65,9 +66,13 @@ class Trainer:
         self._pending: deque[cmd.Command] = deque()
         self._paused, self._steps_left, self._stop_asked = False, 0, False
         self._saved_at = self.progress.step if resume else -1
+        self.unwritten = False
+        """Whether the last checkpoint that was due could not be saved."""
         self.threads = use_threads(config.train.threads)
         self.device = choose_device(config.train.device)
         at = self.progress
+        if resume:
+            ckpt.check_fits(self.config, task.tokenizer.n_vocab, resume.model)
         self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
         self.model = build_model(settled(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(self.device)
         self.optimizers = optimizers_of(self.config, self.model)
@@ -111,16 +116,16 @@ class Trainer:
                 else:
                     yield self.train_step()
                     self._count_down()
-            yield from self._checkpoint()
+            yield from self._checkpoint(again=self.unwritten)
             yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
         except (RuntimeError, MemoryError) as error:
-            yield from self._checkpoint()
+            yield from self._checkpoint(again=self.unwritten)
             yield ev.Failed(step=self.step, message=str(error) or type(error).__name__)
 
     def _restore_best(self) -> int | None:
         """A run that may stop early ends with its best weights in the model, once the last ones are saved, so that it
         can still go on from where it was. The update that they are of."""
-        if self._best is None or not self.config.train.patience:
+        if self._best is None or not self.config.train.patience or self.unwritten:
             return None
         ckpt.restore_model(self.model, self._best)
         self._restored = True
@@ -131,8 +136,8 @@ class Trainer:
         return cmd.Whose(self.step) if best is None else cmd.Whose(best, best=True)
 
     def when_over(self, command: cmd.Command) -> Iterator[ev.Event]:
-        """Obey what still makes sense after the last event: a look at the model, or a copy of it."""
-        if isinstance(command, cmd.Snapshot | cmd.Inspect):
+        """Obey what still makes sense after the last event: a look at the model, a copy of it, a save that failed."""
+        if isinstance(command, cmd.Snapshot | cmd.Inspect) or (isinstance(command, cmd.Checkpoint) and self.unwritten):
             yield from self._execute(command)
 
     def train_step(self) -> ev.StepDone:
@@ -140,7 +145,7 @@ class Trainer:
         began, step, config = self._clock(), self.step, self.config
         measuring = step % EVERY == 0
         batch = self.loader.batch(step)
-        measured: dict[str, float | None] = {"data_seconds": self._clock() - began} if measuring else {}
+        measured: dict[str, float | None] = {"data_seconds": max(0.0, self._clock() - began)} if measuring else {}
         x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
@@ -163,7 +168,7 @@ class Trainer:
         self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float,
         measured: dict[str, float | None],
     ) -> ev.StepDone:  # fmt: skip
-        seconds = self._clock() - began
+        seconds = max(0.0, self._clock() - began)  # A clock may be set back.
         was = self.progress
         ema = loss if was.loss_ema is None else EMA * was.loss_ema + (1 - EMA) * loss
         self.progress = replace(
@@ -327,7 +332,7 @@ class Trainer:
         )
 
     def _checkpoint(self, *, again: bool = False) -> Iterator[ev.Event]:
-        """Save, unless this very state is saved already; a save that fails is a warning, not the end."""
+        """Save, unless this very state is saved already. A save that fails is told, and not the end."""
         if self._save is None or (self._saved_at == self.step and not again):
             return
         if self.world.rank:  # Rank 0 writes; the others take the same turns, so that none waits for another.
@@ -342,8 +347,9 @@ class Trainer:
         try:
             path = self._save(state)
         except OSError as error:
-            self._saved_at = self.step
-            yield ev.Warned(step=self.step, message=f"checkpoint not saved: {error}; the last one is intact")
+            self._saved_at, self.unwritten = self.step, True
+            message = f"checkpoint not saved: {advice(error)}; the last one is intact"
+            yield ev.Unwritten(step=self.step, message=message, path=str(error.filename or ""))
             return
-        self._saved_at = self.step
+        self._saved_at, self.unwritten = self.step, False
         yield ev.Saved(step=self.step, path=path)

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.resources
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -206,12 +205,21 @@ def from_state(state: dict[str, Any]) -> Tokenizer:
             case "gpt2":
                 return Gpt2Tokenizer()
             case "char":
+                state["alphabet"].encode("utf-8")  # Half a character has no bytes.
                 return CharTokenizer(state["alphabet"])
-            case "digits":
+            case "digits" if type(state["n_digits"]) is int:
                 return DigitsTokenizer(state["n_digits"])
-            case "seen":
-                return SeenVocabulary(from_state(state["base"]), state["kept"])
+            case "seen" if state["base"]["name"] != "seen":
+                base = from_state(state["base"])
+                return SeenVocabulary(base, _checked(state["kept"], base.n_vocab))
             case other:
-                raise DataError(f"tokenizer {other!r}: known are gpt2, char, digits")
-    except (KeyError, TypeError) as error:
-        raise DataError(f"not a tokenizer's state: {json.dumps(state)[:200]}") from error
+                raise DataError(f"tokenizer {str(other)[:40]!r}: known are gpt2, char, digits")
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError) as error:
+        raise DataError(f"not a tokenizer's state: {str(state)[:200]}") from error
+
+
+def _checked(kept: list[int], n_vocab: int) -> list[int]:
+    """`kept`, if it is made of ids below `n_vocab`. Raises TypeError."""
+    if not isinstance(kept, list) or not all(type(i) is int and 0 <= i < n_vocab for i in kept):
+        raise TypeError
+    return kept

@@ -13,10 +13,12 @@ from textual.binding import Binding
 from textual.screen import Screen
 from textual.theme import Theme
 
-from core import runs, settings
+from core import consent, runs, settings
 from core.errors import ConfigError, RunError
+from core.lock import in_use
 from core.memory import keep_freed_memory
 from tui_lab.commands import BY_ID, COMMANDS, key_of
+from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.runs import RunsScreen
 
@@ -31,6 +33,9 @@ HIGH_CONTRAST = Theme(
     success="#5fff5f", foreground="#ffffff", background="#000000", surface="#000000", panel="#000000", boost="#303030",
     dark=True,
 )  # fmt: skip
+VIEW = (Choice("view", "Look at what it has recorded so far"), Choice("cancel", "Leave it alone"))
+RUN_CODE = (Choice("look", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
+UNSAVED = (Choice("save", "Try to save again"), Choice("lose", "Leave: what was trained since the last save is lost"))
 THEMES = ("textual-dark", "textual-light", "high-contrast")
 
 
@@ -41,6 +46,12 @@ def open_pick(pick: Pick, report: "Report") -> "Opened":
     if pick.kind == "resume":
         return opening.reopen(pick.name, None, report)
     return opening.start(pick.name, [], None, report)
+
+
+def code_of(pick: Pick) -> str:
+    """FILE.py:NAME that it would run and that the person has not named; else "". Raises ConfigError, RunError."""
+    config = settings.load(pick.name) if pick.kind == "preset" else runs.find(pick.name).config()
+    return consent.unnamed(config.model.source)
 
 
 class LabApp(App[None]):
@@ -99,6 +110,30 @@ class LabApp(App[None]):
         self.push_screen(RunsScreen())
 
     def open(self, pick: Pick) -> None:
+        """Open what was picked, after a question where somebody else records it or where it would run a file."""
+        holder = in_use(Path(pick.name)) if pick.kind == "resume" else None
+        if holder is not None:
+            viewed = Pick("replay", pick.name)
+            self.push_screen(Ask(f"{Path(pick.name).name} is being recorded by {holder}.", VIEW),
+                             lambda answer: self.open(viewed) if answer == "view" else None)  # fmt: skip
+            return
+        try:
+            code = code_of(pick)
+        except (ConfigError, RunError):
+            code = ""  # Told where it is opened.
+        if code:
+            self.push_screen(Ask(f"This would run {code}, a file that you have not named before.", RUN_CODE),
+                             lambda answer: self._answered(pick, code, answer))  # fmt: skip
+        else:
+            self._open(pick)
+
+    def _answered(self, pick: Pick, code: str, answer: str | None) -> None:
+        if answer == "run":
+            consent.allow(code)
+        if answer == "run" or (answer == "look" and pick.kind == "replay"):
+            self._open(pick)
+
+    def _open(self, pick: Pick) -> None:
         if pick.kind == "replay":
             from tui_lab.live.replay import Replay
 
@@ -132,12 +167,24 @@ class LabApp(App[None]):
             lab.source.close()
             await asyncio.to_thread(lab.checkup.stop)
             await asyncio.to_thread(lab.source.join)
+            await self._save_or_lose(lab.source)
             self.pop_screen()
         if where == "quit":
             self.exit()
         for screen in self.screen_stack:
             if isinstance(screen, Chooser):
                 screen.load()
+
+    async def _save_or_lose(self, source: "Source") -> None:
+        """Where the last state could not be saved: ask until it is, or until the person gives it up."""
+        import asyncio
+
+        from tui_lab.live.session import Session
+
+        while isinstance(source, Session) and source.unsaved:
+            if await self.push_screen_wait(Ask(f"Not saved: {source.unsaved}.", UNSAVED)) == "lose":
+                return
+            await asyncio.to_thread(source.save_again)
 
     def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
         again = self._again(message.name, message.config, fork=message.fork, examine=message.examine)
@@ -154,6 +201,11 @@ class LabApp(App[None]):
         lab.source.close()
         await asyncio.to_thread(lab.checkup.stop)
         await asyncio.to_thread(lab.source.join)
+        await self._save_or_lose(lab.source)
+        if code := consent.unnamed(config.model.source):
+            question = f"This would run {code}, a file that you have not named before."
+            if await self.push_screen_wait(Ask(question, RUN_CODE)) == "run":
+                consent.allow(code)
 
         def open(report: "Report") -> "Opened":
             from tui_lab import opening

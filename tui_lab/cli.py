@@ -32,6 +32,9 @@ Sets = Annotated[
 Junit = Annotated[
     Path | None, typer.Option(metavar="FILE.xml", help="Write the outcome as a JUnit file, which CI services show.")
 ]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run the Python file that the config or run names, now and later.")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 app = typer.Typer(
@@ -61,6 +64,15 @@ class SweepEngine(StrEnum):
 
 class Text(StrEnum):
     plato = "plato"
+
+
+def take_consent(sets: list[str] | None, allow_code: bool) -> None:
+    """Whose Python may run: what this command names, or, by --allow-code, whatever its config names."""
+    from core import consent
+
+    consent.allow_named(sets or [])
+    if allow_code:
+        consent.allow_everything()
 
 
 @app.callback()
@@ -108,6 +120,7 @@ def run(
         str | None,
         typer.Option(metavar="RUN", help="Go on exactly where a run stopped.", autocompletion=complete_run),
     ] = None,
+    allow_code: AllowCode = False,
     junit: Junit = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
@@ -119,6 +132,7 @@ def run(
     from tui_lab.junit import prepare
 
     requirements = [parse_requirement(text) for text in require or []]
+    take_consent(sets, allow_code)
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
     if (source is None) == (resume is None):
         raise ConfigError(["run: give either a PRESET or CONFIG to start, or --resume RUN to go on"])
@@ -197,12 +211,14 @@ def generate(
     weights: Annotated[
         WhichWeights, typer.Option(help="auto: best where the run stops early, else last.")
     ] = WhichWeights.auto,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Let a trained model go on from a prompt."""
     from core.sampling import Sampling
     from tui_lab.speak import speak
 
+    take_consent(None, allow_code)
     speak(run, prompt, max_new_tokens, Sampling(temperature, top_k, top_p, seed), weights.value, json_lines=json)
 
 
@@ -297,6 +313,7 @@ def doctor(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the self-test's shapes.")] = 0,
     junit: Junit = None,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Name the cause of a training that does not learn; exit 1 where one was found."""
@@ -304,6 +321,7 @@ def doctor(
     from tui_lab import junit as junit_file
     from tui_lab.inspect import write_json
 
+    take_consent(sets, allow_code)
     if self_test:
         raise typer.Exit(front.self_test(seed, as_json=json))
     if source is None:
@@ -326,11 +344,13 @@ def randomness(
     step: Annotated[int, typer.Option(min=0, help="At which update; any, past or future.")] = 0,
     pin: Annotated[bool, typer.Option("--pin", help="Print the config with every source pinned.")] = False,
     sets: Sets = None,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Every source of randomness: its seed, pinned or free, and a fingerprint of what it draws at a step."""
     from tui_lab.inspect import show_randomness
 
+    take_consent(sets, allow_code)
     show_randomness(source, sets or [], step, as_json=json, pin=pin)
 
 

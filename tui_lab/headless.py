@@ -13,6 +13,7 @@ from rich.console import Console
 from core import commands as cmd
 from core import events as ev
 from core.doctor.watch import Watcher
+from core.files import advice
 from core.jsontext import dumps
 from core.runs import Run
 from core.summary import Requirement, Summariser, unmet
@@ -41,12 +42,25 @@ def train(
     junit: Path | None = None,
 ) -> int:
     """Train to the end, show it, write the summary, and the requirements as a JUnit file if asked; the exit code."""
+    try:
+        return _train(opened, requirements, json_lines, quiet, junit)
+    finally:
+        opened.close()
+
+
+def _train(
+    opened: Opened, requirements: Sequence[Requirement], json_lines: bool, quiet: bool, junit: Path | None
+) -> int:
     seen, run = opened.seen, opened.run
     view = _view(opened, json_lines=json_lines, quiet=quiet)
     watcher = Watcher()
+    unwritten: ev.Unwritten | None = None
     with stop_on_signals(opened.trainer), view:
         for event in run.record(opened.trainer.events()):
             seen.watch(event)
+            if isinstance(event, ev.Unwritten) and unwritten is None:
+                unwritten = event
+                opened.trainer.commands.put(cmd.Stop())
             if json_lines:
                 _print_json(event.to_json())
             view.show(event)
@@ -55,15 +69,27 @@ def train(
                 view.show(ev.Warned(step=event.step, message=words))
     summary = seen.summary(str(run.path))
     failures = unmet(requirements, summary)
-    run.write_summary(summary)
+    trouble = _write_summary(run, summary) if unwritten is None else unwritten.message
     if json_lines:
         _print_json(summary | {"unmet": failures})
     else:
         _print_result(summary)
     if junit is not None:
         failed = seen.ending.message if isinstance(seen.ending, ev.Failed) else None
-        write_junit(junit, f"run {run.name}", of_run(requirements, summary, failed))
+        write_junit(junit, f"run {run.name}", of_run(requirements, summary, failed or trouble or None))
+    if trouble:
+        say(f"stopped, since {trouble}; then go on with: tui-lab run --resume {run.path}")
+        return FAILED
     return _exit_code(seen, failures, run)
+
+
+def _write_summary(run: Run, summary: dict[str, Any]) -> str:
+    """What stood in the way, if anything."""
+    try:
+        run.write_summary(summary)
+    except OSError as error:
+        return f"the summary cannot be written: {advice(error)}"
+    return ""
 
 
 def _exit_code(seen: Summariser, failures: list[str], run: Run) -> int:

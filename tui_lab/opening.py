@@ -1,6 +1,7 @@
 """Open a training: a new run, one that goes on, or a branch of another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from core import checkpoint as ckpt
 from core import runs, settings
 from core.config import Config
 from core.errors import ConfigError, RunError
-from core.events import Changed, Event
+from core.events import Changed, Event, Saved
+from core.files import advice
+from core.lock import Lock
 from core.memory import keep_freed_memory
 from core.runs import Run
 from core.strangers import FILES, rooted
@@ -17,6 +20,7 @@ from core.tasks import build_loader, build_task, change_loader
 from core.trainer import Trainer
 from core.tuning import settled
 from data.corpora.tokens import Progress
+from data.dataset import Task
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class Opened:
     trainer: Trainer
     seen: Summariser
     """Has watched what the run did before, if anything."""
+    lock: Lock
+    """Held while it is recorded."""
+
+    def close(self) -> None:
+        """Nothing more is recorded: others may go on with the run."""
+        self.lock.release()
 
 
 def start(source: str, overrides: Sequence[str], out: Path | None, progress: Progress | None = None) -> Opened:
@@ -45,24 +55,70 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
     config = settled(config, task.tokenizer.n_vocab)
     trainer = Trainer(config, task)
     run = runs.create(name, config, task.tokenizer, out)
+    lock = run.lock()
     trainer.save_with(run.save)
-    return Opened(run, trainer, Summariser())
+    return Opened(run, trainer, Summariser(), lock)
 
 
 def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Opened:
     """A run that goes on from its last checkpoint, to another number of steps if given."""
     keep_freed_memory()
     run = runs.find(name)
-    checkpoint = ckpt.load(run.latest())
+    lock = run.lock()
+    try:
+        return _reopened(run, steps, progress, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _reopened(run: Run, steps: int | None, progress: Progress | None, lock: Lock) -> Opened:
+    if not run.has_checkpoint:
+        return _anew(run, steps, progress, lock)
+    path = run.latest()
+    checkpoint = ckpt.load(path)
     if steps is not None:
         config = settings.changed(checkpoint.progress.config, "train.steps", steps)
         if steps < checkpoint.progress.step:
             raise ConfigError([f"--steps {steps}: this run has made {checkpoint.progress.step} steps already"])
         checkpoint = replace(checkpoint, progress=replace(checkpoint.progress, config=config))
     task = build_task(checkpoint.progress.config, progress)
+    _same_tokenizer(run, task)
     trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
-    run.rewind(checkpoint.progress.step, checkpoint.progress.seconds)
-    return Opened(run, trainer, summarise_digest(run.digest()))
+    with _writing(run):
+        run.rewind(checkpoint.progress.step, checkpoint.progress.seconds, path)
+    return Opened(run, trainer, summarise_digest(run.digest()), lock)
+
+
+def _anew(run: Run, steps: int | None, progress: Progress | None, lock: Lock) -> Opened:
+    """A run that was killed before its first checkpoint begins again, with the same config."""
+    if any(isinstance(event, Saved) for event in run.digest().events()):
+        raise RunError(f"{run.checkpoints}: the checkpoint that the record tells of is gone; put it back to go on")
+    config = run.config() if steps is None else settings.changed(run.config(), "train.steps", steps)
+    task = build_task(config, progress)
+    _same_tokenizer(run, task)
+    trainer = Trainer(config, task, save=run.save)
+    with _writing(run):
+        run.begin_again()
+    return Opened(run, trainer, Summariser(), lock)
+
+
+def _same_tokenizer(run: Run, task: Task) -> None:
+    """Raises RunError where ids would mean other tokens than before."""
+    if task.tokenizer.state() != run.tokenizer().state():
+        raise RunError(
+            f"{run.path}: its text gives another vocabulary than when the run began, so the weights do not fit; "
+            "bring back the text, or start a new run"
+        )
+
+
+@contextmanager
+def _writing(run: Run) -> Iterator[None]:
+    """Turns an OSError into a RunError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{run.path}: {advice(error)}, then go on with: tui-lab run --resume {run.path}") from error
 
 
 def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
@@ -73,7 +129,7 @@ def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
     """
     keep_freed_memory()
     parent = runs.find(name)
-    checkpoint = ckpt.load(parent.latest())
+    checkpoint = parent.read_latest(ckpt.load)
     step = checkpoint.progress.step
     if config.train.steps < step:
         raise ConfigError([f"train.steps = {config.train.steps}: the run to fork has made {step} steps already"])
@@ -87,10 +143,11 @@ def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
     if task.tokenizer.state() != parent.tokenizer().state():
         raise RunError(f"{parent.name}: a fork keeps the tokenizer and vocabulary of its run; start a new run instead")
     run = runs.create(f"{parent.name}-fork", parent.config(), task.tokenizer)
+    lock = run.lock()
     history = up_to(parent.events(), step) + differences(checkpoint.progress.config, config, step)
     seen = summarise(run.record(history))
     trainer.save_with(run.save)
-    return Opened(run, trainer, seen)
+    return Opened(run, trainer, seen, lock)
 
 
 def differences(old: Config, new: Config, step: int) -> list[Event]:

@@ -1,12 +1,14 @@
 """Encode a corpus once into a memory-mapped array in the user's cache, in bounded memory."""
 
 import codecs
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +35,9 @@ AHEAD = 2
 # A text with no white space at all must not grow the buffer for ever: past this it is cut where it stands.
 MAX_PIECE = 2**22
 _FORMAT = "2"
+TEMPORARY = ".encoding-"
+SECONDS_TO_ENCODE = 86_400.0
+"""A day: whoever has not finished by then was killed."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def _encode(files: tuple[Path, ...], name: str, folder: Path, total: int, report
     tokenizer: Tokenizer = Gpt2Tokenizer() if name == "gpt2" else CharTokenizer(_alphabet(files, total, report))
     dtype = "uint16" if tokenizer.n_vocab <= 2**16 else "uint32"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
+    _sweep(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
 
     def encoded(text: str) -> tuple[bytes, int]:
         ids = tokenizer.encode_compact(text) if isinstance(tokenizer, Gpt2Tokenizer) else tokenizer.encode(text)
@@ -130,6 +136,14 @@ def _encode(files: tuple[Path, ...], name: str, folder: Path, total: int, report
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left; another process may be at work on a young one."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > SECONDS_TO_ENCODE:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _alphabet(files: tuple[Path, ...], total: int, report: Progress) -> str:

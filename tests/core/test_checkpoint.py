@@ -1,4 +1,5 @@
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from core import checkpoint as ckpt
 from core import files
 from core.checkpoint import Checkpoint
 from core.errors import RunError
-from tests.core.tiny import trainer
+from core.tasks import build_task
+from core.trainer import Trainer
+from tests.core.tiny import tiny, trainer
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +81,76 @@ def test_damage_is_told_with_the_files_name(name: str, damage: str, checkpoint: 
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:40] if damage == "cut" else b"")
-    if (name, damage) == ("best.safetensors", "gone"):
-        assert ckpt.load(path).best is None
-    else:
-        with pytest.raises(RunError, match=name):
-            ckpt.load(path)
+    with pytest.raises(RunError, match=name):
+        ckpt.load(path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"])
+def test_one_flipped_bit_is_told(name: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    file = ckpt.save(tmp_path, checkpoint) / name
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=rf"{name}: .*checksum"):
+        ckpt.load(file.parent)
+
+
+def test_a_checkpoint_without_checksums_is_read_as_before(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = ckpt.save(tmp_path, checkpoint)
+    values = json.loads((path / "state.json").read_text("utf-8"))
+    del values["crc32"], values["files"]
+    (path / "state.json").write_text(json.dumps(values), "utf-8")
+    found = ckpt.load(path)
+    assert found.progress == checkpoint.progress and found.best is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("step", "4"), ("step", -1), ("step", 10**9), ("step", True), ("seconds", None), ("seconds", "NaN"),
+     ("tokens", 1.5), ("loss_ema", [1]), ("best_step", 2**70),
+     ("from_step", 7.0), ("config", []), ("config", {"model": {"d_model": 0}}),
+     ("files", 3), ("files", {"model.safetensors": "x"}), ("surprise", 1)],
+)  # fmt: skip
+def test_a_state_that_no_training_comes_to_is_told(
+    key: str, value: object, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    path = ckpt.save(tmp_path, checkpoint)
+    values = json.loads((path / "state.json").read_text("utf-8"))
+    del values["crc32"]
+    (path / "state.json").write_text(json.dumps(values | {key: value}), "utf-8")
+    with pytest.raises(RunError, match=r"state\.json: not readable as a checkpoint's state"):
+        ckpt.load(path)
+
+
+def test_a_config_that_asks_for_more_than_the_weights_is_refused_before_anything_is_made(
+    checkpoint: Checkpoint,
+) -> None:
+    huge = tiny("model.d_model=65536", "model.d_ff=1048576", "model.n_layers=1024")
+    with pytest.raises(RunError, match="do not fit the config: .* parameters, not"):
+        Trainer(huge, build_task(huge), resume=replace(checkpoint, progress=replace(checkpoint.progress, config=huge)))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("x", 1),
+        ("0.0.", 1),
+        ("7.0.exp_avg", 1),
+        ("0.999.exp_avg", 1),
+        ("0.0.exp_avg", 3),
+        ("0.0.other", 1),
+        ("0.x.step", 1),
+    ],
+)
+def test_an_optimizers_state_that_does_not_fit_is_told(name: str, size: int, checkpoint: Checkpoint) -> None:
+    with pytest.raises(RunError, match="optimizer does not fit the config"):
+        trainer(resume=replace(checkpoint, optimizer=checkpoint.optimizer | {name: torch.zeros(size)}))
+
+
+def test_weights_of_another_type_are_refused(checkpoint: Checkpoint) -> None:
+    halves = {name: tensor.half() for name, tensor in checkpoint.model.items()}
+    with pytest.raises(RunError, match=r"torch\.float16, not torch\.float32"):
+        trainer(resume=replace(checkpoint, model=halves))
 
 
 def test_weights_of_another_shape_are_refused_in_words(checkpoint: Checkpoint) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from core import checkpoint as ckpt
+from core import consent, settings
 from core import events as ev
-from core import settings
 from core.checkpoint import Checkpoint
 from core.doctor.examination import examine
 from core.doctor.lab import lab_subject
@@ -51,6 +51,11 @@ def source(tmp_path: Path) -> str:
     path = tmp_path / "mine.py"
     path.write_text(FILE, "utf-8")
     return str(path)
+
+
+@pytest.fixture(autouse=True)
+def named(source: str) -> None:
+    consent.allow(source)
 
 
 def setting(source: str, name: str) -> str:

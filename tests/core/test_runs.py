@@ -83,11 +83,13 @@ def test_runs_are_found_by_name_by_path_and_nearly(tmp_path: Path) -> None:
         runs.find("tiny-on")
 
 
-def test_opening_a_run_sweeps_what_a_killed_writer_left(tmp_path: Path) -> None:
+def test_only_who_records_sweeps_what_a_killed_writer_left(tmp_path: Path) -> None:
     run = made(tmp_path / "a")
     (run.checkpoints / f"{files.TEMPORARY}x").mkdir()
     (run.path / f"{files.TEMPORARY}y").write_text("half", "utf-8")
     runs.find(str(run.path))
+    assert len(list(run.path.rglob(f"{files.TEMPORARY}*"))) == 2, "somebody may be writing there"
+    run.lock().release()
     assert not list(run.path.rglob(f"{files.TEMPORARY}*"))
 
 

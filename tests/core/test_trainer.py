@@ -269,8 +269,16 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on()
 
     found = list(trainer("train.checkpoint_every=2", save=full).events())
     assert all("No space left" in warning.message for warning in of_kind(ev.Warned, found))
-    assert [warning.step for warning in of_kind(ev.Warned, found)] == [2, 4, 6, 8]
+    assert [warning.step for warning in of_kind(ev.Unwritten, found)] == [2, 4, 6, 8]
     assert isinstance(found[-1], ev.Stopped) and len(losses(found)) == 8
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_time() -> None:
+    ticks = iter(range(10_000, 0, -1))
+    found = list(trainer("train.eval_every=2", clock=lambda: float(next(ticks))).events())
+    assert isinstance(found[-1], ev.Stopped)
+    for update in of_kind(ev.StepDone, found):
+        assert update.seconds >= 0 and update.tokens_per_s >= 0 and (update.data_seconds or 0.0) >= 0
 
 
 def test_what_the_data_cannot_give_is_said_when_the_trainer_is_built() -> None:

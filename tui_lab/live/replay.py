@@ -83,7 +83,7 @@ class Replay:
 
     def _due(self) -> list[object]:
         now = self._clock()
-        elapsed, self._asked_at = now - self._asked_at, now
+        elapsed, self._asked_at = max(0.0, now - self._asked_at), now  # A clock may be set back.
         if self._paused:
             return self._next_steps()
         if self.speed == math.inf:
@@ -178,7 +178,7 @@ class Replay:
                 try:
                     chosen = choose_weights(run)
                     model, _ = load_chosen(run, chosen)
-                except RunError as error:
+                except (ConfigError, DataError, RunError) as error:
                     self._buffer.put(ev.Warned(step=0, message=str(error)))
                     continue
             with torch.no_grad():

@@ -3,7 +3,7 @@
 import queue
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ from core import commands as cmd
 from core import events as ev
 from core.config import Config
 from core.errors import ConfigError, RunError
+from core.files import advice
 from data.dataset import Task
 from data.errors import DataError
 from tui_lab.live.buffer import Buffer
@@ -79,6 +80,8 @@ class Session:
         self._commands: cmd.CommandQueue = queue.SimpleQueue()
         self._buffer = Buffer()
         self._closed = threading.Event()
+        self._ended: Opened | None = None
+        self._trouble = ""
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
 
     def start(self) -> None:
@@ -101,8 +104,14 @@ class Session:
     def _work(self) -> None:
         try:
             opened = self._open(lambda what, done, total: self._buffer.put(Preparing(what, done, total)))
-            self._buffer.put(_ready(opened))
-            self._train(opened)
+            try:
+                self._buffer.put(_ready(opened))
+                self._train(opened)
+            finally:
+                opened.close()
+            self._ended = opened
+            while not self._closed.is_set():
+                self._answer(self._commands.get())
         except (ConfigError, DataError, RunError) as error:
             self._buffer.put(Trouble(str(error)))
         except Exception as error:
@@ -117,10 +126,50 @@ class Session:
         for event in opened.run.record(opened.trainer.events()):
             opened.seen.watch(event)
             self._buffer.put(event)
-        opened.run.write_summary(opened.seen.summary(str(opened.run.path)))
-        while not self._closed.is_set():
-            for event in opened.trainer.when_over(self._commands.get()):
-                self._buffer.put(event)
+            if isinstance(event, ev.Unwritten) and not self._closed.is_set():
+                self._commands.put(cmd.Pause())
+            self._trouble = event.message if isinstance(event, ev.Unwritten) else self._trouble
+        self._write_summary(opened)
+
+    def _write_summary(self, opened: "Opened") -> None:
+        try:
+            opened.run.write_summary(opened.seen.summary(str(opened.run.path)))
+        except OSError as error:
+            message = f"the summary cannot be written: {advice(error)}"
+            self._buffer.put(ev.Unwritten(step=opened.trainer.step, message=message, path=str(opened.run.path)))
+
+    @property
+    def unsaved(self) -> str:
+        """After the end: what stands in the way of saving the last state; empty where it is saved."""
+        return self._trouble if self._ended is not None and self._ended.trainer.unwritten else ""
+
+    def save_again(self) -> None:
+        """After `join`: try once more."""
+        self._answer(cmd.Checkpoint())
+
+    def _answer(self, command: cmd.Command) -> None:
+        """What still makes sense after the end: a look at the model, a save that failed."""
+        if (opened := self._ended) is None:
+            return
+        events = opened.trainer.when_over(command)
+        if isinstance(command, cmd.Checkpoint) and opened.trainer.unwritten:
+            events = self._recorded(opened, events)
+        for event in events:
+            self._buffer.put(event)
+
+    def _recorded(self, opened: "Opened", events: Iterator[ev.Event]) -> Iterator[ev.Event]:
+        try:
+            lock = opened.run.lock()
+            try:
+                for event in opened.run.record(events):
+                    self._trouble = event.message if isinstance(event, ev.Unwritten) else self._trouble
+                    yield event
+                self._write_summary(opened)
+            finally:
+                lock.release()
+        except RunError as error:
+            self._trouble = str(error)
+            yield ev.Unwritten(step=opened.trainer.step, message=str(error), path=str(opened.run.path))
 
 
 def _ready(opened: "Opened") -> Ready:

@@ -9,7 +9,9 @@ from core import settings
 from core.config import Config
 from core.doctor.findings import Finding
 from core.doctor.watch import Watcher
+from core.errors import ConfigError
 from core.tasks import build_loader, change_loader
+from data.errors import DataError
 from data.loader import Loader
 from tui_lab.live.series import Series
 from tui_lab.live.session import Preparing, Ready, Trouble
@@ -106,9 +108,13 @@ class LabState:
         self.changes.append(event)
         if self.config is None:
             return
-        self.config = settings.changed(self.config, event.key, event.new)
-        if event.key.startswith("data.") or event.key in ("train.batch_size", "train.seed"):
-            self.loaders.append(change_loader(self.loaders[-1], event.step, self.config))
+        try:
+            config = settings.changed(self.config, event.key, event.new)
+            if event.key.startswith("data.") or event.key in ("train.batch_size", "train.seed"):
+                self.loaders.append(change_loader(self.loaders[-1], event.step, config))
+        except (ConfigError, DataError):
+            return  # A record that was tampered with, or written by another version, can still be looked at.
+        self.config = config
 
     def loader_at(self, step: int) -> Loader | None:
         """The loader whose settings were in force at update `step`; for a future one, those of now."""

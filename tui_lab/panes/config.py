@@ -1,5 +1,6 @@
 """The config pane: every setting, edited from the keyboard and checked as one types."""
 
+from contextlib import suppress
 from typing import Any, get_args
 
 from rich.text import Text
@@ -11,7 +12,7 @@ from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
-from core import settings
+from core import consent, settings
 from core.config import Config
 from core.errors import ConfigError
 from core.parameters import count_parameters, parameter_table
@@ -211,6 +212,9 @@ class ConfigPane(Pane):
         key = self.key
         if problem or candidate is None or key is None:
             return
+        if key == "model.source" and event.value.strip():
+            with suppress(ConfigError):  # The file is not there: the worker says so.
+                consent.allow(settings.get(candidate, key))
         self.choose(key, settings.get(candidate, key))
         self.query_one("#settings", DataTable).focus()
 

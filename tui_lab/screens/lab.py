@@ -209,6 +209,11 @@ class LabScreen(Mending):
         match message:
             case Ready():
                 self._opened(message)
+            case ev.Unwritten():
+                self.notify(
+                    f"{message.message}. Then c saves, and Space goes on.", title="Paused: nothing can be written",
+                    severity="error", timeout=20,
+                )  # fmt: skip
             case ev.Warned():
                 self.notify(message.message, title=f"step {message.step:,}", severity="warning")
             case ev.Failed() | Trouble():

@@ -1,0 +1,126 @@
+"""What the app asks before it opens something: a run that somebody records, a config that would run a file."""
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import OptionList, Static
+
+from core import consent, runs, settings
+from core import events as ev
+from core.lock import take
+from core.runs import Run
+from tests.app.fake import lab
+from tests.core.tiny import tiny, trainer
+from tui_lab.app import LabApp
+from tui_lab.live.session import Session
+from tui_lab.screens.ask import Ask
+from tui_lab.screens.chooser import Pick
+
+
+class Asking(LabApp):
+    """Keeps what it would open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[Pick] = []
+
+    def _open(self, pick: Pick) -> None:
+        self.opened.append(pick)
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consent, "_here", set())
+
+
+@pytest.fixture
+def run() -> Run:
+    return runs.create("tiny", tiny(), trainer().task.tokenizer)
+
+
+def question(app: LabApp) -> str:
+    return str(app.screen.query_one("#question", Static).content) if isinstance(app.screen, Ask) else ""
+
+
+async def answer(pilot: Pilot[None], choice: str) -> None:
+    choices = pilot.app.screen.query_one(OptionList)
+    choices.highlighted = choices.get_option_index(choice)
+    choices.focus()
+    await pilot.press("enter")
+
+
+@pytest.mark.parametrize(("choice", "opened"), [("view", "replay"), ("cancel", "")])
+async def test_a_run_that_another_records_can_be_looked_at(choice: str, opened: str, run: Run) -> None:
+    held, app = take(run.path), Asking()
+    async with app.run_test() as pilot:
+        app.open(Pick("resume", str(run.path)))
+        await pilot.pause()
+        assert f"{run.name} is being recorded by process" in question(app)
+        await answer(pilot, choice)
+        assert app.opened == ([Pick(opened, str(run.path))] if opened else [])
+        held.release()
+        app.open(Pick("resume", str(run.path)))
+        assert app.opened[-1] == Pick("resume", str(run.path)), "once it is free nothing is asked"
+
+
+class Unsaved(Session):
+    """A training that is over and could not be saved, until it is tried `tries` times."""
+
+    def __init__(self, tries: int) -> None:
+        self.tries = tries
+
+    @property
+    def unsaved(self) -> str:
+        return "the disk is full" if self.tries else ""
+
+    def save_again(self) -> None:
+        self.tries -= 1
+
+
+@pytest.mark.parametrize(("choice", "left"), [("save", 0), ("lose", 2)])
+async def test_what_could_not_be_saved_is_asked_about_until_it_is_or_is_given_up(choice: str, left: int) -> None:
+    app, source = Asking(), Unsaved(2)
+    async with app.run_test() as pilot:
+        asking = app.run_worker(app._save_or_lose(source))
+        for _ in range(2 - left or 1):
+            await pilot.pause()
+            assert question(app) == "Not saved: the disk is full."
+            await answer(pilot, choice)
+        await asking.wait()
+        assert source.tries == left
+
+
+async def test_what_the_disk_refuses_is_told_with_the_keys_that_help() -> None:
+    async with lab() as it:
+        await it.tell(ev.Unwritten(step=30, message="a: No space left; make room there", path="a"), ev.Paused(step=30))
+        [told] = [note for note in it.pilot.app._notifications if note.severity == "error"]
+        assert told.message == "a: No space left; make room there. Then c saves, and Space goes on."
+        assert "paused" in it.text("#status")
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was run')", "utf-8")
+    return f"{tmp_path / 'mine.py'}:Mine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "choice", "opens"),
+    [("preset", "run", True), ("preset", "look", False), ("resume", "run", True), ("resume", "look", False),
+     ("replay", "run", True), ("replay", "look", True)],
+)  # fmt: skip
+async def test_a_file_that_was_not_named_is_asked_about(
+    kind: str, choice: str, opens: bool, mine: str, tmp_path: Path
+) -> None:
+    config = tiny(f"model.source={mine}")
+    run = runs.create("tiny", config, trainer().task.tokenizer)
+    (tmp_path / "mine.toml").write_text(settings.to_toml(config), "utf-8")
+    pick = Pick(kind, str(tmp_path / "mine.toml") if kind == "preset" else str(run.path))
+    app = Asking()
+    async with app.run_test() as pilot:
+        app.open(pick)
+        await pilot.pause()
+        assert f"This would run {mine}" in question(app)
+        await answer(pilot, choice)
+        assert app.opened == ([pick] if opens else []) and consent.allowed(mine) == (choice == "run")

@@ -1,0 +1,150 @@
+"""A disk that refuses, under `tui-lab run`: the path and the cure in words, exit 3, nothing lost, and it goes on."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import checkpoint as ckpt
+from core import events as ev
+from core.lock import in_use
+from core.runs import Run
+from tests.cli.conftest import TINY, Cli
+from tests.cli.test_signals import fingerprint, losses
+
+OURS = ("run", "reverse", *TINY, "--set", "train.eval_every=7", "--set", "train.checkpoint_every=5")
+RUN, ENDLESS = (*OURS, "--steps", "60"), (*OURS, "--steps", "1000000")
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.argv = ["tui-lab", *sys.argv[2:]]
+from tui_lab.cli import main
+main()
+"""
+
+
+def limited(size: int, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The program, where no file may grow beyond `size` bytes: what a full disk does, to the byte."""
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, str(size), *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def undisturbed(cli: Cli, tmp_path: Path) -> Path:
+    assert cli(*RUN, "--out", "undisturbed", "--quiet").returncode == 0
+    return tmp_path / "undisturbed"
+
+
+def steps_of(run: Path) -> list[float]:
+    return losses((run / "events.jsonl").read_text("utf-8").splitlines())
+
+
+@pytest.mark.parametrize("size", [6_000, 9_000])
+def test_full_in_the_middle_it_stops_in_words_and_goes_on_to_the_same_end(
+    size: int, cli: Cli, tmp_path: Path, undisturbed: Path
+) -> None:
+    done = limited(size, tmp_path, *RUN, "--out", "full", "--quiet")
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+    assert "events.jsonl: File too large; make room there" in done.stderr
+    assert "then go on with: tui-lab run --resume full" in done.stderr
+    run = Run(tmp_path / "full")
+    assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
+    assert (run.path / "events.jsonl").read_bytes().endswith(b"\n"), "no half line is left"
+    assert cli("run", "--resume", "full", "--quiet").returncode == 0
+    assert fingerprint(run.path) == fingerprint(undisturbed) and steps_of(run.path) == steps_of(undisturbed)
+    assert not list(run.path.rglob(".writing-*"))
+
+
+def test_no_room_for_a_checkpoint_keeps_the_one_before_and_the_exit_code_says_so(cli: Cli, tmp_path: Path) -> None:
+    """Only `best.safetensors` and the rest of a checkpoint are too large; the record is short enough."""
+    done = limited(2_500, tmp_path, "run", "reverse", *TINY, "--steps", "4", "--out", "full", "--quiet")
+    assert done.returncode == 3 and "Traceback" not in done.stderr
+    assert "checkpoint not saved" in done.stderr and "File too large; make room there" in done.stderr
+    assert cli("run", "--resume", "full", "--quiet").returncode == 0, "without a checkpoint it begins again"
+    assert len(steps_of(tmp_path / "full")) == 4
+
+
+def mounted(folder: Path, mount: str, *arguments: str, after: str = "true") -> "subprocess.CompletedProcess[str]":
+    """The program where a shell has mounted something that only they see; `after` is run there too."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount anything")
+    script = f'{mount} && "$0" -m tui_lab "$@"; code=$?; {after}; exit $code'
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kilobytes", [64, 128])
+def test_a_small_disk_that_is_really_full(kilobytes: int, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    done = mounted(tmp_path, f"mount -t tmpfs -o size={kilobytes}k none small", *ENDLESS, "--out", "small/run",
+                   "--quiet", after="cp -r small kept")  # fmt: skip
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+    assert "No space left on device; make room there" in done.stderr
+    run = Run(tmp_path / "kept" / "run")
+    assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
+    assert not list(run.checkpoints.glob(".writing-*"))
+
+
+def test_a_folder_that_is_read_only_is_looked_at_and_not_written(cli: Cli, tmp_path: Path, undisturbed: Path) -> None:
+    mount = "mount --bind undisturbed undisturbed && mount -o remount,ro,bind undisturbed"
+    resumed = mounted(tmp_path, mount, "run", "--resume", "undisturbed", "--steps", "70")
+    assert resumed.returncode == 2 and "Traceback" not in resumed.stderr
+    assert "undisturbed: nothing can be written here: Read-only file system" in resumed.stderr
+    new = mounted(tmp_path, mount, *RUN, "--out", "undisturbed/within")
+    assert new.returncode == 2 and "a run cannot be written here: Read-only file system" in new.stderr
+    for looks in (
+        ["runs", "show", "undisturbed"],
+        ["generate", "undisturbed", "--prompt", "1", "--max-new-tokens", "1"],
+    ):
+        assert mounted(tmp_path, mount, *looks).returncode == 0
+
+
+def test_no_room_at_all_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    done = limited(0, tmp_path, *RUN, "--out", "full")
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("tui-lab: full: ")
+    assert "File too large" in done.stderr
+
+
+def test_a_folder_removed_under_it_is_told(command: list[str], tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*command, *ENDLESS, "--out", "gone", "--json"], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            record = json.loads(line)
+            if record["event"] == "step" and record["step"] == 20:
+                shutil.rmtree(tmp_path / "gone", ignore_errors=True)
+        said = process.stderr.read()
+    assert process.returncode == 3 and "Traceback" not in said
+    assert "removed; put the folder back" in said
+    assert record["event"] == "summary" and record["steps"] >= 20
+
+
+def test_a_second_process_is_refused_with_the_holder_and_exit_code_2(
+    cli: Cli, command: list[str], tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [*command, *ENDLESS, "--out", "mine", "--json"], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == ev.Saved.kind:
+                break
+        second = cli("run", "--resume", "mine")
+        looked = [cli("runs", "show", "mine"), cli("generate", "mine", "--prompt", "123", "--max-new-tokens", "2")]
+        process.kill()
+    assert second.returncode == 2
+    assert f"mine: this run is being recorded by another (process {process.pid} on " in second.stderr
+    assert "--out mine --json" in second.stderr and f"kill {process.pid}" in second.stderr
+    assert [done.returncode for done in looked] == [0, 0], [done.stderr for done in looked]
+    assert in_use(tmp_path / "mine") is None, "the lock ends with its process"

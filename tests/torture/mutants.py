@@ -1,0 +1,284 @@
+"""Run folders with one thing wrong: flipped bits, cuts, other shapes and types, files that are no files."""
+
+import json
+import os
+import random
+import shutil
+import struct
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from core.jsontext import sealed
+
+STRANGE: tuple[Any, ...] = (
+    *(None, True, False, -1, 0, 1, 7, 2**31, 2**63, 2**70, 10**400, -0.5, 1e308),
+    *("", "x", "NaN", "\x1b[2J", "../../x", "\ud800", [], [[]], {}, {"a": 1}, [1, "a", None]),
+)
+"""Values that stand where others are expected."""
+RAW = ("NaN", "Infinity", "-Infinity", "1e999", "[" * 50_000, '{"a":' * 50_000, "[" * 9_000_000, "00", "'")
+"""What a JSON parser may trip over."""
+DEEP = "[" * 900 + "]" * 900
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`file` is relative to the run folder. `checked`: its checksum is as it was, so it must be noticed."""
+
+    file: str
+    what: str
+    checked: bool
+
+
+def mutate(run: Path, chance: random.Random) -> Mutant:
+    """Change one thing in the run folder."""
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and ".lock" not in path.name)
+    name = chance.choice(names)
+    path = run / name
+    ways: list[Callable[[Path, random.Random], str]] = [*BYTES, *BYTES]
+    if path.suffix == ".json":
+        ways += [_json_value, _json_value, _json_value, _json_key, _json_raw]
+    if path.suffix == ".jsonl":
+        ways += [_line_value, _line_value, _line_key, _line_raw, _line_torn, _lines_swapped]
+    if path.suffix == ".toml":
+        ways += [_toml_value, _toml_value, _toml_raw]
+    if path.suffix == ".safetensors":
+        ways += [_header_length, _header, _header, _header]
+    way = chance.choice(ways)
+    what = way(path, chance)
+    checked = way in BYTES
+    if path.suffix == ".safetensors" and not checked:
+        _forget_checksums(path.parent)
+    return Mutant(name, f"{way.__name__.strip('_')}: {what}", checked)
+
+
+# Any file
+
+
+def _flip(path: Path, chance: random.Random) -> str:
+    content = bytearray(path.read_bytes())
+    places = [chance.randrange(len(content)) for _ in range(chance.choice((1, 1, 1, 8)))] if content else []
+    for at in places:
+        content[at] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+    return str(places)
+
+
+def _cut(path: Path, chance: random.Random) -> str:
+    content = path.read_bytes()
+    end = chance.choice((0, 1, 7, 8, chance.randrange(len(content) + 1), max(0, len(content) - 1)))
+    path.write_bytes(content[:end])
+    return f"{end} of {len(content)}"
+
+
+def _insert(path: Path, chance: random.Random) -> str:
+    content = path.read_bytes()
+    at, more = chance.randrange(len(content) + 1), chance.randbytes(chance.choice((1, 8, 4096)))
+    path.write_bytes(content[:at] + more + content[at:])
+    return f"{len(more)} at {at}"
+
+
+def _blank(path: Path, chance: random.Random) -> str:
+    content = path.read_bytes()
+    at = chance.randrange(len(content) + 1)
+    size = len(content[at : at + 512])
+    path.write_bytes(content[:at] + bytes(size) + content[at + size :])
+    return f"{size} at {at}"
+
+
+def _other(path: Path, chance: random.Random) -> str:
+    """The content of another file of the run."""
+    others = sorted(p for p in path.parents[0].iterdir() if p.is_file() and p != path and ".lock" not in p.name)
+    other = chance.choice(others) if others else path
+    shutil.copy(other, path)
+    return other.name
+
+
+def _no_file(path: Path, chance: random.Random) -> str:
+    kind = chance.choice(("gone", "folder", "pipe", "endless", "loop"))
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    return kind
+
+
+BYTES = (_flip, _cut, _insert, _blank, _other, _no_file)
+
+
+# JSON
+
+
+def _json_value(path: Path, chance: random.Random) -> str:
+    value = _unsealed(path)
+    where, changed = _changed(value, chance)
+    _write_json(path, changed, chance)
+    return where
+
+
+def _json_key(path: Path, chance: random.Random) -> str:
+    value = _unsealed(path)
+    where = _key(value, chance)
+    _write_json(path, value, chance)
+    return where
+
+
+def _json_raw(path: Path, chance: random.Random) -> str:
+    raw = chance.choice(RAW)
+    text = path.read_text("utf-8")
+    at = text.rfind(": ") + 2
+    path.write_text(chance.choice((raw, text[:at] + raw + text[at:], text[:at] + DEEP + "}")), "utf-8")
+    return raw[:10]
+
+
+def _unsealed(path: Path) -> Any:
+    value = json.loads(path.read_text("utf-8"))
+    if isinstance(value, dict):
+        value.pop("crc32", None)
+    return value
+
+
+def _write_json(path: Path, value: Any, chance: random.Random) -> None:
+    """Sealed anew, or as before there were seals, so that the values themselves are judged."""
+    try:
+        path.write_text(
+            sealed(value) if isinstance(value, dict) and value and chance.random() < 0.5 else json.dumps(value)
+        )
+    except ValueError:
+        path.write_text(json.dumps(value))
+
+
+def _changed(value: Any, chance: random.Random) -> tuple[str, Any]:
+    """`value` with one part of it, at any depth, replaced by something strange."""
+    if isinstance(value, dict | list) and value and chance.random() < 0.9:
+        key: Any = chance.choice(sorted(value)) if isinstance(value, dict) else chance.randrange(len(value))
+        where, value[key] = _changed(value[key], chance)
+        return f"{key}.{where}", value
+    strange = chance.choice(STRANGE)
+    return f"= {strange!r:.30}", strange
+
+
+def _key(value: Any, chance: random.Random) -> str:
+    """Remove, rename or add a key, at any depth."""
+    while isinstance(value, dict) and chance.random() < 0.6:
+        inner = [item for item in value.values() if isinstance(item, dict) and item]
+        if not inner:
+            break
+        value = chance.choice(inner)
+    if not isinstance(value, dict) or not value:
+        return "nothing"
+    key = chance.choice(sorted(value))
+    kept = value.pop(key)
+    kind = chance.choice(("gone", "renamed", "more"))
+    if kind == "renamed":
+        value[key + "x"] = kept
+    elif kind == "more":
+        value |= {key: kept, "more": 1}
+    return f"{key} {kind}"
+
+
+# Lines of events
+
+
+def _of_a_line(path: Path, chance: random.Random, change: Callable[[str], str]) -> str:
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    at = chance.randrange(len(lines))
+    lines[at] = change(lines[at])
+    path.write_text("".join(lines), "utf-8")
+    return f"line {at + 1}"
+
+
+def _line_value(path: Path, chance: random.Random) -> str:
+    return _of_a_line(path, chance, lambda line: json.dumps(_changed(json.loads(line), chance)[1]) + "\n")
+
+
+def _line_key(path: Path, chance: random.Random) -> str:
+    def change(line: str) -> str:
+        value = json.loads(line)
+        _key(value, chance)
+        return json.dumps(value) + "\n"
+
+    return _of_a_line(path, chance, change)
+
+
+def _line_raw(path: Path, chance: random.Random) -> str:
+    return _of_a_line(path, chance, lambda line: chance.choice((*RAW, "", "x" * 2**25)) + "\n")
+
+
+def _line_torn(path: Path, chance: random.Random) -> str:
+    content = path.read_bytes().rstrip(b"\n")
+    end = chance.randrange(content.rfind(b"\n") + 1, len(content))
+    path.write_bytes(content[:end])
+    return f"{end} of {len(content)}"
+
+
+def _lines_swapped(path: Path, chance: random.Random) -> str:
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    chance.shuffle(lines)
+    path.write_text("".join(lines), "utf-8")
+    return "all"
+
+
+# TOML
+
+
+def _toml_value(path: Path, chance: random.Random) -> str:
+    where, value = _changed(tomllib.loads(path.read_text("utf-8")), chance)
+    try:
+        path.write_text(tomli_w.dumps(value), "utf-8", errors="surrogatepass")
+    except (TypeError, AttributeError):  # TOML has no null, and its top is a table.
+        path.write_text(f"model = {str(value)[:40]!r}", "utf-8")
+    return where
+
+
+def _toml_raw(path: Path, chance: random.Random) -> str:
+    raw = chance.choice(("x = " + "[" * 50_000, "x = nan", "[model", "x = {" * 5_000, "a." * 5_000 + "b = 1", "\x00"))
+    path.write_text(path.read_text("utf-8") + "\n" + raw, "utf-8")
+    return raw[:10]
+
+
+# safetensors: eight bytes for the length of a JSON header, the header, the tensors
+
+
+def _header_length(path: Path, chance: random.Random) -> str:
+    length = chance.choice((0, 1, 2**20, 2**31, 2**60, 2**63 - 1, 2**64 - 1))
+    path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
+    return str(length)
+
+
+def _header(path: Path, chance: random.Random) -> str:
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header, tensors = json.loads(content[8 : 8 + length]), content[8 + length :]
+    kind = chance.choice(("value", "key", "shape", "type", "name"))
+    name = chance.choice(sorted(key for key in header if key != "__metadata__"))
+    if kind == "value":
+        header = _changed(header, chance)[1]
+    elif kind == "key":
+        _key(header, chance)
+    elif kind == "shape":
+        header[name]["shape"] = chance.choice(([], [2**40], header[name]["shape"][::-1], [1, *header[name]["shape"]]))
+    elif kind == "type":
+        header[name]["dtype"] = chance.choice(("F16", "F64", "I32", "I64", "U8", "BOOL", "F8_E5M2", "X"))
+    else:
+        header[name + "x"] = header.pop(name)
+    written = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(written)) + written + tensors)
+    return kind
+
+
+def _forget_checksums(checkpoint: Path) -> None:
+    """As a checkpoint was written before there were any, so that the tensors themselves are judged."""
+    state = json.loads((checkpoint / "state.json").read_text("utf-8"))
+    state.pop("crc32", None)
+    state.pop("files", None)
+    (checkpoint / "state.json").write_text(json.dumps(state), "utf-8")
