@@ -8,7 +8,8 @@ TEXT ?= bundled
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow peers litgpt self-test bench snapshots format lab lock
+.PHONY: install run test check slow peers litgpt self-test bench snapshots format lab lock \
+	fuzz fuzz-app
 
 install: $(STAMP)
 
@@ -45,6 +46,19 @@ bench: $(STAMP) peers litgpt
 
 self-test: peers
 	$(BIN)/tui-lab doctor --self-test
+
+# Odd configs and command lines (docs/reliability-input.md); make fuzz TIMES=5000 SEED=0
+TIMES ?= 5000
+EVENTS ?= 10000
+SEED ?= 0
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.torture.configs --times $(TIMES) --seed $(SEED)
+	$(BIN)/python -m tests.torture.commands --times $(TIMES) --seed $(SEED)
+
+# Keys, mouse, pastes and resizes at random while a model trains.
+fuzz-app: $(STAMP)
+	$(BIN)/python -m tests.torture.app --events $(EVENTS) --seed $(SEED)
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update

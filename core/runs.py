@@ -108,28 +108,33 @@ class Run:
 def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = None) -> Run:
     """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
     path = out if out is not None else _free_path(runs_folder(), name)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        hint = f"; go on with it by --resume {path}" if (path / CONFIG).exists() else ""
-        raise RunError(f"--out {path}: there is something already{hint}")
     try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            hint = f"; go on with it by --resume {path}" if (path / CONFIG).exists() else ""
+            raise RunError(f"--out {path}: there is something already{hint}")
         path.mkdir(parents=True, exist_ok=True)
         files.write_text(path / CONFIG, settings.to_toml(config))
         files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
-    except OSError as error:
-        raise RunError(f"{path}: a run cannot be written here: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, RunError):
+            raise
+        why = getattr(error, "strerror", None) or str(error)  # A ValueError: a NUL in the name.
+        raise RunError(f"{settings.shortened(str(path))}: a run cannot be written here: {why}") from error
     return Run(path)
 
 
 def find(name: str) -> Run:
     """The run of a path, or of a name in the runs folder. Raises RunError with the nearest name."""
     for path in (Path(name), runs_folder() / name):
-        if (path / CONFIG).is_file():
+        if settings.is_file(path / CONFIG):
             files.sweep_temporaries(path)
             files.sweep_temporaries(path / "checkpoints")
             return Run(path)
-    close = difflib.get_close_matches(name, [run.name for run in list_runs()], n=1, cutoff=0.4)
+    known = [run.name for run in list_runs()] if len(name) <= settings.MOST_SHOWN else []
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise RunError(f"{name!r} is no run: no {CONFIG} there nor in {runs_folder() / name}{hint}")
+    where = settings.shortened(str(runs_folder() / name))
+    raise RunError(f"{settings.shown(name)} is no run: no {CONFIG} there nor in {where}{hint}")
 
 
 def list_runs() -> list[Run]:
@@ -140,7 +145,7 @@ def list_runs() -> list[Run]:
 
 
 def _free_path(folder: Path, name: str) -> Path:
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-") or "run"
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:100] or "run"
     base = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
     return next(path for path in candidates if not path.exists())

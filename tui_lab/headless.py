@@ -17,7 +17,8 @@ from core.runs import Run
 from core.summary import Requirement, Summariser, unmet
 from core.trainer import Trainer
 from data.corpora.tokens import Progress
-from tui_lab.describe import describe
+from data.visible import printable
+from tui_lab.describe import describe, replaced
 from tui_lab.opening import Opened
 from tui_lab.progress import Bar, Lines, Silent, View, encoding_bar
 
@@ -34,6 +35,8 @@ def train(opened: Opened, requirements: Sequence[Requirement], *, json_lines: bo
     seen, run = opened.seen, opened.run
     view = _view(opened, json_lines=json_lines, quiet=quiet)
     watcher = Watcher()
+    if (words := replaced(opened.trainer.task)) and not (json_lines or quiet):
+        _say(words)
     with _stop_on_signals(opened.trainer) as interrupted, view:
         for event in run.record(opened.trainer.events()):
             seen.watch(event)
@@ -97,9 +100,9 @@ def _print_json(record: dict[str, Any]) -> None:
 
 
 def _print_result(summary: dict[str, Any]) -> None:
-    sys.stdout.write(describe(summary) + "\n")
+    sys.stdout.write(printable(describe(summary)) + "\n")
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()

@@ -5,11 +5,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from core import runs, settings
 from core.events import Changed
 from core.runs import Run
 from core.summary import summarise_digest
+from data.visible import printable
 from tui_lab.describe import describe
 from tui_lab.inspect import write_json
 
@@ -33,7 +35,8 @@ def list_runs(*, as_json: bool) -> None:
     for run in found:
         summary = summary_of(run)
         values = (_number(summary[key]) for key in ("train_loss", "val_loss", "exact_match"))
-        table.add_row(run.name, summary["reason"], f"{summary['steps']:,}", *values)
+        told = (Text(printable(str(text))) for text in (run.name, summary["reason"]))
+        table.add_row(*told, f"{summary['steps']:,}", *values)
     Console().print(table)
 
 
@@ -43,9 +46,10 @@ def show_run(name: str, *, as_json: bool) -> None:
     if as_json:
         write_json(summary_of(run) | {"config": run.config().model_dump(mode="json"), "changed": changes})
         return
-    sys.stdout.write(describe(summary_of(run)) + "\n\n" + settings.to_toml(run.config()))
+    sys.stdout.write(printable(describe(summary_of(run))) + "\n\n" + settings.to_toml(run.config()))
     for change in changes:
-        sys.stdout.write(f"\nstep {change['step']:,}: {change['key']} {change['old']} → {change['new']}")
+        words = f"step {change['step']:,}: {change['key']} {change['old']} → {change['new']}"
+        sys.stdout.write(f"\n{printable(words)}")
 
 
 def _number(value: float | None) -> str:

@@ -1,11 +1,13 @@
 """Open a training: a new run, one that goes on, or a branch of another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core import checkpoint as ckpt
 from core import runs, settings
+from core.budget import is_shortage, shortage
 from core.config import Config
 from core.errors import ConfigError, RunError
 from core.events import Changed, Event
@@ -27,8 +29,22 @@ class Opened:
     """Has watched what the run did before, if anything."""
 
 
+@contextmanager
+def _shortage_in_words(config: Config, n_vocab: int) -> Iterator[None]:
+    """Raises TrainingError, with what to shrink, where memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        raise shortage(config, n_vocab) from None
+
+
 def start(source: str, overrides: Sequence[str], out: Path | None, progress: Progress | None = None) -> Opened:
-    """A new run of a preset or file. Raises ConfigError, DataError or RunError before anything is written."""
+    """A new run of a preset or file.
+
+    Raises ConfigError, DataError, RunError or, where memory runs out, TrainingError before anything is written.
+    """
     return begin(source, settings.load(source, overrides), out, progress)
 
 
@@ -44,8 +60,9 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
         config = settings.changed(config, "model.source", absolute(config.model.source))
     if progress is not None:
         progress("choosing kernels", 0, 1)
-    config = settled(config, task.tokenizer.n_vocab)
-    trainer = Trainer(config, task)
+    with _shortage_in_words(config, task.tokenizer.n_vocab):
+        config = settled(config, task.tokenizer.n_vocab)
+        trainer = Trainer(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     trainer.save_with(run.save)
     return Opened(run, trainer, Summariser())
@@ -61,7 +78,8 @@ def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Op
             raise ConfigError([f"--steps {steps}: this run has made {checkpoint.progress.step} steps already"])
         checkpoint = replace(checkpoint, progress=replace(checkpoint.progress, config=config))
     task = build_task(checkpoint.progress.config, progress)
-    trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
+    with _shortage_in_words(checkpoint.progress.config, task.tokenizer.n_vocab):
+        trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
     run.rewind(checkpoint.progress.step, checkpoint.progress.seconds)
     return Opened(run, trainer, summarise_digest(run.digest()))
 
