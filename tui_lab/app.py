@@ -89,6 +89,8 @@ class LabApp(App[None]):
         super().notify(printable(message), title=printable(title), severity=severity, timeout=timeout, markup=False)
 
     def on_mount(self) -> None:
+        parting.mend_continuing(self)
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.push_screen(Chooser())
         if self._first is not None:
             self.open(self._first)

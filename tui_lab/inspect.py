@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core import settings
+from core.budget import check_fits
 from core.config import Config
 from core.jsontext import dumps
 from core.parameters import parameter_table
@@ -90,6 +91,7 @@ def show_schema() -> None:
 def validate(source: str, overrides: Sequence[str]) -> None:
     config, task = open_data(source, overrides)
     build_loader(config, task)
+    check_fits(config, task.tokenizer.n_vocab, on_cpu=config.train.device == "cpu")
     sys.stdout.write(f"{printable(source)}: valid\n")
 
 

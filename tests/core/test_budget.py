@@ -15,12 +15,12 @@ from core.parameters import count_parameters
 from tests.core.tiny import of_kind, tiny, trainer
 from tui_lab import opening
 
-HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=262144", "model.n_heads=64", "model.d_head=1024")
+HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=524288", "model.n_heads=64", "model.d_head=1024")
 
 
 def test_a_model_of_10_to_the_12_parameters_is_refused_before_it_is_built() -> None:
     config = settings.load("socrates", HUGE)
-    assert count_parameters(config.model, 50_257) > 8 * 10**11
+    assert count_parameters(config.model, 50_257) > 10**12
     with pytest.raises(ConfigError, match=r"needs at least .* TiB .*W_[12].*and there is .*: a smaller model.d_ff"):
         build_model(config, 50_257)
 

@@ -149,7 +149,7 @@ def make_ground(folder: Path) -> None:
     (folder / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
     (folder / "torn.toml").write_text("[model]\nd_model = ", "utf-8")
     (folder / "text.txt").write_text("so it goes. " * 400, "utf-8")
-    assert call(["run", "tiny.toml", "--out", "runs/one", "--quiet"])[0] == 130 or (folder / "runs/one").is_dir()
+    assert call(["run", "tiny.toml", "--out", "runs/one", "--quiet"])[0] == 0
 
 
 def call(line: Sequence[str]) -> tuple[int, str, str]:
@@ -174,7 +174,7 @@ def judge(line: Sequence[str], code: int, out: str, err: str) -> None:
     assert "Traceback" not in err, err
     assert not CONTROLS.search(out) and not CONTROLS.search(err), "nothing drives the terminal"
     if code == 2 and line:
-        assert err.strip(), "a refusal says why"
+        assert err.strip() or out.strip(), "a refusal says why, or shows the help"
     assert len(err) < 20_000, "a message that one can read"
     assert psutil.Process().memory_info().rss < MOST_BYTES, "memory stays bounded"
 

@@ -9,6 +9,7 @@ import argparse
 import string
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -114,7 +115,7 @@ def overrides(draw: st.DrawFn) -> list[str]:
 
 def judge(config: Config) -> str:
     """What an accepted config must stand: it is written and read back the same, counted, and fits or is refused."""
-    assert settings.build(settings.tomllib.loads(settings.to_toml(config))) == config
+    assert settings.build(tomllib.loads(settings.to_toml(config))) == config
     count_parameters(config.model, N_VOCAB)
     check_fits(config, N_VOCAB)
     return "accepted"
