@@ -6,6 +6,7 @@ import sys
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from textual_serve.server import Server
 
 from core.errors import ConfigError
@@ -43,7 +44,7 @@ class Guarded(Server):
         return app
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: web.typedefs.Handler) -> web.StreamResponse:
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not self._is_ours(request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="tui-lab: this server answers only to its own address")
         origin = request.headers.get("Origin")

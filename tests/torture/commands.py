@@ -50,7 +50,7 @@ WORDS = [word for word in OUTLANDISH if "\x00" not in word] + [
 ]
 SOURCES = ("reverse", "overfit-one", "tiny.toml", "torn.toml", "revers", "runs/one", "one", "text.txt", ".", "socrates")
 RUNS = ("one", "runs/one", "on", "runs", "text.txt", "/dev/null", "~")
-NUMBERS = ("0", "1", "5", "-1", "1e3", "nan", "99999999999999999999", "0x10", "1_0", "")
+NUMBERS = ("0", "1", "2", "3", "5", "8", "0.5", "1", "-1", "1e3", "nan", "99999999999999999999", "0x10", "1_0", "")
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ class Typist:
         return self.draw.choice(WORDS)
 
     def of(self, choices: Sequence[str]) -> str:
-        return self.word() if self.draw.random() < 0.15 else self.draw.choice(choices)
+        return self.word() if self.draw.random() < 0.06 else self.draw.choice(choices)
 
     def set(self) -> list[str]:
         key = self.of(self.keys)
@@ -136,7 +136,7 @@ class Typist:
             lambda: [self.word() for _ in range(self.draw.randint(0, 4))],
         ]  # fmt: skip
         line = self.draw.choice(kinds)()
-        if self.draw.random() < 0.2:
+        if self.draw.random() < 0.1:
             line.insert(self.draw.randint(0, len(line)), self.word())
         return line
 
