@@ -43,6 +43,8 @@ FINDING = Finding("lr_too_low", "the learning rate does nothing", "[red]\x1b[31m
                   drawing=("[/nothing] ▂▅",), proposal={"optim.lr": 0.02})  # fmt: skip
 PATIENCE = 60.0
 """Seconds for what must come; not a measure of speed."""
+SETTLING = 0.005
+"""Seconds in which the app takes what was sent; what it leaves for later comes with the next events."""
 TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",
         "train.steps=1000000", "train.eval_examples=8", "train.eval_every=50", "train.threads=1",
         "train.checkpoint_every=500")  # fmt: skip
@@ -124,7 +126,8 @@ class Session:
 
     async def settle(self) -> None:
         """Until all that was sent is done. Raises what the app raised."""
-        await asyncio.wait_for(self.pilot.pause(), PATIENCE)
+        # Not `pause`, which waits until the process is idle: with a training in it, it never is.
+        await asyncio.sleep(SETTLING)
         if self.app._exception is not None:
             raise self.app._exception
 
