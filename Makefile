@@ -9,7 +9,7 @@ TEXT ?= bundled
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow peers litgpt self-test bench torture mutate snapshots format lab lock
+.PHONY: install run test check slow peers litgpt self-test bench torture mutate fuzz fuzz-app snapshots format lab lock
 
 install: $(STAMP)
 
@@ -91,6 +91,18 @@ torture: $(STAMP) mutate
 MUTATE ?= --times 1000 --seed 0
 mutate: $(STAMP)
 	$(BIN)/python -m tests.torture.mutate $(MUTATE)
+# Odd configs and command lines (docs/reliability-input.md); make fuzz TIMES=5000 SEED=0
+TIMES ?= 5000
+EVENTS ?= 10000
+SEED ?= 0
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.torture.configs --times $(TIMES) --seed $(SEED)
+	$(BIN)/python -m tests.torture.commands --times $(TIMES) --seed $(SEED)
+
+# Keys, mouse, pastes and resizes at random while a model trains.
+fuzz-app: $(STAMP)
+	$(BIN)/python -m tests.torture.app --events $(EVENTS) --seed $(SEED)
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update

@@ -3,7 +3,9 @@
 import torch
 from torch.optim import Optimizer
 
+from core.budget import check_fits
 from core.config import Config
+from core.device import choose_device
 from core.faults.model import MODEL_FAULTS
 from core.faults.training import owned_by, procedure_with
 from core.foreign import Model, foreign_model
@@ -17,8 +19,12 @@ WRONG_VOCAB = 670
 
 
 def build_model(config: Config, n_vocab: int) -> Model:
-    """The model of `config` for a tokenizer of `n_vocab` tokens, on the CPU. Raises ConfigError for a bad source."""
+    """The model of `config` for a tokenizer of `n_vocab` tokens, on the CPU.
+
+    Raises ConfigError for a bad source, and for a model that the machine's memory cannot hold.
+    """
     size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
+    check_fits(config, size, on_cpu=choose_device(config.train.device).type == "cpu")
     model: Model
     if config.model.source:
         model = foreign_model(config, size)

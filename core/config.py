@@ -13,6 +13,10 @@ def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool =
     return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
 
 
+# Nothing one counts is larger, and products of two such numbers with a batch still fit the 63 bits of numpy's.
+MANY = 10**12
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -49,8 +53,10 @@ class DataConfig(Section):
     shuffle: Literal["epoch", "once", "off"] = setting(
         "epoch", "Shuffle", "A new order each epoch, one order for all epochs, or none.", live=True
     )
-    overfit: int = setting(0, "Overfit", "Pin the first N datapoints; 0 is off.", unit="datapoints", live=True, ge=0)
-    stride: int = setting(1, "Stride", "From one window's start to the next (task text).", unit="tokens", ge=1)
+    overfit: int = setting(
+        0, "Overfit", "Pin the first N datapoints; 0 is off.", unit="datapoints", live=True, ge=0, le=MANY
+    )
+    stride: int = setting(1, "Stride", "From one window's start to the next (task text).", unit="tokens", ge=1, le=MANY)
     length: int = setting(6, "Length", "Digits in a row (task reverse).", unit="digits", ge=1, le=60)
     n_digits: int = setting(10, "Digits", "Different digits (task reverse).", ge=2, le=36)
 
@@ -68,9 +74,9 @@ class OptimConfig(Section):
     schedule: Literal["constant", "cosine", "linear", "step"] = setting(
         "constant", "Schedule", "How the rate falls after warm-up."
     )
-    warmup_steps: int = setting(0, "Warm-up", "Steps over which the rate rises from zero.", unit="steps", ge=0)
+    warmup_steps: int = setting(0, "Warm-up", "Steps over which the rate rises from zero.", unit="steps", ge=0, le=MANY)
     min_lr_ratio: float = setting(0.0, "Final share", "Share of the rate left at the end.", ge=0.0, le=1.0)
-    step_every: int = setting(1000, "Step length", "Steps between drops (schedule step).", unit="steps", ge=1)
+    step_every: int = setting(1000, "Step length", "Steps between drops (schedule step).", unit="steps", ge=1, le=MANY)
     step_factor: float = setting(0.5, "Step factor", "Rate after a drop over rate before.", gt=0.0, le=1.0)
     grad_clip: float = setting(
         0.0, "Gradient clip", "Largest global norm of the gradient; 0 is off.", live=True, ge=0.0
@@ -86,17 +92,17 @@ class OptimConfig(Section):
 class TrainConfig(Section):
     """How long, how much at once, and when to look."""
 
-    steps: int = setting(1000, "Steps", "Optimizer updates in all.", unit="steps", ge=1)
+    steps: int = setting(1000, "Steps", "Optimizer updates in all.", unit="steps", ge=1, le=MANY)
     batch_size: int = setting(16, "Batch size", "Examples in one update.", unit="examples", live=True, ge=1, le=2**20)
     accumulate: int = setting(
-        1, "Accumulate", "Parts a batch is computed in, to save memory; the gradient is the same.", ge=1
+        1, "Accumulate", "Parts a batch is computed in, to save memory; the gradient is the same.", ge=1, le=MANY
     )
     eval_every: int = setting(
-        100, "Evaluate every", "Steps between evaluations; 0: only at the end.", unit="steps", live=True, ge=0
+        100, "Evaluate every", "Steps between evaluations; 0: only at the end.", unit="steps", live=True, ge=0, le=MANY
     )
-    eval_examples: int = setting(1024, "Evaluated", "Validation examples used at most.", unit="examples", ge=1)
+    eval_examples: int = setting(1024, "Evaluated", "Validation examples used at most.", unit="examples", ge=1, le=MANY)
     patience: int = setting(
-        0, "Patience", "Evaluations without a better validation loss before stopping; 0 is off.", ge=0
+        0, "Patience", "Evaluations without a better validation loss before stopping; 0 is off.", ge=0, le=MANY
     )
     target_loss: float = setting(
         0.0, "Target loss", "Stop once the running train loss is at most this; 0 is off.", unit="nats", ge=0.0
@@ -107,14 +113,19 @@ class TrainConfig(Section):
         "auto", "Products", "The library that multiplies on the CPU; auto: the faster one, measured once."
     )
     head_rows: int = setting(
-        0, "Head rows", "Rows of a large vocabulary's head computed at once; 0: the fastest.", unit="rows", ge=0
+        0,
+        "Head rows",
+        "Rows of a large vocabulary's head computed at once; 0: the fastest.",
+        unit="rows",
+        ge=0,
+        le=MANY,
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Where the model is computed.")
     backend: Literal["auto", "gloo", "nccl"] = setting(
         "auto", "Backend", "What carries gradients between processes that torchrun starts; auto: nccl between GPUs."
     )
     checkpoint_every: int = setting(
-        0, "Checkpoint every", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0
+        0, "Checkpoint every", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0, le=MANY
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from core import checkpoint as ckpt
 from core.building import build_model
+from core.config import Config
 from core.errors import RunError
 from core.foreign import Model
 from core.runs import Run
@@ -21,6 +22,7 @@ class Chosen:
 
     which: Literal["last", "best"]
     checkpoint: Path
+    config: Config
     step: int
     last: int
     val_loss: float | None
@@ -48,7 +50,7 @@ def _chosen(run: Run, path: Path, which: Which) -> Chosen:
     if which == "best" and progress.best_step is None:
         raise RunError(f"{run.name}: this run was never evaluated, so it has no best weights; use --weights last")
     step = progress.best_step if which == "best" and progress.best_step is not None else progress.step
-    return Chosen(which, path, step, progress.step, progress.best_val_loss)
+    return Chosen(which, path, progress.config, step, progress.step, progress.best_val_loss)
 
 
 def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:

@@ -141,9 +141,9 @@ class Run:
 
 def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = None) -> Run:
     """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
-    path = out if out is not None else _new_folder(runs_folder(), name)
-    _refuse_taken(path)
+    path = out if out is not None else free_path(runs_folder(), name)
     try:
+        _refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
         held = take(path)
         try:
@@ -154,8 +154,11 @@ def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = N
             files.write_text(path / CONFIG, settings.to_toml(config))
         finally:
             held.release()
-    except OSError as error:
-        raise RunError(f"{path}: a run cannot be written here: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, RunError):
+            raise
+        why = getattr(error, "strerror", None) or str(error)  # A ValueError: a NUL in the name.
+        raise RunError(f"{settings.shortened(str(path))}: a run cannot be written here: {why}") from error
     return Run(path)
 
 
@@ -182,11 +185,13 @@ def _refuse_links(path: Path) -> None:
 def find(name: str) -> Run:
     """The run of a path, or of a name in the runs folder. Raises RunError with the nearest name."""
     for path in (Path(name), runs_folder() / name):
-        if (path / CONFIG).is_file():
+        if settings.is_file(path / CONFIG):
             return Run(path)
-    close = difflib.get_close_matches(name, [run.name for run in list_runs()], n=1, cutoff=0.4)
+    known = [run.name for run in list_runs()] if len(name) <= settings.MOST_SHOWN else []
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise RunError(f"{name!r} is no run: no {CONFIG} there nor in {runs_folder() / name}{hint}")
+    where = settings.shortened(str(runs_folder() / name))
+    raise RunError(f"{settings.shown(name)} is no run: no {CONFIG} there nor in {where}{hint}")
 
 
 def list_runs() -> list[Run]:
@@ -199,7 +204,7 @@ def list_runs() -> list[Run]:
 def free_path(folder: Path, name: str) -> Path:
     """A folder of our own in `folder`, named after `name` and the time, made now, so that no other process takes the
     same. Raises RunError."""
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-") or "run"
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:100] or "run"
     base = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
     try:

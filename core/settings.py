@@ -17,6 +17,10 @@ from core.errors import ConfigError
 
 FIRST = ("reverse", "overfit-one", "socrates", "pseudo-socrates")
 """The order in which one would try the presets; others follow by name."""
+MOST_BYTES = 2**20
+"""Of a config file."""
+MOST_SHOWN = 200
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,20 @@ def _read_tables(source: str) -> dict[str, Any]:
     if source in known:
         return tomllib.loads(known[source].text)
     path = Path(source)
-    if not path.is_file():
-        raise ConfigError(
-            [f"{source!r} is no preset and no file{did_you_mean(source, known)} (presets: {', '.join(known)})"]
-        )
+    if not is_file(path):
+        near = did_you_mean(source, known)
+        raise ConfigError([f"{shown(source)} is no preset and no file{near} (presets: {', '.join(known)})"])
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        with path.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise ConfigError([f"{source}: more than {MOST_BYTES:,} bytes, which is no config"])
+        return tomllib.loads(raw.decode("utf-8"))
+    except RecursionError as error:
+        raise ConfigError([f"{source}: not readable as TOML: nested too deep"]) from error
+    except (ValueError, OSError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError([f"{source}: not readable as TOML: {error}"]) from error
 
 
@@ -115,7 +126,7 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals:
-            problems.append(f"{override!r}: an override is KEY=VALUE, as in optim.lr=0.001")
+            problems.append(f"{shown(override)}: an override is KEY=VALUE, as in optim.lr=0.001")
         elif key not in known:
             problems.append(unknown_key(key))
         else:
@@ -146,23 +157,46 @@ def to_toml(config: Config) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML writes it; a bare word is a string."""
+    """A value as TOML writes it; a bare word is a string, and so is whatever else TOML cannot read."""
     try:
-        return tomllib.loads(f"value = {text.strip()}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
+        found = tomllib.loads(f"value = {text.strip()}")
+    # Besides what is no TOML: an integer of more than 4,300 digits, brackets nested beyond the stack.
+    except (ValueError, RecursionError):
         return text.strip()
+    return found["value"] if len(found) == 1 else text.strip()
 
 
 def unknown_key(key: str) -> str:
     """What is wrong with `key`, with the nearest there is; a name without its section is found too."""
     known = fields()
     section = next((whole for whole in known if whole.partition(".")[2] == key), None)
-    return f"{key}: unknown key" + (f"; did you mean {section}?" if section else did_you_mean(key, known))
+    return f"{shortened(key)}: unknown key" + (f"; did you mean {section}?" if section else did_you_mean(key, known))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    # A long word is near to nothing, and comparing it would take its length squared.
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5) if len(word) <= MOST_SHOWN else []
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def shown(value: Any) -> str:
+    """`value` as in a message: its repr, cut where it is long."""
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # An integer of more than 4,300 digits; brackets nested beyond the stack.
+        return f"a {type(value).__name__} too large to show"
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a regular file, or a link to one; False too for what no path can be, as a name too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> list[str]:
@@ -172,11 +206,11 @@ def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> l
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             known = names if names is not None else Config.model_fields if "." not in key else fields()
-            problems.append(f"{key}: unknown key{did_you_mean(key, known)}")
+            problems.append(f"{shortened(key)}: unknown key{did_you_mean(key, known)}")
         elif item["type"] == "value_error":
             problems += str(item["ctx"]["error"]).splitlines()
         else:
-            problems.append(f"{key} = {item['input']!r}: {_allowed(item)}")
+            problems.append(f"{shortened(key)} = {shown(item['input'])}: {_allowed(item)}")
     return problems
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from core.errors import ConfigError
-from core.settings import did_you_mean
+from core.settings import did_you_mean, is_file
 
 
 def is_stranger(source: str) -> bool:
@@ -22,8 +22,11 @@ def is_stranger(source: str) -> bool:
 def split(source: str) -> tuple[Path, str]:
     """The file, which exists, and the name. Raises ConfigError; the name may be empty."""
     path, _, name = source.rpartition(":") if ".py:" in source else (source, "", "")
-    file = Path(path).expanduser()
-    if not file.is_file():
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError as error:  # The home of a user who is not there.
+        raise ConfigError([f"{path}: {error}"]) from error
+    if not is_file(file):
         raise ConfigError([f"{path}: no such file (a stranger's code is given as FILE.py:NAME)"])
     return file, name
 

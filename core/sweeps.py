@@ -221,7 +221,7 @@ def create(plan: Plan, out: Path | None) -> Sweep:
     if path.exists() and not path.is_dir():
         raise RunError(f"--out {path}: there is a file already")
     try:
-        path.mkdir(parents=True, exist_ok=out is not None)
+        path.mkdir(parents=True, exist_ok=True)
         files.sweep_temporaries(path)
         taken = not {entry.name for entry in path.iterdir()} <= {".locks"} and not (path / SWEEP).exists()
         if taken:

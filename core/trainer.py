@@ -14,6 +14,7 @@ from core import checkpoint as ckpt
 from core import commands as cmd
 from core import dead_units, settings
 from core import events as ev
+from core.budget import check_fits, is_shortage, shortage
 from core.building import build_model, optimizers_of, procedure_of
 from core.checkpoint import Checkpoint, Progress
 from core.config import Config
@@ -104,6 +105,7 @@ class Trainer:
     def events(self) -> Iterator[ev.Event]:
         """Train until the last step, the target, patience's end, Stop or a failure; the last event says which."""
         yield self._started()
+        failure = ""
         try:
             while (reason := self._over()) is None:
                 yield from self._obey()
@@ -118,9 +120,23 @@ class Trainer:
                     self._count_down()
             yield from self._checkpoint(again=self.unwritten)
             yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
-        except (RuntimeError, MemoryError) as error:
-            yield from self._checkpoint(again=self.unwritten)
-            yield ev.Failed(step=self.step, message=str(error) or type(error).__name__)
+        except Exception as error:
+            # A mistake of ours is told by its traceback; whoever wrote the model is told where it went wrong.
+            if not (isinstance(error, RuntimeError | MemoryError) or self.config.model.source):
+                raise
+            failure = self._in_words(error)
+        # Outside of the handler, where the error no longer holds on to all that its step had in memory.
+        if failure:
+            self.model.zero_grad(set_to_none=True)
+            yield from self._last_checkpoint()
+            yield ev.Failed(step=self.step, message=failure)
+
+    def _in_words(self, error: Exception) -> str:
+        if is_shortage(error):
+            return str(shortage(self.config, self.task.tokenizer.n_vocab))
+        if isinstance(error, RuntimeError):
+            return str(error) or type(error).__name__
+        return f"{self.config.model.source} raised {type(error).__name__}: {error}"
 
     def _restore_best(self) -> int | None:
         """A run that may stop early ends with its best weights in the model, once the last ones are saved, so that it
@@ -271,11 +287,21 @@ class Trainer:
             case cmd.Checkpoint():
                 yield from self._checkpoint(again=True)
             case cmd.Snapshot(receive):
-                receive(ckpt.copy_weights(self.model.state_dict()), self._whose())
+                yield from self._snapshot(receive)
             case cmd.Inspect(look):
                 yield from self._inspect(look)
             case cmd.Stop():
                 self._stop_asked = True
+
+    def _snapshot(self, receive: Callable[[dict[str, torch.Tensor], cmd.Whose], None]) -> Iterator[ev.Event]:
+        try:
+            weights = ckpt.copy_weights(self.model.state_dict())
+        except (RuntimeError, MemoryError) as error:
+            yield ev.Warned(
+                step=self.step, message=f"no copy of the weights could be made: {str(error) or 'no memory'}"
+            )
+        else:
+            receive(weights, self._whose())
 
     def _inspect(self, look: Callable[[Model], None]) -> Iterator[ev.Event]:
         """A look that fails is the looker's fault: training goes on."""
@@ -295,6 +321,7 @@ class Trainer:
             config = settings.changed(self.config, key, value)
             new = settings.get(config, key)
             loader = change_loader(self.loader, self.step, config)
+            check_fits(config, self.task.tokenizer.n_vocab, on_cpu=self.device.type == "cpu")
         except (ConfigError, DataError) as error:
             return ev.Warned(step=self.step, message=str(error))
         if key.startswith("data.") or key == "train.batch_size":
@@ -330,6 +357,14 @@ class Trainer:
             examples=found.examples,
             best=best,
         )
+
+    def _last_checkpoint(self) -> Iterator[ev.Event]:
+        """A checkpoint after a failure, which may leave too little memory to copy the weights."""
+        try:
+            yield from self._checkpoint(again=self.unwritten)
+        except (RuntimeError, MemoryError) as error:
+            words = f"checkpoint not saved: {str(error) or 'no memory'}; the last one is intact"
+            yield ev.Warned(step=self.step, message=words)
 
     def _checkpoint(self, *, again: bool = False) -> Iterator[ev.Event]:
         """Save, unless this very state is saved already. A save that fails is told, and not the end."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from core import files, settings
+from core.budget import check_fits
 from core.config import Config
 from core.device import choose_device, use_threads
 from core.errors import ConfigError
@@ -39,6 +40,7 @@ def settled(config: Config, n_vocab: int) -> Config:
 
 def kernels_for(config: Config, n_vocab: int) -> Kernels:
     """The kernels for a training of `config` with `n_vocab` tokens. Raises ConfigError for oneDNN where it is not."""
+    check_fits(config, n_vocab, on_cpu=choose_device(config.train.device).type == "cpu")
     train, default = config.train, Kernels()
     if train.matmul == "onednn" and not onednn_available():
         raise ConfigError(["train.matmul = 'onednn': this build of torch has it not; available here: auto, blas"])

@@ -42,3 +42,5 @@ class Task:
     metric: Metric
     next_token: bool
     """Whether y[t] is x[t+1] by the task's rule."""
+    n_replaced: int = 0
+    """Characters U+FFFD in the text, which stand for what was not valid UTF-8."""

@@ -11,6 +11,8 @@ from data.errors import DataError
 from data.ordering import Order, Shuffle
 
 Ids = npt.NDArray[np.int64]
+MOST_TOKENS = 2**24
+"""Of a batch: with the windows it is cut from, half a GiB."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Loader:
             raise DataError(f"data.overfit = {self.overfit}: the training part has {n} datapoints")
         if self.overfit == 0 and self.batch_size > n:
             raise DataError(f"train.batch_size = {self.batch_size}: the training part has {n} examples")
+        if self.drawn * self.dataset.length > MOST_TOKENS:
+            raise DataError(
+                f"train.batch_size = {self.batch_size}: {self.drawn:,} examples of {self.dataset.length:,} tokens are "
+                f"too many at once; allowed here is a batch of {max(1, MOST_TOKENS // self.dataset.length):,}"
+            )
 
     @property
     def order(self) -> Order:

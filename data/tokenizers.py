@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import DataError
+from data.visible import printable as printable
 
 Ids = npt.NDArray[np.int64]
 
@@ -55,11 +56,6 @@ def show(tokenizer: Tokenizer, token: int) -> str:
     return printable(text).replace(" ", "␣").replace("\n", "↵")
 
 
-def printable(text: str) -> str:
-    """`text` with control, escape and invisible characters escaped, so that it cannot drive a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 class DigitsTokenizer:
     """One token a digit: `n_digits` symbols from 0-9 then a-z. Any other character is an error."""
 
@@ -102,6 +98,8 @@ class CharTokenizer:
         """Ids of shape [n]; n is len(text) unless a character outside the alphabet takes several bytes."""
         if text.isascii():
             return np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64)
+        # As the gpt2 tokenizer does: a lone surrogate, which is no character, becomes U+FFFD.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         ids: list[int] = []
         for c in text:
             known = self._id_of.get(c)

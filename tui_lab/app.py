@@ -4,12 +4,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.filter import LineFilter
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -17,10 +20,13 @@ from core import consent, runs, settings
 from core.errors import ConfigError, RunError
 from core.lock import in_use
 from core.memory import keep_freed_memory
+from data.visible import printable
+from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.runs import RunsScreen
+from tui_lab.widgets.visible import OnlyVisible
 
 if TYPE_CHECKING:
     from core.config import Config
@@ -37,6 +43,10 @@ VIEW = (Choice("view", "Look at what it has recorded so far"), Choice("cancel", 
 RUN_CODE = (Choice("look", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
 UNSAVED = (Choice("save", "Try to save again"), Choice("lose", "Leave: what was trained since the last save is lost"))
 THEMES = ("textual-dark", "textual-light", "high-contrast")
+LEFT_BEHIND = 3
+"""The exit code where a training did not answer; see README."""
+SECONDS_BEFORE_TOLD = 2.0
+"""Most trainings stop sooner: then there is no need to say that one waits."""
 
 
 def open_pick(pick: Pick, report: "Report") -> "Opened":
@@ -55,19 +65,46 @@ def code_of(pick: Pick) -> str:
 
 
 class LabApp(App[None]):
-    """`first` opens at once what would else be chosen."""
+    """`first` opens at once what would else be chosen; grace: seconds that a training may take to stop and save."""
 
     TITLE = "tui-lab"
-    BINDINGS = [Binding("ctrl+q", "quit", "Quit", show=False)]
+    BINDINGS = [
+        Binding("ctrl+q", "quit", "Quit", show=False),
+        Binding("ctrl+z", "suspend_process", "To the shell; fg comes back", show=False),
+    ]
 
-    def __init__(self, first: Pick | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        first: Pick | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        grace: float = parting.GRACE_SECONDS,
+    ) -> None:
         keep_freed_memory()  # Here, since the training's thread is not the first.
         super().__init__()
-        self._first, self._clock = first, clock
+        self._first, self._clock, self._grace = first, clock, grace
+        self.opened: list[parting.Ongoing] = []
+        """The labs whose source has been started and not yet been closed."""
         self._torch_ready = threading.Event()
         self.register_theme(HIGH_CONTRAST)
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), OnlyVisible()]
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Always without markup: a message may quote a file's name, a value, or what a stranger's code raised."""
+        super().notify(printable(message), title=printable(title), severity=severity, timeout=timeout, markup=False)
+
     def on_mount(self) -> None:
+        parting.mend_continuing(self)
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.push_screen(Chooser())
         if self._first is not None:
             self.open(self._first)
@@ -150,27 +187,25 @@ class LabApp(App[None]):
         """The lab over a training or replay, which is started; `examine`: by the doctor too."""
         from tui_lab.screens.lab import LabScreen
 
-        self.push_screen(LabScreen(source, self._clock, examine_first=examine))
+        lab = LabScreen(source, self._clock, examine_first=examine)
+        self.opened.append(lab)
+        self.push_screen(lab)
 
     def on_lab_screen_leave(self, message: "LabScreen.Leave") -> None:
         self.run_worker(self._close_lab(message.where), exclusive=True)
 
     async def _close_lab(self, where: str) -> None:
         """Save what runs, then leave; the screen stays alive meanwhile."""
-        import asyncio
-
         from tui_lab.screens.lab import LabScreen
 
-        lab = self.screen
+        lab, words = self.screen, ""
         if isinstance(lab, LabScreen):
-            lab.speaker.stop()
-            lab.source.close()
-            await asyncio.to_thread(lab.checkup.stop)
-            await asyncio.to_thread(lab.source.join)
-            await self._save_or_lose(lab.source)
+            words = await self._stop_and_save(lab)
             self.pop_screen()
         if where == "quit":
-            self.exit()
+            self.exit(return_code=LEFT_BEHIND if words else 0, message=Text(printable(words)) if words else None)
+        elif words:
+            self.notify(words, severity="error", timeout=30)
         for screen in self.screen_stack:
             if isinstance(screen, Chooser):
                 screen.load()
@@ -186,22 +221,36 @@ class LabApp(App[None]):
                 return
             await asyncio.to_thread(source.save_again)
 
+    async def _stop_and_save(self, lab: "LabScreen") -> str:
+        """Wait until a lab's run is saved; what to say where its training does not answer."""
+        import asyncio
+
+        lab.speaker.stop()
+        lab.source.close()
+        await asyncio.to_thread(lab.checkup.stop)
+        patience = parting.grace(lab.seconds_a_step, self._grace)
+        answered = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_TOLD, patience))
+        if not answered:
+            lab.notify(f"waiting for the training to finish its step and save; after {patience:,.0f} s it is left")
+            answered = await asyncio.to_thread(lab.source.join, patience)
+        if lab in self.opened:
+            self.opened.remove(lab)
+        if answered:
+            await self._save_or_lose(lab.source)
+        return "" if answered else parting.unanswered(lab.path, patience)
+
     def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
         again = self._again(message.name, message.config, fork=message.fork, examine=message.examine)
         self.run_worker(again, exclusive=True)
 
     async def _again(self, name: str, config: "Config", *, fork: bool, examine: bool) -> None:
-        import asyncio
-
         from tui_lab.screens.lab import LabScreen
 
         lab = self.screen
         if not isinstance(lab, LabScreen):
             return
-        lab.source.close()
-        await asyncio.to_thread(lab.checkup.stop)
-        await asyncio.to_thread(lab.source.join)
-        await self._save_or_lose(lab.source)
+        if words := await self._stop_and_save(lab):
+            self.notify(words, severity="error", timeout=30)
         if code := consent.unnamed(config.model.source):
             question = f"This would run {code}, a file that you have not named before."
             if await self.push_screen_wait(Ask(question, RUN_CODE)) == "run":
@@ -245,7 +294,7 @@ def pick_of(source: str | None) -> Pick | None:
     """What `tui-lab app SOURCE` opens: a preset or file to start, a run to replay. Raises ConfigError."""
     if source is None:
         return None
-    if source in settings.presets() or (Path(source).is_file()):
+    if source in settings.presets() or settings.is_file(Path(source)):
         settings.load(source)
         return Pick("preset", source)
     try:
@@ -258,10 +307,22 @@ def pick_of(source: str | None) -> Pick | None:
         raise
 
 
-def main(source: str | None) -> None:
-    """Run the app until the person leaves it. Raises ConfigError for a source that is nothing."""
+def main(source: str | None) -> int:
+    """Run the app until the person leaves it; the exit code. Raises ConfigError for a source that is nothing.
+
+    However it ends, what trains is saved: by the keys, by an error in it, by a signal, or with its terminal.
+    """
     # The math threads wait for each other at every operator: an app that keeps a core busy halves them.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     # While a pane is painted, training asks for the interpreter between any two operators: it need not wait 5 ms each.
     sys.setswitchinterval(0.0005)
-    LabApp(pick_of(source)).run()
+    app = LabApp(pick_of(source))
+    interruption = parting.Interruption(lambda: list(app.opened), app.exit)
+    interruption.listen()
+    try:
+        app.run()
+    finally:
+        lines = parting.save_all(app.opened)
+        interruption.over()
+        parting.say(lines)
+    return parting.INTERRUPTED if interruption.received else app.return_code or 0

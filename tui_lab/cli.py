@@ -4,18 +4,22 @@ import os
 import shlex
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.errors import ConfigError, RunError
+from core.errors import ConfigError, RunError, TrainingError
 from data.errors import DataError
+from data.visible import printable
 from tui_lab import completion
 from tui_lab.bench.commands import bench_app
 from tui_lab.history.commands import runs_app
 
-BAD_USAGE, INTERRUPTED = 2, 130
+BAD_USAGE, FAILED, INTERRUPTED = 2, 3, 130
+LAST_STEP = 10**12
+"""The furthest that one may look; see core.config."""
 
 complete_source, complete_any = map(completion.with_help, (completion.source, completion.source_or_run))
 complete_run, complete_setting = map(completion.with_help, (completion.run, completion.setting))
@@ -92,11 +96,12 @@ def open_app(
     ] = None,
 ) -> None:
     """The app: four panes over a live training, steered from the keyboard."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Under `serve` the browser is the terminal: textual-serve names a driver that speaks to it through pipes.
+    if not (os.environ.get("TEXTUAL_DRIVER") or (sys.stdin.isatty() and sys.stdout.isatty())):
         raise ConfigError(["the app needs a terminal; without one use: tui-lab run PRESET"])
     from tui_lab.app import main as run_app
 
-    run_app(source)
+    raise typer.Exit(run_app(source))
 
 
 @app.command()
@@ -225,7 +230,7 @@ def generate(
 @app.command()
 def batch(
     source: Source,
-    step: Annotated[int, typer.Option(min=0, help="Which step's batch; any, past or future.")] = 0,
+    step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="Which step's batch; any, past or future.")] = 0,
     examples: Annotated[int, typer.Option(min=1, help="How many examples to print.")] = 1,
     sets: Sets = None,
     json: Json = False,
@@ -341,7 +346,7 @@ def doctor(
 @app.command()
 def randomness(
     source: Source,
-    step: Annotated[int, typer.Option(min=0, help="At which update; any, past or future.")] = 0,
+    step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="At which update; any, past or future.")] = 0,
     pin: Annotated[bool, typer.Option("--pin", help="Print the config with every source pinned.")] = False,
     sets: Sets = None,
     allow_code: AllowCode = False,
@@ -380,16 +385,39 @@ def serve(
 
 def main() -> None:
     """The entry point: errors for people on stderr, exit codes by the contract."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that is not UTF-8, or a terminal that is not: its characters are escaped rather than an error.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with completion.words_of_bash():
-            app()
-    except (ConfigError, DataError, RunError) as error:
-        for line in str(error).splitlines():
-            typer.echo(f"tui-lab: {line}", err=True)
+            sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        # Where a command group is called without a command, its help has been shown already.
+        if type(error).__name__ != "NoArgsIsHelpError":
+            context = getattr(error, "ctx", None)
+            if context is not None:
+                typer.echo(context.get_usage(), err=True)
+            _complain(error.format_message())
         sys.exit(BAD_USAGE)
-    except KeyboardInterrupt:
+    except (ConfigError, DataError, RunError) as error:
+        _complain(str(error))
+        sys.exit(BAD_USAGE)
+    except TrainingError as error:
+        _complain(str(error))
+        sys.exit(FAILED)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing may be flushed there at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(BAD_USAGE)
+
+
+def _complain(message: str) -> None:
+    """On stderr, a line each; escaped, since a name or value in it may have come from anywhere."""
+    for line in message.splitlines():
+        typer.echo(f"tui-lab: {printable(line)}", err=True)

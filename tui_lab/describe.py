@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from data.dataset import Task
+
 _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", lambda n: f"{n:,}"),
     ("train_loss", "train loss", lambda x: f"{x:.4f}"),
@@ -11,6 +13,12 @@ _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("tokens_per_s", "tokens/s", lambda x: f"{x:,.0f}"),
     ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
 )
+
+
+def replaced(task: Task) -> str:
+    """What to say of a text that is not all UTF-8, as a binary file is not."""
+    n = task.n_replaced
+    return f"{n:,} characters of the text are not UTF-8: the model learns U+FFFD in their place" if n else ""
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from core.config import Config
 from core.doctor.findings import Finding, Report, report_from_json
 from core.errors import ConfigError, RunError
 from core.strangers import is_stranger
+from data.visible import printable
 
 Tell = Callable[[str], None]
 APART_SECONDS = 300.0
@@ -38,7 +39,7 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
     """The config of a preset or file, without weights; of a run, with its last ones."""
     from core import runs
 
-    if source not in settings.presets() and not Path(source).is_file():
+    if source not in settings.presets() and not settings.is_file(Path(source)):
         try:
             run = runs.find(source)
         except RunError:
@@ -139,9 +140,11 @@ def show(report: Report, title: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console, title = Console(highlight=False), printable(title)
     for number, finding in enumerate(report.findings, 1):
-        console.print(Text.assemble((f"{number}. {finding.verdict}", "bold red"), (f"  [{finding.code}]", "dim")))
+        console.print(
+            Text.assemble((f"{number}. {printable(finding.verdict)}", "bold red"), (f"  [{finding.code}]", "dim"))
+        )
         grid = Table.grid(padding=(0, 1), pad_edge=True)
         grid.add_column(style="bold", width=9)
         grid.add_column(ratio=1)
@@ -149,7 +152,7 @@ def show(report: Report, title: str) -> None:
             grid.add_row(name, Text(text))
         console.print(Padding(grid, (0, 0, 0, 2)))
         for line in finding.drawing:
-            console.print(Text(f"      {line}"), soft_wrap=True)
+            console.print(Text(f"      {printable(line)}"), soft_wrap=True)
         console.print()
     done = len(report.passed)
     if report.healthy:
@@ -157,11 +160,11 @@ def show(report: Report, title: str) -> None:
     console.print(Text(f"{done} checks passed: {', '.join(report.passed)}", style="dim"))
     for reason in dict.fromkeys(skipped.reason for skipped in report.skipped):
         names = ", ".join(skipped.check for skipped in report.skipped if skipped.reason == reason)
-        console.print(Text(f"skipped {names}: {reason}", style="dim"))
+        console.print(Text(f"skipped {names}: {printable(reason)}", style="dim"))
 
 
 def parts(finding: Finding) -> tuple[tuple[str, str], ...]:
-    return (("evidence", finding.evidence), ("why", finding.why), ("fix", finding.fix))
+    return tuple((name, printable(getattr(finding, name))) for name in ("evidence", "why", "fix"))
 
 
 def self_test(seed: int, *, as_json: bool) -> int:

@@ -19,7 +19,8 @@ from core.runs import Run
 from core.summary import Requirement, Summariser, unmet
 from core.trainer import Trainer
 from data.corpora.tokens import Progress
-from tui_lab.describe import describe
+from data.visible import printable
+from tui_lab.describe import describe, replaced
 from tui_lab.junit import of_run
 from tui_lab.junit import write as write_junit
 from tui_lab.opening import Opened
@@ -55,6 +56,8 @@ def _train(
     view = _view(opened, json_lines=json_lines, quiet=quiet)
     watcher = Watcher()
     unwritten: ev.Unwritten | None = None
+    if (words := replaced(opened.trainer.task)) and not (json_lines or quiet):
+        say(words)
     with stop_on_signals(opened.trainer), view:
         for event in run.record(opened.trainer.events()):
             seen.watch(event)
@@ -136,9 +139,9 @@ def _print_json(record: dict[str, Any]) -> None:
 
 
 def _print_result(summary: dict[str, Any]) -> None:
-    sys.stdout.write(describe(summary) + "\n")
+    sys.stdout.write(printable(describe(summary)) + "\n")
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core import settings
+from core.budget import check_fits
 from core.config import Config
 from core.jsontext import dumps
 from core.parameters import parameter_table
@@ -16,6 +17,7 @@ from core.tasks import build_loader, build_task
 from data.dataset import IGNORED, Task
 from data.loader import Batch
 from data.tokenizers import show
+from data.visible import printable
 from tui_lab.progress import encoding_bar
 
 
@@ -89,7 +91,8 @@ def show_schema() -> None:
 def validate(source: str, overrides: Sequence[str]) -> None:
     config, task = open_data(source, overrides)
     build_loader(config, task)
-    sys.stdout.write(f"{source}: valid\n")
+    check_fits(config, task.tokenizer.n_vocab, on_cpu=config.train.device == "cpu")
+    sys.stdout.write(f"{printable(source)}: valid\n")
 
 
 def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
@@ -100,6 +103,7 @@ def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
         "source": config.data.path if task.name == "text" else f"{config.data.length} of {config.data.n_digits} digits",
         "tokenizer": task.tokenizer.name,
         "n_vocab": task.tokenizer.n_vocab,
+        "replaced characters": task.n_replaced,
         "tokens an example": task.train.length,
         "train examples": task.train.n_examples,
         "validation examples": task.val.n_examples,
@@ -110,7 +114,7 @@ def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
         write_json({key.replace(" ", "_"): value for key, value in info.items()})
         return
     for key, value in info.items():
-        sys.stdout.write(f"{key:<20} {value if isinstance(value, str) else format(value, ',')}\n")
+        sys.stdout.write(f"{key:<20} {printable(value) if isinstance(value, str) else format(value, ',')}\n")
 
 
 def show_batch(source: str, overrides: Sequence[str], step: int, examples: int, *, as_json: bool) -> None:

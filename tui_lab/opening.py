@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core import checkpoint as ckpt
 from core import runs, settings
+from core.budget import is_shortage, shortage
 from core.config import Config
 from core.errors import ConfigError, RunError
 from core.events import Changed, Event, Saved
@@ -37,8 +38,22 @@ class Opened:
         self.lock.release()
 
 
+@contextmanager
+def _shortage_in_words(config: Config, n_vocab: int) -> Iterator[None]:
+    """Raises TrainingError, with what to shrink, where memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        raise shortage(config, n_vocab) from None
+
+
 def start(source: str, overrides: Sequence[str], out: Path | None, progress: Progress | None = None) -> Opened:
-    """A new run of a preset or file. Raises ConfigError, DataError or RunError before anything is written."""
+    """A new run of a preset or file.
+
+    Raises ConfigError, DataError, RunError or, where memory runs out, TrainingError before anything is written.
+    """
     return begin(source, settings.load(source, overrides), out, progress)
 
 
@@ -52,8 +67,9 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
         config = settings.changed(config, key, rooted(key, settings.get(config, key)))
     if progress is not None:
         progress("choosing kernels", 0, 1)
-    config = settled(config, task.tokenizer.n_vocab)
-    trainer = Trainer(config, task)
+    with _shortage_in_words(config, task.tokenizer.n_vocab):
+        config = settled(config, task.tokenizer.n_vocab)
+        trainer = Trainer(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     lock = run.lock()
     trainer.save_with(run.save)
@@ -84,7 +100,8 @@ def _reopened(run: Run, steps: int | None, progress: Progress | None, lock: Lock
         checkpoint = replace(checkpoint, progress=replace(checkpoint.progress, config=config))
     task = build_task(checkpoint.progress.config, progress)
     _same_tokenizer(run, task)
-    trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
+    with _shortage_in_words(checkpoint.progress.config, task.tokenizer.n_vocab):
+        trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
     with _writing(run):
         run.rewind(checkpoint.progress.step, checkpoint.progress.seconds, path)
     return Opened(run, trainer, summarise_digest(run.digest()), lock)
@@ -97,7 +114,8 @@ def _anew(run: Run, steps: int | None, progress: Progress | None, lock: Lock) ->
     config = run.config() if steps is None else settings.changed(run.config(), "train.steps", steps)
     task = build_task(config, progress)
     _same_tokenizer(run, task)
-    trainer = Trainer(config, task, save=run.save)
+    with _shortage_in_words(config, task.tokenizer.n_vocab):
+        trainer = Trainer(config, task, save=run.save)
     with _writing(run):
         run.begin_again()
     return Opened(run, trainer, Summariser(), lock)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from core import events as ev
 from data.corpora.tokens import Progress as ReportProgress
+from data.visible import printable
 
 LINES_IN_A_RUN = 20
 
@@ -122,7 +123,7 @@ class Bar:
                 self._val_loss = f"{event.val_loss:.4f}"
                 self._progress.update(self._task, val=self._val_loss)
         if (text := sentence(event)) is not None:
-            self._progress.console.print(text, highlight=False, markup=False)
+            self._progress.console.print(printable(text), highlight=False, markup=False)
 
 
 def encoding_bar() -> ReportProgress:

@@ -8,26 +8,30 @@ from core.generate import generate
 from core.jsontext import dumps
 from core.loading import Which, choose_weights, load_chosen
 from core.sampling import Generated, Sampling
-from data.tokenizers import printable
+from data.visible import printable
 
 ALTERNATIVES = 5
 
 
 def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weights: Which, *, json_lines: bool) -> None:
     """Print the prompt and what follows as it comes, or a JSON object a token and a last one with the whole text. Which
-    weights speak is said on stderr."""
+    weights speak is said on stderr.
+
+    A model may say what drives a terminal, so there control characters are escaped; a pipe gets them as they are.
+    """
     run = runs.find(name)
     chosen = choose_weights(run, weights)
     model, tokenizer = load_chosen(run, chosen)
-    sys.stderr.write(f"{run.name}: {chosen.words}\n")
+    sys.stderr.write(printable(f"{run.name}: {chosen.words}") + "\n")
     said = [] if json_lines else [prompt]
+    shown = (lambda text: printable(text, "\n\t")) if sys.stdout.isatty() else str
     if not json_lines:
-        _write(printable(prompt))
+        _write(shown(prompt))
     told = generate(model, tokenizer, prompt, max_new_tokens=max_new_tokens, sampling=sampling,
                     n_alternatives=ALTERNATIVES if json_lines else 0)  # fmt: skip
     for made in told:
         said.append(made.text)
-        _write(_line(made) if json_lines else printable(made.text))
+        _write(_line(made) if json_lines else shown(made.text))
     _write(dumps({"event": "text", "prompt": prompt, "text": "".join(said)}) + "\n" if json_lines else "\n")
 
 

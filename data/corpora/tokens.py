@@ -65,12 +65,15 @@ def load_corpus(path: str, tokenizer: str, progress: Progress | None = None) -> 
     report = progress or (lambda what, done, total: None)
     files = find_files(path)
     try:
-        total = sum(f.stat().st_size for f in files)
+        before = _stamps(files)
+        total = sum(size for _, size in before)
+        if total == 0:
+            raise DataError(f"data.path = {path!r}: the text is empty")
         folder = cache_folder() / "tokens" / _key(files, tokenizer, total, report)
         meta = _read_meta(folder)
         if meta is None:
             shutil.rmtree(folder, ignore_errors=True)
-            _encode(files, tokenizer, folder, total, report)
+            _encode(files, tokenizer, folder, total, report, lambda: _check_unchanged(path, files, before))
             meta = json.loads((folder / "meta.json").read_text("utf-8"))
         tokens = np.memmap(folder / "tokens.bin", dtype=meta["dtype"], mode="r") if meta["n_tokens"] else None
     except OSError as error:
@@ -78,6 +81,18 @@ def load_corpus(path: str, tokenizer: str, progress: Progress | None = None) -> 
     if tokens is None:
         raise DataError(f"data.path = {path!r}: the text is empty")
     return Corpus(path, tokens, from_state(meta["tokenizer"]), total, meta["n_replaced"])
+
+
+def _stamps(files: tuple[Path, ...]) -> list[tuple[int, int]]:
+    """When each file was last written, in ns, and its size in bytes."""
+    return [(status.st_mtime_ns, status.st_size) for status in (file.stat() for file in files)]
+
+
+def _check_unchanged(path: str, files: tuple[Path, ...], before: list[tuple[int, int]]) -> None:
+    """Raises DataError for a text that was written to: its tokens are cached under the hash of what it was."""
+    for file, was, now in zip(files, before, _stamps(files), strict=True):
+        if was != now:
+            raise DataError(f"data.path = {path!r}: {file} changed while it was read; try again when it is whole")
 
 
 def _read_meta(folder: Path) -> dict[str, Any] | None:
@@ -93,17 +108,19 @@ def _read_meta(folder: Path) -> dict[str, Any] | None:
 def _key(files: tuple[Path, ...], tokenizer: str, total: int, report: Progress) -> str:
     digest, done = hashlib.sha256(f"{_FORMAT} {tokenizer}".encode()), 0
     for file in files:
-        digest.update(b"\0%d\0" % file.stat().st_size)
-        with file.open("rb") as stream:
-            while chunk := stream.read(READ_BYTES):
-                digest.update(chunk)
-                done += len(chunk)
-                report("hashing", done, total)
+        size = file.stat().st_size
+        digest.update(b"\0%d\0" % size)
+        for chunk in _chunks(file, size):
+            digest.update(chunk)
+            done += len(chunk)
+            report("hashing", done, total)
     return digest.hexdigest()[:32]
 
 
-def _encode(files: tuple[Path, ...], name: str, folder: Path, total: int, report: Progress) -> None:
-    """Write tokens.bin and meta.json into a temporary folder, then rename it to `folder`."""
+def _encode(
+    files: tuple[Path, ...], name: str, folder: Path, total: int, report: Progress, check: Callable[[], None]
+) -> None:
+    """Write tokens.bin and meta.json into a temporary folder, then rename it to `folder` unless `check` raises."""
     tokenizer: Tokenizer = Gpt2Tokenizer() if name == "gpt2" else CharTokenizer(_alphabet(files, total, report))
     dtype = "uint16" if tokenizer.n_vocab <= 2**16 else "uint32"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +145,7 @@ def _encode(files: tuple[Path, ...], name: str, folder: Path, total: int, report
             "tokenizer": tokenizer.state(),
         }
         (temporary / "meta.json").write_text(json.dumps(meta), "utf-8")
+        check()
         try:
             os.rename(temporary, folder)
         except OSError:
@@ -144,6 +162,14 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - leftover.stat().st_mtime > SECONDS_TO_ENCODE:
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _chunks(file: Path, size: int) -> Iterator[bytes]:
+    """The first `size` bytes: a file that grows as fast as it is read, or that has no end, is no reason to go on."""
+    with file.open("rb") as stream:
+        while size > 0 and (chunk := stream.read(min(READ_BYTES, size))):
+            size -= len(chunk)
+            yield chunk
 
 
 def _alphabet(files: tuple[Path, ...], total: int, report: Progress) -> str:
@@ -174,15 +200,14 @@ def _pieces(files: tuple[Path, ...], total: int, report: Callable[[int, int], No
     for file in files:
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         pending = ""
-        with file.open("rb") as stream:
-            while raw := stream.read(READ_BYTES):
-                done += len(raw)
-                pending += decoder.decode(raw)
-                cut = safe_cut(pending)
-                if cut:
-                    yield pending[:cut]
-                    pending = pending[cut:]
-                report(done, total)
+        for raw in _chunks(file, file.stat().st_size):
+            done += len(raw)
+            pending += decoder.decode(raw)
+            cut = safe_cut(pending)
+            if cut:
+                yield pending[:cut]
+                pending = pending[cut:]
+            report(done, total)
         pending += decoder.decode(b"", final=True)
         if pending:
             yield pending

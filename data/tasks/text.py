@@ -61,7 +61,7 @@ def text_task(corpus: Corpus, *, context: int, stride: int, val_fraction: float,
         tokenizer, compact = seen, seen.compact
     train = TextWindows(train_tokens, context, stride, 0, compact)
     val = TextWindows(val_tokens, context, context, n_train, compact)
-    return Task("text", tokenizer, train, val, "perplexity", next_token=True)
+    return Task("text", tokenizer, train, val, "perplexity", next_token=True, n_replaced=corpus.n_replaced)
 
 
 def _seen_ids(tokens: npt.NDArray[Any], n_vocab: int) -> Ids:

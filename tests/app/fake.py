@@ -46,8 +46,8 @@ class FakeSource:
     def close(self) -> None:
         self.closed = True
 
-    def join(self) -> None:
-        return None
+    def join(self, seconds: float | None = None) -> bool:
+        return True
 
 
 def ready(preset: str = "reverse", *overrides: str) -> Ready:

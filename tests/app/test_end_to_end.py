@@ -18,23 +18,23 @@ PATIENCE = 60.0
 class Person:
     """Looks at the screen, and presses keys when it shows what they wait for."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self._terminal = Terminal(
-            [sys.executable, "-m", "tui_lab", *arguments], (100, 32), folder, TUI_LAB_RUNS=str(folder / "runs")
+    def __init__(self, folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "tui_lab")) -> None:
+        self.terminal = Terminal(
+            [sys.executable, *program, *arguments], (100, 32), folder, TUI_LAB_RUNS=str(folder / "runs")
         )
-        self._screen = pyte.Screen(100, 32)
-        self._stream = pyte.ByteStream(self._screen)
+        self.screen = pyte.Screen(100, 32)
+        self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
 
     @property
     def sees(self) -> str:
-        return "\n".join(self._screen.display)
+        return "\n".join(self.screen.display)
 
     def wait_until(self, condition: Callable[[str], bool]) -> str:
         for _ in range(int(PATIENCE / 0.05)):
-            found = self._terminal.read(0.05)
+            found = self.terminal.read(0.05)
             self.raw += found
-            self._stream.feed(found)
+            self.stream.feed(found)
             if condition(self.sees):
                 return self.sees
         raise AssertionError(f"never came:\n{self.sees}")
@@ -43,11 +43,11 @@ class Person:
         return self.wait_until(lambda seen: text in seen)
 
     def press(self, keys: str) -> None:
-        self._terminal.send(keys)
+        self.terminal.send(keys)
 
     def leave(self) -> int:
-        self.raw += self._terminal.read(PATIENCE)
-        return self._terminal.end()
+        self.raw += self.terminal.read(PATIENCE)
+        return self.terminal.end()
 
 
 def test_choose_train_pause_double_lr_generate_and_quit(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ class Asking(LabApp):
 
     def __init__(self) -> None:
         super().__init__()
-        self.opened: list[Pick] = []
+        self.picked: list[Pick] = []
 
     def _open(self, pick: Pick) -> None:
-        self.opened.append(pick)
+        self.picked.append(pick)
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +58,10 @@ async def test_a_run_that_another_records_can_be_looked_at(choice: str, opened: 
         await pilot.pause()
         assert f"{run.name} is being recorded by process" in question(app)
         await answer(pilot, choice)
-        assert app.opened == ([Pick(opened, str(run.path))] if opened else [])
+        assert app.picked == ([Pick(opened, str(run.path))] if opened else [])
         held.release()
         app.open(Pick("resume", str(run.path)))
-        assert app.opened[-1] == Pick("resume", str(run.path)), "once it is free nothing is asked"
+        assert app.picked[-1] == Pick("resume", str(run.path)), "once it is free nothing is asked"
 
 
 class Unsaved(Session):
@@ -123,4 +123,4 @@ async def test_a_file_that_was_not_named_is_asked_about(
         await pilot.pause()
         assert f"This would run {mine}" in question(app)
         await answer(pilot, choice)
-        assert app.opened == ([pick] if opens else []) and consent.allowed(mine) == (choice == "run")
+        assert app.picked == ([pick] if opens else []) and consent.allowed(mine) == (choice == "run")

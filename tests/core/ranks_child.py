@@ -71,7 +71,7 @@ def steered(world: World) -> Any:
 
 def _wishes(event: ev.Event, looks: list[int]) -> list[cmd.Command]:
     look = cmd.Inspect(lambda model: looks.append(model.n_vocab))
-    copy = cmd.Snapshot(lambda weights: looks.append(len(weights)))
+    copy = cmd.Snapshot(lambda weights, whose: looks.append(len(weights)))
     match event:
         case ev.StepDone(step=2):
             return [cmd.Set("optim.lr", 0.002), look, cmd.Set("train.batch_size", 3)]

@@ -64,8 +64,8 @@ def _told(action: Callable[[Path], None], path: Path) -> str:
 
 def _look(path: Path) -> None:
     from core import runs
+    from core.export import summary_of
     from tui_lab.describe import describe
-    from tui_lab.history import summary_of
 
     run = runs.find(str(path))
     describe(summary_of(run))

@@ -10,6 +10,7 @@ import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class Terminal:
@@ -54,10 +55,20 @@ class Terminal:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
+    def settings(self) -> list[Any]:
+        """How the terminal treats what is typed, as tcgetattr(3) has it."""
+        return termios.tcgetattr(self._fd)
+
+    def hang_up(self) -> None:
+        """Close the terminal under the program."""
+        os.close(self._fd)
+        self._fd = -1
+
     def end(self) -> int:
         """Wait for the program; its exit code."""
         _, status = os.waitpid(self.pid, 0)
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
         return os.waitstatus_to_exitcode(status)
 
     def kill(self) -> None:

@@ -58,9 +58,10 @@ class Replay:
         self._closed = True
         self._commands.put(cmd.Stop())
 
-    def join(self) -> None:
+    def join(self, seconds: float | None = None) -> bool:
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     @property
     def paused(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from core import commands as cmd
 from core import events as ev
 from core.config import Config
-from core.errors import ConfigError, RunError
+from core.errors import ConfigError, RunError, TrainingError
 from core.files import advice
 from data.dataset import Task
 from data.errors import DataError
@@ -64,12 +64,16 @@ class Source(Protocol):
         """Stop and save; returns at once."""
         ...
 
-    def join(self) -> None:
-        """Wait until all is saved."""
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait until all is saved, but no longer than `seconds`; whether it is."""
         ...
 
 
 Report = Callable[[str, int, int], None]
+
+
+class _Closed(Exception):
+    """Raised where the opening of a training tells how far it is, and nobody waits for it any more."""
 
 
 class Session:
@@ -97,13 +101,14 @@ class Session:
         self._closed.set()
         self._commands.put(cmd.Stop())
 
-    def join(self) -> None:
+    def join(self, seconds: float | None = None) -> bool:
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:
-            opened = self._open(lambda what, done, total: self._buffer.put(Preparing(what, done, total)))
+            opened = self._open(self._prepare)
             try:
                 self._buffer.put(_ready(opened))
                 self._train(opened)
@@ -112,12 +117,20 @@ class Session:
             self._ended = opened
             while not self._closed.is_set():
                 self._answer(self._commands.get())
-        except (ConfigError, DataError, RunError) as error:
+        except _Closed:
+            return
+        except (ConfigError, DataError, RunError, TrainingError) as error:
             self._buffer.put(Trouble(str(error)))
-        except Exception as error:
-            # The app outlives whatever happens here, and shows it in words.
+        except BaseException as error:
+            # The app outlives whatever happens here, a stranger's sys.exit() included, and shows it in words.
             message = f"the training broke off: {error!r}; what was saved before is safe"
             self._buffer.put(Trouble(message, traceback.format_exc()))
+
+    def _prepare(self, what: str, done: int, total: int) -> None:
+        """Called as a corpus is read: who leaves meanwhile need not wait until it is."""
+        if self._closed.is_set():
+            raise _Closed
+        self._buffer.put(Preparing(what, done, total))
 
     def _train(self, opened: "Opened") -> None:
         opened.trainer.commands = self._commands

@@ -16,6 +16,7 @@ from core import consent, settings
 from core.config import Config
 from core.errors import ConfigError
 from core.parameters import count_parameters, parameter_table
+from data.visible import printable
 from tui_lab.live.state import LabState
 from tui_lab.widgets.pane import Pane
 
@@ -149,7 +150,7 @@ class ConfigPane(Pane):
         mark = "≠" if self._differs(key) else " "
         return (
             Text(f"{mark} {key}", style=style, no_wrap=True),
-            Text(written(value), style=style, no_wrap=True, overflow="ellipsis"),
+            Text(printable(written(value)), style=style, no_wrap=True, overflow="ellipsis"),
             Text(note, style="bold reverse" if waits else "dim", no_wrap=True),
         )
 
@@ -201,7 +202,7 @@ class ConfigPane(Pane):
     @on(Input.Changed, "#value")
     def _typed(self, event: Input.Changed) -> None:
         candidate, problem = self._candidate(event.value)
-        self.query_one("#problem", Static).update(Text(f"✗ {problem}", style="bold") if problem else "")
+        self.query_one("#problem", Static).update(Text(f"✗ {printable(problem)}", style="bold") if problem else "")
         self.set_class(bool(problem), "-wrong")
         if candidate is not None:
             self._count(candidate)

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.widgets import RichLog
 
 from core import events as ev
+from data.visible import printable
 from tui_lab.live.session import Preparing, Trouble
 from tui_lab.live.state import LabState
 from tui_lab.progress import sentence
@@ -48,12 +49,12 @@ class EventsPane(Pane):
 
     def note(self, message: object) -> None:
         if not isinstance(message, Preparing) and (text := words(message)) is not None:
-            self.query_one(RichLog).write(f"{self._clock()} {text}")
+            self.query_one(RichLog).write(f"{self._clock()} {printable(text)}")
 
     def on_print(self, event: events.Print) -> None:
         """What user code prints must not tear the screen: it lands here."""
         if text := event.text.rstrip("\n"):
-            self.query_one(RichLog).write(f"{'stderr' if event.stderr else 'stdout'}: {text}")
+            self.query_one(RichLog).write(f"{'stderr' if event.stderr else 'stdout'}: {printable(text)}")
 
     def show(self, state: LabState, now: float) -> None:
         return None

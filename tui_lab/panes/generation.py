@@ -13,7 +13,8 @@ from textual.widgets import Input, Static
 from core.errors import ConfigError
 from core.sampling import Generated, Sampling
 from data.dataset import Task
-from data.tokenizers import printable, show
+from data.tokenizers import show
+from data.visible import printable
 from tui_lab.live.speaker import Finished, Request, Said, Speaking
 from tui_lab.live.state import LabState
 from tui_lab.widgets.pane import Pane
@@ -132,7 +133,7 @@ class GenerationPane(Pane):
         try:
             request = self._request()
         except (ConfigError, ValueError) as error:
-            self.query_one("#alternatives", Static).update(Text(f"✗ {str(error).splitlines()[0]}", "bold"))
+            self.query_one("#alternatives", Static).update(Text(f"✗ {printable(str(error).splitlines()[0])}", "bold"))
             return
         self._watched_at = self._state.step
         self.answers = [*self.answers, Answer(request, self._state.step)][-KEPT_ANSWERS:]
@@ -195,7 +196,7 @@ class GenerationPane(Pane):
             chosen = newest and i == self.selected
             text.append(printable(made.text), "reverse" if chosen else style_of(made.probability))
         if answer.error:
-            text.append(f" ✗ {answer.error}", "bold")
+            text.append(f" ✗ {printable(answer.error)}", "bold")
         elif answer.done:
             text.append_text(self._verdict(answer))
         else:

@@ -10,6 +10,7 @@ from textual.widgets import Sparkline, Static
 
 from core import runs
 from core.errors import RunError
+from data.visible import printable
 from tui_lab.live.series import Points, Series, extremes, smooth
 from tui_lab.live.state import LabState
 from tui_lab.widgets.chart import Chart, Curve, Dot
@@ -150,7 +151,7 @@ class LossPane(Pane):
                 change = state.changes[-1]
                 text.append(f"│ {change.key} {change.old} → {change.new} at {change.step:,} ", "green")
             for i, overlay in enumerate(self.overlays):
-                text.append(f"— {overlay.name} ", OVERLAY_STYLES[i % len(OVERLAY_STYLES)])
+                text.append(f"— {printable(overlay.name)} ", OVERLAY_STYLES[i % len(OVERLAY_STYLES)])
         scale = "log" if self.log_axis else "linear"
         weight = SMOOTHING[self.smoothing]
         self.border_subtitle = f"{scale}{f', smoothed {weight}' if weight else ''}"

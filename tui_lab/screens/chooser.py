@@ -1,7 +1,6 @@
 """Where one begins: a preset, or an earlier run."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,6 +12,7 @@ from textual.widgets.option_list import Option
 
 from core import runs, settings
 from core.runs import Run
+from data.visible import printable
 from tui_lab.screens.help import Help
 
 TITLE = "tui-lab: see, steer and debug the training of a transformer"
@@ -61,7 +61,8 @@ class Chooser(Screen[None]):
         for name, preset in settings.presets().items():
             choices.add_option(Option(Text.assemble((f"  {name:<18}", "bold"), preset.header[0]), id=f"preset:{name}"))
         found = runs.list_runs()
-        choices.add_option(Option(f"Runs in {runs.runs_folder()}" if found else "No runs yet", disabled=True))
+        title = Text(f"Runs in {printable(str(runs.runs_folder()))}" if found else "No runs yet")
+        choices.add_option(Option(title, disabled=True))
         for run in reversed(found):
             choices.add_option(Option(_run_line(run), id=f"run:{run.path}"))
         choices.highlighted = 1
@@ -111,5 +112,5 @@ def _run_line(run: Run) -> Text:
         for key, title in (("train_loss", "loss"), ("val_loss", "val"), ("exact_match", "exact"))
         if summary.get(key) is not None
     ]
-    state = summary.get("reason", "unfinished")
-    return Text.assemble((f"  {Path(run.name).name:<34}", "bold"), f"{state:<12}", "  ".join(numbers), no_wrap=True)
+    state = printable(str(summary.get("reason", "unfinished")))
+    return Text.assemble((f"  {printable(run.name):<34}", "bold"), f"{state:<12}", "  ".join(numbers), no_wrap=True)

@@ -8,16 +8,17 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.doctor.findings import Finding
+from data.visible import printable
 
 
 def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fix")) -> Text:
     """The finding in words, its drawing after the evidence."""
     text = Text()
     for name in parts:
-        text.append(f"{name}: ", "bold").append(f"{getattr(finding, name)}\n")
+        text.append(f"{name}: ", "bold").append(f"{printable(getattr(finding, name))}\n")
         if name == "evidence":
             for line in finding.drawing:
-                text.append(f"  {line}\n", "cyan")
+                text.append(f"  {printable(line)}\n", "cyan")
     return text
 
 

@@ -18,6 +18,7 @@ from core import files, settings
 from core.config import Config
 from core.doctor.checks.loss_floor import floor
 from tui_lab.commands import BY_ID, COMMANDS, applies
+from tui_lab.describe import replaced
 from tui_lab.doctor import examine_apart
 from tui_lab.live.checkup import CheckUp, Examine, Examined
 from tui_lab.live.replay import Replay
@@ -100,6 +101,15 @@ class LabScreen(Mending):
         ]  # fmt: skip
         self.checkup, self._examine_first = CheckUp(examine), examine_first
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
+
+    @property
+    def path(self) -> str | None:
+        """The folder of the run that trains here, once it has begun; None for a replay."""
+        return None if self.state.ready is None or self.replayed else self.state.ready.path
+
+    @property
+    def seconds_a_step(self) -> float | None:
+        return self.state.seconds_a_step
 
     def compose(self) -> ComposeResult:
         yield PaneTabs(id="tabs")
@@ -230,6 +240,8 @@ class LabScreen(Mending):
         faults = ", ".join(ready.config.faults)
         self.query_one("#banner", Static).update(f"on purpose: {faults}   (k: the doctor)")
         self.set_class(bool(faults), "-faulty")
+        if words := replaced(ready.task):
+            self.notify(words, severity="warning")
         if self._examine_first:
             self._examine_first = False
             self.checkup.ask(ready.config)

@@ -6,6 +6,7 @@ import psutil
 from rich.text import Text
 from textual.widgets import Static
 
+from data.visible import printable
 from tui_lab.live.state import LabState
 
 SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
@@ -43,7 +44,7 @@ class StatusLine(Static):
         text.append(f"{SIGNS[state.phase]} {state.phase}{f': {doing}' if doing else ''}", "bold reverse")
         text.append(f" {note}" if note else "", "bold")
         if state.ready is not None:
-            text.append(f" {state.ready.name}")
+            text.append(f" {printable(state.ready.name)}")
         if state.config is not None:
             text.append(f"  step {state.step:,}/{state.config.train.steps:,}")
         if state.last is not None:

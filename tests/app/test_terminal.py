@@ -1,0 +1,111 @@
+"""However the app ends, the terminal is as it was, and what trained is saved: in a real pseudo-terminal."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pyte
+import pytest
+
+from core import settings
+from core.runs import Run
+from tests.app.test_end_to_end import Person
+
+TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",
+        "train.steps=1000000", "train.eval_examples=8", "train.eval_every=0", "train.threads=1")  # fmt: skip
+LEFT_ALONE = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?7h", "\x1b[<u")
+"""The main screen, a cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
+FAULTY = ("-c", "from tui_lab.screens.steering import Steering\n"
+          "def broken(self): raise ZeroDivisionError('oh')\nSteering.do_evaluate = broken\n"
+          "from tui_lab.cli import main\nmain()")  # fmt: skip
+
+
+def begin(folder: Path, program: tuple[str, ...] = ("-m", "tui_lab")) -> Person:
+    """The app over a training that has made some steps."""
+    (folder / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
+    person = Person(folder, "app", "tiny.toml", program=program)
+    person.wait_until(lambda seen: step_in(seen) > 0)
+    return person
+
+
+def step_in(seen: str) -> int:
+    found = re.search(r"step ([\d,]+)/", seen)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def saved(folder: Path) -> Run:
+    """The one run, which can go on from where it was stopped."""
+    [path] = (folder / "runs").iterdir()
+    run = Run(path)
+    assert json.loads((path / "summary.json").read_text("utf-8"))["reason"] == "asked"
+    assert int(run.latest().name.removeprefix("step-")) == max(event.step for event in run.events())
+    return run
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        (lambda person: person.press("q"), 0, ""),
+        (lambda person: person.press("\x11"), 0, "go on with: tui-lab run --resume"),
+        (lambda person: person.terminal.signal(signal.SIGTERM), 130, "go on with: tui-lab run --resume"),
+        (lambda person: person.terminal.signal(signal.SIGHUP), 130, "go on with: tui-lab run --resume"),
+        (lambda person: person.press("e"), 1, "ZeroDivisionError"),
+    ],
+    ids=["q", "ctrl+q", "SIGTERM", "SIGHUP", "an error in the app"],
+)
+def test_the_terminal_is_as_it_was_and_the_run_is_saved(
+    end: Callable[[Person], None], code: int, said: str, tmp_path: Path
+) -> None:
+    person = begin(tmp_path, FAULTY)
+    end(person)
+    if code == 0 and not said:
+        person.wait_for("Stop and save")
+        person.press("\r")
+    assert person.leave() == code
+    for sequence in LEFT_ALONE:
+        assert sequence.encode() in person.raw, f"{sequence!r} was never sent"
+    after = person.raw[person.raw.rindex(b"\x1b[?1049l") :].decode()
+    assert said in after
+    saved(tmp_path)
+
+
+def test_keys_are_echoed_again_after_the_end(tmp_path: Path) -> None:
+    person = begin(tmp_path)
+    raw = person.terminal.settings()
+    person.terminal.signal(signal.SIGTERM)
+    while person.terminal.settings() == raw:
+        person.raw += person.terminal.read(0.05)
+    assert person.terminal.settings()[3] & (8 | 2) == 8 | 2, "ECHO and ICANON"
+    person.leave()
+
+
+def test_a_terminal_that_is_closed_does_not_lose_the_run(tmp_path: Path) -> None:
+    person = begin(tmp_path)
+    person.terminal.hang_up()
+    assert person.terminal.end() != -signal.SIGHUP, "it was not simply ended"
+    saved(tmp_path)
+
+
+def test_ctrl_z_stops_it_and_fg_brings_screen_and_training_back(tmp_path: Path) -> None:
+    person = begin(tmp_path)
+    person.press("\x1a")
+    person.raw += person.terminal.read(1.0)
+    _, status = os.waitpid(person.terminal.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    person.raw += person.terminal.read(0.2)
+    assert b"\x1b[?1049l" in person.raw, "the shell has its screen"
+    assert person.terminal.settings()[3] & (8 | 2) == 8 | 2, "and what is typed is echoed"
+    before = step_in(person.sees)
+    person.terminal.signal(signal.SIGCONT)
+    person.screen = pyte.Screen(100, 32)
+    person.stream = pyte.ByteStream(person.screen)
+    seen = person.wait_until(lambda seen: step_in(seen) > before and "1 Config" in seen)
+    assert "▶ running" in seen and "ln V" in seen
+    person.press("q")
+    person.wait_for("Stop and save")
+    person.press("\r")
+    assert person.leave() == 0
+    saved(tmp_path)

@@ -1,0 +1,130 @@
+"""What cannot fit is refused before it is allocated; what ran out is told with what to shrink."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core import budget, settings
+from core import events as ev
+from core.building import build_model
+from core.config import Config
+from core.errors import ConfigError, TrainingError
+from core.parameters import count_parameters
+from tests.core.tiny import of_kind, tiny, trainer
+from tui_lab import opening
+
+HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=524288", "model.n_heads=64", "model.d_head=1024")
+
+
+def test_a_model_of_10_to_the_12_parameters_is_refused_before_it_is_built() -> None:
+    config = settings.load("socrates", HUGE)
+    assert count_parameters(config.model, 50_257) > 10**12
+    with pytest.raises(ConfigError, match=r"needs at least .* TiB .*W_[12].*and there is .*: a smaller model.d_ff"):
+        build_model(config, 50_257)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dominant", "cure"),
+    [
+        (("model.d_ff=1000",), "parameters", "model.d_ff"),
+        (("train.batch_size=100",), "activations", "train.batch_size"),
+        (("model.n_heads=64", "model.dropout=0.1", "train.batch_size=100", "model.d_head=1", "model.context=60",
+          "data.length=30"), "attention weights", "model.context"),
+    ],
+)  # fmt: skip
+def test_what_dominates_is_named_with_what_to_shrink(overrides: tuple[str, ...], dominant: str, cure: str) -> None:
+    first = budget.parts(tiny(*overrides), 5)[0]
+    assert dominant in first.name and cure in first.shrink
+
+
+def test_the_weights_of_the_estimate_are_those_of_the_model() -> None:
+    config = tiny("optim.name=adam")
+    [weights] = [part for part in budget.parts(config, 5) if "parameters" in part.name]
+    count = sum(p.numel() for p in build_model(config, 5).parameters())
+    assert weights.bytes == 4 * 4 * count and f"{count:,} parameters" in weights.name
+
+
+def test_a_live_change_that_does_not_fit_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = trainer()
+    monkeypatch.setattr(budget, "machine_bytes", lambda: 1000)
+    [warned] = [running._set("train.batch_size", 8)]
+    assert isinstance(warned, ev.Warned) and "needs at least" in warned.message
+    assert running.config.train.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried …"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_a_shortage_is_known_by_its_words(error: Exception, is_one: bool) -> None:
+    assert budget.is_shortage(error) == is_one
+
+
+def test_torch_says_so_when_it_cannot_allocate() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert budget.is_shortage(caught.value)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_memory_that_runs_out_in_a_step_ends_in_words_with_the_weights_saved(error: Exception) -> None:
+    saved: list[Any] = []
+    running = trainer(save=lambda checkpoint: saved.append(checkpoint) or "there")  # type: ignore[func-returns-value]
+    events = running.events()
+    found = [next(events) for _ in range(4)]
+
+    def step() -> ev.StepDone:
+        raise error
+
+    running.train_step = step  # type: ignore[method-assign]
+    found += list(events)
+    assert isinstance(found[-1], ev.Failed) and found[-1].step == 3
+    assert "memory ran out: this training needs at least" in found[-1].message
+    assert "557 parameters" in found[-1].message and "what helps most: a smaller model." in found[-1].message
+    assert of_kind(ev.Saved, found)[-1].step == 3 and saved[-1].progress.step == 3
+
+
+def test_no_memory_for_the_last_checkpoint_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_left(*arguments: Any) -> None:
+        raise MemoryError
+
+    running = trainer(save=lambda checkpoint: "there")
+    events = running.events()
+    next(events)
+    monkeypatch.setattr(running, "train_step", nothing_left)
+    monkeypatch.setattr("core.checkpoint.copy_weights", nothing_left)
+    assert [event.kind for event in events] == ["warned", "failed"]
+
+
+def test_memory_that_runs_out_while_a_training_is_opened_is_a_training_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nothing_left(config: Config, n_vocab: int) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("core.trainer.build_model", nothing_left)
+    with pytest.raises(TrainingError, match="memory ran out: this training needs at least"):
+        opening.begin("tiny", tiny(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_container_s_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(budget, "_CGROUP", limit)
+    limit.write_text("1048576\n")
+    assert budget.machine_bytes() == 2**20
+    limit.write_text("max\n")
+    assert budget.machine_bytes() > 2**20
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "0 B"), (1536, "1.5 KiB"), (2**40, "1.0 TiB"), (200 * 2**20, "200 MiB")])
+def test_sizes_are_read_easily(n: int, words: str) -> None:
+    assert budget.size(n) == words
