@@ -3,8 +3,8 @@
 A trial belongs to the process that holds its lock, and the system takes the lock from a process that dies, however it
 dies. So a trial that the study calls running while nobody holds its lock was cut off, and is handed out again, before
 any that waits. A trial has ended once its result is written; the study is told after that and before the lock goes, so
-that none is trained twice. One process at a time claims, under the study's own lock: SQLite alone would let two
-processes read the same waiting trial before either writes.
+that none is trained twice. One process at a time reads and writes the study, under a lock of its own: SQLite alone
+would let two processes read the same waiting trial before either writes.
 """
 
 import math
@@ -45,8 +45,9 @@ class Claim:
 
     def report(self, step: int, value: float) -> bool:
         """Tell the metric after `step` updates; whether the pruner would rather stop the trial."""
-        self.trial.report(value, step)
-        return self.study.sweep.plan.prune and self.trial.should_prune()
+        with self.study.guard:
+            self.trial.report(value, step)
+            return self.study.sweep.plan.prune and self.trial.should_prune()
 
     def finish(self, result: Result) -> None:
         """The trial has ended."""
@@ -61,15 +62,17 @@ class Claim:
 class Study:
     """The study of a sweep. Made by `opened`."""
 
-    def __init__(self, sweep: Sweep, study: optuna.Study) -> None:
+    def __init__(self, sweep: Sweep, study: optuna.Study, guard: FileLock) -> None:
         self.sweep, self._study = sweep, study
+        self.guard = guard
+        """The study's own lock, held by whoever writes it."""
 
     def claim(self) -> Claim | None:
         """A trial to train: first one that was cut off, else the next that waits; None where there is none now.
 
         Raises RunError when a result cannot be read.
         """
-        with self.sweep.lock("study"):
+        with self.guard:
             for frozen in self._trials(TrialState.RUNNING):
                 if claim := self._take(frozen.number, Trial(self._study, frozen._trial_id), timeout=PROBED):
                     return claim
@@ -97,11 +100,12 @@ class Study:
         state, value = _STATES.get(result.state), result.value
         if state is None and (value is None or not math.isfinite(value)):
             state = TrialState.FAIL
-        self._study.tell(number, values=value if state is None else None, state=state, skip_if_finished=True)
+        with self.guard:
+            self._study.tell(number, values=value if state is None else None, state=state, skip_if_finished=True)
 
     def give_up(self, number: int, message: str) -> None:
         """Let a trial that nobody trains fail, unless it has ended."""
-        with self.sweep.lock("study"), self.sweep.lock(trial_lock(number)).acquire(timeout=BUSY):
+        with self.guard, self.sweep.lock(trial_lock(number)).acquire(timeout=BUSY):
             if self.sweep.result(number) is None:
                 self.sweep.write_result(number, Result("failed", message=message))
             self.tell(number, self.sweep.result(number) or Result("failed"))
@@ -135,9 +139,9 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
 def opened(sweep: Sweep) -> Iterator[Study]:
     """The study of a sweep, made where it is not there yet. Raises RunError when it is damaged."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = sweep.path / STUDY
+    path, guard = sweep.path / STUDY, sweep.lock("study")
     try:
-        with sweep.lock("study"):
+        with guard:
             storage = _storage(path)
             study = optuna.create_study(
                 storage=storage,
@@ -147,12 +151,13 @@ def opened(sweep: Sweep) -> Iterator[Study]:
                 sampler=optuna.samplers.RandomSampler(seed=0),
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=MEDIAN_OF),
             )
-            found = Study(sweep, study)
+            found = Study(sweep, study, guard)
             found.fill()
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
         raise RunError(f"{path}: not readable as a study: {error}") from error
     try:
         yield found
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        with guard:
+            storage.remove_session()
+            storage.engine.dispose()

@@ -99,7 +99,7 @@ def trial_table(plan: Plan, rows: Sequence[Row], *, caption: str = "", sparks: d
     for title in ("steps", "train loss", "val loss", *([plan.metric.replace("_", " ")] if own else []), "steps/s"):
         table.add_column(title, justify="right")
     if sparks is not None:
-        table.add_column("loss")
+        table.add_column("loss", min_width=SPARKS, no_wrap=True)
     for row in rows:
         known = figures(row)
         value = row.value if row.value is not None else getattr(known, plan.metric, None)
