@@ -21,6 +21,7 @@ from tests.cli.inside import told as told
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny, trainer
 from tui_lab.history import page
+from tui_lab.history.chart import overlay_chart
 from tui_lab.history.material import gather
 from tui_lab.history.report import report
 from tui_lab.history.sweep_report import sweep_report
@@ -224,3 +225,18 @@ def test_the_command_reports_on_a_sweep_by_name(told: Told, tmp_path: Path) -> N
     assert told("report", "grid", "--to", tmp_path / "grid.html").code == 0
     assert "grid: report of a sweep" in (tmp_path / "grid.html").read_text("utf-8")
     assert "a sweep has many models" in told("report", "grid", "--to", tmp_path / "g.html", "--prompt", "1").err
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["lr=0.1", "lr=0.2", "lr=0.3"],
+        [f"lr={lr} dropout={rate}" for lr in (0.1, 0.2) for rate in (0.0, 0.5)],
+        [f"lr={lr} dropout={rate}" for lr in range(6) for rate in (0.0, 0.5)],
+    ],
+)
+def test_each_curve_of_a_sweep_has_a_colour_of_its_own_in_light_and_in_dark(names: list[str]) -> None:
+    svg, style = overlay_chart({name: ((1.0, 2.0), (2.0, 1.0)) for name in names}, label="loss")
+    light, dark, printed = (re.findall(r"--s\d+: (#\w{6});", part) for part in style.split("@media"))
+    assert len(set(light)) == len(set(dark)) == len(names) and printed == light
+    assert all(f"var(--s{i})" in svg for i in range(len(names)))
