@@ -135,10 +135,11 @@ def sweep(
         if over or sets or out or steps or options.keys() - {"jobs"}:
             raise ConfigError(["--resume goes on with the sweep's own trials: only --jobs and --engine go with it"])
         raise typer.Exit(front.go_on(sweeps.find(resume), engine, jobs, faces))
-    from core.planning import plan
+    from core.planning import Engine, plan
 
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
-    kind, command = (engine or SweepEngine.local).value, shlex.join(["tui-lab", *sys.argv[1:]])
+    kind: Engine = "ray" if engine == SweepEngine.ray else "local"
+    command = shlex.join(["tui-lab", *sys.argv[1:]])
     planned = plan(source or "", overrides, over or [], options, engine=kind, command=command)
     raise typer.Exit(front.begin(planned, out, kind, jobs, faces))
 

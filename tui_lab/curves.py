@@ -1,6 +1,7 @@
 """Several curves in one picture, saved as SVG or PNG. matplotlib is imported when something is drawn."""
 
 import io
+import logging
 import math
 import re
 import warnings
@@ -48,9 +49,13 @@ def save_overlay(
     import matplotlib
     from matplotlib.figure import Figure
 
+    # It says on stderr that it looks for fonts, the first time on a machine.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # Text stays text in an SVG; the salt and the missing date make the same curves the same file.
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "tui-lab", "font.size": 10}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tui-lab", "font.size": 10}),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(10, 5.6), dpi=120, layout="constrained")
         axes = figure.add_subplot()
