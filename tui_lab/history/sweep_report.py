@@ -96,23 +96,15 @@ def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
     keys = list(sweep.plan.over)
     extra = [key for key in ("train_loss", "val_loss", "exact_match", "perplexity") if key != sweep.plan.metric]
     shown = [key for key in extra if any(row.summary.get(key) is not None for row in rows)]
-    head = (
-        "",
-        "trial",
-        *keys,
-        "state",
-        sweep.plan.metric,
-        *(key.replace("_", " ") for key in shown),
-        "steps",
-        "seconds",
-    )
+    metric, words = sweep.plan.metric, [words_of(key) for key in (sweep.plan.metric, *shown)]
+    head = ("", "trial", *keys, "state", *words, "steps", "seconds")
     lines = [
         (
             text(place if row.state == "done" else ""),
             text(row.number),
             *(text(written(row.values[key])) for key in keys),
             element("span", text(row.state), class_="bad" if row.state == "failed" else ""),
-            element("strong", text(number(sweep.plan.metric, row.value))),
+            element("strong", text(number(metric, row.value))),
             *(text(number(key, row.summary.get(key))) for key in shown),
             text(number("steps", row.summary.get("steps"))),
             text(number("seconds", row.summary.get("train_seconds"))),
@@ -121,9 +113,7 @@ def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
     ]
     columns = [0, 1, *range(2 + len(keys) + 1, len(head))]
     way = "largest" if sweep.plan.rising else "smallest"
-    return section(
-        "Trials", table(head, lines, numbers=columns), intro=f"The {way} {words_of(sweep.plan.metric)} first."
-    )
+    return section("Trials", table(head, lines, numbers=columns), intro=f"The {way} {words_of(metric)} first.")
 
 
 def _failures(rows: Sequence[Row]) -> Html:
