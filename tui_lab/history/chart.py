@@ -76,6 +76,9 @@ def overlay_chart(series: Mapping[str, Points], *, label: str) -> tuple[Html, st
     for i, colour in enumerate(stand_ins):
         svg = Html(svg.replace(colour, f"var(--s{i})"))
     light = colours(list(series))
+    if len(set(light)) < len(series):
+        # Numbers in the names would tell rising colours, and several curves have the same one.
+        light = colours([f"{name})" for name in series])
     style = _variables(light) + "@media (prefers-color-scheme: dark) {" + _variables(map_lighter(light)) + "}"
     return svg, style + "@media print {" + _variables(light) + "}"
 

@@ -46,15 +46,16 @@ def compare_runs(names: Sequence[str], speech: Speech | None, curves: Path | Non
         write_json({"runs": figures, "different": different} | ({} if speech is None else {"said": said}))
         return
     console = Console()
-    console.print(_table("what they came to", rows, _figures(rows)))
+    _print(console, "what they came to", _table(rows, _figures(rows)))
     if different:
         sys.stdout.write("\n")
-        console.print(_table("settings that differ", rows, {k: [*map(_setting, v)] for k, v in different.items()}))
+        told = {key: [*map(_setting, values)] for key, values in different.items()}
+        _print(console, "settings that differ", _table(rows, told))
     else:
         sys.stdout.write("\nno setting differs\n")
     if speech is not None:
         sys.stdout.write("\n")
-        console.print(_table(speech.prompt, rows, {"": [said[row.name] for row in rows]}, wrap=True))
+        _print(console, speech.prompt, _table(rows, {"": [said[row.name] for row in rows]}, wrap=True))
     if curves is not None:
         sys.stdout.write(f"\n{curves}\n")
 
@@ -101,9 +102,14 @@ def _setting(value: Any) -> str:
     return "–" if value is None else word(value)
 
 
-def _table(title: str, rows: Sequence[RunRow], lines: dict[str, list[str]], *, wrap: bool = False) -> Table:
+def _print(console: Console, title: str, table: Table) -> None:
+    console.print(Text(printable(title), style="italic"))
+    console.print(table)
+
+
+def _table(rows: Sequence[RunRow], lines: dict[str, list[str]], *, wrap: bool = False) -> Table:
     """A column a run, a line a figure, setting or answer."""
-    table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     if any(lines):
         table.add_column("")
     for row in rows:

@@ -78,7 +78,7 @@ def report(found: Material) -> str:
         _changes(found),
         _findings(found),
         _samples(found),
-        _settings(found.config),
+        settings_section(found.config),
         _chance(found),
         environment_section(found.environment, found),
         element("footer", text(f"Made by tui-lab on {found.made} from {found.row.path}")),
@@ -176,7 +176,8 @@ def _answer(one: Sample) -> tuple[Html, Html, Html]:
     )
 
 
-def _settings(config: Config) -> Html:
+def settings_section(config: Config, title: str = "Settings") -> Html:
+    """Every setting, a table a section."""
     others = unlike_defaults(config)
     sections: dict[str, list[tuple[Html, Html]]] = {}
     for key in settings.fields():
@@ -189,7 +190,7 @@ def _settings(config: Config) -> Html:
     tables = [
         element("div", element("h3", text(part)), table(("setting", "value"), rows)) for part, rows in sections.items()
     ]
-    return section("Settings", element("div", *tables, class_="columns"), intro="What is not the default stands out.")
+    return section(title, element("div", *tables, class_="columns"), intro="What is not the default stands out.")
 
 
 def _chance(found: Material) -> Html:

@@ -45,6 +45,7 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
 td strong { color: var(--strong); }
 code, pre { font: .88rem/1.45 ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; }
 td code { overflow-wrap: anywhere; }
+td:first-child code { white-space: nowrap; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; }
 pre .said { color: var(--running); }
 figure {

@@ -4,13 +4,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from core import settings
 from core.axes import label, written
+from core.errors import ConfigError
 from core.sweeps import Row, Sweep
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.listing import number
 from tui_lab.history.material import environment
 from tui_lab.history.page import Html, element, page, section, table, text, tiles
-from tui_lab.history.report import check_target, environment_section, write_page
+from tui_lab.history.report import check_target, environment_section, settings_section, write_page
 from tui_lab.sweep import outcome
 
 
@@ -18,6 +20,10 @@ def write_sweep_report(sweep: Sweep, to: Path) -> None:
     """Raises ConfigError for another ending than .html, RunError where the sweep cannot be read or `to` not written."""
     check_target(to)
     write_page(to, sweep_report(sweep))
+
+
+def words_of(metric: str) -> str:
+    return metric.replace("val_loss", "validation loss").replace("_", " ")
 
 
 def sweep_report(sweep: Sweep) -> str:
@@ -32,6 +38,7 @@ def sweep_report(sweep: Sweep) -> str:
         _trials(sweep, rows),
         _failures(rows),
         _plan(sweep),
+        _settings(sweep),
         environment_section(environment()),
         element("footer", text(f"Made by tui-lab on {time.strftime('%Y-%m-%d %H:%M')} from {sweep.path}")),
         style=style,
@@ -47,7 +54,7 @@ def _head(sweep: Sweep, rows: Sequence[Row]) -> Html:
         told.append(
             tiles(
                 [
-                    (f"best {plan.metric}", number(plan.metric, best.value)),
+                    (f"best {words_of(plan.metric)}", number(plan.metric, best.value)),
                     ("of trial", f"{best.number}"),
                     ("with", label(best.values)),
                 ]
@@ -64,7 +71,7 @@ def _overlay(sweep: Sweep, rows: Sequence[Row]) -> tuple[Html, str]:
     series = {name: (tuple(xs), tuple(ys)) for name, (xs, ys) in outcome.curves(sweep.plan, rows).items()}
     if not series:
         return section("Curves", element("p", text("No update is recorded."))), ""
-    loss = outcome.curve_kind(sweep.plan).replace("_", " ")
+    loss = words_of(outcome.curve_kind(sweep.plan))
     svg, style = overlay_chart(series, label=f"{loss}, nats")
     words = f"The {outcome.DRAWN} best." if len(series) == outcome.DRAWN else ""
     words += f" Means of {sweep.plan.seeds} seeds." if sweep.plan.seeds > 1 else ""
@@ -81,7 +88,7 @@ def _seeds(sweep: Sweep, rows: Sequence[Row]) -> Html:
          text(len(group.found)))
         for group in outcome.groups(sweep.plan, rows)
     ]  # fmt: skip
-    head = ("point", f"mean {metric}", "standard deviation", "seeds")
+    head = ("point", f"mean {words_of(metric)}", "standard deviation", "seeds")
     return section("Over seeds", table(head, lines, numbers=(1, 2, 3)))
 
 
@@ -89,23 +96,15 @@ def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
     keys = list(sweep.plan.over)
     extra = [key for key in ("train_loss", "val_loss", "exact_match", "perplexity") if key != sweep.plan.metric]
     shown = [key for key in extra if any(row.summary.get(key) is not None for row in rows)]
-    head = (
-        "",
-        "trial",
-        *keys,
-        "state",
-        sweep.plan.metric,
-        *(key.replace("_", " ") for key in shown),
-        "steps",
-        "seconds",
-    )
+    metric, words = sweep.plan.metric, [words_of(key) for key in (sweep.plan.metric, *shown)]
+    head = ("", "trial", *keys, "state", *words, "steps", "seconds")
     lines = [
         (
             text(place if row.state == "done" else ""),
             text(row.number),
             *(text(written(row.values[key])) for key in keys),
             element("span", text(row.state), class_="bad" if row.state == "failed" else ""),
-            element("strong", text(number(sweep.plan.metric, row.value))),
+            element("strong", text(number(metric, row.value))),
             *(text(number(key, row.summary.get(key))) for key in shown),
             text(number("steps", row.summary.get("steps"))),
             text(number("seconds", row.summary.get("train_seconds"))),
@@ -114,7 +113,7 @@ def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
     ]
     columns = [0, 1, *range(2 + len(keys) + 1, len(head))]
     way = "largest" if sweep.plan.rising else "smallest"
-    return section("Trials", table(head, lines, numbers=columns), intro=f"The {way} {sweep.plan.metric} first.")
+    return section("Trials", table(head, lines, numbers=columns), intro=f"The {way} {words_of(metric)} first.")
 
 
 def _failures(rows: Sequence[Row]) -> Html:
@@ -138,9 +137,12 @@ def _plan(sweep: Sweep) -> Html:
     }
     rows = [(text(name), text(value)) for name, value in told.items() if value != ""]
     rows += [(element("code", text(key)), text(written(spec))) for key, spec in plan.over.items()]
-    base = [
-        (element("code", text(f"{part}.{key}" if isinstance(table_, dict) else part)), text(written(value)))
-        for part, table_ in plan.base.items()
-        for key, value in (table_.items() if isinstance(table_, dict) else [("", table_)])
-    ]
-    return section("Plan", table(("", ""), rows), element("h3", text("settings of every trial")), table(("", ""), base))
+    return section("Plan", table(("", ""), rows))
+
+
+def _settings(sweep: Sweep) -> Html:
+    """Those of every trial, where they are a config without what is swept."""
+    try:
+        return settings_section(settings.build(sweep.plan.base), "Settings of every trial")
+    except ConfigError:
+        return Html("")
