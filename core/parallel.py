@@ -97,7 +97,8 @@ class Ranks(World):
         procedure.mode(model)
         # The mean is over the targets of the whole batch, of which each rank has another number. DDP takes the mean
         # over the ranks where a sum is wanted, hence the size.
-        divisor = procedure.divisor(*self.total(torch.stack(counts(y)))) / self.size
+        targets, rows = self.total(torch.stack([torch.as_tensor(n, device=y.device) for n in counts(y)]))
+        divisor = procedure.divisor(targets, int(rows)) / self.size
         if not len(x):  # Fewer rows than ranks: a row without targets has zero gradients.
             x, y = x.new_zeros(1, x.shape[1]), y.new_full((1, y.shape[1]), IGNORED)
         parts = min(parts, len(x))

@@ -21,12 +21,12 @@ SMALL_IN_ALL = 2**20
 Sum = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def counts(y: Tensor) -> tuple[Tensor, Tensor]:
-    """What a mean may be taken over: the targets that are not ignored, and the rows; y int64 [B, T] → [], []."""
-    return (y != IGNORED).sum(), torch.tensor(len(y), device=y.device)
+def counts(y: Tensor) -> tuple[Tensor, int]:
+    """What a mean may be taken over: the targets that are not ignored, and the rows; y int64 [B, T] → [] and B."""
+    return (y != IGNORED).sum(), len(y)
 
 
-def count_targets(targets: Tensor, rows: Tensor) -> Tensor:
+def count_targets(targets: Tensor, rows: int) -> Tensor:
     """What the summed loss is divided by: the targets that are not ignored, at least one."""
     return targets.clamp(min=1)
 
@@ -48,7 +48,7 @@ class Procedure:
     clear: lets the gradients go after the update; lr_factor: times the learning rate that was asked for."""
 
     loss_sum: Sum = loss_sum
-    divisor: Callable[[Tensor, Tensor], Tensor] = count_targets
+    divisor: Callable[[Tensor, int], Tensor] = count_targets
     mode: Callable[[nn.Module], None] = to_training
     clear: Callable[[Sequence[Optimizer]], None] = clear_gradients
     lr_factor: float = 1.0

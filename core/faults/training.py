@@ -33,11 +33,11 @@ def negative(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return -loss_sum(model, x, y)
 
 
-def by_rows(targets: Tensor, rows: Tensor) -> Tensor:
-    return rows
+def by_rows(targets: Tensor, rows: int) -> Tensor:
+    return torch.tensor(rows, device=targets.device)
 
 
-def one(targets: Tensor, rows: Tensor) -> Tensor:
+def one(targets: Tensor, rows: int) -> Tensor:
     return torch.ones((), device=targets.device)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from core import events as ev
 from core.errors import ConfigError
 from core.trainer import Trainer
 from tests.cli.conftest import TINY
+from tests.cli.test_readme import commands
 from tests.core.tiny import losses, tiny, trainer
 from tui_lab import opening
 from tui_lab import ranks as ranks_module
@@ -180,3 +182,23 @@ def test_ranks_that_agree_train() -> None:
     world = answered({}, {})
     ranks_module._join(world, trainer())
     assert world.united
+
+
+@pytest.mark.slow
+def test_every_torchrun_line_of_the_readme_works(tmp_path: Path) -> None:
+    shown = [line for line in commands() if line.startswith("torchrun ")]
+    assert shown
+    for line in shown:
+        words = shlex.split(line)[1:]
+        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", *words, *TINY, "--steps", "2"],
+                              cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.returncode == 0 and "exact match" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_scale_measures_what_several_processes_cost(tmp_path: Path) -> None:
+    done = subprocess.run([*TORCHRUN, "bench", "scale", "--preset", "reverse", "--rounds", "3", "--json"],
+                          cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["processes"] == 2 and figures["examples_a_process"] == 32 and figures["reduction_ms"] > 0
