@@ -69,7 +69,7 @@ class Overlaid(Vertical):
         about = f"{words}, {'log' if self.options['log'] else 'linear'} (x y)  "
         if not self._shown:
             text.append("Space marks runs: their curves are laid over each other here", "dim")
-        self.query_one("#legend-of-runs", Static).update(Text(about, "dim", no_wrap=True) + text)
+        self.query_one("#legend-of-runs", Static).update(Text.assemble((about, "dim"), text))
         self.query_one(Chart).draw(curves, dots=dots, log=self.options["log"])
 
 
