@@ -140,8 +140,8 @@ async def test_it_follows_the_training_and_keeps_its_example() -> None:
         before = at.text("#about").splitlines()[0].partition("example")[2]
         await at.press("s", "space")
         assert at.it.source.sent == [cmd.Step(1), cmd.Resume()]
-        await at.it.tell(update(31), update(32))
         at.it.source.looks.clear()
+        await at.it.tell(update(31), update(32))
         at.screen.tick()
         [asked] = of_this(at.it.source.looks)
         at.screen.tick()

@@ -40,10 +40,12 @@ class Looking:
 
     async def settle(self) -> None:
         """The folders are read, in their thread, and what was found is shown."""
-        self.now[0] += 100.0
-        self.screen.tick()
-        await self.pilot.app.workers.wait_for_complete()
-        await self.pilot.pause()
+        # Twice: the timer's own tick may have begun to read before the last key was heard.
+        for _ in range(2):
+            self.now[0] += 100.0
+            self.screen.tick()
+            await self.pilot.app.workers.wait_for_complete()
+            await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

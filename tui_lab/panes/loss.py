@@ -200,16 +200,15 @@ def the_best(state: LabState) -> Text:
     best, patience = state.best, 0 if state.config is None else state.config.train.patience
     if best is None or not (patience or state.worse):
         return Text()
-    text = Text.assemble("● ", (f"best {best.val_loss:.4g} at step {best.step:,}", "bold"), style="yellow")
+    words = ""
     if state.ending == "patience":
-        text.append(f"; stopped {state.step - best.step:,} later without a better one (patience {patience})")
+        words = f"; stopped {state.step - best.step:,} later without a better one (patience {patience})"
     elif state.worse:
-        text.append(f"; {state.worse} since without a better one" + (f" (patience {patience})" if patience else ""))
+        words = f"; {state.worse} since without a better one" + (f" (patience {patience})" if patience else "")
     elif patience:
-        text.append(f"; patience {patience}")
-    if state.restored is not None:
-        text.append("; its weights speak")
-    return text
+        words = f"; patience {patience}"
+    words += "" if state.restored is None else "; its weights speak"
+    return Text.assemble(("● ", "yellow"), (f"best {best.val_loss:.4g} at step {best.step:,}", "bold yellow"), words)
 
 
 def nearest(points: Points, at: float) -> float | None:

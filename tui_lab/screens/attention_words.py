@@ -36,7 +36,7 @@ class Example:
 
 
 def in_words(head: Head) -> str:
-    where = f", {head.share:.0%} of its weight on {head.pattern}" if head.pattern else ", nowhere in particular"
+    where = f", {head.share:.0%} on {head.pattern}" if head.pattern else ", nowhere in particular"
     return f"layer {head.layer}, head {head.head}: sharpness {head.sharpness:.2f}{where}"
 
 

@@ -69,7 +69,7 @@ class Overlaid(Vertical):
         about = f"{words}, {'log' if self.options['log'] else 'linear'} (x y)  "
         if not self._shown:
             text.append("Space marks runs: their curves are laid over each other here", "dim")
-        self.query_one("#legend-of-runs", Static).update(Text(about, "dim", no_wrap=True) + text)
+        self.query_one("#legend-of-runs", Static).update(Text.assemble((about, "dim"), text))
         self.query_one(Chart).draw(curves, dots=dots, log=self.options["log"])
 
 
@@ -154,9 +154,11 @@ class Voices(Vertical):
         await box.remove_children()
         made = []
         for mark, row in runs:
-            title = Static(Text(f"{LETTERS[mark]} {short(row.name, 26)}", f"bold {STYLES[mark]}"), id=f"voice-{mark}")
+            title = Text.assemble((f"{LETTERS[mark]} {short(row.name, 26)}", f"bold {STYLES[mark]}"))
             words = Static(self._said.get(row.path, Text()), classes=f"of-{mark}")
-            column = Vertical(title, VerticalScroll(words, can_focus=False), classes="voice")
+            column = Vertical(
+                Static(title, id=f"voice-{mark}"), VerticalScroll(words, can_focus=False), classes="voice"
+            )
             column.styles.min_width = COLUMN
             made.append(column)
         await box.mount(*made)

@@ -11,7 +11,7 @@ from textual.containers import Grid
 from textual.strip import Strip
 from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, NumericAxisFormatter, PlotWidget
-from textual_plot.plot_widget import Legend, ScatterPlot
+from textual_plot.plot_widget import FloatScalar, Legend, ScatterPlot
 
 Points = Sequence[tuple[float, float]]
 
@@ -130,7 +130,7 @@ class Chart(PlotWidget, inherit_bindings=False):
         super()._render_scatter_plot(dataset)
         self._within = False
 
-    def get_pixel_from_coordinate(self, x: float, y: float) -> tuple[int, int]:
+    def get_pixel_from_coordinate(self, x: FloatScalar, y: FloatScalar) -> tuple[int, int]:
         """A point at the very edge of what is shown belongs to the outermost cell: the frame would be drawn over it."""
         column, line = super().get_pixel_from_coordinate(x, y)
         box = self._scale_rectangle

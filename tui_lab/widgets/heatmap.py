@@ -22,8 +22,8 @@ SHADES, LETTERS = "·░▒▓█", ".:+%@"
 HALF = "▀"
 EVEN = 0.179
 """The luminance at which black and white can be read alike: (L + 0.05)² = 0.05 · 1.05."""
-UNSEEN = -1
-"""The level of what is not there: left blank."""
+UNSEEN, OUTSIDE = -1, -2
+"""The levels of what is not there, which is left blank, and of what is no part of a picture."""
 
 
 def level_of(values: Floats, steps: int) -> Levels:
@@ -65,7 +65,7 @@ class Ramp:
         return np.where(seen, level_of(values, self.steps), UNSEEN)
 
     def colour(self, level: int) -> str:
-        return self.blank if level == UNSEEN else self.colours[level]
+        return self.colours[level] if level >= 0 else self.blank if level == UNSEEN else ""
 
     def text(self, level: int) -> str:
         """Black or white, whichever can be read better over a level's colour."""
@@ -103,7 +103,7 @@ def picture(levels: Levels, ramp: Ramp, scale: int = 1) -> list[list[Segment]]:
         return [[Segment(line, Style())] for line in lines for _ in range(max(1, scale // 2))]
     large = levels.repeat(scale, axis=0).repeat(scale, axis=1)
     if len(large) % 2:
-        large = np.vstack([large, np.full((1, large.shape[1]), UNSEEN)])
+        large = np.vstack([large, np.full((1, large.shape[1]), OUTSIDE)])
     pairs = zip(large[::2].tolist(), large[1::2].tolist(), strict=True)
     return [
         [Segment(HALF, style(ramp.colour(a), ramp.colour(b))) for a, b in zip(upper, lower, strict=True)]
