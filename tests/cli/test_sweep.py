@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from core import sweeps
@@ -154,9 +155,13 @@ def test_interrupted_killed_and_joined_a_sweep_trains_each_trial_once_and_to_the
         until(folder, 1, 60, process)
         killed = sweeps.find(str(folder))
         process.send_signal(signal.SIGSTOP)
-        kill_workers(process.pid)
-        process.kill()
+        workers = psutil.Process(process.pid).children(recursive=True)
+        for victim in (*workers, process):
+            victim.kill()
         process.communicate()
+        while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers):
+            time.sleep(0.02)
+    assert workers
     states = [row.state for row in killed.rows()]
     assert states[0] == "done" and "running" not in states and states[2] == "waiting"
 
@@ -169,13 +174,6 @@ def test_interrupted_killed_and_joined_a_sweep_trains_each_trial_once_and_to_the
     assert (one.returncode, two.returncode) == (0, 0), ends
     assert all_losses(folder) == all_losses(tmp_path / "whole")
     assert not list(folder.rglob(".writing-*"))
-
-
-def kill_workers(parent: int) -> None:
-    import psutil
-
-    for child in psutil.Process(parent).children(recursive=True):
-        child.kill()
 
 
 @pytest.mark.slow

@@ -7,19 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from core import events as ev
 from core.axes import label, short_names, written
 from core.runs import EVENTS
-from core.sweeps import ENDED, Plan, Row
+from core.sweeps import Plan, Row
 from tui_lab.sweep.outcome import Group
 
 TAIL = 2**16
 """Bytes at the end of a record that tell how a trial stands."""
 BARS = "▁▂▃▄▅▆▇█"
-SPARKS = 16
+SPARKS = 12
 STYLES = {"running": "cyan", "done": "green", "failed": "red", "pruned": "yellow", "interrupted": "yellow"}
 RESERVED = 7
 """Lines of a terminal that the table's frame and caption need."""
@@ -91,13 +92,13 @@ def trial_table(plan: Plan, rows: Sequence[Row], *, caption: str = "", sparks: d
     """A line for each trial: its values, its state and its figures."""
     names = short_names(plan.over)
     own = plan.metric not in ("train_loss", "val_loss")
-    table = Table(caption=caption, caption_justify="left")
+    table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("trial", justify="right")
     for key in plan.over:
         table.add_column(names[key], justify="right", overflow="fold")
-    table.add_column("state")
+    table.add_column("state", no_wrap=True)
     for title in ("steps", "train loss", "val loss", *([plan.metric.replace("_", " ")] if own else []), "steps/s"):
-        table.add_column(title, justify="right")
+        table.add_column(title.replace(" ", "\n"), justify="right", no_wrap=True)
     if sparks is not None:
         table.add_column("loss", min_width=SPARKS, no_wrap=True)
     for row in rows:
@@ -115,7 +116,9 @@ def group_table(plan: Plan, found: Sequence[Group]) -> Table:
     """A line for each point: mean and deviation over its seeds."""
     keys = list(found[0].values)
     names = short_names(keys)
-    table = Table(title=f"{plan.metric.replace('_', ' ')} over {plan.seeds} seeds", title_justify="left")
+    table = Table(
+        title=f"{plan.metric.replace('_', ' ')} over {plan.seeds} seeds", title_justify="left", box=box.SIMPLE_HEAD
+    )
     for key in keys:
         table.add_column(names[key], justify="right")
     for title in ("mean", "± std", "lowest", "highest", "seeds"):
@@ -136,7 +139,7 @@ def counted(rows: Sequence[Row]) -> str:
     return ", ".join(f"{states.count(s):,} {s}" for s in order if s in states) + f" of {len(rows):,} trials"
 
 
-def ended_line(plan: Plan, row: Row, rows: Sequence[Row]) -> str:
+def ended_line(plan: Plan, row: Row) -> str:
     """One trial's end in words, for logs and pipes."""
     known = figures(row)
     told = [f"train loss {_number(known.train_loss)}", f"val loss {_number(known.val_loss)}"]
@@ -144,11 +147,10 @@ def ended_line(plan: Plan, row: Row, rows: Sequence[Row]) -> str:
         told.append(f"{plan.metric.replace('_', ' ')} {_number(row.value)}")
     if known.steps_per_s:
         told.append(f"{known.steps_per_s:,.0f} steps/s")
-    ended = sum(other.state in ENDED for other in rows)
     message = row.result.message.splitlines()[0] if row.result and row.result.message else ""
     words = ", ".join(told) if row.summary else ""
     about = "; ".join(part for part in (words, message) if part)
-    return f"[{ended}/{len(rows)}] trial {row.number} {row.state}: {label(row.values)}: {about}"
+    return f"trial {row.number} {row.state}: {label(row.values)}: {about}"
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:

@@ -7,7 +7,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
-from core.sweeps import Plan, Row
+from core.sweeps import ENDED, Plan, Row
 from tui_lab.sweep import table
 
 
@@ -36,8 +36,9 @@ class Lines(Silent):
         self._plan = plan
 
     def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
-        for row in ended:
-            say(table.ended_line(self._plan, row, rows))
+        before = sum(row.state in ENDED for row in rows) - len(ended)
+        for count, row in enumerate(ended, before + 1):
+            say(f"[{count}/{len(rows)}] {table.ended_line(self._plan, row)}")
 
 
 class LiveTable:
