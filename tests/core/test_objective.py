@@ -41,7 +41,8 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
     y[0, :3] = y[1, 6] = -1
     grads = []
     for loss in (loss_sum(model, x, y), reference(model, x, y)):
-        (loss / 7).backward()  # As a training does, which divides by the targets that count.
+        # A training divides, too: by the targets that count.
+        (loss / 7).backward()  # type: ignore[no-untyped-call]
         grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         model.zero_grad()
     torch.testing.assert_close(loss_sum(model, x, y), reference(model, x, y))
@@ -89,11 +90,11 @@ def test_a_loss_that_is_not_a_number_stays_so() -> None:
     assert loss.isnan()
 
 
-class Widest(TorchDispatchMode):
+class Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps how many rows the largest tensor had of those that were as wide as the vocabulary."""
 
     def __init__(self, n_vocab: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.n_vocab, self.rows = n_vocab, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
