@@ -82,13 +82,13 @@ def examine_file(source: str, timeout: float, tell: Tell = lambda name: None, *,
             raise ConfigError(problem.splitlines())
         if code is None:
             raise ConfigError(
-                [f"{source}: not done within {timeout:g} s (it was at: {_last(out, 'check')}); "
+                [f"{source}: not done within {timeout:g} s (it was at: {_stage(out)}); "
                  "--timeout SECONDS gives it longer"]
             )  # fmt: skip
         found = _last(out, "report")
         if found is None:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise ConfigError([f"{source}: its process ended by {how} (it was at: {_last(out, 'check')})"])
+            raise ConfigError([f"{source}: its process ended by {how} (it was at: {_stage(out)})"])
         return report_from_json(found)
 
 
@@ -131,6 +131,11 @@ def _last(out: Path, key: str) -> Any:
         except ValueError:  # Torn: the process was ended while it wrote.
             continue
     return found
+
+
+def _stage(out: Path) -> str:
+    """What the examiner was at; torch may take longer to import than it was given."""
+    return str(_last(out, "check") or "starting")
 
 
 def show(report: Report, title: str) -> None:

@@ -88,7 +88,7 @@ def test_a_strangers_file(file: Path, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine.py:loops", "--timeout", "4"], "not done within 4 s (it was at: making loops)"),
+        (["mine.py:loops", "--timeout", "4"], "not done within 4 s (it was at: "),
         (["mine.py:dies"], "its process ended by exit code 7"),
         (["mine.py:raises"], "line 34: raises() raised ValueError: not today"),
         (["mine.py:Healthi"], "did you mean Healthy?"),
@@ -103,7 +103,7 @@ def test_a_strangers_file(file: Path, cli: Cli) -> None:
 def test_what_cannot_be_examined_is_exit_2_in_words(arguments: list[str], words: str, file: Path, cli: Cli) -> None:
     done = cli("doctor", *arguments)
     assert done.returncode == 2 and done.stdout == ""
-    assert words in done.stderr and "Traceback" not in done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr and "None" not in done.stderr
 
 
 def test_randomness_tells_every_source_and_pins_them(cli: Cli, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -41,7 +41,8 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
     y[0, :3] = y[1, 6] = -1
     grads = []
     for loss in (loss_sum(model, x, y), reference(model, x, y)):
-        (loss / 7).backward()  # As a training does, which divides by the targets that count.
+        # A training divides, too: by the targets that count.
+        (loss / 7).backward()  # type: ignore[no-untyped-call]
         grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         model.zero_grad()
     torch.testing.assert_close(loss_sum(model, x, y), reference(model, x, y))
@@ -89,15 +90,16 @@ def test_a_loss_that_is_not_a_number_stays_so() -> None:
     assert loss.isnan()
 
 
-class Widest(TorchDispatchMode):
-    """Keeps how many rows the largest tensor had of those that were as wide as the vocabulary."""
+class Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps how many rows the largest tensor had of those that were as wide as the vocabulary, and who multiplied."""
 
     def __init__(self, n_vocab: int) -> None:
-        super().__init__()
-        self.n_vocab, self.rows = n_vocab, 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n_vocab, self.rows, self.onednn = n_vocab, 0, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        self.onednn |= "mkldnn" in str(func)
         for made in out if isinstance(out, tuple | list) else (out,):
             if isinstance(made, Tensor) and made.dim() and made.shape[-1] == self.n_vocab:
                 self.rows = max(self.rows, made.numel() // self.n_vocab)
@@ -110,12 +112,28 @@ def test_the_logits_of_a_large_vocabulary_are_never_all_there(engine: Engine, le
     """40 rows in chunks of 8: beside those only the weights' gradient, of d_model + 1 rows, is as wide."""
     h, weight, bias = torch.randn(40, 3), torch.randn(4096, 3), torch.randn(4096)
     leaves = [leaf.requires_grad_(learning) for leaf in (h, weight, bias)]
-    widest = Widest(4096)
-    with widest, torch.set_grad_enabled(learning):
+    widest, kept = Widest(4096), list[int]()
+
+    def keep(saved: Tensor) -> Tensor:
+        kept.append(saved.numel() // 4096 if saved.shape[-1:] == (4096,) else 0)
+        return saved
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved)
+    with widest, hooks, torch.set_grad_enabled(learning):
         loss = head_loss_sum(leaves[0], leaves[1], leaves[2], torch.arange(40), Kernels(engine, 8))
         if learning:
             loss.backward()  # type: ignore[no-untyped-call]
-    assert widest.rows <= 8
+    assert widest.rows <= 8 and sum(kept) <= 8
+    assert widest.onednn == (engine == "onednn")
+
+
+def test_torchs_own_kernel_is_told_how_many_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one operator, inside which nobody sees."""
+    options = Mock(wraps=nn.LinearCrossEntropyOptions)
+    monkeypatch.setattr(nn, "LinearCrossEntropyOptions", options)
+    weight = torch.randn(4096, 3, requires_grad=True)
+    head_loss_sum(torch.randn(4, 3), weight, torch.zeros(4096), torch.arange(4), Kernels("blas", 24))
+    options.assert_called_once_with(batch_chunk_size=24)
 
 
 def test_logits_are_found_wherever_a_model_gives_them() -> None:

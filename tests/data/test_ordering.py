@@ -83,6 +83,17 @@ def test_the_order_of_a_seed_is_the_same_on_every_machine_and_in_every_version()
     assert Order("epoch", 7, 10**6).head(3) == (
         270958, 864141, 559692, 534491, 227490, 43126, 611065, 171936,
     )  # fmt: skip
+    # At the edges of the networks' sizes, too.
+    assert Order("epoch", 5, 16).head(0, 16) == (5, 15, 13, 8, 2, 0, 4, 1, 6, 7, 9, 11, 3, 14, 12, 10)
+    assert [Order("epoch", seed, 4).head(0) for seed in range(3)] == [(0, 1, 2, 3), (2, 0, 1, 3), (0, 2, 1, 3)]
+    assert ["".join(map(str, Order("epoch", seed, 3).head(0))) for seed in range(6)] == [
+        "012",
+        "201",
+        "021",
+        "201",
+        "201",
+        "012",
+    ]
     assert Order("once", 7, 10**6).head(3) == Order("epoch", 7, 10**6).head(0)
 
 
