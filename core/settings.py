@@ -12,9 +12,12 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from core import files
 from core.config import Config
 from core.errors import ConfigError
 
+LARGEST = 2**20
+"""Bytes of a config file."""
 FIRST = ("reverse", "overfit-one", "socrates", "pseudo-socrates")
 """The order in which one would try the presets; others follow by name."""
 
@@ -79,8 +82,8 @@ def read_tables(source: str) -> dict[str, Any]:
             [f"{source!r} is no preset and no file{did_you_mean(source, known)} (presets: {', '.join(known)})"]
         )
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        return tomllib.loads(files.read_text(path, LARGEST))
+    except (ValueError, OSError, RecursionError) as error:
         raise ConfigError([f"{source}: not readable as TOML: {error}"]) from error
 
 
