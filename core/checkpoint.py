@@ -90,7 +90,9 @@ def _write(path: Path, tensors: Weights) -> int:
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file, in bounded memory: it finds every flipped bit. Raises OSError."""
+    """CRC-32 of a regular file, in bounded memory: it finds every flipped bit. Raises OSError."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such file, or none that ends", str(path))
     found = 0
     with path.open("rb") as stream:
         while chunk := stream.read(2**20):
@@ -175,7 +177,7 @@ def load_weights(path: Path) -> Weights:
     """The tensors of a safetensors file, on the CPU. Raises RunError."""
     try:
         if not path.is_file():
-            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+            raise FileNotFoundError(errno.ENOENT, "no such file, or none that ends", str(path))
         return dict(load_file(path))
     except (OSError, SafetensorError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise RunError(f"{path}: not readable as safetensors: {error}") from error
