@@ -147,12 +147,10 @@ class LabApp(App[None]):
 
     async def _close_lab(self, where: str) -> None:
         """Save what runs, then leave; the screen stays alive meanwhile."""
-        from tui_lab.screens.lab import LabScreen
-
-        lab, words = self.screen, ""
-        if isinstance(lab, LabScreen):
+        lab, words = self._lab(), ""
+        if lab is not None:
             words = await self._stop_and_save(lab)
-            self.pop_screen()
+            self._take_down(lab)
         if where == "quit":
             self.exit(return_code=LEFT_BEHIND if words else 0, message=Text(printable(words)) if words else None)
         elif words:
@@ -160,6 +158,17 @@ class LabApp(App[None]):
         for screen in self.screen_stack:
             if isinstance(screen, Chooser):
                 screen.load()
+
+    def _lab(self) -> "LabScreen | None":
+        """The lab that is open, which need not be on top: a question or help may be over it."""
+        from tui_lab.screens.lab import LabScreen
+
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, LabScreen)), None)
+
+    def _take_down(self, lab: "LabScreen") -> None:
+        """Remove a lab with what was opened over it while it was being saved, and nothing else."""
+        while lab in self.screen_stack:
+            self.pop_screen()
 
     async def _stop_and_save(self, lab: "LabScreen") -> str:
         """Wait until a lab's run is saved; what to say where its training does not answer."""
@@ -182,10 +191,8 @@ class LabApp(App[None]):
         self.run_worker(again, exclusive=True)
 
     async def _again(self, name: str, config: "Config", *, fork: bool, examine: bool) -> None:
-        from tui_lab.screens.lab import LabScreen
-
-        lab = self.screen
-        if not isinstance(lab, LabScreen):
+        lab = self._lab()
+        if lab is None:
             return
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)
@@ -195,7 +202,7 @@ class LabApp(App[None]):
 
             return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)
 
-        self.pop_screen()
+        self._take_down(lab)
         self.show_lab(self._session(open), examine=examine)
 
     def action_next_theme(self) -> None:

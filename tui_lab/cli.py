@@ -273,7 +273,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="tui-lab", standalone_mode=False))
     except typer.TyperException as error:
         # Where a command group is called without a command, its help has been shown already.
         if type(error).__name__ != "NoArgsIsHelpError":
