@@ -115,6 +115,7 @@ def test_a_name_that_is_no_utf_8_and_a_terminal_that_is_not_are_no_trap(command:
 
 def test_a_run_s_record_and_name_are_shown_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
     name, folder = "run\x1b[31m[red]x[link=y]", tmp_path / "runs"
     shown("run", "reverse", *TINY, "--steps", "1", "--out", str(folder / name))
     summary = folder / name / "summary.json"
