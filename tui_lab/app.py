@@ -143,14 +143,14 @@ class LabApp(App[None]):
         self.push_screen(lab)
 
     def on_lab_screen_leave(self, message: "LabScreen.Leave") -> None:
-        self.run_worker(self._close_lab(message.where), exclusive=True)
+        # Asked twice, a lab that is gone must not take the next one with it.
+        if message.lab in self.screen_stack:
+            self.run_worker(self._close_lab(message.lab, message.where), exclusive=True)
 
-    async def _close_lab(self, where: str) -> None:
+    async def _close_lab(self, lab: "LabScreen", where: str) -> None:
         """Save what runs, then leave; the screen stays alive meanwhile."""
-        lab, words = self._lab(), ""
-        if lab is not None:
-            words = await self._stop_and_save(lab)
-            self._take_down(lab)
+        words = await self._stop_and_save(lab)
+        self._take_down(lab)
         if where == "quit":
             self.exit(return_code=LEFT_BEHIND if words else 0, message=Text(printable(words)) if words else None)
         elif words:
@@ -158,12 +158,6 @@ class LabApp(App[None]):
         for screen in self.screen_stack:
             if isinstance(screen, Chooser):
                 screen.load()
-
-    def _lab(self) -> "LabScreen | None":
-        """The lab that is open, which need not be on top: a question or help may be over it."""
-        from tui_lab.screens.lab import LabScreen
-
-        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, LabScreen)), None)
 
     def _take_down(self, lab: "LabScreen") -> None:
         """Remove a lab with what was opened over it while it was being saved, and nothing else."""
@@ -187,13 +181,13 @@ class LabApp(App[None]):
         return "" if answered else parting.unanswered(lab.path, patience)
 
     def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
-        again = self._again(message.name, message.config, fork=message.fork, examine=message.examine)
-        self.run_worker(again, exclusive=True)
+        from tui_lab.screens.lab import LabScreen
 
-    async def _again(self, name: str, config: "Config", *, fork: bool, examine: bool) -> None:
-        lab = self._lab()
-        if lab is None:
-            return
+        if isinstance(message.lab, LabScreen) and message.lab in self.screen_stack:
+            again = self._again(message.lab, message.name, message.config, fork=message.fork, examine=message.examine)
+            self.run_worker(again, exclusive=True)
+
+    async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)
 

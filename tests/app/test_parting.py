@@ -107,9 +107,12 @@ async def hung(release: threading.Event, keys: tuple[str, ...], after: int) -> t
         path = screen.path
         assert path is not None
         await pilot.press(*keys)
-        await until(pilot, lambda: not app.is_running or isinstance(app.screen, Chooser))
-        said = " ".join(str(n.message) for n in app._notifications) + " ".join(map(str, app._exit_renderables))
-        return app, said
+
+        def said() -> str:
+            return " ".join([*(n.message for n in app._notifications), *map(str, app._exit_renderables)])
+
+        await until(pilot, lambda: "left behind" in said())
+        return app, said()
 
 
 @pytest.mark.parametrize(
