@@ -192,16 +192,14 @@ class LabApp(App[None]):
         self.push_screen(lab)
 
     def on_lab_screen_leave(self, message: "LabScreen.Leave") -> None:
-        self.run_worker(self._close_lab(message.where), exclusive=True)
+        # Asked twice, a lab that is gone must not take the next one with it.
+        if message.lab in self.screen_stack:
+            self.run_worker(self._close_lab(message.lab, message.where), exclusive=True)
 
-    async def _close_lab(self, where: str) -> None:
+    async def _close_lab(self, lab: "LabScreen", where: str) -> None:
         """Save what runs, then leave; the screen stays alive meanwhile."""
-        from tui_lab.screens.lab import LabScreen
-
-        lab, words = self.screen, ""
-        if isinstance(lab, LabScreen):
-            words = await self._stop_and_save(lab)
-            self.pop_screen()
+        words = await self._stop_and_save(lab)
+        self._take_down(lab)
         if where == "quit":
             self.exit(return_code=LEFT_BEHIND if words else 0, message=Text(printable(words)) if words else None)
         elif words:
@@ -220,6 +218,11 @@ class LabApp(App[None]):
             if await self.push_screen_wait(Ask(f"Not saved: {source.unsaved}.", UNSAVED)) == "lose":
                 return
             await asyncio.to_thread(source.save_again)
+
+    def _take_down(self, lab: "LabScreen") -> None:
+        """Remove a lab with what was opened over it while it was being saved, and nothing else."""
+        while lab in self.screen_stack:
+            self.pop_screen()
 
     async def _stop_and_save(self, lab: "LabScreen") -> str:
         """Wait until a lab's run is saved; what to say where its training does not answer."""
@@ -240,15 +243,13 @@ class LabApp(App[None]):
         return "" if answered else parting.unanswered(lab.path, patience)
 
     def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
-        again = self._again(message.name, message.config, fork=message.fork, examine=message.examine)
-        self.run_worker(again, exclusive=True)
-
-    async def _again(self, name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         from tui_lab.screens.lab import LabScreen
 
-        lab = self.screen
-        if not isinstance(lab, LabScreen):
-            return
+        if isinstance(message.lab, LabScreen) and message.lab in self.screen_stack:
+            again = self._again(message.lab, message.name, message.config, fork=message.fork, examine=message.examine)
+            self.run_worker(again, exclusive=True)
+
+    async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)
         if code := consent.unnamed(config.model.source):
@@ -261,7 +262,7 @@ class LabApp(App[None]):
 
             return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)
 
-        self.pop_screen()
+        self._take_down(lab)
         self.show_lab(self._session(open), examine=examine)
 
     def action_next_theme(self) -> None:

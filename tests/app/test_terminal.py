@@ -48,10 +48,17 @@ def saved(folder: Path) -> Run:
 @pytest.mark.parametrize(
     ("end", "code", "said"),
     [
-        (lambda person: person.press("q"), 0, ""),
-        (lambda person: person.press("\x11"), 0, "go on with: tui-lab run --resume"),
+        pytest.param(lambda person: person.press("q"), 0, "", marks=pytest.mark.slow),
+        pytest.param(
+            lambda person: person.press("\x11"), 0, "go on with: tui-lab run --resume", marks=pytest.mark.slow
+        ),
         (lambda person: person.terminal.signal(signal.SIGTERM), 130, "go on with: tui-lab run --resume"),
-        (lambda person: person.terminal.signal(signal.SIGHUP), 130, "go on with: tui-lab run --resume"),
+        pytest.param(
+            lambda person: person.terminal.signal(signal.SIGHUP),
+            130,
+            "go on with: tui-lab run --resume",
+            marks=pytest.mark.slow,
+        ),
         (lambda person: person.press("e"), 1, "ZeroDivisionError"),
     ],
     ids=["q", "ctrl+q", "SIGTERM", "SIGHUP", "an error in the app"],
@@ -72,6 +79,7 @@ def test_the_terminal_is_as_it_was_and_the_run_is_saved(
     saved(tmp_path)
 
 
+@pytest.mark.slow
 def test_keys_are_echoed_again_after_the_end(tmp_path: Path) -> None:
     person = begin(tmp_path)
     raw = person.terminal.settings()

@@ -1,17 +1,17 @@
 """Neither a corpus nor a file's name, a value or a model may drive the person's terminal."""
 
+import io
 import json
-import os
-import pty
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from tests.cli.conftest import TINY, Cli
-from tests.torture.commands import CONTROLS
+from tests.cli.conftest import TINY
+from tests.torture.commands import CONTROLS, call
 
 EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31m\u202e[red]x[/red][link=http://x]y[/link]\b\r"
 COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r")
@@ -24,71 +24,56 @@ TEXT = [
 ]  # fmt: skip
 
 
+class Tty(io.StringIO):
+    """A terminal, as far as a program asks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def harmless(shown: str) -> None:
     assert not CONTROLS.search(shown), repr(CONTROLS.search(shown))
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A text and a name that would like to drive the terminal."""
-    file = tmp_path / "evil\x1b[31m[red].txt"
-    file.write_text(EVIL * 40, "utf-8")
-    return file
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments for a text and a name that would like to drive the terminal; in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil\x1b[31m[red].txt").write_text(EVIL * 40, "utf-8")
+    return ["reverse", *TEXT, "--set", "data.path=evil\x1b[31m[red].txt"]
 
 
-def on_a_terminal(command: list[str], cwd: Path, *arguments: str) -> str:
-    """What the command writes to a pseudo-terminal, standard output and error together, without rich's colours."""
-    master, slave = pty.openpty()
-    with subprocess.Popen([*command, *arguments], cwd=cwd, stdin=slave, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        found = b""
-        while True:
-            try:
-                chunk = os.read(master, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            found += chunk
-        process.wait()
-    os.close(master)
-    return COLOURS.sub("", found.decode("utf-8"))
+def shown(*arguments: str, terminal: bool = False) -> str:
+    """What a command that does not fail writes, standard output and error together; without rich's colours."""
+    with mock.patch("io.StringIO", Tty if terminal else io.StringIO):
+        code, out, err = call(arguments)
+    assert code == 0, err
+    return COLOURS.sub("", out + err) if terminal else out + err
 
 
-@pytest.mark.parametrize("where", ["pipe", "terminal"])
-def test_what_shows_a_corpus_shows_it_escaped(
-    where: str, cli: Cli, command: list[str], corpus: Path, tmp_path: Path
-) -> None:
-    def shown(*arguments: str) -> str:
-        if where == "terminal":
-            return on_a_terminal(command, tmp_path, *arguments)
-        done = cli(*arguments)
-        return done.stdout + done.stderr
-
-    asked = ("reverse", *TEXT, "--set", f"data.path={corpus.name}")
-    batch = shown("batch", *asked)
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+def test_what_shows_a_corpus_shows_it_escaped(terminal: bool, asked: list[str]) -> None:
+    batch = shown("batch", *asked, "--examples", "16", terminal=terminal)
     harmless(batch)
-    assert "\\x1b" in batch and "[" in batch
-    info = shown("data", "info", *asked)
+    assert "\\x1b" in batch
+    info = shown("data", "info", *asked, terminal=terminal)
     harmless(info)
     assert "evil\\x1b[31m[red].txt" in info, "markup is shown as it stands"
-    harmless(shown("run", *asked, "--steps", "2", "--out", "run\x1b[31m"))
-    harmless(shown("runs", "show", "run\x1b[31m"))
+    harmless(shown("run", *asked, "--steps", "2", "--out", "run\x1b[31m", terminal=terminal))
+    harmless(shown("runs", "show", "run\x1b[31m", terminal=terminal))
 
 
-def test_generate_escapes_for_a_terminal_and_gives_a_pipe_the_words_themselves(
-    cli: Cli, command: list[str], corpus: Path, tmp_path: Path
-) -> None:
-    assert (
-        cli("run", "reverse", *TEXT, "--set", f"data.path={corpus.name}", "--steps", "2", "--out", "run").returncode
-        == 0
-    )
-    asked = ("generate", "run", "--prompt", "a\x1b[31m\tb\n", "--max-new-tokens", "60", "--temperature", "3")
-    harmless(on_a_terminal(command, tmp_path, *asked).replace("\t", ""))
-    piped = cli(*asked).stdout
-    assert piped.startswith("a\x1b[31m\tb\n"), "a pipe gets what the model says, byte for byte"
-    told = [json.loads(line) for line in cli(*asked, "--json").stdout.splitlines()]
-    assert piped == told[-1]["text"] + "\n"
+def test_generate_escapes_for_a_terminal_and_gives_a_pipe_the_words_themselves(asked: list[str]) -> None:
+    shown("run", *asked, "--steps", "2", "--out", "run")
+    words = ("generate", "run", "--prompt", "a\x1b[31m\tb\n", "--max-new-tokens", "60", "--temperature", "3")
+    with mock.patch("io.StringIO", Tty):
+        _, on_terminal, _ = call(words)
+    harmless(on_terminal)
+    assert on_terminal.startswith("a\\x1b[31m\tb\n"), "a newline and a tab are the text's own"
+    _, piped, _ = call(words)
+    assert piped.startswith("a\x1b[31m\tb\n"), "a pipe gets what the model says as it is"
+    told = [json.loads(line) for line in call([*words, "--json"])[1].splitlines()]
+    assert piped == told[-1]["prompt"] + told[-1]["text"] + "\n"
 
 
 @pytest.mark.parametrize(
@@ -110,39 +95,34 @@ def test_generate_escapes_for_a_terminal_and_gives_a_pipe_the_words_themselves(
     ],
 )
 def test_an_error_quotes_a_name_or_value_escaped(
-    arguments: Callable[[str], list[str]], command: list[str], tmp_path: Path
+    arguments: Callable[[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = subprocess.run(
-        [*command, *arguments(EVIL)], cwd=tmp_path, capture_output=True, check=False,
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
-    )  # fmt: skip
-    shown = done.stderr.decode("utf-8")
-    assert done.returncode == 2, shown
-    assert "Traceback" not in shown and "pwned" in shown
-    harmless(shown)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(arguments(EVIL))
+    assert code == 2 and "Traceback" not in err and ("pwned" in err or "'--steps'" in err)
+    harmless(err)
 
 
-def test_names_that_are_no_utf_8_and_terminals_that_are_not_are_no_trap(command: list[str], tmp_path: Path) -> None:
-    named = subprocess.run(
-        [*command, "config", "validate", b"\xff.toml"], cwd=tmp_path, capture_output=True, check=False
+def test_a_name_that_is_no_utf_8_and_a_terminal_that_is_not_are_no_trap(command: list[str], tmp_path: Path) -> None:
+    asked: list[str | bytes] = [*command, "config", "validate", b"\xff.toml"]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, env={"PYTHONIOENCODING": "ascii"}, check=False)
+    assert done.returncode == 2 and b"\\udcff.toml" in done.stderr
+    shown_plain = subprocess.run(
+        [*command, "presets"], cwd=tmp_path, capture_output=True, env={"PYTHONIOENCODING": "ascii"}, check=False
     )
-    assert named.returncode == 2 and b"\\udcff.toml" in named.stderr
-    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
-    for asked in (["batch", "reverse"], ["config", "show", "reverse"], ["presets"]):
-        done = subprocess.run([*command, *asked], cwd=tmp_path, capture_output=True, env=plain, check=False)
-        assert done.returncode == 0, done.stderr
+    assert shown_plain.returncode == 0, shown_plain.stderr
 
 
-def test_a_run_s_record_and_name_are_shown_escaped(cli: Cli, tmp_path: Path) -> None:
-    name = "run\x1b[31m[red]x[/red]"
-    assert cli("run", "reverse", *TINY, "--steps", "1", "--out", f"runs/{name}").returncode == 0
-    summary = tmp_path / "runs" / name / "summary.json"
+def test_a_run_s_record_and_name_are_shown_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    name, folder = "run\x1b[31m[red]x[link=y]", tmp_path / "runs"
+    shown("run", "reverse", *TINY, "--steps", "1", "--out", str(folder / name))
+    summary = folder / name / "summary.json"
     record = json.loads(summary.read_text("utf-8"))
     summary.write_text(json.dumps(record | {"reason": EVIL, "run": EVIL}), "utf-8")
-    with (tmp_path / "runs" / name / "events.jsonl").open("a") as out:
+    with (folder / name / "events.jsonl").open("a") as out:
         out.write(json.dumps({"event": "changed", "step": 1, "key": EVIL, "old": 1, "new": EVIL}) + "\n")
-    for asked in (["ls"], ["show", name]):
-        done = cli("runs", *asked)
-        harmless(done.stdout + done.stderr)
-        assert done.returncode == 0
-    assert "[red]x[/red]" in cli("runs", "ls").stdout
+    listed = shown("runs", "ls")
+    harmless(listed + shown("runs", "show", name))
+    assert "[red]x[link=y]" in listed

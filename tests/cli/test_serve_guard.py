@@ -18,7 +18,8 @@ from core.runs import Run
 from tests.app.test_terminal import TINY
 from tui_lab.serving import Guarded
 
-PATIENCE = 60.0
+PATIENCE = 300.0
+"""Seconds for what must come; not a measure of speed."""
 
 
 @asynccontextmanager

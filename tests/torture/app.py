@@ -43,7 +43,7 @@ FINDING = Finding("lr_too_low", "the learning rate does nothing", "[red]\x1b[31m
                   drawing=("[/nothing] ▂▅",), proposal={"optim.lr": 0.02})  # fmt: skip
 PATIENCE = 60.0
 """Seconds for what must come; not a measure of speed."""
-SETTLING = 0.005
+UNHURRIED, SETTLING = 0.2, 0.005
 """Seconds in which the app takes what was sent; what it leaves for later comes with the next events."""
 TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",
         "train.steps=1000000", "train.eval_examples=8", "train.eval_every=50", "train.threads=1",
@@ -154,8 +154,10 @@ class Session:
         raise AssertionError(f"it does not come to this: {what}; on top is {self.app.screen!r}")
 
     async def press(self, keys: str) -> None:
+        """Keys of one who looks at what each of them does."""
         for key in keys:
             self.send("escape", None) if key == "\x1b" else self.send("type", key)
+            await asyncio.sleep(UNHURRIED)
             await self.settle()
 
     def phase(self) -> str:

@@ -69,9 +69,9 @@ class LabScreen(Mending):
     class Leave(Message):
         """Go: quit or back to the chooser."""
 
-        def __init__(self, where: str) -> None:
+        def __init__(self, lab: "LabScreen", where: str) -> None:
             super().__init__()
-            self.where = where
+            self.lab, self.where = lab, where
 
     def __init__(
         self,
@@ -157,8 +157,8 @@ class LabScreen(Mending):
                 softened = any(finding.code == "double_softmax" for finding in told.report.findings)
                 self._loss.floor = floor(self.state.started.n_vocab) if softened else None
         self._paint(self._clock())
-        if self._leaving and self.state.over and self.is_current:
-            self.post_message(self.Leave(self._leaving))
+        if self._leaving and self.state.over:
+            self.post_message(self.Leave(self, self._leaving))
             self._leaving = ""
 
     def _paint(self, now: float) -> None:
@@ -371,7 +371,7 @@ class LabScreen(Mending):
         if edited is None or self.state.ready is None:
             return
         name = self.state.ready.path if fork else self.state.ready.name
-        self.post_message(self.Again(name, edited, fork))
+        self.post_message(self.Again(self, name, edited, fork))
 
     def do_quit(self) -> None:
         self._leave("quit")
@@ -381,13 +381,13 @@ class LabScreen(Mending):
 
     def _leave(self, where: str) -> None:
         if self.replayed or self.state.over:
-            self.post_message(self.Leave(where))
+            self.post_message(self.Leave(self, where))
         else:
             self.app.push_screen(Ask("The training is not over.", LEAVE), lambda answer: self._left(where, answer))
 
     def _left(self, where: str, answer: str | None) -> None:
         if answer == "stop":
-            self.post_message(self.Leave(where))
+            self.post_message(self.Leave(self, where))
         elif answer == "keep":
             self._leaving = where
             if self.state.phase == "paused":

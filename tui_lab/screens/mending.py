@@ -22,9 +22,9 @@ class Mending(Steering):
     class Again(Message, namespace="lab_screen"):
         """Begin anew with an edited config, or fork from a run with it."""
 
-        def __init__(self, name: str, config: Config, fork: bool, examine: bool = False) -> None:
+        def __init__(self, lab: "Mending", name: str, config: Config, fork: bool, examine: bool = False) -> None:
             super().__init__()
-            self.name, self.config, self.fork, self.examine = name, config, fork, examine
+            self.lab, self.name, self.config, self.fork, self.examine = lab, name, config, fork, examine
 
     def do_examine(self) -> None:
         edited = self._config.edited
@@ -64,7 +64,7 @@ class Mending(Steering):
                 self.source.send(cmd.Set(key, value))
             self.checkup.ask(config)
         elif self.state.ready is not None:
-            self.post_message(self.Again(self.state.ready.name, config, fork=False, examine=True))
+            self.post_message(self.Again(self, self.state.ready.name, config, fork=False, examine=True))
 
     def go_to_doctor(self) -> None:
         raise NotImplementedError
