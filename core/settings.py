@@ -12,7 +12,6 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from core import files
 from core.config import Config
 from core.errors import ConfigError
 

@@ -156,8 +156,9 @@ def test_interrupted_killed_and_joined_a_sweep_trains_each_trial_once_and_to_the
         killed = sweeps.find(str(folder))
         process.send_signal(signal.SIGSTOP)
         workers = psutil.Process(process.pid).children(recursive=True)
-        for victim in (*workers, process):
-            victim.kill()
+        for worker in workers:
+            worker.kill()
+        process.kill()
         process.communicate()
         while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers):
             time.sleep(0.02)

@@ -148,10 +148,11 @@ def _app(arguments: tuple[str, ...]) -> None:
     from tui_lab.app import LabApp
     from tui_lab.screens.chooser import Pick
 
-    streams = [os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))]
+    streams: list[Any] = [os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))]
     sys.stdin, sys.stdout, sys.stderr = streams
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
-    LabApp(Pick(*arguments)).run()
+    kind, name = arguments
+    LabApp(Pick(kind, name)).run()
 
 
 def _headless(arguments: tuple[str, ...]) -> None:
