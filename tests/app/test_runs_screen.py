@@ -354,9 +354,6 @@ async def test_the_voices_end_with_the_screen() -> None:
         assert stop.is_set() and not it.screen.query(Voices)
 
 
-# Reading
-
-
 def test_curves_are_read_again_only_when_the_record_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     run, file = folder("good", 0.25), CurveFile()
     first = file.read(run.path)
