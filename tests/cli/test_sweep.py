@@ -160,9 +160,10 @@ def test_interrupted_killed_and_joined_a_sweep_trains_each_trial_once_and_to_the
             worker.kill()
         process.kill()
         process.communicate()
-        while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers):
-            time.sleep(0.02)
     assert workers
+    # The system takes the lock from a process once its last thread is gone.
+    with killed.lock(sweeps.trial_lock(1)).acquire(timeout=60):
+        pass
     states = [row.state for row in killed.rows()]
     assert states[0] == "done" and "running" not in states and states[2] == "waiting"
 
