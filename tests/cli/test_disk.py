@@ -16,7 +16,7 @@ from core.runs import Run
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_signals import fingerprint, losses
 
-SMALLER = (
+SMALLER = tuple(f"--set={key}" for key in ("data.n_digits=5", "model.n_heads=2", "model.d_head=4", "model.context=5"))
     "--set",
     "data.n_digits=5",
     "--set",
