@@ -17,15 +17,6 @@ from tests.cli.conftest import TINY, Cli
 from tests.cli.test_signals import fingerprint, losses
 
 SMALLER = tuple(f"--set={key}" for key in ("data.n_digits=5", "model.n_heads=2", "model.d_head=4", "model.context=5"))
-    "--set",
-    "data.n_digits=5",
-    "--set",
-    "model.n_heads=2",
-    "--set",
-    "model.d_head=4",
-    "--set",
-    "model.context=5",
-)
 """A checkpoint whose largest file is 8 kB, so that the record outgrows it within fifty updates."""
 OURS = ("run", "reverse", *TINY, *SMALLER, "--set", "train.eval_every=7", "--set", "train.checkpoint_every=5")
 RUN, ENDLESS = (*OURS, "--steps", "90"), (*OURS, "--steps", "1000000")
