@@ -150,8 +150,8 @@ def _app(arguments: tuple[str, ...]) -> None:
 
     streams = [os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))]
     sys.stdin, sys.stdout, sys.stderr = streams
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
-    LabApp(Pick(*arguments)).run()
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc, assignment]
+    LabApp(Pick(arguments[0], arguments[1])).run()
 
 
 def _headless(arguments: tuple[str, ...]) -> None:
