@@ -183,8 +183,9 @@ class LabApp(App[None]):
     def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
         from tui_lab.screens.lab import LabScreen
 
-        if isinstance(message.lab, LabScreen) and message.lab in self.screen_stack:
-            again = self._again(message.lab, message.name, message.config, fork=message.fork, examine=message.examine)
+        lab = message.lab
+        if isinstance(lab, LabScreen) and lab in self.screen_stack:
+            again = self._again(lab, message.name, message.config, fork=message.fork, examine=message.examine)
             self.run_worker(again, exclusive=True)
 
     async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
