@@ -246,7 +246,7 @@ class LabApp(App[None]):
         from tui_lab.screens.lab import LabScreen
 
         lab = message.lab
-        if isinstance(lab, LabScreen) and lab in self.screen_stack:
+        if lab in self.screen_stack and isinstance(lab, LabScreen):
             again = self._again(lab, message.name, message.config, fork=message.fork, examine=message.examine)
             self.run_worker(again, exclusive=True)
 

@@ -1,5 +1,7 @@
 """A fast sample of what `make fuzz` and `make fuzz-app` do at length."""
 
+import pytest
+
 from tests.torture import app, commands, configs
 
 
@@ -13,5 +15,6 @@ def test_command_lines_do_what_they_say_or_are_refused_in_words() -> None:
     assert counted["exit 0"] and counted["exit 2"]
 
 
+@pytest.mark.slow
 async def test_keys_mouse_and_resizes_at_random_leave_the_app_alive() -> None:
     assert sum((await app.fuzz(120, seed=0)).values()) >= 120
