@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from core import digest as dg
 from core import events as ev
 from core import files, settings
 from core.config import Config
 from core.errors import ConfigError, RunError
 from core.jsontext import dumps
+from core.lock import in_use
 from core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, Run
 from core.summary import Summariser, summarise, summarise_digest
 
-NOTES, LOCK, HOLDER = "notes.json", ".lock", ".holder.json"
+NOTES = "notes.json"
 DEPTH = 4
 """Folders below the root that are looked into: a sweep's trials are two deep."""
 TAIL = 2**18
@@ -103,7 +102,7 @@ def row_of(path: Path, name: str) -> RunRow:
         created = 0.0
     try:
         config = read_config(path / CONFIG)
-        told, training = _told(run), in_use(path)
+        told, training = _told(run), in_use(path) is not None
     except (ValueError, TypeError, OSError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
         return RunRow(path, name, created, "damaged", tags=notes.tags, note=notes.note, problem=problem)
@@ -129,21 +128,6 @@ def row_of(path: Path, name: str) -> RunRow:
 def read_config(path: Path) -> Config:
     """A config.toml, as it stands. Raises ConfigError or OSError."""
     return settings.build(settings.read_tables(str(path)))
-
-
-def in_use(folder: Path) -> bool:
-    """Whether a process holds this run folder now: it trains there. The one place that knows how to tell."""
-    lock = folder / LOCK
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        # A folder that may only be read: whoever looks at it disturbs nobody.
-        return False
 
 
 def _told(run: Run) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 from core import files
-from core.catalogue import HOLDER, LOCK, NOTES, in_use, read_config
+from core.catalogue import NOTES, read_config
 from core.errors import ConfigError, RunError
+from core.lock import HOLDER, LOCK, in_use
 from core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, TOKENIZER
 
 OWN = frozenset({CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, "checkpoints"})
@@ -29,8 +30,8 @@ def removable(path: Path) -> Path:
         raise RunError(
             f"{path}: not removed, since it holds what no run writes: {', '.join(others[:5])}; move it first"
         )
-    if in_use(path):
-        raise RunError(f"{path}: it is being trained now, so it is not removed")
+    if holder := in_use(path):
+        raise RunError(f"{path}: it is being trained now, by {holder}, so it is not removed")
     return path.resolve()
 
 

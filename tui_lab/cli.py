@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -16,30 +15,25 @@ from data.visible import printable
 from tui_lab import completion
 from tui_lab.bench.commands import bench_app
 from tui_lab.history.commands import runs_app
+from tui_lab.options import (
+    AllowCode,
+    Json,
+    Junit,
+    Sets,
+    Source,
+    SweepEngine,
+    Text,
+    WhichWeights,
+    complete_any,
+    complete_requirement,
+    complete_run,
+    complete_source,
+    take_consent,
+)  # fmt: skip
 
 BAD_USAGE, FAILED, INTERRUPTED = 2, 3, 130
 LAST_STEP = 10**12
 """The furthest that one may look; see core.config."""
-
-complete_source, complete_any = map(completion.with_help, (completion.source, completion.source_or_run))
-complete_run, complete_setting = map(completion.with_help, (completion.run, completion.setting))
-complete_requirement = completion.with_help(completion.requirement)
-
-Source = Annotated[
-    str,
-    typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.", autocompletion=complete_source),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", autocompletion=complete_setting),
-]
-Junit = Annotated[
-    Path | None, typer.Option(metavar="FILE.xml", help="Write the outcome as a JUnit file, which CI services show.")
-]
-AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run the Python file that the config or run names, now and later.")
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 app = typer.Typer(
     name="tui-lab",
@@ -53,30 +47,6 @@ app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
 app.add_typer(bench_app, name="bench")
-
-
-class WhichWeights(StrEnum):
-    auto = "auto"
-    last = "last"
-    best = "best"
-
-
-class SweepEngine(StrEnum):
-    local = "local"
-    ray = "ray"
-
-
-class Text(StrEnum):
-    plato = "plato"
-
-
-def take_consent(sets: list[str] | None, allow_code: bool) -> None:
-    """Whose Python may run: what this command names, or, by --allow-code, whatever its config names."""
-    from core import consent
-
-    consent.allow_named(sets or [])
-    if allow_code:
-        consent.allow_everything()
 
 
 @app.callback()

@@ -9,7 +9,8 @@ from filelock import FileLock
 
 from core import events as ev
 from core import runs
-from core.catalogue import LOCK, write_notes
+from core.catalogue import write_notes
+from core.lock import LOCK
 from core.summary import summarise
 from tests.cli.inside import Told
 from tests.cli.inside import told as told

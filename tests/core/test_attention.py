@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import consent
 from core.attention import AttentionMaps, Floats, heads_of, pattern, sharpness
 from core.building import build_model
 from core.foreign import Foreign
@@ -80,6 +81,7 @@ def test_a_missing_mask_is_seen() -> None:
 
 def test_another_persons_model_tells_no_weights(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE, "utf-8")
+    consent.allow(str(tmp_path / "mine.py"))
     model = build_model(tiny(f"model.source={tmp_path / 'mine.py'}:Mine"), 5)
     assert isinstance(model, Foreign) and attention_maps(model.eval(), np.zeros(5, dtype=np.int64)) is None
 

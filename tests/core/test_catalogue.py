@@ -4,13 +4,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import catalogue as cat
 from core import events as ev
 from core.errors import ConfigError
+from core.lock import LOCK
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tests.core.tiny import tiny
 
@@ -153,15 +153,16 @@ def test_only_settings_that_differ_are_told(tmp_path: Path) -> None:
     assert cat.config_differences(rows[:2]) == {} == cat.config_differences([])
 
 
-def test_a_run_that_is_being_trained_says_so_and_asking_leaves_no_file(tmp_path: Path) -> None:
+def test_a_run_that_is_being_trained_says_so(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
-    assert not cat.in_use(run.path) and not (run.path / cat.LOCK).exists()
-    with FileLock(run.path / cat.LOCK):
-        assert cat.in_use(run.path) and row(run.path).state == "training"
-    assert not cat.in_use(run.path) and row(run.path).state == "done"
+    held = run.lock()
+    assert row(run.path).state == "training"
+    held.release()
+    assert row(run.path).state == "done"
 
 
 def test_a_lock_that_cannot_be_asked_hinders_nobody(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
-    (run.path / cat.LOCK).mkdir()
-    assert not cat.in_use(run.path) and row(run.path).state == "done"
+    (run.path / LOCK).unlink(missing_ok=True)
+    (run.path / LOCK).mkdir()
+    assert row(run.path).state == "done"

@@ -15,6 +15,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(0, 2**53),
     float: numbers,
     float | None: st.none() | numbers,
+    int | None: st.none() | st.integers(0, 2**53),
     bool: st.booleans(),
     str: st.text(),
     tuple[str, ...]: st.lists(st.text()).map(tuple),

@@ -78,7 +78,9 @@ def test_the_ranks_see_the_same_to_the_bit(two: list[dict[str, Any]]) -> None:
 
 def test_a_stop_that_reaches_one_rank_stops_all(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
     for found in two:
-        assert found["stopped"]["events"][-1] == {"event": "stopped", "step": 3, "reason": "asked"}
+        assert found["stopped"]["events"][-1] == {
+            "event": "stopped", "step": 3, "reason": "asked", "restored": None,
+        }  # fmt: skip
 
 
 def test_dropout_differs_by_rank_and_repeats(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from core.catalogue import LOCK, find_runs, write_notes
+from core.catalogue import find_runs, write_notes
 from core.errors import RunError
+from core.lock import LOCK
 from core.removing import removable, remove
 from tests.core.recorded import recorded
 
