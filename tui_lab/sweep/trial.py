@@ -89,10 +89,20 @@ def _open(name: str, config: Callable[[], Config], folder: Path) -> Opened:
 
 def _train(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:
     """Train to the end; whether `report` stopped it."""
+    try:
+        return _trained(opened, metric, stopper, report)
+    finally:
+        opened.close()
+
+
+def _trained(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:
+    """Raises OSError where the disk refuses the record."""
     seen, run, pruned = opened.seen, opened.run, False
     with stopper.over(opened.trainer):
         for event in run.record(opened.trainer.events()):
             seen.watch(event)
+            if isinstance(event, ev.Unwritten):
+                raise OSError(event.message)
             value = _reported(event, seen, metric)
             if report is not None and value is not None and not pruned and report(event.step, value):
                 pruned = True
