@@ -168,6 +168,8 @@ def sweep(
         raise typer.Exit(front.go_on(sweeps.find(resume), engine, jobs, faces))
     from core.planning import Engine, plan
 
+    axes = (axis.partition("=") for axis in over or [])
+    take_consent([*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in values.split(","))], False)
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
     kind: Engine = "ray" if engine == SweepEngine.ray else "local"
     command = shlex.join(["tui-lab", *sys.argv[1:]])
