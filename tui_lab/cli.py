@@ -364,7 +364,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with completion.words_of_bash():
-            sys.exit(app(prog_name="tui-lab", standalone_mode=False))
+            sys.exit(app(prog_name="tui-lab", standalone_mode=False) or 0)
     except typer.TyperException as error:
         # Where a command group is called without a command, its help has been shown already.
         if type(error).__name__ != "NoArgsIsHelpError":

@@ -51,7 +51,8 @@ def commands() -> list[str]:
 def shortened(words: list[str]) -> list[str]:
     """A `run` or `sweep` of few steps that need not meet a requirement; any other command as it is."""
     if words[0] == "sweep" and "--resume" not in words:
-        return words + FEWER
+        few = {"--random": "2", "--seeds": "1"}
+        return [few.get(before, word) for before, word in zip(["", *words], words, strict=False)] + FEWER
     if words[0] != "run":
         return words
     while "--require" in words:

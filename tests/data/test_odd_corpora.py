@@ -44,6 +44,7 @@ def test_one_character_is_too_short_to_train_on(tmp_path: Path) -> None:
         text_task(load_corpus(str(file), "char"), context=8, stride=1, val_fraction=0.1, vocab="full")
 
 
+@pytest.mark.slow
 def test_one_endless_line_is_read_in_bounded_memory(tmp_path: Path) -> None:
     """24 MB without a blank; the whole of it as a list of ids would take ten times that."""
     file = tmp_path / "endless.txt"
