@@ -23,7 +23,7 @@ SIZE = (120, 40)
 MOST = 1000
 PROGRAM = (sys.executable, "-m", "tui_lab")
 SLICE_SECONDS = {"reverse": 1.5, "pseudo-socrates": 3.0}
-SLICES = {"reverse": 30, "pseudo-socrates": 30}
+SLICES = {"reverse": 20, "pseudo-socrates": 20}
 """Short ones, and many: what else the machine does moves over seconds, and so touches both sides of a pair alike."""
 RESAMPLES = 2000
 KEYS = 120
