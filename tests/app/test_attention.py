@@ -233,7 +233,7 @@ async def test_before_the_model_answers_it_says_what_it_waits_for() -> None:
         assert it.screen.is_current, "before a run is open there is no example"
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)], ids=["80x24", "200x50"])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)], ids=["80x24", "200x50"])
 @pytest.mark.parametrize("large", [False, True], ids=["all", "one"])
 async def test_looks(
     large: bool, size: tuple[int, int], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from core import runs
 from tests.app.test_end_to_end import Person
 
 
+@pytest.mark.slow
 def test_both_bugs_are_named_and_mended_by_key_and_the_loss_then_falls(tmp_path: Path) -> None:
     person = Person(tmp_path, "app", "confusion-3")
     person.wait_for("on purpose: double_softmax, shuffle_every_step")

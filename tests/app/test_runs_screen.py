@@ -384,7 +384,7 @@ def test_a_long_name_keeps_its_end(name: str, shown: str) -> None:
         assert short(name) == shown
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)], ids=["80x24", "200x50"])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)], ids=["80x24", "200x50"])
 @pytest.mark.parametrize("view", ["v", "d"])
 async def test_looks(
     view: str, size: tuple[int, int], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch

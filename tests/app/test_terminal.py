@@ -90,6 +90,7 @@ def test_keys_are_echoed_again_after_the_end(tmp_path: Path) -> None:
     person.leave()
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_does_not_lose_the_run(tmp_path: Path) -> None:
     person = begin(tmp_path)
     person.terminal.hang_up()

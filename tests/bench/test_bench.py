@@ -37,6 +37,7 @@ def test_the_uncached_loop_is_greedy() -> None:
     assert made[0, 3] == twin(ids)[0, -1].argmax()
 
 
+@pytest.mark.slow
 def test_train_names_every_row_the_limit_and_whether_losses_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("tui_lab.bench.train", fromlist=["ONLY"]).ONLY, "reverse", ("nanoGPT-style, eager",))
     found = train.bench_train("reverse", rounds=6)

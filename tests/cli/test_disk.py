@@ -47,6 +47,7 @@ def steps_of(run: Path) -> list[float]:
     return losses((run / "events.jsonl").read_text("utf-8").splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10_000, 13_000])
 def test_full_in_the_middle_it_stops_in_words_and_goes_on_to_the_same_end(
     size: int, cli: Cli, tmp_path: Path, undisturbed: Path
@@ -66,6 +67,7 @@ def test_full_in_the_middle_it_stops_in_words_and_goes_on_to_the_same_end(
     assert not list(run.path.rglob(".writing-*"))
 
 
+@pytest.mark.slow
 def test_no_room_for_a_checkpoint_keeps_the_one_before_and_the_exit_code_says_so(cli: Cli, tmp_path: Path) -> None:
     """Only `best.safetensors` and the rest of a checkpoint are too large; the record is short enough."""
     done = limited(2_500, tmp_path, "run", "reverse", *TINY, "--steps", "4", "--out", "full", "--quiet")

@@ -67,6 +67,7 @@ def test_json_is_one_object(cli: Cli) -> None:
     assert found["findings"][0]["code"] == "shifted_targets" and found["findings"][0]["drawing"]
 
 
+@pytest.mark.slow
 def test_a_run_is_examined_with_its_weights(cli: Cli) -> None:
     cli("run", "reverse", *TINY, "--steps", "30", "--out", "r", "--quiet")
     found = json.loads(cli("doctor", "r", "--json").stdout)
@@ -122,6 +123,7 @@ def test_faults_are_listed_with_what_is_wrong(cli: Cli) -> None:
     assert "y[t] = x[t+2]" in cli("faults").stdout
 
 
+@pytest.mark.slow
 def test_a_run_with_mistakes_says_so(cli: Cli) -> None:
     done = cli("run", "reverse", *TINY, "--steps", "2", "--set", 'faults=["no_mask"]')
     assert "no_mask, made on purpose" in done.stdout
@@ -129,6 +131,7 @@ def test_a_run_with_mistakes_says_so(cli: Cli) -> None:
     assert summary["faults"] == []
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_nowhere_is_said_while_it_runs(cli: Cli) -> None:
     stuck = (*TINY, "--steps", "300", "--set", "optim.lr=0", "--set", "train.eval_every=0")
     assert "The loss rests at ln V: nothing is learned." in cli("run", "reverse", *stuck).stderr

@@ -76,6 +76,7 @@ async def test_every_path_is_guarded(path: str) -> None:
         assert response.status == 403
 
 
+@pytest.mark.slow
 async def test_a_closed_tab_does_not_lose_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))

@@ -56,6 +56,7 @@ def losses(run: Path) -> list[float]:
     return [record["loss"] for record in records if record["event"] == "step"]
 
 
+@pytest.mark.slow
 def test_seeds_are_told_by_their_mean_and_a_check_that_does_not_hold_is_exit_1(cli: Cli, tmp_path: Path) -> None:
     """The check asks that a learning rate learns no better than none: it must be told that it does."""
     (tmp_path / "a.toml").write_text(

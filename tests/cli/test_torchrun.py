@@ -37,6 +37,7 @@ def records(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     """One process, then two, then one: the losses are those of one process all the way."""
     whole = trainer(*STEPS, "train.steps=11")

@@ -182,8 +182,9 @@ def test_processes_at_once_share_all_trials_and_a_killed_one_leaves_its_trial_to
         assert done.returncode == (-9 if how == "die" else 0), done.stderr
         return [int(line) for line in done.stdout.split()]
 
+    [killed] = claims("die")
     with ThreadPoolExecutor() as pool:
-        [killed], *others = pool.map(claims, ["die", "live", "live"])
+        others = list(pool.map(claims, ["live", "live"]))
     left = [row.number for row in sweep.rows() if row.state != "done"]
     assert left in ([], [killed]), "whoever came after the death took it over; else it is still there to be taken"
     taken = others[0] + others[1] + (claims("live") if left else [])
