@@ -6,15 +6,13 @@ from pathlib import Path
 
 import psutil
 
-from core.config import Config
+from core.config import CHUNK_FROM_VOCAB, Config
 from core.errors import ConfigError, TrainingError
 from core.parameters import count_parameters, parameter_table
 
 FLOAT, INT = 4, 8
 MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2, "muon": 1}
 """Numbers that the optimizer keeps for each parameter; muon's are those of its matrices."""
-WHOLE_LOGITS_BELOW = 4096
-"""Vocabularies below this have their logits computed at once, larger ones in chunks; see core.objective."""
 HEAD_ROWS = 512
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -99,7 +97,7 @@ def _attention(config: Config, rows: int) -> Part:
 
 
 def _logits(config: Config, n_vocab: int, rows: int) -> Part:
-    at_once = rows if n_vocab < WHOLE_LOGITS_BELOW else min(rows, config.train.head_rows or HEAD_ROWS)
+    at_once = rows if n_vocab < CHUNK_FROM_VOCAB else min(rows, config.train.head_rows or HEAD_ROWS)
     shrink = "a smaller train.head_rows or train.batch_size, or a larger train.accumulate"
     return Part(f"logits of {at_once:,} positions", 2 * at_once * n_vocab * FLOAT, shrink)
 

@@ -17,11 +17,10 @@ Which = Literal["auto", "last", "best"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which weights of a run speak. checkpoint: its folder; step: the update that they are of; last: the run's newest
-    one; val_loss: the best so far, nats a target, None where the run was never evaluated."""
+    """Which weights of a run speak. config: its settings then; step: the update that they are of; last: the run's
+    newest; val_loss: the best so far, nats a target, None where the run was never evaluated."""
 
     which: Literal["last", "best"]
-    checkpoint: Path
     config: Config
     step: int
     last: int
@@ -50,26 +49,25 @@ def _chosen(run: Run, path: Path, which: Which) -> Chosen:
     if which == "best" and progress.best_step is None:
         raise RunError(f"{run.name}: this run was never evaluated, so it has no best weights; use --weights last")
     step = progress.best_step if which == "best" and progress.best_step is not None else progress.step
-    return Chosen(which, path, progress.config, step, progress.step, progress.best_val_loss)
+    return Chosen(which, progress.config, step, progress.step, progress.best_val_loss)
 
 
 def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
     """The run's model, with the weights that `choose_weights` names, and its tokenizer. Raises RunError."""
-    return load_chosen(run, choose_weights(run, which))
+    return load_chosen(run, which)[1:]
 
 
-def load_chosen(run: Run, chosen: Chosen) -> tuple[Model, Tokenizer]:
-    """Raises RunError."""
-    try:
-        progress, weights = ckpt.load_model(chosen.checkpoint, best=chosen.which == "best")
-    except RunError:
-        if chosen.checkpoint.exists():
-            raise
-        # A training has put a newer one in its place meanwhile.
-        return load_chosen(run, choose_weights(run, chosen.which))
+def load_chosen(run: Run, which: Which = "auto") -> tuple[Chosen, Model, Tokenizer]:
+    """The same with the words for these weights: all of one checkpoint, though a training may replace it meanwhile."""
+
+    def read(path: Path) -> tuple[Chosen, ckpt.Weights]:
+        chosen = _chosen(run, path, which)
+        return chosen, ckpt.load_model(path, best=chosen.which == "best")[1]
+
+    chosen, weights = run.read_latest(read)
     tokenizer = run.tokenizer()
-    ckpt.check_fits(progress.config, tokenizer.n_vocab, weights)
-    model = build_model(progress.config, tokenizer.n_vocab)
+    ckpt.check_fits(chosen.config, tokenizer.n_vocab, weights)
+    model = build_model(chosen.config, tokenizer.n_vocab)
     ckpt.restore_model(model, weights)
     model.eval()
-    return model, tokenizer
+    return chosen, model, tokenizer

@@ -6,14 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.config import CHUNK_FROM_VOCAB
 from core.head_loss import onednn_loss_sum
 from core.matmul import Kernels, linear
 from core.model import Transformer
 from data.dataset import IGNORED
-
-# From this many vocabulary entries on, the head is computed in chunks of rows and its logits are never all kept:
-# at V = 50,257 and 16 × 128 tokens that halves the step. For small vocabularies the plain path is faster.
-CHUNK_FROM_VOCAB = 4096
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from core import files
 from core.config import Config
 from core.errors import ConfigError
 
@@ -102,16 +103,10 @@ def _read_tables(source: str) -> dict[str, Any]:
         near = did_you_mean(source, known)
         raise ConfigError([f"{shown(source)} is no preset and no file{near} (presets: {', '.join(known)})"])
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MOST_BYTES + 1)
-        if len(raw) > MOST_BYTES:
-            raise ConfigError([f"{source}: more than {MOST_BYTES:,} bytes, which is no config"])
-        return tomllib.loads(raw.decode("utf-8"))
+        return tomllib.loads(files.read_text(path, MOST_BYTES))
     except RecursionError as error:
         raise ConfigError([f"{source}: not readable as TOML: nested too deep"]) from error
     except (ValueError, OSError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError([f"{source}: not readable as TOML: {error}"]) from error
 
 

@@ -16,11 +16,11 @@ import torch
 
 from core import files, settings
 from core.budget import check_fits
-from core.config import Config
+from core.config import CHUNK_FROM_VOCAB, Config
 from core.device import choose_device, use_threads
 from core.errors import ConfigError
 from core.matmul import SMALLEST, Engine, Kernels, linear, onednn_available
-from core.objective import CHUNK_FROM_VOCAB, head_loss_sum
+from core.objective import head_loss_sum
 from data.corpora.tokens import cache_folder
 
 HEAD_ROWS = (128, 256, 512)

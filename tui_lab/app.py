@@ -64,6 +64,10 @@ def code_of(pick: Pick) -> str:
     return consent.unnamed(config.model.source)
 
 
+def before_code(code: str) -> Ask:
+    return Ask(f"This would run {code}, a file that you have not named before.", RUN_CODE)
+
+
 class LabApp(App[None]):
     """`first` opens at once what would else be chosen; grace: seconds that a training may take to stop and save."""
 
@@ -159,7 +163,7 @@ class LabApp(App[None]):
         except (ConfigError, RunError):
             code = ""  # Told where it is opened.
         if code:
-            self.push_screen(Ask(f"This would run {code}, a file that you have not named before.", RUN_CODE),
+            self.push_screen(before_code(code),
                              lambda answer: self._answered(pick, code, answer))  # fmt: skip
         else:
             self._open(pick)
@@ -253,10 +257,9 @@ class LabApp(App[None]):
     async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)
-        if code := consent.unnamed(config.model.source):
-            question = f"This would run {code}, a file that you have not named before."
-            if await self.push_screen_wait(Ask(question, RUN_CODE)) == "run":
-                consent.allow(code)
+        code = consent.unnamed(config.model.source)
+        if code and await self.push_screen_wait(before_code(code)) == "run":
+            consent.allow(code)
 
         def open(report: "Report") -> "Opened":
             from tui_lab import opening

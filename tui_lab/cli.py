@@ -166,10 +166,11 @@ def sweep(
         if over or sets or out or steps or options.keys() - {"jobs"}:
             raise ConfigError(["--resume goes on with the sweep's own trials: only --jobs and --engine go with it"])
         raise typer.Exit(front.go_on(sweeps.find(resume), engine, jobs, faces))
+    from core.axes import split
     from core.planning import Engine, plan
 
     axes = (axis.partition("=") for axis in over or [])
-    take_consent([*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in values.split(","))], False)
+    take_consent([*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in split(values))], False)
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
     kind: Engine = "ray" if engine == SweepEngine.ray else "local"
     command = shlex.join(["tui-lab", *sys.argv[1:]])

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from core import runs
 from core.generate import generate
 from core.jsontext import dumps
-from core.loading import Which, choose_weights, load_chosen
+from core.loading import Which, load_chosen
 from core.sampling import Generated, Sampling
 from data.visible import printable
 
@@ -20,8 +20,7 @@ def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weigh
     A model may say what drives a terminal, so there control characters are escaped; a pipe gets them as they are.
     """
     run = runs.find(name)
-    chosen = choose_weights(run, weights)
-    model, tokenizer = load_chosen(run, chosen)
+    chosen, model, tokenizer = load_chosen(run, weights)
     sys.stderr.write(printable(f"{run.name}: {chosen.words}") + "\n")
     said = [] if json_lines else [prompt]
     shown = (lambda text: printable(text, "\n\t")) if sys.stdout.isatty() else str

@@ -6,7 +6,6 @@ In this process, in a folder of its own with a config, a text and a run. What wo
 begins: a training is stopped before its first step, the doctor examines nothing, no server is started.
 """
 
-import argparse
 import contextlib
 import io
 import os
@@ -27,6 +26,7 @@ from core import budget, settings
 from core import commands as cmd
 from core.doctor.findings import Report
 from core.matmul import Kernels
+from tests.torture.asked import ask
 from tests.torture.configs import OUTLANDISH
 from tests.torture.limits import ring
 from tui_lab import cli, headless
@@ -207,14 +207,5 @@ def fuzz(times: int, seed: int) -> Counter[str]:
     return counted
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    counted = fuzz(asked.times, asked.seed)
-    sys.stdout.write(f"command lines, seed {asked.seed}: {sum(counted.values())} tried, 0 failed; {dict(counted)}\n")
-
-
 if __name__ == "__main__":
-    main()
+    ask(__doc__, "command lines", fuzz)

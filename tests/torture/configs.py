@@ -5,9 +5,7 @@
 Half of them as TOML files, half as KEY=VALUE. A failure prints the config that made it, shrunk by hypothesis.
 """
 
-import argparse
 import string
-import sys
 import tempfile
 import tomllib
 from collections import Counter
@@ -25,6 +23,7 @@ from core.config import Config
 from core.errors import ConfigError
 from core.faults import FAULTS
 from core.parameters import count_parameters
+from tests.torture.asked import ask
 from tests.torture.limits import bounded
 
 N_VOCAB = 50_257
@@ -185,14 +184,5 @@ def fuzz(times: int, seed: int) -> Counter[str]:
     return counted
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    counted = fuzz(asked.times, asked.seed)
-    sys.stdout.write(f"configs, seed {asked.seed}: {sum(counted.values())} tried, 0 failed; {dict(counted)}\n")
-
-
 if __name__ == "__main__":
-    main()
+    ask(__doc__, "configs", fuzz)

@@ -90,10 +90,9 @@ def _sing(
 def _said(song: Song, run: Run, stop: Callable[[], bool]) -> Iterator[tuple[str, str]]:
     """The kinds and texts of what a run says."""
     from core.generate import generate
-    from core.loading import choose_weights, load_chosen
+    from core.loading import load_chosen
 
-    chosen = choose_weights(run)
-    model, tokenizer = load_chosen(run, chosen)
+    chosen, model, tokenizer = load_chosen(run)
     yield "whose", chosen.words
     answers = len(song.prompt) if chosen.config.data.task == "reverse" else FOR_TEXT
     told = generate(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import events as ev
+from core.curves import curves
 from core.errors import RunError
 from core.runs import EVENTS, Run
 from tui_lab.live.series import extremes
@@ -46,6 +46,6 @@ def _read(run: Run) -> Curves:
         events = run.digest().events()
     except (RunError, OSError) as error:
         return Curves(problem=str(error))
-    train = [(float(e.step), e.loss_ema) for e in events if isinstance(e, ev.StepDone)]
-    val = [(float(e.step), e.val_loss) for e in events if isinstance(e, ev.Evaluated)]
+    found = curves(events)
+    train, val = (list(zip(*points, strict=True)) for points in (found.running, found.validation))
     return Curves(tuple(extremes(train, POINTS // 2)), tuple(extremes(val, POINTS // 2)))

@@ -174,11 +174,10 @@ class Replay:
             if model is None:
                 import torch
 
-                from core.loading import choose_weights, load_chosen
+                from core.loading import load_chosen
 
                 try:
-                    chosen = choose_weights(run)
-                    model, _ = load_chosen(run, chosen)
+                    chosen, model, _ = load_chosen(run)
                 except (ConfigError, DataError, RunError) as error:
                     self._buffer.put(ev.Warned(step=0, message=str(error)))
                     continue
