@@ -26,7 +26,6 @@ class Curves:
 
 def curves(events: Iterable[ev.Event]) -> Curves:
     """The curves that `events` tell."""
-
     updates, looks, changes, n_vocab = list[ev.StepDone](), list[ev.Evaluated](), list[ev.Changed](), 0
     for event in events:
         match event:

@@ -1,7 +1,6 @@
 """Which runs, and in which order: conditions such as "optim.lr<0.01", and keys to sort by."""
 
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from core import settings
 from core.catalogue import RunRow
 from core.errors import ConfigError
 from core.settings import did_you_mean, parse_value
+from core.summary import COMPARE
 
 FIGURES: Mapping[str, Callable[[RunRow], Any]] = {
     "name": lambda row: row.name,
@@ -30,13 +30,6 @@ FIGURES: Mapping[str, Callable[[RunRow], Any]] = {
 }
 """What a row tells beside its settings, by the name to write."""
 
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-
 
 @dataclass(frozen=True)
 class Condition:
@@ -51,8 +44,8 @@ class Condition:
         if not self.compare:
             return self.value in row.name or self.value in row.tags
         found = value_of(row, self.key)
-        if self.compare in _ORDER:
-            return _is_number(found) and _ORDER[self.compare](found, self.value)
+        if self.compare in COMPARE:
+            return _is_number(found) and COMPARE[self.compare](found, self.value)
         if self.compare == "~":
             return str(self.value).casefold() in _words(found).casefold()
         equal = self.value in found if self.key == "tag" else found == self.value
@@ -91,7 +84,7 @@ def parse_condition(text: str) -> Condition:
     if compare == "~" or key in ("tag", "name", "note", "state"):
         return Condition(key, compare, written)
     value = parse_value(written)
-    if compare in _ORDER and not _is_number(value):
+    if compare in COMPARE and not _is_number(value):
         raise ConfigError([f"--where {text!r}: after {compare} stands a number, not {written!r}"])
     return Condition(key, compare, tuple(value) if isinstance(value, list) else value)
 

@@ -15,7 +15,7 @@ from core.jsontext import number
 from core.settings import did_you_mean
 
 METRICS = ("train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s")
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "<": operator.lt,
@@ -138,7 +138,7 @@ class Requirement:
     def met(self, summary: dict[str, Any]) -> bool:
         """Whether the summary meets it; a metric that the run does not have is not met."""
         value = summary.get(self.metric)
-        return value is not None and _COMPARE[self.compare](value, self.bound)
+        return value is not None and COMPARE[self.compare](value, self.bound)
 
 
 def parse_requirement(text: str) -> Requirement:

@@ -105,6 +105,7 @@ def run(
     from core.summary import parse_requirement
     from tui_lab import headless, opening
     from tui_lab.junit import prepare
+    from tui_lab.progress import preparing
 
     requirements = [parse_requirement(text) for text in require or []]
     take_consent(sets, allow_code)
@@ -117,10 +118,10 @@ def run(
     def begin() -> opening.Opened:
         if junit is not None:
             prepare(junit)
-        progress = headless.progress(json or quiet)
-        if resume is not None:
-            return opening.reopen(resume, steps, progress=progress)
-        return opening.start(source or "", overrides, out, progress=progress)
+        with preparing(silent=json or quiet) as report:
+            if resume is not None:
+                return opening.reopen(resume, steps, progress=report)
+            return opening.start(source or "", overrides, out, progress=report)
 
     def train(opened: opening.Opened) -> int:
         return headless.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)

@@ -18,20 +18,14 @@ from core.jsontext import dumps
 from core.runs import Run
 from core.summary import Requirement, Summariser, unmet
 from core.trainer import Trainer
-from data.corpora.tokens import Progress
 from data.visible import printable
 from tui_lab.describe import describe, replaced
 from tui_lab.junit import of_run
 from tui_lab.junit import write as write_junit
 from tui_lab.opening import Opened
-from tui_lab.progress import Bar, Lines, Silent, View, encoding_bar
+from tui_lab.progress import Bar, Lines, Silent, View
 
 DONE, NOT_MET, FAILED, INTERRUPTED = 0, 1, 3, 130
-
-
-def progress(silent: bool) -> Progress | None:
-    """A bar on stderr for the encoding of a corpus, where somebody is watching."""
-    return encoding_bar() if sys.stderr.isatty() and not silent else None
 
 
 def train(

@@ -18,13 +18,14 @@ from data.dataset import IGNORED, Task
 from data.loader import Batch
 from data.tokenizers import show
 from data.visible import printable
-from tui_lab.progress import encoding_bar
+from tui_lab.progress import preparing
 
 
 def open_data(source: str, overrides: Sequence[str]) -> tuple[Config, Task]:
     """A config and its task. Raises ConfigError or DataError."""
     config = settings.load(source, overrides)
-    return config, build_task(config, encoding_bar() if sys.stderr.isatty() else None)
+    with preparing() as report:
+        return config, build_task(config, report)
 
 
 def write_json(value: Any) -> None:

@@ -1,6 +1,8 @@
 """How a headless run shows itself: a bar on a terminal, plain lines in a log, or nothing."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -126,8 +128,15 @@ class Bar:
             self._progress.console.print(printable(text), highlight=False, markup=False)
 
 
-def encoding_bar() -> ReportProgress:
-    """A reporter that draws a bar on stderr while a corpus is read and encoded, and removes it at the end."""
+@contextmanager
+def preparing(*, silent: bool = False) -> Iterator[ReportProgress | None]:
+    """A reporter that draws a bar on stderr while a corpus is read or kernels are chosen, where somebody is watching.
+
+    The bar goes with the block, however that ends: a thread of its own would go on to paint it.
+    """
+    if silent or not sys.stderr.isatty():
+        yield None
+        return
     bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), transient=True,
                    console=Console(stderr=True))  # fmt: skip
     task = bar.add_task("reading")
@@ -135,7 +144,8 @@ def encoding_bar() -> ReportProgress:
     def report(what: str, done: int, total: int) -> None:
         bar.start()
         bar.update(task, description=what, completed=done, total=total)
-        if done >= total:
-            bar.stop()
 
-    return report
+    try:
+        yield report
+    finally:
+        bar.stop()

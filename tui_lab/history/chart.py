@@ -20,8 +20,6 @@ COLUMNS = 500
 """Groups of neighbours a curve is thinned to; each keeps its least and greatest value."""
 DOTTED = 60
 """Evaluations fewer than these are drawn with a dot each."""
-DOTTED = 60
-"""Evaluations fewer than these are drawn with a dot each."""
 
 INK, SOFT, GRID, TRAIN, RUNNING, VALIDATION, BEST, MARK = (f"#0a0b{i:02x}" for i in range(8))
 _VARIABLES = dict(
