@@ -9,7 +9,8 @@ TEXT ?= bundled
 # Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow peers litgpt self-test bench torture mutate fuzz fuzz-app snapshots format lab lock
+.PHONY: install run test check slow peers litgpt self-test bench torture mutate fuzz fuzz-app audit flakes coverage mutants \
+	snapshots format lab lock
 
 install: $(STAMP)
 
@@ -39,8 +40,6 @@ $(LITGPT)/bin/litgpt: requirements-litgpt.lock
 	$(LITGPT)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-litgpt.lock
 	$(LITGPT)/bin/python -m pip install --quiet $(TORCH)
 	touch $@
-
-.PHONY: audit flakes coverage mutants
 
 # Known holes in what is installed: asks a public advisory service, ADVISORIES=osv or pypi. What it cannot tell fails, too.
 ADVISORIES ?= pypi
@@ -91,14 +90,15 @@ torture: $(STAMP) mutate
 MUTATE ?= --times 1000 --seed 0
 mutate: $(STAMP)
 	$(BIN)/python -m tests.torture.mutate $(MUTATE)
-# Odd configs and command lines (docs/reliability-input.md); make fuzz TIMES=5000 SEED=0
-TIMES ?= 5000
+
+# Odd configs and command lines (docs/reliability-input.md).
+INPUTS ?= 5000
 EVENTS ?= 10000
 SEED ?= 0
 
 fuzz: $(STAMP)
-	$(BIN)/python -m tests.torture.configs --times $(TIMES) --seed $(SEED)
-	$(BIN)/python -m tests.torture.commands --times $(TIMES) --seed $(SEED)
+	$(BIN)/python -m tests.torture.configs --times $(INPUTS) --seed $(SEED)
+	$(BIN)/python -m tests.torture.commands --times $(INPUTS) --seed $(SEED)
 
 # Keys, mouse, pastes and resizes at random while a model trains.
 fuzz-app: $(STAMP)

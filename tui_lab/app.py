@@ -26,6 +26,7 @@ from tui_lab.commands import BY_ID, COMMANDS, key_of
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.runs import RunsScreen
+from tui_lab.widgets.choices import Palette
 from tui_lab.widgets.visible import OnlyVisible
 
 if TYPE_CHECKING:
@@ -268,6 +269,10 @@ class LabApp(App[None]):
 
         self._take_down(lab)
         self.show_lab(self._session(open), examine=examine)
+
+    def action_command_palette(self) -> None:
+        if not Palette.is_open(self):
+            self.push_screen(Palette())
 
     def action_next_theme(self) -> None:
         at = THEMES.index(self.theme) if self.theme in THEMES else -1

@@ -19,6 +19,7 @@ from tui_lab.live.buffer import Buffer
 from tui_lab.live.checkup import Checking, Examined, NotExamined
 from tui_lab.live.state import LabState
 from tui_lab.screens.explain import Explain, explained
+from tui_lab.widgets.choices import Choices
 from tui_lab.widgets.pane import Pane
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class DoctorPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield Static(id="health")
-        yield OptionList(id="findings")
+        yield Choices(id="findings")
         with VerticalScroll(can_focus=False):
             yield Static(id="evidence")
 
@@ -107,7 +108,7 @@ class DoctorPane(Pane):
         style = "bold green" if self._health.startswith("nothing found") else "bold"
         self.put("#health", Text(self._health, style))
         self._told = [Told(finding, None) for finding in self._examined] + [Told(f, step) for f, step in state.noticed]
-        choices = self.query_one("#findings", OptionList)
+        choices = self.query_one("#findings", Choices)
         at = choices.highlighted
         choices.clear_options()
         for number, told in enumerate(self._told, 1):
@@ -121,7 +122,7 @@ class DoctorPane(Pane):
     @property
     def chosen(self) -> Finding | None:
         """The finding under the cursor."""
-        at = self.query_one("#findings", OptionList).highlighted
+        at = self.query_one("#findings", Choices).highlighted
         return self._told[at].finding if at is not None and at < len(self._told) else None
 
     @on(OptionList.OptionHighlighted)

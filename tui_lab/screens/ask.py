@@ -9,6 +9,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.widgets.choices import Choices
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -29,7 +31,7 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Static(self._question, id="question", markup=False)
-            yield OptionList(*(Option(choice.text, id=choice.id) for choice in self._choices))
+            yield Choices(*(Option(choice.text, id=choice.id) for choice in self._choices))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)

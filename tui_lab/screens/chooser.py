@@ -14,6 +14,7 @@ from core import runs, settings
 from core.runs import Run
 from data.visible import printable
 from tui_lab.screens.help import Help
+from tui_lab.widgets.choices import Choices
 
 TITLE = "tui-lab: see, steer and debug the training of a transformer"
 
@@ -44,18 +45,18 @@ class Chooser(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(TITLE, id="title")
-        yield OptionList(id="choices")
+        yield Choices(id="choices")
         yield Static(id="about")
         yield Static(id="torch")
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.load()
-        self.query_one(OptionList).focus()
+        self.query_one(Choices).focus()
 
     def load(self) -> None:
         """Presets, then the runs, the newest first."""
-        choices = self.query_one(OptionList)
+        choices = self.query_one(Choices)
         choices.clear_options()
         choices.add_option(Option("Presets", disabled=True))
         for name, preset in settings.presets().items():
@@ -84,7 +85,7 @@ class Chooser(Screen[None]):
         self.action_pick()
 
     def _highlighted(self) -> tuple[str, str]:
-        choices = self.query_one(OptionList)
+        choices = self.query_one(Choices)
         at = choices.highlighted
         kind, _, name = ((choices.get_option_at_index(at).id or "") if at is not None else "").partition(":")
         return kind, name

@@ -1,0 +1,44 @@
+"""Lists to choose from that bear a terminal too low to show them.
+
+Textual (8.2.8) lays out a list's lines only where it has room for one, but asks for them at every move by a page:
+KeyError where there is none. And a page that ends on what cannot be chosen leaves nothing chosen.
+"""
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.command import CommandList, CommandPalette
+from textual.widgets import OptionList
+
+
+def has_room(choices: OptionList) -> bool:
+    return bool(choices.scrollable_content_region)
+
+
+class Choices(OptionList):
+    """OptionList in which a page of no lines is no move, and a page past the last choice is a move to it."""
+
+    def action_page_up(self) -> None:
+        if has_room(self):
+            super().action_page_up()
+            if self.highlighted is None:
+                self.action_first()
+
+    def action_page_down(self) -> None:
+        if has_room(self):
+            super().action_page_down()
+            if self.highlighted is None:
+                self.action_last()
+
+
+class Palette(CommandPalette):
+    """Textual's command palette, whose list is no Choices."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "page('page_up')", "Previous page", show=False),
+        Binding("pagedown", "page('page_down')", "Next page", show=False),
+    ]
+
+    def action_page(self, move: str) -> None:
+        if has_room(self.query_one(CommandList)):
+            self._action_command_list(move)
