@@ -1,14 +1,14 @@
-"""Optimizers (torch's own) and learning-rate schedules."""
+"""Optimizers (torch's own, not compiled) and learning-rate schedules."""
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from core.config import OptimConfig
+from core.eager_optim import SGD, Adam, AdamW, Muon
 
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
@@ -23,22 +23,22 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
         hidden = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("layers.")]
         rest = [p for n, p in model.named_parameters() if p.dim() == 2 and not n.startswith("layers.")]
         return [
-            torch.optim.Muon(
+            Muon(
                 hidden, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay,
                 adjust_lr_fn="match_rms_adamw",
             ),
-            torch.optim.AdamW(_groups(rest, vectors, config), lr=config.lr, betas=config.betas, fused=True),
+            AdamW(_groups(rest, vectors, config), lr=config.lr, betas=config.betas, fused=True),
         ]  # fmt: skip
     groups = _groups(matrices, vectors, config)
     match config.name:
         case "adam":
-            return [torch.optim.Adam(groups, lr=config.lr, betas=config.betas, fused=True)]
+            return [Adam(groups, lr=config.lr, betas=config.betas, fused=True)]
         case "adamw":
-            return [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)]
+            return [AdamW(groups, lr=config.lr, betas=config.betas, fused=True)]
         case "momentum":
-            return [torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)]
+            return [SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)]
         case "sgd":
-            return [torch.optim.SGD(groups, lr=config.lr, fused=True)]
+            return [SGD(groups, lr=config.lr, fused=True)]
 
 
 def _groups(matrices: list[nn.Parameter], vectors: list[nn.Parameter], config: OptimConfig) -> list[dict[str, object]]:

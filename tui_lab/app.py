@@ -271,7 +271,7 @@ class LabApp(App[None]):
         self.show_lab(self._session(open), examine=examine)
 
     def action_command_palette(self) -> None:
-        if not Palette.is_open(self):
+        if not isinstance(self.screen, Palette):
             self.push_screen(Palette())
 
     def action_next_theme(self) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from core import strangers
 from core.doctor.case import Case
+from core.eager_optim import Adam
 from core.errors import ConfigError
 
 ROWS, TOKENS = 4, 16
@@ -41,4 +42,4 @@ def case_of(thing: Any, source: str) -> Case:
 
 def _adam(model: nn.Module) -> torch.optim.Optimizer | None:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, lr=1e-3) if parameters else None
+    return Adam(parameters, lr=1e-3) if parameters else None

@@ -20,13 +20,13 @@ class Choices(OptionList):
 
     def action_page_up(self) -> None:
         if has_room(self):
-            super().action_page_up()
+            super().action_page_up()  # type: ignore[no-untyped-call]
             if self.highlighted is None:
                 self.action_first()
 
     def action_page_down(self) -> None:
         if has_room(self):
-            super().action_page_down()
+            super().action_page_down()  # type: ignore[no-untyped-call]
             if self.highlighted is None:
                 self.action_last()
 

@@ -4,11 +4,11 @@ thirteen where some are zero: weights that begin at zero on purpose get theirs a
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from core.doctor.findings import Finding
 from core.doctor.subject import ROWS, Probe, Subject
+from core.eager_optim import Adam
 
 UPDATES = 12
 LR = 1e-3
@@ -67,7 +67,7 @@ def _without_gradient(subject: Subject, loss: Tensor) -> list[str]:
 def _still_without(trial: Subject, without: list[str]) -> list[str]:
     """Over other batches and seeds: a layer skipped by chance, or an expert no token chose, gets its turn."""
     asking = [p for p in trial.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(asking, lr=LR)
+    optimizer = Adam(asking, lr=LR)
     for step in range(UPDATES):
         optimizer.step()
         x, y = (part[:ROWS].to(trial.device) for part in trial.batch(step))

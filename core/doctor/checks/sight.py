@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.doctor.findings import Finding, Skip
 from core.doctor.subject import ROWS, Probe, Subject, without_dropout
+from core.eager_optim import Adam
 
 NOTHING = 1e-6
 """Of the largest gradient or logit: rounding reaches about 1e-7 in float32, a mistake the size of the logits."""
@@ -90,7 +91,7 @@ def _past_counts(subject: Subject, x: Tensor) -> bool:
 def _woken(subject: Subject) -> Subject:
     """A copy after some updates of an optimizer of our own."""
     trial = subject.fresh()
-    optimizer = torch.optim.Adam([p for p in trial.model.parameters() if p.requires_grad] or [torch.zeros(1)], lr=1e-3)
+    optimizer = Adam([p for p in trial.model.parameters() if p.requires_grad] or [torch.zeros(1)], lr=1e-3)
     for step in range(WAKING_UPDATES):
         x, y = (part[:ROWS].to(trial.device) for part in trial.batch(step))
         optimizer.zero_grad()

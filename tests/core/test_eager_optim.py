@@ -1,0 +1,82 @@
+"""The optimizers do what torch's do, to the bit, and need not its compiler."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from core import eager_optim, settings
+
+TINY = ("data.length=3", "model.d_model=8", "model.n_layers=1", "model.d_ff=8", "train.eval_examples=8")
+
+Make = Callable[..., Optimizer]
+PAIRS: list[tuple[Make, Make, dict[str, Any]]] = [
+    (eager_optim.Adam, torch.optim.Adam, {"weight_decay": 0.1}),
+    (eager_optim.AdamW, torch.optim.AdamW, {"betas": (0.8, 0.95)}),
+    (eager_optim.SGD, torch.optim.SGD, {"momentum": 0.9}),
+    (eager_optim.Muon, torch.optim.Muon, {"momentum": 0.9}),
+]
+ids = [ours.__name__ for ours, _, _ in PAIRS]
+
+
+def layer() -> nn.Linear:
+    generator = torch.Generator().manual_seed(0)
+    made = nn.Linear(5, 4, bias=False)
+    nn.init.normal_(made.weight, generator=generator)
+    return made
+
+
+def train(model: nn.Linear, optimizer: Optimizer, steps: range) -> None:
+    for step in steps:
+        x = torch.randn(3, 5, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize(("ours", "torchs", "options"), PAIRS, ids=ids)
+def test_weights_and_states_are_torchs_and_either_goes_on_from_the_other(
+    ours: Make, torchs: Make, options: dict[str, Any]
+) -> None:
+    mine, theirs = layer(), layer()
+    my_optimizer = ours(mine.parameters(), lr=0.01, **options)
+    their_optimizer = torchs(theirs.parameters(), lr=0.01, **options)
+    train(mine, my_optimizer, range(3))
+    train(theirs, their_optimizer, range(3))
+    assert torch.equal(mine.weight, theirs.weight)
+    mine_again = layer()
+    mine_again.load_state_dict(theirs.state_dict())
+    going_on = ours(mine_again.parameters(), lr=0.5, **options)
+    going_on.load_state_dict(deepcopy(their_optimizer.state_dict()))
+    train(mine_again, going_on, range(3, 6))
+    train(theirs, their_optimizer, range(3, 6))
+    assert torch.equal(mine_again.weight, theirs.weight)
+
+
+@pytest.mark.parametrize(("ours", "torchs", "options"), PAIRS, ids=ids)
+def test_a_step_is_no_part_of_the_graph_and_calls_its_hooks(ours: Make, torchs: Make, options: dict[str, Any]) -> None:
+    model, called = layer(), []
+    optimizer = ours(model.parameters(), lr=0.01, **options)
+    optimizer.register_step_post_hook(lambda *_: called.append(torch.is_grad_enabled()))
+    train(model, optimizer, range(1))
+    assert called and model.weight.is_leaf and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("arguments", [("run", "--steps", "2"), ("doctor",)])
+def test_no_command_waits_for_the_compiler(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    code = "import atexit, sys\natexit.register(lambda: print('imported', *sys.modules))\n"
+    code += "from tui_lab.cli import main\nmain()"
+    tiny = tmp_path / "tiny.toml"
+    tiny.write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
+    command, *options = arguments
+    done = subprocess.run([sys.executable, "-c", code, command, str(tiny), *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    imported = done.stdout.partition("imported ")[2].split()
+    assert "torch" in imported and "torch._dynamo" not in imported
