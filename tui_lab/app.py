@@ -1,5 +1,6 @@
 """The app: a chooser, then the lab over one run."""
 
+import gc
 import os
 import sys
 import threading
@@ -19,7 +20,7 @@ from textual.theme import Theme
 from core import consent, runs, settings
 from core.errors import ConfigError, RunError
 from core.lock import in_use
-from core.memory import keep_freed_memory
+from core.memory import keep_freed_memory, leave_modules_alone
 from data.visible import printable
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
@@ -54,6 +55,7 @@ def open_pick(pick: Pick, report: "Report") -> "Opened":
     """What was picked, made ready in the worker's thread: torch is imported here."""
     from tui_lab import opening
 
+    leave_modules_alone()
     if pick.kind == "resume":
         return opening.reopen(pick.name, None, report)
     return opening.start(pick.name, [], None, report)
@@ -205,6 +207,7 @@ class LabApp(App[None]):
         """Save what runs, then leave; the screen stays alive meanwhile."""
         words = await self._stop_and_save(lab)
         self._take_down(lab)
+        self.call_later(gc.collect)  # Its model, where something in it points back to it.
         if where == "quit":
             self.exit(return_code=LEFT_BEHIND if words else 0, message=Text(printable(words)) if words else None)
         elif words:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from core.errors import ConfigError, RunError, TrainingError
+from core.memory import collect_seldom
 from data.errors import DataError
 from data.visible import printable
 from tui_lab import completion
@@ -360,6 +361,7 @@ def serve(
 
 def main() -> None:
     """The entry point: errors for people on stderr, exit codes by the contract."""
+    collect_seldom()
     for stream in (sys.stdout, sys.stderr):
         # A name that is not UTF-8, or a terminal that is not: its characters are escaped rather than an error.
         if isinstance(stream, TextIOWrapper):
