@@ -16,6 +16,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 collect_seldom()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: half as many more than cores, since tests of the app wait for it to be idle between two keys."""
+    cores = len(os.sched_getaffinity(0))
+    return cores + cores // 2
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUI_LAB_CACHE", str(tmp_path / "cache"))
