@@ -1,14 +1,20 @@
-"""Lists to choose from that bear a terminal too low to show them.
+"""Lists to choose from, and the command palette, that bear what Textual's (8.2.8) do not.
 
-Textual (8.2.8) lays out a list's lines only where it has room for one, but asks for them at every move by a page:
-KeyError where there is none. And a page that ends on what cannot be chosen leaves nothing chosen.
+- A terminal too low: a list's lines are laid out only where it has room for one, but asked for at every move by a page.
+- A page that ends on what cannot be chosen: nothing was chosen then.
+- A palette that is gone before it has found its commands: the search ended the app.
 """
 
+import inspect
 from typing import ClassVar
 
+from textual import work
 from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
+from textual.css.query import NoMatches
 from textual.widgets import OptionList
+
+_search = inspect.unwrap(CommandPalette._gather_commands)
 
 
 def has_room(choices: OptionList) -> bool:
@@ -32,7 +38,7 @@ class Choices(OptionList):
 
 
 class Palette(CommandPalette):
-    """Textual's command palette, whose list is no Choices."""
+    """Textual's command palette; its list is no Choices."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pageup", "page('page_up')", "Previous page", show=False),
@@ -42,3 +48,11 @@ class Palette(CommandPalette):
     def action_page(self, move: str) -> None:
         if has_room(self.query_one(CommandList)):
             self._action_command_list(move)
+
+    @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
+    async def _gather_commands(self, search_value: str) -> None:
+        try:
+            await _search(self, search_value)
+        except NoMatches:
+            if self in self.app.screen_stack:
+                raise
