@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter
@@ -201,8 +202,9 @@ class LabApp(App[None]):
     def on_lab_screen_leave(self, message: "LabScreen.Leave") -> None:
         # Asked twice, a lab that is gone must not take the next one with it.
         if message.lab in self.screen_stack:
-            self.run_worker(self._close_lab(message.lab, message.where), exclusive=True)
+            self._close_lab(message.lab, message.where)
 
+    @work(exclusive=True)
     async def _close_lab(self, lab: "LabScreen", where: str) -> None:
         """Save what runs, then leave; the screen stays alive meanwhile."""
         words = await self._stop_and_save(lab)
@@ -255,9 +257,9 @@ class LabApp(App[None]):
 
         lab = message.lab
         if lab in self.screen_stack and isinstance(lab, LabScreen):
-            again = self._again(lab, message.name, message.config, fork=message.fork, examine=message.examine)
-            self.run_worker(again, exclusive=True)
+            self._again(lab, message.name, message.config, fork=message.fork, examine=message.examine)
 
+    @work(exclusive=True)
     async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import HorizontalScroll, Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static
@@ -147,8 +147,9 @@ class Voices(Vertical):
         columns = [(mark, row.path) for mark, row in runs]
         if columns != self._columns:
             self._columns = columns
-            self.run_worker(self._build(runs), exclusive=True, group="columns")
+            self._build(runs)
 
+    @work(exclusive=True, group="columns")
     async def _build(self, runs: Marked) -> None:
         box = self.query_one("#columns", HorizontalScroll)
         await box.remove_children()
