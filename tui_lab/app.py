@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter
+from textual.geometry import Size
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
@@ -45,6 +46,7 @@ HIGH_CONTRAST = Theme(
 VIEW = (Choice("view", "Look at what it has recorded so far"), Choice("cancel", "Leave it alone"))
 RUN_CODE = (Choice("look", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
 UNSAVED = (Choice("save", "Try to save again"), Choice("lose", "Leave: what was trained since the last save is lost"))
+SMALLEST = Size(20, 5)
 THEMES = ("textual-dark", "textual-light", "high-contrast")
 LEFT_BEHIND = 3
 """The exit code where a training did not answer; see README."""
@@ -94,6 +96,13 @@ class LabApp(App[None]):
         """The labs whose source has been started and not yet been closed."""
         self._torch_ready = threading.Event()
         self.register_theme(HIGH_CONTRAST)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """A terminal too small for anything is laid out as if it were not, and cut off: Textual cannot wrap at 0."""
+        size = Size(max(event.size.width, SMALLEST.width), max(event.size.height, SMALLEST.height))
+        if size != event.size:
+            event.prevent_default()
+            self.post_message(events.Resize(size, size))
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), OnlyVisible()]

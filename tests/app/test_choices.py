@@ -8,7 +8,7 @@ from textual.widgets import OptionList
 
 from tui_lab.app import LabApp
 
-LOW, USUAL = (20, 1), (80, 24)
+LOW, USUAL = (20, 5), (80, 24)
 
 
 async def resize(pilot: Pilot[None], size: tuple[int, int]) -> None:

@@ -25,6 +25,7 @@ from tui_lab.screens.help import Help
 from tui_lab.widgets.chart import has_braille
 from tui_lab.widgets.heatmap import LETTERS, SHADES, Lines, Ramp, ramp_of
 from tui_lab.widgets.maps import Grid, Window, grid_of, large_map, small_maps, window_of
+from tui_lab.widgets.once import Once
 
 if TYPE_CHECKING:
     from core.foreign import Model
@@ -44,7 +45,7 @@ class Looked:
     seconds: float
 
 
-class AttentionScreen(Screen[None]):
+class AttentionScreen(Once[None], Screen[None]):
     """Over one batch of a run, whose weights are looked at again as they change. Closed, it costs nothing."""
 
     CSS_PATH = "attention.tcss"

@@ -9,6 +9,7 @@ from textual.widgets import Static
 
 from core.doctor.findings import Finding
 from data.visible import printable
+from tui_lab.widgets.once import Once
 
 
 def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fix")) -> Text:
@@ -22,7 +23,7 @@ def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fi
     return text
 
 
-class Explain(ModalScreen[None]):
+class Explain(Once[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
     BINDINGS = [Binding("escape,q,enter", "dismiss(None)", "Close")]
 

@@ -26,6 +26,7 @@ from tui_lab.screens.beside import Differences, Overlaid, Voices
 from tui_lab.screens.chooser import Pick
 from tui_lab.screens.help import Help
 from tui_lab.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
+from tui_lab.widgets.once import Once
 
 SECONDS_BETWEEN_READINGS = 3.0
 READING_SHARE = 0.02
@@ -35,7 +36,7 @@ VIEWS = ("curves", "differences", "voices")
 ORDERS = (FIRST_KEY, *(f"-{column.key}" if column.falling else column.key for column in COLUMNS))
 
 
-class RunsScreen(Screen[None]):
+class RunsScreen(Once[None], Screen[None]):
     """The folders are read in threads of their own; the screen keeps frozen rows."""
 
     CSS_PATH = "runs.tcss"

@@ -14,6 +14,8 @@ from textual.command import CommandList, CommandPalette
 from textual.css.query import NoMatches
 from textual.widgets import OptionList
 
+from tui_lab.widgets.once import Once
+
 _search = inspect.unwrap(CommandPalette._gather_commands)
 
 
@@ -37,7 +39,7 @@ class Choices(OptionList):
                 self.action_last()
 
 
-class Palette(CommandPalette):
+class Palette(Once[None], CommandPalette):
     """Textual's command palette; its list is no Choices."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -1,0 +1,42 @@
+"""A screen that is told to go twice at once goes once."""
+
+from collections.abc import Callable
+
+import pytest
+from textual.screen import Screen
+
+from tui_lab.app import LabApp
+from tui_lab.screens.ask import Ask, AskLine, Choice
+from tui_lab.screens.help import Help
+from tui_lab.screens.runs import RunsScreen
+from tui_lab.widgets.choices import Palette
+
+CHOICES = (Choice("yes", "Yes"), Choice("no", "No"))
+
+
+@pytest.mark.parametrize("made", [RunsScreen, Palette, lambda: Help("chooser"), lambda: AskLine("name", "")])
+async def test_it_takes_nothing_with_it(made: Callable[[], Screen[None]]) -> None:
+    async with LabApp().run_test() as pilot:
+        below, screen = pilot.app.screen, made()
+        await pilot.app.push_screen(screen)
+        screen.dismiss(None)
+        screen.dismiss(None)
+        await pilot.pause()
+        assert pilot.app.screen is below
+
+
+async def test_the_first_answer_counts() -> None:
+    async with LabApp().run_test() as pilot:
+        answers: list[str | None] = []
+
+        async def ask() -> None:
+            answers.append(await pilot.app.push_screen_wait(Ask("Really?", CHOICES)))
+
+        pilot.app.run_worker(ask())
+        await pilot.pause()
+        asked = pilot.app.screen
+        assert isinstance(asked, Ask)
+        asked.dismiss("yes")
+        asked.dismiss(None)
+        await pilot.app.workers.wait_for_complete()
+        assert answers == ["yes"]
