@@ -30,6 +30,7 @@ from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.runs import RunsScreen
 from tui_lab.widgets.choices import Palette
+from tui_lab.widgets.steady import Ground
 from tui_lab.widgets.visible import OnlyVisible
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class LabApp(App[None]):
         """The labs whose source has been started and not yet been closed."""
         self._torch_ready = threading.Event()
         self.register_theme(HIGH_CONTRAST)
+
+    def get_default_screen(self) -> Ground:
+        return Ground(id="_default")
 
     def on_resize(self, event: events.Resize) -> None:
         """A terminal too small for anything is laid out as if it were not, and cut off: Textual cannot wrap at 0."""

@@ -1,7 +1,7 @@
 """`tui-lab bench`: the commands. Each imports what it measures when it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -114,9 +114,11 @@ def everything(
     from tui_lab.bench.report import bench_all, markdown, write_into
     from tui_lab.inspect import write_json
 
-    figures = bench_all(text, lambda words: typer.echo(words, err=True))
-    if write is not None:
-        write_into(write, figures)
+    def so_far(figures: dict[str, Any]) -> None:
+        if write is not None:
+            write_into(write, figures)
+
+    figures = bench_all(text, lambda words: typer.echo(words, err=True), so_far)
     if json:
         write_json(figures)
     else:

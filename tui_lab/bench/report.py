@@ -20,8 +20,8 @@ SIZES = ((80, 24), (200, 50))
 Figures = dict[str, Any]
 
 
-def bench_all(text: str, say: Callable[[str], None]) -> Figures:
-    """Every figure as JSON values; `say` is told what is being measured."""
+def bench_all(text: str, say: Callable[[str], None], so_far: Callable[[Figures], None]) -> Figures:
+    """Every figure as JSON values; `say` is told what is being measured, `so_far` what has been, after each part."""
     found: Figures = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "text": Path(text).name}
     parts: dict[str, Callable[[], Any]] = {
         "start": bench_start,
@@ -35,6 +35,7 @@ def bench_all(text: str, say: Callable[[str], None]) -> Figures:
     for name, part in parts.items():
         say(f"measuring: {name}")
         found[name] = part()
+        so_far(found)
     return found
 
 
@@ -51,14 +52,15 @@ def write_into(path: Path, figures: Figures) -> None:
 
 
 def markdown(figures: Figures) -> str:
-    """The tables of one run of `bench_all`."""
+    """The tables of one run of `bench_all`, or of as much of it as there is."""
     m = figures["machine"]
     words = (f"{figures['date']}, `make bench` on {m['cores']} cores ({m['processor']}), {m['memory_gib']} GiB, "
              f"{m['threads']} threads, {m['system']}, Python {m['python']}, torch {m['torch']}.")  # fmt: skip
-    parts = (words, _train(figures["train"]), _train(figures["reverse"]), _generate(figures["generate"]),
-             _headline(figures["headline"], figures["text"]), _ui(figures["ui"]), _flat(figures["flat"]),
-             _start(figures["start"]))  # fmt: skip
-    return "\n\n".join(parts)
+    tables: dict[str, Callable[[Any], str]] = {
+        "train": _train, "reverse": _train, "generate": _generate,
+        "headline": lambda found: _headline(found, figures["text"]), "ui": _ui, "flat": _flat, "start": _start,
+    }  # fmt: skip
+    return "\n\n".join((words, *(table(figures[name]) for name, table in tables.items() if name in figures)))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_lab.widgets.choices import Choices
-from tui_lab.widgets.once import Once
+from tui_lab.widgets.steady import Steady
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Choice:
     text: str
 
 
-class Ask(Once[str | None], ModalScreen[str | None]):
+class Ask(Steady[str | None], ModalScreen[str | None]):
     """Gives the id of the choice, or None for Escape."""
 
     CSS_PATH = "ask.tcss"
@@ -38,7 +38,7 @@ class Ask(Once[str | None], ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
 
-class AskLine(Once[str | None], ModalScreen[str | None]):
+class AskLine(Steady[str | None], ModalScreen[str | None]):
     """Gives the line typed, or None for Escape."""
 
     CSS_PATH = "ask.tcss"

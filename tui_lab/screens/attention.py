@@ -25,7 +25,7 @@ from tui_lab.screens.help import Help
 from tui_lab.widgets.chart import has_braille
 from tui_lab.widgets.heatmap import LETTERS, SHADES, Lines, Ramp, ramp_of
 from tui_lab.widgets.maps import Grid, Window, grid_of, large_map, small_maps, window_of
-from tui_lab.widgets.once import Once
+from tui_lab.widgets.steady import Steady
 
 if TYPE_CHECKING:
     from core.foreign import Model
@@ -45,7 +45,7 @@ class Looked:
     seconds: float
 
 
-class AttentionScreen(Once[None], Screen[None]):
+class AttentionScreen(Steady[None], Screen[None]):
     """Over one batch of a run, whose weights are looked at again as they change. Closed, it costs nothing."""
 
     CSS_PATH = "attention.tcss"

@@ -15,6 +15,7 @@ from core.runs import Run
 from data.visible import printable
 from tui_lab.screens.help import Help
 from tui_lab.widgets.choices import Choices
+from tui_lab.widgets.steady import Steady
 
 TITLE = "tui-lab: see, steer and debug the training of a transformer"
 
@@ -28,7 +29,7 @@ class Pick:
     paused: bool = False
 
 
-class Chooser(Screen[None]):
+class Chooser(Steady[None], Screen[None]):
     CSS_PATH = "chooser.tcss"
     BINDINGS = [
         Binding("space", "pick(True)", "Open paused"),

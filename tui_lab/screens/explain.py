@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from core.doctor.findings import Finding
 from data.visible import printable
-from tui_lab.widgets.once import Once
+from tui_lab.widgets.steady import Steady
 
 
 def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fix")) -> Text:
@@ -23,7 +23,7 @@ def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fi
     return text
 
 
-class Explain(Once[None], ModalScreen[None]):
+class Explain(Steady[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
     BINDINGS = [Binding("escape,q,enter", "dismiss(None)", "Close")]
 

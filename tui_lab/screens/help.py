@@ -9,7 +9,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Markdown
 
 from tui_lab.commands import COMMANDS, key_of
-from tui_lab.widgets.once import Once
+from tui_lab.widgets.steady import Steady
 
 
 def page(name: str) -> str:
@@ -26,7 +26,7 @@ def keys() -> str:
     return "\n".join(lines)
 
 
-class Help(Once[None], ModalScreen[None]):
+class Help(Steady[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
     BINDINGS = [Binding("escape,q,question_mark", "dismiss(None)", "Close")]
 

@@ -249,7 +249,7 @@ class LabScreen(Mending):
     # What can be seen
 
     def on_resize(self, event: Resize) -> None:
-        width, height = event.size
+        width, height = self.app.size
         self.set_class(width < TOO_SMALL_BELOW[0] or height < TOO_SMALL_BELOW[1], "-small")
         self.set_class(width < ONE_PANE_BELOW[0] or height < ONE_PANE_BELOW[1], "-single")
         self.set_class(height >= 45, "-tall")

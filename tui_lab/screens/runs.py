@@ -26,7 +26,7 @@ from tui_lab.screens.beside import Differences, Overlaid, Voices
 from tui_lab.screens.chooser import Pick
 from tui_lab.screens.help import Help
 from tui_lab.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
-from tui_lab.widgets.once import Once
+from tui_lab.widgets.steady import Steady
 
 SECONDS_BETWEEN_READINGS = 3.0
 READING_SHARE = 0.02
@@ -36,7 +36,7 @@ VIEWS = ("curves", "differences", "voices")
 ORDERS = (FIRST_KEY, *(f"-{column.key}" if column.falling else column.key for column in COLUMNS))
 
 
-class RunsScreen(Once[None], Screen[None]):
+class RunsScreen(Steady[None], Screen[None]):
     """The folders are read in threads of their own; the screen keeps frozen rows."""
 
     CSS_PATH = "runs.tcss"
@@ -102,7 +102,7 @@ class RunsScreen(Once[None], Screen[None]):
         self._read_again_at = float("-inf")
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.height < 34, "-low")
+        self.set_class(self.app.size.height < 34, "-low")
 
     def tick(self) -> None:
         """What the runs say, and now and then what has become of the folders."""

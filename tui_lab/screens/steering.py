@@ -11,12 +11,13 @@ from core import settings
 from tui_lab.live.replay import Replay
 from tui_lab.live.session import Source
 from tui_lab.live.state import LabState
+from tui_lab.widgets.steady import Steady
 
 SHUFFLES = ("epoch", "once", "off")
 DROPOUT_STEP = 0.05
 
 
-class Steering(Screen[None]):
+class Steering(Steady[None], Screen[None]):
     """A screen over one run: `source` takes the commands, `state` knows what has happened."""
 
     def __init__(self, source: Source) -> None:

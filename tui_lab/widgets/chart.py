@@ -138,6 +138,12 @@ class Chart(PlotWidget, inherit_bindings=False):
             return max(box.x, min(column, box.right - 1)), max(box.y, min(line, box.bottom - 1))
         return column, line
 
+    def get_coordinate_from_pixel(self, x: int, y: int) -> tuple[float, float]:
+        """Where a pixel is; a plot without room has one place only, so that moving in it is no move."""
+        if not self._scale_rectangle:
+            return self._x_min, self._y_min
+        return super().get_coordinate_from_pixel(x, y)
+
     def _draw_curve(self, curve: Curve) -> None:
         if not curve.points:
             return

@@ -14,7 +14,7 @@ from textual.command import CommandList, CommandPalette
 from textual.css.query import NoMatches
 from textual.widgets import OptionList
 
-from tui_lab.widgets.once import Once
+from tui_lab.widgets.steady import Steady
 
 _search = inspect.unwrap(CommandPalette._gather_commands)
 
@@ -39,7 +39,7 @@ class Choices(OptionList):
                 self.action_last()
 
 
-class Palette(Once[None], CommandPalette):
+class Palette(Steady[None], CommandPalette):
     """Textual's command palette; its list is no Choices."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

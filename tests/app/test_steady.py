@@ -1,8 +1,11 @@
-"""A screen that is told to go twice at once goes once."""
+"""A screen that is told to go twice at once goes once, and of two new sizes the last one stays."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from textual.events import Resize
+from textual.geometry import Size
 from textual.screen import Screen
 
 from tui_lab.app import LabApp
@@ -40,3 +43,21 @@ async def test_the_first_answer_counts() -> None:
         asked.dismiss(None)
         await pilot.app.workers.wait_for_complete()
         assert answers == ["yes"]
+
+
+async def test_two_sizes_at_once_come_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out, refresh_layout = [0], Screen._refresh_layout
+
+    def counted(self: Screen[object], *arguments: Any, **named: Any) -> None:
+        laid_out[0] += 1
+        assert laid_out[0] < 300, "it never comes to rest"
+        refresh_layout(self, *arguments, **named)
+
+    monkeypatch.setattr(Screen, "_refresh_layout", counted)
+    async with LabApp().run_test(size=(80, 24)) as pilot:
+        for size in (Size(74, 57), Size(100, 30)):
+            pilot.app._size = size
+            for screen in pilot.app.screen_stack:
+                screen.post_message(Resize(size, size))
+        await pilot.pause()
+        assert {screen.size for screen in pilot.app.screen_stack} == {Size(100, 30)}

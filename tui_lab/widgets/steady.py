@@ -1,0 +1,35 @@
+"""What every screen of the lab has beside its kind, against two faults of Textual 8.2.8."""
+
+from typing import TYPE_CHECKING, Generic
+
+from textual import events
+from textual.await_complete import AwaitComplete
+from textual.screen import Screen, ScreenResultType
+
+if TYPE_CHECKING:
+    _Screen = Screen
+else:
+
+    class _Screen(Generic[ScreenResultType]):
+        """No widget: of several bases Textual takes styles and keys from the first one alone."""
+
+
+class Steady(_Screen[ScreenResultType]):
+    """A screen that goes once, and that keeps to the terminal's size.
+
+    - `dismiss` takes away whatever is on top: an answer and Escape, both typed before the first is done, took the
+      screen below as well, or ended the app where something waited for the answer.
+    - A screen below another answers each new size by sending it to itself: of two that came shortly after each other
+      each brought back the other, for ever, and no key was read any more.
+    """
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
+    def on_resize(self, event: events.Resize) -> None:
+        if event.size != self.app.size:
+            event.prevent_default()
+
+
+class Ground(Steady[None], Screen[None]):
+    """The empty screen under all others."""
