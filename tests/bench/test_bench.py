@@ -1,5 +1,6 @@
 """The benches run end to end, small; that their yardsticks compute what ours computes is what makes them fair."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,22 @@ def test_tables_go_between_the_marks_and_nowhere_else(tmp_path: Path, monkeypatc
     with pytest.raises(ConfigError, match="figures: begin"):
         report.write_into(path, {})
     assert path.read_text() == "no marks"
+
+
+def test_a_part_that_fails_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(name: str, *options: str) -> object:
+        if name == "generate":
+            raise subprocess.CalledProcessError(2, name)
+        return [name, *options]
+
+    monkeypatch.setattr(report, "_measure", measure)
+    said: list[str] = []
+    kept: list[set[str]] = []
+    found = report.bench_all("my.txt", said.append, lambda figures: kept.append(set(figures)))
+    assert found["failed"] == ["generate"] and "not measured: generate: exit code 2" in said
+    assert found["headline"] == ["headline", "--text", "my.txt"] and len(found["ui"]) == 2
+    assert "start" in kept[0] and "headline" not in kept[0]
+    assert {"start", "train", "reverse", "flat", "ui", "headline"} <= kept[-1]
 
 
 def test_the_documents_marks_are_there() -> None:

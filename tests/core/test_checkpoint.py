@@ -107,7 +107,8 @@ def test_a_checkpoint_without_checksums_is_read_as_before(checkpoint: Checkpoint
 @pytest.mark.parametrize(
     ("key", "value"),
     [("step", "4"), ("step", -1), ("step", 10**9), ("step", True), ("seconds", None), ("seconds", "NaN"),
-     ("tokens", 1.5), ("loss_ema", [1]), ("best_step", 2**70),
+     ("tokens", 1.5), ("loss_ema", [1]), ("best_step", 2**70), ("seconds", float("inf")), ("loss_ema", float("nan")),
+     ("seconds", -0.5), ("evaluated_at", -2),
      ("from_step", 7.0), ("config", []), ("config", {"model": {"d_model": 0}}),
      ("files", 3), ("files", {"model.safetensors": "x"}), ("surprise", 1)],
 )  # fmt: skip
@@ -185,13 +186,24 @@ def test_without_best_weights_there_is_no_file_of_them(checkpoint: Checkpoint, t
     assert not (path / "best.safetensors").exists() and ckpt.load(path).best is None
 
 
-def test_a_copy_of_weights_is_a_copy_on_its_own(checkpoint: Checkpoint) -> None:
-    weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3).t())
-    copied = ckpt.copy_weights({"w": weight})["w"]
+@pytest.mark.parametrize("weight", [torch.arange(6.0).view(3, 2), torch.arange(6.0).view(2, 3).t()])
+def test_a_copy_of_weights_is_a_copy_on_its_own(weight: torch.Tensor) -> None:
+    parameter = torch.nn.Parameter(weight.clone())
+    copied = ckpt.copy_weights({"w": parameter})["w"]
     with torch.no_grad():
-        weight.zero_()
+        parameter.zero_()
     assert copied.is_contiguous() and not copied.requires_grad
-    assert copied.tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+    assert copied.tolist() == weight.tolist()
+
+
+def test_a_copy_of_an_optimizers_state_is_a_copy_on_its_own() -> None:
+    one = trainer()
+    one.train_step()
+    kept = ckpt.optimizer_tensors(one.optimizers)
+    before = {name: tensor.clone() for name, tensor in kept.items()}
+    one.train_step()
+    assert all(torch.equal(kept[name], before[name]) for name in kept)
+    assert any(not torch.equal(kept[name], now) for name, now in ckpt.optimizer_tensors(one.optimizers).items())
 
 
 def test_an_optimizers_state_comes_back_to_its_own_parameters() -> None:

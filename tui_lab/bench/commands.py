@@ -7,6 +7,8 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
+FAILED = 3
+
 bench_app = typer.Typer(help="Measure, side by side in one run.", no_args_is_help=True)
 
 
@@ -123,3 +125,5 @@ def everything(
         write_json(figures)
     else:
         typer.echo(markdown(figures))
+    if figures["failed"]:
+        raise typer.Exit(FAILED)

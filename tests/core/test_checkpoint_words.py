@@ -1,0 +1,151 @@
+"""What goes wrong with a checkpoint's files is an error of its kind, with the file and the reason in words."""
+
+import errno
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from core import checkpoint as ckpt
+from core import events as ev
+from core.checkpoint import Checkpoint, Progress
+from core.errors import RunError
+from core.parameters import count_parameters
+from tests.core.tiny import tiny, trainer
+
+NOT_THERE = "no such file, or none that ends"
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    kept: list[Checkpoint] = []
+
+    def keep(state: Checkpoint) -> str:
+        kept.append(state)
+        return "kept"
+
+    list(trainer(save=keep).events())
+    return kept[-1]
+
+
+def with_state(checkpoint: Checkpoint, folder: Path, **changes: Any) -> Path:
+    """A checkpoint whose state.json says other things than it was written with."""
+    path = ckpt.save(folder, checkpoint)
+    values = json.loads((path / "state.json").read_text("utf-8"))
+    del values["crc32"]
+    (path / "state.json").write_text(json.dumps(values | changes), "utf-8")
+    return path
+
+
+def test_nothing_is_written_through_a_link(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "checkpoints"
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError) as caught:
+        ckpt.save(link, checkpoint)
+    assert caught.value.errno == errno.ENOTDIR and caught.value.filename == link
+    assert caught.value.strerror == "it is a link, and a run is written only within its own folder"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "reason"),
+    [("I/O error: No space left on device (os error 28)", errno.ENOSPC, "No space left on device"),
+     ("Permission denied (os error 13)", errno.EACCES, "Permission denied"),
+     ("something else", errno.EIO, "something else")],
+)  # fmt: skip
+def test_what_the_library_says_is_the_systems_error(
+    words: str, number: int, reason: str, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(tensors: object, path: Path) -> None:
+        raise SafetensorError(words)
+
+    monkeypatch.setattr(ckpt, "save_file", refuse)
+    with pytest.raises(OSError) as caught:
+        ckpt.save(tmp_path, checkpoint)
+    assert caught.value.errno == number and caught.value.strerror == reason
+    assert str(caught.value.filename).endswith("model.safetensors")
+
+
+def test_a_checksum_is_of_the_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    content = bytes(range(256)) * 4096 * 2 + b"the end"
+    file.write_bytes(content)
+    assert ckpt.checksum(file) == zlib.crc32(content)
+
+
+def test_no_file_has_no_checksum_and_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        ckpt.checksum(tmp_path)
+    missing = caught.value
+    assert (missing.errno, missing.strerror, missing.filename) == (errno.ENOENT, NOT_THERE, str(tmp_path))
+    with pytest.raises(RunError) as told:
+        ckpt.load_weights(tmp_path)
+    assert str(told.value) == f"{tmp_path}: not readable as safetensors: {missing}"
+
+
+def test_a_second_copy_is_number_one(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    name = ckpt.save(tmp_path, checkpoint).name
+    assert ckpt.save(tmp_path, checkpoint).name == f"{name}.0001"
+    (tmp_path / f"{name}.mine").mkdir()
+    assert ckpt.save(tmp_path, checkpoint).name == f"{name}.0001"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"seconds": -0.5}, "seconds = -0.5"), ({"tokens": 2**70}, "tokens = 1180591620717411303424"),
+     ({"step": 5, "from_step": 6}, "step = 5 of 8, from 6"), ({"step": "x"}, "step = 'x'")],
+)  # fmt: skip
+def test_a_state_tells_what_is_wrong_with_it(
+    changes: dict[str, Any], words: str, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    assert checkpoint.progress.config.train.steps == 8
+    with pytest.raises(RunError) as caught:
+        ckpt.load(with_state(checkpoint, tmp_path, **changes))
+    assert str(caught.value).endswith(f"state.json: not readable as a checkpoint's state: {words}")
+
+
+def test_what_is_no_table_is_no_state(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = ckpt.save(tmp_path, checkpoint)
+    (path / "state.json").write_text("[1]", "utf-8")
+    with pytest.raises(RunError, match=r"state: not a checkpoint's state$"):
+        ckpt.load(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"evaluated_at": -1}, {"tokens": ev.LARGEST}, {"step": 3, "from_step": 3}, {"loss_ema": -0.5}]
+)
+def test_the_outermost_states_are_read(changes: dict[str, Any], checkpoint: Checkpoint, tmp_path: Path) -> None:
+    found = ckpt.load(with_state(checkpoint, tmp_path, **changes)).progress
+    assert {key: getattr(found, key) for key in changes} == changes
+
+
+@pytest.mark.parametrize("name", ["0", "0.0", "1.0.exp_avg", "0.0.exp_avg.more"])
+def test_a_foreign_name_in_an_optimizers_state_is_told(name: str, checkpoint: Checkpoint) -> None:
+    with pytest.raises(RunError, match=r"^the checkpoint's optimizer does not fit the config: ") as caught:
+        trainer(resume=replace(checkpoint, optimizer=checkpoint.optimizer | {name: torch.zeros(1)}))
+    assert name.rpartition(".")[2] in str(caught.value)
+
+
+def test_only_a_mistake_on_purpose_may_change_how_many_weights_there_are() -> None:
+    plain, mistaken = tiny(), tiny('faults=["no_mask"]')
+    n = count_parameters(plain.model, 10)
+
+    def weights(numbers: int) -> dict[str, torch.Tensor]:
+        return {"w": torch.zeros(numbers)}
+
+    ckpt.check_fits(plain, 10, weights(n))
+    ckpt.check_fits(mistaken, 10, weights((n + 1) // 2))
+    for config, numbers in ((plain, n - 1), (plain, n + 1), (mistaken, (n - 1) // 2)):
+        with pytest.raises(RunError, match=f"{numbers:,} parameters, not {n:,}"):
+            ckpt.check_fits(config, 10, weights(numbers))
+
+
+def test_progress_of_a_new_run_is_read_as_it_was(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    new = Progress(checkpoint.progress.config)
+    assert ckpt.load_progress(ckpt.save(tmp_path, replace(checkpoint, progress=new))) == new
