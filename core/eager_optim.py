@@ -1,7 +1,7 @@
 """torch's optimizers without its compiler.
 
 torch 2.13 imports torch._dynamo, with sympy and torch.distributed.fsdp, where the first optimizer is made: as long as
-torch itself takes, and 60 MB, for marks that only compiled training reads. The lab compiles nothing. These are torch's
+torch itself takes, and 70 MiB, for marks that only compiled training reads. The lab compiles nothing. These are torch's
 own methods, unwrapped; only the gradient mode, which the wrapper of `step` also set, is set here.
 """
 

@@ -26,6 +26,7 @@ from core.memory import keep_freed_memory, leave_modules_alone
 from data.visible import printable
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
+from tui_lab.exits import FAILED, INTERRUPTED
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.runs import RunsScreen
@@ -49,7 +50,7 @@ RUN_CODE = (Choice("look", "Do not run it"), Choice("run", "Run it, now and late
 UNSAVED = (Choice("save", "Try to save again"), Choice("lose", "Leave: what was trained since the last save is lost"))
 SMALLEST = Size(20, 5)
 THEMES = ("textual-dark", "textual-light", "high-contrast")
-LEFT_BEHIND = 3
+LEFT_BEHIND = FAILED
 """The exit code where a training did not answer; see README."""
 SECONDS_BEFORE_TOLD = 2.0
 """Most trainings stop sooner: then there is no need to say that one waits."""
@@ -353,4 +354,4 @@ def main(source: str | None) -> int:
         lines = parting.save_all(app.opened)
         interruption.over()
         parting.say(lines)
-    return parting.INTERRUPTED if interruption.received else app.return_code or 0
+    return INTERRUPTED if interruption.received else app.return_code or 0

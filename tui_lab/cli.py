@@ -15,6 +15,7 @@ from data.errors import DataError
 from data.visible import printable
 from tui_lab import completion
 from tui_lab.bench.commands import bench_app
+from tui_lab.exits import BAD_USAGE, FAILED, INTERRUPTED
 from tui_lab.history.commands import runs_app
 from tui_lab.options import (
     AllowCode,
@@ -32,7 +33,6 @@ from tui_lab.options import (
     take_consent,
 )  # fmt: skip
 
-BAD_USAGE, FAILED, INTERRUPTED = 2, 3, 130
 LAST_STEP = 10**12
 """The furthest that one may look; see core.config."""
 

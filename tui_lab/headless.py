@@ -20,12 +20,11 @@ from core.summary import Requirement, Summariser, unmet
 from core.trainer import Trainer
 from data.visible import printable
 from tui_lab.describe import describe, replaced
+from tui_lab.exits import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.junit import of_run
 from tui_lab.junit import write as write_junit
 from tui_lab.opening import Opened
 from tui_lab.progress import Bar, Lines, Silent, View
-
-DONE, NOT_MET, FAILED, INTERRUPTED = 0, 1, 3, 130
 
 
 def train(

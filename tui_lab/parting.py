@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from core import runs
 from core.errors import RunError
 from data.visible import printable
+from tui_lab.exits import INTERRUPTED
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -24,7 +25,6 @@ STEPS_OF_GRACE = 10
 SECONDS_TO_PAINT = 10.0
 """For the app to take itself down after all is saved; a terminal that is gone can keep it from that for ever."""
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED = 130
 
 
 def grace(seconds_a_step: float | None, least: float = GRACE_SECONDS) -> float:

@@ -18,10 +18,10 @@ from core.randomness import fingerprint
 from core.tasks import build_task
 from core.trainer import Trainer
 from data.errors import DataError
-from tui_lab.headless import DONE, FAILED, INTERRUPTED, say, stop_on_signals
+from tui_lab.exits import BAD_USAGE, DONE, FAILED, INTERRUPTED
+from tui_lab.headless import say, stop_on_signals
 from tui_lab.opening import Opened
 
-BAD_USAGE = 2
 _ERRORS = (ConfigError, DataError, RunError)
 
 

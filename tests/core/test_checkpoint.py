@@ -1,5 +1,4 @@
 import itertools
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,20 +11,13 @@ from core.checkpoint import Checkpoint
 from core.errors import RunError
 from core.tasks import build_task
 from core.trainer import Trainer
-from tests.core.tiny import tiny, trainer
+from tests.core.tiny import last_checkpoint, restate, tiny, trainer
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     """Of a run that has been evaluated, so that it has best weights."""
-    kept: list[Checkpoint] = []
-
-    def keep(state: Checkpoint) -> str:
-        kept.append(state)
-        return "kept"
-
-    list(trainer("train.eval_every=4", "optim.betas=[0.8, 0.9]", save=keep).events())
-    return kept[-1]
+    return last_checkpoint("train.eval_every=4", "optim.betas=[0.8, 0.9]")
 
 
 def test_a_checkpoint_comes_back_as_it_was(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -97,9 +89,7 @@ def test_one_flipped_bit_is_told(name: str, checkpoint: Checkpoint, tmp_path: Pa
 
 def test_a_checkpoint_without_checksums_is_read_as_before(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = ckpt.save(tmp_path, checkpoint)
-    values = json.loads((path / "state.json").read_text("utf-8"))
-    del values["crc32"], values["files"]
-    (path / "state.json").write_text(json.dumps(values), "utf-8")
+    restate(path, "files")
     found = ckpt.load(path)
     assert found.progress == checkpoint.progress and found.best is not None
 
@@ -116,9 +106,7 @@ def test_a_state_that_no_training_comes_to_is_told(
     key: str, value: object, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     path = ckpt.save(tmp_path, checkpoint)
-    values = json.loads((path / "state.json").read_text("utf-8"))
-    del values["crc32"]
-    (path / "state.json").write_text(json.dumps(values | {key: value}), "utf-8")
+    restate(path, **{key: value})
     with pytest.raises(RunError, match=r"state\.json: not readable as a checkpoint's state"):
         ckpt.load(path)
 

@@ -1,7 +1,6 @@
 """What goes wrong with a checkpoint's files is an error of its kind, with the file and the reason in words."""
 
 import errno
-import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -16,30 +15,14 @@ from core import events as ev
 from core.checkpoint import Checkpoint, Progress
 from core.errors import RunError
 from core.parameters import count_parameters
-from tests.core.tiny import tiny, trainer
+from tests.core.tiny import last_checkpoint, restate, tiny, trainer
 
 NOT_THERE = "no such file, or none that ends"
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    kept: list[Checkpoint] = []
-
-    def keep(state: Checkpoint) -> str:
-        kept.append(state)
-        return "kept"
-
-    list(trainer(save=keep).events())
-    return kept[-1]
-
-
-def with_state(checkpoint: Checkpoint, folder: Path, **changes: Any) -> Path:
-    """A checkpoint whose state.json says other things than it was written with."""
-    path = ckpt.save(folder, checkpoint)
-    values = json.loads((path / "state.json").read_text("utf-8"))
-    del values["crc32"]
-    (path / "state.json").write_text(json.dumps(values | changes), "utf-8")
-    return path
+    return last_checkpoint()
 
 
 def test_nothing_is_written_through_a_link(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -105,8 +88,10 @@ def test_a_state_tells_what_is_wrong_with_it(
     changes: dict[str, Any], words: str, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     assert checkpoint.progress.config.train.steps == 8
+    path = ckpt.save(tmp_path, checkpoint)
+    restate(path, **changes)
     with pytest.raises(RunError) as caught:
-        ckpt.load(with_state(checkpoint, tmp_path, **changes))
+        ckpt.load(path)
     assert str(caught.value).endswith(f"state.json: not readable as a checkpoint's state: {words}")
 
 
@@ -121,7 +106,9 @@ def test_what_is_no_table_is_no_state(checkpoint: Checkpoint, tmp_path: Path) ->
     "changes", [{"evaluated_at": -1}, {"tokens": ev.LARGEST}, {"step": 3, "from_step": 3}, {"loss_ema": -0.5}]
 )
 def test_the_outermost_states_are_read(changes: dict[str, Any], checkpoint: Checkpoint, tmp_path: Path) -> None:
-    found = ckpt.load(with_state(checkpoint, tmp_path, **changes)).progress
+    path = ckpt.save(tmp_path, checkpoint)
+    restate(path, **changes)
+    found = ckpt.load(path).progress
     assert {key: getattr(found, key) for key in changes} == changes
 
 

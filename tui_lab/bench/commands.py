@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+from tui_lab.exits import FAILED
 
-FAILED = 3
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 bench_app = typer.Typer(help="Measure, side by side in one run.", no_args_is_help=True)
 

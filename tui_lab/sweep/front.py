@@ -16,12 +16,12 @@ from core import sweeps
 from core.errors import RunError
 from core.jsontext import dumps
 from core.sweeps import ENDED, Plan, Row, Sweep, Watch
+from tui_lab.exits import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.sweep import outcome, table
 from tui_lab.sweep.engine import Engine
 from tui_lab.sweep.local import LocalEngine
 from tui_lab.sweep.views import Lines, LiveTable, Silent, View, say
 
-DONE, NOT_MET, FAILED, INTERRUPTED = 0, 1, 3, 130
 LOOK_EVERY = 0.5
 """Seconds between looks at the sweep's folder."""
 LOOKS_FOR_SIGNALS = 5
