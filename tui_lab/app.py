@@ -31,6 +31,7 @@ from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.runs import RunsScreen
 from tui_lab.widgets.choices import Palette
+from tui_lab.widgets.late import too_late
 from tui_lab.widgets.steady import Ground
 from tui_lab.widgets.visible import OnlyVisible
 
@@ -109,6 +110,10 @@ class LabApp(App[None]):
             event.prevent_default()
             self.post_message(events.Resize(size, size))
 
+    def _handle_exception(self, error: Exception) -> None:
+        if not too_late(error):
+            super()._handle_exception(error)
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), OnlyVisible()]
 
@@ -151,8 +156,8 @@ class LabApp(App[None]):
 
     def _say_torch(self, text: str) -> None:
         for screen in self.screen_stack:
-            if isinstance(screen, Chooser) and screen.is_mounted:
-                screen.torch_is(text)
+            if isinstance(screen, Chooser):
+                screen.call_later(screen.torch_is, text)  # When it is made.
 
     def on_chooser_picked(self, message: Chooser.Picked) -> None:
         self.open(message.pick)

@@ -70,8 +70,7 @@ class Chooser(Steady[None], Screen[None]):
         choices.highlighted = 1
 
     def torch_is(self, text: str) -> None:
-        for shown in self.query("#torch").results(Static):  # None yet, while the screen is being made.
-            shown.update(text)
+        self.query_one("#torch", Static).update(text)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         kind, _, name = (event.option.id or "").partition(":")

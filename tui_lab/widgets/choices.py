@@ -2,21 +2,15 @@
 
 - A terminal too low: a list's lines are laid out only where it has room for one, but asked for at every move by a page.
 - A page that ends on what cannot be chosen: nothing was chosen then.
-- A palette that is gone before it has found its commands: the search ended the app.
 """
 
-import inspect
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
-from textual.css.query import NoMatches
 from textual.widgets import OptionList
 
 from tui_lab.widgets.steady import Steady
-
-_search = inspect.unwrap(CommandPalette._gather_commands)
 
 
 def has_room(choices: OptionList) -> bool:
@@ -50,11 +44,3 @@ class Palette(Steady[None], CommandPalette):
     def action_page(self, move: str) -> None:
         if has_room(self.query_one(CommandList)):
             self._action_command_list(move)
-
-    @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
-    async def _gather_commands(self, search_value: str) -> None:
-        try:
-            await _search(self, search_value)
-        except NoMatches:
-            if self in self.app.screen_stack:
-                raise
