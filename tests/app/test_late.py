@@ -1,4 +1,4 @@
-"""A screen that is taken away at any moment while it is made does no harm; a fault of one that stays is told."""
+"""What comes too late does no harm; a fault of a screen that stays is told."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.command import CommandList
 from textual.containers import Vertical
 from textual.css.query import NoMatches
+from textual.events import Click, MouseDown, MouseEvent
 from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import WorkerFailed
@@ -16,6 +17,7 @@ from tui_lab.app import LabApp
 from tui_lab.screens.ask import AskLine
 from tui_lab.screens.help import Help
 from tui_lab.screens.runs import RunsScreen
+from tui_lab.widgets.chart import Chart, Curve
 from tui_lab.widgets.choices import Palette
 from tui_lab.widgets.steady import Steady
 
@@ -66,3 +68,34 @@ async def test_a_fault_of_a_screen_that_stays_is_not_hidden(in_worker: bool) -> 
             pilot.app.push_screen(Lacking(in_worker))
             await pilot.pause()
             await pilot.app.workers.wait_for_complete()
+
+
+def pressed(kind: type[MouseEvent], x: int, y: int) -> MouseEvent:
+    return kind(None, x, y, 0, 0, 1, shift=False, meta=False, ctrl=False, screen_x=x, screen_y=y)
+
+
+async def test_a_click_beside_the_palette_closes_it_and_one_beside_the_terminal_does_nothing() -> None:
+    async with LabApp().run_test(size=(20, 5)) as pilot:
+        await pilot.press("ctrl+p")
+        palette = pilot.app.screen
+        palette.post_message(pressed(Click, 20, 5))
+        await pilot.pause()
+        assert pilot.app.screen is palette
+        palette.post_message(pressed(Click, 0, 0))
+        await pilot.pause()
+        assert pilot.app.screen is not palette
+
+
+class Charted(Steady[None], Screen[None]):
+    def compose(self) -> ComposeResult:
+        yield Chart(id="chart")
+
+
+async def test_a_press_on_a_chart_beside_the_terminal() -> None:
+    async with LabApp().run_test(size=(80, 24)) as pilot:
+        await pilot.app.push_screen(Charted())
+        chart = pilot.app.screen.query_one(Chart)
+        chart.draw([Curve("loss", [(0, 1), (1, 2)], "green")])
+        chart.post_message(pressed(MouseDown, 80, 10))
+        await pilot.pause()
+        assert chart.is_running

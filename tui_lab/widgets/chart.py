@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Grid
@@ -12,6 +13,8 @@ from textual.strip import Strip
 from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, NumericAxisFormatter, PlotWidget
 from textual_plot.plot_widget import FloatScalar, Legend, ScatterPlot
+
+from tui_lab.widgets.late import beside
 
 Points = Sequence[tuple[float, float]]
 
@@ -93,6 +96,10 @@ class Chart(PlotWidget, inherit_bindings=False):
 
     def on_mount(self) -> None:
         self.margin_top, self.margin_bottom = 0, 1
+
+    async def on_event(self, event: events.Event) -> None:
+        if not beside(event, self.screen.region):
+            await super().on_event(event)
 
     def draw(
         self,

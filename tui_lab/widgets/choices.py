@@ -2,12 +2,10 @@
 
 - A terminal too low: a list's lines are laid out only where it has room for one, but asked for at every move by a page.
 - A page that ends on what cannot be chosen: nothing was chosen then.
-- A click where the terminal, now smaller, has no place any more: the palette looked up what is there.
 """
 
 from typing import ClassVar
 
-from textual import events
 from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
 from textual.widgets import OptionList
@@ -46,7 +44,3 @@ class Palette(Steady[None], CommandPalette):
     def action_page(self, move: str) -> None:
         if has_room(self.query_one(CommandList)):
             self._action_command_list(move)
-
-    def on_click(self, event: events.Click) -> None:
-        if not self.region.contains(event.screen_x, event.screen_y):
-            event.prevent_default()

@@ -1,10 +1,12 @@
-"""What every screen of the lab has beside its kind, against two faults of Textual 8.2.8."""
+"""What every screen of the lab has beside its kind, against faults of Textual 8.2.8."""
 
 from typing import TYPE_CHECKING, Generic
 
 from textual import events
 from textual.await_complete import AwaitComplete
 from textual.screen import Screen, ScreenResultType
+
+from tui_lab.widgets.late import beside
 
 if TYPE_CHECKING:
     _Screen = Screen
@@ -25,6 +27,10 @@ class Steady(_Screen[ScreenResultType]):
 
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
+    async def on_event(self, event: events.Event) -> None:
+        if not beside(event, self.region):
+            await super().on_event(event)
 
     def on_resize(self, event: events.Resize) -> None:
         if event.size != self.app.size:
