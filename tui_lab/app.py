@@ -110,6 +110,12 @@ class LabApp(App[None]):
             event.prevent_default()
             self.post_message(events.Resize(size, size))
 
+    async def on_event(self, event: events.Event) -> None:
+        """A key, or the mouse, waits for the screen that it goes to: one that is not made yet has nothing to act on."""
+        if isinstance(event, events.InputEvent):
+            await self.screen._mounted_event.wait()
+        await super().on_event(event)
+
     def _handle_exception(self, error: Exception) -> None:
         if not too_late(error):
             super()._handle_exception(error)

@@ -178,6 +178,14 @@ async def test_closed_it_asks_for_nothing() -> None:
         assert not of_this(at.it.source.looks) and not at.screen.is_attached
 
 
+async def test_a_new_size_is_drawn_at_the_next_tick() -> None:
+    async with attending("socrates", size=(80, 24)) as at:
+        await at.it.pilot.resize_terminal(200, 50)
+        await at.it.pilot.pause()
+        at.screen.tick()
+        assert max(map(len, at.text("#maps").splitlines())) > 80
+
+
 async def test_without_colours_shades_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with attending(size=(80, 24)) as at:

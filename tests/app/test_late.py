@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.command import CommandList
 from textual.containers import Vertical
 from textual.css.query import NoMatches
-from textual.events import Click, MouseDown, MouseEvent
+from textual.events import Click, Key, MouseDown, MouseEvent
 from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import WorkerFailed
@@ -99,3 +100,47 @@ async def test_a_press_on_a_chart_beside_the_terminal() -> None:
         chart.post_message(pressed(MouseDown, 80, 10))
         await pilot.pause()
         assert chart.is_running
+
+
+class Slow(Steady[None], Screen[None]):
+    """A screen that is made when it is let, with a key that acts at once."""
+
+    BINDINGS = [Binding("x", "mark", "Mark", priority=True)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let, self.marked = asyncio.Event(), False
+
+    def compose(self) -> ComposeResult:
+        yield Static("one line")
+
+    async def on_mount(self) -> None:
+        await self.let.wait()
+
+    def action_mark(self) -> None:
+        self.marked = True
+
+
+async def test_a_key_waits_for_the_screen_that_it_goes_to() -> None:
+    async with LabApp().run_test() as pilot:
+        screen = Slow()
+        pilot.app.post_message(Key("x", "x"))
+        pilot.app.push_screen(screen)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        too_soon = screen.marked
+        screen.let.set()
+        await pilot.pause()
+        assert screen.marked and not too_soon
+
+
+async def test_a_press_on_what_is_taken_away_but_still_seen() -> None:
+    async with LabApp().run_test() as pilot:
+        screen = Slow()
+        screen.let.set()
+        await pilot.app.push_screen(screen)
+        await pilot.pause()
+        await pilot.app.screen.query_one(Static).remove()
+        pilot.app.screen._forward_event(pressed(MouseDown, 2, 0))
+        await pilot.pause()
+        assert not pilot.app.screen.query(Static)

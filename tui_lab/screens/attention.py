@@ -207,7 +207,8 @@ class AttentionScreen(Steady[None], Screen[None]):
     # What the keys do
 
     def on_resize(self, event: Resize) -> None:
-        self.call_after_refresh(self.redraw)
+        # By the next tick its parts have their sizes. What is called after a refresh is called by whatever is on top.
+        self._stale, self._paint_again_at = True, -math.inf
 
     def action_enlarge(self) -> None:
         self.large = not self.large

@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Generic
 
 from textual import events
 from textual.await_complete import AwaitComplete
+from textual.geometry import Offset
 from textual.screen import Screen, ScreenResultType
+from textual.widget import Widget
 
-from tui_lab.widgets.late import beside
+from tui_lab.widgets.late import beside, goes
 
 if TYPE_CHECKING:
     _Screen = Screen
@@ -27,6 +29,11 @@ class Steady(_Screen[ScreenResultType]):
 
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
+    def get_widget_and_offset_at(self, x: int, y: int) -> tuple[Widget | None, Offset | None]:
+        """What is at a place of the screen, but for what is there for the eye only: it is being taken away."""
+        widget, offset = super().get_widget_and_offset_at(x, y)
+        return (None, None) if widget is not None and goes(widget) else (widget, offset)
 
     async def on_event(self, event: events.Event) -> None:
         if not beside(event, self.region):
