@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from core import files
 from core.errors import ConfigError
 from core.strangers import split
-from data.corpora.tokens import cache_folder
+from data.cache import cache_folder
 
 LIMIT = 2**20
 _here: set[str] = set()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from core import files
 from core.errors import RunError
 from core.jsontext import loads
-from data.tokenizers import printable
+from data.visible import printable
 
 # Runs are listed before anything is locked.
 if TYPE_CHECKING:

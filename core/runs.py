@@ -23,11 +23,11 @@ from core.lock import HOLDER, LOCK, Lock, take
 from core.record import Record
 from core.summary import from_json
 from data.errors import DataError
-from data.tokenizers import Tokenizer, from_state
 
-# Runs are listed before torch is there: what needs it is imported by the method that does.
+# Runs are listed before torch and numpy are there: what needs them is imported by the method that does.
 if TYPE_CHECKING:
     from core.checkpoint import Checkpoint
+    from data.tokenizers import Tokenizer
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
 DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
@@ -66,8 +66,10 @@ class Run:
     def config(self) -> Config:
         return settings.load(str(self.path / CONFIG))
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> "Tokenizer":
         """Raises RunError when tokenizer.json is damaged."""
+        from data.tokenizers import from_state
+
         try:
             return from_state(loads(files.read_text(self.path / TOKENIZER, LARGEST_TOKENIZER)))
         except (OSError, ValueError, DataError) as error:
@@ -139,7 +141,7 @@ class Run:
         self._record.clear()
 
 
-def create(name: str, config: Config, tokenizer: Tokenizer, out: Path | None = None) -> Run:
+def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None = None) -> Run:
     """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
     path = out if out is not None else free_path(runs_folder(), name)
     try:

@@ -21,7 +21,7 @@ from core.device import choose_device, use_threads
 from core.errors import ConfigError
 from core.matmul import SMALLEST, Engine, Kernels, linear, onednn_available
 from core.objective import head_loss_sum
-from data.corpora.tokens import cache_folder
+from data.cache import cache_folder
 
 HEAD_ROWS = (128, 256, 512)
 LARGEST_CHUNK = 2**27

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import DataError
-from data.visible import printable as printable
+from data.visible import printable
 
 Ids = npt.NDArray[np.int64]
 

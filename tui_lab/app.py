@@ -29,7 +29,6 @@ from tui_lab.commands import BY_ID, COMMANDS, key_of
 from tui_lab.exits import FAILED, INTERRUPTED
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
-from tui_lab.screens.runs import RunsScreen
 from tui_lab.widgets.choices import Palette
 from tui_lab.widgets.late import too_late
 from tui_lab.widgets.steady import Ground
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from tui_lab.live.session import Report, Session, Source
     from tui_lab.opening import Opened
     from tui_lab.screens.lab import LabScreen
+    from tui_lab.screens.runs import RunsScreen
 
 HIGH_CONTRAST = Theme(
     name="high-contrast", primary="#ffff00", secondary="#00ffff", accent="#ffffff", warning="#ffaf00", error="#ff5f5f",
@@ -168,7 +168,7 @@ class LabApp(App[None]):
     def on_chooser_picked(self, message: Chooser.Picked) -> None:
         self.open(message.pick)
 
-    def on_runs_screen_picked(self, message: RunsScreen.Picked) -> None:
+    def on_runs_screen_picked(self, message: "RunsScreen.Picked") -> None:
         from tui_lab.screens.lab import LabScreen
 
         if any(isinstance(screen, LabScreen) for screen in self.screen_stack):
@@ -177,6 +177,8 @@ class LabApp(App[None]):
             self.open(message.pick)
 
     def action_runs(self) -> None:
+        from tui_lab.screens.runs import RunsScreen
+
         self.push_screen(RunsScreen())
 
     def open(self, pick: Pick) -> None:

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
+from data.cache import cache_folder
 from data.corpora.sources import find_files
 from data.errors import DataError
 from data.tokenizers import CharTokenizer, Gpt2Tokenizer, Tokenizer, from_state
@@ -50,11 +50,6 @@ class Corpus:
     n_bytes: int
     n_replaced: int
     """Characters U+FFFD in the text: what was not valid UTF-8 becomes one."""
-
-
-def cache_folder() -> Path:
-    """`TUI_LAB_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("TUI_LAB_CACHE") or platformdirs.user_cache_path("tui-lab"))
 
 
 def load_corpus(path: str, tokenizer: str, progress: Progress | None = None) -> Corpus:

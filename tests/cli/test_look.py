@@ -16,6 +16,12 @@ def test_help_and_bad_usage_wait_neither_for_torch_nor_for_textual(command: list
         assert cli(*arguments).stdout.splitlines()[-1] == "[]", arguments
 
 
+def test_the_chooser_waits_neither_for_torch_nor_for_numpy(command: list[str], cli: Cli) -> None:
+    code = "import sys, tui_lab.app; print(sorted({'torch', 'numpy'} & sys.modules.keys()))"
+    command[1:] = ["-c", code]
+    assert cli().stdout == "[]\n"
+
+
 def test_batch_shows_x_over_y_with_ignored_targets_marked(cli: Cli) -> None:
     shown = cli("batch", "reverse", "--step", "3").stdout
     assert "step 3: epoch 0" in shown and "order epoch, seed 0, begins" in shown

@@ -15,7 +15,7 @@ from core.catalogue import write_notes
 from core.runs import Run
 from core.summary import summarise
 from core.sweeps import Result, Sweep
-from data.tokenizers import printable
+from data.visible import printable
 from tests.cli.inside import Told
 from tests.cli.inside import told as told
 from tests.core.recorded import STARTED, evaluated, recorded, update

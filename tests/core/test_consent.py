@@ -11,7 +11,7 @@ from core.consent import CodeNotAllowed
 from core.errors import ConfigError
 from core.loading import load_model
 from core.runs import Run
-from data.corpora.tokens import cache_folder
+from data.cache import cache_folder
 from tests.core.tiny import tiny, trainer
 from tui_lab import opening
 

@@ -7,7 +7,7 @@ from core import objective, settings, tuning
 from core.config import Config
 from core.errors import ConfigError
 from core.matmul import Kernels
-from data.corpora.tokens import cache_folder
+from data.cache import cache_folder
 from tests.core.tiny import tiny
 from tui_lab import opening
 

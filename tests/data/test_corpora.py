@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data.cache import cache_folder
 from data.corpora import tokens as corpora
 from data.corpora.sources import find_files
-from data.corpora.tokens import Corpus, cache_folder, load_corpus, safe_cut
+from data.corpora.tokens import Corpus, load_corpus, safe_cut
 from data.errors import DataError
 from data.tokenizers import Gpt2Tokenizer, decode
 

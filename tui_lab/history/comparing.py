@@ -14,7 +14,7 @@ from core import runs
 from core.catalogue import RunRow, config_differences, row_of
 from core.errors import ConfigError
 from core.runs import Run
-from data.tokenizers import printable
+from data.visible import printable
 from tui_lab.history.listing import FIGURES, number, row_json, word
 from tui_lab.inspect import write_json
 

@@ -10,7 +10,7 @@ from core import runs
 from core.catalogue import read_notes, write_notes
 from core.errors import ConfigError
 from core.removing import removable, remove
-from data.tokenizers import printable
+from data.visible import printable
 
 
 def tag_run(name: str, tags: Sequence[str], drop: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from core.errors import RunError
 from core.events import Changed
 from core.export import summary_of
 from core.selecting import ordered, parse_condition, select
-from data.tokenizers import printable
+from data.visible import printable
 from tui_lab.describe import describe
 from tui_lab.inspect import write_json
 

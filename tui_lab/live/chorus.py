@@ -10,7 +10,7 @@ from core.errors import ConfigError, RunError
 from core.runs import Run
 from core.sampling import Sampling
 from data.errors import DataError
-from data.tokenizers import printable
+from data.visible import printable
 from tui_lab.live.buffer import Buffer
 
 

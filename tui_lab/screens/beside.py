@@ -12,7 +12,7 @@ from core import settings
 from core.catalogue import RunRow, config_differences
 from core.errors import ConfigError
 from core.sampling import Sampling
-from data.tokenizers import printable
+from data.visible import printable
 from tui_lab.live.chorus import Chorus, Song, Voice
 from tui_lab.live.curves import Curves
 from tui_lab.screens.run_table import LETTERS, STYLES, short

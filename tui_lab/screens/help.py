@@ -6,7 +6,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Markdown
 
 from tui_lab.commands import COMMANDS, key_of
 from tui_lab.widgets.steady import Steady
@@ -35,6 +34,8 @@ class Help(Steady[None], ModalScreen[None]):
         self._page = name
 
     def compose(self) -> ComposeResult:
+        from textual.widgets import Markdown  # Here, since it takes long and the first frame needs none.
+
         with VerticalScroll(id="page"):
             yield Markdown("\n\n".join([page(self._page), keys(), page("glossary")]), open_links=False)
 

@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.widgets import DataTable
 
 from core.catalogue import RunRow
-from data.tokenizers import printable
+from data.visible import printable
 from tui_lab.widgets.statusline import span
 
 NAME = 34
