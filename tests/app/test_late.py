@@ -87,6 +87,18 @@ async def test_a_click_beside_the_palette_closes_it_and_one_beside_the_terminal_
         assert pilot.app.screen is not palette
 
 
+async def test_a_search_for_themes_goes_once() -> None:
+    async with LabApp().run_test() as pilot:
+        below = pilot.app.screen
+        pilot.app.search_themes()
+        await pilot.pause()
+        searching = pilot.app.screen
+        for _ in range(2):
+            searching.post_message(pressed(Click, 0, 0))
+        await pilot.pause()
+        assert pilot.app.screen is below
+
+
 class Charted(Steady[None], Screen[None]):
     def compose(self) -> ComposeResult:
         yield Chart(id="chart")
