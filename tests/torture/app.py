@@ -103,6 +103,15 @@ class Hand:
         return f"\x1b[<{button};{at}{self.draw.choice('MMm')}"
 
 
+def waits_at(task: "asyncio.Task[None] | None") -> str:
+    """The innermost function that a task is in, and its line; "" where it is over."""
+    at = ""
+    waiting: Any = task.get_coro() if task is not None and not task.done() else None
+    while (frame := getattr(waiting, "cr_frame", None)) is not None:
+        at, waiting = f"{frame.f_code.co_qualname}:{frame.f_lineno}", waiting.cr_await
+    return at
+
+
 class Session:
     """The app under test, with the hand that types."""
 
@@ -151,7 +160,11 @@ class Session:
             if condition():
                 return
             await asyncio.sleep(0.05)
-        raise AssertionError(f"it does not come to this: {what}; on top is {self.app.screen!r}")
+        raise AssertionError(f"it does not come to this: {what}; on top is {self.stuck()}")
+
+    def stuck(self) -> str:
+        """The screens, the last on top, and where the app and each of them waits."""
+        return "; ".join(f"{pump!r} at {waits_at(pump._task)}" for pump in (*self.app.screen_stack, self.app))
 
     async def press(self, keys: str) -> None:
         """Keys of one who looks at what each of them does."""
@@ -194,7 +207,7 @@ class Session:
                 await self.press("\x1b")
             with contextlib.suppress(AssertionError):
                 await self._changes(top)
-        raise AssertionError(f"no way back to the chooser from {self.app.screen!r}")
+        raise AssertionError(f"no way back to the chooser from {self.stuck()}")
 
     async def _changes(self, top: Any) -> None:
         for _ in range(100):
