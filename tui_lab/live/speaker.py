@@ -13,6 +13,7 @@ from core.sampling import Generated, Sampling
 from data.errors import DataError
 from data.tokenizers import Tokenizer
 from tui_lab.live.buffer import Buffer
+from tui_lab.live.courtesy import give_way
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +91,7 @@ class Speaker:
         from core.building import build_model
         from core.generate import generate
 
+        give_way()
         error = ""
         try:
             model = build_model(config, tokenizer.n_vocab)
