@@ -7,7 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Cli
+from tests.cli.inside import Told
+from tests.cli.inside import told as told
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -76,7 +80,9 @@ def read_by(reader: list[str], stdout: str) -> str:
     return "".join(str(json.loads(line)) for line in stdout.splitlines())
 
 
-def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
+def test_every_tui_lab_command_shown_works(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: forty programs that each load torch would take a minute more."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "my-text.txt").write_text(README * 4, "utf-8")
     (tmp_path / "mine.py").write_text(MODEL, "utf-8")
     shown = [line for line in commands() if line.startswith("tui-lab ") and line not in WAITING]
@@ -87,15 +93,15 @@ def test_every_tui_lab_command_shown_works(cli: Cli, tmp_path: Path) -> None:
         if words[0] == "generate" or words[:2] == ["runs", "compare"]:
             words += ["--max-new-tokens", "5"]
         words, reader = piped(words)
-        done = cli(*shortened(words))
+        done = told(*shortened(words))
         if reader:
-            assert read_by(reader, done.stdout), line
+            assert read_by(reader, done.out), line
         if target:
-            (tmp_path / target.strip()).write_text(done.stdout, "utf-8")
-        if words[:2] == ["data", "fetch"] and "are you online?" in done.stderr:
+            (tmp_path / target.strip()).write_text(done.out, "utf-8")
+        if words[:2] == ["data", "fetch"] and "are you online?" in done.err:
             continue
         found_something = words[:2] == ["doctor", "confusion-3"]
-        assert done.returncode == int(found_something), (line, done.stderr)
+        assert done.code == int(found_something), (line, done.err)
 
 
 def test_commands_that_wait_for_a_person_are_there(cli: Cli) -> None:
