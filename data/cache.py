@@ -1,4 +1,4 @@
-"""Where on this machine is kept what can be made again: tokens, a quick measurement, what the person has allowed."""
+"""Where this machine keeps what belongs to no run: tokens, a quick measurement, whose Python the person has allowed."""
 
 import os
 from pathlib import Path

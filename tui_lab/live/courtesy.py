@@ -6,7 +6,7 @@ import sys
 import threading
 
 NICER_BY = 5
-"""Under a training of 17.7 million parameters at 200×50, key to paint (p99, one run): 72 ms without, 38 ms with 5,
+"""Under a training of 17.7 million parameters at 200×50, key to paint (p99, one run): 73 ms without, 38 ms with 5,
 33 ms with 10, which would leave more than is needed to other programs, too."""
 
 

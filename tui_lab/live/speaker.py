@@ -88,10 +88,10 @@ class Speaker:
         weights: "dict[str, Tensor]",
         stop: threading.Event,
     ) -> None:
+        give_way()
         from core.building import build_model
         from core.generate import generate
 
-        give_way()
         error = ""
         try:
             model = build_model(config, tokenizer.n_vocab)
