@@ -12,7 +12,6 @@ from core.sampling import Sampling
 from data.errors import DataError
 from data.visible import printable
 from tui_lab.live.buffer import Buffer
-from tui_lab.live.courtesy import give_way
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ class Chorus:
 def _sing(
     song: Song, runs: tuple[Path, ...], stop: threading.Event, buffer: Buffer, before: threading.Thread | None
 ) -> None:
-    give_way()
     if before is not None:
         before.join()
     for path in runs:

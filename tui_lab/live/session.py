@@ -15,7 +15,6 @@ from core.files import advice
 from data.dataset import Task
 from data.errors import DataError
 from tui_lab.live.buffer import Buffer
-from tui_lab.live.courtesy import give_way
 
 # The first frame is painted before torch is there.
 if TYPE_CHECKING:
@@ -108,7 +107,6 @@ class Session:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        give_way()
         try:
             opened = self._open(self._prepare)
             try:

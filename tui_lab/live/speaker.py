@@ -13,7 +13,6 @@ from core.sampling import Generated, Sampling
 from data.errors import DataError
 from data.tokenizers import Tokenizer
 from tui_lab.live.buffer import Buffer
-from tui_lab.live.courtesy import give_way
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +87,6 @@ class Speaker:
         weights: "dict[str, Tensor]",
         stop: threading.Event,
     ) -> None:
-        give_way()
         from core.building import build_model
         from core.generate import generate
 
