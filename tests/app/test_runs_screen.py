@@ -46,6 +46,8 @@ class Looking:
             self.screen.tick()
             await self.pilot.app.workers.wait_for_complete()
             await self.pilot.pause()
+        while self.screen.query_one(RunTable)._require_update_dimensions:  # Columns get their widths when it is idle.
+            await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
