@@ -4,6 +4,7 @@ DistributedDataParallel brings their gradients together (Li et al. 2020, "PyTorc
 Ranks never part: whatever decides how a training goes on is the same number, or the same command, on all of them.
 """
 
+import gc
 import json
 import os
 import queue
@@ -113,6 +114,14 @@ class Ranks(World):
         found = self.total(torch.stack([loss_sum / self.size, norm if self.rank == 0 else torch.zeros_like(norm)]))
         return found[0], found[1]
 
+    def leave(self) -> None:
+        """Let go of the group, so that its threads end with it.
+
+        One that outlives Python's own end, and then lets go of a tensor, aborts the process.
+        """
+        self._replica = None
+        gc.collect()  # DistributedDataParallel points at itself.
+
     def apart(self) -> AbstractContextManager[None]:
         """While it lasts, gradients add up on each rank and do not come together."""
         assert self._replica is not None, "unite() comes first"
@@ -178,6 +187,9 @@ def joined() -> Iterator[Ranks]:
 
     What the ranks agree on goes by gloo, between CPUs; where the gradients go is `train.backend`.
     """
+    # Its functions have the group of that moment as a default, and so for good: none must be there when it is imported.
+    import torch.distributed.nn.functional  # noqa: F401
+
     try:
         dist.init_process_group("gloo", timeout=_timeout())
     except (RuntimeError, ValueError) as error:
@@ -185,7 +197,11 @@ def joined() -> Iterator[Ranks]:
     try:
         if torch.cuda.is_available():
             torch.cuda.set_device(_local_rank() % torch.cuda.device_count())
-        yield Ranks()
+        ranks = Ranks()
+        try:
+            yield ranks
+        finally:
+            ranks.leave()
     finally:
         dist.destroy_process_group()
 

@@ -119,7 +119,15 @@ def alone() -> dict[str, Any]:
     return everything(ALONE)
 
 
+def threads_of_the_group() -> list[str]:
+    """The names of this process's threads that carry what the ranks tell each other, where the system lists them."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
+
+
 if __name__ == "__main__":
     with joined() as several:
         assert isinstance(several, Ranks)
-        (Path(sys.argv[1]) / f"{several.rank}.json").write_text(json.dumps(everything(several)), "utf-8")
+        seen = everything(several)
+    seen["threads left"] = threads_of_the_group()
+    (Path(sys.argv[1]) / f"{several.rank}.json").write_text(json.dumps(seen), "utf-8")

@@ -83,6 +83,10 @@ def test_a_stop_that_reaches_one_rank_stops_all(alone: dict[str, Any], two: list
         }  # fmt: skip
 
 
+def test_no_thread_of_the_group_outlives_it(two: list[dict[str, Any]]) -> None:
+    assert [found["threads left"] for found in two] == [[], []]
+
+
 def test_dropout_differs_by_rank_and_repeats(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
     assert two[0]["dropout"] == two[0]["dropout again"] != alone["dropout"]
     assert len({parallel_seed for parallel_seed in map(dropout_seed_of, range(4))}) == 4
