@@ -20,6 +20,7 @@ from data.loader import Batch, Loader
 from data.tokenizers import bytes_of, show
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.state import LabState
+from tui_lab.widgets.field import Field
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.strip import strip
 
@@ -106,11 +107,7 @@ class BatchPane(Pane):
         with VerticalScroll(can_focus=False):
             yield Cells(id="cells")
         yield Static(id="cell")
-        yield Input(id="goto", placeholder="step", type="integer")
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#goto", Input).cursor_blink = False
+        yield Field(id="goto", placeholder="step", type="integer")
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state

@@ -18,6 +18,7 @@ from core.errors import ConfigError
 from core.parameters import count_parameters, parameter_table
 from data.visible import printable
 from tui_lab.live.state import LabState
+from tui_lab.widgets.field import Field
 from tui_lab.widgets.pane import Pane
 
 FIELDS = settings.fields()
@@ -86,13 +87,9 @@ class ConfigPane(Pane):
         yield table
         with Vertical(id="editor"):
             yield Static(id="about")
-            yield Input(id="value", select_on_focus=True)
+            yield Field(id="value", select_on_focus=True)
             yield Static(id="problem")
         yield Static(id="parameters")
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#value", Input).cursor_blink = False
 
     def show(self, state: LabState, now: float) -> None:
         """Take over what changed while it ran; what a person has edited and not applied stays."""

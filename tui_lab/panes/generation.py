@@ -1,57 +1,28 @@
 """The generation console: talk to the model while it trains."""
 
-from dataclasses import dataclass, field
-
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
 from core.errors import ConfigError
-from core.sampling import Generated, Sampling
+from core.sampling import Sampling
 from data.dataset import Task
 from data.tokenizers import show
 from data.visible import printable
 from tui_lab.live.speaker import Finished, Request, Said, Speaking
 from tui_lab.live.state import LabState
+from tui_lab.panes.answers import Answer, Answers
+from tui_lab.widgets.field import Field
 from tui_lab.widgets.pane import Pane
 
 KEPT_ANSWERS = 50
 SECONDS_BETWEEN_DRAWINGS = 0.1
 BOXES = (("temperature", "0.8"), ("top_k", "0"), ("top_p", "1"), ("seed", "0"), ("tokens", "80"), ("every", "0"))
 NUMBERS = {"temperature": float, "top_p": float}
-
-
-@dataclass
-class Answer:
-    """What the model said to a prompt. step: that its weights are of; best: those of the best validation loss."""
-
-    request: Request
-    step: int
-    best: bool = False
-    made: list[Generated] = field(default_factory=list)
-    done: bool = False
-    error: str = ""
-
-
-class Answers(Static, can_focus=True):
-    """The answers; left and right select a token of the newest."""
-
-    BINDINGS = [
-        Binding("left", "move(-1)", "Token before", show=False),
-        Binding("right", "move(1)", "Next token", show=False),
-    ]
-
-    class Moved(Message):
-        def __init__(self, by: int) -> None:
-            super().__init__()
-            self.by = by
-
-    def action_move(self, by: int) -> None:
-        self.post_message(self.Moved(by))
 
 
 class GenerationPane(Pane):
@@ -77,19 +48,13 @@ class GenerationPane(Pane):
         self._filled = False
 
     def compose(self) -> ComposeResult:
-        yield Input("SOCRATES: ", id="prompt", placeholder="prompt")
+        yield Field("SOCRATES: ", id="prompt", placeholder="prompt")
         with Horizontal(id="sampling"):
             for name, value in BOXES:
                 yield Static(name.replace("_", "-"), classes="name")
-                yield Input(value, id=name, compact=True, type="number")
+                yield Field(value, id=name, compact=True, type="number")
         yield Static(id="alternatives")
-        with VerticalScroll(can_focus=False):
-            yield Answers(id="answers")
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        for box in self.query(Input):
-            box.cursor_blink = False
+        yield Answers("answers", self._ending)
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
@@ -177,31 +142,13 @@ class GenerationPane(Pane):
                 self._dirty = True
 
     def redraw(self) -> None:
-        text = Text()
-        for answer in reversed(self.answers):
-            text.append_text(self._answer(answer)).append("\n")
-        if not self.answers:
-            text.append(
-                "Enter, or g anywhere: the model goes on from the prompt, from its weights of that moment. ", "dim"
-            )
-            text.append("every N: ask again each N steps.", "dim")
-        self.query_one(Answers).update(text)
+        self.query_one(Answers).show(self.answers, self.selected)
         self._alternatives()
 
-    def _answer(self, answer: Answer) -> Text:
-        newest = answer is self.answers[-1]
-        of = f"{'best, ' if answer.best else ''}step {answer.step:,} "
-        text = Text.assemble((of, "bold"), (printable(answer.request.prompt), "dim"))
-        for i, made in enumerate(answer.made):
-            chosen = newest and i == self.selected
-            text.append(printable(made.text), "reverse" if chosen else style_of(made.probability))
+    def _ending(self, answer: Answer) -> Text:
         if answer.error:
-            text.append(f" ✗ {printable(answer.error)}", "bold")
-        elif answer.done:
-            text.append_text(self._verdict(answer))
-        else:
-            text.append("▌")
-        return text
+            return Text(f" ✗ {printable(answer.error)}", "bold")
+        return self._verdict(answer) if answer.done else Text("▌")
 
     def _verdict(self, answer: Answer) -> Text:
         """For task reverse: whether it is right."""
@@ -213,19 +160,17 @@ class GenerationPane(Pane):
         )
 
     def _alternatives(self) -> None:
-        line = self.query_one("#alternatives", Static)
         task = self._run_task()
         if not self.answers or self.selected is None or task is None or not self.answers[-1].made:
-            line.update(
-                Text("colour: p ≥ 0.5, p ≥ 0.1, less; in the answers ← → show what else might have come", "dim")
-            )
+            about = "colour: p ≥ 0.5, p ≥ 0.1, less; in the answers ← → show what else might have come"
+            self.put("#alternatives", Text(about, "dim"), layout=True)
             return
         made = self.answers[-1].made[self.selected % len(self.answers[-1].made)]
         text = Text.assemble((f"{show(task.tokenizer, made.token)} p = {made.probability:.3f}", "bold"), "; else ")
         for other in made.alternatives:
             if other.token != made.token:
                 text.append(f"{show(task.tokenizer, other.token)} {other.probability:.3f}  ")
-        line.update(text)
+        self.put("#alternatives", text, layout=True)
 
     def _run_task(self) -> Task | None:
         return self._state.ready.task if self._state and self._state.ready else None
@@ -256,8 +201,3 @@ def check_sampling(values: dict[str, float]) -> None:
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def style_of(probability: float) -> str:
-    """Likely tokens plain, less likely ones coloured and underlined, so that colour is not the only sign."""
-    return "" if probability >= 0.5 else "yellow" if probability >= 0.1 else "red underline"

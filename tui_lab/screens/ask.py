@@ -10,6 +10,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_lab.widgets.choices import Choices
+from tui_lab.widgets.field import Field
 from tui_lab.widgets.steady import Steady
 
 
@@ -51,10 +52,7 @@ class AskLine(Steady[str | None], ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Static(self._question, id="question", markup=False)
-            yield Input(self._value)
-
-    def on_mount(self) -> None:
-        self.query_one(Input).cursor_blink = False
+            yield Field(self._value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         typed = event.value.strip()

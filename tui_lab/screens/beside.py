@@ -17,6 +17,7 @@ from tui_lab.live.chorus import Chorus, Song, Voice
 from tui_lab.live.curves import Curves
 from tui_lab.screens.run_table import LETTERS, STYLES, short
 from tui_lab.widgets.chart import Chart, Curve, Dot
+from tui_lab.widgets.field import Field
 
 Marked = list[tuple[int, RunRow]]
 COLUMN = 30
@@ -125,11 +126,8 @@ class Voices(Vertical):
         self._filled = False
 
     def compose(self) -> ComposeResult:
-        yield Input("SOCRATES: What is ", id="one-prompt", placeholder="one prompt for all")
+        yield Field("SOCRATES: What is ", id="one-prompt", placeholder="one prompt for all")
         yield HorizontalScroll(id="columns")
-
-    def on_mount(self) -> None:
-        self.query_one(Input).cursor_blink = False
 
     def focus_prompt(self) -> None:
         self.query_one(Input).focus()

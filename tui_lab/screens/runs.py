@@ -26,6 +26,7 @@ from tui_lab.screens.beside import Differences, Overlaid, Voices
 from tui_lab.screens.chooser import Pick
 from tui_lab.screens.help import Help
 from tui_lab.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
+from tui_lab.widgets.field import Field
 from tui_lab.widgets.steady import Steady
 
 SECONDS_BETWEEN_READINGS = 3.0
@@ -79,7 +80,7 @@ class RunsScreen(Steady[None], Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="head")
-        yield Input(id="where", placeholder="a word of a name or tag, or optim.lr<0.01, val_loss<1, state=done …")
+        yield Field(id="where", placeholder="a word of a name or tag, or optim.lr<0.01, val_loss<1, state=done …")
         yield RunTable(id="table")
         yield Static(id="about")
         with ContentSwitcher(initial="curves", id="beside"):
@@ -89,7 +90,6 @@ class RunsScreen(Steady[None], Screen[None]):
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#where", Input).cursor_blink = False
         self.query_one(RunTable).focus()
         self.set_interval(SECONDS_BETWEEN_WORDS, self.tick)
         self.redraw()

@@ -1,0 +1,153 @@
+"""What the model said, the newest on top."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.segment import Segment
+from rich.text import Text
+from textual import events
+from textual.binding import Binding
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import Reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from core.sampling import Generated
+from data.visible import printable
+from tui_lab.live.speaker import Request
+from tui_lab.widgets.flow import Flow
+
+HINT = (
+    "Enter, or g anywhere: the model goes on from the prompt, from its weights of that moment. "
+    "every N: ask again each N steps."
+)
+
+
+@dataclass
+class Answer:
+    """What the model said to a prompt. step: that its weights are of; best: those of the best validation loss."""
+
+    request: Request
+    step: int
+    best: bool = False
+    made: list[Generated] = field(default_factory=list)
+    done: bool = False
+    error: str = ""
+
+
+class _Drawn:
+    """An answer in lines, as far as they were drawn."""
+
+    def __init__(self, answer: Answer, width: int, chosen: int | None) -> None:
+        self.answer, self._n, self._chosen = answer, 0, chosen
+        self._key = self._of(answer, width, chosen)
+        self._flow, self.height = Flow(width), 0
+        self._flow.extend([(self._key[0], "bold"), (printable(answer.request.prompt), "dim")])
+
+    @staticmethod
+    def _of(answer: Answer, width: int, chosen: int | None) -> tuple[str, int, int | None]:
+        return f"{'best, ' if answer.best else ''}step {answer.step:,} ", width, chosen
+
+    def holds(self, answer: Answer, width: int, chosen: int | None) -> bool:
+        """Whether what was drawn of it still stands."""
+        return self.answer is answer and self._key == self._of(answer, width, chosen)
+
+    def lines(self, ending: Text) -> list[Text]:
+        new = self.answer.made[self._n :]
+        self._flow.extend(
+            (printable(made.text), "reverse" if i == self._chosen else style_of(made.probability))
+            for i, made in enumerate(new, self._n)
+        )
+        self._n += len(new)
+        lines = self._flow.lines(ending)
+        self.height = len(lines)
+        return lines
+
+
+class Answers(ScrollView, can_focus=True):
+    """Call `show`; left and right select a token of the newest answer.
+
+    Only lines that have changed are painted, and nothing is laid out. Who sees the end of an answer sees it grow.
+    """
+
+    virtual_size = Reactive(Size(0, 0))  # Textual's own lays out the screen.
+
+    BINDINGS = [
+        Binding("left", "move(-1)", "Token before", show=False),
+        Binding("right", "move(1)", "Next token", show=False),
+    ]
+
+    class Moved(Message):
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
+    def __init__(self, id: str, ending: Callable[[Answer], Text]) -> None:
+        """ending: what stands after an answer."""
+        super().__init__(id=id)
+        self._ending = ending
+        self._answers: Sequence[Answer] = ()
+        self._chosen: int | None = None
+        self._drawn: list[_Drawn] = []
+        self._lines: list[Text] = []
+
+    def show(self, answers: Sequence[Answer], chosen: int | None) -> None:
+        """The answers, the newest last, and which token of that is selected."""
+        self._answers, self._chosen = answers, chosen
+        width = self.scrollable_content_region.width
+        if width <= 0:
+            return
+        followed = self._drawn[0] if self._drawn and self._shows_end_of(self._drawn[0]) else None
+        before, self._lines = self._lines, self._broken(width)
+        if self.virtual_size != (room := Size(width, len(self._lines))):
+            self.virtual_size = room
+            self._scroll_update(room)
+        if followed is not None and self._drawn:
+            self._follow(self._drawn[0], followed.answer)
+        top, height = self.scroll_offset.y, self.size.height
+        for y in range(top, min(top + height, max(len(before), len(self._lines)))):
+            if before[y : y + 1] != self._lines[y : y + 1]:
+                self.refresh_line(y)
+
+    def _shows_end_of(self, newest: _Drawn) -> bool:
+        return self.scroll_offset.y < newest.height <= self.scroll_offset.y + self.size.height
+
+    def _follow(self, newest: _Drawn, followed: Answer) -> None:
+        """The end of an answer that was followed stays in sight; the next one is seen from its beginning."""
+        if newest.answer is not followed:
+            self.scroll_to(y=0, animate=False)
+        elif not self._shows_end_of(newest):
+            self.scroll_to(y=newest.height - self.size.height, animate=False)
+
+    def _broken(self, width: int) -> list[Text]:
+        if not self._answers:
+            flow = Flow(width)
+            flow.extend([(HINT, "dim")])
+            return flow.lines(Text())
+        held = {id(drawn.answer): drawn for drawn in self._drawn}
+        drawn = []
+        for answer in reversed(self._answers):
+            chosen = self._chosen if answer is self._answers[-1] else None
+            old = held.get(id(answer))
+            drawn.append(old if old and old.holds(answer, width, chosen) else _Drawn(answer, width, chosen))
+        self._drawn = drawn
+        return [line for each in drawn for line in each.lines(self._ending(each.answer))]
+
+    def render_line(self, y: int) -> Strip:
+        style, width, at = self.rich_style, self.scrollable_content_region.width, self.scroll_offset.y + y
+        if at >= len(self._lines):
+            return Strip.blank(width, style)
+        segments = self._lines[at].render(self.app.console)
+        return Strip(Segment.apply_style(segments, style)).adjust_cell_length(width, style)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.show(self._answers, self._chosen)
+
+    def action_move(self, by: int) -> None:
+        self.post_message(self.Moved(by))
+
+
+def style_of(probability: float) -> str:
+    """Likely tokens plain, less likely ones coloured and underlined, so that colour is not the only sign."""
+    return "" if probability >= 0.5 else "yellow" if probability >= 0.1 else "red underline"
