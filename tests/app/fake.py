@@ -134,8 +134,6 @@ async def lab(
     async with app.run_test(size=size) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
         await app.push_screen(screen)
-        for box in screen.query("Input"):
-            box.cursor_blink = False  # type: ignore[attr-defined]
         opened = ready(preset, *overrides)
         it = Lab(pilot, screen, source, now, opened.config)
         await it.tell(opened, started(opened))

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.sampling import Generated
-from tests.app.fake import lab
+from tests.app.fake import lab, update
 from tui_lab.live.speaker import Request, Said
 from tui_lab.panes.answers import Answer, Answers
 from tui_lab.panes.generation import GenerationPane
@@ -179,6 +179,22 @@ async def test_a_long_prompt_can_be_written_and_its_beginning_seen_again() -> No
         assert it.text("#prompt").strip().endswith("098099")
         await it.press("home")
         assert it.text("#prompt").startswith("000001")
+
+
+async def test_an_answer_grows_while_somebody_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.press("g")
+        pane = it.screen.query_one(GenerationPane)
+        it.screen.query_one("#prompt", Input).focus()
+        await it.pilot.press("x")
+        it.now[0] += 0.2  # The chart of loss would wait for some seconds yet.
+        pane.hear(Said(1, Generated(0, " token", 0.9, ())))
+        it.source.items.append(update(31))
+        charts: list[object] = []
+        monkeypatch.setattr(it.screen._loss, "show", lambda state, now: charts.append(now))
+        it.screen.tick()
+        await it.pilot.pause()
+        assert " token▌" in it.text("#answers") and charts == []
 
 
 async def test_what_the_speaker_tells_is_shown() -> None:

@@ -166,6 +166,7 @@ class LabScreen(Mending):
             return
         # A letter must not wait for a chart: while somebody types in a field the panes are drawn less often.
         if now - self._typed_at < SECONDS_BETWEEN_PAINTS and now - self._painted_at < SECONDS_WHILE_TYPING:
+            self._speak(now)
             return
         shown = [pane for pane in self.panes if pane.display]
         if self._touched:
@@ -181,7 +182,11 @@ class LabScreen(Mending):
             self._waiting.pop().show(self.state, now)
         elif now - self._painted_at >= self._pause():
             self._painted_at, self._cpu_at_paint, self._waiting = now, time.thread_time(), shown
-        elif self._generation.speaking and self._generation.display:
+        else:
+            self._speak(now)
+
+    def _speak(self, now: float) -> None:
+        if self._generation.speaking and self._generation.display:
             self._generation.show(self.state, now)
 
     def _pause(self) -> float:
