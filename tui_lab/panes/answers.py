@@ -114,11 +114,14 @@ class Answers(ScrollView, can_focus=True):
         return self.scroll_offset.y < newest.height <= self.scroll_offset.y + self.size.height
 
     def _follow(self, newest: _Drawn, followed: Answer) -> None:
-        """The end of an answer that was followed stays in sight; the next one is seen from its beginning."""
+        """The end of an answer that was followed stays in sight; the next one is seen from its beginning.
+
+        By half of what can be seen at once: each of the lines there is painted anew.
+        """
         if newest.answer is not followed:
             self.scroll_to(y=0, animate=False)
         elif not self._shows_end_of(newest):
-            self.scroll_to(y=newest.height - self.size.height, animate=False)
+            self.scroll_to(y=newest.height - (self.size.height + 1) // 2, animate=False)
 
     def _broken(self, width: int) -> list[Text]:
         if not self._answers:
