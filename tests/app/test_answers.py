@@ -140,7 +140,7 @@ async def test_who_sees_the_end_sees_it_grow_and_who_reads_on_is_left_there(monk
         await it.pilot.press("end")
         assert "unseen▌" in await it.show(answer)
         assert (await it.show(answer, said(2, " again")))[0] == "step 3 Hi again▌"
-        assert it.answers.vertical_scrollbar.window_virtual_size == 23
+        assert it.answers.vertical_scrollbar.window_virtual_size == 27  # 23 lines, to a half page, and one more.
 
 
 async def test_a_step_told_later_a_choice_and_another_width_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ class Answers(ScrollView, can_focus=True):
             return
         followed = self._drawn[0] if self._drawn and self._shows_end_of(self._drawn[0]) else None
         before, self._lines = self._lines, self._broken(width)
-        if self.virtual_size != (room := Size(width, len(self._lines))):
+        if self.virtual_size != (room := Size(width, self._room())):
             self.virtual_size = room
             self._scroll_update(room)
         if followed is not None and self._drawn:
@@ -109,6 +109,15 @@ class Answers(ScrollView, can_focus=True):
         for y in range(top, min(top + height, max(len(before), len(self._lines)))):
             if before[y : y + 1] != self._lines[y : y + 1]:
                 self.refresh_line(y)
+
+    def _room(self) -> int:
+        """Lines to scroll over: in steps, as each paints the scrollbar, and with as much below as `_follow` leaves."""
+        n, half = len(self._lines), self._half
+        return n if n <= self.size.height else (-(-n // half) + 1) * half
+
+    @property
+    def _half(self) -> int:
+        return (self.size.height + 1) // 2
 
     def _shows_end_of(self, newest: _Drawn) -> bool:
         return self.scroll_offset.y < newest.height <= self.scroll_offset.y + self.size.height
@@ -121,7 +130,7 @@ class Answers(ScrollView, can_focus=True):
         if newest.answer is not followed:
             self.scroll_to(y=0, animate=False)
         elif not self._shows_end_of(newest):
-            self.scroll_to(y=newest.height - (self.size.height + 1) // 2, animate=False)
+            self.scroll_to(y=newest.height - self._half, animate=False)
 
     def _broken(self, width: int) -> list[Text]:
         if not self._answers:

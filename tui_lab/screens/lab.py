@@ -164,12 +164,13 @@ class LabScreen(Mending):
     def _paint(self, now: float) -> None:
         if not self.is_current:
             return
-        # A letter must not wait for a chart: while somebody types in a field the panes are drawn less often.
-        if now - self._typed_at < SECONDS_BETWEEN_PAINTS and now - self._painted_at < SECONDS_WHILE_TYPING:
+        # A letter must not wait for a chart: while somebody types in a field the panes are drawn less often, in turn.
+        typing = now - self._typed_at < SECONDS_BETWEEN_PAINTS
+        if typing and not self._waiting and now - self._painted_at < SECONDS_WHILE_TYPING:
             self._speak(now)
             return
         shown = [pane for pane in self.panes if pane.display]
-        if self._touched:
+        if self._touched and not typing:
             # A pane that was drawn a moment ago skips this one: the next round comes soon.
             self._touched, self._painted_at, self._waiting = False, now - self._pause() + SECONDS_TO_SETTLE, []
             for pane in shown:
