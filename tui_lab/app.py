@@ -1,8 +1,6 @@
 """The app: a chooser, then the lab over one run."""
 
 import gc
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +24,7 @@ from core.memory import keep_freed_memory, leave_modules_alone
 from data.visible import printable
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
-from tui_lab.exits import FAILED, INTERRUPTED
+from tui_lab.exits import FAILED
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.widgets.choices import Palette
@@ -350,24 +348,3 @@ def pick_of(source: str | None) -> Pick | None:
         except ConfigError as error:
             raise ConfigError([f"{error.problems[0]}; nor is it a run in {runs.runs_folder()}"]) from error
         raise
-
-
-def main(source: str | None) -> int:
-    """Run the app until the person leaves it; the exit code. Raises ConfigError for a source that is nothing.
-
-    However it ends, what trains is saved: by the keys, by an error in it, by a signal, or with its terminal.
-    """
-    # The math threads wait for each other at every operator: an app that keeps a core busy halves them.
-    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-    # While a pane is painted, training asks for the interpreter between any two operators: it need not wait 5 ms each.
-    sys.setswitchinterval(0.0005)
-    app = LabApp(pick_of(source))
-    interruption = parting.Interruption(lambda: list(app.opened), app.exit)
-    interruption.listen()
-    try:
-        app.run()
-    finally:
-        lines = parting.save_all(app.opened)
-        interruption.over()
-        parting.say(lines)
-    return INTERRUPTED if interruption.received else app.return_code or 0

@@ -22,6 +22,16 @@ def test_the_chooser_waits_neither_for_torch_nor_for_numpy(command: list[str], c
     assert cli().stdout == "[]\n"
 
 
+def test_the_app_settles_how_textual_paints_before_it_looks(
+    command: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command[1:] = ["-c", "from tui_lab.launch import main\ntry: main('nothing of that name')\nexcept Exception: pass\n"
+                   "from textual import constants\nprint(constants.TEXTUAL_ANIMATIONS, constants.MAX_FPS)"]  # fmt: skip
+    assert cli().stdout == "none 240\n"
+    monkeypatch.setenv("TEXTUAL_FPS", "30")
+    assert cli().stdout == "none 30\n"
+
+
 def test_batch_shows_x_over_y_with_ignored_targets_marked(cli: Cli) -> None:
     shown = cli("batch", "reverse", "--step", "3").stdout
     assert "step 3: epoch 0" in shown and "order epoch, seed 0, begins" in shown
