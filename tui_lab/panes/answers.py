@@ -42,7 +42,8 @@ class _Drawn:
     def __init__(self, answer: Answer, width: int, chosen: int | None) -> None:
         self.answer, self._n, self._chosen = answer, 0, chosen
         self._key = self._of(answer, width, chosen)
-        self._flow, self.height = Flow(width), 0
+        self._flow, self._ending = Flow(width), Text()
+        self.lines: list[Text] = []
         self._flow.extend([(self._key[0], "bold"), (printable(answer.request.prompt), "dim")])
 
     @staticmethod
@@ -53,16 +54,16 @@ class _Drawn:
         """Whether what was drawn of it still stands."""
         return self.answer is answer and self._key == self._of(answer, width, chosen)
 
-    def lines(self, ending: Text) -> list[Text]:
+    def grow(self, ending: Text) -> None:
+        """Take in what was said since, and what stands after it for now."""
         new = self.answer.made[self._n :]
+        if self.lines and not new and ending == self._ending:
+            return
         self._flow.extend(
             (printable(made.text), "reverse" if i == self._chosen else style_of(made.probability))
             for i, made in enumerate(new, self._n)
         )
-        self._n += len(new)
-        lines = self._flow.lines(ending)
-        self.height = len(lines)
-        return lines
+        self._n, self._ending, self.lines = self._n + len(new), ending, self._flow.lines(ending)
 
 
 class Answers(ScrollView, can_focus=True):
@@ -120,7 +121,7 @@ class Answers(ScrollView, can_focus=True):
         return (self.size.height + 1) // 2
 
     def _shows_end_of(self, newest: _Drawn) -> bool:
-        return self.scroll_offset.y < newest.height <= self.scroll_offset.y + self.size.height
+        return self.scroll_offset.y < len(newest.lines) <= self.scroll_offset.y + self.size.height
 
     def _follow(self, newest: _Drawn, followed: Answer) -> None:
         """The end of an answer that was followed stays in sight; the next one is seen from its beginning.
@@ -130,7 +131,7 @@ class Answers(ScrollView, can_focus=True):
         if newest.answer is not followed:
             self.scroll_to(y=0, animate=False)
         elif not self._shows_end_of(newest):
-            self.scroll_to(y=newest.height - self._half, animate=False)
+            self.scroll_to(y=len(newest.lines) - self._half, animate=False)
 
     def _broken(self, width: int) -> list[Text]:
         if not self._answers:
@@ -144,7 +145,9 @@ class Answers(ScrollView, can_focus=True):
             old = held.get(id(answer))
             drawn.append(old if old and old.holds(answer, width, chosen) else _Drawn(answer, width, chosen))
         self._drawn = drawn
-        return [line for each in drawn for line in each.lines(self._ending(each.answer))]
+        for each in drawn:
+            each.grow(self._ending(each.answer))
+        return [line for each in drawn for line in each.lines]
 
     def render_line(self, y: int) -> Strip:
         style, width, at = self.rich_style, self.scrollable_content_region.width, self.scroll_offset.y + y
