@@ -20,6 +20,7 @@ from data.visible import printable
 from tui_lab.live.state import LabState
 from tui_lab.widgets.field import Field
 from tui_lab.widgets.pane import Pane
+from tui_lab.widgets.table import Table
 
 FIELDS = settings.fields()
 
@@ -80,7 +81,7 @@ class ConfigPane(Pane):
         self._only_changed, self._breakdown = False, False
 
     def compose(self) -> ComposeResult:
-        table: DataTable[Text] = DataTable(id="settings", cursor_type="row", show_header=False, zebra_stripes=True)
+        table: Table[Text] = Table(id="settings", cursor_type="row", show_header=False, zebra_stripes=True)
         table.add_column("setting", key="setting")
         table.add_column("value", key="value")
         table.add_column("note", key="note")

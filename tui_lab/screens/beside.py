@@ -18,6 +18,7 @@ from tui_lab.live.curves import Curves
 from tui_lab.screens.run_table import LETTERS, STYLES, short
 from tui_lab.widgets.chart import Chart, Curve, Dot
 from tui_lab.widgets.field import Field
+from tui_lab.widgets.table import Table
 
 Marked = list[tuple[int, RunRow]]
 COLUMN = 30
@@ -83,7 +84,7 @@ class Differences(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         yield Static(id="same")
-        yield DataTable[Text](id="differing", cursor_type="row")
+        yield Table[Text](id="differing", cursor_type="row")
 
     def show(self, runs: Marked) -> None:
         differing = config_differences(row for _, row in runs)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.text import Text
 from textual.binding import Binding
-from textual.widgets import DataTable
 
 from core.catalogue import RunRow
 from data.visible import printable
 from tui_lab.widgets.statusline import span
+from tui_lab.widgets.table import Table
 
 NAME = 34
 STYLES = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_cyan", "bright_yellow")
@@ -73,7 +73,7 @@ COLUMNS = (
 FIRST_KEY = "-created"
 
 
-class RunTable(DataTable[Text]):
+class RunTable(Table[Text]):
     """Call `fill` with the rows in their order."""
 
     BINDINGS = [
