@@ -79,6 +79,47 @@ def test_a_second_copy_is_number_one(checkpoint: Checkpoint, tmp_path: Path) -> 
     assert ckpt.save(tmp_path, checkpoint).name == f"{name}.0001"
 
 
+def test_copies_count_on_beyond_a_thousand(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    name = ckpt.save(tmp_path, checkpoint).name
+    (tmp_path / f"{name}.2000").mkdir()
+    assert ckpt.save(tmp_path, checkpoint).name == f"{name}.2001"
+
+
+def test_the_last_weights_are_read_unless_the_best_are_asked_for(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    best = {name: tensor + 1 for name, tensor in checkpoint.model.items()}
+    path = ckpt.save(tmp_path, replace(checkpoint, best=best))
+    for found, expected in ((ckpt.load_model(path), checkpoint.model), (ckpt.load_model(path, best=True), best)):
+        assert found[0] == checkpoint.progress and found[1].keys() == expected.keys()
+        assert all(torch.equal(found[1][name], tensor) for name, tensor in expected.items())
+
+
+def test_weights_that_are_read_alone_are_checked_too(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = ckpt.save(tmp_path, checkpoint)
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (path / "model.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match=r"model\.safetensors: damaged: its checksum is not"):
+        ckpt.load_model(path)
+
+
+def test_a_number_beyond_all_floats_is_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = ckpt.save(tmp_path, checkpoint)
+    restate(path, loss_ema="beyond")
+    state = path / "state.json"
+    state.write_text(state.read_text("utf-8").replace('"beyond"', "-1e999"), "utf-8")
+    with pytest.raises(RunError, match="loss_ema = -inf$"):
+        ckpt.load(path)
+
+
+def test_why_an_optimizer_does_not_take_its_state_is_told(checkpoint: Checkpoint) -> None:
+    class Refusing(torch.optim.SGD):
+        def load_state_dict(self, state_dict: Any) -> None:
+            raise ValueError("not mine")
+
+    with pytest.raises(RunError, match=r"^the checkpoint's optimizer does not fit the config: not mine$"):
+        ckpt.restore_optimizers([Refusing([torch.zeros(1, requires_grad=True)])], {})
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"seconds": -0.5}, "seconds = -0.5"), ({"tokens": 2**70}, "tokens = 1180591620717411303424"),
