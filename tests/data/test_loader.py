@@ -38,6 +38,20 @@ def test_an_epoch_shows_every_example_once_even_across_batches(n: int, data: st.
     assert sorted(drawn[:n].tolist()) == sorted(drawn[n : 2 * n].tolist()) == list(range(n))
 
 
+def test_a_batch_of_too_many_tokens_is_refused_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    length = examples(9).length
+    monkeypatch.setattr("data.loader.MOST_TOKENS", 3 * length)
+    Loader(examples(9), 3, 0)
+    with pytest.raises(DataError) as caught:
+        Loader(examples(9), 4, 0)
+    assert str(caught.value) == (
+        f"train.batch_size = 4: 4 examples of {length} tokens are too many at once; allowed here is a batch of 3"
+    )
+    monkeypatch.setattr("data.loader.MOST_TOKENS", length - 1)
+    with pytest.raises(DataError, match="allowed here is a batch of 1$"):
+        Loader(examples(9), 1, 0)
+
+
 def test_epoch_and_position_tell_where_a_batch_stands() -> None:
     batch = Loader(examples(10), 4, 0).batch(3)
     assert (batch.epoch, batch.position) == (1, 2)
