@@ -39,8 +39,7 @@ class Looking:
     now: list[float]
 
     async def settle(self) -> None:
-        """The folders are read, in their thread, and what was found is shown."""
-        # Twice: the timer's own tick may have begun to read before the last key was heard.
+        """What was found is shown. Twice: the timer's own tick may have begun to read before the last key was heard."""
         for _ in range(2):
             self.now[0] += 100.0
             self.screen.tick()
