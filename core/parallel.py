@@ -194,15 +194,13 @@ def joined() -> Iterator[Ranks]:
         dist.init_process_group("gloo", timeout=_timeout())
     except (RuntimeError, ValueError) as error:
         raise ConfigError([f"rank {os.environ.get('RANK')}: the other processes are not found: {error}"]) from error
+    ranks = Ranks()
     try:
         if torch.cuda.is_available():
             torch.cuda.set_device(_local_rank() % torch.cuda.device_count())
-        ranks = Ranks()
-        try:
-            yield ranks
-        finally:
-            ranks.leave()
+        yield ranks
     finally:
+        ranks.leave()
         dist.destroy_process_group()
 
 

@@ -18,6 +18,7 @@ from core.tasks import build_task
 from tui_lab.app import LabApp
 from tui_lab.live.session import Ready
 from tui_lab.screens.lab import LabScreen
+from tui_lab.widgets.table import Table
 
 
 @dataclass
@@ -107,6 +108,12 @@ class Lab:
     def painted(self) -> str:
         """The whole screen as plain text."""
         return painted(self.pilot.app)
+
+
+async def widened(pilot: Pilot[None], table: Table[Any]) -> None:
+    """The table is idle, which is when its columns get their widths."""
+    while table._require_update_dimensions:
+        await pilot.pause()
 
 
 def painted(app: App[None]) -> str:

@@ -14,7 +14,7 @@ from textual.widgets import ContentSwitcher, DataTable, Input
 from core import catalogue, runs
 from core import events as ev
 from core.runs import Run
-from tests.app.fake import lab, painted
+from tests.app.fake import lab, painted, widened
 from tests.app.test_attention import Plain
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny
@@ -45,8 +45,7 @@ class Looking:
             self.screen.tick()
             await self.pilot.app.workers.wait_for_complete()
             await self.pilot.pause()
-        while self.screen.query_one(RunTable)._require_update_dimensions:  # Columns get their widths when it is idle.
-            await self.pilot.pause()
+        await widened(self.pilot, self.screen.query_one(RunTable))
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

@@ -2,6 +2,7 @@
 
 from textual.app import App, ComposeResult
 
+from tests.app.fake import widened
 from tui_lab.widgets.table import Table
 
 
@@ -22,11 +23,9 @@ async def test_what_was_painted_before_its_column_was_wide_enough_is_whole_after
         for word in ("done", "damaged"):
             table.add_row(word, key=word)
         assert shown(table)[1] == "damag", "the column is as wide as its title still"
-        while table._require_update_dimensions:
-            await pilot.pause()
+        await widened(pilot, table)
         assert shown(table) == ["done", "damaged"]
         table.update_cell("done", "state", "interrupted", update_width=True)
         assert shown(table)[0] == "interru"
-        while table._require_update_dimensions:
-            await pilot.pause()
+        await widened(pilot, table)
         assert shown(table) == ["interrupted", "damaged"]

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from core.sampling import Generated
 from data.visible import printable
 from tui_lab.live.speaker import Request
-from tui_lab.widgets.flow import Flow
+from tui_lab.widgets.flow import Flow, broken
 
 HINT = (
     "Enter, or g anywhere: the model goes on from the prompt, from its weights of that moment. "
@@ -40,19 +40,15 @@ class _Drawn:
     """An answer in lines, as far as they were drawn."""
 
     def __init__(self, answer: Answer, width: int, chosen: int | None) -> None:
-        self.answer, self._n, self._chosen = answer, 0, chosen
-        self._key = self._of(answer, width, chosen)
-        self._flow, self._ending = Flow(width), Text()
+        self.answer, self._of, self._width, self._chosen = answer, _whose(answer), width, chosen
+        self._n, self._ending = 0, Text()
         self.lines: list[Text] = []
-        self._flow.extend([(self._key[0], "bold"), (printable(answer.request.prompt), "dim")])
+        self._flow = Flow(width)
+        self._flow.extend([(self._of, "bold"), (printable(answer.request.prompt), "dim")])
 
-    @staticmethod
-    def _of(answer: Answer, width: int, chosen: int | None) -> tuple[str, int, int | None]:
-        return f"{'best, ' if answer.best else ''}step {answer.step:,} ", width, chosen
-
-    def holds(self, answer: Answer, width: int, chosen: int | None) -> bool:
+    def holds(self, width: int, chosen: int | None) -> bool:
         """Whether what was drawn of it still stands."""
-        return self.answer is answer and self._key == self._of(answer, width, chosen)
+        return (self._of, self._width, self._chosen) == (_whose(self.answer), width, chosen)
 
     def grow(self, ending: Text) -> None:
         """Take in what was said since, and what stands after it for now."""
@@ -104,8 +100,8 @@ class Answers(ScrollView, can_focus=True):
         if self.virtual_size != (room := Size(width, self._room())):
             self.virtual_size = room
             self._scroll_update(room)
-        if followed is not None and self._drawn:
-            self._follow(self._drawn[0], followed.answer)
+        if followed is not None:
+            self._follow(followed.answer)
         top, height = self.scroll_offset.y, self.size.height
         for y in range(top, min(top + height, max(len(before), len(self._lines)))):
             if before[y : y + 1] != self._lines[y : y + 1]:
@@ -123,11 +119,12 @@ class Answers(ScrollView, can_focus=True):
     def _shows_end_of(self, newest: _Drawn) -> bool:
         return self.scroll_offset.y < len(newest.lines) <= self.scroll_offset.y + self.size.height
 
-    def _follow(self, newest: _Drawn, followed: Answer) -> None:
+    def _follow(self, followed: Answer) -> None:
         """The end of an answer that was followed stays in sight; the next one is seen from its beginning.
 
         By half of what can be seen at once: each of the lines there is painted anew.
         """
+        newest = self._drawn[0]
         if newest.answer is not followed:
             self.scroll_to(y=0, animate=False)
         elif not self._shows_end_of(newest):
@@ -135,15 +132,13 @@ class Answers(ScrollView, can_focus=True):
 
     def _broken(self, width: int) -> list[Text]:
         if not self._answers:
-            flow = Flow(width)
-            flow.extend([(HINT, "dim")])
-            return flow.lines(Text())
+            return broken(Text(HINT, "dim"), width)
         held = {id(drawn.answer): drawn for drawn in self._drawn}
         drawn = []
         for answer in reversed(self._answers):
             chosen = self._chosen if answer is self._answers[-1] else None
             old = held.get(id(answer))
-            drawn.append(old if old and old.holds(answer, width, chosen) else _Drawn(answer, width, chosen))
+            drawn.append(old if old and old.holds(width, chosen) else _Drawn(answer, width, chosen))
         self._drawn = drawn
         for each in drawn:
             each.grow(self._ending(each.answer))
@@ -161,6 +156,10 @@ class Answers(ScrollView, can_focus=True):
 
     def action_move(self, by: int) -> None:
         self.post_message(self.Moved(by))
+
+
+def _whose(answer: Answer) -> str:
+    return f"{'best, ' if answer.best else ''}step {answer.step:,} "
 
 
 def style_of(probability: float) -> str:

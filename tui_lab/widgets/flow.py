@@ -33,6 +33,6 @@ def broken(text: Text, width: int) -> list[Text]:
     """The lines of a text, at least one. As Text.wrap, which drops spaces."""
     return [
         line
-        for paragraph in text.split("\n", allow_blank=True) or [text]
+        for paragraph in text.split("\n", allow_blank=True)
         for line in paragraph.divide(divide_line(paragraph.plain, width))
     ]
