@@ -295,6 +295,7 @@ class LabApp(App[None]):
         def open(report: "Report") -> "Opened":
             from tui_lab import opening
 
+            leave_modules_alone()
             return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)
 
         self._take_down(lab)

@@ -15,8 +15,8 @@ from tests.cli.inside import told as told
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-FEWER = ["--steps", "2", "--set", "train.eval_examples=1"]
-"""What stands in for the minutes that a reader would wait."""
+FEWER = ["--steps", "2", "--set", "train.eval_examples=1", "--set", "train.batch_size=1"]
+"""What stands in for the minutes that a reader would wait: two updates, each from one example."""
 
 
 MODEL = """

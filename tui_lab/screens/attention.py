@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.events import Resize
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core import commands as cmd
 from core.attention import AttentionMaps, Head, heads_of
@@ -24,6 +24,7 @@ from tui_lab.screens.attention_words import Example
 from tui_lab.screens.help import Help
 from tui_lab.widgets.chart import has_braille
 from tui_lab.widgets.heatmap import LETTERS, SHADES, Lines, Ramp, ramp_of
+from tui_lab.widgets.keyline import KeyLine
 from tui_lab.widgets.maps import Grid, Window, grid_of, large_map, small_maps, window_of
 from tui_lab.widgets.steady import Steady
 
@@ -97,7 +98,7 @@ class AttentionScreen(Steady[None], Screen[None]):
         yield Static(id="about")
         yield Lines(id="maps")
         yield Static(id="value")
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Lines).focus()

@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from core import runs, settings
@@ -15,6 +15,7 @@ from core.runs import Run
 from data.visible import printable
 from tui_lab.screens.help import Help
 from tui_lab.widgets.choices import Choices
+from tui_lab.widgets.keyline import KeyLine
 from tui_lab.widgets.steady import Steady
 
 TITLE = "tui-lab: see, steer and debug the training of a transformer"
@@ -49,7 +50,7 @@ class Chooser(Steady[None], Screen[None]):
         yield Choices(id="choices")
         yield Static(id="about")
         yield Static(id="torch")
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.load()

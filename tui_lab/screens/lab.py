@@ -10,7 +10,7 @@ from textual.containers import Container
 from textual.events import DescendantFocus, Resize
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core import commands as cmd
 from core import events as ev
@@ -35,6 +35,7 @@ from tui_lab.screens.attention import AttentionScreen
 from tui_lab.screens.help import Help
 from tui_lab.screens.mending import Mending
 from tui_lab.screens.runs import RunsScreen
+from tui_lab.widgets.keyline import KeyLine
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine
 from tui_lab.widgets.tabs import PaneTabs
@@ -87,9 +88,8 @@ class LabScreen(Mending):
         self._active, self._zoomed = 2, False
         self._leaving = ""
         self._touched, self._painted_at, self._typed_at = True, float("-inf"), float("-inf")
-        self._keyed_at = float("-inf")
+        self._keyed_at, self._cpu_at_paint = float("-inf"), 0.0
         self._next_beat: Timer | None = None
-        self._cpu_at_paint = 0.0
         self._waiting: list[Pane] = []
 
         # Held here, since a query walks the whole screen, and ten ticks a second are a part of what the app costs.
@@ -118,7 +118,7 @@ class LabScreen(Mending):
             yield from self.panes
         yield Static("tui-lab needs 40×12 or more", id="small")
         yield self._status
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.app.begin_capture_print(self._log)

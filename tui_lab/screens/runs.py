@@ -12,7 +12,7 @@ from textual.binding import Binding
 from textual.events import Resize, ScreenResume
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
+from textual.widgets import ContentSwitcher, DataTable, Input, Static
 from textual.worker import Worker, WorkerState
 
 from core import runs
@@ -27,6 +27,7 @@ from tui_lab.screens.chooser import Pick
 from tui_lab.screens.help import Help
 from tui_lab.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
 from tui_lab.widgets.field import Field
+from tui_lab.widgets.keyline import KeyLine
 from tui_lab.widgets.steady import Steady
 
 SECONDS_BETWEEN_READINGS = 3.0
@@ -87,7 +88,7 @@ class RunsScreen(Steady[None], Screen[None]):
             yield Overlaid(id="curves")
             yield Differences(id="differences")
             yield Voices(self.chorus, id="voices")
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(RunTable).focus()
