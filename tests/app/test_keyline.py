@@ -77,3 +77,12 @@ async def test_the_lab_keeps_its_keys_from_pane_to_pane() -> None:
         before = list(it.screen.query(FooterKey))
         await it.press("tab")
         assert before and list(it.screen.query(FooterKey)) == before
+
+
+async def test_a_line_that_is_gone_meanwhile_asks_for_no_keys() -> None:
+    async with Keyed().run_test() as pilot:
+        assert await keys(pilot)
+        line = pilot.app.query_one(KeyLine)
+        await line.remove()
+        await line.recompose()
+        assert not pilot.app.query(FooterKey)
