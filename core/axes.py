@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core import settings
-from core.errors import ConfigError
-from core.jsontext import dumps
+from tui_lab.core import settings
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.jsontext import dumps
 
 # Optuna takes half a second to import: only what draws or describes distributions waits for it.
 if TYPE_CHECKING:

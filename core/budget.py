@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psutil
 
-from core.config import CHUNK_FROM_VOCAB, Config
-from core.errors import ConfigError, TrainingError
-from core.parameters import count_parameters, parameter_table
+from tui_lab.core.config import CHUNK_FROM_VOCAB, Config
+from tui_lab.core.errors import ConfigError, TrainingError
+from tui_lab.core.parameters import count_parameters, parameter_table
 
 FLOAT, INT = 4, 8
 MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2, "muon": 1}

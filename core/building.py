@@ -3,16 +3,16 @@
 import torch
 from torch.optim import Optimizer
 
-from core.budget import check_fits
-from core.config import Config
-from core.device import choose_device
-from core.faults.model import MODEL_FAULTS
-from core.faults.training import owned_by, procedure_with
-from core.foreign import Model, foreign_model
-from core.matmul import Engine, Kernels
-from core.model import Transformer
-from core.optim import build_optimizers
-from core.update import Procedure
+from tui_lab.core.budget import check_fits
+from tui_lab.core.config import Config
+from tui_lab.core.device import choose_device
+from tui_lab.core.faults.model import MODEL_FAULTS
+from tui_lab.core.faults.training import owned_by, procedure_with
+from tui_lab.core.foreign import Model, foreign_model
+from tui_lab.core.matmul import Engine, Kernels
+from tui_lab.core.model import Transformer
+from tui_lab.core.optim import build_optimizers
+from tui_lab.core.update import Procedure
 
 WRONG_VOCAB = 670
 """By how many entries the fault of that name is off: 50,927 for GPT-2's 50,257, as the journal wrote it."""

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import digest as dg
-from core import events as ev
-from core import files, settings
-from core.config import Config
-from core.errors import ConfigError, RunError
-from core.jsontext import dumps
-from core.lock import in_use
-from core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, Run
-from core.summary import Summariser, summarise, summarise_digest
+from tui_lab.core import digest as dg
+from tui_lab.core import events as ev
+from tui_lab.core import files, settings
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.lock import in_use
+from tui_lab.core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, Run
+from tui_lab.core.summary import Summariser, summarise, summarise_digest
 
 NOTES = "notes.json"
 DEPTH = 4

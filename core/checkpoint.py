@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from core import events as ev
-from core import files, settings
-from core.config import Config
-from core.errors import ConfigError, RunError
-from core.jsontext import sealed, unsealed
-from core.parameters import count_parameters
+from tui_lab.core import events as ev
+from tui_lab.core import files, settings
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.jsontext import sealed, unsealed
+from tui_lab.core.parameters import count_parameters
 
 MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 STATE = "state.json"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.foreign import Model
+    from tui_lab.core.foreign import Model
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from core import events as ev
+from tui_lab.core import events as ev
 
 Points = tuple[tuple[float, ...], tuple[float, ...]]
 """Steps, and a value for each."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from core.model import Layer
+from tui_lab.core.model import Layer
 
 EVERY = 50
 """Updates between measurements: units die over hundreds of updates, and each look at them costs a small model."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import events as ev
-from core import files
-from core.jsontext import sealed, unsealed
+from tui_lab.core import events as ev
+from tui_lab.core import files
+from tui_lab.core.jsontext import sealed, unsealed
 
 LIMIT = 4096
 """Groups of neighbours of each kind, at most: more than a terminal has columns."""

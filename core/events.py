@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from types import NoneType
 from typing import Any, ClassVar
 
-from core.jsontext import number
+from tui_lab.core.jsontext import number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Started(Event):
 class StepDone(Event):
     """One update. loss in nats a target; grad_norm before clipping; seconds of this step alone.
 
-    Measured every few steps, else None: update_ratio, see core.update_ratio; dead_units, the share of ReLUs that fire
+    Measured every few steps, else None: update_ratio, see update_ratio.py; dead_units, the share of ReLUs that fire
     for no token; data_seconds, what of `seconds` went into making the batch.
     """
 

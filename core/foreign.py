@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core import consent, strangers
-from core.config import Config, ModelConfig
-from core.errors import ConfigError
-from core.model import Transformer
-from core.objective import logits_of
+from tui_lab.core import consent, strangers
+from tui_lab.core.config import Config, ModelConfig
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.model import Transformer
+from tui_lab.core.objective import logits_of
 
 
 class Foreign(nn.Module):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.attention import AttentionMaps
-from core.foreign import Foreign
-from core.model import Named
-from data.dataset import IGNORED
+from tui_lab.core.attention import AttentionMaps
+from tui_lab.core.foreign import Foreign
+from tui_lab.core.model import Named
+from tui_lab.data.dataset import IGNORED
 
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core import checkpoint as ckpt
-from core.building import build_model
-from core.config import Config
-from core.errors import RunError
-from core.foreign import Model
-from core.runs import Run
-from data.tokenizers import Tokenizer
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core.building import build_model
+from tui_lab.core.config import Config
+from tui_lab.core.errors import RunError
+from tui_lab.core.foreign import Model
+from tui_lab.core.runs import Run
+from tui_lab.data.tokenizers import Tokenizer
 
 Which = Literal["auto", "last", "best"]
 

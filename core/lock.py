@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core import files
-from core.errors import RunError
-from core.jsontext import loads
-from data.visible import printable
+from tui_lab.core import files
+from tui_lab.core.errors import RunError
+from tui_lab.core.jsontext import loads
+from tui_lab.data.visible import printable
 
 # Runs are listed before anything is locked.
 if TYPE_CHECKING:

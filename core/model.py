@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.config import ModelConfig
-from core.matmul import Engine, Kernels, linear
+from tui_lab.core.config import ModelConfig
+from tui_lab.core.matmul import Engine, Kernels, linear
 
 
 @dataclass

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.config import CHUNK_FROM_VOCAB
-from core.head_loss import onednn_loss_sum
-from core.matmul import Kernels, linear
-from core.model import Transformer
-from data.dataset import IGNORED
+from tui_lab.core.config import CHUNK_FROM_VOCAB
+from tui_lab.core.head_loss import onednn_loss_sum
+from tui_lab.core.matmul import Kernels, linear
+from tui_lab.core.model import Transformer
+from tui_lab.data.dataset import IGNORED
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:

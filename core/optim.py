@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from core.config import OptimConfig
-from core.eager_optim import SGD, Adam, AdamW, Muon
+from tui_lab.core.config import OptimConfig
+from tui_lab.core.eager_optim import SGD, Adam, AdamW, Muon
 
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:

@@ -19,12 +19,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from core import commands as cmd
-from core.config import Config
-from core.errors import ConfigError, TrainingError
-from core.jsontext import dumps
-from core.update import Procedure, backward, counts, global_norm
-from data.dataset import IGNORED
+from tui_lab.core import commands as cmd
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, TrainingError
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.update import Procedure, backward, counts, global_norm
+from tui_lab.data.dataset import IGNORED
 
 TIMEOUT_SECONDS = 1800.0
 """How long a rank waits for the others (torch's own default). One that has ended is noticed at once, by its socket."""
@@ -47,7 +47,7 @@ class World:
     def backward(
         self, model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int
     ) -> tuple[Tensor, Tensor]:
-        """As core.update's, for the batch of which x, y int64 [B, T] are this rank's share; the same on all ranks."""
+        """As train_step's, for the batch of which x, y int64 [B, T] are this rank's share; the same on all ranks."""
         return backward(model, procedure, x, y, parts)
 
     def total(self, numbers: Tensor) -> Tensor:

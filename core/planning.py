@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from core import axes as ax
-from core import settings
-from core.axes import Axis, Choices, Range, Values
-from core.config import Config, Section
-from core.errors import ConfigError
-from core.strangers import FILES, rooted
-from core.summary import METRICS
-from core.sweeps import Check, Plan
+from tui_lab.core import axes as ax
+from tui_lab.core import settings
+from tui_lab.core.axes import Axis, Choices, Range, Values
+from tui_lab.core.config import Config, Section
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.strangers import FILES, rooted
+from tui_lab.core.summary import METRICS
+from tui_lab.core.sweeps import Check, Plan
 
 MOST = 10_000
 """Trials of one sweep, at most: more is a slip of the keyboard."""

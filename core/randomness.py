@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from core import settings
-from core.building import build_model
-from core.config import Config
-from core.device import choose_device
-from core.tasks import build_loader
-from core.trainer import dropout_seed
-from core.tuning import has_choice, settled
-from data.dataset import Task
+from tui_lab.core import settings
+from tui_lab.core.building import build_model
+from tui_lab.core.config import Config
+from tui_lab.core.device import choose_device
+from tui_lab.core.tasks import build_loader
+from tui_lab.core.trainer import dropout_seed
+from tui_lab.core.tuning import has_choice, settled
+from tui_lab.data.dataset import Task
 
 VALIDATION_LOOKED = 256
 

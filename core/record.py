@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from core import digest as dg
-from core import events as ev
-from core import files
-from core.appending import Appender
-from core.digest import Digest
-from core.errors import RunError
-from core.jsontext import dumps, loads
+from tui_lab.core import digest as dg
+from tui_lab.core import events as ev
+from tui_lab.core import files
+from tui_lab.core.appending import Appender
+from tui_lab.core.digest import Digest
+from tui_lab.core.errors import RunError
+from tui_lab.core.jsontext import dumps, loads
 
 DIGEST_EVERY = 20_000
 """Events that a digest may lag behind, since whoever reads it reads these beside it."""

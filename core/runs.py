@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from core import events as ev
-from core import files, settings
-from core.config import Config
-from core.digest import Digest
-from core.errors import RunError
-from core.jsontext import dumps, loads
-from core.lock import HOLDER, LOCK, Lock, take
-from core.record import Record
-from core.summary import from_json
-from data.errors import DataError
+from tui_lab.core import events as ev
+from tui_lab.core import files, settings
+from tui_lab.core.config import Config
+from tui_lab.core.digest import Digest
+from tui_lab.core.errors import RunError
+from tui_lab.core.jsontext import dumps, loads
+from tui_lab.core.lock import HOLDER, LOCK, Lock, take
+from tui_lab.core.record import Record
+from tui_lab.core.summary import from_json
+from tui_lab.data.errors import DataError
 
 # Runs are listed before torch and numpy are there: what needs them is imported by the method that does.
 if TYPE_CHECKING:
-    from core.checkpoint import Checkpoint
-    from data.tokenizers import Tokenizer
+    from tui_lab.core.checkpoint import Checkpoint
+    from tui_lab.data.tokenizers import Tokenizer
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
 DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
@@ -68,7 +68,7 @@ class Run:
 
     def tokenizer(self) -> "Tokenizer":
         """Raises RunError when tokenizer.json is damaged."""
-        from data.tokenizers import from_state
+        from tui_lab.data.tokenizers import from_state
 
         try:
             return from_state(loads(files.read_text(self.path / TOKENIZER, LARGEST_TOKENIZER)))
@@ -102,7 +102,7 @@ class Run:
 
     def save(self, checkpoint: "Checkpoint") -> str:
         """Write a checkpoint; its path within the run folder. Raises OSError."""
-        from core import checkpoint as ckpt
+        from tui_lab.core import checkpoint as ckpt
 
         return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core import settings
-from core.catalogue import RunRow
-from core.errors import ConfigError
-from core.settings import did_you_mean, parse_value
-from core.summary import COMPARE
+from tui_lab.core import settings
+from tui_lab.core.catalogue import RunRow
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.settings import did_you_mean, parse_value
+from tui_lab.core.summary import COMPARE
 
 FIGURES: Mapping[str, Callable[[RunRow], Any]] = {
     "name": lambda row: row.name,

@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from core import axes
-from core.errors import RunError
-from core.sweeps import STUDY, Result, Sweep, trial_lock
+from tui_lab.core import axes
+from tui_lab.core.errors import RunError
+from tui_lab.core.sweeps import STUDY, Result, Sweep, trial_lock
 
 NAME = "sweep"
 MEDIAN_OF = 3

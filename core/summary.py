@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
-from core import events as ev
-from core.digest import Digest
-from core.errors import ConfigError
-from core.events import LARGEST
-from core.jsontext import number
-from core.settings import did_you_mean
+from tui_lab.core import events as ev
+from tui_lab.core.digest import Digest
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.events import LARGEST
+from tui_lab.core.jsontext import number
+from tui_lab.core.settings import did_you_mean
 
 METRICS = ("train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s")
 COMPARE: dict[str, Callable[[float, float], bool]] = {

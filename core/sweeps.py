@@ -2,7 +2,7 @@
 
 The points of a sweep are fixed before its first trial begins and stand in sweep.json, so that it may be stopped,
 resumed and joined: whoever comes later takes what is left. Reading a sweep needs neither Optuna nor torch; who trains
-what is decided in core.study.
+what is decided in tui_lab.core.study.
 """
 
 import copy
@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from core import files, runs, settings
-from core.axes import Axis, Values, axis, label
-from core.config import Config
-from core.errors import RunError
-from core.jsontext import dumps
-from core.runs import Run
-from core.summary import from_json
+from tui_lab.core import files, runs, settings
+from tui_lab.core.axes import Axis, Values, axis, label
+from tui_lab.core.config import Config
+from tui_lab.core.errors import RunError
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.runs import Run
+from tui_lab.core.summary import from_json
 
 SWEEP, STUDY = "sweep.json", "study.db"
 State = Literal["waiting", "running", "interrupted", "done", "pruned", "failed"]

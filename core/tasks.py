@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from core.config import Config
-from core.faults.data import DATA_FAULTS, FaultyLoader
-from data.corpora.tokens import Progress, load_corpus
-from data.dataset import Task
-from data.loader import Loader
-from data.tasks.reverse import reverse_task
-from data.tasks.text import text_task
+from tui_lab.core.config import Config
+from tui_lab.core.faults.data import DATA_FAULTS, FaultyLoader
+from tui_lab.data.corpora.tokens import Progress, load_corpus
+from tui_lab.data.dataset import Task
+from tui_lab.data.loader import Loader
+from tui_lab.data.tasks.reverse import reverse_task
+from tui_lab.data.tasks.text import text_task
 
 
 def build_task(config: Config, progress: Progress | None = None) -> Task:

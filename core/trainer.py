@@ -10,28 +10,28 @@ from dataclasses import replace
 
 import torch
 
-from core import checkpoint as ckpt
-from core import commands as cmd
-from core import dead_units, settings
-from core import events as ev
-from core.budget import check_fits, is_shortage, shortage
-from core.building import build_model, optimizers_of, procedure_of
-from core.checkpoint import Checkpoint, Progress
-from core.config import Config
-from core.device import choose_device, seed_draws, use_threads
-from core.errors import ConfigError, TrainingError
-from core.evaluation import evaluate
-from core.files import advice
-from core.foreign import Model
-from core.optim import lr_at, set_lr, set_weight_decay
-from core.parallel import ALONE, World
-from core.tasks import build_loader, change_loader
-from core.tuning import settled
-from core.update import apply
-from core.update_ratio import EVERY, watch_update
-from data.dataset import Task
-from data.errors import DataError
-from data.ordering import hash_key
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import commands as cmd
+from tui_lab.core import dead_units, settings
+from tui_lab.core import events as ev
+from tui_lab.core.budget import check_fits, is_shortage, shortage
+from tui_lab.core.building import build_model, optimizers_of, procedure_of
+from tui_lab.core.checkpoint import Checkpoint, Progress
+from tui_lab.core.config import Config
+from tui_lab.core.device import choose_device, seed_draws, use_threads
+from tui_lab.core.errors import ConfigError, TrainingError
+from tui_lab.core.evaluation import evaluate
+from tui_lab.core.files import advice
+from tui_lab.core.foreign import Model
+from tui_lab.core.optim import lr_at, set_lr, set_weight_decay
+from tui_lab.core.parallel import ALONE, World
+from tui_lab.core.tasks import build_loader, change_loader
+from tui_lab.core.tuning import settled
+from tui_lab.core.update import apply
+from tui_lab.core.update_ratio import EVERY, watch_update
+from tui_lab.data.dataset import Task
+from tui_lab.data.errors import DataError
+from tui_lab.data.ordering import hash_key
 
 Save = Callable[[Checkpoint], str]
 EMA = 0.9

@@ -1,6 +1,6 @@
 """One update: from a batch to a mean loss, its gradients, and new weights.
 
-`Procedure` names the parts of it that people get wrong; its defaults are the right ones, and core.faults replaces them.
+`Procedure` names the parts of it that people get wrong; its defaults are the right ones, and faults replace them.
 """
 
 import math
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.model import Transformer
-from core.objective import loss_sum
-from data.dataset import IGNORED
+from tui_lab.core.model import Transformer
+from tui_lab.core.objective import loss_sum
+from tui_lab.data.dataset import IGNORED
 
 SMALL_IN_ALL = 2**20
 """Entries up to which a copy of all gradients costs less than a call for each."""

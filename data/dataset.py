@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from data.tokenizers import Tokenizer
+from tui_lab.data.tokenizers import Tokenizer
 
 IGNORED = -1
 """The target that the loss leaves out."""

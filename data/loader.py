@@ -6,9 +6,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from data.dataset import Dataset
-from data.errors import DataError
-from data.ordering import Order, Shuffle
+from tui_lab.data.dataset import Dataset
+from tui_lab.data.errors import DataError
+from tui_lab.data.ordering import Order, Shuffle
 
 Ids = npt.NDArray[np.int64]
 MOST_TOKENS = 2**24

@@ -17,13 +17,13 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme, ThemeProvider
 
-from core import consent, runs, settings
-from core.errors import ConfigError, RunError
-from core.lock import in_use
-from core.memory import keep_freed_memory, leave_modules_alone
-from data.visible import printable
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
+from tui_lab.core import consent, runs, settings
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.lock import in_use
+from tui_lab.core.memory import keep_freed_memory, leave_modules_alone
+from tui_lab.data.visible import printable
 from tui_lab.exits import FAILED
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
@@ -33,7 +33,7 @@ from tui_lab.widgets.steady import Ground
 from tui_lab.widgets.visible import OnlyVisible
 
 if TYPE_CHECKING:
-    from core.config import Config
+    from tui_lab.core.config import Config
     from tui_lab.live.session import Report, Session, Source
     from tui_lab.opening import Opened
     from tui_lab.screens.lab import LabScreen

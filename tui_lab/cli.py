@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from core.errors import ConfigError, RunError, TrainingError
-from core.memory import collect_seldom
-from data.errors import DataError
-from data.visible import printable
 from tui_lab import completion
 from tui_lab.bench.commands import bench_app
+from tui_lab.core.errors import ConfigError, RunError, TrainingError
+from tui_lab.core.memory import collect_seldom
+from tui_lab.data.errors import DataError
+from tui_lab.data.visible import printable
 from tui_lab.exits import BAD_USAGE, FAILED, INTERRUPTED
 from tui_lab.history.commands import runs_app
 from tui_lab.options import (
@@ -34,7 +34,7 @@ from tui_lab.options import (
 )  # fmt: skip
 
 LAST_STEP = 10**12
-"""The furthest that one may look; see core.config."""
+"""The furthest that one may look; see tui_lab.core.config."""
 
 app = typer.Typer(
     name="tui-lab",
@@ -102,9 +102,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
-    from core import parallel
-    from core.summary import parse_requirement
     from tui_lab import headless, opening
+    from tui_lab.core import parallel
+    from tui_lab.core.summary import parse_requirement
     from tui_lab.junit import prepare
     from tui_lab.progress import preparing
 
@@ -156,7 +156,7 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
 ) -> None:
     """Train a config many times, with other values or seeds; stop it, resume it, join it from a second terminal."""
-    from core import sweeps
+    from tui_lab.core import sweeps
     from tui_lab.sweep import front
 
     given = {"seeds": seeds, "random": random, "random_seed": random_seed, "metric": metric, "jobs": jobs}
@@ -168,8 +168,8 @@ def sweep(
         if over or sets or out or steps or options.keys() - {"jobs"}:
             raise ConfigError(["--resume goes on with the sweep's own trials: only --jobs and --engine go with it"])
         raise typer.Exit(front.go_on(sweeps.find(resume), engine, jobs, faces))
-    from core.axes import split
-    from core.planning import Engine, plan
+    from tui_lab.core.axes import split
+    from tui_lab.core.planning import Engine, plan
 
     axes = (axis.partition("=") for axis in over or [])
     take_consent([*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in split(values))], False)
@@ -196,7 +196,7 @@ def generate(
     json: Json = False,
 ) -> None:
     """Let a trained model go on from a prompt."""
-    from core.sampling import Sampling
+    from tui_lab.core.sampling import Sampling
     from tui_lab.speak import speak
 
     take_consent(None, allow_code)
@@ -260,7 +260,7 @@ def data_info(source: Source, sets: Sets = None, json: Json = False) -> None:
 @data_app.command("fetch")
 def data_fetch(text: Annotated[Text, typer.Argument(help="What to bring.")]) -> None:
     """Download a public-domain text, checked by hash; prints its path for data.path."""
-    from data.corpora.fetch import fetch
+    from tui_lab.data.corpora.fetch import fetch
 
     typer.echo(fetch())
 

@@ -25,7 +25,7 @@ def source_or_run(incomplete: str) -> Items:
 
 def run(incomplete: str) -> Items:
     """A run of the runs folder, the newest first, or any run's folder."""
-    from core.runs import list_runs
+    from tui_lab.core.runs import list_runs
 
     runs = [(run.name, str(run.path)) for run in reversed(list_runs())]
     return [*_beginning(incomplete, runs), *_paths(incomplete, _is_run)]
@@ -33,8 +33,8 @@ def run(incomplete: str) -> Items:
 
 def setting(incomplete: str) -> Items:
     """KEY=, and once the key is known KEY=VALUE: every value of a choice, else the default, to be changed."""
-    from core import settings
-    from core.config import Config
+    from tui_lab.core import settings
+    from tui_lab.core.config import Config
 
     key, equals, _ = incomplete.partition("=")
     fields = settings.fields()
@@ -55,13 +55,13 @@ def setting(incomplete: str) -> Items:
 
 
 def requirement(incomplete: str) -> Items:
-    from core.summary import METRICS
+    from tui_lab.core.summary import METRICS
 
     return _beginning(incomplete, [(f"{metric}{sign}", "") for metric in METRICS for sign in ("<=", ">=")])
 
 
 def _presets(incomplete: str) -> Iterator[tuple[str, str]]:
-    from core import settings
+    from tui_lab.core import settings
 
     known = settings.presets()
     yield from _beginning(incomplete, [(name, preset.header[0]) for name, preset in known.items()])

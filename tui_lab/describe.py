@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from data.dataset import Task
+from tui_lab.data.dataset import Task
 
 _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", lambda n: f"{n:,}"),

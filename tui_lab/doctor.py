@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from core import settings
-from core.config import Config
-from core.doctor.findings import Finding, Report, report_from_json
-from core.errors import ConfigError, RunError
-from core.strangers import is_stranger
-from data.visible import printable
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.doctor.findings import Finding, Report, report_from_json
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.strangers import is_stranger
+from tui_lab.data.visible import printable
 
 Tell = Callable[[str], None]
 APART_SECONDS = 300.0
@@ -37,7 +37,7 @@ def examine_source(source: str, overrides: Sequence[str], timeout: float, tell: 
 
 def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
     """The config of a preset or file, without weights; of a run, with its last ones."""
-    from core import runs
+    from tui_lab.core import runs
 
     if source not in settings.presets() and not settings.is_file(Path(source)):
         try:
@@ -45,7 +45,7 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
         except RunError:
             settings.load(source)  # Says what would be allowed.
             raise
-        from core import checkpoint as ckpt
+        from tui_lab.core import checkpoint as ckpt
 
         path = run.latest()
         config = ckpt.load_progress(path).config
@@ -54,8 +54,8 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
 
 
 def examine_config(config: Config, weights: Any, tell: Tell) -> Report:
-    from core.doctor.examination import examine
-    from core.doctor.lab import lab_subject
+    from tui_lab.core.doctor.examination import examine
+    from tui_lab.core.doctor.lab import lab_subject
 
     tell("data")
     return examine(lab_subject(config, weights=weights), watch=tell)
@@ -174,8 +174,8 @@ def parts(finding: Finding) -> tuple[tuple[str, str], ...]:
 
 def self_test(seed: int, *, as_json: bool) -> int:
     """Examine every fault in every design; the exit code. JSON: a line each, the summary last."""
-    from core.doctor.selftest.matrix import summary, trials
-    from core.jsontext import dumps
+    from tui_lab.core.doctor.selftest.matrix import summary, trials
+    from tui_lab.core.jsontext import dumps
 
     rows = []
     for trial in trials(seed):

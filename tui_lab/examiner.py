@@ -8,9 +8,9 @@ writes JSON lines to OUT: {"check": …} as it goes, then {"report": …} or {"p
 import sys
 from typing import Any
 
-from core.errors import ConfigError, RunError
-from core.jsontext import dumps
-from data.errors import DataError
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.jsontext import dumps
+from tui_lab.data.errors import DataError
 
 
 def main(source: str, out: str) -> None:
@@ -23,12 +23,12 @@ def main(source: str, out: str) -> None:
             lines.flush()
 
         try:
-            from core.strangers import is_stranger
+            from tui_lab.core.strangers import is_stranger
             from tui_lab.doctor import examine_config, open_training
 
             if is_stranger(source):
-                from core.doctor.case import examine
-                from core.doctor.stranger import case_from
+                from tui_lab.core.doctor.case import examine
+                from tui_lab.core.doctor.stranger import case_from
 
                 case = case_from(source, watch=lambda doing: tell(check=doing))
                 report = examine(case, watch=lambda name: tell(check=name))

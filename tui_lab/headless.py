@@ -10,15 +10,15 @@ from typing import Any
 
 from rich.console import Console
 
-from core import commands as cmd
-from core import events as ev
-from core.doctor.watch import Watcher
-from core.files import advice
-from core.jsontext import dumps
-from core.runs import Run
-from core.summary import Requirement, Summariser, unmet
-from core.trainer import Trainer
-from data.visible import printable
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.doctor.watch import Watcher
+from tui_lab.core.files import advice
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.runs import Run
+from tui_lab.core.summary import Requirement, Summariser, unmet
+from tui_lab.core.trainer import Trainer
+from tui_lab.data.visible import printable
 from tui_lab.describe import describe, replaced
 from tui_lab.exits import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.junit import of_run

@@ -8,16 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core import settings
-from core.budget import check_fits
-from core.config import Config
-from core.jsontext import dumps
-from core.parameters import parameter_table
-from core.tasks import build_loader, build_task
-from data.dataset import IGNORED, Task
-from data.loader import Batch
-from data.tokenizers import show
-from data.visible import printable
+from tui_lab.core import settings
+from tui_lab.core.budget import check_fits
+from tui_lab.core.config import Config
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.parameters import parameter_table
+from tui_lab.core.tasks import build_loader, build_task
+from tui_lab.data.dataset import IGNORED, Task
+from tui_lab.data.loader import Batch
+from tui_lab.data.tokenizers import show
+from tui_lab.data.visible import printable
 from tui_lab.progress import preparing
 
 
@@ -168,7 +168,7 @@ def _batch_json(batch: Batch, task: Task) -> dict[str, Any]:
 
 def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:
     """Every source of randomness; with `pin` the config that pins them all, as TOML."""
-    from core.randomness import ledger, pinned
+    from tui_lab.core.randomness import ledger, pinned
 
     config, task = open_data(source, overrides)
     sources = ledger(config, task, step)
@@ -188,7 +188,7 @@ def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json
 
 
 def show_faults(*, as_json: bool) -> None:
-    from core.faults import FAULTS
+    from tui_lab.core.faults import FAULTS
 
     if as_json:
         write_json({name: {"part": f.part, "mistake": f.mistake, "finding": f.finding} for name, f in FAULTS.items()})

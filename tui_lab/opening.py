@@ -5,23 +5,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core import checkpoint as ckpt
-from core import runs, settings
-from core.budget import is_shortage, shortage
-from core.config import Config
-from core.errors import ConfigError, RunError
-from core.events import Changed, Event, Saved
-from core.files import advice
-from core.lock import Lock
-from core.memory import keep_freed_memory
-from core.runs import Run
-from core.strangers import FILES, rooted
-from core.summary import Summariser, summarise, summarise_digest
-from core.tasks import build_loader, build_task, change_loader
-from core.trainer import Trainer
-from core.tuning import settled
-from data.corpora.tokens import Progress
-from data.dataset import Task
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import runs, settings
+from tui_lab.core.budget import is_shortage, shortage
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.events import Changed, Event, Saved
+from tui_lab.core.files import advice
+from tui_lab.core.lock import Lock
+from tui_lab.core.memory import keep_freed_memory
+from tui_lab.core.runs import Run
+from tui_lab.core.strangers import FILES, rooted
+from tui_lab.core.summary import Summariser, summarise, summarise_digest
+from tui_lab.core.tasks import build_loader, build_task, change_loader
+from tui_lab.core.trainer import Trainer
+from tui_lab.core.tuning import settled
+from tui_lab.data.corpora.tokens import Progress
+from tui_lab.data.dataset import Task
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Text(StrEnum):
 
 def take_consent(sets: list[str] | None, allow_code: bool) -> None:
     """Whose Python may run: what this command names, or, by --allow-code, whatever its config names."""
-    from core import consent
+    from tui_lab.core import consent
 
     consent.allow_named(sets or [])
     if allow_code:

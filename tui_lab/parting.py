@@ -9,9 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from core import runs
-from core.errors import RunError
-from data.visible import printable
+from tui_lab.core import runs
+from tui_lab.core.errors import RunError
+from tui_lab.data.visible import printable
 from tui_lab.exits import INTERRUPTED
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core import events as ev
-from data.corpora.tokens import Progress as ReportProgress
-from data.visible import printable
+from tui_lab.core import events as ev
+from tui_lab.data.corpora.tokens import Progress as ReportProgress
+from tui_lab.data.visible import printable
 
 LINES_IN_A_RUN = 20
 

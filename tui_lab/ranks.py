@@ -7,17 +7,17 @@ from typing import Any
 
 import safetensors.torch
 
-from core import checkpoint as ckpt
-from core import events as ev
-from core import settings
-from core.checkpoint import Checkpoint, Progress
-from core.errors import ConfigError, RunError, TrainingError
-from core.jsontext import dumps
-from core.parallel import Ranks, backend_for, joined
-from core.randomness import fingerprint
-from core.tasks import build_task
-from core.trainer import Trainer
-from data.errors import DataError
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import events as ev
+from tui_lab.core import settings
+from tui_lab.core.checkpoint import Checkpoint, Progress
+from tui_lab.core.errors import ConfigError, RunError, TrainingError
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.parallel import Ranks, backend_for, joined
+from tui_lab.core.randomness import fingerprint
+from tui_lab.core.tasks import build_task
+from tui_lab.core.trainer import Trainer
+from tui_lab.data.errors import DataError
 from tui_lab.exits import BAD_USAGE, DONE, FAILED, INTERRUPTED
 from tui_lab.headless import say, stop_on_signals
 from tui_lab.opening import Opened

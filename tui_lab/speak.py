@@ -3,12 +3,12 @@
 import sys
 from dataclasses import asdict
 
-from core import runs
-from core.generate import generate
-from core.jsontext import dumps
-from core.loading import Which, load_chosen
-from core.sampling import Generated, Sampling
-from data.visible import printable
+from tui_lab.core import runs
+from tui_lab.core.generate import generate
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.loading import Which, load_chosen
+from tui_lab.core.sampling import Generated, Sampling
+from tui_lab.data.visible import printable
 
 ALTERNATIVES = 5
 

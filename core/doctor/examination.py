@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from core.doctor.checks import (
+from tui_lab.core.doctor.checks import (
     alignment,
     attention,
     determinism,
@@ -27,8 +27,8 @@ from core.doctor.checks import (
     sight,
     stepping,
 )  # fmt: skip
-from core.doctor.findings import Finding, Report, Skip, Skipped
-from core.doctor.subject import Probe, Subject, probe
+from tui_lab.core.doctor.findings import Finding, Report, Skip, Skipped
+from tui_lab.core.doctor.subject import Probe, Subject, probe
 
 
 @dataclass(frozen=True)

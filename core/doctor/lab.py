@@ -7,19 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.building import build_model, optimizers_of, procedure_of
-from core.config import Config
-from core.device import choose_device, use_threads
-from core.doctor.checks.alignment import next_token
-from core.doctor.subject import Draws, Pair, Subject
-from core.model import Layer, Transformer
-from core.optim import set_lr
-from core.tasks import build_loader, build_task
-from core.update import Procedure, apply, backward, mean_loss
-from data.dataset import IGNORED, Dataset, Task
-from data.loader import Loader
-from data.tasks.reverse import to_xy
-from data.tokenizers import show
+from tui_lab.core.building import build_model, optimizers_of, procedure_of
+from tui_lab.core.config import Config
+from tui_lab.core.device import choose_device, use_threads
+from tui_lab.core.doctor.checks.alignment import next_token
+from tui_lab.core.doctor.subject import Draws, Pair, Subject
+from tui_lab.core.model import Layer, Transformer
+from tui_lab.core.optim import set_lr
+from tui_lab.core.tasks import build_loader, build_task
+from tui_lab.core.update import Procedure, apply, backward, mean_loss
+from tui_lab.data.dataset import IGNORED, Dataset, Task
+from tui_lab.data.loader import Loader
+from tui_lab.data.tasks.reverse import to_xy
+from tui_lab.data.tokenizers import show
 
 VALIDATION_LOOKED, TRAINING_LOOKED = 64, 2**17
 
@@ -32,7 +32,7 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
     loader = build_loader(config, task)
     model = build_model(config, task.tokenizer.n_vocab).to(device)
     if weights is not None:
-        from core.checkpoint import restore_model
+        from tui_lab.core.checkpoint import restore_model
 
         restore_model(model, weights)
     optimizers = optimizers_of(config, model)

@@ -1,9 +1,9 @@
 """From a finding to the settings that mend it."""
 
-from core import settings
-from core.config import Config
-from core.doctor.findings import Finding
-from core.faults import FAULTS
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.faults import FAULTS
 
 
 def mended(config: Config, finding: Finding) -> Config | None:

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core import strangers
-from core.doctor.case import Case
-from core.eager_optim import Adam
-from core.errors import ConfigError
+from tui_lab.core import strangers
+from tui_lab.core.doctor.case import Case
+from tui_lab.core.eager_optim import Adam
+from tui_lab.core.errors import ConfigError
 
 ROWS, TOKENS = 4, 16
 """Of the random batches that a bare model is given."""

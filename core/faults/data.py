@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.dataset import IGNORED
-from data.loader import Batch, Ids, Loader
-from data.ordering import hash_key
+from tui_lab.data.dataset import IGNORED
+from tui_lab.data.loader import Batch, Ids, Loader
+from tui_lab.data.ordering import hash_key
 
 DATA_FAULTS = (
     "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows", "unmasked_targets",

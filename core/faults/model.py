@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.model import Attention, Named, Transformer, attention_weights, causal_mask
+from tui_lab.core.model import Attention, Named, Transformer, attention_weights, causal_mask
 
 LARGE = 50.0
 NEVER = -1e4

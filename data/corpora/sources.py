@@ -6,7 +6,7 @@ import importlib.resources
 import os
 from pathlib import Path
 
-from data.errors import DataError
+from tui_lab.data.errors import DataError
 
 BUNDLED = "bundled"
 TEXT_SUFFIXES = (".txt", ".md")
@@ -23,7 +23,7 @@ def find_files(path: str) -> tuple[Path, ...]:
     device may never end. Raises DataError when there are none.
     """
     if path == BUNDLED:
-        return tuple(sorted(Path(str(importlib.resources.files("data.corpora") / "dialogues")).glob("*.txt")))
+        return tuple(sorted(Path(str(importlib.resources.files("tui_lab.data.corpora") / "dialogues")).glob("*.txt")))
     try:
         expanded = Path(path).expanduser()
         found, what = _found(expanded)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data.dataset import IGNORED, Task
-from data.errors import DataError
-from data.ordering import hash_key, mix, permute
-from data.tokenizers import DigitsTokenizer
+from tui_lab.data.dataset import IGNORED, Task
+from tui_lab.data.errors import DataError
+from tui_lab.data.ordering import hash_key, mix, permute
+from tui_lab.data.tokenizers import DigitsTokenizer
 
 Ids = npt.NDArray[np.int64]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data.corpora.tokens import Corpus
-from data.dataset import Task
-from data.errors import DataError
-from data.tokenizers import SeenVocabulary
+from tui_lab.data.corpora.tokens import Corpus
+from tui_lab.data.dataset import Task
+from tui_lab.data.errors import DataError
+from tui_lab.data.tokenizers import SeenVocabulary
 
 Ids = npt.NDArray[np.int64]
 _CHUNK = 2**24

@@ -10,12 +10,12 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 
-from core import commands as cmd
-from core import events as ev
-from core import settings
-from core.config import Config
-from core.tasks import build_task
 from tui_lab.app import LabApp
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.tasks import build_task
 from tui_lab.live.session import Ready
 from tui_lab.screens.lab import LabScreen
 from tui_lab.widgets.table import Table

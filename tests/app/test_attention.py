@@ -14,15 +14,15 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.app import App
 
-from core import commands as cmd
-from core import events as ev
-from core.attention import AttentionMaps
-from core.building import build_model
-from core.foreign import Model
-from core.inspection import attention_maps
 from tests.app.fake import Lab, lab, update
 from tests.app.test_looks import luminance
 from tui_lab.app import THEMES, LabApp
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.attention import AttentionMaps
+from tui_lab.core.building import build_model
+from tui_lab.core.foreign import Model
+from tui_lab.core.inspection import attention_maps
 from tui_lab.screens.attention import AttentionScreen
 from tui_lab.widgets import heatmap
 from tui_lab.widgets.heatmap import HALF, LETTERS, SHADES, UNSEEN, Lines, Ramp, fitting, pooled, ramp_of

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
-from core import commands as cmd
-from core import events as ev
-from core import settings
-from core.doctor.findings import Finding, Report, Skipped
-from core.errors import ConfigError
 from tests.app.fake import Lab, lab, ready, started, update
 from tui_lab.app import LabApp
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import settings
+from tui_lab.core.doctor.findings import Finding, Report, Skipped
+from tui_lab.core.errors import ConfigError
 from tui_lab.live.checkup import Checking, CheckUp, Examined, NotExamined
 from tui_lab.screens.explain import Explain
 

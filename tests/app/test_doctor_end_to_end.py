@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core import runs
 from tests.app.test_end_to_end import Person
+from tui_lab.core import runs
 
 
 @pytest.mark.slow

@@ -2,9 +2,9 @@
 
 import pytest
 
-from core import commands as cmd
-from core import events as ev
 from tests.app.fake import Lab, lab, update
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
 from tui_lab.live.speaker import Speaking
 from tui_lab.panes.generation import GenerationPane
 from tui_lab.panes.loss import LossPane

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from core import commands as cmd
-from core import events as ev
 from tests.app.fake import lab
 from tui_lab.app import LabApp
 from tui_lab.commands import BY_ID, COMMANDS, applies
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
 from tui_lab.panes.config import ConfigPane
 from tui_lab.screens.ask import Ask, AskLine
 from tui_lab.screens.help import Help
@@ -175,7 +175,7 @@ async def test_saving_the_config_writes_toml_and_never_over_a_file(tmp_path: Any
             await it.press("ctrl+s")
             assert isinstance(it.pilot.app.screen, AskLine)
             await it.pilot.press("enter")
-        from core import settings
+        from tui_lab.core import settings
 
         assert settings.load("reverse-1.toml") == it.screen.query_one(ConfigPane).edited
         assert [n.severity for n in it.pilot.app._notifications][-1] == "error"

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from core import events as ev
 from tests.app.fake import lab, update
 from tui_lab.app import THEMES
+from tui_lab.core import events as ev
 from tui_lab.panes.batch import CELL, NAME, BatchPane
 
 

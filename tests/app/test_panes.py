@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from textual.widgets import DataTable, Input, RichLog, Sparkline
 
-from core import commands as cmd
-from core import events as ev
-from core import settings
-from core.inspection import CellLosses
-from core.sampling import Alternative, Generated
 from tests.app.fake import evaluated, lab, ready, update
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import settings
+from tui_lab.core.inspection import CellLosses
+from tui_lab.core.sampling import Alternative, Generated
 from tui_lab.live.session import Preparing, Trouble
 from tui_lab.live.speaker import Finished, Said
 from tui_lab.panes.batch import BatchPane
@@ -156,7 +156,7 @@ async def test_zoom_and_pan_move_the_axes_and_zero_restores_them() -> None:
 
 
 async def test_an_earlier_run_can_be_laid_over() -> None:
-    from core import runs
+    from tui_lab.core import runs
 
     other = ready("reverse")
     run = runs.create("earlier", other.config, other.task.tokenizer)

@@ -12,12 +12,12 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.pilot import Pilot
 
-from core import runs
-from core.trainer import Trainer
 from tests.app.fake import lab
 from tests.core.tiny import tiny
 from tui_lab import opening, parting
 from tui_lab.app import LEFT_BEHIND, LabApp
+from tui_lab.core import runs
+from tui_lab.core.trainer import Trainer
 from tui_lab.live.session import Session
 from tui_lab.screens.chooser import Chooser
 from tui_lab.screens.lab import LabScreen

@@ -6,13 +6,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
-from core import consent, runs, settings
-from core import events as ev
-from core.lock import take
-from core.runs import Run
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app import LabApp
+from tui_lab.core import consent, runs, settings
+from tui_lab.core import events as ev
+from tui_lab.core.lock import take
+from tui_lab.core.runs import Run
 from tui_lab.live.session import Session
 from tui_lab.screens.ask import Ask
 from tui_lab.screens.chooser import Pick

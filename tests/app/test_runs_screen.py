@@ -11,15 +11,15 @@ from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, DataTable, Input
 
-from core import catalogue, runs
-from core import events as ev
-from core.runs import Run
 from tests.app.fake import lab, painted, widened
 from tests.app.test_attention import Plain
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny
 from tui_lab import opening
 from tui_lab.app import LabApp
+from tui_lab.core import catalogue, runs
+from tui_lab.core import events as ev
+from tui_lab.core.runs import Run
 from tui_lab.live.chorus import Chorus, Song, Voice
 from tui_lab.live.curves import CurveFile
 from tui_lab.screens.ask import AskLine
@@ -299,7 +299,7 @@ def sung(chorus: Chorus) -> dict[str, list[Voice]]:
 
 
 def test_several_runs_go_on_from_one_prompt_and_errors_are_their_own() -> None:
-    from core.sampling import Sampling
+    from tui_lab.core.sampling import Sampling
 
     paths = [trained("a"), trained("b", "train.seed=5"), folder("c", 0.25).path]
     chorus = Chorus()
@@ -315,7 +315,7 @@ def test_several_runs_go_on_from_one_prompt_and_errors_are_their_own() -> None:
 
 
 def test_a_new_song_ends_the_old_one() -> None:
-    from core.sampling import Sampling
+    from tui_lab.core.sampling import Sampling
 
     path, chorus = trained("a"), Chorus()
     chorus.ask(Song("123", Sampling(0.0, 0, 1.0, 0), 100_000), [path])

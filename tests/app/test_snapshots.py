@@ -4,8 +4,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from core import events as ev
 from tests.app.fake import lab, update
+from tui_lab.core import events as ev
 from tui_lab.widgets import chart
 
 

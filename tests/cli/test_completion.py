@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import settings as limit
 from hypothesis import strategies as st
 
-from core import runs, settings
-from core.config import OptimConfig
 from tests.core.tiny import tiny
 from tui_lab import completion
 from tui_lab.completion import joined
+from tui_lab.core import runs, settings
+from tui_lab.core.config import OptimConfig
 
 PROGRAM = "import sys; sys.argv[0] = 'tui-lab'; from tui_lab.cli import main; main()"
 OPTIMIZERS = list(get_args(OptimConfig.model_fields["name"].annotation))
@@ -108,7 +108,7 @@ def test_every_value_offered_is_allowed(key: str) -> None:
 
 
 def test_runs_are_offered_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.tasks import build_task
+    from tui_lab.core.tasks import build_task
 
     monkeypatch.chdir(tmp_path)
     task = build_task(tiny())

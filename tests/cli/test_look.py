@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from core import settings
-from core.config import Config
 from tests.cli.conftest import TINY, Cli
+from tui_lab.core import settings
+from tui_lab.core.config import Config
 
 
 def test_help_and_bad_usage_wait_neither_for_torch_nor_for_textual(command: list[str], cli: Cli) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core import settings
 from tests.app.test_end_to_end import Person
 from tests.cli.conftest import TINY, Cli
+from tui_lab.core import settings
 
 Asked = Callable[[], list[str]]
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from core.errors import ConfigError
+from tui_lab.core.errors import ConfigError
 from tui_lab.progress import preparing
 
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import events as ev
-from core import planning, runs, sweeps
-from core.catalogue import write_notes
-from core.runs import Run
-from core.summary import summarise
-from core.sweeps import Result, Sweep
-from data.visible import printable
 from tests.cli.inside import Told
 from tests.cli.inside import told as told
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny, trainer
+from tui_lab.core import events as ev
+from tui_lab.core import planning, runs, sweeps
+from tui_lab.core.catalogue import write_notes
+from tui_lab.core.runs import Run
+from tui_lab.core.summary import summarise
+from tui_lab.core.sweeps import Result, Sweep
+from tui_lab.data.visible import printable
 from tui_lab.history import page
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.material import gather

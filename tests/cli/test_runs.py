@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from core import events as ev
-from core import runs
-from core.catalogue import write_notes
-from core.lock import LOCK
-from core.summary import summarise
 from tests.cli.inside import Told
 from tests.cli.inside import told as told
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tests.core.tiny import tiny, trainer
+from tui_lab.core import events as ev
+from tui_lab.core import runs
+from tui_lab.core.catalogue import write_notes
+from tui_lab.core.lock import LOCK
+from tui_lab.core.summary import summarise
 
 
 @pytest.fixture

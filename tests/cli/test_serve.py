@@ -1,7 +1,7 @@
 import pytest
 
-from core.errors import ConfigError
 from tests.cli.conftest import Cli
+from tui_lab.core.errors import ConfigError
 from tui_lab.serving import check_host
 
 

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from core import runs, settings
-from core.runs import Run
 from tests.app.test_terminal import TINY
+from tui_lab.core import runs, settings
+from tui_lab.core.runs import Run
 from tui_lab.serving import Guarded
 
 PATIENCE = 300.0

@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from core import sweeps
-from core.loading import load_model
-from core.runs import Run
 from tests.cli.conftest import TINY, Cli
+from tui_lab.core import sweeps
+from tui_lab.core.loading import load_model
+from tui_lab.core.runs import Run
 
 TINY_SWEEP = ("sweep", "reverse", *TINY, "--set", "train.batch_size=4", "--set", "train.eval_every=0")
 

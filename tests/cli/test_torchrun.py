@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from core import events as ev
-from core.errors import ConfigError
-from core.trainer import Trainer
 from tests.cli.conftest import TINY
 from tests.cli.test_readme import commands
 from tests.core.tiny import losses, tiny, trainer
 from tui_lab import opening
 from tui_lab import ranks as ranks_module
+from tui_lab.core import events as ev
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.trainer import Trainer
 from tui_lab.opening import Opened
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tui_lab"]

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core import commands as cmd
-from core import events as ev
-from core.parallel import ALONE, Ranks, World, joined
-from core.randomness import fingerprint
-from core.trainer import Trainer
 from tests.core.tiny import trainer
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.parallel import ALONE, Ranks, World, joined
+from tui_lab.core.randomness import fingerprint
+from tui_lab.core.trainer import Trainer
 
 EVALUATED = ("train.eval_every=3", "optim.grad_clip=0.5")
 SCENARIOS: dict[str, tuple[str, ...]] = {

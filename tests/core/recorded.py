@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from core import events as ev
-from core import runs
-from core.config import Config
-from core.runs import Run
-from core.summary import summarise
-from data.tokenizers import DigitsTokenizer
 from tests.core.tiny import tiny
+from tui_lab.core import events as ev
+from tui_lab.core import runs
+from tui_lab.core.config import Config
+from tui_lab.core.runs import Run
+from tui_lab.core.summary import summarise
+from tui_lab.data.tokenizers import DigitsTokenizer
 
 STARTED = ev.Started(step=0, steps=8, parameters=1234, n_vocab=5, train_examples=9, val_examples=4, device="cpu",
                      threads=1, resumed=False)  # fmt: skip

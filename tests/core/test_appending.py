@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import appending
-from core.appending import Appender
-from core.errors import RunError
+from tui_lab.core import appending
+from tui_lab.core.appending import Appender
+from tui_lab.core.errors import RunError
 
 LINES = st.lists(st.binary(min_size=1, max_size=8).map(lambda line: line.replace(b"\n", b"") + b"\n"), max_size=12)
 real_write = os.write

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import consent
-from core.attention import AttentionMaps, Floats, heads_of, pattern, sharpness
-from core.building import build_model
-from core.foreign import Foreign
-from core.inspection import attention_maps
-from data.dataset import IGNORED
 from tests.core.test_foreign import FILE
 from tests.core.tiny import tiny, trainer
+from tui_lab.core import consent
+from tui_lab.core.attention import AttentionMaps, Floats, heads_of, pattern, sharpness
+from tui_lab.core.building import build_model
+from tui_lab.core.foreign import Foreign
+from tui_lab.core.inspection import attention_maps
+from tui_lab.data.dataset import IGNORED
 
 ALL = np.ones(6, dtype=bool)
 

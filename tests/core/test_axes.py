@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import axes
-from core.axes import Choices, Range, parse_axis
-from core.errors import ConfigError
+from tui_lab.core import axes
+from tui_lab.core.axes import Choices, Range, parse_axis
+from tui_lab.core.errors import ConfigError
 
 
 @pytest.mark.parametrize(

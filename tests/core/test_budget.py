@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from core import budget, settings
-from core import events as ev
-from core.building import build_model
-from core.config import Config
-from core.errors import ConfigError, TrainingError
-from core.parameters import count_parameters
 from tests.core.tiny import of_kind, tiny, trainer
 from tui_lab import opening
+from tui_lab.core import budget, settings
+from tui_lab.core import events as ev
+from tui_lab.core.building import build_model
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, TrainingError
+from tui_lab.core.parameters import count_parameters
 
 HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=524288", "model.n_heads=64", "model.d_head=1024")
 
@@ -100,7 +100,7 @@ def test_no_memory_for_the_last_checkpoint_is_told_too(monkeypatch: pytest.Monke
     events = running.events()
     next(events)
     monkeypatch.setattr(running, "train_step", nothing_left)
-    monkeypatch.setattr("core.checkpoint.copy_weights", nothing_left)
+    monkeypatch.setattr("tui_lab.core.checkpoint.copy_weights", nothing_left)
     assert [event.kind for event in events] == ["warned", "failed"]
 
 
@@ -110,7 +110,7 @@ def test_memory_that_runs_out_while_a_training_is_opened_is_a_training_error(
     def nothing_left(config: Config, n_vocab: int) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("core.trainer.build_model", nothing_left)
+    monkeypatch.setattr("tui_lab.core.trainer.build_model", nothing_left)
     with pytest.raises(TrainingError, match="memory ran out: this training needs at least"):
         opening.begin("tiny", tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import catalogue as cat
-from core import events as ev
-from core.errors import ConfigError
-from core.lock import LOCK
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tests.core.tiny import tiny
+from tui_lab.core import catalogue as cat
+from tui_lab.core import events as ev
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.lock import LOCK
 
 
 def row(path: Path) -> cat.RunRow:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from core import checkpoint as ckpt
-from core import files
-from core.checkpoint import Checkpoint
-from core.errors import RunError
-from core.tasks import build_task
-from core.trainer import Trainer
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import files
+from tui_lab.core.checkpoint import Checkpoint
+from tui_lab.core.errors import RunError
+from tui_lab.core.tasks import build_task
+from tui_lab.core.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

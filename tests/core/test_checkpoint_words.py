@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from core import checkpoint as ckpt
-from core import events as ev
-from core.checkpoint import Checkpoint, Progress
-from core.errors import RunError
-from core.parameters import count_parameters
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import events as ev
+from tui_lab.core.checkpoint import Checkpoint, Progress
+from tui_lab.core.errors import RunError
+from tui_lab.core.parameters import count_parameters
 
 NOT_THERE = "no such file, or none that ends"
 

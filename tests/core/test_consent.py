@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from core import consent
-from core.consent import CodeNotAllowed
-from core.errors import ConfigError
-from core.loading import load_model
-from core.runs import Run
-from data.cache import cache_folder
 from tests.core.tiny import tiny, trainer
 from tui_lab import opening
+from tui_lab.core import consent
+from tui_lab.core.consent import CodeNotAllowed
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.loading import load_model
+from tui_lab.core.runs import Run
+from tui_lab.data.cache import cache_folder
 
 TRAP = """
 import pathlib

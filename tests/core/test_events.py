@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import events as ev
-from core.jsontext import dumps
+from tui_lab.core import events as ev
+from tui_lab.core.jsontext import dumps
 
 numbers = st.floats() | st.just(math.inf) | st.just(-math.inf)
 VALUES: dict[Any, st.SearchStrategy[Any]] = {

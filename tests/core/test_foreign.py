@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from core import checkpoint as ckpt
-from core import consent, settings
-from core import events as ev
-from core.checkpoint import Checkpoint
-from core.doctor.examination import examine
-from core.doctor.lab import lab_subject
-from core.errors import ConfigError
-from core.generate import generate
-from core.inspection import cell_losses
-from core.sampling import Sampling
 from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import consent, settings
+from tui_lab.core import events as ev
+from tui_lab.core.checkpoint import Checkpoint
+from tui_lab.core.doctor.examination import examine
+from tui_lab.core.doctor.lab import lab_subject
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.generate import generate
+from tui_lab.core.inspection import cell_losses
+from tui_lab.core.sampling import Sampling
 
 FILE = """
 import torch

@@ -6,14 +6,14 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from core.building import build_model
-from core.config import ModelConfig
-from core.errors import ConfigError
-from core.generate import generate, sampling_probabilities
-from core.model import Transformer
-from core.sampling import Generated, Sampling
-from data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
 from tests.core.tiny import tiny
+from tui_lab.core.building import build_model
+from tui_lab.core.config import ModelConfig
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.generate import generate, sampling_probabilities
+from tui_lab.core.model import Transformer
+from tui_lab.core.sampling import Generated, Sampling
+from tui_lab.data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
 
 MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=4, d_ff=8, context=8, dropout=0.5)
 GREEDY = Sampling(temperature=0.0)

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from core.inspection import cell_losses
-from core.objective import loss_sum
-from data.dataset import IGNORED
 from tests.core.tiny import trainer
+from tui_lab.core.inspection import cell_losses
+from tui_lab.core.objective import loss_sum
+from tui_lab.data.dataset import IGNORED
 
 
 def test_cells_add_up_to_the_loss_and_ignored_ones_have_none() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from core import lock, runs
-from core.errors import RunError
-from core.loading import load_model
-from core.lock import HOLDER, LOCK, InUse, in_use, take
-from core.runs import Run
 from tests.core.tiny import tiny, trainer
 from tui_lab import opening
+from tui_lab.core import lock, runs
+from tui_lab.core.errors import RunError
+from tui_lab.core.loading import load_model
+from tui_lab.core.lock import HOLDER, LOCK, InUse, in_use, take
+from tui_lab.core.runs import Run
 
 
 def trained(path: Path) -> Run:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.config import ModelConfig
-from core.model import Named, Transformer
+from tui_lab.core.config import ModelConfig
+from tui_lab.core.model import Named, Transformer
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import ModelConfig, OptimConfig
-from core.model import Transformer
-from core.optim import build_optimizers, lr_at, set_weight_decay
+from tui_lab.core.config import ModelConfig, OptimConfig
+from tui_lab.core.model import Transformer
+from tui_lab.core.optim import build_optimizers, lr_at, set_weight_decay
 
 MODEL = ModelConfig(d_model=6, n_layers=1, n_heads=2, d_head=3, d_ff=8, context=5)
 Name = Literal["sgd", "momentum", "adam", "adamw"]

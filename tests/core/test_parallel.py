@@ -13,15 +13,15 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import commands as cmd
-from core import parallel
-from core.config import Config
-from core.errors import ConfigError, TrainingError
-from core.parallel import backend_for, several
-from data.loader import Loader
-from data.tasks.reverse import reverse_task
 from tests.core import ranks_child
 from tests.core.tiny import tiny
+from tui_lab.core import commands as cmd
+from tui_lab.core import parallel
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, TrainingError
+from tui_lab.core.parallel import backend_for, several
+from tui_lab.data.loader import Loader
+from tui_lab.data.tasks.reverse import reverse_task
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -93,7 +93,7 @@ def test_dropout_differs_by_rank_and_repeats(alone: dict[str, Any], two: list[di
 
 
 def dropout_seed_of(rank: int) -> int:
-    from core.trainer import dropout_seed
+    from tui_lab.core.trainer import dropout_seed
 
     return dropout_seed(0, 5, rank)
 

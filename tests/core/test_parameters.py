@@ -1,10 +1,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import settings as core_settings
-from core.config import ModelConfig
-from core.model import Transformer
-from core.parameters import count_parameters, parameter_table
+from tui_lab.core import settings as core_settings
+from tui_lab.core.config import ModelConfig
+from tui_lab.core.model import Transformer
+from tui_lab.core.parameters import count_parameters, parameter_table
 
 sizes = st.integers(1, 12)
 
@@ -18,7 +18,7 @@ def test_the_table_adds_up_to_the_models_own_count(config: ModelConfig, n_vocab:
 
 
 def test_pseudo_socrates_has_the_journals_size_with_gpt2s_vocabulary() -> None:
-    from data.tokenizers import Gpt2Tokenizer
+    from tui_lab.data.tokenizers import Gpt2Tokenizer
 
     config = core_settings.load("pseudo-socrates")
     assert count_parameters(config.model, Gpt2Tokenizer().n_vocab) == 17_696_177

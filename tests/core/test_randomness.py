@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from core import settings
-from core.randomness import Source, ledger, pinned
-from core.tasks import build_task
 from tests.core.tiny import tiny
+from tui_lab.core import settings
+from tui_lab.core.randomness import Source, ledger, pinned
+from tui_lab.core.tasks import build_task
 
 
 def sources(*overrides: str, step: int = 0) -> dict[str, Source]:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import events as ev
-from core import files
-from core import record as rec
-from core.digest import Digest
-from core.errors import RunError
-from core.record import Record, line_of
+from tui_lab.core import events as ev
+from tui_lab.core import files
+from tui_lab.core import record as rec
+from tui_lab.core.digest import Digest
+from tui_lab.core.errors import RunError
+from tui_lab.core.record import Record, line_of
 
 
 def update(step: int, loss: float = 1.0, ratio: float | None = None) -> ev.StepDone:

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from core.catalogue import find_runs, write_notes
-from core.errors import RunError
-from core.lock import LOCK
-from core.removing import removable, remove
 from tests.core.recorded import recorded
+from tui_lab.core.catalogue import find_runs, write_notes
+from tui_lab.core.errors import RunError
+from tui_lab.core.lock import LOCK
+from tui_lab.core.removing import removable, remove
 
 
 def test_a_run_is_removed_whole_and_what_its_links_lead_to_is_not(tmp_path: Path) -> None:

@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from core import checkpoint as ckpt
-from core import commands as cmd
-from core import events as ev
-from core import files, runs
-from core.errors import RunError
-from core.loading import choose_weights, load_model
-from core.runs import Run
-from core.summary import summarise
 from tests.core.tiny import tiny, trainer
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import files, runs
+from tui_lab.core.errors import RunError
+from tui_lab.core.loading import choose_weights, load_model
+from tui_lab.core.runs import Run
+from tui_lab.core.summary import summarise
 
 
 def made(path: Path, *overrides: str) -> Run:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.catalogue import RunRow
-from core.errors import ConfigError
-from core.selecting import ordered, parse_condition, select
 from tests.core.tiny import tiny
+from tui_lab.core.catalogue import RunRow
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.selecting import ordered, parse_condition, select
 
 
 def row(name: str = "a", *overrides: str, **values: Any) -> RunRow:

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from core import settings
-from core.config import Config
-from core.errors import ConfigError
-from core.tasks import build_loader, build_task
 from tests.core.tiny import tiny
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.tasks import build_loader, build_task
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 
-from core.errors import ConfigError
-from core.summary import METRICS, parse_requirement, summarise, unmet
 from tests.core.tiny import trainer
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.summary import METRICS, parse_requirement, summarise, unmet
 
 
 @pytest.mark.parametrize("metric", METRICS)

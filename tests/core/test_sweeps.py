@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from core import planning, study, sweeps
-from core.errors import ConfigError, RunError
-from core.sweeps import Plan, Result, Sweep, Watch
+from tui_lab.core import planning, study, sweeps
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.sweeps import Plan, Result, Sweep, Watch
 
 
 def plan(*over: str, sets: Sequence[str] = (), **options: Any) -> Plan:
@@ -161,7 +161,7 @@ def test_a_study_that_is_lost_is_made_again_from_the_results(tmp_path: Path) -> 
 CLAIMS = """
 import os, sys
 from pathlib import Path
-from core import study, sweeps
+from tui_lab.core import study, sweeps
 sweep = sweeps.read(Path(sys.argv[1]))
 with study.opened(sweep) as mine:
     while (claim := mine.claim()) is not None:

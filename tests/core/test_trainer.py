@@ -4,14 +4,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from core import commands as cmd
-from core import events as ev
-from core.checkpoint import Checkpoint, Weights
-from core.errors import ConfigError
-from core.foreign import Model
-from core.trainer import Trainer
-from data.errors import DataError
 from tests.core.tiny import losses, of_kind, same_weights, trainer
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.checkpoint import Checkpoint, Weights
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.foreign import Model
+from tui_lab.core.trainer import Trainer
+from tui_lab.data.errors import DataError
 
 
 class Saves:

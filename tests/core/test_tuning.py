@@ -3,13 +3,13 @@ from typing import Any
 import pytest
 import torch
 
-from core import objective, settings, tuning
-from core.config import Config
-from core.errors import ConfigError
-from core.matmul import Kernels
-from data.cache import cache_folder
 from tests.core.tiny import tiny
 from tui_lab import opening
+from tui_lab.core import objective, settings, tuning
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.matmul import Kernels
+from tui_lab.data.cache import cache_folder
 
 LARGE = ("model.d_model=32", "model.context=64", "train.batch_size=32", "train.threads=1")
 

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from core import events as ev
-from core import settings
-from core.checkpoint import Checkpoint
-from core.config import Config
-from core.tasks import build_task
-from core.trainer import Save, Trainer
+from tui_lab.core import events as ev
+from tui_lab.core import settings
+from tui_lab.core.checkpoint import Checkpoint
+from tui_lab.core.config import Config
+from tui_lab.core.tasks import build_task
+from tui_lab.core.trainer import Save, Trainer
 
 E = TypeVar("E", bound=ev.Event)
 TABLES = {

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.loader import Loader
-from data.ordering import Shuffle
-from data.tasks.reverse import ReverseExamples
-from data.tasks.text import TextWindows
+from tui_lab.data.errors import DataError
+from tui_lab.data.loader import Loader
+from tui_lab.data.ordering import Shuffle
+from tui_lab.data.tasks.reverse import ReverseExamples
+from tui_lab.data.tasks.text import TextWindows
 
 modes: st.SearchStrategy[Shuffle] = st.sampled_from(("epoch", "once", "off"))
 
@@ -40,14 +40,14 @@ def test_an_epoch_shows_every_example_once_even_across_batches(n: int, data: st.
 
 def test_a_batch_of_too_many_tokens_is_refused_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     length = examples(9).length
-    monkeypatch.setattr("data.loader.MOST_TOKENS", 3 * length)
+    monkeypatch.setattr("tui_lab.data.loader.MOST_TOKENS", 3 * length)
     Loader(examples(9), 3, 0)
     with pytest.raises(DataError) as caught:
         Loader(examples(9), 4, 0)
     assert str(caught.value) == (
         f"train.batch_size = 4: 4 examples of {length} tokens are too many at once; allowed here is a batch of 3"
     )
-    monkeypatch.setattr("data.loader.MOST_TOKENS", length - 1)
+    monkeypatch.setattr("tui_lab.data.loader.MOST_TOKENS", length - 1)
     with pytest.raises(DataError, match="allowed here is a batch of 1$"):
         Loader(examples(9), 1, 0)
 

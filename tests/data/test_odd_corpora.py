@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from data.corpora import tokens
-from data.corpora.sources import find_files
-from data.corpora.tokens import load_corpus
-from data.errors import DataError
-from data.tasks.text import text_task
-from data.tokenizers import decode
+from tui_lab.data.corpora import tokens
+from tui_lab.data.corpora.sources import find_files
+from tui_lab.data.corpora.tokens import load_corpus
+from tui_lab.data.errors import DataError
+from tui_lab.data.tasks.text import text_task
+from tui_lab.data.tokenizers import decode
 
 ODD = {
     "one character": b"x",

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.corpora.tokens import Corpus, load_corpus
-from data.errors import DataError
-from data.tasks.text import text_task
-from data.tokenizers import CharTokenizer, decode
+from tui_lab.data.corpora.tokens import Corpus, load_corpus
+from tui_lab.data.errors import DataError
+from tui_lab.data.tasks.text import text_task
+from tui_lab.data.tokenizers import CharTokenizer, decode
 
 
 def corpus(n: int) -> Corpus:

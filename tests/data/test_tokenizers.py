@@ -4,9 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import tokenizers
-from data.errors import DataError
-from data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, Tokenizer, decode, show
+from tui_lab.data import tokenizers
+from tui_lab.data.errors import DataError
+from tui_lab.data.tokenizers import (
+    CharTokenizer,
+    DigitsTokenizer,
+    Gpt2Tokenizer,
+    SeenVocabulary,
+    Tokenizer,
+    decode,
+    show,
+)
 
 texts = st.text(max_size=200)
 

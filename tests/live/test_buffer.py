@@ -3,8 +3,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import events as ev
 from tests.app.fake import update
+from tui_lab.core import events as ev
 from tui_lab.live.buffer import Buffer
 
 

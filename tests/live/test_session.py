@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core import checkpoint as ckpt
-from core import commands as cmd
-from core import events as ev
-from core import runs, settings
-from core.errors import ConfigError
 from tests.core.tiny import tiny
 from tui_lab import opening
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import runs, settings
+from tui_lab.core.errors import ConfigError
 from tui_lab.live.replay import SPEEDS, Replay
 from tui_lab.live.session import Ready, Session, Source, Trouble
 from tui_lab.live.speaker import Finished, Request, Said, Speaker, Speaking

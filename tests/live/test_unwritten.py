@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from core import commands as cmd
-from core import events as ev
-from core import files
-from core.checkpoint import Checkpoint, load
-from core.runs import Run
 from tests.core.tiny import tiny
 from tests.live.test_session import collect, stopped
 from tui_lab import opening
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import files
+from tui_lab.core.checkpoint import Checkpoint, load
+from tui_lab.core.runs import Run
 from tui_lab.live.session import Session
 
 WHOLE = ("train.steps=12", "train.checkpoint_every=3")

@@ -4,9 +4,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from core import planning, sweeps
-from core.sweeps import Check, Result, Row, Sweep
 from tests.core.test_runs import made as made_run
+from tui_lab.core import planning, sweeps
+from tui_lab.core.sweeps import Check, Result, Row, Sweep
 from tui_lab.sweep import outcome, table
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from core.runs import Run
 from tests.cli.conftest import TINY, Cli, cli, command  # noqa: F401
 from tests.core.test_runs import made as made_run
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.runs import Run
 from tui_lab.sweep import ray_engine
 
 

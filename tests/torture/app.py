@@ -25,11 +25,11 @@ from textual._xterm_parser import XTermParser
 from textual.geometry import Size
 from textual.pilot import Pilot
 
-from core import budget, settings
-from core.doctor.findings import Finding, Report
 from tests.torture.configs import OUTLANDISH
 from tui_lab.app import LabApp
 from tui_lab.commands import COMMANDS
+from tui_lab.core import budget, settings
+from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.lab import LabScreen
 

@@ -22,14 +22,14 @@ from unittest import mock
 
 import psutil
 
-from core import budget, settings
-from core import commands as cmd
-from core.doctor.findings import Report
-from core.matmul import Kernels
 from tests.torture.asked import ask
 from tests.torture.configs import OUTLANDISH
 from tests.torture.limits import ring
 from tui_lab import cli, headless
+from tui_lab.core import budget, settings
+from tui_lab.core import commands as cmd
+from tui_lab.core.doctor.findings import Report
+from tui_lab.core.matmul import Kernels
 
 SECONDS = 60
 MACHINE_BYTES = 2**29
@@ -64,10 +64,10 @@ def cut_short() -> Iterator[None]:
 
     with (
         mock.patch("tui_lab.headless.train", stopped),
-        mock.patch("core.doctor.examination.examine", lambda *a, **k: Report((), (), (), {})),
+        mock.patch("tui_lab.core.doctor.examination.examine", lambda *a, **k: Report((), (), (), {})),
         mock.patch("tui_lab.doctor.self_test", lambda *a, **k: 0),
         mock.patch("textual_serve.server.Server.serve", lambda *a, **k: None),
-        mock.patch("core.tuning.measure", lambda *a: Kernels()),
+        mock.patch("tui_lab.core.tuning.measure", lambda *a: Kernels()),
         mock.patch("torch.set_num_threads", lambda n: None),
         mock.patch.object(budget, "machine_bytes", lambda: MACHINE_BYTES),
     ):

@@ -17,14 +17,14 @@ import tomli_w
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-from core import settings
-from core.budget import check_fits
-from core.config import Config
-from core.errors import ConfigError
-from core.faults import FAULTS
-from core.parameters import count_parameters
 from tests.torture.asked import ask
 from tests.torture.limits import bounded
+from tui_lab.core import settings
+from tui_lab.core.budget import check_fits
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.faults import FAULTS
+from tui_lab.core.parameters import count_parameters
 
 N_VOCAB = 50_257
 FIELDS = settings.fields()

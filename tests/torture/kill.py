@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.runs import Run
 from tests.torture.moments import draw, wait
 from tests.torture.verdict import outcome, readable
 from tests.torture.victim import STEPS, Place, Victim
+from tui_lab.core.runs import Run
 
 KILLS_OF_ONE = 8
 """Of one training, at most; then it is let go on to its end."""

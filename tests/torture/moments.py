@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import TEMPORARY
 from tests.torture.victim import Place
+from tui_lab.core.files import TEMPORARY
 
 Reached = Callable[[], bool]
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from core import events as ev
-from core.errors import ConfigError, RunError
-from data.errors import DataError
 from tests.torture.mutants import Mutant, mutate
+from tui_lab.core import events as ev
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.data.errors import DataError
 
 MEMORY = 2**30
 """Bytes that a worker may take beyond what it needs for a sound run."""
@@ -36,9 +36,9 @@ CLEAR = (ConfigError, RunError, DataError)
 
 def made(path: Path) -> Path:
     """A small run with everything a run can have: live changes, evaluations, best weights."""
-    from core import commands as cmd
     from tests.core.tiny import tiny
     from tui_lab import opening
+    from tui_lab.core import commands as cmd
 
     opened = opening.begin("sound", tiny("train.eval_every=2", "train.checkpoint_every=4"), path)
     opened.trainer.commands.put(cmd.Set("optim.lr", 0.02))
@@ -63,8 +63,8 @@ def _told(action: Callable[[Path], None], path: Path) -> str:
 
 
 def _look(path: Path) -> None:
-    from core import runs
-    from core.export import summary_of
+    from tui_lab.core import runs
+    from tui_lab.core.export import summary_of
     from tui_lab.describe import describe
 
     run = runs.find(str(path))
@@ -73,18 +73,18 @@ def _look(path: Path) -> None:
 
 
 def _speak(path: Path) -> None:
-    from core import runs
-    from core.generate import generate
-    from core.loading import load_model
-    from core.sampling import Sampling
+    from tui_lab.core import runs
+    from tui_lab.core.generate import generate
+    from tui_lab.core.loading import load_model
+    from tui_lab.core.sampling import Sampling
 
     model, tokenizer = load_model(runs.find(str(path)))
     list(generate(model, tokenizer, "12", max_new_tokens=2, sampling=Sampling(0.8, 0, 1.0, 0)))
 
 
 def _replay(path: Path) -> None:
-    from core import runs
-    from core.tasks import build_task
+    from tui_lab.core import runs
+    from tui_lab.core.tasks import build_task
     from tui_lab.live.session import Ready
     from tui_lab.live.state import LabState
 
@@ -96,9 +96,9 @@ def _replay(path: Path) -> None:
 
 
 def _fork(path: Path) -> None:
-    from core import checkpoint as ckpt
-    from core import runs
     from tui_lab import opening
+    from tui_lab.core import checkpoint as ckpt
+    from tui_lab.core import runs
 
     run = runs.find(str(path))
     opening.fork(str(path), run.read_latest(ckpt.load_progress).config).close()
@@ -123,8 +123,8 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
 
 def weights_of(path: Path) -> Any:
     """The last weights as bytes; None where they are refused."""
-    from core import runs
-    from core.loading import load_model
+    from tui_lab.core import runs
+    from tui_lab.core.loading import load_model
 
     try:
         model, _ = load_model(runs.find(str(path)), "last")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core import events as ev
-from core.runs import Run
 from tests.core.tiny import tiny
 from tests.torture import mutate
 from tests.torture.kill import Torture
 from tests.torture.verdict import outcome, readable, story
 from tui_lab import opening
+from tui_lab.core import events as ev
+from tui_lab.core.runs import Run
 
 
 def test_a_training_that_is_killed_ends_as_if_nobody_had(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core import checkpoint as ckpt
-from core import events as ev
-from core.files import TEMPORARY
-from core.loading import load_model
-from core.runs import Run
+from tui_lab.core import checkpoint as ckpt
+from tui_lab.core import events as ev
+from tui_lab.core.files import TEMPORARY
+from tui_lab.core.loading import load_model
+from tui_lab.core.runs import Run
 
 TIMES = re.compile(r'"(crc32|seconds)": [^,]+,?')
 

@@ -12,11 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from core.config import Config
-from core.model import Transformer
-from core.objective import logits_of
-from core.trainer import Trainer
 from tui_lab.bench.eager import EagerGPT, EagerLoop
+from tui_lab.core.config import Config
+from tui_lab.core.model import Transformer
+from tui_lab.core.objective import logits_of
+from tui_lab.core.trainer import Trainer
 
 LITGPT_PYTHON = Path(".venv-litgpt/bin/python")
 Step = Callable[[Tensor, Tensor], float]

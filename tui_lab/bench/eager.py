@@ -1,7 +1,7 @@
 """The journal's transformer as one writes it after nanoGPT, and its loop: the yardstick, with the lab's mathematics.
 
 In nanoGPT's manner: one matrix for q, k and v, torch's fused attention, full logits into `cross_entropy`, and torch's
-default optimizer. What it computes is what core.model computes, so its losses are ours to rounding.
+default optimizer. What it computes is what tui_lab.core.model computes, so its losses are ours to rounding.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.config import ModelConfig
-from core.model import Layer, Transformer
+from tui_lab.core.config import ModelConfig
+from tui_lab.core.model import Layer, Transformer
 
 
 class Block(nn.Module):

@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from core import settings
-from core.building import build_model
-from core.generate import generate
-from core.memory import keep_freed_memory
-from core.model import Transformer
-from core.sampling import Sampling
-from core.tasks import build_task
-from core.tuning import settled
 from tui_lab.bench.contenders import Absent, hugging_face_model
 from tui_lab.bench.eager import EagerGPT, generate_uncached
 from tui_lab.bench.machine import machine
+from tui_lab.core import settings
+from tui_lab.core.building import build_model
+from tui_lab.core.generate import generate
+from tui_lab.core.memory import keep_freed_memory
+from tui_lab.core.model import Transformer
+from tui_lab.core.sampling import Sampling
+from tui_lab.core.tasks import build_task
+from tui_lab.core.tuning import settled
 
 PROMPT_TOKENS, NEW_TOKENS = 8, 112
 LONG_PROMPT = 100
@@ -102,6 +102,6 @@ def _by_turns(things: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def _text(tokenizer: Any, ids: Any) -> str:
-    from data.tokenizers import decode
+    from tui_lab.data.tokenizers import decode
 
     return decode(tokenizer, ids)

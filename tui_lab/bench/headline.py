@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core import settings
-from core.errors import ConfigError
 from tui_lab.bench.machine import machine
+from tui_lab.core import settings
+from tui_lab.core.errors import ConfigError
 
 PRESET, TARGET, STEPS = "pseudo-socrates", 0.37, 2000
 

@@ -6,13 +6,13 @@ import time
 
 import torch
 
-from core import settings
-from core.config import Config
-from core.evaluation import evaluate
-from core.model import Transformer
-from core.optim import lr_at
-from core.tasks import build_loader, build_task
 from tui_lab.bench.eager import AllLogits, EagerGPT, EagerLoop
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.evaluation import evaluate
+from tui_lab.core.model import Transformer
+from tui_lab.core.optim import lr_at
+from tui_lab.core.tasks import build_loader, build_task
 
 EMA = 0.9
 

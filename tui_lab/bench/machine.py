@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import torch
 
-from core.tuning import processor
+from tui_lab.core.tuning import processor
 
 
 def machine() -> dict[str, Any]:

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from core import settings
-from core.config import Config
-from core.errors import ConfigError
-from core.jsontext import dumps
-from core.memory import keep_freed_memory
-from core.parallel import Ranks, backend_for, joined, several
-from core.tasks import build_task
-from core.trainer import Trainer
-from core.tuning import settled
-from data.dataset import Task
 from tui_lab.bench.machine import machine
 from tui_lab.bench.train import PLAIN
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.memory import keep_freed_memory
+from tui_lab.core.parallel import Ranks, backend_for, joined, several
+from tui_lab.core.tasks import build_task
+from tui_lab.core.trainer import Trainer
+from tui_lab.core.tuning import settled
+from tui_lab.data.dataset import Task
 
 BUCKET_BYTES = 25 * 2**20
 """DistributedDataParallel's own size of what is reduced at once."""

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import settings
-from core.config import Config
-from core.matmul import onednn_available, times_transposed
-from core.memory import keep_freed_memory
-from core.tasks import build_task
-from core.trainer import Trainer
 from tui_lab.bench.contenders import MAKERS, Absent, Contender, ours
 from tui_lab.bench.machine import machine
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.matmul import onednn_available, times_transposed
+from tui_lab.core.memory import keep_freed_memory
+from tui_lab.core.tasks import build_task
+from tui_lab.core.trainer import Trainer
 
 GEMM_SIZE = 2048
 ROUNDS = {"pseudo-socrates": 15, "reverse": 300}

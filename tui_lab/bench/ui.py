@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import settings
-from core.errors import ConfigError
 from tui_lab.bench.terminal import Terminal
+from tui_lab.core import settings
+from tui_lab.core.errors import ConfigError
 
 SIZE = (120, 40)
 MOST = 1000

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core import runs
-from core.catalogue import RunRow, config_differences, row_of
-from core.errors import ConfigError
-from core.runs import Run
-from data.visible import printable
+from tui_lab.core import runs
+from tui_lab.core.catalogue import RunRow, config_differences, row_of
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.runs import Run
+from tui_lab.data.visible import printable
 from tui_lab.history.listing import FIGURES, number, row_json, word
 from tui_lab.inspect import write_json
 
@@ -72,10 +72,10 @@ def named(names: Sequence[str]) -> dict[str, Run]:
 
 def answer(run: Run, speech: Speech) -> str:
     """What a run says after the prompt; where its tokenizer does not know the prompt, why it says nothing."""
-    from core.generate import generate
-    from core.loading import load_model
-    from core.sampling import Sampling
-    from data.errors import DataError
+    from tui_lab.core.generate import generate
+    from tui_lab.core.loading import load_model
+    from tui_lab.core.sampling import Sampling
+    from tui_lab.data.errors import DataError
 
     sampling = Sampling(temperature=speech.temperature, seed=speech.seed)
     model, tokenizer = load_model(run)

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from core import export
-from core.curves import curves
-from core.errors import ConfigError, RunError
-from core.removing import OWN
-from core.runs import CONFIG, Run
-from core.settings import did_you_mean
+from tui_lab.core import export
+from tui_lab.core.curves import curves
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.removing import OWN
+from tui_lab.core.runs import CONFIG, Run
+from tui_lab.core.settings import did_you_mean
 from tui_lab.history.comparing import named
 
 ENDINGS = {

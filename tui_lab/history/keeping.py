@@ -6,11 +6,11 @@ from pathlib import Path
 
 import typer
 
-from core import runs
-from core.catalogue import read_notes, write_notes
-from core.errors import ConfigError
-from core.removing import removable, remove
-from data.visible import printable
+from tui_lab.core import runs
+from tui_lab.core.catalogue import read_notes, write_notes
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.removing import removable, remove
+from tui_lab.data.visible import printable
 
 
 def tag_run(name: str, tags: Sequence[str], drop: Sequence[str]) -> None:

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core import runs, settings
-from core.catalogue import RunRow, find_runs, row_of
-from core.config import Config
-from core.errors import RunError
-from core.events import Changed
-from core.export import summary_of
-from core.selecting import ordered, parse_condition, select
-from data.visible import printable
+from tui_lab.core import runs, settings
+from tui_lab.core.catalogue import RunRow, find_runs, row_of
+from tui_lab.core.config import Config
+from tui_lab.core.errors import RunError
+from tui_lab.core.events import Changed
+from tui_lab.core.export import summary_of
+from tui_lab.core.selecting import ordered, parse_condition, select
+from tui_lab.data.visible import printable
 from tui_lab.describe import describe
 from tui_lab.inspect import write_json
 

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core import events as ev
-from core.catalogue import RunRow, row_of
-from core.config import Config
-from core.curves import Curves, curves
-from core.doctor.findings import Finding
-from core.doctor.watch import Watcher
-from core.errors import ConfigError, RunError
-from core.export import summary_of
-from core.runs import Run
-from data.errors import DataError
+from tui_lab.core import events as ev
+from tui_lab.core.catalogue import RunRow, row_of
+from tui_lab.core.config import Config
+from tui_lab.core.curves import Curves, curves
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.watch import Watcher
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.export import summary_of
+from tui_lab.core.runs import Run
+from tui_lab.data.errors import DataError
 
 if TYPE_CHECKING:
-    from core.randomness import Source
-    from data.dataset import Task
+    from tui_lab.core.randomness import Source
+    from tui_lab.data.dataset import Task
 
 SAMPLES = 4
 """Held-out examples that the model is asked to go on from."""
@@ -97,7 +97,7 @@ def _version(package: str) -> str:
 
 def _task(config: Config) -> "Task | str":
     """The run's data made ready again, or why not."""
-    from core.tasks import build_task
+    from tui_lab.core.tasks import build_task
 
     try:
         return build_task(config)
@@ -106,7 +106,7 @@ def _task(config: Config) -> "Task | str":
 
 
 def _sources(config: Config, task: "Task | str") -> "tuple[Source, ...] | str":
-    from core.randomness import ledger
+    from tui_lab.core.randomness import ledger
 
     if isinstance(task, str):
         return task
@@ -124,7 +124,7 @@ def _foreign(config: Config) -> str:
 
 def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str]) -> tuple[Sample, ...] | str:
     """What the model says: after `prompts`, else after the beginnings of held-out examples."""
-    from core.loading import load_model
+    from tui_lab.core.loading import load_model
 
     if config.model.source:
         return _foreign(config)
@@ -140,8 +140,8 @@ def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str
 
 def _say(config: Config, model: Any, tokenizer: Any, prompt: str) -> str:
     """The likeliest reversal of a row of digits, or a drawn continuation of a text, by seed 0."""
-    from core.generate import generate
-    from core.sampling import Sampling
+    from tui_lab.core.generate import generate
+    from tui_lab.core.sampling import Sampling
 
     reverse = config.data.task == "reverse"
     told = generate(
@@ -154,7 +154,7 @@ def _say(config: Config, model: Any, tokenizer: Any, prompt: str) -> str:
 def _held_out(config: Config, task: "Task | str") -> list[Sample]:
     import numpy as np
 
-    from data.tokenizers import decode
+    from tui_lab.data.tokenizers import decode
 
     assert not isinstance(task, str)
     n = min(SAMPLES, task.val.n_examples)

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any, NewType
 
-from data.visible import printable
+from tui_lab.data.visible import printable
 from tui_lab.history.style import STYLE
 
 Html = NewType("Html", str)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import files, runs, settings, sweeps
-from core.config import Config
-from core.errors import ConfigError, RunError
-from core.runs import Run
-from core.sweeps import Sweep
+from tui_lab.core import files, runs, settings, sweeps
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.runs import Run
+from tui_lab.core.sweeps import Sweep
 from tui_lab.history.chart import loss_chart
 from tui_lab.history.exporting import allow
 from tui_lab.history.listing import number, unlike_defaults, word

@@ -4,10 +4,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core import settings
-from core.axes import label, written
-from core.errors import ConfigError
-from core.sweeps import Row, Sweep
+from tui_lab.core import settings
+from tui_lab.core.axes import label, written
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.sweeps import Row, Sweep
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.listing import number
 from tui_lab.history.material import environment

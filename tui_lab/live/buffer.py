@@ -2,7 +2,7 @@
 
 import threading
 
-from core import events as ev
+from tui_lab.core import events as ev
 
 
 class Buffer:

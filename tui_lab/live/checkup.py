@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.config import Config
-from core.doctor.findings import Report
-from core.errors import ConfigError, RunError
-from data.errors import DataError
+from tui_lab.core.config import Config
+from tui_lab.core.doctor.findings import Report
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.data.errors import DataError
 from tui_lab.live.buffer import Buffer
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ConfigError, RunError
-from core.runs import Run
-from core.sampling import Sampling
-from data.errors import DataError
-from data.visible import printable
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.runs import Run
+from tui_lab.core.sampling import Sampling
+from tui_lab.data.errors import DataError
+from tui_lab.data.visible import printable
 from tui_lab.live.buffer import Buffer
 
 
@@ -89,8 +89,8 @@ def _sing(
 
 def _said(song: Song, run: Run, stop: Callable[[], bool]) -> Iterator[tuple[str, str]]:
     """The kinds and texts of what a run says."""
-    from core.generate import generate
-    from core.loading import load_chosen
+    from tui_lab.core.generate import generate
+    from tui_lab.core.loading import load_chosen
 
     chosen, model, tokenizer = load_chosen(run)
     yield "whose", chosen.words

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.curves import curves
-from core.errors import RunError
-from core.runs import EVENTS, Run
+from tui_lab.core.curves import curves
+from tui_lab.core.errors import RunError
+from tui_lab.core.runs import EVENTS, Run
 from tui_lab.live.series import extremes
 
 POINTS = 1000

@@ -6,11 +6,11 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from core import commands as cmd
-from core import events as ev
-from core import runs
-from core.errors import ConfigError, RunError
-from data.errors import DataError
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import runs
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.data.errors import DataError
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.session import Ready, Trouble
 
@@ -136,7 +136,7 @@ class Replay:
     def _work(self) -> None:
         try:
             run = runs.find(self._name)
-            from core.tasks import build_task
+            from tui_lab.core.tasks import build_task
 
             config = run.config()
             self._buffer.put(Ready(run.name, str(run.path), config, build_task(config)))
@@ -174,7 +174,7 @@ class Replay:
             if model is None:
                 import torch
 
-                from core.loading import load_chosen
+                from tui_lab.core.loading import load_chosen
 
                 try:
                     chosen, model, _ = load_chosen(run)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from core import commands as cmd
-from core import events as ev
-from core.config import Config
-from core.errors import ConfigError, RunError, TrainingError
-from core.files import advice
-from data.dataset import Task
-from data.errors import DataError
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError, RunError, TrainingError
+from tui_lab.core.files import advice
+from tui_lab.data.dataset import Task
+from tui_lab.data.errors import DataError
 from tui_lab.live.buffer import Buffer
 
 # The first frame is painted before torch is there.

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core import commands as cmd
-from core.config import Config
-from core.errors import ConfigError
-from core.sampling import Generated, Sampling
-from data.errors import DataError
-from data.tokenizers import Tokenizer
+from tui_lab.core import commands as cmd
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.sampling import Generated, Sampling
+from tui_lab.data.errors import DataError
+from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.live.buffer import Buffer
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Speaker:
         weights: "dict[str, Tensor]",
         stop: threading.Event,
     ) -> None:
-        from core.building import build_model
-        from core.generate import generate
+        from tui_lab.core.building import build_model
+        from tui_lab.core.generate import generate
 
         error = ""
         try:

@@ -4,15 +4,15 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core import events as ev
-from core import settings
-from core.config import Config
-from core.doctor.findings import Finding
-from core.doctor.watch import Watcher
-from core.errors import ConfigError
-from core.tasks import build_loader, change_loader
-from data.errors import DataError
-from data.loader import Loader
+from tui_lab.core import events as ev
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.watch import Watcher
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.tasks import build_loader, change_loader
+from tui_lab.data.errors import DataError
+from tui_lab.data.loader import Loader
 from tui_lab.live.series import Series
 from tui_lab.live.session import Preparing, Ready, Trouble
 

@@ -13,8 +13,8 @@ from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from core.sampling import Generated
-from data.visible import printable
+from tui_lab.core.sampling import Generated
+from tui_lab.data.visible import printable
 from tui_lab.live.speaker import Request
 from tui_lab.widgets.flow import Flow, broken
 

@@ -14,10 +14,10 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from core import commands as cmd
-from data.dataset import IGNORED, Task
-from data.loader import Batch, Loader
-from data.tokenizers import bytes_of, show
+from tui_lab.core import commands as cmd
+from tui_lab.data.dataset import IGNORED, Task
+from tui_lab.data.loader import Batch, Loader
+from tui_lab.data.tokenizers import bytes_of, show
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.state import LabState
 from tui_lab.widgets.field import Field
@@ -25,8 +25,8 @@ from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.strip import strip
 
 if TYPE_CHECKING:
-    from core.foreign import Model
-    from core.inspection import CellLosses
+    from tui_lab.core.foreign import Model
+    from tui_lab.core.inspection import CellLosses
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_DRAWINGS = 0.25
@@ -248,7 +248,7 @@ class BatchPane(Pane):
         x, y, put = batch.x[row], batch.y[row], self._looks.put
 
         def look(model: "Model") -> None:
-            from core.inspection import cell_losses
+            from tui_lab.core.inspection import cell_losses
 
             began = time.perf_counter()
             losses = cell_losses(model, x, y)

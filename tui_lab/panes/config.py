@@ -12,11 +12,11 @@ from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
-from core import consent, settings
-from core.config import Config
-from core.errors import ConfigError
-from core.parameters import count_parameters, parameter_table
-from data.visible import printable
+from tui_lab.core import consent, settings
+from tui_lab.core.config import Config
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.parameters import count_parameters, parameter_table
+from tui_lab.data.visible import printable
 from tui_lab.live.state import LabState
 from tui_lab.widgets.field import Field
 from tui_lab.widgets.pane import Pane

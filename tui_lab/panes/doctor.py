@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from core import commands as cmd
-from core.doctor.findings import Finding
+from tui_lab.core import commands as cmd
+from tui_lab.core.doctor.findings import Finding
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.checkup import Checking, Examined, NotExamined
 from tui_lab.live.state import LabState
@@ -23,8 +23,8 @@ from tui_lab.widgets.choices import Choices
 from tui_lab.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from core.foreign import Model
-    from core.randomness import Source
+    from tui_lab.core.foreign import Model
+    from tui_lab.core.randomness import Source
 
 UNEXAMINED = "not examined yet: k lets the doctor look"
 
@@ -157,7 +157,7 @@ class DoctorPane(Pane):
         config, task, step, put = state.config, state.ready.task, max(0, state.step - 1), self._looks.put
 
         def look(model: "Model") -> None:
-            from core.randomness import ledger
+            from tui_lab.core.randomness import ledger
 
             put(ledger(config, task, step))
 

@@ -7,8 +7,8 @@ from textual import events
 from textual.app import ComposeResult
 from textual.widgets import RichLog
 
-from core import events as ev
-from data.visible import printable
+from tui_lab.core import events as ev
+from tui_lab.data.visible import printable
 from tui_lab.live.session import Preparing, Trouble
 from tui_lab.live.state import LabState
 from tui_lab.progress import sentence

@@ -8,9 +8,9 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Sparkline, Static
 
-from core import runs
-from core.errors import RunError
-from data.visible import printable
+from tui_lab.core import runs
+from tui_lab.core.errors import RunError
+from tui_lab.data.visible import printable
 from tui_lab.live.series import Points, Series, extremes, smooth
 from tui_lab.live.state import LabState
 from tui_lab.widgets.chart import Chart, Curve, Dot

@@ -13,10 +13,10 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Static
 
-from core import commands as cmd
-from core.attention import AttentionMaps, Head, heads_of
-from data.dataset import IGNORED
-from data.loader import Batch
+from tui_lab.core import commands as cmd
+from tui_lab.core.attention import AttentionMaps, Head, heads_of
+from tui_lab.data.dataset import IGNORED
+from tui_lab.data.loader import Batch
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.state import LabState
 from tui_lab.screens import attention_words as words
@@ -29,7 +29,7 @@ from tui_lab.widgets.maps import Grid, Window, grid_of, large_map, small_maps, w
 from tui_lab.widgets.steady import Steady
 
 if TYPE_CHECKING:
-    from core.foreign import Model
+    from tui_lab.core.foreign import Model
 
 SECONDS_BETWEEN_TICKS, SECONDS_BETWEEN_LOOKS = 0.25, 1.0
 LOOKING_SHARE, PAINT_SHARE = 0.002, 0.02
@@ -144,7 +144,7 @@ class AttentionScreen(Steady[None], Screen[None]):
         x, row, step, put = self._batch.x[self.row], self.row, state.step, self._looks.put
 
         def look(model: "Model") -> None:
-            from core.inspection import attention_maps
+            from tui_lab.core.inspection import attention_maps
 
             began = time.perf_counter()
             maps = attention_maps(model, x)

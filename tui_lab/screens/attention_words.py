@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from core.attention import AttentionMaps, Head
-from data.dataset import IGNORED, Task
-from data.loader import Batch
-from data.tokenizers import show
+from tui_lab.core.attention import AttentionMaps, Head
+from tui_lab.data.dataset import IGNORED, Task
+from tui_lab.data.loader import Batch
+from tui_lab.data.tokenizers import show
 from tui_lab.widgets.heatmap import Ramp, fitting
 from tui_lab.widgets.maps import Grid, Window
 

@@ -8,11 +8,11 @@ from textual.app import ComposeResult
 from textual.containers import HorizontalScroll, Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static
 
-from core import settings
-from core.catalogue import RunRow, config_differences
-from core.errors import ConfigError
-from core.sampling import Sampling
-from data.visible import printable
+from tui_lab.core import settings
+from tui_lab.core.catalogue import RunRow, config_differences
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.sampling import Sampling
+from tui_lab.data.visible import printable
 from tui_lab.live.chorus import Chorus, Song, Voice
 from tui_lab.live.curves import Curves
 from tui_lab.screens.run_table import LETTERS, STYLES, short

@@ -10,9 +10,9 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from core import runs, settings
-from core.runs import Run
-from data.visible import printable
+from tui_lab.core import runs, settings
+from tui_lab.core.runs import Run
+from tui_lab.data.visible import printable
 from tui_lab.screens.help import Help
 from tui_lab.widgets.choices import Choices
 from tui_lab.widgets.keyline import KeyLine

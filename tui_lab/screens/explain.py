@@ -7,8 +7,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from core.doctor.findings import Finding
-from data.visible import printable
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.data.visible import printable
 from tui_lab.widgets.steady import Steady
 
 

@@ -12,12 +12,12 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
-from core import commands as cmd
-from core import events as ev
-from core import files, settings
-from core.config import Config
-from core.doctor.checks.loss_floor import floor
 from tui_lab.commands import BY_ID, COMMANDS, applies
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import files, settings
+from tui_lab.core.config import Config
+from tui_lab.core.doctor.checks.loss_floor import floor
 from tui_lab.describe import replaced
 from tui_lab.doctor import examine_apart
 from tui_lab.live.checkup import CheckUp, Examine, Examined

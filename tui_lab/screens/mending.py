@@ -2,11 +2,11 @@
 
 from textual.message import Message
 
-from core import commands as cmd
-from core import settings
-from core.config import Config
-from core.doctor.mending import mended
 from tui_lab.commands import applies
+from tui_lab.core import commands as cmd
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.doctor.mending import mended
 from tui_lab.live.checkup import CheckUp
 from tui_lab.panes.config import ConfigPane
 from tui_lab.panes.doctor import DoctorPane
@@ -44,7 +44,7 @@ class Mending(Steering):
             self._change_to(edited, config)
 
     def on_doctor_pane_pin(self, message: DoctorPane.Pin) -> None:
-        from core.randomness import pinned
+        from tui_lab.core.randomness import pinned
 
         edited = self._config.edited
         if edited is not None and (config := pinned(edited, message.sources)) != edited:

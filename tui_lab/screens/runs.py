@@ -15,10 +15,10 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 from textual.worker import Worker, WorkerState
 
-from core import runs
-from core.catalogue import RunRow, find_runs, write_notes
-from core.errors import ConfigError, RunError
-from core.selecting import ordered, parse_condition, select
+from tui_lab.core import runs
+from tui_lab.core.catalogue import RunRow, find_runs, write_notes
+from tui_lab.core.errors import ConfigError, RunError
+from tui_lab.core.selecting import ordered, parse_condition, select
 from tui_lab.live.chorus import Chorus
 from tui_lab.live.curves import CurveFile, Curves
 from tui_lab.screens.ask import AskLine

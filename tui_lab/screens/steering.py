@@ -5,9 +5,9 @@ from typing import Any
 
 from textual.screen import Screen
 
-from core import commands as cmd
-from core import events as ev
-from core import settings
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core import settings
 from tui_lab.live.replay import Replay
 from tui_lab.live.session import Source
 from tui_lab.live.state import LabState

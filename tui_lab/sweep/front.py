@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
-from core import sweeps
-from core.errors import RunError
-from core.jsontext import dumps
-from core.sweeps import ENDED, Plan, Row, Sweep, Watch
+from tui_lab.core import sweeps
+from tui_lab.core.errors import RunError
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.sweeps import ENDED, Plan, Row, Sweep, Watch
 from tui_lab.exits import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.sweep import outcome, table
 from tui_lab.sweep.engine import Engine

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from core.errors import RunError
-from core.sweeps import Row, Sweep
+from tui_lab.core.errors import RunError
+from tui_lab.core.sweeps import Row, Sweep
 
 BAD_FOLDER = 2
 """The exit code of tui_lab.sweep.worker where the sweep's folder is damaged."""
@@ -114,7 +114,7 @@ class LocalEngine:
         words = f"its process {how}, {DEATHS} times" + (f": {said}" if said else "")
         if number is None:
             raise RunError(f"{self._sweep.path}: no trial can be trained: a process for it {how}: {said}")
-        from core import study as studies
+        from tui_lab.core import study as studies
 
         with studies.opened(self._sweep) as study:
             study.give_up(number, words + (" (out of memory?)" if code == -signal.SIGKILL else ""))

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import events as ev
-from core.axes import Values, label, short_names, written
-from core.errors import RunError
-from core.sweeps import Plan, Row, Sweep, ranked, run_of
+from tui_lab.core import events as ev
+from tui_lab.core.axes import Values, label, short_names, written
+from tui_lab.core.errors import RunError
+from tui_lab.core.sweeps import Plan, Row, Sweep, ranked, run_of
 from tui_lab.curves import Curve, save_overlay
 
 POINTS = 400

@@ -15,13 +15,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from core import files, settings
-from core import study as studies
-from core.errors import ConfigError
-from core.jsontext import dumps
-from core.runs import SUMMARY
-from core.study import Claim
-from core.sweeps import Result, Row, Sweep
+from tui_lab.core import files, settings
+from tui_lab.core import study as studies
+from tui_lab.core.errors import ConfigError
+from tui_lab.core.jsontext import dumps
+from tui_lab.core.runs import SUMMARY
+from tui_lab.core.study import Claim
+from tui_lab.core.sweeps import Result, Row, Sweep
 
 RETRIES = 3
 """Times that Ray gives a trial to another node when its own dies."""

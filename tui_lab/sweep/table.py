@@ -11,10 +11,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from core import events as ev
-from core.axes import label, short_names, written
-from core.runs import EVENTS
-from core.sweeps import Plan, Row
+from tui_lab.core import events as ev
+from tui_lab.core.axes import label, short_names, written
+from tui_lab.core.runs import EVENTS
+from tui_lab.core.sweeps import Plan, Row
 from tui_lab.sweep.outcome import Group
 
 TAIL = 2**16

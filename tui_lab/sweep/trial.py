@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core import commands as cmd
-from core import events as ev
-from core.config import Config
-from core.runs import CONFIG, Run
-from core.summary import Summariser, summarise_digest
-from core.sweeps import Result
-from core.trainer import Trainer
 from tui_lab import opening
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config import Config
+from tui_lab.core.runs import CONFIG, Run
+from tui_lab.core.summary import Summariser, summarise_digest
+from tui_lab.core.sweeps import Result
+from tui_lab.core.trainer import Trainer
 from tui_lab.opening import Opened
 
 Report = Callable[[int, float], bool]

@@ -6,7 +6,7 @@ import psutil
 from rich.text import Text
 from textual.widgets import Static
 
-from data.visible import printable
+from tui_lab.data.visible import printable
 from tui_lab.live.state import LabState
 
 SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}

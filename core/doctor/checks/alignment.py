@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from core.doctor.checks.loss import shifts_itself
-from core.doctor.findings import Finding, Skip
-from core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.checks.loss import shifts_itself
+from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.subject import Probe, Subject
 
 UNKNOWN = -(2**40)
 """In what a rule gives: a target that x alone does not tell."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from core.doctor.findings import Finding, Skip
-from core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.subject import Probe, Subject
 
 SUM_TOLERANCE = 1e-3
 FIT = 0.02

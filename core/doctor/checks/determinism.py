@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from core.doctor.findings import Finding
-from core.doctor.subject import Probe, Subject
-from core.objective import logits_of
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.objective import logits_of
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:

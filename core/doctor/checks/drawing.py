@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from core.doctor.findings import Finding, Skip
-from core.doctor.subject import Draws, Probe, Subject
+from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.subject import Draws, Probe, Subject
 
 STEPS = 16
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.doctor.findings import Finding
-from core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.subject import Probe, Subject
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from core.doctor.findings import Finding
-from core.doctor.subject import ROWS, Probe, Subject
-from core.eager_optim import Adam
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.subject import ROWS, Probe, Subject
+from tui_lab.core.eager_optim import Adam
 
 UPDATES = 12
 LR = 1e-3

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import torch
 
-from core.doctor.findings import Finding
-from core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.subject import Probe, Subject
 
 PADDED_TO = 128
 """A vocabulary rounded up to a multiple of this is meant so: it makes the head faster (nanoGPT rounds to 64)."""

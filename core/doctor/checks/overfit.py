@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from core.doctor.checks.loss import shifts_itself
-from core.doctor.findings import Finding, Skip
-from core.doctor.subject import Probe, Subject, without_dropout
+from tui_lab.core.doctor.checks.loss import shifts_itself
+from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.subject import Probe, Subject, without_dropout
 
 Measure = Callable[[Subject, Tensor, Tensor], float]
 UPDATES, RANGE_UPDATES, LONGER = 40, 30, 160

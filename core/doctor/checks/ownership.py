@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from core.doctor.findings import Finding, Skip
-from core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.subject import Probe, Subject
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.doctor.findings import Finding
-from core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.subject import Probe, Subject
 
 DEAD_SHARE = 0.9
 """Of a layer's units. At a good start half of all ReLUs fire for a token, and over tens of tokens nearly all do."""

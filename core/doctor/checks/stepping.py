@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.doctor.findings import Finding, Skip
-from core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.subject import Probe, Subject
 
 CALLS = 33
 """Longer than any number of calls that one accumulates gradients over here."""

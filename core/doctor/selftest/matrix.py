@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from core import settings
-from core.config import Config
-from core.doctor.examination import examine
-from core.doctor.lab import lab_subject
-from core.doctor.selftest.designs import CONTEXT, DESIGNS, applies, design_subject
-from core.doctor.selftest.shapes import odd_config
-from core.doctor.subject import Subject
-from core.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
+from tui_lab.core import settings
+from tui_lab.core.config import Config
+from tui_lab.core.doctor.examination import examine
+from tui_lab.core.doctor.lab import lab_subject
+from tui_lab.core.doctor.selftest.designs import CONTEXT, DESIGNS, applies, design_subject
+from tui_lab.core.doctor.selftest.shapes import odd_config
+from tui_lab.core.doctor.subject import Subject
+from tui_lab.core.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
 
 PRESETS = ("reverse", "socrates")
 HEALTHY, PRESET_SEEDS = 24, 6

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core import settings
-from core.doctor import Case, examine
-from core.doctor.case import subject_of
-from core.doctor.checks import alignment, sight
-from core.doctor.checks.loss_floor import floor
-from core.doctor.examination import CHECKS
-from core.doctor.examination import examine as examine_subject
-from core.doctor.findings import Report, report_from_json
-from core.doctor.lab import lab_subject
-from core.doctor.mending import mended
-from core.doctor.subject import probe
-from core.faults import FAULTS
-from core.jsontext import dumps
+from tui_lab.core import settings
+from tui_lab.core.doctor import Case, examine
+from tui_lab.core.doctor.case import subject_of
+from tui_lab.core.doctor.checks import alignment, sight
+from tui_lab.core.doctor.checks.loss_floor import floor
+from tui_lab.core.doctor.examination import CHECKS
+from tui_lab.core.doctor.examination import examine as examine_subject
+from tui_lab.core.doctor.findings import Report, report_from_json
+from tui_lab.core.doctor.lab import lab_subject
+from tui_lab.core.doctor.mending import mended
+from tui_lab.core.doctor.subject import probe
+from tui_lab.core.faults import FAULTS
+from tui_lab.core.jsontext import dumps
 
 V, T = 11, 9
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.doctor.selftest.designs import DESIGNS
-from core.doctor.selftest.matrix import Trial, summary, trials
-from core.faults import FAULTS
+from tui_lab.core.doctor.selftest.designs import DESIGNS
+from tui_lab.core.doctor.selftest.matrix import Trial, summary, trials
+from tui_lab.core.faults import FAULTS
 
 WHOLE = list(trials(0))
 

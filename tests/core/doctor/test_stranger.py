@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from core.doctor.case import Case, examine
-from core.doctor.stranger import case_from
-from core.errors import ConfigError
+from tui_lab.core.doctor.case import Case, examine
+from tui_lab.core.doctor.stranger import case_from
+from tui_lab.core.errors import ConfigError
 
 MODEL = """
 import torch
@@ -23,7 +23,7 @@ class Mini(nn.Module):
 made = Mini()
 
 def case():
-    from core.doctor import Case
+    from tui_lab.core.doctor import Case
     x = torch.randint(0, 13, (2, 9))
     return Case(made, (x[:, :-1], x[:, 1:]))
 

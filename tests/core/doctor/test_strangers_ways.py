@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from core.doctor import Case, examine
 from tests.core.doctor.test_checks import Small, T, V, case, codes, pair
+from tui_lab.core.doctor import Case, examine
 
 Loop = Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], object]
 

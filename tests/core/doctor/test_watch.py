@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from core import events as ev
-from core.doctor.checks.loss_floor import floor
-from core.doctor.watch import PLATEAU_EVERY, PLATEAU_STEPS, WARM_UP, Watcher
 from tests.core.tiny import trainer
+from tui_lab.core import events as ev
+from tui_lab.core.doctor.checks.loss_floor import floor
+from tui_lab.core.doctor.watch import PLATEAU_EVERY, PLATEAU_STEPS, WARM_UP, Watcher
 
 V = 1000
 
