@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tui_lab.core.errors import RunError
+from tui_lab.util.errors import RunError
 
 MOST_WAITING = 10_000
 """Lines kept in memory while the disk takes none: a training that is paused at the first adds a handful."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tui_lab.core import settings
-from tui_lab.core.errors import ConfigError
-from tui_lab.core.jsontext import dumps
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.strict_json import dumps
 
 # Optuna takes half a second to import: only what draws or describes distributions waits for it.
 if TYPE_CHECKING:

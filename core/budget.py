@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 
 from tui_lab.core.config import CHUNK_FROM_VOCAB, Config
-from tui_lab.core.errors import ConfigError, TrainingError
 from tui_lab.core.parameters import count_parameters, parameter_table
+from tui_lab.util.errors import ConfigError, TrainingError
 
 FLOAT, INT = 4, 8
 MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2, "muon": 1}

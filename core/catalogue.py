@@ -13,13 +13,14 @@ from typing import Any
 
 from tui_lab.core import digest as dg
 from tui_lab.core import events as ev
-from tui_lab.core import files, settings
+from tui_lab.core import settings
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, RunError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.lock import in_use
 from tui_lab.core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, Run
 from tui_lab.core.summary import Summariser, summarise, summarise_digest
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.strict_json import dumps
 
 NOTES = "notes.json"
 DEPTH = 4

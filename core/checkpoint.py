@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
-from tui_lab.core import files, settings
+from tui_lab.core import settings
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, RunError
-from tui_lab.core.jsontext import sealed, unsealed
 from tui_lab.core.parameters import count_parameters
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.strict_json import sealed, unsealed
 
 MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 STATE = "state.json"

@@ -8,10 +8,10 @@ import json
 import os
 from collections.abc import Iterable
 
-from tui_lab.core import files
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.strangers import split
-from tui_lab.data.cache import cache_folder
+from tui_lab.util import files
+from tui_lab.util.cache import cache_folder
+from tui_lab.util.errors import ConfigError
 
 LIMIT = 2**20
 _here: set[str] = set()

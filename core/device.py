@@ -2,7 +2,7 @@
 
 import torch
 
-from tui_lab.core.errors import ConfigError
+from tui_lab.util.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.core import events as ev
-from tui_lab.core import files
-from tui_lab.core.jsontext import sealed, unsealed
+from tui_lab.util import files
+from tui_lab.util.strict_json import sealed, unsealed
 
 LIMIT = 4096
 """Groups of neighbours of each kind, at most: more than a terminal has columns."""

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from types import NoneType
 from typing import Any, ClassVar
 
-from tui_lab.core.jsontext import number
+from tui_lab.util.strict_json import number
 
 
 @dataclass(frozen=True, kw_only=True)

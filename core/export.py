@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tui_lab.core import events as ev
-from tui_lab.core import files, settings, tensorboard
+from tui_lab.core import settings, tensorboard
 from tui_lab.core.catalogue import read_notes
-from tui_lab.core.errors import RunError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.runs import CONFIG, Run
 from tui_lab.core.summary import summarise_digest
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
+from tui_lab.util.strict_json import dumps
 
 COLUMNS = tuple(dict.fromkeys(field.name for kind in (ev.StepDone, ev.Evaluated) for field in fields(kind)))
 """Of the CSV, after run and event: those of updates, then those that only evaluations have."""

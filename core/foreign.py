@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from tui_lab.core import consent, strangers
 from tui_lab.core.config import Config, ModelConfig
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.model import Transformer
 from tui_lab.core.objective import logits_of
+from tui_lab.util.errors import ConfigError
 
 
 class Foreign(nn.Module):

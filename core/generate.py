@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.foreign import Model
 from tui_lab.core.matmul import laid_out
 from tui_lab.core.model import Cache, Linear, Transformer
 from tui_lab.core.sampling import Alternative, Generated, Sampling
 from tui_lab.data.tokenizers import Tokenizer, bytes_of
+from tui_lab.util.errors import ConfigError
 
 FIRST_LOOK = 256
 LAID_OUT_FROM = 32

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_lab.core import files
-from tui_lab.core.errors import RunError
-from tui_lab.core.jsontext import loads
-from tui_lab.data.visible import printable
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
+from tui_lab.util.escape import printable
+from tui_lab.util.strict_json import loads
 
 # Runs are listed before anything is locked.
 if TYPE_CHECKING:

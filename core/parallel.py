@@ -21,10 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, TrainingError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.update import Procedure, backward, counts, global_norm
 from tui_lab.data.dataset import IGNORED
+from tui_lab.util.errors import ConfigError, TrainingError
+from tui_lab.util.strict_json import dumps
 
 TIMEOUT_SECONDS = 1800.0
 """How long a rank waits for the others (torch's own default). One that has ended is noticed at once, by its socket."""

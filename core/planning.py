@@ -11,10 +11,10 @@ from tui_lab.core import axes as ax
 from tui_lab.core import settings
 from tui_lab.core.axes import Axis, Choices, Range, Values
 from tui_lab.core.config import Config, Section
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.strangers import FILES, rooted
 from tui_lab.core.summary import METRICS
 from tui_lab.core.sweeps import Check, Plan
+from tui_lab.util.errors import ConfigError
 
 MOST = 10_000
 """Trials of one sweep, at most: more is a slip of the keyboard."""

@@ -7,11 +7,11 @@ from typing import BinaryIO
 
 from tui_lab.core import digest as dg
 from tui_lab.core import events as ev
-from tui_lab.core import files
 from tui_lab.core.appending import Appender
 from tui_lab.core.digest import Digest
-from tui_lab.core.errors import RunError
-from tui_lab.core.jsontext import dumps, loads
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
+from tui_lab.util.strict_json import dumps, loads
 
 DIGEST_EVERY = 20_000
 """Events that a digest may lag behind, since whoever reads it reads these beside it."""

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from tui_lab.core import files
 from tui_lab.core.catalogue import NOTES, read_config
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.lock import HOLDER, LOCK, in_use
 from tui_lab.core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, TOKENIZER
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError, RunError
 
 OWN = frozenset({CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, "checkpoints"})
 """What a run folder holds. Whatever else lies there is somebody's work, and no run's to lose."""

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tui_lab.core import events as ev
-from tui_lab.core import files, settings
+from tui_lab.core import settings
 from tui_lab.core.config import Config
 from tui_lab.core.digest import Digest
-from tui_lab.core.errors import RunError
-from tui_lab.core.jsontext import dumps, loads
 from tui_lab.core.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.record import Record
 from tui_lab.core.summary import from_json
-from tui_lab.data.errors import DataError
+from tui_lab.util import files
+from tui_lab.util.errors import DataError, RunError
+from tui_lab.util.strict_json import dumps, loads
 
 # Runs are listed before torch and numpy are there: what needs them is imported by the method that does.
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tui_lab.core.errors import ConfigError
+from tui_lab.util.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from tui_lab.core import settings
 from tui_lab.core.catalogue import RunRow
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.settings import did_you_mean, parse_value
 from tui_lab.core.summary import COMPARE
+from tui_lab.util.errors import ConfigError
 
 FIGURES: Mapping[str, Callable[[RunRow], Any]] = {
     "name": lambda row: row.name,

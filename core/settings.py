@@ -12,9 +12,9 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tui_lab.core import files
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError
 
 FIRST = ("reverse", "overfit-one", "socrates", "pseudo-socrates")
 """The order in which one would try the presets; others follow by name."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.settings import did_you_mean, is_file
+from tui_lab.util.errors import ConfigError
 
 
 def is_stranger(source: str) -> bool:

@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from tui_lab.core import axes
-from tui_lab.core.errors import RunError
 from tui_lab.core.sweeps import STUDY, Result, Sweep, trial_lock
+from tui_lab.util.errors import RunError
 
 NAME = "sweep"
 MEDIAN_OF = 3

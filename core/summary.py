@@ -9,10 +9,10 @@ from typing import Any
 
 from tui_lab.core import events as ev
 from tui_lab.core.digest import Digest
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.events import LARGEST
-from tui_lab.core.jsontext import number
 from tui_lab.core.settings import did_you_mean
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.strict_json import number
 
 METRICS = ("train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s")
 COMPARE: dict[str, Callable[[float, float], bool]] = {

@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from tui_lab.core import files, runs, settings
+from tui_lab.core import runs, settings
 from tui_lab.core.axes import Axis, Values, axis, label
 from tui_lab.core.config import Config
-from tui_lab.core.errors import RunError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.runs import Run
 from tui_lab.core.summary import from_json
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
+from tui_lab.util.strict_json import dumps
 
 SWEEP, STUDY = "sweep.json", "study.db"
 State = Literal["waiting", "running", "interrupted", "done", "pruned", "failed"]

@@ -19,9 +19,7 @@ from tui_lab.core.building import build_model, optimizers_of, procedure_of
 from tui_lab.core.checkpoint import Checkpoint, Progress
 from tui_lab.core.config import Config
 from tui_lab.core.device import choose_device, seed_draws, use_threads
-from tui_lab.core.errors import ConfigError, TrainingError
 from tui_lab.core.evaluation import evaluate
-from tui_lab.core.files import advice
 from tui_lab.core.foreign import Model
 from tui_lab.core.optim import lr_at, set_lr, set_weight_decay
 from tui_lab.core.parallel import ALONE, World
@@ -30,8 +28,9 @@ from tui_lab.core.tuning import settled
 from tui_lab.core.update import apply
 from tui_lab.core.update_ratio import EVERY, watch_update
 from tui_lab.data.dataset import Task
-from tui_lab.data.errors import DataError
 from tui_lab.data.ordering import hash_key
+from tui_lab.util.errors import ConfigError, DataError, TrainingError
+from tui_lab.util.files import advice
 
 Save = Callable[[Checkpoint], str]
 EMA = 0.9

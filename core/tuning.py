@@ -14,14 +14,15 @@ from pathlib import Path
 
 import torch
 
-from tui_lab.core import files, settings
+from tui_lab.core import settings
 from tui_lab.core.budget import check_fits
 from tui_lab.core.config import CHUNK_FROM_VOCAB, Config
 from tui_lab.core.device import choose_device, use_threads
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.matmul import SMALLEST, Engine, Kernels, linear, onednn_available
 from tui_lab.core.objective import head_loss_sum
-from tui_lab.data.cache import cache_folder
+from tui_lab.util import files
+from tui_lab.util.cache import cache_folder
+from tui_lab.util.errors import ConfigError
 
 HEAD_ROWS = (128, 256, 512)
 LARGEST_CHUNK = 2**27

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tui_lab.data.dataset import Dataset
-from tui_lab.data.errors import DataError
 from tui_lab.data.ordering import Order, Shuffle
+from tui_lab.util.errors import DataError
 
 Ids = npt.NDArray[np.int64]
 MOST_TOKENS = 2**24

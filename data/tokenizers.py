@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.data.errors import DataError
-from tui_lab.data.visible import printable
+from tui_lab.util.errors import DataError
+from tui_lab.util.escape import printable
 
 Ids = npt.NDArray[np.int64]
 

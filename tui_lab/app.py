@@ -20,13 +20,13 @@ from textual.theme import Theme, ThemeProvider
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
 from tui_lab.core import consent, runs, settings
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.lock import in_use
 from tui_lab.core.memory import keep_freed_memory, leave_modules_alone
-from tui_lab.data.visible import printable
-from tui_lab.exits import FAILED
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
+from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.escape import printable
+from tui_lab.util.exit_codes import FAILED
 from tui_lab.widgets.choices import Palette
 from tui_lab.widgets.late import too_late
 from tui_lab.widgets.steady import Ground

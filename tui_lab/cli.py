@@ -11,11 +11,7 @@ import typer
 
 from tui_lab import completion
 from tui_lab.bench.commands import bench_app
-from tui_lab.core.errors import ConfigError, RunError, TrainingError
 from tui_lab.core.memory import collect_seldom
-from tui_lab.data.errors import DataError
-from tui_lab.data.visible import printable
-from tui_lab.exits import BAD_USAGE, FAILED, INTERRUPTED
 from tui_lab.history.commands import runs_app
 from tui_lab.options import (
     AllowCode,
@@ -32,6 +28,9 @@ from tui_lab.options import (
     complete_source,
     take_consent,
 )  # fmt: skip
+from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
+from tui_lab.util.escape import printable
+from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
 
 LAST_STEP = 10**12
 """The furthest that one may look; see tui_lab.core.config."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_lab.core import files
+from tui_lab.util import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,9 +14,9 @@ from typing import Any
 from tui_lab.core import settings
 from tui_lab.core.config import Config
 from tui_lab.core.doctor.findings import Finding, Report, report_from_json
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.strangers import is_stranger
-from tui_lab.data.visible import printable
+from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.escape import printable
 
 Tell = Callable[[str], None]
 APART_SECONDS = 300.0
@@ -175,7 +175,7 @@ def parts(finding: Finding) -> tuple[tuple[str, str], ...]:
 def self_test(seed: int, *, as_json: bool) -> int:
     """Examine every fault in every design; the exit code. JSON: a line each, the summary last."""
     from tui_lab.core.doctor.selftest.matrix import summary, trials
-    from tui_lab.core.jsontext import dumps
+    from tui_lab.util.strict_json import dumps
 
     rows = []
     for trial in trials(seed):

@@ -8,9 +8,8 @@ writes JSON lines to OUT: {"check": …} as it goes, then {"report": …} or {"p
 import sys
 from typing import Any
 
-from tui_lab.core.errors import ConfigError, RunError
-from tui_lab.core.jsontext import dumps
-from tui_lab.data.errors import DataError
+from tui_lab.util.errors import ConfigError, DataError, RunError
+from tui_lab.util.strict_json import dumps
 
 
 def main(source: str, out: str) -> None:

@@ -11,14 +11,14 @@ from rich.text import Text
 from tui_lab.core import settings
 from tui_lab.core.budget import check_fits
 from tui_lab.core.config import Config
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.parameters import parameter_table
 from tui_lab.core.tasks import build_loader, build_task
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch
 from tui_lab.data.tokenizers import show
-from tui_lab.data.visible import printable
 from tui_lab.progress import preparing
+from tui_lab.util.escape import printable
+from tui_lab.util.strict_json import dumps
 
 
 def open_data(source: str, overrides: Sequence[str]) -> tuple[Config, Task]:

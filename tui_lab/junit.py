@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from tui_lab.core import files
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.summary import Requirement
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError
 
 # XML 1.0, production 2: no other character may stand in a document, not even escaped.
 _NOT_XML = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -4,7 +4,7 @@ import os
 import sys
 
 from tui_lab import parting
-from tui_lab.exits import INTERRUPTED
+from tui_lab.util.exit_codes import INTERRUPTED
 
 ENVIRONMENT = {
     # The math threads wait for each other at every operator: an app that keeps a core busy halves them.

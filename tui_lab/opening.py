@@ -9,9 +9,7 @@ from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import runs, settings
 from tui_lab.core.budget import is_shortage, shortage
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.events import Changed, Event, Saved
-from tui_lab.core.files import advice
 from tui_lab.core.lock import Lock
 from tui_lab.core.memory import keep_freed_memory
 from tui_lab.core.runs import Run
@@ -22,6 +20,8 @@ from tui_lab.core.trainer import Trainer
 from tui_lab.core.tuning import settled
 from tui_lab.data.corpora.tokens import Progress
 from tui_lab.data.dataset import Task
+from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.files import advice
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from tui_lab.core import runs
-from tui_lab.core.errors import RunError
-from tui_lab.data.visible import printable
-from tui_lab.exits import INTERRUPTED
+from tui_lab.util.errors import RunError
+from tui_lab.util.escape import printable
+from tui_lab.util.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
     from textual.app import App

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tui_lab.core import events as ev
 from tui_lab.data.corpora.tokens import Progress as ReportProgress
-from tui_lab.data.visible import printable
+from tui_lab.util.escape import printable
 
 LINES_IN_A_RUN = 20
 

@@ -11,16 +11,15 @@ from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import events as ev
 from tui_lab.core import settings
 from tui_lab.core.checkpoint import Checkpoint, Progress
-from tui_lab.core.errors import ConfigError, RunError, TrainingError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.parallel import Ranks, backend_for, joined
 from tui_lab.core.randomness import fingerprint
 from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
-from tui_lab.data.errors import DataError
-from tui_lab.exits import BAD_USAGE, DONE, FAILED, INTERRUPTED
 from tui_lab.headless import say, stop_on_signals
 from tui_lab.opening import Opened
+from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
+from tui_lab.util.exit_codes import BAD_USAGE, DONE, FAILED, INTERRUPTED
+from tui_lab.util.strict_json import dumps
 
 _ERRORS = (ConfigError, DataError, RunError)
 

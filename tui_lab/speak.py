@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 from tui_lab.core import runs
 from tui_lab.core.generate import generate
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.loading import Which, load_chosen
 from tui_lab.core.sampling import Generated, Sampling
-from tui_lab.data.visible import printable
+from tui_lab.util.escape import printable
+from tui_lab.util.strict_json import dumps
 
 ALTERNATIVES = 5
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tui_lab.core import strangers
 from tui_lab.core.doctor.case import Case
 from tui_lab.core.eager_optim import Adam
-from tui_lab.core.errors import ConfigError
+from tui_lab.util.errors import ConfigError
 
 ROWS, TOKENS = 4, 16
 """Of the random batches that a bare model is given."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 import pooch
 
-from tui_lab.data.errors import DataError
+from tui_lab.util.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import importlib.resources
 import os
 from pathlib import Path
 
-from tui_lab.data.errors import DataError
+from tui_lab.util.errors import DataError
 
 BUNDLED = "bundled"
 TEXT_SUFFIXES = (".txt", ".md")

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from tui_lab.data.corpora.tokens import Corpus
 from tui_lab.data.dataset import Task
-from tui_lab.data.errors import DataError
 from tui_lab.data.tokenizers import SeenVocabulary
+from tui_lab.util.errors import DataError
 
 Ids = npt.NDArray[np.int64]
 _CHUNK = 2**24

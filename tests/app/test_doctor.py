@@ -12,9 +12,9 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core import settings
 from tui_lab.core.doctor.findings import Finding, Report, Skipped
-from tui_lab.core.errors import ConfigError
 from tui_lab.live.checkup import Checking, CheckUp, Examined, NotExamined
 from tui_lab.screens.explain import Explain
+from tui_lab.util.errors import ConfigError
 
 SHUFFLED = Finding("shuffle_every_step", "The loader shuffles.", "16 different", "Why so.", "Shuffle once.",
                    drawing=("step 0  a b", "step 1  c d"))  # fmt: skip

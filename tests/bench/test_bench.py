@@ -11,8 +11,8 @@ from tui_lab.bench.contenders import ours
 from tui_lab.bench.eager import EagerGPT, EagerLoop, generate_uncached
 from tui_lab.core import settings
 from tui_lab.core.config import ModelConfig
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.model import Transformer
+from tui_lab.util.errors import ConfigError
 
 MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=6, d_ff=8, context=7)
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from tui_lab.core.errors import ConfigError
 from tui_lab.progress import preparing
+from tui_lab.util.errors import ConfigError
 
 
 class Terminal(io.StringIO):

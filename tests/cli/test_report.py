@@ -19,12 +19,12 @@ from tui_lab.core.catalogue import write_notes
 from tui_lab.core.runs import Run
 from tui_lab.core.summary import summarise
 from tui_lab.core.sweeps import Result, Sweep
-from tui_lab.data.visible import printable
 from tui_lab.history import page
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.material import gather
 from tui_lab.history.report import report
 from tui_lab.history.sweep_report import sweep_report
+from tui_lab.util.escape import printable
 
 EVIL = "</style><script>alert(1)</script><img src=http://x.test/a.png>\x1b[2J"
 

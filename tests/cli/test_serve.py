@@ -1,8 +1,8 @@
 import pytest
 
 from tests.cli.conftest import Cli
-from tui_lab.core.errors import ConfigError
 from tui_lab.serving import check_host
+from tui_lab.util.errors import ConfigError
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

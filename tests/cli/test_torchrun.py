@@ -20,9 +20,9 @@ from tests.core.tiny import losses, tiny, trainer
 from tui_lab import opening
 from tui_lab import ranks as ranks_module
 from tui_lab.core import events as ev
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.trainer import Trainer
 from tui_lab.opening import Opened
+from tui_lab.util.errors import ConfigError
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tui_lab"]
 STEPS = ("train.steps=4", "train.batch_size=7", "train.eval_every=2", "optim.grad_clip=0.5")

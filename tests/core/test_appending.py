@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tui_lab.core import appending
 from tui_lab.core.appending import Appender
-from tui_lab.core.errors import RunError
+from tui_lab.util.errors import RunError
 
 LINES = st.lists(st.binary(min_size=1, max_size=8).map(lambda line: line.replace(b"\n", b"") + b"\n"), max_size=12)
 real_write = os.write

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tui_lab.core import axes
 from tui_lab.core.axes import Choices, Range, parse_axis
-from tui_lab.core.errors import ConfigError
+from tui_lab.util.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from tui_lab.core import budget, settings
 from tui_lab.core import events as ev
 from tui_lab.core.building import build_model
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, TrainingError
 from tui_lab.core.parameters import count_parameters
+from tui_lab.util.errors import ConfigError, TrainingError
 
 HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=524288", "model.n_heads=64", "model.d_head=1024")
 

@@ -11,8 +11,8 @@ from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tests.core.tiny import tiny
 from tui_lab.core import catalogue as cat
 from tui_lab.core import events as ev
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.lock import LOCK
+from tui_lab.util.errors import ConfigError
 
 
 def row(path: Path) -> cat.RunRow:

@@ -7,11 +7,11 @@ import torch
 
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
 from tui_lab.core import checkpoint as ckpt
-from tui_lab.core import files
 from tui_lab.core.checkpoint import Checkpoint
-from tui_lab.core.errors import RunError
 from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
 
 
 @pytest.fixture(scope="module")

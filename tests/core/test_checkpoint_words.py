@@ -14,8 +14,8 @@ from tests.core.tiny import last_checkpoint, restate, tiny, trainer
 from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import events as ev
 from tui_lab.core.checkpoint import Checkpoint, Progress
-from tui_lab.core.errors import RunError
 from tui_lab.core.parameters import count_parameters
+from tui_lab.util.errors import RunError
 
 NOT_THERE = "no such file, or none that ends"
 

@@ -10,10 +10,10 @@ from tests.core.tiny import tiny, trainer
 from tui_lab import opening
 from tui_lab.core import consent
 from tui_lab.core.consent import CodeNotAllowed
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.loading import load_model
 from tui_lab.core.runs import Run
-from tui_lab.data.cache import cache_folder
+from tui_lab.util.cache import cache_folder
+from tui_lab.util.errors import ConfigError
 
 TRAP = """
 import pathlib

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_lab.core import events as ev
-from tui_lab.core.jsontext import dumps
+from tui_lab.util.strict_json import dumps
 
 numbers = st.floats() | st.just(math.inf) | st.just(-math.inf)
 VALUES: dict[Any, st.SearchStrategy[Any]] = {

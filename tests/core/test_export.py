@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tui_lab.core import events as ev
-from tui_lab.core import export, files, tensorboard
+from tui_lab.core import export, tensorboard
 from tui_lab.core.catalogue import write_notes
-from tui_lab.core.errors import RunError
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
 
 
 def test_crc32c_is_that_of_rfc_3720() -> None:

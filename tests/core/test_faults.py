@@ -10,9 +10,9 @@ from tests.core.tiny import losses, of_kind, tiny, trainer
 from tui_lab.core import events as ev
 from tui_lab.core import settings
 from tui_lab.core.building import build_model
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.faults import FAULTS, NEED_DROPOUT
 from tui_lab.core.tasks import build_loader, build_task, change_loader
+from tui_lab.util.errors import ConfigError
 
 
 def with_fault(name: str, *overrides: str) -> tuple[str, ...]:

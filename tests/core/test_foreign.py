@@ -11,10 +11,10 @@ from tui_lab.core import events as ev
 from tui_lab.core.checkpoint import Checkpoint
 from tui_lab.core.doctor.examination import examine
 from tui_lab.core.doctor.lab import lab_subject
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.generate import generate
 from tui_lab.core.inspection import cell_losses
 from tui_lab.core.sampling import Sampling
+from tui_lab.util.errors import ConfigError
 
 FILE = """
 import torch

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.core.tiny import tiny
 from tui_lab.core.building import build_model
 from tui_lab.core.config import ModelConfig
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.generate import generate, sampling_probabilities
 from tui_lab.core.model import Transformer
 from tui_lab.core.sampling import Generated, Sampling
 from tui_lab.data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
+from tui_lab.util.errors import ConfigError
 
 MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=4, d_ff=8, context=8, dropout=0.5)
 GREEDY = Sampling(temperature=0.0)

@@ -12,10 +12,10 @@ import pytest
 from tests.core.tiny import tiny, trainer
 from tui_lab import opening
 from tui_lab.core import lock, runs
-from tui_lab.core.errors import RunError
 from tui_lab.core.loading import load_model
 from tui_lab.core.lock import HOLDER, LOCK, InUse, in_use, take
 from tui_lab.core.runs import Run
+from tui_lab.util.errors import RunError
 
 
 def trained(path: Path) -> Run:

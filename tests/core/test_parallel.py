@@ -18,10 +18,10 @@ from tests.core.tiny import tiny
 from tui_lab.core import commands as cmd
 from tui_lab.core import parallel
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, TrainingError
 from tui_lab.core.parallel import backend_for, several
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import reverse_task
+from tui_lab.util.errors import ConfigError, TrainingError
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tui_lab.core import events as ev
-from tui_lab.core import files
 from tui_lab.core import record as rec
 from tui_lab.core.digest import Digest
-from tui_lab.core.errors import RunError
 from tui_lab.core.record import Record, line_of
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
 
 
 def update(step: int, loss: float = 1.0, ratio: float | None = None) -> ev.StepDone:

@@ -5,9 +5,9 @@ from filelock import FileLock
 
 from tests.core.recorded import recorded
 from tui_lab.core.catalogue import find_runs, write_notes
-from tui_lab.core.errors import RunError
 from tui_lab.core.lock import LOCK
 from tui_lab.core.removing import removable, remove
+from tui_lab.util.errors import RunError
 
 
 def test_a_run_is_removed_whole_and_what_its_links_lead_to_is_not(tmp_path: Path) -> None:

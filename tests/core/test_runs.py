@@ -7,11 +7,12 @@ from tests.core.tiny import tiny, trainer
 from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import files, runs
-from tui_lab.core.errors import RunError
+from tui_lab.core import runs
 from tui_lab.core.loading import choose_weights, load_model
 from tui_lab.core.runs import Run
 from tui_lab.core.summary import summarise
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
 
 
 def made(path: Path, *overrides: str) -> Run:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.core.tiny import tiny
 from tui_lab.core.catalogue import RunRow
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.selecting import ordered, parse_condition, select
+from tui_lab.util.errors import ConfigError
 
 
 def row(name: str = "a", *overrides: str, **values: Any) -> RunRow:

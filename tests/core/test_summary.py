@@ -1,8 +1,8 @@
 import pytest
 
 from tests.core.tiny import trainer
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.summary import METRICS, parse_requirement, summarise, unmet
+from tui_lab.util.errors import ConfigError
 
 
 @pytest.mark.parametrize("metric", METRICS)

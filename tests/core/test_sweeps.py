@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tui_lab.core import planning, study, sweeps
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.sweeps import Plan, Result, Sweep, Watch
+from tui_lab.util.errors import ConfigError, RunError
 
 
 def plan(*over: str, sets: Sequence[str] = (), **options: Any) -> Plan:

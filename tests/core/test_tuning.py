@@ -7,9 +7,9 @@ from tests.core.tiny import tiny
 from tui_lab import opening
 from tui_lab.core import objective, settings, tuning
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.matmul import Kernels
-from tui_lab.data.cache import cache_folder
+from tui_lab.util.cache import cache_folder
+from tui_lab.util.errors import ConfigError
 
 LARGE = ("model.d_model=32", "model.context=64", "train.batch_size=32", "train.threads=1")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tui_lab.data.corpora.fetch import PLATO, Book, body, fetch, words_hash
-from tui_lab.data.errors import DataError
+from tui_lab.util.errors import DataError
 
 FRAME = "\ufeffThe Project Gutenberg eBook\r\nIntroduction\r\n{}\r\n\r\n*** END OF THE PROJECT GUTENBERG EBOOK ***\r\n"
 WORDS = "SOCRATES: I dare say\r\nthat you are surprised."

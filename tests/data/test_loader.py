@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_lab.data.errors import DataError
 from tui_lab.data.loader import Loader
 from tui_lab.data.ordering import Shuffle
 from tui_lab.data.tasks.reverse import ReverseExamples
 from tui_lab.data.tasks.text import TextWindows
+from tui_lab.util.errors import DataError
 
 modes: st.SearchStrategy[Shuffle] = st.sampled_from(("epoch", "once", "off"))
 

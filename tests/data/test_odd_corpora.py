@@ -10,9 +10,9 @@ import pytest
 from tui_lab.data.corpora import tokens
 from tui_lab.data.corpora.sources import find_files
 from tui_lab.data.corpora.tokens import load_corpus
-from tui_lab.data.errors import DataError
 from tui_lab.data.tasks.text import text_task
 from tui_lab.data.tokenizers import decode
+from tui_lab.util.errors import DataError
 
 ODD = {
     "one character": b"x",

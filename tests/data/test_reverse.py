@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_lab.data.errors import DataError
 from tui_lab.data.tasks.reverse import MAX_UNIVERSE, ReverseExamples, reverse_task, to_xy
 from tui_lab.data.tokenizers import decode
+from tui_lab.util.errors import DataError
 
 
 def rows_of(part: object) -> set[int]:

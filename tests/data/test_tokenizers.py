@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui_lab.data import tokenizers
-from tui_lab.data.errors import DataError
 from tui_lab.data.tokenizers import (
     CharTokenizer,
     DigitsTokenizer,
@@ -15,6 +14,7 @@ from tui_lab.data.tokenizers import (
     decode,
     show,
 )
+from tui_lab.util.errors import DataError
 
 texts = st.text(max_size=200)
 

@@ -14,11 +14,11 @@ from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core import runs, settings
-from tui_lab.core.errors import ConfigError
 from tui_lab.live.replay import SPEEDS, Replay
 from tui_lab.live.session import Ready, Session, Source, Trouble
 from tui_lab.live.speaker import Finished, Request, Said, Speaker, Speaking
 from tui_lab.live.state import LabState
+from tui_lab.util.errors import ConfigError
 
 
 def collect(source: Source, until: Callable[[object], bool]) -> list[object]:

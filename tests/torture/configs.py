@@ -22,9 +22,9 @@ from tests.torture.limits import bounded
 from tui_lab.core import settings
 from tui_lab.core.budget import check_fits
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.faults import FAULTS
 from tui_lab.core.parameters import count_parameters
+from tui_lab.util.errors import ConfigError
 
 N_VOCAB = 50_257
 FIELDS = settings.fields()

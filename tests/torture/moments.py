@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.torture.victim import Place
-from tui_lab.core.files import TEMPORARY
+from tui_lab.util.files import TEMPORARY
 
 Reached = Callable[[], bool]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import tomli_w
 
-from tui_lab.core.jsontext import sealed
+from tui_lab.util.strict_json import sealed
 
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 7, 2**31, 2**63, 2**70, 10**400, -0.5, 1e308),

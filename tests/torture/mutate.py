@@ -24,8 +24,7 @@ from typing import Any
 
 from tests.torture.mutants import Mutant, mutate
 from tui_lab.core import events as ev
-from tui_lab.core.errors import ConfigError, RunError
-from tui_lab.data.errors import DataError
+from tui_lab.util.errors import ConfigError, DataError, RunError
 
 MEMORY = 2**30
 """Bytes that a worker may take beyond what it needs for a sound run."""

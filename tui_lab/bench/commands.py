@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tui_lab.exits import FAILED
+from tui_lab.util.exit_codes import FAILED
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.bench.machine import machine
-from tui_lab.core import files
-from tui_lab.core.errors import ConfigError
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 SIZES = ("80x24", "200x50")

@@ -16,14 +16,14 @@ from tui_lab.bench.machine import machine
 from tui_lab.bench.train import PLAIN
 from tui_lab.core import settings
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.memory import keep_freed_memory
 from tui_lab.core.parallel import Ranks, backend_for, joined, several
 from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.tuning import settled
 from tui_lab.data.dataset import Task
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.strict_json import dumps
 
 BUCKET_BYTES = 25 * 2**20
 """DistributedDataParallel's own size of what is reduced at once."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from tui_lab.bench.terminal import Terminal
 from tui_lab.core import settings
-from tui_lab.core.errors import ConfigError
+from tui_lab.util.errors import ConfigError
 
 SIZE = (120, 40)
 MOST = 1000

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from tui_lab.core import runs
 from tui_lab.core.catalogue import RunRow, config_differences, row_of
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.runs import Run
-from tui_lab.data.visible import printable
 from tui_lab.history.listing import FIGURES, number, row_json, word
 from tui_lab.inspect import write_json
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.escape import printable
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def answer(run: Run, speech: Speech) -> str:
     from tui_lab.core.generate import generate
     from tui_lab.core.loading import load_model
     from tui_lab.core.sampling import Sampling
-    from tui_lab.data.errors import DataError
+    from tui_lab.util.errors import DataError
 
     sampling = Sampling(temperature=speech.temperature, seed=speech.seed)
     model, tokenizer = load_model(run)

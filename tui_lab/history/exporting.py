@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tui_lab.core import export
 from tui_lab.core.curves import curves
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.removing import OWN
 from tui_lab.core.runs import CONFIG, Run
 from tui_lab.core.settings import did_you_mean
 from tui_lab.history.comparing import named
+from tui_lab.util.errors import ConfigError, RunError
 
 ENDINGS = {
     ".csv": "csv",

@@ -8,9 +8,9 @@ import typer
 
 from tui_lab.core import runs
 from tui_lab.core.catalogue import read_notes, write_notes
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.removing import removable, remove
-from tui_lab.data.visible import printable
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.escape import printable
 
 
 def tag_run(name: str, tags: Sequence[str], drop: Sequence[str]) -> None:

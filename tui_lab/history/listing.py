@@ -14,13 +14,13 @@ from rich.text import Text
 from tui_lab.core import runs, settings
 from tui_lab.core.catalogue import RunRow, find_runs, row_of
 from tui_lab.core.config import Config
-from tui_lab.core.errors import RunError
 from tui_lab.core.events import Changed
 from tui_lab.core.export import summary_of
 from tui_lab.core.selecting import ordered, parse_condition, select
-from tui_lab.data.visible import printable
 from tui_lab.describe import describe
 from tui_lab.inspect import write_json
+from tui_lab.util.errors import RunError
+from tui_lab.util.escape import printable
 
 FIGURES: tuple[tuple[str, str], ...] = (
     ("steps", "steps"),

@@ -12,10 +12,9 @@ from tui_lab.core.config import Config
 from tui_lab.core.curves import Curves, curves
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.watch import Watcher
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.export import summary_of
 from tui_lab.core.runs import Run
-from tui_lab.data.errors import DataError
+from tui_lab.util.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from tui_lab.core.randomness import Source

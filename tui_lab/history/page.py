@@ -4,8 +4,8 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any, NewType
 
-from tui_lab.data.visible import printable
 from tui_lab.history.style import STYLE
+from tui_lab.util.escape import printable
 
 Html = NewType("Html", str)
 """Markup; a plain string becomes it by `text` alone, so mypy sees what is not escaped."""

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core import files, runs, settings, sweeps
+from tui_lab.core import runs, settings, sweeps
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.runs import Run
 from tui_lab.core.sweeps import Sweep
 from tui_lab.history.chart import loss_chart
@@ -15,6 +14,8 @@ from tui_lab.history.exporting import allow
 from tui_lab.history.listing import number, unlike_defaults, word
 from tui_lab.history.material import Material, Sample, gather
 from tui_lab.history.page import Html, element, join, page, section, table, text, tiles
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError, RunError
 
 REASONS = {
     "done": "trained to its last step",

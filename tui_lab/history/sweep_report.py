@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tui_lab.core import settings
 from tui_lab.core.axes import label, written
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.sweeps import Row, Sweep
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.listing import number
@@ -14,6 +13,7 @@ from tui_lab.history.material import environment
 from tui_lab.history.page import Html, element, page, section, table, text, tiles
 from tui_lab.history.report import check_target, environment_section, settings_section, write_page
 from tui_lab.sweep import outcome
+from tui_lab.util.errors import ConfigError
 
 
 def write_sweep_report(sweep: Sweep, to: Path) -> None:

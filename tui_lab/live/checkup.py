@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from tui_lab.core.config import Config
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.errors import ConfigError, RunError
-from tui_lab.data.errors import DataError
 from tui_lab.live.buffer import Buffer
+from tui_lab.util.errors import ConfigError, DataError, RunError
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.runs import Run
 from tui_lab.core.sampling import Sampling
-from tui_lab.data.errors import DataError
-from tui_lab.data.visible import printable
 from tui_lab.live.buffer import Buffer
+from tui_lab.util.errors import ConfigError, DataError, RunError
+from tui_lab.util.escape import printable
 
 
 @dataclass(frozen=True)

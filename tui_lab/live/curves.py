@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.core.curves import curves
-from tui_lab.core.errors import RunError
 from tui_lab.core.runs import EVENTS, Run
 from tui_lab.live.series import extremes
+from tui_lab.util.errors import RunError
 
 POINTS = 1000
 """Of a curve, about: more than a terminal has columns."""

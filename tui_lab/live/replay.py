@@ -9,10 +9,9 @@ from collections.abc import Callable
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core import runs
-from tui_lab.core.errors import ConfigError, RunError
-from tui_lab.data.errors import DataError
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.session import Ready, Trouble
+from tui_lab.util.errors import ConfigError, DataError, RunError
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, math.inf)
 """The last one tells the rest at once, as its digest has it."""

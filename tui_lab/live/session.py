@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError, RunError, TrainingError
-from tui_lab.core.files import advice
 from tui_lab.data.dataset import Task
-from tui_lab.data.errors import DataError
 from tui_lab.live.buffer import Buffer
+from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
+from tui_lab.util.files import advice
 
 # The first frame is painted before torch is there.
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.sampling import Generated, Sampling
-from tui_lab.data.errors import DataError
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.live.buffer import Buffer
+from tui_lab.util.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor

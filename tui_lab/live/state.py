@@ -9,12 +9,11 @@ from tui_lab.core import settings
 from tui_lab.core.config import Config
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.watch import Watcher
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.tasks import build_loader, change_loader
-from tui_lab.data.errors import DataError
 from tui_lab.data.loader import Loader
 from tui_lab.live.series import Series
 from tui_lab.live.session import Preparing, Ready, Trouble
+from tui_lab.util.errors import ConfigError, DataError
 
 Phase = Literal["loading", "running", "paused", "ended", "failed"]
 CURVES = ("loss", "val_loss", "grad_norm", "lr", "update_ratio", "tokens_per_s")

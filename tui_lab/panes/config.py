@@ -14,10 +14,10 @@ from textual.widgets import DataTable, Input, Static
 
 from tui_lab.core import consent, settings
 from tui_lab.core.config import Config
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.parameters import count_parameters, parameter_table
-from tui_lab.data.visible import printable
 from tui_lab.live.state import LabState
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.escape import printable
 from tui_lab.widgets.field import Field
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.table import Table

@@ -8,14 +8,14 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.sampling import Sampling
 from tui_lab.data.dataset import Task
 from tui_lab.data.tokenizers import show
-from tui_lab.data.visible import printable
 from tui_lab.live.speaker import Finished, Request, Said, Speaking
 from tui_lab.live.state import LabState
 from tui_lab.panes.answers import Answer, Answers
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.escape import printable
 from tui_lab.widgets.field import Field
 from tui_lab.widgets.pane import Pane
 

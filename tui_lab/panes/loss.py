@@ -9,10 +9,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Sparkline, Static
 
 from tui_lab.core import runs
-from tui_lab.core.errors import RunError
-from tui_lab.data.visible import printable
 from tui_lab.live.series import Points, Series, extremes, smooth
 from tui_lab.live.state import LabState
+from tui_lab.util.errors import RunError
+from tui_lab.util.escape import printable
 from tui_lab.widgets.chart import Chart, Curve, Dot
 from tui_lab.widgets.pane import Pane
 

@@ -10,12 +10,12 @@ from textual.widgets import DataTable, Input, Static
 
 from tui_lab.core import settings
 from tui_lab.core.catalogue import RunRow, config_differences
-from tui_lab.core.errors import ConfigError
 from tui_lab.core.sampling import Sampling
-from tui_lab.data.visible import printable
 from tui_lab.live.chorus import Chorus, Song, Voice
 from tui_lab.live.curves import Curves
 from tui_lab.screens.run_table import LETTERS, STYLES, short
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.escape import printable
 from tui_lab.widgets.chart import Chart, Curve, Dot
 from tui_lab.widgets.field import Field
 from tui_lab.widgets.table import Table

@@ -12,8 +12,8 @@ from textual.widgets.option_list import Option
 
 from tui_lab.core import runs, settings
 from tui_lab.core.runs import Run
-from tui_lab.data.visible import printable
 from tui_lab.screens.help import Help
+from tui_lab.util.escape import printable
 from tui_lab.widgets.choices import Choices
 from tui_lab.widgets.keyline import KeyLine
 from tui_lab.widgets.steady import Steady

@@ -8,7 +8,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.data.visible import printable
+from tui_lab.util.escape import printable
 from tui_lab.widgets.steady import Steady
 
 

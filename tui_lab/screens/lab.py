@@ -15,7 +15,7 @@ from textual.widgets import Static
 from tui_lab.commands import BY_ID, COMMANDS, applies
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import files, settings
+from tui_lab.core import settings
 from tui_lab.core.config import Config
 from tui_lab.core.doctor.checks.loss_floor import floor
 from tui_lab.describe import replaced
@@ -35,6 +35,7 @@ from tui_lab.screens.attention import AttentionScreen
 from tui_lab.screens.help import Help
 from tui_lab.screens.mending import Mending
 from tui_lab.screens.runs import RunsScreen
+from tui_lab.util import files
 from tui_lab.widgets.keyline import KeyLine
 from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.statusline import StatusLine

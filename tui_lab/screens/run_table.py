@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.binding import Binding
 
 from tui_lab.core.catalogue import RunRow
-from tui_lab.data.visible import printable
+from tui_lab.util.escape import printable
 from tui_lab.widgets.statusline import span
 from tui_lab.widgets.table import Table
 

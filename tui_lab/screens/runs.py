@@ -17,7 +17,6 @@ from textual.worker import Worker, WorkerState
 
 from tui_lab.core import runs
 from tui_lab.core.catalogue import RunRow, find_runs, write_notes
-from tui_lab.core.errors import ConfigError, RunError
 from tui_lab.core.selecting import ordered, parse_condition, select
 from tui_lab.live.chorus import Chorus
 from tui_lab.live.curves import CurveFile, Curves
@@ -26,6 +25,7 @@ from tui_lab.screens.beside import Differences, Overlaid, Voices
 from tui_lab.screens.chooser import Pick
 from tui_lab.screens.help import Help
 from tui_lab.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
+from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.widgets.field import Field
 from tui_lab.widgets.keyline import KeyLine
 from tui_lab.widgets.steady import Steady

@@ -13,14 +13,14 @@ from typing import Any
 from rich.console import Console
 
 from tui_lab.core import sweeps
-from tui_lab.core.errors import RunError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.sweeps import ENDED, Plan, Row, Sweep, Watch
-from tui_lab.exits import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.sweep import outcome, table
 from tui_lab.sweep.engine import Engine
 from tui_lab.sweep.local import LocalEngine
 from tui_lab.sweep.views import Lines, LiveTable, Silent, View, say
+from tui_lab.util.errors import RunError
+from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
+from tui_lab.util.strict_json import dumps
 
 LOOK_EVERY = 0.5
 """Seconds between looks at the sweep's folder."""

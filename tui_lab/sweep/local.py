@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from tui_lab.core.errors import RunError
 from tui_lab.core.sweeps import Row, Sweep
+from tui_lab.util.errors import RunError
 
 BAD_FOLDER = 2
 """The exit code of tui_lab.sweep.worker where the sweep's folder is damaged."""

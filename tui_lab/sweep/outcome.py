@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tui_lab.core import events as ev
 from tui_lab.core.axes import Values, label, short_names, written
-from tui_lab.core.errors import RunError
 from tui_lab.core.sweeps import Plan, Row, Sweep, ranked, run_of
 from tui_lab.curves import Curve, save_overlay
+from tui_lab.util.errors import RunError
 
 POINTS = 400
 """Points of a curve that are drawn, at most."""

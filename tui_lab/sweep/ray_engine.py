@@ -15,13 +15,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core import files, settings
+from tui_lab.core import settings
 from tui_lab.core import study as studies
-from tui_lab.core.errors import ConfigError
-from tui_lab.core.jsontext import dumps
 from tui_lab.core.runs import SUMMARY
 from tui_lab.core.study import Claim
 from tui_lab.core.sweeps import Result, Row, Sweep
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.strict_json import dumps
 
 RETRIES = 3
 """Times that Ray gives a trial to another node when its own dies."""

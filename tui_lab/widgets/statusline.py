@@ -6,8 +6,8 @@ import psutil
 from rich.text import Text
 from textual.widgets import Static
 
-from tui_lab.data.visible import printable
 from tui_lab.live.state import LabState
+from tui_lab.util.escape import printable
 
 SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
 SECONDS_BETWEEN_DRAWINGS = 1.5

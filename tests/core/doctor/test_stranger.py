@@ -7,7 +7,7 @@ from torch import nn
 
 from tui_lab.core.doctor.case import Case, examine
 from tui_lab.core.doctor.stranger import case_from
-from tui_lab.core.errors import ConfigError
+from tui_lab.util.errors import ConfigError
 
 MODEL = """
 import torch

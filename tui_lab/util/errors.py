@@ -17,3 +17,7 @@ class RunError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on: the loss or a gradient is not finite."""
+
+
+class DataError(ValueError):
+    """Bad data or a bad data setting: what is wrong and what is allowed."""
