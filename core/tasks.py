@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tui_lab.core.config import Config
 from tui_lab.core.faults.data import DATA_FAULTS, FaultyLoader
-from tui_lab.data.corpora.tokens import Progress, load_corpus
+from tui_lab.data.corpora.encode import Progress, load_corpus
 from tui_lab.data.dataset import Task
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import reverse_task

@@ -28,7 +28,7 @@ from tui_lab.core.tuning import settled
 from tui_lab.core.update import apply
 from tui_lab.core.update_ratio import EVERY, watch_update
 from tui_lab.data.dataset import Task
-from tui_lab.data.ordering import hash_key
+from tui_lab.data.shuffle import hash_key
 from tui_lab.util.errors import ConfigError, DataError, TrainingError
 from tui_lab.util.files import advice
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tui_lab.data.dataset import Dataset
-from tui_lab.data.ordering import Order, Shuffle
+from tui_lab.data.shuffle import Order, Shuffle
 from tui_lab.util.errors import DataError
 
 Ids = npt.NDArray[np.int64]

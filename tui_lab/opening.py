@@ -18,7 +18,7 @@ from tui_lab.core.summary import Summariser, summarise, summarise_digest
 from tui_lab.core.tasks import build_loader, build_task, change_loader
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.tuning import settled
-from tui_lab.data.corpora.tokens import Progress
+from tui_lab.data.corpora.encode import Progress
 from tui_lab.data.dataset import Task
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.files import advice

@@ -6,7 +6,7 @@ import numpy as np
 
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch, Ids, Loader
-from tui_lab.data.ordering import hash_key
+from tui_lab.data.shuffle import hash_key
 
 DATA_FAULTS = (
     "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows", "unmasked_targets",

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tui_lab.data.dataset import IGNORED, Task
-from tui_lab.data.ordering import hash_key, mix, permute
+from tui_lab.data.shuffle import hash_key, mix, permute
 from tui_lab.data.tokenizers import DigitsTokenizer
 from tui_lab.util.errors import DataError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.data.corpora.tokens import Corpus
+from tui_lab.data.corpora.encode import Corpus
 from tui_lab.data.dataset import Task
 from tui_lab.data.tokenizers import SeenVocabulary
 from tui_lab.util.errors import DataError

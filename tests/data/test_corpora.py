@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tui_lab.data.corpora import tokens as corpora
-from tui_lab.data.corpora.sources import find_files
-from tui_lab.data.corpora.tokens import Corpus, load_corpus, safe_cut
+from tui_lab.data.corpora import encode as corpora
+from tui_lab.data.corpora.encode import Corpus, load_corpus, safe_cut
+from tui_lab.data.corpora.paths import find_files
 from tui_lab.data.tokenizers import Gpt2Tokenizer, decode
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import DataError

@@ -2,7 +2,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from tui_lab.data.corpora.sources import find_files
+from tui_lab.data.corpora.paths import find_files
 
 FILES = find_files("bundled")
 

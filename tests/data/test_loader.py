@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui_lab.data.loader import Loader
-from tui_lab.data.ordering import Shuffle
+from tui_lab.data.shuffle import Shuffle
 from tui_lab.data.tasks.reverse import ReverseExamples
 from tui_lab.data.tasks.text import TextWindows
 from tui_lab.util.errors import DataError

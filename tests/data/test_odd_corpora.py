@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.data.corpora import tokens
-from tui_lab.data.corpora.sources import find_files
-from tui_lab.data.corpora.tokens import load_corpus
+from tui_lab.data.corpora import encode
+from tui_lab.data.corpora.encode import load_corpus
+from tui_lab.data.corpora.paths import find_files
 from tui_lab.data.tasks.text import text_task
 from tui_lab.data.tokenizers import decode
 from tui_lab.util.errors import DataError
@@ -56,7 +56,7 @@ def test_one_endless_line_is_read_in_bounded_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert len(corpus.tokens) == 24 * 2**20
-    bound = (tokens.AHEAD * (os.cpu_count() or 1) + 3) * tokens.MAX_PIECE * 16
+    bound = (encode.AHEAD * (os.cpu_count() or 1) + 3) * encode.MAX_PIECE * 16
     assert peak < bound, f"{peak:,} bytes"
 
 

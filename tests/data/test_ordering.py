@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_lab.data.ordering import BLOCK, Order, Shuffle, hash_key, mix, permute
+from tui_lab.data.shuffle import BLOCK, Order, Shuffle, hash_key, mix, permute
 
 
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1))

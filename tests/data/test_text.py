@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_lab.data.corpora.tokens import Corpus, load_corpus
+from tui_lab.data.corpora.encode import Corpus, load_corpus
 from tui_lab.data.tasks.text import text_task
 from tui_lab.data.tokenizers import CharTokenizer, decode
 from tui_lab.util.errors import DataError

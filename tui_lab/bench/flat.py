@@ -18,8 +18,8 @@ import psutil
 from tui_lab.bench.machine import machine
 from tui_lab.core import events as ev
 from tui_lab.core import runs, settings
-from tui_lab.data.corpora.sources import BUNDLED, find_files
-from tui_lab.data.corpora.tokens import load_corpus
+from tui_lab.data.corpora.encode import load_corpus
+from tui_lab.data.corpora.paths import BUNDLED, find_files
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.state import LabState

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.data.corpora.sources import find_files
+from tui_lab.data.corpora.paths import find_files
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, Tokenizer, from_state
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import DataError
