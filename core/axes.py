@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import dumps
 

@@ -4,7 +4,7 @@ import torch
 from torch.optim import Optimizer
 
 from tui_lab.core.budget import check_fits
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.device import choose_device
 from tui_lab.core.faults.model import MODEL_FAULTS
 from tui_lab.core.faults.training import owned_by, procedure_with

@@ -13,8 +13,8 @@ from typing import Any
 
 from tui_lab.core import digest as dg
 from tui_lab.core import events as ev
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.lock import in_use
 from tui_lab.core.runs import CONFIG, DIGEST, EVENTS, SUMMARY, Run
 from tui_lab.core.summary import Summariser, summarise, summarise_digest

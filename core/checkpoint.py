@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.parameters import count_parameters
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError

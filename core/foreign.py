@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core import consent, strangers
-from tui_lab.core.config import Config, ModelConfig
+from tui_lab.core.config.schema import Config, ModelConfig
 from tui_lab.core.model import Transformer
 from tui_lab.core.objective import logits_of
 from tui_lab.util.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from tui_lab.core.config import OptimConfig
+from tui_lab.core.config.schema import OptimConfig
 from tui_lab.core.eager_optim import SGD, Adam, AdamW, Muon
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.update import Procedure, backward, counts, global_norm
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util.errors import ConfigError, TrainingError

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tui_lab.core.config import ModelConfig
+from tui_lab.core.config.schema import ModelConfig
 
 
 @dataclass(frozen=True)

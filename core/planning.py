@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from tui_lab.core import axes as ax
-from tui_lab.core import settings
 from tui_lab.core.axes import Axis, Choices, Range, Values
-from tui_lab.core.config import Config, Section
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config, Section
 from tui_lab.core.strangers import FILES, rooted
 from tui_lab.core.summary import METRICS
 from tui_lab.core.sweeps import Check, Plan

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tui_lab.core import settings
 from tui_lab.core.building import build_model
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.device import choose_device
 from tui_lab.core.tasks import build_loader
 from tui_lab.core.trainer import dropout_seed

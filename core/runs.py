@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tui_lab.core import events as ev
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.digest import Digest
 from tui_lab.core.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.record import Record

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tui_lab.core.settings import did_you_mean, is_file
+from tui_lab.core.config.settings import did_you_mean, is_file
 from tui_lab.util.errors import ConfigError
 
 

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from tui_lab.core import runs, settings
+from tui_lab.core import runs
 from tui_lab.core.axes import Axis, Values, axis, label
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import Run
 from tui_lab.core.summary import from_json
 from tui_lab.util import files

@@ -12,12 +12,13 @@ import torch
 
 from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import commands as cmd
-from tui_lab.core import dead_units, settings
+from tui_lab.core import dead_units
 from tui_lab.core import events as ev
 from tui_lab.core.budget import check_fits, is_shortage, shortage
 from tui_lab.core.building import build_model, optimizers_of, procedure_of
 from tui_lab.core.checkpoint import Checkpoint, Progress
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.device import choose_device, seed_draws, use_threads
 from tui_lab.core.evaluation import evaluate
 from tui_lab.core.foreign import Model

@@ -19,7 +19,8 @@ from textual.theme import Theme, ThemeProvider
 
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
-from tui_lab.core import consent, runs, settings
+from tui_lab.core import consent, runs
+from tui_lab.core.config import settings
 from tui_lab.core.lock import in_use
 from tui_lab.core.memory import keep_freed_memory, leave_modules_alone
 from tui_lab.screens.ask import Ask, Choice
@@ -33,7 +34,7 @@ from tui_lab.widgets.steady import Ground
 from tui_lab.widgets.visible import OnlyVisible
 
 if TYPE_CHECKING:
-    from tui_lab.core.config import Config
+    from tui_lab.core.config.schema import Config
     from tui_lab.live.session import Report, Session, Source
     from tui_lab.opening import Opened
     from tui_lab.screens.lab import LabScreen

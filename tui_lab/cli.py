@@ -33,7 +33,7 @@ from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
 
 LAST_STEP = 10**12
-"""The furthest that one may look; see tui_lab.core.config."""
+"""The furthest that one may look; see tui_lab.core.config.schema."""
 
 app = typer.Typer(
     name="tui-lab",

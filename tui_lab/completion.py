@@ -33,8 +33,8 @@ def run(incomplete: str) -> Items:
 
 def setting(incomplete: str) -> Items:
     """KEY=, and once the key is known KEY=VALUE: every value of a choice, else the default, to be changed."""
-    from tui_lab.core import settings
-    from tui_lab.core.config import Config
+    from tui_lab.core.config import settings
+    from tui_lab.core.config.schema import Config
 
     key, equals, _ = incomplete.partition("=")
     fields = settings.fields()
@@ -61,7 +61,7 @@ def requirement(incomplete: str) -> Items:
 
 
 def _presets(incomplete: str) -> Iterator[tuple[str, str]]:
-    from tui_lab.core import settings
+    from tui_lab.core.config import settings
 
     known = settings.presets()
     yield from _beginning(incomplete, [(name, preset.header[0]) for name, preset in known.items()])

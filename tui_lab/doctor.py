@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding, Report, report_from_json
 from tui_lab.core.strangers import is_stranger
 from tui_lab.util.errors import ConfigError, RunError

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core import settings
 from tui_lab.core.budget import check_fits
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.parameters import parameter_table
 from tui_lab.core.tasks import build_loader, build_task
 from tui_lab.data.dataset import IGNORED, Task

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_lab.core import checkpoint as ckpt
-from tui_lab.core import runs, settings
+from tui_lab.core import runs
 from tui_lab.core.budget import is_shortage, shortage
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.events import Changed, Event, Saved
 from tui_lab.core.lock import Lock
 from tui_lab.core.memory import keep_freed_memory

@@ -9,8 +9,8 @@ import safetensors.torch
 
 from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import events as ev
-from tui_lab.core import settings
 from tui_lab.core.checkpoint import Checkpoint, Progress
+from tui_lab.core.config import settings
 from tui_lab.core.parallel import Ranks, backend_for, joined
 from tui_lab.core.randomness import fingerprint
 from tui_lab.core.tasks import build_task

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.building import build_model, optimizers_of, procedure_of
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.device import choose_device, use_threads
 from tui_lab.core.doctor.checks.alignment import next_token
 from tui_lab.core.doctor.subject import Draws, Pair, Subject

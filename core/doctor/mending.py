@@ -1,7 +1,7 @@
 """From a finding to the settings that mend it."""
 
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.faults import FAULTS
 

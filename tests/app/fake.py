@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 from tui_lab.app import LabApp
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.tasks import build_task
 from tui_lab.live.session import Ready
 from tui_lab.screens.lab import LabScreen

@@ -10,7 +10,7 @@ from tests.app.fake import Lab, lab, ready, started, update
 from tui_lab.app import LabApp
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Finding, Report, Skipped
 from tui_lab.live.checkup import Checking, CheckUp, Examined, NotExamined
 from tui_lab.screens.explain import Explain

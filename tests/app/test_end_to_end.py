@@ -8,7 +8,7 @@ from pathlib import Path
 import pyte
 
 from tui_lab.bench.terminal import Terminal
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.core.runs import Run
 
 PATIENCE = 60.0

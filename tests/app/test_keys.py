@@ -175,7 +175,7 @@ async def test_saving_the_config_writes_toml_and_never_over_a_file(tmp_path: Any
             await it.press("ctrl+s")
             assert isinstance(it.pilot.app.screen, AskLine)
             await it.pilot.press("enter")
-        from tui_lab.core import settings
+        from tui_lab.core.config import settings
 
         assert settings.load("reverse-1.toml") == it.screen.query_one(ConfigPane).edited
         assert [n.severity for n in it.pilot.app._notifications][-1] == "error"

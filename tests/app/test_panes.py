@@ -11,7 +11,7 @@ from textual.widgets import DataTable, Input, RichLog, Sparkline
 from tests.app.fake import evaluated, lab, ready, update
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.core.inspection import CellLosses
 from tui_lab.core.sampling import Alternative, Generated
 from tui_lab.live.session import Preparing, Trouble

@@ -9,8 +9,9 @@ from textual.widgets import OptionList, Static
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app import LabApp
-from tui_lab.core import consent, runs, settings
+from tui_lab.core import consent, runs
 from tui_lab.core import events as ev
+from tui_lab.core.config import settings
 from tui_lab.core.lock import take
 from tui_lab.core.runs import Run
 from tui_lab.live.session import Session

@@ -11,7 +11,7 @@ import pyte
 import pytest
 
 from tests.app.test_end_to_end import Person
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.core.runs import Run
 
 TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",

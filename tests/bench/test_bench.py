@@ -9,8 +9,8 @@ import torch
 from tui_lab.bench import report, train
 from tui_lab.bench.contenders import ours
 from tui_lab.bench.eager import EagerGPT, EagerLoop, generate_uncached
-from tui_lab.core import settings
-from tui_lab.core.config import ModelConfig
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.model import Transformer
 from tui_lab.util.errors import ConfigError
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import TINY, Cli
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 
 
 def test_help_and_bad_usage_wait_neither_for_torch_nor_for_textual(command: list[str], cli: Cli) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.app.test_end_to_end import Person
 from tests.cli.conftest import TINY, Cli
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 
 Asked = Callable[[], list[str]]
 

@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 
 from tests.app.test_terminal import TINY
-from tui_lab.core import runs, settings
+from tui_lab.core import runs
+from tui_lab.core.config import settings
 from tui_lab.core.runs import Run
 from tui_lab.serving import Guarded
 

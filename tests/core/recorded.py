@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core import runs
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import Run
 from tui_lab.core.summary import summarise
 from tui_lab.data.tokenizers import DigitsTokenizer

@@ -8,10 +8,11 @@ import torch
 
 from tests.core.tiny import of_kind, tiny, trainer
 from tui_lab import opening
-from tui_lab.core import budget, settings
+from tui_lab.core import budget
 from tui_lab.core import events as ev
 from tui_lab.core.building import build_model
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.parameters import count_parameters
 from tui_lab.util.errors import ConfigError, TrainingError
 

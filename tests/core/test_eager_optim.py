@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tui_lab.core import eager_optim, settings
+from tui_lab.core import eager_optim
+from tui_lab.core.config import settings
 
 TINY = ("data.length=3", "model.d_model=8", "model.n_layers=1", "model.d_ff=8", "train.eval_examples=8")
 

@@ -6,9 +6,10 @@ import pytest
 
 from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
 from tui_lab.core import checkpoint as ckpt
-from tui_lab.core import consent, settings
+from tui_lab.core import consent
 from tui_lab.core import events as ev
 from tui_lab.core.checkpoint import Checkpoint
+from tui_lab.core.config import settings
 from tui_lab.core.doctor.examination import examine
 from tui_lab.core.doctor.lab import lab_subject
 from tui_lab.core.generate import generate

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.core.tiny import tiny
 from tui_lab.core.building import build_model
-from tui_lab.core.config import ModelConfig
+from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.generate import generate, sampling_probabilities
 from tui_lab.core.model import Transformer
 from tui_lab.core.sampling import Generated, Sampling

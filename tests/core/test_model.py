@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tui_lab.core.config import ModelConfig
+from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.model import Named, Transformer
 
 Floats = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_lab.core.config import ModelConfig, OptimConfig
+from tui_lab.core.config.schema import ModelConfig, OptimConfig
 from tui_lab.core.model import Transformer
 from tui_lab.core.optim import build_optimizers, lr_at, set_weight_decay
 

@@ -17,7 +17,7 @@ from tests.core import ranks_child
 from tests.core.tiny import tiny
 from tui_lab.core import commands as cmd
 from tui_lab.core import parallel
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.parallel import backend_for, several
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import reverse_task

@@ -1,8 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_lab.core import settings as core_settings
-from tui_lab.core.config import ModelConfig
+from tui_lab.core.config import settings as core_settings
+from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.model import Transformer
 from tui_lab.core.parameters import count_parameters, parameter_table
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.core.tiny import tiny
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.core.randomness import Source, ledger, pinned
 from tui_lab.core.tasks import build_task
 

@@ -5,8 +5,9 @@ import torch
 
 from tests.core.tiny import tiny
 from tui_lab import opening
-from tui_lab.core import objective, settings, tuning
-from tui_lab.core.config import Config
+from tui_lab.core import objective, tuning
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.matmul import Kernels
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import torch
 
 from tui_lab.core import events as ev
-from tui_lab.core import settings
 from tui_lab.core.checkpoint import Checkpoint
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Save, Trainer
 

@@ -28,7 +28,8 @@ from textual.pilot import Pilot
 from tests.torture.configs import OUTLANDISH
 from tui_lab.app import LabApp
 from tui_lab.commands import COMMANDS
-from tui_lab.core import budget, settings
+from tui_lab.core import budget
+from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.lab import LabScreen

@@ -26,8 +26,9 @@ from tests.torture.asked import ask
 from tests.torture.configs import OUTLANDISH
 from tests.torture.limits import ring
 from tui_lab import cli, headless
-from tui_lab.core import budget, settings
+from tui_lab.core import budget
 from tui_lab.core import commands as cmd
+from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.matmul import Kernels
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 
 STEPS = 120
 TABLES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.bench.eager import EagerGPT, EagerLoop
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.model import Transformer
 from tui_lab.core.objective import logits_of
 from tui_lab.core.trainer import Trainer

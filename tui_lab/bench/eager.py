@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.config import ModelConfig
+from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.model import Layer, Transformer
 
 

@@ -10,8 +10,8 @@ import torch
 from tui_lab.bench.contenders import Absent, hugging_face_model
 from tui_lab.bench.eager import EagerGPT, generate_uncached
 from tui_lab.bench.machine import machine
-from tui_lab.core import settings
 from tui_lab.core.building import build_model
+from tui_lab.core.config import settings
 from tui_lab.core.generate import generate
 from tui_lab.core.memory import keep_freed_memory
 from tui_lab.core.model import Transformer

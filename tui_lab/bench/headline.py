@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.bench.machine import machine
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.util.errors import ConfigError
 
 PRESET, TARGET, STEPS = "pseudo-socrates", 0.37, 2000

@@ -7,8 +7,8 @@ import time
 import torch
 
 from tui_lab.bench.eager import AllLogits, EagerGPT, EagerLoop
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.evaluation import evaluate
 from tui_lab.core.model import Transformer
 from tui_lab.core.optim import lr_at

@@ -14,8 +14,8 @@ import torch.distributed as dist
 
 from tui_lab.bench.machine import machine
 from tui_lab.bench.train import PLAIN
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.memory import keep_freed_memory
 from tui_lab.core.parallel import Ranks, backend_for, joined, several
 from tui_lab.core.tasks import build_task

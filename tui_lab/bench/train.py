@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tui_lab.bench.contenders import MAKERS, Absent, Contender, ours
 from tui_lab.bench.machine import machine
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.matmul import onednn_available, times_transposed
 from tui_lab.core.memory import keep_freed_memory
 from tui_lab.core.tasks import build_task

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.bench.terminal import Terminal
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.util.errors import ConfigError
 
 SIZE = (120, 40)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_lab.core import events as ev
 from tui_lab.core.catalogue import RunRow, row_of
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.curves import Curves, curves
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.watch import Watcher

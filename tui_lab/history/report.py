@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core import runs, settings, sweeps
-from tui_lab.core.config import Config
+from tui_lab.core import runs, sweeps
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import Run
 from tui_lab.core.sweeps import Sweep
 from tui_lab.history.chart import loss_chart

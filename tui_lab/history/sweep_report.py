@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tui_lab.core import settings
 from tui_lab.core.axes import label, written
+from tui_lab.core.config import settings
 from tui_lab.core.sweeps import Row, Sweep
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.listing import number

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Report
 from tui_lab.live.buffer import Buffer
 from tui_lab.util.errors import ConfigError, DataError, RunError

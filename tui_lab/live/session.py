@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.data.dataset import Task
 from tui_lab.live.buffer import Buffer
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError

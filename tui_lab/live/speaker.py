@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.sampling import Generated, Sampling
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.live.buffer import Buffer

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tui_lab.core import events as ev
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.watch import Watcher
 from tui_lab.core.tasks import build_loader, change_loader

@@ -10,7 +10,8 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui_lab.core import runs, settings
+from tui_lab.core import runs
+from tui_lab.core.config import settings
 from tui_lab.core.runs import Run
 from tui_lab.screens.help import Help
 from tui_lab.util.escape import printable

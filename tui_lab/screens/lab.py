@@ -15,8 +15,8 @@ from textual.widgets import Static
 from tui_lab.commands import BY_ID, COMMANDS, applies
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.checks.loss_floor import floor
 from tui_lab.describe import replaced
 from tui_lab.doctor import examine_apart

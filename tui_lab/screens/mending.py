@@ -4,8 +4,8 @@ from textual.message import Message
 
 from tui_lab.commands import applies
 from tui_lab.core import commands as cmd
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.mending import mended
 from tui_lab.live.checkup import CheckUp
 from tui_lab.panes.config import ConfigPane

@@ -7,7 +7,7 @@ from textual.screen import Screen
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.live.replay import Replay
 from tui_lab.live.session import Source
 from tui_lab.live.state import LabState

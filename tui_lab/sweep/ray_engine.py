@@ -15,8 +15,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core import settings
 from tui_lab.core import study as studies
+from tui_lab.core.config import settings
 from tui_lab.core.runs import SUMMARY
 from tui_lab.core.study import Claim
 from tui_lab.core.sweeps import Result, Row, Sweep

@@ -13,7 +13,7 @@ from typing import Any
 from tui_lab import opening
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import CONFIG, Run
 from tui_lab.core.summary import Summariser, summarise_digest
 from tui_lab.core.sweeps import Result

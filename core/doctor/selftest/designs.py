@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.building import WRONG_VOCAB
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.case import Case, subject_of
 from tui_lab.core.doctor.checks.loss import Stub
 from tui_lab.core.doctor.lab import batches_of, update_of

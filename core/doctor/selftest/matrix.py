@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.examination import examine
 from tui_lab.core.doctor.lab import lab_subject
 from tui_lab.core.doctor.selftest.designs import CONTEXT, DESIGNS, applies, design_subject

@@ -3,8 +3,8 @@
 import random
 from typing import Any
 
-from tui_lab.core import settings
-from tui_lab.core.config import Config
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 
 RATES = {"adam": (5e-4, 5e-3), "adamw": (5e-4, 5e-3), "sgd": (0.05, 0.3), "momentum": (0.01, 0.1), "muon": (2e-3, 2e-2)}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core import settings
+from tui_lab.core.config import settings
 from tui_lab.core.doctor import Case, examine
 from tui_lab.core.doctor.case import subject_of
 from tui_lab.core.doctor.checks import alignment, sight

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tui_lab.core.config import Config
+from tui_lab.core.config.schema import Config
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 
@@ -72,7 +72,7 @@ def sweep_presets() -> dict[str, Preset]:
 
 
 def _presets_in(place: str) -> dict[str, Preset]:
-    folder = importlib.resources.files("tui_lab.core") / place
+    folder = importlib.resources.files("tui_lab.core.config") / place
     found = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
     names = [name for name in FIRST if name in found] + sorted(set(found) - set(FIRST))
     return {name: Preset(name, found[name]) for name in names}
