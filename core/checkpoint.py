@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.parameters import count_parameters
+from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.strict_json import sealed, unsealed

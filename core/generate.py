@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.foreign import Model
-from tui_lab.core.matmul import laid_out
+from tui_lab.core.kernels.linear import laid_out
 from tui_lab.core.model import Cache, Linear, Transformer
 from tui_lab.core.sampling import Alternative, Generated, Sampling
 from tui_lab.data.tokenizers import Tokenizer, bytes_of

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.matmul import Engine, Kernels, linear
+from tui_lab.core.kernels.linear import Engine, Kernels, linear
 
 
 @dataclass

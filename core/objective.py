@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.config.schema import CHUNK_FROM_VOCAB
-from tui_lab.core.head_loss import onednn_loss_sum
-from tui_lab.core.matmul import Kernels, linear
+from tui_lab.core.kernels.chunked_cross_entropy import onednn_loss_sum
+from tui_lab.core.kernels.linear import Kernels, linear
 from tui_lab.core.model import Transformer
 from tui_lab.data.dataset import IGNORED
 

@@ -11,10 +11,10 @@ import torch
 from tui_lab.core.building import build_model
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.device import choose_device
+from tui_lab.core.kernels.autotune import has_choice, settled
+from tui_lab.core.kernels.device import choose_device
 from tui_lab.core.tasks import build_loader
 from tui_lab.core.trainer import dropout_seed
-from tui_lab.core.tuning import has_choice, settled
 from tui_lab.data.dataset import Task
 
 VALIDATION_LOOKED = 256

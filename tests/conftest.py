@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.core.memory import collect_seldom
+from tui_lab.core.kernels.process_tuning import collect_seldom
 
 # Before torch is imported, here and in programs that tests start: threads of several tests would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

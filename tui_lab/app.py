@@ -21,8 +21,8 @@ from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
 from tui_lab.core import consent, runs
 from tui_lab.core.config import settings
+from tui_lab.core.kernels.process_tuning import keep_freed_memory, leave_modules_alone
 from tui_lab.core.lock import in_use
-from tui_lab.core.memory import keep_freed_memory, leave_modules_alone
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.util.errors import ConfigError, RunError

@@ -11,7 +11,7 @@ import typer
 
 from tui_lab import completion
 from tui_lab.bench.commands import bench_app
-from tui_lab.core.memory import collect_seldom
+from tui_lab.core.kernels.process_tuning import collect_seldom
 from tui_lab.history.commands import runs_app
 from tui_lab.options import (
     AllowCode,

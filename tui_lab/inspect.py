@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core.budget import check_fits
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.parameters import parameter_table
+from tui_lab.core.kernels.memory_estimate import check_fits
+from tui_lab.core.kernels.parameter_count import parameter_table
 from tui_lab.core.tasks import build_loader, build_task
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch

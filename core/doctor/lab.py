@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 
 from tui_lab.core.building import build_model, optimizers_of, procedure_of
 from tui_lab.core.config.schema import Config
-from tui_lab.core.device import choose_device, use_threads
 from tui_lab.core.doctor.checks.alignment import next_token
 from tui_lab.core.doctor.subject import Draws, Pair, Subject
+from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.model import Layer, Transformer
 from tui_lab.core.optim import set_lr
 from tui_lab.core.tasks import build_loader, build_task

@@ -8,12 +8,12 @@ import torch
 
 from tests.core.tiny import of_kind, tiny, trainer
 from tui_lab import opening
-from tui_lab.core import budget
 from tui_lab.core import events as ev
 from tui_lab.core.building import build_model
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.parameters import count_parameters
+from tui_lab.core.kernels import memory_estimate
+from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.util.errors import ConfigError, TrainingError
 
 HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=524288", "model.n_heads=64", "model.d_head=1024")
@@ -36,20 +36,20 @@ def test_a_model_of_10_to_the_12_parameters_is_refused_before_it_is_built() -> N
     ],
 )  # fmt: skip
 def test_what_dominates_is_named_with_what_to_shrink(overrides: tuple[str, ...], dominant: str, cure: str) -> None:
-    first = budget.parts(tiny(*overrides), 5)[0]
+    first = memory_estimate.parts(tiny(*overrides), 5)[0]
     assert dominant in first.name and cure in first.shrink
 
 
 def test_the_weights_of_the_estimate_are_those_of_the_model() -> None:
     config = tiny("optim.name=adam")
-    [weights] = [part for part in budget.parts(config, 5) if "parameters" in part.name]
+    [weights] = [part for part in memory_estimate.parts(config, 5) if "parameters" in part.name]
     count = sum(p.numel() for p in build_model(config, 5).parameters())
     assert weights.bytes == 4 * 4 * count and f"{count:,} parameters" in weights.name
 
 
 def test_a_live_change_that_does_not_fit_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     running = trainer()
-    monkeypatch.setattr(budget, "machine_bytes", lambda: 1000)
+    monkeypatch.setattr(memory_estimate, "machine_bytes", lambda: 1000)
     [warned] = [running._set("train.batch_size", 8)]
     assert isinstance(warned, ev.Warned) and "needs at least" in warned.message
     assert running.config.train.batch_size == 4
@@ -66,13 +66,13 @@ def test_a_live_change_that_does_not_fit_is_a_warning(monkeypatch: pytest.Monkey
     ],
 )
 def test_a_shortage_is_known_by_its_words(error: Exception, is_one: bool) -> None:
-    assert budget.is_shortage(error) == is_one
+    assert memory_estimate.is_shortage(error) == is_one
 
 
 def test_torch_says_so_when_it_cannot_allocate() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
-    assert budget.is_shortage(caught.value)
+    assert memory_estimate.is_shortage(caught.value)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
@@ -119,13 +119,13 @@ def test_memory_that_runs_out_while_a_training_is_opened_is_a_training_error(
 
 def test_a_container_s_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(budget, "_CGROUP", limit)
+    monkeypatch.setattr(memory_estimate, "_CGROUP", limit)
     limit.write_text("1048576\n")
-    assert budget.machine_bytes() == 2**20
+    assert memory_estimate.machine_bytes() == 2**20
     limit.write_text("max\n")
-    assert budget.machine_bytes() > 2**20
+    assert memory_estimate.machine_bytes() > 2**20
 
 
 @pytest.mark.parametrize(("n", "words"), [(0, "0 B"), (1536, "1.5 KiB"), (2**40, "1.0 TiB"), (200 * 2**20, "200 MiB")])
 def test_sizes_are_read_easily(n: int, words: str) -> None:
-    assert budget.size(n) == words
+    assert memory_estimate.size(n) == words

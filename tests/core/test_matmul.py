@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from tui_lab.core import matmul
-from tui_lab.core.matmul import Engine, Kernels, linear, onednn_available
+from tui_lab.core.kernels import linear as matmul
+from tui_lab.core.kernels.linear import Engine, Kernels, linear, onednn_available
 
 SIZES = st.integers(1, 40)
 

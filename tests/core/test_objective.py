@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.matmul import Engine, Kernels
+from tui_lab.core.kernels.linear import Engine, Kernels
 from tui_lab.core.model import Transformer
 from tui_lab.core.objective import cross_entropy_sum, exact_matches, head_loss_sum, logits_of, loss_sum
 

@@ -3,8 +3,8 @@ from hypothesis import strategies as st
 
 from tui_lab.core.config import settings as core_settings
 from tui_lab.core.config.schema import ModelConfig
+from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
 from tui_lab.core.model import Transformer
-from tui_lab.core.parameters import count_parameters, parameter_table
 
 sizes = st.integers(1, 12)
 

@@ -5,10 +5,11 @@ import torch
 
 from tests.core.tiny import tiny
 from tui_lab import opening
-from tui_lab.core import objective, tuning
+from tui_lab.core import objective
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.matmul import Kernels
+from tui_lab.core.kernels import autotune
+from tui_lab.core.kernels.linear import Kernels
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
 
@@ -24,41 +25,41 @@ def no_measurement(config: Config, n_vocab: int) -> Kernels:
 
 
 def test_what_was_measured_is_remembered_for_the_machine_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = tuning.kernels_for(large(), 5000)
-    monkeypatch.setattr(tuning, "measure", no_measurement)
-    assert tuning.kernels_for(large(), 5000) == found
+    found = autotune.kernels_for(large(), 5000)
+    monkeypatch.setattr(autotune, "measure", no_measurement)
+    assert autotune.kernels_for(large(), 5000) == found
     with pytest.raises(AssertionError, match="measured again"):
-        tuning.kernels_for(large("train.batch_size=64"), 5000)
+        autotune.kernels_for(large("train.batch_size=64"), 5000)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"k": 1}', '{"k": {"engine": "abacus"}}'])
 def test_a_damaged_memory_is_measured_anew(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cache_folder().mkdir(parents=True)
     (cache_folder() / "kernels.json").write_text(text)
-    monkeypatch.setattr(tuning, "measure", lambda config, n_vocab: Kernels("onednn", 77))
-    assert tuning.kernels_for(large(), 5000) == Kernels("onednn", 77)
-    monkeypatch.setattr(tuning, "measure", no_measurement)
-    assert tuning.kernels_for(large(), 5000) == Kernels("onednn", 77)
+    monkeypatch.setattr(autotune, "measure", lambda config, n_vocab: Kernels("onednn", 77))
+    assert autotune.kernels_for(large(), 5000) == Kernels("onednn", 77)
+    monkeypatch.setattr(autotune, "measure", no_measurement)
+    assert autotune.kernels_for(large(), 5000) == Kernels("onednn", 77)
 
 
 def test_a_memory_that_cannot_be_written_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     cache_folder().parent.mkdir(parents=True, exist_ok=True)
     cache_folder().write_text("a file where the folder should be")
-    monkeypatch.setattr(tuning, "measure", lambda config, n_vocab: Kernels("onednn", 77))
-    assert tuning.kernels_for(large(), 5000) == Kernels("onednn", 77)
+    monkeypatch.setattr(autotune, "measure", lambda config, n_vocab: Kernels("onednn", 77))
+    assert autotune.kernels_for(large(), 5000) == Kernels("onednn", 77)
 
 
 def test_small_trainings_and_settled_ones_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "measure", no_measurement)
-    assert tuning.kernels_for(tiny(), 5) == Kernels()
-    assert tuning.kernels_for(large("train.matmul=onednn", "train.head_rows=96"), 5000) == Kernels("onednn", 96)
+    monkeypatch.setattr(autotune, "measure", no_measurement)
+    assert autotune.kernels_for(tiny(), 5) == Kernels()
+    assert autotune.kernels_for(large("train.matmul=onednn", "train.head_rows=96"), 5000) == Kernels("onednn", 96)
 
 
 def test_where_onednn_is_asked_for_and_absent_the_message_says_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "onednn_available", lambda: False)
+    monkeypatch.setattr(autotune, "onednn_available", lambda: False)
     with pytest.raises(ConfigError, match="available here: auto, blas"):
-        tuning.kernels_for(large("train.matmul=onednn"), 5000)
-    assert tuning.measure(large(), 5000).engine == "blas"
+        autotune.kernels_for(large("train.matmul=onednn"), 5000)
+    assert autotune.measure(large(), 5000).engine == "blas"
 
 
 def test_a_run_writes_down_the_kernels_it_was_trained_with() -> None:
@@ -76,6 +77,6 @@ def test_what_is_measured_is_a_whole_step_of_the_head(monkeypatch: pytest.Monkey
         asked.append((h.requires_grad, weight.requires_grad, bias.requires_grad))
         return real(h, weight, bias, *rest)
 
-    monkeypatch.setattr(tuning, "head_loss_sum", spy)
-    tuning.measure(large(), 5000)
+    monkeypatch.setattr(autotune, "head_loss_sum", spy)
+    autotune.measure(large(), 5000)
     assert set(asked) == {(True, True, True)}

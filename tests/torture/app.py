@@ -28,9 +28,9 @@ from textual.pilot import Pilot
 from tests.torture.configs import OUTLANDISH
 from tui_lab.app import LabApp
 from tui_lab.commands import COMMANDS
-from tui_lab.core import budget
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.core.kernels import memory_estimate
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.screens.lab import LabScreen
 
@@ -228,7 +228,7 @@ def ground() -> Iterator[Path]:
         with (
             mock.patch.dict(os.environ, {"TUI_LAB_RUNS": "runs", "TUI_LAB_CACHE": str(folder / "cache"), "HOME": name}),
             mock.patch("tui_lab.doctor.examine_file", lambda *a, **k: report),
-            mock.patch.object(budget, "machine_bytes", lambda: 2**28),
+            mock.patch.object(memory_estimate, "machine_bytes", lambda: 2**28),
         ):
             os.chdir(folder)
             try:

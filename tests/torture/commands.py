@@ -26,11 +26,11 @@ from tests.torture.asked import ask
 from tests.torture.configs import OUTLANDISH
 from tests.torture.limits import ring
 from tui_lab import cli, headless
-from tui_lab.core import budget
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.matmul import Kernels
+from tui_lab.core.kernels import memory_estimate
+from tui_lab.core.kernels.linear import Kernels
 
 SECONDS = 60
 MACHINE_BYTES = 2**29
@@ -68,9 +68,9 @@ def cut_short() -> Iterator[None]:
         mock.patch("tui_lab.core.doctor.examination.examine", lambda *a, **k: Report((), (), (), {})),
         mock.patch("tui_lab.doctor.self_test", lambda *a, **k: 0),
         mock.patch("textual_serve.server.Server.serve", lambda *a, **k: None),
-        mock.patch("tui_lab.core.tuning.measure", lambda *a: Kernels()),
+        mock.patch("tui_lab.core.kernels.autotune.measure", lambda *a: Kernels()),
         mock.patch("torch.set_num_threads", lambda n: None),
-        mock.patch.object(budget, "machine_bytes", lambda: MACHINE_BYTES),
+        mock.patch.object(memory_estimate, "machine_bytes", lambda: MACHINE_BYTES),
     ):
         yield
 

@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import torch
 
-from tui_lab.core.tuning import processor
+from tui_lab.core.kernels.autotune import processor
 
 
 def machine() -> dict[str, Any]:

@@ -12,8 +12,8 @@ from tui_lab.bench.contenders import MAKERS, Absent, Contender, ours
 from tui_lab.bench.machine import machine
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.matmul import onednn_available, times_transposed
-from tui_lab.core.memory import keep_freed_memory
+from tui_lab.core.kernels.linear import onednn_available, times_transposed
+from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
 

@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Input, Static
 from tui_lab.core import consent
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.parameters import count_parameters, parameter_table
+from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
 from tui_lab.live.state import LabState
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable

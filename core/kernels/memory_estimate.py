@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from tui_lab.core.config.schema import CHUNK_FROM_VOCAB, Config
-from tui_lab.core.parameters import count_parameters, parameter_table
+from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
 from tui_lab.util.errors import ConfigError, TrainingError
 
 FLOAT, INT = 4, 8

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tui_lab.core.matmul import times_transposed
+from tui_lab.core.kernels.linear import times_transposed
 
 SMALLEST_EXACT = 1e-30
 """Below, float32 loses digits of a probability (its smallest normal number is 1.2e-38): −ln p is found otherwise."""

@@ -1,0 +1,1 @@
+"""What makes a step fast: linear kernels, the chunked head and loss, autotuning, and memory."""
