@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tui_lab.core.foreign import Model
+    from tui_lab.core.user_code.external_model import Model
 
 
 @dataclass(frozen=True)

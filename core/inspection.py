@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.attention import AttentionMaps
-from tui_lab.core.foreign import Foreign
 from tui_lab.core.model import Named
+from tui_lab.core.user_code.external_model import Foreign
 from tui_lab.data.dataset import IGNORED
 
 Ids = npt.NDArray[np.int64]

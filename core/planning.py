@@ -11,9 +11,9 @@ from tui_lab.core import axes as ax
 from tui_lab.core.axes import Axis, Choices, Range, Values
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config, Section
-from tui_lab.core.strangers import FILES, rooted
 from tui_lab.core.summary import METRICS
 from tui_lab.core.sweeps import Check, Plan
+from tui_lab.core.user_code.import_file import FILES, rooted
 from tui_lab.util.errors import ConfigError
 
 MOST = 10_000

@@ -19,7 +19,6 @@ from tui_lab.core.checkpoint import Checkpoint, Progress
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.evaluation import evaluate
-from tui_lab.core.foreign import Model
 from tui_lab.core.kernels.autotune import settled
 from tui_lab.core.kernels.device import choose_device, seed_draws, use_threads
 from tui_lab.core.kernels.memory_estimate import check_fits, is_shortage, shortage
@@ -28,6 +27,7 @@ from tui_lab.core.parallel import ALONE, World
 from tui_lab.core.tasks import build_loader, change_loader
 from tui_lab.core.update import apply
 from tui_lab.core.update_ratio import EVERY, watch_update
+from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import Task
 from tui_lab.data.shuffle import hash_key
 from tui_lab.util.errors import ConfigError, DataError, TrainingError

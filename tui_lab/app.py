@@ -19,10 +19,11 @@ from textual.theme import Theme, ThemeProvider
 
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
-from tui_lab.core import consent, runs
+from tui_lab.core import runs
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.process_tuning import keep_freed_memory, leave_modules_alone
 from tui_lab.core.lock import in_use
+from tui_lab.core.user_code import trust
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
 from tui_lab.util.errors import ConfigError, RunError
@@ -69,7 +70,7 @@ def open_pick(pick: Pick, report: "Report") -> "Opened":
 def code_of(pick: Pick) -> str:
     """FILE.py:NAME that it would run and that the person has not named; else "". Raises ConfigError, RunError."""
     config = settings.load(pick.name) if pick.kind == "preset" else runs.find(pick.name).config()
-    return consent.unnamed(config.model.source)
+    return trust.unnamed(config.model.source)
 
 
 def before_code(code: str) -> Ask:
@@ -200,7 +201,7 @@ class LabApp(App[None]):
 
     def _answered(self, pick: Pick, code: str, answer: str | None) -> None:
         if answer == "run":
-            consent.allow(code)
+            trust.allow(code)
         if answer == "run" or (answer == "look" and pick.kind == "replay"):
             self._open(pick)
 
@@ -289,9 +290,9 @@ class LabApp(App[None]):
     async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)
-        code = consent.unnamed(config.model.source)
+        code = trust.unnamed(config.model.source)
         if code and await self.push_screen_wait(before_code(code)) == "run":
-            consent.allow(code)
+            trust.allow(code)
 
         def open(report: "Report") -> "Opened":
             from tui_lab import opening

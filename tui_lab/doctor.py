@@ -14,7 +14,7 @@ from typing import Any
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding, Report, report_from_json
-from tui_lab.core.strangers import is_stranger
+from tui_lab.core.user_code.import_file import is_stranger
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.escape import printable
 

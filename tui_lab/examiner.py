@@ -22,7 +22,7 @@ def main(source: str, out: str) -> None:
             lines.flush()
 
         try:
-            from tui_lab.core.strangers import is_stranger
+            from tui_lab.core.user_code.import_file import is_stranger
             from tui_lab.doctor import examine_config, open_training
 
             if is_stranger(source):

@@ -15,10 +15,10 @@ from tui_lab.core.kernels.memory_estimate import is_shortage, shortage
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.lock import Lock
 from tui_lab.core.runs import Run
-from tui_lab.core.strangers import FILES, rooted
 from tui_lab.core.summary import Summariser, summarise, summarise_digest
 from tui_lab.core.tasks import build_loader, build_task, change_loader
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.user_code.import_file import FILES, rooted
 from tui_lab.data.corpora.encode import Progress
 from tui_lab.data.dataset import Task
 from tui_lab.util.errors import ConfigError, RunError

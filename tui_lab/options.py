@@ -46,8 +46,8 @@ class Text(StrEnum):
 
 def take_consent(sets: list[str] | None, allow_code: bool) -> None:
     """Whose Python may run: what this command names, or, by --allow-code, whatever its config names."""
-    from tui_lab.core import consent
+    from tui_lab.core.user_code import trust
 
-    consent.allow_named(sets or [])
+    trust.allow_named(sets or [])
     if allow_code:
-        consent.allow_everything()
+        trust.allow_everything()

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core import strangers
 from tui_lab.core.doctor.case import Case
 from tui_lab.core.eager_optim import Adam
+from tui_lab.core.user_code import import_file
 from tui_lab.util.errors import ConfigError
 
 ROWS, TOKENS = 4, 16
@@ -17,7 +17,7 @@ ROWS, TOKENS = 4, 16
 
 def case_from(source: str, watch: Callable[[str], None] = lambda doing: None) -> Case:
     """The case that FILE.py:NAME gives. Raises ConfigError. `watch` is told what is being done."""
-    return case_of(strangers.load(source, {}, watch), source)
+    return case_of(import_file.load(source, {}, watch), source)
 
 
 def case_of(thing: Any, source: str) -> Case:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.foreign import Foreign
 from tui_lab.core.model import Transformer
 from tui_lab.core.objective import cross_entropy_sum, logits_of
+from tui_lab.core.user_code.external_model import Foreign
 
 Pair = tuple[Tensor, Tensor]
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]

@@ -9,11 +9,12 @@ from textual.widgets import OptionList, Static
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app import LabApp
-from tui_lab.core import consent, runs
 from tui_lab.core import events as ev
+from tui_lab.core import runs
 from tui_lab.core.config import settings
 from tui_lab.core.lock import take
 from tui_lab.core.runs import Run
+from tui_lab.core.user_code import trust
 from tui_lab.live.session import Session
 from tui_lab.screens.ask import Ask
 from tui_lab.screens.chooser import Pick
@@ -32,7 +33,7 @@ class Asking(LabApp):
 
 @pytest.fixture(autouse=True)
 def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consent, "_here", set())
+    monkeypatch.setattr(trust, "_here", set())
 
 
 @pytest.fixture
@@ -124,4 +125,4 @@ async def test_a_file_that_was_not_named_is_asked_about(
         await pilot.pause()
         assert f"This would run {mine}" in question(app)
         await answer(pilot, choice)
-        assert app.picked == ([pick] if opens else []) and consent.allowed(mine) == (choice == "run")
+        assert app.picked == ([pick] if opens else []) and trust.allowed(mine) == (choice == "run")

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tests.core.test_foreign import FILE
 from tests.core.tiny import tiny, trainer
-from tui_lab.core import consent
 from tui_lab.core.attention import AttentionMaps, Floats, heads_of, pattern, sharpness
 from tui_lab.core.building import build_model
-from tui_lab.core.foreign import Foreign
 from tui_lab.core.inspection import attention_maps
+from tui_lab.core.user_code import trust
+from tui_lab.core.user_code.external_model import Foreign
 from tui_lab.data.dataset import IGNORED
 
 ALL = np.ones(6, dtype=bool)
@@ -81,7 +81,7 @@ def test_a_missing_mask_is_seen() -> None:
 
 def test_another_persons_model_tells_no_weights(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE, "utf-8")
-    consent.allow(str(tmp_path / "mine.py"))
+    trust.allow(str(tmp_path / "mine.py"))
     model = build_model(tiny(f"model.source={tmp_path / 'mine.py'}:Mine"), 5)
     assert isinstance(model, Foreign) and attention_maps(model.eval(), np.zeros(5, dtype=np.int64)) is None
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.core.tiny import tiny, trainer
 from tui_lab import opening
-from tui_lab.core import consent
-from tui_lab.core.consent import CodeNotAllowed
 from tui_lab.core.loading import load_model
 from tui_lab.core.runs import Run
+from tui_lab.core.user_code import trust
+from tui_lab.core.user_code.trust import CodeNotAllowed
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
 
@@ -33,8 +33,8 @@ class Mine(nn.Module):
 
 @pytest.fixture(autouse=True)
 def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consent, "_here", set())
-    monkeypatch.setattr(consent, "_everything", False)
+    monkeypatch.setattr(trust, "_here", set())
+    monkeypatch.setattr(trust, "_everything", False)
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def ran(trap: Path) -> bool:
 
 def strangers_run(trap: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run made where the file was named, found where it was not."""
-    consent.allow(f"{trap}:Mine")
+    trust.allow(f"{trap}:Mine")
     opened = opening.begin("tiny", tiny(f"model.source={trap}:Mine", "train.steps=2"), folder)
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     trap.with_suffix(".ran").unlink()
-    monkeypatch.setattr(consent, "_here", set())
+    monkeypatch.setattr(trust, "_here", set())
     (cache_folder() / "allowed.json").unlink()
     return opened.run
 
@@ -64,7 +64,7 @@ def test_a_file_that_was_not_named_is_not_run(trap: Path) -> None:
     with pytest.raises(CodeNotAllowed, match=r"model\.source = .*mine\.py:Mine'.*--allow-code, or name it"):
         trainer(f"model.source={trap}:Mine")
     assert not ran(trap)
-    consent.allow(f"{trap}:Mine")
+    trust.allow(f"{trap}:Mine")
     trainer(f"model.source={trap}:Mine")
     assert ran(trap)
 
@@ -82,7 +82,7 @@ def test_a_run_from_somebody_else_runs_nothing_until_it_is_allowed(
         with pytest.raises(CodeNotAllowed):
             action()
     assert not ran(trap) and list(run.events()) and run.digest().events(), "its record may be looked at"
-    consent.allow_everything()
+    trust.allow_everything()
     load_model(run)
     assert ran(trap)
 
@@ -91,42 +91,42 @@ def test_what_was_named_is_remembered_by_its_whole_path_for_the_next_program(
     trap: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(trap.parent)
-    consent.allow_named(["optim.lr=1", f" model.source = '{trap.name}:Mine' "])
-    monkeypatch.setattr(consent, "_here", set())
+    trust.allow_named(["optim.lr=1", f" model.source = '{trap.name}:Mine' "])
+    monkeypatch.setattr(trust, "_here", set())
     assert json.loads((cache_folder() / "allowed.json").read_text("utf-8")) == [os.path.realpath(trap)]
     monkeypatch.chdir("/")
-    assert consent.allowed(f"{trap}:Other") and not consent.unnamed(f"{trap}:Mine")
+    assert trust.allowed(f"{trap}:Other") and not trust.unnamed(f"{trap}:Mine")
     other = trap.with_name("other.py")
     other.write_text(TRAP, "utf-8")
-    assert consent.unnamed(f"{other}:Mine") == f"{other}:Mine"
+    assert trust.unnamed(f"{other}:Mine") == f"{other}:Mine"
 
 
 def test_a_link_to_a_named_file_is_that_file_and_no_other(trap: Path) -> None:
-    consent.allow(f"{trap}:Mine")
+    trust.allow(f"{trap}:Mine")
     link = trap.with_name("link.py")
     link.symlink_to(trap)
-    assert consent.allowed(f"{link}:Mine")
+    assert trust.allowed(f"{link}:Mine")
     link.unlink()
     link.write_text(TRAP, "utf-8")
-    assert not consent.allowed(f"{link}:Mine")
+    assert not trust.allowed(f"{link}:Mine")
 
 
 @pytest.mark.parametrize("stored", ["", "{", "{}", "[1]", '["x"]', "[" * 100_000])
 def test_a_memory_that_cannot_be_read_allows_nothing(stored: str, trap: Path) -> None:
     cache_folder().mkdir(parents=True)
     (cache_folder() / "allowed.json").write_text(stored, "utf-8")
-    assert not consent.allowed(f"{trap}:Mine")
-    consent.allow(f"{trap}:Mine")
-    assert consent.allowed(f"{trap}:Mine")
+    assert not trust.allowed(f"{trap}:Mine")
+    trust.allow(f"{trap}:Mine")
+    assert trust.allowed(f"{trap}:Mine")
 
 
 def test_without_a_cache_it_holds_for_this_process(trap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUI_LAB_CACHE", str(trap / "no folder"))
-    consent.allow(f"{trap}:Mine")
-    assert consent.allowed(f"{trap}:Mine")
+    trust.allow(f"{trap}:Mine")
+    assert trust.allowed(f"{trap}:Mine")
 
 
 def test_a_file_that_is_not_there_is_told_as_such() -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        consent.allow("nowhere.py:Mine")
-    assert consent.unnamed("nowhere.py:Mine") == "" == consent.unnamed("")
+        trust.allow("nowhere.py:Mine")
+    assert trust.unnamed("nowhere.py:Mine") == "" == trust.unnamed("")

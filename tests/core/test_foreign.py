@@ -6,7 +6,6 @@ import pytest
 
 from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
 from tui_lab.core import checkpoint as ckpt
-from tui_lab.core import consent
 from tui_lab.core import events as ev
 from tui_lab.core.checkpoint import Checkpoint
 from tui_lab.core.config import settings
@@ -15,6 +14,7 @@ from tui_lab.core.doctor.lab import lab_subject
 from tui_lab.core.generate import generate
 from tui_lab.core.inspection import cell_losses
 from tui_lab.core.sampling import Sampling
+from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError
 
 FILE = """
@@ -56,7 +56,7 @@ def source(tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def named(source: str) -> None:
-    consent.allow(source)
+    trust.allow(source)
 
 
 def setting(source: str, name: str) -> str:

@@ -13,7 +13,7 @@ ATTRIBUTES = {
     ("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("os", "system"), ("os", "popen"),
     ("torch", "jit"), ("pd", "read_pickle"), ("yaml", "load"), ("yaml", "unsafe_load"),
 }  # fmt: skip
-RUNS_A_FILE = "core/strangers.py"
+RUNS_A_FILE = "core/user_code/import_file.py"
 """The one place where a file becomes code, and only one that the person has named."""
 
 

@@ -25,8 +25,8 @@ from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.strip import strip
 
 if TYPE_CHECKING:
-    from tui_lab.core.foreign import Model
     from tui_lab.core.inspection import CellLosses
+    from tui_lab.core.user_code.external_model import Model
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_DRAWINGS = 0.25

@@ -12,10 +12,10 @@ from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
-from tui_lab.core import consent
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
+from tui_lab.core.user_code import trust
 from tui_lab.live.state import LabState
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
@@ -214,7 +214,7 @@ class ConfigPane(Pane):
             return
         if key == "model.source" and event.value.strip():
             with suppress(ConfigError):  # The file is not there: the worker says so.
-                consent.allow(settings.get(candidate, key))
+                trust.allow(settings.get(candidate, key))
         self.choose(key, settings.get(candidate, key))
         self.query_one("#settings", DataTable).focus()
 

@@ -23,8 +23,8 @@ from tui_lab.widgets.choices import Choices
 from tui_lab.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from tui_lab.core.foreign import Model
     from tui_lab.core.randomness import Source
+    from tui_lab.core.user_code.external_model import Model
 
 UNEXAMINED = "not examined yet: k lets the doctor look"
 

@@ -29,7 +29,7 @@ from tui_lab.widgets.maps import Grid, Window, grid_of, large_map, small_maps, w
 from tui_lab.widgets.steady import Steady
 
 if TYPE_CHECKING:
-    from tui_lab.core.foreign import Model
+    from tui_lab.core.user_code.external_model import Model
 
 SECONDS_BETWEEN_TICKS, SECONDS_BETWEEN_LOOKS = 0.25, 1.0
 LOOKING_SHARE, PAINT_SHARE = 0.002, 0.02

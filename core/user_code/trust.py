@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable
 
-from tui_lab.core.strangers import split
+from tui_lab.core.user_code.import_file import split
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core import consent, strangers
 from tui_lab.core.config.schema import Config, ModelConfig
 from tui_lab.core.model import Transformer
 from tui_lab.core.objective import logits_of
+from tui_lab.core.user_code import import_file, trust
 from tui_lab.util.errors import ConfigError
 
 
@@ -40,9 +40,9 @@ def foreign_model(config: Config, n_vocab: int) -> Foreign:
     d_model, n_layers, n_heads, d_head, d_ff and dropout that it takes.
     """
     source, settings = config.model.source, config.model.model_dump(exclude={"source"})
-    consent.require(source)
+    trust.require(source)
     torch.manual_seed(config.train.seed)
-    made = strangers.load(source, {"n_vocab": n_vocab, **settings})
+    made = import_file.load(source, {"n_vocab": n_vocab, **settings})
     if not isinstance(made, nn.Module):
         raise ConfigError([f"model.source = {source!r} gives {type(made).__name__}: allowed is a torch.nn.Module"])
     model = Foreign(made, config.model, n_vocab)

@@ -1,0 +1,1 @@
+"""Code that the user names: loading a file, wrapping its model, and whether it may run."""
