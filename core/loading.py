@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tui_lab.core import checkpoint as ckpt
-from tui_lab.core.building import build_model
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import Run
+from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.errors import RunError

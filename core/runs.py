@@ -26,7 +26,7 @@ from tui_lab.util.strict_json import dumps, loads
 
 # Runs are listed before torch and numpy are there: what needs them is imported by the method that does.
 if TYPE_CHECKING:
-    from tui_lab.core.checkpoint import Checkpoint
+    from tui_lab.core.training.checkpoint import Checkpoint
     from tui_lab.data.tokenizers import Tokenizer
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
@@ -102,7 +102,7 @@ class Run:
 
     def save(self, checkpoint: "Checkpoint") -> str:
         """Write a checkpoint; its path within the run folder. Raises OSError."""
-        from tui_lab.core import checkpoint as ckpt
+        from tui_lab.core.training import checkpoint as ckpt
 
         return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
 

@@ -10,23 +10,23 @@ from dataclasses import replace
 
 import torch
 
-from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import commands as cmd
-from tui_lab.core import dead_units
 from tui_lab.core import events as ev
-from tui_lab.core.building import build_model, optimizers_of, procedure_of
-from tui_lab.core.checkpoint import Checkpoint, Progress
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.evaluation import evaluate
 from tui_lab.core.kernels.autotune import settled
 from tui_lab.core.kernels.device import choose_device, seed_draws, use_threads
 from tui_lab.core.kernels.memory_estimate import check_fits, is_shortage, shortage
-from tui_lab.core.optim import lr_at, set_lr, set_weight_decay
-from tui_lab.core.parallel import ALONE, World
-from tui_lab.core.tasks import build_loader, change_loader
-from tui_lab.core.update import apply
-from tui_lab.core.update_ratio import EVERY, watch_update
+from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training import dead_units
+from tui_lab.core.training.checkpoint import Checkpoint, Progress
+from tui_lab.core.training.distributed import ALONE, World
+from tui_lab.core.training.evaluation import evaluate
+from tui_lab.core.training.model_factory import build_model, optimizers_of, procedure_of
+from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
+from tui_lab.core.training.task_factory import build_loader, change_loader
+from tui_lab.core.training.train_step import apply
+from tui_lab.core.training.update_ratio import EVERY, watch_update
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import Task
 from tui_lab.data.shuffle import hash_key

@@ -102,8 +102,8 @@ def run(
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
     from tui_lab import headless, opening
-    from tui_lab.core import parallel
     from tui_lab.core.summary import parse_requirement
+    from tui_lab.core.training import distributed
     from tui_lab.junit import prepare
     from tui_lab.progress import preparing
 
@@ -126,7 +126,7 @@ def run(
     def train(opened: opening.Opened) -> int:
         return headless.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)
 
-    if parallel.several():
+    if distributed.several():
         from tui_lab import ranks
 
         raise typer.Exit(ranks.run(begin, train))

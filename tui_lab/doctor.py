@@ -45,7 +45,7 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
         except RunError:
             settings.load(source)  # Says what would be allowed.
             raise
-        from tui_lab.core import checkpoint as ckpt
+        from tui_lab.core.training import checkpoint as ckpt
 
         path = run.latest()
         config = ckpt.load_progress(path).config

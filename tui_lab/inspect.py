@@ -12,7 +12,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.memory_estimate import check_fits
 from tui_lab.core.kernels.parameter_count import parameter_table
-from tui_lab.core.tasks import build_loader, build_task
+from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch
 from tui_lab.data.tokenizers import show
@@ -168,7 +168,7 @@ def _batch_json(batch: Batch, task: Task) -> dict[str, Any]:
 
 def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:
     """Every source of randomness; with `pin` the config that pins them all, as TOML."""
-    from tui_lab.core.randomness import ledger, pinned
+    from tui_lab.core.training.reproducibility import ledger, pinned
 
     config, task = open_data(source, overrides)
     sources = ledger(config, task, step)
@@ -188,7 +188,7 @@ def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json
 
 
 def show_faults(*, as_json: bool) -> None:
-    from tui_lab.core.faults import FAULTS
+    from tui_lab.core.training.faults import FAULTS
 
     if as_json:
         write_json({name: {"part": f.part, "mistake": f.mistake, "finding": f.finding} for name, f in FAULTS.items()})

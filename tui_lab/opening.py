@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import runs
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -16,8 +15,9 @@ from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.lock import Lock
 from tui_lab.core.runs import Run
 from tui_lab.core.summary import Summariser, summarise, summarise_digest
-from tui_lab.core.tasks import build_loader, build_task, change_loader
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
 from tui_lab.core.user_code.import_file import FILES, rooted
 from tui_lab.data.corpora.encode import Progress
 from tui_lab.data.dataset import Task

@@ -7,14 +7,14 @@ from typing import Any
 
 import safetensors.torch
 
-from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import events as ev
-from tui_lab.core.checkpoint import Checkpoint, Progress
 from tui_lab.core.config import settings
-from tui_lab.core.parallel import Ranks, backend_for, joined
-from tui_lab.core.randomness import fingerprint
-from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.checkpoint import Checkpoint, Progress
+from tui_lab.core.training.distributed import Ranks, backend_for, joined
+from tui_lab.core.training.reproducibility import fingerprint
+from tui_lab.core.training.task_factory import build_task
 from tui_lab.headless import say, stop_on_signals
 from tui_lab.opening import Opened
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError

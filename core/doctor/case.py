@@ -11,7 +11,7 @@ from tui_lab.core.doctor.checks.alignment import next_token
 from tui_lab.core.doctor.examination import examine as examine_subject
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.doctor.subject import Objective, Pair, Subject, Update, mean_cross_entropy
-from tui_lab.core.objective import logits_of
+from tui_lab.core.training.loss import logits_of
 from tui_lab.util.errors import ConfigError
 
 KEPT = 64

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.building import build_model, optimizers_of, procedure_of
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.checks.alignment import next_token
 from tui_lab.core.doctor.subject import Draws, Pair, Subject
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.model import Layer, Transformer
-from tui_lab.core.optim import set_lr
-from tui_lab.core.tasks import build_loader, build_task
-from tui_lab.core.update import Procedure, apply, backward, mean_loss
+from tui_lab.core.training.model_factory import build_model, optimizers_of, procedure_of
+from tui_lab.core.training.optim import set_lr
+from tui_lab.core.training.task_factory import build_loader, build_task
+from tui_lab.core.training.train_step import Procedure, apply, backward, mean_loss
 from tui_lab.data.dataset import IGNORED, Dataset, Task
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import to_xy
@@ -32,7 +32,7 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
     loader = build_loader(config, task)
     model = build_model(config, task.tokenizer.n_vocab).to(device)
     if weights is not None:
-        from tui_lab.core.checkpoint import restore_model
+        from tui_lab.core.training.checkpoint import restore_model
 
         restore_model(model, weights)
     optimizers = optimizers_of(config, model)

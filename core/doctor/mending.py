@@ -3,7 +3,7 @@
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.faults import FAULTS
+from tui_lab.core.training.faults import FAULTS
 
 
 def mended(config: Config, finding: Finding) -> Config | None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.case import Case
-from tui_lab.core.eager_optim import Adam
+from tui_lab.core.training.optim_without_dynamo import Adam
 from tui_lab.core.user_code import import_file
 from tui_lab.util.errors import ConfigError
 

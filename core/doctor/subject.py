@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.model import Transformer
-from tui_lab.core.objective import cross_entropy_sum, logits_of
+from tui_lab.core.training.loss import cross_entropy_sum, logits_of
 from tui_lab.core.user_code.external_model import Foreign
 
 Pair = tuple[Tensor, Tensor]

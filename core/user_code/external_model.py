@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.config.schema import Config, ModelConfig
 from tui_lab.core.model import Transformer
-from tui_lab.core.objective import logits_of
+from tui_lab.core.training.loss import logits_of
 from tui_lab.core.user_code import import_file, trust
 from tui_lab.util.errors import ConfigError
 

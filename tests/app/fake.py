@@ -15,7 +15,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.tasks import build_task
+from tui_lab.core.training.task_factory import build_task
 from tui_lab.live.session import Ready
 from tui_lab.screens.lab import LabScreen
 from tui_lab.widgets.table import Table

@@ -20,8 +20,8 @@ from tui_lab.app import THEMES, LabApp
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.attention import AttentionMaps
-from tui_lab.core.building import build_model
 from tui_lab.core.inspection import attention_maps
+from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.screens.attention import AttentionScreen
 from tui_lab.widgets import heatmap

@@ -109,7 +109,7 @@ def test_every_value_offered_is_allowed(key: str) -> None:
 
 
 def test_runs_are_offered_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_lab.core.tasks import build_task
+    from tui_lab.core.training.task_factory import build_task
 
     monkeypatch.chdir(tmp_path)
     task = build_task(tiny())

@@ -11,10 +11,10 @@ import pytest
 
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_signals import fingerprint, losses
-from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import events as ev
 from tui_lab.core.lock import in_use
 from tui_lab.core.runs import Run
+from tui_lab.core.training import checkpoint as ckpt
 
 SMALLER = tuple(f"--set={key}" for key in ("data.n_digits=5", "model.n_heads=2", "model.d_head=4", "model.context=5"))
 """A checkpoint whose largest file is 8 kB, so that the record outgrows it within fifty updates."""

@@ -9,11 +9,11 @@ import torch
 from tests.core.tiny import of_kind, tiny, trainer
 from tui_lab import opening
 from tui_lab.core import events as ev
-from tui_lab.core.building import build_model
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels import memory_estimate
 from tui_lab.core.kernels.parameter_count import count_parameters
+from tui_lab.core.training.model_factory import build_model
 from tui_lab.util.errors import ConfigError, TrainingError
 
 HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=524288", "model.n_heads=64", "model.d_head=1024")
@@ -101,7 +101,7 @@ def test_no_memory_for_the_last_checkpoint_is_told_too(monkeypatch: pytest.Monke
     events = running.events()
     next(events)
     monkeypatch.setattr(running, "train_step", nothing_left)
-    monkeypatch.setattr("tui_lab.core.checkpoint.copy_weights", nothing_left)
+    monkeypatch.setattr("tui_lab.core.training.checkpoint.copy_weights", nothing_left)
     assert [event.kind for event in events] == ["warned", "failed"]
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
-from tui_lab.core import checkpoint as ckpt
-from tui_lab.core.checkpoint import Checkpoint
-from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.checkpoint import Checkpoint
+from tui_lab.core.training.task_factory import build_task
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 

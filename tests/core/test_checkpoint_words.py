@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
-from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import events as ev
-from tui_lab.core.checkpoint import Checkpoint, Progress
 from tui_lab.core.kernels.parameter_count import count_parameters
+from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.checkpoint import Checkpoint, Progress
 from tui_lab.util.errors import RunError
 
 NOT_THERE = "no such file, or none that ends"

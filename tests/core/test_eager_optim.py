@@ -12,17 +12,17 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tui_lab.core import eager_optim
 from tui_lab.core.config import settings
+from tui_lab.core.training import optim_without_dynamo
 
 TINY = ("data.length=3", "model.d_model=8", "model.n_layers=1", "model.d_ff=8", "train.eval_examples=8")
 
 Make = Callable[..., Optimizer]
 PAIRS: list[tuple[Make, Make, dict[str, Any]]] = [
-    (eager_optim.Adam, torch.optim.Adam, {"weight_decay": 0.1}),
-    (eager_optim.AdamW, torch.optim.AdamW, {"betas": (0.8, 0.95)}),
-    (eager_optim.SGD, torch.optim.SGD, {"momentum": 0.9}),
-    (eager_optim.Muon, torch.optim.Muon, {"momentum": 0.9}),
+    (optim_without_dynamo.Adam, torch.optim.Adam, {"weight_decay": 0.1}),
+    (optim_without_dynamo.AdamW, torch.optim.AdamW, {"betas": (0.8, 0.95)}),
+    (optim_without_dynamo.SGD, torch.optim.SGD, {"momentum": 0.9}),
+    (optim_without_dynamo.Muon, torch.optim.Muon, {"momentum": 0.9}),
 ]
 ids = [ours.__name__ for ours, _, _ in PAIRS]
 

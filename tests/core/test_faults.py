@@ -8,10 +8,10 @@ import torch
 
 from tests.core.tiny import losses, of_kind, tiny, trainer
 from tui_lab.core import events as ev
-from tui_lab.core.building import build_model
 from tui_lab.core.config import settings
-from tui_lab.core.faults import FAULTS, NEED_DROPOUT
-from tui_lab.core.tasks import build_loader, build_task, change_loader
+from tui_lab.core.training.faults import FAULTS, NEED_DROPOUT
+from tui_lab.core.training.model_factory import build_model
+from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
 from tui_lab.util.errors import ConfigError
 
 

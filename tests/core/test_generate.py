@@ -7,11 +7,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.core.tiny import tiny
-from tui_lab.core.building import build_model
 from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.generate import generate, sampling_probabilities
 from tui_lab.core.model import Transformer
 from tui_lab.core.sampling import Generated, Sampling
+from tui_lab.core.training.model_factory import build_model
 from tui_lab.data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
 from tui_lab.util.errors import ConfigError
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.kernels.linear import Engine, Kernels
 from tui_lab.core.model import Transformer
-from tui_lab.core.objective import cross_entropy_sum, exact_matches, head_loss_sum, logits_of, loss_sum
+from tui_lab.core.training.loss import cross_entropy_sum, exact_matches, head_loss_sum, logits_of, loss_sum
 
 CONFIG = ModelConfig(d_model=8, n_layers=1, n_heads=2, d_head=4, d_ff=8, context=7)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tui_lab.core.config.schema import ModelConfig, OptimConfig
 from tui_lab.core.model import Transformer
-from tui_lab.core.optim import build_optimizers, lr_at, set_weight_decay
+from tui_lab.core.training.optim import build_optimizers, lr_at, set_weight_decay
 
 MODEL = ModelConfig(d_model=6, n_layers=1, n_heads=2, d_head=3, d_ff=8, context=5)
 Name = Literal["sgd", "momentum", "adam", "adamw"]

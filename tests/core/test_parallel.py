@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tests.core import ranks_child
 from tests.core.tiny import tiny
 from tui_lab.core import commands as cmd
-from tui_lab.core import parallel
 from tui_lab.core.config.schema import Config
-from tui_lab.core.parallel import backend_for, several
+from tui_lab.core.training import distributed
+from tui_lab.core.training.distributed import backend_for, several
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import reverse_task
 from tui_lab.util.errors import ConfigError, TrainingError
@@ -130,8 +130,8 @@ def test_commands_travel_as_text_and_looks_stay() -> None:
         cmd.Pause(), cmd.Step(3), cmd.Set("optim.lr", 0.5), cmd.Set("data.shuffle", "off"), cmd.Resume(),
         cmd.Evaluate(), cmd.Checkpoint(), cmd.Stop(),
     ]  # fmt: skip
-    assert parallel._from_bytes(parallel._to_bytes(sent)) == sent
-    look, copy = parallel._from_bytes(parallel._to_bytes([cmd.Inspect(print), cmd.Snapshot(print)]))
+    assert distributed._from_bytes(distributed._to_bytes(sent)) == sent
+    look, copy = distributed._from_bytes(distributed._to_bytes([cmd.Inspect(print), cmd.Snapshot(print)]))
     assert isinstance(look, cmd.Inspect) and isinstance(copy, cmd.Inspect)
     look.look(None)  # type: ignore[arg-type]
 
@@ -140,7 +140,7 @@ def test_every_command_is_shared_or_a_look() -> None:
     from typing import get_args
 
     kinds = set(get_args(cmd.Command))
-    assert kinds - set(parallel.SHARED.values()) == {cmd.Inspect, cmd.Snapshot}
+    assert kinds - set(distributed.SHARED.values()) == {cmd.Inspect, cmd.Snapshot}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_the_backend_fits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
      (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False)],
 )  # fmt: skip
 def test_a_lost_process_is_told_in_words(error: RuntimeError, told: bool) -> None:
-    with pytest.raises(RuntimeError) as found, parallel._in_words(1):
+    with pytest.raises(RuntimeError) as found, distributed._in_words(1):
         raise error
     assert isinstance(found.value, TrainingError) is told
     assert ("another process of this training has ended" in str(found.value)) is told

@@ -5,8 +5,8 @@ import torch
 
 from tests.core.tiny import tiny
 from tui_lab.core.config import settings
-from tui_lab.core.randomness import Source, ledger, pinned
-from tui_lab.core.tasks import build_task
+from tui_lab.core.training.reproducibility import Source, ledger, pinned
+from tui_lab.core.training.task_factory import build_task
 
 
 def sources(*overrides: str, step: int = 0) -> dict[str, Source]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.core.tiny import tiny
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.tasks import build_loader, build_task
+from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.util.errors import ConfigError
 
 

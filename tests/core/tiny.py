@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import torch
 
 from tui_lab.core import events as ev
-from tui_lab.core.checkpoint import Checkpoint
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Save, Trainer
+from tui_lab.core.training.checkpoint import Checkpoint
+from tui_lab.core.training.task_factory import build_task
 
 E = TypeVar("E", bound=ev.Event)
 TABLES = {

@@ -10,11 +10,11 @@ import pytest
 
 from tests.core.tiny import tiny
 from tui_lab import opening
-from tui_lab.core import checkpoint as ckpt
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core import runs
 from tui_lab.core.config import settings
+from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.live.replay import SPEEDS, Replay
 from tui_lab.live.session import Ready, Session, Source, Trouble
 from tui_lab.live.speaker import Finished, Request, Said, Speaker, Speaking

@@ -12,8 +12,8 @@ from tests.live.test_session import collect, stopped
 from tui_lab import opening
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.checkpoint import Checkpoint, load
 from tui_lab.core.runs import Run
+from tui_lab.core.training.checkpoint import Checkpoint, load
 from tui_lab.live.session import Session
 from tui_lab.util import files
 

@@ -21,9 +21,9 @@ from tests.torture.asked import ask
 from tests.torture.limits import bounded
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.faults import FAULTS
 from tui_lab.core.kernels.memory_estimate import check_fits
 from tui_lab.core.kernels.parameter_count import count_parameters
+from tui_lab.core.training.faults import FAULTS
 from tui_lab.util.errors import ConfigError
 
 N_VOCAB = 50_257

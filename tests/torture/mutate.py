@@ -83,7 +83,7 @@ def _speak(path: Path) -> None:
 
 def _replay(path: Path) -> None:
     from tui_lab.core import runs
-    from tui_lab.core.tasks import build_task
+    from tui_lab.core.training.task_factory import build_task
     from tui_lab.live.session import Ready
     from tui_lab.live.state import LabState
 
@@ -96,8 +96,8 @@ def _replay(path: Path) -> None:
 
 def _fork(path: Path) -> None:
     from tui_lab import opening
-    from tui_lab.core import checkpoint as ckpt
     from tui_lab.core import runs
+    from tui_lab.core.training import checkpoint as ckpt
 
     run = runs.find(str(path))
     opening.fork(str(path), run.read_latest(ckpt.load_progress).config).close()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tui_lab.bench.eager import EagerGPT, EagerLoop
 from tui_lab.core.config.schema import Config
 from tui_lab.core.model import Transformer
-from tui_lab.core.objective import logits_of
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.loss import logits_of
 
 LITGPT_PYTHON = Path(".venv-litgpt/bin/python")
 Step = Callable[[Tensor, Tensor], float]

@@ -9,10 +9,10 @@ import torch
 from tui_lab.bench.eager import AllLogits, EagerGPT, EagerLoop
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.evaluation import evaluate
 from tui_lab.core.model import Transformer
-from tui_lab.core.optim import lr_at
-from tui_lab.core.tasks import build_loader, build_task
+from tui_lab.core.training.evaluation import evaluate
+from tui_lab.core.training.optim import lr_at
+from tui_lab.core.training.task_factory import build_loader, build_task
 
 EMA = 0.9
 

@@ -18,9 +18,9 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.autotune import settled
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
-from tui_lab.core.parallel import Ranks, backend_for, joined, several
-from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.distributed import Ranks, backend_for, joined, several
+from tui_lab.core.training.task_factory import build_task
 from tui_lab.data.dataset import Task
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import dumps

@@ -14,8 +14,8 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.linear import onednn_available, times_transposed
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
-from tui_lab.core.tasks import build_task
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.task_factory import build_task
 
 GEMM_SIZE = 2048
 ROUNDS = {"pseudo-socrates": 15, "reverse": 300}

@@ -17,7 +17,7 @@ from tui_lab.core.runs import Run
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
-    from tui_lab.core.randomness import Source
+    from tui_lab.core.training.reproducibility import Source
     from tui_lab.data.dataset import Task
 
 SAMPLES = 4
@@ -96,7 +96,7 @@ def _version(package: str) -> str:
 
 def _task(config: Config) -> "Task | str":
     """The run's data made ready again, or why not."""
-    from tui_lab.core.tasks import build_task
+    from tui_lab.core.training.task_factory import build_task
 
     try:
         return build_task(config)
@@ -105,7 +105,7 @@ def _task(config: Config) -> "Task | str":
 
 
 def _sources(config: Config, task: "Task | str") -> "tuple[Source, ...] | str":
-    from tui_lab.core.randomness import ledger
+    from tui_lab.core.training.reproducibility import ledger
 
     if isinstance(task, str):
         return task

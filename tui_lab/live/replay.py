@@ -135,7 +135,7 @@ class Replay:
     def _work(self) -> None:
         try:
             run = runs.find(self._name)
-            from tui_lab.core.tasks import build_task
+            from tui_lab.core.training.task_factory import build_task
 
             config = run.config()
             self._buffer.put(Ready(run.name, str(run.path), config, build_task(config)))

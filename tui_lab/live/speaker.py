@@ -86,8 +86,8 @@ class Speaker:
         weights: "dict[str, Tensor]",
         stop: threading.Event,
     ) -> None:
-        from tui_lab.core.building import build_model
         from tui_lab.core.generate import generate
+        from tui_lab.core.training.model_factory import build_model
 
         error = ""
         try:

@@ -23,7 +23,7 @@ from tui_lab.widgets.choices import Choices
 from tui_lab.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from tui_lab.core.randomness import Source
+    from tui_lab.core.training.reproducibility import Source
     from tui_lab.core.user_code.external_model import Model
 
 UNEXAMINED = "not examined yet: k lets the doctor look"
@@ -157,7 +157,7 @@ class DoctorPane(Pane):
         config, task, step, put = state.config, state.ready.task, max(0, state.step - 1), self._looks.put
 
         def look(model: "Model") -> None:
-            from tui_lab.core.randomness import ledger
+            from tui_lab.core.training.reproducibility import ledger
 
             put(ledger(config, task, step))
 

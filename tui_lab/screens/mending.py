@@ -44,7 +44,7 @@ class Mending(Steering):
             self._change_to(edited, config)
 
     def on_doctor_pane_pin(self, message: DoctorPane.Pin) -> None:
-        from tui_lab.core.randomness import pinned
+        from tui_lab.core.training.reproducibility import pinned
 
         edited = self._config.edited
         if edited is not None and (config := pinned(edited, message.sources)) != edited:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.subject import ROWS, Probe, Subject
-from tui_lab.core.eager_optim import Adam
+from tui_lab.core.training.optim_without_dynamo import Adam
 
 UPDATES = 12
 LR = 1e-3

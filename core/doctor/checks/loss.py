@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tui_lab.core.doctor.checks.loss_floor import floor
 from tui_lab.core.doctor.findings import Finding, Skip
 from tui_lab.core.doctor.subject import Probe, Subject, mean_cross_entropy
-from tui_lab.core.objective import cross_entropy_sum
+from tui_lab.core.training.loss import cross_entropy_sum
 
 ROWS, TOKENS = 3, 8
 SAME = 1e-3

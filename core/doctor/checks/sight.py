@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, Skip
 from tui_lab.core.doctor.subject import ROWS, Probe, Subject, without_dropout
-from tui_lab.core.eager_optim import Adam
+from tui_lab.core.training.optim_without_dynamo import Adam
 
 NOTHING = 1e-6
 """Of the largest gradient or logit: rounding reaches about 1e-7 in float32, a mistake the size of the logits."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.building import WRONG_VOCAB
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.case import Case, subject_of
 from tui_lab.core.doctor.checks.loss import Stub
 from tui_lab.core.doctor.lab import batches_of, update_of
 from tui_lab.core.doctor.subject import Subject
-from tui_lab.core.faults import ONLY_OURS
-from tui_lab.core.faults.model import MODEL_FAULTS, dead_relus, peeking
-from tui_lab.core.faults.training import owned_by, procedure_with
-from tui_lab.core.tasks import build_loader, build_task
-from tui_lab.core.update import mean_loss
+from tui_lab.core.training.faults import ONLY_OURS
+from tui_lab.core.training.faults.model import MODEL_FAULTS, dead_relus, peeking
+from tui_lab.core.training.faults.training import owned_by, procedure_with
+from tui_lab.core.training.model_factory import WRONG_VOCAB
+from tui_lab.core.training.task_factory import build_loader, build_task
+from tui_lab.core.training.train_step import mean_loss
 from tui_lab.data.dataset import IGNORED
 
 D_MODEL, LAYERS, HEADS, CONTEXT = 48, 2, 4, 48

@@ -15,7 +15,7 @@ from tui_lab.core.doctor.lab import lab_subject
 from tui_lab.core.doctor.selftest.designs import CONTEXT, DESIGNS, applies, design_subject
 from tui_lab.core.doctor.selftest.shapes import odd_config
 from tui_lab.core.doctor.subject import Subject
-from tui_lab.core.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
+from tui_lab.core.training.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
 
 PRESETS = ("reverse", "socrates")
 HEALTHY, PRESET_SEEDS = 24, 6

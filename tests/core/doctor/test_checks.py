@@ -20,7 +20,7 @@ from tui_lab.core.doctor.findings import Report, report_from_json
 from tui_lab.core.doctor.lab import lab_subject
 from tui_lab.core.doctor.mending import mended
 from tui_lab.core.doctor.subject import probe
-from tui_lab.core.faults import FAULTS
+from tui_lab.core.training.faults import FAULTS
 from tui_lab.util.strict_json import dumps
 
 V, T = 11, 9

@@ -4,7 +4,7 @@ import pytest
 
 from tui_lab.core.doctor.selftest.designs import DESIGNS
 from tui_lab.core.doctor.selftest.matrix import Trial, summary, trials
-from tui_lab.core.faults import FAULTS
+from tui_lab.core.training.faults import FAULTS
 
 WHOLE = list(trials(0))
 

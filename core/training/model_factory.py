@@ -4,14 +4,14 @@ import torch
 from torch.optim import Optimizer
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.faults.model import MODEL_FAULTS
-from tui_lab.core.faults.training import owned_by, procedure_with
 from tui_lab.core.kernels.device import choose_device
 from tui_lab.core.kernels.linear import Engine, Kernels
 from tui_lab.core.kernels.memory_estimate import check_fits
 from tui_lab.core.model import Transformer
-from tui_lab.core.optim import build_optimizers
-from tui_lab.core.update import Procedure
+from tui_lab.core.training.faults.model import MODEL_FAULTS
+from tui_lab.core.training.faults.training import owned_by, procedure_with
+from tui_lab.core.training.optim import build_optimizers
+from tui_lab.core.training.train_step import Procedure
 from tui_lab.core.user_code.external_model import Model, foreign_model
 
 WRONG_VOCAB = 670

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.model import Transformer
-from tui_lab.core.objective import loss_sum
+from tui_lab.core.training.loss import loss_sum
 from tui_lab.data.dataset import IGNORED
 
 SMALL_IN_ALL = 2**20

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.faults.data import DATA_FAULTS, FaultyLoader
+from tui_lab.core.training.faults.data import DATA_FAULTS, FaultyLoader
 from tui_lab.data.corpora.encode import Progress, load_corpus
 from tui_lab.data.dataset import Task
 from tui_lab.data.loader import Loader

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.objective import exact_matches, loss_sum
-from tui_lab.core.parallel import ALONE, World
+from tui_lab.core.training.distributed import ALONE, World
+from tui_lab.core.training.loss import exact_matches, loss_sum
 from tui_lab.data.dataset import IGNORED, Task
 
 TOKENS_AT_ONCE = 4096

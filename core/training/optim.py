@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tui_lab.core.config.schema import OptimConfig
-from tui_lab.core.eager_optim import SGD, Adam, AdamW, Muon
+from tui_lab.core.training.optim_without_dynamo import SGD, Adam, AdamW, Muon
 
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
-from tui_lab.core.update import Procedure, backward, counts, global_norm
+from tui_lab.core.training.train_step import Procedure, backward, counts, global_norm
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util.errors import ConfigError, TrainingError
 from tui_lab.util.strict_json import dumps
