@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model

@@ -19,10 +19,10 @@ from textual.theme import Theme, ThemeProvider
 
 from tui_lab import parting
 from tui_lab.commands import BY_ID, COMMANDS, key_of
-from tui_lab.core import runs
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.process_tuning import keep_freed_memory, leave_modules_alone
-from tui_lab.core.lock import in_use
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.lock import in_use
 from tui_lab.core.user_code import trust
 from tui_lab.screens.ask import Ask, Choice
 from tui_lab.screens.chooser import Chooser, Pick
@@ -36,8 +36,8 @@ from tui_lab.widgets.visible import OnlyVisible
 
 if TYPE_CHECKING:
     from tui_lab.core.config.schema import Config
+    from tui_lab.core.runs.open_run import Opened
     from tui_lab.live.session import Report, Session, Source
-    from tui_lab.opening import Opened
     from tui_lab.screens.lab import LabScreen
     from tui_lab.screens.runs import RunsScreen
 
@@ -59,7 +59,7 @@ SECONDS_BEFORE_TOLD = 2.0
 
 def open_pick(pick: Pick, report: "Report") -> "Opened":
     """What was picked, made ready in the worker's thread: torch is imported here."""
-    from tui_lab import opening
+    from tui_lab.core.runs import open_run as opening
 
     leave_modules_alone()
     if pick.kind == "resume":
@@ -151,7 +151,7 @@ class LabApp(App[None]):
         self._waiting = self.set_interval(0.2, self._torch_loaded)
 
     def _load_torch(self) -> None:
-        import tui_lab.opening  # noqa: F401
+        import tui_lab.core.runs.open_run  # noqa: F401
 
         self._torch_ready.set()
 
@@ -295,7 +295,7 @@ class LabApp(App[None]):
             trust.allow(code)
 
         def open(report: "Report") -> "Opened":
-            from tui_lab import opening
+            from tui_lab.core.runs import open_run as opening
 
             leave_modules_alone()
             return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)

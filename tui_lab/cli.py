@@ -101,8 +101,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
-    from tui_lab import headless, opening
-    from tui_lab.core.summary import parse_requirement
+    from tui_lab import headless
+    from tui_lab.core.runs import open_run
+    from tui_lab.core.runs.summary import parse_requirement
     from tui_lab.core.training import distributed
     from tui_lab.junit import prepare
     from tui_lab.progress import preparing
@@ -115,15 +116,15 @@ def run(
     if resume is not None and (sets or out):
         raise ConfigError(["--resume goes on with the run's own settings: only --steps may be given with it"])
 
-    def begin() -> opening.Opened:
+    def begin() -> open_run.Opened:
         if junit is not None:
             prepare(junit)
         with preparing(silent=json or quiet) as report:
             if resume is not None:
-                return opening.reopen(resume, steps, progress=report)
-            return opening.start(source or "", overrides, out, progress=report)
+                return open_run.reopen(resume, steps, progress=report)
+            return open_run.start(source or "", overrides, out, progress=report)
 
-    def train(opened: opening.Opened) -> int:
+    def train(opened: open_run.Opened) -> int:
         return headless.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)
 
     if distributed.several():
@@ -155,7 +156,7 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
 ) -> None:
     """Train a config many times, with other values or seeds; stop it, resume it, join it from a second terminal."""
-    from tui_lab.core import sweeps
+    from tui_lab.core.runs.sweep import folder as sweeps
     from tui_lab.sweep import front
 
     given = {"seeds": seeds, "random": random, "random_seed": random_seed, "metric": metric, "jobs": jobs}
@@ -167,8 +168,8 @@ def sweep(
         if over or sets or out or steps or options.keys() - {"jobs"}:
             raise ConfigError(["--resume goes on with the sweep's own trials: only --jobs and --engine go with it"])
         raise typer.Exit(front.go_on(sweeps.find(resume), engine, jobs, faces))
-    from tui_lab.core.axes import split
-    from tui_lab.core.planning import Engine, plan
+    from tui_lab.core.runs.sweep.plan import Engine, plan
+    from tui_lab.core.runs.sweep.search_space import split
 
     axes = (axis.partition("=") for axis in over or [])
     take_consent([*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in split(values))], False)

@@ -25,7 +25,7 @@ def source_or_run(incomplete: str) -> Items:
 
 def run(incomplete: str) -> Items:
     """A run of the runs folder, the newest first, or any run's folder."""
-    from tui_lab.core.runs import list_runs
+    from tui_lab.core.runs.folder import list_runs
 
     runs = [(run.name, str(run.path)) for run in reversed(list_runs())]
     return [*_beginning(incomplete, runs), *_paths(incomplete, _is_run)]
@@ -55,7 +55,7 @@ def setting(incomplete: str) -> Items:
 
 
 def requirement(incomplete: str) -> Items:
-    from tui_lab.core.summary import METRICS
+    from tui_lab.core.runs.summary import METRICS
 
     return _beginning(incomplete, [(f"{metric}{sign}", "") for metric in METRICS for sign in ("<=", ">=")])
 

@@ -37,7 +37,7 @@ def examine_source(source: str, overrides: Sequence[str], timeout: float, tell: 
 
 def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
     """The config of a preset or file, without weights; of a run, with its last ones."""
-    from tui_lab.core import runs
+    from tui_lab.core.runs import folder as runs
 
     if source not in settings.presets() and not settings.is_file(Path(source)):
         try:

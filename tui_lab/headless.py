@@ -13,13 +13,13 @@ from rich.console import Console
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.watch import Watcher
-from tui_lab.core.runs import Run
-from tui_lab.core.summary import Requirement, Summariser, unmet
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.open_run import Opened
+from tui_lab.core.runs.summary import Requirement, Summariser, unmet
 from tui_lab.core.trainer import Trainer
 from tui_lab.describe import describe, replaced
 from tui_lab.junit import of_run
 from tui_lab.junit import write as write_junit
-from tui_lab.opening import Opened
 from tui_lab.progress import Bar, Lines, Silent, View
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.summary import Requirement
+from tui_lab.core.runs.summary import Requirement
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 

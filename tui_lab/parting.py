@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from tui_lab.core import runs
+from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import INTERRUPTED

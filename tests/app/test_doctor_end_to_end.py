@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.test_end_to_end import Person
-from tui_lab.core import runs
+from tui_lab.core.runs import folder as runs
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pyte
 
 from tui_lab.bench.terminal import Terminal
 from tui_lab.core.config import settings
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
 
 PATIENCE = 60.0
 """How long to wait for what must come; not a measure of speed."""

@@ -156,7 +156,7 @@ async def test_zoom_and_pan_move_the_axes_and_zero_restores_them() -> None:
 
 
 async def test_an_earlier_run_can_be_laid_over() -> None:
-    from tui_lab.core import runs
+    from tui_lab.core.runs import folder as runs
 
     other = ready("reverse")
     run = runs.create("earlier", other.config, other.task.tokenizer)

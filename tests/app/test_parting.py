@@ -14,9 +14,10 @@ from textual.pilot import Pilot
 
 from tests.app.fake import lab
 from tests.core.tiny import tiny
-from tui_lab import opening, parting
+from tui_lab import parting
 from tui_lab.app import LEFT_BEHIND, LabApp
-from tui_lab.core import runs
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import open_run
 from tui_lab.core.trainer import Trainer
 from tui_lab.live.session import Session
 from tui_lab.screens.chooser import Chooser
@@ -31,8 +32,8 @@ MANY = 6000
 async def over(meddle: Meddle, *overrides: str) -> AsyncIterator[tuple[LabApp, Pilot[None], LabScreen]]:
     """The app over a real training, its trainer meddled with."""
 
-    def open(report: Any) -> opening.Opened:
-        opened = opening.begin("tiny", tiny("train.steps=1000000", *overrides))
+    def open(report: Any) -> open_run.Opened:
+        opened = open_run.begin("tiny", tiny("train.steps=1000000", *overrides))
         meddle(opened.trainer)
         return opened
 
@@ -141,7 +142,7 @@ async def test_from_a_worker_that_hangs_one_can_go_back_to_the_chooser() -> None
 async def test_who_leaves_while_a_corpus_is_read_need_not_wait_until_it_is() -> None:
     told, reads = threading.Event(), 0
 
-    def open(report: Any) -> opening.Opened:
+    def open(report: Any) -> open_run.Opened:
         nonlocal reads
         while True:
             reads += 1
@@ -181,7 +182,7 @@ def test_no_control_character_reaches_the_terminal() -> None:
 async def test_what_a_run_calls_itself_is_shown_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "runs\x1b[31m[red]x[link=y]z[/nothing]"
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "there"))
-    opened = opening.begin("tiny", tiny(), tmp_path / "there" / "one[bold]\x1b]0;t\x07")
+    opened = open_run.begin("tiny", tiny(), tmp_path / "there" / "one[bold]\x1b]0;t\x07")
     list(opened.run.record(opened.trainer.events()))
     async with lab() as it:
         it.screen.notify(f"saved {evil}", title=evil)

@@ -15,11 +15,11 @@ from tests.app.fake import lab, painted, widened
 from tests.app.test_attention import Plain
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny
-from tui_lab import opening
 from tui_lab.app import LabApp
-from tui_lab.core import catalogue, runs
 from tui_lab.core import events as ev
-from tui_lab.core.runs import Run
+from tui_lab.core.runs import catalog, open_run
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
 from tui_lab.live.chorus import Chorus, Song, Voice
 from tui_lab.live.curves import CurveFile
 from tui_lab.screens.ask import AskLine
@@ -200,14 +200,14 @@ async def test_tags_and_a_note_are_kept_with_the_run() -> None:
         assert isinstance(it.pilot.app.screen, AskLine)
         await it.press(*"best", "space", *"keep", "enter")
         await it.press("n", *"half", "space", *"lr", "enter")
-        assert catalogue.read_notes(run.path) == catalogue.Notes(("best", "keep"), "half lr")
+        assert catalog.read_notes(run.path) == catalog.Notes(("best", "keep"), "half lr")
         assert "best keep" in it.text("#table") and "half lr" in it.text("#about")
         await it.press("slash", *"tag=keep", "enter")
         assert it.names() == ["good"]
         await it.press("t")
         it.pilot.app.screen.query_one(Input).value = ""
         await it.press("enter")
-        assert catalogue.read_notes(run.path) == catalogue.Notes((), "half lr")
+        assert catalog.read_notes(run.path) == catalog.Notes((), "half lr")
 
 
 async def test_a_note_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ async def test_names_and_notes_from_disk_cannot_drive_the_terminal() -> None:
 
 
 def trained(name: str, *overrides: str) -> Path:
-    opened = opening.begin("tiny", tiny("train.steps=3", *overrides), runs.runs_folder() / name)
+    opened = open_run.begin("tiny", tiny("train.steps=3", *overrides), runs.runs_folder() / name)
     for _ in opened.run.record(opened.trainer.events()):
         pass
     return opened.run.path

@@ -12,7 +12,7 @@ import pytest
 
 from tests.app.test_end_to_end import Person
 from tui_lab.core.config import settings
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
 
 TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",
         "train.steps=1000000", "train.eval_examples=8", "train.eval_every=0", "train.threads=1")  # fmt: skip

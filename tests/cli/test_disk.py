@@ -12,8 +12,8 @@ import pytest
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_signals import fingerprint, losses
 from tui_lab.core import events as ev
-from tui_lab.core.lock import in_use
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.lock import in_use
 from tui_lab.core.training import checkpoint as ckpt
 
 SMALLER = tuple(f"--set={key}" for key in ("data.n_digits=5", "model.n_heads=2", "model.d_head=4", "model.context=5"))

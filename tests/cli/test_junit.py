@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.cli.conftest import TINY, Cli
 from tui_lab.core.doctor.findings import Finding, Report, Skipped
-from tui_lab.core.summary import parse_requirement
+from tui_lab.core.runs.summary import parse_requirement
 from tui_lab.junit import TestCase, of_report, of_run, prepare, write, xml
 from tui_lab.util.errors import ConfigError
 

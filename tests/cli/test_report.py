@@ -14,11 +14,13 @@ from tests.cli.inside import told as told
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny, trainer
 from tui_lab.core import events as ev
-from tui_lab.core import planning, runs, sweeps
-from tui_lab.core.catalogue import write_notes
-from tui_lab.core.runs import Run
-from tui_lab.core.summary import summarise
-from tui_lab.core.sweeps import Result, Sweep
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.catalog import write_notes
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.summary import summarise
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep import plan
+from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.history import page
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.material import gather
@@ -199,7 +201,7 @@ def test_a_browser_asks_nothing_of_the_network(trained: Run, tmp_path: Path) -> 
 def swept(path: Path) -> Sweep:
     """Three trials of two seeds: the second point is the better one, the third failed."""
     over = ("optim.lr=0.1,0.2,0.3", "model.dropout=0.0")
-    made = sweeps.create(planning.plan("reverse", [], over, {"seeds": 2, "metric": "train_loss"}), path)
+    made = sweeps.create(plan.plan("reverse", [], over, {"seeds": 2, "metric": "train_loss"}), path)
     for number, value in enumerate([3.0, 2.5, 1.0, 1.5]):
         run = recorded(made.folder(number), [STARTED, update(1, 3.0), update(2, value)])
         made.write_result(number, Result("done", value, summary=run.summary()))

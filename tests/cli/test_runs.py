@@ -12,10 +12,10 @@ from tests.cli.inside import told as told
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tests.core.tiny import tiny, trainer
 from tui_lab.core import events as ev
-from tui_lab.core import runs
-from tui_lab.core.catalogue import write_notes
-from tui_lab.core.lock import LOCK
-from tui_lab.core.summary import summarise
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.catalog import write_notes
+from tui_lab.core.runs.lock import LOCK
+from tui_lab.core.runs.summary import summarise
 
 
 @pytest.fixture

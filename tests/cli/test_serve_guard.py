@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from tests.app.test_terminal import TINY
-from tui_lab.core import runs
 from tui_lab.core.config import settings
-from tui_lab.core.runs import Run
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
 from tui_lab.serving import Guarded
 
 PATIENCE = 300.0

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from tests.cli.conftest import TINY, Cli
-from tui_lab.core import sweeps
 from tui_lab.core.loading import load_model
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.sweep import folder as sweeps
 
 TINY_SWEEP = ("sweep", "reverse", *TINY, "--set", "train.batch_size=4", "--set", "train.eval_every=0")
 

@@ -17,11 +17,11 @@ import pytest
 from tests.cli.conftest import TINY
 from tests.cli.test_readme import commands
 from tests.core.tiny import losses, tiny, trainer
-from tui_lab import opening
 from tui_lab import ranks as ranks_module
 from tui_lab.core import events as ev
+from tui_lab.core.runs import open_run
+from tui_lab.core.runs.open_run import Opened
 from tui_lab.core.trainer import Trainer
-from tui_lab.opening import Opened
 from tui_lab.util.errors import ConfigError
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tui_lab"]
@@ -43,7 +43,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     whole = trainer(*STEPS, "train.steps=11")
     expected = losses(whole.events())
     folder = tmp_path / "r"
-    found = trained(opening.begin("r", tiny(*STEPS), folder))
+    found = trained(open_run.begin("r", tiny(*STEPS), folder))
     two = subprocess.run([*TORCHRUN, "run", "--resume", "r", "--steps", "8", "--json"], cwd=tmp_path,
                          capture_output=True, text=True, check=False)  # fmt: skip
     assert two.returncode == 0, two.stderr
@@ -51,7 +51,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     assert lines[0]["event"] == "started" and lines[0]["device"] == "cpu × 2 processes"
     assert [line["event"] for line in lines].count("summary") == 1, "one rank speaks"
     found += [line["loss"] for line in lines if line["event"] == "step"]
-    last = opening.reopen(str(folder), 11)
+    last = open_run.reopen(str(folder), 11)
     found += trained(last)
     assert found == pytest.approx(expected, rel=1e-4) and len(found) == 11
     assert last.trainer.progress.tokens == whole.progress.tokens

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
-from tui_lab.core import runs
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs import Run
-from tui_lab.core.summary import summarise
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.summary import summarise
 from tui_lab.data.tokenizers import DigitsTokenizer
 
 STARTED = ev.Started(step=0, steps=8, parameters=1234, n_vocab=5, train_examples=9, val_examples=4, device="cpu",

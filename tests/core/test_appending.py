@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_lab.core import appending
-from tui_lab.core.appending import Appender
+from tui_lab.core.runs import append_log
+from tui_lab.core.runs.append_log import Appender
 from tui_lab.util.errors import RunError
 
 LINES = st.lists(st.binary(min_size=1, max_size=8).map(lambda line: line.replace(b"\n", b"") + b"\n"), max_size=12)
@@ -55,7 +55,7 @@ def test_whole_lines_in_order_and_all_of_them_once_there_is_room(
 
 
 def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appending, "MOST_WAITING", 3)
+    monkeypatch.setattr(append_log, "MOST_WAITING", 3)
     monkeypatch.setattr(os, "write", Disk(0).write)
     with Appender(tmp_path / "events.jsonl") as out:
         for _ in range(3):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_lab.core import axes
-from tui_lab.core.axes import Choices, Range, parse_axis
+from tui_lab.core.runs.sweep import search_space
+from tui_lab.core.runs.sweep.search_space import Choices, Range, parse_axis
 from tui_lab.util.errors import ConfigError
 
 
@@ -23,10 +23,10 @@ from tui_lab.util.errors import ConfigError
         ("model.n_layers=1..4", Range("model.n_layers", 1, 4)),
     ],
 )
-def test_what_stands_after_over(text: str, expected: axes.Axis) -> None:
+def test_what_stands_after_over(text: str, expected: search_space.Axis) -> None:
     found = parse_axis(text)
     assert found == expected and type(found) is type(expected)
-    assert axes.axis(found.key, found.spec) == found, "sweep.json gives the axis back"
+    assert search_space.axis(found.key, found.spec) == found, "sweep.json gives the axis back"
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_a_bad_axis_is_told_with_what_is_allowed(text: str, words: str) -> None:
 
 
 def test_a_grid_has_every_combination_once_the_last_key_the_fastest() -> None:
-    found = axes.grid([parse_axis("optim.name=adam,sgd"), parse_axis("optim.lr=1,2,3")])
+    found = search_space.grid([parse_axis("optim.name=adam,sgd"), parse_axis("optim.lr=1,2,3")])
     assert [tuple(point.values()) for point in found] == [(n, lr) for n in ("adam", "sgd") for lr in (1, 2, 3)]
     with pytest.raises(ConfigError, match="--random N"):
-        axes.grid([parse_axis("optim.lr=0..1")])
+        search_space.grid([parse_axis("optim.lr=0..1")])
 
 
 def test_draws_are_different_within_their_bounds_and_given_by_the_seed() -> None:
@@ -63,8 +63,8 @@ def test_draws_are_different_within_their_bounds_and_given_by_the_seed() -> None
         parse_axis("model.n_layers=1..4"),
         parse_axis("optim.name=adam,sgd"),
     ]
-    found = axes.draw(space, 30, seed=1)
-    assert len(found) == 30 and found == axes.draw(space, 30, seed=1) != axes.draw(space, 30, seed=2)
+    found = search_space.draw(space, 30, seed=1)
+    assert len(found) == 30 and found == search_space.draw(space, 30, seed=1) != search_space.draw(space, 30, seed=2)
     assert all(1e-4 <= point["optim.lr"] <= 1e-1 for point in found)
     assert {type(point["model.n_layers"]) for point in found} == {int}
     low = sum(point["optim.lr"] < 10**-2.5 for point in found)
@@ -72,7 +72,7 @@ def test_draws_are_different_within_their_bounds_and_given_by_the_seed() -> None
 
 
 def test_no_point_is_drawn_twice_though_there_are_fewer_than_asked_for() -> None:
-    found = axes.draw([parse_axis("model.n_layers=1..2"), parse_axis("optim.name=adam,sgd")], 10, seed=0)
+    found = search_space.draw([parse_axis("model.n_layers=1..2"), parse_axis("optim.name=adam,sgd")], 10, seed=0)
     assert len(found) == 4 and len({tuple(point.values()) for point in found}) == 4
 
 
@@ -93,10 +93,10 @@ def test_values_of_any_kinds_come_back_from_optuna_as_they_were(values: list[obj
 
 @given(st.lists(st.sampled_from(["a", "'b,c'", "[1,2]", '["x,y", 2]', "3.5"]), min_size=1))
 def test_commas_in_brackets_and_quotes_divide_nothing(parts: list[str]) -> None:
-    assert axes.split(",".join(parts)) == parts
+    assert search_space.split(",".join(parts)) == parts
 
 
 def test_labels_are_short_where_that_is_clear() -> None:
-    assert axes.label({"optim.lr": 0.001, "model.dropout": 0.0}) == "lr=0.001 dropout=0.0"
-    assert axes.label({"optim.lr": math.pi / 1000, "faults": ["no_mask"]}) == 'lr=0.003142 faults=["no_mask"]'
-    assert axes.label({"data.path": "a\x1b[2J"}) == 'path="a\\u001b[2J"'
+    assert search_space.label({"optim.lr": 0.001, "model.dropout": 0.0}) == "lr=0.001 dropout=0.0"
+    assert search_space.label({"optim.lr": math.pi / 1000, "faults": ["no_mask"]}) == 'lr=0.003142 faults=["no_mask"]'
+    assert search_space.label({"data.path": "a\x1b[2J"}) == 'path="a\\u001b[2J"'

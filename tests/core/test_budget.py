@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tests.core.tiny import of_kind, tiny, trainer
-from tui_lab import opening
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels import memory_estimate
 from tui_lab.core.kernels.parameter_count import count_parameters
+from tui_lab.core.runs import open_run
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.util.errors import ConfigError, TrainingError
 
@@ -113,7 +113,7 @@ def test_memory_that_runs_out_while_a_training_is_opened_is_a_training_error(
 
     monkeypatch.setattr("tui_lab.core.trainer.build_model", nothing_left)
     with pytest.raises(TrainingError, match="memory ran out: this training needs at least"):
-        opening.begin("tiny", tiny(), tmp_path / "run")
+        open_run.begin("tiny", tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

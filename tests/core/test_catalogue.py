@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tests.core.tiny import tiny
-from tui_lab.core import catalogue as cat
 from tui_lab.core import events as ev
-from tui_lab.core.lock import LOCK
+from tui_lab.core.runs import catalog as cat
+from tui_lab.core.runs.lock import LOCK
 from tui_lab.util.errors import ConfigError
 
 

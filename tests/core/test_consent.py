@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.core.tiny import tiny, trainer
-from tui_lab import opening
 from tui_lab.core.loading import load_model
-from tui_lab.core.runs import Run
+from tui_lab.core.runs import open_run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.user_code import trust
 from tui_lab.core.user_code.trust import CodeNotAllowed
 from tui_lab.util.cache import cache_folder
@@ -51,7 +51,7 @@ def ran(trap: Path) -> bool:
 def strangers_run(trap: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run made where the file was named, found where it was not."""
     trust.allow(f"{trap}:Mine")
-    opened = opening.begin("tiny", tiny(f"model.source={trap}:Mine", "train.steps=2"), folder)
+    opened = open_run.begin("tiny", tiny(f"model.source={trap}:Mine", "train.steps=2"), folder)
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     trap.with_suffix(".ran").unlink()
@@ -75,9 +75,9 @@ def test_a_run_from_somebody_else_runs_nothing_until_it_is_allowed(
     run = strangers_run(trap, tmp_path / "a", monkeypatch)
     for action in (
         lambda: load_model(run),
-        lambda: opening.reopen(str(run.path), 4),
-        lambda: opening.fork(str(run.path), run.config()),
-        lambda: opening.begin("again", run.config()),
+        lambda: open_run.reopen(str(run.path), 4),
+        lambda: open_run.fork(str(run.path), run.config()),
+        lambda: open_run.begin("again", run.config()),
     ):
         with pytest.raises(CodeNotAllowed):
             action()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
 from tui_lab.core import events as ev
-from tui_lab.core import export, tensorboard
-from tui_lab.core.catalogue import write_notes
+from tui_lab.core.runs import export, tensorboard
+from tui_lab.core.runs.catalog import write_notes
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 

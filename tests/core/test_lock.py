@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.core.tiny import tiny, trainer
-from tui_lab import opening
-from tui_lab.core import lock, runs
 from tui_lab.core.loading import load_model
-from tui_lab.core.lock import HOLDER, LOCK, InUse, in_use, take
-from tui_lab.core.runs import Run
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import lock, open_run
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.lock import HOLDER, LOCK, InUse, in_use, take
 from tui_lab.util.errors import RunError
 
 
 def trained(path: Path) -> Run:
-    opened = opening.begin("tiny", tiny(), path)
+    opened = open_run.begin("tiny", tiny(), path)
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     return opened.run
@@ -90,24 +90,24 @@ def test_a_lock_that_is_a_link_is_not_followed(name: str, tmp_path: Path) -> Non
 
 def test_one_records_while_others_look(tmp_path: Path) -> None:
     run = trained(tmp_path / "a")
-    opened = opening.reopen(str(run.path), 20)
+    opened = open_run.reopen(str(run.path), 20)
     with pytest.raises(InUse):
-        opening.reopen(str(run.path), 20)
+        open_run.reopen(str(run.path), 20)
     assert load_model(run)[0].n_vocab == 5
     assert list(run.events()) and run.digest().events() and run.config() and runs.find(str(run.path)) == run
-    fork = opening.fork(str(run.path), tiny("train.steps=20"))
+    fork = open_run.fork(str(run.path), tiny("train.steps=20"))
     assert in_use(fork.run.path) is not None
     fork.close()
     list(opened.run.record(opened.trainer.events()))
     opened.close()
-    opening.reopen(str(run.path), 30).close()
+    open_run.reopen(str(run.path), 30).close()
 
 
 def test_a_run_that_cannot_be_opened_is_not_held(tmp_path: Path) -> None:
     run = trained(tmp_path / "a")
     (run.latest() / "model.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match=r"model\.safetensors"):
-        opening.reopen(str(run.path), None)
+        open_run.reopen(str(run.path), None)
     assert in_use(run.path) is None
 
 
@@ -122,7 +122,7 @@ def test_what_a_creation_that_was_killed_left_is_no_run_and_in_nobodys_way(tmp_p
     folder.mkdir()
     for name in (LOCK, HOLDER, "tokenizer.json", ".writing-x"):
         (folder / name).write_text("half", "utf-8")
-    opening.begin("tiny", tiny(), folder).close()
+    open_run.begin("tiny", tiny(), folder).close()
     assert runs.find(str(folder)).tokenizer().n_vocab == 5 and not list(folder.glob(".writing-*"))
 
 
@@ -132,7 +132,7 @@ def test_links_among_the_checkpoints_and_temporaries_are_removed_and_not_followe
     (outside / "mine").write_text("mine", "utf-8")
     (run.checkpoints / "step-99999999").symlink_to(outside)
     (run.checkpoints / ".writing-x").symlink_to(outside)
-    opened = opening.reopen(str(run.path), 20)
+    opened = open_run.reopen(str(run.path), 20)
     assert opened.trainer.step == 8, "a link is no checkpoint"
     list(opened.run.record(opened.trainer.events()))
     opened.close()
@@ -141,18 +141,18 @@ def test_links_among_the_checkpoints_and_temporaries_are_removed_and_not_followe
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again_and_only_such_a_one(tmp_path: Path) -> None:
-    opened = opening.begin("tiny", tiny(), tmp_path / "a")
+    opened = open_run.begin("tiny", tiny(), tmp_path / "a")
     recorded = opened.run.record(opened.trainer.events())
     for _ in range(4):
         next(recorded)
     opened.close()
-    again = opening.reopen(str(tmp_path / "a"), 9)
+    again = open_run.reopen(str(tmp_path / "a"), 9)
     told = list(again.run.record(again.trainer.events()))
     again.close()
     assert list(again.run.events()) == told and again.trainer.step == 9
     again.run.checkpoints.rename(tmp_path / "elsewhere")
     with pytest.raises(RunError, match="the checkpoint that the record tells of is gone"):
-        opening.reopen(str(tmp_path / "a"), None)
+        open_run.reopen(str(tmp_path / "a"), None)
     assert list(again.run.events()) == told
 
 
@@ -164,4 +164,4 @@ def test_a_run_with_a_part_elsewhere_is_not_recorded_into(name: str, tmp_path: P
     part.rename(outside)
     part.symlink_to(outside)
     with pytest.raises(RunError, match=f"{name}: it is a link"):
-        opening.reopen(str(run.path), 20)
+        open_run.reopen(str(run.path), 20)

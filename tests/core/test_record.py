@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tui_lab.core import events as ev
-from tui_lab.core import record as rec
-from tui_lab.core.digest import Digest
-from tui_lab.core.record import Record, line_of
+from tui_lab.core.runs import event_log as rec
+from tui_lab.core.runs.downsampled_log import Digest
+from tui_lab.core.runs.event_log import Record, line_of
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 

@@ -4,9 +4,9 @@ import pytest
 from filelock import FileLock
 
 from tests.core.recorded import recorded
-from tui_lab.core.catalogue import find_runs, write_notes
-from tui_lab.core.lock import LOCK
-from tui_lab.core.removing import removable, remove
+from tui_lab.core.runs.catalog import find_runs, write_notes
+from tui_lab.core.runs.delete import removable, remove
+from tui_lab.core.runs.lock import LOCK
 from tui_lab.util.errors import RunError
 
 

@@ -8,7 +8,7 @@ from tests.core.tiny import losses, same_weights, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.model import Linear
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 

@@ -6,10 +6,10 @@ import pytest
 from tests.core.tiny import tiny, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import runs
 from tui_lab.core.loading import choose_weights, load_model
-from tui_lab.core.runs import Run
-from tui_lab.core.summary import summarise
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.summary import summarise
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.util import files
 from tui_lab.util.errors import RunError

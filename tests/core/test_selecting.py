@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.tiny import tiny
-from tui_lab.core.catalogue import RunRow
-from tui_lab.core.selecting import ordered, parse_condition, select
+from tui_lab.core.runs.catalog import RunRow
+from tui_lab.core.runs.query import ordered, parse_condition, select
 from tui_lab.util.errors import ConfigError
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.core.tiny import trainer
-from tui_lab.core.summary import METRICS, parse_requirement, summarise, unmet
+from tui_lab.core.runs.summary import METRICS, parse_requirement, summarise, unmet
 from tui_lab.util.errors import ConfigError
 
 

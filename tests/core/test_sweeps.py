@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tui_lab.core import planning, study, sweeps
-from tui_lab.core.sweeps import Plan, Result, Sweep, Watch
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep import plan as planning
+from tui_lab.core.runs.sweep import study
+from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, Watch
 from tui_lab.util.errors import ConfigError, RunError
 
 

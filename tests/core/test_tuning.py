@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tests.core.tiny import tiny
-from tui_lab import opening
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels import autotune
 from tui_lab.core.kernels.linear import Kernels
+from tui_lab.core.runs import open_run
 from tui_lab.core.training import loss
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
@@ -63,7 +63,7 @@ def test_where_onednn_is_asked_for_and_absent_the_message_says_what_there_is(mon
 
 
 def test_a_run_writes_down_the_kernels_it_was_trained_with() -> None:
-    opened = opening.begin("tiny", tiny("train.steps=1"))
+    opened = open_run.begin("tiny", tiny("train.steps=1"))
     written = opened.run.config().train
     assert (written.matmul, written.head_rows) == ("blas", 128)
 

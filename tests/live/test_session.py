@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.core.tiny import tiny
-from tui_lab import opening
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import runs
 from tui_lab.core.config import settings
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import open_run
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.live.replay import SPEEDS, Replay
 from tui_lab.live.session import Ready, Session, Source, Trouble
@@ -40,7 +40,7 @@ def stopped(message: object) -> bool:
 
 
 def train(*overrides: str, commands: tuple[cmd.Command, ...] = ()) -> tuple[Session, list[object]]:
-    session = Session(lambda report: opening.begin("tiny", tiny(*overrides)))
+    session = Session(lambda report: open_run.begin("tiny", tiny(*overrides)))
     for command in commands:
         session.send(command)
     session.start()
@@ -67,7 +67,7 @@ def test_commands_sent_before_it_is_open_are_obeyed() -> None:
 
 
 def test_opened_paused_it_makes_no_update_until_asked() -> None:
-    session = Session(lambda report: opening.begin("tiny", tiny()), paused=True)
+    session = Session(lambda report: open_run.begin("tiny", tiny()), paused=True)
     session.start()
     found = collect(session, lambda message: isinstance(message, ev.Paused))
     assert not [event for event in found if isinstance(event, ev.StepDone)]
@@ -78,7 +78,7 @@ def test_opened_paused_it_makes_no_update_until_asked() -> None:
 
 @pytest.mark.parametrize("error", [ConfigError(["optim.lr = -1: no"]), ZeroDivisionError("oh")])
 def test_what_goes_wrong_while_opening_is_told_in_words(error: Exception) -> None:
-    def broken(report: Any) -> opening.Opened:
+    def broken(report: Any) -> open_run.Opened:
         raise error
 
     session = Session(broken)
@@ -115,13 +115,13 @@ def test_a_fork_begins_with_the_record_and_the_weights_of_its_run() -> None:
     ready = found[0]
     assert isinstance(ready, Ready)
     config = settings.changed(settings.changed(ready.config, "train.steps", 12), "optim.lr", 0.002)
-    opened = opening.fork(ready.path, config)
+    opened = open_run.fork(ready.path, config)
     assert opened.trainer.step == 8 and opened.run.path.name.startswith("tiny")
     list(opened.run.record(opened.trainer.events()))
     steps = [event.step for event in opened.run.events() if isinstance(event, ev.StepDone)]
     assert steps == list(range(1, 13)) and runs.find(ready.path).summary() is not None
     with pytest.raises(ValueError, match="do not fit"):
-        opening.fork(ready.path, settings.changed(config, "model.d_ff", 9))
+        open_run.fork(ready.path, settings.changed(config, "model.d_ff", 9))
 
 
 def test_a_forks_record_tells_which_settings_held_when() -> None:
@@ -133,7 +133,7 @@ def test_a_forks_record_tells_which_settings_held_when() -> None:
     wanted = settings.build(
         ready.config.model_dump(), ["optim.lr=0.002", "train.batch_size=2", "train.seed=7", "train.steps=12"]
     )
-    forked = Session(lambda report: opening.fork(ready.path, wanted))
+    forked = Session(lambda report: open_run.fork(ready.path, wanted))
     forked.start()
     state = LabState()
     for message in collect(forked, stopped):

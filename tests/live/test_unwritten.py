@@ -9,10 +9,10 @@ import pytest
 
 from tests.core.tiny import tiny
 from tests.live.test_session import collect, stopped
-from tui_lab import opening
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.runs import Run
+from tui_lab.core.runs import open_run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.training.checkpoint import Checkpoint, load
 from tui_lab.live.session import Session
 from tui_lab.util import files
@@ -21,7 +21,7 @@ WHOLE = ("train.steps=12", "train.checkpoint_every=3")
 
 
 def session_in(folder: Path) -> Session:
-    return Session(lambda report: opening.begin("tiny", tiny(*WHOLE), folder))
+    return Session(lambda report: open_run.begin("tiny", tiny(*WHOLE), folder))
 
 
 def unwritten(message: object) -> bool:
@@ -38,7 +38,7 @@ def losses(run: Run) -> list[float]:
 
 @pytest.fixture
 def undisturbed(tmp_path: Path) -> Run:
-    opened = opening.begin("tiny", tiny(*WHOLE), tmp_path / "undisturbed")
+    opened = open_run.begin("tiny", tiny(*WHOLE), tmp_path / "undisturbed")
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     return opened.run
@@ -111,7 +111,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
         return saved(run, checkpoint)
 
     monkeypatch.setattr(Run, "save", save)
-    session = Session(lambda report: opening.begin("tiny", tiny(), tmp_path / "a"))
+    session = Session(lambda report: open_run.begin("tiny", tiny(), tmp_path / "a"))
     session.start()
     collect(session, stopped)
     session.close()
@@ -126,7 +126,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
 
 
 def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) -> None:
-    session = Session(lambda report: opening.begin("tiny", tiny(*WHOLE), tmp_path / "a"), paused=True)
+    session = Session(lambda report: open_run.begin("tiny", tiny(*WHOLE), tmp_path / "a"), paused=True)
     session.start()
     collect(session, paused)
     shutil.rmtree(tmp_path / "a")

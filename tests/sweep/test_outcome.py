@@ -5,8 +5,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.core.test_runs import made as made_run
-from tui_lab.core import planning, sweeps
-from tui_lab.core.sweeps import Check, Result, Row, Sweep
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep import plan as planning
+from tui_lab.core.runs.sweep.folder import Check, Result, Row, Sweep
 from tui_lab.sweep import outcome, table
 
 

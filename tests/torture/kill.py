@@ -22,7 +22,7 @@ from typing import Any
 from tests.torture.moments import draw, wait
 from tests.torture.verdict import outcome, readable
 from tests.torture.victim import STEPS, Place, Victim
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
 
 KILLS_OF_ONE = 8
 """Of one training, at most; then it is let go on to its end."""

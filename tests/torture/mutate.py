@@ -36,8 +36,8 @@ CLEAR = (ConfigError, RunError, DataError)
 def made(path: Path) -> Path:
     """A small run with everything a run can have: live changes, evaluations, best weights."""
     from tests.core.tiny import tiny
-    from tui_lab import opening
     from tui_lab.core import commands as cmd
+    from tui_lab.core.runs import open_run as opening
 
     opened = opening.begin("sound", tiny("train.eval_every=2", "train.checkpoint_every=4"), path)
     opened.trainer.commands.put(cmd.Set("optim.lr", 0.02))
@@ -62,8 +62,8 @@ def _told(action: Callable[[Path], None], path: Path) -> str:
 
 
 def _look(path: Path) -> None:
-    from tui_lab.core import runs
-    from tui_lab.core.export import summary_of
+    from tui_lab.core.runs import folder as runs
+    from tui_lab.core.runs.export import summary_of
     from tui_lab.describe import describe
 
     run = runs.find(str(path))
@@ -72,9 +72,9 @@ def _look(path: Path) -> None:
 
 
 def _speak(path: Path) -> None:
-    from tui_lab.core import runs
     from tui_lab.core.generate import generate
     from tui_lab.core.loading import load_model
+    from tui_lab.core.runs import folder as runs
     from tui_lab.core.sampling import Sampling
 
     model, tokenizer = load_model(runs.find(str(path)))
@@ -82,7 +82,7 @@ def _speak(path: Path) -> None:
 
 
 def _replay(path: Path) -> None:
-    from tui_lab.core import runs
+    from tui_lab.core.runs import folder as runs
     from tui_lab.core.training.task_factory import build_task
     from tui_lab.live.session import Ready
     from tui_lab.live.state import LabState
@@ -95,8 +95,8 @@ def _replay(path: Path) -> None:
 
 
 def _fork(path: Path) -> None:
-    from tui_lab import opening
-    from tui_lab.core import runs
+    from tui_lab.core.runs import folder as runs
+    from tui_lab.core.runs import open_run as opening
     from tui_lab.core.training import checkpoint as ckpt
 
     run = runs.find(str(path))
@@ -104,7 +104,7 @@ def _fork(path: Path) -> None:
 
 
 def _go_on(path: Path) -> None:
-    from tui_lab import opening
+    from tui_lab.core.runs import open_run as opening
 
     opened = opening.reopen(str(path), 10)
     try:
@@ -122,8 +122,8 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
 
 def weights_of(path: Path) -> Any:
     """The last weights as bytes; None where they are refused."""
-    from tui_lab.core import runs
     from tui_lab.core.loading import load_model
+    from tui_lab.core.runs import folder as runs
 
     try:
         model, _ = load_model(runs.find(str(path)), "last")

@@ -11,9 +11,9 @@ from tests.core.tiny import tiny
 from tests.torture import mutate
 from tests.torture.kill import Torture
 from tests.torture.verdict import outcome, readable, story
-from tui_lab import opening
 from tui_lab.core import events as ev
-from tui_lab.core.runs import Run
+from tui_lab.core.runs import open_run
+from tui_lab.core.runs.folder import Run
 
 
 def test_a_training_that_is_killed_ends_as_if_nobody_had(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_training_that_is_killed_ends_as_if_nobody_had(tmp_path: Path) -> None
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Run:
-    opened = opening.begin("tiny", tiny("train.checkpoint_every=4", "train.eval_every=3"), tmp_path / "a")
+    opened = open_run.begin("tiny", tiny("train.checkpoint_every=4", "train.eval_every=3"), tmp_path / "a")
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     return opened.run
@@ -58,7 +58,7 @@ def test_a_torn_last_line_is_repaired_by_going_on(finished: Run) -> None:
     whole = path.read_bytes()
     for end in random.Random(0).sample(range(whole.rstrip().rfind(b"\n") + 2, len(whole)), 5):
         path.write_bytes(whole[:end])
-        opened = opening.reopen(str(finished.path), None)
+        opened = open_run.reopen(str(finished.path), None)
         list(opened.run.record(opened.trainer.events()))
         opened.close()
         lines = path.read_text("utf-8").splitlines()

@@ -17,8 +17,8 @@ import psutil
 
 from tui_lab.bench.machine import machine
 from tui_lab.core import events as ev
-from tui_lab.core import runs
 from tui_lab.core.config import settings
+from tui_lab.core.runs import folder as runs
 from tui_lab.data.corpora.encode import load_corpus
 from tui_lab.data.corpora.paths import BUNDLED, find_files
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding

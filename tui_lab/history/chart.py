@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.core.curves import Curves, Points
+from tui_lab.core.runs.curves import Curves, Points
 from tui_lab.curves import spans_decades
 from tui_lab.history.page import Html
 from tui_lab.live.series import extremes

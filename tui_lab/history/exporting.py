@@ -4,11 +4,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tui_lab.core import export
 from tui_lab.core.config.settings import did_you_mean
-from tui_lab.core.curves import curves
-from tui_lab.core.removing import OWN
-from tui_lab.core.runs import CONFIG, Run
+from tui_lab.core.runs import export
+from tui_lab.core.runs.curves import curves
+from tui_lab.core.runs.delete import OWN
+from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.history.comparing import named
 from tui_lab.util.errors import ConfigError, RunError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
-from tui_lab.core import runs
-from tui_lab.core.catalogue import read_notes, write_notes
-from tui_lab.core.removing import removable, remove
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.catalog import read_notes, write_notes
+from tui_lab.core.runs.delete import removable, remove
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 

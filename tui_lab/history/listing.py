@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core import runs
-from tui_lab.core.catalogue import RunRow, find_runs, row_of
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import Changed
-from tui_lab.core.export import summary_of
-from tui_lab.core.selecting import ordered, parse_condition, select
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
+from tui_lab.core.runs.export import summary_of
+from tui_lab.core.runs.query import ordered, parse_condition, select
 from tui_lab.describe import describe
 from tui_lab.inspect import write_json
 from tui_lab.util.errors import RunError

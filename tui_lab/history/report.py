@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core import runs, sweeps
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs import Run
-from tui_lab.core.sweeps import Sweep
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep.folder import Sweep
 from tui_lab.history.chart import loss_chart
 from tui_lab.history.exporting import allow
 from tui_lab.history.listing import number, unlike_defaults, word

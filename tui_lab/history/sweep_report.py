@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tui_lab.core.axes import label, written
 from tui_lab.core.config import settings
-from tui_lab.core.sweeps import Row, Sweep
+from tui_lab.core.runs.sweep.folder import Row, Sweep
+from tui_lab.core.runs.sweep.search_space import label, written
 from tui_lab.history.chart import overlay_chart
 from tui_lab.history.listing import number
 from tui_lab.history.material import environment

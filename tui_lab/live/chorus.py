@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_lab.core.runs import Run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.sampling import Sampling
 from tui_lab.live.buffer import Buffer
 from tui_lab.util.errors import ConfigError, DataError, RunError

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_lab.core.curves import curves
-from tui_lab.core.runs import EVENTS, Run
+from tui_lab.core.runs.curves import curves
+from tui_lab.core.runs.folder import EVENTS, Run
 from tui_lab.live.series import extremes
 from tui_lab.util.errors import RunError
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core import runs
+from tui_lab.core.runs import folder as runs
 from tui_lab.live.buffer import Buffer
 from tui_lab.live.session import Ready, Trouble
 from tui_lab.util.errors import ConfigError, DataError, RunError

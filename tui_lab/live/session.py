@@ -17,7 +17,7 @@ from tui_lab.util.files import advice
 
 # The first frame is painted before torch is there.
 if TYPE_CHECKING:
-    from tui_lab.opening import Opened
+    from tui_lab.core.runs.open_run import Opened
 
 
 @dataclass(frozen=True)

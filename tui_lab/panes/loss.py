@@ -8,7 +8,7 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Sparkline, Static
 
-from tui_lab.core import runs
+from tui_lab.core.runs import folder as runs
 from tui_lab.live.series import Points, Series, extremes, smooth
 from tui_lab.live.state import LabState
 from tui_lab.util.errors import RunError

@@ -10,9 +10,9 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui_lab.core import runs
 from tui_lab.core.config import settings
-from tui_lab.core.runs import Run
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
 from tui_lab.screens.help import Help
 from tui_lab.util.escape import printable
 from tui_lab.widgets.choices import Choices

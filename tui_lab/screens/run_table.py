@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 from textual.binding import Binding
 
-from tui_lab.core.catalogue import RunRow
+from tui_lab.core.runs.catalog import RunRow
 from tui_lab.util.escape import printable
 from tui_lab.widgets.statusline import span
 from tui_lab.widgets.table import Table
@@ -20,7 +20,7 @@ LETTERS = "abcdefgh"
 
 @dataclass(frozen=True)
 class Column:
-    """key: what `tui_lab.core.selecting.ordered` sorts by, the largest first where `falling`."""
+    """key: what `tui_lab.core.runs.query.ordered` sorts by, the largest first where `falling`."""
 
     title: str
     key: str

@@ -15,9 +15,9 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 from textual.worker import Worker, WorkerState
 
-from tui_lab.core import runs
-from tui_lab.core.catalogue import RunRow, find_runs, write_notes
-from tui_lab.core.selecting import ordered, parse_condition, select
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.catalog import RunRow, find_runs, write_notes
+from tui_lab.core.runs.query import ordered, parse_condition, select
 from tui_lab.live.chorus import Chorus
 from tui_lab.live.curves import CurveFile, Curves
 from tui_lab.screens.ask import AskLine

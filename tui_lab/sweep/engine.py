@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from tui_lab.core.sweeps import Row
+from tui_lab.core.runs.sweep.folder import Row
 
 
 class Engine(Protocol):

@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from tui_lab.core import sweeps
-from tui_lab.core.sweeps import ENDED, Plan, Row, Sweep, Watch
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row, Sweep, Watch
 from tui_lab.sweep import outcome, table
 from tui_lab.sweep.engine import Engine
 from tui_lab.sweep.local import LocalEngine

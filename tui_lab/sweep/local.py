@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from tui_lab.core.sweeps import Row, Sweep
+from tui_lab.core.runs.sweep.folder import Row, Sweep
 from tui_lab.util.errors import RunError
 
 BAD_FOLDER = 2
@@ -114,7 +114,7 @@ class LocalEngine:
         words = f"its process {how}, {DEATHS} times" + (f": {said}" if said else "")
         if number is None:
             raise RunError(f"{self._sweep.path}: no trial can be trained: a process for it {how}: {said}")
-        from tui_lab.core import study as studies
+        from tui_lab.core.runs.sweep import study as studies
 
         with studies.opened(self._sweep) as study:
             study.give_up(number, words + (" (out of memory?)" if code == -signal.SIGKILL else ""))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.core import events as ev
-from tui_lab.core.axes import Values, label, short_names, written
-from tui_lab.core.sweeps import Plan, Row, Sweep, ranked, run_of
+from tui_lab.core.runs.sweep.folder import Plan, Row, Sweep, ranked, run_of
+from tui_lab.core.runs.sweep.search_space import Values, label, short_names, written
 from tui_lab.curves import Curve, save_overlay
 from tui_lab.util.errors import RunError
 

@@ -15,11 +15,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core import study as studies
 from tui_lab.core.config import settings
-from tui_lab.core.runs import SUMMARY
-from tui_lab.core.study import Claim
-from tui_lab.core.sweeps import Result, Row, Sweep
+from tui_lab.core.runs.folder import SUMMARY
+from tui_lab.core.runs.sweep import study as studies
+from tui_lab.core.runs.sweep.folder import Result, Row, Sweep
+from tui_lab.core.runs.sweep.study import Claim
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import dumps

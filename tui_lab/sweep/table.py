@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tui_lab.core import events as ev
-from tui_lab.core.axes import label, short_names, written
-from tui_lab.core.runs import EVENTS
-from tui_lab.core.sweeps import Plan, Row
+from tui_lab.core.runs.folder import EVENTS
+from tui_lab.core.runs.sweep.folder import Plan, Row
+from tui_lab.core.runs.sweep.search_space import label, short_names, written
 from tui_lab.sweep.outcome import Group
 
 TAIL = 2**16

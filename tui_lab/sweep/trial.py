@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tui_lab import opening
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs import CONFIG, Run
-from tui_lab.core.summary import Summariser, summarise_digest
-from tui_lab.core.sweeps import Result
+from tui_lab.core.runs import open_run
+from tui_lab.core.runs.folder import CONFIG, Run
+from tui_lab.core.runs.open_run import Opened
+from tui_lab.core.runs.summary import Summariser, summarise_digest
+from tui_lab.core.runs.sweep.folder import Result
 from tui_lab.core.trainer import Trainer
-from tui_lab.opening import Opened
 
 Report = Callable[[int, float], bool]
 """Told the metric after so many updates; true where the trial shall stop early."""
@@ -81,10 +81,10 @@ def _ended(folder: Path) -> Summariser | None:
 
 def _open(name: str, config: Callable[[], Config], folder: Path) -> Opened:
     if any((folder / "checkpoints").glob("step-*")):
-        return opening.reopen(str(folder), None)
+        return open_run.reopen(str(folder), None)
     # Cut off before its first checkpoint: what it wrote is of no use to anyone.
     shutil.rmtree(folder, ignore_errors=True)
-    return opening.begin(name, config(), folder)
+    return open_run.begin(name, config(), folder)
 
 
 def _train(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:

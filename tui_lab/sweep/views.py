@@ -7,7 +7,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
-from tui_lab.core.sweeps import ENDED, Plan, Row
+from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row
 from tui_lab.sweep import table
 
 

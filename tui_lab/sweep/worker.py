@@ -13,9 +13,9 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from tui_lab.core import study as studies
-from tui_lab.core.study import Claim
-from tui_lab.core.sweeps import Sweep, read
+from tui_lab.core.runs.sweep import study as studies
+from tui_lab.core.runs.sweep.folder import Sweep, read
+from tui_lab.core.runs.sweep.study import Claim
 from tui_lab.sweep.local import BAD_FOLDER
 from tui_lab.sweep.trial import Stopper, train_trial
 from tui_lab.util.errors import RunError

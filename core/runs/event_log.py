@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tui_lab.core import digest as dg
+from tui_lab.core.runs import downsampled_log as dg
 from tui_lab.core import events as ev
-from tui_lab.core.appending import Appender
-from tui_lab.core.digest import Digest
+from tui_lab.core.runs.append_log import Appender
+from tui_lab.core.runs.downsampled_log import Digest
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps, loads

@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from tui_lab.core import axes
-from tui_lab.core.sweeps import STUDY, Result, Sweep, trial_lock
+from tui_lab.core.runs.sweep import search_space
+from tui_lab.core.runs.sweep.folder import STUDY, Result, Sweep, trial_lock
 from tui_lab.util.errors import RunError
 
 NAME = "sweep"
@@ -113,7 +113,7 @@ class Study:
     def fill(self) -> None:
         """Give the study the sweep's trials that it does not have: all of them at first."""
         plan = self.sweep.plan
-        spaces = axes.distributions(plan.axes)
+        spaces = search_space.distributions(plan.axes)
         for number in range(len(self._trials()), len(plan.points)):
             params = {axis.key: axis.stored(plan.points[number][axis.key]) for axis in plan.axes}
             self._study.add_trial(optuna.create_trial(state=TrialState.WAITING, params=params, distributions=spaces))
