@@ -196,7 +196,7 @@ def generate(
     json: Json = False,
 ) -> None:
     """Let a trained model go on from a prompt."""
-    from tui_lab.core.sampling import Sampling
+    from tui_lab.core.inference.sampling import Sampling
     from tui_lab.speak import speak
 
     take_consent(None, allow_code)

@@ -3,10 +3,10 @@
 import sys
 from dataclasses import asdict
 
-from tui_lab.core.generate import generate
-from tui_lab.core.loading import Which, load_chosen
+from tui_lab.core.inference.generate import generate
+from tui_lab.core.inference.load_model import Which, load_chosen
+from tui_lab.core.inference.sampling import Generated, Sampling
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.sampling import Generated, Sampling
 from tui_lab.util.escape import printable
 from tui_lab.util.strict_json import dumps
 

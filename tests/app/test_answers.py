@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.app.fake import lab, update
-from tui_lab.core.sampling import Generated
+from tui_lab.core.inference.sampling import Generated
 from tui_lab.live.speaker import Request, Said
 from tui_lab.panes.answers import Answer, Answers
 from tui_lab.panes.generation import GenerationPane

@@ -19,8 +19,8 @@ from tests.app.test_looks import luminance
 from tui_lab.app import THEMES, LabApp
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.attention import AttentionMaps
-from tui_lab.core.inspection import attention_maps
+from tui_lab.core.inference.attention import AttentionMaps
+from tui_lab.core.inference.example import attention_maps
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.screens.attention import AttentionScreen

@@ -12,8 +12,8 @@ from tests.app.fake import evaluated, lab, ready, update
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
-from tui_lab.core.inspection import CellLosses
-from tui_lab.core.sampling import Alternative, Generated
+from tui_lab.core.inference.example import CellLosses
+from tui_lab.core.inference.sampling import Alternative, Generated
 from tui_lab.live.session import Preparing, Trouble
 from tui_lab.live.speaker import Finished, Said
 from tui_lab.panes.batch import BatchPane

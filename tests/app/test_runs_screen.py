@@ -299,7 +299,7 @@ def sung(chorus: Chorus) -> dict[str, list[Voice]]:
 
 
 def test_several_runs_go_on_from_one_prompt_and_errors_are_their_own() -> None:
-    from tui_lab.core.sampling import Sampling
+    from tui_lab.core.inference.sampling import Sampling
 
     paths = [trained("a"), trained("b", "train.seed=5"), folder("c", 0.25).path]
     chorus = Chorus()
@@ -315,7 +315,7 @@ def test_several_runs_go_on_from_one_prompt_and_errors_are_their_own() -> None:
 
 
 def test_a_new_song_ends_the_old_one() -> None:
-    from tui_lab.core.sampling import Sampling
+    from tui_lab.core.inference.sampling import Sampling
 
     path, chorus = trained("a"), Chorus()
     chorus.ask(Song("123", Sampling(0.0, 0, 1.0, 0), 100_000), [path])

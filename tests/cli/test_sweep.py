@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import TINY, Cli
-from tui_lab.core.loading import load_model
+from tui_lab.core.inference.load_model import load_model
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.sweep import folder as sweeps
 

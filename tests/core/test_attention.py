@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.core.test_foreign import FILE
 from tests.core.tiny import tiny, trainer
-from tui_lab.core.attention import AttentionMaps, Floats, heads_of, pattern, sharpness
-from tui_lab.core.inspection import attention_maps
+from tui_lab.core.inference.attention import AttentionMaps, Floats, heads_of, pattern, sharpness
+from tui_lab.core.inference.example import attention_maps
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code import trust
 from tui_lab.core.user_code.external_model import Foreign

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.tiny import tiny, trainer
-from tui_lab.core.loading import load_model
+from tui_lab.core.inference.load_model import load_model
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.user_code import trust

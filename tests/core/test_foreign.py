@@ -9,9 +9,9 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.examination import examine
 from tui_lab.core.doctor.lab import lab_subject
-from tui_lab.core.generate import generate
-from tui_lab.core.inspection import cell_losses
-from tui_lab.core.sampling import Sampling
+from tui_lab.core.inference.example import cell_losses
+from tui_lab.core.inference.generate import generate
+from tui_lab.core.inference.sampling import Sampling
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint
 from tui_lab.core.user_code import trust

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.core.tiny import tiny
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.generate import generate, sampling_probabilities
+from tui_lab.core.inference.generate import generate, sampling_probabilities
+from tui_lab.core.inference.sampling import Generated, Sampling
 from tui_lab.core.model import Transformer
-from tui_lab.core.sampling import Generated, Sampling
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
 from tui_lab.util.errors import ConfigError

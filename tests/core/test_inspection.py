@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.core.tiny import trainer
-from tui_lab.core.inspection import cell_losses
+from tui_lab.core.inference.example import cell_losses
 from tui_lab.core.training.loss import loss_sum
 from tui_lab.data.dataset import IGNORED
 

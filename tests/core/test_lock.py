@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.tiny import tiny, trainer
-from tui_lab.core.loading import load_model
+from tui_lab.core.inference.load_model import load_model
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import lock, open_run
 from tui_lab.core.runs.folder import Run

@@ -6,7 +6,7 @@ import pytest
 from tests.core.tiny import tiny, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.loading import choose_weights, load_model
+from tui_lab.core.inference.load_model import choose_weights, load_model
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import summarise

@@ -72,10 +72,10 @@ def _look(path: Path) -> None:
 
 
 def _speak(path: Path) -> None:
-    from tui_lab.core.generate import generate
-    from tui_lab.core.loading import load_model
+    from tui_lab.core.inference.generate import generate
+    from tui_lab.core.inference.load_model import load_model
+    from tui_lab.core.inference.sampling import Sampling
     from tui_lab.core.runs import folder as runs
-    from tui_lab.core.sampling import Sampling
 
     model, tokenizer = load_model(runs.find(str(path)))
     list(generate(model, tokenizer, "12", max_new_tokens=2, sampling=Sampling(0.8, 0, 1.0, 0)))
@@ -122,7 +122,7 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
 
 def weights_of(path: Path) -> Any:
     """The last weights as bytes; None where they are refused."""
-    from tui_lab.core.loading import load_model
+    from tui_lab.core.inference.load_model import load_model
     from tui_lab.core.runs import folder as runs
 
     try:

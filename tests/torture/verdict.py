@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.core import events as ev
-from tui_lab.core.loading import load_model
+from tui_lab.core.inference.load_model import load_model
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.util.files import TEMPORARY

@@ -11,11 +11,11 @@ from tui_lab.bench.contenders import Absent, hugging_face_model
 from tui_lab.bench.eager import EagerGPT, generate_uncached
 from tui_lab.bench.machine import machine
 from tui_lab.core.config import settings
-from tui_lab.core.generate import generate
+from tui_lab.core.inference.generate import generate
+from tui_lab.core.inference.sampling import Sampling
 from tui_lab.core.kernels.autotune import settled
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.model import Transformer
-from tui_lab.core.sampling import Sampling
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.training.task_factory import build_task
 

@@ -72,9 +72,9 @@ def named(names: Sequence[str]) -> dict[str, Run]:
 
 def answer(run: Run, speech: Speech) -> str:
     """What a run says after the prompt; where its tokenizer does not know the prompt, why it says nothing."""
-    from tui_lab.core.generate import generate
-    from tui_lab.core.loading import load_model
-    from tui_lab.core.sampling import Sampling
+    from tui_lab.core.inference.generate import generate
+    from tui_lab.core.inference.load_model import load_model
+    from tui_lab.core.inference.sampling import Sampling
     from tui_lab.util.errors import DataError
 
     sampling = Sampling(temperature=speech.temperature, seed=speech.seed)

@@ -123,7 +123,7 @@ def _foreign(config: Config) -> str:
 
 def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str]) -> tuple[Sample, ...] | str:
     """What the model says: after `prompts`, else after the beginnings of held-out examples."""
-    from tui_lab.core.loading import load_model
+    from tui_lab.core.inference.load_model import load_model
 
     if config.model.source:
         return _foreign(config)
@@ -139,8 +139,8 @@ def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str
 
 def _say(config: Config, model: Any, tokenizer: Any, prompt: str) -> str:
     """The likeliest reversal of a row of digits, or a drawn continuation of a text, by seed 0."""
-    from tui_lab.core.generate import generate
-    from tui_lab.core.sampling import Sampling
+    from tui_lab.core.inference.generate import generate
+    from tui_lab.core.inference.sampling import Sampling
 
     reverse = config.data.task == "reverse"
     told = generate(

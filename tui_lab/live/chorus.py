@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui_lab.core.inference.sampling import Sampling
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.sampling import Sampling
 from tui_lab.live.buffer import Buffer
 from tui_lab.util.errors import ConfigError, DataError, RunError
 from tui_lab.util.escape import printable
@@ -88,8 +88,8 @@ def _sing(
 
 def _said(song: Song, run: Run, stop: Callable[[], bool]) -> Iterator[tuple[str, str]]:
     """The kinds and texts of what a run says."""
-    from tui_lab.core.generate import generate
-    from tui_lab.core.loading import load_chosen
+    from tui_lab.core.inference.generate import generate
+    from tui_lab.core.inference.load_model import load_chosen
 
     chosen, model, tokenizer = load_chosen(run)
     yield "whose", chosen.words

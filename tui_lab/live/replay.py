@@ -173,7 +173,7 @@ class Replay:
             if model is None:
                 import torch
 
-                from tui_lab.core.loading import load_chosen
+                from tui_lab.core.inference.load_model import load_chosen
 
                 try:
                     chosen, model, _ = load_chosen(run)

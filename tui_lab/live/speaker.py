@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
-from tui_lab.core.sampling import Generated, Sampling
+from tui_lab.core.inference.sampling import Generated, Sampling
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.live.buffer import Buffer
 from tui_lab.util.errors import ConfigError, DataError
@@ -86,7 +86,7 @@ class Speaker:
         weights: "dict[str, Tensor]",
         stop: threading.Event,
     ) -> None:
-        from tui_lab.core.generate import generate
+        from tui_lab.core.inference.generate import generate
         from tui_lab.core.training.model_factory import build_model
 
         error = ""

@@ -13,7 +13,7 @@ from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui_lab.core.sampling import Generated
+from tui_lab.core.inference.sampling import Generated
 from tui_lab.live.speaker import Request
 from tui_lab.util.escape import printable
 from tui_lab.widgets.flow import Flow, broken

@@ -25,7 +25,7 @@ from tui_lab.widgets.pane import Pane
 from tui_lab.widgets.strip import strip
 
 if TYPE_CHECKING:
-    from tui_lab.core.inspection import CellLosses
+    from tui_lab.core.inference.example import CellLosses
     from tui_lab.core.user_code.external_model import Model
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -248,7 +248,7 @@ class BatchPane(Pane):
         x, y, put = batch.x[row], batch.y[row], self._looks.put
 
         def look(model: "Model") -> None:
-            from tui_lab.core.inspection import cell_losses
+            from tui_lab.core.inference.example import cell_losses
 
             began = time.perf_counter()
             losses = cell_losses(model, x, y)

@@ -8,7 +8,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui_lab.core.sampling import Sampling
+from tui_lab.core.inference.sampling import Sampling
 from tui_lab.data.dataset import Task
 from tui_lab.data.tokenizers import show
 from tui_lab.live.speaker import Finished, Request, Said, Speaking

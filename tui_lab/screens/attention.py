@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.attention import AttentionMaps, Head, heads_of
+from tui_lab.core.inference.attention import AttentionMaps, Head, heads_of
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch
 from tui_lab.live.buffer import Buffer
@@ -144,7 +144,7 @@ class AttentionScreen(Steady[None], Screen[None]):
         x, row, step, put = self._batch.x[self.row], self.row, state.step, self._looks.put
 
         def look(model: "Model") -> None:
-            from tui_lab.core.inspection import attention_maps
+            from tui_lab.core.inference.example import attention_maps
 
             began = time.perf_counter()
             maps = attention_maps(model, x)

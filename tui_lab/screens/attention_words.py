@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from tui_lab.core.attention import AttentionMaps, Head
+from tui_lab.core.inference.attention import AttentionMaps, Head
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch
 from tui_lab.data.tokenizers import show

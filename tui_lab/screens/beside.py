@@ -9,8 +9,8 @@ from textual.containers import HorizontalScroll, Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static
 
 from tui_lab.core.config import settings
+from tui_lab.core.inference.sampling import Sampling
 from tui_lab.core.runs.catalog import RunRow, config_differences
-from tui_lab.core.sampling import Sampling
 from tui_lab.live.chorus import Chorus, Song, Voice
 from tui_lab.live.curves import Curves
 from tui_lab.screens.run_table import LETTERS, STYLES, short

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
 from tui_lab.core.kernels.linear import laid_out
 from tui_lab.core.model import Cache, Linear, Transformer
-from tui_lab.core.sampling import Alternative, Generated, Sampling
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.tokenizers import Tokenizer, bytes_of
 from tui_lab.util.errors import ConfigError

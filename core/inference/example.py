@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.attention import AttentionMaps
+from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.model import Named
 from tui_lab.core.user_code.external_model import Foreign
 from tui_lab.data.dataset import IGNORED

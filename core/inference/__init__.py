@@ -1,0 +1,1 @@
+"""Using a model: generation, sampling, and looking at one example or at attention."""
