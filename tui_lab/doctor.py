@@ -54,8 +54,8 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
 
 
 def examine_config(config: Config, weights: Any, tell: Tell) -> Report:
-    from tui_lab.core.doctor.examination import examine
-    from tui_lab.core.doctor.lab import lab_subject
+    from tui_lab.core.doctor.from_config import lab_subject
+    from tui_lab.core.doctor.runner import examine
 
     tell("data")
     return examine(lab_subject(config, weights=weights), watch=tell)

@@ -27,7 +27,7 @@ def main(source: str, out: str) -> None:
 
             if is_stranger(source):
                 from tui_lab.core.doctor.case import examine
-                from tui_lab.core.doctor.stranger import case_from
+                from tui_lab.core.doctor.from_file import case_from
 
                 case = case_from(source, watch=lambda doing: tell(check=doing))
                 report = examine(case, watch=lambda name: tell(check=name))

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.doctor.watch import Watcher
+from tui_lab.core.doctor.monitors import Watcher
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import Opened
 from tui_lab.core.runs.summary import Requirement, Summariser, unmet

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.doctor.checks.alignment import next_token
-from tui_lab.core.doctor.examination import examine as examine_subject
+from tui_lab.core.doctor.checks.targets import next_token
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.doctor.subject import Objective, Pair, Subject, Update, mean_cross_entropy
+from tui_lab.core.doctor.runner import examine as examine_subject
+from tui_lab.core.doctor.target import Objective, Pair, Subject, Update, mean_cross_entropy
 from tui_lab.core.training.loss import logits_of
 from tui_lab.util.errors import ConfigError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.watch import Watcher
+from tui_lab.core.doctor.monitors import Watcher
 from tui_lab.core.runs.catalog import RunRow, row_of
 from tui_lab.core.runs.curves import Curves, curves
 from tui_lab.core.runs.export import summary_of

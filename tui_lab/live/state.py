@@ -8,7 +8,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.watch import Watcher
+from tui_lab.core.doctor.monitors import Watcher
 from tui_lab.core.training.task_factory import build_loader, change_loader
 from tui_lab.data.loader import Loader
 from tui_lab.live.series import Series

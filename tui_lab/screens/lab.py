@@ -17,7 +17,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.checks.loss_floor import floor
+from tui_lab.core.doctor.loss_floor import floor
 from tui_lab.describe import replaced
 from tui_lab.doctor import examine_apart
 from tui_lab.live.checkup import CheckUp, Examine, Examined

@@ -6,7 +6,7 @@ from tui_lab.commands import applies
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.mending import mended
+from tui_lab.core.doctor.fixes import mended
 from tui_lab.live.checkup import CheckUp
 from tui_lab.panes.config import ConfigPane
 from tui_lab.panes.doctor import DoctorPane

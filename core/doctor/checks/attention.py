@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 SUM_TOLERANCE = 1e-3
 FIT = 0.02

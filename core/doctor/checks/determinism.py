@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 from tui_lab.core.training.loss import logits_of
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:

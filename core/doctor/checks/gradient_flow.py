@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 RATIO = 1e4
 """Between the largest and the smallest norm of like matrices. Healthy designs stay below 1e2; a chain of d layers that

@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.subject import ROWS, Probe, Subject
+from tui_lab.core.doctor.target import ROWS, Probe, Subject
 from tui_lab.core.training.optim_without_dynamo import Adam
 
 UPDATES = 12

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 NATS = 1.0
 """Logits of standard deviation σ cost σ² / 2 nats above ln V, so this is σ = 1.4. Karpathy's recipe (2019), "verify

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.checks.loss_floor import floor
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject, mean_cross_entropy
+from tui_lab.core.doctor.loss_floor import floor
+from tui_lab.core.doctor.target import Probe, Subject, mean_cross_entropy
 from tui_lab.core.training.loss import cross_entropy_sum
 
 ROWS, TOKENS = 3, 8

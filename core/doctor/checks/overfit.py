@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tui_lab.core.doctor.checks.loss import shifts_itself
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject, without_dropout
+from tui_lab.core.doctor.target import Probe, Subject, without_dropout
 
 Measure = Callable[[Subject, Tensor, Tensor], float]
 UPDATES, RANGE_UPDATES, LONGER = 40, 30, 160

@@ -12,14 +12,15 @@ from torch.nn import functional as F
 from tui_lab.core.config import settings
 from tui_lab.core.doctor import Case, examine
 from tui_lab.core.doctor.case import subject_of
-from tui_lab.core.doctor.checks import alignment, sight
-from tui_lab.core.doctor.checks.loss_floor import floor
-from tui_lab.core.doctor.examination import CHECKS
-from tui_lab.core.doctor.examination import examine as examine_subject
+from tui_lab.core.doctor.checks import causality
+from tui_lab.core.doctor.checks import targets as alignment
 from tui_lab.core.doctor.findings import Report, report_from_json
-from tui_lab.core.doctor.lab import lab_subject
-from tui_lab.core.doctor.mending import mended
-from tui_lab.core.doctor.subject import probe
+from tui_lab.core.doctor.fixes import mended
+from tui_lab.core.doctor.from_config import lab_subject
+from tui_lab.core.doctor.loss_floor import floor
+from tui_lab.core.doctor.runner import CHECKS
+from tui_lab.core.doctor.runner import examine as examine_subject
+from tui_lab.core.doctor.target import probe
 from tui_lab.core.training.faults import FAULTS
 from tui_lab.util.strict_json import dumps
 
@@ -134,7 +135,7 @@ def test_the_gradient_is_drawn_as_a_matrix_with_its_upper_part() -> None:
             return logits
 
     subject = subject_of(case(Open()))
-    [finding] = sight.check(subject, probe(subject))
+    [finding] = causality.check(subject, probe(subject))
     assert finding.code == "causal_leak" and f"up to {T - 1}" in finding.verdict
     rows = finding.drawing[1:]
     assert len(rows) == T and "·" not in "".join(rows).replace("t=", "")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tui_lab.core.doctor.selftest.designs import DESIGNS
 from tui_lab.core.doctor.selftest.matrix import Trial, summary, trials
+from tui_lab.core.doctor.selftest.reference_models import DESIGNS
 from tui_lab.core.training.faults import FAULTS
 
 WHOLE = list(trials(0))

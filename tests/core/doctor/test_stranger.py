@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from tui_lab.core.doctor.case import Case, examine
-from tui_lab.core.doctor.stranger import case_from
+from tui_lab.core.doctor.from_file import case_from
 from tui_lab.util.errors import ConfigError
 
 MODEL = """

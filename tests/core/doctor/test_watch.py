@@ -8,8 +8,8 @@ import pytest
 
 from tests.core.tiny import trainer
 from tui_lab.core import events as ev
-from tui_lab.core.doctor.checks.loss_floor import floor
-from tui_lab.core.doctor.watch import PLATEAU_EVERY, PLATEAU_STEPS, WARM_UP, Watcher
+from tui_lab.core.doctor.loss_floor import floor
+from tui_lab.core.doctor.monitors import PLATEAU_EVERY, PLATEAU_STEPS, WARM_UP, Watcher
 
 V = 1000
 

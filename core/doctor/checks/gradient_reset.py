@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.checks.stepping import CALLS
+from tui_lab.core.doctor.checks.optimizer_step import CALLS
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 UPDATES = 4
 FALLEN = 0.9

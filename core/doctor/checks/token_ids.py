@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 PADDED_TO = 128
 """A vocabulary rounded up to a multiple of this is meant so: it makes the head faster (nanoGPT rounds to 64)."""

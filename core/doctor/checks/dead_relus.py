@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 DEAD_SHARE = 0.9
 """Of a layer's units. At a good start half of all ReLUs fire for a token, and over tens of tokens nearly all do."""

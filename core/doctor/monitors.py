@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tui_lab.core import events as ev
-from tui_lab.core.doctor.checks.loss_floor import floor
 from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.loss_floor import floor
 
 WARM_UP = 50
 """Updates before anything is said: the first ones of a healthy run are rough too."""

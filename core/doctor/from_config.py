@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.checks.alignment import next_token
-from tui_lab.core.doctor.subject import Draws, Pair, Subject
+from tui_lab.core.doctor.checks.targets import next_token
+from tui_lab.core.doctor.target import Draws, Pair, Subject
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.model import Layer, Transformer
 from tui_lab.core.training.model_factory import build_model, optimizers_of, procedure_of

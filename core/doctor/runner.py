@@ -8,27 +8,27 @@ from typing import Any
 
 import torch
 
-from tui_lab.core.doctor.checks import (
-    alignment,
+from tui_lab.core.doctor.checks import (  # fmt: skip
     attention,
+    causality,
+    data_order,
+    dead_relus,
     determinism,
-    drawing,
     forward,
     gradient_flow,
+    gradient_reset,
     gradients,
-    ids,
     initial_loss,
-    leakage,
     loss,
+    optimizer_parameters,
+    optimizer_step,
     overfit,
-    ownership,
-    procedure,
-    relus,
-    sight,
-    stepping,
-)  # fmt: skip
+    targets,
+    token_ids,
+    validation_leak,
+)
 from tui_lab.core.doctor.findings import Finding, Report, Skip, Skipped
-from tui_lab.core.doctor.subject import Probe, Subject, probe
+from tui_lab.core.doctor.target import Probe, Subject, probe
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,23 @@ class Check:
 
 
 DATA = (
-    Check("ids", ids.check, "data", ("wrong_vocab",)),
-    Check("drawing", drawing.check, "data"),
-    Check("alignment", alignment.check, "data"),
-    Check("leakage", leakage.check, "data"),
+    Check("ids", token_ids.check, "data", ("wrong_vocab",)),
+    Check("drawing", data_order.check, "data"),
+    Check("alignment", targets.check, "data"),
+    Check("leakage", validation_leak.check, "data"),
 )
 MODEL = (
     Check("forward", forward.check, "model", ("forward_fails", "output_shape", "not_finite")),
     Check("determinism", determinism.check, "model", ("nondeterministic",)),
     Check("loss", loss.check, "model"),
     Check("attention", attention.check, "model"),
-    Check("sight", sight.check, "model"),
+    Check("sight", causality.check, "model"),
     Check("initial loss", initial_loss.check, "model"),
-    Check("relus", relus.check, "model"),
+    Check("relus", dead_relus.check, "model"),
     Check("gradients", gradients.check, "model"),
-    Check("ownership", ownership.check, "model"),
-    Check("stepping", stepping.check, "model"),
-    Check("procedure", procedure.check, "model"),
+    Check("ownership", optimizer_parameters.check, "model"),
+    Check("stepping", optimizer_step.check, "model"),
+    Check("procedure", gradient_reset.check, "model"),
     Check("gradient flow", gradient_flow.check, "model"),
 )
 TRIAL = (Check("overfit", overfit.check, "trial"),)

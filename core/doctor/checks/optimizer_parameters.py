@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 CALLS = 33
 """Longer than any number of calls that one accumulates gradients over here."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tui_lab.core.doctor.checks.loss import shifts_itself
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Probe, Subject
+from tui_lab.core.doctor.target import Probe, Subject
 
 UNKNOWN = -(2**40)
 """In what a rule gives: a target that x alone does not tell."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import ROWS, Probe, Subject, without_dropout
+from tui_lab.core.doctor.target import ROWS, Probe, Subject, without_dropout
 from tui_lab.core.training.optim_without_dynamo import Adam
 
 NOTHING = 1e-6

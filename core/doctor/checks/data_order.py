@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.subject import Draws, Probe, Subject
+from tui_lab.core.doctor.target import Draws, Probe, Subject
 
 STEPS = 16
 
