@@ -20,7 +20,7 @@ LEFT_ALONE = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2
 """The main screen, a cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
 FAULTY = ("-c", "from tui_lab.screens.steering import Steering\n"
           "def broken(self): raise ZeroDivisionError('oh')\nSteering.do_evaluate = broken\n"
-          "from tui_lab.cli import main\nmain()")  # fmt: skip
+          "from tui_lab.cli.main import main\nmain()")  # fmt: skip
 
 
 def begin(folder: Path, program: tuple[str, ...] = ("-m", "tui_lab")) -> Person:

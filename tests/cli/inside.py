@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tui_lab.cli import main
+from tui_lab.cli.main import main
 
 
 @dataclass(frozen=True)

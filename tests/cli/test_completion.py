@@ -13,13 +13,13 @@ from hypothesis import settings as limit
 from hypothesis import strategies as st
 
 from tests.core.tiny import tiny
-from tui_lab import completion
-from tui_lab.completion import joined
+from tui_lab.cli import completion
+from tui_lab.cli.completion import joined
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import OptimConfig
 from tui_lab.core.runs import folder as runs
 
-PROGRAM = "import sys; sys.argv[0] = 'tui-lab'; from tui_lab.cli import main; main()"
+PROGRAM = "import sys; sys.argv[0] = 'tui-lab'; from tui_lab.cli.main import main; main()"
 OPTIMIZERS = list(get_args(OptimConfig.model_fields["name"].annotation))
 Ask = Callable[..., list[str]]
 

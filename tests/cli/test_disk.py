@@ -24,7 +24,7 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.argv = ["tui-lab", *sys.argv[2:]]
-from tui_lab.cli import main
+from tui_lab.cli.main import main
 main()
 """
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.conftest import TINY, Cli
+from tui_lab.cli.junit import TestCase, of_report, of_run, prepare, write, xml
 from tui_lab.core.doctor.findings import Finding, Report, Skipped
 from tui_lab.core.runs.summary import parse_requirement
-from tui_lab.junit import TestCase, of_report, of_run, prepare, write, xml
 from tui_lab.util.errors import ConfigError
 
 SUMMARY: dict[str, Any] = {"train_seconds": 2.5, "reason": "done", "steps": 7, "val_loss": 1.25, "exact_match": 0.5,

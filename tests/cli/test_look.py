@@ -10,7 +10,7 @@ from tui_lab.core.config.schema import Config
 
 
 def test_help_and_bad_usage_wait_neither_for_torch_nor_for_textual(command: list[str], cli: Cli) -> None:
-    command[1:] = ["-c", "import sys; sys.argv[0] = 'tui-lab'\nfrom tui_lab.cli import main\ntry: main()\n"
+    command[1:] = ["-c", "import sys; sys.argv[0] = 'tui-lab'\nfrom tui_lab.cli.main import main\ntry: main()\n"
                    "finally: print(sorted({'torch', 'textual'} & sys.modules.keys()))"]  # fmt: skip
     for arguments in (["--help"], ["run", "--help"], ["runs", "ls"], ["presets"]):
         assert cli(*arguments).stdout.splitlines()[-1] == "[]", arguments

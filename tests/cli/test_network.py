@@ -16,7 +16,7 @@ Asked = Callable[[], list[str]]
 
 IN_TURN = """
 import json, sys
-from tui_lab.cli import main
+from tui_lab.cli.main import main
 
 codes = []
 for arguments in json.loads(sys.argv[1]):

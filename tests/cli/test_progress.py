@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tui_lab.progress import preparing
+from tui_lab.cli.progress import preparing
 from tui_lab.util.errors import ConfigError
 
 

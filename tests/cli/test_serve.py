@@ -1,7 +1,7 @@
 import pytest
 
 from tests.cli.conftest import Cli
-from tui_lab.serving import check_host
+from tui_lab.cli.serve import check_host
 from tui_lab.util.errors import ConfigError
 
 

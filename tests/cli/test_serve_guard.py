@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 
 from tests.app.test_terminal import TINY
+from tui_lab.cli.serve import Guarded
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
-from tui_lab.serving import Guarded
 
 PATIENCE = 300.0
 """Seconds for what must come; not a measure of speed."""

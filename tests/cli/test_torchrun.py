@@ -17,7 +17,7 @@ import pytest
 from tests.cli.conftest import TINY
 from tests.cli.test_readme import commands
 from tests.core.tiny import losses, tiny, trainer
-from tui_lab import ranks as ranks_module
+from tui_lab.cli import distributed_run as ranks_module
 from tui_lab.core import events as ev
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.open_run import Opened

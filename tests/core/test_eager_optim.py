@@ -73,7 +73,7 @@ def test_a_step_is_no_part_of_the_graph_and_calls_its_hooks(ours: Make, torchs: 
 @pytest.mark.parametrize("arguments", [("run", "--steps", "2"), ("doctor",)])
 def test_no_command_waits_for_the_compiler(arguments: tuple[str, ...], tmp_path: Path) -> None:
     code = "import atexit, sys\natexit.register(lambda: print('imported', *sys.modules))\n"
-    code += "from tui_lab.cli import main\nmain()"
+    code += "from tui_lab.cli.main import main\nmain()"
     tiny = tmp_path / "tiny.toml"
     tiny.write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
     command, *options = arguments

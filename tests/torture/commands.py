@@ -25,7 +25,7 @@ import psutil
 from tests.torture.asked import ask
 from tests.torture.configs import OUTLANDISH
 from tests.torture.limits import ring
-from tui_lab import cli, headless
+from tui_lab.cli import main, run
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Report
@@ -57,16 +57,16 @@ NUMBERS = ("0", "1", "2", "3", "5", "8", "0.5", "1", "-1", "1e3", "nan", "999999
 @contextlib.contextmanager
 def cut_short() -> Iterator[None]:
     """The parts that take long end where they begin."""
-    train = headless.train
+    train = run.train
 
     def stopped(opened: Any, *arguments: Any, **named: Any) -> int:
         opened.trainer.commands.put(cmd.Stop())
         return train(opened, *arguments, **named)
 
     with (
-        mock.patch("tui_lab.headless.train", stopped),
+        mock.patch("tui_lab.cli.run.train", stopped),
         mock.patch("tui_lab.core.doctor.runner.examine", lambda *a, **k: Report((), (), (), {})),
-        mock.patch("tui_lab.doctor.self_test", lambda *a, **k: 0),
+        mock.patch("tui_lab.cli.doctor.self_test", lambda *a, **k: 0),
         mock.patch("textual_serve.server.Server.serve", lambda *a, **k: None),
         mock.patch("tui_lab.core.kernels.autotune.measure", lambda *a: Kernels()),
         mock.patch("torch.set_num_threads", lambda n: None),
@@ -163,7 +163,7 @@ def call(line: Sequence[str]) -> tuple[int, str, str]:
         contextlib.redirect_stderr(err),
     ):
         try:
-            cli.main()
+            main.main()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1

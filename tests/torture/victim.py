@@ -156,7 +156,7 @@ def _app(arguments: tuple[str, ...]) -> None:
 
 
 def _headless(arguments: tuple[str, ...]) -> None:
-    from tui_lab import cli
+    from tui_lab.cli import main
 
     sys.argv = ["tui-lab", *arguments]
-    cli.main()
+    main.main()

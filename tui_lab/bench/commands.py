@@ -22,7 +22,7 @@ def ui(
 ) -> None:
     """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
     from tui_lab.bench.ui import bench_ui, parse_size
-    from tui_lab.inspect import write_figures
+    from tui_lab.cli.show import write_figures
 
     write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"], parse_size(size)), as_json=json)
 
@@ -35,7 +35,7 @@ def train(
 ) -> None:
     """Steps/s beside other people's transformers of the same shape, and the share of the machine's GEMM limit."""
     from tui_lab.bench.train import bench_train
-    from tui_lab.inspect import write_figures
+    from tui_lab.cli.show import write_figures
 
     write_figures(bench_train(preset, rounds), as_json=json)
 
@@ -46,7 +46,7 @@ def generate(
 ) -> None:
     """Tokens/s beside Hugging Face's generate and a loop without a cache; time to the first token."""
     from tui_lab.bench.generate import bench_generate
-    from tui_lab.inspect import write_figures
+    from tui_lab.cli.show import write_figures
 
     write_figures(bench_generate(rounds=rounds), as_json=json)
 
@@ -62,7 +62,7 @@ def headline(
 ) -> None:
     """The journal's final model to its final loss: time, memory and tokens, beside a nanoGPT-style loop."""
     from tui_lab.bench.headline import bench_headline
-    from tui_lab.inspect import write_figures
+    from tui_lab.cli.show import write_figures
 
     write_figures(bench_headline(text, target, loop=loop), as_json=json)
 
@@ -71,7 +71,7 @@ def headline(
 def start(json: Json = False) -> None:
     """Seconds until --help, the first frame and the first step."""
     from tui_lab.bench.start import bench_start
-    from tui_lab.inspect import write_figures
+    from tui_lab.cli.show import write_figures
 
     write_figures(bench_start(), as_json=json)
 
@@ -84,7 +84,7 @@ def flat(
 ) -> None:
     """Whether a million events and a corpus of a gibibyte stay cheap in time and memory."""
     from tui_lab.bench.flat import bench_flat
-    from tui_lab.inspect import write_figures
+    from tui_lab.cli.show import write_figures
 
     write_figures(bench_flat(events, mib), as_json=json)
 
@@ -97,7 +97,7 @@ def scale(
 ) -> None:
     """What several processes cost, started by torchrun: bytes and ms of bringing gradients together."""
     from tui_lab.bench.scale import bench_scale
-    from tui_lab.inspect import write_figures
+    from tui_lab.cli.show import write_figures
 
     figures = bench_scale(preset, rounds)
     if figures is not None:
@@ -114,7 +114,7 @@ def everything(
 ) -> None:
     """All of these in an hour, as docs/performance.md shows them; leave the machine alone meanwhile."""
     from tui_lab.bench.report import bench_all, markdown, write_into
-    from tui_lab.inspect import write_json
+    from tui_lab.cli.show import write_json
 
     def so_far(figures: dict[str, Any]) -> None:
         if write is not None:

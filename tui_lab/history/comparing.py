@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tui_lab.cli.show import write_json
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
 from tui_lab.core.runs.folder import Run
 from tui_lab.history.listing import FIGURES, number, row_json, word
-from tui_lab.inspect import write_json
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 

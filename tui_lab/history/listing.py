@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tui_lab.cli.show import write_json
+from tui_lab.cli.summary_text import describe
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import Changed
@@ -18,8 +20,6 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.query import ordered, parse_condition, select
-from tui_lab.describe import describe
-from tui_lab.inspect import write_json
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
 

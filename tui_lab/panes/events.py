@@ -7,10 +7,10 @@ from textual import events
 from textual.app import ComposeResult
 from textual.widgets import RichLog
 
+from tui_lab.cli.progress import sentence
 from tui_lab.core import events as ev
 from tui_lab.live.session import Preparing, Trouble
 from tui_lab.live.state import LabState
-from tui_lab.progress import sentence
 from tui_lab.util.escape import printable
 from tui_lab.widgets.pane import Pane
 

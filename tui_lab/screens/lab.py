@@ -12,14 +12,14 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
+from tui_lab.cli.doctor import examine_apart
+from tui_lab.cli.summary_text import replaced
 from tui_lab.commands import BY_ID, COMMANDS, applies
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.loss_floor import floor
-from tui_lab.describe import replaced
-from tui_lab.doctor import examine_apart
 from tui_lab.live.checkup import CheckUp, Examine, Examined
 from tui_lab.live.replay import Replay
 from tui_lab.live.session import Ready, Source, Trouble

@@ -7,6 +7,7 @@ from typing import Any
 
 import safetensors.torch
 
+from tui_lab.cli.run import say, stop_on_signals
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs.open_run import Opened
@@ -16,7 +17,6 @@ from tui_lab.core.training.checkpoint import Checkpoint, Progress
 from tui_lab.core.training.distributed import Ranks, backend_for, joined
 from tui_lab.core.training.reproducibility import fingerprint
 from tui_lab.core.training.task_factory import build_task
-from tui_lab.headless import say, stop_on_signals
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, FAILED, INTERRUPTED
 from tui_lab.util.strict_json import dumps

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tui_lab import completion
+from tui_lab.cli import completion
 
 complete_source, complete_any = map(completion.with_help, (completion.source, completion.source_or_run))
 complete_run, complete_setting = map(completion.with_help, (completion.run, completion.setting))

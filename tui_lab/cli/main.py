@@ -9,11 +9,9 @@ from typing import Annotated
 
 import typer
 
-from tui_lab import completion
 from tui_lab.bench.commands import bench_app
-from tui_lab.core.kernels.process_tuning import collect_seldom
-from tui_lab.history.commands import runs_app
-from tui_lab.options import (
+from tui_lab.cli import completion
+from tui_lab.cli.options import (
     AllowCode,
     Json,
     Junit,
@@ -28,6 +26,8 @@ from tui_lab.options import (
     complete_source,
     take_consent,
 )  # fmt: skip
+from tui_lab.core.kernels.process_tuning import collect_seldom
+from tui_lab.history.commands import runs_app
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
@@ -101,12 +101,12 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
-    from tui_lab import headless
+    from tui_lab.cli import run as headless
+    from tui_lab.cli.junit import prepare
+    from tui_lab.cli.progress import preparing
     from tui_lab.core.runs import open_run
     from tui_lab.core.runs.summary import parse_requirement
     from tui_lab.core.training import distributed
-    from tui_lab.junit import prepare
-    from tui_lab.progress import preparing
 
     requirements = [parse_requirement(text) for text in require or []]
     take_consent(sets, allow_code)
@@ -128,9 +128,9 @@ def run(
         return headless.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)
 
     if distributed.several():
-        from tui_lab import ranks
+        from tui_lab.cli import distributed_run
 
-        raise typer.Exit(ranks.run(begin, train))
+        raise typer.Exit(distributed_run.run(begin, train))
     raise typer.Exit(train(begin()))
 
 
@@ -196,8 +196,8 @@ def generate(
     json: Json = False,
 ) -> None:
     """Let a trained model go on from a prompt."""
+    from tui_lab.cli.generate import speak
     from tui_lab.core.inference.sampling import Sampling
-    from tui_lab.speak import speak
 
     take_consent(None, allow_code)
     speak(run, prompt, max_new_tokens, Sampling(temperature, top_k, top_p, seed), weights.value, json_lines=json)
@@ -212,7 +212,7 @@ def batch(
     json: Json = False,
 ) -> None:
     """Show the x and y that a step trains on, token by token."""
-    from tui_lab.inspect import show_batch
+    from tui_lab.cli.show import show_batch
 
     show_batch(source, sets or [], step, examples, as_json=json)
 
@@ -220,7 +220,7 @@ def batch(
 @app.command()
 def presets(json: Json = False) -> None:
     """The configs that come with the lab: command, expected time, expected result."""
-    from tui_lab.inspect import show_presets
+    from tui_lab.cli.show import show_presets
 
     show_presets(as_json=json)
 
@@ -228,7 +228,7 @@ def presets(json: Json = False) -> None:
 @config_app.command("show")
 def config_show(source: Source, sets: Sets = None, json: Json = False) -> None:
     """All settings, and the parameter count in the appendix's notation."""
-    from tui_lab.inspect import show_config
+    from tui_lab.cli.show import show_config
 
     show_config(source, sets or [], as_json=json)
 
@@ -236,7 +236,7 @@ def config_show(source: Source, sets: Sets = None, json: Json = False) -> None:
 @config_app.command("schema")
 def config_schema() -> None:
     """The JSON schema of a config file."""
-    from tui_lab.inspect import show_schema
+    from tui_lab.cli.show import show_schema
 
     show_schema()
 
@@ -244,7 +244,7 @@ def config_schema() -> None:
 @config_app.command("validate")
 def config_validate(source: Source, sets: Sets = None) -> None:
     """Check a config, alone and against its data; exit 2 and every problem where it is wrong."""
-    from tui_lab.inspect import validate
+    from tui_lab.cli.show import validate
 
     validate(source, sets or [])
 
@@ -252,7 +252,7 @@ def config_validate(source: Source, sets: Sets = None) -> None:
 @data_app.command("info")
 def data_info(source: Source, sets: Sets = None, json: Json = False) -> None:
     """Tokens, vocabulary, examples and the length of an epoch."""
-    from tui_lab.inspect import show_data
+    from tui_lab.cli.show import show_data
 
     show_data(source, sets or [], as_json=json)
 
@@ -298,9 +298,9 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Name the cause of a training that does not learn; exit 1 where one was found."""
-    from tui_lab import doctor as front
-    from tui_lab import junit as junit_file
-    from tui_lab.inspect import write_json
+    from tui_lab.cli import doctor as front
+    from tui_lab.cli import junit as junit_file
+    from tui_lab.cli.show import write_json
 
     take_consent(sets, allow_code)
     if self_test:
@@ -329,7 +329,7 @@ def randomness(
     json: Json = False,
 ) -> None:
     """Every source of randomness: its seed, pinned or free, and a fingerprint of what it draws at a step."""
-    from tui_lab.inspect import show_randomness
+    from tui_lab.cli.show import show_randomness
 
     take_consent(sets, allow_code)
     show_randomness(source, sets or [], step, as_json=json, pin=pin)
@@ -338,7 +338,7 @@ def randomness(
 @app.command()
 def faults(json: Json = False) -> None:
     """The classic mistakes that `faults` in a config makes on purpose."""
-    from tui_lab.inspect import show_faults
+    from tui_lab.cli.show import show_faults
 
     show_faults(as_json=json)
 
@@ -354,7 +354,7 @@ def serve(
     ] = False,
 ) -> None:
     """The app in a browser on this machine."""
-    from tui_lab.serving import serve as serve_app
+    from tui_lab.cli.serve import serve as serve_app
 
     serve_app(source, host, port, risk=risk)
 

@@ -1,6 +1,6 @@
 """An examination in a process of its own: what a stranger's file prints, raises or loops cannot touch the lab.
 
-    python -m tui_lab.examiner CONFIG.toml|FILE.py:NAME OUT
+    python -m tui_lab.cli.doctor_worker CONFIG.toml|FILE.py:NAME OUT
 
 writes JSON lines to OUT: {"check": …} as it goes, then {"report": …} or {"problem": …}.
 """
@@ -22,8 +22,8 @@ def main(source: str, out: str) -> None:
             lines.flush()
 
         try:
+            from tui_lab.cli.doctor import examine_config, open_training
             from tui_lab.core.user_code.import_file import is_stranger
-            from tui_lab.doctor import examine_config, open_training
 
             if is_stranger(source):
                 from tui_lab.core.doctor.case import examine

@@ -10,6 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
+from tui_lab.cli.junit import of_run
+from tui_lab.cli.junit import write as write_junit
+from tui_lab.cli.progress import Bar, Lines, Silent, View
+from tui_lab.cli.summary_text import describe, replaced
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Watcher
@@ -17,10 +21,6 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import Opened
 from tui_lab.core.runs.summary import Requirement, Summariser, unmet
 from tui_lab.core.trainer import Trainer
-from tui_lab.describe import describe, replaced
-from tui_lab.junit import of_run
-from tui_lab.junit import write as write_junit
-from tui_lab.progress import Bar, Lines, Silent, View
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.util.files import advice

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tui_lab.cli.progress import preparing
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.memory_estimate import check_fits
@@ -16,7 +17,6 @@ from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch
 from tui_lab.data.tokenizers import show
-from tui_lab.progress import preparing
 from tui_lab.util.escape import printable
 from tui_lab.util.strict_json import dumps
 

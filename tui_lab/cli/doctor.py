@@ -98,7 +98,7 @@ def _run_child(source: str, out: Path, timeout: float, tell: Tell, quiet: bool) 
     prints = subprocess.DEVNULL if quiet else None
     # In a session of its own, so that what the file starts ends with it.
     child = subprocess.Popen(
-        [sys.executable, "-m", "tui_lab.examiner", source, str(out)],
+        [sys.executable, "-m", "tui_lab.cli.doctor_worker", source, str(out)],
         stdin=subprocess.DEVNULL, stdout=prints or sys.__stderr__, stderr=prints, start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(ONE_THREAD if quiet else {})},
     )  # fmt: skip
