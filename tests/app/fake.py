@@ -10,15 +10,15 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 
-from tui_lab.app import LabApp
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.lab import LabScreen
+from tui_lab.app.session.session import Ready
+from tui_lab.app.widgets.table import Table
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.task_factory import build_task
-from tui_lab.live.session import Ready
-from tui_lab.screens.lab import LabScreen
-from tui_lab.widgets.table import Table
 
 
 @dataclass

@@ -13,11 +13,11 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.app.fake import lab, update
+from tui_lab.app.panes.answers import Answer, Answers
+from tui_lab.app.panes.generation import GenerationPane
+from tui_lab.app.session.generation_thread import Request, Said
+from tui_lab.app.widgets.flow import Flow, broken
 from tui_lab.core.inference.sampling import Generated
-from tui_lab.live.speaker import Request, Said
-from tui_lab.panes.answers import Answer, Answers
-from tui_lab.panes.generation import GenerationPane
-from tui_lab.widgets.flow import Flow, broken
 
 TOKENS = st.text(alphabet="abé汉 \n", max_size=8)
 

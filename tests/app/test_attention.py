@@ -16,17 +16,17 @@ from textual.app import App
 
 from tests.app.fake import Lab, lab, update
 from tests.app.test_looks import luminance
-from tui_lab.app import THEMES, LabApp
+from tui_lab.app.app import THEMES, LabApp
+from tui_lab.app.screens.attention import AttentionScreen
+from tui_lab.app.widgets import heatmap
+from tui_lab.app.widgets.heatmap import HALF, LETTERS, SHADES, UNSEEN, Lines, Ramp, fitting, pooled, ramp_of
+from tui_lab.app.widgets.maps import grid_of, part_around, window_of
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.example import attention_maps
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model
-from tui_lab.screens.attention import AttentionScreen
-from tui_lab.widgets import heatmap
-from tui_lab.widgets.heatmap import HALF, LETTERS, SHADES, UNSEEN, Lines, Ramp, fitting, pooled, ramp_of
-from tui_lab.widgets.maps import grid_of, part_around, window_of
 
 COLOURS = Ramp(tuple(f"#{i:02x}{i:02x}{i:02x}" for i in range(0, 256, 8)), "#000000")
 SIGNS = Ramp((), "")
@@ -193,7 +193,7 @@ async def test_without_colours_shades_say_it(monkeypatch: pytest.MonkeyPatch) ->
         assert HALF not in shown and {"█", "░", "·"} <= set(shown)
         await at.press("enter")
         assert "█" in at.text("#maps")
-    monkeypatch.setattr("tui_lab.screens.attention.has_braille", lambda: False)
+    monkeypatch.setattr("tui_lab.app.screens.attention.has_braille", lambda: False)
     async with attending(size=(80, 24)) as at:
         assert at.text("#maps").isascii()
 
@@ -247,7 +247,7 @@ async def test_looks(
     large: bool, size: tuple[int, int], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr("tui_lab.screens.attention.has_braille", lambda: True)
+    monkeypatch.setattr("tui_lab.app.screens.attention.has_braille", lambda: True)
     async with attending(size=size) as at:
         await at.press(*(["enter"] if large else []))
         assert at.it.painted() == snapshot.use_extension(Plain)

@@ -6,7 +6,7 @@ from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from tui_lab.app import LabApp
+from tui_lab.app.app import LabApp
 
 LOW, USUAL = (20, 5), (80, 24)
 

@@ -7,13 +7,13 @@ import pytest
 from textual.widgets import OptionList
 
 from tests.app.fake import Lab, lab, ready, started, update
-from tui_lab.app import LabApp
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.explain import Explain
+from tui_lab.app.session.doctor_thread import Checking, CheckUp, Examined, NotExamined
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Finding, Report, Skipped
-from tui_lab.live.checkup import Checking, CheckUp, Examined, NotExamined
-from tui_lab.screens.explain import Explain
 from tui_lab.util.errors import ConfigError
 
 SHUFFLED = Finding("shuffle_every_step", "The loader shuffles.", "16 different", "Why so.", "Shuffle once.",

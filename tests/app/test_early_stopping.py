@@ -3,12 +3,12 @@
 import pytest
 
 from tests.app.fake import Lab, lab, update
+from tui_lab.app.panes.generation import GenerationPane
+from tui_lab.app.panes.loss import LossPane
+from tui_lab.app.session.generation_thread import Speaking
+from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.live.speaker import Speaking
-from tui_lab.panes.generation import GenerationPane
-from tui_lab.panes.loss import LossPane
-from tui_lab.widgets.chart import Chart
 
 
 async def evaluations(it: Lab, *losses: float) -> None:

@@ -6,13 +6,13 @@ import pytest
 from textual.widgets import Input
 
 from tests.app.fake import lab
-from tui_lab.app import LabApp
-from tui_lab.commands import BY_ID, COMMANDS, applies
+from tui_lab.app.actions import BY_ID, COMMANDS, applies
+from tui_lab.app.app import LabApp
+from tui_lab.app.panes.config import ConfigPane
+from tui_lab.app.screens.ask import Ask, AskLine
+from tui_lab.app.screens.help import Help
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.panes.config import ConfigPane
-from tui_lab.screens.ask import Ask, AskLine
-from tui_lab.screens.help import Help
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ async def test_restart_and_fork_take_the_edited_config(key: str, fork: bool, mon
 
 
 def test_the_registry_has_one_meaning_a_key_and_a_method_for_each() -> None:
-    from tui_lab.screens.lab import LabScreen
+    from tui_lab.app.screens.lab import LabScreen
 
     keys = [key for command in COMMANDS for key in command.keys.split(",")]
     assert len(keys) == len(set(keys)) and len(BY_ID) == len(COMMANDS)

@@ -14,13 +14,13 @@ from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import WorkerFailed
 
-from tui_lab.app import LabApp
-from tui_lab.screens.ask import AskLine
-from tui_lab.screens.help import Help
-from tui_lab.screens.runs import RunsScreen
-from tui_lab.widgets.chart import Chart, Curve
-from tui_lab.widgets.choices import Palette
-from tui_lab.widgets.steady import Steady
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.ask import AskLine
+from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.widgets.chart import Chart, Curve
+from tui_lab.app.widgets.choices import Palette
+from tui_lab.app.widgets.steady import Steady
 
 MADE_IN = 12
 """Turns of the event loop, more than any of these screens takes until its parts are there."""

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from tests.app.fake import lab, update
-from tui_lab.app import THEMES
+from tui_lab.app.app import THEMES
+from tui_lab.app.panes.batch import CELL, NAME, BatchPane
 from tui_lab.core import events as ev
-from tui_lab.panes.batch import CELL, NAME, BatchPane
 
 
 def luminance(colour: str) -> float:

@@ -9,19 +9,19 @@ import pytest
 from textual.widgets import DataTable, Input, RichLog, Sparkline
 
 from tests.app.fake import evaluated, lab, ready, update
+from tui_lab.app.panes.batch import BatchPane
+from tui_lab.app.panes.config import ConfigPane
+from tui_lab.app.panes.events import EventsPane
+from tui_lab.app.panes.generation import GenerationPane
+from tui_lab.app.panes.loss import LossPane
+from tui_lab.app.session.generation_thread import Finished, Said
+from tui_lab.app.session.session import Preparing, Trouble
+from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.inference.example import CellLosses
 from tui_lab.core.inference.sampling import Alternative, Generated
-from tui_lab.live.session import Preparing, Trouble
-from tui_lab.live.speaker import Finished, Said
-from tui_lab.panes.batch import BatchPane
-from tui_lab.panes.config import ConfigPane
-from tui_lab.panes.events import EventsPane
-from tui_lab.panes.generation import GenerationPane
-from tui_lab.panes.loss import LossPane
-from tui_lab.widgets.chart import Chart
 
 
 async def edit(it: Any, key: str, text: str) -> None:

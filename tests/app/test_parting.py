@@ -14,15 +14,15 @@ from textual.pilot import Pilot
 
 from tests.app.fake import lab
 from tests.core.tiny import tiny
-from tui_lab import parting
-from tui_lab.app import LEFT_BEHIND, LabApp
+from tui_lab.app import shutdown
+from tui_lab.app.app import LEFT_BEHIND, LabApp
+from tui_lab.app.screens.chooser import Chooser
+from tui_lab.app.screens.lab import LabScreen
+from tui_lab.app.session.session import Session
+from tui_lab.app.widgets.visible import OnlyVisible
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
 from tui_lab.core.trainer import Trainer
-from tui_lab.live.session import Session
-from tui_lab.screens.chooser import Chooser
-from tui_lab.screens.lab import LabScreen
-from tui_lab.widgets.visible import OnlyVisible
 
 Meddle = Callable[[Trainer], None]
 MANY = 6000
@@ -162,15 +162,15 @@ async def test_an_app_that_ends_with_a_training_open_saves_it() -> None:
         path = screen.path
         app.exit()
     assert app.opened and path is not None
-    [told] = parting.save_all(list(app.opened))
+    [told] = shutdown.save_all(list(app.opened))
     assert "go on with: tui-lab run --resume" in told
     assert (runs.find(path).summary() or {})["reason"] == "asked" and runs.find(path).latest().is_dir()
 
 
 def test_grace_grows_with_a_step() -> None:
-    assert parting.grace(None) == parting.grace(0.01) == parting.GRACE_SECONDS
-    assert parting.grace(60.0) == 600.0
-    assert parting.unanswered(None, 30.0).endswith("it had not begun, so there is nothing to save")
+    assert shutdown.grace(None) == shutdown.grace(0.01) == shutdown.GRACE_SECONDS
+    assert shutdown.grace(60.0) == 600.0
+    assert shutdown.unanswered(None, 30.0).endswith("it had not begun, so there is nothing to save")
 
 
 def test_no_control_character_reaches_the_terminal() -> None:

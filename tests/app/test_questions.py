@@ -8,16 +8,16 @@ from textual.widgets import OptionList, Static
 
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
-from tui_lab.app import LabApp
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.ask import Ask
+from tui_lab.app.screens.chooser import Pick
+from tui_lab.app.session.session import Session
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import take
 from tui_lab.core.user_code import trust
-from tui_lab.live.session import Session
-from tui_lab.screens.ask import Ask
-from tui_lab.screens.chooser import Pick
 
 
 class Asking(LabApp):

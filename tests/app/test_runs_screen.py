@@ -15,21 +15,21 @@ from tests.app.fake import lab, painted, widened
 from tests.app.test_attention import Plain
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny
-from tui_lab.app import LabApp
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.ask import AskLine
+from tui_lab.app.screens.beside import Voices
+from tui_lab.app.screens.chooser import Chooser, Pick
+from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.run_table import RunTable, short
+from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.session.multi_run_generation import Chorus, Song, Voice
+from tui_lab.app.session.run_curves import CurveFile
+from tui_lab.app.widgets import chart
+from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog, open_run
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
-from tui_lab.live.chorus import Chorus, Song, Voice
-from tui_lab.live.curves import CurveFile
-from tui_lab.screens.ask import AskLine
-from tui_lab.screens.beside import Voices
-from tui_lab.screens.chooser import Chooser, Pick
-from tui_lab.screens.help import Help
-from tui_lab.screens.run_table import RunTable, short
-from tui_lab.screens.runs import RunsScreen
-from tui_lab.widgets import chart
-from tui_lab.widgets.chart import Chart
 
 
 @dataclass

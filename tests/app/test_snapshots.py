@@ -5,8 +5,8 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests.app.fake import lab, update
+from tui_lab.app.widgets import chart
 from tui_lab.core import events as ev
-from tui_lab.widgets import chart
 
 
 class Screen(SingleFileSnapshotExtension):

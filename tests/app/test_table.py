@@ -3,7 +3,7 @@
 from textual.app import App, ComposeResult
 
 from tests.app.fake import widened
-from tui_lab.widgets.table import Table
+from tui_lab.app.widgets.table import Table
 
 
 class Tabled(App[None]):

@@ -17,7 +17,7 @@ def test_help_and_bad_usage_wait_neither_for_torch_nor_for_textual(command: list
 
 
 def test_the_chooser_waits_neither_for_torch_nor_for_numpy(command: list[str], cli: Cli) -> None:
-    code = "import sys, tui_lab.app; print(sorted({'torch', 'numpy'} & sys.modules.keys()))"
+    code = "import sys, tui_lab.app.app; print(sorted({'torch', 'numpy'} & sys.modules.keys()))"
     command[1:] = ["-c", code]
     assert cli().stdout == "[]\n"
 
@@ -25,7 +25,8 @@ def test_the_chooser_waits_neither_for_torch_nor_for_numpy(command: list[str], c
 def test_the_app_settles_how_textual_paints_before_it_looks(
     command: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command[1:] = ["-c", "from tui_lab.launch import main\ntry: main('nothing of that name')\nexcept Exception: pass\n"
+    command[1:] = ["-c", "from tui_lab.app.main import main\ntry: main('nothing of that name')\n"
+                    "except Exception: pass\n"
                    "from textual import constants\nprint(constants.TEXTUAL_ANIMATIONS, constants.MAX_FPS)"]  # fmt: skip
     assert cli().stdout == "none 240\n"
     monkeypatch.setenv("TEXTUAL_FPS", "30")

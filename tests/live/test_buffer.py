@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.app.fake import update
+from tui_lab.app.session.buffer import Buffer
 from tui_lab.core import events as ev
-from tui_lab.live.buffer import Buffer
 
 
 def test_what_was_put_comes_out_once_in_order() -> None:

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from tests.core.tiny import tiny
+from tui_lab.app.session.generation_thread import Finished, Request, Said, Speaker, Speaking
+from tui_lab.app.session.replay import SPEEDS, Replay
+from tui_lab.app.session.session import Ready, Session, Source, Trouble
+from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
 from tui_lab.core.training import checkpoint as ckpt
-from tui_lab.live.replay import SPEEDS, Replay
-from tui_lab.live.session import Ready, Session, Source, Trouble
-from tui_lab.live.speaker import Finished, Request, Said, Speaker, Speaking
-from tui_lab.live.state import LabState
 from tui_lab.util.errors import ConfigError
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from tests.core.tiny import tiny
 from tests.live.test_session import collect, stopped
+from tui_lab.app.session.session import Session
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training.checkpoint import Checkpoint, load
-from tui_lab.live.session import Session
 from tui_lab.util import files
 
 WHOLE = ("train.steps=12", "train.checkpoint_every=3")

@@ -26,13 +26,13 @@ from textual.geometry import Size
 from textual.pilot import Pilot
 
 from tests.torture.configs import OUTLANDISH
-from tui_lab.app import LabApp
-from tui_lab.commands import COMMANDS
+from tui_lab.app.actions import COMMANDS
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.chooser import Chooser, Pick
+from tui_lab.app.screens.lab import LabScreen
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.kernels import memory_estimate
-from tui_lab.screens.chooser import Chooser, Pick
-from tui_lab.screens.lab import LabScreen
 
 SIZES = ((20, 5), (39, 11), (40, 12), (80, 24), (99, 29), (100, 30), (120, 40), (200, 60), (1, 1))
 SPECIAL = ("\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[H", "\x1b[F", "\x1b[5~", "\x1b[6~", "\t", "\x1b[Z", "\r",

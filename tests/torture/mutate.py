@@ -82,10 +82,10 @@ def _speak(path: Path) -> None:
 
 
 def _replay(path: Path) -> None:
+    from tui_lab.app.session.session import Ready
+    from tui_lab.app.session.state import LabState
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.training.task_factory import build_task
-    from tui_lab.live.session import Ready
-    from tui_lab.live.state import LabState
 
     run = runs.find(str(path))
     state, config = LabState(), run.config()

@@ -33,8 +33,8 @@ TABLES: dict[str, dict[str, Any]] = {
 SECONDS_BETWEEN_KEYS = 1.5
 APP = """
 import sys
-from tui_lab.app import LabApp
-from tui_lab.screens.chooser import Pick
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.chooser import Pick
 LabApp(Pick(*sys.argv[1:])).run()
 """
 
@@ -145,8 +145,8 @@ def _ended(program: Callable[[], None]) -> int:
 
 
 def _app(arguments: tuple[str, ...]) -> None:
-    from tui_lab.app import LabApp
-    from tui_lab.screens.chooser import Pick
+    from tui_lab.app.app import LabApp
+    from tui_lab.app.screens.chooser import Pick
 
     streams: list[Any] = [os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))]
     sys.stdin, sys.stdout, sys.stderr = streams

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from tui_lab.app.session.buffer import Buffer
+from tui_lab.app.session.state import LabState
 from tui_lab.bench.machine import machine
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -22,8 +24,6 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.data.corpora.encode import load_corpus
 from tui_lab.data.corpora.paths import BUNDLED, find_files
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding
-from tui_lab.live.buffer import Buffer
-from tui_lab.live.state import LabState
 
 EVENTS, DRAIN_EVERY, PARTS = 1_000_000, 500, 20
 OPENINGS = 5

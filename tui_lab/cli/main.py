@@ -69,7 +69,7 @@ def open_app(
     # Under `serve` the browser is the terminal: textual-serve names a driver that speaks to it through pipes.
     if not (os.environ.get("TEXTUAL_DRIVER") or (sys.stdin.isatty() and sys.stdout.isatty())):
         raise ConfigError(["the app needs a terminal; without one use: tui-lab run PRESET"])
-    from tui_lab.launch import main as run_app
+    from tui_lab.app.main import main as run_app
 
     raise typer.Exit(run_app(source))
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from textual_serve.server import Server
 
-from tui_lab.app import pick_of
+from tui_lab.app.app import pick_of
 from tui_lab.util.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

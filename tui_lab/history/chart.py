@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tui_lab.app.session.series import extremes
 from tui_lab.core.runs.curves import Curves, Points
 from tui_lab.curves import spans_decades
 from tui_lab.history.page import Html
-from tui_lab.live.series import extremes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""The Textual app: panes, screens and widgets over a session."""

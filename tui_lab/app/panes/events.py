@@ -1,0 +1,60 @@
+"""The log: every event in words, and what code printed."""
+
+import time
+from collections.abc import Callable
+
+from textual import events
+from textual.app import ComposeResult
+from textual.widgets import RichLog
+
+from tui_lab.app.session.session import Preparing, Trouble
+from tui_lab.app.session.state import LabState
+from tui_lab.app.widgets.pane import Pane
+from tui_lab.cli.progress import sentence
+from tui_lab.core import events as ev
+from tui_lab.util.escape import printable
+
+MAX_LINES = 2000
+
+
+def words(message: object) -> str | None:
+    """A line of the log; None for updates, of which there are too many to read."""
+    match message:
+        case ev.Saved():
+            return f"step {message.step:,}: saved {message.path}"
+        case ev.Paused() | ev.Resumed():
+            return f"step {message.step:,}: {message.kind}"
+        case ev.Stopped():
+            restored = "" if message.restored is None else f"; the best weights, of step {message.restored:,}, are back"
+            return f"step {message.step:,}: stopped, {message.reason}{restored}"
+        case ev.Failed():
+            return f"step {message.step:,}: failed: {message.message}"
+        case Trouble():
+            return f"{message.message}\n{message.details}".rstrip()
+        case ev.Event():
+            return sentence(message)
+        case _:
+            return None
+
+
+class EventsPane(Pane):
+    number, title, help_name, main = 5, "Events", "events", "#log"
+
+    def __init__(self, id: str, clock: Callable[[], str] = lambda: time.strftime("%H:%M:%S")) -> None:
+        super().__init__(id=id)
+        self._clock = clock
+
+    def compose(self) -> ComposeResult:
+        yield RichLog(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
+
+    def note(self, message: object) -> None:
+        if not isinstance(message, Preparing) and (text := words(message)) is not None:
+            self.query_one(RichLog).write(f"{self._clock()} {printable(text)}")
+
+    def on_print(self, event: events.Print) -> None:
+        """What user code prints must not tear the screen: it lands here."""
+        if text := event.text.rstrip("\n"):
+            self.query_one(RichLog).write(f"{'stderr' if event.stderr else 'stdout'}: {printable(text)}")
+
+    def show(self, state: LabState, now: float) -> None:
+        return None

@@ -1,0 +1,59 @@
+"""Small questions over the lab: pick one of a few, or type a line."""
+
+from dataclasses import dataclass
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui_lab.app.widgets.choices import Choices
+from tui_lab.app.widgets.field import Field
+from tui_lab.app.widgets.steady import Steady
+
+
+@dataclass(frozen=True)
+class Choice:
+    id: str
+    text: str
+
+
+class Ask(Steady[str | None], ModalScreen[str | None]):
+    """Gives the id of the choice, or None for Escape."""
+
+    CSS_PATH = "ask.tcss"
+    BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
+
+    def __init__(self, question: str, choices: tuple[Choice, ...]) -> None:
+        super().__init__()
+        self._question, self._choices = question, choices
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield Static(self._question, id="question", markup=False)
+            yield Choices(*(Option(choice.text, id=choice.id) for choice in self._choices))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+
+class AskLine(Steady[str | None], ModalScreen[str | None]):
+    """Gives the line typed, or None for Escape."""
+
+    CSS_PATH = "ask.tcss"
+    BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
+
+    def __init__(self, question: str, value: str, *, may_be_empty: bool = False) -> None:
+        super().__init__()
+        self._question, self._value, self._may_be_empty = question, value, may_be_empty
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield Static(self._question, id="question", markup=False)
+            yield Field(self._value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        typed = event.value.strip()
+        self.dismiss(typed if typed or self._may_be_empty else None)

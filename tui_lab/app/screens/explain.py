@@ -1,0 +1,42 @@
+"""One finding in full: the verdict, the evidence drawn, why it matters, and the fix."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui_lab.app.widgets.steady import Steady
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.util.escape import printable
+
+
+def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fix")) -> Text:
+    """The finding in words, its drawing after the evidence."""
+    text = Text()
+    for name in parts:
+        text.append(f"{name}: ", "bold").append(f"{printable(getattr(finding, name))}\n")
+        if name == "evidence":
+            for line in finding.drawing:
+                text.append(f"  {printable(line)}\n", "cyan")
+    return text
+
+
+class Explain(Steady[None], ModalScreen[None]):
+    CSS_PATH = "help.tcss"
+    BINDINGS = [Binding("escape,q,enter", "dismiss(None)", "Close")]
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__()
+        self._finding = finding
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="page"):
+            yield Static(Text.assemble((f"{self._finding.verdict}\n\n", "bold"), explained(self._finding)))
+
+    def on_mount(self) -> None:
+        page = self.query_one("#page")
+        page.border_title = self._finding.code
+        page.border_subtitle = "Esc closes"
+        page.focus()

@@ -1,0 +1,46 @@
+"""Help for what has the focus, all keys, and the glossary."""
+
+import importlib.resources
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+
+from tui_lab.app.actions import COMMANDS, key_of
+from tui_lab.app.widgets.steady import Steady
+
+
+def page(name: str) -> str:
+    """A page of help/ in Markdown."""
+    return (importlib.resources.files("tui_lab.app") / "help" / f"{name}.md").read_text("utf-8")
+
+
+def keys() -> str:
+    """Every command of the registry, by group."""
+    lines = ["## All keys"]
+    for group in dict.fromkeys(command.group for command in COMMANDS):
+        lines += [f"\n**{group}**\n", "| key | what it does |", "|---|---|"]
+        lines += [f"| `{key_of(c)}` | {c.title}: {c.help} |" for c in COMMANDS if c.group == group]
+    return "\n".join(lines)
+
+
+class Help(Steady[None], ModalScreen[None]):
+    CSS_PATH = "help.tcss"
+    BINDINGS = [Binding("escape,q,question_mark", "dismiss(None)", "Close")]
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._page = name
+
+    def compose(self) -> ComposeResult:
+        from textual.widgets import Markdown  # Here, since it takes long and the first frame needs none.
+
+        with VerticalScroll(id="page"):
+            yield Markdown("\n\n".join([page(self._page), keys(), page("glossary")]), open_links=False)
+
+    def on_mount(self) -> None:
+        scroll = self.query_one("#page")
+        scroll.border_title = "Help"
+        scroll.border_subtitle = "Esc closes"
+        scroll.focus()

@@ -1,0 +1,1 @@
+"""Worker threads beside the screen, and what the screen knows of them. Imports no textual."""

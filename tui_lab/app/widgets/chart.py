@@ -1,0 +1,170 @@
+"""A line chart behind a small interface of our own; textual-plot draws it."""
+
+import locale
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Grid
+from textual.strip import Strip
+from textual_hires_canvas import Canvas, HiResMode
+from textual_plot import AxisFormatter, NumericAxisFormatter, PlotWidget
+from textual_plot.plot_widget import FloatScalar, Legend, ScatterPlot
+
+from tui_lab.app.widgets.late import beside
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """style is a colour name; marks the points with a sign of their own where `dotted`."""
+
+    label: str
+    points: Points
+    style: str
+    dotted: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point with a sign of its own."""
+
+    x: float
+    y: float
+    style: str
+    sign: str = "●"
+
+
+class LogFormatter(AxisFormatter):
+    """Ticks at powers of ten and between, for values given as their log10."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        decades = range(math.floor(min_), math.ceil(max_) + 1)
+        shares = (1, 2, 5) if max_ - min_ < 3 else (1,)
+        ticks = [d + math.log10(share) for d in decades for share in shares]
+        inside = [tick for tick in ticks if min_ <= tick <= max_]
+        if len(inside) >= 2:
+            return inside
+        return list(NumericAxisFormatter().get_ticks(min_, max_, max_ticks))
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return [f"{10**tick:.3g}" for tick in ticks]
+
+
+def has_braille() -> bool:
+    """Whether the terminal's encoding has braille; where it has not, curves are drawn with stars."""
+    return "utf" in locale.getpreferredencoding(False).lower()
+
+
+class StyledCanvas(Canvas):
+    """Every line has a style: what NO_COLOR puts over the screen fails on a segment without one."""
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        return strip if strip.cell_length else Strip.blank(0, self.rich_style)
+
+
+class Chart(PlotWidget, inherit_bindings=False):
+    """Call `draw` with all that is to be seen; zoom and pan stay until `0`."""
+
+    BINDINGS = [
+        Binding("plus,equals_sign", "zoom_in", "Zoom in", show=False),
+        Binding("minus", "zoom_out", "Zoom out", show=False),
+        Binding("left", "pan_left", "Pan left", show=False),
+        Binding("right", "pan_right", "Pan right", show=False),
+        Binding("up", "pan_up", "Pan up", show=False),
+        Binding("down", "pan_down", "Pan down", show=False),
+        Binding("0", "reset_scales", "Whole", show=False),
+    ]
+
+    braille = True
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.braille = has_braille()
+        self._log, self._within = False, False
+
+    def compose(self) -> ComposeResult:
+        with Grid():
+            for name in ("margin-top", "margin-left", "plot", "margin-bottom"):
+                yield StyledCanvas(1, 1, id=name)
+        yield Legend(id="legend")
+
+    def on_mount(self) -> None:
+        self.margin_top, self.margin_bottom = 0, 1
+
+    async def on_event(self, event: events.Event) -> None:
+        if not beside(event, self.screen.region):
+            await super().on_event(event)
+
+    def draw(
+        self,
+        curves: Sequence[Curve],
+        *,
+        marks: Sequence[tuple[float, str]] = (),
+        dots: Sequence[Dot] = (),
+        references: Sequence[tuple[float, str]] = (),
+        log: bool = False,
+    ) -> None:
+        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals, `dots` are drawn
+        last, over all."""
+        with self.app.batch_update():
+            self.clear()
+            if log != self._log:
+                self._log = log
+                self.set_y_formatter(LogFormatter() if log else NumericAxisFormatter())
+                self.set_ylimits(None, None)
+            # References first: what is measured is drawn over them.
+            xs = [x for curve in curves for x, _ in curve.points]
+            for y, style in references:
+                if xs and (not log or y > 0):
+                    self._line([(min(xs), y), (max(xs), y)], style)
+            for curve in curves:
+                self._draw_curve(curve)
+            for x, style in marks:
+                self.add_v_line(x, style)
+            for dot in dots:
+                xs, ys = self._scaled([(dot.x, dot.y)])
+                sign = dot.sign if dot.sign.isascii() or self.braille else "@"
+                self.scatter(xs, ys, marker=sign, marker_style=dot.style)
+
+    def _render_scatter_plot(self, dataset: ScatterPlot) -> None:
+        self._within = True
+        super()._render_scatter_plot(dataset)
+        self._within = False
+
+    def get_pixel_from_coordinate(self, x: FloatScalar, y: FloatScalar) -> tuple[int, int]:
+        """A point at the very edge of what is shown belongs to the outermost cell: the frame would be drawn over it."""
+        column, line = super().get_pixel_from_coordinate(x, y)
+        box = self._scale_rectangle
+        if self._within and self._x_min <= x <= self._x_max and self._y_min <= y <= self._y_max:
+            return max(box.x, min(column, box.right - 1)), max(box.y, min(line, box.bottom - 1))
+        return column, line
+
+    def get_coordinate_from_pixel(self, x: int, y: int) -> tuple[float, float]:
+        """Where a pixel is; a plot without room has one place only, so that moving in it is no move."""
+        if not self._scale_rectangle:
+            return self._x_min, self._y_min
+        return super().get_coordinate_from_pixel(x, y)
+
+    def _draw_curve(self, curve: Curve) -> None:
+        if not curve.points:
+            return
+        if curve.dotted or not self.braille:
+            xs, ys = self._scaled(curve.points)
+            self.scatter(xs, ys, marker="o" if curve.dotted else "*", marker_style=curve.style)
+        if self.braille:
+            self._line(curve.points, curve.style)
+
+    def _line(self, points: Points, style: str) -> None:
+        xs, ys = self._scaled(points)
+        self.plot(xs, ys, line_style=style, hires_mode=HiResMode.BRAILLE if self.braille else None)
+
+    def _scaled(self, points: Points) -> tuple[list[float], list[float]]:
+        if self._log:
+            points = [(x, math.log10(y)) for x, y in points if y > 0]
+        return [x for x, _ in points], [y for _, y in points]

@@ -1,0 +1,58 @@
+"""The one line that is always true."""
+
+from collections.abc import Callable
+
+import psutil
+from rich.text import Text
+from textual.widgets import Static
+
+from tui_lab.app.session.state import LabState
+from tui_lab.util.escape import printable
+
+SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
+SECONDS_BETWEEN_DRAWINGS = 1.5
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def span(seconds: float) -> str:
+    """h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class StatusLine(Static):
+    def __init__(self, id: str, memory: Callable[[], int] = resident_bytes) -> None:
+        super().__init__(id=id)
+        self._memory = memory
+        self._drawn_at = float("-inf")
+
+    def show(self, state: LabState, now: float, note: str = "", *, at_once: bool = False) -> None:
+        if at_once or now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
+            self._drawn_at = now
+            line = self._line(state, note)
+            if line != self.content:
+                self.update(line, layout=False)
+
+    def _line(self, state: LabState, note: str) -> Text:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        doing = state.doing if state.phase == "loading" else state.ending if state.phase == "ended" else ""
+        text.append(f"{SIGNS[state.phase]} {state.phase}{f': {doing}' if doing else ''}", "bold reverse")
+        text.append(f" {note}" if note else "", "bold")
+        if state.ready is not None:
+            text.append(f" {printable(state.ready.name)}")
+        if state.config is not None:
+            text.append(f"  step {state.step:,}/{state.config.train.steps:,}")
+        if state.last is not None:
+            text.append(f"  epoch {state.last.epoch}  loss {state.last.loss_ema:.4f}")
+            if state.phase in ("running", "paused") and state.seconds_left is not None:
+                text.append(f"  ETA {span(state.seconds_left)}")
+            text.append(f"  {state.last.tokens_per_s:,.0f} tok/s")
+        if state.started is not None:
+            text.append(f"  {state.started.device} ×{state.started.threads}")
+        text.append(f"  {self._memory() / 2**20:,.0f} MiB")
+        return text

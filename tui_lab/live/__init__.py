@@ -1,1 +1,0 @@
-"""Between the science and the screen: threads that work, and what the screen knows of them. No textual here."""
