@@ -16,7 +16,7 @@ from tests.app.fake import lab, update
 from tui_lab.app.panes.answers import Answer, Answers
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.session.generation_thread import Request, Said
-from tui_lab.app.widgets.flow import Flow, broken
+from tui_lab.app.widgets.streaming_wrap import Flow, broken
 from tui_lab.core.inference.sampling import Generated
 
 TOKENS = st.text(alphabet="abé汉 \n", max_size=8)

@@ -19,8 +19,8 @@ from tests.app.test_looks import luminance
 from tui_lab.app.app import THEMES, LabApp
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.widgets import heatmap
+from tui_lab.app.widgets.attention_grid import grid_of, part_around, window_of
 from tui_lab.app.widgets.heatmap import HALF, LETTERS, SHADES, UNSEEN, Lines, Ramp, fitting, pooled, ramp_of
-from tui_lab.app.widgets.maps import grid_of, part_around, window_of
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.inference.attention import AttentionMaps

@@ -10,7 +10,7 @@ from textual.widgets import Button
 from textual.widgets._footer import FooterKey
 
 from tests.app.fake import lab
-from tui_lab.app.widgets.keyline import KeyLine
+from tui_lab.app.widgets.footer import KeyLine
 
 
 class Other(Button):

@@ -9,7 +9,7 @@ from tests.app.fake import lab
 from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.app import LabApp
 from tui_lab.app.panes.config import ConfigPane
-from tui_lab.app.screens.ask import Ask, AskLine
+from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev

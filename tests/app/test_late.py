@@ -15,12 +15,12 @@ from textual.widgets import Static
 from textual.worker import WorkerFailed
 
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.ask import AskLine
+from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.textual_fixes.choices import Palette
+from tui_lab.app.textual_fixes.steady import Steady
 from tui_lab.app.widgets.chart import Chart, Curve
-from tui_lab.app.widgets.choices import Palette
-from tui_lab.app.widgets.steady import Steady
 
 MADE_IN = 12
 """Turns of the event loop, more than any of these screens takes until its parts are there."""

@@ -19,7 +19,7 @@ from tui_lab.app.app import LEFT_BEHIND, LabApp
 from tui_lab.app.screens.chooser import Chooser
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
-from tui_lab.app.widgets.visible import OnlyVisible
+from tui_lab.app.widgets.control_filter import OnlyVisible
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
 from tui_lab.core.trainer import Trainer

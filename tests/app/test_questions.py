@@ -9,8 +9,8 @@ from textual.widgets import OptionList, Static
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.ask import Ask
 from tui_lab.app.screens.chooser import Pick
+from tui_lab.app.screens.dialogs import Ask
 from tui_lab.app.session.session import Session
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings

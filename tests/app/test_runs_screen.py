@@ -16,9 +16,9 @@ from tests.app.test_attention import Plain
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.ask import AskLine
-from tui_lab.app.screens.beside import Voices
 from tui_lab.app.screens.chooser import Chooser, Pick
+from tui_lab.app.screens.comparison import Voices
+from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.run_table import RunTable, short
 from tui_lab.app.screens.runs import RunsScreen

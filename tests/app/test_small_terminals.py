@@ -8,10 +8,10 @@ from textual.screen import Screen
 
 from tests.app.fake import lab
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.ask import Ask, AskLine, Choice
+from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.runs import RunsScreen
-from tui_lab.app.widgets.choices import Palette
+from tui_lab.app.textual_fixes.choices import Palette
 
 SIZES = ((1, 1), (4, 10), (7, 40), (200, 1))
 

@@ -8,10 +8,10 @@ from textual.geometry import Size
 from textual.screen import Screen
 
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.ask import Ask, AskLine, Choice
+from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.runs import RunsScreen
-from tui_lab.app.widgets.choices import Palette
+from tui_lab.app.textual_fixes.choices import Palette
 
 CHOICES = (Choice("yes", "Yes"), Choice("no", "No"))
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_lab.app.session.series import Series, extremes, smooth
-from tui_lab.app.widgets.strip import strip
+from tui_lab.app.widgets.histogram_bar import strip
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=500)
 

@@ -19,12 +19,12 @@ from textual.theme import Theme, ThemeProvider
 
 from tui_lab.app import shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS, key_of
-from tui_lab.app.screens.ask import Ask, Choice
 from tui_lab.app.screens.chooser import Chooser, Pick
-from tui_lab.app.widgets.choices import Palette
-from tui_lab.app.widgets.late import too_late
-from tui_lab.app.widgets.steady import Ground
-from tui_lab.app.widgets.visible import OnlyVisible
+from tui_lab.app.screens.dialogs import Ask, Choice
+from tui_lab.app.textual_fixes.choices import Palette
+from tui_lab.app.textual_fixes.late import too_late
+from tui_lab.app.textual_fixes.steady import Ground
+from tui_lab.app.widgets.control_filter import OnlyVisible
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.process_tuning import keep_freed_memory, leave_modules_alone
 from tui_lab.core.runs import folder as runs

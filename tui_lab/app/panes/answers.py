@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui_lab.app.session.generation_thread import Request
-from tui_lab.app.widgets.flow import Flow, broken
+from tui_lab.app.widgets.streaming_wrap import Flow, broken
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.util.escape import printable
 

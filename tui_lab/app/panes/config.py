@@ -13,7 +13,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.field import Field
+from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.pane import Pane
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.config import settings

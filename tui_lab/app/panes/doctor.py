@@ -17,7 +17,7 @@ from tui_lab.app.screens.explain import Explain, explained
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.doctor_thread import Checking, Examined, NotExamined
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.choices import Choices
+from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.pane import Pane
 from tui_lab.core import commands as cmd
 from tui_lab.core.doctor.findings import Finding

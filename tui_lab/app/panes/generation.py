@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 from tui_lab.app.panes.answers import Answer, Answers
 from tui_lab.app.session.generation_thread import Finished, Request, Said, Speaking
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.field import Field
+from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.pane import Pane
 from tui_lab.core.inference.sampling import Sampling
 from tui_lab.data.dataset import Task

@@ -13,16 +13,16 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Static
 
-from tui_lab.app.screens import attention_words as words
-from tui_lab.app.screens.attention_words import Example
+from tui_lab.app.screens import attention_text as words
+from tui_lab.app.screens.attention_text import Example
 from tui_lab.app.screens.help import Help
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.state import LabState
+from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.widgets.attention_grid import Grid, Window, grid_of, large_map, small_maps, window_of
 from tui_lab.app.widgets.chart import has_braille
+from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.heatmap import LETTERS, SHADES, Lines, Ramp, ramp_of
-from tui_lab.app.widgets.keyline import KeyLine
-from tui_lab.app.widgets.maps import Grid, Window, grid_of, large_map, small_maps, window_of
-from tui_lab.app.widgets.steady import Steady
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps, Head, heads_of
 from tui_lab.data.dataset import IGNORED

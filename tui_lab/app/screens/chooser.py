@@ -11,9 +11,9 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_lab.app.screens.help import Help
-from tui_lab.app.widgets.choices import Choices
-from tui_lab.app.widgets.keyline import KeyLine
-from tui_lab.app.widgets.steady import Steady
+from tui_lab.app.textual_fixes.choices import Choices
+from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run

@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui_lab.app.widgets.steady import Steady
+from tui_lab.app.textual_fixes.steady import Steady
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.util.escape import printable
 

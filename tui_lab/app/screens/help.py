@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from tui_lab.app.actions import COMMANDS, key_of
-from tui_lab.app.widgets.steady import Steady
+from tui_lab.app.textual_fixes.steady import Steady
 
 
 def page(name: str) -> str:

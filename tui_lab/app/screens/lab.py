@@ -19,8 +19,8 @@ from tui_lab.app.panes.doctor import DoctorPane
 from tui_lab.app.panes.events import EventsPane
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
-from tui_lab.app.screens.ask import Ask, AskLine, Choice
 from tui_lab.app.screens.attention import AttentionScreen
+from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.mending import Mending
 from tui_lab.app.screens.runs import RunsScreen
@@ -28,7 +28,7 @@ from tui_lab.app.session.doctor_thread import CheckUp, Examine, Examined
 from tui_lab.app.session.generation_thread import Speaker
 from tui_lab.app.session.replay import Replay
 from tui_lab.app.session.session import Ready, Source, Trouble
-from tui_lab.app.widgets.keyline import KeyLine
+from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.pane import Pane
 from tui_lab.app.widgets.statusline import StatusLine
 from tui_lab.app.widgets.tabs import PaneTabs

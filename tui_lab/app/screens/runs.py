@@ -15,16 +15,16 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 from textual.worker import Worker, WorkerState
 
-from tui_lab.app.screens.ask import AskLine
-from tui_lab.app.screens.beside import Differences, Overlaid, Voices
 from tui_lab.app.screens.chooser import Pick
+from tui_lab.app.screens.comparison import Differences, Overlaid, Voices
+from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
 from tui_lab.app.session.multi_run_generation import Chorus
 from tui_lab.app.session.run_curves import CurveFile, Curves
-from tui_lab.app.widgets.field import Field
-from tui_lab.app.widgets.keyline import KeyLine
-from tui_lab.app.widgets.steady import Steady
+from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.widgets.footer import KeyLine
+from tui_lab.app.widgets.input import Field
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, write_notes
 from tui_lab.core.runs.query import ordered, parse_condition, select

@@ -8,7 +8,7 @@ from textual.screen import Screen
 from tui_lab.app.session.replay import Replay
 from tui_lab.app.session.session import Source
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.steady import Steady
+from tui_lab.app.textual_fixes.steady import Steady
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings

@@ -14,7 +14,7 @@ from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, NumericAxisFormatter, PlotWidget
 from textual_plot.plot_widget import FloatScalar, Legend, ScatterPlot
 
-from tui_lab.app.widgets.late import beside
+from tui_lab.app.textual_fixes.late import beside
 
 Points = Sequence[tuple[float, float]]
 

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
 from textual.widgets import OptionList
 
-from tui_lab.app.widgets.steady import Steady
+from tui_lab.app.textual_fixes.steady import Steady
 
 
 def has_room(choices: OptionList) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from tui_lab.app.widgets.attention_grid import Grid, Window
 from tui_lab.app.widgets.heatmap import Ramp, fitting
-from tui_lab.app.widgets.maps import Grid, Window
 from tui_lab.core.inference.attention import AttentionMaps, Head
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch

@@ -12,7 +12,7 @@ from tui_lab.app.screens.run_table import LETTERS, STYLES, short
 from tui_lab.app.session.multi_run_generation import Chorus, Song, Voice
 from tui_lab.app.session.run_curves import Curves
 from tui_lab.app.widgets.chart import Chart, Curve, Dot
-from tui_lab.app.widgets.field import Field
+from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.config import settings
 from tui_lab.core.inference.sampling import Sampling

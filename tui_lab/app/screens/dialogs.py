@@ -9,9 +9,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui_lab.app.widgets.choices import Choices
-from tui_lab.app.widgets.field import Field
-from tui_lab.app.widgets.steady import Steady
+from tui_lab.app.textual_fixes.choices import Choices
+from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.widgets.input import Field
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from textual.geometry import Offset
 from textual.screen import Screen, ScreenResultType
 from textual.widget import Widget
 
-from tui_lab.app.widgets.late import beside, goes
+from tui_lab.app.textual_fixes.late import beside, goes
 
 if TYPE_CHECKING:
     _Screen = Screen

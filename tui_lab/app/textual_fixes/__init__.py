@@ -1,0 +1,1 @@
+"""Workarounds for defects in Textual and Rich, one file a defect."""
