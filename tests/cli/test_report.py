@@ -21,11 +21,11 @@ from tui_lab.core.runs.summary import summarise
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan
 from tui_lab.core.runs.sweep.folder import Result, Sweep
-from tui_lab.history import page
-from tui_lab.history.chart import overlay_chart
-from tui_lab.history.material import gather
-from tui_lab.history.report import report
-from tui_lab.history.sweep_report import sweep_report
+from tui_lab.report import page
+from tui_lab.report.chart import overlay_chart
+from tui_lab.report.report_data import gather
+from tui_lab.report.run_report import report
+from tui_lab.report.sweep_report import sweep_report
 from tui_lab.util.escape import printable
 
 EVIL = "</style><script>alert(1)</script><img src=http://x.test/a.png>\x1b[2J"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_lab import curves
-from tui_lab.curves import save_overlay
+from tui_lab.report import plotting
+from tui_lab.report.plotting import save_overlay
 
 FALLING = ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0])
 
@@ -47,31 +47,31 @@ def test_the_same_curves_are_the_same_file_and_png_is_one_too(tmp_path: Path) ->
         {f"seed={i}": FALLING for i in range(40)},
     ],
 )
-def test_odd_curves_are_drawn_or_left_out_but_never_an_error(series: dict[str, curves.Curve], tmp_path: Path) -> None:
+def test_odd_curves_are_drawn_or_left_out_but_never_an_error(series: dict[str, plotting.Curve], tmp_path: Path) -> None:
     save_overlay(series, tmp_path / "a.svg", title="T")
     assert svg(tmp_path / "a.svg").tag.endswith("svg")
 
 
 def test_colours_rise_with_numbers_and_differ_otherwise() -> None:
     rates = [f"dropout={i / 10}" for i in range(11)]
-    found = curves.colours(rates)
+    found = plotting.colours(rates)
     assert len(set(found)) == 11
     light = [sum(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in found]
     assert light[0] < light[5] < light[10]
-    assert curves.colours(rates[::-1]) == found[::-1], "the number counts, not the order"
-    assert len(set(curves.colours(["adam", "sgd", "muon"]))) == 3
-    assert curves.number_in("lr=1e-3") == 1e-3 and curves.number_in("adam") is None
+    assert plotting.colours(rates[::-1]) == found[::-1], "the number counts, not the order"
+    assert len(set(plotting.colours(["adam", "sgd", "muon"]))) == 3
+    assert plotting.number_in("lr=1e-3") == 1e-3 and plotting.number_in("adam") is None
 
 
 def test_two_decades_make_the_axis_logarithmic() -> None:
-    assert curves.spans_decades([0.01, 1.0]) and not curves.spans_decades([0.011, 1.0])
-    assert not curves.spans_decades([0.0, 1.0]) and not curves.spans_decades([])
+    assert plotting.spans_decades([0.01, 1.0]) and not plotting.spans_decades([0.011, 1.0])
+    assert not plotting.spans_decades([0.0, 1.0]) and not plotting.spans_decades([])
 
 
 @given(st.lists(st.floats(0, 1), max_size=16).map(sorted))
 def test_labels_stand_apart_in_the_order_of_their_curves(heights: list[float]) -> None:
-    placed = curves.spread(heights)
-    assert all(b - a > curves.LABEL_HEIGHT - 1e-9 for a, b in zip(placed, placed[1:], strict=False))
+    placed = plotting.spread(heights)
+    assert all(b - a > plotting.LABEL_HEIGHT - 1e-9 for a, b in zip(placed, placed[1:], strict=False))
     assert all(height <= 1.0 for height in placed)
-    if all(b - a > curves.LABEL_HEIGHT for a, b in zip(heights, heights[1:], strict=False)):
+    if all(b - a > plotting.LABEL_HEIGHT for a, b in zip(heights, heights[1:], strict=False)):
         assert placed == heights, "labels that have room stay where their curves end"

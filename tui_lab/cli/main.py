@@ -27,7 +27,7 @@ from tui_lab.cli.options import (
     take_consent,
 )  # fmt: skip
 from tui_lab.core.kernels.process_tuning import collect_seldom
-from tui_lab.history.commands import runs_app
+from tui_lab.runs.cli import runs_app
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
@@ -274,7 +274,7 @@ def report(
     ] = None,
 ) -> None:
     """A page to read, print and give away: curves, settings, changes, samples, findings, chance, environment."""
-    from tui_lab.history.report import report_on
+    from tui_lab.report.run_report import report_on
 
     report_on(source, to, prompt or [])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tui_lab.core import events as ev
 from tui_lab.core.runs.sweep.folder import Plan, Row, Sweep, ranked, run_of
 from tui_lab.core.runs.sweep.search_space import Values, label, short_names, written
-from tui_lab.curves import Curve, save_overlay
+from tui_lab.report.plotting import Curve, save_overlay
 from tui_lab.util.errors import RunError
 
 POINTS = 400

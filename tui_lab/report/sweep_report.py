@@ -7,11 +7,11 @@ from pathlib import Path
 from tui_lab.core.config import settings
 from tui_lab.core.runs.sweep.folder import Row, Sweep
 from tui_lab.core.runs.sweep.search_space import label, written
-from tui_lab.history.chart import overlay_chart
-from tui_lab.history.listing import number
-from tui_lab.history.material import environment
-from tui_lab.history.page import Html, element, page, section, table, text, tiles
-from tui_lab.history.report import check_target, environment_section, settings_section, write_page
+from tui_lab.report.chart import overlay_chart
+from tui_lab.report.page import Html, element, page, section, table, text, tiles
+from tui_lab.report.report_data import environment
+from tui_lab.report.run_report import check_target, environment_section, settings_section, write_page
+from tui_lab.runs.listing import number
 from tui_lab.sweep import outcome
 from tui_lab.util.errors import ConfigError
 

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any, NewType
 
-from tui_lab.history.style import STYLE
+from tui_lab.report.style import STYLE
 from tui_lab.util.escape import printable
 
 Html = NewType("Html", str)

@@ -9,7 +9,7 @@ from tui_lab.core.runs import export
 from tui_lab.core.runs.curves import curves
 from tui_lab.core.runs.delete import OWN
 from tui_lab.core.runs.folder import CONFIG, Run
-from tui_lab.history.comparing import named
+from tui_lab.runs.comparing import named
 from tui_lab.util.errors import ConfigError, RunError
 
 ENDINGS = {
@@ -41,7 +41,7 @@ def export_runs(names: Sequence[str], to: Path, form: str | None) -> None:
         case "svg" | "png":
             save_curves(found, to)
         case _:
-            from tui_lab.history.report import write_report
+            from tui_lab.report.run_report import write_report
 
             write_report(_only(found, to), to, [])
     sys.stdout.write(f"{to}\n")
@@ -71,7 +71,7 @@ def save_curves(found: Mapping[str, Run], to: Path) -> None:
 
     A single run is drawn with its validation loss. Raises ConfigError for another ending than a picture's, RunError.
     """
-    from tui_lab.curves import save_overlay
+    from tui_lab.report.plotting import save_overlay
 
     if to.suffix not in PICTURES:
         raise ConfigError([f"{to}: allowed endings of a picture are {', '.join(PICTURES)}"])

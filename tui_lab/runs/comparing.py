@@ -14,7 +14,7 @@ from tui_lab.cli.show import write_json
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
 from tui_lab.core.runs.folder import Run
-from tui_lab.history.listing import FIGURES, number, row_json, word
+from tui_lab.runs.listing import FIGURES, number, row_json, word
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
@@ -38,7 +38,7 @@ def compare_runs(names: Sequence[str], speech: Speech | None, curves: Path | Non
     different = config_differences(rows)
     said = {} if speech is None else {name: answer(run, speech) for name, run in found.items()}
     if curves is not None:
-        from tui_lab.history.exporting import save_curves
+        from tui_lab.runs.exporting import save_curves
 
         save_curves(found, curves)
     if as_json:

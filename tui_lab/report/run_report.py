@@ -11,11 +11,11 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import Sweep
-from tui_lab.history.chart import loss_chart
-from tui_lab.history.exporting import allow
-from tui_lab.history.listing import number, unlike_defaults, word
-from tui_lab.history.material import Material, Sample, gather
-from tui_lab.history.page import Html, element, join, page, section, table, text, tiles
+from tui_lab.report.chart import loss_chart
+from tui_lab.report.page import Html, element, join, page, section, table, text, tiles
+from tui_lab.report.report_data import Material, Sample, gather
+from tui_lab.runs.exporting import allow
+from tui_lab.runs.listing import number, unlike_defaults, word
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
 
@@ -33,7 +33,7 @@ REASONS = {
 
 def report_on(source: str, to: Path, prompts: Sequence[str]) -> None:
     """A report on a run or a sweep. Raises ConfigError or RunError."""
-    from tui_lab.history.sweep_report import write_sweep_report
+    from tui_lab.report.sweep_report import write_sweep_report
 
     check_target(to)
     sweep = _sweep(source)

@@ -35,7 +35,7 @@ def ls(
     json: Json = False,
 ) -> None:
     """Earlier runs, the oldest first."""
-    from tui_lab.history.listing import list_runs
+    from tui_lab.runs.listing import list_runs
 
     list_runs(folder, sort, where or [], as_json=json)
 
@@ -43,7 +43,7 @@ def ls(
 @runs_app.command("show")
 def show(run: OneRun, json: Json = False) -> None:
     """One run: what it came to, its settings beside the defaults, what was changed while it ran, its notes."""
-    from tui_lab.history.listing import show_run
+    from tui_lab.runs.listing import show_run
 
     show_run(run, as_json=json)
 
@@ -61,7 +61,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Several runs side by side: the settings that differ, and what each came to."""
-    from tui_lab.history.comparing import Speech, compare_runs
+    from tui_lab.runs.comparing import Speech, compare_runs
 
     speech = None if prompt is None else Speech(prompt, max_new_tokens, temperature, seed)
     compare_runs(runs, speech, curves, as_json=json)
@@ -76,7 +76,7 @@ def export(
     ] = None,
 ) -> None:
     """Records as CSV, JSON or TensorBoard event files (.tfevents), curves as SVG or PNG, a report as HTML."""
-    from tui_lab.history.exporting import export_runs
+    from tui_lab.runs.exporting import export_runs
 
     export_runs(runs, to, None if form is None else form.value)
 
@@ -88,7 +88,7 @@ def tag(
     drop: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to take away.")] = None,
 ) -> None:
     """Add tags to a run, or take some away; prints those it has then."""
-    from tui_lab.history.keeping import tag_run
+    from tui_lab.runs.tagging import tag_run
 
     tag_run(run, tags or [], drop or [])
 
@@ -96,7 +96,7 @@ def tag(
 @runs_app.command("note")
 def note(run: OneRun, text: Annotated[str, typer.Argument(help="In place of the note before; empty: none.")]) -> None:
     """Write a note on a run."""
-    from tui_lab.history.keeping import note_run
+    from tui_lab.runs.tagging import note_run
 
     note_run(run, text)
 
@@ -104,6 +104,6 @@ def note(run: OneRun, text: Annotated[str, typer.Argument(help="In place of the 
 @runs_app.command("rm")
 def rm(runs: Runs, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Remove runs for good, after asking."""
-    from tui_lab.history.keeping import remove_runs
+    from tui_lab.runs.tagging import remove_runs
 
     remove_runs(runs, yes=yes)

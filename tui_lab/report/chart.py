@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tui_lab.app.session.series import extremes
 from tui_lab.core.runs.curves import Curves, Points
-from tui_lab.curves import spans_decades
-from tui_lab.history.page import Html
+from tui_lab.report.page import Html
+from tui_lab.report.plotting import spans_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def loss_chart(curves: Curves) -> Html:
 
 def overlay_chart(series: Mapping[str, Points], *, label: str) -> tuple[Html, str]:
     """Several curves over each other, and the style that colours them: one set for light, one for dark."""
-    from tui_lab.curves import colours
+    from tui_lab.report.plotting import colours
 
     stand_ins = [f"#0c{i // 256:02x}{i % 256:02x}" for i in range(len(series))]
 

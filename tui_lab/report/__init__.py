@@ -1,0 +1,1 @@
+"""Reports on runs and sweeps: one self-contained HTML file, and plots."""
