@@ -8,7 +8,7 @@ from tests.core.test_runs import made as made_run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
 from tui_lab.core.runs.sweep.folder import Check, Result, Row, Sweep
-from tui_lab.sweep import outcome, table
+from tui_lab.sweep import results, table
 
 
 def sweep(path: Path, *over: str, seeds: int = 1, metric: str = "val_loss") -> Sweep:
@@ -40,10 +40,10 @@ def test_the_verdict_says_which_end_learns_better(
     plan = replace(
         sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan, check=Check("model.dropout", 0.0, 1.0)
     )
-    found = outcome.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
+    found = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
     assert found is not None and found.holds is holds
     assert ("does not learn better" in found.words) is holds and f"{worst:.4f} against {sound:.4f}" in found.words
-    undecided = outcome.verdict(
+    undecided = results.verdict(
         plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, None, "failed")]
     )
     assert undecided is not None and undecided.holds is None
@@ -53,11 +53,11 @@ def test_groups_are_points_over_seeds_the_best_mean_first(tmp_path: Path) -> Non
     made = sweep(tmp_path / "s", "optim.lr=0.1,0.2", seeds=2)
     for number, value in enumerate([3.0, 1.0, 1.0, 2.0]):
         made.write_result(number, Result("done", value))
-    first, second = outcome.groups(made.plan, made.rows())
+    first, second = results.groups(made.plan, made.rows())
     assert (first.values, first.mean, second.mean) == ({"optim.lr": 0.2}, 1.5, 2.0)
     assert first.deviation == pytest.approx(0.5**0.5)
     made.write_result(3, Result("failed", message="x"))
-    assert outcome.groups(made.plan, made.rows())[0].mean == 1.0
+    assert results.groups(made.plan, made.rows())[0].mean == 1.0
     assert "0.2" in shown(table.group_table(made.plan, [first, second]))
 
 
@@ -67,12 +67,12 @@ def test_curves_are_those_of_the_runs_and_means_over_seeds(tmp_path: Path) -> No
         run = made_run(made.folder(number), f"train.seed={number % 2}")
         made.write_result(number, Result("done", 1.0, summary=run.summary()))
     made.write_result(3, Result("failed", message="diverged"))
-    found = outcome.curves(made.plan, made.rows())
+    found = results.curves(made.plan, made.rows())
     assert list(found) == ["lr=0.01", "lr=0.02"]
-    one, two = (outcome.curve(row, "train_loss")[1] for row in made.rows()[:2])
+    one, two = (results.curve(row, "train_loss")[1] for row in made.rows()[:2])
     assert found["lr=0.01"][1] == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)])
-    assert found["lr=0.02"] == outcome.curve(made.rows()[2], "train_loss")
-    paths = outcome.save_pictures(made, found)
+    assert found["lr=0.02"] == results.curve(made.rows()[2], "train_loss")
+    paths = results.save_pictures(made, found)
     assert "mean of 2 seeds" in paths[0].read_text("utf-8")
 
 

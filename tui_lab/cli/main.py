@@ -157,7 +157,7 @@ def sweep(
 ) -> None:
     """Train a config many times, with other values or seeds; stop it, resume it, join it from a second terminal."""
     from tui_lab.core.runs.sweep import folder as sweeps
-    from tui_lab.sweep import front
+    from tui_lab.sweep import command as front
 
     given = {"seeds": seeds, "random": random, "random_seed": random_seed, "metric": metric, "jobs": jobs}
     options = {key: value for key, value in given.items() if value is not None} | ({"prune": True} if prune else {})

@@ -12,7 +12,7 @@ from tui_lab.report.page import Html, element, page, section, table, text, tiles
 from tui_lab.report.report_data import environment
 from tui_lab.report.run_report import check_target, environment_section, settings_section, write_page
 from tui_lab.runs.listing import number
-from tui_lab.sweep import outcome
+from tui_lab.sweep import results
 from tui_lab.util.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ def words_of(metric: str) -> str:
 
 def sweep_report(sweep: Sweep) -> str:
     """The page."""
-    rows = outcome.best_first(sweep, sweep.rows())
+    rows = results.best_first(sweep, sweep.rows())
     chart, style = _overlay(sweep, rows)
     return page(
         f"{sweep.name}: report of a sweep",
@@ -60,7 +60,7 @@ def _head(sweep: Sweep, rows: Sequence[Row]) -> Html:
                 ]
             )
         )
-    verdict = outcome.verdict(plan, rows)
+    verdict = results.verdict(plan, rows)
     if verdict is not None:
         told.append(element("p", text(verdict.words), class_="banner good" if verdict.holds else "banner bad"))
     return element("header", *told)
@@ -68,12 +68,12 @@ def _head(sweep: Sweep, rows: Sequence[Row]) -> Html:
 
 def _overlay(sweep: Sweep, rows: Sequence[Row]) -> tuple[Html, str]:
     """The curves that the sweep's own picture has, coloured by the page."""
-    series = {name: (tuple(xs), tuple(ys)) for name, (xs, ys) in outcome.curves(sweep.plan, rows).items()}
+    series = {name: (tuple(xs), tuple(ys)) for name, (xs, ys) in results.curves(sweep.plan, rows).items()}
     if not series:
         return section("Curves", element("p", text("No update is recorded."))), ""
-    loss = words_of(outcome.curve_kind(sweep.plan))
+    loss = words_of(results.curve_kind(sweep.plan))
     svg, style = overlay_chart(series, label=f"{loss}, nats")
-    words = f"The {outcome.DRAWN} best." if len(series) == outcome.DRAWN else ""
+    words = f"The {results.DRAWN} best." if len(series) == results.DRAWN else ""
     words += f" Means of {sweep.plan.seeds} seeds." if sweep.plan.seeds > 1 else ""
     return section("Curves", element("figure", svg, element("figcaption", text(words)))), style
 
@@ -86,7 +86,7 @@ def _seeds(sweep: Sweep, rows: Sequence[Row]) -> Html:
     lines = [
         (text(label(group.values)), text(number(metric, group.mean)), text(number(metric, group.deviation)),
          text(len(group.found)))
-        for group in outcome.groups(sweep.plan, rows)
+        for group in results.groups(sweep.plan, rows)
     ]  # fmt: skip
     head = ("point", f"mean {words_of(metric)}", "standard deviation", "seeds")
     return section("Over seeds", table(head, lines, numbers=(1, 2, 3)))

@@ -15,7 +15,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import EVENTS
 from tui_lab.core.runs.sweep.folder import Plan, Row
 from tui_lab.core.runs.sweep.search_space import label, short_names, written
-from tui_lab.sweep.outcome import Group
+from tui_lab.sweep.results import Group
 
 TAIL = 2**16
 """Bytes at the end of a record that tell how a trial stands."""

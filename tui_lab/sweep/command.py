@@ -14,10 +14,10 @@ from rich.console import Console
 
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row, Sweep, Watch
-from tui_lab.sweep import outcome, table
+from tui_lab.sweep import results, table
 from tui_lab.sweep.engine import Engine
 from tui_lab.sweep.local import LocalEngine
-from tui_lab.sweep.views import Lines, LiveTable, Silent, View, say
+from tui_lab.sweep.progress import Lines, LiveTable, Silent, View, say
 from tui_lab.util.errors import RunError
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.util.strict_json import dumps
@@ -165,9 +165,9 @@ def row_json(row: Row) -> dict[str, Any]:
 def _conclude(sweep: Sweep, rows: Sequence[Row], faces: Faces) -> int:
     """Draw the curves, print the ranking and the verdict; the exit code."""
     plan = sweep.plan
-    best, found, verdict = outcome.best_first(sweep, rows), outcome.curves(plan, rows), outcome.verdict(plan, rows)
-    pictures = outcome.save_pictures(sweep, found) if found else []
-    groups = outcome.groups(plan, rows) if plan.seeds > 1 else []
+    best, found, verdict = results.best_first(sweep, rows), results.curves(plan, rows), results.verdict(plan, rows)
+    pictures = results.save_pictures(sweep, found) if found else []
+    groups = results.groups(plan, rows) if plan.seeds > 1 else []
     if faces.json:
         told = None if verdict is None else {"holds": verdict.holds, "words": verdict.words}
         _print_json(
@@ -201,8 +201,8 @@ def _conclude(sweep: Sweep, rows: Sequence[Row], faces: Faces) -> int:
 
 def _sparks(plan: Plan, rows: Sequence[Row]) -> dict[int, str]:
     """The curve of each trial as a line of bars, on one scale for all."""
-    kind = outcome.curve_kind(plan)
-    found = {row.number: outcome.curve(row, kind)[1] for row in rows}
+    kind = results.curve_kind(plan)
+    found = {row.number: results.curve(row, kind)[1] for row in rows}
     values = [value for one in found.values() for value in one if abs(value) < float("inf")]
     if not values:
         return {}
