@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyte
 
-from tui_lab.bench.terminal import Terminal
+from tui_lab.bench.pseudo_terminal import Terminal
 from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import Run
 

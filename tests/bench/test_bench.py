@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tui_lab.bench import report, train
-from tui_lab.bench.contenders import ours
-from tui_lab.bench.eager import EagerGPT, EagerLoop, generate_uncached
+from tui_lab.bench.baselines import ours
+from tui_lab.bench.nanogpt_baseline import EagerGPT, EagerLoop, generate_uncached
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.model import Transformer
@@ -103,7 +103,7 @@ def test_ours_is_the_whole_trainer() -> None:
 
 
 def test_the_arithmetic_of_a_ring() -> None:
-    from tui_lab.bench.scale import figures, link, ring_bytes
+    from tui_lab.bench.ddp_cost import figures, link, ring_bytes
 
     assert ring_bytes(1_000_000, 2) == 4e6, "two processes exchange their gradients once"
     assert ring_bytes(1_000_000, 10**9) == pytest.approx(8e6), "many: twice"
@@ -117,7 +117,7 @@ def test_the_arithmetic_of_a_ring() -> None:
 
 
 def test_scale_says_how_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_lab.bench.scale import bench_scale
+    from tui_lab.bench.ddp_cost import bench_scale
 
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2 -m tui_lab bench scale"):

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from tui_lab.bench.contenders import Absent, hugging_face_model
-from tui_lab.bench.eager import EagerGPT, generate_uncached
+from tui_lab.bench.baselines import Absent, hugging_face_model
 from tui_lab.bench.machine import machine
+from tui_lab.bench.nanogpt_baseline import EagerGPT, generate_uncached
 from tui_lab.core.config import settings
 from tui_lab.core.inference.generate import generate
 from tui_lab.core.inference.sampling import Sampling

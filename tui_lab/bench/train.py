@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.bench.contenders import MAKERS, Absent, Contender, ours
+from tui_lab.bench.baselines import MAKERS, Absent, Contender, ours
 from tui_lab.bench.machine import machine
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config

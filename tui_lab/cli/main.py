@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.bench.commands import bench_app
+from tui_lab.bench.cli import bench_app
 from tui_lab.cli import completion
 from tui_lab.cli.options import (
     AllowCode,

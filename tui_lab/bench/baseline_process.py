@@ -1,4 +1,4 @@
-"""The nanoGPT-style training as a program: `python -m tui_lab.bench.loop CONFIG` prints what it came to as JSON."""
+"""The nanoGPT-style training as a program: `python -m tui_lab.bench.baseline_process CONFIG` prints what it came to as JSON."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from tui_lab.bench.eager import AllLogits, EagerGPT, EagerLoop
+from tui_lab.bench.nanogpt_baseline import AllLogits, EagerGPT, EagerLoop
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.model import Transformer

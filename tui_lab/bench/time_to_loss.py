@@ -44,7 +44,7 @@ def _ours(overrides: list[str], out: Path) -> dict[str, Any]:
 def _loop(overrides: list[str], folder: Path) -> dict[str, Any]:
     config = folder / "config.toml"
     config.write_text(settings.to_toml(settings.load(PRESET, overrides)), "utf-8")
-    found = _child(["-m", "tui_lab.bench.loop", str(config)])
+    found = _child(["-m", "tui_lab.bench.baseline_process", str(config)])
     last: dict[str, Any] = found.pop("last")
     return found | last
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_lab.bench.terminal import Terminal
+from tui_lab.bench.pseudo_terminal import Terminal
 from tui_lab.core.config import settings
 from tui_lab.util.errors import ConfigError
 

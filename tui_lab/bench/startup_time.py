@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.bench.machine import machine
-from tui_lab.bench.ui import SIZE, first_frame
+from tui_lab.bench.ui_overhead import SIZE, first_frame
 
 TIMES = 7
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tui_lab.bench.eager import EagerGPT, EagerLoop
+from tui_lab.bench.nanogpt_baseline import EagerGPT, EagerLoop
 from tui_lab.core.config.schema import Config
 from tui_lab.core.model import Transformer
 from tui_lab.core.trainer import Trainer

@@ -21,7 +21,7 @@ def ui(
     json: Json = False,
 ) -> None:
     """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
-    from tui_lab.bench.ui import bench_ui, parse_size
+    from tui_lab.bench.ui_overhead import bench_ui, parse_size
     from tui_lab.cli.show import write_figures
 
     write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"], parse_size(size)), as_json=json)
@@ -61,7 +61,7 @@ def headline(
     json: Json = False,
 ) -> None:
     """The journal's final model to its final loss: time, memory and tokens, beside a nanoGPT-style loop."""
-    from tui_lab.bench.headline import bench_headline
+    from tui_lab.bench.time_to_loss import bench_headline
     from tui_lab.cli.show import write_figures
 
     write_figures(bench_headline(text, target, loop=loop), as_json=json)
@@ -70,7 +70,7 @@ def headline(
 @bench_app.command("start")
 def start(json: Json = False) -> None:
     """Seconds until --help, the first frame and the first step."""
-    from tui_lab.bench.start import bench_start
+    from tui_lab.bench.startup_time import bench_start
     from tui_lab.cli.show import write_figures
 
     write_figures(bench_start(), as_json=json)
@@ -83,7 +83,7 @@ def flat(
     json: Json = False,
 ) -> None:
     """Whether a million events and a corpus of a gibibyte stay cheap in time and memory."""
-    from tui_lab.bench.flat import bench_flat
+    from tui_lab.bench.long_run_cost import bench_flat
     from tui_lab.cli.show import write_figures
 
     write_figures(bench_flat(events, mib), as_json=json)
@@ -96,7 +96,7 @@ def scale(
     json: Json = False,
 ) -> None:
     """What several processes cost, started by torchrun: bytes and ms of bringing gradients together."""
-    from tui_lab.bench.scale import bench_scale
+    from tui_lab.bench.ddp_cost import bench_scale
     from tui_lab.cli.show import write_figures
 
     figures = bench_scale(preset, rounds)
