@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core.runs import downsampled_log as dg
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs import downsampled_log as dg
 from tui_lab.core.runs.folder import CONFIG, DIGEST, EVENTS, SUMMARY, Run
+from tui_lab.core.runs.lock import in_use
 from tui_lab.core.runs.summary import Summariser, summarise, summarise_digest
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError

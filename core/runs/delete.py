@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from tui_lab.core.runs.catalog import NOTES, read_config
-from tui_lab.core.runs.lock import HOLDER, LOCK, in_use
 from tui_lab.core.runs.folder import CONFIG, DIGEST, EVENTS, SUMMARY, TOKENIZER
+from tui_lab.core.runs.lock import HOLDER, LOCK, in_use
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tui_lab.core.runs import downsampled_log as dg
 from tui_lab.core import events as ev
+from tui_lab.core.runs import downsampled_log as dg
 from tui_lab.core.runs.append_log import Appender
 from tui_lab.core.runs.downsampled_log import Digest
 from tui_lab.util import files

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tui_lab.core import events as ev
+from tui_lab.core.config import settings
 from tui_lab.core.runs import tensorboard
 from tui_lab.core.runs.catalog import read_notes
-from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.summary import summarise_digest
 from tui_lab.util import files

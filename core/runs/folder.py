@@ -17,8 +17,8 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs.downsampled_log import Digest
-from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.runs.event_log import Record
+from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.runs.summary import from_json
 from tui_lab.util import files
 from tui_lab.util.errors import DataError, RunError

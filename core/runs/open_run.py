@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tui_lab.core.runs import folder as runs
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import Changed, Event, Saved
 from tui_lab.core.kernels.autotune import settled
 from tui_lab.core.kernels.memory_estimate import is_shortage, shortage
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
-from tui_lab.core.runs.lock import Lock
+from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.lock import Lock
 from tui_lab.core.runs.summary import Summariser, summarise, summarise_digest
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.config import settings
 from tui_lab.core.config.settings import did_you_mean, parse_value
+from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.summary import COMPARE
 from tui_lab.util.errors import ConfigError
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.settings import did_you_mean
-from tui_lab.core.runs.downsampled_log import Digest
 from tui_lab.core.events import LARGEST
+from tui_lab.core.runs.downsampled_log import Digest
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import number
 

@@ -1,4 +1,4 @@
-"""The nanoGPT-style training as a program: `python -m tui_lab.bench.baseline_process CONFIG` prints what it came to as JSON."""
+"""The nanoGPT-style loop in its own process: `python -m tui_lab.bench.baseline_process CONFIG` prints JSON."""
 
 import json
 import sys

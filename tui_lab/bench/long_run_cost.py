@@ -103,8 +103,13 @@ def _corpus(mib: int, folder: Path) -> dict[str, Any]:
             encode_batch(pieces[start : start + PIECES_AT_ONCE], num_threads=os.cpu_count() or 1)
         theirs.append(slice_mib / (time.perf_counter() - began))
     began = time.perf_counter()
-    child = subprocess.run([sys.executable, "-m", "tui_lab.bench.long_run_cost", str(text)], capture_output=True, text=True,
-                           check=True, env=os.environ | {"TUI_LAB_CACHE": str(folder / "cache")})  # fmt: skip
+    child = subprocess.run(
+        [sys.executable, "-m", "tui_lab.bench.long_run_cost", str(text)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"TUI_LAB_CACHE": str(folder / "cache")},
+    )
     ours, peak, before = (float(word) for word in child.stdout.split())
     return {
         "mib": mib,

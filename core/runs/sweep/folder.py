@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.sweep.search_space import Axis, Values, axis, label
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import from_json
+from tui_lab.core.runs.sweep.search_space import Axis, Values, axis, label
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from tui_lab.core.runs.sweep import search_space as ax
-from tui_lab.core.runs.sweep.search_space import Axis, Choices, Range, Values
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config, Section
 from tui_lab.core.runs.summary import METRICS
+from tui_lab.core.runs.sweep import search_space as ax
 from tui_lab.core.runs.sweep.folder import Check, Plan
+from tui_lab.core.runs.sweep.search_space import Axis, Choices, Range, Values
 from tui_lab.core.user_code.import_file import FILES, rooted
 from tui_lab.util.errors import ConfigError
 

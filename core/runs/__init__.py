@@ -1,0 +1,1 @@
+"""Run folders: recording, opening, listing, querying, exporting and deleting them."""

@@ -1,0 +1,1 @@
+"""`tui-lab runs`: list, show, compare, tag, export and delete runs."""
