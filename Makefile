@@ -60,7 +60,7 @@ $(AUDIT)/.installed: requirements-audit.lock
 TIMES ?= 20
 PARTS ?= tests
 flakes: $(STAMP)
-	$(BIN)/python -m tests.torture.flakes --times $(TIMES) $(PARTS)
+	$(BIN)/python -m tools.torture.flakes --times $(TIMES) $(PARTS)
 
 # Lines and branches that the tests run, programs that they start included.
 coverage: $(STAMP)
@@ -85,11 +85,11 @@ self-test: peers
 # A training killed a hundred times, and a thousand damaged run folders: docs/reliability.md. Half an hour.
 TORTURE ?= --times 100 --seed 0
 torture: $(STAMP) mutate
-	$(BIN)/python -m tests.torture.kill $(TORTURE)
+	$(BIN)/python -m tools.torture.kill $(TORTURE)
 
 MUTATE ?= --times 1000 --seed 0
 mutate: $(STAMP)
-	$(BIN)/python -m tests.torture.mutate $(MUTATE)
+	$(BIN)/python -m tools.torture.mutate $(MUTATE)
 
 # Odd configs and command lines (docs/reliability-input.md).
 INPUTS ?= 5000
@@ -97,12 +97,12 @@ EVENTS ?= 10000
 SEED ?= 0
 
 fuzz: $(STAMP)
-	$(BIN)/python -m tests.torture.configs --times $(INPUTS) --seed $(SEED)
-	$(BIN)/python -m tests.torture.commands --times $(INPUTS) --seed $(SEED)
+	$(BIN)/python -m tools.torture.configs --times $(INPUTS) --seed $(SEED)
+	$(BIN)/python -m tools.torture.commands --times $(INPUTS) --seed $(SEED)
 
 # Keys, mouse, pastes and resizes at random while a model trains.
 fuzz-app: $(STAMP)
-	$(BIN)/python -m tests.torture.app --events $(EVENTS) --seed $(SEED)
+	$(BIN)/python -m tools.torture.app --events $(EVENTS) --seed $(SEED)
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update

@@ -25,22 +25,15 @@ from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.model_factory import build_model, optimizers_of, procedure_of
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
 from tui_lab.core.training.task_factory import build_loader, change_loader
-from tui_lab.core.training.train_step import apply
+from tui_lab.core.training.train_step import apply, dropout_seed
 from tui_lab.core.training.update_ratio import EVERY, watch_update
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import Task
-from tui_lab.data.shuffle import hash_key
 from tui_lab.util.errors import ConfigError, DataError, TrainingError
 from tui_lab.util.files import advice
 
 Save = Callable[[Checkpoint], str]
 EMA = 0.9
-_DROPOUT_STREAM = 1
-
-
-def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
-    """What torch's generator is seeded with before update `step`, by the process `rank` among several."""
-    return hash_key(seed, step, _DROPOUT_STREAM, *([rank] if rank else []))
 
 
 class Trainer:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.inside import told as told
+from tests.process import cli as cli
+from tests.process import command as command
 from tui_lab.core.kernels.process_tuning import collect_seldom
 
 # Before torch is imported, here and in programs that tests start: threads of several tests would wait for each other.

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from tui_lab.core.training.faults import NEED_DROPOUT, ONLY_OURS, ONLY_REVERSE, FaultName
+from tui_lab.core.config.faults import NEED_DROPOUT, ONLY_OURS, ONLY_REVERSE, FaultName
 
 
 def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool = False, **bounds: Any) -> Any:

@@ -11,7 +11,7 @@ from tui_lab.core.doctor.checks.targets import next_token
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.doctor.runner import examine as examine_subject
 from tui_lab.core.doctor.target import Objective, Pair, Subject, Update, mean_cross_entropy
-from tui_lab.core.training.loss import logits_of
+from tui_lab.core.user_code.external_model import logits_of
 from tui_lab.util.errors import ConfigError
 
 KEPT = 64

@@ -1,9 +1,9 @@
 """From a finding to the settings that mend it."""
 
 from tui_lab.core.config import settings
+from tui_lab.core.config.faults import FAULTS
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.training.faults import FAULTS
 
 
 def mended(config: Config, finding: Finding) -> Config | None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.model import Transformer
-from tui_lab.core.training.loss import cross_entropy_sum, logits_of
-from tui_lab.core.user_code.external_model import Foreign
+from tui_lab.core.training.loss import cross_entropy_sum
+from tui_lab.core.user_code.external_model import Foreign, logits_of
 
 Pair = tuple[Tensor, Tensor]
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]

@@ -16,10 +16,10 @@ import torch
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import CHUNK_FROM_VOCAB, Config
+from tui_lab.core.kernels.chunked_cross_entropy import head_loss_sum
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.kernels.linear import SMALLEST, Engine, Kernels, linear, onednn_available
 from tui_lab.core.kernels.memory_estimate import check_fits
-from tui_lab.core.training.loss import head_loss_sum
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError

@@ -8,14 +8,42 @@ as Wijmans et al. 2024 ("Cut your losses") do on a GPU, and torch's own linear_c
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tui_lab.core.kernels.linear import times_transposed
+from tui_lab.core.config.schema import CHUNK_FROM_VOCAB
+from tui_lab.core.kernels.linear import Kernels, linear, times_transposed
+from tui_lab.data.dataset import IGNORED
 
 SMALLEST_EXACT = 1e-30
 """Below, float32 loses digits of a probability (its smallest normal number is 1.2e-38): −ln p is found otherwise."""
+
+
+def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kernels: Kernels) -> Tensor:
+    """Summed cross-entropy, in nats, from the last layer's output on. h [N, D], weight [V, D], bias [V], targets [N] → []."""
+    rows = kernels.head_rows
+    if len(weight) < CHUNK_FROM_VOCAB:
+        return _rows_loss_sum(linear(h, weight, bias, kernels.engine), targets)
+    if kernels.engine == "onednn" and h.dtype == torch.float32 and h.device.type == "cpu":
+        return onednn_loss_sum(h, weight, bias, targets, IGNORED, rows)
+    if not torch.is_grad_enabled():
+        # The chunked kernel prepares gradients ahead; without them a plain loop over the rows is enough.
+        parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
+        return torch.stack([_rows_loss_sum(F.linear(part, weight, bias), t) for part, t in parts]).sum()
+    return F.linear_rows_loss_sum(
+        h,
+        weight,
+        targets,
+        linear_bias=bias,
+        ignore_index=IGNORED,
+        reduction="sum",
+        options=nn.LinearCrossEntropyOptions(batch_chunk_size=rows),
+    )
+
+
+def _rows_loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
 
 
 def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:

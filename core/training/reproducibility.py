@@ -12,9 +12,9 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.autotune import has_choice, settled
 from tui_lab.core.kernels.device import choose_device
-from tui_lab.core.trainer import dropout_seed
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.training.task_factory import build_loader
+from tui_lab.core.training.train_step import dropout_seed
 from tui_lab.data.dataset import Task
 
 VALIDATION_LOOKED = 256

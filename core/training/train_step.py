@@ -14,10 +14,12 @@ from torch.optim import Optimizer
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.loss import loss_sum
 from tui_lab.data.dataset import IGNORED
+from tui_lab.data.shuffle import hash_key
 
 SMALL_IN_ALL = 2**20
 """Entries up to which a copy of all gradients costs less than a call for each."""
 
+_DROPOUT_STREAM = 1
 Sum = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -29,6 +31,11 @@ def counts(y: Tensor) -> tuple[Tensor, int]:
 def count_targets(targets: Tensor, rows: int) -> Tensor:
     """What the summed loss is divided by: the targets that are not ignored, at least one."""
     return targets.clamp(min=1)
+
+
+def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
+    """What torch's generator is seeded with before update `step`, by the process `rank` among several."""
+    return hash_key(seed, step, _DROPOUT_STREAM, *([rank] if rank else []))
 
 
 def to_training(model: nn.Module) -> None:

@@ -7,9 +7,17 @@ from torch import Tensor, nn
 
 from tui_lab.core.config.schema import Config, ModelConfig
 from tui_lab.core.model import Transformer
-from tui_lab.core.training.loss import logits_of
 from tui_lab.core.user_code import import_file, trust
 from tui_lab.util.errors import ConfigError
+
+
+def logits_of(model: nn.Module, x: Tensor) -> Tensor:
+    """x int64 [B, T] → logits [B, T, V], also where a model gives them first of a tuple, or as `.logits`."""
+    output: Any = model(x)
+    if isinstance(output, tuple | list):
+        output = output[0]
+    found: Tensor = output if isinstance(output, Tensor) else output.logits
+    return found
 
 
 class Foreign(nn.Module):

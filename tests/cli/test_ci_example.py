@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.cli.conftest import TINY, Cli
+from tests.process import TINY, Cli
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "github-actions.yml"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import TINY, Cli
 from tests.cli.test_signals import fingerprint, losses
+from tests.process import TINY, Cli
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import in_use

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import TINY, Cli
+from tests.process import TINY, Cli
 
 STRANGER = """
 import sys, time

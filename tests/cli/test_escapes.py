@@ -10,8 +10,8 @@ from unittest import mock
 
 import pytest
 
-from tests.cli.conftest import TINY
-from tests.torture.commands import CONTROLS, call
+from tests.process import TINY
+from tools.torture.commands import CONTROLS, call
 
 EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31m\u202e[red]x[/red][link=http://x]y[/link]\b\r"
 COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r")

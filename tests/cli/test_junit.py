@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cli.conftest import TINY, Cli
+from tests.process import TINY, Cli
 from tui_lab.cli.junit import TestCase, of_report, of_run, prepare, write, xml
 from tui_lab.core.doctor.findings import Finding, Report, Skipped
 from tui_lab.core.runs.summary import parse_requirement

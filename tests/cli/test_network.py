@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.test_end_to_end import Person
-from tests.cli.conftest import TINY, Cli
+from tests.process import TINY, Cli
 from tui_lab.core.config import settings
 
 Asked = Callable[[], list[str]]

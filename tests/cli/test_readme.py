@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli
-from tests.cli.inside import Told
-from tests.cli.inside import told as told
+from tests.inside import Told
+from tests.process import Cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import TINY, Cli
+from tests.process import TINY, Cli
 
 
 def objects(stdout: str) -> list[dict[str, Any]]:

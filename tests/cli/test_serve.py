@@ -1,6 +1,6 @@
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.process import Cli
 from tui_lab.cli.serve import check_host
 from tui_lab.util.errors import ConfigError
 

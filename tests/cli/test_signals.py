@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import TINY, Cli
+from tests.process import TINY, Cli
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
 RUN = ("run", "reverse", *TINY, "--set", "data.n_digits=5", "--set", "model.dropout=0.2", "--set",

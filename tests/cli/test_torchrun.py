@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import TINY
 from tests.cli.test_readme import commands
 from tests.core.tiny import losses, tiny, trainer
+from tests.process import TINY
 from tui_lab.cli import distributed_run as ranks_module
 from tui_lab.core import events as ev
 from tui_lab.core.runs import open_run

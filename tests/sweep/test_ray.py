@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import TINY, Cli, cli, command  # noqa: F401
-from tests.core.test_runs import made as made_run
+from tests.core.runs.test_folder import made as made_run
+from tests.process import TINY, Cli
 from tui_lab.core.runs.folder import Run
 from tui_lab.sweep import ray_engine
 from tui_lab.util.errors import ConfigError

@@ -94,7 +94,7 @@ def examine_file(source: str, timeout: float, tell: Tell = lambda name: None, *,
 
 def _run_child(source: str, out: Path, timeout: float, tell: Tell, quiet: bool) -> int | None:
     """Run the examiner and tell what it is at, which may raise; its exit code, or None when its time was over."""
-    paths = filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")])
+    paths = filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")])
     prints = subprocess.DEVNULL if quiet else None
     # In a session of its own, so that what the file starts ends with it.
     child = subprocess.Popen(

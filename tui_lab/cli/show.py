@@ -188,7 +188,7 @@ def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json
 
 
 def show_faults(*, as_json: bool) -> None:
-    from tui_lab.core.training.faults import FAULTS
+    from tui_lab.core.config.faults import FAULTS
 
     if as_json:
         write_json({name: {"part": f.part, "mistake": f.mistake, "finding": f.finding} for name, f in FAULTS.items()})

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.target import Probe, Subject
-from tui_lab.core.training.loss import logits_of
+from tui_lab.core.user_code.external_model import logits_of
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from tui_lab.core.config import settings
+from tui_lab.core.config.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.from_config import lab_subject
 from tui_lab.core.doctor.runner import examine
 from tui_lab.core.doctor.selftest.random_configs import odd_config
 from tui_lab.core.doctor.selftest.reference_models import CONTEXT, DESIGNS, applies, design_subject
 from tui_lab.core.doctor.target import Subject
-from tui_lab.core.training.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
 
 PRESETS = ("reverse", "socrates")
 HEALTHY, PRESET_SEEDS = 24, 6

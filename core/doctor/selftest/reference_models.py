@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core.config.faults import ONLY_OURS
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.case import Case, subject_of
 from tui_lab.core.doctor.checks.loss import Stub
 from tui_lab.core.doctor.from_config import batches_of, update_of
 from tui_lab.core.doctor.target import Subject
-from tui_lab.core.training.faults import ONLY_OURS
 from tui_lab.core.training.faults.model import MODEL_FAULTS, dead_relus, peeking
 from tui_lab.core.training.faults.training import owned_by, procedure_with
 from tui_lab.core.training.model_factory import WRONG_VOCAB

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.training.loss import cross_entropy_sum, logits_of, loss_sum
+from tui_lab.core.training.loss import cross_entropy_sum, loss_sum
 from tui_lab.core.training.train_step import Procedure
+from tui_lab.core.user_code.external_model import logits_of
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 TOO_HIGH, TOO_LOW = 1e4, 1e-5

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.config import settings
+from tui_lab.core.config.faults import FAULTS
 from tui_lab.core.doctor import Case, examine
 from tui_lab.core.doctor.case import subject_of
 from tui_lab.core.doctor.checks import causality
@@ -21,7 +22,6 @@ from tui_lab.core.doctor.loss_floor import floor
 from tui_lab.core.doctor.runner import CHECKS
 from tui_lab.core.doctor.runner import examine as examine_subject
 from tui_lab.core.doctor.target import probe
-from tui_lab.core.training.faults import FAULTS
 from tui_lab.util.strict_json import dumps
 
 V, T = 11, 9

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tui_lab.core.config.faults import FAULTS
 from tui_lab.core.doctor.selftest.matrix import Trial, summary, trials
 from tui_lab.core.doctor.selftest.reference_models import DESIGNS
-from tui_lab.core.training.faults import FAULTS
 
 WHOLE = list(trials(0))
 

@@ -1,0 +1,133 @@
+"""What tests/core/training/test_distributed.py does with one process and compares with several:
+
+    torchrun --nproc-per-node N -m tests.core.training.ranks_child FOLDER
+
+trains every scenario; each rank writes what it saw to FOLDER/RANK.json.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.core.tiny import trainer
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.distributed import ALONE, Ranks, World, joined
+from tui_lab.core.training.reproducibility import fingerprint
+
+EVALUATED = ("train.eval_every=3", "optim.grad_clip=0.5")
+SCENARIOS: dict[str, tuple[str, ...]] = {
+    "even": ("train.batch_size=16", *EVALUATED),
+    "uneven": ("train.batch_size=5", *EVALUATED),
+    "fewer rows than ranks": ("data.overfit=1", *EVALUATED),
+    "in parts": ("train.batch_size=7", "train.accumulate=3"),
+    "muon": ("train.batch_size=6", "optim.name=muon"),
+    "patience": ("optim.lr=0.5", "train.eval_every=1", "train.patience=2", "train.steps=40"),
+    "target": ("train.target_loss=1.4", "train.steps=100"),
+    "checkpoints": ("train.checkpoint_every=2", "train.eval_every=2"),
+    "mean over rows": ('faults=["wrong_divisor"]',),
+    "sum": ('faults=["summed_loss"]', "optim.lr=1e-4", "optim.grad_clip=1"),
+    "unused parameters": ('faults=["no_positions"]',),
+    "frozen layer": ('faults=["frozen_layer"]',),
+    "swapped rows": ('faults=["swapped_rows"]',),
+    "not finite": ('faults=["not_finite"]',),
+}
+STEERED = ("train.steps=14", "train.batch_size=6", "train.eval_every=4")
+
+
+def observe(training: Trainer, steer: Callable[[Trainer, ev.Event], None] = lambda training, event: None) -> Any:
+    """The events without what depends on clocks and processes, and a fingerprint of the last weights."""
+    seen = []
+    for event in training.events():
+        steer(training, event)
+        record = event.to_json()
+        for name in ("seconds", "tokens_per_s", "data_seconds", "dead_units", "device", "message", "faults"):
+            record.pop(name, None)
+        if event.kind != "saved":
+            seen.append(record)
+    return {"events": seen, "weights": fingerprint(*(p.detach() for p in training.model.parameters()))}
+
+
+def train(world: World, *overrides: str, steer: Callable[[Trainer, ev.Event], None] | None = None) -> Any:
+    training = trainer(*overrides, save=lambda checkpoint: "somewhere")
+    training.join(world)
+    return observe(training, steer or (lambda training, event: None))
+
+
+def steered(world: World) -> Any:
+    """Commands of rank 0, looks at the model among them; the other ranks ask for nothing."""
+    looks: list[int] = []
+
+    def steer(training: Trainer, event: ev.Event) -> None:
+        if world.rank == 0 and isinstance(event, ev.StepDone | ev.Paused):
+            for command in _wishes(event, looks):
+                training.commands.put(command)
+
+    return train(world, *STEERED, steer=steer)
+
+
+def _wishes(event: ev.Event, looks: list[int]) -> list[cmd.Command]:
+    look = cmd.Inspect(lambda model: looks.append(model.n_vocab))
+    copy = cmd.Snapshot(lambda weights, whose: looks.append(len(weights)))
+    match event:
+        case ev.StepDone(step=2):
+            return [cmd.Set("optim.lr", 0.002), look, cmd.Set("train.batch_size", 3)]
+        case ev.StepDone(step=4):
+            return [look, copy]  # While it evaluates.
+        case ev.StepDone(step=5):
+            return [cmd.Pause(), copy]
+        case ev.Paused(step=5):
+            return [cmd.Step(2)]
+        case ev.Paused(step=7):
+            return [cmd.Set("data.shuffle", "once"), cmd.Evaluate(), cmd.Resume(), cmd.Checkpoint()]
+        case ev.StepDone(step=9):
+            return [cmd.Set("optim.lr", -1), cmd.Set("data.overfit", 2), copy, look]
+        case ev.StepDone(step=14):
+            return [look]  # At the end.
+        case _:
+            return []
+
+
+def stopped_by_the_last(world: World) -> Any:
+    """Stop comes to the last rank alone, as a signal does from whoever takes one machine away."""
+
+    def steer(training: Trainer, event: ev.Event) -> None:
+        if world.rank == world.size - 1 and event.kind == "step" and event.step == 3:
+            training.commands.put(cmd.Stop())
+
+    return train(world, steer=steer)
+
+
+def random_dropout(world: World) -> Any:
+    return train(world, "model.dropout=0.4", "train.batch_size=6")
+
+
+def everything(world: World) -> dict[str, Any]:
+    return {
+        **{name: train(world, *overrides) for name, overrides in SCENARIOS.items()},
+        "steered": steered(world),
+        "stopped": stopped_by_the_last(world),
+        "dropout": random_dropout(world),
+        "dropout again": random_dropout(world),
+    }
+
+
+def alone() -> dict[str, Any]:
+    return everything(ALONE)
+
+
+def threads_of_the_group() -> list[str]:
+    """The names of this process's threads that carry what the ranks tell each other, where the system lists them."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
+
+
+if __name__ == "__main__":
+    with joined() as several:
+        assert isinstance(several, Ranks)
+        seen = everything(several)
+    seen["threads left"] = threads_of_the_group()
+    (Path(sys.argv[1]) / f"{several.rank}.json").write_text(json.dumps(seen), "utf-8")

@@ -1,0 +1,196 @@
+"""Several processes train as one does. What they do is in ranks_child, which torchrun starts once for all tests."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.tiny import tiny
+from tests.core.training import ranks_child
+from tui_lab.core import commands as cmd
+from tui_lab.core.config.schema import Config
+from tui_lab.core.training import distributed
+from tui_lab.core.training.distributed import backend_for, several
+from tui_lab.data.loader import Loader
+from tui_lab.data.tasks.reverse import reverse_task
+from tui_lab.util.errors import ConfigError, TrainingError
+
+ROOT = Path(__file__).parents[3]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+def launched(size: int, factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of `size` ranks saw; started once, also where several pytest workers ask."""
+    folder = factory.getbasetemp() / f"ranks-{size}"
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = factory.getbasetemp().parent / f"ranks-{size}"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            folder.mkdir()
+            done = subprocess.run(
+                [*TORCHRUN, str(size), "-m", "tests.core.training.ranks_child", str(folder)],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"{rank}.json").read_text("utf-8")) for rank in range(size)]
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(ranks_child.alone()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return launched(2, tmp_path_factory)
+
+
+def assert_equal(found: Any, expected: Any, name: str) -> None:
+    """Numbers within what the order of a sum may change, all else to the letter."""
+    kinds = [event["event"] for event in found["events"]]
+    assert kinds == [event["event"] for event in expected["events"]], name
+    for ours, theirs in zip(found["events"], expected["events"], strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            near = pytest.approx(value, rel=2e-4, abs=2e-5) if isinstance(value, float) else value
+            assert ours[key] == near, (name, theirs["event"], theirs["step"], key)
+
+
+SAME = (*ranks_child.SCENARIOS, "steered")
+
+
+def test_two_processes_train_as_one_does(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
+    for name in SAME:
+        assert_equal(two[0][name], alone[name], name)
+    assert sum(len(alone[name]["events"]) for name in SAME) > 150
+
+
+def test_the_ranks_see_the_same_to_the_bit(two: list[dict[str, Any]]) -> None:
+    assert two[0] == two[1]
+
+
+def test_a_stop_that_reaches_one_rank_stops_all(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
+    for found in two:
+        assert found["stopped"]["events"][-1] == {
+            "event": "stopped", "step": 3, "reason": "asked", "restored": None,
+        }  # fmt: skip
+
+
+def test_no_thread_of_the_group_outlives_it(two: list[dict[str, Any]]) -> None:
+    assert [found["threads left"] for found in two] == [[], []]
+
+
+def test_dropout_differs_by_rank_and_repeats(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
+    assert two[0]["dropout"] == two[0]["dropout again"] != alone["dropout"]
+    assert len({parallel_seed for parallel_seed in map(dropout_seed_of, range(4))}) == 4
+
+
+def dropout_seed_of(rank: int) -> int:
+    from tui_lab.core.training.train_step import dropout_seed
+
+    return dropout_seed(0, 5, rank)
+
+
+def test_what_is_not_finite_fails_on_all_ranks(two: list[dict[str, Any]]) -> None:
+    assert [found["not finite"]["events"][-1]["event"] for found in two] == ["failed", "failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [3, 5])
+def test_any_number_of_processes_trains_as_one_does(
+    size: int, alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    found = launched(size, tmp_path_factory)
+    assert all(other == found[0] for other in found)
+    for name in SAME:
+        assert_equal(found[0][name], alone[name], name)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 30), st.sampled_from(["epoch", "once", "off"]))
+def test_the_shares_are_the_batch_and_nothing_twice(batch_size: int, ranks: int, step: int, shuffle: Any) -> None:
+    whole = Loader(reverse_task(length=3, n_digits=5, val_fraction=0.1).train, batch_size, 0, shuffle)
+    shares = [Loader(whole.dataset, batch_size, 0, shuffle, share=(rank, ranks)) for rank in range(ranks)]
+    drawn = [share.batch(step) for share in shares]
+    assert sorted(id for batch in drawn for id in batch.ids) == sorted(whole.batch(step).ids)
+    assert max(len(b.ids) for b in drawn) - min(len(b.ids) for b in drawn) <= 1
+    assert all(share.draw_at(step) == whole.draw_at(step) for share in shares)
+    rows = {tuple(x) + tuple(y) for batch in drawn for x, y in zip(batch.x, batch.y, strict=True)}
+    assert rows == {tuple(x) + tuple(y) for x, y in zip(whole.batch(step).x, whole.batch(step).y, strict=True)}
+
+
+def test_commands_travel_as_text_and_looks_stay() -> None:
+    sent: list[cmd.Command] = [
+        cmd.Pause(), cmd.Step(3), cmd.Set("optim.lr", 0.5), cmd.Set("data.shuffle", "off"), cmd.Resume(),
+        cmd.Evaluate(), cmd.Checkpoint(), cmd.Stop(),
+    ]  # fmt: skip
+    assert distributed._from_bytes(distributed._to_bytes(sent)) == sent
+    look, copy = distributed._from_bytes(distributed._to_bytes([cmd.Inspect(print), cmd.Snapshot(print)]))
+    assert isinstance(look, cmd.Inspect) and isinstance(copy, cmd.Inspect)
+    look.look(None)  # type: ignore[arg-type]
+
+
+def test_every_command_is_shared_or_a_look() -> None:
+    from typing import get_args
+
+    kinds = set(get_args(cmd.Command))
+    assert kinds - set(distributed.SHARED.values()) == {cmd.Inspect, cmd.Snapshot}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, False), ({"RANK": "0", "WORLD_SIZE": "1"}, False), ({"RANK": "1", "WORLD_SIZE": "2"}, True),
+     ({"WORLD_SIZE": "2"}, False), ({"RANK": "0", "WORLD_SIZE": "many"}, False)],
+)  # fmt: skip
+def test_torchruns_variables_say_whether_there_are_several(
+    variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert several() is expected
+
+
+def backend(name: str) -> Config:
+    return tiny(f"train.backend={name}")
+
+
+def test_the_backend_fits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [backend_for(backend(name), cpu) for name in ("auto", "gloo")] == ["gloo", "gloo"]
+    assert [backend_for(backend(name), cuda) for name in ("auto", "nccl", "gloo")] == ["nccl", "nccl", "gloo"]
+    with pytest.raises(ConfigError, match="train.backend = 'nccl': it needs train.device cuda"):
+        backend_for(backend("nccl"), cpu)
+    with pytest.raises(ConfigError, match="allowed with torchrun are cpu and cuda"):
+        backend_for(backend("auto"), torch.device("mps"))
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="one process for each GPU"):
+        backend_for(backend("auto"), cuda)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:9"), True),
+     (RuntimeError("Timed out waiting 1000ms for recv operation to complete"), True),
+     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False)],
+)  # fmt: skip
+def test_a_lost_process_is_told_in_words(error: RuntimeError, told: bool) -> None:
+    with pytest.raises(RuntimeError) as found, distributed._in_words(1):
+        raise error
+    assert isinstance(found.value, TrainingError) is told
+    assert ("another process of this training has ended" in str(found.value)) is told
+    assert "pair.cc" not in str(found.value)

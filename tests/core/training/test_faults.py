@@ -1,0 +1,60 @@
+"""The mistakes as a person trains with them."""
+
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+
+from tests.core.tiny import losses, of_kind, tiny, trainer
+from tui_lab.core import events as ev
+from tui_lab.core.config import settings
+from tui_lab.core.config.faults import FAULTS, NEED_DROPOUT
+from tui_lab.core.training.model_factory import build_model
+from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
+from tui_lab.util.errors import ConfigError
+
+
+def with_fault(name: str, *overrides: str) -> tuple[str, ...]:
+    return (f'faults=["{name}"]', *(["model.dropout=0.2"] if name in NEED_DROPOUT else []), *overrides)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_changes_the_training_and_ends_in_words(name: str) -> None:
+    plain = list(trainer(*with_fault(name)[1:], "train.batch_size=8").events())
+    found = list(trainer(*with_fault(name), "train.batch_size=8").events())
+    assert isinstance(found[-1], ev.Stopped | ev.Failed)
+    [started] = of_kind(ev.Started, found)
+    assert started.faults == (name,)
+    evaluations = [e.val_loss for e in of_kind(ev.Evaluated, found)], [e.val_loss for e in of_kind(ev.Evaluated, plain)]
+    # A copy of the head's parameter begins as another tensor: what is tied differs after the first update.
+    assert losses(found) != losses(plain) or evaluations[0] != evaluations[1]
+
+
+def test_faults_are_a_setting_like_others() -> None:
+    config = tiny('faults=["no_mask", "double_softmax"]')
+    assert settings.build(tomllib.loads(settings.to_toml(config))) == config
+    with pytest.raises(ConfigError, match="did you mean double_softmax"):
+        tiny('faults=["double_softmaxx"]')
+    with pytest.raises(ConfigError, match="without dropout it changes nothing"):
+        tiny('faults=["dropout_in_eval"]')
+    with pytest.raises(ConfigError, match="allowed with task 'reverse'"):
+        settings.load("socrates", ['faults=["unmasked_targets"]'])
+
+
+def test_a_loader_that_shuffles_at_every_step_still_repeats_itself() -> None:
+    config = tiny('faults=["shuffle_every_step"]', "data.overfit=1")
+    loader = build_loader(config, build_task(config))
+    ids = [loader.batch(step).ids.tolist() for step in range(16)]
+    assert ids == [loader.batch(step).ids.tolist() for step in range(16)] and len({i for [i] in ids}) > 8
+    assert np.concatenate(ids).tolist() == loader.drawn_between(0, 15).tolist()
+    changed = change_loader(loader, 4, settings.changed(config, "data.overfit", 3))
+    assert len(changed.batch(4).ids) == 3 and changed.drawn_between(4, 5).max() > 3
+
+
+def test_without_faults_the_model_is_the_transformer_itself() -> None:
+    config = tiny()
+    plain, faulty = build_model(config, 5), build_model(tiny('faults=["no_mask"]'), 5)
+    x = torch.zeros((1, 5), dtype=torch.long)
+    assert {type(m).__name__ for m in plain.modules()} >= {"Transformer", "Attention"}
+    assert plain(x).shape == faulty(x).shape

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from tests.core.runs.test_folder import made as made_run
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep import plan as planning
+from tui_lab.core.runs.sweep.folder import Check, Result, Row, Sweep
+from tui_lab.sweep import results, table
+
+
+def sweep(path: Path, *over: str, seeds: int = 1, metric: str = "val_loss") -> Sweep:
+    options = {"seeds": seeds, "metric": metric}
+    return sweeps.create(planning.plan("reverse", [], over, options), path)
+
+
+def row(number: int, values: dict[str, object], value: float | None, state: sweeps.State = "done") -> Row:
+    return Row(number, values, state, Path("nowhere"), Result(state, value))
+
+
+def shown(what: Table) -> str:
+    console = Console(width=120, no_color=True)
+    with console.capture() as capture:
+        console.print(what)
+    return capture.get()
+
+
+@pytest.mark.parametrize(
+    ("metric", "sound", "worst", "holds"),
+    [("train_loss", 0.1, 2.0, True), ("train_loss", 2.0, 0.1, False), ("exact_match", 0.9, 0.1, True),
+     ("train_loss", 1.0, 1.0, True)],
+)  # fmt: skip
+def test_the_verdict_says_which_end_learns_better(
+    metric: str, sound: float, worst: float, holds: bool, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    plan = replace(
+        sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan, check=Check("model.dropout", 0.0, 1.0)
+    )
+    found = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
+    assert found is not None and found.holds is holds
+    assert ("does not learn better" in found.words) is holds and f"{worst:.4f} against {sound:.4f}" in found.words
+    undecided = results.verdict(
+        plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, None, "failed")]
+    )
+    assert undecided is not None and undecided.holds is None
+
+
+def test_groups_are_points_over_seeds_the_best_mean_first(tmp_path: Path) -> None:
+    made = sweep(tmp_path / "s", "optim.lr=0.1,0.2", seeds=2)
+    for number, value in enumerate([3.0, 1.0, 1.0, 2.0]):
+        made.write_result(number, Result("done", value))
+    first, second = results.groups(made.plan, made.rows())
+    assert (first.values, first.mean, second.mean) == ({"optim.lr": 0.2}, 1.5, 2.0)
+    assert first.deviation == pytest.approx(0.5**0.5)
+    made.write_result(3, Result("failed", message="x"))
+    assert results.groups(made.plan, made.rows())[0].mean == 1.0
+    assert "0.2" in shown(table.group_table(made.plan, [first, second]))
+
+
+def test_curves_are_those_of_the_runs_and_means_over_seeds(tmp_path: Path) -> None:
+    made = sweep(tmp_path / "s", "optim.lr=0.01,0.02", seeds=2, metric="train_loss")
+    for number in range(3):
+        run = made_run(made.folder(number), f"train.seed={number % 2}")
+        made.write_result(number, Result("done", 1.0, summary=run.summary()))
+    made.write_result(3, Result("failed", message="diverged"))
+    found = results.curves(made.plan, made.rows())
+    assert list(found) == ["lr=0.01", "lr=0.02"]
+    one, two = (results.curve(row, "train_loss")[1] for row in made.rows()[:2])
+    assert found["lr=0.01"][1] == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)])
+    assert found["lr=0.02"] == results.curve(made.rows()[2], "train_loss")
+    paths = results.save_pictures(made, found)
+    assert "mean of 2 seeds" in paths[0].read_text("utf-8")
+
+
+def test_the_live_table_shows_what_runs_within_the_height_of_the_terminal(tmp_path: Path) -> None:
+    made = sweep(tmp_path / "s", "train.seed=" + ",".join(str(i) for i in range(100)))
+    for number in range(50):
+        made.write_result(number, Result("done", 1.0))
+    with made.lock(sweeps.trial_lock(70)):
+        rows = made.rows()
+    for height in (10, 24, 120):
+        text = shown(table.live_table(made.plan, rows, height))
+        assert len(text.splitlines()) <= height and "running" in text
+        assert "50 done, 1 running, 49 waiting of 100 trials" in text
+
+
+def test_a_running_trial_is_read_from_the_end_of_its_record(tmp_path: Path) -> None:
+    made = sweep(tmp_path / "s", "optim.lr=0.01,0.02")
+    run = made_run(made.folder(0), "train.steps=8")
+    with made.lock(sweeps.trial_lock(0)):
+        [running, waiting] = made.rows()
+    with (run.path / "events.jsonl").open("a") as out:
+        out.write('{"event": "st')
+    summary = run.summary()
+    found = table.figures(running)
+    assert summary is not None and (found.steps, found.train_loss) == (8, summary["train_loss"])
+    assert found.steps_per_s and found.val_loss == summary["val_loss"]
+    assert table.figures(waiting) == table.Figures()
+
+
+def test_sparks_have_one_scale() -> None:
+    assert table.sparkline([1.0, 2.0, 3.0], 1.0, 3.0) == "▁▅█"
+    assert table.sparkline([1.0, 10.0, 100.0], 1.0, 100.0) == "▁▅█", "decades are logarithmic"
+    assert table.sparkline([2.0], 1.0, 3.0) == "▅" and table.sparkline([], 1.0, 3.0) == ""
+    assert len(table.sparkline([float(i) for i in range(1000)], 0.0, 1000.0)) == table.SPARKS
+    assert table.sparkline([1.0, float("nan"), 3.0], 1.0, 3.0) == "▁█"
