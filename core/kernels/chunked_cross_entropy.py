@@ -21,7 +21,7 @@ SMALLEST_EXACT = 1e-30
 
 
 def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kernels: Kernels) -> Tensor:
-    """Summed cross-entropy, in nats, from the last layer's output on. h [N, D], weight [V, D], bias [V], targets [N] → []."""
+    """Sum the cross-entropy in nats: h [N, D], weight [V, D], bias [V], targets [N] → []."""
     rows = kernels.head_rows
     if len(weight) < CHUNK_FROM_VOCAB:
         return _rows_loss_sum(linear(h, weight, bias, kernels.engine), targets)
@@ -31,7 +31,7 @@ def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kern
         # The chunked kernel prepares gradients ahead; without them a plain loop over the rows is enough.
         parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
         return torch.stack([_rows_loss_sum(F.linear(part, weight, bias), t) for part, t in parts]).sum()
-    return F.linear_rows_loss_sum(
+    return F.linear_cross_entropy(
         h,
         weight,
         targets,

@@ -6,10 +6,9 @@ import torch
 from tests.core.tiny import tiny
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels import autotune
+from tui_lab.core.kernels import autotune, chunked_cross_entropy
 from tui_lab.core.kernels.linear import Kernels
 from tui_lab.core.runs import open_run
-from tui_lab.core.training import loss
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
 
@@ -71,7 +70,7 @@ def test_a_run_writes_down_the_kernels_it_was_trained_with() -> None:
 def test_what_is_measured_is_a_whole_step_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that is asked for no gradient of h and none of the bias skips a third of the products."""
     asked: list[tuple[bool, ...]] = []
-    real = loss.head_loss_sum
+    real = chunked_cross_entropy.head_loss_sum
 
     def spy(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *rest: Any) -> torch.Tensor:
         asked.append((h.requires_grad, weight.requires_grad, bias.requires_grad))
