@@ -1,1 +1,36 @@
-"""What a person sees: the command line and the app."""
+"""A terminal lab for training your own transformer: watch, steer and debug the run live.
+
+The public API. Importing it loads neither torch nor textual; a name loads what it needs when it is first used.
+
+    from tui_lab import Case, examine
+
+    report = examine(Case(model, (x, y), optimizer=optimizer))
+    assert report.healthy, report.findings
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tui_lab.core.doctor.case import Case, examine
+    from tui_lab.core.doctor.findings import Finding, Report
+
+__all__ = ["Case", "Finding", "Report", "examine"]
+
+_MODULES = {
+    "Case": "tui_lab.core.doctor.case",
+    "examine": "tui_lab.core.doctor.case",
+    "Finding": "tui_lab.core.doctor.findings",
+    "Report": "tui_lab.core.doctor.findings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -134,7 +134,7 @@ def test_the_cases_shown_are_cases() -> None:
     import torch
     from torch.nn import functional as F
 
-    from tui_lab.core.doctor import Case, examine
+    from tui_lab import Case, examine
 
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     tokens = torch.randint(0, 50257, (3, 9), generator=torch.Generator().manual_seed(0))

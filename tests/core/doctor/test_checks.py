@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tui_lab import Case, examine
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
-from tui_lab.core.doctor import Case, examine
 from tui_lab.core.doctor.case import subject_of
 from tui_lab.core.doctor.checks import causality
 from tui_lab.core.doctor.checks import targets as alignment

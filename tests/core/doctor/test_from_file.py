@@ -23,7 +23,7 @@ class Mini(nn.Module):
 made = Mini()
 
 def case():
-    from tui_lab.core.doctor import Case
+    from tui_lab import Case
     x = torch.randint(0, 13, (2, 9))
     return Case(made, (x[:, :-1], x[:, 1:]))
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tests.core.doctor.test_checks import Small, T, V, case, codes, pair
-from tui_lab.core.doctor import Case, examine
+from tui_lab import Case, examine
 
 Loop = Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], object]
 
