@@ -1,6 +1,5 @@
 """Read, change and write a Config by dotted keys, with errors for people."""
 
-import difflib
 import importlib.resources
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -14,14 +13,12 @@ from pydantic.fields import FieldInfo
 
 from tui_lab.core.config.schema import Config
 from tui_lab.util import files
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.errors import ConfigError, nearest, shortened, shown
 
 FIRST = ("reverse", "overfit-one", "socrates", "pseudo-socrates")
 """The order in which one would try the presets; others follow by name."""
 MOST_BYTES = 2**20
 """Of a config file."""
-MOST_SHOWN = 200
-"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +97,13 @@ def _read_tables(source: str) -> dict[str, Any]:
         return tomllib.loads(known[source].text)
     path = Path(source)
     if not is_file(path):
-        near = did_you_mean(source, known)
-        raise ConfigError([f"{shown(source)} is no preset and no file{near} (presets: {', '.join(known)})"])
+        raise ConfigError.of(
+            "unknown_name",
+            "not a preset or config file",
+            value=source,
+            allowed=f"a TOML file, or one of {', '.join(known)}",
+            suggestion=nearest(source, known),
+        )
     try:
         return tomllib.loads(files.read_text(path, MOST_BYTES))
     except RecursionError as error:
@@ -168,22 +170,9 @@ def unknown_key(key: str) -> str:
     return f"{shortened(key)}: unknown key" + (f"; did you mean {section}?" if section else did_you_mean(key, known))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    # A long word is near to nothing, and comparing it would take its length squared.
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5) if len(word) <= MOST_SHOWN else []
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def shown(value: Any) -> str:
-    """`value` as in a message: its repr, cut where it is long."""
-    try:
-        return shortened(repr(value))
-    except (ValueError, RecursionError):  # An integer of more than 4,300 digits; brackets nested beyond the stack.
-        return f"a {type(value).__name__} too large to show"
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    suggestion = nearest(name, names)
+    return f"; did you mean {suggestion}?" if suggestion else ""
 
 
 def is_file(path: Path) -> bool:

@@ -3,7 +3,6 @@
 The consumer of the events writes them, so a headless and an interactive run leave the same folder."""
 
 import contextlib
-import difflib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from tui_lab.core.runs.event_log import Record
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.runs.summary import from_json
 from tui_lab.util import files
-from tui_lab.util.errors import DataError, RunError
+from tui_lab.util.errors import DataError, RunError, nearest, shortened
 from tui_lab.util.strict_json import dumps, loads
 
 # Runs are listed before torch and numpy are there: what needs them is imported by the method that does.
@@ -160,7 +159,7 @@ def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None =
         if isinstance(error, RunError):
             raise
         why = getattr(error, "strerror", None) or str(error)  # A ValueError: a NUL in the name.
-        raise RunError(f"{settings.shortened(str(path))}: a run cannot be written here: {why}") from error
+        raise RunError(f"{shortened(str(path))}: a run cannot be written here: {why}") from error
     return Run(path)
 
 
@@ -189,11 +188,12 @@ def find(name: str) -> Run:
     for path in (Path(name), runs_folder() / name):
         if settings.is_file(path / CONFIG):
             return Run(path)
-    known = [run.name for run in list_runs()] if len(name) <= settings.MOST_SHOWN else []
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    where = settings.shortened(str(runs_folder() / name))
-    raise RunError(f"{settings.shown(name)} is no run: no {CONFIG} there nor in {where}{hint}")
+    raise RunError.of(
+        "unknown_name",
+        f"not a run: no {CONFIG} there nor in {shortened(str(runs_folder() / name))}",
+        value=name,
+        suggestion=nearest(name, [run.name for run in list_runs()], cutoff=0.4),
+    )
 
 
 def list_runs() -> list[Run]:

@@ -58,7 +58,7 @@ def test_runs_are_listed_sorted_and_filtered(told: Told, three: Path) -> None:
         (("ls", "--where", "lr<1"), "lr: unknown key; did you mean optim.lr?"),
         (("ls", "--sort", "los"), "los: unknown key"),
         (("ls", "nowhere"), "nowhere: no such folder"),
-        (("show", "c"), "'c' is no run"),
+        (("show", "c"), "'c': not a run"),
         (("compare", "a"), "two runs or more are allowed, here is 1"),
         (("export", "a", "--to", "a.xls"), "allowed endings are .csv, .json, .tfevents, .svg, .png, .html"),
         (("export", "a", "b", "--to", "x.tfevents"), "one run is allowed here, and 2 were named"),
@@ -66,7 +66,7 @@ def test_runs_are_listed_sorted_and_filtered(told: Told, three: Path) -> None:
         (("tag", "a", "two words"), "allowed are 1 to 40 characters"),
         (("tag", "a", "--drop", "good"), "the run's tags are none"),
         (("rm", "a"), "it asks first, and there is no terminal here; --yes removes without asking"),
-        (("rm", "c", "--yes"), "'c' is no run"),
+        (("rm", "c", "--yes"), "'c': not a run"),
     ],
 )
 def test_bad_usage_says_what_is_allowed(told: Told, three: Path, words: tuple[str, ...], message: str) -> None:

@@ -128,7 +128,7 @@ def judge(config: Config) -> str:
 
 def refused(error: ConfigError) -> str:
     assert error.problems, "a refusal says why"
-    for problem in error.problems:
+    for problem in str(error).splitlines():
         assert problem.strip() and len(problem) < 2000, "a message that one can read"
     return "refused"
 

@@ -1,23 +1,119 @@
-"""Errors that a person can act on; a front end shows the message alone, never a traceback."""
+"""Errors that a person can act on. Each carries its problems as data; a front end shows them, never a traceback."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+MAX_SHOWN = 200
+"""Characters of a name or value that a message quotes."""
+
+Code = Literal[
+    "invalid",  # The value is of the right type but not allowed.
+    "wrong_type",
+    "unknown_key",
+    "unknown_name",  # No preset, run, metric, … of this name.
+    "missing",  # A value that has to be given was not.
+    "conflict",  # Two options or settings exclude each other.
+    "exists",  # The target of a write is taken.
+    "not_found",
+    "unreadable",
+    "unwritable",
+    "damaged",
+    "needs_restart",
+    "not_trusted",  # User code that the person has not named.
+    "user_code",  # User code that raised, or gave something else than was asked of it.
+    "too_large",
+    "unavailable",  # This machine, torch build or installation lacks what was asked for.
+]
+
+_ABSENT: Any = object()
 
 
-class ConfigError(ValueError):
-    """Bad settings. `problems` has one line for each: the key, the value, what is allowed, the nearest name."""
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing to correct. Rendered as `key = value: message; allowed: …; did you mean 'suggestion'?`.
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+    message: what is wrong, without the key, the value and the suggestion, which stand in fields of their own.
+    """
+
+    code: Code
+    message: str
+    key: str = ""
+    value: Any = _ABSENT
+    allowed: str = ""
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        value = "" if self.value is _ABSENT else shown(self.value)
+        subject = f"{self.key} = {value}" if self.key and value else self.key or value
+        text = f"{subject}: {self.message}" if subject else self.message
+        if self.allowed:
+            text += f"; allowed: {self.allowed}"
+        if self.suggestion:
+            text += f"; did you mean {self.suggestion}?"
+        return text
 
 
-class RunError(ValueError):
+class LabError(ValueError):
+    """Base of the errors below. `problems` holds at least one Problem; str() renders one line for each."""
+
+    def __init__(self, problems: str | Problem | Sequence[str | Problem]) -> None:
+        given = [problems] if isinstance(problems, str | Problem) else problems
+        self.problems = tuple(p if isinstance(p, Problem) else Problem(code="invalid", message=p) for p in given)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def of(
+        cls,
+        code: Code,
+        message: str,
+        *,
+        key: str = "",
+        value: Any = _ABSENT,
+        allowed: str = "",
+        suggestion: str = "",
+    ) -> Self:
+        """An error with one problem; the fields are those of `Problem`."""
+        return cls(Problem(code=code, message=message, key=key, value=value, allowed=allowed, suggestion=suggestion))
+
+    @property
+    def code(self) -> Code:
+        """The code of the first problem."""
+        return self.problems[0].code
+
+
+class ConfigError(LabError):
+    """Bad settings, options or user code."""
+
+
+class DataError(LabError):
+    """Bad data or a bad data setting."""
+
+
+class RunError(LabError):
     """A run folder that is missing, damaged or of another kind than asked for."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: the loss or a gradient is not finite."""
+    """Training cannot continue: the loss or a gradient is not finite, or memory ran out."""
 
 
-class DataError(ValueError):
-    """Bad data or a bad data setting: what is wrong and what is allowed."""
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """The most similar of `names`, or "" where none is similar. cutoff: difflib's, from 0 to 1."""
+    # A long name is similar to nothing, and comparing it takes its length squared.
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff) if len(name) <= MAX_SHOWN else []
+    return matches[0] if matches else ""
+
+
+def shown(value: Any) -> str:
+    """`value` as a message quotes it: its repr, cut where it is long."""
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # An integer of more than 4,300 digits; brackets nested beyond the stack.
+        return f"a {type(value).__name__} too large to show"
+
+
+def shortened(text: str) -> str:
+    """`text`, cut after MAX_SHOWN characters."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -80,8 +80,11 @@ def test_runs_are_found_by_name_by_path_and_nearly(tmp_path: Path) -> None:
     assert run.path.parent == runs.runs_folder() and run.path != second.path and " " not in run.name
     assert runs.find(run.name) == run and runs.find(str(run.path)).name == run.name
     assert set(runs.list_runs()) == {run, second}
-    with pytest.raises(RunError, match="'tiny-on' is no run: .*did you mean tiny-one"):
+    with pytest.raises(RunError) as caught:
         runs.find("tiny-on")
+    [problem] = caught.value.problems
+    assert (problem.code, problem.value) == ("unknown_name", "tiny-on")
+    assert problem.suggestion in {run.name, second.name}
 
 
 def test_only_who_records_sweeps_what_a_killed_writer_left(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ class ConfigPane(Pane):
         try:
             return settings.changed(self.edited, key, read(key, text)), ""
         except ConfigError as error:
-            return None, error.problems[0]
+            return None, str(error.problems[0])
 
     def action_leave(self) -> None:
         self.query_one("#settings", DataTable).focus()

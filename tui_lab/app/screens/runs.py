@@ -163,7 +163,7 @@ class RunsScreen(Steady[None], Screen[None]):
         try:
             conditions = [parse_condition(word) for word in self.where.split()]
         except ConfigError as error:
-            self._problem = error.problems[0]
+            self._problem = str(error.problems[0])
             there = {row.path: row for row in self.rows}
             self.shown = [there[row.path] for row in self.shown if row.path in there]
             return
