@@ -155,7 +155,8 @@ class Trainer:
         measuring = step % EVERY == 0
         batch = self.loader.batch(step)
         measured: dict[str, float | None] = {"data_seconds": max(0.0, self._clock() - began)} if measuring else {}
-        x, y = (torch.from_numpy(array).to(self.device) for array in (batch.x, batch.y))
+        # Contiguous, since a model of the user's may call view(-1); rows of a text are slices of a longer one.
+        x, y = (torch.from_numpy(array).to(self.device).contiguous() for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
         set_lr(self.optimizers, lr)
         seed_draws(self.device, dropout_seed(config.train.seed, step, self.world.rank))

@@ -124,7 +124,7 @@ def _is_pair(given: Any) -> bool:
 
 
 def _pair(given: Any) -> Pair:
-    """x and y as int64 [B, T]. Raises ConfigError."""
+    """x and y as contiguous int64 [B, T], which a model or loss may view(-1). Raises ConfigError."""
     if isinstance(given, dict) and {"input_ids", "labels"} <= set(given):
         given = (given["input_ids"], given["labels"])
     if not _is_pair(given):
@@ -135,7 +135,7 @@ def _pair(given: Any) -> Pair:
             raise ConfigError([f"{name} is {ids.dtype} {list(ids.shape)}: allowed are integer ids [B, T]"])
     if x.shape != y.shape:
         raise ConfigError([f"x is {list(x.shape)} and y {list(y.shape)}: allowed are equal shapes"])
-    return x.long(), y.long()
+    return x.long().contiguous(), y.long().contiguous()
 
 
 def _dropout(case: Case) -> float | None:

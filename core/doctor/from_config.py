@@ -62,11 +62,11 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
 
 
 def batches_of(loader: Loader) -> Callable[[int], Pair]:
-    """The loader's batches as tensors."""
+    """The loader's batches as contiguous tensors."""
 
     def batch(step: int) -> Pair:
         found = loader.batch(step)
-        return torch.from_numpy(found.x), torch.from_numpy(found.y)
+        return torch.from_numpy(found.x).contiguous(), torch.from_numpy(found.y).contiguous()
 
     return batch
 

@@ -145,7 +145,8 @@ def probe(subject: Subject) -> Probe:
     pairs = [subject.batch(step) for step in range(ROWS if subject.varies else 1)]
     x, y = (torch.cat([pair[i][:ROWS] for pair in pairs])[:ROWS] for i in (0, 1))
     x, y = x.to(subject.device), y.to(subject.device)
-    short = x[:, :TOKENS], y[:, :TOKENS]
+    # Contiguous, since a model or loss may call view(-1) on what it gets.
+    short = x[:, :TOKENS].contiguous(), y[:, :TOKENS].contiguous()
     if x.shape[1] <= TOKENS or not (short[1] != subject.ignored).any():
         return Probe(x, y)
     try:

@@ -32,7 +32,7 @@ class CellLosses:
 def cell_losses(model: nn.Module, x: Ids, y: Ids, k: int = 5) -> CellLosses:
     """x, y: [T]. The model must be in evaluation mode."""
     device = next(model.parameters()).device
-    logits = model(torch.from_numpy(x)[None].to(device))[0].float()  # [T, V]
+    logits = model(torch.from_numpy(x)[None].to(device).contiguous())[0].float()  # [T, V]
     targets = torch.from_numpy(y).to(device)
     losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")  # [T]
     losses[targets == IGNORED] = torch.nan

@@ -46,7 +46,7 @@ def evaluate(
         ids = chosen[start : start + rows * world.size][world.rank :: world.size]
         if not len(ids):
             continue
-        x, y = (torch.from_numpy(a).to(device) for a in task.val.examples(ids))
+        x, y = (torch.from_numpy(a).to(device).contiguous() for a in task.val.examples(ids))
         targets += int((y != IGNORED).sum())
         if task.metric == "exact_match":
             loss, matches = _loss_and_matches(model, x, y)

@@ -72,6 +72,19 @@ def test_a_healthy_strangers_model_is_left_in_peace_and_as_it_was() -> None:
     assert not given.optimizer.state  # type: ignore[union-attr]
 
 
+def test_a_loss_may_view_the_targets_of_rows_longer_than_the_probe() -> None:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.randint(0, V, (4, 33), generator=torch.Generator().manual_seed(step))
+        return tokens[:, :-1], tokens[:, 1:]
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits.reshape(-1, V), targets.view(-1))
+
+    report = examine(case(batches=batch, loss=loss, validation=batch(1000)[0]))
+    assert report.findings == ()
+    assert len(CHECKS) - len(report.skipped) >= 15
+
+
 def test_what_cannot_be_known_is_skipped_with_its_reason() -> None:
     report = examine(case(batches=pair(), optimizer=None))
     reasons = {skipped.check: skipped.reason for skipped in report.skipped}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
@@ -38,6 +39,10 @@ class Mine(nn.Module):
 class Peeks(Mine):
     def forward(self, x):
         return self.h(self.e(x) + self.e(x).mean(1, keepdim=True) + self.p(torch.arange(x.shape[1])))
+
+class Views(Mine):
+    def forward(self, x):
+        return super().forward(x.view(-1).view(x.shape))
 
 def few(n_vocab):
     return Mine(n_vocab - 1, 5, 0.0)
@@ -93,6 +98,19 @@ def test_it_can_be_looked_at_speaks_and_takes_live_dropout(source: str) -> None:
     rates = {m.p for m in training.model.modules() if type(m).__name__ == "Dropout"}
     assert rates == {0.5}
     ckpt.restore_model(training.model, ckpt.copy_weights(training.model.state_dict()))
+
+
+def test_a_model_may_view_the_ids_of_a_text(source: str, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("one word and another. " * 40, "utf-8")
+    text = ("data.task=text", "data.tokenizer=char", f"data.path={corpus}", "train.eval_every=4")
+    training = trainer(setting(source, "Views"), *text)
+    events = list(training.events())
+    assert len(losses(events)) == 8 and of_kind(ev.Evaluated, events)
+    assert not of_kind(ev.Failed, events)
+    x, y = training.task.val.examples(np.array([0, 1]))
+    training.model.eval()
+    assert cell_losses(training.model, x[0], y[0]).losses.shape == (5,)
 
 
 @pytest.mark.parametrize(("name", "codes"), [("Mine", []), ("Peeks", ["causal_leak"])])
