@@ -1,4 +1,4 @@
-"""What the doctor says: findings, and what it could not look at."""
+"""What the doctor reports: findings, the checks that crashed, and what it could not look at."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -38,6 +38,15 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Crashed:
+    """A check that ended with an exception, so what it looks for is unknown. error: the exception's type."""
+
+    check: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Report:
     """findings: the most fundamental cause first. seconds: by check."""
 
@@ -45,15 +54,26 @@ class Report:
     skipped: tuple[Skipped, ...]
     passed: tuple[str, ...]
     seconds: dict[str, float]
+    crashed: tuple[Crashed, ...] = ()
 
     @property
     def healthy(self) -> bool:
-        return not self.findings
+        """Whether nothing was found and no check crashed."""
+        return not self.findings and not self.crashed
+
+    @property
+    def crashes(self) -> dict[str, list[str]]:
+        """Each error that ended a check, as "type: message", with the names of the checks that it ended."""
+        checks: dict[str, list[str]] = {}
+        for crash in self.crashed:
+            checks.setdefault(f"{crash.error}: {crash.message}", []).append(crash.check)
+        return checks
 
     def to_json(self) -> dict[str, Any]:
         return {
             "healthy": self.healthy,
             "findings": [finding.to_json() for finding in self.findings],
+            "crashed": [asdict(crashed) for crashed in self.crashed],
             "skipped": [asdict(skipped) for skipped in self.skipped],
             "passed": list(self.passed),
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
@@ -67,6 +87,7 @@ def report_from_json(record: dict[str, Any]) -> Report:
         tuple(Skipped(**skipped) for skipped in record["skipped"]),
         tuple(record["passed"]),
         dict(record["seconds"]),
+        tuple(Crashed(**crashed) for crashed in record["crashed"]),
     )
 
 

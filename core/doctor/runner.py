@@ -27,8 +27,9 @@ from tui_lab.core.doctor.checks import (  # fmt: skip
     token_ids,
     validation_leak,
 )
-from tui_lab.core.doctor.findings import Finding, Report, Skip, Skipped
+from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skip, Skipped
 from tui_lab.core.doctor.target import Probe, Subject, probe
+from tui_lab.util.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ CHECKS = (*DATA, *MODEL, *TRIAL)
 def examine(subject: Subject, *, watch: Callable[[str], None] = lambda name: None) -> Report:
     """Run every check that can be run; `watch` is told each one's name before it begins.
 
-    The model, the optimizers and torch's generator are left as they were.
+    The model, the optimizers and torch's generator are left as they were. A check that raises is reported as crashed,
+    except for a ConfigError (such as a batch of the wrong shape), which is raised.
     """
     with _kept(subject):
         return _examine(subject, watch)
@@ -104,6 +106,7 @@ def _kept(subject: Subject) -> Iterator[None]:
 def _examine(subject: Subject, watch: Callable[[str], None]) -> Report:
     findings: list[Finding] = []
     skipped: list[Skipped] = []
+    crashed: list[Crashed] = []
     passed: list[str] = []
     seconds: dict[str, float] = {}
     small: Probe | None = None
@@ -116,19 +119,23 @@ def _examine(subject: Subject, watch: Callable[[str], None]) -> Report:
             continue
         watch(check.name)
         began = time.perf_counter()
+        n_before = len(findings)
         try:
             if check.stage != "data" and small is None:
                 small = probe(subject)
-            found = list(check.run(subject, small))
-            findings += found
-            if not found:
+            # One by one: what a check finds before it crashes is kept.
+            for finding in check.run(subject, small):
+                findings.append(finding)
+            if len(findings) == n_before:
                 passed.append(check.name)
-            blocked = next((finding.code for finding in found if finding.code in check.blocks), "")
         except Skip as skip:
             skipped.append(Skipped(check.name, str(skip)))
+        except ConfigError:
+            raise
         except Exception as error:
-            skipped.append(Skipped(check.name, f"the check broke off: {type(error).__name__}: {error}"))
+            crashed.append(Crashed(check.name, type(error).__name__, str(error)))
+        blocked = next((finding.code for finding in findings[n_before:] if finding.code in check.blocks), "")
         seconds[check.name] = time.perf_counter() - began
     explained = {code for finding in findings for code in finding.explains}
     kept = tuple(finding for finding in findings if finding.code not in explained)
-    return Report(kept, tuple(skipped), tuple(passed), seconds)
+    return Report(kept, tuple(skipped), tuple(passed), seconds, tuple(crashed))

@@ -13,7 +13,7 @@ from tui_lab.app.session.doctor_thread import Checking, CheckUp, Examined, NotEx
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
-from tui_lab.core.doctor.findings import Finding, Report, Skipped
+from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skipped
 from tui_lab.util.errors import ConfigError
 
 SHUFFLED = Finding("shuffle_every_step", "The loader shuffles.", "16 different", "Why so.", "Shuffle once.",
@@ -79,6 +79,17 @@ async def test_nothing_found_is_said() -> None:
         it.screen._doctor.hear(NotExamined("no such file"))
         await it.tell()
         assert "✗ no such file" in it.text("#health")
+
+
+@pytest.mark.parametrize("findings", [(), (SHUFFLED,)])
+async def test_a_check_that_crashed_is_shown_with_its_error(findings: tuple[Finding, ...]) -> None:
+    crashed = (Crashed("sight", "ValueError", "no view"), Crashed("loss", "ValueError", "no view"))
+    async with lab() as it:
+        it.screen._doctor.hear(Examined(it.config, Report(findings, (), ("ids",), {}, crashed)))
+        await it.press("6")
+        assert it.text("#health").strip().startswith("2 checks crashed")
+        assert "nothing found" not in it.text("#health")
+        assert "sight, loss: ValueError: no view" in it.text("#evidence")
 
 
 async def again(it: Lab, monkeypatch: pytest.MonkeyPatch, *keys: str) -> list[Any]:

@@ -28,6 +28,21 @@ class Flat(Healthy):
     def forward(self, x):
         return super().forward(x).flatten(1)
 
+def _case(model, fails):
+    from tui_lab.core.doctor import Case
+    def batch(step):
+        if fails(step):
+            raise OSError("the file is gone")
+        tokens = torch.randint(0, 13, (4, 17), generator=torch.Generator().manual_seed(step))
+        return tokens[:, :-1], tokens[:, 1:]
+    return Case(model, batch)
+
+def no_batches():
+    return _case(Healthy(), lambda step: True)
+
+def few_batches():
+    return _case(Peeks(), lambda step: step > 2)
+
 def prints():
     print("a word from the file")
     return Healthy()
@@ -86,12 +101,23 @@ def test_a_strangers_file(file: Path, cli: Cli) -> None:
     assert json.loads(prints.stdout)["healthy"] and "a word from the file" in prints.stderr
 
 
+def test_a_check_that_crashed_is_exit_4_and_never_nothing_found(file: Path, cli: Cli) -> None:
+    done = cli("doctor", "mine.py:no_batches", "--junit", "report.xml")
+    assert done.returncode == 4 and "nothing found" not in done.stdout
+    assert "OSError: the file is gone" in done.stdout
+    assert 'errors="0"' not in (file.parent / "report.xml").read_text("utf-8")
+    done = cli("doctor", "mine.py:few_batches", "--json")
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 1 and not report["healthy"] and report["findings"][0]["code"] == "causal_leak"
+    assert {crash["error"] for crash in report["crashed"]} == {"OSError"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["mine.py:loops", "--timeout", "4"], "not done within 4 s (it was at: "),
         (["mine.py:dies"], "its process ended by exit code 7"),
-        (["mine.py:raises"], "line 34: raises() raised ValueError: not today"),
+        (["mine.py:raises"], "line 49: raises() raised ValueError: not today"),
         (["mine.py:Healthi"], "did you mean Healthy?"),
         (["mine.py"], "which name?"),
         (["none.py:x"], "no such file"),

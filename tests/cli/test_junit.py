@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.process import TINY, Cli
 from tui_lab.cli.junit import TestCase, of_report, of_run, prepare, write, xml
-from tui_lab.core.doctor.findings import Finding, Report, Skipped
+from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skipped
 from tui_lab.core.runs.summary import parse_requirement
 from tui_lab.util.errors import ConfigError
 
@@ -43,7 +43,11 @@ def test_a_training_that_failed_is_an_error() -> None:
 
 def test_the_doctors_report_is_cases() -> None:
     finding = Finding("no_mask", "It sees the future.", "evidence", "why", "fix", drawing=("x\x1b[31m", "y"))
-    text = xml("doctor", of_report(Report((finding,), (Skipped("ids", "no corpus"),), ("loss",), {"loss": 0.25})))
+    crashed = Crashed("sight", "ValueError", "no view")
+    report = Report((finding,), (Skipped("ids", "no corpus"),), ("loss",), {"loss": 0.25}, (crashed,))
+    text = xml("doctor", of_report(report))
+    error = element(text, "sight").find("error")
+    assert error is not None and error.attrib["message"] == "ValueError: no view"
     failure = element(text, "no_mask").find("failure")
     assert failure is not None and failure.text == "evidence\nwhy\nfix\nx\\x1b[31m\ny"
     skipped = element(text, "ids").find("skipped")

@@ -17,6 +17,7 @@ from tui_lab.core.doctor.findings import Finding, Report, report_from_json
 from tui_lab.core.user_code.import_file import is_stranger
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.escape import printable
+from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
 Tell = Callable[[str], None]
 APART_SECONDS = 300.0
@@ -138,14 +139,25 @@ def _stage(out: Path) -> str:
     return str(_last(out, "check") or "starting")
 
 
+def exit_code(report: Report) -> int:
+    if report.findings:
+        return NOT_MET
+    return NOT_JUDGED if report.crashed else DONE
+
+
 def show(report: Report, title: str) -> None:
-    """In words, on stdout."""
+    """Print the report on stdout, the checks that crashed first: without them it is not complete."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     console, title = Console(highlight=False), printable(title)
+    if report.crashed:
+        console.print(Text(crash_count(report), style="bold red"))
+        for error, checks in report.crashes.items():
+            console.print(Text(f"  {', '.join(checks)}: {printable(error)}"), soft_wrap=True)
+        console.print()
     for number, finding in enumerate(report.findings, 1):
         console.print(
             Text.assemble((f"{number}. {printable(finding.verdict)}", "bold red"), (f"  [{finding.code}]", "dim"))
@@ -166,6 +178,11 @@ def show(report: Report, title: str) -> None:
     for reason in dict.fromkeys(skipped.reason for skipped in report.skipped):
         names = ", ".join(skipped.check for skipped in report.skipped if skipped.reason == reason)
         console.print(Text(f"skipped {names}: {printable(reason)}", style="dim"))
+
+
+def crash_count(report: Report) -> str:
+    n = len(report.crashed)
+    return f"{n} check{'s' if n > 1 else ''} crashed"
 
 
 def parts(finding: Finding) -> tuple[tuple[str, str], ...]:

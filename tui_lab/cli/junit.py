@@ -50,9 +50,13 @@ def _of_requirement(wanted: Requirement, summary: dict[str, Any]) -> TestCase:
 
 
 def of_report(report: Report) -> list[TestCase]:
-    """What the doctor found, each a failure; then the checks that passed or were skipped."""
+    """The crashed checks, each an error; the findings, each a failure; then the checks that passed or were skipped."""
     seconds = report.seconds
     return [
+        *(
+            TestCase(crash.check, "error", f"{crash.error}: {crash.message}", seconds=seconds.get(crash.check, 0.0))
+            for crash in report.crashed
+        ),
         *(
             TestCase(f.code, "failure", f.verdict, "\n".join([f.evidence, f.why, f.fix, *f.drawing]))
             for f in report.findings

@@ -297,7 +297,7 @@ def doctor(
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
-    """Name the cause of a training that does not learn; exit 1 where one was found."""
+    """Name the cause of a training that does not learn; exit 1 where one was found, 4 where a check crashed."""
     from tui_lab.cli import doctor as front
     from tui_lab.cli import junit as junit_file
     from tui_lab.cli.show import write_json
@@ -316,7 +316,7 @@ def doctor(
         write_json({"source": source, **report.to_json()})
     else:
         front.show(report, source)
-    raise typer.Exit(0 if report.healthy else 1)
+    raise typer.Exit(front.exit_code(report))
 
 
 @app.command()

@@ -24,7 +24,8 @@ HEALTHY, PRESET_SEEDS = 24, 6
 
 @dataclass(frozen=True)
 class Row:
-    """One examination. expected: the code of the finding that must come first; None: there must be none."""
+    """One examination. expected: the code of the finding that must come first; None: there must be none.
+    crashed: the checks that crashed, of which a healthy case must have none."""
 
     design: str
     fault: str | None
@@ -32,10 +33,13 @@ class Row:
     expected: str | None
     found: tuple[str, ...]
     seconds: float
+    crashed: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
-        return not self.found if self.expected is None else self.found[:1] == (self.expected,)
+        if self.expected is None:
+            return not self.found and not self.crashed
+        return self.found[:1] == (self.expected,)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"right": self.right}
@@ -59,7 +63,9 @@ class Trial:
             report = examine(self.make())
         expected = FAULTS[self.fault].finding if self.fault else None
         found = tuple(finding.code for finding in report.findings)
-        return Row(self.design, self.fault, self.seed, expected, found, round(time.perf_counter() - began, 3))
+        crashed = tuple(crash.check for crash in report.crashed)
+        seconds = round(time.perf_counter() - began, 3)
+        return Row(self.design, self.fault, self.seed, expected, found, seconds, crashed)
 
 
 def trials(seed: int = 0) -> Iterator[Trial]:

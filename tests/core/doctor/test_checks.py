@@ -1,8 +1,11 @@
 """What each check says, beyond its name: the evidence, the drawing, and when it holds its tongue."""
 
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -12,16 +15,19 @@ from torch.nn import functional as F
 from tui_lab import Case, examine
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
+from tui_lab.core.doctor import runner
+from tui_lab.core.doctor.findings import Crashed
 from tui_lab.core.doctor.case import subject_of
 from tui_lab.core.doctor.checks import causality
 from tui_lab.core.doctor.checks import targets as alignment
-from tui_lab.core.doctor.findings import Report, report_from_json
+from tui_lab.core.doctor.findings import Finding, Report, Skip, report_from_json
 from tui_lab.core.doctor.fixes import mended
 from tui_lab.core.doctor.from_config import lab_subject
 from tui_lab.core.doctor.loss_floor import floor
-from tui_lab.core.doctor.runner import CHECKS
+from tui_lab.core.doctor.runner import CHECKS, Check
 from tui_lab.core.doctor.runner import examine as examine_subject
-from tui_lab.core.doctor.target import probe
+from tui_lab.core.doctor.target import Probe, Subject, probe
+from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import dumps
 
 V, T = 11, 9
@@ -82,7 +88,7 @@ def test_a_loss_may_view_the_targets_of_rows_longer_than_the_probe() -> None:
 
     report = examine(case(batches=batch, loss=loss, validation=batch(1000)[0]))
     assert report.findings == ()
-    assert len(CHECKS) - len(report.skipped) >= 15
+    assert len(CHECKS) - len(report.skipped) >= 15 and report.crashed == ()
 
 
 def test_what_cannot_be_known_is_skipped_with_its_reason() -> None:
@@ -90,7 +96,7 @@ def test_what_cannot_be_known_is_skipped_with_its_reason() -> None:
     reasons = {skipped.check: skipped.reason for skipped in report.skipped}
     assert "one batch was given" in reasons["drawing"] and "no optimizer" in reasons["ownership"]
     assert "attention" in reasons["attention"]
-    assert not any("broke off" in reason for reason in reasons.values())
+    assert report.crashed == ()
 
 
 @pytest.mark.parametrize("n_vocab", [2, 10, 50_257])
@@ -281,10 +287,44 @@ def test_the_first_module_that_is_not_finite_is_named() -> None:
     assert finding.code == "not_finite" and "mix" in finding.evidence
 
 
+def test_a_batch_function_that_raises_crashes_checks_and_is_not_healthy() -> None:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        raise OSError("the file is gone")
+
+    report = examine(case(batches=batch))
+    assert not report.healthy and report.passed == ()
+    assert Crashed("ids", "OSError", "the file is gone") in report.crashed
+    assert report_from_json(json.loads(dumps(report.to_json()))) == replace(report, seconds=ANY)
+    assert not report.to_json()["healthy"]
+
+
+def test_what_a_check_finds_before_it_crashes_or_skips_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ending_with(error: Exception, code: str) -> Any:
+        def run(subject: Subject, small: Probe) -> Iterator[Finding]:
+            yield Finding(code, "verdict", "evidence", "why", "fix")
+            raise error
+
+        return run
+
+    checks = (
+        Check("crashes", ending_with(ZeroDivisionError("by zero"), "first"), "data"),
+        Check("skips", ending_with(Skip("no corpus"), "second"), "data", ("second",)),
+        Check("blocked", ending_with(Skip("not reached"), "third"), "data"),
+    )
+    monkeypatch.setattr(runner, "CHECKS", checks)
+    report = examine(case())
+    assert codes(report) == ["first", "second"]
+    assert report.crashed == (Crashed("crashes", "ZeroDivisionError", "by zero"),)
+    assert [skipped.check for skipped in report.skipped] == ["skips", "blocked"]
+
+
+def test_a_batch_of_the_wrong_shape_is_bad_usage_not_a_crash() -> None:
+    with pytest.raises(ConfigError):
+        examine(case(batches=lambda step: (torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))))
+
+
 def test_a_report_survives_json() -> None:
     report = examine_subject(lab_subject(settings.load("reverse", ['faults=["no_mask", "double_softmax"]'])))
-    import json
-
     assert report_from_json(json.loads(dumps(report.to_json()))).findings == report.findings
 
 

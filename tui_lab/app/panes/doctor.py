@@ -19,8 +19,10 @@ from tui_lab.app.session.doctor_thread import Checking, Examined, NotExamined
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.pane import Pane
+from tui_lab.cli.doctor import crash_count
 from tui_lab.core import commands as cmd
-from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.util.escape import printable
 
 if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import Source
@@ -66,6 +68,7 @@ class DoctorPane(Pane):
         self._looks = Buffer()
         self._health = UNEXAMINED
         self._examined: tuple[Finding, ...] = ()
+        self._crashes: dict[str, list[str]] = {}
         self._told: list[Told] = []
         self._sources: tuple[Source, ...] | None = None
         self._state: LabState | None = None
@@ -94,10 +97,8 @@ class DoctorPane(Pane):
                 self._health = f"examining: {name} …"
             case Examined(_, report):
                 self._examined = report.findings
-                n = len(report.findings)
-                what = f"{n} finding{'s' if n > 1 else ''}" if n else "nothing found"
-                skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
-                self._health = f"{what}; {len(report.passed)} checks passed{skipped}"
+                self._crashes = report.crashes
+                self._health = _health(report)
             case NotExamined(words):
                 self._health = f"✗ {words}"
 
@@ -132,9 +133,10 @@ class DoctorPane(Pane):
         elif (finding := self.chosen) is not None:
             text = explained(finding, ("evidence", "fix"))
             text.append("\nEnter: why   a: apply the fix, begin anew and look again", "dim")
-            self.query_one("#evidence", Static).update(text)
+            self.query_one("#evidence", Static).update(self._crash_text().append_text(text))
         else:
-            self.query_one("#evidence", Static).update(Text("k: examine   j: where chance comes in", "dim"))
+            hint = Text("k: examine   j: where chance comes in", "dim")
+            self.query_one("#evidence", Static).update(self._crash_text().append_text(hint))
 
     @on(OptionList.OptionSelected)
     def _explain(self) -> None:
@@ -163,6 +165,13 @@ class DoctorPane(Pane):
 
         self._send(cmd.Inspect(look))
 
+    def _crash_text(self) -> Text:
+        """The errors that ended checks, a line each."""
+        text = Text()
+        for error, checks in self._crashes.items():
+            text.append(f"crashed: {', '.join(checks)}: ", "bold red").append(f"{printable(error)}\n")
+        return text
+
     def _ledger_text(self) -> Text:
         if self._sources is None:
             return Text("asking the training …", "dim")
@@ -176,3 +185,14 @@ class DoctorPane(Pane):
     def action_pin(self) -> None:
         if self._ledger and self._sources is not None:
             self.post_message(self.Pin(self._sources))
+
+
+def _health(report: Report) -> str:
+    n = len(report.findings)
+    parts = [crash_count(report)] if report.crashed else []
+    if n:
+        parts.append(f"{n} finding{'s' if n > 1 else ''}")
+    elif report.healthy:
+        parts.append("nothing found")
+    skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
+    return "; ".join([*parts, f"{len(report.passed)} checks passed{skipped}"])
