@@ -62,7 +62,7 @@ class StepDone(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated(Event):
-    """Validation. The task's own metric is set, the other is None."""
+    """Validation. The task's own metric is set, the other is None; both are None where the loss is all there is."""
 
     kind: ClassVar[str] = "evaluated"
     val_loss: float

@@ -349,6 +349,12 @@ async def test_what_is_printed_lands_in_the_log() -> None:
         assert "stdout: from user code" in it.text("#log")
 
 
+async def test_an_evaluation_without_a_metric_is_shown_by_its_loss() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.tell(replace(evaluated(30), exact_match=None, val_loss=1.2345))
+        assert "validation loss 1.2345" in it.text("#log")
+
+
 async def test_trouble_leaves_the_app_up_and_says_why() -> None:
     async with lab() as it:
         await it.tell(Trouble("the training broke off: MemoryError()", "Traceback …"))

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from tui_lab.cli.progress import preparing
+from tui_lab.cli.progress import preparing, sentence
+from tui_lab.core.events import Evaluated
 from tui_lab.util.errors import ConfigError
 
 
@@ -42,3 +43,14 @@ def test_nobody_is_shown_a_bar_who_does_not_watch(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.stderr", io.StringIO())
     with preparing() as report:
         assert report is None
+
+
+@pytest.mark.parametrize(
+    ("exact_match", "perplexity", "metric"),
+    [(0.5, None, ", exact match 50 %"), (None, 12.5, ", perplexity 12.50"), (None, None, "")],
+)
+def test_an_evaluation_shows_the_metric_that_it_has(
+    exact_match: float | None, perplexity: float | None, metric: str
+) -> None:
+    event = Evaluated(step=3, val_loss=2.5, exact_match=exact_match, perplexity=perplexity, examples=8, best=False)
+    assert sentence(event) == f"step 3: validation loss 2.5000{metric}"

@@ -50,12 +50,13 @@ def sentence(event: ev.Event) -> str | None:
                 f"{event.val_examples:,} validation examples, {event.device}, {event.threads} threads{going_on}{faults}"
             )
         case ev.Evaluated():
-            own = (
-                f"exact match {event.exact_match * 100:.6g} %"
-                if event.exact_match is not None
-                else f"perplexity {event.perplexity:,.2f}"
-            )
-            return f"step {event.step:,}: validation loss {event.val_loss:.4f}, {own}{' (best)' if event.best else ''}"
+            metric = ""
+            if event.exact_match is not None:
+                metric = f", exact match {event.exact_match * 100:.6g} %"
+            elif event.perplexity is not None:
+                metric = f", perplexity {event.perplexity:,.2f}"
+            best = " (best)" if event.best else ""
+            return f"step {event.step:,}: validation loss {event.val_loss:.4f}{metric}{best}"
         case ev.Changed():
             return f"step {event.step:,}: {event.key} {event.old} → {event.new}"
         case ev.Warned():
