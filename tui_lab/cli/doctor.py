@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tui_lab.cli.output import stdout
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding, Report, report_from_json
@@ -152,7 +153,7 @@ def show(report: Report, title: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console, title = Console(highlight=False), printable(title)
+    console, title = Console(file=stdout(), highlight=False), printable(title)
     if report.crashed:
         console.print(Text(crash_count(report), style="bold red"))
         for error, checks in report.crashes.items():
@@ -199,18 +200,18 @@ def self_test(seed: int, *, as_json: bool) -> int:
         row = trial.run()
         rows.append(row)
         if as_json:
-            sys.stdout.write(dumps({"event": "case", **row.to_json()}) + "\n")
+            stdout().write(dumps({"event": "case", **row.to_json()}) + "\n")
         elif not row.right:
-            sys.stdout.write(f"{row.design}, {row.fault or 'healthy'}, seed {row.seed}: found {list(row.found)}\n")
-        sys.stdout.flush()
+            stdout().write(f"{row.design}, {row.fault or 'healthy'}, seed {row.seed}: found {list(row.found)}\n")
+        stdout().flush()
     found = summary(rows)
     if as_json:
-        sys.stdout.write(dumps({"event": "summary", **found}) + "\n")
+        stdout().write(dumps({"event": "summary", **found}) + "\n")
     else:
-        sys.stdout.write(
+        stdout().write(
             f"{found['named_first']} of {found['faulty']} faulty cases named first, "
             f"{found['false_alarms']} false alarms in {found['healthy']} healthy ones, {found['seconds']} s\n"
         )
         if found["not_available"]:
-            sys.stdout.write(f"not installed, so not examined: {', '.join(found['not_available'])}\n")
+            stdout().write(f"not installed, so not examined: {', '.join(found['not_available'])}\n")
     return 0 if not found["misses"] else 1

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import asdict
 
+from tui_lab.cli.output import stdout
 from tui_lab.core.inference.generate import generate
 from tui_lab.core.inference.load_model import Which, load_chosen
 from tui_lab.core.inference.sampling import Generated, Sampling
@@ -23,7 +24,7 @@ def speak(name: str, prompt: str, max_new_tokens: int, sampling: Sampling, weigh
     chosen, model, tokenizer = load_chosen(run, weights)
     sys.stderr.write(printable(f"{run.name}: {chosen.words}") + "\n")
     said = [] if json_lines else [prompt]
-    shown = (lambda text: printable(text, "\n\t")) if sys.stdout.isatty() else str
+    shown = (lambda text: printable(text, "\n\t")) if stdout().isatty() else str
     if not json_lines:
         _write(shown(prompt))
     told = generate(model, tokenizer, prompt, max_new_tokens=max_new_tokens, sampling=sampling,
@@ -39,5 +40,5 @@ def _line(made: Generated) -> str:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    stdout().write(text)
+    stdout().flush()

@@ -26,6 +26,7 @@ from tui_lab.cli.options import (
     complete_source,
     take_consent,
 )  # fmt: skip
+from tui_lab.cli.output import user_prints_to_stderr
 from tui_lab.core.kernels.process_tuning import collect_seldom
 from tui_lab.runs.cli import runs_app
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
@@ -75,6 +76,7 @@ def open_app(
 
 
 @app.command()
+@user_prints_to_stderr()
 def run(
     source: Annotated[
         str | None,
@@ -135,6 +137,7 @@ def run(
 
 
 @app.command()
+@user_prints_to_stderr()
 def sweep(
     source: Annotated[str | None, typer.Argument(metavar="PRESET|CONFIG", help="A preset or a TOML file.")] = None,
     over: Annotated[
@@ -181,6 +184,7 @@ def sweep(
 
 
 @app.command()
+@user_prints_to_stderr()
 def generate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
     prompt: Annotated[str, typer.Option(help="What to go on from.")],
@@ -266,6 +270,7 @@ def data_fetch(text: Annotated[Text, typer.Argument(help="What to bring.")]) -> 
 
 
 @app.command()
+@user_prints_to_stderr()
 def report(
     source: Annotated[str, typer.Argument(metavar="RUN|SWEEP", help="The folder or name of a run or sweep.")],
     to: Annotated[Path, typer.Option(metavar="FILE.html", help="One file, which needs nothing else.")],
@@ -280,6 +285,7 @@ def report(
 
 
 @app.command()
+@user_prints_to_stderr()
 def doctor(
     source: Annotated[
         str | None,
@@ -320,6 +326,7 @@ def doctor(
 
 
 @app.command()
+@user_prints_to_stderr()
 def randomness(
     source: Source,
     step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="At which update; any, past or future.")] = 0,

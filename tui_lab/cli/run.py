@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tui_lab.cli.junit import of_run
 from tui_lab.cli.junit import write as write_junit
+from tui_lab.cli.output import stdout
 from tui_lab.cli.progress import Bar, Lines, Silent, View
 from tui_lab.cli.summary_text import describe, replaced
 from tui_lab.core import commands as cmd
@@ -127,12 +128,12 @@ def stop_on_signals(trainer: Trainer) -> Iterator[None]:
 
 
 def _print_json(record: dict[str, Any]) -> None:
-    sys.stdout.write(dumps(record) + "\n")
-    sys.stdout.flush()
+    stdout().write(dumps(record) + "\n")
+    stdout().flush()
 
 
 def _print_result(summary: dict[str, Any]) -> None:
-    sys.stdout.write(printable(describe(summary)) + "\n")
+    stdout().write(printable(describe(summary)) + "\n")
 
 
 def say(text: str) -> None:

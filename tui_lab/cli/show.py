@@ -1,6 +1,5 @@
 """Commands that look before training: presets, config, data and batches."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tui_lab.cli.output import stdout
 from tui_lab.cli.progress import preparing
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -29,7 +29,7 @@ def open_data(source: str, overrides: Sequence[str]) -> tuple[Config, Task]:
 
 
 def write_json(value: Any) -> None:
-    sys.stdout.write(dumps(value) + "\n")
+    stdout().write(dumps(value) + "\n")
 
 
 def write_figures(figures: dict[str, Any], *, as_json: bool, indent: str = "") -> None:
@@ -39,12 +39,12 @@ def write_figures(figures: dict[str, Any], *, as_json: bool, indent: str = "") -
         return
     for name, value in figures.items():
         if isinstance(value, dict):
-            sys.stdout.write(f"{indent}{name}\n")
+            stdout().write(f"{indent}{name}\n")
             write_figures(value, as_json=False, indent=indent + "  ")
         else:
             numbers = value if isinstance(value, list) else [value]
             text = " … ".join(f"{n:.4g}" if isinstance(n, float) else str(n) for n in numbers)
-            sys.stdout.write(f"{indent}{name.replace('_', ' ')}: {text}\n")
+            stdout().write(f"{indent}{name.replace('_', ' ')}: {text}\n")
 
 
 def show_presets(*, as_json: bool) -> None:
@@ -52,7 +52,7 @@ def show_presets(*, as_json: bool) -> None:
     if as_json:
         write_json({name: list(preset.header) for name, preset in found.items()})
         return
-    console = Console()
+    console = Console(file=stdout())
     for name, preset in found.items():
         console.print(Text(name, style="bold"))
         for line in preset.header:
@@ -69,7 +69,7 @@ def show_config(source: str, overrides: Sequence[str], *, as_json: bool) -> None
         parts = {row.symbol: row.count for row in rows}
         write_json(config.model_dump(mode="json") | {"parameters": {"total": total, "parts": parts}})
         return
-    sys.stdout.write(settings.to_toml(config) + "\n")
+    stdout().write(settings.to_toml(config) + "\n")
     if not rows:
         return
     table = Table("symbol", "size", title="Parameters", title_justify="left")
@@ -79,21 +79,21 @@ def show_config(source: str, overrides: Sequence[str], *, as_json: bool) -> None
     table.add_section()
     table.add_row("total", "", f"{total:,}")
     # As comments, so that the whole output is a config file.
-    console = Console(width=Console().width - 2)
+    console = Console(file=stdout(), width=Console(file=stdout()).width - 2)
     with console.capture() as capture:
         console.print(table)
-    sys.stdout.write("".join(f"# {line}\n" for line in capture.get().splitlines()))
+    stdout().write("".join(f"# {line}\n" for line in capture.get().splitlines()))
 
 
 def show_schema() -> None:
-    sys.stdout.write(dumps(Config.model_json_schema(), indent=2) + "\n")
+    stdout().write(dumps(Config.model_json_schema(), indent=2) + "\n")
 
 
 def validate(source: str, overrides: Sequence[str]) -> None:
     config, task = open_data(source, overrides)
     build_loader(config, task)
     check_fits(config, task.tokenizer.n_vocab, on_cpu=config.train.device == "cpu")
-    sys.stdout.write(f"{printable(source)}: valid\n")
+    stdout().write(f"{printable(source)}: valid\n")
 
 
 def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
         write_json({key.replace(" ", "_"): value for key, value in info.items()})
         return
     for key, value in info.items():
-        sys.stdout.write(f"{key:<20} {printable(value) if isinstance(value, str) else format(value, ',')}\n")
+        stdout().write(f"{key:<20} {printable(value) if isinstance(value, str) else format(value, ',')}\n")
 
 
 def show_batch(source: str, overrides: Sequence[str], step: int, examples: int, *, as_json: bool) -> None:
@@ -124,7 +124,7 @@ def show_batch(source: str, overrides: Sequence[str], step: int, examples: int, 
     if as_json:
         write_json(_batch_json(batch, task))
         return
-    console = Console()
+    console = Console(file=stdout())
     ids = ", ".join(str(i) for i in batch.ids[:8]) + (" …" if len(batch.ids) > 8 else "")
     console.print(
         f"step {step}: epoch {batch.epoch}, position {batch.position:,} of {batch.order.n:,}; "
@@ -173,7 +173,7 @@ def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json
     config, task = open_data(source, overrides)
     sources = ledger(config, task, step)
     if pin:
-        sys.stdout.write(settings.to_toml(pinned(config, sources)))
+        stdout().write(settings.to_toml(pinned(config, sources)))
         return
     if as_json:
         write_json({"step": step, "sources": [found.to_json() for found in sources]})
@@ -184,7 +184,7 @@ def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json
     for found in sources:
         mark = Text("pinned", "green") if found.pinned else Text("free", "bold yellow")
         table.add_row(found.name, found.draws, found.seed, mark, found.fingerprint or "")
-    Console().print(table)
+    Console(file=stdout()).print(table)
 
 
 def show_faults(*, as_json: bool) -> None:
@@ -196,4 +196,4 @@ def show_faults(*, as_json: bool) -> None:
     table = Table("fault", "part", "the mistake", box=None, pad_edge=False)
     for name, fault in FAULTS.items():
         table.add_row(name, fault.part, Text(fault.mistake))
-    Console().print(table)
+    Console(file=stdout()).print(table)

@@ -1,10 +1,10 @@
 """The report on a run: one HTML file."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tui_lab.cli.output import stdout
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
@@ -43,7 +43,7 @@ def report_on(source: str, to: Path, prompts: Sequence[str]) -> None:
         raise ConfigError(["--prompt goes with a run; a sweep has many models"])
     else:
         write_sweep_report(sweep, to)
-    sys.stdout.write(f"{to}\n")
+    stdout().write(f"{to}\n")
 
 
 def _sweep(source: str) -> Sweep | None:

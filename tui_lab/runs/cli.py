@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tui_lab.cli.output import user_prints_to_stderr
+
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.")]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN…", help="Folders or names of runs.")]
@@ -49,6 +51,7 @@ def show(run: OneRun, json: Json = False) -> None:
 
 
 @runs_app.command("compare")
+@user_prints_to_stderr()
 def compare(
     runs: Runs,
     prompt: Annotated[str | None, typer.Option(help="Let each go on from this, side by side.")] = None,

@@ -1,6 +1,5 @@
 """`runs compare`: settings that differ, figures side by side, the same prompt to each, curves in one picture."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tui_lab.cli.output import stdout
 from tui_lab.cli.show import write_json
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
@@ -45,19 +45,19 @@ def compare_runs(names: Sequence[str], speech: Speech | None, curves: Path | Non
         figures = [row_json(row) for row in rows]
         write_json({"runs": figures, "different": different} | ({} if speech is None else {"said": said}))
         return
-    console = Console()
+    console = Console(file=stdout())
     _print(console, "what they came to", _table(rows, _figures(rows)))
     if different:
-        sys.stdout.write("\n")
+        stdout().write("\n")
         told = {key: [*map(_setting, values)] for key, values in different.items()}
         _print(console, "settings that differ", _table(rows, told))
     else:
-        sys.stdout.write("\nno setting differs\n")
+        stdout().write("\nno setting differs\n")
     if speech is not None:
-        sys.stdout.write("\n")
+        stdout().write("\n")
         _print(console, speech.prompt, _table(rows, {"": [said[row.name] for row in rows]}, wrap=True))
     if curves is not None:
-        sys.stdout.write(f"\n{curves}\n")
+        stdout().write(f"\n{curves}\n")
 
 
 def named(names: Sequence[str]) -> dict[str, Run]:

@@ -1,7 +1,6 @@
 """`tui-lab sweep`: start, join or resume a sweep, show it, and say what it came to."""
 
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tui_lab.cli.output import stdout
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row, Sweep, Watch
 from tui_lab.sweep import results, table
@@ -185,14 +185,14 @@ def _conclude(sweep: Sweep, rows: Sequence[Row], faces: Faces) -> int:
             }
         )
     else:
-        console = Console()
+        console = Console(file=stdout())
         console.print(table.trial_table(plan, best, caption=table.counted(rows), sparks=_sparks(plan, rows)))
         if groups:
             console.print(table.group_table(plan, groups))
         for path in pictures:
-            sys.stdout.write(f"curves: {path}\n")
+            stdout().write(f"curves: {path}\n")
         if verdict is not None:
-            sys.stdout.write(f"{verdict.words}\n")
+            stdout().write(f"{verdict.words}\n")
     if not any(row.state in ("done", "pruned") for row in rows):
         say(f"every trial failed; the first one: {rows[0].result.message if rows[0].result else ''}")
         return FAILED
@@ -211,5 +211,5 @@ def _sparks(plan: Plan, rows: Sequence[Row]) -> dict[int, str]:
 
 
 def _print_json(record: dict[str, Any]) -> None:
-    sys.stdout.write(dumps(record) + "\n")
-    sys.stdout.flush()
+    stdout().write(dumps(record) + "\n")
+    stdout().flush()
