@@ -3,6 +3,7 @@
 import asyncio
 from typing import ClassVar
 
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.pilot import Pilot
@@ -11,6 +12,7 @@ from textual.widgets._footer import FooterKey
 
 from tests.app.fake import lab
 from tui_lab.app.widgets.footer import KeyLine
+from tui_lab.core import events as ev
 
 
 class Other(Button):
@@ -39,9 +41,9 @@ async def keys(pilot: Pilot[None]) -> list[FooterKey]:
     """The keys shown once the screen has been painted, which is when they follow."""
     painted = asyncio.Event()
     await pilot.pause()
-    pilot.app.query_one(KeyLine).call_after_refresh(painted.set)
+    pilot.app.screen.query_one(KeyLine).call_after_refresh(painted.set)
     await painted.wait()
-    return list(pilot.app.query(FooterKey))
+    return list(pilot.app.screen.query(FooterKey))
 
 
 def names(of: list[FooterKey]) -> set[str]:
@@ -79,10 +81,19 @@ async def test_the_lab_keeps_its_keys_from_pane_to_pane() -> None:
         assert before and list(it.screen.query(FooterKey)) == before
 
 
+async def test_the_keys_follow_the_run_while_the_terminal_has_no_focus() -> None:
+    async with lab() as it:
+        it.pilot.app.post_message(events.AppBlur())
+        await it.pilot.pause()
+        assert "Pause" in names(await keys(it.pilot))
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        assert "Pause" not in names(await keys(it.pilot))
+
+
 async def test_a_line_that_is_gone_meanwhile_asks_for_no_keys() -> None:
     async with Keyed().run_test() as pilot:
         assert await keys(pilot)
-        line = pilot.app.query_one(KeyLine)
+        line = pilot.app.screen.query_one(KeyLine)
         await line.remove()
         await line.recompose()
-        assert not pilot.app.query(FooterKey)
+        assert not pilot.app.screen.query(FooterKey)

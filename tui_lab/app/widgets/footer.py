@@ -2,6 +2,7 @@
 
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.screen import Screen
 from textual.widgets import Footer
 
 
@@ -19,6 +20,15 @@ class KeyLine(Footer):
     def compose(self) -> ComposeResult:
         self._shown = self._to_show() if self._bindings_ready else None
         yield from super().compose()
+
+    def bindings_changed(self, screen: Screen[object]) -> None:
+        """Follow the keys even while the terminal has no focus, when Textual's footer stays as it is.
+
+        A run goes on in an unfocused terminal, and the first key pressed there does not update Textual's footer.
+        """
+        self._bindings_ready = True
+        if self.is_attached and screen is self.screen:
+            self.call_after_refresh(self.recompose)
 
     async def recompose(self) -> None:
         if self.is_attached and self._to_show() != self._shown:
