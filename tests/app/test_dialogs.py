@@ -10,7 +10,7 @@ from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.chooser import Pick
-from tui_lab.app.screens.dialogs import Ask
+from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.session.session import Session
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -50,6 +50,19 @@ async def answer(pilot: Pilot[None], choice: str) -> None:
     choices.highlighted = choices.get_option_index(choice)
     choices.focus()
     await pilot.press("enter")
+
+
+async def test_the_chooser_keeps_its_size_after_a_question() -> None:
+    app = LabApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        choices = app.screen.query_one(OptionList)
+        before = choices.size
+        await app.push_screen(Ask("Go on?", (Choice("yes", "Yes"),)))
+        await pilot.press("escape")
+        app.theme = "textual-light"  # Styles that were loaded meanwhile reach the chooser by now.
+        await pilot.pause()
+        assert app.screen is choices.screen and choices.size == before
 
 
 @pytest.mark.parametrize(("choice", "opened"), [("view", "replay"), ("cancel", "")])

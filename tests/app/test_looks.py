@@ -1,12 +1,23 @@
 """What holds whatever the terminal: its size, its colours, and the mouse."""
 
+import inspect
 import re
+from pathlib import Path
 
 import pytest
+from textual.screen import Screen
 
 from tests.app.fake import lab, update
 from tui_lab.app.app import THEMES
 from tui_lab.app.panes.batch import CELL, NAME, BatchPane
+from tui_lab.app.screens.attention import AttentionScreen
+from tui_lab.app.screens.chooser import Chooser
+from tui_lab.app.screens.dialogs import Ask, AskLine
+from tui_lab.app.screens.explain import Explain
+from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.lab import LabScreen
+from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.widgets.pane import Pane
 from tui_lab.core import events as ev
 
 
@@ -61,6 +72,18 @@ async def test_a_click_goes_to_a_pane_and_to_a_cell() -> None:
         await it.tell()
         assert pane.cell == min(across, 10)
         assert f"t = {pane.cell}" in it.text("#cell")
+
+
+@pytest.mark.parametrize(
+    "screen", [Ask, AskLine, AttentionScreen, Chooser, Explain, Help, LabScreen, RunsScreen], ids=lambda it: it.__name__
+)
+def test_the_styles_of_a_screen_reach_no_other_screen(screen: type[Screen[object]]) -> None:
+    """Textual applies a loaded file to every screen, so each rule has to begin with a screen or a pane of the lab."""
+    path = Path(inspect.getfile(screen)).with_name(str(screen.CSS_PATH))
+    owners = {"Ask", "AskLine", "AttentionScreen", "Chooser", "Explain", "Help", "LabScreen", "RunsScreen"}
+    owners |= {Pane.__name__, *(pane.__name__ for pane in Pane.__subclasses__())}
+    selectors = [one for rule in re.findall(r"([^{}]+){", path.read_text("utf-8")) for one in rule.split(",")]
+    assert selectors and {re.split(r"[ .:#]", one.strip())[0] for one in selectors} <= owners
 
 
 async def test_a_click_on_the_footer_is_its_key() -> None:
