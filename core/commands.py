@@ -1,9 +1,14 @@
 """What a person may ask of a running training. Each takes effect at the next step boundary, as an event."""
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from tui_lab.core import events as ev
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
+from tui_lab.util.errors import ConfigError
 
 # A front end speaks these words before torch is there.
 if TYPE_CHECKING:
@@ -35,6 +40,38 @@ class Set:
 
     key: str
     value: Any
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Multiply a live setting by `factor`, within its bounds. Relative, so that several sent at once add up."""
+
+    key: str
+    factor: float
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Add `amount` to a live setting, within its bounds."""
+
+    key: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Change a live setting to the one of `values` after the present one; from any other value, to the first."""
+
+    key: str
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))  # JSON makes it a list.
+
+
+@dataclass(frozen=True)
+class Undo:
+    """Take back the last live change that has not been undone."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +112,55 @@ class Stop:
     """Save and end."""
 
 
-Command = Pause | Resume | Step | Set | Evaluate | Checkpoint | Snapshot | Inspect | Stop
+Change = Set | Scale | Shift | Cycle | Undo
+Command = Pause | Resume | Step | Change | Evaluate | Checkpoint | Snapshot | Inspect | Stop
 CommandQueue = queue.SimpleQueue[Command]
 """Safe between threads, and its `put` may be called from a signal handler."""
+
+
+def target(command: Change, config: Config, undoable: Sequence[ev.Changed]) -> tuple[str, Any]:
+    """The key that `command` changes and its new value, where `config` is in force; Undo takes the last of `undoable`.
+
+    Raises ConfigError where there is nothing to change, or where a running training cannot change it.
+    """
+    if isinstance(command, Undo):
+        if not undoable:
+            raise ConfigError(["nothing to undo: no live change since the start"])
+        return undoable[-1].key, undoable[-1].old
+    key = command.key
+    if not settings.is_live(key):
+        raise ConfigError([f"{key} needs a restart: it cannot change while training"])
+    now = settings.get(config, key)
+    if isinstance(command, Scale | Shift) and not isinstance(now, int | float):
+        raise ConfigError([f"{key} = {now!r}: not a number; allowed is Set or Cycle"])
+    match command:
+        case Scale(_, factor):
+            return key, _moved(key, now, now * factor, f"scaled by {factor:g}")
+        case Shift(_, amount):
+            # Rounded, so that 0.1 + 0.05 is 0.15.
+            return key, _moved(key, now, round(now + amount, 10), f"shifted by {amount:g}")
+        case Cycle(_, values):
+            return key, values[(values.index(now) + 1) % len(values)] if now in values else values[0]
+        case Set(_, value):
+            return key, value
+
+
+def _moved(key: str, now: float, wanted: float, how: str) -> float:
+    low, high = settings.bounds(key)
+    new = max(low, min(high, wanted))
+    new = int(new) if isinstance(now, int) else new
+    if new == now:
+        raise ConfigError([f"{key} = {now}: {how} it stays the same; allowed is {low:g} to {high:g}"])
+    return new
+
+
+def not_undone(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
+    """The live changes of a record that still stand: without those that the next change of the same key took back."""
+    live = {key for key in settings.fields() if settings.is_live(key)}
+    stack: list[ev.Changed] = []
+    for change in changes:
+        if stack and (stack[-1].key, stack[-1].old, stack[-1].new) == (change.key, change.new, change.old):
+            stack.pop()
+        elif change.key in live:
+            stack.append(change)
+    return stack

@@ -58,6 +58,8 @@ class Trainer:
         self._save, self._clock = save, clock
         self.resumed = resume is not None
         self._pending: deque[cmd.Command] = deque()
+        self.undoable: list[ev.Changed] = []
+        """The changes that Undo takes back, the last first; whoever resumes a run may put its earlier ones here."""
         self._paused, self._steps_left, self._stop_asked = False, 0, False
         self._saved_at = self.progress.step if resume else -1
         self.unwritten = False
@@ -274,8 +276,8 @@ class Trainer:
                 if self._paused:
                     self._paused = False
                     yield ev.Resumed(step=self.step)
-            case cmd.Set(key, value):
-                yield self._set(key, value)
+            case cmd.Set() | cmd.Scale() | cmd.Shift() | cmd.Cycle() | cmd.Undo():
+                yield from self._change(command)
             case cmd.Evaluate():
                 yield from self._evaluate()
             case cmd.Checkpoint():
@@ -306,18 +308,19 @@ class Trainer:
         except Exception as error:
             yield ev.Warned(step=self.step, message=f"looking at the model failed: {error!r}")
 
-    def _set(self, key: str, value: object) -> ev.Event:
-        """Change a live setting, or warn why not."""
+    def _change(self, command: cmd.Change) -> Iterator[ev.Event]:
+        """Change a live setting, or warn why not; nothing where it has that value already."""
         try:
-            if not settings.is_live(key):
-                raise ConfigError([f"{key} needs a restart: it cannot change while training"])
+            key, value = cmd.target(command, self.config, self.undoable)
             old = settings.get(self.config, key)
             config = settings.changed(self.config, key, value)
-            new = settings.get(config, key)
+            if (new := settings.get(config, key)) == old:
+                return
             loader = change_loader(self.loader, self.step, config)
             check_fits(config, self.task.tokenizer.n_vocab, on_cpu=self.device.type == "cpu")
         except (ConfigError, DataError) as error:
-            return ev.Warned(step=self.step, message=str(error))
+            yield ev.Warned(step=self.step, message=str(error))
+            return
         if key.startswith("data.") or key == "train.batch_size":
             self.loader = loader
         self.progress = replace(
@@ -326,7 +329,12 @@ class Trainer:
         self.model.set_dropout(config.model.dropout)
         set_weight_decay(self.optimizers, config.optim.weight_decay)
         self._saved_at = -1
-        return ev.Changed(step=self.step, key=key, old=old, new=new)
+        change = ev.Changed(step=self.step, key=key, old=old, new=new)
+        if isinstance(command, cmd.Undo):
+            self.undoable.pop()
+        else:
+            self.undoable.append(change)
+        yield change
 
     def _evaluate(self) -> Iterator[ev.Event]:
         """Validate, keep the best weights; nothing at all when Stop comes in between."""

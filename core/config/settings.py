@@ -1,6 +1,7 @@
 """Read, change and write a Config by dotted keys, with errors for people."""
 
 import importlib.resources
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ def is_live(key: str) -> bool:
         raise ConfigError([unknown_key(key)])
     extra = known[key].json_schema_extra
     return bool(isinstance(extra, dict) and extra["live"])
+
+
+def bounds(key: str) -> tuple[float, float]:
+    """The lowest and the highest number that `key`, which exists, may be; infinite where there is no bound."""
+    limits = fields()[key].metadata
+    low = max((limit.ge for limit in limits if hasattr(limit, "ge")), default=-math.inf)
+    return low, min((limit.le for limit in limits if hasattr(limit, "le")), default=math.inf)
 
 
 def get(config: Config, key: str) -> Any:

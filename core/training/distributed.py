@@ -30,8 +30,9 @@ TIMEOUT_SECONDS = 1800.0
 """How long a rank waits for the others (torch's own default). One that has ended is noticed at once, by its socket."""
 HEARTBEAT_SECONDS = 5.0
 """How often the ranks hear of each other while the training is paused."""
-SHARED = {command.__name__: command for command in (cmd.Pause, cmd.Resume, cmd.Step, cmd.Set, cmd.Evaluate,
-                                                    cmd.Checkpoint, cmd.Stop)}  # fmt: skip
+SHARED = {command.__name__: command for command in (cmd.Pause, cmd.Resume, cmd.Step, cmd.Set, cmd.Scale,
+                                                    cmd.Shift, cmd.Cycle, cmd.Undo, cmd.Evaluate, cmd.Checkpoint,
+                                                    cmd.Stop)}  # fmt: skip
 _PLACE = re.compile(r"^\[[^\]]*\]\s*")  # Where in gloo's source it was raised.
 _LOST = re.compile(r"gloo|nccl|connection|timed out|timeout|peer|broken pipe", re.IGNORECASE)
 

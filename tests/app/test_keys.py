@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Input
 
 from tests.app.fake import lab
+from tests.core.tiny import trainer
 from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.app import LabApp
 from tui_lab.app.panes.config import ConfigPane
@@ -23,14 +24,15 @@ from tui_lab.core import events as ev
         ("S", cmd.Step(10)),
         ("e", cmd.Evaluate()),
         ("c", cmd.Checkpoint()),
-        ("l", cmd.Set("optim.lr", 0.001)),
-        ("L", cmd.Set("optim.lr", 0.004)),
-        ("d", cmd.Set("model.dropout", 0.05)),
-        ("D", cmd.Set("model.dropout", 0.15)),
-        ("b", cmd.Set("train.batch_size", 32)),
-        ("B", cmd.Set("train.batch_size", 128)),
-        ("o", cmd.Set("data.overfit", 1)),
-        ("h", cmd.Set("data.shuffle", "once")),
+        ("l", cmd.Scale("optim.lr", 0.5)),
+        ("L", cmd.Scale("optim.lr", 2.0)),
+        ("d", cmd.Shift("model.dropout", -0.05)),
+        ("D", cmd.Shift("model.dropout", 0.05)),
+        ("b", cmd.Scale("train.batch_size", 0.5)),
+        ("B", cmd.Scale("train.batch_size", 2.0)),
+        ("o", cmd.Cycle("data.overfit", (0, 1))),
+        ("h", cmd.Cycle("data.shuffle", ("epoch", "once", "off"))),
+        ("u", cmd.Undo()),
     ],
 )
 async def test_a_key_sends_its_command(key: str, sent: cmd.Command) -> None:
@@ -47,25 +49,30 @@ async def test_space_resumes_what_is_paused() -> None:
         assert it.source.sent == [cmd.Resume()]
 
 
-async def test_overfit_and_shuffle_go_round() -> None:
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("LLL", [("optim.lr", 0.01, 0.02), ("optim.lr", 0.02, 0.04), ("optim.lr", 0.04, 0.08)]),
+        ("Llu", [("optim.lr", 0.01, 0.02), ("optim.lr", 0.02, 0.01), ("optim.lr", 0.01, 0.02)]),
+        ("DDd", [("model.dropout", 0.0, 0.05), ("model.dropout", 0.05, 0.1), ("model.dropout", 0.1, 0.05)]),
+        ("BBb", [("train.batch_size", 4, 8), ("train.batch_size", 8, 16), ("train.batch_size", 16, 8)]),
+        ("hh", [("data.shuffle", "epoch", "once"), ("data.shuffle", "once", "off")]),
+        ("oo", [("data.overfit", 0, 1), ("data.overfit", 1, 0)]),
+        ("LDu", [("optim.lr", 0.01, 0.02), ("model.dropout", 0.0, 0.05), ("model.dropout", 0.05, 0.0)]),
+    ],
+)
+async def test_keys_pressed_before_any_change_comes_back_add_up(
+    keys: str, expected: list[tuple[str, object, object]]
+) -> None:
+    """The source answers nothing while they are pressed; what was sent then goes to a trainer."""
     async with lab() as it:
-        await it.tell(ev.Changed(step=30, key="data.overfit", old=0, new=1))
-        await it.tell(ev.Changed(step=30, key="data.shuffle", old="epoch", new="off"))
-        await it.press("o", "h")
-        assert it.source.sent == [cmd.Set("data.overfit", 0), cmd.Set("data.shuffle", "epoch")]
-
-
-async def test_undo_takes_changes_back_one_by_one() -> None:
-    async with lab() as it:
-        await it.press("u")
-        assert it.source.sent == []
-        first = ev.Changed(step=3, key="optim.lr", old=0.002, new=0.004)
-        second = ev.Changed(step=4, key="model.dropout", old=0.0, new=0.05)
-        await it.tell(first, second)
-        await it.press("u")
-        await it.tell(ev.Changed(step=5, key="model.dropout", old=0.05, new=0.0))
-        await it.press("u")
-        assert it.source.sent == [cmd.Set("model.dropout", 0.0), cmd.Set("optim.lr", 0.002)]
+        await it.pilot.press(*keys)
+        sent = it.source.sent
+    training = trainer()
+    for command in sent:
+        training.commands.put(command)
+    changes = [event for event in training.events() if isinstance(event, ev.Changed)]
+    assert [(change.key, change.old, change.new) for change in changes] == expected
 
 
 @pytest.mark.parametrize(("key", "pane", "main"), [

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,16 @@ async def test_the_chart_has_curves_the_line_at_chance_and_marks() -> None:
         levels = [float(d.y[0]) for d in chart._datasets if len(set(d.y.tolist())) == 1]
         assert math.log(10) in [pytest.approx(level) for level in levels]
         assert "optim.lr 1 → 2" in it.text("#readout")
+
+
+async def test_changes_of_one_key_at_one_step_are_one_mark() -> None:
+    async with lab() as it:
+        values = (1, 2, 4, 8)
+        await it.tell(*(ev.Changed(step=20, key="optim.lr", old=a, new=b) for a, b in pairwise(values)))
+        assert [line.x for line in it.screen.query_one(Chart)._v_lines] == [20]
+        assert "optim.lr 1 → 8" in it.text("#readout")
+        await it.tell(ev.Changed(step=20, key="optim.lr", old=8, new=1))
+        assert not it.screen.query_one(Chart)._v_lines
 
 
 async def test_log_axis_smoothing_and_cursor() -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tests.core.tiny import losses, of_kind, same_weights, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.config import settings
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.checkpoint import Checkpoint, Weights
 from tui_lab.core.user_code.external_model import Model
@@ -190,6 +192,60 @@ def test_a_change_equals_having_had_the_value_from_the_start() -> None:
     changed, from_start = trainer("optim.lr=0.3"), trainer("optim.lr=0.01")
     changed.commands.put(cmd.Set("optim.lr", 0.01))
     assert losses(changed.events()) == losses(from_start.events())
+
+
+def changes_of(commands: Iterable[cmd.Command], *overrides: str) -> list[tuple[object, object]]:
+    """Old and new value of each change that comes of `commands`, all sent before the first step."""
+    training = trainer(*overrides)
+    for command in commands:
+        training.commands.put(command)
+    return [(change.old, change.new) for change in of_kind(ev.Changed, training.events())]
+
+
+def test_a_change_to_the_value_in_force_changes_nothing_and_is_no_event() -> None:
+    plain, same = trainer("data.overfit=1"), trainer("data.overfit=1")
+    for key in ("optim.lr", "data.overfit", "train.batch_size"):
+        same.commands.put(cmd.Set(key, settings.get(same.config, key)))
+    assert [event.kind for event in same.events()] == [event.kind for event in plain.events()]
+    assert same.loader == plain.loader
+
+
+@pytest.mark.parametrize(
+    ("command", "values"),
+    [
+        (cmd.Scale("optim.lr", 2.0), [0.01, 0.02, 0.04, 0.08]),
+        (cmd.Scale("optim.lr", 0.5), [0.01, 0.005, 0.0025, 0.00125]),
+        (cmd.Scale("optim.lr", 10.0**3), [0.01, 10.0, 100.0]),
+        (cmd.Scale("train.batch_size", 2.0), [4, 8, 16, 32]),
+        (cmd.Scale("train.batch_size", 0.5), [4, 2, 1]),
+        (cmd.Shift("model.dropout", 0.05), [0.1, 0.15, 0.2, 0.25]),
+        (cmd.Shift("model.dropout", -0.05), [0.1, 0.05, 0.0]),
+        (cmd.Cycle("data.overfit", (0, 1)), [3, 0, 1, 0]),
+        (cmd.Cycle("data.shuffle", ("epoch", "once", "off")), ["epoch", "once", "off", "epoch"]),
+    ],
+)
+def test_relative_changes_sent_at_once_add_up_and_each_is_undone(command: cmd.Change, values: list[object]) -> None:
+    forth = list(pairwise(values))
+    back = [(new, old) for old, new in reversed(forth)]
+    commands: list[cmd.Command] = [*[command] * 3, *[cmd.Undo()] * len(forth)]
+    assert changes_of(commands, "model.dropout=0.1", "data.overfit=3") == forth + back
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        cmd.Undo(),
+        cmd.Scale("model.d_model", 2.0),
+        cmd.Scale("data.shuffle", 2.0),
+        cmd.Shift("model.dropout", -0.05),
+        cmd.Cycle("optim.lrr", (1, 2)),
+    ],
+)
+def test_a_relative_change_that_cannot_be_is_a_warning(command: cmd.Command) -> None:
+    training = trainer()
+    training.commands.put(command)
+    found = list(training.events())
+    assert len(of_kind(ev.Warned, found)) == 1 and not of_kind(ev.Changed, found)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,22 @@ def test_a_forks_record_tells_which_settings_held_when() -> None:
     assert [(c.key, c.new) for c in state.changes if c.step == 0] == [("optim.lr", 0.5)]
 
 
+def test_what_an_earlier_session_changed_can_be_undone() -> None:
+    session, found = train("optim.lr=0.02", commands=(cmd.Set("optim.lr", 0.5), cmd.Set("model.dropout", 0.1)))
+    session.close()
+    session.join()
+    ready = found[0]
+    assert isinstance(ready, Ready)
+    resumed = Session(lambda report: open_run.reopen(ready.path, 10))
+    resumed.send(cmd.Undo())
+    resumed.send(cmd.Undo())
+    resumed.start()
+    changes = [event for event in collect(resumed, stopped) if isinstance(event, ev.Changed)]
+    resumed.close()
+    resumed.join()
+    assert [(change.key, change.new) for change in changes] == [("model.dropout", 0.0), ("optim.lr", 0.02)]
+
+
 def test_a_replay_tells_the_same_story_at_its_speed() -> None:
     session, found = train("train.eval_every=4")
     session.close()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.core.tiny import of_kind, tiny, trainer
+from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -50,7 +51,7 @@ def test_the_weights_of_the_estimate_are_those_of_the_model() -> None:
 def test_a_live_change_that_does_not_fit_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     running = trainer()
     monkeypatch.setattr(memory_estimate, "machine_bytes", lambda: 1000)
-    [warned] = [running._set("train.batch_size", 8)]
+    [warned] = running._change(cmd.Set("train.batch_size", 8))
     assert isinstance(warned, ev.Warned) and "needs at least" in warned.message
     assert running.config.train.batch_size == 4
 

@@ -1,6 +1,7 @@
 """The loss pane: the curves of a run, small and large."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,6 +13,7 @@ from tui_lab.app.session.series import Points, Series, extremes, smooth
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, Curve, Dot
 from tui_lab.app.widgets.pane import Pane
+from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
@@ -122,7 +124,7 @@ class LossPane(Pane):
         ]
 
     def _draw_chart(self, state: LabState) -> None:
-        marks = [(float(change.step), "green") for change in state.changes]
+        marks = [(float(step), "green") for step in sorted({change.step for change in merged(state.changes)})]
         if self.cursor is not None:
             marks.append((self.cursor, "white"))
         chance = state.chance_loss
@@ -139,7 +141,7 @@ class LossPane(Pane):
             for name in ("loss", "val_loss", "lr", "grad_norm"):
                 found = nearest(state.curves[name].points, self.cursor)
                 text.append(f"{name} {found:.4g}  " if found is not None else "")
-            near = [c for c in state.changes if abs(c.step - self.cursor) <= max(1.0, state.step / 100)]
+            near = [c for c in merged(state.changes) if abs(c.step - self.cursor) <= max(1.0, state.step / 100)]
             text.append("  ".join(f"{c.key} {c.old} → {c.new}" for c in near), "green")
         else:
             text.append("— train ", "cyan").append("o val ", "yellow").append("┄ ln V ", "dim")
@@ -147,8 +149,8 @@ class LossPane(Pane):
                 text.append(f"{state.chance_loss:.3f} ", "dim")
             if self.floor is not None:
                 text.append(f"┄ floor {self.floor:.3f} ", "red")
-            if state.changes:
-                change = state.changes[-1]
+            if changes := merged(state.changes):
+                change = changes[-1]
                 text.append(f"│ {change.key} {change.old} → {change.new} at {change.step:,} ", "green")
             for i, overlay in enumerate(self.overlays):
                 text.append(f"— {printable(overlay.name)} ", OVERLAY_STYLES[i % len(OVERLAY_STYLES)])
@@ -193,6 +195,15 @@ class LossPane(Pane):
             except RunError as error:
                 self.notify(str(error), severity="warning")
         self.redraw()
+
+
+def merged(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
+    """The changes of one key at one step as one, from its first value to its last; none where these are equal."""
+    found: dict[tuple[int, str], ev.Changed] = {}
+    for change in changes:
+        place = change.step, change.key
+        found[place] = replace(found.get(place, change), new=change.new)
+    return [change for change in found.values() if change.old != change.new]
 
 
 def the_best(state: LabState) -> Text:

@@ -133,6 +133,7 @@ class Session:
 
     def _train(self, opened: "Opened") -> None:
         opened.trainer.commands = self._commands
+        opened.trainer.undoable[:0] = cmd.not_undone(opened.seen.changes)
         if self._paused:
             self._commands.put(cmd.Pause())
         for event in opened.run.record(opened.trainer.events()):
