@@ -3,21 +3,25 @@
 from pathlib import Path
 
 import pytest
+import typer
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
-from tui_lab.app.app import LabApp
+from tui_lab.app.app import LabApp, code_of, pick_of
 from tui_lab.app.screens.chooser import Pick
 from tui_lab.app.screens.dialogs import Ask, Choice
+from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
+from tui_lab.cli.main import open_app
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import take
 from tui_lab.core.user_code import trust
+from tui_lab.util.errors import ConfigError
 
 
 class Asking(LabApp):
@@ -77,6 +81,50 @@ async def test_a_run_that_another_records_can_be_looked_at(choice: str, opened: 
         held.release()
         app.open(Pick("resume", str(run.path)))
         assert app.picked[-1] == Pick("resume", str(run.path)), "once it is free nothing is asked"
+
+
+async def test_the_app_starts_a_preset_with_overrides() -> None:
+    app = LabApp(pick_of("reverse", ["optim.lr=0.5", "train.threads=1", "train.steps=3"]))
+    async with app.run_test() as pilot:
+        screen = app.screen
+        assert isinstance(screen, LabScreen)
+        while screen.state.config is None:
+            await pilot.pause()
+            screen.tick()
+        assert screen.state.config.optim.lr == 0.5 and screen.state.config.train.steps == 3
+        screen.source.close()
+        assert screen.source.join()
+
+
+@pytest.mark.parametrize(
+    ("source", "override"), [("reverse", "optim.lrr=1"), ("reverse", "optim.lr=-1"), (None, "optim.lr=1")]
+)
+def test_overrides_that_cannot_be_are_refused(source: str | None, override: str) -> None:
+    with pytest.raises(ConfigError):
+        pick_of(source, [override])
+
+
+def test_a_run_is_replayed_without_overrides(run: Run) -> None:
+    assert pick_of(str(run.path)) == Pick("replay", str(run.path))
+    with pytest.raises(ConfigError):
+        pick_of(str(run.path), ["optim.lr=1"])
+
+
+def test_a_file_that_set_names_is_not_asked_about(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tui-lab app --set model.source=FILE.py:NAME` names the file, as `run --set` does."""
+    opened: list[Pick | None] = []
+
+    def run_app(source: str | None, overrides: list[str]) -> int:
+        opened.append(pick_of(source, overrides))
+        return 0
+
+    monkeypatch.setattr("tui_lab.app.main.main", run_app)
+    monkeypatch.setenv("TEXTUAL_DRIVER", "none")
+    with pytest.raises(typer.Exit) as ended:
+        open_app("reverse", [f"model.source={mine}"])
+    [pick] = opened
+    assert ended.value.exit_code == 0 and pick is not None
+    assert code_of(pick) == "" and pick.overrides == (f"model.source={mine}",)
 
 
 class Unsaved(Session):

@@ -46,7 +46,8 @@ def test_bash_is_offered_presets_files_and_settings(bash: Ask, tmp_path: Path) -
     (tmp_path / "mine.toml").write_text(settings.to_toml(tiny()), "utf-8")
     assert bash("run", "re") == ["reverse"]
     assert bash("run", "mi") == ["mine.toml"]
-    assert bash("run", "reverse", "--set", "optim.na") == [f"optim.name={name}" for name in OPTIMIZERS]
+    for command in ("run", "app"):
+        assert bash(command, "reverse", "--set", "optim.na") == [f"optim.name={name}" for name in OPTIMIZERS]
     # As readline hands over optim.name=ad: it cuts words at the equals sign.
     assert bash("run", "reverse", "--set", "optim.name", "=", "ad") == ["adam", "adamw"]
 

@@ -64,12 +64,12 @@ def open_pick(pick: Pick, report: "Report") -> "Opened":
     leave_modules_alone()
     if pick.kind == "resume":
         return opening.reopen(pick.name, None, report)
-    return opening.start(pick.name, [], None, report)
+    return opening.start(pick.name, pick.overrides, None, report)
 
 
 def code_of(pick: Pick) -> str:
     """FILE.py:NAME that it would run and that the person has not named; else "". Raises ConfigError, RunError."""
-    config = settings.load(pick.name) if pick.kind == "preset" else runs.find(pick.name).config()
+    config = settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).config()
     return trust.unnamed(config.model.source)
 
 
@@ -336,13 +336,19 @@ def stem(name: str) -> str:
     return head.rpartition("-")[0] if tail.isdigit() and head else name
 
 
-def pick_of(source: str | None) -> Pick | None:
-    """What `tui-lab app SOURCE` opens: a preset or file to start, a run to replay. Raises ConfigError."""
+def pick_of(source: str | None, overrides: Sequence[str] = ()) -> Pick | None:
+    """What `tui-lab app SOURCE` opens: a preset or file to start, with KEY=VALUE overrides; a run to replay.
+
+    Raises ConfigError.
+    """
+    if source is not None and (source in settings.presets() or settings.is_file(Path(source))):
+        settings.load(source, overrides)
+        return Pick("preset", source, overrides=tuple(overrides))
+    if overrides:
+        what = "without a source" if source is None else f"{source} is neither"
+        raise ConfigError([f"--set {overrides[0]}: allowed with a PRESET or CONFIG only, and {what}"])
     if source is None:
         return None
-    if source in settings.presets() or settings.is_file(Path(source)):
-        settings.load(source)
-        return Pick("preset", source)
     try:
         return Pick("replay", str(runs.find(source).path))
     except RunError:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 from tui_lab.app import shutdown
 from tui_lab.util.exit_codes import INTERRUPTED
@@ -23,7 +24,7 @@ def settle() -> None:
         os.environ.setdefault(name, value)
 
 
-def main(source: str | None) -> int:
+def main(source: str | None, overrides: Sequence[str] = ()) -> int:
     """Run the app until the person leaves it; the exit code. Raises ConfigError for a source that is nothing.
 
     However it ends, what trains is saved: by the keys, by an error in it, by a signal, or with its terminal.
@@ -32,7 +33,7 @@ def main(source: str | None) -> int:
     from tui_lab.app.app import LabApp, pick_of
 
     sys.setswitchinterval(SECONDS_TO_SWITCH)
-    app = LabApp(pick_of(source))
+    app = LabApp(pick_of(source, overrides))
     interruption = shutdown.Interruption(lambda: list(app.opened), app.exit)
     interruption.listen()
     try:

@@ -17,6 +17,7 @@ from tui_lab.cli.options import (
     Junit,
     Sets,
     Source,
+    SourceOrRun,
     SweepEngine,
     Text,
     WhichWeights,
@@ -59,12 +60,8 @@ def start(context: typer.Context) -> None:
 
 @app.command("app")
 def open_app(
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[PRESET|CONFIG|RUN]", help="Start a preset or file, or replay a run.", autocompletion=complete_any
-        ),
-    ] = None,
+    source: SourceOrRun = None,
+    sets: Sets = None,
 ) -> None:
     """The app: four panes over a live training, steered from the keyboard."""
     # Under `serve` the browser is the terminal: textual-serve names a driver that speaks to it through pipes.
@@ -72,7 +69,8 @@ def open_app(
         raise ConfigError(["the app needs a terminal; without one use: tui-lab run PRESET"])
     from tui_lab.app.main import main as run_app
 
-    raise typer.Exit(run_app(source))
+    take_consent(sets, allow_code=False)
+    raise typer.Exit(run_app(source, sets or []))
 
 
 @app.command()

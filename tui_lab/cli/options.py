@@ -16,6 +16,12 @@ Source = Annotated[
     str,
     typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.", autocompletion=complete_source),
 ]
+SourceOrRun = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PRESET|CONFIG|RUN]", help="Start a preset or file, or replay a run.", autocompletion=complete_any
+    ),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", autocompletion=complete_setting),

@@ -24,11 +24,12 @@ TITLE = "tui-lab: see, steer and debug the training of a transformer"
 
 @dataclass(frozen=True)
 class Pick:
-    """kind: a preset to start, or a run to replay or to go on with."""
+    """kind: a preset to start, or a run to replay or to go on with; overrides: KEY=VALUE for a preset."""
 
     kind: str
     name: str
     paused: bool = False
+    overrides: tuple[str, ...] = ()
 
 
 class Chooser(Steady[None], Screen[None]):
