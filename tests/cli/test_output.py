@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import TINY, Cli
-from tests.cli.inside import Told
-from tests.cli.inside import told as told
+from tests.inside import Told
+from tests.process import TINY, Cli
 
 LOUD = """
 import torch

@@ -16,11 +16,10 @@ from tui_lab import Case, examine
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
 from tui_lab.core.doctor import runner
-from tui_lab.core.doctor.findings import Crashed
 from tui_lab.core.doctor.case import subject_of
 from tui_lab.core.doctor.checks import causality
 from tui_lab.core.doctor.checks import targets as alignment
-from tui_lab.core.doctor.findings import Finding, Report, Skip, report_from_json
+from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skip, report_from_json
 from tui_lab.core.doctor.fixes import mended
 from tui_lab.core.doctor.from_config import lab_subject
 from tui_lab.core.doctor.loss_floor import floor
