@@ -40,7 +40,10 @@ def test_the_second_is_refused_with_who_holds_it_and_may_come_when_the_first_has
 
 
 def test_what_a_killed_holder_wrote_of_itself_blocks_nobody(tmp_path: Path) -> None:
-    child = "import sys, pathlib; from tui_lab.core.runs import lock; held = lock.take(pathlib.Path(sys.argv[1])); input('held\\n')"
+    child = (
+        "import sys, pathlib; from tui_lab.core.runs import lock; "
+        "held = lock.take(pathlib.Path(sys.argv[1])); input('held\\n')"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", child, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
