@@ -69,6 +69,12 @@ class Report:
             checks.setdefault(f"{crash.error}: {crash.message}", []).append(crash.check)
         return checks
 
+    @property
+    def crash_count(self) -> str:
+        """ "1 check crashed", "2 checks crashed"."""
+        n = len(self.crashed)
+        return f"{n} check{'' if n == 1 else 's'} crashed"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "healthy": self.healthy,

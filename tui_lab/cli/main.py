@@ -305,6 +305,7 @@ def doctor(
     from tui_lab.cli import doctor as front
     from tui_lab.cli import junit as junit_file
     from tui_lab.cli.show import write_json
+    from tui_lab.core.doctor.diagnose import examine_source
 
     take_consent(sets, allow_code)
     if self_test:
@@ -313,7 +314,7 @@ def doctor(
         raise ConfigError(["doctor: name a PRESET, CONFIG, RUN or FILE.py:NAME to examine"])
     if junit is not None:
         junit_file.prepare(junit)
-    report = front.examine_source(source, sets or [], timeout)
+    report = examine_source(source, sets or [], timeout)
     if junit is not None:
         junit_file.write(junit, f"doctor {source}", junit_file.of_report(report))
     if json:

@@ -19,7 +19,6 @@ from tui_lab.app.session.doctor_thread import Checking, Examined, NotExamined
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.pane import Pane
-from tui_lab.cli.doctor import crash_count
 from tui_lab.core import commands as cmd
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.util.escape import printable
@@ -189,7 +188,7 @@ class DoctorPane(Pane):
 
 def _health(report: Report) -> str:
     n = len(report.findings)
-    parts = [crash_count(report)] if report.crashed else []
+    parts = [report.crash_count] if report.crashed else []
     if n:
         parts.append(f"{n} finding{'s' if n > 1 else ''}")
     elif report.healthy:

@@ -32,12 +32,12 @@ from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.pane import Pane
 from tui_lab.app.widgets.statusline import StatusLine
 from tui_lab.app.widgets.tabs import PaneTabs
-from tui_lab.cli.doctor import examine_apart
 from tui_lab.cli.summary_text import replaced
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.doctor.diagnose import examine_apart
 from tui_lab.core.doctor.loss_floor import floor
 from tui_lab.util import files
 

@@ -1,6 +1,6 @@
 """An examination in a process of its own: what a stranger's file prints, raises or loops cannot touch the lab.
 
-    python -m tui_lab.cli.doctor_worker CONFIG.toml|FILE.py:NAME OUT
+    python -m tui_lab.core.doctor.worker CONFIG.toml|FILE.py:NAME OUT
 
 writes JSON lines to OUT: {"check": …} as it goes, then {"report": …} or {"problem": …}.
 """
@@ -22,7 +22,7 @@ def main(source: str, out: str) -> None:
             lines.flush()
 
         try:
-            from tui_lab.cli.doctor import examine_config, open_training
+            from tui_lab.core.doctor.diagnose import examine_config, open_training
             from tui_lab.core.user_code.import_file import is_stranger
 
             if is_stranger(source):
