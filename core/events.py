@@ -70,6 +70,8 @@ class Evaluated(Event):
     perplexity: float | None
     examples: int
     best: bool
+    since_best: int = 0
+    """Evaluations since the best one: 0 for the best itself. The same weights evaluated again do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)

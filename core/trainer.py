@@ -24,7 +24,7 @@ from tui_lab.core.training.distributed import ALONE, World
 from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.model_factory import build_model, optimizers_of, procedure_of
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
-from tui_lab.core.training.task_factory import build_loader, change_loader
+from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.core.training.train_step import apply, dropout_seed
 from tui_lab.core.training.update_ratio import EVERY, watch_update
 from tui_lab.core.user_code.external_model import Model
@@ -321,7 +321,7 @@ class Trainer:
         except (ConfigError, DataError) as error:
             yield ev.Warned(step=self.step, message=str(error))
             return
-        if key.startswith("data.") or key == "train.batch_size":
+        if key in LOADER_KEYS:
             self.loader = loader
         self.progress = replace(
             self.progress, config=config, from_step=self.loader.from_step, from_draw=self.loader.from_draw
@@ -358,6 +358,7 @@ class Trainer:
             perplexity=found.perplexity,
             examples=found.examples,
             best=best,
+            since_best=worse,
         )
 
     def _last_checkpoint(self) -> Iterator[ev.Event]:

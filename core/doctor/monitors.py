@@ -40,7 +40,6 @@ class Watcher:
     said: set[str] = field(default_factory=set)
     best: float = math.inf
     best_val: float = math.inf
-    worse: int = 0
     ema_at_best: float = math.inf
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=PLATEAU_STEPS))
     high: int = 0
@@ -134,15 +133,15 @@ class Watcher:
 
     def _validation(self, event: ev.Evaluated) -> Iterator[Finding]:
         training = self.recent[-1] if self.recent else math.inf
-        if event.val_loss < self.best_val:
-            self.best_val, self.worse, self.ema_at_best = event.val_loss, 0, training
+        if event.best:
+            self.best_val = event.val_loss
+            self.ema_at_best = training
             return
-        self.worse += 1
-        if self.worse >= U_SHAPE and training < 0.98 * self.ema_at_best:
+        if event.since_best >= U_SHAPE and training < 0.98 * self.ema_at_best:
             yield Finding(
                 "overfitting", "Validation worsens while training improves.",
-                f"validation {event.val_loss:.3f}, best {self.best_val:.3f}, {self.worse} evaluations ago; training "
-                f"{training:.3f}",
+                f"validation {event.val_loss:.3f}, best {self.best_val:.3f}, {event.since_best} evaluations ago; "
+                f"training {training:.3f}",
                 "From here the model learns its examples by heart.",
                 "Set train.patience to stop by itself, raise model.dropout, or use more data.", "warning",
                 proposal={"train.patience": U_SHAPE},

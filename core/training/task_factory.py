@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.faults.data import DATA_FAULTS, FaultyLoader
 from tui_lab.data.corpora.encode import Progress, load_corpus
@@ -30,15 +31,18 @@ def _right_task(config: Config, progress: Progress | None) -> Task:
     )
 
 
+LOADER_KEYS = {
+    "train.batch_size": "batch_size",
+    "train.seed": "seed",
+    "data.shuffle": "shuffle",
+    "data.overfit": "overfit",
+}
+"""The settings that change the batches of a dataset, with their names in Loader."""
+
+
 def change_loader(loader: Loader, step: int, config: Config) -> Loader:
-    """`loader` with the settings of `config` from `step` on. Raises DataError as `build_loader` does."""
-    return loader.changed(
-        step,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        shuffle=config.data.shuffle,
-        overfit=config.data.overfit,
-    )
+    """Return `loader` with the settings of `config` from `step` on. Raises DataError as `build_loader` does."""
+    return loader.changed(step, **{name: settings.get(config, key) for key, name in LOADER_KEYS.items()})
 
 
 def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: int = 0) -> Loader:

@@ -17,7 +17,13 @@ async def evaluations(it: Lab, *losses: float) -> None:
     for i, loss in enumerate(losses):
         step = 40 + 10 * i
         told = ev.Evaluated(
-            step=step, val_loss=loss, exact_match=0.5, perplexity=None, examples=8, best=i <= losses.index(best)
+            step=step,
+            val_loss=loss,
+            exact_match=0.5,
+            perplexity=None,
+            examples=8,
+            best=i <= losses.index(best),
+            since_best=max(0, i - losses.index(best)),
         )
         await it.tell(update(step), told)
 
@@ -60,14 +66,6 @@ async def test_where_the_curve_has_not_turned_nothing_is_said() -> None:
         assert not it.screen.query_one("#best").display and it.screen.query_one(LossPane).display
         await evaluations(it, 0.15, 0.1, 0.2)
         assert "1 since without a better one" in it.text("#best") and "patience" not in it.text("#best")
-
-
-async def test_the_same_weights_measured_again_are_no_further_try() -> None:
-    async with lab("reverse", "train.patience=3") as it:
-        await evaluations(it, 0.1, 0.2)
-        again = ev.Evaluated(step=50, val_loss=0.2, exact_match=0.5, perplexity=None, examples=8, best=False)
-        await it.tell(again, again)
-        assert it.screen.state.worse == 1
 
 
 async def test_the_console_says_whose_weights_speak() -> None:

@@ -292,6 +292,21 @@ def test_patience_stops_and_keeps_the_best_weights() -> None:
     assert whose == [cmd.Whose(best_step, best=True)]
 
 
+def test_evaluations_since_the_best_count_each_weights_once() -> None:
+    training = trainer("optim.lr=100", "train.eval_every=1", "train.steps=4")
+    training.commands.put(cmd.Evaluate())
+    evaluations = []
+    for event in training.events():
+        if isinstance(event, ev.Evaluated):
+            evaluations.append(event)
+        if isinstance(event, ev.StepDone) and event.step == 2:
+            training.commands.put(cmd.Evaluate())  # The weights of step 2, which are evaluated anyway.
+            training.commands.put(cmd.Evaluate())
+    assert [event.step for event in evaluations] == [0, 1, 2, 2, 3, 4]
+    assert [event.since_best for event in evaluations] == [0, 1, 2, 2, 3, 4]
+    assert [event.best for event in evaluations] == [True, *[False] * 5]
+
+
 def test_without_patience_the_last_weights_stay() -> None:
     training = trainer("train.eval_every=1", "optim.lr=100")
     stopped = list(training.events())[-1]

@@ -27,8 +27,16 @@ def update(step: int, loss: float, ratio: float | None = None) -> ev.StepDone:
                        tokens_per_s=1.0, update_ratio=ratio)  # fmt: skip
 
 
-def evaluation(step: int, loss: float) -> ev.Evaluated:
-    return ev.Evaluated(step=step, val_loss=loss, exact_match=None, perplexity=1.0, examples=1, best=False)
+def evaluation(step: int, loss: float, since_best: int) -> ev.Evaluated:
+    return ev.Evaluated(
+        step=step,
+        val_loss=loss,
+        exact_match=None,
+        perplexity=1.0,
+        examples=1,
+        best=since_best == 0,
+        since_best=since_best,
+    )
 
 
 def told(losses: Callable[[int], float], steps: int, ratio: float | None = None) -> list[str]:
@@ -62,7 +70,9 @@ def test_validation_that_worsens_while_training_improves_is_overfitting() -> Non
     for step in range(1, 400):
         codes += [f.code for f in watcher.see(update(step, 3.0 - step / 200))]
         if step % 50 == 0:
-            codes += [f.code for f in watcher.see(evaluation(step, 2.0 + abs(step - 150) / 500))]
+            codes += [
+                f.code for f in watcher.see(evaluation(step, 2.0 + abs(step - 150) / 500, max(0, step // 50 - 3)))
+            ]
     assert codes == ["overfitting"]
 
 

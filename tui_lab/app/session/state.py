@@ -11,7 +11,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.monitors import Watcher
-from tui_lab.core.training.task_factory import build_loader, change_loader
+from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.data.loader import Loader
 from tui_lab.util.errors import ConfigError, DataError
 
@@ -34,8 +34,6 @@ class LabState:
     last: ev.StepDone | None = None
     evaluated: ev.Evaluated | None = None
     best: ev.Evaluated | None = None
-    worse: int = 0
-    """Evaluations since the best one that were not better."""
     restored: int | None = None
     """The step whose weights, the best, the model has again: only where a run that may stop early is over."""
     seconds_a_step: float | None = None
@@ -94,14 +92,10 @@ class LabState:
                 self.curves[name].add(event.step, getattr(event, name))
 
     def _see_evaluation(self, event: ev.Evaluated) -> None:
-        """Counts as the trainer's patience does: the same weights measured again are no further try."""
-        again = self.evaluated is not None and self.evaluated.step == event.step
         self.evaluated = event
         self.curves["val_loss"].add(event.step, event.val_loss)
         if event.best:
-            self.best, self.worse = event, 0
-        elif not again:
-            self.worse += 1
+            self.best = event
 
     def _see_change(self, event: ev.Changed) -> None:
         self.changes.append(event)
@@ -109,7 +103,7 @@ class LabState:
             return
         try:
             config = settings.changed(self.config, event.key, event.new)
-            if event.key.startswith("data.") or event.key in ("train.batch_size", "train.seed"):
+            if event.key in LOADER_KEYS:
                 self.loaders.append(change_loader(self.loaders[-1], event.step, config))
         except (ConfigError, DataError):
             return  # A record that was tampered with, or written by another version, can still be looked at.
@@ -119,6 +113,11 @@ class LabState:
         """The loader whose settings were in force at update `step`; for a future one, those of now."""
         found = [loader for loader in self.loaders if loader.from_step <= step]
         return found[-1] if found else None
+
+    @property
+    def worse(self) -> int:
+        """Evaluations since the best one."""
+        return self.evaluated.since_best if self.evaluated is not None else 0
 
     @property
     def over(self) -> bool:
