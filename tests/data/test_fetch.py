@@ -1,7 +1,11 @@
+"""Downloading a text from Project Gutenberg, from a server on this machine."""
+
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,10 +17,14 @@ WORDS = "SOCRATES: I dare say\r\nthat you are surprised."
 
 
 class Serve(BaseHTTPRequestHandler):
+    """/book is the text; /cut is its beginning, without the rest that its header announces."""
+
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/book" else 404)
+        content = FRAME.format(WORDS).encode("utf-8")
+        self.send_response(200 if self.path in ("/book", "/cut") else 404)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(FRAME.format(WORDS).encode("utf-8"))
+        self.wfile.write(content[:50] if self.path == "/cut" else content)
 
     def log_message(self, format: str, *args: object) -> None:
         return None
@@ -36,29 +44,51 @@ def book(url: str, words: str = WORDS) -> Book:
     return Book("A book", url, "SOCRATES: I dare say", words_hash(words))
 
 
-def test_the_dialogue_alone_is_kept(server: str, tmp_path: Path) -> None:
+def test_fetch_saves_only_the_dialogue(server: str, tmp_path: Path) -> None:
     path = fetch(book(f"{server}/book"), tmp_path)
     assert path.read_text("utf-8") == WORDS.replace("\r\n", "\n") + "\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_is_there_is_not_fetched_again(server: str, tmp_path: Path) -> None:
+def test_fetch_does_not_download_a_present_text_again(server: str, tmp_path: Path) -> None:
     path = fetch(book(f"{server}/book"), tmp_path)
     assert fetch(book("http://127.0.0.1:1/offline"), tmp_path) == path
 
 
-def test_other_words_are_refused_and_nothing_is_kept(server: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="other words than expected"):
-        fetch(book(f"{server}/book", "SOCRATES: something else"), tmp_path)
+def test_fetch_replaces_a_damaged_file(server: str, tmp_path: Path) -> None:
+    (tmp_path / "alcibiades.txt").write_bytes(b"\xff half a file")
+    assert words_hash(fetch(book(f"{server}/book"), tmp_path).read_text("utf-8")) == words_hash(WORDS)
+
+
+@pytest.mark.parametrize(("path", "expected"), [("book", "SOCRATES: something else"), ("cut", WORDS)])
+def test_fetch_refuses_another_text_and_saves_nothing(server: str, path: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        fetch(book(f"{server}/{path}", expected), tmp_path)
+    assert caught.value.code == "damaged"
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/book", "{server}/gone"])
-def test_offline_or_gone_says_so_and_names_the_bundled_text(address: str, server: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"could not download A book .*are you online\?.*bundled"):
-        fetch(book(address.format(server=server)), tmp_path)
+def test_fetch_without_an_answer_names_the_url_and_the_bundled_text(address: str, server: str, tmp_path: Path) -> None:
+    url = address.format(server=server)
+    with pytest.raises(DataError) as caught:
+        fetch(book(url), tmp_path)
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.key) == ("unavailable", url)
+    assert "data.path = 'bundled'" in problem.message
 
 
-def test_a_page_that_is_no_book_is_refused() -> None:
-    with pytest.raises(DataError, match="not the expected text"):
+def test_fetch_gives_up_on_a_silent_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(request: urllib.request.Request, timeout: float) -> NoReturn:
+        raise TimeoutError(f"no answer from {request.host} after {timeout} seconds")
+
+    monkeypatch.setattr("urllib.request.urlopen", silent)
+    with pytest.raises(DataError) as caught:
+        fetch(PLATO, tmp_path)
+    assert caught.value.code == "unavailable"
+
+
+def test_body_refuses_a_page_without_the_dialogue() -> None:
+    with pytest.raises(DataError) as caught:
         body("<html>captive portal</html>", PLATO.begins)
+    assert caught.value.code == "damaged"
