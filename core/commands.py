@@ -85,7 +85,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Whose:
+class WeightsInfo:
     """Which weights a copy is of: after update `step`; best: the best by validation loss, not the newest."""
 
     step: int
@@ -97,7 +97,7 @@ class Snapshot:
     """Hand a copy of the weights, on the CPU, and whose they are to `receive`, called in the training's thread. A run
     that may stop early (train.patience) ends with its best weights."""
 
-    receive: Callable[[dict[str, "Tensor"], Whose], None]
+    receive: Callable[[dict[str, "Tensor"], WeightsInfo], None]
 
 
 @dataclass(frozen=True)

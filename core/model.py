@@ -165,7 +165,7 @@ class Transformer(nn.Module):
         logits: Tensor = self.head(self.hidden(ids, cache=cache, named=named))  # [B, T, V]
         return logits
 
-    def use(self, kernels: Kernels) -> None:
+    def set_kernels(self, kernels: Kernels) -> None:
         """Who multiplies from now on."""
         self.kernels = kernels
         for module in self.modules():

@@ -14,15 +14,15 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.autotune import settled
+from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.device import choose_device, seed_draws, use_threads
-from tui_lab.core.kernels.memory_estimate import check_fits, is_shortage, shortage
+from tui_lab.core.kernels.memory_estimate import check_memory, is_out_of_memory, out_of_memory_error
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training import dead_units
 from tui_lab.core.training.checkpoint import Checkpoint, Progress
-from tui_lab.core.training.distributed import ALONE, World
+from tui_lab.core.training.distributed import SINGLE_PROCESS, World
 from tui_lab.core.training.evaluation import evaluate
-from tui_lab.core.training.model_factory import build_model, optimizers_of, procedure_of
+from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
 from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.core.training.train_step import apply, dropout_seed
@@ -53,7 +53,7 @@ class Trainer:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.commands: cmd.CommandQueue = queue.SimpleQueue()
-        self.task, self.world = task, ALONE
+        self.task, self.world = task, SINGLE_PROCESS
         self.progress = resume.progress if resume else Progress(config)
         self._save, self._clock = save, clock
         self.resumed = resume is not None
@@ -70,9 +70,11 @@ class Trainer:
         if resume:
             ckpt.check_fits(self.config, task.tokenizer.n_vocab, resume.model)
         self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
-        self.model = build_model(settled(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(self.device)
+        self.model = build_model(with_kernels(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(
+            self.device
+        )
         self.optimizers = optimizers_of(self.config, self.model)
-        self.procedure = procedure_of(self.config)
+        self.hooks = hooks_of(self.config)
         self._best, self._restored = resume.best if resume else None, False
         if resume:
             ckpt.restore_model(self.model, resume.model)
@@ -95,7 +97,7 @@ class Trainer:
         """Train as one of the processes of `world`, all of which call this with the same state, before `events`."""
         self.world = world
         self.loader = replace(self.loader, share=(world.rank, world.size))
-        world.unite(self.model, self.procedure, self.config)
+        world.unite(self.model, self.hooks, self.config)
 
     def events(self) -> Iterator[ev.Event]:
         """Train until the last step, the target, patience's end, Stop or a failure; the last event says which."""
@@ -127,8 +129,8 @@ class Trainer:
             yield ev.Failed(step=self.step, message=failure)
 
     def _in_words(self, error: Exception) -> str:
-        if is_shortage(error):
-            return str(shortage(self.config, self.task.tokenizer.n_vocab))
+        if is_out_of_memory(error):
+            return str(out_of_memory_error(self.config, self.task.tokenizer.n_vocab))
         if isinstance(error, RuntimeError):
             return str(error) or type(error).__name__
         return f"{self.config.model.source} raised {type(error).__name__}: {error}"
@@ -142,11 +144,11 @@ class Trainer:
         self._restored = True
         return self.progress.best_step
 
-    def _whose(self) -> cmd.Whose:
+    def _whose(self) -> cmd.WeightsInfo:
         best = self.progress.best_step if self._restored else None
-        return cmd.Whose(self.step) if best is None else cmd.Whose(best, best=True)
+        return cmd.WeightsInfo(self.step) if best is None else cmd.WeightsInfo(best, best=True)
 
-    def when_over(self, command: cmd.Command) -> Iterator[ev.Event]:
+    def run_after_end(self, command: cmd.Command) -> Iterator[ev.Event]:
         """Obey what still makes sense after the last event: a look at the model, a copy of it, a save that failed."""
         if isinstance(command, cmd.Snapshot | cmd.Inspect) or (isinstance(command, cmd.Checkpoint) and self.unwritten):
             yield from self._execute(command)
@@ -159,11 +161,11 @@ class Trainer:
         measured: dict[str, float | None] = {"data_seconds": max(0.0, self._clock() - began)} if measuring else {}
         # Contiguous, since a model of the user's may call view(-1); rows of a text are slices of a longer one.
         x, y = (torch.from_numpy(array).to(self.device).contiguous() for array in (batch.x, batch.y))
-        lr = lr_at(step, config.train.steps, config.optim) * self.procedure.lr_factor
+        lr = lr_at(step, config.train.steps, config.optim) * self.hooks.lr_factor
         set_lr(self.optimizers, lr)
         seed_draws(self.device, dropout_seed(config.train.seed, step, self.world.rank))
         dead = dead_units.watch_units(self.model) if step % dead_units.EVERY == 0 else lambda: None
-        loss, norm = self.world.backward(self.model, self.procedure, x, y, config.train.accumulate)
+        loss, norm = self.world.backward(self.model, self.hooks, x, y, config.train.accumulate)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise TrainingError(
@@ -172,7 +174,7 @@ class Trainer:
                 "A smaller optim.lr or an optim.grad_clip of 1 is the usual cure"
             )
         ratio = watch_update(self.model) if measuring else lambda: None
-        apply(self.model, self.procedure, self.optimizers, norm_value, config.optim.grad_clip)
+        apply(self.model, self.hooks, self.optimizers, norm_value, config.optim.grad_clip)
         measured |= {"update_ratio": ratio(), "dead_units": dead()}
         return self._count(loss_value, norm_value, lr, batch.epoch, self.loader.drawn * x.shape[1], began, measured)
 
@@ -289,7 +291,7 @@ class Trainer:
             case cmd.Stop():
                 self._stop_asked = True
 
-    def _snapshot(self, receive: Callable[[dict[str, torch.Tensor], cmd.Whose], None]) -> Iterator[ev.Event]:
+    def _snapshot(self, receive: Callable[[dict[str, torch.Tensor], cmd.WeightsInfo], None]) -> Iterator[ev.Event]:
         try:
             weights = ckpt.copy_weights(self.model.state_dict())
         except (RuntimeError, MemoryError) as error:
@@ -317,7 +319,7 @@ class Trainer:
             if (new := settings.get(config, key)) == old:
                 return
             loader = change_loader(self.loader, self.step, config)
-            check_fits(config, self.task.tokenizer.n_vocab, on_cpu=self.device.type == "cpu")
+            check_memory(config, self.task.tokenizer.n_vocab, on_cpu=self.device.type == "cpu")
         except (ConfigError, DataError) as error:
             yield ev.Warned(step=self.step, message=str(error))
             return

@@ -10,13 +10,13 @@ import pytest
 from tests.inside import told as told
 from tests.process import cli as cli
 from tests.process import command as command
-from tui_lab.core.kernels.process_tuning import collect_seldom
+from tui_lab.core.kernels.process_tuning import raise_gc_threshold
 
 # Before torch is imported, here and in programs that tests start: threads of several tests would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # As the programs do: looking for dead cycles was two fifths of the time of a test of the app.
-collect_seldom()
+raise_gc_threshold()
 
 
 def pytest_xdist_auto_num_workers() -> int:

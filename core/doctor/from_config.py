@@ -12,10 +12,10 @@ from tui_lab.core.doctor.checks.targets import next_token
 from tui_lab.core.doctor.target import Draws, Pair, Subject
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.model import Layer, Transformer
-from tui_lab.core.training.model_factory import build_model, optimizers_of, procedure_of
+from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.optim import set_lr
 from tui_lab.core.training.task_factory import build_loader, build_task
-from tui_lab.core.training.train_step import Procedure, apply, backward, mean_loss
+from tui_lab.core.training.train_step import TrainStepHooks, apply, backward, mean_loss
 from tui_lab.data.dataset import IGNORED, Dataset, Task
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import to_xy
@@ -36,15 +36,15 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
 
         restore_model(model, weights)
     optimizers = optimizers_of(config, model)
-    procedure = procedure_of(config)
-    set_lr(optimizers, config.optim.lr * procedure.lr_factor)
+    hooks = hooks_of(config)
+    set_lr(optimizers, config.optim.lr * hooks.lr_factor)
 
     return Subject(
         model=model,
         optimizers=optimizers,
         batch=batches_of(loader),
-        objective=lambda model, x, y: mean_loss(model, procedure, x, y),
-        update=update_of(procedure, config.optim.grad_clip),
+        objective=lambda model, x, y: mean_loss(model, hooks, x, y),
+        update=update_of(hooks, config.optim.grad_clip),
         ignored=IGNORED,
         n_vocab=task.tokenizer.n_vocab,
         rule=rule_of(config),
@@ -71,12 +71,12 @@ def batches_of(loader: Loader) -> Callable[[int], Pair]:
     return batch
 
 
-def update_of(procedure: Procedure, clip: float) -> Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], float]:
+def update_of(hooks: TrainStepHooks, clip: float) -> Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], float]:
     """The training's own update, on a batch that is given."""
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
-        loss, norm = backward(model, procedure, x, y)
-        apply(model, procedure, optimizers, float(norm), clip)
+        loss, norm = backward(model, hooks, x, y)
+        apply(model, hooks, optimizers, float(norm), clip)
         return float(loss)
 
     return update

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.loss import cross_entropy_sum
-from tui_lab.core.user_code.external_model import Foreign, logits_of
+from tui_lab.core.user_code.external_model import ExternalModel, logits_of
 
 Pair = tuple[Tensor, Tensor]
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -122,7 +122,7 @@ def without_dropout(model: nn.Module) -> None:
             module.p = 0.0
         elif isinstance(module, nn.MultiheadAttention):
             module.dropout = 0.0
-        elif isinstance(module, Transformer | Foreign):
+        elif isinstance(module, Transformer | ExternalModel):
             module.set_dropout(0.0)
 
 

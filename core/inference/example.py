@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.model import Named
-from tui_lab.core.user_code.external_model import Foreign
+from tui_lab.core.user_code.external_model import ExternalModel
 from tui_lab.data.dataset import IGNORED
 
 Ids = npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ class _Maps(Named):
 def attention_maps(model: nn.Module, x: Ids, most: int = MOST_WEIGHTS) -> AttentionMaps | None:
     """The weights of every head for one example x: [T]. The model must be in evaluation mode; None for a model of
     somebody else, which names no intermediates."""
-    if isinstance(model, Foreign):
+    if isinstance(model, ExternalModel):
         return None
     T, config = len(x), model.config
     block = 1

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
-from tui_lab.core.kernels.linear import laid_out
+from tui_lab.core.kernels.linear import prepacked_linear
 from tui_lab.core.model import Cache, Linear, Transformer
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.tokenizers import Tokenizer, bytes_of
 from tui_lab.util.errors import ConfigError
 
 FIRST_LOOK = 256
-LAID_OUT_FROM = 32
+PREPACK_FROM_TOKENS = 32
 """Tokens from which it pays to copy the head's weight into a faster order."""
 
 
@@ -90,10 +90,10 @@ def next_logits(
 
 def head_for(model: Model, n_tokens: int) -> Callable[[Tensor], Tensor] | None:
     """A faster head for `n_tokens` tokens to come, where the model's own is a plain product."""
-    if not isinstance(model, Transformer) or type(model.head) is not Linear or n_tokens < LAID_OUT_FROM:
+    if not isinstance(model, Transformer) or type(model.head) is not Linear or n_tokens < PREPACK_FROM_TOKENS:
         return None
     with torch.inference_mode():
-        return laid_out(model.head.weight, model.head.bias, model.head.engine)
+        return prepacked_linear(model.head.weight, model.head.bias, model.head.engine)
 
 
 def _likeliest(probabilities: Tensor, n: int) -> tuple[Alternative, ...]:

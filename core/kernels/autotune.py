@@ -19,7 +19,7 @@ from tui_lab.core.config.schema import CHUNK_FROM_VOCAB, Config
 from tui_lab.core.kernels.chunked_cross_entropy import head_loss_sum
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.kernels.linear import SMALLEST, Engine, Kernels, linear, onednn_available
-from tui_lab.core.kernels.memory_estimate import check_fits
+from tui_lab.core.kernels.memory_estimate import check_memory
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
@@ -31,7 +31,7 @@ ROWS_MEASURED = 1024
 REPEATS = 2
 
 
-def settled(config: Config, n_vocab: int) -> Config:
+def with_kernels(config: Config, n_vocab: int) -> Config:
     """`config` with `train.matmul` and `train.head_rows` decided: as asked for, as remembered, or as measured now."""
     kernels = kernels_for(config, n_vocab)
     return settings.changed(
@@ -41,7 +41,7 @@ def settled(config: Config, n_vocab: int) -> Config:
 
 def kernels_for(config: Config, n_vocab: int) -> Kernels:
     """The kernels for a training of `config` with `n_vocab` tokens. Raises ConfigError for oneDNN where it is not."""
-    check_fits(config, n_vocab, on_cpu=choose_device(config.train.device).type == "cpu")
+    check_memory(config, n_vocab, on_cpu=choose_device(config.train.device).type == "cpu")
     train, default = config.train, Kernels()
     if train.matmul == "onednn" and not onednn_available():
         raise ConfigError(["train.matmul = 'onednn': this build of torch has it not; available here: auto, blas"])

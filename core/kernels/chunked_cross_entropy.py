@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tui_lab.core.config.schema import CHUNK_FROM_VOCAB
-from tui_lab.core.kernels.linear import Kernels, linear, times_transposed
+from tui_lab.core.kernels.linear import Kernels, linear, onednn_linear
 from tui_lab.data.dataset import IGNORED
 
 SMALLEST_EXACT = 1e-30
@@ -60,14 +60,14 @@ def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ig
 
 def _losses(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int) -> Tensor:
     """Each row's −ln p by way of its logits: [R]."""
-    return F.cross_entropy(times_transposed(h, weight, bias), targets, ignore_index=ignored, reduction="none")
+    return F.cross_entropy(onednn_linear(h, weight, bias), targets, ignore_index=ignored, reduction="none")
 
 
 def losses_and_logit_gradient(
     h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int
 ) -> tuple[Tensor, Tensor]:
     """Each row's loss [R], 0 where the target is ignored, and the gradient of their sum by the logits [R, V]."""
-    probabilities = times_transposed(h, weight, bias)
+    probabilities = onednn_linear(h, weight, bias)
     torch.softmax(probabilities, dim=1, out=probabilities)
     counted = targets != ignored  # [R]
     at = targets.where(counted, 0)[:, None]  # [R, 1]
@@ -94,8 +94,8 @@ class _HeadLoss(torch.autograd.Function):
             part = h[start : start + rows]  # [R, D]
             losses, g = losses_and_logit_gradient(part, weight, bias, targets[start : start + rows], ignored)
             loss += losses.sum()
-            d_h[start : start + rows] = times_transposed(g, weight.t())
-            product = times_transposed(F.pad(part, (0, 1), value=1.0).t(), g.t())
+            d_h[start : start + rows] = onednn_linear(g, weight.t())
+            product = onednn_linear(F.pad(part, (0, 1), value=1.0).t(), g.t())
             d_both = product if d_both is None else d_both.add_(product)
         assert d_both is not None
         ctx.save_for_backward(d_h, d_both)

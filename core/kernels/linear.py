@@ -38,7 +38,7 @@ def onednn_available() -> bool:
     return built and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+def onednn_linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a bᵀ + bias by oneDNN, without gradients: float32 a [M, K], b [N, K] of any strides, bias [N] → [M, N]."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
     return product
@@ -47,8 +47,8 @@ def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor
 def weight_gradient(g: Tensor, x: Tensor) -> Tensor:
     """gᵀ x by oneDNN: g [M, N], x [M, K] → [N, K]. The first operand is copied to be transposed: it is the smaller."""
     if g.shape[1] <= x.shape[1]:
-        return times_transposed(g.t(), x.t())
-    return times_transposed(x.t(), g.t()).t()
+        return onednn_linear(g.t(), x.t())
+    return onednn_linear(x.t(), g.t()).t()
 
 
 SMALLEST_ALONE = 2**20
@@ -63,12 +63,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, engine: Engine) -> Te
     if size < (SMALLEST if learning else SMALLEST_ALONE) or not _plain(x, weight):
         return F.linear(x, weight, bias)
     if not learning:
-        return times_transposed(x, weight, bias)
+        return onednn_linear(x, weight, bias)
     product: Tensor = _OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return product
 
 
-def laid_out(weight: Tensor, bias: Tensor | None, engine: Engine) -> Callable[[Tensor], Tensor]:
+def prepacked_linear(weight: Tensor, bias: Tensor | None, engine: Engine) -> Callable[[Tensor], Tensor]:
     """x → x weightᵀ + bias, without gradients, for many x [..., K] to come: weight [N, K], bias [N] → [..., N].
 
     oneDNN reads a weight in an order of its own. To copy it into that order takes as long as some ten products of one
@@ -78,7 +78,7 @@ def laid_out(weight: Tensor, bias: Tensor | None, engine: Engine) -> Callable[[T
     if engine == "blas" or reorder is None or weight.numel() < SMALLEST_ALONE or not _plain(weight, weight):
         return lambda x: F.linear(x, weight, bias)
     ordered = reorder(weight.detach())
-    return lambda x: times_transposed(x, ordered, bias)
+    return lambda x: onednn_linear(x, ordered, bias)
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:
@@ -89,7 +89,7 @@ class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return times_transposed(x, weight, bias)
+        return onednn_linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -98,7 +98,7 @@ class _OneDnnLinear(torch.autograd.Function):
         rows, entries = g.flatten(0, -2).contiguous(), x.flatten(0, -2)  # [M, N], [M, K]
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         return (
-            times_transposed(rows, weight.t()).view_as(x) if needs_x else None,
+            onednn_linear(rows, weight.t()).view_as(x) if needs_x else None,
             weight_gradient(rows, entries) if needs_weight else None,
             rows.sum(dim=0) if needs_bias else None,
         )

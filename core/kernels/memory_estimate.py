@@ -107,7 +107,7 @@ def _batch(config: Config) -> Part:
     return Part(f"a batch of {tokens:,} tokens", 3 * tokens * INT, "a smaller train.batch_size or model.context")
 
 
-def check_fits(config: Config, n_vocab: int, *, on_cpu: bool = True) -> None:
+def check_memory(config: Config, n_vocab: int, *, on_cpu: bool = True) -> None:
     """Raises ConfigError where the training needs more than there is. What it needs at least is computed, not tried.
 
     on_cpu: else only the weights, which begin on the CPU, are counted.
@@ -120,7 +120,7 @@ def check_fits(config: Config, n_vocab: int, *, on_cpu: bool = True) -> None:
         raise ConfigError([f"model and train: {_needs(found)}, and there is {size(there)}; {_cure(found)}"])
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory could not be had: Python's, numpy's, or torch's on the CPU or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
@@ -130,7 +130,7 @@ def is_shortage(error: BaseException) -> bool:
     )
 
 
-def shortage(config: Config, n_vocab: int) -> TrainingError:
+def out_of_memory_error(config: Config, n_vocab: int) -> TrainingError:
     """The error for memory that ran out: what is needed, and what to shrink."""
     found = parts(config, n_vocab)
     return TrainingError(f"memory ran out: {_needs(found)}; {_cure(found)}")

@@ -24,7 +24,7 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
-def collect_seldom() -> None:
+def raise_gc_threshold() -> None:
     """Let Python look for dead cycles after 20,000 new objects instead of 700. Call it where a program starts.
 
     A look at all objects, of which torch and Textual bring 300,000, holds every thread for 0.15 s: importing torch made
@@ -34,6 +34,6 @@ def collect_seldom() -> None:
 
 
 @functools.cache
-def leave_modules_alone() -> None:
+def freeze_gc_objects() -> None:
     """What is loaded by now is never looked at again. For after the imports; only the first call does something."""
     gc.freeze()

@@ -8,8 +8,8 @@ from pathlib import Path
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import Changed, Event, Saved
-from tui_lab.core.kernels.autotune import settled
-from tui_lab.core.kernels.memory_estimate import is_shortage, shortage
+from tui_lab.core.kernels.autotune import with_kernels
+from tui_lab.core.kernels.memory_estimate import is_out_of_memory, out_of_memory_error
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
@@ -45,9 +45,9 @@ def _shortage_in_words(config: Config, n_vocab: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
-        raise shortage(config, n_vocab) from None
+        raise out_of_memory_error(config, n_vocab) from None
 
 
 def start(source: str, overrides: Sequence[str], out: Path | None, progress: Progress | None = None) -> Opened:
@@ -69,7 +69,7 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
     if progress is not None:
         progress("choosing kernels", 0, 1)
     with _shortage_in_words(config, task.tokenizer.n_vocab):
-        config = settled(config, task.tokenizer.n_vocab)
+        config = with_kernels(config, task.tokenizer.n_vocab)
         trainer = Trainer(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     lock = run.lock()

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
-from tui_lab.core.training.train_step import Procedure, backward, counts, global_norm
+from tui_lab.core.training.train_step import TrainStepHooks, backward, counts, global_norm
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util.errors import ConfigError, TrainingError
 from tui_lab.util.strict_json import dumps
@@ -42,14 +42,14 @@ class World:
 
     rank, size = 0, 1
 
-    def unite(self, model: nn.Module, procedure: Procedure, config: Config) -> None:
+    def unite(self, model: nn.Module, hooks: TrainStepHooks, config: Config) -> None:
         """Give every rank the model of rank 0, and let their gradients come together from now on."""
 
     def backward(
-        self, model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int
+        self, model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, parts: int
     ) -> tuple[Tensor, Tensor]:
         """As train_step's, for the batch of which x, y int64 [B, T] are this rank's share; the same on all ranks."""
-        return backward(model, procedure, x, y, parts)
+        return backward(model, hooks, x, y, parts)
 
     def total(self, numbers: Tensor) -> Tensor:
         """The sum over all ranks, element by element."""
@@ -60,7 +60,7 @@ class World:
         return _drain(waiting, wait=wait, timeout=None)
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 class Ranks(World):
@@ -70,7 +70,7 @@ class Ranks(World):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._replica: DistributedDataParallel | None = None
 
-    def unite(self, model: nn.Module, procedure: Procedure, config: Config) -> None:
+    def unite(self, model: nn.Module, hooks: TrainStepHooks, config: Config) -> None:
         """Raises ConfigError where the models differ."""
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         group = None
@@ -80,27 +80,27 @@ class Ranks(World):
         incomplete = bool(config.model.source or config.faults)
         try:
             self._replica = DistributedDataParallel(
-                _Loss(model, procedure), process_group=group, find_unused_parameters=incomplete,
+                _Loss(model, hooks), process_group=group, find_unused_parameters=incomplete,
                 gradient_as_bucket_view=True,
             )  # fmt: skip
         except RuntimeError as error:
             raise ConfigError([f"rank {self.rank}: the processes do not have the same model: {error}"]) from error
 
     def backward(
-        self, model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int
+        self, model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, parts: int
     ) -> tuple[Tensor, Tensor]:
         with _in_words(self.rank):
-            return self._backward(model, procedure, x, y, parts)
+            return self._backward(model, hooks, x, y, parts)
 
     def _backward(
-        self, model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int
+        self, model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, parts: int
     ) -> tuple[Tensor, Tensor]:
         assert self._replica is not None, "unite() comes first"
-        procedure.mode(model)
+        hooks.mode(model)
         # The mean is over the targets of the whole batch, of which each rank has another number. DDP takes the mean
         # over the ranks where a sum is wanted, hence the size.
         targets, rows = self.total(torch.stack([torch.as_tensor(n, device=y.device) for n in counts(y)]))
-        divisor = procedure.divisor(targets, int(rows)) / self.size
+        divisor = hooks.divisor(targets, int(rows)) / self.size
         if not len(x):  # Fewer rows than ranks: a row without targets has zero gradients.
             x, y = x.new_zeros(1, x.shape[1]), y.new_full((1, y.shape[1]), IGNORED)
         parts = min(parts, len(x))
@@ -168,12 +168,12 @@ class Ranks(World):
 class _Loss(nn.Module):
     """The summed loss as a module, since DDP looks at what its module's forward gives."""
 
-    def __init__(self, model: nn.Module, procedure: Procedure) -> None:
+    def __init__(self, model: nn.Module, hooks: TrainStepHooks) -> None:
         super().__init__()
-        self.model, self.procedure = model, procedure
+        self.model, self.hooks = model, hooks
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.procedure.loss_sum(self.model, x, y)
+        return self.hooks.loss_sum(self.model, x, y)
 
 
 def several() -> bool:

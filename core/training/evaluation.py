@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.training.distributed import ALONE, World
+from tui_lab.core.training.distributed import SINGLE_PROCESS, World
 from tui_lab.core.training.loss import exact_matches, loss_sum
 from tui_lab.data.dataset import IGNORED, Task
 
@@ -29,7 +29,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: nn.Module, task: Task, limit: int, device: torch.device, stop: Callable[[], bool] = lambda: False,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Evaluation | None:  # fmt: skip
     """Measure at most `limit` validation examples, spread evenly; None when `stop` says so in between.
 

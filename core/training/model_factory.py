@@ -6,13 +6,13 @@ from torch.optim import Optimizer
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.device import choose_device
 from tui_lab.core.kernels.linear import Engine, Kernels
-from tui_lab.core.kernels.memory_estimate import check_fits
+from tui_lab.core.kernels.memory_estimate import check_memory
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.faults.model import MODEL_FAULTS
-from tui_lab.core.training.faults.training import owned_by, procedure_with
+from tui_lab.core.training.faults.training import hooks_with, owned_by
 from tui_lab.core.training.optim import build_optimizers
-from tui_lab.core.training.train_step import Procedure
-from tui_lab.core.user_code.external_model import Model, foreign_model
+from tui_lab.core.training.train_step import TrainStepHooks
+from tui_lab.core.user_code.external_model import Model, build_external_model
 
 WRONG_VOCAB = 670
 """By how many entries the fault of that name is off: 50,927 for GPT-2's 50,257, as the journal wrote it."""
@@ -24,14 +24,14 @@ def build_model(config: Config, n_vocab: int) -> Model:
     Raises ConfigError for a bad source, and for a model that the machine's memory cannot hold.
     """
     size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
-    check_fits(config, size, on_cpu=choose_device(config.train.device).type == "cpu")
+    check_memory(config, size, on_cpu=choose_device(config.train.device).type == "cpu")
     model: Model
     if config.model.source:
-        model = foreign_model(config, size)
+        model = build_external_model(config, size)
     else:
         model = Transformer(config.model, size, seed=config.train.seed)
         engine: Engine = "blas" if config.train.matmul == "auto" else config.train.matmul
-        model.use(Kernels(engine, config.train.head_rows or Kernels.head_rows))
+        model.set_kernels(Kernels(engine, config.train.head_rows or Kernels.head_rows))
     for name in config.faults:
         if name in MODEL_FAULTS:
             MODEL_FAULTS[name](model)
@@ -42,5 +42,5 @@ def optimizers_of(config: Config, model: torch.nn.Module) -> list[Optimizer]:
     return build_optimizers(owned_by(model, config.faults), config.optim)
 
 
-def procedure_of(config: Config) -> Procedure:
-    return procedure_with(config.faults)
+def hooks_of(config: Config) -> TrainStepHooks:
+    return hooks_with(config.faults)

@@ -10,7 +10,7 @@ import torch
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.autotune import has_choice, settled
+from tui_lab.core.kernels.autotune import has_choice, with_kernels
 from tui_lab.core.kernels.device import choose_device
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.training.task_factory import build_loader
@@ -129,7 +129,7 @@ def _threads(config: Config) -> Source:
 
 def _products(config: Config, task: Task) -> tuple[Source, ...]:
     """Which library multiplies and in what portions: measured on each machine, unless settings say it."""
-    here, train, draws = settled(config, task.tokenizer.n_vocab).train, config.train, "the order of sums, as above"
+    here, train, draws = with_kernels(config, task.tokenizer.n_vocab).train, config.train, "the order of sums, as above"
     if not has_choice(config, task.tokenizer.n_vocab):
         return (Source("products", draws, f"{here.matmul}: nothing is measured for so small a training", True),)
     library, rows = train.matmul != "auto", train.head_rows > 0

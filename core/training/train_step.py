@@ -1,6 +1,6 @@
 """One update: from a batch to a mean loss, its gradients, and new weights.
 
-`Procedure` names the parts of it that people get wrong; its defaults are the right ones, and faults replace them.
+`TrainStepHooks` names the parts of it that people get wrong; its defaults are the right ones, and faults replace them.
 """
 
 import math
@@ -50,7 +50,7 @@ def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
 
 
 @dataclass(frozen=True)
-class Procedure:
+class TrainStepHooks:
     """loss_sum: (model, x, y) → summed loss; divisor: of `counts`, by how much; mode: puts the model into training;
     clear: lets the gradients go after the update; lr_factor: times the learning rate that was asked for."""
 
@@ -61,19 +61,19 @@ class Procedure:
     lr_factor: float = 1.0
 
 
-def mean_loss(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor) -> Tensor:
+def mean_loss(model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor) -> Tensor:
     """The loss that is trained on, in nats a target: x, y int64 [B, T] → []."""
-    return procedure.loss_sum(model, x, y) / procedure.divisor(*counts(y))
+    return hooks.loss_sum(model, x, y) / hooks.divisor(*counts(y))
 
 
-def backward(model: nn.Module, procedure: Procedure, x: Tensor, y: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
+def backward(model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
     """Gradients of the mean loss, computed in `parts`; the mean loss and the gradient's global norm."""
-    procedure.mode(model)
-    divisor = procedure.divisor(*counts(y))
+    hooks.mode(model)
+    divisor = hooks.divisor(*counts(y))
     total = torch.zeros((), device=x.device)
     parts = min(parts, len(x))
     for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
-        loss = procedure.loss_sum(model, x_part, y_part) / divisor
+        loss = hooks.loss_sum(model, x_part, y_part) / divisor
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total, global_norm([p.grad for p in model.parameters() if p.grad is not None])
@@ -87,10 +87,10 @@ def global_norm(gradients: list[Tensor]) -> Tensor:
     return norm
 
 
-def apply(model: nn.Module, procedure: Procedure, optimizers: Sequence[Optimizer], norm: float, clip: float) -> None:
+def apply(model: nn.Module, hooks: TrainStepHooks, optimizers: Sequence[Optimizer], norm: float, clip: float) -> None:
     """Clip the gradients to a global norm (0: not at all), update the weights, let the gradients go."""
     if norm > (clip or math.inf):
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, torch.tensor(norm))
     for optimizer in optimizers:
         optimizer.step()
-    procedure.clear(optimizers)
+    hooks.clear(optimizers)

@@ -20,7 +20,7 @@ def logits_of(model: nn.Module, x: Tensor) -> Tensor:
     return found
 
 
-class Foreign(nn.Module):
+class ExternalModel(nn.Module):
     """Anybody's model with what the lab asks of one: ids int64 [B, T] → logits float [B, T, V]."""
 
     def __init__(self, inner: nn.Module, config: ModelConfig, n_vocab: int) -> None:
@@ -37,10 +37,10 @@ class Foreign(nn.Module):
                 module.p = rate
 
 
-Model = Transformer | Foreign
+Model = Transformer | ExternalModel
 
 
-def foreign_model(config: Config, n_vocab: int) -> Foreign:
+def build_external_model(config: Config, n_vocab: int) -> ExternalModel:
     """The model of `config.model.source`, its weights drawn with the training's seed. Raises ConfigError, and
     CodeNotAllowed unless the person has named the file.
 
@@ -53,13 +53,13 @@ def foreign_model(config: Config, n_vocab: int) -> Foreign:
     made = import_file.load(source, {"n_vocab": n_vocab, **settings})
     if not isinstance(made, nn.Module):
         raise ConfigError([f"model.source = {source!r} gives {type(made).__name__}: allowed is a torch.nn.Module"])
-    model = Foreign(made, config.model, n_vocab)
+    model = ExternalModel(made, config.model, n_vocab)
     _try(model, source)
     return model
 
 
 @torch.no_grad()
-def _try(model: Foreign, source: str) -> None:
+def _try(model: ExternalModel, source: str) -> None:
     """One forward pass of a whole row. Raises ConfigError where its logits do not fit the lab."""
     context, n_vocab = model.config.context, model.n_vocab
     was = model.training

@@ -72,7 +72,7 @@ async def test_the_console_says_whose_weights_speak() -> None:
     async with lab(size=(200, 50)) as it:
         await it.press("g")
         pane = it.screen.query_one(GenerationPane)
-        pane.hear(Speaking(1, cmd.Whose(20, best=True)))
+        pane.hear(Speaking(1, cmd.WeightsInfo(20, best=True)))
         await it.tell()
         assert it.text("#answers").startswith("best, step 20 ")
 

@@ -287,9 +287,9 @@ def test_patience_stops_and_keeps_the_best_weights() -> None:
     now = training.model.state_dict()
     assert all(torch.equal(now[name], best[name]) for name in best), "the best weights are back"
     assert not all(torch.equal(kept.model[name], best[name]) for name in best), "the last ones are saved"
-    whose: list[cmd.Whose] = []
-    list(training.when_over(cmd.Snapshot(lambda weights, of: whose.append(of))))
-    assert whose == [cmd.Whose(best_step, best=True)]
+    whose: list[cmd.WeightsInfo] = []
+    list(training.run_after_end(cmd.Snapshot(lambda weights, of: whose.append(of))))
+    assert whose == [cmd.WeightsInfo(best_step, best=True)]
 
 
 def test_evaluations_since_the_best_count_each_weights_once() -> None:
@@ -311,9 +311,9 @@ def test_without_patience_the_last_weights_stay() -> None:
     training = trainer("train.eval_every=1", "optim.lr=100")
     stopped = list(training.events())[-1]
     assert isinstance(stopped, ev.Stopped) and stopped.restored is None
-    whose: list[cmd.Whose] = []
-    list(training.when_over(cmd.Snapshot(lambda weights, of: whose.append(of))))
-    assert whose == [cmd.Whose(8)]
+    whose: list[cmd.WeightsInfo] = []
+    list(training.run_after_end(cmd.Snapshot(lambda weights, of: whose.append(of))))
+    assert whose == [cmd.WeightsInfo(8)]
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])

@@ -22,7 +22,7 @@ from tools.torture.limits import bounded
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.memory_estimate import check_fits
+from tui_lab.core.kernels.memory_estimate import check_memory
 from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.util.errors import ConfigError
 
@@ -122,7 +122,7 @@ def judge(config: Config) -> str:
     """What an accepted config must stand: it is written and read back the same, counted, and fits or is refused."""
     assert settings.build(tomllib.loads(settings.to_toml(config))) == config
     count_parameters(config.model, N_VOCAB)
-    check_fits(config, N_VOCAB)
+    check_memory(config, N_VOCAB)
     return "accepted"
 
 

@@ -26,7 +26,7 @@ from tui_lab.app.textual_fixes.late import too_late
 from tui_lab.app.textual_fixes.steady import Ground
 from tui_lab.app.widgets.control_filter import OnlyVisible
 from tui_lab.core.config import settings
-from tui_lab.core.kernels.process_tuning import keep_freed_memory, leave_modules_alone
+from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.lock import in_use
 from tui_lab.core.user_code import trust
@@ -61,7 +61,7 @@ def open_pick(pick: Pick, report: "Report") -> "Opened":
     """What was picked, made ready in the worker's thread: torch is imported here."""
     from tui_lab.core.runs import open_run as opening
 
-    leave_modules_alone()
+    freeze_gc_objects()
     if pick.kind == "resume":
         return opening.reopen(pick.name, None, report)
     return opening.start(pick.name, pick.overrides, None, report)
@@ -297,7 +297,7 @@ class LabApp(App[None]):
         def open(report: "Report") -> "Opened":
             from tui_lab.core.runs import open_run as opening
 
-            leave_modules_alone()
+            freeze_gc_objects()
             return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)
 
         self._take_down(lab)

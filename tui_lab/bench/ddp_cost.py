@@ -16,7 +16,7 @@ from tui_lab.bench.machine import machine
 from tui_lab.bench.train import PLAIN
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.autotune import settled
+from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.distributed import Ranks, backend_for, joined, several
@@ -71,7 +71,7 @@ def _prepared(world: Ranks, preset: str) -> tuple[Config, Task]:
     config = settings.load(preset, PLAIN)
     task = build_task(config)
     if world.rank == 0:
-        config = settled(config, task.tokenizer.n_vocab)
+        config = with_kernels(config, task.tokenizer.n_vocab)
     return settings.build(json.loads(world.spread(dumps(config.model_dump(mode="json")).encode()))), task
 
 

@@ -13,7 +13,7 @@ from tui_lab.bench.nanogpt_baseline import EagerGPT, generate_uncached
 from tui_lab.core.config import settings
 from tui_lab.core.inference.generate import generate
 from tui_lab.core.inference.sampling import Sampling
-from tui_lab.core.kernels.autotune import settled
+from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.model_factory import build_model
@@ -36,7 +36,7 @@ def bench_generate(preset: str = "pseudo-socrates", rounds: int = ROUNDS) -> dic
     config = settings.load(preset)
     task = build_task(config)
     tokenizer, n_vocab = task.tokenizer, task.tokenizer.n_vocab
-    model = build_model(settled(config, n_vocab), n_vocab)
+    model = build_model(with_kernels(config, n_vocab), n_vocab)
     assert isinstance(model, Transformer)
     words = tokenizer.encode("".join(chr(97 + i % 26) + " " for i in range(4 * LONG_PROMPT)))
     short, long = (_text(tokenizer, words[:n]) for n in (PROMPT_TOKENS, LONG_PROMPT))

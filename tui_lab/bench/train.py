@@ -12,7 +12,7 @@ from tui_lab.bench.baselines import MAKERS, Absent, Contender, ours
 from tui_lab.bench.machine import machine
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.linear import onednn_available, times_transposed
+from tui_lab.core.kernels.linear import onednn_available, onednn_linear
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.task_factory import build_task
@@ -42,7 +42,7 @@ def gemm_limits() -> dict[str, Callable[[], Tensor]]:
     a, b = torch.randn(GEMM_SIZE, GEMM_SIZE), torch.randn(GEMM_SIZE, GEMM_SIZE)
     found: dict[str, Callable[[], Tensor]] = {"blas": lambda: a @ b}
     if onednn_available():
-        found["onednn"] = lambda: times_transposed(a, b)
+        found["onednn"] = lambda: onednn_linear(a, b)
     return found
 
 

@@ -28,7 +28,7 @@ from tui_lab.cli.options import (
     take_consent,
 )  # fmt: skip
 from tui_lab.cli.output import user_prints_to_stderr
-from tui_lab.core.kernels.process_tuning import collect_seldom
+from tui_lab.core.kernels.process_tuning import raise_gc_threshold
 from tui_lab.runs.cli import runs_app
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.escape import printable
@@ -367,7 +367,7 @@ def serve(
 
 def main() -> None:
     """The entry point: errors for people on stderr, exit codes by the contract."""
-    collect_seldom()
+    raise_gc_threshold()
     for stream in (sys.stdout, sys.stderr):
         # A name that is not UTF-8, or a terminal that is not: its characters are escaped rather than an error.
         if isinstance(stream, TextIOWrapper):

@@ -11,7 +11,7 @@ from tui_lab.cli.output import stdout
 from tui_lab.cli.progress import preparing
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.memory_estimate import check_fits
+from tui_lab.core.kernels.memory_estimate import check_memory
 from tui_lab.core.kernels.parameter_count import parameter_table
 from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.data.dataset import IGNORED, Task
@@ -92,7 +92,7 @@ def show_schema() -> None:
 def validate(source: str, overrides: Sequence[str]) -> None:
     config, task = open_data(source, overrides)
     build_loader(config, task)
-    check_fits(config, task.tokenizer.n_vocab, on_cpu=config.train.device == "cpu")
+    check_memory(config, task.tokenizer.n_vocab, on_cpu=config.train.device == "cpu")
     stdout().write(f"{printable(source)}: valid\n")
 
 

@@ -14,7 +14,7 @@ from tui_lab.core.doctor.checks.loss import Stub
 from tui_lab.core.doctor.from_config import batches_of, update_of
 from tui_lab.core.doctor.target import Subject
 from tui_lab.core.training.faults.model import MODEL_FAULTS, dead_relus, peeking
-from tui_lab.core.training.faults.training import owned_by, procedure_with
+from tui_lab.core.training.faults.training import hooks_with, owned_by
 from tui_lab.core.training.model_factory import WRONG_VOCAB
 from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.core.training.train_step import mean_loss
@@ -104,14 +104,14 @@ def design_subject(design: Design, config: Config) -> Subject:
             dead_relus(model)
         elif name in MODEL_FAULTS:
             MODEL_FAULTS[name](model)
-    procedure = procedure_with(faults)
-    optimizer = torch.optim.AdamW(owned_by(model, faults).parameters(), lr=config.optim.lr * procedure.lr_factor)
+    hooks = hooks_with(faults)
+    optimizer = torch.optim.AdamW(owned_by(model, faults).parameters(), lr=config.optim.lr * hooks.lr_factor)
 
     held_out = task.train.examples(loader.batch(0).ids) if "leaked_validation" in faults else None
     return subject_of(
         Case(
-            model, batches_of(loader), lambda logits, y: mean_loss(Stub(logits), procedure, y, y), optimizer,
-            update_of(procedure, 0.0), n_vocab=n_vocab, ignored=IGNORED, rule="next_token", pinned=config.data.overfit,
+            model, batches_of(loader), lambda logits, y: mean_loss(Stub(logits), hooks, y, y), optimizer,
+            update_of(hooks, 0.0), n_vocab=n_vocab, ignored=IGNORED, rule="next_token", pinned=config.data.overfit,
             validation=torch.from_numpy(held_out[0] if held_out else task.val.examples(loader.batch(0).ids * 0)[0]),
         )
     )  # fmt: skip

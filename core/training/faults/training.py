@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.training.loss import cross_entropy_sum, loss_sum
-from tui_lab.core.training.train_step import Procedure
+from tui_lab.core.training.train_step import TrainStepHooks
 from tui_lab.core.user_code.external_model import logits_of
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -63,12 +63,12 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def procedure_with(faults: Sequence[str]) -> Procedure:
-    """The right procedure, with these of `CHANGES` made; of two that touch one part the last one holds."""
-    procedure = Procedure()
+def hooks_with(faults: Sequence[str]) -> TrainStepHooks:
+    """The right hooks, with these of `CHANGES` made; of two that touch one part the last one holds."""
+    hooks = TrainStepHooks()
     for name in faults:
-        procedure = replace(procedure, **CHANGES.get(name, {}))
-    return procedure
+        hooks = replace(hooks, **CHANGES.get(name, {}))
+    return hooks
 
 
 def owned_by(model: nn.Module, faults: Sequence[str]) -> nn.Module:

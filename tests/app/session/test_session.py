@@ -102,7 +102,7 @@ def test_the_model_speaks_after_the_end_too() -> None:
         if said and isinstance(said[-1], Finished):
             break
         tick.wait(0.01)
-    assert said[0] == Speaking(1, cmd.Whose(8))
+    assert said[0] == Speaking(1, cmd.WeightsInfo(8))
     assert [type(m) for m in said[1:]] == [Said] * 3 + [Finished]
     session.close()
     session.join()
@@ -250,9 +250,9 @@ def test_after_patience_and_in_its_replay_the_best_weights_speak() -> None:
     replay.start()
     tick = threading.Event()
     for source in (session, replay):
-        told: list[tuple[cmd.Whose, list[float]]] = []
+        told: list[tuple[cmd.WeightsInfo, list[float]]] = []
 
-        def receive(weights: dict[str, Any], whose: cmd.Whose, told: Any = told) -> None:
+        def receive(weights: dict[str, Any], whose: cmd.WeightsInfo, told: Any = told) -> None:
             told.append((whose, weights["W_E.weight"].flatten().tolist()))
 
         source.send(cmd.Snapshot(receive))
@@ -261,7 +261,7 @@ def test_after_patience_and_in_its_replay_the_best_weights_speak() -> None:
                 break
             tick.wait(0.01)
         [(whose, weights)] = told
-        assert whose == cmd.Whose(ending.step - 2, best=True) == cmd.Whose(ending.restored or 0, best=True)
+        assert whose == cmd.WeightsInfo(ending.step - 2, best=True) == cmd.WeightsInfo(ending.restored or 0, best=True)
         best = ckpt.load(runs.find(ready.path).latest()).best
         assert best is not None and best["W_E.weight"].flatten().tolist() == weights
         source.close()

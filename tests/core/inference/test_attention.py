@@ -15,7 +15,7 @@ from tui_lab.core.inference.attention import AttentionMaps, Floats, heads_of, pa
 from tui_lab.core.inference.example import attention_maps
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code import trust
-from tui_lab.core.user_code.external_model import Foreign
+from tui_lab.core.user_code.external_model import ExternalModel
 from tui_lab.data.dataset import IGNORED
 
 ALL = np.ones(6, dtype=bool)
@@ -83,7 +83,7 @@ def test_another_persons_model_tells_no_weights(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE, "utf-8")
     trust.allow(str(tmp_path / "mine.py"))
     model = build_model(tiny(f"model.source={tmp_path / 'mine.py'}:Mine"), 5)
-    assert isinstance(model, Foreign) and attention_maps(model.eval(), np.zeros(5, dtype=np.int64)) is None
+    assert isinstance(model, ExternalModel) and attention_maps(model.eval(), np.zeros(5, dtype=np.int64)) is None
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.booleans(), min_size=6, max_size=6))

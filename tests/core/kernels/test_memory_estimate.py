@@ -67,13 +67,13 @@ def test_a_live_change_that_does_not_fit_is_a_warning(monkeypatch: pytest.Monkey
     ],
 )
 def test_a_shortage_is_known_by_its_words(error: Exception, is_one: bool) -> None:
-    assert memory_estimate.is_shortage(error) == is_one
+    assert memory_estimate.is_out_of_memory(error) == is_one
 
 
 def test_torch_says_so_when_it_cannot_allocate() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
-    assert memory_estimate.is_shortage(caught.value)
+    assert memory_estimate.is_out_of_memory(caught.value)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])

@@ -15,7 +15,7 @@ from tests.core.tiny import trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.trainer import Trainer
-from tui_lab.core.training.distributed import ALONE, Ranks, World, joined
+from tui_lab.core.training.distributed import SINGLE_PROCESS, Ranks, World, joined
 from tui_lab.core.training.reproducibility import fingerprint
 
 EVALUATED = ("train.eval_every=3", "optim.grad_clip=0.5")
@@ -116,7 +116,7 @@ def everything(world: World) -> dict[str, Any]:
 
 
 def alone() -> dict[str, Any]:
-    return everything(ALONE)
+    return everything(SINGLE_PROCESS)
 
 
 def threads_of_the_group() -> list[str]:

@@ -38,7 +38,7 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
 ) -> None:
     model = Transformer(CONFIG, n_vocab)
     torch.nn.init.normal_(model.head.bias)  # It begins at zero, where nobody would miss it.
-    model.use(Kernels(engine, chunk))
+    model.set_kernels(Kernels(engine, chunk))
     x, y = torch.arange(14).view(2, 7) % 11, torch.arange(1, 15).view(2, 7) % 11
     y[0, :3] = y[1, 6] = -1
     grads = []
@@ -59,7 +59,7 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
 @pytest.mark.parametrize("n_vocab", [11, 5000])
 def test_all_targets_ignored_is_a_loss_of_zero(n_vocab: int, engine: Engine) -> None:
     model, x = Transformer(CONFIG, n_vocab), torch.zeros(2, 7, dtype=torch.int64)
-    model.use(Kernels(engine))
+    model.set_kernels(Kernels(engine))
     loss = loss_sum(model, x, torch.full_like(x, -1))
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0.0

@@ -35,7 +35,7 @@ class Speaking:
     """An answer begins, from these weights."""
 
     number: int
-    whose: cmd.Whose
+    whose: cmd.WeightsInfo
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Speaker:
         self.stop()
         stop = self._stop = threading.Event()
 
-        def receive(weights: "dict[str, Tensor]", whose: cmd.Whose) -> None:
+        def receive(weights: "dict[str, Tensor]", whose: cmd.WeightsInfo) -> None:
             self._buffer.put(Speaking(request.number, whose))
             threading.Thread(
                 target=self._speak, args=(request, config, tokenizer, weights, stop), name="speaking", daemon=True

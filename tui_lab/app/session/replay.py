@@ -182,6 +182,6 @@ class Replay:
                     continue
             with torch.no_grad():
                 if isinstance(command, cmd.Snapshot):
-                    command.receive(model.state_dict(), cmd.Whose(chosen.step, best=chosen.which == "best"))
+                    command.receive(model.state_dict(), cmd.WeightsInfo(chosen.step, best=chosen.which == "best"))
                 elif isinstance(command, cmd.Inspect):
                     command.look(model)

@@ -164,7 +164,7 @@ class Session:
         """What still makes sense after the end: a look at the model, a save that failed."""
         if (opened := self._ended) is None:
             return
-        events = opened.trainer.when_over(command)
+        events = opened.trainer.run_after_end(command)
         if isinstance(command, cmd.Checkpoint) and opened.trainer.unwritten:
             events = self._recorded(opened, events)
         for event in events:
