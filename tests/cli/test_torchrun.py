@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_readme import commands
+from tests.cli.documents import GUIDE, README, shell_lines
 from tests.core.tiny import losses, tiny, trainer
 from tests.process import TINY
 from tui_lab.cli import distributed_run as ranks_module
@@ -186,8 +186,8 @@ def test_ranks_that_agree_train() -> None:
 
 
 @pytest.mark.slow
-def test_every_torchrun_line_of_the_readme_works(tmp_path: Path) -> None:
-    shown = [line for line in commands() if line.startswith("torchrun ")]
+def test_every_torchrun_line_of_the_guide_works(tmp_path: Path) -> None:
+    shown = [line for page in (README, *GUIDE) for line in shell_lines(page) if line.startswith("torchrun ")]
     assert shown
     for line in shown:
         words = shlex.split(line)[1:]
