@@ -1,4 +1,4 @@
-"""Diagnose a preset, a config, a run or a user's file; a user's file always runs in a child process."""
+"""Diagnose a preset, a config, a run or user code; user code always runs in a child process."""
 
 import json
 import os
@@ -11,39 +11,45 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import tui_lab
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Report, report_from_json
-from tui_lab.core.user_code.import_file import is_stranger
-from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.core.user_code.import_file import is_user_code
+from tui_lab.util.child import child_environment, python_module
+from tui_lab.util.errors import ConfigError, Problem, RunError
 
-Tell = Callable[[str], None]
-APART_SECONDS = 300.0
-WATCH_SECONDS = 0.2
+OnCheck = Callable[[str], None]
+"""Called with the name of each check before it runs."""
+CONFIG_SECONDS = 300.0
+"""The time limit for a config in a child process."""
+POLL_SECONDS = 0.2
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""For a child beside a training: threads of two processes that wait for each other on the same cores crawl."""
+"""For a child that runs during a training: the threads of two processes would wait for each other."""
 
 
-def examine_source(source: str, overrides: Sequence[str], timeout: float, tell: Tell = lambda name: None) -> Report:
-    """The report on a preset, config, run or FILE.py:NAME. Raises ConfigError, DataError or RunError."""
-    if is_stranger(source):
+def _ignore(check: str) -> None:
+    pass
+
+
+def examine_source(source: str, overrides: Sequence[str], timeout: float, on_check: OnCheck = _ignore) -> Report:
+    """Diagnose a preset, config, run or FILE.py:NAME. Raises ConfigError, DataError or RunError."""
+    if is_user_code(source):
         if overrides:
-            raise ConfigError(["--set goes with a preset or config; a stranger's file has no settings"])
-        return examine_file(source, timeout, tell)
+            raise ConfigError.of("conflict", "needs a preset or config: FILE.py:NAME has no settings", key="--set")
+        return examine_in_child(source, timeout, on_check)
     config, weights = open_training(source, overrides)
-    return examine_config(config, weights, tell)
+    return examine_config(config, weights, on_check)
 
 
 def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
-    """The config of a preset or file, without weights; of a run, with its last ones."""
+    """Return the config of a preset or file with None, or the config of a run with its last weights."""
     from tui_lab.core.runs import folder as runs
 
     if source not in settings.presets() and not settings.is_file(Path(source)):
         try:
             run = runs.find(source)
         except RunError:
-            settings.load(source)  # Says what would be allowed.
+            settings.load(source)  # Raises an error that lists the presets.
             raise
         from tui_lab.core.training import checkpoint as ckpt
 
@@ -53,68 +59,69 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
     return settings.load(source, overrides), None
 
 
-def examine_config(config: Config, weights: Any, tell: Tell) -> Report:
+def examine_config(config: Config, weights: Any, on_check: OnCheck) -> Report:
+    """Diagnose a training in this process. Raises ConfigError, DataError or RunError."""
     from tui_lab.core.doctor.from_config import lab_subject
     from tui_lab.core.doctor.runner import examine
 
-    tell("data")
-    return examine(lab_subject(config, weights=weights), watch=tell)
+    on_check("data")
+    return examine(lab_subject(config, weights=weights), watch=on_check)
 
 
-def examine_apart(config: Config, tell: Tell) -> Report:
-    """A config examined in a process of its own, so that the app that asks keeps painting and training."""
+def examine_config_in_child(config: Config, on_check: OnCheck) -> Report:
+    """Diagnose a config in a child process, so that the app keeps drawing and training."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.toml"
         file.write_text(settings.to_toml(config), "utf-8")
-        return examine_file(str(file), APART_SECONDS, tell, quiet=True)
+        return examine_in_child(str(file), CONFIG_SECONDS, on_check, quiet=True)
 
 
-def examine_file(source: str, timeout: float, tell: Tell = lambda name: None, *, quiet: bool = False) -> Report:
-    """A config or FILE.py:NAME, in a child process that is ended after `timeout` seconds.
+def examine_in_child(source: str, timeout: float, on_check: OnCheck = _ignore, *, quiet: bool = False) -> Report:
+    """Diagnose a config or FILE.py:NAME in a child process, which is killed after `timeout` seconds.
 
-    What it prints goes to our stderr, or nowhere if `quiet`. Raises ConfigError for a file that is no use.
+    Its output goes to our stderr, or nowhere if `quiet`. Raises ConfigError if the file cannot be diagnosed.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.jsonl"
         out.touch()
-        code = _run_child(source, out, timeout, tell, quiet)
-        if (problem := _last(out, "problem")) is not None:
-            raise ConfigError(problem.splitlines())
+        code = _run_child(source, out, timeout, on_check, quiet)
+        if (problems := _last(out, "problems")) is not None:
+            raise ConfigError([Problem(**problem) for problem in problems])
+        stage = _last(out, "check") or "starting"
         if code is None:
-            raise ConfigError(
-                [f"{source}: not done within {timeout:g} s (it was at: {_stage(out)}); "
-                 "--timeout SECONDS gives it longer"]
-            )  # fmt: skip
-        found = _last(out, "report")
-        if found is None:
+            message = f"not finished within {timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"
+            raise ConfigError.of("user_code", message, value=source)
+        report = _last(out, "report")
+        if report is None:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise ConfigError([f"{source}: its process ended by {how} (it was at: {_stage(out)})"])
-        return report_from_json(found)
+            raise ConfigError.of("user_code", f"its process ended with {how} (last stage: {stage})", value=source)
+        return report_from_json(report)
 
 
-def _run_child(source: str, out: Path, timeout: float, tell: Tell, quiet: bool) -> int | None:
-    """Run the examiner and tell what it is at, which may raise; its exit code, or None when its time was over."""
-    paths = filter(None, [str(Path(tui_lab.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")])
-    prints = subprocess.DEVNULL if quiet else None
-    # In a session of its own, so that what the file starts ends with it.
+def _run_child(source: str, out: Path, timeout: float, on_check: OnCheck, quiet: bool) -> int | None:
+    """Run the worker and report its progress; return its exit code, or None after a timeout. `on_check` may raise."""
+    output = subprocess.DEVNULL if quiet else None
     child = subprocess.Popen(
-        [sys.executable, "-m", "tui_lab.core.doctor.worker", source, str(out)],
-        stdin=subprocess.DEVNULL, stdout=prints or sys.__stderr__, stderr=prints, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(ONE_THREAD if quiet else {})},
-    )  # fmt: skip
-    until = time.monotonic() + timeout
+        python_module("tui_lab.core.doctor.worker", source, str(out)),
+        stdin=subprocess.DEVNULL,
+        stdout=output or sys.__stderr__,
+        stderr=output,
+        start_new_session=True,  # So that the processes it starts are killed with it.
+        env=child_environment(**(ONE_THREAD if quiet else {})),
+    )
+    deadline = time.monotonic() + timeout
     try:
-        while time.monotonic() < until:
+        while time.monotonic() < deadline:
             try:
-                return child.wait(min(WATCH_SECONDS, max(0.0, until - time.monotonic())))
+                return child.wait(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
             except subprocess.TimeoutExpired:
-                tell(_last(out, "check") or "beginning")
+                on_check(_last(out, "check") or "starting")
         return None
     finally:
-        _end(child)
+        _kill(child)
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
+def _kill(child: "subprocess.Popen[bytes]") -> None:
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -123,16 +130,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _last(out: Path, key: str) -> Any:
-    """The last value of `key` among the lines; None where there is none."""
-    found = None
+    """Return the last value of `key` among the lines, or None."""
+    value = None
     for line in out.read_text("utf-8").splitlines():
         try:
-            found = json.loads(line).get(key, found)
-        except ValueError:  # Torn: the process was ended while it wrote.
+            value = json.loads(line).get(key, value)
+        except ValueError:  # The process was killed while it wrote this line.
             continue
-    return found
-
-
-def _stage(out: Path) -> str:
-    """What the examiner was at; torch may take longer to import than it was given."""
-    return str(_last(out, "check") or "starting")
+    return value

@@ -25,12 +25,17 @@ def case_of(thing: Any, source: str) -> Case:
     if isinstance(thing, Case):
         return thing
     if not isinstance(thing, nn.Module):
-        raise ConfigError(
-            [f"{source} gives {type(thing).__name__}: allowed are a torch.nn.Module, a Case, or a function of one"]
+        raise ConfigError.of(
+            "wrong_type",
+            f"gives a {type(thing).__name__}",
+            value=source,
+            allowed="a torch.nn.Module, a Case, or a function that returns one",
         )
     n_vocab = next((m.num_embeddings for m in thing.modules() if isinstance(m, nn.Embedding)), None)
     if n_vocab is None:
-        raise ConfigError([f"{source}: the model has no nn.Embedding to tell its vocabulary; give a Case with batches"])
+        raise ConfigError.of(
+            "missing", "the model has no nn.Embedding to read its vocabulary size from; give a Case", value=source
+        )
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(step)

@@ -1,8 +1,8 @@
-"""An examination in a process of its own: what a stranger's file prints, raises or loops cannot touch the lab.
+"""The doctor's child process: what user code prints, raises or never finishes cannot affect tui-lab.
 
-    python -m tui_lab.core.doctor.worker CONFIG.toml|FILE.py:NAME OUT
+    python -P -m tui_lab.core.doctor.worker CONFIG.toml|FILE.py:NAME OUT
 
-writes JSON lines to OUT: {"check": …} as it goes, then {"report": …} or {"problem": …}.
+writes JSON lines to OUT: {"check": …} before each check, then {"report": …} or {"problems": …}.
 """
 
 import sys
@@ -13,29 +13,31 @@ from tui_lab.util.strict_json import dumps
 
 
 def main(source: str, out: str) -> None:
-    # What the file prints is diagnostics.
-    sys.stdout = sys.stderr
+    """Diagnose `source` and write the lines to the file `out`."""
+    sys.stdout = sys.stderr  # What user code prints is not part of the report.
     with open(out, "a", encoding="utf-8") as lines:
 
-        def tell(**record: Any) -> None:
+        def write(**record: Any) -> None:
             lines.write(dumps(record) + "\n")
             lines.flush()
 
+        def on_check(name: str) -> None:
+            write(check=name)
+
         try:
             from tui_lab.core.doctor.diagnose import examine_config, open_training
-            from tui_lab.core.user_code.import_file import is_stranger
+            from tui_lab.core.user_code.import_file import is_user_code
 
-            if is_stranger(source):
+            if is_user_code(source):
                 from tui_lab.core.doctor.case import examine
                 from tui_lab.core.doctor.from_file import case_from
 
-                case = case_from(source, watch=lambda doing: tell(check=doing))
-                report = examine(case, watch=lambda name: tell(check=name))
+                report = examine(case_from(source, on_check), watch=on_check)
             else:
-                report = examine_config(*open_training(source, []), lambda name: tell(check=name))
-            tell(report=report.to_json())
+                report = examine_config(*open_training(source, []), on_check)
+            write(report=report.to_json())
         except (ConfigError, DataError, RunError) as error:
-            tell(problem=str(error))
+            write(problems=[{"code": problem.code, "message": str(problem)} for problem in error.problems])
 
 
 if __name__ == "__main__":

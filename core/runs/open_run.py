@@ -18,7 +18,7 @@ from tui_lab.core.runs.summary import Summariser, summarise, summarise_digest
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
-from tui_lab.core.user_code.import_file import FILES, rooted
+from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
 from tui_lab.data.corpora.encode import Progress
 from tui_lab.data.dataset import Task
 from tui_lab.util.errors import ConfigError, RunError
@@ -64,8 +64,8 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
     task = build_task(config, progress)
     build_loader(config, task)
     # The run folder outlives the shell that named the corpus by a relative path.
-    for key in FILES:
-        config = settings.changed(config, key, rooted(key, settings.get(config, key)))
+    for key in PATH_SETTINGS:
+        config = settings.changed(config, key, absolute_setting(key, settings.get(config, key)))
     if progress is not None:
         progress("choosing kernels", 0, 1)
     with _shortage_in_words(config, task.tokenizer.n_vocab):

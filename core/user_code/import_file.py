@@ -1,104 +1,140 @@
-"""A stranger's file: FILE.py:NAME to what stands there, with errors that name the file, line and what is allowed."""
+"""Imports user code: `FILE.py:NAME` → the object of that name. Errors name the user's file and line.
+
+sys.path is the same for every command. While the file is imported and NAME is called, the file's folder and then the
+current folder come first, as the project's own imports expect. Afterwards both stay at the end of sys.path: imports
+inside the user's functions still work, and no file of the project can replace a module that tui-lab imports later.
+Nothing is added before user code is needed, so the modules that tui-lab itself needs are loaded by then.
+"""
 
 import importlib.util
 import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tui_lab.core.config.settings import did_you_mean, is_file
-from tui_lab.util.errors import ConfigError
+from tui_lab.core.config.settings import is_file
+from tui_lab.util.errors import ConfigError, nearest
+
+PATH_SETTINGS = ("data.path", "model.source")
+"""Settings that name files of the user."""
 
 
-def is_stranger(source: str) -> bool:
-    """Whether `source` is written FILE.py:NAME."""
+def is_user_code(source: str) -> bool:
+    """Return whether `source` has the form FILE.py:NAME, or FILE.py with the name missing."""
     return ".py:" in source or source.endswith(".py")
 
 
-def split(source: str) -> tuple[Path, str]:
-    """The file, which exists, and the name. Raises ConfigError; the name may be empty."""
+def split_source(source: str) -> tuple[Path, str]:
+    """Split FILE.py:NAME into the file and the name, which may be empty. Raises ConfigError if the file is missing."""
     path, _, name = source.rpartition(":") if ".py:" in source else (source, "", "")
     try:
         file = Path(path).expanduser()
-    except RuntimeError as error:  # The home of a user who is not there.
-        raise ConfigError([f"{path}: {error}"]) from error
+    except RuntimeError as error:  # The home folder of an unknown user.
+        raise ConfigError.of("not_found", str(error), value=path) from error
     if not is_file(file):
-        raise ConfigError([f"{path}: no such file (a stranger's code is given as FILE.py:NAME)"])
+        raise ConfigError.of("not_found", "no such file", value=path, allowed="FILE.py:NAME")
     return file, name
 
 
-def absolute(source: str) -> str:
-    """FILE.py:NAME with the file by its whole path, so that it is found from anywhere. Raises ConfigError."""
-    file, name = split(source)
+def absolute_source(source: str) -> str:
+    """Return FILE.py:NAME with the file's absolute path. Raises ConfigError if there is no such file."""
+    file, name = split_source(source)
     return f"{file.absolute()}:{name}"
 
 
-FILES = ("data.path", "model.source")
-"""Settings that name files of the person's."""
-
-
-def rooted(key: str, value: Any) -> Any:
-    """The value of a setting of FILES by its whole path, which means the same from anywhere. Raises ConfigError."""
+def absolute_setting(key: str, value: Any) -> Any:
+    """Return the value of one of PATH_SETTINGS with an absolute path; other values unchanged. Raises ConfigError."""
     if key == "data.path" and isinstance(value, str) and value != "bundled":
         return str(Path(value).expanduser().absolute())
-    return absolute(value) if key == "model.source" and isinstance(value, str) and value else value
+    return absolute_source(value) if key == "model.source" and isinstance(value, str) and value else value
 
 
-def load(source: str, offered: dict[str, Any], watch: Callable[[str], None] = lambda doing: None) -> Any:
-    """What FILE.py:NAME gives; a class or function is called with what it takes of `offered`.
+def load(source: str, arguments: dict[str, Any], progress: Callable[[str], None] = lambda doing: None) -> Any:
+    """Import FILE.py and return NAME; a class or function is called with those of `arguments` that it accepts.
 
-    Raises ConfigError. It runs the file: only ever at a person's word. `watch` is told what is being done.
+    This runs the file, so the user must have named it. `progress` receives what is being done. Raises ConfigError.
     """
-    file, name = split(source)
-    watch("reading the file")
-    module = _run(file)
-    names = [key for key, value in vars(module).items() if not key.startswith("_") and _defined_in(value, module)]
-    offers = f"it offers {', '.join(names) or 'none'}"
-    if not name:
-        raise ConfigError([f"{source}: which name? write {file}:NAME; {offers}"])
-    if not hasattr(module, name):
-        raise ConfigError([f"{file} has no {name!r}{did_you_mean(name, names)} ({offers})"])
-    watch(f"making {name}")
-    return _made(getattr(module, name), file, name, offered)
+    file, name = split_source(source)
+    with _project_paths(file):
+        progress("importing the file")
+        module = _import(file)
+        names = [key for key, value in vars(module).items() if not key.startswith("_") and _defined_in(value, module)]
+        if not name:
+            raise ConfigError.of("missing", "add :NAME", value=source, allowed=", ".join(names))
+        if not hasattr(module, name):
+            raise ConfigError.of(
+                "unknown_name",
+                f"{file} does not define this name",
+                value=name,
+                allowed=", ".join(names),
+                suggestion=nearest(name, names),
+            )
+        progress(f"calling {name}")
+        return _called(getattr(module, name), file, name, arguments)
 
 
-def _run(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tui_lab_stranger", file)
+@contextmanager
+def _project_paths(file: Path) -> Iterator[None]:
+    """Import as `python FILE.py` does: sys.path starts with its folder, then the current one; sys.argv has its path."""
+    folders = [str(file.resolve().parent)]
+    with suppress(FileNotFoundError):  # The current folder was deleted.
+        folders.append(str(Path.cwd()))
+    folders = list(dict.fromkeys(folders))
+    argv = sys.argv
+    sys.path[:0] = folders
+    sys.argv = [str(file)]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        for folder in folders:
+            # User code may have changed sys.path too: its changes stay.
+            if folder in sys.path:
+                sys.path.remove(folder)
+            if folder not in sys.path:
+                sys.path.append(folder)
+
+
+def _import(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tui_lab_user_code", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # dataclasses and pickle look the module up by its name.
     sys.modules[spec.name] = module
-    sys.path.insert(0, str(file.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError([f"{file}, line {error.lineno}: not Python: {error.msg}"]) from error
     except (Exception, SystemExit) as error:
-        raise ConfigError([_where(error, file, "running it")]) from error
+        raise _user_error(error, file, "importing it") from error
     return module
 
 
-def _made(thing: Any, file: Path, name: str, offered: dict[str, Any]) -> Any:
-    """A class or function called with what it takes; anything else as it is."""
-    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
-        return thing
+def _called(value: Any, file: Path, name: str, arguments: dict[str, Any]) -> Any:
+    """Call a class or function with the arguments that it accepts; return anything else unchanged."""
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        return value
     try:
-        takes = inspect.signature(thing).parameters
-        return thing(**{key: value for key, value in offered.items() if key in takes})
+        parameters = inspect.signature(value).parameters
+        return value(**{key: argument for key, argument in arguments.items() if key in parameters})
     except (Exception, SystemExit) as error:
-        raise ConfigError([_where(error, file, f"{name}()")]) from error
+        raise _user_error(error, file, f"{name}()") from error
 
 
-def _where(error: BaseException, file: Path, doing: str) -> str:
-    """What was raised, and in which line of the file."""
+def _user_error(error: BaseException, file: Path, doing: str) -> ConfigError:
+    """Describe an error of user code: the file, the line and its text."""
+    if isinstance(error, SyntaxError) and error.filename and is_file(Path(error.filename)):
+        # It may be in a file that the user's file imports.
+        return ConfigError.of("user_code", f"{error.filename}, line {error.lineno}: syntax error: {error.msg}")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == file.resolve()]
     line = frames[-1].lineno if frames else None
     place = f"{file}, line {line}" if line else str(file)
     text = linecache.getline(str(file.resolve()), line).strip() if line else ""
-    return f"{place}: {doing} raised {type(error).__name__}: {error}" + (f" (in: {text})" if text else "")
+    message = f"{place}: {doing} raised {type(error).__name__}: {error}" + (f" (in: {text})" if text else "")
+    return ConfigError.of("user_code", message)
 
 
 def _defined_in(value: Any, module: ModuleType) -> bool:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable
 
-from tui_lab.core.user_code.import_file import split
+from tui_lab.core.user_code.import_file import split_source
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
@@ -82,7 +82,7 @@ def require(source: str) -> None:
 
 
 def _path(source: str) -> str:
-    return os.path.realpath(split(source)[0])
+    return os.path.realpath(split_source(source)[0])
 
 
 def _remembered() -> set[str]:

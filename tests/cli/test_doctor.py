@@ -29,7 +29,7 @@ class Flat(Healthy):
         return super().forward(x).flatten(1)
 
 def _case(model, fails):
-    from tui_lab.core.doctor import Case
+    from tui_lab import Case
     def batch(step):
         if fails(step):
             raise OSError("the file is gone")
@@ -115,11 +115,11 @@ def test_a_check_that_crashed_is_exit_4_and_never_nothing_found(file: Path, cli:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine.py:loops", "--timeout", "4"], "not done within 4 s (it was at: "),
-        (["mine.py:dies"], "its process ended by exit code 7"),
+        (["mine.py:loops", "--timeout", "4"], "not finished within 4 s (last stage: "),
+        (["mine.py:dies"], "its process ended with exit code 7"),
         (["mine.py:raises"], "line 49: raises() raised ValueError: not today"),
         (["mine.py:Healthi"], "did you mean Healthy?"),
-        (["mine.py"], "which name?"),
+        (["mine.py"], "add :NAME"),
         (["none.py:x"], "no such file"),
         (["mine.py:Healthy", "--set", "optim.lr=1"], "has no settings"),
         (["revers"], "did you mean reverse?"),

@@ -227,7 +227,7 @@ def ground() -> Iterator[Path]:
         report = Report((FINDING,), (), ("data",), {})
         with (
             mock.patch.dict(os.environ, {"TUI_LAB_RUNS": "runs", "TUI_LAB_CACHE": str(folder / "cache"), "HOME": name}),
-            mock.patch("tui_lab.core.doctor.diagnose.examine_file", lambda *a, **k: report),
+            mock.patch("tui_lab.core.doctor.diagnose.examine_in_child", lambda *a, **k: report),
             mock.patch.object(memory_estimate, "machine_bytes", lambda: 2**28),
         ):
             os.chdir(folder)

@@ -24,6 +24,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.data.corpora.encode import load_corpus
 from tui_lab.data.corpora.paths import BUNDLED, find_files
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding
+from tui_lab.util.child import child_environment, python_module
 
 EVENTS, DRAIN_EVERY, PARTS = 1_000_000, 500, 20
 OPENINGS = 5
@@ -104,11 +105,11 @@ def _corpus(mib: int, folder: Path) -> dict[str, Any]:
         theirs.append(slice_mib / (time.perf_counter() - began))
     began = time.perf_counter()
     child = subprocess.run(
-        [sys.executable, "-m", "tui_lab.bench.long_run_cost", str(text)],
+        python_module("tui_lab.bench.long_run_cost", str(text)),
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"TUI_LAB_CACHE": str(folder / "cache")},
+        env=child_environment(TUI_LAB_CACHE=str(folder / "cache")),
     )
     ours, peak, before = (float(word) for word in child.stdout.split())
     return {

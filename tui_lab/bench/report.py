@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tui_lab.bench.machine import machine
 from tui_lab.util import files
+from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import ConfigError
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -47,8 +47,8 @@ def bench_all(text: str, say: Callable[[str], None], so_far: Callable[[Figures],
 
 def _measure(*arguments: str) -> Any:
     """What `tui-lab bench` finds; its words go to stderr. Raises CalledProcessError."""
-    command = [sys.executable, "-m", "tui_lab", "bench", *arguments, "--json"]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    command = python_module("tui_lab", "bench", *arguments, "--json")
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=child_environment()).stdout)
 
 
 def write_into(path: Path, figures: Figures) -> None:

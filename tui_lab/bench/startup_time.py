@@ -2,7 +2,6 @@
 
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tui_lab.bench.machine import machine
 from tui_lab.bench.ui_overhead import SIZE, first_frame
+from tui_lab.util.child import child_environment, python_module
 
 TIMES = 7
 
@@ -36,8 +36,14 @@ def _spread(seconds: list[float]) -> dict[str, Any]:
 def _seconds(arguments: list[str], folder: Path, until: str) -> float:
     """From the start of `tui-lab` to its first line with `until` in it, or to its end."""
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "tui_lab", *arguments], cwd=folder, stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        python_module("tui_lab", *arguments),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=child_environment(),
+    )
     assert process.stdout is not None
     try:
         for line in process.stdout:

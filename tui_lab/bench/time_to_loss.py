@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from tui_lab.bench.machine import machine
 from tui_lab.core.config import settings
+from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import ConfigError
 
 PRESET, TARGET, STEPS = "pseudo-socrates", 0.37, 2000
@@ -35,7 +35,7 @@ def bench_headline(text: str, target: float = TARGET, *, loop: bool = True) -> d
 
 def _ours(overrides: list[str], out: Path) -> dict[str, Any]:
     sets = [word for override in overrides for word in ("--set", override)]
-    found = _child(["-m", "tui_lab", "run", PRESET, *sets, "--out", str(out), "--json"])
+    found = _child("tui_lab", "run", PRESET, *sets, "--out", str(out), "--json")
     summary = found.pop("last")
     keys = ("reason", "steps", "parameters", "train_loss", "val_loss", "best_val_loss", "tokens", "train_seconds")
     return found | {key: summary[key] for key in keys}
@@ -44,16 +44,20 @@ def _ours(overrides: list[str], out: Path) -> dict[str, Any]:
 def _loop(overrides: list[str], folder: Path) -> dict[str, Any]:
     config = folder / "config.toml"
     config.write_text(settings.to_toml(settings.load(PRESET, overrides)), "utf-8")
-    found = _child(["-m", "tui_lab.bench.baseline_process", str(config)])
+    found = _child("tui_lab.bench.baseline_process", str(config))
     last: dict[str, Any] = found.pop("last")
     return found | last
 
 
-def _child(arguments: list[str]) -> dict[str, Any]:
-    """Run Python with `arguments`: seconds from its start to its end, its peak memory, and its last line of JSON."""
+def _child(module: str, *arguments: str) -> dict[str, Any]:
+    """Run `module`: seconds from its start to its end, its peak memory, and its last line of JSON."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        python_module(module, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=child_environment(),
     )
     assert process.stdout is not None
     last = ""
@@ -61,6 +65,6 @@ def _child(arguments: list[str]) -> dict[str, Any]:
         last = line
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
-        raise ConfigError([f"bench: {' '.join(arguments)} ended with {os.waitstatus_to_exitcode(status)}"])
+        raise ConfigError([f"bench: {' '.join([module, *arguments])} ended with {os.waitstatus_to_exitcode(status)}"])
     seconds = time.perf_counter() - began
     return {"wall_s": seconds, "peak_memory_mib": round(usage.ru_maxrss / 1024), "last": json.loads(last)}

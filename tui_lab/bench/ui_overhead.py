@@ -6,7 +6,6 @@ import re
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,11 +16,12 @@ from typing import Any
 
 from tui_lab.bench.pseudo_terminal import Terminal
 from tui_lab.core.config import settings
+from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import ConfigError
 
 SIZE = (120, 40)
 MOST = 1000
-PROGRAM = (sys.executable, "-m", "tui_lab")
+PROGRAM = tuple(python_module("tui_lab"))
 SLICE_SECONDS = {"reverse": 1.5, "pseudo-socrates": 3.0}
 SLICES = {"reverse": 20, "pseudo-socrates": 20}
 """Short ones, and many: what else the machine does moves over seconds, and so touches both sides of a pair alike."""
@@ -65,12 +65,16 @@ class Side:
 def cost(preset: str, folder: Path, size: tuple[int, int], slices: int | None = None) -> dict[str, Any]:
     """Steps/s of the same training headless and under the app: they run by turns, the other one stopped."""
     config = folder / f"{preset}.toml"
-    made = subprocess.run([*PROGRAM, "config", "show", preset, "--set", "train.steps=1000000"], capture_output=True,
-                          text=True, check=True).stdout  # fmt: skip
+    show = [*PROGRAM, "config", "show", preset, "--set", "train.steps=1000000"]
+    made = subprocess.run(show, capture_output=True, text=True, check=True, env=child_environment()).stdout
     config.write_text(made, "utf-8")
     runs = folder / f"app-{preset}"
-    quiet = subprocess.Popen([*PROGRAM, "run", str(config), "--out", str(folder / f"headless-{preset}"), "--quiet"],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    quiet = subprocess.Popen(
+        [*PROGRAM, "run", str(config), "--out", str(folder / f"headless-{preset}"), "--quiet"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=child_environment(),
+    )
     terminal = Terminal([*PROGRAM, "app", str(config)], size, folder, TUI_LAB_RUNS=str(runs))
     stop = threading.Event()
     reader = threading.Thread(target=_keep_reading, args=(terminal, stop), daemon=True)

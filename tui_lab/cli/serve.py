@@ -1,8 +1,6 @@
 """The app in a browser, by textual-serve: for this machine's browser alone."""
 
 import ipaddress
-import shlex
-import sys
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -10,6 +8,7 @@ from aiohttp.typedefs import Handler
 from textual_serve.server import Server
 
 from tui_lab.app.app import pick_of
+from tui_lab.util.child import shell_command
 from tui_lab.util.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -72,7 +71,7 @@ def serve(source: str | None, host: str, port: int, *, risk: bool) -> None:
     """Serve until interrupted; each visitor gets an app of their own. Raises ConfigError."""
     check_host(host, risk=risk)
     pick_of(source)
-    command = [sys.executable, "-m", "tui_lab", "app", *([source] if source else [])]
+    command = shell_command("tui_lab", "app", *([source] if source else []))
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{port}"
-    Guarded(shlex.join(command), host=host, port=port, title="tui-lab", public_url=url).serve()
+    Guarded(command, host=host, port=port, title="tui-lab", public_url=url).serve()

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections import Counter
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from tui_lab.core.runs.sweep.folder import Row, Sweep
+from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import RunError
 
 BAD_FOLDER = 2
@@ -25,11 +25,14 @@ class Worker:
     def __init__(self, sweep: Sweep) -> None:
         self.trial: int | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        # -P: a folder named like one of the lab's packages, where the person stands, is not taken for it.
-        arguments = [sys.executable, "-P", "-m", "tui_lab.sweep.worker", str(sweep.path)]
         with _without_interrupts():
             self.process = subprocess.Popen(
-                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
+                python_module("tui_lab.sweep.worker", str(sweep.path)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                text=True,
+                env=child_environment(),
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -13,7 +13,7 @@ from tui_lab.core.runs.summary import METRICS
 from tui_lab.core.runs.sweep import search_space as ax
 from tui_lab.core.runs.sweep.folder import Check, Plan
 from tui_lab.core.runs.sweep.search_space import Axis, Choices, Range, Values
-from tui_lab.core.user_code.import_file import FILES, rooted
+from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
 from tui_lab.util.errors import ConfigError
 
 MOST = 10_000
@@ -61,7 +61,7 @@ def plan(
     tables = settings.read_tables(source, sweeps=True)
     table = _sweep_table(tables.pop("sweep", {}), over, options)
     base = settings.build(tables, overrides)
-    axes = [_rooted(ax.axis(key, spec)) for key, spec in table.over.items()]
+    axes = [_with_absolute_paths(ax.axis(key, spec)) for key, spec in table.over.items()]
     if not axes and table.seeds == 1:
         raise ConfigError(["sweep: say over what, as in --over optim.lr=0.01,0.001"])
     _refuse_both(axes, overrides)
@@ -75,8 +75,8 @@ def plan(
     threads = base.train.threads or max(1, cores() // table.jobs if engine == "local" else 1)
     base = settings.changed(base, "train.threads", threads)
     # A sweep may be resumed from elsewhere.
-    for key in FILES:
-        base = settings.changed(base, key, rooted(key, settings.get(base, key)))
+    for key in PATH_SETTINGS:
+        base = settings.changed(base, key, absolute_setting(key, settings.get(base, key)))
     check = Check(**table.check.model_dump()) if table.check else None
     found = Plan(
         name=source,
@@ -96,8 +96,12 @@ def plan(
     return found
 
 
-def _rooted(axis: Axis) -> Axis:
-    return axis if isinstance(axis, Range) else Choices(axis.key, tuple(rooted(axis.key, v) for v in axis.values))
+def _with_absolute_paths(axis: Axis) -> Axis:
+    return (
+        axis
+        if isinstance(axis, Range)
+        else Choices(axis.key, tuple(absolute_setting(axis.key, v) for v in axis.values))
+    )
 
 
 def _sweep_table(table: Any, over: Sequence[str], options: Mapping[str, Any]) -> SweepTable:

@@ -37,7 +37,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.diagnose import examine_apart
+from tui_lab.core.doctor.diagnose import examine_config_in_child
 from tui_lab.core.doctor.loss_floor import floor
 from tui_lab.util import files
 
@@ -80,7 +80,7 @@ class LabScreen(Mending):
         source: Source,
         clock: Callable[[], float],
         memory: Callable[[], int] | None = None,
-        examine: Examine = examine_apart,
+        examine: Examine = examine_config_in_child,
         examine_first: bool = False,
     ) -> None:
         super().__init__(source)

@@ -1,0 +1,37 @@
+"""Python processes started by tui-lab never import from the current folder, whatever PYTHONPATH is."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tui_lab.util.child import child_environment, python_module, shell_command
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder whose this.py, named like a module of the standard library, leaves a mark when it runs."""
+    (tmp_path / "this.py").write_text("open('ran', 'w').close()\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", [None, "", ".", "{here}", f"{os.pathsep}{{here}}/", f"nowhere{os.pathsep}."])
+def test_child_does_not_import_from_the_current_folder(
+    path: str | None, planted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if path is not None:
+        monkeypatch.setenv("PYTHONPATH", path.format(here=planted))
+    subprocess.run(python_module("this"), env=child_environment(), check=True, capture_output=True)
+    subprocess.run(shlex.split(shell_command("this")), check=True, capture_output=True)
+    assert not (planted / "ran").exists()
+
+
+def test_child_keeps_other_folders_of_pythonpath(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = planted / "lib"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(planted), str(other), "", "lib"]))
+    assert child_environment(A="b")["PYTHONPATH"] == os.pathsep.join([str(other), "lib"])
+    assert child_environment(A="b")["A"] == "b"

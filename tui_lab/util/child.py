@@ -1,0 +1,35 @@
+"""Command line and environment of the Python processes that tui-lab starts.
+
+`python -m` puts the current folder first on sys.path, so that a `torch.py` or `rich.py` in a project would run in place
+of the library that a child imports. `-P` prevents this, and PYTHONPATH must not bring the folder back.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """Return the command line that runs `module` with this Python and without the current folder on sys.path."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment with `changes`, and with PYTHONPATH freed of the current folder."""
+    return {**os.environ, "PYTHONPATH": _python_path(os.environ.get("PYTHONPATH", "")), **changes}
+
+
+def shell_command(module: str, *arguments: str) -> str:
+    """Return `python_module` for a shell, with PYTHONPATH set as in `child_environment`."""
+    path = child_environment()["PYTHONPATH"]
+    return shlex.join(["env", f"PYTHONPATH={path}", *python_module(module, *arguments)])
+
+
+def _python_path(path: str) -> str:
+    """Drop the entries that are the current folder; an empty entry means the current folder too."""
+    try:
+        here = Path.cwd().resolve()
+    except FileNotFoundError:  # The folder was deleted: nothing can be imported from it.
+        return path
+    return os.pathsep.join(entry for entry in path.split(os.pathsep) if entry and Path(entry).resolve() != here)
