@@ -163,7 +163,8 @@ def test_a_study_that_is_lost_is_made_again_from_the_results(tmp_path: Path) -> 
 CLAIMS = """
 import os, sys
 from pathlib import Path
-from tui_lab.core import study, sweeps
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep import study
 sweep = sweeps.read(Path(sys.argv[1]))
 with study.opened(sweep) as mine:
     while (claim := mine.claim()) is not None:
