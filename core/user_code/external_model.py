@@ -41,8 +41,8 @@ Model = Transformer | ExternalModel
 
 
 def build_external_model(config: Config, n_vocab: int) -> ExternalModel:
-    """The model of `config.model.source`, its weights drawn with the training's seed. Raises ConfigError, and
-    CodeNotAllowed unless the person has named the file.
+    """The model of `config.model.source`, its weights drawn with the training's seed. Raises ConfigError,
+    with code "not_trusted" unless the user named the file.
 
     NAME is a torch.nn.Module, or a class or function that gives one; it is called with those of n_vocab, context,
     d_model, n_layers, n_heads, d_head, d_ff and dropout that it takes.

@@ -1,93 +1,100 @@
-"""Whose Python may run: only files that the person named, in this command or in an earlier one on this machine.
+"""Permission to run user code: only files that the user named on the command line or in the app, unchanged since.
 
-A config or a run folder can come from anybody, and its `model.source` is a program. Files are remembered by their whole
-path in the person's own cache, so that one's own runs go on without a question.
+A config or a run folder can come from anybody, and its `model.source` is a program. A file that the user names is
+remembered in the user's cache by its absolute path and the hash of its content, so that the user's own configs and
+runs need no further question. What the file imports is trusted with it.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from tui_lab.core.user_code.import_file import split_source
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
 
-LIMIT = 2**20
-_here: set[str] = set()
-"""Named in this process; where the cache cannot be written, all that is known."""
-_everything = False
-
-
-class CodeNotAllowed(ConfigError):
-    """A config would run a file that nobody here has named."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        super().__init__(
-            [f"model.source = {source!r}: it would run this Python file, which you have not named on this machine; "
-             "where you trust it, say --allow-code, or name it: --set model.source=FILE.py:NAME"]
-        )  # fmt: skip
+MAX_BYTES = 2**20
+"""Of the file of hashes; a larger one is damaged."""
 
 
 def allow(source: str) -> None:
-    """Remember FILE.py of FILE.py:NAME as named by the person. Raises ConfigError where it is absent."""
-    path = _path(source)
-    _here.add(path)
-    remembered = _remembered()
-    if path in remembered:
+    """Trust FILE.py of `source`, FILE.py:NAME, as it is now.
+
+    Raises ConfigError if the file is missing or the cache cannot be written.
+    """
+    path, digest = _identity(source)
+    trusted = _trusted()
+    if trusted.get(path) == digest:
         return
-    store = cache_folder() / "allowed.json"
+    store = _store()
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(store, json.dumps(sorted(remembered | {path}), indent=1))
-    except OSError:
-        pass
+        files.write_text(store, json.dumps(trusted | {path: digest}, indent=1, sort_keys=True))
+    except OSError as error:
+        message = f"cannot remember that you trust {path}: {error.strerror}; set TUI_LAB_CACHE to a writable folder"
+        raise ConfigError.of("unwritable", message, value=str(store)) from error
 
 
 def allow_named(overrides: Iterable[str]) -> None:
-    """Allow the file that a KEY=VALUE override names as the model's source."""
+    """Trust the file that a KEY=VALUE override names as `model.source`. Raises ConfigError as `allow` does."""
     for override in overrides:
         key, _, value = override.partition("=")
         if key.strip() == "model.source" and value.strip(" \"'"):
             allow(value.strip(" \"'"))
 
 
-def allow_everything() -> None:
-    """The person takes whatever file this process's config names: --allow-code."""
-    global _everything
-    _everything = True
+def is_allowed(source: str) -> bool:
+    """Return whether the user trusted FILE.py of `source` with its present content. Raises ConfigError if missing."""
+    path, digest = _identity(source)
+    return _trusted().get(path) == digest
 
 
-def allowed(source: str) -> bool:
-    """Whether FILE.py of `source` was named by the person."""
-    path = _path(source)
-    return path in _here or path in _remembered()
-
-
-def unnamed(source: str) -> str:
-    """`source` if it would run a file that the person has not named; "" too where there is no such file to run."""
+def untrusted(source: str) -> str:
+    """Return `source` if it would run a file that the user does not trust; "" if not, or if there is no such file."""
     try:
-        return "" if not source or allowed(source) else source
+        return "" if not source or is_allowed(source) else source
     except ConfigError:
         return ""
 
 
 def require(source: str) -> None:
-    """Raises CodeNotAllowed, or ConfigError where there is no such file."""
-    if _everything:
-        allow(source)
-    if not allowed(source):
-        raise CodeNotAllowed(source)
+    """Raise ConfigError with code "not_trusted" unless the user trusts the file, or "not_found" if it is missing."""
+    if is_allowed(source):
+        return
+    changed = _identity(source)[0] in _trusted()
+    reason = "has changed since you allowed it" if changed else "is not one that you named on this machine"
+    raise ConfigError.of(
+        "not_trusted",
+        f"this would run a Python file that {reason}; if you trust it, pass --allow-code "
+        "or name it with --set model.source=FILE.py:NAME",
+        key="model.source",
+        value=source,
+    )
 
 
-def _path(source: str) -> str:
-    return os.path.realpath(split_source(source)[0])
-
-
-def _remembered() -> set[str]:
+def _identity(source: str) -> tuple[str, str]:
+    """Return the file's absolute path without links, and the SHA-256 of its content."""
+    file = split_source(source)[0]
     try:
-        found = json.loads(files.read_text(cache_folder() / "allowed.json", LIMIT))
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError.of("unreadable", str(error.strerror), value=str(file)) from error
+    return os.path.realpath(file), hashlib.sha256(content).hexdigest()
+
+
+def _store() -> Path:
+    return cache_folder() / "trusted.json"
+
+
+def _trusted() -> dict[str, str]:
+    """Return the remembered hashes by path; none if the file is missing or damaged."""
+    try:
+        hashes = json.loads(files.read_text(_store(), MAX_BYTES))
     except (OSError, ValueError, RecursionError):
-        return set()
-    return {path for path in found if isinstance(path, str)} if isinstance(found, list) else set()
+        return {}
+    if not isinstance(hashes, dict):
+        return {}
+    return {path: digest for path, digest in hashes.items() if isinstance(digest, str)}

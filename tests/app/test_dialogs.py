@@ -35,11 +35,6 @@ class Asking(LabApp):
         self.picked.append(pick)
 
 
-@pytest.fixture(autouse=True)
-def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust, "_here", set())
-
-
 @pytest.fixture
 def run() -> Run:
     return runs.create("tiny", tiny(), trainer().task.tokenizer)
@@ -186,4 +181,4 @@ async def test_a_file_that_was_not_named_is_asked_about(
         await pilot.pause()
         assert f"This would run {mine}" in question(app)
         await answer(pilot, choice)
-        assert app.picked == ([pick] if opens else []) and trust.allowed(mine) == (choice == "run")
+        assert app.picked == ([pick] if opens else []) and trust.is_allowed(mine) == (choice == "run")

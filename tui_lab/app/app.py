@@ -70,11 +70,11 @@ def open_pick(pick: Pick, report: "Report") -> "Opened":
 def code_of(pick: Pick) -> str:
     """FILE.py:NAME that it would run and that the person has not named; else "". Raises ConfigError, RunError."""
     config = settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).config()
-    return trust.unnamed(config.model.source)
+    return trust.untrusted(config.model.source)
 
 
 def before_code(code: str) -> Ask:
-    return Ask(f"This would run {code}, a file that you have not named before.", RUN_CODE)
+    return Ask(f"This would run {code}, which is new here or has changed since you allowed it.", RUN_CODE)
 
 
 class LabApp(App[None]):
@@ -201,9 +201,15 @@ class LabApp(App[None]):
 
     def _answered(self, pick: Pick, code: str, answer: str | None) -> None:
         if answer == "run":
-            trust.allow(code)
+            self._trust(code)
         if answer == "run" or (answer == "look" and pick.kind == "replay"):
             self._open(pick)
+
+    def _trust(self, code: str) -> None:
+        try:
+            trust.allow(code)
+        except ConfigError as error:
+            self.notify(str(error), severity="error")
 
     def _open(self, pick: Pick) -> None:
         if pick.kind == "replay":
@@ -290,9 +296,9 @@ class LabApp(App[None]):
     async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)
-        code = trust.unnamed(config.model.source)
+        code = trust.untrusted(config.model.source)
         if code and await self.push_screen_wait(before_code(code)) == "run":
-            trust.allow(code)
+            self._trust(code)
 
         def open(report: "Report") -> "Opened":
             from tui_lab.core.runs import open_run as opening

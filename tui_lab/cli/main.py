@@ -25,7 +25,7 @@ from tui_lab.cli.options import (
     complete_requirement,
     complete_run,
     complete_source,
-    take_consent,
+    trust_code,
 )  # fmt: skip
 from tui_lab.cli.output import user_prints_to_stderr
 from tui_lab.core.kernels.process_tuning import raise_gc_threshold
@@ -69,7 +69,7 @@ def open_app(
         raise ConfigError(["the app needs a terminal; without one use: tui-lab run PRESET"])
     from tui_lab.app.main import main as run_app
 
-    take_consent(sets, allow_code=False)
+    trust_code(sets)
     raise typer.Exit(run_app(source, sets or []))
 
 
@@ -109,7 +109,7 @@ def run(
     from tui_lab.core.training import distributed
 
     requirements = [parse_requirement(text) for text in require or []]
-    take_consent(sets, allow_code)
+    trust_code(sets, allow_code, source=source, run=resume)
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
     if (source is None) == (resume is None):
         raise ConfigError(["run: give either a PRESET or CONFIG to start, or --resume RUN to go on"])
@@ -173,7 +173,7 @@ def sweep(
     from tui_lab.core.runs.sweep.search_space import split
 
     axes = (axis.partition("=") for axis in over or [])
-    take_consent([*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in split(values))], False)
+    trust_code([*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in split(values))])
     overrides = [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
     kind: Engine = "ray" if engine == SweepEngine.ray else "local"
     command = shlex.join(["tui-lab", *sys.argv[1:]])
@@ -201,7 +201,7 @@ def generate(
     from tui_lab.cli.generate import speak
     from tui_lab.core.inference.sampling import Sampling
 
-    take_consent(None, allow_code)
+    trust_code(None, allow_code, run=run)
     speak(run, prompt, max_new_tokens, Sampling(temperature, top_k, top_p, seed), weights.value, json_lines=json)
 
 
@@ -307,7 +307,7 @@ def doctor(
     from tui_lab.cli.show import write_json
     from tui_lab.core.doctor.diagnose import examine_source
 
-    take_consent(sets, allow_code)
+    trust_code(sets, allow_code, source=source)
     if self_test:
         raise typer.Exit(front.self_test(seed, as_json=json))
     if source is None:
@@ -337,7 +337,7 @@ def randomness(
     """Every source of randomness: its seed, pinned or free, and a fingerprint of what it draws at a step."""
     from tui_lab.cli.show import show_randomness
 
-    take_consent(sets, allow_code)
+    trust_code(sets, allow_code, source=source)
     show_randomness(source, sets or [], step, as_json=json, pin=pin)
 
 

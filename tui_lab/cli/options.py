@@ -50,10 +50,26 @@ class Text(StrEnum):
     plato = "plato"
 
 
-def take_consent(sets: list[str] | None, allow_code: bool) -> None:
-    """Whose Python may run: what this command names, or, by --allow-code, whatever its config names."""
+def trust_code(
+    sets: list[str] | None, allow_code: bool = False, source: str | None = None, run: str | None = None
+) -> None:
+    """Trust the Python file that the command line names as `model.source`.
+
+    With `allow_code`, trust the one that the config `source` or the run `run` names too. Raises ConfigError, RunError.
+    """
+    from tui_lab.core.config import settings
+    from tui_lab.core.runs import folder as runs
     from tui_lab.core.user_code import trust
+    from tui_lab.core.user_code.import_file import is_user_code
 
     trust.allow_named(sets or [])
-    if allow_code:
-        trust.allow_everything()
+    if not allow_code or (source is not None and is_user_code(source)):
+        return
+    if source is not None and (source in settings.presets() or settings.is_file(Path(source))):
+        config = settings.load(source, sets or [])
+    elif run or source:
+        config = runs.find(run or source or "").config()
+    else:
+        return
+    if config.model.source:
+        trust.allow(config.model.source)

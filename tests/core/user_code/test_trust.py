@@ -1,26 +1,27 @@
-"""A person's machine runs no Python that the person has not named, whoever made the config or the run."""
+"""No Python file runs unless the user named it, whoever made the config or the run, and only as it was then."""
 
-import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.core.tiny import tiny, trainer
+from tui_lab.cli.options import trust_code
+from tui_lab.core.config import settings
 from tui_lab.core.inference.load_model import load_model
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.user_code import trust
-from tui_lab.core.user_code.trust import CodeNotAllowed
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
 
-TRAP = """
+MODEL = """
 import pathlib
 import torch
 from torch import nn
 
-pathlib.Path(__file__).with_suffix(".ran").touch()
+pathlib.Path(__file__).with_suffix(".executed").touch()
 
 class Mine(nn.Module):
     def __init__(self, n_vocab):
@@ -31,102 +32,111 @@ class Mine(nn.Module):
 """
 
 
-@pytest.fixture(autouse=True)
-def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust, "_here", set())
-    monkeypatch.setattr(trust, "_everything", False)
-
-
 @pytest.fixture
-def trap(tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
-    path.write_text(TRAP, "utf-8")
+    path.write_text(MODEL, "utf-8")
     return path
 
 
-def ran(trap: Path) -> bool:
-    return trap.with_suffix(".ran").exists()
+def executed(file: Path) -> bool:
+    return file.with_suffix(".executed").exists()
 
 
-def strangers_run(trap: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run made where the file was named, found where it was not."""
-    trust.allow(f"{trap}:Mine")
-    opened = open_run.begin("tiny", tiny(f"model.source={trap}:Mine", "train.steps=2"), folder)
+def refused(action: Callable[[], object]) -> bool:
+    """Whether `action` raises "not_trusted"."""
+    with pytest.raises(ConfigError) as raised:
+        action()
+    [problem] = raised.value.problems
+    return problem.code == "not_trusted" and problem.key == "model.source"
+
+
+def run_of_another_machine(file: Path, folder: Path) -> Run:
+    """A run recorded where its file was named, opened where it was not."""
+    trust.allow(f"{file}:Mine")
+    opened = open_run.begin("tiny", tiny(f"model.source={file}:Mine", "train.steps=2"), folder)
     list(opened.run.record(opened.trainer.events()))
     opened.close()
-    trap.with_suffix(".ran").unlink()
-    monkeypatch.setattr(trust, "_here", set())
-    (cache_folder() / "allowed.json").unlink()
+    file.with_suffix(".executed").unlink()
+    (cache_folder() / "trusted.json").unlink()
     return opened.run
 
 
-def test_a_file_that_was_not_named_is_not_run(trap: Path) -> None:
-    with pytest.raises(CodeNotAllowed, match=r"model\.source = .*mine\.py:Mine'.*--allow-code, or name it"):
-        trainer(f"model.source={trap}:Mine")
-    assert not ran(trap)
-    trust.allow(f"{trap}:Mine")
-    trainer(f"model.source={trap}:Mine")
-    assert ran(trap)
+def test_untrusted_file_is_not_executed(file: Path) -> None:
+    assert refused(lambda: trainer(f"model.source={file}:Mine")) and not executed(file)
+    trust.allow(f"{file}:Mine")
+    trainer(f"model.source={file}:Mine")
+    assert executed(file)
 
 
-def test_a_run_from_somebody_else_runs_nothing_until_it_is_allowed(
-    trap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = strangers_run(trap, tmp_path / "a", monkeypatch)
-    for action in (
-        lambda: load_model(run),
-        lambda: open_run.reopen(str(run.path), 4),
-        lambda: open_run.fork(str(run.path), run.config()),
-        lambda: open_run.begin("again", run.config()),
-    ):
-        with pytest.raises(CodeNotAllowed):
-            action()
-    assert not ran(trap) and list(run.events()) and run.digest().events(), "its record may be looked at"
-    trust.allow_everything()
+def test_changed_file_must_be_named_again(file: Path) -> None:
+    trust.allow(f"{file}:Mine")
+    file.write_text(MODEL + "\n", "utf-8")
+    assert refused(lambda: trainer(f"model.source={file}:Mine")) and not executed(file)
+    assert trust.untrusted(f"{file}:Mine") == f"{file}:Mine"
+    trust.allow_named([f"model.source={file}:Mine"])
+    trainer(f"model.source={file}:Mine")
+    assert executed(file)
+
+
+def test_opening_a_run_does_not_execute_its_untrusted_file(file: Path, tmp_path: Path) -> None:
+    run = run_of_another_machine(file, tmp_path / "a")
+    assert refused(lambda: load_model(run))
+    assert refused(lambda: open_run.reopen(str(run.path), 4))
+    assert refused(lambda: open_run.fork(str(run.path), run.config()))
+    assert refused(lambda: open_run.begin("again", run.config()))
+    assert not executed(file) and list(run.events()) and run.digest().events(), "its event log can be read"
+    trust_code(None, allow_code=True, run=str(run.path))
     load_model(run)
-    assert ran(trap)
+    assert executed(file)
 
 
-def test_what_was_named_is_remembered_by_its_whole_path_for_the_next_program(
-    trap: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(trap.parent)
-    trust.allow_named(["optim.lr=1", f" model.source = '{trap.name}:Mine' "])
-    monkeypatch.setattr(trust, "_here", set())
-    assert json.loads((cache_folder() / "allowed.json").read_text("utf-8")) == [os.path.realpath(trap)]
+@pytest.mark.parametrize("allow_code", [False, True])
+def test_allow_code_trusts_the_file_that_the_config_names(allow_code: bool, file: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(settings.to_toml(tiny(f"model.source={file}:Mine")), "utf-8")
+    trust_code(["optim.lr=0.1"], allow_code, source=str(config))
+    assert trust.is_allowed(f"{file}:Mine") == allow_code
+
+
+def test_trust_holds_for_the_file_from_any_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    trust.allow_named(["optim.lr=1", f" model.source = '{file.name}:Mine' "])
     monkeypatch.chdir("/")
-    assert trust.allowed(f"{trap}:Other") and not trust.unnamed(f"{trap}:Mine")
-    other = trap.with_name("other.py")
-    other.write_text(TRAP, "utf-8")
-    assert trust.unnamed(f"{other}:Mine") == f"{other}:Mine"
+    assert trust.is_allowed(f"{file}:Other") and not trust.untrusted(f"{file}:Mine")
+    other = file.with_name("other.py")
+    other.write_text(MODEL, "utf-8")
+    assert trust.untrusted(f"{other}:Mine") == f"{other}:Mine", "the same content under another name"
 
 
-def test_a_link_to_a_named_file_is_that_file_and_no_other(trap: Path) -> None:
-    trust.allow(f"{trap}:Mine")
-    link = trap.with_name("link.py")
-    link.symlink_to(trap)
-    assert trust.allowed(f"{link}:Mine")
+def test_trust_follows_a_link_to_the_file_it_points_to(file: Path) -> None:
+    trust.allow(f"{file}:Mine")
+    link = file.with_name("link.py")
+    link.symlink_to(file)
+    assert trust.is_allowed(f"{link}:Mine")
     link.unlink()
-    link.write_text(TRAP, "utf-8")
-    assert not trust.allowed(f"{link}:Mine")
+    link.write_text(MODEL, "utf-8")
+    assert not trust.is_allowed(f"{link}:Mine")
 
 
-@pytest.mark.parametrize("stored", ["", "{", "{}", "[1]", '["x"]', "[" * 100_000])
-def test_a_memory_that_cannot_be_read_allows_nothing(stored: str, trap: Path) -> None:
+@pytest.mark.parametrize("stored", ["", "{", "{}", "[1]", '["x"]', '{"{file}": 1}', '{"{file}": ""}', "[" * 100_000])
+def test_damaged_store_trusts_nothing(stored: str, file: Path) -> None:
     cache_folder().mkdir(parents=True)
-    (cache_folder() / "allowed.json").write_text(stored, "utf-8")
-    assert not trust.allowed(f"{trap}:Mine")
-    trust.allow(f"{trap}:Mine")
-    assert trust.allowed(f"{trap}:Mine")
+    (cache_folder() / "trusted.json").write_text(stored.replace("{file}", os.path.realpath(file)), "utf-8")
+    assert not trust.is_allowed(f"{file}:Mine")
+    trust.allow(f"{file}:Mine")
+    assert trust.is_allowed(f"{file}:Mine")
 
 
-def test_without_a_cache_it_holds_for_this_process(trap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUI_LAB_CACHE", str(trap / "no folder"))
-    trust.allow(f"{trap}:Mine")
-    assert trust.allowed(f"{trap}:Mine")
+def test_cache_that_cannot_be_written_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUI_LAB_CACHE", str(file / "no folder"))
+    with pytest.raises(ConfigError) as raised:
+        trust.allow(f"{file}:Mine")
+    assert raised.value.code == "unwritable" and not trust.is_allowed(f"{file}:Mine")
 
 
-def test_a_file_that_is_not_there_is_told_as_such() -> None:
-    with pytest.raises(ConfigError, match="no such file"):
+def test_missing_file_is_not_found() -> None:
+    with pytest.raises(ConfigError) as raised:
         trust.allow("nowhere.py:Mine")
-    assert trust.unnamed("nowhere.py:Mine") == "" == trust.unnamed("")
+    assert raised.value.code == "not_found"
+    assert trust.untrusted("nowhere.py:Mine") == "" == trust.untrusted("")
