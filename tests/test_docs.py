@@ -1,0 +1,83 @@
+"""What the documents name exists: files, modules, links, settings, commands and their options."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.documents import GUIDE, README, ROOT, command_of, program
+from tui_lab.core.config import settings
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FOLDERS = "core|data|docs|examples|tests|tools|tui_lab"
+PATH = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]*[\w/]")
+MODULE = re.compile(r"\btui_lab(?:\.[a-z_]\w*)+")
+SETTING = re.compile(r"(?:model|data|optim|train)\.(?!py$)[a-z_]+")
+FILE_NAME = re.compile(r"[\w/]+\.(?:py|tcss)")
+
+
+def page_name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
+
+
+def inline_code(page: Path) -> Iterator[str]:
+    """Everything between single backticks, outside of fenced blocks."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for code in re.findall(r"`([^`]+)`", text):
+        yield " ".join(code.split())
+
+
+@every_page
+def test_paths_named_exist(page: Path) -> None:
+    """Paths from the top of the repository; NAME stands for a name of the reader's choice."""
+    paths = {path.rstrip("/.") for path in PATH.findall(page.read_text("utf-8")) if "NAME" not in path}
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in GUIDE], ids=page_name)
+def test_file_names_exist(page: Path) -> None:
+    """A file name alone, such as `train_step.py`, is one of this repository. The guide names files of users, too."""
+    names = {code for code in inline_code(page) if FILE_NAME.fullmatch(code) and "NAME" not in code}
+    files = [f"/{path.relative_to(ROOT)}" for top in FOLDERS.split("|") for path in (ROOT / top).rglob("*.*")]
+    assert sorted(name for name in names if not any(file.endswith(f"/{name}") for file in files)) == []
+
+
+@every_page
+def test_modules_named_exist(page: Path) -> None:
+    names = sorted(set(MODULE.findall(page.read_text("utf-8"))))
+    assert [name for name in names if not importlib.util.find_spec(name)] == []
+
+
+@every_page
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^):#]+)[^):]*\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@every_page
+def test_settings_named_exist(page: Path) -> None:
+    keys = {code for code in inline_code(page) if SETTING.fullmatch(code)}
+    assert keys - set(settings.fields()) == set()
+
+
+@every_page
+def test_commands_named_exist(page: Path) -> None:
+    """`tui-lab COMMAND --option` in running text names a command and options of it."""
+    for code in inline_code(page):
+        if not code.startswith("tui-lab "):
+            continue
+        command, rest = command_of(shlex.split(code)[1:])
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+        used = {word.partition("=")[0] for word in rest if word.startswith("--")}
+        assert command is not program() or used, code
+        assert used <= options, code
+
+
+def test_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").splitlines()) <= 150
