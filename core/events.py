@@ -1,58 +1,76 @@
-"""What a training says of itself: frozen facts, in the order in which they happened."""
+"""The events of a run: immutable facts that the trainer emits in the order in which they happen.
 
-from dataclasses import asdict, dataclass, fields
-from types import NoneType
-from typing import Any, ClassVar
+Each one is also a line of events.jsonl. pydantic checks the lines when they are read.
+"""
 
-from tui_lab.util.strict_json import number
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from tui_lab.util.errors import first_line
+
+LARGEST = 2**63 - 1
+"""The largest whole number that an event may hold."""
+
+Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+Flag = Annotated[bool, Field(strict=True)]
+
+StopReason = Annotated[
+    Literal["done", "target", "patience", "stopped"],
+    # The name of "stopped" in run folders written before version 0.2.
+    BeforeValidator(lambda reason: "stopped" if reason == "asked" else reason),
+]
+"""Why a run ended: all steps done, target loss reached, patience exhausted, or stopped by the user."""
+
+# A float may be a string on disk, since JSON has neither NaN nor infinity; pydantic reads such strings.
+_CONFIG = ConfigDict(extra="forbid", alias_generator=lambda name: "event" if name == "kind" else name)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Event:
-    """`step` is the number of updates done when it happened."""
+    """Base of all events. kind: its name on disk; step: the number of optimizer steps done when it happened."""
 
-    kind: ClassVar[str]
-    step: int
+    kind: str
+    step: Count
 
     def to_json(self) -> dict[str, Any]:
-        return {"event": self.kind, **asdict(self)}
+        """Return the fields as `parse_event` reads them, except that numbers may be NaN or infinite."""
+        fields = dict(vars(self))
+        return {"event": fields.pop("kind"), **fields}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Started(Event):
-    """The training is ready to make its next update."""
+    """The trainer is ready for its next step. faults: the planted faults."""
 
-    kind: ClassVar[str] = "started"
-    steps: int
-    parameters: int
-    n_vocab: int
-    train_examples: int
-    val_examples: int
+    kind: Literal["started"] = "started"
+    steps: Count
+    parameters: Count
+    n_vocab: Count
+    train_examples: Count
+    val_examples: Count
     device: str
-    threads: int
-    resumed: bool
+    threads: Count
+    resumed: Flag
     faults: tuple[str, ...] = ()
-    """Mistakes made on purpose."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "faults", tuple(self.faults))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class StepDone(Event):
-    """One update. loss in nats a target; grad_norm before clipping; seconds of this step alone.
+    """One optimizer step. loss in nats per target; grad_norm before clipping; seconds of this step alone.
 
-    Measured every few steps, else None: update_ratio, see update_ratio.py; dead_units, the share of ReLUs that fire
-    for no token; data_seconds, what of `seconds` went into making the batch.
+    The last three are measured every few steps and None otherwise. update_ratio: see step_metrics; dead_units: the
+    share of ReLUs that no token activates; data_seconds: the part of `seconds` that went into making the batch.
     """
 
-    kind: ClassVar[str] = "step"
+    kind: Literal["step"] = "step"
     loss: float
     loss_ema: float
     lr: float
     grad_norm: float
-    epoch: int
-    tokens: int
+    epoch: Count
+    tokens: Count
     seconds: float
     tokens_per_s: float
     update_ratio: float | None = None
@@ -60,129 +78,107 @@ class StepDone(Event):
     data_seconds: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Evaluated(Event):
-    """Validation. The task's own metric is set, the other is None; both are None where the loss is all there is."""
+    """A validation. At most one of exact_match and perplexity is set: the metric of the task."""
 
-    kind: ClassVar[str] = "evaluated"
+    kind: Literal["evaluated"] = "evaluated"
     val_loss: float
     exact_match: float | None
     perplexity: float | None
-    examples: int
-    best: bool
-    since_best: int = 0
+    examples: Count
+    best: Flag
+    since_best: Count = 0
     """Evaluations since the best one: 0 for the best itself. The same weights evaluated again do not count."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Changed(Event):
-    """A setting changed while training; it holds from update number `step` (counted from 0) on."""
+    """A setting changed during training. It holds from step `step` (counted from 0) on."""
 
-    kind: ClassVar[str] = "changed"
+    kind: Literal["changed"] = "changed"
     key: str
     old: Any
     new: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Paused(Event):
-    kind: ClassVar[str] = "paused"
+    """The trainer waits between two steps."""
+
+    kind: Literal["paused"] = "paused"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Resumed(Event):
-    kind: ClassVar[str] = "resumed"
+    """The trainer goes on after a pause."""
+
+    kind: Literal["resumed"] = "resumed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Saved(Event):
-    """A checkpoint is safe on disk at `path`, relative to the run folder."""
+    """A checkpoint is on disk at `path`, relative to the run folder."""
 
-    kind: ClassVar[str] = "saved"
+    kind: Literal["saved"] = "saved"
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Warned(Event):
-    kind: ClassVar[str] = "warned"
+    """Something the user should know that does not stop the training."""
+
+    kind: Literal["warned"] = "warned"
     message: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unwritten(Warned):
-    """What ought to be on disk is not: a checkpoint, or the record itself. What was there before is intact."""
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class SaveFailed(Event):
+    """A checkpoint or the event log could not be written at `path`. What was there before is intact."""
 
-    kind: ClassVar[str] = "unwritten"
+    kind: Literal["unwritten"] = "unwritten"
+    message: str
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Stopped(Event):
-    """The training ended well. reason: "done", "target", "patience" or "asked". restored: where the run may stop
-    early, the update whose weights, the best by validation loss, the model has again."""
+    """The run ended without an error.
 
-    kind: ClassVar[str] = "stopped"
-    reason: str
-    restored: int | None = None
+    restored: where the run may stop early, the step whose weights, the best by validation loss, the model has again.
+    """
+
+    kind: Literal["stopped"] = "stopped"
+    reason: StopReason
+    restored: Count | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Failed(Event):
-    """The training cannot go on; the weights are those before the update that failed."""
+    """Training cannot continue. The weights are those before the step that failed."""
 
-    kind: ClassVar[str] = "failed"
+    kind: Literal["failed"] = "failed"
     message: str
 
 
-KINDS: dict[str, type[Event]] = {
-    event.kind: event
-    for event in (Started, StepDone, Evaluated, Changed, Paused, Resumed, Saved, Warned, Unwritten, Stopped, Failed)
-}
-
-LARGEST = 2**63 - 1
-"""A whole number beyond it was never counted by a training."""
+AnyEvent = Annotated[
+    Started | StepDone | Evaluated | Changed | Paused | Resumed | Saved | Warned | SaveFailed | Stopped | Failed,
+    Field(discriminator="kind"),
+]
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(AnyEvent)
 
 
-_TYPES: dict[Any, tuple[type, ...]] = {
-    int: (int,), float: (float, int), str: (str,), bool: (bool,), int | None: (int, NoneType),
-    float | None: (float, int, NoneType), str | None: (str, NoneType), tuple[str, ...]: (list, tuple),
-}  # fmt: skip
-"""Of fields, with the types that JSON may give them."""
-
-
-def _checks(event: type[Event]) -> tuple[tuple[str, tuple[type, ...], int], ...]:
-    """Each field that can be checked, with its types and its lowest whole number: all that are counted begin at 0."""
-    known = [(f.name, _TYPES[f.type]) for f in fields(event) if f.type in _TYPES]
-    return tuple((name, types, -LARGEST if float in types else 0) for name, types in known)
-
-
-_CHECKS = {kind: _checks(event) for kind, event in KINDS.items()}
+def parse_event(line: str | bytes) -> Event:
+    """Return the event of one line of events.jsonl. Raises ValueError for a line of another shape."""
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        raise ValueError(f"not an event: {first_line(error)}") from error
 
 
 def from_json(record: Any) -> Event:
-    """The event that wrote `record`. Raises ValueError for a record of no known kind or shape."""
-    if not isinstance(record, dict):
-        raise ValueError("not an event")
-    values = dict(record)
-    kind = values.pop("event", None)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"event {str(kind)[:40]!r} is not known")
+    """Return the event whose `to_json` gave `record`. Raises ValueError for a value of another shape."""
     try:
-        for name, types, low in _CHECKS[kind]:
-            value = values.get(name, types)
-            if value is types:
-                continue  # Not given: the event says whether it may be absent.
-            if type(value) not in types:
-                values[name] = _mended(name, value, types)
-            elif type(value) is int and not low <= value <= LARGEST:
-                raise ValueError(f"{name} is beyond all counting")
-        return KINDS[kind](**values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"not an event of kind {kind!r}: {error}") from error
-
-
-def _mended(name: str, value: Any, types: tuple[type, ...]) -> Any:
-    """The number that strict JSON had to write as a word. Raises ValueError for any other value."""
-    if float in types and value in ("NaN", "Infinity", "-Infinity"):
-        return number(value)
-    raise ValueError(f"{name} is of type {type(value).__name__}")
+        return _ADAPTER.validate_python(record)
+    except ValidationError as error:
+        raise ValueError(f"not an event: {first_line(error)}") from error

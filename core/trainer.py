@@ -198,7 +198,9 @@ class Trainer:
             tokens=self.progress.tokens,
             seconds=seconds,
             tokens_per_s=tokens / seconds if seconds > 0 else 0.0,
-            **measured,
+            update_ratio=measured.get("update_ratio"),
+            dead_units=measured.get("dead_units"),
+            data_seconds=measured.get("data_seconds"),
         )
 
     def _started(self) -> ev.Started:
@@ -215,9 +217,9 @@ class Trainer:
             faults=self.config.faults,
         )
 
-    def _over(self) -> str | None:
+    def _over(self) -> ev.StopReason | None:
         if self._stop_asked:
-            return "asked"
+            return "stopped"
         train = self.config.train
         if train.patience and self.progress.worse_evaluations >= train.patience:
             return "patience"
@@ -389,7 +391,7 @@ class Trainer:
         except OSError as error:
             self._saved_at, self.unwritten = self.step, True
             message = f"checkpoint not saved: {advice(error)}; the last one is intact"
-            yield ev.Unwritten(step=self.step, message=message, path=str(error.filename or ""))
+            yield ev.SaveFailed(step=self.step, message=message, path=str(error.filename or ""))
             return
         self._saved_at, self.unwritten = self.step, False
         yield ev.Saved(step=self.step, path=path)

@@ -1,51 +1,51 @@
-"""The catalogue of runs: what each run folder came to, found without reading whole records.
+"""The catalog of runs: one row per run folder, without reading whole event logs.
 
-Notes that a person keeps about a run stand in its `notes.json`.
+The user's notes on a run are in its `notes.json`.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tui_lab.core import events as ev
+from pydantic import TypeAdapter
+
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs import downsampled_log as dg
-from tui_lab.core.runs.folder import CONFIG, DIGEST, EVENTS, SUMMARY, Run
+from tui_lab.core.runs.event_log import read_events
+from tui_lab.core.runs.folder import CONFIG, EVENTS, SUMMARY, Run
 from tui_lab.core.runs.lock import in_use
-from tui_lab.core.runs.summary import Summariser, summarise, summarise_digest
+from tui_lab.core.runs.summary import EndReason, Summarizer, Summary, summarize, summarize_log
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.strict_json import dumps
 
 NOTES = "notes.json"
 DEPTH = 4
-"""Folders below the root that are looked into: a sweep's trials are two deep."""
+"""Levels of folders below the root that are searched: a sweep's trials are two deep."""
 TAIL = 2**18
-"""Bytes read of the end of a record whose run left no summary."""
-LINE = 2**20
-"""Bytes of one event, at most."""
+"""Bytes read from the end of the event log of a run without a summary."""
 NOTES_LIMIT = 2**16
 """Bytes of a notes.json, at most."""
+RunState = EndReason | Literal["running", "damaged"]
 _TAG = re.compile(r"[^\s,]{1,40}")
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run as a row. None: not known. created: POSIX seconds; metric: as `metric_name` says, exact match as a share.
+    """One run as a row. None: not known. created: POSIX seconds; metric: of `metric_name`, exact match from 0 to 1.
 
-    state: why it stopped ("done", "target", "patience", "asked", "failed"); "training" where a process holds it now;
-    "unfinished" where it was killed; "damaged" where it cannot be read, and `problem` says why.
+    state: how the run ended; "running" where a process holds it now; "damaged" where it cannot be read, and `problem`
+    is the reason.
     """
 
     path: Path
     name: str
     created: float
-    state: str
+    state: RunState
     steps: int = 0
     train_loss: float | None = None
     val_loss: float | None = None
@@ -63,14 +63,19 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Notes:
+    """The user's tags and note on a run."""
+
     tags: tuple[str, ...] = ()
     note: str = ""
+
+
+_NOTES = TypeAdapter(Notes)
 
 
 def find_runs(root: Path) -> list[RunRow]:
     """The runs in `root` and below, or `root` itself where it is one; the oldest first.
 
-    A link to a run folder is a row; no link is looked into. A run that cannot be read is a row too, never an error.
+    A link to a run folder is a row, but links are not searched for runs. A damaged run is a row too, never an error.
     """
     if (root / CONFIG).is_file():
         return [row_of(root, root.name or str(root))]
@@ -79,7 +84,7 @@ def find_runs(root: Path) -> list[RunRow]:
 
 
 def run_folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Every run folder below `root`, `depth` levels deep at most; what may not be read is left out."""
+    """Every run folder below `root`, at most `depth` levels deep; unreadable folders are skipped."""
     try:
         entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     except OSError:
@@ -96,141 +101,113 @@ def run_folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 def row_of(path: Path, name: str) -> RunRow:
     """The row of one run folder."""
-    run, notes = Run(path), read_notes(path)
+    run = Run(path)
+    notes = read_notes(path)
     try:
         created = (path / CONFIG).stat().st_mtime
     except OSError:
         created = 0.0
     try:
         config = read_config(path / CONFIG)
-        told, training = _told(run), in_use(path) is not None
+        summary, seconds = _summary(run)
+        state: RunState = "running" if in_use(path) is not None else summary.reason
     except (ValueError, TypeError, OSError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
         return RunRow(path, name, created, "damaged", tags=notes.tags, note=notes.note, problem=problem)
-    named = next((key for key in ("exact_match", "perplexity") if told[key] is not None), None)
+    metric_name = next((name for name in ("exact_match", "perplexity") if summary.metric(name) is not None), None)
     return RunRow(
-        path, name, created,
-        state="training" if training else told["reason"],
-        steps=told["steps"],
-        train_loss=told["train_loss"],
-        val_loss=told["val_loss"],
-        best_val_loss=told["best_val_loss"],
-        best_step=told["best_step"],
-        metric_name=named,
-        metric=None if named is None else told[named],
-        n_parameters=told["parameters"],
-        seconds=told["train_seconds"],
+        path,
+        name,
+        created,
+        state=state,
+        steps=summary.steps,
+        train_loss=summary.train_loss,
+        val_loss=summary.val_loss,
+        best_val_loss=summary.best_val_loss,
+        best_step=summary.best_step,
+        metric_name=metric_name,
+        metric=None if metric_name is None else summary.metric(metric_name),
+        n_parameters=summary.parameters,
+        seconds=seconds,
         tags=notes.tags,
         note=notes.note,
         config=config,
-    )  # fmt: skip
+    )
 
 
 def read_config(path: Path) -> Config:
-    """A config.toml, as it stands. Raises ConfigError or OSError."""
+    """The config in a config.toml. Raises ConfigError or OSError."""
     return settings.build(settings.read_tables(str(path)))
 
 
-def _told(run: Run) -> dict[str, Any]:
-    """The summary where it is as young as the record; else one made from the digest and the end of the record."""
-    found = run.summary() if _time(run.path / SUMMARY) >= _time(run.path / EVENTS) else None
-    if found is None:
-        seen = _recent(run)
-        found = seen.summary(str(run.path)) | ({} if seen.seconds else {"train_seconds": None})
-    nothing = Summariser().summary(str(run.path))
-    return nothing | {key: value for key, value in found.items() if _is_sound(key, value)}
+def _summary(run: Run) -> tuple[Summary, float | None]:
+    """The summary of a run and the seconds of its steps, None where they are not known.
+
+    From summary.json where it is as new as the event log; otherwise from the downsampled log and the last events.
+    """
+    if _modified(run.path / SUMMARY) >= _modified(run.path / EVENTS) and (summary := run.summary()) is not None:
+        return summary, summary.train_seconds
+    summarizer, is_complete = _summarize_ends(run)
+    return summarizer.summary(str(run.path)), summarizer.seconds if is_complete else None
 
 
-def _is_sound(key: str, value: Any) -> bool:
-    """Whether a value is of its kind: a file that was tampered with must not end a listing."""
-    if key in ("event", "run", "reason"):
-        return isinstance(value, str)
-    return value is None and key != "steps" or isinstance(value, int | float) or key == "faults"
-
-
-def _time(path: Path) -> int:
+def _modified(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
 
 
-def _recent(run: Run) -> Summariser:
-    """A summariser that has seen the digest, and of what the digest does not tell the first event and the last ones."""
-    record = run.path / EVENTS
-    digest, offset = dg.read(run.path / DIGEST)
-    size = record.stat().st_size if record.exists() else 0
-    if offset > size or not _ends_line(record, offset):
-        digest, offset = dg.Digest(), 0
-    start = max(offset, size - TAIL)
-    skipped = start > offset
-    seen = summarise(_events(record, 0, 1)) if skipped and not offset else summarise_digest(digest)
-    for event in _events(record, start, None, torn=skipped):
-        seen.watch(event)
-    if skipped:
-        seen.seconds = 0.0
-    return seen
-
-
-def _ends_line(record: Path, offset: int) -> bool:
-    if offset == 0:
-        return True
-    with record.open("rb") as stream:
-        stream.seek(offset - 1)
-        return stream.read(1) == b"\n"
-
-
-def _events(record: Path, start: int, limit: int | None, *, torn: bool = False) -> Iterator[ev.Event]:
-    """Events from byte `start` on, `limit` at most. torn: the first line may be half of one. Raises RunError."""
-    if not record.exists():
-        return
-    with record.open("rb") as stream:
-        stream.seek(start)
-        if torn:
-            stream.readline()
-        for number, line in enumerate(iter(lambda: stream.readline(LINE), b"")):
-            if number == limit or not line.endswith(b"\n"):
-                return
-            try:
-                yield ev.from_json(json.loads(line))
-            except ValueError as error:
-                raise RunError(f"{record}, after byte {start}: {error}") from error
+def _summarize_ends(run: Run) -> tuple[Summarizer, bool]:
+    """A summarizer of the downsampled log and the end of the event log, and whether these are all events."""
+    log = run.log
+    downsampled, offset = log.stored_downsampled()
+    start = max(offset, log.size() - TAIL)
+    is_complete = start == offset
+    # Without a downsampled log, the first event still has the number of parameters.
+    only_first = not is_complete and not offset
+    summarizer = summarize(islice(log.read(), 1)) if only_first else summarize_log(downsampled)
+    for event in read_events(log.path, start, mid_line=not is_complete):
+        summarizer.update(event)
+    return summarizer, is_complete
 
 
 def read_notes(folder: Path) -> Notes:
-    """What a person noted about a run; nothing where notes.json is absent or is not one of ours."""
+    """The user's notes on a run; empty where notes.json is missing or damaged."""
     try:
-        with (folder / NOTES).open("rb") as stream:
-            found = json.loads(stream.read(NOTES_LIMIT))
-        tags, note = found.get("tags", []), found.get("note", "")
-    except (OSError, ValueError, AttributeError):
+        return _NOTES.validate_json(files.read_text(folder / NOTES, NOTES_LIMIT))
+    except (OSError, ValueError):
         return Notes()
-    tags = tags if isinstance(tags, list) else []
-    return Notes(tuple(tag for tag in tags if isinstance(tag, str)), note if isinstance(note, str) else "")
 
 
 def write_notes(folder: Path, tags: Sequence[str], note: str) -> None:
-    """Replace what is noted about a run; each tag once, in their order.
+    """Replace the notes on a run; repeated tags are written once.
 
-    Raises ConfigError for a tag that is none or a note too long, RunError where it cannot be written.
+    Raises ConfigError for a malformed tag or a note that is too long, RunError where the file cannot be written.
     """
     for tag in tags:
         if not (_TAG.fullmatch(tag) and tag.isprintable()):
-            raise ConfigError([f"tag {tag!r}: allowed are 1 to 40 characters without spaces and commas"])
+            raise ConfigError.of(
+                "invalid", "must be 1 to 40 characters without spaces and commas", key="tag", value=tag
+            )
     text = dumps({"tags": list(dict.fromkeys(tags)), "note": note}, indent=1) + "\n"
     if len(text) > NOTES_LIMIT:
-        raise ConfigError([f"the notes of {folder.name} would take {len(text):,} bytes; allowed are {NOTES_LIMIT:,}"])
+        raise ConfigError.of(
+            "too_large",
+            f"the notes of {folder.name} would take {len(text):,} bytes",
+            key="note",
+            allowed=f"at most {NOTES_LIMIT:,} bytes",
+        )
     try:
         files.write_text(folder / NOTES, text)
     except OSError as error:
-        raise RunError(f"{folder / NOTES}: not written: {error.strerror}") from error
+        raise RunError.of("unwritable", f"not written: {error.strerror}", key=str(folder / NOTES)) from error
 
 
 def config_differences(rows: Iterable[RunRow]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all rows, by dotted key: a value a row, None where its config is not
-    readable."""
+    """The settings that differ between the rows: per dotted key a value for each row, None for a damaged config."""
     configs = [row.config for row in rows]
-    found = {
+    values_of = {
         key: [None if config is None else settings.get(config, key) for config in configs] for key in settings.fields()
     }
-    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+    return {key: values for key, values in values_of.items() if any(value != values[0] for value in values)}

@@ -1,7 +1,7 @@
-"""The record of a run in bounded size: what a drawing of it needs, so that a million updates open at once.
+"""A downsampled event log: bounded in size, so that a run of a million steps opens at once.
 
-What happens once is kept whole. Of updates, of those that measured more, and of evaluations, a group of neighbours
-keeps its lowest and its highest loss: no peak is lost to a drawing with fewer columns than groups.
+Events that happen once are all kept. Of steps, of steps that measured more, and of evaluations, each group of neighbors
+keeps its lowest and its highest loss, so that a plot with fewer columns than groups shows every peak.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,21 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from tui_lab.core import events as ev
 from tui_lab.util import files
-from tui_lab.util.strict_json import sealed, unsealed
+from tui_lab.util.strict_json import sealed, unsealed_text
+from tui_lab.util.thinning import extremes
 
 LIMIT = 4096
-"""Groups of neighbours of each kind, at most: more than a terminal has columns."""
+"""Groups of neighbors of each kind, at most: more than a terminal has columns."""
 LARGEST_FILE = 2**26
-"""Bytes; four times what the groups can come to."""
+"""Bytes; four times what the groups can need."""
 Numbered = tuple[int, ev.Event]
-"""An event with its place in the record."""
+"""An event and its number in the log."""
 
 
 @dataclass
 class Thinned:
-    """Events of one kind, in order; past four times `limit`, half of them go."""
+    """Events of one kind, in order. Past four times `limit`, half of them are dropped."""
 
     value: Callable[[Any], float]
     limit: int = LIMIT
@@ -32,75 +35,76 @@ class Thinned:
     def add(self, item: Numbered) -> None:
         self.items.append(item)
         if len(self.items) > 4 * self.limit:
-            self.items = self._thinned()
-
-    def _thinned(self) -> list[Numbered]:
-        kept: list[Numbered] = []
-        size = len(self.items) / self.limit
-        for i in range(self.limit):
-            group = self.items[round(i * size) : round((i + 1) * size)]
-            ends = (min(group, key=self._of), max(group, key=self._of))
-            kept += sorted(set(ends), key=lambda item: item[0])
-        return kept if kept[-1] == self.items[-1] else [*kept, self.items[-1]]
-
-    def _of(self, item: Numbered) -> float:
-        return self.value(item[1])
+            self.items = extremes(self.items, self.limit, value=lambda numbered: self.value(numbered[1]))
 
 
-class Digest:
-    """Told every event by `add`; `events()` gives those that were kept, `seconds` what all updates took."""
+class DownsampledLog:
+    """Takes every event by `add`. `events()` are those kept, `seconds` is the time of all steps."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.seconds = 0.0
         self.count = 0
         self._once: list[Numbered] = []
-        self._updates = Thinned(lambda event: float(event.loss), limit)
+        self._steps = Thinned(lambda event: float(event.loss), limit)
         self._measured = Thinned(lambda event: float(event.loss), limit)
         self._evaluated = Thinned(lambda event: float(event.val_loss), limit)
 
     def add(self, event: ev.Event) -> None:
-        item, self.count = (self.count, event), self.count + 1
+        item = (self.count, event)
+        self.count += 1
         match event:
             case ev.StepDone():
                 self.seconds += event.seconds
-                (self._updates if event.update_ratio is None else self._measured).add(item)
+                (self._steps if event.update_ratio is None else self._measured).add(item)
             case ev.Evaluated():
                 self._evaluated.add(item)
             case _:
                 self._once.append(item)
 
     def events(self) -> list[ev.Event]:
-        """In the order in which they happened."""
-        parts = (self._once, self._updates.items, self._measured.items, self._evaluated.items)
+        """The kept events, in the order in which they happened."""
+        parts = (self._once, self._steps.items, self._measured.items, self._evaluated.items)
         return [event for _, event in sorted((item for part in parts for item in part), key=lambda item: item[0])]
 
-    def before(self, step: int, seconds: float) -> "Digest":
-        """What was known before update `step` was done, when all updates had taken `seconds`."""
-        kept = of(event for event in self.events() if event.step < step)
-        kept.seconds = seconds
-        return kept
+    def before(self, step: int, seconds: float) -> "DownsampledLog":
+        """The log as it was before step `step` was done. seconds: the time of all steps until then."""
+        earlier = downsample(event for event in self.events() if event.step < step)
+        earlier.seconds = seconds
+        return earlier
 
     def write(self, path: Path, offset: int) -> None:
-        """offset: the bytes of the record that are told by this. Raises OSError."""
-        head = {"offset": offset, "seconds": self.seconds, "events": [event.to_json() for event in self.events()]}
-        files.write_text(path, sealed(head))
+        """Write digest.json. offset: the bytes of events.jsonl that this log covers. Raises OSError."""
+        content = {"offset": offset, "seconds": self.seconds, "events": [event.to_json() for event in self.events()]}
+        files.write_text(path, sealed(content))
 
 
-def of(events: Iterable[ev.Event]) -> Digest:
-    digest = Digest()
+class _File(BaseModel):
+    """The content of digest.json, without its checksum."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset: int
+    seconds: float
+    events: list[ev.AnyEvent]
+
+
+def downsample(events: Iterable[ev.Event]) -> DownsampledLog:
+    """A log of `events`."""
+    log = DownsampledLog()
     for event in events:
-        digest.add(event)
-    return digest
+        log.add(event)
+    return log
 
 
-def read(path: Path) -> tuple[Digest, int]:
-    """A digest and its offset; an empty one where there is none, or none as it was written."""
+def read_downsampled_log(path: Path) -> tuple[DownsampledLog, int]:
+    """The log in `path` and its offset; an empty one where the file is missing or damaged."""
     try:
-        head, whole = unsealed(files.read_text(path, LARGEST_FILE))
-        if not whole:
-            return Digest(), 0
-        digest = of(ev.from_json(record) for record in head["events"])
-        digest.seconds = float(head["seconds"])
-        return digest, int(head["offset"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return Digest(), 0
+        body, has_checksum = unsealed_text(files.read_text(path, LARGEST_FILE))
+        content = _File.model_validate_json(body)
+    except (OSError, ValidationError, ValueError):
+        return DownsampledLog(), 0
+    if not has_checksum:
+        return DownsampledLog(), 0
+    log = downsample(content.events)
+    log.seconds = content.seconds
+    return log, content.offset

@@ -1,4 +1,4 @@
-"""events.jsonl: one event a line, written as they come, read whole, in part, or by its digest."""
+"""events.jsonl: one event per line, written as they happen; read whole, from an offset, or downsampled."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,81 +6,106 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs import downsampled_log as dg
 from tui_lab.core.runs.append_log import Appender
-from tui_lab.core.runs.downsampled_log import Digest
+from tui_lab.core.runs.downsampled_log import DownsampledLog, read_downsampled_log
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
-from tui_lab.util.strict_json import dumps, loads
+from tui_lab.util.strict_json import dumps
 
 DIGEST_EVERY = 20_000
-"""Events that a digest may lag behind, since whoever reads it reads these beside it."""
+"""Events after which digest.json is written again. A reader reads the later ones from events.jsonl."""
 LONGEST_LINE = 2**24
-"""Bytes; a line that is longer was written by no training."""
-_TOLD_OF = (ev.Started, ev.StepDone, ev.Evaluated, ev.Saved, ev.Stopped, ev.Failed)
-"""What is not told after Paused: a pause that the trouble led to is no new trouble."""
+"""Bytes. No event is longer, so a longer line is damage."""
+_REPORTED_AFTER = (ev.Started, ev.StepDone, ev.Evaluated, ev.Saved, ev.Stopped, ev.Failed)
+"""Events after which a failed write is reported. Paused is not one: the failure itself led to the pause."""
 _STEP = re.compile(rb'"step": (\d+)')
 
 
 def line_of(event: ev.Event) -> bytes:
+    """The line of an event in events.jsonl."""
     return (dumps(event.to_json()) + "\n").encode()
 
 
-class Record:
-    """The record in `path`, its digest in `digest_path`."""
+def read_events(path: Path, offset: int = 0, *, mid_line: bool = False) -> Iterator[ev.Event]:
+    """The events in an events.jsonl from byte `offset` on; none where there is no file.
+
+    mid_line: the offset may be within a line, which is skipped. A last line torn by a crash is skipped, too. Raises
+    RunError for other damage, OSError.
+    """
+    if not path.exists():
+        return
+    with _open(path) as stream:
+        stream.seek(offset)
+        if mid_line:
+            stream.readline(LONGEST_LINE)
+        number = 0
+        while line := stream.readline(LONGEST_LINE):
+            number += 1
+            if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                return
+            try:
+                yield ev.parse_event(line)
+            except ValueError as error:
+                place = f"line {number}" + (f" after byte {offset}" if offset else "")
+                raise RunError.of(
+                    "damaged", f"{error}; move the file away to continue without it", key=f"{path}, {place}"
+                ) from error
+
+
+class EventLog:
+    """The event log in `path`, with its downsampled log in `digest_path`."""
 
     def __init__(self, path: Path, digest_path: Path) -> None:
-        self.path, self.digest_path = path, digest_path
+        self.path = path
+        self.digest_path = digest_path
 
     def read(self, offset: int = 0) -> Iterator[ev.Event]:
-        """The events from a byte on; a last line torn by a crash is left out. Raises RunError for other damage."""
-        if not self.path.exists():
-            return
-        with self._open() as stream:
-            stream.seek(offset)
-            number = 0
-            while line := stream.readline(LONGEST_LINE):
-                number += 1
-                if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
-                    return
-                try:
-                    yield ev.from_json(loads(line))
-                except ValueError as error:
-                    where = f"line {number}" + (f" after byte {offset}" if offset else "")
-                    raise RunError(f"{self.path}, {where}: {error}; move the file away to go on without it") from error
+        """The events from byte `offset` on; see `read_events`."""
+        return read_events(self.path, offset)
 
-    def digest(self) -> Digest:
-        """The record in bounded size. What its file does not tell yet is read from the record. Raises RunError."""
-        found, offset = dg.read(self.digest_path)
-        if offset > self._size() or not self._begins_line(offset):
-            found, offset = Digest(), 0
+    def stored_downsampled(self) -> tuple[DownsampledLog, int]:
+        """The log in digest.json and the bytes of events.jsonl that it covers; an empty one where they do not fit."""
+        log, offset = read_downsampled_log(self.digest_path)
+        if offset > self.size() or not self._begins_line(offset):
+            return DownsampledLog(), 0
+        return log, offset
+
+    def downsampled(self) -> DownsampledLog:
+        """The whole log in bounded size. Raises RunError."""
+        log, offset = self.stored_downsampled()
         for event in self.read(offset):
-            found.add(event)
-        return found
+            log.add(event)
+        return log
 
     def write(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
-        """Pass events on, each written first. Where the disk refuses, Unwritten follows, and the lines wait for a later
-        one; whoever trains had better pause. Raises RunError when too many wait."""
-        digest = self.digest()
+        """Pass events on, each written first.
+
+        Where the disk refuses a line, SaveFailed follows, and the line waits for a later one: the caller should pause.
+        Raises RunError when too many lines wait.
+        """
+        log = self.downsampled()
         with self._appender() as out:
             since = 0
             for event in events:
-                trouble = out.add(line_of(event))
-                digest.add(event)
+                failure = out.add(line_of(event))
+                log.add(event)
                 since += 1
-                if trouble is None and (since >= DIGEST_EVERY or isinstance(event, ev.Stopped | ev.Failed | ev.Saved)):
-                    self._write_digest(digest, out.size)
+                if failure is None and (since >= DIGEST_EVERY or isinstance(event, ev.Stopped | ev.Failed | ev.Saved)):
+                    self._write_digest(log, out.size)
                     since = 0
                 yield event
-                if trouble is not None and isinstance(event, _TOLD_OF):
-                    message = f"the record cannot be written: {files.advice(trouble)}"
-                    yield ev.Unwritten(step=event.step, message=message, path=str(self.path))
+                if failure is not None and isinstance(event, _REPORTED_AFTER):
+                    message = f"the event log cannot be written: {files.advice(failure)}"
+                    yield ev.SaveFailed(step=event.step, message=message, path=str(self.path))
 
     def rewind(self, step: int, seconds: float, saved_at: str = "") -> None:
-        """Drop what the checkpoint `saved_at` of `step`, after updates of `seconds`, does not know of: it may happen
-        again. Of a checkpoint whose writer was killed before it could tell, tell now."""
+        """Drop the events after the checkpoint `saved_at` of `step`, which may happen again.
+
+        seconds: the time of all steps until then. Where the process was killed between writing the checkpoint and its
+        Saved event, the event is added.
+        """
         offset = self.offset_of(step)
-        digest = self.digest().before(step, seconds)
+        log = self.downsampled().before(step, seconds)
         kept, saved = [], False
         for event in self.read(offset):
             later_change = saved and isinstance(event, ev.Changed)
@@ -92,37 +117,39 @@ class Record:
             kept.append(ev.Saved(step=step, path=saved_at))
             self._append(kept[-1])
         for event in kept:
-            digest.add(event)
-        digest.seconds = seconds
-        self._write_digest(digest, self._size())
+            log.add(event)
+        log.seconds = seconds
+        self._write_digest(log, self.size())
 
     def clear(self) -> None:
-        """Forget everything: what is told begins again."""
+        """Remove all events."""
         self.path.unlink(missing_ok=True)
         self.digest_path.unlink(missing_ok=True)
 
     def offset_of(self, step: int) -> int:
-        """The byte where the first event of `step` or later begins, found by bisection: steps never fall."""
+        """The byte where the first event of `step` or later begins, found by bisection: steps never decrease."""
         if not self.path.exists():
             return 0
-        low, high = 0, self._size()
-        with self._open() as stream:
+        low = 0
+        high = self.size()
+        with _open(self.path) as stream:
             while low < high:
                 middle = (low + high) // 2
-                # From the byte before, so that a line which begins right here is not skipped.
+                # Start one byte earlier, so that a line that begins at `middle` is not skipped.
                 stream.seek(max(0, middle - 1))
                 if middle:
                     stream.readline(LONGEST_LINE)
-                begin, line = stream.tell(), stream.readline(LONGEST_LINE)
-                found = _STEP.search(line)
-                if begin >= high or found is None or int(found[1]) >= step:
+                begin = stream.tell()
+                line = stream.readline(LONGEST_LINE)
+                match = _STEP.search(line)
+                if begin >= high or match is None or int(match[1]) >= step:
                     high = middle
                 else:
                     low = begin + len(line)
         return low
 
     def _keep_from(self, offset: int, tail: bytes) -> None:
-        """Let `tail` follow the first `offset` bytes: by cutting off the end where that does, else by a new file."""
+        """Keep the first `offset` bytes and `tail`: by truncating the file where that is enough, else by a new file."""
         if not self.path.exists():
             return
         with self.path.open("r+b") as stream:
@@ -136,12 +163,12 @@ class Record:
 
     def _append(self, event: ev.Event) -> None:
         with self._appender() as out:
-            if (trouble := out.add(line_of(event))) is not None:
-                raise trouble
+            if (failure := out.add(line_of(event))) is not None:
+                raise failure
 
-    def _write_digest(self, digest: Digest, offset: int) -> None:
+    def _write_digest(self, log: DownsampledLog, offset: int) -> None:
         try:
-            digest.write(self.digest_path, offset)
+            log.write(self.digest_path, offset)
         except OSError:
             self.digest_path.unlink(missing_ok=True)
 
@@ -149,20 +176,22 @@ class Record:
         try:
             return Appender(self.path)
         except OSError as error:
-            raise RunError(f"{files.advice(error)}: the record of the run") from error
-
-    def _open(self) -> BinaryIO:
-        """Raises RunError for what is no file, such as a pipe that would never end."""
-        if not self.path.is_file():
-            raise RunError(f"{self.path}: not a regular file")
-        return self.path.open("rb")
+            raise RunError.of("unwritable", f"the event log: {files.advice(error)}") from error
 
     def _begins_line(self, offset: int) -> bool:
         if offset == 0:
             return True
-        with self._open() as stream:
+        with _open(self.path) as stream:
             stream.seek(offset - 1)
             return stream.read(1) == b"\n"
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Bytes."""
         return self.path.stat().st_size if self.path.exists() else 0
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open `path` for reading. Raises RunError for a pipe or device, whose reading might never end."""
+    if not path.is_file():
+        raise RunError.of("unreadable", "not a regular file", key=str(path))
+    return path.open("rb")

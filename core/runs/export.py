@@ -6,19 +6,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import tensorboard
 from tui_lab.core.runs.catalog import read_notes
 from tui_lab.core.runs.folder import CONFIG, Run
-from tui_lab.core.runs.summary import summarise_digest
+from tui_lab.core.runs.summary import Summary, summarize_log
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps
 
-COLUMNS = tuple(dict.fromkeys(field.name for kind in (ev.StepDone, ev.Evaluated) for field in fields(kind)))
+COLUMNS = tuple(
+    dict.fromkeys(field.name for kind in (ev.StepDone, ev.Evaluated) for field in fields(kind) if field.name != "kind")
+)
 """Of the CSV, after run and event: those of updates, then those that only evaluations have."""
 
 _STEP_TAGS = {
@@ -37,9 +39,9 @@ _EVALUATED_TAGS = {
 }
 
 
-def summary_of(run: Run) -> dict[str, Any]:
+def summary_of(run: Run) -> Summary:
     """The run's summary, or one made from its record where it was killed before it could write its own."""
-    return run.summary() or summarise_digest(run.digest()).summary(str(run.path))
+    return run.summary() or summarize_log(run.downsampled()).summary(str(run.path))
 
 
 def to_csv(runs: Mapping[str, Run], path: Path) -> None:
@@ -60,7 +62,7 @@ def to_json(runs: Mapping[str, Run], path: Path) -> None:
         out.write(b'{"runs": [')
         for number, (name, run) in enumerate(runs.items()):
             notes = read_notes(run.path)
-            head = {"name": name, "summary": summary_of(run), "config": run.config().model_dump(mode="json"),
+            head = {"name": name, "summary": summary_of(run).to_json(), "config": run.config().model_dump(mode="json"),
                     "tags": notes.tags, "note": notes.note}  # fmt: skip
             out.write((",\n" if number else "\n").encode() + dumps(head).removesuffix("}").encode() + b', "events": [')
             for place, event in enumerate(run.events()):

@@ -1,6 +1,7 @@
 """Run folders: config.toml, tokenizer.json, events.jsonl and its digest.json, summary.json, checkpoints/.
 
-The consumer of the events writes them, so a headless and an interactive run leave the same folder."""
+The consumer of the events writes them, so a headless and an interactive run leave the same folder.
+"""
 
 import contextlib
 import json
@@ -10,20 +11,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs.downsampled_log import Digest
-from tui_lab.core.runs.event_log import Record
+from tui_lab.core.runs.downsampled_log import DownsampledLog
+from tui_lab.core.runs.event_log import EventLog
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
-from tui_lab.core.runs.summary import from_json
+from tui_lab.core.runs.summary import Summary, read_summary
 from tui_lab.util import files
 from tui_lab.util.errors import DataError, RunError, nearest, shortened
 from tui_lab.util.strict_json import dumps, loads
 
-# Runs are listed before torch and numpy are there: what needs them is imported by the method that does.
+# Listing runs must not import torch and numpy: only the methods that need them import them.
 if TYPE_CHECKING:
     from tui_lab.core.training.checkpoint import Checkpoint
     from tui_lab.data.tokenizers import Tokenizer
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
 DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
 LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
-"""Bytes; a tokenizer that knows every letter of Unicode comes to 2**24."""
+"""Bytes; a tokenizer with every letter of Unicode needs 2**24."""
 T = TypeVar("T")
 
 
 def runs_folder() -> Path:
-    """`TUI_LAB_RUNS`, or runs/ where the person stands."""
+    """`TUI_LAB_RUNS`, or runs/ in the current folder."""
     return Path(os.environ.get("TUI_LAB_RUNS") or "runs")
 
 
@@ -55,42 +56,42 @@ class Run:
         return self.path / CHECKPOINTS
 
     def lock(self) -> Lock:
-        """Become the one who records here; what a killed writer left is removed. Raises InUse or RunError."""
+        """Lock the folder for writing and remove what a killed writer left. Raises InUse or RunError."""
         _refuse_links(self.path)
-        held = take(self.path)
+        lock = take(self.path)
         files.sweep_temporaries(self.path)
         files.sweep_temporaries(self.checkpoints)
-        return held
+        return lock
 
     def config(self) -> Config:
         return settings.load(str(self.path / CONFIG))
 
     def tokenizer(self) -> "Tokenizer":
-        """Raises RunError when tokenizer.json is damaged."""
+        """The tokenizer of tokenizer.json. Raises RunError when the file is damaged."""
         from tui_lab.data.tokenizers import from_state
 
         try:
             return from_state(loads(files.read_text(self.path / TOKENIZER, LARGEST_TOKENIZER)))
         except (OSError, ValueError, DataError) as error:
-            raise RunError(f"{self.path / TOKENIZER}: not readable: {error}") from error
+            raise RunError.of("damaged", f"not readable: {error}", key=str(self.path / TOKENIZER)) from error
 
     def latest(self) -> Path:
         """The newest checkpoint. Raises RunError when there is none."""
-        found = self._saved()
-        if not found:
-            raise RunError(f"{self.path}: this run has no checkpoint yet")
-        return found[-1]
+        checkpoints = self._saved()
+        if not checkpoints:
+            raise RunError.of("not_found", "this run has no checkpoint yet", key=str(self.path))
+        return checkpoints[-1]
 
     @property
     def has_checkpoint(self) -> bool:
         return bool(self._saved())
 
     def _saved(self) -> list[Path]:
-        # What is named like a checkpoint and is a link leads to something that this run did not write.
+        # A link with the name of a checkpoint was not written by this run.
         return sorted(path for path in self.checkpoints.glob("step-*") if path.is_dir() and not path.is_symlink())
 
     def read_latest(self, read: Callable[[Path], T]) -> T:
-        """`read` of the newest checkpoint; of the next one, where a training replaces it meanwhile. Raises RunError."""
+        """`read` of the newest checkpoint, again where the trainer replaced it meanwhile. Raises RunError."""
         while True:
             path = self.latest()
             try:
@@ -106,38 +107,40 @@ class Run:
         return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
 
     @property
-    def _record(self) -> Record:
-        return Record(self.path / EVENTS, self.path / DIGEST)
+    def log(self) -> EventLog:
+        """The event log."""
+        return EventLog(self.path / EVENTS, self.path / DIGEST)
 
     def events(self) -> Iterator[ev.Event]:
-        """The recorded events; a last line torn by a crash is left out. Raises RunError for other damage."""
-        return self._record.read()
+        """The recorded events, except a last line torn by a crash. Raises RunError for other damage."""
+        return self.log.read()
 
-    def digest(self) -> Digest:
-        """The record in bounded size, for drawings and summaries. Raises RunError."""
-        return self._record.digest()
+    def downsampled(self) -> DownsampledLog:
+        """The event log in bounded size, for plots and summaries. Raises RunError."""
+        return self.log.downsampled()
 
-    def summary(self) -> dict[str, Any] | None:
-        """What the run came to, as `run --json` printed it; None while it is not known or not readable."""
+    def summary(self) -> Summary | None:
+        """The summary in summary.json; None where there is none yet or it is damaged."""
         try:
-            return from_json(loads(files.read_text(self.path / SUMMARY, LARGEST_SUMMARY)))
+            return read_summary(files.read_text(self.path / SUMMARY, LARGEST_SUMMARY))
         except (OSError, ValueError):
             return None
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        files.write_text(self.path / SUMMARY, dumps(summary, indent=1) + "\n")
+    def write_summary(self, summary: Summary) -> None:
+        """Replace summary.json. Raises OSError."""
+        files.write_text(self.path / SUMMARY, dumps(summary.to_json(), indent=1) + "\n")
 
     def record(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
         """Pass events on, each written to events.jsonl first."""
-        return self._record.write(events)
+        return self.log.write(events)
 
     def rewind(self, step: int, seconds: float, saved_at: Path | None = None) -> None:
-        """Drop events that the checkpoint `saved_at` of `step`, after updates of `seconds`, does not know of."""
-        self._record.rewind(step, seconds, str(saved_at.relative_to(self.path)) if saved_at else "")
+        """Drop the events after the checkpoint `saved_at` of `step`. seconds: the time of all steps until then."""
+        self.log.rewind(step, seconds, str(saved_at.relative_to(self.path)) if saved_at else "")
 
     def begin_again(self) -> None:
-        """Drop all recorded events: of a run that was killed before its first checkpoint."""
-        self._record.clear()
+        """Drop all events of a run that was killed before its first checkpoint."""
+        self.log.clear()
 
 
 def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None = None) -> Run:
@@ -146,40 +149,42 @@ def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None =
     try:
         _refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
-        held = take(path)
+        lock = take(path)
         try:
             _refuse_taken(path)
             files.sweep_temporaries(path)
-            # The config last: with it the folder is a run.
+            # The config last: it makes the folder a run.
             files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
             files.write_text(path / CONFIG, settings.to_toml(config))
         finally:
-            held.release()
+            lock.release()
     except (OSError, ValueError) as error:
         if isinstance(error, RunError):
             raise
-        why = getattr(error, "strerror", None) or str(error)  # A ValueError: a NUL in the name.
-        raise RunError(f"{shortened(str(path))}: a run cannot be written here: {why}") from error
+        reason = getattr(error, "strerror", None) or str(error)  # ValueError: a NUL in the name.
+        raise RunError.of("unwritable", f"a run cannot be written here: {reason}", key=shortened(str(path))) from error
     return Run(path)
 
 
 def _refuse_taken(path: Path) -> None:
-    """Raises RunError for a folder with anything in it but what a creation that was killed leaves."""
+    """Raises RunError for a folder that holds more than what a killed `create` leaves."""
     if not path.exists() and not path.is_symlink():
         return
-    left = {LOCK, HOLDER, TOKENIZER}
-    if path.is_dir() and all(p.name in left or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
+    leftovers = {LOCK, HOLDER, TOKENIZER}
+    if path.is_dir() and all(p.name in leftovers or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
         return
-    hint = f"; go on with it by --resume {path}" if (path / CONFIG).exists() else ""
-    raise RunError(f"--out {path}: there is something already{hint}")
+    hint = f"; to continue this run, use --resume {path}" if (path / CONFIG).exists() else ""
+    raise RunError.of("exists", f"already exists{hint}", key="--out", value=str(path))
 
 
 def _refuse_links(path: Path) -> None:
-    """Raises RunError where a part of the run leads out of its folder: nothing is written outside."""
+    """Raises RunError where a part of the run is a link: nothing is written outside the run folder."""
     for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS):
         if (path / name).is_symlink():
-            raise RunError(
-                f"{path / name}: it is a link, and a run is written only within its own folder; put a copy here"
+            raise RunError.of(
+                "invalid",
+                "is a link, and a run writes only within its own folder; put a copy here",
+                key=str(path / name),
             )
 
 
@@ -199,13 +204,12 @@ def find(name: str) -> Run:
 def list_runs() -> list[Run]:
     """All runs of the runs folder, the oldest first."""
     folder = runs_folder()
-    found = [Run(p) for p in folder.iterdir() if (p / CONFIG).is_file()] if folder.is_dir() else []
-    return sorted(found, key=lambda run: ((run.path / CONFIG).stat().st_mtime_ns, run.name))
+    runs = [Run(p) for p in folder.iterdir() if (p / CONFIG).is_file()] if folder.is_dir() else []
+    return sorted(runs, key=lambda run: ((run.path / CONFIG).stat().st_mtime_ns, run.name))
 
 
 def free_path(folder: Path, name: str) -> Path:
-    """A folder of our own in `folder`, named after `name` and the time, made now, so that no other process takes the
-    same. Raises RunError."""
+    """Make a new folder in `folder`, named after `name` and the time. Raises RunError."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:100] or "run"
     base = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
@@ -215,5 +219,5 @@ def free_path(folder: Path, name: str) -> Path:
                 path.mkdir(parents=True)
                 return path
     except OSError as error:
-        raise RunError(f"{folder}: a run cannot be written here: {error.strerror}") from error
-    raise RunError(f"{base}: there are ten thousand runs of this name; remove some, or give --out")
+        raise RunError.of("unwritable", f"a run cannot be written here: {error.strerror}", key=str(folder)) from error
+    raise RunError.of("exists", "there are 10,000 runs of this name; remove some, or use --out", key=str(base))

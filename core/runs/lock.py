@@ -1,7 +1,7 @@
-"""One recorder a run folder: a lock of the operating system, and beside it who holds it.
+"""One writer per run folder: a lock of the operating system, and a JSON file that describes its holder.
 
-The lock is the truth, for it ends with its process however that ends. The facts beside it are only for people, so stale
-ones never block anybody.
+The lock is authoritative: the kernel releases it when the process exits. The JSON file is only used in messages, so a
+stale one blocks nobody.
 """
 
 import contextlib
@@ -13,98 +13,114 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, TypeAdapter
 
 from tui_lab.util import files
-from tui_lab.util.errors import RunError
+from tui_lab.util.errors import Problem, RunError
 from tui_lab.util.escape import printable
-from tui_lab.util.strict_json import loads
 
-# Runs are listed before anything is locked.
+# Listing runs must not import filelock.
 if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK, HOLDER = ".lock", ".holder.json"
 PATIENCE = 0.3
-"""Seconds: whoever asks `in_use` holds the lock for a moment, which must not turn a recorder away."""
+"""Seconds to wait for the lock: `in_use` in another process holds it for a moment."""
 POLL = 0.02
-LARGEST_FACTS = 2**16
+LARGEST_HOLDER_FILE = 2**16
 """Bytes."""
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", " ")[:200]
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+"""Text from a file, made safe to show on one line."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who records into a run folder."""
+    """The process that writes into a run folder."""
 
     pid: int
-    host: str
-    since: str
+    host: Line
+    since: Line
     """Local time, ISO 8601."""
-    command: str
+    command: Line
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}: {self.command}" if self.pid else self.command
 
 
-UNKNOWN = Holder(0, "", "", "a process that did not leave its name")
+UNKNOWN = Holder(0, "", "", "an unknown process")
+_HOLDER = TypeAdapter(Holder)
 
 
 class InUse(RunError):
-    """Another process, or another training of this one, records into the folder."""
+    """Another process, or another trainer in this process, writes into the folder."""
 
     def __init__(self, folder: Path, holder: Holder) -> None:
-        self.folder, self.holder = folder, holder
+        self.folder = folder
+        self.holder = holder
         stop = f", or stop it (kill {holder.pid})" if holder.pid and holder.host == socket.gethostname() else ""
-        super().__init__(
-            f"{folder}: this run is being recorded by another ({holder}); wait for its end{stop}. "
-            f"Looking is allowed meanwhile: tui-lab runs show, generate and app {shlex.quote(str(folder))}"
+        message = (
+            f"this run is in use ({holder}); wait until it ends{stop}. "
+            f"These work meanwhile: tui-lab runs show, generate and app {shlex.quote(str(folder))}"
         )
+        super().__init__(Problem(code="in_use", message=message, key=str(folder)))
 
 
 class Lock:
-    """A folder that this process records into, until `release` or the process's end."""
+    """The right to write into a folder, until `release` or the end of the process."""
 
     def __init__(self, folder: Path, lock: "FileLock") -> None:
-        self.folder, self._lock = folder, lock
+        self.folder = folder
+        self._lock = lock
 
     def release(self) -> None:
         """May be called twice, and from any thread."""
         if self._lock.is_locked:
-            with contextlib.suppress(OSError):  # Where the folder is gone, so are the facts.
+            with contextlib.suppress(OSError):  # The folder may have been removed.
                 (self.folder / HOLDER).unlink()
             self._lock.release()
 
 
 def take(folder: Path) -> Lock:
-    """Become the one recorder of `folder`, which exists. Raises InUse, or RunError where nothing can be written."""
+    """Lock `folder`, which exists, for writing. Raises InUse, or RunError where nothing can be written."""
     for name in (LOCK, HOLDER):
         if (folder / name).is_symlink():
-            raise RunError(f"{folder / name}: it is a link, and a run is written only within its own folder; remove it")
+            raise RunError.of(
+                "invalid", "is a link, and a run writes only within its own folder; remove it", key=str(folder / name)
+            )
     try:
-        lock = _acquired(folder, PATIENCE)
-        if lock is None:
-            raise InUse(folder, _facts(folder))
-        held = Lock(folder, lock)
+        file_lock = _acquired(folder, PATIENCE)
+        if file_lock is None:
+            raise InUse(folder, _read_holder(folder))
+        lock = Lock(folder, file_lock)
         try:
-            files.write_text(folder / HOLDER, json.dumps(asdict(_ourselves())))
+            files.write_text(folder / HOLDER, json.dumps(asdict(_this_process())))
         except OSError:
-            held.release()
+            lock.release()
             raise
     except OSError as error:
-        raise RunError(f"{folder}: nothing can be written here: {error.strerror or error}") from error
-    return held
+        reason = error.strerror or error
+        raise RunError.of("unwritable", f"nothing can be written here: {reason}", key=str(folder)) from error
+    return lock
 
 
 def in_use(folder: Path) -> Holder | None:
-    """Who records into `folder` now, or None. Changes nothing there."""
+    """The process that writes into `folder` now, or None. Changes nothing there."""
     if not (folder / LOCK).is_file():
         return None
     try:
         lock = _acquired(folder, 0.0)
-    except OSError:  # A folder that we may not write: whoever looks at it disturbs nobody.
+    except OSError:  # A folder that this process may only read.
         return None
     if lock is None:
-        return _facts(folder)
+        return _read_holder(folder)
     lock.release()
     return None
 
@@ -112,7 +128,7 @@ def in_use(folder: Path) -> Holder | None:
 def _acquired(folder: Path, patience: float) -> "FileLock | None":
     from filelock import FileLock, Timeout
 
-    # Not per thread: the app takes it in one and may release it in another.
+    # Not per thread: the app may acquire it in one thread and release it in another.
     lock = FileLock(folder / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=patience, poll_interval=POLL)
@@ -121,17 +137,14 @@ def _acquired(folder: Path, patience: float) -> "FileLock | None":
     return lock
 
 
-def _facts(folder: Path) -> Holder:
-    """What the holder wrote of itself, made safe to show."""
+def _read_holder(folder: Path) -> Holder:
     try:
-        found = loads(files.read_text(folder / HOLDER, LARGEST_FACTS))
-        words = (printable(str(found[key])).replace("\n", " ")[:200] for key in ("host", "since", "command"))
-        return Holder(int(found["pid"]), *words)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _HOLDER.validate_json(files.read_text(folder / HOLDER, LARGEST_HOLDER_FILE))
+    except (OSError, ValueError):
         return UNKNOWN
 
 
-def _ourselves() -> Holder:
+def _this_process() -> Holder:
     program = "tui-lab" if Path(sys.argv[0]).name in ("__main__.py", "tui-lab") else Path(sys.argv[0]).name
     since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     return Holder(os.getpid(), socket.gethostname(), since, shlex.join([program, *sys.argv[1:]]))

@@ -14,7 +14,7 @@ from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import Lock
-from tui_lab.core.runs.summary import Summariser, summarise, summarise_digest
+from tui_lab.core.runs.summary import Summarizer, summarize, summarize_log
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
@@ -29,7 +29,7 @@ from tui_lab.util.files import advice
 class Opened:
     run: Run
     trainer: Trainer
-    seen: Summariser
+    seen: Summarizer
     """Has watched what the run did before, if anything."""
     lock: Lock
     """Held while it is recorded."""
@@ -74,7 +74,7 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
     run = runs.create(name, config, task.tokenizer, out)
     lock = run.lock()
     trainer.save_with(run.save)
-    return Opened(run, trainer, Summariser(), lock)
+    return Opened(run, trainer, Summarizer(), lock)
 
 
 def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Opened:
@@ -105,12 +105,12 @@ def _reopened(run: Run, steps: int | None, progress: Progress | None, lock: Lock
         trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
     with _writing(run):
         run.rewind(checkpoint.progress.step, checkpoint.progress.seconds, path)
-    return Opened(run, trainer, summarise_digest(run.digest()), lock)
+    return Opened(run, trainer, summarize_log(run.downsampled()), lock)
 
 
 def _anew(run: Run, steps: int | None, progress: Progress | None, lock: Lock) -> Opened:
     """A run that was killed before its first checkpoint begins again, with the same config."""
-    if any(isinstance(event, Saved) for event in run.digest().events()):
+    if any(isinstance(event, Saved) for event in run.downsampled().events()):
         raise RunError(f"{run.checkpoints}: the checkpoint that the record tells of is gone; put it back to go on")
     config = run.config() if steps is None else settings.changed(run.config(), "train.steps", steps)
     task = build_task(config, progress)
@@ -119,7 +119,7 @@ def _anew(run: Run, steps: int | None, progress: Progress | None, lock: Lock) ->
         trainer = Trainer(config, task, save=run.save)
     with _writing(run):
         run.begin_again()
-    return Opened(run, trainer, Summariser(), lock)
+    return Opened(run, trainer, Summarizer(), lock)
 
 
 def _same_tokenizer(run: Run, task: Task) -> None:
@@ -164,7 +164,7 @@ def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
     run = runs.create(f"{parent.name}-fork", parent.config(), task.tokenizer)
     lock = run.lock()
     history = up_to(parent.events(), step) + differences(checkpoint.progress.config, config, step)
-    seen = summarise(run.record(history))
+    seen = summarize(run.record(history))
     trainer.save_with(run.save)
     return Opened(run, trainer, seen, lock)
 

@@ -1,20 +1,20 @@
-"""What a run came to, and requirements on it such as "val_loss<=1.0"."""
+"""The summary of a run, and requirements on it such as "val_loss<=1.0"."""
 
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from types import NoneType
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tui_lab.core import events as ev
-from tui_lab.core.config.settings import did_you_mean
-from tui_lab.core.events import LARGEST
-from tui_lab.core.runs.downsampled_log import Digest
-from tui_lab.util.errors import ConfigError
-from tui_lab.util.strict_json import number
+from tui_lab.core.events import Count
+from tui_lab.core.runs.downsampled_log import DownsampledLog
+from tui_lab.util.errors import ConfigError, first_line, nearest
 
-METRICS = ("train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s")
+Metric = Literal["train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -22,10 +22,59 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 
+EndReason = ev.StopReason | Literal["failed", "interrupted"]
+"""How a run ended; "interrupted" where its process ended first, or has not ended yet."""
+
+
+def _current_name(reason: Any) -> Any:
+    return "interrupted" if reason == "unfinished" else reason
+
+
+class Summary(BaseModel):
+    """The result of a run. None: not known. train_loss: the exponentially weighted mean (0.9) of the steps' losses."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event: Literal["summary"] = "summary"
+    run: str
+    reason: Annotated[EndReason, BeforeValidator(_current_name)]
+    steps: Count
+    parameters: Count | None
+    n_vocab: Count | None
+    train_loss: float | None
+    val_loss: float | None
+    best_val_loss: float | None
+    best_step: Count | None
+    exact_match: float | None
+    perplexity: float | None
+    val_examples: Count | None
+    tokens: Count
+    tokens_per_s: float | None
+    train_seconds: float
+    changes: Count
+    faults: tuple[str, ...]
+
+    def metric(self, name: str) -> float | None:
+        """The value of one of METRICS."""
+        value: float | None = getattr(self, name)
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, in which numbers may be NaN or infinite."""
+        return self.model_dump() | {"faults": list(self.faults)}
+
+
+def read_summary(text: str) -> Summary:
+    """The summary in the JSON `text`. Raises ValueError for text of another shape."""
+    try:
+        return Summary.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"not a summary: {first_line(error)}") from error
+
 
 @dataclass
-class Summariser:
-    """Watches events go by and keeps what the summary needs, in constant memory."""
+class Summarizer:
+    """Collects what the summary needs from the events of a run, in constant memory."""
 
     started: ev.Started | None = None
     step: ev.StepDone | None = None
@@ -35,10 +84,12 @@ class Summariser:
     seconds: float = 0.0
     changes: list[ev.Changed] = field(default_factory=list)
 
-    def watch(self, event: ev.Event) -> None:
+    def update(self, event: ev.Event) -> None:
+        """Take the next event of the run into account."""
         match event:
             case ev.Started():
-                self.started, self.ending = event, None
+                self.started = event
+                self.ending = None
             case ev.StepDone():
                 self.step = event
                 self.seconds += event.seconds
@@ -51,83 +102,64 @@ class Summariser:
             case ev.Stopped() | ev.Failed():
                 self.ending = event
 
-    def summary(self, run: str) -> dict[str, Any]:
-        """JSON values. train_loss is the exponentially weighted mean (0.9) of the steps' losses; None: not known."""
-        step, evaluated, best = self.step, self.evaluated, self.best
-        tokens = step.tokens if step else 0
-        return {
-            "event": "summary",
-            "run": run,
-            "reason": self._reason(),
-            "steps": step.step if step else 0,
-            "parameters": self.started.parameters if self.started else None,
-            "n_vocab": self.started.n_vocab if self.started else None,
-            "train_loss": step.loss_ema if step else None,
-            "val_loss": evaluated.val_loss if evaluated else None,
-            "best_val_loss": best.val_loss if best else None,
-            "best_step": best.step if best else None,
-            "exact_match": evaluated.exact_match if evaluated else None,
-            "perplexity": evaluated.perplexity if evaluated else None,
-            "val_examples": evaluated.examples if evaluated else None,
-            "tokens": tokens,
-            "tokens_per_s": round(tokens / self.seconds, 1) if self.seconds > 0 else None,
-            "train_seconds": round(self.seconds, 3),
-            "changes": len(self.changes),
-            "faults": list(self.started.faults) if self.started else [],
-        }
-
-    def _reason(self) -> str:
+    @property
+    def reason(self) -> EndReason:
+        """How the run ended, as far as it is known."""
         match self.ending:
             case ev.Stopped(reason=reason):
                 return reason
             case ev.Failed():
                 return "failed"
             case _:
-                return "unfinished"
+                return "interrupted"
+
+    def summary(self, run: str) -> Summary:
+        """The summary after the events so far. run: the path to record in it."""
+        step = self.step
+        evaluated = self.evaluated
+        best = self.best
+        tokens = step.tokens if step else 0
+        return Summary(
+            run=run,
+            reason=self.reason,
+            steps=step.step if step else 0,
+            parameters=self.started.parameters if self.started else None,
+            n_vocab=self.started.n_vocab if self.started else None,
+            train_loss=step.loss_ema if step else None,
+            val_loss=evaluated.val_loss if evaluated else None,
+            best_val_loss=best.val_loss if best else None,
+            best_step=best.step if best else None,
+            exact_match=evaluated.exact_match if evaluated else None,
+            perplexity=evaluated.perplexity if evaluated else None,
+            val_examples=evaluated.examples if evaluated else None,
+            tokens=tokens,
+            tokens_per_s=round(tokens / self.seconds, 1) if self.seconds > 0 else None,
+            train_seconds=round(self.seconds, 3),
+            changes=len(self.changes),
+            faults=self.started.faults if self.started else (),
+        )
 
 
-_SHAPE: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("event", "run", "reason"), (str,)),
-    **dict.fromkeys(("steps", "tokens", "changes"), (int,)),
-    **dict.fromkeys((*METRICS, "parameters", "n_vocab", "best_step", "val_examples"), (int, float, NoneType)),
-    "train_seconds": (int, float),
-    "faults": (list,),
-}
+def summarize_log(log: DownsampledLog) -> Summarizer:
+    """A summarizer that has seen the events of a downsampled log, with the seconds of all steps."""
+    summarizer = summarize(log.events())
+    summarizer.seconds = log.seconds
+    return summarizer
 
 
-def from_json(record: Any) -> dict[str, Any]:
-    """A summary read back from JSON, its numbers as numbers. Raises ValueError for what is none."""
-    if not isinstance(record, dict) or not record.keys() >= _SHAPE.keys():
-        raise ValueError("not a summary")
-    found = record | {key: number(record[key]) for key in METRICS}
-    for key, types in _SHAPE.items():
-        if type(found[key]) not in types or (type(found[key]) is int and abs(found[key]) > LARGEST):
-            raise ValueError(f"not a summary: {key}")
-    if not all(isinstance(fault, str) for fault in found["faults"]):
-        raise ValueError("not a summary: faults")
-    return found
-
-
-def summarise_digest(digest: Digest) -> Summariser:
-    """A summariser that knows what a digest tells."""
-    summariser = summarise(digest.events())
-    summariser.seconds = digest.seconds
-    return summariser
-
-
-def summarise(events: Iterable[ev.Event]) -> Summariser:
-    """A summariser that has watched all of `events`."""
-    summariser = Summariser()
+def summarize(events: Iterable[ev.Event]) -> Summarizer:
+    """A summarizer that has seen all of `events`."""
+    summarizer = Summarizer()
     for event in events:
-        summariser.watch(event)
-    return summariser
+        summarizer.update(event)
+    return summarizer
 
 
 @dataclass(frozen=True)
 class Requirement:
     """METRIC, a comparison, and a bound."""
 
-    metric: str
+    metric: Metric
     compare: str
     bound: float
 
@@ -135,31 +167,43 @@ class Requirement:
     def text(self) -> str:
         return f"{self.metric}{self.compare}{self.bound:g}"
 
-    def met(self, summary: dict[str, Any]) -> bool:
+    def met(self, summary: Summary) -> bool:
         """Whether the summary meets it; a metric that the run does not have is not met."""
-        value = summary.get(self.metric)
+        value = summary.metric(self.metric)
         return value is not None and COMPARE[self.compare](value, self.bound)
 
 
 def parse_requirement(text: str) -> Requirement:
-    """Raises ConfigError with the metrics that there are."""
-    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)\s*", text)
+    """The requirement in `text`. Raises ConfigError with the nearest metric."""
+    match = re.fullmatch(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)\s*", text)
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        metric, compare, bound = found[1], found[2], float(found[3])
+        name, compare, bound = match[1], match[2], float(match[3])
     except ValueError:
-        raise ConfigError([f"--require {text!r}: write METRIC<=NUMBER (or <, >=, >), as in val_loss<=1.0"]) from None
-    if metric not in METRICS:
-        allowed = f"allowed are {', '.join(METRICS)}"
-        raise ConfigError([f"--require {text!r}: unknown metric {metric}{did_you_mean(metric, METRICS)} ({allowed})"])
+        raise ConfigError.of(
+            "invalid",
+            "must be METRIC<=NUMBER (or <, >=, >), as in val_loss<=1.0",
+            key="--require",
+            value=text,
+        ) from None
+    metric = next((metric for metric in METRICS if metric == name), None)
+    if metric is None:
+        raise ConfigError.of(
+            "unknown_name",
+            "unknown metric",
+            key="--require",
+            value=name,
+            allowed=", ".join(METRICS),
+            suggestion=nearest(name, METRICS),
+        )
     return Requirement(metric, compare, bound)
 
 
-def unmet(requirements: Sequence[Requirement], summary: dict[str, Any]) -> list[str]:
-    """A line for each requirement that is not met, with the value found."""
+def unmet(requirements: Sequence[Requirement], summary: Summary) -> list[str]:
+    """A line for each requirement that is not met, with the measured value."""
     return [
-        f"required {wanted.text}, found {summary.get(wanted.metric)}"
-        for wanted in requirements
-        if not wanted.met(summary)
+        f"required {requirement.text}, found {summary.metric(requirement.metric)}"
+        for requirement in requirements
+        if not requirement.met(summary)
     ]

@@ -1,25 +1,25 @@
-"""Checkpoints: a folder of safetensors and JSON, written whole or not at all. No pickle."""
+"""Checkpoints: a folder of safetensors and JSON files, written atomically and without pickle."""
 
 import errno
-import math
 import os
 import re
 import zlib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tui_lab.core import events as ev
-from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.events import LARGEST, Count
 from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.util import files
-from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.errors import RunError, first_line
 from tui_lab.util.strict_json import sealed, unsealed
 
 MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
@@ -29,29 +29,43 @@ LARGEST_STATE = 2**20
 Weights = dict[str, Tensor]
 
 
+Finite = Annotated[float, Field(strict=True)]
+
+
 @dataclass(frozen=True)
 class Progress:
-    """All of a training's state that is no tensor. Batches and dropout follow from the seed and the step."""
+    """The state of a trainer that is not in tensors. Batches and dropout follow from the seed and the step.
+
+    The constraints hold for state.json, not for Python code that makes one.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     config: Config
     """With the live changes made so far."""
-    step: int = 0
-    from_step: int = 0
-    from_draw: int = 0
-    """Where the loader's present settings began."""
-    tokens: int = 0
-    seconds: float = 0.0
-    """Time spent in updates."""
-    loss_ema: float | None = None
-    best_val_loss: float | None = None
-    best_step: int | None = None
-    worse_evaluations: int = 0
-    evaluated_at: int = -1
+    step: Count = 0
+    from_step: Count = 0
+    """The step from which on the loader has its present settings."""
+    from_draw: Count = 0
+    """The number of examples drawn before `from_step`."""
+    tokens: Count = 0
+    seconds: Annotated[Finite, Field(ge=0)] = 0.0
+    """Time of all steps."""
+    loss_ema: Finite | None = None
+    best_val_loss: Finite | None = None
+    best_step: Count | None = None
+    worse_evaluations: Count = 0
+    evaluated_at: Annotated[int, Field(strict=True, ge=-1, le=LARGEST)] = -1
+    """The step of the last evaluation; -1: none yet."""
+
+
+_PROGRESS = TypeAdapter(Progress)
+_CHECKSUMS: TypeAdapter[dict[str, int] | None] = TypeAdapter(dict[str, int] | None)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a training needs to go on. `best` holds the weights of the best validation loss, if any."""
+    """Everything a trainer needs to continue. best: the weights of the best validation loss, if any."""
 
     progress: Progress
     model: Weights
@@ -64,15 +78,17 @@ def name_of(step: int) -> str:
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write `folder`/step-N whole, then remove the older ones. Raises OSError with the old ones intact."""
+    """Write `folder`/step-N atomically, then remove the older ones. Raises OSError with the old ones intact."""
     if folder.is_symlink():
-        raise NotADirectoryError(errno.ENOTDIR, "it is a link, and a run is written only within its own folder", folder)
+        raise NotADirectoryError(errno.ENOTDIR, "is a link, and a run writes only within its own folder", folder)
     path = _free(folder / name_of(checkpoint.progress.step))
     tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer, BEST: checkpoint.best}
     with files.new_folder(path) as temporary:
-        sums = {name: _write(temporary / name, found) for name, found in tensors.items() if found is not None}
-        values = asdict(checkpoint.progress) | {"config": checkpoint.progress.config.model_dump(mode="json")}
-        (temporary / STATE).write_text(sealed(values | {"files": sums}, indent=1), "utf-8")
+        checksums = {
+            name: _write(temporary / name, weights) for name, weights in tensors.items() if weights is not None
+        }
+        state = asdict(checkpoint.progress) | {"config": checkpoint.progress.config.model_dump(mode="json")}
+        (temporary / STATE).write_text(sealed(state | {"files": checksums}, indent=1), "utf-8")
     for older in folder.glob("step-*"):
         if older != path:
             files.remove(older)
@@ -80,29 +96,35 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def _write(path: Path, tensors: Weights) -> int:
-    """Write a safetensors file; its checksum. Raises OSError, which the library wraps in words."""
+    """Write a safetensors file and return its checksum. Raises OSError."""
     try:
         save_file(tensors, path)
     except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        number = int(found[1]) if found else errno.EIO
-        raise OSError(number, os.strerror(number) if found else str(error), str(path)) from error
+        # The library gives the operating system's error as text only.
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else errno.EIO
+        raise OSError(number, os.strerror(number) if match else str(error), str(path)) from error
     return checksum(path)
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a regular file, in bounded memory: it finds every flipped bit. Raises OSError."""
-    if not path.is_file():
-        raise FileNotFoundError(errno.ENOENT, "no such file, or none that ends", str(path))
-    found = 0
+    """The CRC-32 of a regular file, computed in bounded memory. Raises OSError."""
+    _require_file(path)
+    crc = 0
     with path.open("rb") as stream:
         while chunk := stream.read(2**20):
-            found = zlib.crc32(chunk, found)
-    return found
+            crc = zlib.crc32(chunk, crc)
+    return crc
+
+
+def _require_file(path: Path) -> None:
+    """Raises FileNotFoundError unless `path` is a regular file: a pipe might never end."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such regular file", str(path))
 
 
 def _free(path: Path) -> Path:
-    """`path`, or one that sorts after it: a step saved again never removes its only copy before the new one stands."""
+    """`path`, or one that sorts after it where the step is saved again, so that the old copy stays until then."""
     taken = sorted(path.parent.glob(f"{path.name}*"))
     if not taken:
         return path
@@ -112,80 +134,64 @@ def _free(path: Path) -> Path:
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises RunError when it is damaged."""
-    progress, sums = _read_state(path)
-    best = BEST in sums if sums is not None else (path / BEST).exists()
+    progress, checksums = _read_state(path)
+    has_best = BEST in checksums if checksums is not None else (path / BEST).exists()
     return Checkpoint(
         progress=progress,
-        model=_read_weights(path, MODEL, sums),
-        optimizer=_read_weights(path, OPTIMIZER, sums),
-        best=_read_weights(path, BEST, sums) if best else None,
+        model=_read_weights(path, MODEL, checksums),
+        optimizer=_read_weights(path, OPTIMIZER, checksums),
+        best=_read_weights(path, BEST, checksums) if has_best else None,
     )
 
 
 def load_progress(path: Path) -> Progress:
-    """Raises RunError."""
+    """Read a checkpoint without its tensors. Raises RunError."""
     return _read_state(path)[0]
 
 
 def load_model(path: Path, *, best: bool = False) -> tuple[Progress, Weights]:
-    """The last weights of a checkpoint, or the best ones. Raises RunError."""
-    progress, sums = _read_state(path)
-    return progress, _read_weights(path, BEST if best else MODEL, sums)
+    """Read the progress and the last weights of a checkpoint, or the best ones. Raises RunError."""
+    progress, checksums = _read_state(path)
+    return progress, _read_weights(path, BEST if best else MODEL, checksums)
 
 
 def _read_state(path: Path) -> tuple[Progress, dict[str, int] | None]:
-    """What state.json says, with the checksums of the other files; none where it was written before there were any."""
+    """The content of state.json: progress and the checksums of the other files, None in old checkpoints."""
     try:
-        values, _ = unsealed(files.read_text(path / STATE, LARGEST_STATE))
-        if not isinstance(values, dict):
-            raise ValueError("not a checkpoint's state")
-        sums = values.pop("files", None)
-        if sums is not None:
-            sums = {str(name): int(found) for name, found in sums.items()}
-        config = settings.build(values.pop("config"))
-        return _checked(replace(Progress(config), **values)), sums
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
-        raise RunError(f"{path / STATE}: not readable as a checkpoint's state: {error}") from error
+        state, _ = unsealed(files.read_text(path / STATE, LARGEST_STATE))
+        if not isinstance(state, dict):
+            raise ValueError("not a table")
+        checksums = _CHECKSUMS.validate_python(state.pop("files", None))
+        progress = _PROGRESS.validate_python(state)
+        steps = progress.config.train.steps
+        if progress.step > steps or progress.from_step > progress.step:
+            raise ValueError(f"step = {progress.step} of {steps}, from_step = {progress.from_step}")
+    except (OSError, ValueError) as error:
+        reason = first_line(error) if isinstance(error, ValidationError) else error
+        raise RunError.of("damaged", f"not the state of a checkpoint: {reason}", key=str(path / STATE)) from error
+    return progress, checksums
 
 
-def _checked(progress: Progress) -> Progress:
-    """Raises ValueError for what no training comes to."""
-    for field in fields(progress):
-        value = getattr(progress, field.name)
-        if field.name == "config" or (value is None and "None" in str(field.type)):
-            continue
-        whole = "int" in str(field.type)
-        if type(value) is not int and (whole or type(value) is not float or not math.isfinite(value)):
-            raise ValueError(f"{field.name} = {value!r:.40}")
-        low = -1 if field.name == "evaluated_at" else 0
-        if value > ev.LARGEST or (value < low and (whole or field.name == "seconds")):
-            raise ValueError(f"{field.name} = {value!r:.40}")
-    if progress.step > progress.config.train.steps or progress.from_step > progress.step:
-        raise ValueError(f"step = {progress.step} of {progress.config.train.steps}, from {progress.from_step}")
-    return progress
-
-
-def _read_weights(path: Path, name: str, sums: dict[str, int] | None) -> Weights:
+def _read_weights(path: Path, name: str, checksums: dict[str, int] | None) -> Weights:
     try:
-        if sums is not None and checksum(path / name) != sums.get(name):
-            raise RunError(f"{path / name}: damaged: its checksum is not the one it was written with")
+        if checksums is not None and checksum(path / name) != checksums.get(name):
+            raise RunError.of("damaged", "the checksum does not match", key=str(path / name))
     except OSError as error:
-        raise RunError(f"{path / name}: not readable: {error.strerror}") from error
+        raise RunError.of("unreadable", f"not readable: {error.strerror}", key=str(path / name)) from error
     return load_weights(path / name)
 
 
 def load_weights(path: Path) -> Weights:
     """The tensors of a safetensors file, on the CPU. Raises RunError."""
     try:
-        if not path.is_file():
-            raise FileNotFoundError(errno.ENOENT, "no such file, or none that ends", str(path))
+        _require_file(path)
         return dict(load_file(path))
     except (OSError, SafetensorError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        raise RunError(f"{path}: not readable as safetensors: {error}") from error
+        raise RunError.of("damaged", f"not readable as safetensors: {error}", key=str(path)) from error
 
 
 def copy_weights(state: dict[str, Tensor]) -> Weights:
-    """A copy on the CPU that later updates do not touch."""
+    """A copy on the CPU that later steps do not change."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
 
 
@@ -205,54 +211,56 @@ def restore_optimizers(optimizers: list[Optimizer], tensors: Weights) -> None:
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, tensor in tensors.items():
         owner, parameter, entry = (*name.split(".", 2), "", "")[:3]
-        known = owner.isdecimal() and parameter.isdecimal() and int(owner) < len(states)
-        if not known or not entry:
-            raise RunError(f"the checkpoint's optimizer does not fit the config: it has {name[:60]!r}")
+        has_owner = owner.isdecimal() and parameter.isdecimal() and int(owner) < len(states)
+        if not has_owner or not entry:
+            raise _misfit("optimizer", f"it has an entry {name[:60]!r}")
         states[int(owner)].setdefault(int(parameter), {})[entry] = tensor
     for optimizer, state in zip(optimizers, states, strict=True):
         _check_state(optimizer, state)
         try:
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         except (ValueError, KeyError, RuntimeError) as error:
-            raise RunError(f"the checkpoint's optimizer does not fit the config: {error}") from error
+            raise _misfit("optimizer", str(error)) from error
+
+
+def _misfit(part: str, reason: str) -> RunError:
+    return RunError.of("conflict", f"the checkpoint's {part} does not fit the config: {reason}")
 
 
 def _check_state(optimizer: Optimizer, state: dict[int, dict[str, Tensor]]) -> None:
-    """Raises RunError unless each parameter has what this optimizer keeps of it, in its shape, or none has anything."""
+    """Raises RunError unless the state is empty or has every entry of this optimizer in the parameters' shapes."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not state:
         return
-    wanted = _kept(optimizer)
+    names = _state_names(optimizer)
     if not state.keys() <= set(range(len(parameters))):
-        raise RunError(f"the checkpoint's optimizer does not fit the config: it knows of {len(state)} parameters")
+        raise _misfit("optimizer", f"it has the state of {len(state)} parameters")
     for number, entries in state.items():
         shapes = {entry: list(tensor.shape) for entry, tensor in entries.items()}
-        expected = {entry: [] if entry == "step" else list(parameters[number].shape) for entry in wanted}
+        expected = {entry: [] if entry == "step" else list(parameters[number].shape) for entry in names}
         if shapes != expected:
-            raise RunError(
-                f"the checkpoint's optimizer does not fit the config: parameter {number} has {shapes}, not {expected}"
-            )
+            raise _misfit("optimizer", f"parameter {number} has {shapes}, not {expected}")
 
 
-def _kept(optimizer: Optimizer) -> tuple[str, ...]:
-    """The tensors that torch's optimizers keep of a parameter."""
+def _state_names(optimizer: Optimizer) -> tuple[str, ...]:
+    """The names of the tensors that torch's optimizers keep for each parameter."""
     if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
         return ("step", "exp_avg", "exp_avg_sq")
     return ("momentum_buffer",)
 
 
 def check_fits(config: Config, n_vocab: int, weights: Weights) -> None:
-    """Raises RunError unless the lab's own model of `config` has as many parameters as `weights`.
+    """Raises RunError unless the built-in model of `config` has as many parameters as `weights`.
 
-    Before that model is made: settings that were damaged could ask for more than the memory holds.
+    Called before the model is built: damaged settings could ask for more memory than there is.
     """
     if config.model.source:
         return
-    found = sum(tensor.numel() for tensor in weights.values())
+    n_parameters = sum(tensor.numel() for tensor in weights.values())
     expected = count_parameters(config.model, n_vocab)
-    # A mistake made on purpose may take some away or add some.
-    if found != expected and not (config.faults and expected <= 2 * found):
-        raise RunError(f"the checkpoint's weights do not fit the config: {found:,} parameters, not {expected:,}")
+    # A planted fault may remove or add parameters.
+    if n_parameters != expected and not (config.faults and expected <= 2 * n_parameters):
+        raise _misfit("model", f"{n_parameters:,} parameters, not {expected:,}")
 
 
 def restore_model(model: torch.nn.Module, weights: Weights) -> None:
@@ -263,4 +271,4 @@ def restore_model(model: torch.nn.Module, weights: Weights) -> None:
                 raise RuntimeError(f"{name} is of {weights[name].dtype}, not {tensor.dtype}")
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise RunError(f"the checkpoint's weights do not fit the config: {error}") from error
+        raise _misfit("model", str(error)) from error

@@ -151,7 +151,7 @@ async def test_what_could_not_be_saved_is_asked_about_until_it_is_or_is_given_up
 
 async def test_what_the_disk_refuses_is_told_with_the_keys_that_help() -> None:
     async with lab() as it:
-        await it.tell(ev.Unwritten(step=30, message="a: No space left; make room there", path="a"), ev.Paused(step=30))
+        await it.tell(ev.SaveFailed(step=30, message="a: No space left; make room there", path="a"), ev.Paused(step=30))
         [told] = [note for note in it.pilot.app._notifications if note.severity == "error"]
         assert told.message == "a: No space left; make room there. Then c saves, and Space goes on."
         assert "paused" in it.text("#status")

@@ -26,6 +26,6 @@ def test_both_bugs_are_named_and_mended_by_key_and_the_loss_then_falls(tmp_path:
 
     found = sorted((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     summaries = [summary for path in found if (summary := runs.Run(path).summary()) is not None]
-    assert [summary["faults"] for summary in summaries][-1] == []
-    assert summaries[0]["train_loss"] > 9.8, "it could not learn"
-    assert summaries[-1]["train_loss"] < 0.02, "and then it does"
+    assert [summary.faults for summary in summaries][-1] == ()
+    assert (summaries[0].train_loss or 0) > 9.8, "it could not learn"
+    assert (summaries[-1].train_loss or 1) < 0.02, "and then it does"

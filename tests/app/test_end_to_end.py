@@ -73,7 +73,7 @@ def test_choose_train_pause_double_lr_generate_and_quit(tmp_path: Path) -> None:
     [folder] = (tmp_path / "runs").iterdir()
     changes = [event.to_json() for event in Run(folder).events() if event.kind == "changed"]
     assert [(c["key"], c["new"]) for c in changes] == [("optim.lr", 2 * settings.load("reverse").optim.lr)]
-    assert json.loads((folder / "summary.json").read_text("utf-8"))["reason"] == "asked"
+    assert json.loads((folder / "summary.json").read_text("utf-8"))["reason"] == "stopped"
     assert Run(folder).latest().is_dir()
 
     replayed = Person(tmp_path, "app", str(folder))

@@ -164,7 +164,7 @@ async def test_an_app_that_ends_with_a_training_open_saves_it() -> None:
     assert app.opened and path is not None
     [told] = shutdown.save_all(list(app.opened))
     assert "go on with: tui-lab run --resume" in told
-    assert (runs.find(path).summary() or {})["reason"] == "asked" and runs.find(path).latest().is_dir()
+    assert (summary := runs.find(path).summary()) and summary.reason == "stopped" and runs.find(path).latest().is_dir()
 
 
 def test_grace_grows_with_a_step() -> None:

@@ -40,7 +40,7 @@ def saved(folder: Path) -> Run:
     """The one run, which can go on from where it was stopped."""
     [path] = (folder / "runs").iterdir()
     run = Run(path)
-    assert json.loads((path / "summary.json").read_text("utf-8"))["reason"] == "asked"
+    assert json.loads((path / "summary.json").read_text("utf-8"))["reason"] == "stopped"
     assert int(run.latest().name.removeprefix("step-")) == max(event.step for event in run.events())
     return run
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.recorded import summary
 from tests.process import TINY, Cli
 from tui_lab.cli.junit import TestCase, of_report, of_run, prepare, write, xml
 from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skipped
 from tui_lab.core.runs.summary import parse_requirement
 from tui_lab.util.errors import ConfigError
 
-SUMMARY: dict[str, Any] = {"train_seconds": 2.5, "reason": "done", "steps": 7, "val_loss": 1.25, "exact_match": 0.5,
-                           "perplexity": None}  # fmt: skip
+SUMMARY = summary(train_seconds=2.5, steps=7, val_loss=1.25, exact_match=0.5)
 
 
 def element(text: str, name: str) -> ElementTree.Element:
@@ -36,7 +36,7 @@ def test_a_requirement_is_a_case_and_its_failure_has_the_value() -> None:
 
 
 def test_a_training_that_failed_is_an_error() -> None:
-    text = xml("run", of_run([], SUMMARY | {"reason": "failed"}, "the loss of update 3 is not finite"))
+    text = xml("run", of_run([], summary(reason="failed"), "the loss of update 3 is not finite"))
     error = element(text, "training").find("error")
     assert error is not None and "update 3" in error.attrib["message"]
 

@@ -97,7 +97,7 @@ async def test_a_closed_tab_does_not_lose_its_run(tmp_path: Path, monkeypatch: p
             while not (folder / "summary.json").exists():
                 await asyncio.sleep(0.05)
     run = Run(folder)
-    assert json.loads((folder / "summary.json").read_text("utf-8"))["reason"] == "asked"
+    assert json.loads((folder / "summary.json").read_text("utf-8"))["reason"] == "stopped"
     step = int(run.latest().name.removeprefix("step-"))
     assert step > 0
     going_on = await asyncio.create_subprocess_exec(

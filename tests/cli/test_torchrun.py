@@ -127,7 +127,7 @@ def test_a_signal_to_any_rank_saves_and_stops_all(asked: int, tmp_path: Path) ->
         processes[asked].send_signal(signal.SIGTERM)
         out, _ = processes[0].communicate()
         processes[1].communicate()
-    assert records(out)[-1]["reason"] == "asked"
+    assert records(out)[-1]["reason"] == "stopped"
     assert [process.returncode for process in processes] == [130, 130]
 
 

@@ -2,17 +2,23 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.summary import summarise
+from tui_lab.core.runs.summary import Summarizer, Summary, summarize
 from tui_lab.data.tokenizers import DigitsTokenizer
 
 STARTED = ev.Started(step=0, steps=8, parameters=1234, n_vocab=5, train_examples=9, val_examples=4, device="cpu",
                      threads=1, resumed=False)  # fmt: skip
+
+
+def summary(**fields: Any) -> Summary:
+    """A summary of a run that did nothing, except for `fields`."""
+    return Summarizer().summary("").model_copy(update={"reason": "done"} | fields)
 
 
 def update(step: int, loss: float | None = None) -> ev.StepDone:
@@ -41,7 +47,7 @@ def recorded(path: Path, events: Iterable[ev.Event] | None = None, *, config: Co
              summary: bool = True) -> Run:  # fmt: skip
     """A run folder in `path` that tells `events`, by default `story()`; with its summary, unless it was killed."""
     run = runs.create("told", config or tiny(), DigitsTokenizer(5), path)
-    seen = summarise(run.record(story() if events is None else events))
+    seen = summarize(run.record(story() if events is None else events))
     if summary:
         run.write_summary(seen.summary(str(path)))
     return run

@@ -97,7 +97,7 @@ def test_stop_ends_a_paused_run_with_its_state_saved() -> None:
     assert next(events).kind == "paused"
     training.commands.put(cmd.Stop())
     saved, stopped = events
-    assert isinstance(saved, ev.Saved) and isinstance(stopped, ev.Stopped) and stopped.reason == "asked"
+    assert isinstance(saved, ev.Saved) and isinstance(stopped, ev.Stopped) and stopped.reason == "stopped"
     assert saves.kept[-1].progress.step == 1
 
 
@@ -107,7 +107,7 @@ def test_stop_is_heard_inside_an_evaluation() -> None:
     next(events), next(events)
     training.commands.put(cmd.Stop())
     [stopped] = events
-    assert isinstance(stopped, ev.Stopped) and stopped.reason == "asked"
+    assert isinstance(stopped, ev.Stopped) and stopped.reason == "stopped"
 
 
 def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
@@ -339,7 +339,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on()
 
     found = list(trainer("train.checkpoint_every=2", save=full).events())
     assert all("No space left" in warning.message for warning in of_kind(ev.Warned, found))
-    assert [warning.step for warning in of_kind(ev.Unwritten, found)] == [2, 4, 6, 8]
+    assert [warning.step for warning in of_kind(ev.SaveFailed, found)] == [2, 4, 6, 8]
     assert isinstance(found[-1], ev.Stopped) and len(losses(found)) == 8
 
 

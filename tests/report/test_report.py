@@ -16,7 +16,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.summary import summarise
+from tui_lab.core.runs.summary import summarize
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan
 from tui_lab.core.runs.sweep.folder import Result, Sweep
@@ -88,7 +88,7 @@ def trained(tmp_path: Path) -> Run:
     training.save_with(run.save)
     changed = ev.Changed(step=6, key="optim.lr", old=0.01, new=0.005)
     told = (event for step in training.events() for event in ([step, changed] if step.step == 6 else [step]))
-    run.write_summary(summarise(run.record(told)).summary(str(run.path)))
+    run.write_summary(summarize(run.record(told)).summary(str(run.path)))
     return run
 
 
@@ -100,8 +100,8 @@ def test_a_report_tells_what_the_run_told(trained: Run) -> None:
     summary = trained.summary()
     assert summary is not None
     for words in (
-        f"{summary['best_val_loss']:.4f}", "trained to its last step, step 12 of 12", "keep", "“the first”",
-        "optim.lr", "0.005", "train, running mean", "validation", f"best {summary['best_val_loss']:.4f}",
+        f"{summary.best_val_loss:.4f}", "trained to its last step, step 12 of 12", "keep", "“the first”",
+        "optim.lr", "0.005", "train, running mean", "validation", f"best {summary.best_val_loss:.4f}",
         "ln V, a uniform guess", "initialisation", "processor", "Trained on cpu with 1 threads",
     ):  # fmt: skip
         assert words in found.text, words

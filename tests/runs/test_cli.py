@@ -14,7 +14,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.core.runs.lock import LOCK
-from tui_lab.core.runs.summary import summarise
+from tui_lab.core.runs.summary import summarize
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def trained(path: Path, *overrides: str) -> Path:
     training = trainer(*overrides)
     run = runs.create("tiny", training.config, training.task.tokenizer, path)
     training.save_with(run.save)
-    run.write_summary(summarise(run.record(training.events())).summary(str(path)))
+    run.write_summary(summarize(run.record(training.events())).summary(str(path)))
     return path
 
 

@@ -36,7 +36,12 @@ def test_trials_are_run_folders_and_failures_are_rows(cli: Cli, tmp_path: Path) 
     assert all("model.dropout = 1.5" in row["message"] for row in last["trials"][4:])
     for row in last["trials"][:4]:
         run = Run(tmp_path / row["run"])
-        assert run.config().model.dropout == row["values"]["model.dropout"] and run.summary() == row["summary"]
+        summary = run.summary()
+        assert (
+            run.config().model.dropout == row["values"]["model.dropout"]
+            and summary is not None
+            and summary.to_json() == row["summary"]
+        )
         assert load_model(run)[0].n_vocab == run.tokenizer().n_vocab
     assert [Path(path).name for path in last["pictures"]] == ["overlay.svg", "overlay.png"]
     assert "lr=0.01 dropout=0.0" in (tmp_path / "s" / "overlay.svg").read_text("utf-8")

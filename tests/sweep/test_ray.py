@@ -27,7 +27,7 @@ def test_a_run_folder_travels_whole(tmp_path: Path) -> None:
     assert list(here.events()) == list(run.events()) and here.config() == run.config()
     assert (here.latest() / "model.safetensors").read_bytes() == (run.latest() / "model.safetensors").read_bytes()
     summary = here.summary()
-    assert summary is not None and summary["run"] == str(tmp_path / "here")
+    assert summary is not None and summary.run == str(tmp_path / "here")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 

@@ -97,8 +97,8 @@ def test_a_running_trial_is_read_from_the_end_of_its_record(tmp_path: Path) -> N
         out.write('{"event": "st')
     summary = run.summary()
     found = table.figures(running)
-    assert summary is not None and (found.steps, found.train_loss) == (8, summary["train_loss"])
-    assert found.steps_per_s and found.val_loss == summary["val_loss"]
+    assert summary is not None and (found.steps, found.train_loss) == (8, summary.train_loss)
+    assert found.steps_per_s and found.val_loss == summary.val_loss
     assert table.figures(waiting) == table.Figures()
 
 

@@ -129,7 +129,7 @@ class Over:
     def __call__(self) -> bool:
         if self._code is None:
             self._code = self._victim.look()
-        return self._code is not None or self._summarised()
+        return self._code is not None or self._summarized()
 
     def _summary(self) -> tuple[int, int] | None:
         """Which summary there is: one that was written before a kill says nothing of this victim."""
@@ -139,7 +139,7 @@ class Over:
         except OSError:
             return None
 
-    def _summarised(self) -> bool:
+    def _summarized(self) -> bool:
         return self._summary() not in (None, self._before)
 
     def kill(self) -> bool:

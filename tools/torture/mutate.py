@@ -42,7 +42,7 @@ def made(path: Path) -> Path:
     opened = opening.begin("sound", tiny("train.eval_every=2", "train.checkpoint_every=4"), path)
     opened.trainer.commands.put(cmd.Set("optim.lr", 0.02))
     for event in opened.run.record(opened.trainer.events()):
-        opened.seen.watch(event)
+        opened.seen.update(event)
     opened.run.write_summary(opened.seen.summary(str(path)))
     opened.close()
     return path
@@ -89,7 +89,7 @@ def _replay(path: Path) -> None:
 
     run = runs.find(str(path))
     state, config = LabState(), run.config()
-    state.see(Ready(run.name, str(run.path), config, build_task(config), tuple(run.digest().events())))
+    state.see(Ready(run.name, str(run.path), config, build_task(config), tuple(run.downsampled().events())))
     for event in run.events():
         state.see(event)
 

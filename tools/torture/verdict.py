@@ -17,7 +17,7 @@ TIMES = re.compile(r'"(crc32|seconds)": [^,]+,?')
 
 def readable(run: Run) -> dict[str, int]:
     """Read every file of a run whose writer was killed; what was found. Raises what the lab raises."""
-    run.config(), run.tokenizer(), run.digest(), run.summary()
+    run.config(), run.tokenizer(), run.downsampled(), run.summary()
     events = run.path / "events.jsonl"
     told = list(run.events())
     saved = list(run.checkpoints.glob("step-*"))
@@ -45,11 +45,11 @@ def outcome(run: Run) -> dict[str, Any]:
     weights = {file.name: file.read_bytes() for file in folder.glob("*.safetensors")}
     state = {key: value for key, value in json.loads((folder / "state.json").read_text("utf-8")).items()
              if key not in ("crc32", "seconds")}  # fmt: skip
-    summary = {key: value for key, value in (run.summary() or {}).items()
-               if key not in ("run", "tokens_per_s", "train_seconds")}  # fmt: skip
+    summary = run.summary()
+    timeless = summary and summary.model_copy(update={"run": "", "tokens_per_s": None, "train_seconds": 0.0})
     told = list(run.events())
-    assert run.digest().events() == told, "the digest tells another story than the record"
-    return {"checkpoint": folder.name, "weights": weights, "state": state, "summary": summary, "record": story(told),
+    assert run.downsampled().events() == told, "the digest tells another story than the record"
+    return {"checkpoint": folder.name, "weights": weights, "state": state, "summary": timeless, "record": story(told),
             "left": left_over(run.path)}  # fmt: skip
 
 

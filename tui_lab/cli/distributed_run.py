@@ -70,7 +70,7 @@ def _follow(world: Ranks) -> int:
             if isinstance(event, ev.Failed):
                 say(f"rank {world.rank}: training failed: {event.message}")
                 return FAILED
-            if isinstance(event, ev.Stopped) and event.reason == "asked":
+            if isinstance(event, ev.Stopped) and event.reason == "stopped":
                 return INTERRUPTED
     return DONE
 

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from xml.etree import ElementTree
 
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.runs.summary import Requirement
+from tui_lab.core.runs.summary import Requirement, Summary
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 
@@ -32,18 +32,18 @@ class TestCase:
     seconds: float = 0.0
 
 
-def of_run(requirements: Sequence[Requirement], summary: dict[str, Any], failed: str | None) -> list[TestCase]:
+def of_run(requirements: Sequence[Requirement], summary: Summary, failed: str | None) -> list[TestCase]:
     """The training itself, then each requirement. failed: why the training broke off, if it did."""
-    seconds = float(summary["train_seconds"])
+    seconds = summary.train_seconds
     if failed is not None:
         training = TestCase("training", "error", failed, seconds=seconds)
     else:
-        training = TestCase("training", details=f"{summary['reason']} after {summary['steps']} steps", seconds=seconds)
+        training = TestCase("training", details=f"{summary.reason} after {summary.steps} steps", seconds=seconds)
     return [training, *(_of_requirement(wanted, summary) for wanted in requirements)]
 
 
-def _of_requirement(wanted: Requirement, summary: dict[str, Any]) -> TestCase:
-    found = f"found {wanted.metric} = {summary.get(wanted.metric)}"
+def _of_requirement(wanted: Requirement, summary: Summary) -> TestCase:
+    found = f"found {wanted.metric} = {summary.metric(wanted.metric)}"
     if wanted.met(summary):
         return TestCase(wanted.text, details=found)
     return TestCase(wanted.text, "failure", f"required {wanted.text}, {found}")

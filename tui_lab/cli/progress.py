@@ -59,7 +59,7 @@ def sentence(event: ev.Event) -> str | None:
             return f"step {event.step:,}: validation loss {event.val_loss:.4f}{metric}{best}"
         case ev.Changed():
             return f"step {event.step:,}: {event.key} {event.old} → {event.new}"
-        case ev.Warned():
+        case ev.Warned() | ev.SaveFailed():
             return f"step {event.step:,}: warning: {event.message}"
         case _:
             return None

@@ -20,7 +20,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Watcher
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import Opened
-from tui_lab.core.runs.summary import Requirement, Summariser, unmet
+from tui_lab.core.runs.summary import Requirement, Summarizer, Summary, unmet
 from tui_lab.core.trainer import Trainer
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
@@ -49,13 +49,13 @@ def _train(
     seen, run = opened.seen, opened.run
     view = _view(opened, json_lines=json_lines, quiet=quiet)
     watcher = Watcher()
-    unwritten: ev.Unwritten | None = None
+    unwritten: ev.SaveFailed | None = None
     if (words := replaced(opened.trainer.task)) and not (json_lines or quiet):
         say(words)
     with stop_on_signals(opened.trainer), view:
         for event in run.record(opened.trainer.events()):
-            seen.watch(event)
-            if isinstance(event, ev.Unwritten) and unwritten is None:
+            seen.update(event)
+            if isinstance(event, ev.SaveFailed) and unwritten is None:
                 unwritten = event
                 opened.trainer.commands.put(cmd.Stop())
             if json_lines:
@@ -68,7 +68,7 @@ def _train(
     failures = unmet(requirements, summary)
     trouble = _write_summary(run, summary) if unwritten is None else unwritten.message
     if json_lines:
-        _print_json(summary | {"unmet": failures})
+        _print_json(summary.to_json() | {"unmet": failures})
     else:
         _print_result(summary)
     if junit is not None:
@@ -80,7 +80,7 @@ def _train(
     return _exit_code(seen, failures, run)
 
 
-def _write_summary(run: Run, summary: dict[str, Any]) -> str:
+def _write_summary(run: Run, summary: Summary) -> str:
     """What stood in the way, if anything."""
     try:
         run.write_summary(summary)
@@ -89,11 +89,11 @@ def _write_summary(run: Run, summary: dict[str, Any]) -> str:
     return ""
 
 
-def _exit_code(seen: Summariser, failures: list[str], run: Run) -> int:
+def _exit_code(seen: Summarizer, failures: list[str], run: Run) -> int:
     if isinstance(seen.ending, ev.Failed):
         say(f"training failed: {seen.ending.message}")
         return FAILED
-    if seen.ending is not None and seen.ending.reason == "asked":  # By a signal, to this process or another rank.
+    if seen.reason == "stopped":  # By a signal, to this process or another rank.
         say(f"interrupted and saved; go on with: tui-lab run --resume {run.path}")
         return INTERRUPTED
     for failure in failures:
@@ -132,7 +132,7 @@ def _print_json(record: dict[str, Any]) -> None:
     stdout().flush()
 
 
-def _print_result(summary: dict[str, Any]) -> None:
+def _print_result(summary: Summary) -> None:
     stdout().write(printable(describe(summary)) + "\n")
 
 

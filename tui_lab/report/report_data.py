@@ -14,6 +14,7 @@ from tui_lab.core.runs.catalog import RunRow, row_of
 from tui_lab.core.runs.curves import Curves, curves
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.summary import Summary
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ class Material:
 
     name: str
     row: RunRow
-    summary: dict[str, Any]
+    summary: Summary
     config: Config
     curves: Curves
     started: tuple[ev.Started, ...]
-    warnings: tuple[ev.Warned, ...]
+    warnings: tuple[ev.Warned | ev.SaveFailed, ...]
     failure: str
     findings: tuple[Finding, ...]
     samples: "tuple[Sample, ...] | str"
@@ -60,7 +61,7 @@ def gather(run: Run, prompts: Sequence[str]) -> Material:
     watcher, findings = Watcher(), list[Finding]()
     for event in run.events():
         findings += watcher.see(event)
-    kept, config = run.digest().events(), run.config()
+    kept, config = run.downsampled().events(), run.config()
     task = _task(config)
     return Material(
         name=run.name,
@@ -69,7 +70,7 @@ def gather(run: Run, prompts: Sequence[str]) -> Material:
         config=config,
         curves=curves(kept),
         started=tuple(event for event in kept if isinstance(event, ev.Started)),
-        warnings=tuple(event for event in kept if isinstance(event, ev.Warned)),
+        warnings=tuple(event for event in kept if isinstance(event, ev.Warned | ev.SaveFailed)),
         failure=next((event.message for event in reversed(kept) if isinstance(event, ev.Failed)), ""),
         findings=tuple(findings),
         samples=_samples(run, config, task, prompts),

@@ -23,10 +23,10 @@ REASONS = {
     "done": "trained to its last step",
     "target": "stopped at its target loss",
     "patience": "stopped early: validation no longer improved",
-    "asked": "stopped by hand",
+    "stopped": "stopped by hand",
     "failed": "failed",
-    "unfinished": "ended without a word",
-    "training": "trains now",
+    "interrupted": "interrupted before its end",
+    "running": "running now",
     "pruned": "stopped by its sweep",
 }
 
@@ -102,15 +102,15 @@ def _head(found: Material) -> Html:
     if row.note:
         told.append(element("p", text(row.note)))
     figures = [
-        ("train loss, running mean", number("train_loss", summary["train_loss"])),
-        ("validation loss", number("val_loss", summary["val_loss"])),
-        ("best validation loss", number("best_val_loss", summary["best_val_loss"])),
-        ("at step", number("best_step", summary["best_step"])),
-        ("exact match", number("exact_match", summary["exact_match"])),
-        ("perplexity", number("perplexity", summary["perplexity"])),
-        ("parameters", number("parameters", summary["parameters"])),
-        ("tokens/s", "–" if not summary["tokens_per_s"] else f"{summary['tokens_per_s']:,.0f}"),
-        ("seconds of updates", f"{summary['train_seconds']:,.1f}"),
+        ("train loss, running mean", number("train_loss", summary.train_loss)),
+        ("validation loss", number("val_loss", summary.val_loss)),
+        ("best validation loss", number("best_val_loss", summary.best_val_loss)),
+        ("at step", number("best_step", summary.best_step)),
+        ("exact match", number("exact_match", summary.exact_match)),
+        ("perplexity", number("perplexity", summary.perplexity)),
+        ("parameters", number("parameters", summary.parameters)),
+        ("tokens/s", "–" if not summary.tokens_per_s else f"{summary.tokens_per_s:,.0f}"),
+        ("seconds of updates", f"{summary.train_seconds:,.1f}"),
     ]
     return element("header", *told, tiles([(name, value) for name, value in figures if value != "–"]))
 

@@ -95,7 +95,7 @@ def _seeds(sweep: Sweep, rows: Sequence[Row]) -> Html:
 def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
     keys = list(sweep.plan.over)
     extra = [key for key in ("train_loss", "val_loss", "exact_match", "perplexity") if key != sweep.plan.metric]
-    shown = [key for key in extra if any(row.summary.get(key) is not None for row in rows)]
+    shown = [key for key in extra if any(_metric(row, key) is not None for row in rows)]
     metric, words = sweep.plan.metric, [words_of(key) for key in (sweep.plan.metric, *shown)]
     head = ("", "trial", *keys, "state", *words, "steps", "seconds")
     lines = [
@@ -105,15 +105,19 @@ def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
             *(text(written(row.values[key])) for key in keys),
             element("span", text(row.state), class_="bad" if row.state == "failed" else ""),
             element("strong", text(number(metric, row.value))),
-            *(text(number(key, row.summary.get(key))) for key in shown),
-            text(number("steps", row.summary.get("steps"))),
-            text(number("seconds", row.summary.get("train_seconds"))),
+            *(text(number(key, _metric(row, key))) for key in shown),
+            text(number("steps", row.summary.steps if row.summary else None)),
+            text(number("seconds", row.summary.train_seconds if row.summary else None)),
         )
         for place, row in enumerate(rows, 1)
     ]
     columns = [0, 1, *range(2 + len(keys) + 1, len(head))]
     way = "largest" if sweep.plan.rising else "smallest"
     return section("Trials", table(head, lines, numbers=columns), intro=f"The {way} {words_of(metric)} first.")
+
+
+def _metric(row: Row, name: str) -> float | None:
+    return row.summary.metric(name) if row.summary else None
 
 
 def _failures(rows: Sequence[Row]) -> Html:

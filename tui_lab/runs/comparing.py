@@ -89,7 +89,7 @@ def answer(run: Run, speech: Speech) -> str:
 
 def _figures(rows: Sequence[RunRow]) -> dict[str, list[str]]:
     told = [row_json(row) for row in rows]
-    figures = {"state": [row.state for row in rows]}
+    figures: dict[str, list[str]] = {"state": [row.state for row in rows]}
     for key, title in FIGURES:
         if any(one[key] is not None for one in told):
             figures[title] = [number(key, one[key]) for one in told]

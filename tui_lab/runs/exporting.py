@@ -76,7 +76,7 @@ def save_curves(found: Mapping[str, Run], to: Path) -> None:
     if to.suffix not in PICTURES:
         raise ConfigError([f"{to}: allowed endings of a picture are {', '.join(PICTURES)}"])
     allow(to)
-    every = {name: curves(run.digest().events()) for name, run in found.items()}
+    every = {name: curves(run.downsampled().events()) for name, run in found.items()}
     bests = {name: (float(one.best[0]), one.best[1]) for name, one in every.items() if one.best is not None}
     if len(every) == 1:
         [one] = every.values()

@@ -122,17 +122,17 @@ def number(key: str, value: Any) -> str:
 def show_run(name: str, *, as_json: bool) -> None:
     run = runs.find(name)
     row, config, summary = row_of(run.path, run.name), run.config(), summary_of(run)
-    changes = [event.to_json() for event in run.digest().events() if isinstance(event, Changed)]
+    changes = [event.to_json() for event in run.downsampled().events() if isinstance(event, Changed)]
     others = unlike_defaults(config)
     if as_json:
         write_json(
-            summary
+            summary.to_json()
             | {"state": row.state, "tags": list(row.tags), "note": row.note, "changed": changes}
             | {"config": config.model_dump(mode="json"), "not_default": others}
         )
         return
     out = [describe(summary)]
-    if row.state == "training":
+    if row.state == "running":
         out.append("a process trains it now")
     if row.tags:
         out.append(f"{'tags':<16} {' '.join(row.tags)}")

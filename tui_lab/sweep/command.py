@@ -158,7 +158,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "value": row.value,
         "message": result.message if result else "",
         "run": str(row.run),
-        "summary": result.summary if result else None,
+        "summary": result.summary.to_json() if result and result.summary else None,
     }
 
 

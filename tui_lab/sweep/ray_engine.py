@@ -11,7 +11,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tui_lab.util.strict_json import dumps
 
 RETRIES = 3
 """Times that Ray gives a trial to another node when its own dies."""
-Remote = tuple[dict[str, Any] | None, bytes]
+Remote = tuple[Result, bytes]
 """What comes back: a Result, and the run folder as a tar."""
 
 
@@ -85,14 +85,15 @@ class RayEngine:
 
     def _received(self, claim: Claim, reference: Any) -> Result:
         try:
-            record, packed = self._ray.get(reference)
+            received: Remote = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             return Result("failed", message=f"Ray: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        result, packed = received
         folder = self._sweep.folder(claim.number)
         if packed:
             unpack(packed, folder)
-        found = Result(**record)
-        return replace(found, summary=found.summary and found.summary | {"run": str(folder)})
+        summary = result.summary and result.summary.model_copy(update={"run": str(folder)})
+        return replace(result, summary=summary)
 
     def stop(self) -> None:
         """A trial on another machine saves nothing here: what has not ended begins anew next time."""
@@ -118,7 +119,7 @@ def train_remotely(name: str, tables: dict[str, Any], metric: str) -> Remote:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         result = train_trial(name, lambda: settings.build(tables), folder, metric, Stopper())
-        return asdict(result) if result else None, pack(folder) if folder.exists() else b""
+        return result or Result("failed", message="stopped"), pack(folder) if folder.exists() else b""
 
 
 def pack(folder: Path) -> bytes:

@@ -67,7 +67,7 @@ def curve(row: Row, what: str) -> Curve:
     """Steps and values of a trial's running train loss ("train_loss") or of its validation loss; maybe none."""
     run = run_of(row)
     try:
-        events = run.digest().events() if run else []
+        events = run.downsampled().events() if run else []
     except RunError:
         events = []
     if what == "train_loss":

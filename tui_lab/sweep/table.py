@@ -39,10 +39,10 @@ class Figures:
 
 def figures(row: Row) -> Figures:
     if summary := row.summary:
-        seconds = summary["train_seconds"]
+        seconds = summary.train_seconds
         return Figures(
-            summary["steps"], summary["train_loss"], summary["val_loss"], summary["exact_match"],
-            summary["steps"] / seconds if seconds else None,
+            summary.steps, summary.train_loss, summary.val_loss, summary.exact_match,
+            summary.steps / seconds if seconds else None,
         )  # fmt: skip
     return _standing(_tail(row)) if row.state in ("running", "interrupted") else Figures()
 

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -16,7 +15,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.open_run import Opened
-from tui_lab.core.runs.summary import Summariser, summarise_digest
+from tui_lab.core.runs.summary import Summarizer, summarize_log
 from tui_lab.core.runs.sweep.folder import Result
 from tui_lab.core.trainer import Trainer
 
@@ -70,12 +69,12 @@ def train_trial(
         return Result("failed", message=str(error) if known else f"{type(error).__name__}: {error}")
 
 
-def _ended(folder: Path) -> Summariser | None:
+def _ended(folder: Path) -> Summarizer | None:
     """What a run came to that ended before anybody could say so; None where there is something left to train."""
     if not (folder / CONFIG).is_file():
         return None
-    seen = summarise_digest(Run(folder).digest())
-    over = isinstance(seen.ending, ev.Failed) or (seen.ending is not None and seen.ending.reason != "asked")
+    seen = summarize_log(Run(folder).downsampled())
+    over = isinstance(seen.ending, ev.Failed) or (seen.ending is not None and seen.ending.reason != "stopped")
     return seen if over else None
 
 
@@ -100,8 +99,8 @@ def _trained(opened: Opened, metric: str, stopper: Stopper, report: Report | Non
     seen, run, pruned = opened.seen, opened.run, False
     with stopper.over(opened.trainer):
         for event in run.record(opened.trainer.events()):
-            seen.watch(event)
-            if isinstance(event, ev.Unwritten):
+            seen.update(event)
+            if isinstance(event, ev.SaveFailed):
                 raise OSError(event.message)
             value = _reported(event, seen, metric)
             if report is not None and value is not None and not pruned and report(event.step, value):
@@ -109,10 +108,10 @@ def _trained(opened: Opened, metric: str, stopper: Stopper, report: Report | Non
                 opened.trainer.commands.put(cmd.Stop())
     run.write_summary(seen.summary(str(run.path)))
     # It may have made its last update before the word came.
-    return pruned and seen.ending is not None and _reason(seen) == "asked"
+    return pruned and seen.reason == "stopped"
 
 
-def _reported(event: ev.Event, seen: Summariser, metric: str) -> float | None:
+def _reported(event: ev.Event, seen: Summarizer, metric: str) -> float | None:
     """The metric as an evaluation knows it."""
     if not isinstance(event, ev.Evaluated):
         return None
@@ -122,19 +121,15 @@ def _reported(event: ev.Event, seen: Summariser, metric: str) -> float | None:
     return None if found is None else float(found)
 
 
-def _result(seen: Summariser, folder: Path, metric: str, *, pruned: bool = False) -> Result | None:
+def _result(seen: Summarizer, folder: Path, metric: str, *, pruned: bool = False) -> Result | None:
     summary = seen.summary(str(folder))
-    value = summary[metric]
+    value = summary.metric(metric)
     if isinstance(seen.ending, ev.Failed):
         return Result("failed", message=seen.ending.message, summary=summary)
     if pruned:
-        return Result("pruned", value, f"stopped by the pruner after step {summary['steps']:,}", summary)
-    if _reason(seen) == "asked":
+        return Result("pruned", value, f"stopped by the pruner after step {summary.steps:,}", summary)
+    if seen.reason == "stopped":
         return None
     if value is None or not math.isfinite(value):
         return Result("failed", message=f"its {metric} is {'not known' if value is None else value}", summary=summary)
     return Result("done", value, summary=summary)
-
-
-def _reason(seen: Summariser) -> Any:
-    return seen.summary("")["reason"]

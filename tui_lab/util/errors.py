@@ -3,7 +3,10 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MAX_SHOWN = 200
 """Characters of a name or value that a message quotes."""
@@ -21,6 +24,7 @@ Code = Literal[
     "unwritable",
     "damaged",
     "needs_restart",
+    "in_use",  # Another process holds the run folder.
     "not_trusted",  # User code that the person has not named.
     "user_code",  # User code that raised, or gave something else than was asked of it.
     "too_large",
@@ -104,6 +108,13 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
     # A long name is similar to nothing, and comparing it takes its length squared.
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff) if len(name) <= MAX_SHOWN else []
     return matches[0] if matches else ""
+
+
+def first_line(error: "ValidationError") -> str:
+    """The first complaint of pydantic: where it is, what is wrong, and the value."""
+    item = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in item["loc"])
+    return f"{shortened(place)} = {shown(item['input'])}: {item['msg']}" if place else f"{item['msg']}"
 
 
 def shown(value: Any) -> str:

@@ -30,20 +30,24 @@ def sealed(values: dict[str, Any], indent: int | None = None) -> str:
     return f'{{"{SEAL}": {zlib.crc32(body.encode())},{body[1:]}'
 
 
+def unsealed_text(text: str) -> tuple[str, bool]:
+    """The JSON that `sealed` wrote, without its checksum, and whether there was one.
+
+    Raises ValueError where the checksum does not match.
+    """
+    match = _SEALED.match(text)
+    if match is None:
+        return text, False
+    body = "{" + text[match.end() :]
+    if zlib.crc32(body.encode()) != int(match[1]):
+        raise ValueError("damaged: the checksum does not match")
+    return body, True
+
+
 def unsealed(text: str) -> tuple[Any, bool]:
-    """What `sealed` was given, and whether it was sealed. Raises ValueError where it is not as it was written."""
-    found = _SEALED.match(text)
-    if found is None:
-        return loads(text), False
-    body = "{" + text[found.end() :]
-    if zlib.crc32(body.encode()) != int(found[1]):
-        raise ValueError("damaged: its checksum is another")
-    return loads(body), True
-
-
-def number(value: Any) -> Any:
-    """Undo `dumps` for a value known to be a number or None."""
-    return float(value) if isinstance(value, str) else value
+    """The values that `sealed` wrote, and whether there was a checksum. Raises ValueError where it does not match."""
+    body, has_checksum = unsealed_text(text)
+    return loads(body), has_checksum
 
 
 def _refuse(name: str) -> Any:

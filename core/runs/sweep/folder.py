@@ -6,7 +6,6 @@ what is decided in tui_lab.core.runs.sweep.study.
 """
 
 import copy
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -15,15 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.summary import from_json
+from tui_lab.core.runs.summary import Summary
 from tui_lab.core.runs.sweep.search_space import Axis, Values, axis, label
 from tui_lab.util import files
-from tui_lab.util.errors import RunError
+from tui_lab.util.errors import RunError, first_line, nearest
 from tui_lab.util.strict_json import dumps
 
 SWEEP, STUDY = "sweep.json", "study.db"
@@ -98,7 +98,20 @@ class Result:
     state: State
     value: float | None = None
     message: str = ""
-    summary: dict[str, Any] | None = None
+    summary: Summary | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, in which numbers may be NaN or infinite."""
+        return {
+            "state": self.state,
+            "value": self.value,
+            "message": self.message,
+            "summary": self.summary.to_json() if self.summary else None,
+        }
+
+
+_PLAN = TypeAdapter(Plan)
+_RESULT = TypeAdapter(Result)
 
 
 @dataclass(frozen=True)
@@ -116,9 +129,9 @@ class Row:
         return self.result.value if self.result else None
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """What the trial came to; empty while it is not known."""
-        return (self.result.summary if self.result else None) or {}
+    def summary(self) -> Summary | None:
+        """The summary of the trial's run; None while it is not known."""
+        return self.result.summary if self.result else None
 
 
 @dataclass(frozen=True)
@@ -147,24 +160,18 @@ class Sweep:
         """How a trial ended; None where it has not. Raises RunError when its file is damaged."""
         path = self._result(number)
         try:
-            found = json.loads(path.read_text("utf-8"))
-            summary = found["summary"]
-            value = found["value"]
-            return Result(
-                found["state"],
-                None if value is None else float(value),
-                found["message"],
-                None if summary is None else from_json(summary),
-            )
+            return _RESULT.validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: not readable as a trial's result: {error}") from error
+        except ValidationError as error:
+            raise RunError.of("damaged", f"not the result of a trial: {first_line(error)}", key=str(path)) from error
+        except OSError as error:
+            raise RunError.of("unreadable", str(error.strerror), key=str(path)) from error
 
     def write_result(self, number: int, result: Result) -> None:
         path = self._result(number)
         path.parent.mkdir(exist_ok=True)
-        files.write_text(path, dumps(asdict(result), indent=1) + "\n")
+        files.write_text(path, dumps(result.to_json(), indent=1) + "\n")
 
     def rows(self) -> list[Row]:
         """Every trial as it stands now. Raises RunError when a file is damaged."""
@@ -246,15 +253,13 @@ def create(plan: Plan, out: Path | None) -> Sweep:
 def read(path: Path) -> Sweep:
     """The sweep of a folder. Raises RunError where there is none, or a damaged one."""
     try:
-        found = json.loads((path / SWEEP).read_text("utf-8"))
-        check = found.pop("check")
-        points = tuple(found.pop("points"))
-        plan = Plan(**found, points=points, check=Check(**check) if check else None)
-        return Sweep(path, plan)
+        return Sweep(path, _PLAN.validate_json((path / SWEEP).read_bytes()))
     except FileNotFoundError as error:
-        raise RunError(f"{path}: no sweep: it has no {SWEEP}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path / SWEEP}: not readable as a sweep: {error}") from error
+        raise RunError.of("not_found", f"not a sweep: it has no {SWEEP}", key=str(path)) from error
+    except ValidationError as error:
+        raise RunError.of("damaged", f"not a sweep: {first_line(error)}", key=str(path / SWEEP)) from error
+    except OSError as error:
+        raise RunError.of("unreadable", str(error.strerror), key=str(path / SWEEP)) from error
 
 
 def read_sweep(path: Path) -> list[Row]:
@@ -267,8 +272,12 @@ def find(name: str) -> Sweep:
     for path in (Path(name), runs.runs_folder() / name):
         if (path / SWEEP).is_file():
             return read(path)
-    hint = settings.did_you_mean(name, [sweep.name for sweep in list_sweeps()])
-    raise RunError(f"{name!r} is no sweep: no {SWEEP} there nor in {runs.runs_folder() / name}{hint}")
+    raise RunError.of(
+        "unknown_name",
+        f"not a sweep: no {SWEEP} there nor in {runs.runs_folder() / name}",
+        value=name,
+        suggestion=nearest(name, [sweep.name for sweep in list_sweeps()]),
+    )
 
 
 def list_sweeps() -> list[Sweep]:

@@ -24,9 +24,8 @@ def test_a_series_is_bounded_and_keeps_its_peaks_and_its_end(found: list[float],
 def test_thinning_keeps_the_extremes(found: list[float], groups: int) -> None:
     points = list(enumerate(found))
     kept = extremes([(float(x), y) for x, y in points], groups)
-    assert len(kept) <= max(2 * groups, 1) and kept[-1][1] == found[-1]
-    inner = found[:-1] or found
-    assert max(y for _, y in kept) >= max(inner) or len(points) <= 2 * groups or max(found) == max(inner)
+    assert len(kept) <= 2 * groups + 1 and kept[-1][1] == found[-1]
+    assert (min(y for _, y in kept), max(y for _, y in kept)) == (min(found), max(found))
 
 
 def test_what_is_not_finite_is_no_point() -> None:

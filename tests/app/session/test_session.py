@@ -56,7 +56,7 @@ def test_a_training_under_the_app_leaves_the_folder_of_a_headless_one() -> None:
     run = runs.find(ready.path)
     assert [event for event in found if isinstance(event, ev.Event)] == list(run.events())
     summary = run.summary()
-    assert summary is not None and summary["reason"] == "done" and run.latest().is_dir()
+    assert summary is not None and summary.reason == "done" and run.latest().is_dir()
 
 
 def test_commands_sent_before_it_is_open_are_obeyed() -> None:

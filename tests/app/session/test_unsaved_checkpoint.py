@@ -25,7 +25,7 @@ def session_in(folder: Path) -> Session:
 
 
 def unwritten(message: object) -> bool:
-    return isinstance(message, ev.Unwritten)
+    return isinstance(message, ev.SaveFailed)
 
 
 def paused(message: object) -> bool:
@@ -58,7 +58,7 @@ def test_a_record_that_cannot_be_written_pauses_the_training_and_loses_nothing(
     session = session_in(tmp_path / "a")
     session.start()
     told = collect(session, paused)
-    [trouble] = [message for message in told if isinstance(message, ev.Unwritten)]
+    [trouble] = [message for message in told if isinstance(message, ev.SaveFailed)]
     assert f"{tmp_path / 'a' / 'events.jsonl'}: No space left on device; make room there" in trouble.message
     assert [m.step for m in told if isinstance(m, ev.StepDone)][-1] == 5, "no update is made that cannot be told"
     session.send(cmd.Resume())
@@ -87,7 +87,7 @@ def test_a_checkpoint_that_cannot_be_written_pauses_and_can_be_saved_again(
     session = session_in(tmp_path / "a")
     session.start()
     told = collect(session, paused)
-    assert [message.step for message in told if isinstance(message, ev.Unwritten)] == [6]
+    assert [message.step for message in told if isinstance(message, ev.SaveFailed)] == [6]
     session.send(cmd.Checkpoint())
     collect(session, unwritten)
     assert load(Run(tmp_path / "a").latest()).progress.step == 3, "the last one is intact"
@@ -132,7 +132,7 @@ def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) ->
     shutil.rmtree(tmp_path / "a")
     session.send(cmd.Resume())
     told = collect(session, paused)
-    [trouble] = [message for message in told if isinstance(message, ev.Unwritten)]
+    [trouble] = [message for message in told if isinstance(message, ev.SaveFailed)]
     assert "removed; put the folder back" in trouble.message
     session.close()
     session.join()

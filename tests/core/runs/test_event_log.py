@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs import event_log as rec
-from tui_lab.core.runs.downsampled_log import Digest
-from tui_lab.core.runs.event_log import Record, line_of
+from tui_lab.core.runs import event_log
+from tui_lab.core.runs.downsampled_log import DownsampledLog
+from tui_lab.core.runs.event_log import EventLog, line_of
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 
@@ -41,7 +41,7 @@ def story(steps: int) -> list[ev.Event]:
 @given(st.integers(0, 400))
 @settings(deadline=None)
 def test_a_digest_keeps_what_happens_once_the_extremes_and_the_order(steps: int) -> None:
-    digest, told = Digest(limit=8), story(steps)
+    digest, told = DownsampledLog(limit=8), story(steps)
     for event in told:
         digest.add(event)
     kept = digest.events()
@@ -57,8 +57,8 @@ def losses(events: list[ev.Event]) -> list[float]:
     return [event.loss for event in events if isinstance(event, ev.StepDone)]
 
 
-def record(folder: Path, events: list[ev.Event]) -> Record:
-    found = Record(folder / "events.jsonl", folder / "digest.json")
+def record(folder: Path, events: list[ev.Event]) -> EventLog:
+    found = EventLog(folder / "events.jsonl", folder / "digest.json")
     assert list(found.write(events)) == events
     return found
 
@@ -67,7 +67,7 @@ def record(folder: Path, events: list[ev.Event]) -> Record:
 def test_a_digest_tells_what_the_record_tells_however_its_file_is(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rec, "DIGEST_EVERY", 50)
+    monkeypatch.setattr(event_log, "DIGEST_EVERY", 50)
     told = story(100)
     found = record(tmp_path, told)
     whole = json.loads((tmp_path / "digest.json").read_text())
@@ -82,7 +82,7 @@ def test_a_digest_tells_what_the_record_tells_however_its_file_is(
         told.append(update(101))
     elif damage in ("too long", "within a line"):
         found.digest_path.write_text(json.dumps(whole | {"offset": 10**9 if damage == "too long" else 5, "events": []}))
-    digest = found.digest()
+    digest = found.downsampled()
     assert digest.events() == told and digest.seconds == 0.5 * len([e for e in told if isinstance(e, ev.StepDone)])
 
 
@@ -102,8 +102,8 @@ def test_rewinding_forgets_in_the_record_and_in_the_digest(step: int, tmp_path: 
     found = record(tmp_path, story(100))
     found.rewind(step, 0.5 * step)
     kept = [event for event in story(100) if event.step <= step]
-    assert list(found.read()) == kept and found.digest().events() == kept
-    assert found.digest().seconds == 0.5 * step
+    assert list(found.read()) == kept and found.downsampled().events() == kept
+    assert found.downsampled().seconds == 0.5 * step
     assert json.loads(found.digest_path.read_text())["offset"] == found.path.stat().st_size
 
 
@@ -139,4 +139,4 @@ def test_a_digest_that_cannot_be_written_leaves_no_false_one(tmp_path: Path, mon
 
     monkeypatch.setattr(files, "write_text", full)
     list(found.write([update(2), ev.Saved(step=2, path="there")]))
-    assert not found.digest_path.exists() and len(found.digest().events()) == 4
+    assert not found.digest_path.exists() and len(found.downsampled().events()) == 4

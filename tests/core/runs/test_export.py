@@ -158,7 +158,7 @@ def test_json_tells_everything_strictly(tmp_path: Path) -> None:
     first, second = json.loads((tmp_path / "all.json").read_text("utf-8"), parse_constant=refuse)["runs"]
     assert [ev.from_json(event) for event in first["events"]] == [STARTED, update(1, math.inf)]
     assert (first["tags"], first["note"], first["config"]["optim"]["lr"]) == (["keep"], "“good”", 0.01)
-    assert second["events"] == [] and second["summary"]["reason"] == "unfinished"
+    assert second["events"] == [] and second["summary"]["reason"] == "interrupted"
 
 
 def test_an_export_that_breaks_off_leaves_the_file_before_it(tmp_path: Path) -> None:

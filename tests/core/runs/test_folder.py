@@ -9,7 +9,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.inference.load_model import choose_weights, load_model
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.summary import summarise
+from tui_lab.core.runs.summary import summarize
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
@@ -20,7 +20,7 @@ def made(path: Path, *overrides: str) -> Run:
     training = trainer(*overrides)
     run = runs.create("tiny", training.config, training.task.tokenizer, path)
     training.save_with(run.save)
-    seen = summarise(run.record(training.events()))
+    seen = summarize(run.record(training.events()))
     run.write_summary(seen.summary(str(path)))
     return run
 
@@ -31,7 +31,7 @@ def test_a_run_folder_gives_back_what_was_put_in(tmp_path: Path) -> None:
     assert run.tokenizer().n_vocab == 5
     assert [event.kind for event in run.events()][-2:] == ["saved", "stopped"]
     summary = run.summary()
-    assert summary is not None and summary["train_loss"] == summarise(run.events()).summary("")["train_loss"]
+    assert summary is not None and summary.train_loss == summarize(run.events()).summary("").train_loss
     model, tokenizer = load_model(run)
     assert model.n_vocab == tokenizer.n_vocab and not model.training
 
@@ -66,12 +66,14 @@ def test_rewind_forgets_what_the_checkpoint_does_not_know(tmp_path: Path) -> Non
 def test_a_folder_that_is_taken_is_never_written_over(tmp_path: Path) -> None:
     run = made(tmp_path / "a")
     before = (run.path / "events.jsonl").read_text("utf-8")
-    with pytest.raises(RunError, match="there is something already; go on with it by --resume"):
+    with pytest.raises(RunError) as caught:
         made(tmp_path / "a")
+    assert (caught.value.code, caught.value.problems[0].value) == ("exists", str(tmp_path / "a"))
     assert (run.path / "events.jsonl").read_text("utf-8") == before
     (tmp_path / "file").write_text("mine", "utf-8")
-    with pytest.raises(RunError, match="there is something already"):
+    with pytest.raises(RunError) as caught:
         made(tmp_path / "file")
+    assert caught.value.code == "exists"
 
 
 def test_runs_are_found_by_name_by_path_and_nearly(tmp_path: Path) -> None:

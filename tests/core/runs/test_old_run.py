@@ -48,7 +48,7 @@ def test_old_events_replay(old_run: Run) -> None:
         "started", "paused", "changed", "resumed", "evaluated", "saved", "paused", "changed", "saved", "stopped"
     ]  # fmt: skip
     assert [event.step for event in events if isinstance(event, ev.StepDone)] == list(range(1, STOPPED_AT + 1))
-    assert old_run.digest().events() == events
+    assert old_run.downsampled().events() == events
 
 
 def test_old_checkpoint_loads(old_run: Run) -> None:
@@ -58,10 +58,10 @@ def test_old_checkpoint_loads(old_run: Run) -> None:
 
 def test_old_summary_and_catalog_row_read(old_run: Run) -> None:
     summary = old_run.summary()
-    assert summary is not None and (summary["steps"], summary["parameters"]) == (STOPPED_AT, 4826)
+    assert summary is not None and (summary.steps, summary.parameters) == (STOPPED_AT, 4826)
     [row] = catalog.find_runs(old_run.path)
-    assert not row.problem
-    assert (row.steps, row.val_loss, row.best_step) == (STOPPED_AT, summary["val_loss"], 20)
+    assert (row.state, row.problem) == ("stopped", "")
+    assert (row.steps, row.val_loss, row.best_step) == (STOPPED_AT, summary.val_loss, 20)
     assert (row.metric_name, row.metric) == ("exact_match", 0.0)
 
 

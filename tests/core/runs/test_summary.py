@@ -1,13 +1,19 @@
+"""The summary of a run and the requirements on it."""
+
+import math
+
 import pytest
 
+from tests.core.recorded import summary
 from tests.core.tiny import trainer
-from tui_lab.core.runs.summary import METRICS, parse_requirement, summarise, unmet
+from tui_lab.core.runs.summary import METRICS, parse_requirement, read_summary, summarize, unmet
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.strict_json import dumps
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
-    ("compare", "met"),
+    ("compare", "expected"),
     [
         ("<=", (True, True, False)),
         ("<", (True, False, False)),
@@ -15,45 +21,63 @@ from tui_lab.util.errors import ConfigError
         (">", (False, False, True)),
     ],
 )
-def test_each_metric_with_each_comparison(metric: str, compare: str, met: tuple[bool, ...]) -> None:
-    wanted = parse_requirement(f" {metric} {compare} 1e0 ")
-    assert tuple(wanted.met({metric: value}) for value in (0.5, 1.0, 1.5)) == met
-    assert not wanted.met({metric: None}) and not wanted.met({})
-    assert not wanted.met({metric: float("nan")}), "a loss that is not a number meets nothing"
+def test_requirement_compares_the_metric(metric: str, compare: str, expected: tuple[bool, ...]) -> None:
+    requirement = parse_requirement(f" {metric} {compare} 1e0 ")
+    assert tuple(requirement.met(summary(**{metric: value})) for value in (0.5, 1.0, 1.5)) == expected
+    assert not requirement.met(summary(**{metric: None}))
+    assert not requirement.met(summary(**{metric: math.nan}))
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("val_los<=1", "unknown metric val_los; did you mean val_loss?"),
-        ("val_loss", "write METRIC<=NUMBER"),
-        ("val_loss==1", "write METRIC<=NUMBER"),
-        ("val_loss<=low", "write METRIC<=NUMBER"),
-    ],
-)
-def test_a_requirement_that_cannot_be_read_says_why(text: str, words: str) -> None:
+def test_requirement_with_an_unknown_metric_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_requirement("val_los<=1")
+    [problem] = caught.value.problems
+    assert (problem.code, problem.key, problem.value) == ("unknown_name", "--require", "val_los")
+    assert problem.suggestion == "val_loss"
+
+
+@pytest.mark.parametrize("text", ["val_loss", "val_loss==1", "val_loss<=low", ""])
+def test_malformed_requirement_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_requirement(text)
-    assert words in str(caught.value)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.key, problem.value) == ("invalid", "--require", text)
 
 
-def test_what_is_unmet_is_told_with_what_was_found() -> None:
+def test_unmet_requirement_is_listed_with_the_measured_value() -> None:
     requirements = [parse_requirement("val_loss<=1"), parse_requirement("exact_match>=0.5")]
-    assert unmet(requirements, {"val_loss": 2.5, "exact_match": 1.0}) == ["required val_loss<=1, found 2.5"]
+    assert unmet(requirements, summary(val_loss=2.5, exact_match=1.0)) == ["required val_loss<=1, found 2.5"]
 
 
-def test_a_summary_says_what_the_run_came_to() -> None:
+def test_summary_has_the_results_of_the_run() -> None:
     now = iter(range(1000))
     training = trainer("train.eval_every=4", clock=lambda: next(now))
-    summary = summarise(training.events()).summary("here")
-    assert (summary["run"], summary["reason"], summary["steps"]) == ("here", "done", 8)
-    assert summary["train_loss"] == training.progress.loss_ema
-    # A tick for each of 8 updates, and one more where the batch's share is measured.
-    assert summary["tokens"] == 8 * 4 * 5 and summary["train_seconds"] == 9
-    assert summary["best_val_loss"] == training.progress.best_val_loss
-    assert summary["perplexity"] is None and 0 <= summary["exact_match"] <= 1
+    result = summarize(training.events()).summary("here")
+    assert (result.run, result.reason, result.steps) == ("here", "done", 8)
+    assert result.train_loss == training.progress.loss_ema
+    # One tick for each of 8 steps, and one more where the time to make the batch is measured.
+    assert (result.tokens, result.train_seconds) == (8 * 4 * 5, 9)
+    assert result.best_val_loss == training.progress.best_val_loss
+    assert result.perplexity is None and result.exact_match is not None and 0 <= result.exact_match <= 1
 
 
-def test_a_run_without_an_end_is_unfinished() -> None:
+def test_run_without_an_end_is_interrupted() -> None:
     events = trainer().events()
-    assert summarise([next(events), next(events)]).summary("here")["reason"] == "unfinished"
+    assert summarize([next(events), next(events)]).summary("here").reason == "interrupted"
+
+
+@pytest.mark.parametrize("loss", [1.5, math.inf, -math.inf, None])
+def test_summary_survives_json(loss: float | None) -> None:
+    written = summary(train_loss=loss, faults=("no_mask",))
+    assert read_summary(dumps(written.to_json())) == written
+
+
+@pytest.mark.parametrize(("old", "new"), [("asked", "stopped"), ("unfinished", "interrupted")])
+def test_reasons_of_old_summaries_are_read(old: str, new: str) -> None:
+    assert read_summary(dumps(summary().to_json() | {"reason": old})).reason == new
+
+
+@pytest.mark.parametrize("change", [{"steps": "x"}, {"steps": -1}, {"faults": 3}, {"reason": "bored"}, {"run": None}])
+def test_summary_of_another_shape_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not a summary"):
+        read_summary(dumps(summary().to_json() | change))

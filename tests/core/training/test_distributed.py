@@ -84,7 +84,7 @@ def test_the_ranks_see_the_same_to_the_bit(two: list[dict[str, Any]]) -> None:
 def test_a_stop_that_reaches_one_rank_stops_all(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
     for found in two:
         assert found["stopped"]["events"][-1] == {
-            "event": "stopped", "step": 3, "reason": "asked", "restored": None,
+            "event": "stopped", "step": 3, "reason": "stopped", "restored": None,
         }  # fmt: skip
 
 

@@ -188,7 +188,7 @@ class LossPane(Pane):
         else:
             try:
                 series = Series()
-                for event in left[0].digest().events():
+                for event in left[0].downsampled().events():
                     if event.kind == "step":
                         series.add(event.step, getattr(event, "loss_ema", None))
                 self.overlays.append(Overlay(left[0].name, series.points))

@@ -111,11 +111,11 @@ class Chooser(Steady[None], Screen[None]):
 
 
 def _run_line(run: Run) -> Text:
-    summary = run.summary() or {}
+    summary = run.summary()
     numbers = [
-        f"{title} {summary[key]:.4g}"
+        f"{title} {value:.4g}"
         for key, title in (("train_loss", "loss"), ("val_loss", "val"), ("exact_match", "exact"))
-        if summary.get(key) is not None
+        if summary is not None and (value := summary.metric(key)) is not None
     ]
-    state = printable(str(summary.get("reason", "unfinished")))
+    state = summary.reason if summary else "interrupted"
     return Text.assemble((f"  {printable(run.name):<34}", "bold"), f"{state:<12}", "  ".join(numbers), no_wrap=True)

@@ -226,7 +226,7 @@ class LabScreen(Mending):
         match message:
             case Ready():
                 self._opened(message)
-            case ev.Unwritten():
+            case ev.SaveFailed():
                 self.notify(
                     f"{message.message}. Then c saves, and Space goes on.", title="Paused: nothing can be written",
                     severity="error", timeout=20,

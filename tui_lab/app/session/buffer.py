@@ -3,10 +3,11 @@
 import threading
 
 from tui_lab.core import events as ev
+from tui_lab.util.thinning import extremes
 
 
 class Buffer:
-    """Past `limit` updates, every second one is let go; what happens once is never dropped."""
+    """Past `limit` steps, only those with extreme losses are kept; events that happen once are never dropped."""
 
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
@@ -29,14 +30,9 @@ class Buffer:
         return items
 
     def _thin(self) -> None:
-        """Drop every second update, but not the newest, and keep those that measured the update ratio."""
-        kept: list[object] = []
-        number = self._updates
-        for item in self._items:
-            if isinstance(item, ev.StepDone):
-                number -= 1
-                if number % 2 and item.update_ratio is None:
-                    self._updates -= 1
-                    continue
-            kept.append(item)
-        self._items = kept
+        """Keep the steps with extreme losses, the newest step, and those that measured the update ratio."""
+        plain = [item for item in self._items if isinstance(item, ev.StepDone) and item.update_ratio is None]
+        kept = extremes(plain, max(1, self._limit // 4), value=lambda step: step.loss)
+        dropped = {id(step) for step in plain} - {id(step) for step in kept}
+        self._items = [item for item in self._items if id(item) not in dropped]
+        self._updates -= len(dropped)

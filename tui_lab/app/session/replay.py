@@ -139,7 +139,7 @@ class Replay:
 
             config = run.config()
             self._buffer.put(Ready(run.name, str(run.path), config, build_task(config)))
-            self._buffer.put([event for event in run.digest().events() if event.kind not in UNTOLD])
+            self._buffer.put([event for event in run.downsampled().events() if event.kind not in UNTOLD])
             threading.Thread(target=self._read, args=(run,), name="reading", daemon=True).start()
             self._serve(run)
         except (ConfigError, DataError, RunError) as error:

@@ -43,7 +43,7 @@ class CurveFile:
 
 def _read(run: Run) -> Curves:
     try:
-        events = run.digest().events()
+        events = run.downsampled().events()
     except (RunError, OSError) as error:
         return Curves(problem=str(error))
     found = curves(events)

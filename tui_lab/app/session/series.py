@@ -2,6 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
+from operator import itemgetter
+
+from tui_lab.util import thinning
 
 Points = list[tuple[float, float]]
 
@@ -26,22 +29,8 @@ class Series:
 
 
 def extremes(points: Points, groups: int) -> Points:
-    """At most two points a group of neighbours, its least and its greatest: what a drawing of that many columns
-    can show, with no peak lost."""
-    if len(points) <= 2 * groups:
-        return points
-    kept: Points = []
-    for i in range(groups):
-        group = points[i * len(points) // groups : (i + 1) * len(points) // groups]
-        low, high = min(group, key=_value), max(group, key=_value)
-        kept += [low] if low == high else sorted((low, high))
-    if kept[-1] != points[-1]:
-        kept[-1] = points[-1]
-    return kept
-
-
-def _value(point: tuple[float, float]) -> float:
-    return point[1]
+    """The points with the lowest and the highest value of each of `groups` groups, and the last point."""
+    return thinning.extremes(points, groups, value=itemgetter(1))
 
 
 def smooth(points: Points, weight: float) -> Points:

@@ -137,11 +137,11 @@ class Session:
         if self._paused:
             self._commands.put(cmd.Pause())
         for event in opened.run.record(opened.trainer.events()):
-            opened.seen.watch(event)
+            opened.seen.update(event)
             self._buffer.put(event)
-            if isinstance(event, ev.Unwritten) and not self._closed.is_set():
+            if isinstance(event, ev.SaveFailed) and not self._closed.is_set():
                 self._commands.put(cmd.Pause())
-            self._trouble = event.message if isinstance(event, ev.Unwritten) else self._trouble
+            self._trouble = event.message if isinstance(event, ev.SaveFailed) else self._trouble
         self._write_summary(opened)
 
     def _write_summary(self, opened: "Opened") -> None:
@@ -149,7 +149,7 @@ class Session:
             opened.run.write_summary(opened.seen.summary(str(opened.run.path)))
         except OSError as error:
             message = f"the summary cannot be written: {advice(error)}"
-            self._buffer.put(ev.Unwritten(step=opened.trainer.step, message=message, path=str(opened.run.path)))
+            self._buffer.put(ev.SaveFailed(step=opened.trainer.step, message=message, path=str(opened.run.path)))
 
     @property
     def unsaved(self) -> str:
@@ -175,16 +175,16 @@ class Session:
             lock = opened.run.lock()
             try:
                 for event in opened.run.record(events):
-                    self._trouble = event.message if isinstance(event, ev.Unwritten) else self._trouble
+                    self._trouble = event.message if isinstance(event, ev.SaveFailed) else self._trouble
                     yield event
                 self._write_summary(opened)
             finally:
                 lock.release()
         except RunError as error:
             self._trouble = str(error)
-            yield ev.Unwritten(step=opened.trainer.step, message=str(error), path=str(opened.run.path))
+            yield ev.SaveFailed(step=opened.trainer.step, message=str(error), path=str(opened.run.path))
 
 
 def _ready(opened: "Opened") -> Ready:
-    past = tuple(opened.run.digest().events())
+    past = tuple(opened.run.downsampled().events())
     return Ready(opened.run.name, str(opened.run.path), opened.run.config(), opened.trainer.task, past)

@@ -93,7 +93,7 @@ def test_a_folder_is_joined_by_the_same_sweep_alone(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="it is no sweep"):
         made(tmp_path / "mine")
-    with pytest.raises(RunError, match="no sweep"):
+    with pytest.raises(RunError, match="not a sweep"):
         sweeps.find(str(tmp_path / "mine"))
 
 
@@ -101,10 +101,10 @@ def test_a_damaged_file_is_told_by_its_name(tmp_path: Path) -> None:
     sweep = made(tmp_path / "s")
     sweep.write_result(1, Result("done", 1.0))
     (tmp_path / "s" / "results" / "0001.json").write_text('{"state": "done"')
-    with pytest.raises(RunError, match=r"0001\.json: not readable"):
+    with pytest.raises(RunError, match=r"0001\.json"):
         sweep.rows()
     (tmp_path / "s" / "sweep.json").write_text("[]")
-    with pytest.raises(RunError, match=r"sweep\.json: not readable"):
+    with pytest.raises(RunError, match=r"sweep\.json"):
         sweeps.read(tmp_path / "s")
     (tmp_path / "s" / "study.db").write_text("no database at all, though long enough to be looked at")
     with pytest.raises(RunError, match=r"study\.db: not readable"), study.opened(sweep):
@@ -220,7 +220,7 @@ def test_sweeps_are_listed_without_the_damaged_ones(tmp_path: Path, monkeypatch:
     first, second = made(tmp_path / "a"), made(tmp_path / "b")
     (second.path / "sweep.json").write_text("{")
     assert [sweep.name for sweep in sweeps.list_sweeps()] == [first.name]
-    with pytest.raises(RunError, match="'aa' is no sweep"):
+    with pytest.raises(RunError, match="not a sweep"):
         sweeps.find("aa")
     assert (
         sweeps.find("a").plan == first.plan and json.loads((first.path / "sweep.json").read_text())["name"] == "reverse"
