@@ -122,7 +122,7 @@ async def test_arrows_choose_a_head_and_enter_shows_its_numbers_and_tokens() -> 
             assert line.split()[:2] == [str(t), str(x[t])]
             told = [float(number) for number in re.findall(r"(?:1\.0|\.\d\d)", line)]
             np.testing.assert_allclose(told, [w for w in weights[t] if w >= 0.005], atol=0.0051)
-        assert f"t = 10 {x[10]} (to say {found[0].y[0][10]}) looks at s = 0 {x[0]}: {weights[10, 0]:.3f}" in at.text(
+        assert f"t = 10 {x[10]} (target {found[0].y[0][10]}) attends to s = 0 {x[0]}: {weights[10, 0]:.3f}" in at.text(
             "#value"
         )
         await at.press("up", "right")
@@ -233,7 +233,7 @@ async def test_before_the_model_answers_it_says_what_it_waits_for() -> None:
         await it.pilot.press("A")
         await it.pilot.pause()
         about = it.pilot.app.screen.query_one("#about")
-        assert "answers at its next step" in about.render_line(1).text
+        assert "waiting for the trainer" in about.render_line(1).text
     async with lab(steps=0) as it:
         it.screen.state.loaders.clear()
         it.screen._batch.held = None

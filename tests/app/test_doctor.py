@@ -45,13 +45,13 @@ async def test_the_key_asks_for_the_edited_config_and_goes_to_the_pane(
         assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
         it.screen._doctor.hear(Checking("sight"))
         await it.tell()
-        assert "examining: sight" in it.text("#health")
+        assert "checking: sight" in it.text("#health")
 
 
 async def test_findings_are_listed_with_the_evidence_of_the_chosen_one() -> None:
     async with lab(size=(80, 24)) as it:
         await examined(it, SHUFFLED, SOFTENED)
-        assert "2 findings; 2 checks passed, 1 skipped" in it.text("#health")
+        assert "2 findings (2 checks passed, 1 skipped)" in it.text("#health")
         assert "1 ✗ The loader shuffles." in it.text("#findings")
         assert "step 1  c d" in it.text("#evidence") and "Why so" not in it.text("#evidence")
         await it.press("down")
@@ -75,7 +75,7 @@ async def test_the_floor_of_a_double_softmax_is_drawn_against_the_curve() -> Non
 async def test_nothing_found_is_said() -> None:
     async with lab() as it:
         await examined(it)
-        assert "nothing found; 2 checks passed" in it.text("#health")
+        assert "No problems found (2 checks passed" in it.text("#health")
         it.screen._doctor.hear(NotExamined("no such file"))
         await it.tell()
         assert "✗ no such file" in it.text("#health")
@@ -88,7 +88,7 @@ async def test_a_check_that_crashed_is_shown_with_its_error(findings: tuple[Find
         it.screen._doctor.hear(Examined(it.config, Report(findings, (), ("ids",), {}, crashed)))
         await it.press("6")
         assert it.text("#health").strip().startswith("2 checks crashed")
-        assert "nothing found" not in it.text("#health")
+        assert "No problems" not in it.text("#health")
         assert "sight, loss: ValueError: no view" in it.text("#evidence")
 
 

@@ -40,9 +40,9 @@ async def test_the_best_point_is_marked_and_told(size: tuple[int, int]) -> None:
     async with lab("reverse", "train.patience=3", size=size) as it:
         await evaluations(it, 0.16, 0.12, 0.1, 0.13)
         assert dots(it) == [(60.0, 0.1)]
-        assert it.text("#best").startswith("● best 0.1 at step 60; 1 since without a better one (patience 3)")
+        assert it.text("#best").startswith("● best 0.1 at step 60 · no improvement for 1 eval (patience 3)")
         await it.tell(update(110), ev.Stopped(step=110, reason="patience", restored=60))
-        words = "● best 0.1 at step 60; stopped 50 later without a better one (patience 3); its weights speak"
+        words = "● best 0.1 at step 60 · stopped 50 steps later (patience 3) · weights restored"
         assert it.text("#best").strip() == words if size == (200, 50) else words.startswith(it.text("#best")[:70])
         assert dots(it) == [(60.0, 0.1)]
 
@@ -56,7 +56,7 @@ async def test_the_mark_follows_the_scale_and_a_new_best() -> None:
         await it.press("y")
         await it.tell(update(60), ev.Evaluated(step=60, val_loss=0.05, exact_match=0.5, perplexity=None, examples=8,
                                                best=True))  # fmt: skip
-        assert dots(it) == [(60.0, 0.05)] and "best 0.05 at step 60; patience 3" in it.text("#best")
+        assert dots(it) == [(60.0, 0.05)] and "best 0.05 at step 60 · patience 3" in it.text("#best")
         assert "●" in it.text("#chart #plot"), "the newest and lowest point of all is drawn within the frame"
 
 
@@ -65,7 +65,7 @@ async def test_where_the_curve_has_not_turned_nothing_is_said() -> None:
         await evaluations(it, 0.15, 0.1)
         assert not it.screen.query_one("#best").display and it.screen.query_one(LossPane).display
         await evaluations(it, 0.15, 0.1, 0.2)
-        assert "1 since without a better one" in it.text("#best") and "patience" not in it.text("#best")
+        assert "no improvement for 1 eval" in it.text("#best") and "patience" not in it.text("#best")
 
 
 async def test_the_console_says_whose_weights_speak() -> None:
@@ -80,4 +80,6 @@ async def test_the_console_says_whose_weights_speak() -> None:
 async def test_the_log_says_that_the_best_weights_are_back() -> None:
     async with lab(size=(200, 50)) as it:
         await it.tell(ev.Stopped(step=30, reason="patience", restored=15))
-        assert "stopped, patience; the best weights, of step 15, are back" in it.text("#log").replace("\n", " ")
+        assert "stopped early: no improvement; restored the best weights, of step 15" in it.text("#log").replace(
+            "\n", " "
+        )

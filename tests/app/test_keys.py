@@ -122,7 +122,7 @@ async def test_help_shows_the_pane_all_keys_and_the_glossary() -> None:
         assert isinstance(it.pilot.app.screen, Help)
         markdown = it.pilot.app.screen.query_one("Markdown")
         shown = markdown.source  # type: ignore[attr-defined]
-        assert "datapoints" in shown and "## Glossary" in shown
+        assert "shuffle state" in shown and "## Glossary" in shown
         assert all(command.help in shown for command in COMMANDS)
         await it.pilot.press("escape")
         assert it.screen.is_current

@@ -93,7 +93,7 @@ def test_the_app_asks_nothing_while_it_trains_speaks_and_examines(asked: Asked, 
     person.press("g")
     person.wait_until(lambda seen: "✓ right" in seen or "✗ it is" in seen)
     person.press("k")
-    person.wait_until(lambda seen: "nothing found;" in seen or "finding" in seen)
+    person.wait_until(lambda seen: "No problems found" in seen or "finding" in seen)
     person.press("q")
     assert person.leave() == 0
     assert asked() == []

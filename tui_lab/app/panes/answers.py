@@ -18,10 +18,7 @@ from tui_lab.app.widgets.streaming_wrap import Flow, broken
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.util.escape import printable
 
-HINT = (
-    "Enter, or g anywhere: the model goes on from the prompt, from its weights of that moment. "
-    "every N: ask again each N steps."
-)
+HINT = "Enter: generate from the current weights. every N: repeat every N steps."
 
 
 @dataclass

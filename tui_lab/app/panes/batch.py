@@ -76,12 +76,12 @@ class BatchPane(Pane):
     number, title, help_name, main = 3, "Batch", "batch", "#cells"
 
     BINDINGS = [
-        Binding("comma", "goto(-1)", "Earlier step", show=False),
-        Binding("full_stop", "goto(1)", "Later step", show=False),
-        Binding("pageup", "goto(-100)", "100 earlier", show=False),
-        Binding("pagedown", "goto(100)", "100 later", show=False),
+        Binding("comma", "goto(-1)", "Previous step", show=False),
+        Binding("full_stop", "goto(1)", "Next step", show=False),
+        Binding("pageup", "goto(-100)", "100 steps back", show=False),
+        Binding("pagedown", "goto(100)", "100 steps forward", show=False),
         Binding("n", "example(1)", "Next example", show=False),
-        Binding("N", "example(-1)", "Example before", show=False),
+        Binding("N", "example(-1)", "Previous example", show=False),
         Binding("slash", "ask", "Go to step", show=False),
         Binding("i", "follow", "Follow", show=False),
         Binding("escape", "follow", "Follow", show=False),
@@ -164,7 +164,7 @@ class BatchPane(Pane):
             (f"step {batch.step:,}{live}", "bold"),
             f"  epoch {batch.epoch} at {batch.position:,}/{order.n:,}  shuffle ",
             (order.mode, "bold"),
-            f" seed {order.seed}, order {head} …\nthis step drew {ids}",
+            f" seed {order.seed}, order {head} …\nexamples {ids}",
         )
 
     def _drawn_strip(self, batch: Batch, loader: Loader) -> Text:
@@ -172,9 +172,9 @@ class BatchPane(Pane):
         drawn = loader.drawn_between(max(loader.from_step, batch.step - REMEMBERED_STEPS + 1), batch.step)
         # A loader that draws what it should not draws from all there is.
         n = batch.order.n if int(drawn.max()) < batch.order.n else loader.dataset.n_examples
-        width = max(10, self.size.width - 34)
+        width = max(10, self.size.width - 37)
         return Text.assemble(
-            ("datapoints ", "dim"),
+            (f"last {REMEMBERED_STEPS} steps ", "dim"),
             strip(drawn.tolist(), n, width),
             (f" {len(np.unique(drawn)):,} of {n:,}", "dim"),
         )
@@ -225,10 +225,10 @@ class BatchPane(Pane):
         if self.losses is not None:
             loss = float(self.losses.losses[t])
             text.append("\n" if math.isnan(loss) else f"\nloss {loss:.3f}, p = {math.exp(-loss):.3f}. ")
-            text.append("model says ", "dim")
+            text.append("top 5: ", "dim")
             for token, p in zip(self.losses.top[t].tolist(), self.losses.probabilities[t].tolist(), strict=True):
                 style = "bold green" if token == wanted else ""
-                text.append(f"{show(task.tokenizer, token)} {p:.2f}  ", style)
+                text.append(f"{show(task.tokenizer, token)} ({p:.2f})  ", style)
         return text
 
     def _look(self, state: LabState, now: float) -> None:

@@ -46,7 +46,7 @@ def allowed(key: str) -> str:
     """Choices or bounds of a setting in words, with its unit."""
     field = FIELDS[key]
     if key == "faults":
-        return "names parted by commas; tui-lab faults lists them"
+        return "names, separated by commas; tui-lab faults lists them"
     if (choices := get_args(field.annotation)) and choices != (float, float):
         return " | ".join(map(str, choices))
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -60,9 +60,9 @@ class ConfigPane(Pane):
     number, title, help_name, main = 1, "Config", "config", "#settings"
 
     BINDINGS = [
-        Binding("escape", "leave", "Leave the field", show=False),
-        Binding("x", "reset", "As in preset", show=False),
-        Binding("v", "only_changed", "Only what differs", show=False),
+        Binding("escape", "leave", "Cancel", show=False),
+        Binding("x", "reset", "Reset", show=False),
+        Binding("v", "only_changed", "Changed only", show=False),
         Binding("p", "breakdown", "Parameters", show=False),
     ]
 
@@ -160,9 +160,9 @@ class ConfigPane(Pane):
         field = FIELDS[key]
         text = Text.assemble((f"{field.title}. ", "bold"), str(field.description), (f"  {allowed(key)}", "dim"))
         if self._differs(key):
-            text.append(f"  began as {written(settings.get(self.preset, key))}", "italic")
+            text.append(f"  started as {written(settings.get(self.preset, key))}", "italic")
         if self.running is not None and settings.get(self.edited, key) != settings.get(self.running, key):
-            text.append("  needs restart: r anew, f from the checkpoint", "bold")
+            text.append("  needs restart: r restart, f fork", "bold")
         self.query_one("#about", Static).update(text)
         box = self.query_one("#value", Input)
         if not box.has_focus:
@@ -174,7 +174,7 @@ class ConfigPane(Pane):
         if config is None or self._n_vocab is None:
             return
         if config.model.source:
-            self.query_one("#parameters", Static).update(Text(f"parameters as {config.model.source} has them"))
+            self.query_one("#parameters", Static).update(Text(f"parameters: see {config.model.source}"))
             return
         total = count_parameters(config.model, self._n_vocab)
         text = Text.assemble((f"{total:,}", "bold"), f" parameters with V = {self._n_vocab:,}")
@@ -182,7 +182,7 @@ class ConfigPane(Pane):
             for row in parameter_table(config.model, self._n_vocab):
                 text.append(f"\n{row.symbol:<10} {row.count:>12,}  {row.shape}")
         else:
-            text.append("  (p: by symbol)", "dim")
+            text.append("  p: formula", "dim")
         self.query_one("#parameters", Static).update(text)
 
     @on(DataTable.RowHighlighted)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import Source
     from tui_lab.core.user_code.external_model import Model
 
-UNEXAMINED = "not examined yet: k lets the doctor look"
+UNEXAMINED = "Not checked yet. Press k to diagnose."
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class DoctorPane(Pane):
         """What the examination tells."""
         match message:
             case Checking(name):
-                self._health = f"examining: {name} …"
+                self._health = f"checking: {name} …"
             case Examined(_, report):
                 self._examined = report.findings
                 self._crashes = report.crashes
@@ -105,7 +105,7 @@ class DoctorPane(Pane):
         state = self._state
         if state is None:
             return
-        style = "bold green" if self._health.startswith("nothing found") else "bold"
+        style = "bold green" if self._health.startswith("No problems found") else "bold"
         self.put("#health", Text(self._health, style))
         self._told = [Told(finding, None) for finding in self._examined] + [Told(f, step) for f, step in state.noticed]
         choices = self.query_one("#findings", Choices)
@@ -131,10 +131,10 @@ class DoctorPane(Pane):
             self.query_one("#evidence", Static).update(self._ledger_text())
         elif (finding := self.chosen) is not None:
             text = explained(finding, ("evidence", "fix"))
-            text.append("\nEnter: why   a: apply the fix, begin anew and look again", "dim")
+            text.append("\nEnter: details   a: apply the fix and diagnose again", "dim")
             self.query_one("#evidence", Static).update(self._crash_text().append_text(text))
         else:
-            hint = Text("k: examine   j: where chance comes in", "dim")
+            hint = Text("k: diagnose   j: sources of randomness", "dim")
             self.query_one("#evidence", Static).update(self._crash_text().append_text(hint))
 
     @on(OptionList.OptionSelected)
@@ -173,13 +173,13 @@ class DoctorPane(Pane):
 
     def _ledger_text(self) -> Text:
         if self._sources is None:
-            return Text("asking the training …", "dim")
+            return Text("waiting for the trainer …", "dim")
         text = Text()
         for source in self._sources:
             mark = ("pinned ", "green") if source.pinned else ("FREE   ", "bold yellow")
             text.append(*mark).append(f"{source.name:<15}", "bold")
             text.append(f"{source.fingerprint or '':<13} ", "dim").append(f"{source.seed}\n")
-        return text.append("p: pin all   j: back to the findings", "dim")
+        return text.append("p: pin all   j: back to findings", "dim")
 
     def action_pin(self) -> None:
         if self._ledger and self._sources is not None:
@@ -192,6 +192,7 @@ def _health(report: Report) -> str:
     if n:
         parts.append(f"{n} finding{'s' if n > 1 else ''}")
     elif report.healthy:
-        parts.append("nothing found")
-    skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
-    return "; ".join([*parts, f"{len(report.passed)} checks passed{skipped}"])
+        parts.append("No problems found")
+    counts = [f"{len(report.passed)} checks passed"] if report.passed else []
+    counts += [f"{len(report.skipped)} skipped"] if report.skipped else []
+    return "; ".join(parts) + (f" ({', '.join(counts)})" if counts else "")

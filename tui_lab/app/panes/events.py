@@ -7,6 +7,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.widgets import RichLog
 
+from tui_lab.app.labels import ending_name
 from tui_lab.app.session.session import Preparing, Trouble
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.pane import Pane
@@ -25,8 +26,8 @@ def words(message: object) -> str | None:
         case ev.Paused() | ev.Resumed():
             return f"step {message.step:,}: {message.kind}"
         case ev.Stopped():
-            restored = "" if message.restored is None else f"; the best weights, of step {message.restored:,}, are back"
-            return f"step {message.step:,}: stopped, {message.reason}{restored}"
+            restored = "" if message.restored is None else f"; restored the best weights, of step {message.restored:,}"
+            return f"step {message.step:,}: {ending_name(message.reason)}{restored}"
         case ev.Failed():
             return f"step {message.step:,}: failed: {message.message}"
         case Trouble():

@@ -8,7 +8,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui_lab.app.panes.answers import Answer, Answers
+from tui_lab.app.panes.answers import Answer, Answers, style_of
 from tui_lab.app.session.generation_thread import Finished, Request, Said, Speaking
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
@@ -23,6 +23,10 @@ KEPT_ANSWERS = 50
 SECONDS_BETWEEN_DRAWINGS = 0.1
 BOXES = (("temperature", "0.8"), ("top_k", "0"), ("top_p", "1"), ("seed", "0"), ("tokens", "80"), ("every", "0"))
 NUMBERS = {"temperature": float, "top_p": float}
+LEGEND = Text.assemble(
+    ("likely", style_of(0.5)), (" · ", "dim"), ("unlikely", style_of(0.1)), (" · ", "dim"), ("rare", style_of(0.0)),
+    ("   ←/→ alternatives", "dim"),
+)  # fmt: skip
 
 
 class GenerationPane(Pane):
@@ -112,7 +116,7 @@ class GenerationPane(Pane):
             try:
                 values[name] = NUMBERS.get(name, int)(text)
             except ValueError:
-                raise ConfigError([f"{name} = {text!r}: a number is allowed"]) from None
+                raise ConfigError([f"{name} = {text!r}: must be a number"]) from None
         check_sampling(values)
         assert self._state is not None and self._state.ready is not None
         task, prompt = self._state.ready.task, self.query_one("#prompt", Input).value
@@ -120,7 +124,7 @@ class GenerationPane(Pane):
         if task.name == "reverse":
             tokens = len(prompt)
         if not prompt:
-            raise ConfigError(["the prompt is empty: at least one character is needed to start from"])
+            raise ConfigError(["the prompt is empty; type at least one character"])
         self._number += 1
         return Request(
             self._number, prompt, tokens, values["temperature"], int(values["top_k"]), values["top_p"],
@@ -156,17 +160,20 @@ class GenerationPane(Pane):
             return Text()
         right = "".join(made.text for made in answer.made) == answer.request.prompt[::-1]
         return (
-            Text("  ✓ right", "bold green") if right else Text(f"  ✗ it is {answer.request.prompt[::-1]}", "bold red")
+            Text("  ✓ right", "bold green")
+            if right
+            else Text(f"  ✗ expected {answer.request.prompt[::-1]}", "bold red")
         )
 
     def _alternatives(self) -> None:
         task = self._run_task()
         if not self.answers or self.selected is None or task is None or not self.answers[-1].made:
-            about = "colour: p ≥ 0.5, p ≥ 0.1, less; in the answers ← → show what else might have come"
-            self.put("#alternatives", Text(about, "dim"), layout=True)
+            self.put("#alternatives", LEGEND, layout=True)
             return
         made = self.answers[-1].made[self.selected % len(self.answers[-1].made)]
-        text = Text.assemble((f"{show(task.tokenizer, made.token)} p = {made.probability:.3f}", "bold"), "; else ")
+        text = Text.assemble(
+            (f"{show(task.tokenizer, made.token)} p = {made.probability:.3f}", "bold"), "; alternatives: "
+        )
         for other in made.alternatives:
             if other.token != made.token:
                 text.append(f"{show(task.tokenizer, other.token)} {other.probability:.3f}  ")
@@ -195,7 +202,7 @@ def check_sampling(values: dict[str, float]) -> None:
     """Raises ConfigError where the console's fields are out of bounds."""
     Sampling(values["temperature"], int(values["top_k"]), values["top_p"], int(values["seed"]))
     problems = [
-        f"{name} = {values[name]:g}: allowed is {low} to {high:,}"
+        f"{name} = {values[name]:g}: must be between {low} and {high:,}"
         for name, low, high in (("tokens", 1, 100_000), ("every", 0, 10**9))
         if not low <= values[name] <= high
     ]

@@ -45,7 +45,7 @@ class LossPane(Pane):
     BINDINGS = [
         Binding("y", "log", "Log axis", show=False),
         Binding("m", "smooth", "Smoothing", show=False),
-        Binding("a", "overlay", "Earlier run", show=False),
+        Binding("a", "overlay", "Overlay a run", show=False),
         Binding("left_square_bracket", "cursor(-1)", "Cursor left", show=False),
         Binding("right_square_bracket", "cursor(1)", "Cursor right", show=False),
     ]
@@ -213,12 +213,14 @@ def the_best(state: LabState) -> Text:
         return Text()
     words = ""
     if state.ending == "patience":
-        words = f"; stopped {state.step - best.step:,} later without a better one (patience {patience})"
+        words = f" · stopped {state.step - best.step:,} steps later (patience {patience})"
     elif state.worse:
-        words = f"; {state.worse} since without a better one" + (f" (patience {patience})" if patience else "")
+        words = f" · no improvement for {state.worse} eval{'s' if state.worse > 1 else ''}" + (
+            f" (patience {patience})" if patience else ""
+        )
     elif patience:
-        words = f"; patience {patience}"
-    words += "" if state.restored is None else "; its weights speak"
+        words = f" · patience {patience}"
+    words += "" if state.restored is None else " · weights restored"
     return Text.assemble(("● ", "yellow"), (f"best {best.val_loss:.4g} at step {best.step:,}", "bold yellow"), words)
 
 

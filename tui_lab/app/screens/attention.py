@@ -51,13 +51,13 @@ class AttentionScreen(Steady[None], Screen[None]):
 
     CSS_PATH = "attention.tcss"
     BINDINGS = [
-        Binding("enter", "enlarge", "Large"),
+        Binding("enter", "enlarge", "Zoom"),
         Binding("escape,q", "back", "Back"),
         Binding("h", "sharpest", "Sharpest"),
-        Binding("left_square_bracket", "head(-1)", "Head before", show=False),
+        Binding("left_square_bracket", "head(-1)", "Previous head", show=False),
         Binding("right_square_bracket", "head(1)", "Next head", key_display="[ ]"),
         Binding("n", "example(1)", "Example", key_display="n N"),
-        Binding("N", "example(-1)", "Example before", show=False),
+        Binding("N", "example(-1)", "Previous example", show=False),
         Binding("space", "steer('pause')", "Pause"),
         Binding("s", "steer('step')", "Step"),
         Binding("t", "app.next_theme", "Theme", show=False),
@@ -201,7 +201,7 @@ class AttentionScreen(Steady[None], Screen[None]):
         weights = "no weights yet" if looked is None else f"weights of step {looked.step:,}"
         first = f"{'the last weights' if self._replayed else weights} ({self._state.phase}); {self._example.words}\n"
         if looked is None:
-            waiting = Text("the model answers at its next step; a replay needs a checkpoint for it", "dim")
+            waiting = Text("waiting for the trainer's next step; a replay needs a checkpoint", "dim")
             return _line(Text("attention ", "bold"), first, waiting)
         return _line(Text("attention ", "bold"), first, words.sharpest(looked.maps, self.heads))
 

@@ -32,20 +32,20 @@ class Example:
 
     def wanted(self, t: int) -> str:
         target = int(self.batch.y[self.row][t])
-        return "no target" if target == IGNORED else f"to say {show(self.task.tokenizer, target)}"
+        return "no target" if target == IGNORED else f"target {show(self.task.tokenizer, target)}"
 
 
 def in_words(head: Head) -> str:
-    where = f", {head.share:.0%} on {head.pattern}" if head.pattern else ", nowhere in particular"
+    where = f", {head.share:.0%} on {head.pattern}" if head.pattern else ", no fixed offset"
     return f"layer {head.layer}, head {head.head}: sharpness {head.sharpness:.2f}{where}"
 
 
 def sharpest(maps: AttentionMaps | None, heads: Sequence[Head]) -> Text:
     """The second line: what all maps together say."""
     if maps is None:
-        return Text("model.source: another model than the lab's own does not tell its attention weights")
-    unmasked = "✗ there is weight on later positions: no causal mask. " if maps.sees_later else ""
-    best = f"sharpest: {in_words(heads[0])}" if heads else "positions in blocks: no head is ranked"
+        return Text("attention weights are available for the built-in model only, not for model.source")
+    unmasked = "✗ weight on later positions: no causal mask. " if maps.sees_later else ""
+    best = f"sharpest: {in_words(heads[0])}" if heads else "positions are grouped in blocks: no sharpness"
     return Text.assemble((unmasked, "bold"), best)
 
 
@@ -54,9 +54,9 @@ def under_cursor(maps: AttentionMaps, chosen: tuple[int, int], cursor: tuple[int
     value, every = float(maps.weights[chosen][t, s]), maps.block
     text = Text.assemble((f"layer {chosen[0]}, head {chosen[1]}: ", "bold"))
     if every > 1:
-        return text.append(f"queries from {t * every} on, keys from {s * every} on, {every} each: at most {value:.3f}")
+        return text.append(f"queries from {t * every}, keys from {s * every}, {every} each: at most {value:.3f}")
     names = example.names()
-    text.append(f"t = {t} {names[t]} ({example.wanted(t)}) looks at s = {s} {names[s]}: ")
+    text.append(f"t = {t} {names[t]} ({example.wanted(t)}) attends to s = {s} {names[s]}: ")
     return text.append(f"{value:.3f}", "bold")
 
 

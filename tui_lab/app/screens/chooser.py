@@ -10,6 +10,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.app.labels import shown_path
 from tui_lab.app.screens.help import Help
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.textual_fixes.steady import Steady
@@ -19,7 +20,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.util.escape import printable
 
-TITLE = "tui-lab: see, steer and debug the training of a transformer"
+TITLE = "tui-lab: watch, steer and debug the training of a transformer"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Chooser(Steady[None], Screen[None]):
     CSS_PATH = "chooser.tcss"
     BINDINGS = [
         Binding("space", "pick(True)", "Open paused"),
-        Binding("c", "go_on", "Go on with the run"),
+        Binding("c", "go_on", "Resume"),
         Binding("r", "app.runs", "Runs"),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("q", "app.quit", "Quit"),
@@ -66,7 +67,7 @@ class Chooser(Steady[None], Screen[None]):
         for name, preset in settings.presets().items():
             choices.add_option(Option(Text.assemble((f"  {name:<18}", "bold"), preset.header[0]), id=f"preset:{name}"))
         found = runs.list_runs()
-        title = Text(f"Runs in {printable(str(runs.runs_folder()))}" if found else "No runs yet")
+        title = Text(f"Runs ({printable(shown_path(runs.runs_folder()))})" if found else "No runs yet")
         choices.add_option(Option(title, disabled=True))
         for run in reversed(found):
             choices.add_option(Option(_run_line(run), id=f"run:{run.path}"))
@@ -79,9 +80,9 @@ class Chooser(Steady[None], Screen[None]):
         kind, _, name = (event.option.id or "").partition(":")
         text = Text()
         if kind == "preset":
-            text = Text("\n".join([*settings.presets()[name].header[1:], "Enter starts it, Space opens it paused"]))
+            text = Text("\n".join([*settings.presets()[name].header[1:], "Enter: start   Space: open paused"]))
         elif kind == "run":
-            text = Text("Enter replays it, c goes on with it")
+            text = Text("Enter: replay   c: resume")
         self.query_one("#about", Static).update(text)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -104,7 +105,7 @@ class Chooser(Steady[None], Screen[None]):
         if kind == "run":
             self.post_message(self.Picked(Pick("resume", name)))
         else:
-            self.notify("c goes on with an earlier run; a preset starts by Enter", severity="warning")
+            self.notify("c resumes a run; press Enter to start a preset", severity="warning")
 
     def action_help(self) -> None:
         self.app.push_screen(Help("chooser"))

@@ -58,7 +58,7 @@ class Overlaid(Vertical):
             points = getattr(found, which) if found else ()
             style, letter = STYLES[mark], LETTERS[mark]
             last = (
-                f" {points[-1][1]:.4g}" if points else (" …" if found is None else f" {found.problem or 'nothing yet'}")
+                f" {points[-1][1]:.4g}" if points else (" …" if found is None else f" {found.problem or 'no data yet'}")
             )
             # No line may part a letter from its name.
             named = f"{short(name, 24)}{last}".replace(" ", "\xa0")
@@ -67,10 +67,10 @@ class Overlaid(Vertical):
             if points:
                 x, y = points[-1]
                 dots.append(Dot(x, y, f"bold {style}", letter))
-        words = "validation loss" if which == "val" else "running train loss"
+        words = "validation loss" if which == "val" else "mean train loss"
         about = f"{words}, {'log' if self.options['log'] else 'linear'} (x y)  "
         if not self._shown:
-            text.append("Space marks runs: their curves are laid over each other here", "dim")
+            text.append("Space marks runs; their loss curves are shown here", "dim")
         self.query_one("#legend-of-runs", Static).update(Text.assemble((about, "dim"), text))
         self.query_one(Chart).draw(curves, dots=dots, log=self.options["log"])
 
@@ -101,11 +101,11 @@ class Differences(VerticalScroll):
             table.add_row(Text(key), *(Text(_value(value)) for value in values))
         known = sum(row.config is not None for _, row in runs)
         if len(runs) < 2:
-            said = "mark two runs or more with Space to see which settings differ"
+            said = "mark two or more runs with Space to diff their settings"
         elif known < len(runs):
-            said = f"{len(differing)} settings differ; {len(runs) - known} configs cannot be read"
+            said = f"{len(differing)} settings differ; {len(runs) - known} configs are unreadable"
         else:
-            said = f"{len(differing)} of {len(settings.fields())} settings differ" if differing else "the same settings"
+            said = f"{len(differing)} of {len(settings.fields())} settings differ" if differing else "same settings"
         self.query_one("#same", Static).update(Text(said, "dim"))
 
 
@@ -127,7 +127,7 @@ class Voices(Vertical):
         self._filled = False
 
     def compose(self) -> ComposeResult:
-        yield Field("SOCRATES: What is ", id="one-prompt", placeholder="one prompt for all")
+        yield Field("SOCRATES: What is ", id="one-prompt", placeholder="prompt for all marked runs")
         yield HorizontalScroll(id="columns")
 
     def focus_prompt(self) -> None:
@@ -168,7 +168,7 @@ class Voices(Vertical):
         """All marked runs, one after the other; likeliest tokens for digits, drawn ones for text."""
         event.stop()
         if not event.value:
-            self.notify("the prompt is empty: at least one character is needed to start from", severity="warning")
+            self.notify("the prompt is empty; type at least one character", severity="warning")
             return
         try:
             sampling = Sampling(0.0 if event.value.isalnum() else 0.8, 0, 1.0, 0)

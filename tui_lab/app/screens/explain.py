@@ -38,5 +38,5 @@ class Explain(Steady[None], ModalScreen[None]):
     def on_mount(self) -> None:
         page = self.query_one("#page")
         page.border_title = self._finding.code
-        page.border_subtitle = "Esc closes"
+        page.border_subtitle = "Esc close"
         page.focus()

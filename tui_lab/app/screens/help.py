@@ -42,5 +42,5 @@ class Help(Steady[None], ModalScreen[None]):
     def on_mount(self) -> None:
         scroll = self.query_one("#page")
         scroll.border_title = "Help"
-        scroll.border_subtitle = "Esc closes"
+        scroll.border_subtitle = "Esc close"
         scroll.focus()

@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 from textual.worker import Worker, WorkerState
 
+from tui_lab.app.labels import shown_path
 from tui_lab.app.screens.chooser import Pick
 from tui_lab.app.screens.comparison import Differences, Overlaid, Voices
 from tui_lab.app.screens.dialogs import AskLine
@@ -45,14 +46,14 @@ class RunsScreen(Steady[None], Screen[None]):
     BINDINGS = [
         Binding("space", "mark", "Mark"),
         Binding("slash", "filter", "Filter", key_display="/"),
-        Binding("o", "order(1)", "Order"),
-        Binding("O", "flip", "Other way", show=False),
+        Binding("o", "order(1)", "Sort"),
+        Binding("O", "flip", "Reverse order", show=False),
         Binding("v", "view('curves')", "Curves"),
-        Binding("d", "view('differences')", "Differ"),
-        Binding("g", "view('voices')", "Speak"),
+        Binding("d", "view('differences')", "Diff"),
+        Binding("g", "view('voices')", "Generate"),
         Binding("t", "tags", "Tag"),
         Binding("n", "note", "Note", show=False),
-        Binding("c", "go_on", "Go on", show=False),
+        Binding("c", "go_on", "Resume", show=False),
         Binding("z", "zoom", "Zoom", show=False),
         Binding("y", "log", "Log axis", show=False),
         Binding("x", "validation", "Train or validation loss", show=False),
@@ -81,7 +82,7 @@ class RunsScreen(Steady[None], Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="head")
-        yield Field(id="where", placeholder="a word of a name or tag, or optim.lr<0.01, val_loss<1, state=done …")
+        yield Field(id="where", placeholder="part of a name or tag, or optim.lr<0.01, val_loss<1, state=done …")
         yield RunTable(id="table")
         yield Static(id="about")
         with ContentSwitcher(initial="curves", id="beside"):
@@ -125,7 +126,7 @@ class RunsScreen(Steady[None], Screen[None]):
         if event.worker.group != "reading":
             return
         if event.state == WorkerState.ERROR:
-            self._problem = f"the runs could not be read: {event.worker.error!r}"
+            self._problem = f"cannot read the runs: {event.worker.error!r}"
         elif event.state == WorkerState.SUCCESS and event.worker.result is not None:
             self.take(*event.worker.result)
         else:
@@ -137,7 +138,8 @@ class RunsScreen(Steady[None], Screen[None]):
 
     def take(self, rows: Sequence[RunRow], curves: dict[Path, Curves]) -> None:
         """Show these; marks of runs that are gone go too."""
-        self.rows, self._curves = tuple(rows), {**self._curves, **curves}
+        self.rows = tuple(rows)
+        self._curves = {**self._curves, **curves}
         there = {row.path for row in rows}
         self.marks = {path: mark for path, mark in self.marks.items() if path in there}
         self.redraw()
@@ -173,8 +175,8 @@ class RunsScreen(Steady[None], Screen[None]):
     def _head(self) -> None:
         text = Text(no_wrap=True, overflow="ellipsis")
         n = f"{len(self.shown):,} of {len(self.rows):,}" if self.where else f"{len(self.rows):,}"
-        text.append(f"{n} runs in {runs.runs_folder()}", "bold")
-        title = {"created": "time begun"} | {column.key: column.title for column in COLUMNS}
+        text.append(f"{n} runs ({shown_path(runs.runs_folder())})", "bold")
+        title = {"created": "start time"} | {column.key: column.title for column in COLUMNS}
         text.append(f"  by {title[self.order.removeprefix('-')]} {'↓' if self.order.startswith('-') else '↑'}")
         text.append(f"  {len(self.marks)} marked" if self.marks else "")
         if self._problem:
@@ -187,7 +189,8 @@ class RunsScreen(Steady[None], Screen[None]):
         text = Text(no_wrap=True, overflow="ellipsis")
         if row is None:
             text.append(
-                "no run here: / changes the filter" if self.where else "no runs yet: q, then start a preset", "dim"
+                "No run matches; / edits the filter" if self.where else "No runs yet. Press q and start a preset.",
+                "dim",
             )
         elif row.problem:
             text.append(f"✗ {short(row.problem, 300)}", "bold")
@@ -265,7 +268,7 @@ class RunsScreen(Steady[None], Screen[None]):
             self.marks[row.path] = free[0]
         else:
             self.notify(
-                f"{len(LETTERS)} runs can be marked; Space takes a mark away, Backspace all", severity="warning"
+                f"at most {len(LETTERS)} runs can be marked; Space unmarks one, Backspace all", severity="warning"
             )
             return
         if any(path not in self._curves for path in self.marks):
@@ -308,12 +311,12 @@ class RunsScreen(Steady[None], Screen[None]):
 
     def action_tags(self) -> None:
         if (row := self._row()) is not None:
-            ask = AskLine(f"Tags of {short(row.name, 50)}, parted by spaces", " ".join(row.tags), may_be_empty=True)
+            ask = AskLine(f"Tags of {short(row.name, 50)}, separated by spaces", " ".join(row.tags), may_be_empty=True)
             self.app.push_screen(ask, lambda text: self._note(row, tags=text))
 
     def action_note(self) -> None:
         if (row := self._row()) is not None:
-            ask = AskLine(f"Note on {short(row.name, 50)}", row.note, may_be_empty=True)
+            ask = AskLine(f"Note for {short(row.name, 50)}", row.note, may_be_empty=True)
             self.app.push_screen(ask, lambda text: self._note(row, note=text))
 
     def _note(self, row: RunRow, tags: str | None = None, note: str | None = None) -> None:
