@@ -1,7 +1,7 @@
 """What a person may ask of a running training. Each takes effect at the next step boundary, as an event."""
 
 import queue
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,15 +152,3 @@ def _moved(key: str, now: float, wanted: float, how: str) -> float:
     if new == now:
         raise ConfigError([f"{key} = {now}: {how} it stays the same; allowed is {low:g} to {high:g}"])
     return new
-
-
-def not_undone(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
-    """The live changes of a record that still stand: without those that the next change of the same key took back."""
-    live = {key for key in settings.fields() if settings.is_live(key)}
-    stack: list[ev.Changed] = []
-    for change in changes:
-        if stack and (stack[-1].key, stack[-1].old, stack[-1].new) == (change.key, change.new, change.old):
-            stack.pop()
-        elif change.key in live:
-            stack.append(change)
-    return stack

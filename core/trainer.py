@@ -1,10 +1,10 @@
-"""The trainer: an iterator of events, steered by a queue of commands. `events` is the lifecycle, `train_step` the
-science."""
+"""The trainer: an iterator of events, controlled by a queue of commands.
+
+`events` is the life of a run; `train_step` is one optimizer update.
+"""
 
 import math
-import queue
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -14,193 +14,167 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.autotune import with_kernels
-from tui_lab.core.kernels.device import choose_device, seed_draws, use_threads
+from tui_lab.core.kernels.device import seed_torch
 from tui_lab.core.kernels.memory_estimate import check_memory, is_out_of_memory, out_of_memory_error
 from tui_lab.core.training import checkpoint as ckpt
-from tui_lab.core.training import dead_units
-from tui_lab.core.training.checkpoint import Checkpoint, Progress
-from tui_lab.core.training.distributed import SINGLE_PROCESS, World
+from tui_lab.core.training.checkpoint import Checkpoint, Weights
+from tui_lab.core.training.checkpointing import Checkpointing, Save
+from tui_lab.core.training.control import TrainControl
+from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
-from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
-from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
-from tui_lab.core.training.train_step import apply, dropout_seed
-from tui_lab.core.training.update_ratio import EVERY, watch_update
+from tui_lab.core.training.setup import TrainSetup
+from tui_lab.core.training.step_metrics import (
+    DEAD_UNITS_EVERY,
+    UPDATE_RATIO_EVERY,
+    StepMetrics,
+    step_done,
+    watch_dead_units,
+    watch_update,
+)
+from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
+from tui_lab.core.training.train_step import apply_gradients, check_finite, dropout_seed
 from tui_lab.core.user_code.external_model import Model
-from tui_lab.data.dataset import Task
-from tui_lab.util.errors import ConfigError, DataError, TrainingError
-from tui_lab.util.files import advice
+from tui_lab.util.errors import ConfigError, DataError
 
-Save = Callable[[Checkpoint], str]
-EMA = 0.9
+LOSS_EMA = 0.9
+"""The weight of the past in the running mean of the loss."""
 
 
 class Trainer:
-    """Trains one model. Iterate over `events()` in any one thread; put commands from any other.
+    """Trains one model. Iterate over `events()` in one thread; put commands into `commands` from any thread.
 
-    The state that a checkpoint keeps is `progress` (frozen, replaced at every step), the weights and the
-    optimizer. Raises ConfigError, DataError or RunError when it cannot be built.
+    The state that a checkpoint keeps is `progress` (frozen, replaced at every step), the weights and the optimizer
+    state. saved_step: the step of the checkpoint that a resumed run has on disk. clock: seconds.
     """
 
     def __init__(
         self,
-        config: Config,
-        task: Task,
+        setup: TrainSetup,
         *,
-        resume: Checkpoint | None = None,
         save: Save | None = None,
+        saved_step: int | None = None,
+        control: TrainControl | None = None,
+        group: ProcessGroup = SINGLE_PROCESS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.commands: cmd.CommandQueue = queue.SimpleQueue()
-        self.task, self.world = task, SINGLE_PROCESS
-        self.progress = resume.progress if resume else Progress(config)
-        self._save, self._clock = save, clock
-        self.resumed = resume is not None
-        self._pending: deque[cmd.Command] = deque()
-        self.undoable: list[ev.Changed] = []
-        """The changes that Undo takes back, the last first; whoever resumes a run may put its earlier ones here."""
-        self._paused, self._steps_left, self._stop_asked = False, 0, False
-        self._saved_at = self.progress.step if resume else -1
-        self.unwritten = False
-        """Whether the last checkpoint that was due could not be saved."""
-        self.threads = use_threads(config.train.threads)
-        self.device = choose_device(config.train.device)
-        at = self.progress
-        if resume:
-            ckpt.check_fits(self.config, task.tokenizer.n_vocab, resume.model)
-        self.loader = build_loader(self.config, task, from_step=at.from_step, from_draw=at.from_draw)
-        self.model = build_model(with_kernels(self.config, task.tokenizer.n_vocab), task.tokenizer.n_vocab).to(
-            self.device
-        )
-        self.optimizers = optimizers_of(self.config, self.model)
-        self.hooks = hooks_of(self.config)
-        self._best, self._restored = resume.best if resume else None, False
-        if resume:
-            ckpt.restore_model(self.model, resume.model)
-            ckpt.restore_optimizers(self.optimizers, resume.optimizer)
+        self.task = setup.task
+        self.progress = setup.progress
+        self.device = setup.device
+        self.threads = setup.threads
+        self.model = setup.model
+        self.optimizers = setup.optimizers
+        self.hooks = setup.hooks
+        self.resumed = setup.resumed
+        self.loader = replace(setup.loader, share=(group.rank, group.size))
+        self.group = group
+        self.control = control or TrainControl()
+        self.checkpointing = Checkpointing(save, best=setup.best, saved_step=saved_step, writes=group.rank == 0)
+        self._clock = clock
+        self._best_is_restored = False
 
     @property
     def config(self) -> Config:
-        """The settings in force now, live changes included."""
+        """The settings in force now, including live changes."""
         return self.progress.config
 
     @property
     def step(self) -> int:
         return self.progress.step
 
-    def save_with(self, save: Save) -> None:
-        """Where checkpoints go from now on: a run folder may be made only once the trainer could be built."""
-        self._save, self._saved_at = save, -1
+    @property
+    def commands(self) -> cmd.CommandQueue:
+        return self.control.commands
 
-    def join(self, world: World) -> None:
-        """Train as one of the processes of `world`, all of which call this with the same state, before `events`."""
-        self.world = world
-        self.loader = replace(self.loader, share=(world.rank, world.size))
-        world.unite(self.model, self.hooks, self.config)
+    @property
+    def save_failed(self) -> bool:
+        """Whether the last checkpoint could not be written."""
+        return self.checkpointing.failed
 
     def events(self) -> Iterator[ev.Event]:
-        """Train until the last step, the target, patience's end, Stop or a failure; the last event says which."""
+        """Train until the run is done, stopped or failed; the last event is Stopped or Failed.
+
+        Raises ConfigError if the processes of the group do not have the same model.
+        """
+        self.group.attach(self.model, self.hooks, self.config)
         yield self._started()
         failure = ""
         try:
-            while (reason := self._over()) is None:
-                yield from self._obey()
-                if self._stop_asked or self._paused:
+            while (reason := self._stop_reason()) is None:
+                yield from self._run_commands()
+                if self.control.stop_requested or self.control.paused:
                     continue
                 if self._evaluation_due():
                     yield from self._evaluate()
-                elif self._checkpoint_due():
-                    yield from self._checkpoint()
+                elif self.checkpointing.is_due(self.step, self.config.train.checkpoint_every):
+                    yield from self._save()
                 else:
-                    yield self.train_step()
-                    self._count_down()
-            yield from self._checkpoint(again=self.unwritten)
+                    metrics = self.train_step()
+                    yield step_done(self.progress, metrics)
+                    self.control.count_step()
+            yield from self._save(force=self.save_failed)
             yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
         except Exception as error:
-            # A mistake of ours is told by its traceback; whoever wrote the model is told where it went wrong.
+            # Our own bugs are raised; errors of torch and of user models end the run with a message.
             if not (isinstance(error, RuntimeError | MemoryError) or self.config.model.source):
                 raise
-            failure = self._in_words(error)
-        # Outside of the handler, where the error no longer holds on to all that its step had in memory.
+            failure = _failure_message(error, self.config, self.task.tokenizer.n_vocab)
+        # Outside of the handler, where the error no longer keeps the memory of its step alive.
         if failure:
             self.model.zero_grad(set_to_none=True)
-            yield from self._last_checkpoint()
+            yield from self.checkpointing.save_after_failure(self.step, self._state)
             yield ev.Failed(step=self.step, message=failure)
 
-    def _in_words(self, error: Exception) -> str:
-        if is_out_of_memory(error):
-            return str(out_of_memory_error(self.config, self.task.tokenizer.n_vocab))
-        if isinstance(error, RuntimeError):
-            return str(error) or type(error).__name__
-        return f"{self.config.model.source} raised {type(error).__name__}: {error}"
-
-    def _restore_best(self) -> int | None:
-        """A run that may stop early ends with its best weights in the model, once the last ones are saved, so that it
-        can still go on from where it was. The update that they are of."""
-        if self._best is None or not self.config.train.patience or self.unwritten:
-            return None
-        ckpt.restore_model(self.model, self._best)
-        self._restored = True
-        return self.progress.best_step
-
-    def _whose(self) -> cmd.WeightsInfo:
-        best = self.progress.best_step if self._restored else None
-        return cmd.WeightsInfo(self.step) if best is None else cmd.WeightsInfo(best, best=True)
-
     def run_after_end(self, command: cmd.Command) -> Iterator[ev.Event]:
-        """Obey what still makes sense after the last event: a look at the model, a copy of it, a save that failed."""
-        if isinstance(command, cmd.Snapshot | cmd.Inspect) or (isinstance(command, cmd.Checkpoint) and self.unwritten):
+        """Run what still makes sense after the last event: Inspect, Snapshot, or Checkpoint after a failed save."""
+        is_save = isinstance(command, cmd.Checkpoint) and self.save_failed
+        if is_save or isinstance(command, cmd.Snapshot | cmd.Inspect):
             yield from self._execute(command)
 
-    def train_step(self) -> ev.StepDone:
-        """One update. Raises TrainingError before it would touch the weights with what is not finite."""
-        began, step, config = self._clock(), self.step, self.config
-        measuring = step % EVERY == 0
+    def train_step(self) -> StepMetrics:
+        """Make one update.
+
+        Raises TrainingError if the loss or the gradient is not finite; the weights are then unchanged.
+        """
+        start = self._clock()
+        step = self.step
+        config = self.config
+        measured = step % UPDATE_RATIO_EVERY == 0
         batch = self.loader.batch(step)
-        measured: dict[str, float | None] = {"data_seconds": max(0.0, self._clock() - began)} if measuring else {}
-        # Contiguous, since a model of the user's may call view(-1); rows of a text are slices of a longer one.
+        data_seconds = max(0.0, self._clock() - start) if measured else None
+        # Contiguous: rows of a text are slices of a longer array, and a user model may call view(-1).
         x, y = (torch.from_numpy(array).to(self.device).contiguous() for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.hooks.lr_factor
         set_lr(self.optimizers, lr)
-        seed_draws(self.device, dropout_seed(config.train.seed, step, self.world.rank))
-        dead = dead_units.watch_units(self.model) if step % dead_units.EVERY == 0 else lambda: None
-        loss, norm = self.world.backward(self.model, self.hooks, x, y, config.train.accumulate)
-        loss_value, norm_value = torch.stack([loss, norm]).tolist()
-        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-            raise TrainingError(
-                f"the {'gradient' if math.isfinite(loss_value) else 'loss'} of update {step} is not finite (loss "
-                f"{loss_value}, gradient norm {norm_value}, learning rate {lr:g}); the weights are those before it. "
-                "A smaller optim.lr or an optim.grad_clip of 1 is the usual cure"
-            )
-        ratio = watch_update(self.model) if measuring else lambda: None
-        apply(self.model, self.hooks, self.optimizers, norm_value, config.optim.grad_clip)
-        measured |= {"update_ratio": ratio(), "dead_units": dead()}
-        return self._count(loss_value, norm_value, lr, batch.epoch, self.loader.drawn * x.shape[1], began, measured)
-
-    def _count(
-        self, loss: float, norm: float, lr: float, epoch: int, tokens: int, began: float,
-        measured: dict[str, float | None],
-    ) -> ev.StepDone:  # fmt: skip
-        seconds = max(0.0, self._clock() - began)  # A clock may be set back.
-        was = self.progress
-        ema = loss if was.loss_ema is None else EMA * was.loss_ema + (1 - EMA) * loss
-        self.progress = replace(
-            was, step=was.step + 1, tokens=was.tokens + tokens, seconds=was.seconds + seconds, loss_ema=ema
-        )
-        return ev.StepDone(
-            step=self.step,
+        seed_torch(self.device, dropout_seed(config.train.seed, step, self.group.rank))
+        dead_units = watch_dead_units(self.model) if step % DEAD_UNITS_EVERY == 0 else None
+        tensors = self.group.backward(self.model, self.hooks, x, y, config.train.accumulate)
+        loss, grad_norm = torch.stack(tensors).tolist()
+        check_finite(step, loss, grad_norm, lr)
+        update_ratio = watch_update(self.model) if measured else None
+        apply_gradients(self.model, self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
+        metrics = StepMetrics(
             loss=loss,
-            loss_ema=ema,
+            grad_norm=grad_norm,
             lr=lr,
-            grad_norm=norm,
-            epoch=epoch,
-            tokens=self.progress.tokens,
-            seconds=seconds,
-            tokens_per_s=tokens / seconds if seconds > 0 else 0.0,
-            update_ratio=measured.get("update_ratio"),
-            dead_units=measured.get("dead_units"),
-            data_seconds=measured.get("data_seconds"),
+            epoch=batch.epoch,
+            tokens=self.loader.drawn * x.shape[1],
+            data_seconds=data_seconds,
+            update_ratio=update_ratio() if update_ratio else None,
+            dead_units=dead_units() if dead_units else None,
+            seconds=max(0.0, self._clock() - start),  # A clock may be set back.
+        )
+        self._advance(metrics)
+        return metrics
+
+    def _advance(self, metrics: StepMetrics) -> None:
+        before = self.progress.loss_ema
+        self.progress = replace(
+            self.progress,
+            step=self.step + 1,
+            tokens=self.progress.tokens + metrics.tokens,
+            seconds=self.progress.seconds + metrics.seconds,
+            loss_ema=metrics.loss if before is None else LOSS_EMA * before + (1 - LOSS_EMA) * metrics.loss,
         )
 
     def _started(self) -> ev.Started:
@@ -211,187 +185,169 @@ class Trainer:
             n_vocab=self.model.n_vocab,
             train_examples=self.task.train.n_examples,
             val_examples=self.task.val.n_examples,
-            device=str(self.device) + (f" × {self.world.size} processes" if self.world.size > 1 else ""),
+            device=str(self.device) + (f" × {self.group.size} processes" if self.group.size > 1 else ""),
             threads=self.threads,
             resumed=self.resumed,
             faults=self.config.faults,
         )
 
-    def _over(self) -> ev.StopReason | None:
-        if self._stop_asked:
+    def _stop_reason(self) -> ev.StopReason | None:
+        if self.control.stop_requested:
             return "stopped"
         train = self.config.train
         if train.patience and self.progress.worse_evaluations >= train.patience:
             return "patience"
-        if self._evaluation_due() or self._pending:
+        if self._evaluation_due() or self.control.has_pending:
             return None
-        return "target" if self._target_reached() else "done" if self.step >= train.steps else None
+        if self._target_reached():
+            return "target"
+        return "done" if self.step >= train.steps else None
 
     def _target_reached(self) -> bool:
-        target, loss = self.config.train.target_loss, self.progress.loss_ema
+        target = self.config.train.target_loss
+        loss = self.progress.loss_ema
         return target > 0 and loss is not None and loss <= target
 
     def _evaluation_due(self) -> bool:
-        train, step = self.config.train, self.step
-        due = (
-            step >= train.steps
-            or self._target_reached()
-            or (train.eval_every > 0 and step > 0 and step % train.eval_every == 0)
-        )
-        return due and self.progress.evaluated_at != step
+        every = self.config.train.eval_every
+        step = self.step
+        is_last = step >= self.config.train.steps or self._target_reached()
+        return self.progress.evaluated_at != step and (is_last or (every > 0 and step > 0 and step % every == 0))
 
-    def _checkpoint_due(self) -> bool:
-        every = self.config.train.checkpoint_every
-        return (
-            self._save is not None
-            and every > 0
-            and self.step > 0
-            and self.step % every == 0
-            and self._saved_at != self.step
-        )
-
-    def _count_down(self) -> None:
-        if self._steps_left:
-            self._steps_left -= 1
-            if self._steps_left == 0:
-                self._pending.append(cmd.Pause())
-
-    def _obey(self) -> Iterator[ev.Event]:
-        """Take the commands that have come; while paused, wait for the next."""
-        self._take(wait=self._paused and not self._pending)
-        while self._pending and not self._stop_asked:
-            yield from self._execute(self._pending.popleft())
-
-    def _take(self, *, wait: bool) -> None:
-        self._pending.extend(self.world.commands(self.commands, wait=wait))
-
-    def _stop_requested(self) -> bool:
-        self._take(wait=False)
-        return any(isinstance(command, cmd.Stop) for command in self._pending)
+    def _run_commands(self) -> Iterator[ev.Event]:
+        """Run the commands that have arrived; while paused, wait for the next one."""
+        self.control.poll(self.group, wait=self.control.paused)
+        while (command := self.control.next_command()) is not None:
+            yield from self._execute(command)
 
     def _execute(self, command: cmd.Command) -> Iterator[ev.Event]:
         match command:
             case cmd.Pause():
-                if not self._paused:
-                    self._paused, self._steps_left = True, 0
+                if self.control.pause():
                     yield ev.Paused(step=self.step)
             case cmd.Resume() | cmd.Step():
-                self._steps_left = command.n if isinstance(command, cmd.Step) else 0
-                if self._paused:
-                    self._paused = False
+                if self.control.resume(command.n if isinstance(command, cmd.Step) else 0):
                     yield ev.Resumed(step=self.step)
             case cmd.Set() | cmd.Scale() | cmd.Shift() | cmd.Cycle() | cmd.Undo():
                 yield from self._change(command)
             case cmd.Evaluate():
                 yield from self._evaluate()
             case cmd.Checkpoint():
-                yield from self._checkpoint(again=True)
+                yield from self._save(force=True)
             case cmd.Snapshot(receive):
                 yield from self._snapshot(receive)
             case cmd.Inspect(look):
                 yield from self._inspect(look)
             case cmd.Stop():
-                self._stop_asked = True
+                self.control.stop_requested = True
 
-    def _snapshot(self, receive: Callable[[dict[str, torch.Tensor], cmd.WeightsInfo], None]) -> Iterator[ev.Event]:
+    def _snapshot(self, receive: Callable[[Weights, cmd.WeightsInfo], None]) -> Iterator[ev.Event]:
         try:
             weights = ckpt.copy_weights(self.model.state_dict())
         except (RuntimeError, MemoryError) as error:
-            yield ev.Warned(
-                step=self.step, message=f"no copy of the weights could be made: {str(error) or 'no memory'}"
-            )
+            yield ev.Warned(step=self.step, message=f"the weights cannot be copied: {str(error) or 'out of memory'}")
         else:
-            receive(weights, self._whose())
+            receive(weights, self._weights_info())
+
+    def _weights_info(self) -> cmd.WeightsInfo:
+        best_step = self.progress.best_step if self._best_is_restored else None
+        return cmd.WeightsInfo(self.step) if best_step is None else cmd.WeightsInfo(best_step, best=True)
 
     def _inspect(self, look: Callable[[Model], None]) -> Iterator[ev.Event]:
-        """A look that fails is the looker's fault: training goes on."""
+        """Call `look` with the model; if it raises, training continues."""
         self.model.eval()
         try:
             with torch.no_grad():
                 look(self.model)
         except Exception as error:
-            yield ev.Warned(step=self.step, message=f"looking at the model failed: {error!r}")
+            yield ev.Warned(step=self.step, message=f"inspecting the model failed: {error!r}")
 
     def _change(self, command: cmd.Change) -> Iterator[ev.Event]:
-        """Change a live setting, or warn why not; nothing where it has that value already."""
+        """Change a live setting, or warn why not; do nothing if it has that value already."""
         try:
-            key, value = cmd.target(command, self.config, self.undoable)
+            key, value = cmd.target(command, self.config, self.control.undo_stack)
             old = settings.get(self.config, key)
             config = settings.changed(self.config, key, value)
-            if (new := settings.get(config, key)) == old:
+            new = settings.get(config, key)
+            if new == old:
                 return
-            loader = change_loader(self.loader, self.step, config)
-            check_memory(config, self.task.tokenizer.n_vocab, on_cpu=self.device.type == "cpu")
+            self._apply_setting(key, config)
         except (ConfigError, DataError) as error:
             yield ev.Warned(step=self.step, message=str(error))
             return
-        if key in LOADER_KEYS:
-            self.loader = loader
-        self.progress = replace(
-            self.progress, config=config, from_step=self.loader.from_step, from_draw=self.loader.from_draw
-        )
-        self.model.set_dropout(config.model.dropout)
-        set_weight_decay(self.optimizers, config.optim.weight_decay)
-        self._saved_at = -1
         change = ev.Changed(step=self.step, key=key, old=old, new=new)
-        if isinstance(command, cmd.Undo):
-            self.undoable.pop()
-        else:
-            self.undoable.append(change)
+        self.control.record_change(change, undone=isinstance(command, cmd.Undo))
         yield change
 
+    def _apply_setting(self, key: str, config: Config) -> None:
+        """Put `config` into force, which differs in `key`. Raises ConfigError or DataError before anything changes."""
+        loader = change_loader(self.loader, self.step, config) if key in LOADER_KEYS else self.loader
+        check_memory(config, self.task.tokenizer.n_vocab, on_cpu=self.device.type == "cpu")
+        self.loader = loader
+        if key == "model.dropout":
+            self.model.set_dropout(config.model.dropout)
+        elif key == "optim.weight_decay":
+            set_weight_decay(self.optimizers, config.optim.weight_decay)
+        self.progress = replace(self.progress, config=config, from_step=loader.from_step, from_draw=loader.from_draw)
+        self.checkpointing.mark_dirty()
+
     def _evaluate(self) -> Iterator[ev.Event]:
-        """Validate, keep the best weights; nothing at all when Stop comes in between."""
+        """Validate and keep the best weights; do nothing if Stop arrives meanwhile."""
         limit = self.config.train.eval_examples
-        found = evaluate(self.model, self.task, limit, self.device, stop=self._stop_requested, world=self.world)
-        if found is None:
+        result = evaluate(self.model, self.task, limit, self.device, stop=self._stop_arrived, group=self.group)
+        if result is None:
             return
-        was = self.progress
-        best = math.isfinite(found.loss) and (was.best_val_loss is None or found.loss < was.best_val_loss)
-        again = was.evaluated_at == self.step
-        worse = 0 if best else was.worse_evaluations + (0 if again else 1)
-        self.progress = replace(was, evaluated_at=self.step, worse_evaluations=worse)
-        if best:
-            self._best = ckpt.copy_weights(self.model.state_dict())
-            self.progress = replace(self.progress, best_val_loss=found.loss, best_step=self.step)
-        self._saved_at = -1
+        before = self.progress
+        step = self.step
+        is_best = math.isfinite(result.loss) and (before.best_val_loss is None or result.loss < before.best_val_loss)
+        is_new = before.evaluated_at != step
+        since_best = 0 if is_best else before.worse_evaluations + is_new
+        self.progress = replace(before, evaluated_at=step, worse_evaluations=since_best)
+        if is_best:
+            self.checkpointing.best = ckpt.copy_weights(self.model.state_dict())
+            self.progress = replace(self.progress, best_val_loss=result.loss, best_step=step)
+        self.checkpointing.mark_dirty()
         yield ev.Evaluated(
-            step=self.step,
-            val_loss=found.loss,
-            exact_match=found.exact_match,
-            perplexity=found.perplexity,
-            examples=found.examples,
-            best=best,
-            since_best=worse,
+            step=step,
+            val_loss=result.loss,
+            exact_match=result.exact_match,
+            perplexity=result.perplexity,
+            examples=result.examples,
+            best=is_best,
+            since_best=since_best,
         )
 
-    def _last_checkpoint(self) -> Iterator[ev.Event]:
-        """A checkpoint after a failure, which may leave too little memory to copy the weights."""
-        try:
-            yield from self._checkpoint(again=self.unwritten)
-        except (RuntimeError, MemoryError) as error:
-            words = f"checkpoint not saved: {str(error) or 'no memory'}; the last one is intact"
-            yield ev.Warned(step=self.step, message=words)
+    def _stop_arrived(self) -> bool:
+        self.control.poll(self.group)
+        return self.control.stop_is_pending()
 
-    def _checkpoint(self, *, again: bool = False) -> Iterator[ev.Event]:
-        """Save, unless this very state is saved already. A save that fails is told, and not the end."""
-        if self._save is None or (self._saved_at == self.step and not again):
-            return
-        if self.world.rank:  # Rank 0 writes; the others take the same turns, so that none waits for another.
-            self._saved_at = self.step
-            return
-        state = Checkpoint(
+    def _save(self, *, force: bool = False) -> Iterator[ev.Event]:
+        yield from self.checkpointing.save(self.step, self._state, force=force)
+
+    def _state(self) -> Checkpoint:
+        return Checkpoint(
             progress=self.progress,
             model=ckpt.copy_weights(self.model.state_dict()),
             optimizer=ckpt.optimizer_tensors(self.optimizers),
-            best=self._best,
+            best=self.checkpointing.best,
         )
-        try:
-            path = self._save(state)
-        except OSError as error:
-            self._saved_at, self.unwritten = self.step, True
-            message = f"checkpoint not saved: {advice(error)}; the last one is intact"
-            yield ev.SaveFailed(step=self.step, message=message, path=str(error.filename or ""))
-            return
-        self._saved_at, self.unwritten = self.step, False
-        yield ev.Saved(step=self.step, path=path)
+
+    def _restore_best(self) -> int | None:
+        """Put the best weights back into a model whose run may stop early, and return their step.
+
+        Comes after the last checkpoint, so that the run can still be resumed from its last weights.
+        """
+        best = self.checkpointing.best
+        if best is None or not self.config.train.patience or self.save_failed:
+            return None
+        ckpt.restore_model(self.model, best)
+        self._best_is_restored = True
+        return self.progress.best_step
+
+
+def _failure_message(error: Exception, config: Config, n_vocab: int) -> str:
+    if is_out_of_memory(error):
+        return str(out_of_memory_error(config, n_vocab))
+    if isinstance(error, RuntimeError):
+        return str(error) or type(error).__name__
+    return f"{config.model.source} raised {type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from tui_lab.core.model import Layer, Transformer
 from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.optim import set_lr
 from tui_lab.core.training.task_factory import build_loader, build_task
-from tui_lab.core.training.train_step import TrainStepHooks, apply, backward, mean_loss
+from tui_lab.core.training.train_step import TrainStepHooks, apply_gradients, backward, mean_loss
 from tui_lab.data.dataset import IGNORED, Dataset, Task
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import to_xy
@@ -76,7 +76,7 @@ def update_of(hooks: TrainStepHooks, clip: float) -> Callable[[nn.Module, Sequen
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
         loss, norm = backward(model, hooks, x, y)
-        apply(model, hooks, optimizers, float(norm), clip)
+        apply_gradients(model, hooks, optimizers, float(norm), clip)
         return float(loss)
 
     return update

@@ -23,7 +23,7 @@ def use_threads(n: int) -> int:
     return torch.get_num_threads()
 
 
-def seed_draws(device: torch.device, seed: int) -> None:
+def seed_torch(device: torch.device, seed: int) -> None:
     """Seed torch's global generator of `device`, as `torch.manual_seed` seeds those of all devices.
 
     That function notes down a stack trace for each device that was never used, at every call and for good.

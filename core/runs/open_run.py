@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tui_lab.core.commands import CommandQueue
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import Changed, Event, Saved
@@ -17,6 +18,9 @@ from tui_lab.core.runs.lock import Lock
 from tui_lab.core.runs.summary import Summarizer, summarize, summarize_log
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.control import TrainControl, undo_stack
+from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
+from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
 from tui_lab.data.corpora.encode import Progress
@@ -50,15 +54,29 @@ def _shortage_in_words(config: Config, n_vocab: int) -> Iterator[None]:
         raise out_of_memory_error(config, n_vocab) from None
 
 
-def start(source: str, overrides: Sequence[str], out: Path | None, progress: Progress | None = None) -> Opened:
+def start(
+    source: str,
+    overrides: Sequence[str],
+    out: Path | None,
+    progress: Progress | None = None,
+    commands: CommandQueue | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Opened:
     """A new run of a preset or file.
 
     Raises ConfigError, DataError, RunError or, where memory runs out, TrainingError before anything is written.
     """
-    return begin(source, settings.load(source, overrides), out, progress)
+    return begin(source, settings.load(source, overrides), out, progress, commands, group)
 
 
-def begin(name: str, config: Config, out: Path | None = None, progress: Progress | None = None) -> Opened:
+def begin(
+    name: str,
+    config: Config,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    commands: CommandQueue | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Opened:
     """A new run of `config`, in `out` or in a folder named after `name`."""
     keep_freed_memory()
     task = build_task(config, progress)
@@ -70,28 +88,41 @@ def begin(name: str, config: Config, out: Path | None = None, progress: Progress
         progress("choosing kernels", 0, 1)
     with _shortage_in_words(config, task.tokenizer.n_vocab):
         config = with_kernels(config, task.tokenizer.n_vocab)
-        trainer = Trainer(config, task)
+        setup = set_up(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     lock = run.lock()
-    trainer.save_with(run.save)
+    trainer = Trainer(setup, save=run.save, control=TrainControl(commands), group=group)
     return Opened(run, trainer, Summarizer(), lock)
 
 
-def reopen(name: str, steps: int | None, progress: Progress | None = None) -> Opened:
+def reopen(
+    name: str,
+    steps: int | None,
+    progress: Progress | None = None,
+    commands: CommandQueue | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Opened:
     """A run that goes on from its last checkpoint, to another number of steps if given."""
     keep_freed_memory()
     run = runs.find(name)
     lock = run.lock()
     try:
-        return _reopened(run, steps, progress, lock)
+        if not run.has_checkpoint:
+            return _anew(run, steps, progress, lock, commands, group)
+        return _reopened(run, steps, progress, lock, commands, group)
     except BaseException:
         lock.release()
         raise
 
 
-def _reopened(run: Run, steps: int | None, progress: Progress | None, lock: Lock) -> Opened:
-    if not run.has_checkpoint:
-        return _anew(run, steps, progress, lock)
+def _reopened(
+    run: Run,
+    steps: int | None,
+    progress: Progress | None,
+    lock: Lock,
+    commands: CommandQueue | None,
+    group: ProcessGroup,
+) -> Opened:
     path = run.latest()
     checkpoint = ckpt.load(path)
     if steps is not None:
@@ -102,13 +133,23 @@ def _reopened(run: Run, steps: int | None, progress: Progress | None, lock: Lock
     task = build_task(checkpoint.progress.config, progress)
     _same_tokenizer(run, task)
     with _shortage_in_words(checkpoint.progress.config, task.tokenizer.n_vocab):
-        trainer = Trainer(checkpoint.progress.config, task, resume=checkpoint, save=run.save)
+        setup = set_up(checkpoint.progress.config, task, checkpoint)
     with _writing(run):
         run.rewind(checkpoint.progress.step, checkpoint.progress.seconds, path)
-    return Opened(run, trainer, summarize_log(run.downsampled()), lock)
+    seen = summarize_log(run.downsampled())
+    control = TrainControl(commands, undo_stack(seen.changes))
+    trainer = Trainer(setup, save=run.save, saved_step=checkpoint.progress.step, control=control, group=group)
+    return Opened(run, trainer, seen, lock)
 
 
-def _anew(run: Run, steps: int | None, progress: Progress | None, lock: Lock) -> Opened:
+def _anew(
+    run: Run,
+    steps: int | None,
+    progress: Progress | None,
+    lock: Lock,
+    commands: CommandQueue | None,
+    group: ProcessGroup,
+) -> Opened:
     """A run that was killed before its first checkpoint begins again, with the same config."""
     if any(isinstance(event, Saved) for event in run.downsampled().events()):
         raise RunError(f"{run.checkpoints}: the checkpoint that the record tells of is gone; put it back to go on")
@@ -116,9 +157,10 @@ def _anew(run: Run, steps: int | None, progress: Progress | None, lock: Lock) ->
     task = build_task(config, progress)
     _same_tokenizer(run, task)
     with _shortage_in_words(config, task.tokenizer.n_vocab):
-        trainer = Trainer(config, task, save=run.save)
+        setup = set_up(config, task)
     with _writing(run):
         run.begin_again()
+    trainer = Trainer(setup, save=run.save, control=TrainControl(commands), group=group)
     return Opened(run, trainer, Summarizer(), lock)
 
 
@@ -140,7 +182,7 @@ def _writing(run: Run) -> Iterator[None]:
         raise RunError(f"{run.path}: {advice(error)}, then go on with: tui-lab run --resume {run.path}") from error
 
 
-def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
+def fork(name: str, config: Config, progress: Progress | None = None, commands: CommandQueue | None = None) -> Opened:
     """A new run that goes on from the last checkpoint of run `name` with other settings.
 
     It begins as the first did, with its record up to there; what `config` changes then is told by Changed events, so
@@ -158,14 +200,14 @@ def fork(name: str, config: Config, progress: Progress | None = None) -> Opened:
                        from_draw=checkpoint.progress.from_draw)  # fmt: skip
     loader = change_loader(was, step, config)
     progressed = replace(checkpoint.progress, config=config, from_step=loader.from_step, from_draw=loader.from_draw)
-    trainer = Trainer(config, task, resume=replace(checkpoint, progress=progressed))
+    setup = set_up(config, task, replace(checkpoint, progress=progressed))
     if task.tokenizer.state() != parent.tokenizer().state():
         raise RunError(f"{parent.name}: a fork keeps the tokenizer and vocabulary of its run; start a new run instead")
     run = runs.create(f"{parent.name}-fork", parent.config(), task.tokenizer)
     lock = run.lock()
     history = up_to(parent.events(), step) + differences(checkpoint.progress.config, config, step)
     seen = summarize(run.record(history))
-    trainer.save_with(run.save)
+    trainer = Trainer(setup, save=run.save, control=TrainControl(commands, undo_stack(seen.changes)))
     return Opened(run, trainer, seen, lock)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.training.distributed import SINGLE_PROCESS, World
+from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.loss import exact_matches, loss_sum
 from tui_lab.data.dataset import IGNORED, Task
 
@@ -28,22 +28,26 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, task: Task, limit: int, device: torch.device, stop: Callable[[], bool] = lambda: False,
-    world: World = SINGLE_PROCESS,
-) -> Evaluation | None:  # fmt: skip
-    """Measure at most `limit` validation examples, spread evenly; None when `stop` says so in between.
+    model: nn.Module,
+    task: Task,
+    limit: int,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Evaluation | None:
+    """Measure at most `limit` validation examples, spread evenly. Returns None as soon as `stop()` is true.
 
-    Several processes share the examples, and ask `stop` equally often.
+    Leaves the model in evaluation mode. Several processes share the examples and call `stop` equally often.
     """
     model.eval()
     n = min(limit, task.val.n_examples)
     chosen = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
     rows = max(1, TOKENS_AT_ONCE // task.val.length)
     total, targets, right = 0.0, 0, 0
-    for start in range(0, n, rows * world.size):
+    for start in range(0, n, rows * group.size):
         if stop():
             return None
-        ids = chosen[start : start + rows * world.size][world.rank :: world.size]
+        ids = chosen[start : start + rows * group.size][group.rank :: group.size]
         if not len(ids):
             continue
         x, y = (torch.from_numpy(a).to(device).contiguous() for a in task.val.examples(ids))
@@ -54,7 +58,7 @@ def evaluate(
         else:
             loss = loss_sum(model, x, y)
         total += loss.item()
-    total, targets, right = world.total(torch.tensor([total, targets, right], dtype=torch.float64)).tolist()
+    total, targets, right = group.all_reduce(torch.tensor([total, targets, right], dtype=torch.float64)).tolist()
     mean = total / max(1, targets)
     scored = task.metric == "exact_match"
     return Evaluation(mean, right / n if scored else None, None if scored else perplexity(mean), n)

@@ -1,6 +1,6 @@
 """One update: from a batch to a mean loss, its gradients, and new weights.
 
-`TrainStepHooks` names the parts of it that people get wrong; its defaults are the right ones, and faults replace them.
+`TrainStepHooks` holds the parts that are often written wrong. Its defaults are right; planted faults replace them.
 """
 
 import math
@@ -15,31 +15,32 @@ from tui_lab.core.model import Transformer
 from tui_lab.core.training.loss import loss_sum
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.shuffle import hash_key
+from tui_lab.util.errors import TrainingError
 
-SMALL_IN_ALL = 2**20
-"""Entries up to which a copy of all gradients costs less than a call for each."""
+LARGEST_CONCATENATED = 2**20
+"""Gradient entries up to which one norm over a concatenated copy is faster than a norm of each tensor."""
 
 _DROPOUT_STREAM = 1
-Sum = Callable[[nn.Module, Tensor, Tensor], Tensor]
+LossSum = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def counts(y: Tensor) -> tuple[Tensor, int]:
-    """What a mean may be taken over: the targets that are not ignored, and the rows; y int64 [B, T] → [] and B."""
+    """Return what a mean can be taken over: the targets that are not ignored, [], and the rows; y int64 [B, T]."""
     return (y != IGNORED).sum(), len(y)
 
 
 def count_targets(targets: Tensor, rows: int) -> Tensor:
-    """What the summed loss is divided by: the targets that are not ignored, at least one."""
+    """Return the divisor of the summed loss: the number of targets that are not ignored, at least one."""
     return targets.clamp(min=1)
 
 
 def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
-    """What torch's generator is seeded with before update `step`, by the process `rank` among several."""
+    """Return the seed of torch's generator before update `step` on process `rank`."""
     return hash_key(seed, step, _DROPOUT_STREAM, *([rank] if rank else []))
 
 
-def to_training(model: nn.Module) -> None:
-    # To tell each module takes as long as one of its products; a stranger's may change by themselves, ours do not.
+def set_training_mode(model: nn.Module) -> None:
+    # train() walks all modules, which costs as much as one matrix product. A user model may change its own mode.
     if not (model.training and isinstance(model, Transformer)):
         model.train()
 
@@ -51,46 +52,68 @@ def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
 
 @dataclass(frozen=True)
 class TrainStepHooks:
-    """loss_sum: (model, x, y) → summed loss; divisor: of `counts`, by how much; mode: puts the model into training;
-    clear: lets the gradients go after the update; lr_factor: times the learning rate that was asked for."""
+    """The replaceable parts of an update.
 
-    loss_sum: Sum = loss_sum
+    loss_sum: (model, x, y) → summed loss. divisor: (targets, rows) of `counts` → what the sum is divided by.
+    set_mode: puts the model into training mode. clear: frees the gradients after the update. lr_factor: multiplies
+    the scheduled learning rate.
+    """
+
+    loss_sum: LossSum = loss_sum
     divisor: Callable[[Tensor, int], Tensor] = count_targets
-    mode: Callable[[nn.Module], None] = to_training
+    set_mode: Callable[[nn.Module], None] = set_training_mode
     clear: Callable[[Sequence[Optimizer]], None] = clear_gradients
     lr_factor: float = 1.0
 
 
 def mean_loss(model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor) -> Tensor:
-    """The loss that is trained on, in nats a target: x, y int64 [B, T] → []."""
+    """Return the training loss, [], in nats per target: x, y int64 [B, T]."""
     return hooks.loss_sum(model, x, y) / hooks.divisor(*counts(y))
 
 
-def backward(model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
-    """Gradients of the mean loss, computed in `parts`; the mean loss and the gradient's global norm."""
-    hooks.mode(model)
+def backward(
+    model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of the mean loss in `micro_batches`: x, y int64 [B, T].
+
+    Returns the mean loss and the global norm of the gradient, [] each.
+    """
+    hooks.set_mode(model)
     divisor = hooks.divisor(*counts(y))
     total = torch.zeros((), device=x.device)
-    parts = min(parts, len(x))
-    for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
-        loss = hooks.loss_sum(model, x_part, y_part) / divisor
+    micro_batches = min(micro_batches, len(x))
+    for micro_x, micro_y in zip(x.tensor_split(micro_batches), y.tensor_split(micro_batches), strict=True):
+        loss = hooks.loss_sum(model, micro_x, micro_y) / divisor
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total, global_norm([p.grad for p in model.parameters() if p.grad is not None])
 
 
 def global_norm(gradients: list[Tensor]) -> Tensor:
-    """√ of the sum of all squares: []. Small gradients are laid side by side first: faster than a norm of each."""
-    if not gradients or sum(g.numel() for g in gradients) > SMALL_IN_ALL:
+    """Return the square root of the sum of all squares, []."""
+    if not gradients or sum(g.numel() for g in gradients) > LARGEST_CONCATENATED:
         return torch.nn.utils.get_total_norm(gradients)
     norm: Tensor = torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients]))
     return norm
 
 
-def apply(model: nn.Module, hooks: TrainStepHooks, optimizers: Sequence[Optimizer], norm: float, clip: float) -> None:
-    """Clip the gradients to a global norm (0: not at all), update the weights, let the gradients go."""
-    if norm > (clip or math.inf):
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, torch.tensor(norm))
+def check_finite(step: int, loss: float, grad_norm: float, lr: float) -> None:
+    """Raises TrainingError if the loss or the gradient norm is infinite or NaN."""
+    if math.isfinite(loss) and math.isfinite(grad_norm):
+        return
+    name = "gradient" if math.isfinite(loss) else "loss"
+    raise TrainingError(
+        f"the {name} of update {step} is not finite (loss {loss}, gradient norm {grad_norm}, learning rate {lr:g}); "
+        "the weights are those before the update. Try a smaller optim.lr or optim.grad_clip = 1"
+    )
+
+
+def apply_gradients(
+    model: nn.Module, hooks: TrainStepHooks, optimizers: Sequence[Optimizer], grad_norm: float, clip: float
+) -> None:
+    """Clip the gradients to the global norm `clip` (0: do not clip), update the weights and clear the gradients."""
+    if grad_norm > (clip or math.inf):
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, torch.tensor(grad_norm))
     for optimizer in optimizers:
         optimizer.step()
     hooks.clear(optimizers)

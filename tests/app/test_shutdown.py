@@ -20,6 +20,7 @@ from tui_lab.app.screens.chooser import Chooser
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
 from tui_lab.app.widgets.control_filter import OnlyVisible
+from tui_lab.core.commands import CommandQueue
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
 from tui_lab.core.trainer import Trainer
@@ -32,8 +33,8 @@ MANY = 6000
 async def over(meddle: Meddle, *overrides: str) -> AsyncIterator[tuple[LabApp, Pilot[None], LabScreen]]:
     """The app over a real training, its trainer meddled with."""
 
-    def open(report: Any) -> open_run.Opened:
-        opened = open_run.begin("tiny", tiny("train.steps=1000000", *overrides))
+    def open(report: Any, commands: CommandQueue) -> open_run.Opened:
+        opened = open_run.begin("tiny", tiny("train.steps=1000000", *overrides), commands=commands)
         meddle(opened.trainer)
         return opened
 
@@ -142,7 +143,7 @@ async def test_from_a_worker_that_hangs_one_can_go_back_to_the_chooser() -> None
 async def test_who_leaves_while_a_corpus_is_read_need_not_wait_until_it_is() -> None:
     told, reads = threading.Event(), 0
 
-    def open(report: Any) -> open_run.Opened:
+    def open(report: Any, commands: CommandQueue) -> open_run.Opened:
         nonlocal reads
         while True:
             reads += 1

@@ -148,20 +148,17 @@ def test_what_is_wrong_is_said_once(arguments: tuple[str, ...], code: int, words
 
 
 def answered(*others: dict[str, str]) -> Any:
-    """A world in which the other ranks have said `others`."""
+    """A group whose other ranks send `others`."""
 
-    class World:
-        rank, size = 0, 1 + len(others)
-        united = False
+    class Group:
+        rank = 0
+        size = 1 + len(others)
 
-        def gathered(self, own: bytes) -> list[bytes]:
+        def all_gather(self, own: bytes) -> list[bytes]:
             here = json.loads(own)
             return [own, *(json.dumps(here | other).encode() for other in others)]
 
-        def unite(self, *parts: Any) -> None:
-            self.united = True
-
-    return World()
+    return Group()
 
 
 @pytest.mark.parametrize(
@@ -172,17 +169,13 @@ def answered(*others: dict[str, str]) -> Any:
     ],
 )
 def test_ranks_that_read_other_data_do_not_train(other: dict[str, str], words: str) -> None:
-    world = answered(other, {})
     with pytest.raises(ConfigError) as found:
-        ranks_module._join(world, trainer())
-    problem = str(found.value)
-    assert problem.startswith(words) and not world.united
+        ranks_module._check_agreement(answered(other, {}), trainer())
+    assert str(found.value).startswith(words)
 
 
 def test_ranks_that_agree_train() -> None:
-    world = answered({}, {})
-    ranks_module._join(world, trainer())
-    assert world.united
+    ranks_module._check_agreement(answered({}, {}), trainer())
 
 
 @pytest.mark.slow

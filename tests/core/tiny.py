@@ -10,8 +10,12 @@ import torch
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.trainer import Save, Trainer
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.checkpoint import Checkpoint
+from tui_lab.core.training.checkpointing import Save
+from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 
 E = TypeVar("E", bound=ev.Event)
@@ -29,7 +33,15 @@ def tiny(*overrides: str) -> Config:
 
 def trainer(*overrides: str, resume: Checkpoint | None = None, save: Save | None = None, **extra: Any) -> Trainer:
     config = resume.progress.config if resume else tiny(*overrides)
-    return Trainer(config, build_task(config), resume=resume, save=save, **extra)
+    saved_step = resume.progress.step if resume else None
+    return Trainer(set_up(config, build_task(config), resume), save=save, saved_step=saved_step, **extra)
+
+
+def trainer_and_run(path: Path, *overrides: str) -> tuple[Trainer, Run]:
+    """A trainer that saves into a new run folder at `path`."""
+    config = tiny(*overrides)
+    run = runs.create("tiny", config, build_task(config).tokenizer, path)
+    return trainer(*overrides, save=run.save), run
 
 
 def last_checkpoint(*overrides: str) -> Checkpoint:

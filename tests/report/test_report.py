@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.recorded import STARTED, evaluated, recorded, update
-from tests.core.tiny import tiny, trainer
+from tests.core.tiny import tiny, trainer_and_run
 from tests.inside import Told
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
@@ -83,9 +83,7 @@ def of(run: Run, *prompts: str) -> Reader:
 @pytest.fixture
 def trained(tmp_path: Path) -> Run:
     """A run with weights, evaluations and a live change."""
-    training = trainer("train.steps=12", "train.eval_every=4")
-    run = runs.create("tiny", training.config, training.task.tokenizer, tmp_path / "tiny")
-    training.save_with(run.save)
+    training, run = trainer_and_run(tmp_path / "tiny", "train.steps=12", "train.eval_every=4")
     changed = ev.Changed(step=6, key="optim.lr", old=0.01, new=0.005)
     told = (event for step in training.events() for event in ([step, changed] if step.step == 6 else [step]))
     run.write_summary(summarize(run.record(told)).summary(str(run.path)))

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from tests.core.recorded import STARTED, evaluated, recorded, story, update
-from tests.core.tiny import tiny, trainer
+from tests.core.tiny import tiny, trainer_and_run
 from tests.inside import Told
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
@@ -30,9 +30,7 @@ def three(tmp_path: Path) -> Path:
 
 def trained(path: Path, *overrides: str) -> Path:
     """A run with weights."""
-    training = trainer(*overrides)
-    run = runs.create("tiny", training.config, training.task.tokenizer, path)
-    training.save_with(run.save)
+    training, run = trainer_and_run(path, *overrides)
     run.write_summary(summarize(run.record(training.events())).summary(str(path)))
     return path
 

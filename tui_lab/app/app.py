@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
     from tui_lab.app.screens.runs import RunsScreen
     from tui_lab.app.session.session import Report, Session, Source
+    from tui_lab.core.commands import CommandQueue
     from tui_lab.core.config.schema import Config
     from tui_lab.core.runs.open_run import Opened
 
@@ -57,14 +58,14 @@ SECONDS_BEFORE_TOLD = 2.0
 """Most trainings stop sooner: then there is no need to say that one waits."""
 
 
-def open_pick(pick: Pick, report: "Report") -> "Opened":
+def open_pick(pick: Pick, report: "Report", commands: "CommandQueue") -> "Opened":
     """What was picked, made ready in the worker's thread: torch is imported here."""
     from tui_lab.core.runs import open_run as opening
 
     freeze_gc_objects()
     if pick.kind == "resume":
-        return opening.reopen(pick.name, None, report)
-    return opening.start(pick.name, pick.overrides, None, report)
+        return opening.reopen(pick.name, None, report, commands)
+    return opening.start(pick.name, pick.overrides, None, report, commands)
 
 
 def code_of(pick: Pick) -> str:
@@ -217,9 +218,9 @@ class LabApp(App[None]):
 
             self.show_lab(Replay(pick.name, self._clock))
         else:
-            self.show_lab(self._session(lambda report: open_pick(pick, report), paused=pick.paused))
+            self.show_lab(self._session(lambda report, commands: open_pick(pick, report, commands), paused=pick.paused))
 
-    def _session(self, open: "Callable[[Report], Opened]", *, paused: bool = False) -> "Session":
+    def _session(self, open: "Callable[[Report, CommandQueue], Opened]", *, paused: bool = False) -> "Session":
         from tui_lab.app.session.session import Session
 
         return Session(open, paused=paused)
@@ -300,11 +301,13 @@ class LabApp(App[None]):
         if code and await self.push_screen_wait(before_code(code)) == "run":
             self._trust(code)
 
-        def open(report: "Report") -> "Opened":
+        def open(report: "Report", commands: "CommandQueue") -> "Opened":
             from tui_lab.core.runs import open_run as opening
 
             freeze_gc_objects()
-            return opening.fork(name, config, report) if fork else opening.begin(stem(name), config, None, report)
+            if fork:
+                return opening.fork(name, config, report, commands)
+            return opening.begin(stem(name), config, None, report, commands)
 
         self._take_down(lab)
         self.show_lab(self._session(open), examine=examine)

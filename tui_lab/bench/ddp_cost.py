@@ -19,7 +19,8 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.trainer import Trainer
-from tui_lab.core.training.distributed import Ranks, backend_for, joined, several
+from tui_lab.core.training.distributed import DistributedGroup, backend_for, is_distributed, process_group
+from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.data.dataset import Task
 from tui_lab.util.errors import ConfigError
@@ -36,47 +37,47 @@ WARM_UP = 3
 
 def bench_scale(preset: str, rounds: int) -> dict[str, Any] | None:
     """The figures, on rank 0; None on the others. Raises ConfigError unless torchrun started several processes."""
-    if not several():
+    if not is_distributed():
         raise ConfigError(["bench scale: start it as torchrun --nproc-per-node 2 -m tui_lab bench scale"])
     keep_freed_memory()
-    with joined() as world:
-        config, task = _prepared(world, preset)
-        trainer = Trainer(config, task)
+    with process_group() as group:
+        config, task = _prepared(group, preset)
+        trainer = Trainer(set_up(config, task), group=group)
         backend = backend_for(config, trainer.device)
-        trainer.join(world)
+        group.attach(trainer.model, trainer.hooks, trainer.config)
         parameters = sum(p.numel() for p in trainer.model.parameters())
         times = _by_turns(
             {
                 "together": lambda: trainer.train_step(),
-                "apart": lambda: _step_apart(world, trainer),
+                "apart": lambda: _step_apart(group, trainer),
                 "reduction": _reduction(parameters, trainer.device),
-                "agreement": lambda: world.total(torch.zeros(2)),
+                "agreement": lambda: group.all_reduce(torch.zeros(2)),
             },
             rounds,
         )
-        if world.rank:
+        if group.rank:
             return None
         return {
             "machine": machine(),
             "preset": preset,
-            "processes": world.size,
+            "processes": group.size,
             "backend": backend,
-            "examples_a_process": -(-trainer.loader.drawn // world.size),
-            **figures(parameters, world.size, times),
+            "examples_a_process": -(-trainer.loader.drawn // group.size),
+            **figures(parameters, group.size, times),
         }
 
 
-def _prepared(world: Ranks, preset: str) -> tuple[Config, Task]:
+def _prepared(group: DistributedGroup, preset: str) -> tuple[Config, Task]:
     """The same config on all ranks; its kernels are measured by rank 0 while the others wait."""
     config = settings.load(preset, PLAIN)
     task = build_task(config)
-    if world.rank == 0:
+    if group.rank == 0:
         config = with_kernels(config, task.tokenizer.n_vocab)
-    return settings.build(json.loads(world.spread(dumps(config.model_dump(mode="json")).encode()))), task
+    return settings.build(json.loads(group.broadcast(dumps(config.model_dump(mode="json")).encode()))), task
 
 
-def _step_apart(world: Ranks, trainer: Trainer) -> None:
-    with world.apart():
+def _step_apart(group: DistributedGroup, trainer: Trainer) -> None:
+    with group.no_sync():
         trainer.train_step()
 
 

@@ -15,6 +15,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.linear import onednn_available, onednn_linear
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 
 GEMM_SIZE = 2048
@@ -51,7 +52,7 @@ def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> d
     keep_freed_memory()
     config = settings.load(preset, PLAIN)
     task = build_task(config)
-    trainer = Trainer(config, task)
+    trainer = Trainer(set_up(config, task))
     contenders, absent = [ours(trainer)], {}
     for name, make in MAKERS.items():
         if preset in ONLY and name not in ONLY[preset]:

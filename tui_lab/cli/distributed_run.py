@@ -14,8 +14,9 @@ from tui_lab.core.runs.open_run import Opened
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Progress
-from tui_lab.core.training.distributed import Ranks, backend_for, joined
+from tui_lab.core.training.distributed import DistributedGroup, backend_for, process_group
 from tui_lab.core.training.reproducibility import fingerprint
+from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, FAILED, INTERRUPTED
@@ -24,91 +25,96 @@ from tui_lab.util.strict_json import dumps
 _ERRORS = (ConfigError, DataError, RunError)
 
 
-def run(begin: Callable[[], Opened], train: Callable[[Opened], int]) -> int:
+def run(begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], int]) -> int:
     """Train what rank 0 opens by `begin`, on rank 0 by `train`; the exit code of this rank.
 
     Only rank 0 needs the run folder and the config: the others are sent its settings and, of a run that goes on, its
     weights. Every machine needs the corpus. Raises ConfigError, DataError or RunError on rank 0.
     """
-    with joined() as world:
+    with process_group() as group:
         try:
-            return _lead(world, begin, train) if world.rank == 0 else _follow(world)
+            return _lead(group, begin, train) if group.rank == 0 else _follow(group)
         except TrainingError as error:
             say(f"training failed: {error}")
             return FAILED
 
 
-def _lead(world: Ranks, begin: Callable[[], Opened], train: Callable[[Opened], int]) -> int:
+def _lead(group: DistributedGroup, begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], int]) -> int:
     try:
-        opened = begin()
+        opened = begin(group)
     except _ERRORS:
-        world.spread(dumps(None).encode())
+        group.broadcast(dumps(None).encode())
         raise
-    _send(world, opened.trainer)
-    _join(world, opened.trainer)
+    _send(group, opened.trainer)
+    _check_agreement(group, opened.trainer)
     return train(opened)
 
 
-def _follow(world: Ranks) -> int:
+def _follow(group: DistributedGroup) -> int:
     trainer: Trainer | None = None
     problem = ""
-    told = json.loads(world.spread(b""))
+    told = json.loads(group.broadcast(b""))
     if told is None:
         return BAD_USAGE
-    weights = world.spread(b""), world.spread(b"")
+    weights = group.broadcast(b""), group.broadcast(b"")
     try:
-        trainer = _trainer(told, *(safetensors.torch.load(part) for part in weights))
+        trainer = _trainer(group, told, *(safetensors.torch.load(part) for part in weights))
     except _ERRORS as error:
         problem = str(error)
     try:
-        _join(world, trainer, problem)
+        _check_agreement(group, trainer, problem)
+        assert trainer is not None
+        return _train(group, trainer)
     except ConfigError:
         return BAD_USAGE
-    assert trainer is not None
+
+
+def _train(group: DistributedGroup, trainer: Trainer) -> int:
     with stop_on_signals(trainer):
         for event in trainer.events():
             if isinstance(event, ev.Failed):
-                say(f"rank {world.rank}: training failed: {event.message}")
+                say(f"rank {group.rank}: training failed: {event.message}")
                 return FAILED
             if isinstance(event, ev.Stopped) and event.reason == "stopped":
                 return INTERRUPTED
     return DONE
 
 
-def _send(world: Ranks, trainer: Trainer) -> None:
+def _send(group: DistributedGroup, trainer: Trainer) -> None:
     """What `_trainer` needs. The weights of a new run follow from its seed, those of one that goes on are sent."""
     resumed = trainer.resumed
     progress = asdict(trainer.progress) | {"config": trainer.config.model_dump(mode="json")}
-    world.spread(dumps({"resumed": resumed, "progress": progress}).encode())
-    world.spread(safetensors.torch.save(ckpt.copy_weights(trainer.model.state_dict()) if resumed else {}))
-    world.spread(safetensors.torch.save(ckpt.optimizer_tensors(trainer.optimizers) if resumed else {}))
+    group.broadcast(dumps({"resumed": resumed, "progress": progress}).encode())
+    group.broadcast(safetensors.torch.save(ckpt.copy_weights(trainer.model.state_dict()) if resumed else {}))
+    group.broadcast(safetensors.torch.save(ckpt.optimizer_tensors(trainer.optimizers) if resumed else {}))
 
 
-def _trainer(told: dict[str, Any], model: ckpt.Weights, optimizer: ckpt.Weights) -> Trainer:
+def _trainer(group: DistributedGroup, told: dict[str, Any], model: ckpt.Weights, optimizer: ckpt.Weights) -> Trainer:
     values = told["progress"]
     config = settings.build(values.pop("config"))
     task = build_task(config)
     if not told["resumed"]:
-        return Trainer(config, task, save=_nowhere)
+        return Trainer(set_up(config, task), save=_nowhere, group=group)
     progress = replace(Progress(config), **values)
-    return Trainer(config, task, resume=Checkpoint(progress, model, optimizer, best=None), save=_nowhere)
+    setup = set_up(config, task, Checkpoint(progress, model, optimizer, best=None))
+    return Trainer(setup, save=_nowhere, saved_step=progress.step, group=group)
 
 
 def _nowhere(checkpoint: Checkpoint) -> str:
     raise AssertionError("only rank 0 writes")
 
 
-def _join(world: Ranks, trainer: Trainer | None, problem: str = "") -> None:
-    """Train together, unless a rank has a problem or other data than rank 0. Raises ConfigError on all of them."""
+def _check_agreement(group: DistributedGroup, trainer: Trainer | None, problem: str = "") -> None:
+    """Raises ConfigError on all ranks if one of them has a problem or other data than rank 0."""
     here = {"problem": problem, "data": ""}
     if trainer is not None:
-        batch = trainer.loader.batch(trainer.step)
+        batch = replace(trainer.loader, share=(0, 1)).batch(trainer.step)
         here["data"] = fingerprint(batch.x, batch.y)
         try:
             backend_for(trainer.config, trainer.device)
         except ConfigError as error:
             here["problem"] = str(error)
-    first, *others = (json.loads(text) for text in world.gathered(dumps(here).encode()))
+    first, *others = (json.loads(text) for text in group.all_gather(dumps(here).encode()))
     problems = [first["problem"]] if first["problem"] else []
     for rank, other in enumerate(others, 1):
         if other["problem"] and other["problem"] not in problems:
@@ -118,5 +124,3 @@ def _join(world: Ranks, trainer: Trainer | None, problem: str = "") -> None:
                             "every machine, and the lab must be of the same version")  # fmt: skip
     if problems:
         raise ConfigError(problems)
-    assert trainer is not None
-    trainer.join(world)

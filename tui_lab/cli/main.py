@@ -116,18 +116,18 @@ def run(
     if resume is not None and (sets or out):
         raise ConfigError(["--resume goes on with the run's own settings: only --steps may be given with it"])
 
-    def begin() -> open_run.Opened:
+    def begin(group: distributed.ProcessGroup = distributed.SINGLE_PROCESS) -> open_run.Opened:
         if junit is not None:
             prepare(junit)
         with preparing(silent=json or quiet) as report:
             if resume is not None:
-                return open_run.reopen(resume, steps, progress=report)
-            return open_run.start(source or "", overrides, out, progress=report)
+                return open_run.reopen(resume, steps, progress=report, group=group)
+            return open_run.start(source or "", overrides, out, progress=report, group=group)
 
     def train(opened: open_run.Opened) -> int:
         return headless.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)
 
-    if distributed.several():
+    if distributed.is_distributed():
         from tui_lab.cli import distributed_run
 
         raise typer.Exit(distributed_run.run(begin, train))

@@ -42,7 +42,7 @@ def one(targets: Tensor, rows: int) -> Tensor:
     return torch.ones((), device=targets.device)
 
 
-def to_evaluation(model: nn.Module) -> None:
+def set_evaluation_mode(model: nn.Module) -> None:
     model.eval()
 
 
@@ -56,7 +56,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "gradient_ascent": {"loss_sum": negative},
     "summed_loss": {"divisor": one},
     "wrong_divisor": {"divisor": by_rows},
-    "eval_in_training": {"mode": to_evaluation},
+    "eval_in_training": {"set_mode": set_evaluation_mode},
     "no_zero_grad": {"clear": keep_gradients},
     "lr_too_high": {"lr_factor": TOO_HIGH},
     "lr_too_low": {"lr_factor": TOO_LOW},

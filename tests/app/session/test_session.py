@@ -40,7 +40,7 @@ def stopped(message: object) -> bool:
 
 
 def train(*overrides: str, commands: tuple[cmd.Command, ...] = ()) -> tuple[Session, list[object]]:
-    session = Session(lambda report: open_run.begin("tiny", tiny(*overrides)))
+    session = Session(lambda report, commands: open_run.begin("tiny", tiny(*overrides), commands=commands))
     for command in commands:
         session.send(command)
     session.start()
@@ -67,7 +67,7 @@ def test_commands_sent_before_it_is_open_are_obeyed() -> None:
 
 
 def test_opened_paused_it_makes_no_update_until_asked() -> None:
-    session = Session(lambda report: open_run.begin("tiny", tiny()), paused=True)
+    session = Session(lambda report, commands: open_run.begin("tiny", tiny(), commands=commands), paused=True)
     session.start()
     found = collect(session, lambda message: isinstance(message, ev.Paused))
     assert not [event for event in found if isinstance(event, ev.StepDone)]
@@ -78,7 +78,7 @@ def test_opened_paused_it_makes_no_update_until_asked() -> None:
 
 @pytest.mark.parametrize("error", [ConfigError(["optim.lr = -1: no"]), ZeroDivisionError("oh")])
 def test_what_goes_wrong_while_opening_is_told_in_words(error: Exception) -> None:
-    def broken(report: Any) -> open_run.Opened:
+    def broken(report: Any, commands: cmd.CommandQueue) -> open_run.Opened:
         raise error
 
     session = Session(broken)
@@ -133,7 +133,7 @@ def test_a_forks_record_tells_which_settings_held_when() -> None:
     wanted = settings.build(
         ready.config.model_dump(), ["optim.lr=0.002", "train.batch_size=2", "train.seed=7", "train.steps=12"]
     )
-    forked = Session(lambda report: open_run.fork(ready.path, wanted))
+    forked = Session(lambda report, commands: open_run.fork(ready.path, wanted, commands=commands))
     forked.start()
     state = LabState()
     for message in collect(forked, stopped):
@@ -152,7 +152,7 @@ def test_what_an_earlier_session_changed_can_be_undone() -> None:
     session.join()
     ready = found[0]
     assert isinstance(ready, Ready)
-    resumed = Session(lambda report: open_run.reopen(ready.path, 10))
+    resumed = Session(lambda report, commands: open_run.reopen(ready.path, 10, commands=commands))
     resumed.send(cmd.Undo())
     resumed.send(cmd.Undo())
     resumed.start()

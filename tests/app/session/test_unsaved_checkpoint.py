@@ -21,7 +21,7 @@ WHOLE = ("train.steps=12", "train.checkpoint_every=3")
 
 
 def session_in(folder: Path) -> Session:
-    return Session(lambda report: open_run.begin("tiny", tiny(*WHOLE), folder))
+    return Session(lambda report, commands: open_run.begin("tiny", tiny(*WHOLE), folder, commands=commands))
 
 
 def unwritten(message: object) -> bool:
@@ -111,7 +111,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
         return saved(run, checkpoint)
 
     monkeypatch.setattr(Run, "save", save)
-    session = Session(lambda report: open_run.begin("tiny", tiny(), tmp_path / "a"))
+    session = Session(lambda report, commands: open_run.begin("tiny", tiny(), tmp_path / "a", commands=commands))
     session.start()
     collect(session, stopped)
     session.close()
@@ -126,7 +126,9 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
 
 
 def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) -> None:
-    session = Session(lambda report: open_run.begin("tiny", tiny(*WHOLE), tmp_path / "a"), paused=True)
+    session = Session(
+        lambda report, commands: open_run.begin("tiny", tiny(*WHOLE), tmp_path / "a", commands=commands), paused=True
+    )
     session.start()
     collect(session, paused)
     shutil.rmtree(tmp_path / "a")

@@ -15,6 +15,7 @@ from tui_lab.core.kernels import memory_estimate
 from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.core.runs import open_run
 from tui_lab.core.training.model_factory import build_model
+from tui_lab.core.training.step_metrics import StepMetrics
 from tui_lab.util.errors import ConfigError, TrainingError
 
 HUGE = ("model.d_model=65536", "model.n_layers=16", "model.d_ff=524288", "model.n_heads=64", "model.d_head=1024")
@@ -83,7 +84,7 @@ def test_memory_that_runs_out_in_a_step_ends_in_words_with_the_weights_saved(err
     events = running.events()
     found = [next(events) for _ in range(4)]
 
-    def step() -> ev.StepDone:
+    def step() -> StepMetrics:
         raise error
 
     running.train_step = step  # type: ignore[method-assign]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.tiny import tiny, trainer
+from tests.core.tiny import tiny, trainer, trainer_and_run
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.inference.load_model import choose_weights, load_model
@@ -17,9 +17,7 @@ from tui_lab.util.errors import RunError
 
 def made(path: Path, *overrides: str) -> Run:
     """A finished run, recorded."""
-    training = trainer(*overrides)
-    run = runs.create("tiny", training.config, training.task.tokenizer, path)
-    training.save_with(run.save)
+    training, run = trainer_and_run(path, *overrides)
     seen = summarize(run.record(training.events()))
     run.write_summary(seen.summary(str(path)))
     return run
@@ -48,9 +46,7 @@ def test_a_torn_last_line_is_left_out_and_other_damage_is_told(tmp_path: Path) -
 
 
 def test_rewind_forgets_what_the_checkpoint_does_not_know(tmp_path: Path) -> None:
-    training = trainer("train.checkpoint_every=4")
-    run = runs.create("tiny", training.config, training.task.tokenizer, tmp_path / "a")
-    training.save_with(run.save)
+    training, run = trainer_and_run(tmp_path / "a", "train.checkpoint_every=4")
     events = run.record(training.events())
     for event in events:
         if isinstance(event, ev.Saved) and training.config.optim.lr != 0.5:

@@ -15,7 +15,7 @@ from tests.core.tiny import trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.trainer import Trainer
-from tui_lab.core.training.distributed import SINGLE_PROCESS, Ranks, World, joined
+from tui_lab.core.training.distributed import SINGLE_PROCESS, DistributedGroup, ProcessGroup, process_group
 from tui_lab.core.training.reproducibility import fingerprint
 
 EVALUATED = ("train.eval_every=3", "optim.grad_clip=0.5")
@@ -51,22 +51,21 @@ def observe(training: Trainer, steer: Callable[[Trainer, ev.Event], None] = lamb
     return {"events": seen, "weights": fingerprint(*(p.detach() for p in training.model.parameters()))}
 
 
-def train(world: World, *overrides: str, steer: Callable[[Trainer, ev.Event], None] | None = None) -> Any:
-    training = trainer(*overrides, save=lambda checkpoint: "somewhere")
-    training.join(world)
+def train(group: ProcessGroup, *overrides: str, steer: Callable[[Trainer, ev.Event], None] | None = None) -> Any:
+    training = trainer(*overrides, save=lambda checkpoint: "somewhere", group=group)
     return observe(training, steer or (lambda training, event: None))
 
 
-def steered(world: World) -> Any:
+def steered(group: ProcessGroup) -> Any:
     """Commands of rank 0, looks at the model among them; the other ranks ask for nothing."""
     looks: list[int] = []
 
     def steer(training: Trainer, event: ev.Event) -> None:
-        if world.rank == 0 and isinstance(event, ev.StepDone | ev.Paused):
+        if group.rank == 0 and isinstance(event, ev.StepDone | ev.Paused):
             for command in _wishes(event, looks):
                 training.commands.put(command)
 
-    return train(world, *STEERED, steer=steer)
+    return train(group, *STEERED, steer=steer)
 
 
 def _wishes(event: ev.Event, looks: list[int]) -> list[cmd.Command]:
@@ -91,27 +90,27 @@ def _wishes(event: ev.Event, looks: list[int]) -> list[cmd.Command]:
             return []
 
 
-def stopped_by_the_last(world: World) -> Any:
+def stopped_by_the_last(group: ProcessGroup) -> Any:
     """Stop comes to the last rank alone, as a signal does from whoever takes one machine away."""
 
     def steer(training: Trainer, event: ev.Event) -> None:
-        if world.rank == world.size - 1 and event.kind == "step" and event.step == 3:
+        if group.rank == group.size - 1 and event.kind == "step" and event.step == 3:
             training.commands.put(cmd.Stop())
 
-    return train(world, steer=steer)
+    return train(group, steer=steer)
 
 
-def random_dropout(world: World) -> Any:
-    return train(world, "model.dropout=0.4", "train.batch_size=6")
+def random_dropout(group: ProcessGroup) -> Any:
+    return train(group, "model.dropout=0.4", "train.batch_size=6")
 
 
-def everything(world: World) -> dict[str, Any]:
+def everything(group: ProcessGroup) -> dict[str, Any]:
     return {
-        **{name: train(world, *overrides) for name, overrides in SCENARIOS.items()},
-        "steered": steered(world),
-        "stopped": stopped_by_the_last(world),
-        "dropout": random_dropout(world),
-        "dropout again": random_dropout(world),
+        **{name: train(group, *overrides) for name, overrides in SCENARIOS.items()},
+        "steered": steered(group),
+        "stopped": stopped_by_the_last(group),
+        "dropout": random_dropout(group),
+        "dropout again": random_dropout(group),
     }
 
 
@@ -126,8 +125,8 @@ def threads_of_the_group() -> list[str]:
 
 
 if __name__ == "__main__":
-    with joined() as several:
-        assert isinstance(several, Ranks)
-        seen = everything(several)
+    with process_group() as group:
+        assert isinstance(group, DistributedGroup)
+        seen = everything(group)
     seen["threads left"] = threads_of_the_group()
-    (Path(sys.argv[1]) / f"{several.rank}.json").write_text(json.dumps(seen), "utf-8")
+    (Path(sys.argv[1]) / f"{group.rank}.json").write_text(json.dumps(seen), "utf-8")

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint
+from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
@@ -149,7 +149,7 @@ def test_config_larger_than_the_weights_is_refused_before_the_model_is_built(
 ) -> None:
     huge = tiny("model.d_model=65536", "model.d_ff=1048576", "model.n_layers=1024")
     with pytest.raises(RunError, match="140,741,046,108,165"):
-        Trainer(huge, build_task(huge), resume=replace(checkpoint, progress=replace(checkpoint.progress, config=huge)))
+        set_up(huge, build_task(huge), replace(checkpoint, progress=replace(checkpoint.progress, config=huge)))
 
 
 @pytest.mark.parametrize(

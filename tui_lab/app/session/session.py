@@ -78,7 +78,7 @@ class _Closed(Exception):
 class Session:
     """Owns the thread that trains, its commands and the bounded buffer of what it tells."""
 
-    def __init__(self, open: "Callable[[Report], Opened]", *, paused: bool = False) -> None:
+    def __init__(self, open: "Callable[[Report, cmd.CommandQueue], Opened]", *, paused: bool = False) -> None:
         self._open, self._paused = open, paused
         self._commands: cmd.CommandQueue = queue.SimpleQueue()
         self._buffer = Buffer()
@@ -107,7 +107,7 @@ class Session:
 
     def _work(self) -> None:
         try:
-            opened = self._open(self._prepare)
+            opened = self._open(self._prepare, self._commands)
             try:
                 self._buffer.put(_ready(opened))
                 self._train(opened)
@@ -132,8 +132,6 @@ class Session:
         self._buffer.put(Preparing(what, done, total))
 
     def _train(self, opened: "Opened") -> None:
-        opened.trainer.commands = self._commands
-        opened.trainer.undoable[:0] = cmd.not_undone(opened.seen.changes)
         if self._paused:
             self._commands.put(cmd.Pause())
         for event in opened.run.record(opened.trainer.events()):
@@ -154,7 +152,7 @@ class Session:
     @property
     def unsaved(self) -> str:
         """After the end: what stands in the way of saving the last state; empty where it is saved."""
-        return self._trouble if self._ended is not None and self._ended.trainer.unwritten else ""
+        return self._trouble if self._ended is not None and self._ended.trainer.save_failed else ""
 
     def save_again(self) -> None:
         """After `join`: try once more."""
@@ -165,7 +163,7 @@ class Session:
         if (opened := self._ended) is None:
             return
         events = opened.trainer.run_after_end(command)
-        if isinstance(command, cmd.Checkpoint) and opened.trainer.unwritten:
+        if isinstance(command, cmd.Checkpoint) and opened.trainer.save_failed:
             events = self._recorded(opened, events)
         for event in events:
             self._buffer.put(event)

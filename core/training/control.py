@@ -1,0 +1,81 @@
+"""Control of a running trainer: its command queue, pausing, single steps, stopping, and the changes Undo can revert."""
+
+import queue
+from collections import deque
+from collections.abc import Iterable
+
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config import settings
+from tui_lab.core.training.distributed import ProcessGroup
+
+
+class TrainControl:
+    """What the user has asked of a trainer. Put commands into `commands` from any thread; the rest is the trainer's.
+
+    undo_stack: the live changes that Undo reverts, the last first; a resumed run passes its earlier ones.
+    """
+
+    def __init__(self, commands: cmd.CommandQueue | None = None, undo_stack: Iterable[ev.Changed] = ()) -> None:
+        self.commands: cmd.CommandQueue = queue.SimpleQueue() if commands is None else commands
+        self.undo_stack = list(undo_stack)
+        self.paused = False
+        self.stop_requested = False
+        self._steps_left = 0
+        self._pending: deque[cmd.Command] = deque()
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._pending)
+
+    def poll(self, group: ProcessGroup, *, wait: bool = False) -> None:
+        """Take the commands that have arrived; with `wait`, block until there is one, unless some are pending."""
+        self._pending.extend(group.commands(self.commands, wait=wait and not self._pending))
+
+    def next_command(self) -> cmd.Command | None:
+        """Take the oldest pending command; None if there is none or the trainer is to stop."""
+        return self._pending.popleft() if self._pending and not self.stop_requested else None
+
+    def stop_is_pending(self) -> bool:
+        return any(isinstance(command, cmd.Stop) for command in self._pending)
+
+    def pause(self) -> bool:
+        """Pause. Returns whether the trainer was running."""
+        was_running = not self.paused
+        if was_running:
+            self.paused = True
+            self._steps_left = 0
+        return was_running
+
+    def resume(self, steps: int = 0) -> bool:
+        """Continue, for `steps` steps if given. Returns whether the trainer was paused."""
+        was_paused = self.paused
+        self._steps_left = steps
+        self.paused = False
+        return was_paused
+
+    def count_step(self) -> None:
+        """Call after each step: pauses once the steps of `resume` are done."""
+        if self._steps_left:
+            self._steps_left -= 1
+            if self._steps_left == 0:
+                self._pending.append(cmd.Pause())
+
+    def record_change(self, change: ev.Changed, *, undone: bool) -> None:
+        """Keep `change` for Undo, or drop the change that it has just reverted."""
+        if undone:
+            self.undo_stack.pop()
+        else:
+            self.undo_stack.append(change)
+
+
+def undo_stack(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
+    """Return the live changes of a run that still hold: those that no later change of the same key reverted."""
+    live_keys = {key for key in settings.fields() if settings.is_live(key)}
+    stack: list[ev.Changed] = []
+    for change in changes:
+        if stack and (stack[-1].key, stack[-1].old, stack[-1].new) == (change.key, change.new, change.old):
+            stack.pop()
+        elif change.key in live_keys:
+            stack.append(change)
+    return stack
