@@ -28,8 +28,12 @@ def update(step: int, loss: float | None = None) -> ev.StepDone:
                        seconds=0.5, tokens_per_s=40.0)  # fmt: skip
 
 
-def evaluated(step: int, loss: float, *, best: bool = True, exact_match: float | None = 0.25) -> ev.Evaluated:
-    return ev.Evaluated(step=step, val_loss=loss, exact_match=exact_match, perplexity=None, examples=8, best=best)
+def evaluated(
+    step: int, loss: float, *, best: bool = True, exact_match: float | None = 0.25, since_best: int = 0
+) -> ev.Evaluated:
+    return ev.Evaluated(
+        step=step, val_loss=loss, exact_match=exact_match, perplexity=None, examples=8, best=best, since_best=since_best
+    )
 
 
 def story(steps: int = 8) -> Iterator[ev.Event]:

@@ -149,7 +149,7 @@ def test_a_report_says_why_it_cannot_tell_something(tmp_path: Path) -> None:
 
 
 def test_what_the_watchers_notice_stands_in_the_report(tmp_path: Path) -> None:
-    worse = [evaluated(step, 1.0 + step / 10, best=step == 10) for step in range(10, 60, 10)]
+    worse = [evaluated(step, 1.0 + step / 10, best=step == 10, since_best=step // 10 - 1) for step in range(10, 60, 10)]
     told = [event for look in worse for event in (*map(update, range(look.step - 9, look.step + 1)), look)]
     found = of(recorded(tmp_path / "a", [STARTED, *told]))
     assert "Validation worsens while training improves." in found.text and "noticed nothing" not in found.text
