@@ -113,7 +113,7 @@ def test_memory_that_runs_out_while_a_training_is_opened_is_a_training_error(
     def nothing_left(config: Config, n_vocab: int) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("tui_lab.core.trainer.build_model", nothing_left)
+    monkeypatch.setattr("tui_lab.core.training.setup.build_model", nothing_left)
     with pytest.raises(TrainingError, match="memory ran out: this training needs at least"):
         open_run.begin("tiny", tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
