@@ -121,11 +121,15 @@ format: $(STAMP)
 lab: $(STAMP)
 	$(BIN)/tui-lab
 
-COMPILE = $(BIN)/pip-compile --quiet --unsafe-package torch --generate-hashes --strip-extras --no-emit-index-url \
-	--no-emit-find-links
+# torch itself is not in the locks, since each machine chooses its own build, but its dependencies are.
+COMPILE = $(BIN)/pip-compile --quiet --unsafe-package torch --upgrade-package $(firstword $(TORCH)) \
+	--generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links
+
+# The extras that `all` stands for: pip-compile would write a requirement on tui-lab itself, with a path, for `all`.
+DEV = --extra plots --extra sweep --extra serve --extra tensorboard --extra dev
 
 lock:
-	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra dev --extra peers --output-file requirements-peers.lock pyproject.toml
-	$(COMPILE) --extra dev --extra audit --output-file requirements-audit.lock pyproject.toml
+	$(COMPILE) $(DEV) --output-file requirements.lock pyproject.toml
+	$(COMPILE) $(DEV) --extra peers --output-file requirements-peers.lock pyproject.toml
+	$(COMPILE) $(DEV) --extra audit --output-file requirements-audit.lock pyproject.toml
 	$(COMPILE) --extra litgpt --output-file requirements-litgpt.lock pyproject.toml
