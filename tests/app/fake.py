@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.lab import LabScreen
-from tui_lab.app.session.session import Ready
+from tui_lab.app.session.session import Playback, Ready
 from tui_lab.app.widgets.table import Table
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -30,6 +30,11 @@ class FakeSource:
     looks: list[cmd.Inspect] = field(default_factory=list)
     """Looks at the model that wait for an answer."""
     closed: bool = False
+    trains: bool = True
+    playback: Playback | None = None
+
+    def status_note(self) -> str:
+        return ""
 
     def start(self) -> None:
         return None

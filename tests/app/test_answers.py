@@ -190,7 +190,7 @@ async def test_an_answer_grows_while_somebody_types(monkeypatch: pytest.MonkeyPa
         pane.hear(Said(1, Generated(0, " token", 0.9, ())))
         it.source.items.append(update(31))
         charts: list[object] = []
-        monkeypatch.setattr(it.screen._loss, "show", lambda state, now: charts.append(now))
+        monkeypatch.setattr(it.screen.loss_pane, "show", lambda state, now: charts.append(now))
         it.screen.tick()
         await it.pilot.pause()
         assert " token▌" in it.text("#answers") and charts == []

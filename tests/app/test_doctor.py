@@ -28,7 +28,7 @@ def report(*findings: Finding) -> Report:
 
 
 async def examined(it: Lab, *findings: Finding) -> None:
-    it.screen._doctor.hear(Examined(it.config, report(*findings)))
+    it.screen.doctor_pane.hear(Examined(it.config, report(*findings)))
     await it.press("6")
 
 
@@ -39,11 +39,11 @@ async def test_the_key_asks_for_the_edited_config_and_goes_to_the_pane(
     asked: list[Any] = []
     monkeypatch.setattr(CheckUp, "ask", lambda self, config: asked.append(config))
     async with lab(size=size) as it:
-        it.screen._config.choose("model.d_ff", 32)
+        it.screen.config_pane.choose("model.d_ff", 32)
         await it.press("k")
         assert [config.model.d_ff for config in asked] == [32]
         assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
-        it.screen._doctor.hear(Checking("sight"))
+        it.screen.doctor_pane.hear(Checking("sight"))
         await it.tell()
         assert "checking: sight" in it.text("#health")
 
@@ -76,7 +76,7 @@ async def test_nothing_found_is_said() -> None:
     async with lab() as it:
         await examined(it)
         assert "No problems found (2 checks passed" in it.text("#health")
-        it.screen._doctor.hear(NotExamined("no such file"))
+        it.screen.doctor_pane.hear(NotExamined("no such file"))
         await it.tell()
         assert "✗ no such file" in it.text("#health")
 
@@ -85,7 +85,7 @@ async def test_nothing_found_is_said() -> None:
 async def test_a_check_that_crashed_is_shown_with_its_error(findings: tuple[Finding, ...]) -> None:
     crashed = (Crashed("sight", "ValueError", "no view"), Crashed("loss", "ValueError", "no view"))
     async with lab() as it:
-        it.screen._doctor.hear(Examined(it.config, Report(findings, (), ("ids",), {}, crashed)))
+        it.screen.doctor_pane.hear(Examined(it.config, Report(findings, (), ("ids",), {}, crashed)))
         await it.press("6")
         assert it.text("#health").strip().startswith("2 checks crashed")
         assert "No problems" not in it.text("#health")
@@ -94,7 +94,7 @@ async def test_a_check_that_crashed_is_shown_with_its_error(findings: tuple[Find
 
 async def again(it: Lab, monkeypatch: pytest.MonkeyPatch, *keys: str) -> list[Any]:
     asked: list[Any] = []
-    monkeypatch.setattr(LabApp, "on_lab_screen_again", lambda app, message: asked.append(message))
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: asked.append(message))
     await it.press(*keys)
     return asked
 
@@ -103,7 +103,7 @@ async def test_a_begins_anew_without_the_mistake_and_looks_again(monkeypatch: py
     async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
         await examined(it, SHUFFLED, SOFTENED)
         [message] = await again(it, monkeypatch, "a")
-        assert message.config.faults == ("double_softmax",) and message.examine and not message.fork
+        assert message.config.faults == ("double_softmax",) and message.diagnose and not message.fork
 
 
 async def test_a_live_fix_is_sent_to_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ async def test_what_no_setting_mends_is_said(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_banner_marks_mistakes_made_on_purpose() -> None:
     async with lab("reverse", 'faults=["no_mask"]', size=(80, 24)) as it:
-        assert "on purpose: no_mask" in it.text("#banner")
+        assert "planted fault: no_mask" in it.text("#banner")
     async with lab(size=(80, 24)) as it:
         assert not it.screen.query_one("#banner").display
 
@@ -132,7 +132,7 @@ async def test_a_mended_run_is_examined_as_it_opens(monkeypatch: pytest.MonkeyPa
     asked: list[Any] = []
     monkeypatch.setattr(CheckUp, "ask", lambda self, config: asked.append(config))
     async with lab(steps=0) as it:
-        it.screen._examine_first = True
+        it.screen._diagnose_first = True
         opened = ready()
         await it.tell(opened, started(opened))
         assert asked == [opened.config]
@@ -148,7 +148,7 @@ async def test_what_the_watchers_notice_is_listed_with_its_step() -> None:
 async def test_the_ledger_of_randomness_and_the_key_that_pins(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[cmd.Inspect] = []
     async with lab("reverse", "train.threads=0") as it:
-        it.screen._doctor._send = lambda command: looks.append(command)  # type: ignore[arg-type]
+        it.screen.doctor_pane._send = lambda command: looks.append(command)  # type: ignore[arg-type]
         await it.press("6", "j")
         looks[0].look(None)  # type: ignore[arg-type]
         await it.tell()
@@ -163,7 +163,7 @@ async def test_the_ledger_of_randomness_and_the_key_that_pins(monkeypatch: pytes
 async def test_a_config_taken_over_while_its_pane_is_hidden() -> None:
     async with lab(size=(80, 24)) as it:
         await it.tell(ev.Changed(step=30, key="optim.lr", old=0.002, new=0.5))
-        assert it.screen._config.edited == settings.changed(it.config, "optim.lr", 0.5)
+        assert it.screen.config_pane.edited == settings.changed(it.config, "optim.lr", 0.5)
 
 
 def test_an_examination_tells_what_it_is_at_and_ends_in_words() -> None:

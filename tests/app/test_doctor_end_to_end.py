@@ -11,15 +11,15 @@ from tui_lab.core.runs import folder as runs
 @pytest.mark.slow
 def test_both_bugs_are_named_and_mended_by_key_and_the_loss_then_falls(tmp_path: Path) -> None:
     person = Person(tmp_path, "app", "confusion-3")
-    person.wait_for("on purpose: double_softmax, shuffle_every_step")
+    person.wait_for("planted fault: double_softmax, shuffle_every_step")
     person.wait_for("▶ running")
     person.press("k")
     person.wait_for("2 findings (")
     person.wait_for("The loader shuffles at every step")
     person.press("a")
-    person.wait_until(lambda seen: "on purpose: double_softmax   (k" in seen and "1 finding (" in seen)
+    person.wait_until(lambda seen: "planted fault: double_softmax   (k" in seen and "1 finding (" in seen)
     person.press("a")
-    person.wait_until(lambda seen: "on purpose" not in seen and "No problems found" in seen)
+    person.wait_until(lambda seen: "planted fault" not in seen and "No problems found" in seen)
     person.wait_for("ended: done")
     person.press("q")
     assert person.leave() == 0

@@ -12,6 +12,7 @@ from tui_lab.app.app import LabApp
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.lab_actions import LabActions
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
@@ -137,16 +138,16 @@ async def test_theme_goes_round_and_high_contrast_is_among_them() -> None:
         assert len(set(seen)) == 3 and "high-contrast" in seen
 
 
-@pytest.mark.parametrize(("answer", "closed"), [("stop", True), ("keep", False), ("cancel", False)])
+@pytest.mark.parametrize(("answer", "closed"), [("stop", True), ("finish", False), ("cancel", False)])
 async def test_quit_asks(answer: str, closed: bool) -> None:
     async with lab() as it:
         await it.press("q")
         assert isinstance(it.pilot.app.screen, Ask)
-        await it.pilot.press(*["down"] * ["stop", "keep", "cancel"].index(answer), "enter")
+        await it.pilot.press(*["down"] * ["stop", "finish", "cancel"].index(answer), "enter")
         await it.pilot.pause()
         await it.pilot.app.workers.wait_for_complete()
         assert it.source.closed == closed
-        if answer == "keep":
+        if answer == "finish":
             await it.tell(ev.Stopped(step=30, reason="done"))
             await it.pilot.app.workers.wait_for_complete()
             assert it.source.closed
@@ -192,21 +193,22 @@ async def test_saving_the_config_writes_toml_and_never_over_a_file(tmp_path: Any
 async def test_restart_and_fork_take_the_edited_config(key: str, fork: bool, monkeypatch: Any) -> None:
     async with lab() as it:
         asked: list[Any] = []
-        monkeypatch.setattr(LabApp, "on_lab_screen_again", lambda app, message: asked.append(message))
+        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: asked.append(message))
         it.screen.query_one(ConfigPane).choose("model.d_model", 32)
         await it.press(key)
         [again] = asked
         assert again.config.model.d_model == 32 and again.fork == fork
 
 
-def test_the_registry_has_one_meaning_a_key_and_a_method_for_each() -> None:
-    from tui_lab.app.screens.lab import LabScreen
-
+def test_every_key_has_one_command_and_every_command_a_help_text() -> None:
     keys = [key for command in COMMANDS for key in command.keys.split(",")]
     assert len(keys) == len(set(keys)) and len(BY_ID) == len(COMMANDS)
-    for command in COMMANDS:
-        assert command.id.startswith("pane_") or hasattr(LabScreen, f"do_{command.id}")
-        assert command.help.endswith(".")
+    assert all(command.help.endswith(".") for command in COMMANDS)
+
+
+async def test_every_command_has_an_action_in_the_lab() -> None:
+    async with lab() as it:
+        assert set(LabActions(it.screen).actions) == set(BY_ID)
 
 
 @pytest.mark.parametrize("phase", ["loading", "running", "paused", "ended", "failed"])

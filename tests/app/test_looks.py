@@ -42,7 +42,7 @@ async def test_no_color_is_respected_and_meaning_stays(monkeypatch: pytest.Monke
         shown_in = colours(it.pilot.app.export_screenshot()) - {"#c5c8c6"}
         assert shown_in and all(c[1:3] == c[3:5] == c[5:7] for c in shown_in)
         shown = it.painted()
-        assert "‖ paused" in shown and "on purpose: no_mask" in shown
+        assert "‖ paused" in shown and "planted fault: no_mask" in shown
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -18,9 +18,15 @@ TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1
         "train.steps=1000000", "train.eval_examples=8", "train.eval_every=0", "train.threads=1")  # fmt: skip
 LEFT_ALONE = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?7h", "\x1b[<u")
 """The main screen, a cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
-FAULTY = ("-c", "from tui_lab.app.screens.steering import Steering\n"
-          "def broken(self): raise ZeroDivisionError('oh')\nSteering.do_evaluate = broken\n"
-          "from tui_lab.cli.main import main\nmain()")  # fmt: skip
+FAULTY = (
+    "-c",
+    "from tui_lab.app.screens.run_controls import RunControls\n"
+    "def broken(self): raise ZeroDivisionError('oh')\n"
+    "RunControls.pause_or_resume = broken\n"
+    "from tui_lab.cli.main import main\n"
+    "main()",
+)
+"""The app with an error behind the Space key."""
 
 
 def begin(folder: Path, program: tuple[str, ...] = ("-m", "tui_lab")) -> Person:
@@ -59,7 +65,7 @@ def saved(folder: Path) -> Run:
             "go on with: tui-lab run --resume",
             marks=pytest.mark.slow,
         ),
-        (lambda person: person.press("e"), 1, "ZeroDivisionError"),
+        (lambda person: person.press(" "), 1, "ZeroDivisionError"),
     ],
     ids=["q", "ctrl+q", "SIGTERM", "SIGHUP", "an error in the app"],
 )

@@ -36,6 +36,7 @@ from tui_lab.util.exit_codes import FAILED
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
+    from tui_lab.app.screens.lab_actions import Destination
     from tui_lab.app.screens.runs import RunsScreen
     from tui_lab.app.session.session import Report, Session, Source
     from tui_lab.core.commands import CommandQueue
@@ -225,26 +226,26 @@ class LabApp(App[None]):
 
         return Session(open, paused=paused)
 
-    def show_lab(self, source: "Source", *, examine: bool = False) -> None:
-        """The lab over a training or replay, which is started; `examine`: by the doctor too."""
+    def show_lab(self, source: "Source", *, diagnose: bool = False) -> None:
+        """Open the lab over a training or replay and start it; `diagnose`: run the doctor once it is open."""
         from tui_lab.app.screens.lab import LabScreen
 
-        lab = LabScreen(source, self._clock, examine_first=examine)
+        lab = LabScreen(source, self._clock, diagnose_first=diagnose)
         self.opened.append(lab)
         self.push_screen(lab)
 
-    def on_lab_screen_leave(self, message: "LabScreen.Leave") -> None:
-        # Asked twice, a lab that is gone must not take the next one with it.
+    def on_lab_screen_close(self, message: "LabScreen.Close") -> None:
+        # The message may come twice; the second must not close the next lab.
         if message.lab in self.screen_stack:
-            self._close_lab(message.lab, message.where)
+            self._close_lab(message.lab, message.destination)
 
     @work(exclusive=True)
-    async def _close_lab(self, lab: "LabScreen", where: str) -> None:
+    async def _close_lab(self, lab: "LabScreen", destination: "Destination") -> None:
         """Save what runs, then leave; the screen stays alive meanwhile."""
         words = await self._stop_and_save(lab)
         self._take_down(lab)
         self.call_later(gc.collect)  # Its model, where something in it points back to it.
-        if where == "quit":
+        if destination == "quit":
             self.exit(return_code=LEFT_BEHIND if words else 0, message=Text(printable(words)) if words else None)
         elif words:
             self.notify(words, severity="error", timeout=30)
@@ -275,7 +276,7 @@ class LabApp(App[None]):
         lab.speaker.stop()
         lab.source.close()
         await asyncio.to_thread(lab.checkup.stop)
-        patience = shutdown.grace(lab.seconds_a_step, self._grace)
+        patience = shutdown.grace(lab.state.seconds_a_step, self._grace)
         answered = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_TOLD, patience))
         if not answered:
             lab.notify(f"waiting for the training to finish its step and save; after {patience:,.0f} s it is left")
@@ -286,15 +287,12 @@ class LabApp(App[None]):
             await self._save_or_lose(lab.source)
         return "" if answered else shutdown.unanswered(lab.path, patience)
 
-    def on_lab_screen_again(self, message: "LabScreen.Again") -> None:
-        from tui_lab.app.screens.lab import LabScreen
-
-        lab = message.lab
-        if lab in self.screen_stack and isinstance(lab, LabScreen):
-            self._again(lab, message.name, message.config, fork=message.fork, examine=message.examine)
+    def on_lab_screen_restart(self, message: "LabScreen.Restart") -> None:
+        if message.lab in self.screen_stack:
+            self._restart(message.lab, message.name, message.config, fork=message.fork, diagnose=message.diagnose)
 
     @work(exclusive=True)
-    async def _again(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, examine: bool) -> None:
+    async def _restart(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, diagnose: bool) -> None:
         if words := await self._stop_and_save(lab):
             self.notify(words, severity="error", timeout=30)
         code = trust.untrusted(config.model.source)
@@ -310,7 +308,7 @@ class LabApp(App[None]):
             return opening.begin(stem(name), config, None, report, commands)
 
         self._take_down(lab)
-        self.show_lab(self._session(open), examine=examine)
+        self.show_lab(self._session(open), diagnose=diagnose)
 
     def action_command_palette(self) -> None:
         if not isinstance(self.screen, Palette):

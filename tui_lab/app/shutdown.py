@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from tui_lab.app.session.session import Source
+    from tui_lab.app.session.state import LabState
 
 GRACE_SECONDS = 30.0
 """For the step, evaluation or checkpoint under way when the training is asked to stop."""
@@ -53,10 +54,10 @@ class Ongoing(Protocol):
 
     source: "Source"
 
+    state: "LabState"
+
     @property
     def path(self) -> str | None: ...
-    @property
-    def seconds_a_step(self) -> float | None: ...
 
 
 def save_all(ongoing: list[Ongoing]) -> list[str]:
@@ -65,7 +66,7 @@ def save_all(ongoing: list[Ongoing]) -> list[str]:
         lab.source.close()
     told = []
     for lab in ongoing:
-        patience = grace(lab.seconds_a_step)
+        patience = grace(lab.state.seconds_a_step)
         answered = lab.source.join(patience)
         if lab.path is not None or not answered:
             told.append(whereabouts(lab.path) if answered else unanswered(lab.path, patience))

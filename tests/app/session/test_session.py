@@ -176,7 +176,7 @@ def test_a_replay_tells_the_same_story_at_its_speed() -> None:
     replay.start()
     told = collect(replay, lambda message: isinstance(message, Ready))
     for _ in range(20):
-        replay.faster(1)
+        replay.change_speed(1)
     assert replay.speed == SPEEDS[-1]
     replay.send(cmd.Step(2))
     told += collect(replay, lambda message: isinstance(message, ev.StepDone) and message.step == 2)

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.session import Ready, Trouble
+from tui_lab.app.session.session import Playback, Ready, Trouble
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
@@ -38,6 +38,8 @@ class Replay:
         self._paused, self._steps_left = False, 0
         self.speed = 1.0
 
+    trains = False
+
     def start(self) -> None:
         self._thread.start()
 
@@ -66,11 +68,17 @@ class Replay:
     def paused(self) -> bool:
         return self._paused
 
-    def faster(self, by: int) -> float:
-        """The speed `by` places further in SPEEDS."""
+    @property
+    def playback(self) -> Playback:
+        return self
+
+    def status_note(self) -> str:
+        return f"replay ×{self.speed:g}{' paused' if self._paused else ''}"
+
+    def change_speed(self, by: int) -> None:
+        """Set the speed `by` places further in SPEEDS."""
         at = SPEEDS.index(self.speed) + by
         self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, at))]
-        return self.speed
 
     def drain(self) -> list[object]:
         found = []

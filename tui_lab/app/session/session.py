@@ -50,8 +50,33 @@ class Preparing:
     total: int
 
 
+class Playback(Protocol):
+    """The speed and pause of a replay."""
+
+    @property
+    def paused(self) -> bool: ...
+
+    def change_speed(self, by: int) -> None:
+        """Play at a speed `by` places up the list of speeds."""
+        ...
+
+
 class Source(Protocol):
     """Where the lab's panes get what they show: a live training or a replay."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model trains here: commands change the run, and it must be saved before the lab closes."""
+        ...
+
+    @property
+    def playback(self) -> Playback | None:
+        """The controls of a replay; None if the events come at their own pace."""
+        ...
+
+    def status_note(self) -> str:
+        """Return what the status line adds about the source; may be empty."""
+        ...
 
     def start(self) -> None: ...
     def send(self, command: cmd.Command) -> None: ...
@@ -86,6 +111,12 @@ class Session:
         self._ended: Opened | None = None
         self._trouble = ""
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+
+    trains = True
+    playback: Playback | None = None
+
+    def status_note(self) -> str:
+        return ""
 
     def start(self) -> None:
         self._thread.start()

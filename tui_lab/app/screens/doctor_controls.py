@@ -1,0 +1,88 @@
+"""The keys that run the doctor and apply its fixes."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tui_lab.app.actions import applies
+from tui_lab.app.screens.run_controls import RunControls
+from tui_lab.app.session.doctor_thread import CheckUp
+from tui_lab.app.session.session import Source
+from tui_lab.app.session.state import LabState
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
+from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.core.doctor.fixes import mended
+from tui_lab.core.doctor.loss_floor import floor
+
+if TYPE_CHECKING:
+    from tui_lab.core.training.reproducibility import Source as RandomSource
+
+Notify = Callable[[str], None]
+
+
+class DoctorControls:
+    """Diagnose a config, and apply fixes as live changes or by a restart.
+
+    `restart` starts a new run with a config and diagnoses it; `warn` shows a message to the user.
+    """
+
+    def __init__(
+        self,
+        checkup: CheckUp,
+        source: Source,
+        state: LabState,
+        controls: RunControls,
+        *,
+        restart: Callable[[Config], None],
+        warn: Notify,
+    ) -> None:
+        self._checkup = checkup
+        self._source = source
+        self._state = state
+        self._controls = controls
+        self._restart = restart
+        self._warn = warn
+
+    def diagnose(self, config: Config) -> None:
+        if self._checkup.busy:
+            self._warn("The doctor is already running.")
+        self._checkup.ask(config)
+
+    def apply_fix(self, config: Config, finding: Finding) -> None:
+        fixed = mended(config, finding)
+        if fixed is None:
+            self._warn(f"No setting fixes this. {finding.fix}")
+        else:
+            self._change(config, fixed)
+
+    def pin(self, config: Config, sources: "tuple[RandomSource, ...]") -> None:
+        """Set every setting that makes a source of randomness reproducible."""
+        from tui_lab.core.training.reproducibility import pinned
+
+        pinned_config = pinned(config, sources)
+        if pinned_config == config:
+            self._warn("Everything that a setting can pin is pinned.")
+        else:
+            self._change(config, pinned_config)
+
+    def _change(self, old: Config, new: Config) -> None:
+        """Apply live changes at the next step; restart if any setting is not live."""
+        changes = differences(old, new)
+        phase, replayed = self._state.phase, not self._source.trains
+        if all(map(settings.is_live, changes)) and applies("live", phase=phase, replayed=replayed):
+            self._controls.set_live(changes)
+            self._checkup.ask(new)
+        else:
+            self._restart(new)
+
+
+def differences(old: Config, new: Config) -> dict[str, Any]:
+    """Return the keys whose values differ, with the new values."""
+    values = {key: (settings.get(old, key), settings.get(new, key)) for key in settings.fields()}
+    return {key: new_value for key, (old_value, new_value) in values.items() if new_value != old_value}
+
+
+def reference_loss(report: Report, n_vocab: int) -> float | None:
+    """Return the least loss, in nats, that the faults found allow; None if they set no limit."""
+    softmax_twice = any(finding.code == "double_softmax" for finding in report.findings)
+    return floor(n_vocab) if softmax_twice else None

@@ -1,0 +1,161 @@
+"""What the keys of the lab do, apart from those that only steer the run."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tui_lab.app.screens.attention import AttentionScreen
+from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
+from tui_lab.app.screens.doctor_controls import DoctorControls
+from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.notices import Notice
+from tui_lab.app.screens.run_controls import RunControls
+from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.core import commands as cmd
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.util import files
+
+if TYPE_CHECKING:
+    from tui_lab.app.screens.lab import LabScreen
+    from tui_lab.core.training.reproducibility import Source as RandomSource
+
+Destination = Literal["quit", "home"]
+"""Where to go when the lab closes: out of the app, or to the start screen."""
+GENERATION, DOCTOR = 4, 6
+"""Numbers of panes."""
+CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
+    "quit": (
+        Choice("stop", "Stop and save"),
+        Choice("finish", "Finish training, then quit"),
+        Choice("cancel", "Cancel"),
+    ),
+    "home": (
+        Choice("stop", "Stop and save"),
+        Choice("finish", "Finish training, then go Home"),
+        Choice("cancel", "Cancel"),
+    ),
+}
+
+
+class LabActions:
+    """Carry out commands on a lab screen; `actions` maps every id of `tui_lab.app.actions` to a callable."""
+
+    def __init__(self, lab: "LabScreen") -> None:
+        self._lab = lab
+        self.controls = RunControls(lab.source, lab.state)
+        self._doctor = DoctorControls(
+            lab.checkup,
+            lab.source,
+            lab.state,
+            self.controls,
+            restart=partial(self.restart, diagnose=True),
+            warn=partial(lab.notify, severity="warning"),
+        )
+        self.actions: dict[str, Callable[[], object]] = {
+            **self.controls.actions,
+            **{f"pane_{pane.number}": partial(lab.go_to, pane.number) for pane in lab.panes},
+            "restart": lambda: self.with_edited(self.restart),
+            "fork": lambda: self.with_edited(partial(self.restart, fork=True)),
+            "generate": self.generate,
+            "examine": lambda: self.with_edited(self.diagnose),
+            "attention": self.show_attention,
+            "zoom": lab.zoom,
+            "save_config": lambda: self.with_edited(self.save_config),
+            "theme": lambda: lab.call_later(lab.app.run_action, "next_theme"),
+            "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name)),
+            "runs": lambda: lab.app.push_screen(RunsScreen()),
+            "chooser": lambda: self.close("home"),
+            "quit": lambda: self.close("quit"),
+        }
+
+    def with_edited(self, act: Callable[[Config], object]) -> None:
+        """Call `act` with the config as edited in its pane, once a run is open."""
+        edited = self._lab.config_pane.edited
+        if edited is not None and self._lab.state.ready is not None:
+            act(edited)
+
+    def generate(self) -> None:
+        # The focus goes to the answers, not to the prompt, so that the next key is a command again.
+        self._lab.go_to(GENERATION, "#answers")
+        self._lab.generation_pane.ask(self._lab.state)
+
+    def diagnose(self, config: Config) -> None:
+        self._lab.go_to(DOCTOR)
+        self._doctor.diagnose(config)
+
+    def apply_fix(self, finding: Finding) -> None:
+        self.with_edited(lambda config: self._doctor.apply_fix(config, finding))
+
+    def pin(self, sources: "tuple[RandomSource, ...]") -> None:
+        """Pin the given sources of randomness."""
+        self.with_edited(lambda config: self._doctor.pin(config, sources))
+
+    def show_attention(self) -> None:
+        lab = self._lab
+        example = lab.batch_pane.looked_at(lab.state)
+        if example is None:
+            lab.notify("There is no example yet.", severity="warning")
+            return
+
+        def do_if_applies(id: str) -> None:
+            if lab.check_action("do", (id,)):
+                lab.action_do(id)
+
+        batch, row = example
+        replayed = not lab.source.trains
+        lab.app.push_screen(
+            AttentionScreen(lab.state, batch, row, lab.source.send, do_if_applies, lab.clock, replayed=replayed)
+        )
+
+    def save_config(self, config: Config) -> None:
+        """Ask for a file name, and write the config there."""
+        lab = self._lab
+        assert lab.state.ready is not None
+
+        def save(name: str | None) -> None:
+            if name is not None:
+                lab.show_notice(save_config(config, Path(name).expanduser()))
+
+        lab.app.push_screen(AskLine("Save the config as", f"{lab.state.ready.name}.toml"), save)
+
+    def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False) -> None:
+        """Start a new run with `config`, from the start or from the current weights."""
+        lab, ready = self._lab, self._lab.state.ready
+        if ready is None:
+            return
+        if fork and lab.source.trains and not lab.state.over:
+            lab.source.send(cmd.Checkpoint())
+        name = ready.path if fork else ready.name
+        lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose))
+
+    def close(self, destination: Destination) -> None:
+        """Close the lab, after a question if the run is still training."""
+        lab = self._lab
+        if lab.state.over or not lab.source.trains:
+            lab.post_message(lab.Close(lab, destination))
+            return
+
+        def close(answer: str | None) -> None:
+            if answer == "stop":
+                lab.post_message(lab.Close(lab, destination))
+            elif answer == "finish":
+                lab.close_when_done = destination
+                if lab.state.phase == "paused":
+                    lab.source.send(cmd.Resume())
+
+        lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)
+
+
+def save_config(config: Config, path: Path) -> Notice:
+    """Write a config to a new file; return the message for the user."""
+    text = settings.to_toml(config)
+    try:
+        if path.exists():
+            raise FileExistsError(0, "the file exists; nothing was written")
+        files.write_text(path, text)
+    except OSError as error:
+        return Notice(f"{path}: {error.strerror}", severity="error")
+    return Notice(f"saved {path}; train it with: tui-lab run {path}")

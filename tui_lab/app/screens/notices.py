@@ -1,0 +1,36 @@
+"""Which messages of a run are shown as a toast, and how."""
+
+from dataclasses import dataclass
+
+from textual.notifications import SeverityLevel
+
+from tui_lab.app.session.session import Trouble
+from tui_lab.core import events as ev
+
+ERROR_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A toast; timeout in seconds, None for the app's default."""
+
+    text: str
+    title: str = ""
+    severity: SeverityLevel = "information"
+    timeout: float | None = None
+
+
+def notice_of(message: object) -> Notice | None:
+    """Return the toast for a message, or None if the panes show enough."""
+    match message:
+        case ev.Unwritten():
+            hint = "Then press c to save and Space to resume."
+            return Notice(f"{message.message}. {hint}", "Paused: cannot save", "error", ERROR_SECONDS)
+        case ev.Warned():
+            return Notice(message.message, f"step {message.step:,}", "warning")
+        case ev.Failed() | Trouble():
+            return Notice(message.message, "Training failed", "error", ERROR_SECONDS)
+        case ev.Stopped():
+            return Notice(f"stopped at step {message.step:,}: {message.reason}")
+        case _:
+            return None

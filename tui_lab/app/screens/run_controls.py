@@ -1,0 +1,58 @@
+"""The keys that steer a run and change its live settings."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tui_lab.app.session.session import Source
+from tui_lab.app.session.state import LabState
+from tui_lab.core import commands as cmd
+
+SHUFFLE_MODES = ("epoch", "once", "off")
+DROPOUT_STEP = 0.05
+
+
+class RunControls:
+    """Send commands to a source; `actions` maps the ids of `tui_lab.app.actions` to them."""
+
+    def __init__(self, source: Source, state: LabState) -> None:
+        self._source = source
+        self._state = state
+        self.actions: dict[str, Callable[[], None]] = {
+            "pause": self.pause_or_resume,
+            "slower": partial(self.change_speed, -1),
+            "faster": partial(self.change_speed, 1),
+        } | {id: partial(source.send, command) for id, command in COMMANDS.items()}
+
+    def pause_or_resume(self) -> None:
+        playback = self._source.playback
+        paused = self._state.phase == "paused" if playback is None else playback.paused
+        self._source.send(cmd.Resume() if paused else cmd.Pause())
+
+    def change_speed(self, by: int) -> None:
+        """Play a replay `by` speeds faster."""
+        if self._source.playback is not None:
+            self._source.playback.change_speed(by)
+
+    def set_live(self, changes: dict[str, Any]) -> None:
+        """Change live settings at the next step."""
+        for key, value in changes.items():
+            self._source.send(cmd.Set(key, value))
+
+
+# Relative changes: a key may be pressed again before the trainer has reported the change of the press before.
+COMMANDS: dict[str, cmd.Command] = {
+    "step": cmd.Step(1),
+    "ten_steps": cmd.Step(10),
+    "evaluate": cmd.Evaluate(),
+    "checkpoint": cmd.Checkpoint(),
+    "lr_down": cmd.Scale("optim.lr", 0.5),
+    "lr_up": cmd.Scale("optim.lr", 2.0),
+    "dropout_down": cmd.Shift("model.dropout", -DROPOUT_STEP),
+    "dropout_up": cmd.Shift("model.dropout", DROPOUT_STEP),
+    "batch_down": cmd.Scale("train.batch_size", 0.5),
+    "batch_up": cmd.Scale("train.batch_size", 2.0),
+    "overfit": cmd.Cycle("data.overfit", (0, 1)),
+    "shuffle": cmd.Cycle("data.shuffle", SHUFFLE_MODES),
+    "undo": cmd.Undo(),
+}
