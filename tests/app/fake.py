@@ -12,7 +12,8 @@ from textual.pilot import Pilot
 
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.lab import LabScreen
-from tui_lab.app.session.session import Playback, Ready
+from tui_lab.app.session.messages import Ready, SessionMessage
+from tui_lab.app.session.source import Playback
 from tui_lab.app.widgets.table import Table
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -25,7 +26,7 @@ from tui_lab.core.training.task_factory import build_task
 class FakeSource:
     """Gives what was put; keeps what was sent."""
 
-    items: list[object] = field(default_factory=list)
+    items: list[SessionMessage] = field(default_factory=list)
     sent: list[cmd.Command] = field(default_factory=list)
     looks: list[cmd.Inspect] = field(default_factory=list)
     """Looks at the model that wait for an answer."""
@@ -45,7 +46,7 @@ class FakeSource:
         else:
             self.sent.append(command)
 
-    def drain(self) -> list[object]:
+    def drain(self) -> list[SessionMessage]:
         items, self.items = self.items, []
         return items
 
@@ -92,7 +93,7 @@ class Lab:
     now: list[float]
     config: Config
 
-    async def tell(self, *messages: object) -> None:
+    async def tell(self, *messages: SessionMessage) -> None:
         """Messages arrive, and time enough passes for every pane to draw."""
         self.source.items += messages
         self.now[0] += 10.0

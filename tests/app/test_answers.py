@@ -15,7 +15,8 @@ from textual.widgets import Input
 from tests.app.fake import lab, update
 from tui_lab.app.panes.answers import Answer, Answers
 from tui_lab.app.panes.generation import GenerationPane
-from tui_lab.app.session.generation_thread import Request, Said
+from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.messages import TokenGenerated
 from tui_lab.app.widgets.streaming_wrap import Flow, broken
 from tui_lab.core.inference.sampling import Generated
 
@@ -187,7 +188,7 @@ async def test_an_answer_grows_while_somebody_types(monkeypatch: pytest.MonkeyPa
         it.screen.query_one("#prompt", Input).focus()
         await it.pilot.press("x")
         it.now[0] += 0.2  # The chart of loss would wait for some seconds yet.
-        pane.hear(Said(1, Generated(0, " token", 0.9, ())))
+        pane.hear(TokenGenerated(1, Generated(0, " token", 0.9, ())))
         it.source.items.append(update(31))
         charts: list[object] = []
         monkeypatch.setattr(it.screen.loss_pane, "show", lambda state, now: charts.append(now))
@@ -201,6 +202,6 @@ async def test_what_the_speaker_tells_is_shown() -> None:
         await it.press("g")
         pane = it.screen.query_one(GenerationPane)
         for number in range(1, 41):
-            pane.hear(Said(1, Generated(0, f" word{number}", 0.9, ())))
+            pane.hear(TokenGenerated(1, Generated(0, f" word{number}", 0.9, ())))
         await it.tell()
         assert "word1 word2" in it.text("#answers") and "word40▌" in it.text("#answers")

@@ -63,7 +63,7 @@ class Attending:
         return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
 
     def maps(self) -> AttentionMaps:
-        found = self.it.screen._batch.looked_at(self.it.screen.state)
+        found = self.it.screen.batch_pane.looked_at(self.it.screen.state)
         assert found is not None
         maps = attention_maps(self.model, found[0].x[self.screen.row])
         assert maps is not None
@@ -113,7 +113,7 @@ async def test_arrows_choose_a_head_and_enter_shows_its_numbers_and_tokens() -> 
         await at.press("right", "down")
         assert at.screen.chosen == (1, 0)
         await at.press("enter", "home")
-        weights, found = at.maps().weights[1, 0], at.it.screen._batch.looked_at(at.it.screen.state)
+        weights, found = at.maps().weights[1, 0], at.it.screen.batch_pane.looked_at(at.it.screen.state)
         assert found is not None
         x = found[0].x[0]
         lines = at.text("#maps").splitlines()
@@ -236,7 +236,7 @@ async def test_before_the_model_answers_it_says_what_it_waits_for() -> None:
         assert "waiting for the trainer" in about.render_line(1).text
     async with lab(steps=0) as it:
         it.screen.state.loaders.clear()
-        it.screen._batch.held = None
+        it.screen.batch_pane.held = None
         await it.pilot.press("A")
         assert it.screen.is_current, "before a run is open there is no example"
 

@@ -9,7 +9,8 @@ from textual.widgets import OptionList
 from tests.app.fake import Lab, lab, ready, started, update
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.explain import Explain
-from tui_lab.app.session.doctor_thread import Checking, CheckUp, Examined, NotExamined
+from tui_lab.app.session.doctor_thread import DoctorThread
+from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFailed, DoctorMessage
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -28,7 +29,7 @@ def report(*findings: Finding) -> Report:
 
 
 async def examined(it: Lab, *findings: Finding) -> None:
-    it.screen.doctor_pane.hear(Examined(it.config, report(*findings)))
+    it.screen.doctor_pane.hear(Diagnosed(it.config, report(*findings)))
     await it.press("6")
 
 
@@ -37,13 +38,13 @@ async def test_the_key_asks_for_the_edited_config_and_goes_to_the_pane(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(CheckUp, "ask", lambda self, config: asked.append(config))
+    monkeypatch.setattr(DoctorThread, "start", lambda self, config: asked.append(config))
     async with lab(size=size) as it:
         it.screen.config_pane.choose("model.d_ff", 32)
         await it.press("k")
         assert [config.model.d_ff for config in asked] == [32]
         assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
-        it.screen.doctor_pane.hear(Checking("sight"))
+        it.screen.doctor_pane.hear(CheckStarted("sight"))
         await it.tell()
         assert "checking: sight" in it.text("#health")
 
@@ -65,8 +66,8 @@ async def test_findings_are_listed_with_the_evidence_of_the_chosen_one() -> None
 async def test_the_floor_of_a_double_softmax_is_drawn_against_the_curve() -> None:
     async with lab() as it:
         for findings, shown in (((SOFTENED,), True), ((), False)):
-            told: list[object] = [Examined(it.config, report(*findings))]
-            it.screen.checkup.drain = lambda told=told: [told.pop() for _ in told[:]]  # type: ignore[method-assign, misc]
+            told: list[DoctorMessage] = [Diagnosed(it.config, report(*findings))]
+            it.screen.doctor.drain = lambda told=told: [told.pop() for _ in told[:]]  # type: ignore[method-assign, misc]
             await it.tell()
             await it.tell(update(31 + shown))
             assert ("floor 1.461" in it.text("#readout")) == shown
@@ -76,7 +77,7 @@ async def test_nothing_found_is_said() -> None:
     async with lab() as it:
         await examined(it)
         assert "No problems found (2 checks passed" in it.text("#health")
-        it.screen.doctor_pane.hear(NotExamined("no such file"))
+        it.screen.doctor_pane.hear(DiagnosisFailed("no such file"))
         await it.tell()
         assert "✗ no such file" in it.text("#health")
 
@@ -85,7 +86,7 @@ async def test_nothing_found_is_said() -> None:
 async def test_a_check_that_crashed_is_shown_with_its_error(findings: tuple[Finding, ...]) -> None:
     crashed = (Crashed("sight", "ValueError", "no view"), Crashed("loss", "ValueError", "no view"))
     async with lab() as it:
-        it.screen.doctor_pane.hear(Examined(it.config, Report(findings, (), ("ids",), {}, crashed)))
+        it.screen.doctor_pane.hear(Diagnosed(it.config, Report(findings, (), ("ids",), {}, crashed)))
         await it.press("6")
         assert it.text("#health").strip().startswith("2 checks crashed")
         assert "No problems" not in it.text("#health")
@@ -107,7 +108,7 @@ async def test_a_begins_anew_without_the_mistake_and_looks_again(monkeypatch: py
 
 
 async def test_a_live_fix_is_sent_to_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CheckUp, "ask", lambda self, config: None)
+    monkeypatch.setattr(DoctorThread, "start", lambda self, config: None)
     async with lab() as it:
         await examined(it, TOO_LOW)
         assert await again(it, monkeypatch, "a") == []
@@ -130,7 +131,7 @@ async def test_a_banner_marks_mistakes_made_on_purpose() -> None:
 
 async def test_a_mended_run_is_examined_as_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(CheckUp, "ask", lambda self, config: asked.append(config))
+    monkeypatch.setattr(DoctorThread, "start", lambda self, config: asked.append(config))
     async with lab(steps=0) as it:
         it.screen._diagnose_first = True
         opened = ready()
@@ -178,13 +179,13 @@ def test_an_examination_tells_what_it_is_at_and_ends_in_words() -> None:
         raise ZeroDivisionError
 
     config = settings.load("reverse")
-    for examine, last in ((good, Examined), (bad, NotExamined), (broken, NotExamined)):
-        checkup = CheckUp(examine)
-        checkup.ask(config)
-        assert checkup._thread is not None
-        checkup._thread.join()
-        told = checkup.drain()
-        assert isinstance(told[-1], last) and not checkup.busy
+    for examine, last in ((good, Diagnosed), (bad, DiagnosisFailed), (broken, DiagnosisFailed)):
+        doctor = DoctorThread(examine)
+        doctor.start(config)
+        assert doctor._thread is not None
+        doctor._thread.join()
+        told = doctor.drain()
+        assert isinstance(told[-1], last) and not doctor.busy
 
 
 def test_an_examination_that_is_stopped_ends_where_it_tells() -> None:
@@ -195,11 +196,11 @@ def test_an_examination_that_is_stopped_ends_where_it_tells() -> None:
             tell("sight")
             begun.set()
 
-    checkup = CheckUp(endless)
-    checkup.ask(settings.load("reverse"))
+    doctor = DoctorThread(endless)
+    doctor.start(settings.load("reverse"))
     begun.wait()
-    checkup.stop()
-    assert not checkup.busy and [type(told) for told in checkup.drain()] == [Checking]
+    doctor.stop()
+    assert not doctor.busy and [type(told) for told in doctor.drain()] == [CheckStarted]
 
 
 async def test_enter_and_arrows_stay_with_the_list() -> None:

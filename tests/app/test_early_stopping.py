@@ -5,7 +5,7 @@ import pytest
 from tests.app.fake import Lab, lab, update
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
-from tui_lab.app.session.generation_thread import Speaking
+from tui_lab.app.session.messages import GenerationStarted
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -72,7 +72,7 @@ async def test_the_console_says_whose_weights_speak() -> None:
     async with lab(size=(200, 50)) as it:
         await it.press("g")
         pane = it.screen.query_one(GenerationPane)
-        pane.hear(Speaking(1, cmd.WeightsInfo(20, best=True)))
+        pane.hear(GenerationStarted(1, cmd.WeightsInfo(20, best=True)))
         await it.tell()
         assert it.text("#answers").startswith("best, step 20 ")
 

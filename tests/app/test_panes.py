@@ -10,13 +10,12 @@ import pytest
 from textual.widgets import DataTable, Input, RichLog, Sparkline
 
 from tests.app.fake import evaluated, lab, ready, update
-from tui_lab.app.panes.batch import BatchPane
+from tui_lab.app.panes.batch import BatchPane, Look
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.events import EventsPane
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
-from tui_lab.app.session.generation_thread import Finished, Said
-from tui_lab.app.session.session import Preparing, Trouble
+from tui_lab.app.session.messages import GenerationFinished, Preparing, SessionFailed, TokenGenerated
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -251,7 +250,7 @@ async def test_a_cell_tells_its_loss_and_the_likeliest_tokens() -> None:
         assert pane.held is not None
         top = np.tile(np.arange(5), (128, 1))
         losses = np.linspace(0, 6, 128, dtype=np.float32)
-        pane._looks.put((pane.held, 0, CellLosses(losses, top, np.full((128, 5), 0.2, np.float32)), 0.0))
+        pane._looks.put(Look(pane.held, 0, CellLosses(losses, top, np.full((128, 5), 0.2, np.float32)), 0.0))
         await it.tell()
         await it.press("3", "end")
         shown = it.text("#cell")
@@ -296,13 +295,13 @@ async def test_a_reversed_row_is_judged() -> None:
         it.screen.query_one("#prompt", Input).value = "123456"
         await it.press("g")
         for text in "654321":
-            pane.hear(Said(1, token(text)))
-        pane.hear(Finished(1))
+            pane.hear(TokenGenerated(1, token(text)))
+        pane.hear(GenerationFinished(1))
         await it.tell()
         assert "step 30 123456654321  ✓ right" in it.text("#answers")
         await it.press("g")
-        pane.hear(Said(2, token("1")))
-        pane.hear(Finished(2))
+        pane.hear(TokenGenerated(2, token("1")))
+        pane.hear(GenerationFinished(2))
         await it.tell()
         assert "✗ expected 654321" in it.text("#answers") and "✓ right" in it.text("#answers"), "earlier answers stay"
 
@@ -311,7 +310,7 @@ async def test_alternatives_of_a_chosen_token() -> None:
     async with lab(size=(200, 50)) as it:
         await it.press("g")
         pane = it.screen.query_one(GenerationPane)
-        pane.hear(Said(1, token("6", 0.25)))
+        pane.hear(TokenGenerated(1, token("6", 0.25)))
         await it.tell()
         await it.press("right")
         assert "p = 0.250; alternatives" in it.text("#alternatives")
@@ -368,7 +367,7 @@ async def test_an_evaluation_without_a_metric_is_shown_by_its_loss() -> None:
 
 async def test_trouble_leaves_the_app_up_and_says_why() -> None:
     async with lab() as it:
-        await it.tell(Trouble("the training broke off: MemoryError()", "Traceback …"))
+        await it.tell(SessionFailed("the training broke off: MemoryError()", "Traceback …"))
         assert it.screen.state.phase == "failed" and "✗ failed" in it.text("#status")
         await it.press("5")
         assert "MemoryError" in it.text("#log")

@@ -22,7 +22,8 @@ from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.run_table import RunTable, short
 from tui_lab.app.screens.runs import RunsScreen
-from tui_lab.app.session.multi_run_generation import Chorus, Song, Voice
+from tui_lab.app.session.messages import ReplyFinished, ReplyMessage, ReplyStarted, ReplyText
+from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
 from tui_lab.app.session.run_curves import CurveFile
 from tui_lab.app.widgets import chart
 from tui_lab.app.widgets.chart import Chart
@@ -289,38 +290,41 @@ def trained(name: str, *overrides: str) -> Path:
     return opened.run.path
 
 
-def sung(chorus: Chorus) -> dict[str, list[Voice]]:
-    chorus.join()
-    found: dict[str, list[Voice]] = {}
-    for voice in chorus.drain():
-        assert isinstance(voice, Voice)
-        found.setdefault(voice.run.name, []).append(voice)
-    return found
+def replies(generation: MultiRunGeneration) -> dict[str, list[ReplyMessage]]:
+    """Wait for the end; return the messages of each run by its name."""
+    generation.join()
+    messages: dict[str, list[ReplyMessage]] = {}
+    for message in generation.drain():
+        messages.setdefault(message.run.name, []).append(message)
+    return messages
 
 
-def test_several_runs_go_on_from_one_prompt_and_errors_are_their_own() -> None:
+def test_one_prompt_to_several_runs_keeps_their_errors_apart() -> None:
     from tui_lab.core.inference.sampling import Sampling
 
     paths = [trained("a"), trained("b", "train.seed=5"), folder("c", 0.25).path]
-    chorus = Chorus()
-    chorus.ask(Song("123", Sampling(0.0, 0, 1.0, 0)), paths)
-    said = sung(chorus)
+    generation = MultiRunGeneration()
+    generation.start(Prompt("123", Sampling(0.0, 0, 1.0, 0)), paths)
+    messages = replies(generation)
     for name in "ab":
-        assert [voice.kind for voice in said[name]] == ["whose", "text", "text", "text", "end"]
-        assert said[name][0].text == "the last weights, of step 3" and said[name][-1].text == ""
-    assert [voice.kind for voice in said["c"]] == ["end"] and "no checkpoint" in said["c"][0].text
-    chorus.ask(Song("9", Sampling(0.0, 0, 1.0, 0)), paths[:1])
-    [problem] = sung(chorus)["a"][-1:]
-    assert problem.kind == "end" and problem.text, "a digit that the run does not know"
+        assert [type(message) for message in messages[name]] == [ReplyStarted, *[ReplyText] * 3, ReplyFinished]
+        assert messages[name][-1] == ReplyFinished(runs.find(name).path)
+    [failure] = messages["c"]
+    assert isinstance(failure, ReplyFinished) and failure.error is not None
+    generation.start(Prompt("9", Sampling(0.0, 0, 1.0, 0)), paths[:1])
+    last = replies(generation)["a"][-1]
+    assert isinstance(last, ReplyFinished) and last.error is not None, "the run's vocabulary has no 9"
 
 
-def test_a_new_song_ends_the_old_one() -> None:
+def test_new_prompt_ends_the_one_before() -> None:
     from tui_lab.core.inference.sampling import Sampling
 
-    path, chorus = trained("a"), Chorus()
-    chorus.ask(Song("123", Sampling(0.0, 0, 1.0, 0), 100_000), [path])
-    chorus.ask(Song("321", Sampling(0.0, 0, 1.0, 0), 2), [path])
-    assert [voice.kind for voice in sung(chorus)["a"]] == ["whose", "text", "text", "end"]
+    path = trained("a")
+    generation = MultiRunGeneration()
+    generation.start(Prompt("123", Sampling(0.0, 0, 1.0, 0), 100_000), [path])
+    generation.start(Prompt("321", Sampling(0.0, 0, 1.0, 0), 2), [path])
+    types = [type(message) for message in replies(generation)["a"]]
+    assert types == [ReplyStarted, ReplyText, ReplyText, ReplyFinished]
 
 
 async def test_marked_runs_speak_side_by_side() -> None:
@@ -331,7 +335,7 @@ async def test_marked_runs_speak_side_by_side() -> None:
         assert it.screen.query_one("#one-prompt", Input).has_focus
         assert it.screen.query_one("#one-prompt", Input).value == "142", "digits that the task knows"
         await it.press("enter")
-        it.screen.chorus.join()
+        it.screen.generation.join()
         await it.settle()
         columns = list(it.screen.query(".voice"))
         assert [it.text(f"#voice-{mark}").split() for mark in (0, 1)] == [["a", "a"], ["b", "b"]]
@@ -348,7 +352,7 @@ async def test_marked_runs_speak_side_by_side() -> None:
 async def test_the_voices_end_with_the_screen() -> None:
     three()
     async with looking() as it:
-        stop = it.screen.chorus._stop
+        stop = it.screen.generation._stop
         await it.pilot.press("escape")
         await it.pilot.pause()
         assert stop.is_set() and not it.screen.query(Voices)

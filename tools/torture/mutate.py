@@ -82,16 +82,16 @@ def _speak(path: Path) -> None:
 
 
 def _replay(path: Path) -> None:
-    from tui_lab.app.session.session import Ready
+    from tui_lab.app.session.messages import Ready
     from tui_lab.app.session.state import LabState
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.training.task_factory import build_task
 
     run = runs.find(str(path))
     state, config = LabState(), run.config()
-    state.see(Ready(run.name, str(run.path), config, build_task(config), tuple(run.downsampled().events())))
+    state.apply(Ready(run.name, str(run.path), config, build_task(config), tuple(run.downsampled().events())))
     for event in run.events():
-        state.see(event)
+        state.apply(event)
 
 
 def _fork(path: Path) -> None:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
     from tui_lab.app.screens.lab_actions import Destination
     from tui_lab.app.screens.runs import RunsScreen
-    from tui_lab.app.session.session import Report, Session, Source
+    from tui_lab.app.session.session import Report, Session
+    from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.config.schema import Config
     from tui_lab.core.runs.open_run import Opened
@@ -273,9 +274,9 @@ class LabApp(App[None]):
         """Wait until a lab's run is saved; what to say where its training does not answer."""
         import asyncio
 
-        lab.speaker.stop()
+        lab.generation.stop()
         lab.source.close()
-        await asyncio.to_thread(lab.checkup.stop)
+        await asyncio.to_thread(lab.doctor.stop)
         patience = shutdown.grace(lab.state.seconds_a_step, self._grace)
         answered = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_TOLD, patience))
         if not answered:

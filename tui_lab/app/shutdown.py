@@ -17,7 +17,7 @@ from tui_lab.util.exit_codes import INTERRUPTED
 if TYPE_CHECKING:
     from textual.app import App
 
-    from tui_lab.app.session.session import Source
+    from tui_lab.app.session.source import Source
     from tui_lab.app.session.state import LabState
 
 GRACE_SECONDS = 30.0

@@ -59,7 +59,9 @@ def _events(n: int, folder: Path) -> dict[str, Any]:
     """The stream through the record, the app's buffer and what the screen knows; then the folder is opened."""
     config = settings.load("reverse")
     run = runs.create("flat", config, CharTokenizer(), folder / "run")
-    buffer, state, process = Buffer(), LabState(), psutil.Process()
+    buffer = Buffer[ev.Event]()
+    state = LabState()
+    process = psutil.Process()
     state.config = config
     seconds, memory = [], []
     stream = run.record(updates(n))
@@ -70,7 +72,7 @@ def _events(n: int, folder: Path) -> dict[str, Any]:
             buffer.put(event)
             if i % DRAIN_EVERY == 0:
                 for item in buffer.drain():
-                    state.see(item)
+                    state.apply(item)
         seconds.append((time.perf_counter() - began) / per_part)
         memory.append(process.memory_info().rss / MIB)
     for _ in stream:

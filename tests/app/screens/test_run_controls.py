@@ -20,9 +20,10 @@ class FakePlayback:
 def test_pause_key_of_a_training_follows_its_events() -> None:
     source, state = FakeSource(), LabState()
     controls = RunControls(source, state)
-    for phase in ("running", "paused"):
-        state.phase = phase  # type: ignore[assignment]
-        controls.actions["pause"]()
+    state.phase = "running"
+    controls.actions["pause"]()
+    state.phase = "paused"
+    controls.actions["pause"]()
     assert source.sent == [cmd.Pause(), cmd.Resume()]
 
 

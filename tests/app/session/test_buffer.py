@@ -9,8 +9,8 @@ from tui_lab.core import events as ev
 
 
 def test_what_was_put_comes_out_once_in_order() -> None:
-    buffer = Buffer()
-    items: list[object] = [update(1), ev.Paused(step=1), update(2)]
+    buffer = Buffer[ev.Event]()
+    items: list[ev.Event] = [update(1), ev.Paused(step=1), update(2)]
     for item in items:
         buffer.put(item)
     assert buffer.drain() == items and buffer.drain() == []
@@ -18,7 +18,7 @@ def test_what_was_put_comes_out_once_in_order() -> None:
 
 @given(st.integers(1, 400), st.integers(2, 50))
 def test_a_full_buffer_thins_updates_and_nothing_else(n: int, limit: int) -> None:
-    buffer = Buffer(limit)
+    buffer = Buffer[ev.Event](limit)
     for step in range(1, n + 1):
         buffer.put(update(step, update_ratio=None))
         if step % 7 == 0:
@@ -31,7 +31,8 @@ def test_a_full_buffer_thins_updates_and_nothing_else(n: int, limit: int) -> Non
 
 
 def test_two_threads_lose_nothing() -> None:
-    buffer, found = Buffer(10**6), []
+    buffer = Buffer[int](10**6)
+    found: list[int] = []
     writer = threading.Thread(target=lambda: [buffer.put(i) for i in range(5000)])  # type: ignore[func-returns-value]
     writer.start()
     while writer.is_alive():

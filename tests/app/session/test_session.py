@@ -9,9 +9,19 @@ from typing import Any
 import pytest
 
 from tests.core.tiny import tiny
-from tui_lab.app.session.generation_thread import Finished, Request, Said, Speaker, Speaking
+from tui_lab.app.session.generation_thread import GenerationThread, Request
+from tui_lab.app.session.messages import (
+    GenerationFinished,
+    GenerationMessage,
+    GenerationStarted,
+    Ready,
+    SessionFailed,
+    SessionMessage,
+    TokenGenerated,
+)
 from tui_lab.app.session.replay import SPEEDS, Replay
-from tui_lab.app.session.session import Ready, Session, Source, Trouble
+from tui_lab.app.session.session import Session
+from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -22,9 +32,9 @@ from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.util.errors import ConfigError
 
 
-def collect(source: Source, until: Callable[[object], bool]) -> list[object]:
+def collect(source: Source, until: Callable[[SessionMessage], bool]) -> list[SessionMessage]:
     """Messages up to the first for which `until` holds."""
-    found: list[object] = []
+    found: list[SessionMessage] = []
     tick = threading.Event()
     for _ in range(3000):
         for message in source.drain():
@@ -35,11 +45,11 @@ def collect(source: Source, until: Callable[[object], bool]) -> list[object]:
     raise AssertionError(f"never came: {found}")
 
 
-def stopped(message: object) -> bool:
-    return isinstance(message, ev.Stopped | Trouble)
+def stopped(message: SessionMessage) -> bool:
+    return isinstance(message, ev.Stopped | SessionFailed)
 
 
-def train(*overrides: str, commands: tuple[cmd.Command, ...] = ()) -> tuple[Session, list[object]]:
+def train(*overrides: str, commands: tuple[cmd.Command, ...] = ()) -> tuple[Session, list[SessionMessage]]:
     session = Session(lambda report, commands: open_run.begin("tiny", tiny(*overrides), commands=commands))
     for command in commands:
         session.send(command)
@@ -85,7 +95,7 @@ def test_what_goes_wrong_while_opening_is_told_in_words(error: Exception) -> Non
     session.start()
     session.join()
     [trouble] = session.drain()
-    assert isinstance(trouble, Trouble) and str(error) in trouble.message
+    assert isinstance(trouble, SessionFailed) and str(error) in trouble.message
     assert bool(trouble.details) == isinstance(error, ZeroDivisionError)
 
 
@@ -93,17 +103,17 @@ def test_the_model_speaks_after_the_end_too() -> None:
     session, found = train()
     ready = found[0]
     assert isinstance(ready, Ready)
-    speaker = Speaker(session.send)
-    speaker.ask(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.config, ready.task.tokenizer)
-    said: list[object] = []
+    speaker = GenerationThread(session.send)
+    speaker.start(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.config, ready.task.tokenizer)
+    said: list[GenerationMessage] = []
     tick = threading.Event()
     for _ in range(3000):
         said += speaker.drain()
-        if said and isinstance(said[-1], Finished):
+        if said and isinstance(said[-1], GenerationFinished):
             break
         tick.wait(0.01)
-    assert said[0] == Speaking(1, cmd.WeightsInfo(8))
-    assert [type(m) for m in said[1:]] == [Said] * 3 + [Finished]
+    assert said[0] == GenerationStarted(1, cmd.WeightsInfo(8))
+    assert [type(m) for m in said[1:]] == [TokenGenerated] * 3 + [GenerationFinished]
     session.close()
     session.join()
 
@@ -137,7 +147,7 @@ def test_a_forks_record_tells_which_settings_held_when() -> None:
     forked.start()
     state = LabState()
     for message in collect(forked, stopped):
-        state.see(message)
+        state.apply(message)
     forked.close()
     forked.join()
     assert state.config == wanted and state.ready is not None and state.ready.config == ready.config
@@ -168,7 +178,7 @@ def test_a_replay_tells_the_same_story_at_its_speed() -> None:
     session.join()
     live = LabState()
     for message in found:
-        live.see(message)
+        live.apply(message)
     ready = found[0]
     assert isinstance(ready, Ready)
     now = [0.0]
@@ -186,7 +196,7 @@ def test_a_replay_tells_the_same_story_at_its_speed() -> None:
     told += collect(replay, stopped)
     shown = LabState()
     for message in told:
-        shown.see(message)
+        shown.apply(message)
     assert shown.curves["loss"] == live.curves["loss"] and shown.ending == live.ending == "done"
     taken: list[Any] = []
     replay.send(cmd.Inspect(taken.append))
@@ -224,7 +234,7 @@ def test_a_replay_of_a_damaged_record_says_so() -> None:
         record.write("nonsense\n")
     replay = Replay(ready.path, lambda: 0.0)
     replay.start()
-    told = collect(replay, lambda message: isinstance(message, Trouble))
+    told = collect(replay, lambda message: isinstance(message, SessionFailed))
     assert "events.jsonl" in str(told[-1])
     replay.close()
     replay.join()
@@ -236,7 +246,7 @@ def test_the_state_finds_the_loader_of_any_step() -> None:
     session.join()
     state = LabState()
     for message in found:
-        state.see(message)
+        state.apply(message)
     loader = state.loader_at(5)
     assert loader is not None and len(loader.batch(5).ids) == 2
     assert state.seconds_left == 0 and state.phase == "ended"

@@ -9,6 +9,7 @@ import pytest
 
 from tests.app.session.test_session import collect, stopped
 from tests.core.tiny import tiny
+from tui_lab.app.session.messages import SessionMessage
 from tui_lab.app.session.session import Session
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -24,11 +25,11 @@ def session_in(folder: Path) -> Session:
     return Session(lambda report, commands: open_run.begin("tiny", tiny(*WHOLE), folder, commands=commands))
 
 
-def unwritten(message: object) -> bool:
+def unwritten(message: SessionMessage) -> bool:
     return isinstance(message, ev.SaveFailed)
 
 
-def paused(message: object) -> bool:
+def paused(message: SessionMessage) -> bool:
     return isinstance(message, ev.Paused)
 
 
@@ -116,7 +117,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
     collect(session, stopped)
     session.close()
     session.join()
-    assert "No space left on device; make room there" in session.unsaved
+    assert session.unsaved is not None and "No space left on device; make room there" in session.unsaved
     session.save_again()
     assert session.unsaved
     full[0] = False

@@ -30,7 +30,7 @@ class Answer:
     best: bool = False
     made: list[Generated] = field(default_factory=list)
     done: bool = False
-    error: str = ""
+    error: str | None = None
 
 
 class _Drawn:

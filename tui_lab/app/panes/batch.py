@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,16 @@ CELL, NAME, LINES_A_ROW = 9, 4, 3
 """Columns of a cell, and of the names t, x and y before them."""
 HEAT = tuple(f"#ffffff on {colour}" for colour in ("#10301c", "#3a3a10", "#5a3510", "#6a1f1f"))
 MARKS = " ▂▅█"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The losses of one row of a batch, from the trainer's thread, and the seconds they took."""
+
+    batch: Batch
+    row: int
+    losses: "CellLosses"
+    seconds: float
 
 
 class Cells(Static, can_focus=True):
@@ -90,7 +101,7 @@ class BatchPane(Pane):
     def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
         super().__init__(id=id)
         self._send = send
-        self._looks = Buffer()
+        self._looks: Buffer[Look] = Buffer()
         self.chosen_step: int | None = None
         self.example, self.cell = 0, 0
         self.held: Batch | None = None
@@ -111,8 +122,8 @@ class BatchPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
-        for found in self._looks.drain():
-            self._take_look(found)
+        for look in self._looks.drain():
+            self._take_look(look)
         if state.ready is None or now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
         news = (state.step, state.phase, self.chosen_step, len(state.loaders), self.size, self.example)
@@ -252,20 +263,20 @@ class BatchPane(Pane):
 
             began = time.perf_counter()
             losses = cell_losses(model, x, y)
-            put((batch, row, losses, time.perf_counter() - began))
+            put(Look(batch, row, losses, time.perf_counter() - began))
 
         self._send(cmd.Inspect(look))
 
-    def _take_look(self, found: object) -> None:
-        """Show the batch that was looked at, unless the person has gone elsewhere meanwhile."""
-        assert isinstance(found, tuple)
-        batch, row, losses, self._look_seconds = found
+    def _take_look(self, look: Look) -> None:
+        """Show the losses, unless another step or example was selected meanwhile."""
+        self._look_seconds = look.seconds
         state = self._state
         if state is None or self.held is None:
             return
-        here = batch.step == self.step_shown(state) or self._flowing
-        if here and row == self.example % len(batch.ids):
-            self.held, self.losses = batch, losses
+        here = look.batch.step == self.step_shown(state) or self._flowing
+        if here and look.row == self.example % len(look.batch.ids):
+            self.held = look.batch
+            self.losses = look.losses
             self._show_held(state)
 
     def _show_held(self, state: LabState) -> None:

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from tui_lab.app.screens.explain import Explain, explained
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.doctor_thread import Checking, Examined, NotExamined
+from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFailed, DoctorMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.pane import Pane
@@ -64,7 +64,7 @@ class DoctorPane(Pane):
     def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
         super().__init__(id=id)
         self._send = send
-        self._looks = Buffer()
+        self._looks: Buffer[tuple[Source, ...]] = Buffer()
         self._health = UNEXAMINED
         self._examined: tuple[Finding, ...] = ()
         self._crashes: dict[str, list[str]] = {}
@@ -83,22 +83,22 @@ class DoctorPane(Pane):
     def show(self, state: LabState, now: float) -> None:
         self._state = state
         for sources in self._looks.drain():
-            self._sources = sources  # type: ignore[assignment]
+            self._sources = sources
         news = (self._health, self._examined, len(state.noticed), self._ledger, self._sources)
         if news != self._drawn:
             self._drawn = news
             self.redraw()
 
-    def hear(self, message: object) -> None:
-        """What the examination tells."""
+    def hear(self, message: DoctorMessage) -> None:
+        """Show what the doctor's thread reports."""
         match message:
-            case Checking(name):
+            case CheckStarted(name):
                 self._health = f"checking: {name} …"
-            case Examined(_, report):
+            case Diagnosed(_, report):
                 self._examined = report.findings
                 self._crashes = report.crashes
                 self._health = _health(report)
-            case NotExamined(words):
+            case DiagnosisFailed(words):
                 self._health = f"✗ {words}"
 
     def redraw(self) -> None:

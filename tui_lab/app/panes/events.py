@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.widgets import RichLog
 
 from tui_lab.app.labels import ending_name
-from tui_lab.app.session.session import Preparing, Trouble
+from tui_lab.app.session.messages import Preparing, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.pane import Pane
 from tui_lab.cli.progress import sentence
@@ -18,7 +18,7 @@ from tui_lab.util.escape import printable
 MAX_LINES = 2000
 
 
-def words(message: object) -> str | None:
+def words(message: SessionMessage) -> str | None:
     """A line of the log; None for updates, of which there are too many to read."""
     match message:
         case ev.Saved():
@@ -30,7 +30,7 @@ def words(message: object) -> str | None:
             return f"step {message.step:,}: {ending_name(message.reason)}{restored}"
         case ev.Failed():
             return f"step {message.step:,}: failed: {message.message}"
-        case Trouble():
+        case SessionFailed():
             return f"{message.message}\n{message.details}".rstrip()
         case ev.Event():
             return sentence(message)
@@ -48,7 +48,7 @@ class EventsPane(Pane):
     def compose(self) -> ComposeResult:
         yield RichLog(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
 
-    def note(self, message: object) -> None:
+    def note(self, message: SessionMessage) -> None:
         if not isinstance(message, Preparing) and (text := words(message)) is not None:
             self.query_one(RichLog).write(f"{self._clock()} {printable(text)}")
 

@@ -9,7 +9,8 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from tui_lab.app.panes.answers import Answer, Answers, style_of
-from tui_lab.app.session.generation_thread import Finished, Request, Said, Speaking
+from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.messages import GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.pane import Pane
@@ -131,18 +132,18 @@ class GenerationPane(Pane):
             int(values["seed"]),
         )  # fmt: skip
 
-    def hear(self, message: object) -> None:
-        """Speaking, Said and Finished, as the speaker's thread tells them."""
-        if not isinstance(message, Speaking | Said | Finished):
-            return
+    def hear(self, message: GenerationMessage) -> None:
+        """Add what the generation thread reports to its reply."""
         for answer in self.answers:
             if answer.request.number == message.number:
-                if isinstance(message, Speaking):
-                    answer.step, answer.best = message.whose.step, message.whose.best
-                elif isinstance(message, Said):
+                if isinstance(message, GenerationStarted):
+                    answer.step = message.weights.step
+                    answer.best = message.weights.best
+                elif isinstance(message, TokenGenerated):
                     answer.made.append(message.generated)
                 else:
-                    answer.done, answer.error = True, message.error
+                    answer.done = True
+                    answer.error = message.error
                 self._dirty = True
 
     def redraw(self) -> None:

@@ -84,7 +84,7 @@ class AttentionScreen(Steady[None], Screen[None]):
         super().__init__()
         self._state, self._batch, self.row = state, batch, row
         self._send, self._steer, self._clock, self._replayed = send, steer, clock, replayed
-        self._looks = Buffer()
+        self._looks = Buffer[Looked]()
         self._looked: Looked | None = None
         self._asked_for: object = None
         self._asked_at, self._paint_again_at = -math.inf, -math.inf
@@ -112,7 +112,7 @@ class AttentionScreen(Steady[None], Screen[None]):
             return
         now = self._clock()
         for looked in self._looks.drain():
-            if isinstance(looked, Looked) and looked.row == self.row:
+            if looked.row == self.row:
                 self._take(looked)
         if self._stale and now >= self._paint_again_at:
             self.redraw()

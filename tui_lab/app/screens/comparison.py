@@ -9,7 +9,8 @@ from textual.containers import HorizontalScroll, Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static
 
 from tui_lab.app.screens.run_table import LETTERS, STYLES, short
-from tui_lab.app.session.multi_run_generation import Chorus, Song, Voice
+from tui_lab.app.session.messages import ReplyStarted, ReplyText
+from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
 from tui_lab.app.session.run_curves import Curves
 from tui_lab.app.widgets.chart import Chart, Curve, Dot
 from tui_lab.app.widgets.input import Field
@@ -118,9 +119,9 @@ def _value(value: object) -> str:
 class Voices(Vertical):
     """One prompt, a column for what each run says to it."""
 
-    def __init__(self, chorus: Chorus, id: str) -> None:
+    def __init__(self, generation: MultiRunGeneration, id: str) -> None:
         super().__init__(id=id)
-        self._chorus = chorus
+        self._generation = generation
         self._runs: Marked = []
         self._said: dict[Path, Text] = {}
         self._columns: list[tuple[int, Path]] = []
@@ -176,21 +177,23 @@ class Voices(Vertical):
             self.notify(str(error), severity="error")
             return
         self._said = {row.path: Text("…", "dim") for _, row in self._runs}
-        self._chorus.ask(Song(event.value, sampling), [row.path for _, row in self._runs])
+        self._generation.start(Prompt(event.value, sampling), [row.path for _, row in self._runs])
         self._write(set(self._said))
 
     def hear(self) -> None:
-        """What the thread has told since the last time."""
+        """Show what was generated since the last call."""
         changed = set()
-        for voice in self._chorus.drain():
-            if isinstance(voice, Voice) and voice.run in self._said:
-                changed.add(voice.run)
-                if voice.kind == "whose":
-                    self._said[voice.run] = Text(f"{voice.text}\n", "dim")
-                elif voice.kind == "text":
-                    self._said[voice.run].append(voice.text, "not dim")
-                elif voice.text:
-                    self._said[voice.run] = Text(f"✗ {printable(voice.text)}", "bold")
+        for message in self._generation.drain():
+            run = message.run
+            if run not in self._said:
+                continue
+            changed.add(run)
+            if isinstance(message, ReplyStarted):
+                self._said[run] = Text(f"{message.weights}\n", "dim")
+            elif isinstance(message, ReplyText):
+                self._said[run].append(message.text, "not dim")
+            elif message.error is not None:
+                self._said[run] = Text(f"✗ {printable(message.error)}", "bold")
         self._write(changed)
 
     def _write(self, changed: set[Path]) -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from tui_lab.app.actions import applies
 from tui_lab.app.screens.run_controls import RunControls
-from tui_lab.app.session.doctor_thread import CheckUp
-from tui_lab.app.session.session import Source
+from tui_lab.app.session.doctor_thread import DoctorThread
+from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -28,7 +28,7 @@ class DoctorControls:
 
     def __init__(
         self,
-        checkup: CheckUp,
+        doctor: DoctorThread,
         source: Source,
         state: LabState,
         controls: RunControls,
@@ -36,7 +36,7 @@ class DoctorControls:
         restart: Callable[[Config], None],
         warn: Notify,
     ) -> None:
-        self._checkup = checkup
+        self._doctor = doctor
         self._source = source
         self._state = state
         self._controls = controls
@@ -44,9 +44,9 @@ class DoctorControls:
         self._warn = warn
 
     def diagnose(self, config: Config) -> None:
-        if self._checkup.busy:
+        if self._doctor.busy:
             self._warn("The doctor is already running.")
-        self._checkup.ask(config)
+        self._doctor.start(config)
 
     def apply_fix(self, config: Config, finding: Finding) -> None:
         fixed = mended(config, finding)
@@ -71,7 +71,7 @@ class DoctorControls:
         phase, replayed = self._state.phase, not self._source.trains
         if all(map(settings.is_live, changes)) and applies("live", phase=phase, replayed=replayed):
             self._controls.set_live(changes)
-            self._checkup.ask(new)
+            self._doctor.start(new)
         else:
             self._restart(new)
 

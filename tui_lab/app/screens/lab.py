@@ -23,9 +23,10 @@ from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.screens.pane_layout import PaneLayout
-from tui_lab.app.session.doctor_thread import CheckUp, Examine, Examined
-from tui_lab.app.session.generation_thread import Speaker
-from tui_lab.app.session.session import Ready, Source
+from tui_lab.app.session.doctor_thread import DoctorThread, Examine
+from tui_lab.app.session.generation_thread import GenerationThread
+from tui_lab.app.session.messages import Diagnosed, Ready, SessionMessage
+from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.steady import Steady
 from tui_lab.app.widgets.footer import KeyLine
@@ -81,8 +82,8 @@ class LabScreen(Steady[None], Screen[None]):
         super().__init__()
         self.source = source
         self.state = LabState()
-        self.speaker = Speaker(source.send)
-        self.checkup = CheckUp(examine)
+        self.generation = GenerationThread(source.send)
+        self.doctor = DoctorThread(examine)
         self.clock = clock
         self._diagnose_first = diagnose_first
         self.close_when_done: Destination | None = None
@@ -144,13 +145,13 @@ class LabScreen(Steady[None], Screen[None]):
             return  # The screen is being removed.
         for message in self.source.drain():
             self._apply(message)
-        for said in self.speaker.drain():
-            self.generation_pane.hear(said)
-        for told in self.checkup.drain():
-            self.doctor_pane.hear(told)
+        for generation_message in self.generation.drain():
+            self.generation_pane.hear(generation_message)
+        for doctor_message in self.doctor.drain():
+            self.doctor_pane.hear(doctor_message)
             self._painting.request()
-            if isinstance(told, Examined) and self.state.started is not None:
-                self.loss_pane.floor = reference_loss(told.report, self.state.started.n_vocab)
+            if isinstance(doctor_message, Diagnosed) and self.state.started is not None:
+                self.loss_pane.floor = reference_loss(doctor_message.report, self.state.started.n_vocab)
         self._painting.seconds_a_step = self.state.seconds_a_step
         self._draw(self.clock())
         if self.close_when_done is not None and self.state.over:
@@ -166,10 +167,10 @@ class LabScreen(Steady[None], Screen[None]):
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
         self._status.show(self.state, now, note, at_once=frame.complete)
 
-    def _apply(self, message: object) -> None:
+    def _apply(self, message: SessionMessage) -> None:
         phase = self.state.phase
         n_noticed = len(self.state.noticed)
-        self.state.see(message)
+        self.state.apply(message)
         self._log.note(message)
         if isinstance(message, Ready | ev.Started | ev.Changed):
             # Even while hidden: restart, fork and diagnose use the config edited there.
@@ -198,7 +199,7 @@ class LabScreen(Steady[None], Screen[None]):
             self.notify(text, severity="warning")
         if self._diagnose_first:
             self._diagnose_first = False
-            self.checkup.ask(ready.config)
+            self.doctor.start(ready.config)
 
     # Which panes are visible, and the focus
 
@@ -260,7 +261,7 @@ class LabScreen(Steady[None], Screen[None]):
 
     def on_generation_pane_ask(self, message: GenerationPane.Ask) -> None:
         if self.state.ready is not None and self.state.config is not None:
-            self.speaker.ask(message.request, self.state.config, self.state.ready.task.tokenizer)
+            self.generation.start(message.request, self.state.config, self.state.ready.task.tokenizer)
 
     def on_config_pane_chosen(self, message: ConfigPane.Chosen) -> None:
         """Apply a live setting at once; other settings wait for a restart or fork."""

@@ -47,7 +47,7 @@ class LabActions:
         self._lab = lab
         self.controls = RunControls(lab.source, lab.state)
         self._doctor = DoctorControls(
-            lab.checkup,
+            lab.doctor,
             lab.source,
             lab.state,
             self.controls,

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from textual.notifications import SeverityLevel
 
-from tui_lab.app.session.session import Trouble
+from tui_lab.app.labels import ending_name
+from tui_lab.app.session.messages import SessionFailed, SessionMessage
 from tui_lab.core import events as ev
 
 ERROR_SECONDS = 20.0
@@ -20,17 +21,17 @@ class Notice:
     timeout: float | None = None
 
 
-def notice_of(message: object) -> Notice | None:
+def notice_of(message: SessionMessage) -> Notice | None:
     """Return the toast for a message, or None if the panes show enough."""
     match message:
-        case ev.Unwritten():
+        case ev.SaveFailed():
             hint = "Then press c to save and Space to resume."
             return Notice(f"{message.message}. {hint}", "Paused: cannot save", "error", ERROR_SECONDS)
         case ev.Warned():
             return Notice(message.message, f"step {message.step:,}", "warning")
-        case ev.Failed() | Trouble():
+        case ev.Failed() | SessionFailed():
             return Notice(message.message, "Training failed", "error", ERROR_SECONDS)
         case ev.Stopped():
-            return Notice(f"stopped at step {message.step:,}: {message.reason}")
+            return Notice(f"{ending_name(message.reason)} at step {message.step:,}")
         case _:
             return None

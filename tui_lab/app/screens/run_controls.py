@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tui_lab.app.session.session import Source
+from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 
@@ -22,7 +22,8 @@ class RunControls:
             "pause": self.pause_or_resume,
             "slower": partial(self.change_speed, -1),
             "faster": partial(self.change_speed, 1),
-        } | {id: partial(source.send, command) for id, command in COMMANDS.items()}
+            **{id: partial(source.send, command) for id, command in COMMANDS.items()},
+        }
 
     def pause_or_resume(self) -> None:
         playback = self._source.playback

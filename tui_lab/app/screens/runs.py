@@ -21,7 +21,7 @@ from tui_lab.app.screens.comparison import Differences, Overlaid, Voices
 from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
-from tui_lab.app.session.multi_run_generation import Chorus
+from tui_lab.app.session.multi_run_generation import MultiRunGeneration
 from tui_lab.app.session.run_curves import CurveFile, Curves
 from tui_lab.app.textual_fixes.steady import Steady
 from tui_lab.app.widgets.footer import KeyLine
@@ -78,7 +78,7 @@ class RunsScreen(Steady[None], Screen[None]):
         self._read_again_at = float("-inf")
         self._reading, self._began = False, 0.0
         self._files, self._curves = CurveFile(), dict[Path, Curves]()
-        self.chorus = Chorus()
+        self.generation = MultiRunGeneration()
 
     def compose(self) -> ComposeResult:
         yield Static(id="head")
@@ -88,7 +88,7 @@ class RunsScreen(Steady[None], Screen[None]):
         with ContentSwitcher(initial="curves", id="beside"):
             yield Overlaid(id="curves")
             yield Differences(id="differences")
-            yield Voices(self.chorus, id="voices")
+            yield Voices(self.generation, id="voices")
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -97,7 +97,7 @@ class RunsScreen(Steady[None], Screen[None]):
         self.redraw()
 
     def on_unmount(self) -> None:
-        self.chorus.stop()
+        self.generation.stop()
 
     @on(ScreenResume)
     def _again(self) -> None:

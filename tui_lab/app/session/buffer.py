@@ -1,38 +1,48 @@
-"""What a worker has to tell, until the screen asks: bounded, safe between two threads."""
+"""A bounded queue of messages from a background thread to the app."""
 
 import threading
+from typing import Generic, TypeVar
 
 from tui_lab.core import events as ev
 from tui_lab.util.thinning import extremes
 
+Message = TypeVar("Message")
 
-class Buffer:
-    """Past `limit` steps, only those with extreme losses are kept; events that happen once are never dropped."""
+
+class Buffer(Generic[Message]):
+    """Hold messages until the app drains them; safe between two threads.
+
+    Past `limit` StepDone events, only those with extreme losses are kept; other messages are never dropped.
+    """
 
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
-        self._items: list[object] = []
-        self._updates = 0
+        self._messages: list[Message] = []
+        self._n_steps = 0
         self._lock = threading.Lock()
 
-    def put(self, item: object) -> None:
+    def put(self, message: Message) -> None:
         with self._lock:
-            self._items.append(item)
-            if isinstance(item, ev.StepDone):
-                self._updates += 1
-                if self._updates > self._limit:
+            self._messages.append(message)
+            if isinstance(message, ev.StepDone):
+                self._n_steps += 1
+                if self._n_steps > self._limit:
                     self._thin()
 
-    def drain(self) -> list[object]:
-        """All that has come since the last time."""
+    def drain(self) -> list[Message]:
+        """Return what was put since the last call, in order."""
         with self._lock:
-            items, self._items, self._updates = self._items, [], 0
-        return items
+            messages = self._messages
+            self._messages = []
+            self._n_steps = 0
+        return messages
 
     def _thin(self) -> None:
         """Keep the steps with extreme losses, the newest step, and those that measured the update ratio."""
-        plain = [item for item in self._items if isinstance(item, ev.StepDone) and item.update_ratio is None]
+        plain = [
+            message for message in self._messages if isinstance(message, ev.StepDone) and message.update_ratio is None
+        ]
         kept = extremes(plain, max(1, self._limit // 4), value=lambda step: step.loss)
         dropped = {id(step) for step in plain} - {id(step) for step in kept}
-        self._items = [item for item in self._items if id(item) not in dropped]
-        self._updates -= len(dropped)
+        self._messages = [message for message in self._messages if id(message) not in dropped]
+        self._n_steps -= len(dropped)

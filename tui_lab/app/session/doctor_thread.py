@@ -1,82 +1,64 @@
-"""The doctor beside a training: in a process of its own, told of by messages."""
+"""Run the doctor in a thread while a model trains."""
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
+from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFailed, DoctorMessage
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Report
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
-
-@dataclass(frozen=True)
-class Checking:
-    """The check that runs now."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Examined:
-    config: Config
-    report: Report
-
-
-@dataclass(frozen=True)
-class NotExamined:
-    message: str
-
-
 Examine = Callable[[Config, Callable[[str], None]], Report]
+"""Diagnose a config; call the function with the name of each check."""
 
 
 class _Stopped(Exception):
-    """Raised where the examination asks what to do next."""
+    """Raised into the examination at its next check."""
 
 
-class CheckUp:
-    """Examines one config at a time; `drain` gives Checking, Examined and NotExamined."""
+class DoctorThread:
+    """Diagnose one config at a time; `drain` returns the messages."""
 
     def __init__(self, examine: Examine) -> None:
         self._examine = examine
-        self._buffer = Buffer()
+        self._buffer = Buffer[DoctorMessage]()
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
-        self._said = ""
+        self._current_check = ""
 
     @property
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def ask(self, config: Config) -> None:
-        """Begin, unless an examination is under way."""
+    def start(self, config: Config) -> None:
+        """Start to diagnose `config`, unless a diagnosis is under way."""
         if not self.busy:
             self._thread = threading.Thread(target=self._work, args=(config,), name="doctor", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End what is under way, and wait for it: no process is left behind."""
+        """End the diagnosis under way and wait for it, so that no child process is left."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
 
-    def drain(self) -> list[object]:
+    def drain(self) -> list[DoctorMessage]:
         return self._buffer.drain()
 
-    def _tell(self, name: str) -> None:
+    def _check_started(self, name: str) -> None:
         if self._stopped.is_set():
             raise _Stopped
-        if name != self._said:
-            self._said = name
-            self._buffer.put(Checking(name))
+        if name != self._current_check:
+            self._current_check = name
+            self._buffer.put(CheckStarted(name))
 
     def _work(self, config: Config) -> None:
         try:
-            self._buffer.put(Examined(config, self._examine(config, self._tell)))
+            self._buffer.put(Diagnosed(config, self._examine(config, self._check_started)))
         except _Stopped:
             return
         except (ConfigError, DataError, RunError) as error:
-            self._buffer.put(NotExamined(str(error)))
+            self._buffer.put(DiagnosisFailed(str(error)))
         except Exception as error:
-            self._buffer.put(NotExamined(f"the examination broke off: {error!r}"))
+            self._buffer.put(DiagnosisFailed(f"the doctor failed: {error!r}"))

@@ -1,4 +1,4 @@
-"""Generation beside a training: from a copy of its weights, in a thread of its own."""
+"""Generate text from a copy of the weights, in a thread, while the model trains."""
 
 import threading
 import traceback
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_lab.app.session.buffer import Buffer
+from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
-from tui_lab.core.inference.sampling import Generated, Sampling
+from tui_lab.core.inference.sampling import Sampling
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.errors import ConfigError, DataError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt to go on from. number tells answers apart; model and tokenizer are those of the run."""
+    """A prompt and how to continue it. `number` identifies the reply's messages."""
 
     number: int
     prompt: str
@@ -30,55 +31,36 @@ class Request:
     seed: int
 
 
-@dataclass(frozen=True)
-class Speaking:
-    """An answer begins, from these weights."""
+class GenerationThread:
+    """Answer one request at a time; a new one ends the one before. `drain` returns the messages.
 
-    number: int
-    whose: cmd.WeightsInfo
-
-
-@dataclass(frozen=True)
-class Said:
-    number: int
-    generated: Generated
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The end of an answer; error says why where it is not the regular one."""
-
-    number: int
-    error: str = ""
-
-
-class Speaker:
-    """Answers one request at a time; a new one ends the old one. `drain` gives Speaking, Said and Finished."""
+    `send` takes commands to the trainer.
+    """
 
     def __init__(self, send: Callable[[cmd.Command], None]) -> None:
         self._send = send
-        self._buffer = Buffer()
+        self._buffer = Buffer[GenerationMessage]()
         self._stop = threading.Event()
 
-    def drain(self) -> list[object]:
+    def drain(self) -> list[GenerationMessage]:
         return self._buffer.drain()
 
     def stop(self) -> None:
         self._stop.set()
 
-    def ask(self, request: Request, config: Config, tokenizer: Tokenizer) -> None:
+    def start(self, request: Request, config: Config, tokenizer: Tokenizer) -> None:
+        """Ask the trainer for its weights, and generate once they come."""
         self.stop()
         stop = self._stop = threading.Event()
 
-        def receive(weights: "dict[str, Tensor]", whose: cmd.WeightsInfo) -> None:
-            self._buffer.put(Speaking(request.number, whose))
-            threading.Thread(
-                target=self._speak, args=(request, config, tokenizer, weights, stop), name="speaking", daemon=True
-            ).start()
+        def receive(weights: "dict[str, Tensor]", info: cmd.WeightsInfo) -> None:
+            self._buffer.put(GenerationStarted(request.number, info))
+            arguments = (request, config, tokenizer, weights, stop)
+            threading.Thread(target=self._work, args=arguments, name="generation", daemon=True).start()
 
         self._send(cmd.Snapshot(receive))
 
-    def _speak(
+    def _work(
         self,
         request: Request,
         config: Config,
@@ -89,18 +71,23 @@ class Speaker:
         from tui_lab.core.inference.generate import generate
         from tui_lab.core.training.model_factory import build_model
 
-        error = ""
+        error = None
         try:
             model = build_model(config, tokenizer.n_vocab)
             model.load_state_dict(weights)
             sampling = Sampling(request.temperature, request.top_k, request.top_p, request.seed)
-            for made in generate(
-                model, tokenizer, request.prompt, max_new_tokens=request.max_new_tokens, sampling=sampling,
+            tokens = generate(
+                model,
+                tokenizer,
+                request.prompt,
+                max_new_tokens=request.max_new_tokens,
+                sampling=sampling,
                 stop=stop.is_set,
-            ):  # fmt: skip
-                self._buffer.put(Said(request.number, made))
+            )
+            for generated in tokens:
+                self._buffer.put(TokenGenerated(request.number, generated))
         except (ConfigError, DataError) as problem:
             error = str(problem)
         except Exception:
             error = traceback.format_exc(limit=1).strip().splitlines()[-1]
-        self._buffer.put(Finished(request.number, error))
+        self._buffer.put(GenerationFinished(request.number, error))

@@ -1,57 +1,77 @@
-"""A finished run, told again at a chosen speed."""
+"""Play a recorded run back at a chosen speed."""
 
 import math
 import queue
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.session import Playback, Ready, Trouble
+from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage
+from tui_lab.app.session.source import Playback
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, math.inf)
-"""The last one tells the rest at once, as its digest has it."""
-UNTOLD = ("paused", "resumed")
-PATIENCE = 0.5
-AHEAD = 4096
-"""Events that are read before their time: a record may be larger than the memory."""
+"""At infinite speed the rest comes at once, from the downsampled log."""
+LEFT_OUT = ("paused", "resumed")
+"""Kinds of events that a replay does not repeat: it has a pause of its own."""
+SECONDS_BETWEEN_CHECKS = 0.5
+"""How often a reader that waits for room looks whether the replay was closed."""
+MAX_EVENTS_AHEAD = 4096
+"""Events read before their time; an event log may be larger than memory."""
+
+
+@dataclass(frozen=True)
+class _DownsampledLog:
+    """The whole run in few events, from the thread that reads it."""
+
+    events: list[ev.Event]
 
 
 class Replay:
-    """Events come out when their time has come: `speed` seconds of the run in a second of `clock`."""
-
-    def __init__(self, name: str, clock: Callable[[], float]) -> None:
-        self._name, self._clock = name, clock
-        self._buffer = Buffer()
-        self._commands: cmd.CommandQueue = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="replay", daemon=True)
-        self._ahead: queue.Queue[ev.Event | None] = queue.Queue(AHEAD)
-        self._next: ev.Event | None = None
-        self._rest: list[ev.Event] = []
-        self._told: list[ev.Event] = []  # Those of the present step.
-        self._ended = self._closed = False
-        self._seconds, self._asked_at = 0.0, clock()
-        self._paused, self._steps_left = False, 0
-        self.speed = 1.0
+    """Give each event when its time has come: `speed` seconds of the run per second of `clock`."""
 
     trains = False
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._clock = clock
+        self.speed = 1.0
+        self._paused = False
+        self._steps_left = 0
+        """While paused: steps still to play."""
+        self._buffer = Buffer[SessionMessage | _DownsampledLog]()
+        self._commands: cmd.CommandQueue = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="replay", daemon=True)
+        self._ahead: queue.Queue[ev.Event | None] = queue.Queue(MAX_EVENTS_AHEAD)
+        self._next: ev.Event | None = None
+        self._downsampled: list[ev.Event] = []
+        self._played: list[ev.Event] = []
+        """The events of the current step that were played."""
+        self._ended = False
+        self._closed = False
+        self._seconds = 0.0
+        """Time of the run that has passed and was not used by an event yet."""
+        self._drained_at = clock()
 
     def start(self) -> None:
         self._thread.start()
 
     def send(self, command: cmd.Command) -> None:
-        """Pause, Resume and Step steer the telling; looks at the model see the run's last weights."""
+        """Pause, Resume and Step act on the replay; Snapshot and Inspect get the run's saved weights."""
         match command:
             case cmd.Pause():
-                self._paused, self._steps_left = True, 0
+                self._paused = True
+                self._steps_left = 0
             case cmd.Resume():
                 self._paused = False
             case cmd.Step(n):
-                self._paused, self._steps_left = True, n
+                self._paused = True
+                self._steps_left = n
             case cmd.Snapshot() | cmd.Inspect() | cmd.Stop():
                 self._commands.put(command)
 
@@ -76,55 +96,61 @@ class Replay:
         return f"replay ×{self.speed:g}{' paused' if self._paused else ''}"
 
     def change_speed(self, by: int) -> None:
-        """Set the speed `by` places further in SPEEDS."""
-        at = SPEEDS.index(self.speed) + by
-        self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, at))]
+        index = SPEEDS.index(self.speed) + by
+        self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, index))]
 
-    def drain(self) -> list[object]:
-        found = []
-        for item in self._buffer.drain():
-            if isinstance(item, list):
-                self._rest = item
+    def drain(self) -> list[SessionMessage]:
+        messages: list[SessionMessage] = []
+        for message in self._buffer.drain():
+            if isinstance(message, _DownsampledLog):
+                self._downsampled = message.events
             else:
-                found.append(item)
-        return found + self._due()
+                messages.append(message)
+        return [*messages, *self._due()]
 
-    def _due(self) -> list[object]:
+    def _due(self) -> Iterable[ev.Event]:
+        """Return the events whose time has come."""
         now = self._clock()
-        elapsed, self._asked_at = max(0.0, now - self._asked_at), now  # A clock may be set back.
+        elapsed = max(0.0, now - self._drained_at)  # A clock may be set back.
+        self._drained_at = now
         if self._paused:
             return self._next_steps()
         if self.speed == math.inf:
             return self._all_the_rest()
         self._seconds += elapsed * self.speed
-        due: list[object] = []
+        due: list[ev.Event] = []
         while (event := self._peek()) is not None:
-            cost = event.seconds if isinstance(event, ev.StepDone) else 0.0
-            if cost > self._seconds:
+            seconds = event.seconds if isinstance(event, ev.StepDone) else 0.0
+            if seconds > self._seconds:
                 break
-            self._seconds -= cost
+            self._seconds -= seconds
             due.append(self._take(event))
         if self._ended:
             self._seconds = 0.0
         return due
 
-    def _next_steps(self) -> list[object]:
-        due: list[object] = []
+    def _next_steps(self) -> list[ev.Event]:
+        due: list[ev.Event] = []
         while self._steps_left and (event := self._peek()) is not None:
             due.append(self._take(event))
             self._steps_left -= isinstance(event, ev.StepDone)
         return due
 
-    def _all_the_rest(self) -> list[object]:
-        """What the digest has of the time not told yet, and then nothing more."""
-        if self._ended or not self._rest:
+    def _all_the_rest(self) -> list[ev.Event]:
+        """Return what the downsampled log has after the events played so far, and end the replay."""
+        if self._ended or not self._downsampled:
             return []
-        at = self._told[-1].step if self._told else -1
-        self._ended, self._next = True, None
-        return [event for event in self._rest if event.step > at or (event.step == at and event not in self._told)]
+        step = self._played[-1].step if self._played else -1
+        self._ended = True
+        self._next = None
+        return [
+            event
+            for event in self._downsampled
+            if event.step > step or (event.step == step and event not in self._played)
+        ]
 
     def _peek(self) -> ev.Event | None:
-        """The event to be told next; None at the end, and where it is not read yet."""
+        """Return the next event; None at the end, or if it is not read yet."""
         if self._next is None and not self._ended:
             try:
                 self._next = self._ahead.get_nowait()
@@ -134,9 +160,9 @@ class Replay:
         return self._next
 
     def _take(self, event: ev.Event) -> ev.Event:
-        if self._told and self._told[-1].step != event.step:
-            self._told = []
-        self._told.append(event)
+        if self._played and self._played[-1].step != event.step:
+            self._played = []
+        self._played.append(event)
         self._next = None
         return event
 
@@ -147,35 +173,36 @@ class Replay:
 
             config = run.config()
             self._buffer.put(Ready(run.name, str(run.path), config, build_task(config)))
-            self._buffer.put([event for event in run.downsampled().events() if event.kind not in UNTOLD])
+            downsampled = [event for event in run.downsampled().events() if event.kind not in LEFT_OUT]
+            self._buffer.put(_DownsampledLog(downsampled))
             threading.Thread(target=self._read, args=(run,), name="reading", daemon=True).start()
-            self._serve(run)
+            self._answer_commands(run)
         except (ConfigError, DataError, RunError) as error:
-            self._buffer.put(Trouble(str(error)))
+            self._buffer.put(SessionFailed(str(error)))
         except Exception as error:
-            self._buffer.put(Trouble(f"the replay broke off: {error!r}", traceback.format_exc()))
+            self._buffer.put(SessionFailed(f"the replay failed: {error!r}", traceback.format_exc()))
 
     def _read(self, run: runs.Run) -> None:
-        """Fill what is ahead until the end of the record, or until nobody listens any more."""
+        """Read events ahead until the end of the log, or until the replay is closed or ended."""
         try:
             for event in run.events():
-                if event.kind not in UNTOLD and not self._hand_over(event):
+                if event.kind not in LEFT_OUT and not self._put_ahead(event):
                     return
         except RunError as error:
-            self._buffer.put(Trouble(str(error)))
-        self._hand_over(None)
+            self._buffer.put(SessionFailed(str(error)))
+        self._put_ahead(None)
 
-    def _hand_over(self, event: ev.Event | None) -> bool:
+    def _put_ahead(self, event: ev.Event | None) -> bool:
         while not (self._closed or self._ended):
             try:
-                self._ahead.put(event, timeout=PATIENCE)
+                self._ahead.put(event, timeout=SECONDS_BETWEEN_CHECKS)
                 return True
             except queue.Full:
                 continue
         return False
 
-    def _serve(self, run: runs.Run) -> None:
-        """Answer looks at the model until Stop; its weights are read when first asked for."""
+    def _answer_commands(self, run: runs.Run) -> None:
+        """Answer Snapshot and Inspect until Stop; the weights are loaded when first needed."""
         model = None
         while not isinstance(command := self._commands.get(), cmd.Stop):
             if model is None:

@@ -1,119 +1,46 @@
-"""A training in a worker thread: commands in, messages out, nothing shared."""
+"""Train in a background thread: commands go in, messages come out, nothing else is shared."""
 
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from tui_lab.app.session.buffer import Buffer
+from tui_lab.app.session.messages import Preparing, Ready, SessionFailed, SessionMessage
+from tui_lab.app.session.source import Playback
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config.schema import Config
-from tui_lab.data.dataset import Task
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.files import advice
 
-# The first frame is painted before torch is there.
+# The first frame is painted before torch is imported.
 if TYPE_CHECKING:
     from tui_lab.core.runs.open_run import Opened
 
-
-@dataclass(frozen=True)
-class Ready:
-    """A training or replay is open. All of it is frozen, or read only."""
-
-    name: str
-    path: str
-    config: Config
-    """As the run began; the live changes are among `past`."""
-    task: Task
-    past: tuple[ev.Event, ...] = ()
-    """What the run did before it was opened, thinned."""
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """It cannot go on. message is for a person; details, if any, for whoever mends it."""
-
-    message: str
-    details: str = ""
-
-
-@dataclass(frozen=True)
-class Preparing:
-    """What is being done before training can start."""
-
-    what: str
-    done: int
-    total: int
-
-
-class Playback(Protocol):
-    """The speed and pause of a replay."""
-
-    @property
-    def paused(self) -> bool: ...
-
-    def change_speed(self, by: int) -> None:
-        """Play at a speed `by` places up the list of speeds."""
-        ...
-
-
-class Source(Protocol):
-    """Where the lab's panes get what they show: a live training or a replay."""
-
-    @property
-    def trains(self) -> bool:
-        """Whether a model trains here: commands change the run, and it must be saved before the lab closes."""
-        ...
-
-    @property
-    def playback(self) -> Playback | None:
-        """The controls of a replay; None if the events come at their own pace."""
-        ...
-
-    def status_note(self) -> str:
-        """Return what the status line adds about the source; may be empty."""
-        ...
-
-    def start(self) -> None: ...
-    def send(self, command: cmd.Command) -> None: ...
-    def drain(self) -> list[object]:
-        """Events, and Ready, Preparing or Trouble, in order."""
-        ...
-
-    def close(self) -> None:
-        """Stop and save; returns at once."""
-        ...
-
-    def join(self, seconds: float | None = None) -> bool:
-        """Wait until all is saved, but no longer than `seconds`; whether it is."""
-        ...
-
-
 Report = Callable[[str, int, int], None]
+"""Called with what is being prepared, how much is done and how much there is."""
 
 
 class _Closed(Exception):
-    """Raised where the opening of a training tells how far it is, and nobody waits for it any more."""
+    """Raised while a run is being opened, if the session was closed meanwhile."""
 
 
 class Session:
-    """Owns the thread that trains, its commands and the bounded buffer of what it tells."""
-
-    def __init__(self, open: "Callable[[Report, cmd.CommandQueue], Opened]", *, paused: bool = False) -> None:
-        self._open, self._paused = open, paused
-        self._commands: cmd.CommandQueue = queue.SimpleQueue()
-        self._buffer = Buffer()
-        self._closed = threading.Event()
-        self._ended: Opened | None = None
-        self._trouble = ""
-        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+    """Own the training thread, its commands and the buffer of its messages."""
 
     trains = True
     playback: Playback | None = None
+
+    def __init__(self, open: "Callable[[Report, cmd.CommandQueue], Opened]", *, paused: bool = False) -> None:
+        self._open = open
+        self._start_paused = paused
+        self._commands: cmd.CommandQueue = queue.SimpleQueue()
+        self._buffer = Buffer[SessionMessage]()
+        self._closed = threading.Event()
+        self._ended: Opened | None = None
+        self._save_error: str | None = None
+        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
 
     def status_note(self) -> str:
         return ""
@@ -124,7 +51,7 @@ class Session:
     def send(self, command: cmd.Command) -> None:
         self._commands.put(command)
 
-    def drain(self) -> list[object]:
+    def drain(self) -> list[SessionMessage]:
         return self._buffer.drain()
 
     def close(self) -> None:
@@ -136,6 +63,15 @@ class Session:
             self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    @property
+    def unsaved(self) -> str | None:
+        """After `join`: why the last state could not be saved; None if it was saved."""
+        return self._save_error if self._ended is not None and self._ended.trainer.save_failed else None
+
+    def save_again(self) -> None:
+        """After `join`: try once more to save the last state."""
+        self._run_after_end(cmd.Checkpoint())
+
     def _work(self) -> None:
         try:
             opened = self._open(self._prepare, self._commands)
@@ -146,71 +82,68 @@ class Session:
                 opened.close()
             self._ended = opened
             while not self._closed.is_set():
-                self._answer(self._commands.get())
+                self._run_after_end(self._commands.get())
         except _Closed:
             return
         except (ConfigError, DataError, RunError, TrainingError) as error:
-            self._buffer.put(Trouble(str(error)))
+            self._buffer.put(SessionFailed(str(error)))
         except BaseException as error:
-            # The app outlives whatever happens here, a stranger's sys.exit() included, and shows it in words.
-            message = f"the training broke off: {error!r}; what was saved before is safe"
-            self._buffer.put(Trouble(message, traceback.format_exc()))
+            # The app outlives any error here, even sys.exit() in user code, and shows it.
+            message = f"training failed: {error!r}; the last checkpoint is kept"
+            self._buffer.put(SessionFailed(message, traceback.format_exc()))
 
     def _prepare(self, what: str, done: int, total: int) -> None:
-        """Called as a corpus is read: who leaves meanwhile need not wait until it is."""
+        """Report progress while a run is being opened; give up if the session was closed."""
         if self._closed.is_set():
             raise _Closed
         self._buffer.put(Preparing(what, done, total))
 
     def _train(self, opened: "Opened") -> None:
-        if self._paused:
+        if self._start_paused:
             self._commands.put(cmd.Pause())
-        for event in opened.run.record(opened.trainer.events()):
+        for event in self._noting_save_errors(opened.run.record(opened.trainer.events())):
             opened.seen.update(event)
             self._buffer.put(event)
             if isinstance(event, ev.SaveFailed) and not self._closed.is_set():
                 self._commands.put(cmd.Pause())
-            self._trouble = event.message if isinstance(event, ev.SaveFailed) else self._trouble
         self._write_summary(opened)
 
+    def _noting_save_errors(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+        for event in events:
+            if isinstance(event, ev.SaveFailed):
+                self._save_error = event.message
+            yield event
+
     def _write_summary(self, opened: "Opened") -> None:
+        path = opened.run.path
         try:
-            opened.run.write_summary(opened.seen.summary(str(opened.run.path)))
+            opened.run.write_summary(opened.seen.summary(str(path)))
         except OSError as error:
-            message = f"the summary cannot be written: {advice(error)}"
-            self._buffer.put(ev.SaveFailed(step=opened.trainer.step, message=message, path=str(opened.run.path)))
+            message = f"cannot write the summary: {advice(error)}"
+            self._buffer.put(ev.SaveFailed(step=opened.trainer.step, message=message, path=str(path)))
 
-    @property
-    def unsaved(self) -> str:
-        """After the end: what stands in the way of saving the last state; empty where it is saved."""
-        return self._trouble if self._ended is not None and self._ended.trainer.save_failed else ""
-
-    def save_again(self) -> None:
-        """After `join`: try once more."""
-        self._answer(cmd.Checkpoint())
-
-    def _answer(self, command: cmd.Command) -> None:
-        """What still makes sense after the end: a look at the model, a save that failed."""
-        if (opened := self._ended) is None:
+    def _run_after_end(self, command: cmd.Command) -> None:
+        """Run a command that still makes sense after the end: inspect the model, or save again."""
+        opened = self._ended
+        if opened is None:
             return
-        events = opened.trainer.run_after_end(command)
+        events: Iterable[ev.Event] = opened.trainer.run_after_end(command)
         if isinstance(command, cmd.Checkpoint) and opened.trainer.save_failed:
             events = self._recorded(opened, events)
         for event in events:
             self._buffer.put(event)
 
-    def _recorded(self, opened: "Opened", events: Iterator[ev.Event]) -> Iterator[ev.Event]:
+    def _recorded(self, opened: "Opened", events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+        """Lock the run again and record events in its log."""
         try:
             lock = opened.run.lock()
             try:
-                for event in opened.run.record(events):
-                    self._trouble = event.message if isinstance(event, ev.SaveFailed) else self._trouble
-                    yield event
+                yield from self._noting_save_errors(opened.run.record(events))
                 self._write_summary(opened)
             finally:
                 lock.release()
         except RunError as error:
-            self._trouble = str(error)
+            self._save_error = str(error)
             yield ev.SaveFailed(step=opened.trainer.step, message=str(error), path=str(opened.run.path))
 
 

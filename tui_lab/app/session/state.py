@@ -1,11 +1,11 @@
-"""What the screen knows of a run: made of its events alone, so that a replay shows what the training showed."""
+"""What the app knows of a run: built from its messages alone, so that a replay shows what the training showed."""
 
 import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tui_lab.app.session.messages import Preparing, Ready, SessionFailed, SessionMessage
 from tui_lab.app.session.series import Series
-from tui_lab.app.session.session import Preparing, Ready, Trouble
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -17,15 +17,17 @@ from tui_lab.util.errors import ConfigError, DataError
 
 Phase = Literal["loading", "running", "paused", "ended", "failed"]
 CURVES = ("loss", "val_loss", "grad_norm", "lr", "update_ratio", "tokens_per_s")
-_SPEED_MEMORY = 0.95
+SPEED_SMOOTHING = 0.95
+"""Weight of the earlier steps in the moving average of the time a step takes."""
 
 
 @dataclass
 class LabState:
-    """Told every message by `see`; panes read it."""
+    """Pass every message to `apply`; panes read the fields."""
 
     phase: Phase = "loading"
     doing: str = "loading torch"
+    """While loading: what is being prepared."""
     ready: Ready | None = None
     config: Config | None = None
     """In force now."""
@@ -35,69 +37,79 @@ class LabState:
     evaluated: ev.Evaluated | None = None
     best: ev.Evaluated | None = None
     restored: int | None = None
-    """The step whose weights, the best, the model has again: only where a run that may stop early is over."""
+    """The step of the best weights, if early stopping has restored them."""
     seconds_a_step: float | None = None
     ending: str = ""
+    """Why the run ended, or the error it failed with."""
     curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in CURVES})
     changes: list[ev.Changed] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     noticed: list[tuple[Finding, int]] = field(default_factory=list)
-    """What the watchers found, and at which step."""
+    """What the monitors found, and at which step."""
     watcher: Watcher = field(default_factory=Watcher)
 
-    def see(self, message: object) -> None:
+    def apply(self, message: SessionMessage) -> None:
         match message:
             case Preparing(what, done, total):
                 self.doing = f"{what} {done / max(1, total):.0%}"
             case Ready():
-                self.ready, self.config = message, message.config
-                self.loaders = [build_loader(message.config, message.task)]
-                for event in message.past:
-                    self.see(event)
-                self.phase, self.doing = "loading", "starting"
-            case Trouble():
-                self.phase, self.ending = "failed", message.message
+                self._apply_ready(message)
+            case SessionFailed():
+                self.phase = "failed"
+                self.ending = message.message
             case ev.Event():
                 self.step = message.step
-                self._see_event(message)
+                self._apply_event(message)
                 self.noticed += [(finding, message.step) for finding in self.watcher.see(message)]
 
-    def _see_event(self, event: ev.Event) -> None:
+    def _apply_ready(self, message: Ready) -> None:
+        self.ready = message
+        self.config = message.config
+        self.loaders = [build_loader(message.config, message.task)]
+        for event in message.past:
+            self.apply(event)
+        self.phase = "loading"
+        self.doing = "starting"
+
+    def _apply_event(self, event: ev.Event) -> None:
         match event:
             case ev.Started():
-                self.started, self.phase, self.restored = event, "running", None
+                self.started = event
+                self.phase = "running"
+                self.restored = None
             case ev.StepDone():
-                self._see_update(event)
+                self._apply_step(event)
             case ev.Evaluated():
-                self._see_evaluation(event)
+                self._apply_evaluation(event)
             case ev.Changed():
-                self._see_change(event)
+                self._apply_change(event)
             case ev.Paused():
                 self.phase = "paused"
             case ev.Resumed():
                 self.phase = "running"
             case ev.Stopped():
-                self.phase, self.ending, self.restored = "ended", event.reason, event.restored
+                self.phase = "ended"
+                self.ending = event.reason
+                self.restored = event.restored
             case ev.Failed():
-                self.phase, self.ending = "failed", event.message
+                self.phase = "failed"
+                self.ending = event.message
 
-    def _see_update(self, event: ev.StepDone) -> None:
+    def _apply_step(self, event: ev.StepDone) -> None:
         self.last = event
-        was = self.seconds_a_step
-        self.seconds_a_step = (
-            event.seconds if was is None else _SPEED_MEMORY * was + (1 - _SPEED_MEMORY) * event.seconds
-        )
+        earlier = event.seconds if self.seconds_a_step is None else self.seconds_a_step
+        self.seconds_a_step = SPEED_SMOOTHING * earlier + (1 - SPEED_SMOOTHING) * event.seconds
         for name in CURVES:
             if name != "val_loss":
                 self.curves[name].add(event.step, getattr(event, name))
 
-    def _see_evaluation(self, event: ev.Evaluated) -> None:
+    def _apply_evaluation(self, event: ev.Evaluated) -> None:
         self.evaluated = event
         self.curves["val_loss"].add(event.step, event.val_loss)
         if event.best:
             self.best = event
 
-    def _see_change(self, event: ev.Changed) -> None:
+    def _apply_change(self, event: ev.Changed) -> None:
         self.changes.append(event)
         if self.config is None:
             return
@@ -106,13 +118,13 @@ class LabState:
             if event.key in LOADER_KEYS:
                 self.loaders.append(change_loader(self.loaders[-1], event.step, config))
         except (ConfigError, DataError):
-            return  # A record that was tampered with, or written by another version, can still be looked at.
+            return  # An event log that was edited, or written by another version, can still be viewed.
         self.config = config
 
     def loader_at(self, step: int) -> Loader | None:
-        """The loader whose settings were in force at update `step`; for a future one, those of now."""
-        found = [loader for loader in self.loaders if loader.from_step <= step]
-        return found[-1] if found else None
+        """Return the loader with the settings in force at `step`; for a future step, with the current ones."""
+        loaders = [loader for loader in self.loaders if loader.from_step <= step]
+        return loaders[-1] if loaders else None
 
     @property
     def worse(self) -> int:
@@ -121,7 +133,7 @@ class LabState:
 
     @property
     def over(self) -> bool:
-        """Whether no further update can come."""
+        """Whether no further step can come."""
         return self.phase in ("ended", "failed")
 
     @property
@@ -132,5 +144,5 @@ class LabState:
 
     @property
     def chance_loss(self) -> float | None:
-        """ln V: the loss of one who knows nothing and says so."""
+        """Loss of a uniform prediction, ln V, in nats per target."""
         return math.log(self.started.n_vocab) if self.started else None

@@ -1,0 +1,123 @@
+"""Every message from a background thread to the app.
+
+Threads put messages into a `Buffer`; screens drain it in their ticks. All messages are frozen.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config.schema import Config
+from tui_lab.core.doctor.findings import Report
+from tui_lab.core.inference.sampling import Generated
+from tui_lab.data.dataset import Task
+
+# From a training or replay
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """Work before training can start; `done` of `total` units."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A training or replay is open."""
+
+    name: str
+    path: str
+    config: Config
+    """As the run began; the live changes are among `past`."""
+    task: Task
+    past: tuple[ev.Event, ...] = ()
+    """What the run did before it was opened, downsampled."""
+
+
+@dataclass(frozen=True)
+class SessionFailed:
+    """The training or replay cannot continue. message is for the user; details, if any, is a traceback."""
+
+    message: str
+    details: str = ""
+
+
+SessionMessage = Preparing | Ready | SessionFailed | ev.Event
+
+# From the generation thread; `number` is that of the request
+
+
+@dataclass(frozen=True)
+class GenerationStarted:
+    number: int
+    weights: cmd.WeightsInfo
+
+
+@dataclass(frozen=True)
+class TokenGenerated:
+    number: int
+    generated: Generated
+
+
+@dataclass(frozen=True)
+class GenerationFinished:
+    """The end of a reply; error is None after a regular one."""
+
+    number: int
+    error: str | None = None
+
+
+GenerationMessage = GenerationStarted | TokenGenerated | GenerationFinished
+
+# From the doctor's thread
+
+
+@dataclass(frozen=True)
+class CheckStarted:
+    name: str
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    config: Config
+    report: Report
+
+
+@dataclass(frozen=True)
+class DiagnosisFailed:
+    message: str
+
+
+DoctorMessage = CheckStarted | Diagnosed | DiagnosisFailed
+
+# From the thread that generates from several runs
+
+
+@dataclass(frozen=True)
+class ReplyStarted:
+    run: Path
+    weights: str
+    """Which weights generate, for the user."""
+
+
+@dataclass(frozen=True)
+class ReplyText:
+    """More text of a run's reply."""
+
+    run: Path
+    text: str
+
+
+@dataclass(frozen=True)
+class ReplyFinished:
+    """The end of a run's reply; error is None after a regular one."""
+
+    run: Path
+    error: str | None = None
+
+
+ReplyMessage = ReplyStarted | ReplyText | ReplyFinished

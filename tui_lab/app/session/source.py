@@ -1,0 +1,51 @@
+"""What the lab's panes get their data from: a live training or a replay."""
+
+from typing import Protocol
+
+from tui_lab.app.session.messages import SessionMessage
+from tui_lab.core import commands as cmd
+
+
+class Playback(Protocol):
+    """The speed and pause of a replay."""
+
+    @property
+    def paused(self) -> bool: ...
+
+    def change_speed(self, by: int) -> None:
+        """Play at the speed `by` places further in the list of speeds."""
+        ...
+
+
+class Source(Protocol):
+    """Take commands and give messages; the app calls every method from its own thread."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model trains here: commands change the run, and it must be saved before the lab closes."""
+        ...
+
+    @property
+    def playback(self) -> Playback | None:
+        """The controls of a replay; None if the events come at their own pace."""
+        ...
+
+    def status_note(self) -> str:
+        """Return what the status line adds about the source; may be empty."""
+        ...
+
+    def start(self) -> None: ...
+
+    def send(self, command: cmd.Command) -> None: ...
+
+    def drain(self) -> list[SessionMessage]:
+        """Return the messages since the last call, in order."""
+        ...
+
+    def close(self) -> None:
+        """Stop and save; return at once."""
+        ...
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait until everything is saved, at most `seconds`; return whether it is."""
+        ...
