@@ -32,6 +32,6 @@ def notice_of(message: SessionMessage) -> Notice | None:
         case ev.Failed() | SessionFailed():
             return Notice(message.message, "Training failed", "error", ERROR_SECONDS)
         case ev.Stopped():
-            return Notice(f"{ending_name(message.reason)} at step {message.step:,}")
+            return Notice(ending_name(message.reason), f"step {message.step:,}")
         case _:
             return None
