@@ -1,7 +1,7 @@
 """The loss pane: the curves of a run, small and large."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -199,11 +199,12 @@ class LossPane(Pane):
 
 def merged(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
     """The changes of one key at one step as one, from its first value to its last; none where these are equal."""
-    found: dict[tuple[int, str], ev.Changed] = {}
+    by_place: dict[tuple[int, str], ev.Changed] = {}
     for change in changes:
         place = change.step, change.key
-        found[place] = replace(found.get(place, change), new=change.new)
-    return [change for change in found.values() if change.old != change.new]
+        first = by_place.get(place, change)
+        by_place[place] = ev.Changed(step=change.step, key=change.key, old=first.old, new=change.new)
+    return [change for change in by_place.values() if change.old != change.new]
 
 
 def the_best(state: LabState) -> Text:
