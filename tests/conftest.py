@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inside import told as told
+from tests.command_line import cli_error as cli_error
+from tests.command_line import run_cli as run_cli
 from tests.process import cli as cli
 from tests.process import command as command
 from tui_lab.core.kernels.process_tuning import raise_gc_threshold

@@ -1,3 +1,5 @@
+"""Run the command line in a process of its own: for signals, locks, limits, and what an import costs."""
+
 import os
 import subprocess
 import sys
@@ -8,19 +10,20 @@ import pytest
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
-TINY = ("--set", "data.length=3", "--set", "model.d_model=8", "--set", "model.n_layers=1", "--set", "model.d_ff=8",
-        "--set", "train.eval_examples=8", "--set", "train.threads=1")  # fmt: skip
-"""`reverse`, made so small that a step takes a millisecond."""
+_TINY = ("data.length=3", "model.d_model=8", "model.n_layers=1", "model.d_ff=8", "train.eval_examples=8")
+TINY = tuple(word for setting in (*_TINY, "train.threads=1") for word in ("--set", setting))
+"""Options that make `reverse` so small that a step takes a millisecond."""
 
 
 @pytest.fixture
 def command() -> list[str]:
+    """The program. A test may change the list before it calls `cli`."""
     return [sys.executable, "-m", "tui_lab"]
 
 
 @pytest.fixture
 def cli(command: list[str], tmp_path: Path) -> Cli:
-    """Run the program in an empty folder; its standard output and error are pipes."""
+    """`cli("runs", "ls")` runs the program in `tmp_path`; its output goes to pipes."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}

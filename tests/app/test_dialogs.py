@@ -14,7 +14,7 @@ from tui_lab.app.screens.chooser import Pick
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
-from tui_lab.cli.main import open_app
+from tui_lab.cli.commands.app import open_app
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs

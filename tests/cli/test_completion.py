@@ -99,7 +99,7 @@ def test_a_setting_is_completed_key_then_value() -> None:
 @given(st.text(max_size=12))
 def test_whatever_is_typed_each_offer_begins_with_it(text: str) -> None:
     for offer in (completion.setting, completion.requirement, completion.source):
-        assert all(value.startswith(text) for value in words(completion.with_help(offer)(text)))
+        assert all(value.startswith(text) for value in words(completion.without_errors(offer)(text)))
 
 
 @pytest.mark.parametrize("key", list(settings.fields()))
@@ -126,7 +126,7 @@ def test_an_error_offers_nothing() -> None:
     def broken(incomplete: str) -> completion.Items:
         raise OSError
 
-    assert completion.with_help(broken)("x") == []
+    assert completion.without_errors(broken)("x") == []
 
 
 @pytest.mark.parametrize(

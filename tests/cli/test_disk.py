@@ -57,7 +57,7 @@ def test_full_in_the_middle_it_stops_in_words_and_goes_on_to_the_same_end(
     done = limited(size, tmp_path, *RUN, "--out", "full", "--quiet")
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
     assert "events.jsonl: File too large; make room there" in done.stderr
-    assert "then go on with: tui-lab run --resume full" in done.stderr
+    assert "tui-lab run --resume full" in done.stderr
     run = Run(tmp_path / "full")
     assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
     assert (run.path / "events.jsonl").read_bytes().endswith(b"\n"), "no half line is left"

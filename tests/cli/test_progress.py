@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from tui_lab.cli.progress import preparing, sentence
+from tui_lab.cli.progress import preparing
 from tui_lab.core.events import Evaluated
+from tui_lab.runs.event_text import event_text
 from tui_lab.util.errors import ConfigError
 
 
@@ -53,4 +54,4 @@ def test_an_evaluation_shows_the_metric_that_it_has(
     exact_match: float | None, perplexity: float | None, metric: str
 ) -> None:
     event = Evaluated(step=3, val_loss=2.5, exact_match=exact_match, perplexity=perplexity, examples=8, best=False)
-    assert sentence(event) == f"step 3: validation loss 2.5000{metric}"
+    assert event_text(event) == f"step 3: validation loss 2.5000{metric}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.documents import GUIDE, README, ROOT, Shown, check_usage, code_blocks, lab_commands, shell_lines
-from tests.inside import Told
+from tests.command_line import RunCli
 from tests.process import Cli
 
 PAGES = [README, *GUIDE]
@@ -110,7 +110,7 @@ def without_earlier_pages(page: Path) -> list[Shown]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_of_a_page_work_in_order(
-    page: Path, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process: a program for each command would load torch fifty times."""
     monkeypatch.chdir(tmp_path)
@@ -119,7 +119,7 @@ def test_commands_of_a_page_work_in_order(
     for shown in without_earlier_pages(page):
         if is_only_parsed(shown.arguments):
             continue
-        done = told(*shortened(shown.arguments))
+        done = run_cli(*shortened(shown.arguments))
         assert done.code in expected_codes(shown.arguments), (shown.line, done.err)
         if shown.reader:
             check_reader(shown.reader, done.out)

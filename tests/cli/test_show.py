@@ -1,102 +1,134 @@
+"""Commands that look before training, and what starting the program imports."""
+
 import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from tests.command_line import RunCli
 from tests.process import TINY, Cli
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.runs import folder as runs
 
 
-def test_help_and_bad_usage_wait_neither_for_torch_nor_for_textual(command: list[str], cli: Cli) -> None:
-    command[1:] = ["-c", "import sys; sys.argv[0] = 'tui-lab'\nfrom tui_lab.cli.main import main\ntry: main()\n"
-                   "finally: print(sorted({'torch', 'textual'} & sys.modules.keys()))"]  # fmt: skip
-    for arguments in (["--help"], ["run", "--help"], ["runs", "ls"], ["presets"]):
-        assert cli(*arguments).stdout.splitlines()[-1] == "[]", arguments
+def test_help_and_listings_import_neither_torch_nor_textual(command: list[str], cli: Cli) -> None:
+    code = """
+import sys
+from tui_lab.cli.main import app
+for arguments in (["--help"], ["run", "--help"], ["runs", "ls"], ["presets"], ["bench", "-h"], ["--version"]):
+    try:
+        app(arguments, prog_name="tui-lab", standalone_mode=False)
+    finally:
+        print(arguments, sorted({"torch", "textual"} & sys.modules.keys()), file=sys.stderr)
+"""
+    command[1:] = ["-c", code]
+    lines = cli().stderr.splitlines()
+    assert len(lines) == 6 and all(line.endswith("[]") for line in lines), lines
 
 
-def test_the_chooser_waits_neither_for_torch_nor_for_numpy(command: list[str], cli: Cli) -> None:
+def test_home_imports_neither_torch_nor_numpy(command: list[str], cli: Cli) -> None:
     code = "import sys, tui_lab.app.app; print(sorted({'torch', 'numpy'} & sys.modules.keys()))"
     command[1:] = ["-c", code]
     assert cli().stdout == "[]\n"
 
 
-def test_the_app_settles_how_textual_paints_before_it_looks(
+def test_the_app_sets_textual_s_environment_before_importing_it(
     command: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command[1:] = ["-c", "from tui_lab.app.main import main\ntry: main('nothing of that name')\n"
-                    "except Exception: pass\n"
-                   "from textual import constants\nprint(constants.TEXTUAL_ANIMATIONS, constants.MAX_FPS)"]  # fmt: skip
+    code = """
+from tui_lab.app.main import main
+try:
+    main("nothing of that name")
+except Exception:
+    pass
+from textual import constants
+print(constants.TEXTUAL_ANIMATIONS, constants.MAX_FPS)
+"""
+    command[1:] = ["-c", code]
     assert cli().stdout == "none 240\n"
     monkeypatch.setenv("TEXTUAL_FPS", "30")
     assert cli().stdout == "none 30\n"
 
 
-def test_batch_shows_x_over_y_with_ignored_targets_marked(cli: Cli) -> None:
-    shown = cli("batch", "reverse", "--step", "3").stdout
-    assert "step 3: epoch 0" in shown and "order epoch, seed 0, begins" in shown
-    rows = [line.split("│")[1:-1] for line in shown.splitlines() if line.startswith("│")]
+@pytest.mark.parametrize("command_line", [[], ["run"], ["runs"], ["runs", "rm"], ["data", "fetch"], ["bench", "all"]])
+def test_every_command_has_h(command_line: list[str], run_cli: RunCli) -> None:
+    result = run_cli(*command_line, "-h")
+    assert result.code == 0 and "Usage: tui-lab" in result.out
+    assert run_cli(*command_line, "--help").out == result.out
+
+
+def test_version_is_printed(run_cli: RunCli) -> None:
+    assert run_cli("--version").out.startswith("tui-lab 0.")
+
+
+def test_batch_shows_x_over_y_with_ignored_targets_marked(run_cli: RunCli) -> None:
+    text = run_cli("batch", "reverse", "--step", "3").out
+    assert "step 3: epoch 0" in text and "order epoch, seed 0" in text
+    rows = [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")]
     cells = [[cell.strip() for cell in row] for row in rows]
     digits = [row[1] for row in cells[:6]]
     assert [row[3] for row in cells] == ["-1"] * 5 + digits[::-1]
     assert [row[5] for row in cells] == ["ignored by the loss"] * 5 + [""] * 6
 
 
-def test_batch_as_json_is_what_training_sees(cli: Cli) -> None:
-    shown = json.loads(cli("batch", "socrates", "--step", "2", "--json").stdout)
-    assert shown["step"] == 2 and len(shown["ids"]) == len(shown["x"]) == 16
-    assert all(y[:-1] == x[1:] for x, y in zip(shown["x"], shown["y"], strict=True))
-    assert "".join(shown["tokens"][0])
+def test_batch_as_json_is_what_training_sees(run_cli: RunCli) -> None:
+    batch = json.loads(run_cli("batch", "socrates", "--step", "2", "--json").out)
+    assert batch["step"] == 2 and len(batch["ids"]) == len(batch["x"]) == 16
+    assert all(y[:-1] == x[1:] for x, y in zip(batch["x"], batch["y"], strict=True))
+    assert "".join(batch["tokens"][0])
 
 
-def test_config_show_counts_parameters_and_its_toml_can_be_used_again(cli: Cli, tmp_path: Path) -> None:
-    shown = cli("config", "show", "pseudo-socrates").stdout
-    assert "17,696,177" in shown and "W_E" in shown
-    table = shown[: shown.index("Parameters")]
-    assert settings.build(tomllib.loads(table)) == settings.load("pseudo-socrates")
-    assert json.loads(cli("config", "show", "pseudo-socrates", "--json").stdout)["parameters"]["total"] == 17_696_177
+def test_config_show_counts_parameters_and_prints_a_config_file(run_cli: RunCli) -> None:
+    text = run_cli("config", "show", "pseudo-socrates").out
+    assert "17,696,177" in text and "W_E" in text
+    assert settings.build(tomllib.loads(text)) == settings.load("pseudo-socrates")
+    values = json.loads(run_cli("config", "show", "pseudo-socrates", "--json").out)
+    assert values["parameters"]["total"] == 17_696_177
 
 
-def test_config_schema_and_validate(cli: Cli, tmp_path: Path) -> None:
-    assert json.loads(cli("config", "schema").stdout) == Config.model_json_schema()
+def test_config_schema_and_validate(run_cli: RunCli, tmp_path: Path) -> None:
+    assert json.loads(run_cli("config", "schema").out) == Config.model_json_schema()
     (tmp_path / "mine.toml").write_text("[optim]\nlr = 0.5\n[model]\ncontext = 16\n", "utf-8")
-    assert cli("config", "validate", "mine.toml").stdout == "mine.toml: valid\n"
+    assert run_cli("config", "validate", "mine.toml").out == "mine.toml: valid\n"
     (tmp_path / "mine.toml").write_text("[optim]\nlr = -1\n[model]\nwidth = 3\n", "utf-8")
-    wrong = cli("config", "validate", "mine.toml")
-    assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 2
+    invalid = run_cli("config", "validate", "mine.toml")
+    assert invalid.code == 2 and len(invalid.err.splitlines()) == 2
 
 
 @pytest.mark.parametrize("source", ["reverse", "socrates"])
-def test_data_info_tells_sizes(source: str, cli: Cli) -> None:
-    shown = json.loads(cli("data", "info", source, "--json").stdout)
-    assert shown["n_vocab"] > 1 and shown["train_examples"] > shown["validation_examples"] > 0
-    assert "steps an epoch" in cli("data", "info", source).stdout
+def test_data_info_shows_sizes(source: str, run_cli: RunCli) -> None:
+    sizes = json.loads(run_cli("data", "info", source, "--json").out)
+    assert sizes["n_vocab"] > 1 and sizes["train_examples"] > sizes["validation_examples"] > 0
+    assert "steps per epoch" in run_cli("data", "info", source).out
 
 
-def test_presets_are_listed_with_their_commands(cli: Cli) -> None:
-    shown = cli("presets").stdout
-    assert all(f"tui-lab run {name}" in shown for name in settings.presets())
+def test_presets_are_listed_with_their_commands(run_cli: RunCli) -> None:
+    text = run_cli("presets").out
+    assert all(f"tui-lab run {name}" in text for name in settings.presets())
+    assert all(f"tui-lab sweep {name}" in text for name in settings.sweep_presets())
     both = settings.presets() | settings.sweep_presets()
-    assert json.loads(cli("presets", "--json").stdout).keys() == both.keys()
+    assert json.loads(run_cli("presets", "--json").out).keys() == both.keys()
 
 
-def test_runs_are_listed_and_shown(cli: Cli) -> None:
-    assert "no runs in" in cli("runs", "ls").stdout
-    cli("run", "reverse", *TINY, "--steps", "2", "--quiet")
-    [listed] = json.loads(cli("runs", "ls", "--json").stdout)
-    name = Path(listed["run"]).name
-    assert name in cli("runs", "ls").stdout
-    assert json.loads(cli("runs", "show", name, "--json").stdout)["config"]["train"]["steps"] == 2
-    assert "exact match" in cli("runs", "show", name).stdout
+def test_runs_are_listed_and_shown(run_cli: RunCli) -> None:
+    assert "no runs in" in run_cli("runs", "ls").out
+    run_cli("run", "reverse", *TINY, "--steps", "2", "--quiet")
+    [row] = json.loads(run_cli("runs", "ls", "--json").out)
+    name = Path(row["run"]).name
+    assert name in run_cli("runs", "ls").out and (runs.runs_folder() / name).is_dir()
+    assert json.loads(run_cli("runs", "show", name, "--json").out)["config"]["train"]["steps"] == 2
+    assert "exact match" in run_cli("runs", "show", name).out
 
 
-def test_generate_streams_the_same_text_for_a_seed(cli: Cli) -> None:
-    cli("run", "reverse", *TINY, "--steps", "2", "--quiet", "--out", "r")
-    first, again = (cli("generate", "r", "--prompt", "123", "--max-new-tokens", "2").stdout for _ in range(2))
-    assert first == again and first.startswith("123") and len(first) == len("12345\n")
-    lines = cli("generate", "r", "--prompt", "123", "--max-new-tokens", "2", "--json").stdout.splitlines()
-    assert [json.loads(line)["event"] for line in lines] == ["token", "token", "text"]
-    assert "123" + json.loads(lines[-1])["text"] == first.strip()
-    wrong = cli("generate", "r", "--prompt", "12x")
-    assert wrong.returncode == 2 and "'x'" in wrong.stderr
+def test_generate_streams_the_same_text_for_a_seed(run_cli: RunCli) -> None:
+    run_cli("run", "reverse", *TINY, "--steps", "2", "--quiet", "--out", "r")
+    generate = ("generate", "r", "--prompt", "123", "--max-new-tokens", "2")
+    first, second = (run_cli(*generate).out for _ in range(2))
+    assert first == second and first.startswith("123") and len(first) == len("12345\n")
+    lines = [json.loads(line) for line in run_cli(*generate, "--json").out.splitlines()]
+    assert [line["event"] for line in lines] == ["token", "token", "text"]
+    assert "123" + lines[-1]["text"] == first.strip()
+    not_digits = run_cli("generate", "r", "--prompt", "12x")
+    assert not_digits.code == 2 and "'x'" in not_digits.err

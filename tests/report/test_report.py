@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.command_line import RunCli
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny, trainer_and_run
-from tests.inside import Told
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
@@ -149,22 +150,22 @@ def test_a_report_says_why_it_cannot_tell_something(tmp_path: Path) -> None:
 
 
 def test_what_the_watchers_notice_stands_in_the_report(tmp_path: Path) -> None:
-    worse = [evaluated(step, 1.0 + step / 10, best=step == 10, since_best=step // 10 - 1) for step in range(10, 60, 10)]
+    worse = [replace(evaluated(10 * n + 10, 2.0 + n, best=n == 0), since_best=n) for n in range(5)]
     told = [event for look in worse for event in (*map(update, range(look.step - 9, look.step + 1)), look)]
     found = of(recorded(tmp_path / "a", [STARTED, *told]))
     assert "Validation worsens while training improves." in found.text and "noticed nothing" not in found.text
     assert "noticed nothing" in of(recorded(tmp_path / "b")).text
 
 
-def test_the_command_writes_one_file(told: Told, tmp_path: Path) -> None:
+def test_the_command_writes_one_file(run_cli: RunCli, tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
-    assert told("report", run.path, "--to", tmp_path / "new" / "a.html").out == f"{tmp_path / 'new' / 'a.html'}\n"
+    assert run_cli("report", run.path, "--to", tmp_path / "new" / "a.html").out == f"{tmp_path / 'new' / 'a.html'}\n"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.html"]
     whole = (tmp_path / "new" / "a.html").read_text("utf-8")
-    told("runs", "export", run.path, "--to", tmp_path / "b.html")
+    run_cli("runs", "export", run.path, "--to", tmp_path / "b.html")
     assert (tmp_path / "b.html").read_text("utf-8").splitlines()[:5] == whole.splitlines()[:5]
-    done = told("report", run.path, "--to", tmp_path / "a.pdf")
-    assert done.code == 2 and "a report ends in .html" in done.err
+    done = run_cli("report", run.path, "--to", tmp_path / "a.pdf")
+    assert done.code == 2 and "a.pdf" in done.err and not (tmp_path / "a.pdf").exists()
 
 
 @pytest.mark.slow
@@ -219,11 +220,11 @@ def test_a_sweep_is_told_by_rank_with_its_curves_and_failures(tmp_path: Path) ->
     assert drawn == ["--s0", "--s1"] and all(whole.count(f"{name}:") == 3 for name in drawn)
 
 
-def test_the_command_reports_on_a_sweep_by_name(told: Told, tmp_path: Path) -> None:
+def test_the_command_reports_on_a_sweep_by_name(run_cli: RunCli, tmp_path: Path) -> None:
     swept(runs.runs_folder() / "grid")
-    assert told("report", "grid", "--to", tmp_path / "grid.html").code == 0
+    assert run_cli("report", "grid", "--to", tmp_path / "grid.html").code == 0
     assert "grid: report of a sweep" in (tmp_path / "grid.html").read_text("utf-8")
-    assert "a sweep has many models" in told("report", "grid", "--to", tmp_path / "g.html", "--prompt", "1").err
+    assert run_cli("report", "grid", "--to", tmp_path / "g.html", "--prompt", "1").code == 2
 
 
 @pytest.mark.parametrize(

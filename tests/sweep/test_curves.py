@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_lab.report import plotting
-from tui_lab.report.plotting import save_overlay
+from tui_lab.runs import plotting
+from tui_lab.runs.plotting import save_overlay
 
 FALLING = ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0])
 

@@ -17,7 +17,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'tui-lab\[ray\]'"):
-        ray_engine.require()
+        ray_engine.require_ray()
 
 
 def test_a_run_folder_travels_whole(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_verdict_says_which_end_learns_better(
     )
     found = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
     assert found is not None and found.holds is holds
-    assert ("does not learn better" in found.words) is holds and f"{worst:.4f} against {sound:.4f}" in found.words
+    assert ("does not learn better" in found.text) is holds and f"{worst:.4f} vs {sound:.4f}" in found.text
     undecided = results.verdict(
         plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, None, "failed")]
     )
@@ -96,15 +96,15 @@ def test_a_running_trial_is_read_from_the_end_of_its_record(tmp_path: Path) -> N
     with (run.path / "events.jsonl").open("a") as out:
         out.write('{"event": "st')
     summary = run.summary()
-    found = table.figures(running)
+    found = table.progress(running)
     assert summary is not None and (found.steps, found.train_loss) == (8, summary.train_loss)
     assert found.steps_per_s and found.val_loss == summary.val_loss
-    assert table.figures(waiting) == table.Figures()
+    assert table.progress(waiting) == table.Progress()
 
 
 def test_sparks_have_one_scale() -> None:
     assert table.sparkline([1.0, 2.0, 3.0], 1.0, 3.0) == "▁▅█"
     assert table.sparkline([1.0, 10.0, 100.0], 1.0, 100.0) == "▁▅█", "decades are logarithmic"
     assert table.sparkline([2.0], 1.0, 3.0) == "▅" and table.sparkline([], 1.0, 3.0) == ""
-    assert len(table.sparkline([float(i) for i in range(1000)], 0.0, 1000.0)) == table.SPARKS
+    assert len(table.sparkline([float(i) for i in range(1000)], 0.0, 1000.0)) == table.SPARK_COLUMNS
     assert table.sparkline([1.0, float("nan"), 3.0], 1.0, 3.0) == "▁█"

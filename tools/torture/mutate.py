@@ -62,12 +62,12 @@ def _told(action: Callable[[Path], None], path: Path) -> str:
 
 
 def _look(path: Path) -> None:
-    from tui_lab.cli.summary_text import describe
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.runs.export import summary_of
+    from tui_lab.runs.summary_text import summary_text
 
     run = runs.find(str(path))
-    describe(summary_of(run))
+    summary_text(summary_of(run))
     run.config()
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tui_lab.bench.machine import machine
 from tui_lab.bench.train import PLAIN
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -23,6 +22,7 @@ from tui_lab.core.training.distributed import DistributedGroup, backend_for, is_
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.data.dataset import Task
+from tui_lab.runs.machine import machine
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import dumps
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from tui_lab.bench.baselines import Absent, hugging_face_model
-from tui_lab.bench.machine import machine
 from tui_lab.bench.nanogpt_baseline import EagerGPT, generate_uncached
 from tui_lab.core.config import settings
 from tui_lab.core.inference.generate import generate
@@ -18,6 +17,7 @@ from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.training.task_factory import build_task
+from tui_lab.runs.machine import machine
 
 PROMPT_TOKENS, NEW_TOKENS = 8, 112
 LONG_PROMPT = 100

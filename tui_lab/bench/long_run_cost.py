@@ -17,13 +17,13 @@ import psutil
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.state import LabState
-from tui_lab.bench.machine import machine
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.data.corpora.encode import load_corpus
 from tui_lab.data.corpora.paths import BUNDLED, find_files
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding
+from tui_lab.runs.machine import machine
 from tui_lab.util.child import child_environment, python_module
 
 EVENTS, DRAIN_EVERY, PARTS = 1_000_000, 500, 20

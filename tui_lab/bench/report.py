@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tui_lab.bench.machine import machine
+from tui_lab.runs.machine import machine
 from tui_lab.util import files
 from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import ConfigError

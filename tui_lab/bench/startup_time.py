@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tui_lab.bench.machine import machine
 from tui_lab.bench.ui_overhead import SIZE, first_frame
+from tui_lab.runs.machine import machine
 from tui_lab.util.child import child_environment, python_module
 
 TIMES = 7

@@ -96,7 +96,7 @@ def _is_run(path: Path) -> bool:
 
 
 @contextmanager
-def words_of_bash() -> Iterator[None]:
+def bash_words() -> Iterator[None]:
     """Undo what bash does to KEY=VALUE: it hands over three words, KEY, = and VALUE, and wants back the last alone.
 
     Changes COMP_WORDS and COMP_CWORD in the environment, where typer reads them. Does nothing for other shells, nor
@@ -130,7 +130,7 @@ def joined(words: Sequence[str], current: int) -> list[str]:
     return found
 
 
-def with_help(offer: Callable[[str], Items]) -> Any:
+def without_errors(offer: Callable[[str], Items]) -> Any:
     """`offer` as typer calls it, never raising: a broken config must not write into the person's prompt."""
 
     def complete(incomplete: str) -> Items:

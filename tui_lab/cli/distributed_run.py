@@ -7,7 +7,9 @@ from typing import Any
 
 import safetensors.torch
 
-from tui_lab.cli.run import say, stop_on_signals
+from tui_lab.cli.output import say
+from tui_lab.cli.signals import stop_on_signals
+from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs.open_run import Opened
@@ -70,7 +72,7 @@ def _follow(group: DistributedGroup) -> int:
 
 
 def _train(group: DistributedGroup, trainer: Trainer) -> int:
-    with stop_on_signals(trainer):
+    with stop_on_signals(lambda: trainer.commands.put(cmd.Stop())):
         for event in trainer.events():
             if isinstance(event, ev.Failed):
                 say(f"rank {group.rank}: training failed: {event.message}")

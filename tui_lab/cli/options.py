@@ -1,4 +1,4 @@
-"""The arguments and options that several commands take."""
+"""Arguments and options that several commands share."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,10 +7,16 @@ from typing import Annotated
 import typer
 
 from tui_lab.cli import completion
+from tui_lab.util.errors import ConfigError
 
-complete_source, complete_any = map(completion.with_help, (completion.source, completion.source_or_run))
-complete_run, complete_setting = map(completion.with_help, (completion.run, completion.setting))
-complete_requirement = completion.with_help(completion.requirement)
+LAST_STEP = 10**12
+"""The largest step that can be looked at; see tui_lab.core.config.schema."""
+
+complete_source = completion.without_errors(completion.source)
+complete_any = completion.without_errors(completion.source_or_run)
+complete_run = completion.without_errors(completion.run)
+complete_setting = completion.without_errors(completion.setting)
+complete_requirement = completion.without_errors(completion.requirement)
 
 Source = Annotated[
     str,
@@ -19,23 +25,29 @@ Source = Annotated[
 SourceOrRun = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PRESET|CONFIG|RUN]", help="Start a preset or file, or replay a run.", autocompletion=complete_any
+        metavar="[PRESET|CONFIG|RUN]", help="Start a preset or config, or replay a run.", autocompletion=complete_any
     ),
+]
+OneRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN…", help="Folders or names of runs.", autocompletion=complete_run)
 ]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", autocompletion=complete_setting),
 ]
+Steps = Annotated[int | None, typer.Option(help="Same as --set train.steps=N.")]
 Junit = Annotated[
-    Path | None, typer.Option(metavar="FILE.xml", help="Write the outcome as a JUnit file, which CI services show.")
+    Path | None, typer.Option(metavar="FILE.xml", help="Write the result as a JUnit file, which CI services show.")
 ]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run the Python file that the config or run names, now and later.")
+    bool, typer.Option("--allow-code", help="Trust the Python file that the config or run names, now and later.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
 
 
-class WhichWeights(StrEnum):
+class Weights(StrEnum):
     auto = "auto"
     last = "last"
     best = "best"
@@ -46,8 +58,17 @@ class SweepEngine(StrEnum):
     ray = "ray"
 
 
-class Text(StrEnum):
-    plato = "plato"
+def require_source_or_resume(command: str, source: str | None, resume: str | None, what: str) -> None:
+    """Raise ConfigError unless exactly one of `source` and `resume` is given."""
+    if source is None and resume is None:
+        raise ConfigError.of("missing", f"give a PRESET or CONFIG to start, or --resume {what}", key=command)
+    if source is not None and resume is not None:
+        raise ConfigError.of("conflict", f"give either a PRESET or CONFIG, or --resume {what}, not both", key=command)
+
+
+def overrides_of(sets: list[str] | None, steps: int | None) -> list[str]:
+    """Return the KEY=VALUE overrides of --set and --steps."""
+    return [*(sets or []), *([] if steps is None else [f"train.steps={steps}"])]
 
 
 def trust_code(

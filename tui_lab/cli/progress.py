@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tui_lab.core import events as ev
 from tui_lab.data.corpora.encode import Progress as ReportProgress
+from tui_lab.runs.event_text import event_text
 from tui_lab.util.escape import printable
 
 LINES_IN_A_RUN = 20
@@ -39,32 +40,6 @@ class Silent:
         return None
 
 
-def sentence(event: ev.Event) -> str | None:
-    """An event that a person wants to read of, in words; None for the others."""
-    match event:
-        case ev.Started():
-            going_on = f", going on from step {event.step:,}" if event.resumed else ""
-            faults = f"; mistakes made on purpose: {', '.join(event.faults)}" if event.faults else ""
-            return (
-                f"{event.parameters:,} parameters, vocabulary {event.n_vocab:,}, {event.train_examples:,} training and "
-                f"{event.val_examples:,} validation examples, {event.device}, {event.threads} threads{going_on}{faults}"
-            )
-        case ev.Evaluated():
-            metric = ""
-            if event.exact_match is not None:
-                metric = f", exact match {event.exact_match * 100:.6g} %"
-            elif event.perplexity is not None:
-                metric = f", perplexity {event.perplexity:,.2f}"
-            best = " (best)" if event.best else ""
-            return f"step {event.step:,}: validation loss {event.val_loss:.4f}{metric}{best}"
-        case ev.Changed():
-            return f"step {event.step:,}: {event.key} {event.old} → {event.new}"
-        case ev.Warned() | ev.SaveFailed():
-            return f"step {event.step:,}: warning: {event.message}"
-        case _:
-            return None
-
-
 class Lines(Silent):
     """A line now and then, for logs and pipes."""
 
@@ -79,7 +54,7 @@ class Lines(Silent):
             self._say(
                 f"step {event.step:,}: loss {event.loss:.4f}, lr {event.lr:.3g}, {event.tokens_per_s:,.0f} tokens/s"
             )
-        if (text := sentence(event)) is not None:
+        if (text := event_text(event)) is not None:
             self._say(text)
 
 
@@ -125,7 +100,7 @@ class Bar:
             case ev.Evaluated():
                 self._val_loss = f"{event.val_loss:.4f}"
                 self._progress.update(self._task, val=self._val_loss)
-        if (text := sentence(event)) is not None:
+        if (text := event_text(event)) is not None:
             self._progress.console.print(printable(text), highlight=False, markup=False)
 
 

@@ -1,31 +1,24 @@
-"""`tui-lab run`: consume the trainer's events without an app."""
+"""`tui-lab run`: train without the app, and show, record and judge the run."""
 
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from rich.console import Console
 
 from tui_lab.cli.junit import of_run
 from tui_lab.cli.junit import write as write_junit
-from tui_lab.cli.output import stdout
+from tui_lab.cli.output import say, write, write_json
 from tui_lab.cli.progress import Bar, Lines, Silent, View
-from tui_lab.cli.summary_text import describe, replaced
+from tui_lab.cli.signals import stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Watcher
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import Opened
-from tui_lab.core.runs.summary import Requirement, Summarizer, Summary, unmet
-from tui_lab.core.trainer import Trainer
-from tui_lab.util.escape import printable
+from tui_lab.core.runs.summary import Requirement, Summary, unmet
+from tui_lab.runs.summary_text import replaced_characters, summary_text
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.util.files import advice
-from tui_lab.util.strict_json import dumps
 
 
 def train(
@@ -36,106 +29,82 @@ def train(
     quiet: bool,
     junit: Path | None = None,
 ) -> int:
-    """Train to the end, show it, write the summary, and the requirements as a JUnit file if asked; the exit code."""
+    """Train to the end and return the exit code.
+
+    Shows the events, writes the summary and, if `junit` is given, a JUnit file with the requirements.
+    """
     try:
-        return _train(opened, requirements, json_lines, quiet, junit)
+        silent = json_lines or quiet
+        view = Silent() if silent else _view()
+        warning = replaced_characters(opened.trainer.task)
+        if warning is not None and not silent:
+            say(warning)
+        save_error = _consume_events(opened, view, json_lines=json_lines)
+        summary = opened.seen.summary(str(opened.run.path))
+        save_error = save_error or _write_summary(opened.run, summary)
+        if json_lines:
+            write_json(summary.to_json() | {"unmet": unmet(requirements, summary)})
+        else:
+            write(summary_text(summary))
+        if junit is not None:
+            ending = opened.seen.ending
+            failure = ending.message if isinstance(ending, ev.Failed) else save_error
+            write_junit(junit, f"run {opened.run.name}", of_run(requirements, summary, failure))
+        if save_error is not None:
+            say(f"stopped: {save_error}; then resume with: tui-lab run --resume {opened.run.path}")
+            return FAILED
+        return _exit_code(opened, requirements, summary, silent=silent)
     finally:
         opened.close()
 
 
-def _train(
-    opened: Opened, requirements: Sequence[Requirement], json_lines: bool, quiet: bool, junit: Path | None
-) -> int:
-    seen, run = opened.seen, opened.run
-    view = _view(opened, json_lines=json_lines, quiet=quiet)
-    watcher = Watcher()
-    unwritten: ev.SaveFailed | None = None
-    if (words := replaced(opened.trainer.task)) and not (json_lines or quiet):
-        say(words)
-    with stop_on_signals(opened.trainer), view:
-        for event in run.record(opened.trainer.events()):
-            seen.update(event)
-            if isinstance(event, ev.SaveFailed) and unwritten is None:
-                unwritten = event
-                opened.trainer.commands.put(cmd.Stop())
+def _consume_events(opened: Opened, view: View, *, json_lines: bool) -> str | None:
+    """Train until the last event. If a checkpoint cannot be written, stop and return why."""
+    trainer, monitors = opened.trainer, Watcher()
+    save_error: str | None = None
+    with stop_on_signals(lambda: trainer.commands.put(cmd.Stop())), view:
+        for event in opened.run.record(trainer.events()):
+            opened.seen.update(event)
+            if isinstance(event, ev.SaveFailed) and save_error is None:
+                save_error = event.message
+                trainer.commands.put(cmd.Stop())
             if json_lines:
-                _print_json(event.to_json())
+                write_json(event.to_json())
             view.show(event)
-            for finding in watcher.see(event):
-                words = f"{finding.verdict} {finding.evidence}. {finding.fix}"
-                view.show(ev.Warned(step=event.step, message=words))
-    summary = seen.summary(str(run.path))
-    failures = unmet(requirements, summary)
-    trouble = _write_summary(run, summary) if unwritten is None else unwritten.message
-    if json_lines:
-        _print_json(summary.to_json() | {"unmet": failures})
-    else:
-        _print_result(summary)
-    if junit is not None:
-        failed = seen.ending.message if isinstance(seen.ending, ev.Failed) else None
-        write_junit(junit, f"run {run.name}", of_run(requirements, summary, failed or trouble or None))
-    if trouble:
-        say(f"stopped, since {trouble}; then go on with: tui-lab run --resume {run.path}")
-        return FAILED
-    return _exit_code(seen, failures, run)
+            for finding in monitors.see(event):
+                message = f"{finding.verdict} {finding.evidence}. {finding.fix}"
+                view.show(ev.Warned(step=event.step, message=message))
+    return save_error
 
 
-def _write_summary(run: Run, summary: Summary) -> str:
-    """What stood in the way, if anything."""
+def _write_summary(run: Run, summary: Summary) -> str | None:
+    """Write the summary; return why it could not be written, or None."""
     try:
         run.write_summary(summary)
     except OSError as error:
         return f"the summary cannot be written: {advice(error)}"
-    return ""
+    return None
 
 
-def _exit_code(seen: Summarizer, failures: list[str], run: Run) -> int:
-    if isinstance(seen.ending, ev.Failed):
-        say(f"training failed: {seen.ending.message}")
+def _exit_code(opened: Opened, requirements: Sequence[Requirement], summary: Summary, *, silent: bool) -> int:
+    """Say how the run ended and which requirements it meets; return the exit code."""
+    ending = opened.seen.ending
+    if isinstance(ending, ev.Failed):
+        say(f"training failed: {ending.message}")
         return FAILED
-    if seen.reason == "stopped":  # By a signal, to this process or another rank.
-        say(f"interrupted and saved; go on with: tui-lab run --resume {run.path}")
+    if opened.seen.reason == "stopped":  # By a signal to this process or to another rank.
+        say(f"interrupted and saved; resume with: tui-lab run --resume {opened.run.path}")
         return INTERRUPTED
-    for failure in failures:
-        say(failure)
-    return NOT_MET if failures else DONE
+    if not silent:
+        for requirement in requirements:
+            if requirement.met(summary):
+                say(f"✓ {requirement.text}: {summary.metric(requirement.metric):.6g}")
+    messages = unmet(requirements, summary)
+    for message in messages:
+        say(f"✗ {message}")
+    return NOT_MET if messages else DONE
 
 
-def _view(opened: Opened, *, json_lines: bool, quiet: bool) -> View:
-    if json_lines or quiet:
-        return Silent()
+def _view() -> View:
     console = Console(stderr=True)
     return Bar(console) if console.is_terminal else Lines(say)
-
-
-@contextmanager
-def stop_on_signals(trainer: Trainer) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the trainer to save and stop; a second one ends the program at once."""
-    received: list[int] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        trainer.commands.put(cmd.Stop())
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _print_json(record: dict[str, Any]) -> None:
-    stdout().write(dumps(record) + "\n")
-    stdout().flush()
-
-
-def _print_result(summary: Summary) -> None:
-    stdout().write(printable(describe(summary)) + "\n")
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"{printable(text)}\n")
-    sys.stderr.flush()

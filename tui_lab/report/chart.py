@@ -6,12 +6,13 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.app.session.series import extremes
 from tui_lab.core.runs.curves import Curves, Points
 from tui_lab.report.page import Html
-from tui_lab.report.plotting import spans_decades
+from tui_lab.runs.plotting import spans_decades
+from tui_lab.util.thinning import extremes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def loss_chart(curves: Curves) -> Html:
 
 def overlay_chart(series: Mapping[str, Points], *, label: str) -> tuple[Html, str]:
     """Several curves over each other, and the style that colours them: one set for light, one for dark."""
-    from tui_lab.report.plotting import colours
+    from tui_lab.runs.plotting import colours
 
     stand_ins = [f"#0c{i // 256:02x}{i % 256:02x}" for i in range(len(series))]
 
@@ -118,7 +119,7 @@ def _losses(axes: "Axes", curves: Curves) -> None:
 def _line(axes: "Axes", points: Points, colour: str, name: str, *, width: float = 1.2, marker: str = "") -> None:
     """One curve; what is not finite is left out."""
     known = [(step, value) for step, value in zip(*points, strict=True) if math.isfinite(value)]
-    thinned = extremes(known, COLUMNS)
+    thinned = extremes(known, COLUMNS, value=itemgetter(1))
     if thinned:
         axes.plot(*zip(*thinned, strict=True), color=colour, linewidth=width, label=name,
                   marker=marker or ("o" if len(thinned) == 1 else ""), markersize=4)  # fmt: skip

@@ -82,7 +82,7 @@ def gather(run: Run, prompts: Sequence[str]) -> Material:
 
 def environment() -> dict[str, str]:
     """The machine and the versions that make the report."""
-    from tui_lab.bench.machine import machine
+    from tui_lab.runs.machine import machine
 
     here = {name.replace("_", " "): str(value) for name, value in machine().items() if name != "torch"}
     return here | {name: _version(name) for name in PACKAGES}

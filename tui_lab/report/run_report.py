@@ -1,23 +1,14 @@
 """The report on a run: one HTML file."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from tui_lab.cli.output import stdout
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.sweep import folder as sweeps
-from tui_lab.core.runs.sweep.folder import Sweep
 from tui_lab.report.chart import loss_chart
 from tui_lab.report.page import Html, element, join, page, section, table, text, tiles
-from tui_lab.report.report_data import Material, Sample, gather
-from tui_lab.runs.exporting import allow
-from tui_lab.runs.listing import number, unlike_defaults, word
-from tui_lab.util import files
-from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.report.report_data import Material, Sample
+from tui_lab.runs.figures import figure_text, setting_text
+from tui_lab.runs.listing import not_default
 
 REASONS = {
     "done": "trained to its last step",
@@ -29,47 +20,6 @@ REASONS = {
     "running": "running now",
     "pruned": "stopped by its sweep",
 }
-
-
-def report_on(source: str, to: Path, prompts: Sequence[str]) -> None:
-    """A report on a run or a sweep. Raises ConfigError or RunError."""
-    from tui_lab.report.sweep_report import write_sweep_report
-
-    check_target(to)
-    sweep = _sweep(source)
-    if sweep is None:
-        write_report(runs.find(source), to, prompts)
-    elif prompts:
-        raise ConfigError(["--prompt goes with a run; a sweep has many models"])
-    else:
-        write_sweep_report(sweep, to)
-    stdout().write(f"{to}\n")
-
-
-def _sweep(source: str) -> Sweep | None:
-    """The sweep of a path or name, None where there is no such folder. Raises RunError for a damaged one."""
-    folders = (Path(source), runs.runs_folder() / source)
-    return next((sweeps.read(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
-
-
-def write_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
-    """Raises ConfigError for another ending than .html, RunError where the run cannot be read or `to` not written."""
-    check_target(to)
-    write_page(to, report(gather(run, prompts)))
-
-
-def check_target(to: Path) -> None:
-    if to.suffix not in (".html", ".htm"):
-        raise ConfigError([f"--to {to}: a report ends in .html"])
-    allow(to)
-
-
-def write_page(to: Path, whole: str) -> None:
-    try:
-        with files.new_file(to) as out:
-            out.write(whole.encode())
-    except OSError as error:
-        raise RunError(f"{to}: not written: {error.strerror}") from error
 
 
 def report(found: Material) -> str:
@@ -102,13 +52,13 @@ def _head(found: Material) -> Html:
     if row.note:
         told.append(element("p", text(row.note)))
     figures = [
-        ("train loss, running mean", number("train_loss", summary.train_loss)),
-        ("validation loss", number("val_loss", summary.val_loss)),
-        ("best validation loss", number("best_val_loss", summary.best_val_loss)),
-        ("at step", number("best_step", summary.best_step)),
-        ("exact match", number("exact_match", summary.exact_match)),
-        ("perplexity", number("perplexity", summary.perplexity)),
-        ("parameters", number("parameters", summary.parameters)),
+        ("train loss, running mean", figure_text("train_loss", summary.train_loss)),
+        ("validation loss", figure_text("val_loss", summary.val_loss)),
+        ("best validation loss", figure_text("best_val_loss", summary.best_val_loss)),
+        ("at step", figure_text("best_step", summary.best_step)),
+        ("exact match", figure_text("exact_match", summary.exact_match)),
+        ("perplexity", figure_text("perplexity", summary.perplexity)),
+        ("parameters", figure_text("parameters", summary.parameters)),
         ("tokens/s", "–" if not summary.tokens_per_s else f"{summary.tokens_per_s:,.0f}"),
         ("seconds of updates", f"{summary.train_seconds:,.1f}"),
     ]
@@ -130,7 +80,13 @@ def _changes(found: Material) -> Html:
     if not changes:
         return section("Changes made live", element("p", text("None."), class_="soft"))
     rows = [
-        (text(n), text(f"{one.step:,}"), element("code", text(one.key)), text(word(one.old)), text(word(one.new)))
+        (
+            text(n),
+            text(f"{one.step:,}"),
+            element("code", text(one.key)),
+            text(setting_text(one.old)),
+            text(setting_text(one.new)),
+        )
         for n, one in enumerate(changes, 1)
     ]
     return section("Changes made live", table(("", "from step", "setting", "before", "after"), rows, numbers=(0, 1)))
@@ -181,11 +137,11 @@ def _answer(one: Sample) -> tuple[Html, Html, Html]:
 
 def settings_section(config: Config, title: str = "Settings") -> Html:
     """Every setting, a table a section."""
-    others = unlike_defaults(config)
+    others = not_default(config)
     sections: dict[str, list[tuple[Html, Html]]] = {}
     for key in settings.fields():
         part, _, name = key.rpartition(".")
-        value, usual = word(settings.get(config, key)), word(settings.get(Config(), key))
+        value, usual = setting_text(settings.get(config, key)), setting_text(settings.get(Config(), key))
         shown = text(value)
         if key in others:
             shown = join(element("strong", text(value)), element("span", text(f" (default {usual})"), class_="soft"))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tui_lab.core.config import settings
 from tui_lab.core.runs.sweep.folder import Row, Sweep
@@ -10,16 +9,10 @@ from tui_lab.core.runs.sweep.search_space import label, written
 from tui_lab.report.chart import overlay_chart
 from tui_lab.report.page import Html, element, page, section, table, text, tiles
 from tui_lab.report.report_data import environment
-from tui_lab.report.run_report import check_target, environment_section, settings_section, write_page
-from tui_lab.runs.listing import number
+from tui_lab.report.run_report import environment_section, settings_section
+from tui_lab.runs.figures import figure_text
 from tui_lab.sweep import results
 from tui_lab.util.errors import ConfigError
-
-
-def write_sweep_report(sweep: Sweep, to: Path) -> None:
-    """Raises ConfigError for another ending than .html, RunError where the sweep cannot be read or `to` not written."""
-    check_target(to)
-    write_page(to, sweep_report(sweep))
 
 
 def words_of(metric: str) -> str:
@@ -54,7 +47,7 @@ def _head(sweep: Sweep, rows: Sequence[Row]) -> Html:
         told.append(
             tiles(
                 [
-                    (f"best {words_of(plan.metric)}", number(plan.metric, best.value)),
+                    (f"best {words_of(plan.metric)}", figure_text(plan.metric, best.value)),
                     ("of trial", f"{best.number}"),
                     ("with", label(best.values)),
                 ]
@@ -62,7 +55,7 @@ def _head(sweep: Sweep, rows: Sequence[Row]) -> Html:
         )
     verdict = results.verdict(plan, rows)
     if verdict is not None:
-        told.append(element("p", text(verdict.words), class_="banner good" if verdict.holds else "banner bad"))
+        told.append(element("p", text(verdict.text), class_="banner good" if verdict.holds else "banner bad"))
     return element("header", *told)
 
 
@@ -73,7 +66,7 @@ def _overlay(sweep: Sweep, rows: Sequence[Row]) -> tuple[Html, str]:
         return section("Curves", element("p", text("No update is recorded."))), ""
     loss = words_of(results.curve_kind(sweep.plan))
     svg, style = overlay_chart(series, label=f"{loss}, nats")
-    words = f"The {results.DRAWN} best." if len(series) == results.DRAWN else ""
+    words = f"The {results.MAX_CURVES} best." if len(series) == results.MAX_CURVES else ""
     words += f" Means of {sweep.plan.seeds} seeds." if sweep.plan.seeds > 1 else ""
     return section("Curves", element("figure", svg, element("figcaption", text(words)))), style
 
@@ -84,8 +77,8 @@ def _seeds(sweep: Sweep, rows: Sequence[Row]) -> Html:
         return Html("")
     metric = sweep.plan.metric
     lines = [
-        (text(label(group.values)), text(number(metric, group.mean)), text(number(metric, group.deviation)),
-         text(len(group.found)))
+        (text(label(group.values)), text(figure_text(metric, group.mean)), text(figure_text(metric, group.deviation)),
+         text(len(group.metrics)))
         for group in results.groups(sweep.plan, rows)
     ]  # fmt: skip
     head = ("point", f"mean {words_of(metric)}", "standard deviation", "seeds")
@@ -104,10 +97,10 @@ def _trials(sweep: Sweep, rows: Sequence[Row]) -> Html:
             text(row.number),
             *(text(written(row.values[key])) for key in keys),
             element("span", text(row.state), class_="bad" if row.state == "failed" else ""),
-            element("strong", text(number(metric, row.value))),
-            *(text(number(key, _metric(row, key))) for key in shown),
-            text(number("steps", row.summary.steps if row.summary else None)),
-            text(number("seconds", row.summary.train_seconds if row.summary else None)),
+            element("strong", text(figure_text(metric, row.value))),
+            *(text(figure_text(key, _metric(row, key))) for key in shown),
+            text(figure_text("steps", row.summary.steps if row.summary else None)),
+            text(figure_text("seconds", row.summary.train_seconds if row.summary else None)),
         )
         for place, row in enumerate(rows, 1)
     ]

@@ -1,114 +1,112 @@
-"""`runs compare`: settings that differ, figures side by side, the same prompt to each, curves in one picture."""
+"""Compare runs: settings that differ, figures side by side, the reply of each to one prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.cli.output import stdout
-from tui_lab.cli.show import write_json
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
 from tui_lab.core.runs.folder import Run
-from tui_lab.runs.listing import FIGURES, number, row_json, word
-from tui_lab.util.errors import ConfigError
+from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
+from tui_lab.util.errors import ConfigError, DataError
 from tui_lab.util.escape import printable
 
 
 @dataclass(frozen=True)
-class Speech:
-    """What to say to each run, and how each is to answer."""
+class Prompt:
+    """A prompt for every run, and the sampling settings of the replies."""
 
-    prompt: str
+    text: str
     max_new_tokens: int
     temperature: float
     seed: int
 
 
-def compare_runs(names: Sequence[str], speech: Speech | None, curves: Path | None, *, as_json: bool) -> None:
-    """Raises ConfigError or RunError before anything is printed."""
-    found = named(names)
-    if len(found) < 2:
-        raise ConfigError([f"runs compare: two runs or more are allowed, here is {len(found)}"])
-    rows = [row_of(run.path, name) for name, run in found.items()]
-    different = config_differences(rows)
-    said = {} if speech is None else {name: answer(run, speech) for name, run in found.items()}
-    if curves is not None:
-        from tui_lab.runs.exporting import save_curves
+@dataclass(frozen=True)
+class Comparison:
+    """Runs by name. different: for each setting that differs, its value in each run; replies: by name."""
 
-        save_curves(found, curves)
-    if as_json:
-        figures = [row_json(row) for row in rows]
-        write_json({"runs": figures, "different": different} | ({} if speech is None else {"said": said}))
-        return
-    console = Console(file=stdout())
-    _print(console, "what they came to", _table(rows, _figures(rows)))
-    if different:
-        stdout().write("\n")
-        told = {key: [*map(_setting, values)] for key, values in different.items()}
-        _print(console, "settings that differ", _table(rows, told))
-    else:
-        stdout().write("\nno setting differs\n")
-    if speech is not None:
-        stdout().write("\n")
-        _print(console, speech.prompt, _table(rows, {"": [said[row.name] for row in rows]}, wrap=True))
-    if curves is not None:
-        stdout().write(f"\n{curves}\n")
+    runs: Mapping[str, Run]
+    rows: Sequence[RunRow]
+    different: Mapping[str, Sequence[Any]]
+    prompt: Prompt | None
+    replies: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        values = {"runs": [row_json(row) for row in self.rows], "different": self.different}
+        return values if self.prompt is None else values | {"replies": self.replies}
+
+    def tables(self) -> list[tuple[str, Table | None]]:
+        """Return titles with their tables: results, settings that differ, replies."""
+        tables: list[tuple[str, Table | None]] = [("Results", _table(self.rows, _figures(self.rows)))]
+        if self.different:
+            cells = {key: [_setting(value) for value in values] for key, values in self.different.items()}
+            tables.append(("Settings that differ", _table(self.rows, cells)))
+        else:
+            tables.append(("No setting differs", None))
+        if self.prompt is not None:
+            replies = {"": [self.replies[row.name] for row in self.rows]}
+            tables.append((f"Replies to {self.prompt.text!r}", _table(self.rows, replies, wrap=True)))
+        return tables
 
 
-def named(names: Sequence[str]) -> dict[str, Run]:
-    """The runs by names that differ, each run once: its folder's own, after those of its parents where need be."""
-    found = list(dict.fromkeys(runs.find(name).path.resolve() for name in names))
-    for n in range(1, max((len(path.parts) for path in found), default=1)):
-        short = ["/".join(path.parts[-n:]) for path in found]
-        if len(set(short)) == len(found):
+def compare(names: Sequence[str], prompt: Prompt | None) -> Comparison:
+    """Compare two or more runs. Raises ConfigError for fewer, RunError for a run that cannot be read."""
+    named = named_runs(names)
+    if len(named) < 2:
+        raise ConfigError.of("invalid", "needs two or more runs", key="runs compare", value=len(named))
+    rows = [row_of(run.path, name) for name, run in named.items()]
+    replies = {} if prompt is None else {name: reply(run, prompt) for name, run in named.items()}
+    return Comparison(named, rows, config_differences(rows), prompt, replies)
+
+
+def named_runs(names: Sequence[str]) -> dict[str, Run]:
+    """Return each run once, under its folder's name; equal names get as many parent folders as make them unique."""
+    paths = list(dict.fromkeys(runs.find(name).path.resolve() for name in names))
+    for n in range(1, max((len(path.parts) for path in paths), default=1)):
+        short_names = ["/".join(path.parts[-n:]) for path in paths]
+        if len(set(short_names)) == len(paths):
             break
-    return {name: Run(path) for name, path in zip(short, found, strict=True)}
+    return {name: Run(path) for name, path in zip(short_names, paths, strict=True)}
 
 
-def answer(run: Run, speech: Speech) -> str:
-    """What a run says after the prompt; where its tokenizer does not know the prompt, why it says nothing."""
+def reply(run: Run, prompt: Prompt) -> str:
+    """Generate a run's reply; if its tokenizer cannot encode the prompt, return the reason in parentheses."""
     from tui_lab.core.inference.generate import generate
     from tui_lab.core.inference.load_model import load_model
     from tui_lab.core.inference.sampling import Sampling
-    from tui_lab.util.errors import DataError
 
-    sampling = Sampling(temperature=speech.temperature, seed=speech.seed)
+    sampling = Sampling(temperature=prompt.temperature, seed=prompt.seed)
     model, tokenizer = load_model(run)
     try:
-        told = generate(model, tokenizer, speech.prompt, max_new_tokens=speech.max_new_tokens, sampling=sampling,
-                        n_alternatives=0)  # fmt: skip
-        return "".join(made.text for made in told)
+        tokens = generate(
+            model, tokenizer, prompt.text, max_new_tokens=prompt.max_new_tokens, sampling=sampling, n_alternatives=0
+        )
+        return "".join(token.text for token in tokens)
     except DataError as error:
         return f"({error})"
 
 
 def _figures(rows: Sequence[RunRow]) -> dict[str, list[str]]:
-    told = [row_json(row) for row in rows]
+    values = [row_json(row) for row in rows]
     figures: dict[str, list[str]] = {"state": [row.state for row in rows]}
     for key, title in FIGURES:
-        if any(one[key] is not None for one in told):
-            figures[title] = [number(key, one[key]) for one in told]
+        if any(one[key] is not None for one in values):
+            figures[title] = [figure_text(key, one[key]) for one in values]
     if any(row.tags for row in rows):
         figures["tags"] = [" ".join(row.tags) for row in rows]
     return figures
 
 
 def _setting(value: Any) -> str:
-    return "–" if value is None else word(value)
-
-
-def _print(console: Console, title: str, table: Table) -> None:
-    console.print(Text(printable(title), style="italic"))
-    console.print(table)
+    return "–" if value is None else setting_text(value)
 
 
 def _table(rows: Sequence[RunRow], lines: dict[str, list[str]], *, wrap: bool = False) -> Table:
-    """A column a run, a line a figure, setting or answer."""
+    """Return a table with a column per run and a line per figure, setting or reply."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     if any(lines):
         table.add_column("")

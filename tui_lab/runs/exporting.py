@@ -1,18 +1,15 @@
-"""`runs export`: records and curves as files of other programs."""
+"""Export runs: CSV, JSON, TensorBoard event files, pictures of the curves."""
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from tui_lab.core.config.settings import did_you_mean
 from tui_lab.core.runs import export
 from tui_lab.core.runs.curves import curves
 from tui_lab.core.runs.delete import OWN
 from tui_lab.core.runs.folder import CONFIG, Run
-from tui_lab.runs.comparing import named
-from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.errors import ConfigError, RunError, nearest
 
-ENDINGS = {
+FORMATS = {
     ".csv": "csv",
     ".json": "json",
     ".tfevents": "tensorboard",
@@ -21,74 +18,82 @@ ENDINGS = {
     ".html": "html",
     ".htm": "html",
 }
+"""Formats by the suffix of the file."""
 PICTURES = (".svg", ".png")
+TITLED = 3
+"""The title of a picture names at most this many runs."""
 
 
-def export_runs(names: Sequence[str], to: Path, form: str | None) -> None:
-    """Raises ConfigError for a format that is none, RunError where a run cannot be read or the file not written."""
-    form = form or _format_of(to)
-    allow(to)
-    found = named(names)
+def format_of(to: Path) -> str:
+    """Return the format for a path's suffix. Raises ConfigError for an unknown one."""
+    if to.suffix not in FORMATS:
+        raise ConfigError.of(
+            "invalid",
+            "unknown suffix; choose another, or give --format",
+            key="--to",
+            value=str(to),
+            allowed=", ".join(FORMATS),
+            suggestion=nearest(to.suffix, FORMATS),
+        )
+    return FORMATS[to.suffix]
+
+
+def refuse_run_files(to: Path) -> None:
+    """Raise ConfigError if an export to `to` would replace a file of a run."""
+    if to.name in OWN and (to.parent / CONFIG).exists():
+        raise ConfigError.of("exists", f"a file of the run in {to.parent}; choose another path", key=f"--to {to}")
+
+
+def only_run(named: Mapping[str, Run], to: Path) -> Run:
+    """Return the run if there is one. Raises ConfigError for more."""
+    if len(named) != 1:
+        raise ConfigError.of("invalid", f"one run is allowed here, {len(named)} are given", key=f"--to {to}")
+    return next(iter(named.values()))
+
+
+def export_runs(named: Mapping[str, Run], to: Path, form: str) -> None:
+    """Write runs to `to`. form: csv, json, tensorboard, svg or png.
+
+    Raises ConfigError for more runs than the format takes, RunError if a run cannot be read or the file not written.
+    """
     match form:
         case "csv":
-            export.to_csv(found, to)
+            export.to_csv(named, to)
         case "json":
-            export.to_json(found, to)
+            export.to_json(named, to)
         case "tensorboard" if to.suffix == ".tfevents":
-            export.to_event_file(_only(found, to), to)
+            export.to_event_file(only_run(named, to), to)
         case "tensorboard":
-            export.to_tensorboard(found, to)
-        case "svg" | "png":
-            save_curves(found, to)
+            export.to_tensorboard(named, to)
         case _:
-            from tui_lab.report.run_report import write_report
-
-            write_report(_only(found, to), to, [])
-    sys.stdout.write(f"{to}\n")
+            save_curves(named, to)
 
 
-def _format_of(to: Path) -> str:
-    if to.suffix not in ENDINGS:
-        hint = did_you_mean(to.suffix, ENDINGS)
-        raise ConfigError([f"--to {to}: allowed endings are {', '.join(ENDINGS)}{hint}; or give --format"])
-    return ENDINGS[to.suffix]
+def save_curves(named: Mapping[str, Run], to: Path) -> None:
+    """Draw the running train loss of each run over its steps into one picture, the best validation losses marked.
 
-
-def allow(to: Path) -> None:
-    """Raises ConfigError where an export would replace a file of a run."""
-    if to.name in OWN and (to.parent / CONFIG).exists():
-        raise ConfigError([f"--to {to}: this is a file of the run in {to.parent}; write elsewhere"])
-
-
-def _only(found: Mapping[str, Run], to: Path) -> Run:
-    if len(found) != 1:
-        raise ConfigError([f"--to {to}: one run is allowed here, and {len(found)} were named"])
-    return next(iter(found.values()))
-
-
-def save_curves(found: Mapping[str, Run], to: Path) -> None:
-    """The running train loss of each run over its steps, in one picture; the best validation losses marked.
-
-    A single run is drawn with its validation loss. Raises ConfigError for another ending than a picture's, RunError.
+    A single run is drawn with its validation loss. Raises ConfigError for a suffix that is not .svg or .png, RunError.
     """
-    from tui_lab.report.plotting import save_overlay
+    from tui_lab.runs.plotting import save_overlay
 
     if to.suffix not in PICTURES:
-        raise ConfigError([f"{to}: allowed endings of a picture are {', '.join(PICTURES)}"])
-    allow(to)
-    every = {name: curves(run.downsampled().events()) for name, run in found.items()}
-    bests = {name: (float(one.best[0]), one.best[1]) for name, one in every.items() if one.best is not None}
-    if len(every) == 1:
-        [one] = every.values()
+        raise ConfigError.of("invalid", "not a picture", key=str(to), allowed=", ".join(PICTURES))
+    refuse_run_files(to)
+    all_curves = {name: curves(run.downsampled().events()) for name, run in named.items()}
+    bests = {name: (float(one.best[0]), one.best[1]) for name, one in all_curves.items() if one.best is not None}
+    if len(all_curves) == 1:
+        [one] = all_curves.values()
         series = {"train": one.train, "running": one.running, "validation": one.validation}
         marks = {f"best {value:.4f} at {step:,.0f}": (step, value) for step, value in bests.values()}
     else:
-        series, marks = {name: one.running for name, one in every.items()}, bests
+        series = {name: one.running for name, one in all_curves.items()}
+        marks = bests
     series = {name: points for name, points in series.items() if points[0]}
     if not series:
-        raise RunError(f"{', '.join(found)}: no update is recorded, so there is nothing to draw")
+        raise RunError(f"{', '.join(named)}: no step is recorded, so there is nothing to draw")
+    title = ", ".join(named) if len(named) <= TITLED else f"{len(named)} runs"
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        save_overlay(series, to, title=", ".join(found) if len(found) < 4 else f"{len(found)} runs", marks=marks)
+        save_overlay(series, to, title=title, marks=marks)
     except OSError as error:
-        raise RunError(f"{to}: not written: {error.strerror}") from error
+        raise RunError.of("unwritable", f"cannot be written: {error.strerror}", key=str(to)) from error

@@ -1,7 +1,6 @@
-"""How a sweep shows itself while it trains: a live table on a terminal, plain lines in a log, or nothing."""
+"""Views of a sweep in progress: a live table on a terminal, plain lines in a log, or nothing."""
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rich.console import Console
@@ -15,7 +14,7 @@ class View(Protocol):
     def __enter__(self) -> "View": ...
     def __exit__(self, *error: object) -> None: ...
     def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
-        """rows: all; ended: those that have ended since the last time."""
+        """Show all `rows`; `ended` are those that have ended since the last call."""
 
 
 class Silent:
@@ -32,20 +31,22 @@ class Silent:
 class Lines(Silent):
     """A line for each trial that ends, for logs and pipes."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self._plan = plan
+        self._say = say
 
     def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
         before = sum(row.state in ENDED for row in rows) - len(ended)
         for count, row in enumerate(ended, before + 1):
-            say(f"[{count}/{len(rows)}] {table.ended_line(self._plan, row)}")
+            self._say(f"[{count}/{len(rows)}] {table.ended_line(self._plan, row)}")
 
 
 class LiveTable:
-    """The table of the trials, redrawn at every look."""
+    """The table of the trials, redrawn at every call."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
-        self._plan, self._console = plan, console
+        self._plan = plan
+        self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveTable":
@@ -57,9 +58,3 @@ class LiveTable:
 
     def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
         self._live.update(table.live_table(self._plan, rows, self._console.height), refresh=True)
-
-
-def say(text: str) -> None:
-    """A line of diagnostics."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()

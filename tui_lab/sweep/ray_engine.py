@@ -30,7 +30,7 @@ Remote = tuple[Result, bytes]
 """What comes back: a Result, and the run folder as a tar."""
 
 
-def require() -> None:
+def require_ray() -> None:
     """Raises ConfigError where Ray is not installed."""
     try:
         import ray  # noqa: F401

@@ -1,4 +1,4 @@
-"""What a sweep came to: its curves, the picture of them, means over seeds, and whether it shows what it must."""
+"""Results of a sweep: curves, the picture of them, means over seeds, and the verdict of its check."""
 
 import math
 import statistics
@@ -9,135 +9,144 @@ from pathlib import Path
 from tui_lab.core import events as ev
 from tui_lab.core.runs.sweep.folder import Plan, Row, Sweep, ranked, run_of
 from tui_lab.core.runs.sweep.search_space import Values, label, short_names, written
-from tui_lab.report.plotting import Curve, save_overlay
+from tui_lab.runs.plotting import Curve, save_overlay
 from tui_lab.util.errors import RunError
 
-POINTS = 400
-"""Points of a curve that are drawn, at most."""
-DRAWN = 40
-"""Curves in one picture, at most: the best ones."""
+MAX_POINTS = 400
+"""Points of a drawn curve."""
+MAX_CURVES = 40
+"""Curves in one picture: the best ones."""
+MIN_EVALUATIONS = 3
+"""With fewer evaluations the picture shows the train loss."""
 PICTURES = ("overlay.svg", "overlay.png")
 SEED = "train.seed"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """holds: None where a trial that it needs has not ended well."""
+    """Whether the sweep shows what its check asks for. holds: None if a trial that it needs has not succeeded."""
 
     holds: bool | None
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Group:
-    """The trials of one point that differ in the seed alone."""
+    """The trials of one point, which differ only in their seed."""
 
     values: Values
     rows: tuple[Row, ...]
 
     @property
-    def found(self) -> list[float]:
+    def metrics(self) -> list[float]:
         return [row.value for row in self.rows if row.state == "done" and row.value is not None]
 
     @property
     def mean(self) -> float | None:
-        return statistics.fmean(self.found) if self.found else None
+        return statistics.fmean(self.metrics) if self.metrics else None
 
     @property
     def deviation(self) -> float | None:
-        """The sample's standard deviation."""
-        return statistics.stdev(self.found) if len(self.found) > 1 else None
+        """The sample standard deviation."""
+        return statistics.stdev(self.metrics) if len(self.metrics) > 1 else None
 
 
 def groups(plan: Plan, rows: Sequence[Row]) -> list[Group]:
-    """The points without their seeds, the best mean first."""
-    found: dict[str, list[Row]] = {}
+    """Return the points without their seeds, the best mean first."""
+    rows_by_label: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(label(_without_seed(plan, row.values)), []).append(row)
-    made = [Group(_without_seed(plan, rows[0].values), tuple(rows)) for rows in found.values()]
+        rows_by_label.setdefault(label(_without_seed(plan, row.values)), []).append(row)
+    unsorted = [Group(_without_seed(plan, rows[0].values), tuple(rows)) for rows in rows_by_label.values()]
     sign = -1 if plan.rising else 1
-    return sorted(made, key=lambda group: math.inf if group.mean is None else sign * group.mean)
+    return sorted(unsorted, key=lambda group: math.inf if group.mean is None else sign * group.mean)
 
 
 def _without_seed(plan: Plan, values: Values) -> Values:
     return values if plan.seeds == 1 else {key: value for key, value in values.items() if key != SEED}
 
 
-def curve(row: Row, what: str) -> Curve:
-    """Steps and values of a trial's running train loss ("train_loss") or of its validation loss; maybe none."""
+def curve(row: Row, kind: str) -> Curve:
+    """Return steps and values of a trial's running train loss or validation loss; both are empty without events.
+
+    kind: "train_loss" or "val_loss".
+    """
     run = run_of(row)
     try:
         events = run.downsampled().events() if run else []
     except RunError:
         events = []
-    if what == "train_loss":
+    if kind == "train_loss":
         points = [(event.step, event.loss_ema) for event in events if isinstance(event, ev.StepDone)]
     else:
         points = [(event.step, event.val_loss) for event in events if isinstance(event, ev.Evaluated)]
-    stride = max(1, math.ceil(len(points) / POINTS))
+    stride = max(1, math.ceil(len(points) / MAX_POINTS))
     points = points[:-1][::stride] + points[-1:]
     return [float(step) for step, _ in points], [value for _, value in points]
 
 
 def curve_kind(plan: Plan) -> str:
-    """Which loss the picture shows: that of the metric, where there are evaluations to draw."""
+    """Return which loss the picture shows: that of the metric, if there are enough evaluations to draw."""
     train = plan.base["train"]
     evaluations = train["steps"] // train["eval_every"] if train["eval_every"] else 0
-    return "train_loss" if plan.metric == "train_loss" or evaluations < 3 else "val_loss"
+    return "train_loss" if plan.metric == "train_loss" or evaluations < MIN_EVALUATIONS else "val_loss"
 
 
 def curves(plan: Plan, rows: Sequence[Row]) -> dict[str, Curve]:
-    """A curve for each point that has one, over seeds the mean, in the order of the sweep."""
-    what = curve_kind(plan)
-    best = groups(plan, [row for row in rows if row.state != "waiting"])[:DRAWN]
+    """Return a curve for each point that has one, in the order of the sweep; over several seeds, the mean."""
+    kind = curve_kind(plan)
+    best = groups(plan, [row for row in rows if row.state != "waiting"])[:MAX_CURVES]
     names = short_names(best[0].values) if best else {}
-    found = {}
+    curve_by_label = {}
     for group in sorted(best, key=lambda group: group.rows[0].number):
-        drawn = [one for row in group.rows if len((one := curve(row, what))[0])]
-        if drawn:
-            found[label(group.values, names) or "all"] = _mean(drawn)
-    return found
+        drawable = [one for row in group.rows if len((one := curve(row, kind))[0])]
+        if drawable:
+            curve_by_label[label(group.values, names) or "all"] = _mean(drawable)
+    return curve_by_label
 
 
-def _mean(found: Sequence[Curve]) -> Curve:
-    """The mean of curves at the steps that all of them have; the first one where there is none."""
-    maps = [dict(zip(*one, strict=True)) for one in found]
-    steps = sorted(set.intersection(*(set(one) for one in maps)))
-    return (steps, [statistics.fmean(one[step] for one in maps) for step in steps]) if steps else found[0]
+def _mean(several: Sequence[Curve]) -> Curve:
+    """Return the mean of curves at the steps that all of them have; without such steps, the first curve."""
+    by_step = [dict(zip(*one, strict=True)) for one in several]
+    steps = sorted(set.intersection(*(set(one) for one in by_step)))
+    if not steps:
+        return several[0]
+    return steps, [statistics.fmean(one[step] for one in by_step) for step in steps]
 
 
-def save_pictures(sweep: Sweep, found: Mapping[str, Curve]) -> list[Path]:
-    """The overlay as SVG and PNG in the sweep's folder. Raises OSError."""
+def save_pictures(sweep: Sweep, drawn: Mapping[str, Curve]) -> list[Path]:
+    """Draw the curves as SVG and PNG into the sweep's folder. Raises OSError."""
     plan = sweep.plan
     kind = {"train_loss": "train loss, running mean (0.9)", "val_loss": "validation loss"}[curve_kind(plan)]
-    of = f", mean of {plan.seeds} seeds" if plan.seeds > 1 else ""
+    mean = f", mean of {plan.seeds} seeds" if plan.seeds > 1 else ""
+    title = f"{Path(plan.name).stem}: {kind}{mean}"
     paths = [sweep.path / name for name in PICTURES]
     for path in paths:
-        save_overlay(found, path, title=f"{Path(plan.name).stem}: {kind}{of}", y=f"{kind.partition(',')[0]} (nats)")
+        save_overlay(drawn, path, title=title, y=f"{kind.partition(',')[0]} (nats)")
     return paths
 
 
 def verdict(plan: Plan, rows: Sequence[Row]) -> Verdict | None:
-    """Whether the sweep shows what its check asks for; None where it asks for nothing."""
+    """Compare the two ends that the plan's check names; None without a check."""
     check = plan.check
     if check is None:
         return None
     name = check.key.rpartition(".")[2]
-    found = {}
+    means = {}
     for end in (check.best, check.worst):
         values = [row.value for row in rows if row.values.get(check.key) == end and row.state == "done"]
-        known = [value for value in values if value is not None]
-        if not known:
-            return Verdict(None, f"undecided: no trial with {name} {written(end)} has ended well")
-        found[end] = statistics.fmean(known)
-    best, worst = found[check.best], found[check.worst]
-    better = worst > best if plan.rising else worst < best
-    told = f"{plan.metric.replace('_', ' ')} {worst:.4f} against {best:.4f}"
-    learns = "learns better" if better else "does not learn better"
-    sentence = f"{name} {written(check.worst)} {learns} than {written(check.best)}: {told}"
+        metrics = [value for value in values if value is not None]
+        if not metrics:
+            return Verdict(None, f"undecided: no trial with {name} {written(end)} has succeeded")
+        means[end] = statistics.fmean(metrics)
+    best, worst = means[check.best], means[check.worst]
+    worst_wins = worst > best if plan.rising else worst < best
+    learns = "learns better" if worst_wins else "does not learn better"
+    metric = plan.metric.replace("_", " ")
+    sentence = f"{name} {written(check.worst)} {learns} than {written(check.best)}: {metric} {worst:.4f} vs {best:.4f}"
     why = f" ({check.why})" if check.why else ""
-    return Verdict(not better, f"{'broken' if better else 'holds'}: {sentence}{why}")
+    return Verdict(not worst_wins, f"{'broken' if worst_wins else 'holds'}: {sentence}{why}")
 
 
 def best_first(sweep: Sweep, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows ranked by the sweep's metric."""
     return ranked(rows, rising=sweep.plan.rising)

@@ -1,4 +1,4 @@
-"""A sweep on the terminal: a live table, plain lines elsewhere, and the ranked table at the end."""
+"""Tables of a sweep: the live table, the ranking at the end, means over seeds, and lines for logs."""
 
 import json
 import math
@@ -15,20 +15,25 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import EVENTS
 from tui_lab.core.runs.sweep.folder import Plan, Row
 from tui_lab.core.runs.sweep.search_space import label, short_names, written
+from tui_lab.runs.figures import figure_text
+from tui_lab.sweep import results
 from tui_lab.sweep.results import Group
 
-TAIL = 2**16
-"""Bytes at the end of a record that tell how a trial stands."""
+TAIL_BYTES = 2**16
+"""Bytes at the end of an event log that are read for the progress of a running trial."""
 BARS = "▁▂▃▄▅▆▇█"
-SPARKS = 12
+SPARK_COLUMNS = 12
+LOG_SCALE_FROM = 100.0
+"""Ratio of the bounds from which a sparkline is logarithmic."""
 STYLES = {"running": "cyan", "done": "green", "failed": "red", "pruned": "yellow", "interrupted": "yellow"}
-RESERVED = 7
+FRAME_LINES = 7
 """Lines of a terminal that the table's frame and caption need."""
+MIN_ROWS = 3
 
 
 @dataclass(frozen=True)
-class Figures:
-    """How a trial stands, or stood at its end; None: not known."""
+class Progress:
+    """Figures of a trial, now or at its end; None if unknown."""
 
     steps: int | None = None
     train_loss: float | None = None
@@ -37,49 +42,52 @@ class Figures:
     steps_per_s: float | None = None
 
 
-def figures(row: Row) -> Figures:
+def progress(row: Row) -> Progress:
+    """Return the figures of a trial: from its summary, or from the end of its event log while it runs."""
     if summary := row.summary:
         seconds = summary.train_seconds
-        return Figures(
-            summary.steps, summary.train_loss, summary.val_loss, summary.exact_match,
-            summary.steps / seconds if seconds else None,
-        )  # fmt: skip
-    return _standing(_tail(row)) if row.state in ("running", "interrupted") else Figures()
+        return Progress(
+            steps=summary.steps,
+            train_loss=summary.train_loss,
+            val_loss=summary.val_loss,
+            exact_match=summary.exact_match,
+            steps_per_s=summary.steps / seconds if seconds else None,
+        )
+    return _progress_of(_last_events(row)) if row.state in ("running", "interrupted") else Progress()
 
 
-def _tail(row: Row) -> list[ev.Event]:
-    """The last events of a trial's record."""
-    found: list[ev.Event] = []
+def _last_events(row: Row) -> list[ev.Event]:
+    events: list[ev.Event] = []
     try:
         with (row.run / EVENTS).open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - TAIL))
+            stream.seek(max(0, size - TAIL_BYTES))
             lines = stream.read().splitlines(keepends=True)
-        # The first line may be cut, the last one not yet whole.
-        for line in lines[1 if size > TAIL else 0 :]:
+        # The first line may be cut, and the last one may not be complete yet.
+        for line in lines[1 if size > TAIL_BYTES else 0 :]:
             if line.endswith(b"\n"):
-                found.append(ev.from_json(json.loads(line)))
+                events.append(ev.from_json(json.loads(line)))
     except (OSError, ValueError):
         pass
-    return found
+    return events
 
 
-def _standing(events: Iterable[ev.Event]) -> Figures:
+def _progress_of(events: Sequence[ev.Event]) -> Progress:
     steps = [event for event in events if isinstance(event, ev.StepDone)]
-    evaluated = next((event for event in reversed(list(events)) if isinstance(event, ev.Evaluated)), None)
+    evaluated = next((event for event in reversed(events) if isinstance(event, ev.Evaluated)), None)
     seconds = sum(step.seconds for step in steps)
-    return Figures(
-        steps[-1].step if steps else None,
-        steps[-1].loss_ema if steps else None,
-        evaluated.val_loss if evaluated else None,
-        evaluated.exact_match if evaluated else None,
-        len(steps) / seconds if seconds else None,
+    return Progress(
+        steps=steps[-1].step if steps else None,
+        train_loss=steps[-1].loss_ema if steps else None,
+        val_loss=evaluated.val_loss if evaluated else None,
+        exact_match=evaluated.exact_match if evaluated else None,
+        steps_per_s=len(steps) / seconds if seconds else None,
     )
 
 
 def live_table(plan: Plan, rows: Sequence[Row], height: int) -> Table:
-    """What runs and what ended last, as far as the terminal is high enough, and how many there are of each."""
-    room = max(3, height - RESERVED)
+    """Return the running and the last ended trials, as many as fit `height`, and a count of each state."""
+    room = max(MIN_ROWS, height - FRAME_LINES)
     shown = [row for row in rows if row.state in ("running", "interrupted", "failed")][:room]
     done = [row for row in rows if row.state in ("done", "pruned")]
     waiting = [row for row in rows if row.state == "waiting"]
@@ -89,32 +97,41 @@ def live_table(plan: Plan, rows: Sequence[Row], height: int) -> Table:
 
 
 def trial_table(plan: Plan, rows: Sequence[Row], *, caption: str = "", sparks: dict[int, str] | None = None) -> Table:
-    """A line for each trial: its values, its state and its figures."""
+    """Return a table with a line per trial: its values, state and figures. sparks: sparklines by trial number."""
     names = short_names(plan.over)
-    own = plan.metric not in ("train_loss", "val_loss")
+    metrics = [] if plan.metric in ("train_loss", "val_loss") else [plan.metric]
     table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("trial", justify="right")
     for key in plan.over:
         table.add_column(names[key], justify="right", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for title in ("steps", "train loss", "val loss", *([plan.metric.replace("_", " ")] if own else []), "steps/s"):
+    for title in ("steps", "train loss", "val loss", *(metric.replace("_", " ") for metric in metrics), "steps/s"):
         table.add_column(title.replace(" ", "\n"), justify="right", no_wrap=True)
     if sparks is not None:
-        table.add_column("loss", min_width=SPARKS, no_wrap=True)
+        table.add_column("loss", min_width=SPARK_COLUMNS, no_wrap=True)
     for row in rows:
-        known = figures(row)
-        value = row.value if row.value is not None else getattr(known, plan.metric, None)
-        cells: list[Any] = [str(row.number), *(written(row.values[key]) for key in plan.over)]
-        cells += [Text(row.state, STYLES.get(row.state, "dim")), _whole(known.steps)]
-        cells += [_number(known.train_loss), _number(known.val_loss), *([_number(value)] if own else [])]
-        cells += [_whole(known.steps_per_s), *([] if sparks is None else [sparks.get(row.number, "")])]
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+        table.add_row(*_cells(plan, row, metrics), *([] if sparks is None else [sparks.get(row.number, "")]))
     return table
 
 
-def group_table(plan: Plan, found: Sequence[Group]) -> Table:
-    """A line for each point: mean and deviation over its seeds."""
-    keys = list(found[0].values)
+def _cells(plan: Plan, row: Row, metrics: Sequence[str]) -> list[Text]:
+    figures = progress(row)
+    cells = [str(row.number), *(written(row.values[key]) for key in plan.over)]
+    texts = [Text(cell) for cell in cells] + [Text(row.state, STYLES.get(row.state, "dim"))]
+    numbers = [figure_text(key, getattr(figures, key)) for key in ("steps", "train_loss", "val_loss")]
+    for metric in metrics:
+        value = row.value if row.value is not None else getattr(figures, metric, None)
+        numbers.append(figure_text(metric, value))
+    return texts + [Text(number) for number in [*numbers, _speed(figures)]]
+
+
+def _speed(figures: Progress) -> str:
+    return "–" if figures.steps_per_s is None else f"{figures.steps_per_s:,.0f}"
+
+
+def group_table(plan: Plan, groups: Sequence[Group]) -> Table:
+    """Return a table with a line per point: mean and standard deviation over its seeds."""
+    keys = list(groups[0].values)
     names = short_names(keys)
     table = Table(
         title=f"{plan.metric.replace('_', ' ')} over {plan.seeds} seeds", title_justify="left", box=box.SIMPLE_HEAD
@@ -123,52 +140,66 @@ def group_table(plan: Plan, found: Sequence[Group]) -> Table:
         table.add_column(names[key], justify="right")
     for title in ("mean", "± std", "lowest", "highest", "seeds"):
         table.add_column(title, justify="right")
-    for group in found:
-        values = group.found
-        ends = (min(values), max(values)) if values else (None, None)
+    for group in groups:
+        values = group.metrics
+        numbers = [group.mean, group.deviation, min(values, default=None), max(values, default=None)]
         cells = [written(group.values[key]) for key in keys]
-        cells += [_number(group.mean), _number(group.deviation), *(_number(end) for end in ends), str(len(values))]
+        cells += [*(figure_text(plan.metric, number) for number in numbers), str(len(values))]
         table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
 def counted(rows: Sequence[Row]) -> str:
-    """How many trials there are in each state: "3 done, 2 running, 6 waiting of 11"."""
+    """Return how many trials there are in each state: "3 done, 2 running, 6 waiting of 11 trials"."""
     states = [row.state for row in rows]
     order = ("done", "pruned", "failed", "running", "interrupted", "waiting")
-    return ", ".join(f"{states.count(s):,} {s}" for s in order if s in states) + f" of {len(rows):,} trials"
+    counts = [(states.count(state), state) for state in order if state in states]
+    if len(counts) == 1:
+        [(count, state)] = counts
+        return f"{count:,} of {len(rows):,} trials {state}"
+    return ", ".join(f"{count:,} {state}" for count, state in counts) + f" of {len(rows):,} trials"
 
 
 def ended_line(plan: Plan, row: Row) -> str:
-    """One trial's end in words, for logs and pipes."""
-    known = figures(row)
-    told = [f"train loss {_number(known.train_loss)}", f"val loss {_number(known.val_loss)}"]
-    if plan.metric not in ("train_loss", "val_loss"):
-        told.append(f"{plan.metric.replace('_', ' ')} {_number(row.value)}")
-    if known.steps_per_s:
-        told.append(f"{known.steps_per_s:,.0f} steps/s")
+    """Return a line about a trial that has ended, for logs and pipes."""
+    figures = progress(row)
+    parts = []
+    if row.summary:
+        losses = [("train_loss", figures.train_loss), ("val_loss", figures.val_loss)]
+        if plan.metric not in ("train_loss", "val_loss"):
+            losses.append((plan.metric, row.value))
+        parts = [f"{key.replace('_', ' ')} {figure_text(key, value)}" for key, value in losses]
+        if figures.steps_per_s:
+            parts.append(f"{_speed(figures)} steps/s")
     message = row.result.message.splitlines()[0] if row.result and row.result.message else ""
-    words = ", ".join(told) if row.summary else ""
-    about = "; ".join(part for part in (words, message) if part)
-    return f"trial {row.number} {row.state}: {label(row.values)}: {about}"
+    details = "; ".join(part for part in (", ".join(parts), message) if part)
+    return f"trial {row.number} {row.state}: {label(row.values)}: {details}"
 
 
-def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """A curve as a line of bars between two bounds; logarithmic where these are decades apart and above zero."""
+def sparklines(plan: Plan, rows: Sequence[Row]) -> dict[int, str]:
+    """Return the curve of each trial as a sparkline, by number, all on one scale."""
+    kind = results.curve_kind(plan)
+    values = {row.number: results.curve(row, kind)[1] for row in rows}
+    finite = [value for one in values.values() for value in one if math.isfinite(value)]
+    if not finite:
+        return {}
+    low, high = min(finite), max(finite)
+    return {number: sparkline(one, low, high) for number, one in values.items()}
+
+
+def sparkline(values: Iterable[float], low: float, high: float) -> str:
+    """Return a curve as a row of bars between two bounds.
+
+    The scale is logarithmic if the bounds are positive and decades apart.
+    """
     finite = [value for value in values if math.isfinite(value)]
     if not finite or not high > low:
         return ""
-    scale = math.log if low > 0 and high / low >= 100 else float
+    scale: Any = math.log if low > 0 and high / low >= LOG_SCALE_FROM else float
     base, span = scale(low), scale(high) - scale(low)
-    columns = [finite[i * len(finite) // SPARKS] for i in range(SPARKS)] if len(finite) > SPARKS else finite
+    columns = finite
+    if len(finite) > SPARK_COLUMNS:
+        columns = [finite[i * len(finite) // SPARK_COLUMNS] for i in range(SPARK_COLUMNS)]
     columns[-1] = finite[-1]
     heights = [(scale(min(max(value, low), high)) - base) / span for value in columns]
     return "".join(BARS[min(int(height * len(BARS)), len(BARS) - 1)] for height in heights)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"

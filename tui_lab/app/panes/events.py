@@ -11,8 +11,8 @@ from tui_lab.app.labels import ending_name
 from tui_lab.app.session.messages import Preparing, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.pane import Pane
-from tui_lab.cli.progress import sentence
 from tui_lab.core import events as ev
+from tui_lab.runs.event_text import event_text
 from tui_lab.util.escape import printable
 
 MAX_LINES = 2000
@@ -33,7 +33,7 @@ def words(message: SessionMessage) -> str | None:
         case SessionFailed():
             return f"{message.message}\n{message.details}".rstrip()
         case ev.Event():
-            return sentence(message)
+            return event_text(message)
         case _:
             return None
 

@@ -33,11 +33,11 @@ from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.pane import Pane
 from tui_lab.app.widgets.statusline import StatusLine
 from tui_lab.app.widgets.tabs import PaneTabs
-from tui_lab.cli.summary_text import replaced
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.diagnose import examine_config_in_child
+from tui_lab.runs.summary_text import replaced_characters
 
 LOSS, DOCTOR = 2, 6
 """Numbers of panes."""
@@ -195,7 +195,7 @@ class LabScreen(Steady[None], Screen[None]):
         faults = ", ".join(ready.config.faults)
         self.query_one("#banner", Static).update(f"planted fault: {faults}   (k: diagnose)")
         self.set_class(bool(faults), "-faulty")
-        if text := replaced(ready.task):
+        if text := replaced_characters(ready.task):
             self.notify(text, severity="warning")
         if self._diagnose_first:
             self._diagnose_first = False

@@ -5,14 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from tui_lab.cli.options import Json
 from tui_lab.util.exit_codes import FAILED
 
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-
-bench_app = typer.Typer(help="Measure, side by side in one run.", no_args_is_help=True)
+commands = typer.Typer(name="bench", help="Measure, side by side in one run.", no_args_is_help=True)
 
 
-@bench_app.command("ui")
+@commands.command("ui")
 def ui(
     preset: Annotated[
         list[str] | None, typer.Option(help="Which to train; by default reverse and pseudo-socrates.")
@@ -22,12 +21,12 @@ def ui(
 ) -> None:
     """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
     from tui_lab.bench.ui_overhead import bench_ui, parse_size
-    from tui_lab.cli.show import write_figures
+    from tui_lab.cli.output import write_figures
 
     write_figures(bench_ui(preset or ["reverse", "pseudo-socrates"], parse_size(size)), as_json=json)
 
 
-@bench_app.command("train")
+@commands.command("train")
 def train(
     preset: Annotated[str, typer.Option(help="The shape to train.")] = "pseudo-socrates",
     rounds: Annotated[int | None, typer.Option(min=2, help="Steps of each, by turns.")] = None,
@@ -35,23 +34,23 @@ def train(
 ) -> None:
     """Steps/s beside other people's transformers of the same shape, and the share of the machine's GEMM limit."""
     from tui_lab.bench.train import bench_train
-    from tui_lab.cli.show import write_figures
+    from tui_lab.cli.output import write_figures
 
     write_figures(bench_train(preset, rounds), as_json=json)
 
 
-@bench_app.command("generate")
+@commands.command("generate")
 def generate(
     rounds: Annotated[int, typer.Option(min=2, help="Texts of each, by turns.")] = 15, json: Json = False
 ) -> None:
     """Tokens/s beside Hugging Face's generate and a loop without a cache; time to the first token."""
     from tui_lab.bench.generate import bench_generate
-    from tui_lab.cli.show import write_figures
+    from tui_lab.cli.output import write_figures
 
     write_figures(bench_generate(rounds=rounds), as_json=json)
 
 
-@bench_app.command("headline")
+@commands.command("headline")
 def headline(
     text: Annotated[
         str, typer.Option(metavar="FILE", help="What to learn; by default the bundled dialogues.")
@@ -62,21 +61,21 @@ def headline(
 ) -> None:
     """The journal's final model to its final loss: time, memory and tokens, beside a nanoGPT-style loop."""
     from tui_lab.bench.time_to_loss import bench_headline
-    from tui_lab.cli.show import write_figures
+    from tui_lab.cli.output import write_figures
 
     write_figures(bench_headline(text, target, loop=loop), as_json=json)
 
 
-@bench_app.command("start")
+@commands.command("start")
 def start(json: Json = False) -> None:
     """Seconds until --help, the first frame and the first step."""
     from tui_lab.bench.startup_time import bench_start
-    from tui_lab.cli.show import write_figures
+    from tui_lab.cli.output import write_figures
 
     write_figures(bench_start(), as_json=json)
 
 
-@bench_app.command("flat")
+@commands.command("flat")
 def flat(
     events: Annotated[int, typer.Option(min=1000, help="Events of the long run.")] = 1_000_000,
     mib: Annotated[int, typer.Option(min=8, help="Size of the corpus.")] = 1024,
@@ -84,12 +83,12 @@ def flat(
 ) -> None:
     """Whether a million events and a corpus of a gibibyte stay cheap in time and memory."""
     from tui_lab.bench.long_run_cost import bench_flat
-    from tui_lab.cli.show import write_figures
+    from tui_lab.cli.output import write_figures
 
     write_figures(bench_flat(events, mib), as_json=json)
 
 
-@bench_app.command("scale")
+@commands.command("scale")
 def scale(
     preset: Annotated[str, typer.Option(help="The shape to train.")] = "pseudo-socrates",
     rounds: Annotated[int, typer.Option(min=2, help="Steps measured.")] = 15,
@@ -97,14 +96,14 @@ def scale(
 ) -> None:
     """What several processes cost, started by torchrun: bytes and ms of bringing gradients together."""
     from tui_lab.bench.ddp_cost import bench_scale
-    from tui_lab.cli.show import write_figures
+    from tui_lab.cli.output import write_figures
 
     figures = bench_scale(preset, rounds)
     if figures is not None:
         write_figures(figures, as_json=json)
 
 
-@bench_app.command("all")
+@commands.command("all")
 def everything(
     text: Annotated[str, typer.Option(metavar="FILE", help="For the headline; by default the dialogues.")] = "bundled",
     write: Annotated[
@@ -114,7 +113,7 @@ def everything(
 ) -> None:
     """All of these in an hour, as docs/performance.md shows them; leave the machine alone meanwhile."""
     from tui_lab.bench.report import bench_all, markdown, write_into
-    from tui_lab.cli.show import write_json
+    from tui_lab.cli.output import write_json
 
     def so_far(figures: dict[str, Any]) -> None:
         if write is not None:

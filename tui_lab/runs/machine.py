@@ -1,4 +1,4 @@
-"""The machine in words, so that a figure can be read elsewhere."""
+"""Describe the machine, so that figures measured on it can be read elsewhere."""
 
 import platform
 from typing import Any
@@ -10,6 +10,7 @@ from tui_lab.core.kernels.autotune import processor
 
 
 def machine() -> dict[str, Any]:
+    """Return processor, cores, threads, memory and versions."""
     return {
         "processor": processor().rpartition(",")[0],
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),

@@ -1,0 +1,58 @@
+"""Run the command line inside the test's process. A subprocess has to import torch, which takes over a second."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tui_lab.cli.main import app, main
+from tui_lab.util.errors import LabError
+
+
+@dataclass(frozen=True)
+class Result:
+    """The exit code and the output of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunCli = Callable[..., Result]
+CliError = Callable[..., LabError]
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunCli:
+    """`run_cli("runs", "ls")` runs a command in `tmp_path`, with 160 columns and no color."""
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["tui-lab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        output = capsys.readouterr()
+        code = exited.value.code
+        return Result(code if isinstance(code, int) else 0, output.out, output.err)
+
+    return run
+
+
+@pytest.fixture
+def cli_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliError:
+    """`cli_error("runs", "show", "x")` returns the error that a command raises before it prints anything."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> LabError:
+        capsys.readouterr()
+        with pytest.raises(LabError) as caught:
+            app([str(argument) for argument in arguments], prog_name="tui-lab", standalone_mode=False)
+        assert capsys.readouterr().out == ""
+        return caught.value
+
+    return run

@@ -1,0 +1,42 @@
+"""`tui-lab app` and `tui-lab serve`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from tui_lab.cli.options import Sets, SourceOrRun, complete_any, trust_code
+from tui_lab.util.errors import ConfigError
+
+commands = typer.Typer()
+
+
+@commands.command("app")
+def open_app(source: SourceOrRun = None, sets: Sets = None) -> None:
+    """Open the app: watch and steer a run live. Without PRESET, CONFIG or RUN it starts at Home."""
+    # Under `serve`, textual-serve names a driver that talks to the browser through pipes.
+    if not (os.environ.get("TEXTUAL_DRIVER") or (sys.stdin.isatty() and sys.stdout.isatty())):
+        raise ConfigError.of("unavailable", "the app needs a terminal; without one use: tui-lab run PRESET")
+    from tui_lab.app.main import main as run_app
+
+    trust_code(sets)
+    raise typer.Exit(run_app(source, sets or []))
+
+
+@commands.command("serve")
+def serve(
+    source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]", autocompletion=complete_any)] = None,
+    host: Annotated[str, typer.Option(help="A loopback address, unless --i-understand-the-risk.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    risk: Annotated[
+        bool,
+        typer.Option(
+            "--i-understand-the-risk", help="Anyone who can reach the port can train, read and write files as you."
+        ),
+    ] = False,
+) -> None:
+    """Serve the app to a browser on this machine."""
+    from tui_lab.cli.serve import serve as serve_app
+
+    serve_app(source, host, port, risk=risk)

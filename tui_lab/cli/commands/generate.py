@@ -1,0 +1,35 @@
+"""`tui-lab generate`."""
+
+from typing import Annotated
+
+import typer
+
+from tui_lab.cli.options import AllowCode, Json, Weights, complete_run, trust_code
+from tui_lab.cli.output import user_prints_to_stderr
+
+commands = typer.Typer()
+
+
+@commands.command("generate")
+@user_prints_to_stderr()
+def generate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
+    prompt: Annotated[str, typer.Option(help="The text to continue.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 200,
+    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Sample from the k most likely tokens; 0 turns it off.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Sample from the top tokens with this total p; 1 turns it off.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    weights: Annotated[
+        Weights, typer.Option(help="auto: the best ones if the run stops early, else the last ones.")
+    ] = Weights.auto,
+    allow_code: AllowCode = False,
+    json: Json = False,
+) -> None:
+    """Generate text from a run's weights."""
+    from tui_lab.cli.generate import generate_text
+    from tui_lab.core.inference.sampling import Sampling
+
+    trust_code(None, allow_code, run=run)
+    sampling = Sampling(temperature, top_k, top_p, seed)
+    generate_text(run, prompt, max_new_tokens, sampling, weights.value, json_lines=json)

@@ -1,0 +1,116 @@
+"""`tui-lab runs`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tui_lab.cli.options import Json, OneRun, Runs
+from tui_lab.cli.output import user_prints_to_stderr
+
+commands = typer.Typer(name="runs", help="List, compare, tag, export and delete runs.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    csv = "csv"
+    json = "json"
+    tensorboard = "tensorboard"
+    svg = "svg"
+    png = "png"
+    html = "html"
+
+
+@commands.command("ls")
+def ls(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Where to look, sweeps included; by default runs/.")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="KEY", help="Sort by a figure or setting; -KEY sorts largest first.")
+    ] = "created",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY<VALUE", help="Filter: <, <=, >, >=, =, != or ~; or part of a name; or a tag."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List runs, the oldest first."""
+    from tui_lab.cli.runs import list_runs
+
+    list_runs(folder, sort, where or [], as_json=json)
+
+
+@commands.command("show")
+def show(run: OneRun, json: Json = False) -> None:
+    """Show one run: its summary, the settings that differ from the default, live changes, tags and note."""
+    from tui_lab.cli.runs import show_run
+
+    show_run(run, as_json=json)
+
+
+@commands.command("compare")
+@user_prints_to_stderr()
+def compare(
+    runs: Runs,
+    prompt: Annotated[str | None, typer.Option(help="Generate a reply from each run, side by side.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 100,
+    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="The same for every run.")] = 0,
+    curves: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg|png", help="Draw the loss curves into one picture.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare runs side by side: the settings that differ, and the results."""
+    from tui_lab.cli.runs import compare_runs
+    from tui_lab.runs.comparing import Prompt
+
+    asked = None if prompt is None else Prompt(prompt, max_new_tokens, temperature, seed)
+    compare_runs(runs, asked, curves, as_json=json)
+
+
+@commands.command("export")
+def export(
+    runs: Runs,
+    to: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; its suffix decides the format.")],
+    form: Annotated[
+        Format | None, typer.Option("--format", help="The format, if the suffix does not say; tensorboard: a folder.")
+    ] = None,
+) -> None:
+    """Export event logs as CSV, JSON or TensorBoard event files, curves as SVG or PNG, a report as HTML."""
+    from tui_lab.cli.runs import export_runs
+
+    export_runs(runs, to, None if form is None else form.value)
+
+
+@commands.command("tag")
+def tag(
+    run: OneRun,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG…]", help="Tags to add.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to remove.")] = None,
+) -> None:
+    """Add tags to a run or remove some; prints the tags it has then."""
+    from tui_lab.cli.runs import tag as tag_run
+
+    tag_run(run, tags or [], drop or [])
+
+
+@commands.command("note")
+def note(
+    run: OneRun, text: Annotated[str, typer.Argument(help="Replaces the note; an empty text removes it.")]
+) -> None:
+    """Write a note on a run."""
+    from tui_lab.runs.tagging import note_run
+
+    note_run(run, text)
+
+
+@commands.command("rm")
+def rm(
+    runs: Runs, yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without confirmation.")] = False
+) -> None:
+    """Delete runs permanently, after confirmation."""
+    from tui_lab.cli.runs import delete_runs
+
+    delete_runs(runs, yes=yes)

@@ -1,0 +1,57 @@
+"""`tui-lab batch`, `presets`, `randomness` and `faults`: look at things before training."""
+
+from typing import Annotated
+
+import typer
+
+from tui_lab.cli.options import LAST_STEP, AllowCode, Json, Sets, Source, trust_code
+from tui_lab.cli.output import user_prints_to_stderr
+
+commands = typer.Typer()
+
+
+@commands.command("batch")
+def batch(
+    source: Source,
+    step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="The batch of this step, past or future.")] = 0,
+    examples: Annotated[int, typer.Option(min=1, help="How many examples to print.")] = 1,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Show the x and y of a step, token by token."""
+    from tui_lab.cli.show import show_batch
+
+    show_batch(source, sets or [], step, examples, as_json=json)
+
+
+@commands.command("presets")
+def presets(json: Json = False) -> None:
+    """List the presets: command, expected time, expected result."""
+    from tui_lab.cli.show import show_presets
+
+    show_presets(as_json=json)
+
+
+@commands.command("randomness")
+@user_prints_to_stderr()
+def randomness(
+    source: Source,
+    step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="At this step, past or future.")] = 0,
+    pin: Annotated[bool, typer.Option("--pin", help="Print the config with every source pinned.")] = False,
+    sets: Sets = None,
+    allow_code: AllowCode = False,
+    json: Json = False,
+) -> None:
+    """List the sources of randomness: seed, pinned or free, and a fingerprint of what each draws at a step."""
+    from tui_lab.cli.show import show_randomness
+
+    trust_code(sets, allow_code, source=source)
+    show_randomness(source, sets or [], step, as_json=json, pin=pin)
+
+
+@commands.command("faults")
+def faults(json: Json = False) -> None:
+    """List the faults that `faults = [...]` in a config can plant."""
+    from tui_lab.cli.show import show_faults
+
+    show_faults(as_json=json)

@@ -1,0 +1,112 @@
+"""`tui-lab runs`: print what tui_lab.runs finds, and ask before deleting."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from tui_lab.cli.output import console, say, stdout, write, write_json
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.delete import removable, remove
+from tui_lab.runs import comparing, exporting, listing
+from tui_lab.runs.figures import row_json
+from tui_lab.runs.tagging import tag_run
+from tui_lab.util.errors import ConfigError
+
+PIPE_WIDTH = 200
+"""Columns of a table that is written to a file or pipe."""
+DETAILS_WIDTH = 120
+"""Columns from which the table has the date and the note."""
+
+
+def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: bool) -> None:
+    """Print the runs of a folder. Raises ConfigError for an unknown key, RunError if there is no such folder."""
+    selection = listing.select_runs(folder, sort, where)
+    if as_json:
+        write_json([row_json(row) for row in selection.rows])
+    elif not selection.total:
+        write(f"no runs in {selection.folder} yet; start one with: tui-lab run reverse")
+    elif not selection.rows:
+        write(f"none of {selection.total} runs in {selection.folder}")
+    else:
+        width = console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+        Console(file=stdout(), width=width).print(listing.runs_table(selection.rows, details=width >= DETAILS_WIDTH))
+
+
+def show_run(name: str, *, as_json: bool) -> None:
+    """Print one run. Raises RunError."""
+    details = listing.run_details(name)
+    if as_json:
+        write_json(details.to_json())
+    else:
+        write(details.text())
+
+
+def compare_runs(names: Sequence[str], prompt: comparing.Prompt | None, curves: Path | None, *, as_json: bool) -> None:
+    """Print runs side by side. Raises ConfigError or RunError before anything is printed."""
+    comparison = comparing.compare(names, prompt)
+    if curves is not None:
+        exporting.save_curves(comparison.runs, curves)
+    if as_json:
+        write_json(comparison.to_json())
+        return
+    for number, (title, table) in enumerate(comparison.tables()):
+        stdout().write("\n" if number else "")
+        write(title)
+        if table is not None:
+            console().print(table)
+    if curves is not None:
+        stdout().write(f"\n{curves}\n")
+
+
+def export_runs(names: Sequence[str], to: Path, form: str | None) -> None:
+    """Write runs in another format and print the path. Raises ConfigError for an unknown format, RunError."""
+    form = form or exporting.format_of(to)
+    exporting.refuse_run_files(to)
+    named = comparing.named_runs(names)
+    if form == "html":
+        from tui_lab.report.write import write_run_report
+
+        write_run_report(exporting.only_run(named, to), to, [])
+    else:
+        exporting.export_runs(named, to, form)
+    stdout().write(f"{to}\n")
+
+
+def tag(name: str, tags: Sequence[str], drop: Sequence[str]) -> None:
+    """Add and remove tags, and print the tags the run has then."""
+    write(" ".join(tag_run(name, tags, drop)) or "no tags")
+
+
+def delete_runs(names: Sequence[str], *, yes: bool) -> None:
+    """Delete all of the runs or none.
+
+    Raises ConfigError if there is no terminal to ask for confirmation, RunError for a run that must not be deleted.
+    """
+    paths = list(dict.fromkeys(_path_of(name) for name in names))
+    for path in paths:
+        removable(path)
+    if not yes and not _confirm(paths):
+        say("nothing was deleted")
+        return
+    for path in paths:
+        remove(path)
+        write(f"deleted {path}")
+
+
+def _confirm(paths: Sequence[Path]) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigError.of("missing", "needs confirmation; pass --yes", key="runs rm")
+    for path in paths:
+        say(str(path))
+    what = "this run" if len(paths) == 1 else f"these {len(paths)} runs"
+    return typer.confirm(f"Delete {what} permanently?", err=True)
+
+
+def _path_of(name: str) -> Path:
+    """Return the path of a run; a link is not followed, so that the link is refused and its target is kept."""
+    path = Path(name)
+    return path if path.is_symlink() or path.exists() else runs.find(name).path

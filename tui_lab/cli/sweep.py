@@ -1,0 +1,195 @@
+"""`tui-lab sweep`: start, join or resume a sweep, show its progress and print its results."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tui_lab.cli.output import console, say, stdout, write_json
+from tui_lab.cli.signals import Interruption, stop_on_signals
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row, Sweep, Watch
+from tui_lab.sweep import results, table
+from tui_lab.sweep.engine import Engine
+from tui_lab.sweep.local import LocalEngine
+from tui_lab.sweep.progress import Lines, LiveTable, Silent, View
+from tui_lab.util.errors import RunError
+from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
+
+POLL_SECONDS = 0.5
+"""Seconds between reads of the sweep's folder."""
+SIGNAL_POLLS = 5
+"""Parts of a wait: a signal is noticed after one of them."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """How the sweep is shown: JSON lines, only the result, or everything."""
+
+    json: bool = False
+    quiet: bool = False
+
+
+def start_sweep(plan: Plan, out: Path | None, engine: str, jobs: int | None, display: Display) -> int:
+    """Start the sweep of a plan, or join it if `out` holds it; return the exit code."""
+    if engine == "ray":
+        from tui_lab.sweep import ray_engine
+
+        ray_engine.require_ray()
+    return resume_sweep(sweeps.create(plan, out), engine, jobs, display)
+
+
+def resume_sweep(sweep: Sweep, engine: str | None, jobs: int | None, display: Display) -> int:
+    """Train what is left of a sweep, with the engine it was started with unless another is named.
+
+    Returns the exit code. Raises RunError if the sweep's folder cannot be read or written.
+    """
+    try:
+        rows = _train(sweep, engine or sweep.plan.engine, jobs, display)
+    except OSError as error:
+        raise RunError(f"{sweep.path}: the sweep cannot continue: {error}; what was written is kept") from error
+    if any(row.state not in ENDED for row in rows):
+        say(f"interrupted and saved: {table.counted(rows)}; resume with: tui-lab sweep --resume {sweep.path}")
+        return INTERRUPTED
+    return _print_results(sweep, rows, display)
+
+
+def _train(sweep: Sweep, engine: str, jobs: int | None, display: Display) -> list[Row]:
+    """Train until every trial has ended or a signal is received; return the rows at that time."""
+    watch = Watch(sweep)
+    view = _view(sweep.plan, display)
+    rows = watch.rows()
+    ended_before = {row.number for row in rows if row.state in ENDED}
+    if not (display.json or display.quiet):
+        say(f"{sweep.path}: {table.counted(rows)}")
+    with _engine(sweep, engine, jobs) as trials, stop_on_signals() as interruption, view:
+        return _wait(watch, trials, interruption, _Reporter(view, ended_before, display))
+
+
+def _wait(watch: Watch, engine: Engine, interruption: Interruption, reporter: "_Reporter") -> list[Row]:
+    while True:
+        rows = watch.rows()
+        reporter.update(rows)
+        if interruption.received:
+            engine.stop()
+        engine.tend(rows)
+        if not engine.busy and (interruption.received or all(row.state in ENDED for row in rows)):
+            return watch.rows()
+        for _ in range(SIGNAL_POLLS):
+            time.sleep(POLL_SECONDS / SIGNAL_POLLS)
+            if interruption.received:
+                break
+
+
+@contextmanager
+def _engine(sweep: Sweep, name: str, jobs: int | None) -> Iterator[Engine]:
+    """Yield the engine of that name; at the end of the block nothing of it trains any more."""
+    if name == "ray":
+        from tui_lab.sweep import ray_engine
+
+        ray_engine.require_ray()
+        cluster = ray_engine.RayEngine(sweep, jobs)
+        try:
+            yield cluster
+        finally:
+            cluster.kill()
+            cluster.close()
+        return
+    local = LocalEngine(sweep, jobs or sweep.plan.jobs)
+    try:
+        yield local
+    finally:
+        local.kill()
+
+
+def _view(plan: Plan, display: Display) -> View:
+    if display.json or display.quiet:
+        return Silent()
+    stderr = Console(stderr=True)
+    return LiveTable(plan, stderr) if stderr.is_terminal else Lines(plan, say)
+
+
+class _Reporter:
+    """Shows the rows, and reports the end of each trial once."""
+
+    def __init__(self, view: View, ended: set[int], display: Display) -> None:
+        self._view = view
+        self._ended = ended
+        self._display = display
+
+    def update(self, rows: Sequence[Row]) -> None:
+        newly_ended = [row for row in rows if row.state in ENDED and row.number not in self._ended]
+        self._ended |= {row.number for row in newly_ended}
+        self._view.show(rows, newly_ended)
+        if self._display.json:
+            for row in newly_ended:
+                write_json({"event": "trial", **row_json(row)})
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """Return a trial as JSON values."""
+    result = row.result
+    return {
+        "number": row.number,
+        "values": row.values,
+        "state": row.state,
+        "value": row.value,
+        "message": result.message if result else "",
+        "run": str(row.run),
+        "summary": result.summary.to_json() if result and result.summary else None,
+    }
+
+
+def _print_results(sweep: Sweep, rows: Sequence[Row], display: Display) -> int:
+    """Draw the curves, print the ranking and the verdict, and return the exit code."""
+    plan = sweep.plan
+    ranking = results.best_first(sweep, rows)
+    curves = results.curves(plan, rows)
+    verdict = results.verdict(plan, rows)
+    pictures = results.save_pictures(sweep, curves) if curves else []
+    groups = results.groups(plan, rows) if plan.seeds > 1 else []
+    if display.json:
+        write_json(_results_json(sweep, ranking, groups, pictures, verdict))
+    else:
+        _print_tables(plan, ranking, rows, groups)
+        for path in pictures:
+            stdout().write(f"curves: {path}\n")
+        if verdict is not None:
+            stdout().write(f"{verdict.text}\n")
+    if not any(row.state in ("done", "pruned") for row in rows):
+        say(f"every trial failed; the first one: {rows[0].result.message if rows[0].result else ''}")
+        return FAILED
+    return NOT_MET if verdict is not None and verdict.holds is not True else DONE
+
+
+def _results_json(
+    sweep: Sweep,
+    ranking: Sequence[Row],
+    groups: Sequence[results.Group],
+    pictures: Sequence[Path],
+    verdict: results.Verdict | None,
+) -> dict[str, Any]:
+    return {
+        "event": "sweep",
+        "sweep": str(sweep.path),
+        "metric": sweep.plan.metric,
+        "trials": [row_json(row) for row in ranking],
+        "groups": [
+            {"values": group.values, "mean": group.mean, "std": group.deviation, "seeds": len(group.metrics)}
+            for group in groups
+        ],
+        "pictures": [str(path) for path in pictures],
+        "verdict": None if verdict is None else {"holds": verdict.holds, "words": verdict.text},
+    }
+
+
+def _print_tables(plan: Plan, ranking: Sequence[Row], rows: Sequence[Row], groups: Sequence[results.Group]) -> None:
+    out = console()
+    sparks = table.sparklines(plan, rows)
+    out.print(table.trial_table(plan, ranking, caption=table.counted(rows), sparks=sparks))
+    if groups:
+        out.print(table.group_table(plan, groups))

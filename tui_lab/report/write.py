@@ -1,0 +1,58 @@
+"""Write the report on a run or a sweep into one HTML file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep.folder import Sweep
+from tui_lab.report.report_data import gather
+from tui_lab.report.run_report import report
+from tui_lab.report.sweep_report import sweep_report
+from tui_lab.runs.exporting import refuse_run_files
+from tui_lab.util import files
+from tui_lab.util.errors import ConfigError, RunError
+
+SUFFIXES = (".html", ".htm")
+
+
+def write_report(source: str, to: Path, prompts: Sequence[str]) -> None:
+    """Write the report on a run or sweep, given by folder or name.
+
+    Raises ConfigError for a suffix that is not .html or for prompts to a sweep, RunError for a run that cannot be read.
+    """
+    _check_target(to)
+    sweep = _find_sweep(source)
+    if sweep is None:
+        write_run_report(runs.find(source), to, prompts)
+    elif prompts:
+        raise ConfigError.of("conflict", "only a run can be prompted; a sweep has many models", key="--prompt")
+    else:
+        _write_page(to, sweep_report(sweep))
+
+
+def write_run_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
+    """Write the report on a run. Raises ConfigError or RunError as `write_report`."""
+    _check_target(to)
+    _write_page(to, report(gather(run, prompts)))
+
+
+def _find_sweep(source: str) -> Sweep | None:
+    """Return the sweep of a path or name, or None if there is no such folder. Raises RunError for a damaged one."""
+    folders = (Path(source), runs.runs_folder() / source)
+    return next((sweeps.read(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
+
+
+def _check_target(to: Path) -> None:
+    if to.suffix not in SUFFIXES:
+        raise ConfigError.of("invalid", "not an HTML file", key="--to", value=str(to), allowed=", ".join(SUFFIXES))
+    refuse_run_files(to)
+
+
+def _write_page(to: Path, html: str) -> None:
+    try:
+        with files.new_file(to) as out:
+            out.write(html.encode())
+    except OSError as error:
+        raise RunError.of("unwritable", f"cannot be written: {error.strerror}", key=str(to)) from error

@@ -1,0 +1,58 @@
+"""The figures of a run: which ones are shown, their titles, and how values are written for people and as JSON."""
+
+from typing import Any
+
+from tui_lab.core.runs.catalog import RunRow
+
+FIGURES: tuple[tuple[str, str], ...] = (
+    ("steps", "steps"),
+    ("train_loss", "train loss"),
+    ("val_loss", "val loss"),
+    ("best_val_loss", "best val loss"),
+    ("best_step", "best step"),
+    ("exact_match", "exact match"),
+    ("perplexity", "perplexity"),
+    ("parameters", "parameters"),
+    ("seconds", "seconds"),
+)
+"""The figures of a run: key in JSON, title in a table."""
+
+
+def figure_text(key: str, value: Any) -> str:
+    """Format the figure named `key`; None becomes a dash."""
+    if value is None:
+        return "–"
+    if key == "exact_match":
+        return f"{100 * value:.4g} %"
+    if key in ("seconds", "perplexity"):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def setting_text(value: Any) -> str:
+    """Format a setting's value; an empty string is shown as "" and a list in brackets."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(setting_text, value)) + "]"
+    return '""' if value == "" else str(value)
+
+
+def row_json(row: RunRow) -> dict[str, Any]:
+    """Return a row of the catalog as JSON values; what is unknown is null."""
+    return {
+        "run": str(row.path),
+        "name": row.name,
+        "created": row.created,
+        "state": row.state,
+        "steps": row.steps,
+        "train_loss": row.train_loss,
+        "val_loss": row.val_loss,
+        "best_val_loss": row.best_val_loss,
+        "best_step": row.best_step,
+        "exact_match": row.metric if row.metric_name == "exact_match" else None,
+        "perplexity": row.metric if row.metric_name == "perplexity" else None,
+        "parameters": row.n_parameters,
+        "seconds": row.seconds,
+        "tags": list(row.tags),
+        "note": row.note,
+        "problem": row.problem or None,
+    }

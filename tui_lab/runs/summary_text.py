@@ -1,0 +1,53 @@
+"""A run's summary as text."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tui_lab.core.runs.summary import Summary
+from tui_lab.data.dataset import Task
+
+WIDTH = 16
+"""Columns of the titles."""
+
+_NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("parameters", "parameters", lambda n: f"{n:,}"),
+    ("train_loss", "train loss", lambda x: f"{x:.4f}"),
+    ("val_loss", "validation loss", lambda x: f"{x:.4f}"),
+    ("perplexity", "perplexity", lambda x: f"{x:,.2f}"),
+    ("tokens_per_s", "tokens/s", lambda x: f"{x:,.0f}"),
+    ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
+)
+
+_REASONS = {"target": "reached the target loss", "patience": "stopped early"}
+"""How a run ended, where the word for its state says too little."""
+
+
+def replaced_characters(task: Task) -> str | None:
+    """Return a warning if bytes of the text were replaced because they are not UTF-8."""
+    n = task.n_replaced
+    return f"{n:,} characters of the text are not UTF-8: the model learns U+FFFD in their place" if n else None
+
+
+def line(title: str, value: str) -> str:
+    """One line: the title, padded, and the value."""
+    return f"{title:<{WIDTH}} {value}"
+
+
+def summary_text(summary: Summary) -> str:
+    """Format a summary, one line per figure."""
+    reason = summary.reason
+    ending = _REASONS.get(reason, reason)
+    lines = [f"{ending} after {summary.steps:,} steps → {summary.run}"]
+    if summary.exact_match is not None:
+        share = f"{summary.exact_match * 100:.6g} % of {summary.val_examples:,} held-out examples"
+        lines.append(line("exact match", share))
+    if summary.best_step is not None and summary.best_step < summary.steps:
+        best = f"validation loss {summary.best_val_loss:.4f} at step {summary.best_step:,}"
+        lines.append(line("best", best))
+    for key, title, form in _NUMBERS:
+        value = getattr(summary, key)
+        if value is not None:
+            lines.append(line(title, form(value)))
+    if summary.faults:
+        lines.append(line("planted faults", ", ".join(summary.faults)))
+    return "\n".join(lines)
