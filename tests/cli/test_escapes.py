@@ -108,7 +108,7 @@ def test_a_run_s_name_and_events_are_shown_escaped(tmp_path: Path, monkeypatch: 
     output("run", "reverse", *TINY, "--steps", "1", "--out", str(folder / name))
     summary = folder / name / "summary.json"
     record = json.loads(summary.read_text("utf-8"))
-    summary.write_text(json.dumps(record | {"reason": EVIL, "run": EVIL}), "utf-8")
+    summary.write_text(json.dumps(record | {"run": EVIL}), "utf-8")
     with (folder / name / "events.jsonl").open("a") as out:
         out.write(json.dumps({"event": "changed", "step": 1, "key": EVIL, "old": 1, "new": EVIL}) + "\n")
     listing = output("runs", "ls")

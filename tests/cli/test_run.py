@@ -97,7 +97,7 @@ def test_generate_takes_the_best_weights_of_a_run_that_stops_early(run_cli: RunC
     assert run_cli("run", "reverse", *TINY, *early, "--steps", "50", "--out", "early", "--quiet").code == 0
     generate = ("generate", "early", "--prompt", "123", "--max-new-tokens", "3", "--json")
     summary = Run(tmp_path / "early").summary()
-    assert summary is not None and summary["best_step"] < summary["steps"]
+    assert summary is not None and summary.best_step is not None and summary.best_step < summary.steps
     best, last = run_cli(*generate), run_cli(*generate, "--weights", "last")
     assert "best" in best.err and "last" in last.err and last.out != best.out
     assert [record["event"] for record in objects(best.out)] == ["token"] * 3 + ["text"]

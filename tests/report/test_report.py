@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -146,11 +145,11 @@ def test_a_report_says_why_it_cannot_tell_something(tmp_path: Path) -> None:
     other = of(recorded(tmp_path / "c", config=tiny("model.source=/nowhere/mine.py:MyGPT")))
     assert other.text.count("a report runs nobody's code") == 2
     nothing = of(recorded(tmp_path / "d", []))
-    assert "No update is recorded." in nothing.text and "ended without a word" in nothing.text
+    assert "No update is recorded." in nothing.text and "interrupted" in nothing.text
 
 
 def test_what_the_watchers_notice_stands_in_the_report(tmp_path: Path) -> None:
-    worse = [replace(evaluated(10 * n + 10, 2.0 + n, best=n == 0), since_best=n) for n in range(5)]
+    worse = [evaluated(10 * n + 10, 2.0 + n, best=n == 0, since_best=n) for n in range(5)]
     told = [event for look in worse for event in (*map(update, range(look.step - 9, look.step + 1)), look)]
     found = of(recorded(tmp_path / "a", [STARTED, *told]))
     assert "Validation worsens while training improves." in found.text and "noticed nothing" not in found.text
