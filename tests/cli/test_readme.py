@@ -155,7 +155,8 @@ def test_torchrun_accepts_the_options_shown() -> None:
     lines = [line for page in PAGES for line in shell_lines(page) if line.startswith("torchrun ")]
     assert lines
     for line in lines:
-        assert parse_args(shlex.split(line)[1:]).training_script in ("tui_lab", "tui-lab")
+        options = parse_args(shlex.split(line)[1:])  # type: ignore[no-untyped-call]
+        assert options.training_script in ("tui_lab", "tui-lab")
 
 
 def test_only_the_public_api_is_imported() -> None:
