@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_commands_named_exist(page: Path) -> None:
         used = {word.partition("=")[0] for word in rest if word.startswith("--")}
         assert command is not program() or used, code
         assert used <= options, code
+
+
+@every_page
+def test_extras_named_exist(page: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = re.findall(r"(?:tui-lab|\.)\[([\w,]+)\]", page.read_text("utf-8"))
+    assert {extra for names in named for extra in names.split(",")} <= set(project["optional-dependencies"])
+
+
+def test_guide_lists_the_extras_of_users() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "guide" / "install.md").read_text("utf-8"), re.MULTILINE)
+    for_developers = {"dev", "peers", "browser", "audit", "litgpt"}
+    assert set(rows) == set(project["optional-dependencies"]) - for_developers
 
 
 def test_readme_is_short() -> None:
