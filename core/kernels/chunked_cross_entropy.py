@@ -31,6 +31,8 @@ def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kern
         # The chunked kernel prepares gradients ahead; without them a plain loop over the rows is enough.
         parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
         return torch.stack([_rows_loss_sum(F.linear(part, weight, bias), t) for part, t in parts]).sum()
+    if not hasattr(F, "linear_cross_entropy"):  # New in torch 2.13.
+        return _recomputed_loss_sum(h, weight, bias, targets, rows)
     return F.linear_cross_entropy(
         h,
         weight,
@@ -40,6 +42,20 @@ def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kern
         reduction="sum",
         options=nn.LinearCrossEntropyOptions(batch_chunk_size=rows),
     )
+
+
+def _recomputed_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: int) -> Tensor:
+    """Sum the cross-entropy in nats, `rows` rows at a time. The backward pass computes each chunk's logits again."""
+    from torch.utils.checkpoint import checkpoint
+
+    def chunk_loss(part: Tensor, part_targets: Tensor) -> Tensor:
+        return _rows_loss_sum(F.linear(part, weight, bias), part_targets)
+
+    losses = [
+        checkpoint(chunk_loss, part, part_targets, use_reentrant=False, preserve_rng_state=False)
+        for part, part_targets in zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
+    ]
+    return torch.stack(losses).sum()
 
 
 def _rows_loss_sum(logits: Tensor, targets: Tensor) -> Tensor:

@@ -138,6 +138,21 @@ def test_torchs_own_kernel_is_told_how_many_rows_at_once(monkeypatch: pytest.Mon
     options.assert_called_once_with(batch_chunk_size=24)
 
 
+def test_older_torch_recomputes_the_logits_of_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.13 torch has no linear_cross_entropy; loss and gradients stay the same, 8 rows of logits at a time."""
+    leaves = [torch.randn(*shape, requires_grad=True) for shape in ((40, 3), (4096, 3), (4096,))]
+    h, weight, bias = leaves
+    targets = torch.arange(40).where(torch.arange(40) % 5 > 0, -1)
+    expected = F.cross_entropy(F.linear(h, weight, bias), targets, ignore_index=-1, reduction="sum")
+    expected_gradients = torch.autograd.grad(expected, leaves)
+    monkeypatch.delattr(F, "linear_cross_entropy")
+    with Widest(4096) as widest:
+        loss = head_loss_sum(h, weight, bias, targets, Kernels("blas", 8))
+        gradients = torch.autograd.grad(loss, leaves)
+    torch.testing.assert_close((loss, *gradients), (expected, *expected_gradients))
+    assert widest.rows <= 8
+
+
 def test_logits_are_found_wherever_a_model_gives_them() -> None:
     logits, x = torch.randn(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64)
     for output in (logits, (logits, "cache"), [logits], SimpleNamespace(logits=logits)):
