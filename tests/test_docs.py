@@ -94,5 +94,32 @@ def test_guide_lists_the_extras_of_users() -> None:
     assert set(rows) == set(project["optional-dependencies"]) - for_developers
 
 
+def keys_in_table(heading: str) -> set[str]:
+    """The keys in the first column of the table under this heading of the app's guide, in lower case except letters."""
+    text = (ROOT / "docs" / "guide" / "app.md").read_text("utf-8")
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    keys = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    return {key if len(key) == 1 else key.lower() for key in keys}
+
+
+def test_guide_lists_the_keys_of_the_lab() -> None:
+    from tui_lab.app.actions import COMMANDS, key_of
+
+    keys = {key_of(command) for command in COMMANDS if command.needs != "replay" and not command.id.startswith("pane_")}
+    assert keys_in_table("Keys of the lab") == keys | {"ctrl+p"}
+
+
+def test_guide_lists_the_keys_of_home_and_of_the_runs_screen() -> None:
+    from textual.binding import Binding
+
+    from tui_lab.app.screens.chooser import Chooser
+    from tui_lab.app.screens.runs import RunsScreen
+
+    names = {"question_mark": "?", "slash": "/", "escape": "esc"}
+    for heading, screen in (("Home", Chooser), ("All runs", RunsScreen)):
+        keys = [b.key.partition(",")[0] for b in screen.BINDINGS if isinstance(b, Binding)]
+        assert keys_in_table(heading) == {names.get(key, key) for key in keys} | {"enter"}
+
+
 def test_readme_is_short() -> None:
     assert len(README.read_text("utf-8").splitlines()) <= 150
