@@ -16,6 +16,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.device import seed_torch
 from tui_lab.core.kernels.memory_estimate import check_memory, is_out_of_memory, out_of_memory_error
+from tui_lab.core.model import set_dropout
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Weights
 from tui_lab.core.training.checkpointing import Checkpointing, Save
@@ -285,7 +286,7 @@ class Trainer:
         check_memory(config, self.task.tokenizer.n_vocab, on_cpu=self.device.type == "cpu")
         self.loader = loader
         if key == "model.dropout":
-            self.model.set_dropout(config.model.dropout)
+            set_dropout(self.model, config.model.dropout)
         elif key == "optim.weight_decay":
             set_weight_decay(self.optimizers, config.optim.weight_decay)
         self.progress = replace(self.progress, config=config, from_step=loader.from_step, from_draw=loader.from_draw)

@@ -1,6 +1,7 @@
 """The lab's own trainings as subjects: everything about them is known, so every check can run."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.checks.targets import next_token
 from tui_lab.core.doctor.target import Draws, Pair, Subject
 from tui_lab.core.kernels.device import choose_device, use_threads
-from tui_lab.core.model import Layer, Transformer
+from tui_lab.core.model import Transformer
 from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.optim import set_lr
 from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.core.training.train_step import TrainStepHooks, apply_gradients, backward, mean_loss
+from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED, Dataset, Task
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import to_xy
@@ -43,7 +45,7 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
         model=model,
         optimizers=optimizers,
         batch=batches_of(loader),
-        objective=lambda model, x, y: mean_loss(model, hooks, x, y),
+        objective=lambda model, x, y: mean_loss(cast(Model, model), hooks, x, y),
         update=update_of(hooks, config.optim.grad_clip),
         ignored=IGNORED,
         n_vocab=task.tokenizer.n_vocab,
@@ -75,7 +77,7 @@ def update_of(hooks: TrainStepHooks, clip: float) -> Callable[[nn.Module, Sequen
     """The training's own update, on a batch that is given."""
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
-        loss, norm = backward(model, hooks, x, y)
+        loss, norm = backward(cast(Model, model), hooks, x, y)
         apply_gradients(model, hooks, optimizers, float(norm), clip)
         return float(loss)
 
@@ -121,27 +123,18 @@ def _spread(dataset: Dataset, most: int) -> np.ndarray[tuple[int], np.dtype[np.i
 
 
 def attention_of(model: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each layer the weights, and q kᵀ before any scaling, [B, H, T, T]."""
+    """Return for each layer the attention weights, and q kᵀ before any scaling, [B, H, T, T] each."""
     assert isinstance(model, Transformer)
-    queries: list[Tensor] = []
-    keys: list[Tensor] = []
-    attentions = [layer.attention for layer in model.layers if isinstance(layer, Layer)]
-    handles = [
-        handle
-        for attention in attentions
-        for handle in (
-            attention.W_Q.register_forward_hook(lambda m, i, out: queries.append(out)),
-            attention.W_K.register_forward_hook(lambda m, i, out: keys.append(out)),
-        )
-    ]
-    named: dict[str, Tensor] = {}
+    weights_and_scores: list[tuple[Tensor, Tensor]] = []
+
+    def record(module: nn.Module, inputs: tuple[Tensor, Tensor], weights: Tensor) -> None:
+        q, k = inputs
+        weights_and_scores.append((weights, q @ k.transpose(2, 3)))
+
+    handles = [module.register_forward_hook(record) for module in model.attention_modules()]
     try:
-        model(x, named=named)
+        model(x)
     finally:
         for handle in handles:
             handle.remove()
-    found = []
-    for i, attention in enumerate(attentions):
-        q, k = attention.split(queries[i]), attention.split(keys[i])
-        found.append((named[f"layer{i}.attention"], q @ k.transpose(2, 3)))
-    return found
+    return weights_and_scores

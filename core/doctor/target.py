@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.model import Transformer
-from tui_lab.core.training.loss import cross_entropy_sum
-from tui_lab.core.user_code.external_model import ExternalModel, logits_of
+from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.user_code.external_model import logits_of
 
 Pair = tuple[Tensor, Tensor]
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -113,17 +112,6 @@ class Subject:
 def mean_cross_entropy(logits: Tensor, y: Tensor, ignored: int) -> Tensor:
     """logits [B, T, V], y [B, T] → the mean over the targets that are not ignored."""
     return cross_entropy_sum(logits.float(), y, ignored) / (y != ignored).sum().clamp(min=1)
-
-
-def without_dropout(model: nn.Module) -> None:
-    """Every dropout of the model at rate 0."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
-        elif isinstance(module, Transformer | ExternalModel):
-            module.set_dropout(0.0)
 
 
 @dataclass(frozen=True)

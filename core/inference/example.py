@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.inference.attention import AttentionMaps
-from tui_lab.core.model import Named
-from tui_lab.core.user_code.external_model import ExternalModel
+from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
 
 Ids = npt.NDArray[np.int64]
@@ -41,39 +40,42 @@ def cell_losses(model: nn.Module, x: Ids, y: Ids, k: int = 5) -> CellLosses:
 
 
 MOST_WEIGHTS = 2**24
-"""Of all maps together: 64 MiB. Larger ones are kept in blocks of positions."""
-
-
-class _Maps(Named):
-    """Takes the model's intermediates and keeps the attention alone, [H, n, n] a layer, in blocks: what a deep model
-    names of a long row would not fit the memory beside a training."""
-
-    def __init__(self, block: int) -> None:
-        super().__init__()
-        self._block = block
-
-    def __setitem__(self, name: str, value: Tensor) -> None:
-        if name.endswith(".attention"):
-            short = -value.shape[-1] % self._block
-            padded = F.pad(value[0].float(), (0, short, 0, short))
-            super().__setitem__(name, F.max_pool2d(padded, self._block) if self._block > 1 else padded)
-
-    def __ior__(self, other: object) -> "_Maps":  # type: ignore[override,misc]
-        return self
+"""Attention weights of all maps together, at most: 64 MiB. Larger maps are kept in blocks of positions."""
 
 
 @torch.no_grad()
-def attention_maps(model: nn.Module, x: Ids, most: int = MOST_WEIGHTS) -> AttentionMaps | None:
-    """The weights of every head for one example x: [T]. The model must be in evaluation mode; None for a model of
-    somebody else, which names no intermediates."""
-    if isinstance(model, ExternalModel):
+def attention_maps(model: Model, x: Ids, most: int = MOST_WEIGHTS) -> AttentionMaps | None:
+    """Return the attention weights of every head for one example x: [T]; None for a user model.
+
+    The model must be in evaluation mode. Each layer's map is reduced as soon as it is there, since those of a deep
+    model and a long row would not fit into memory together.
+    """
+    modules = model.attention_modules()
+    if not modules:
         return None
-    T, config = len(x), model.config
+    T = len(x)
     block = 1
-    while config.n_layers * config.n_heads * math.ceil(T / block) ** 2 > most:  # type: ignore[union-attr,operator]
+    while model.config.n_layers * model.config.n_heads * math.ceil(T / block) ** 2 > most:
         block *= 2
-    named = _Maps(block)
-    model.hidden(torch.from_numpy(x)[None].to(next(model.parameters()).device), named=named)  # type: ignore[operator]
-    weights = torch.stack(list(named.values())).cpu().numpy()  # [L, H, n, n]
+    maps: list[Tensor] = []
+
+    def record(module: nn.Module, inputs: object, weights: Tensor) -> None:
+        maps.append(_in_blocks(weights[0].float(), block))
+
+    handles = [module.register_forward_hook(record) for module in modules]
+    try:
+        model(torch.from_numpy(x)[None].to(next(model.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    weights = torch.stack(maps).cpu().numpy()  # [L, H, n, n]
     weights.flags.writeable = False
     return AttentionMaps(weights, T, block)
+
+
+def _in_blocks(weights: Tensor, block: int) -> Tensor:
+    """Return the largest weight of each block of positions: [H, T, T] → [H, n, n]."""
+    if block == 1:
+        return weights
+    missing = -weights.shape[-1] % block
+    return F.max_pool2d(F.pad(weights, (0, missing, 0, missing)), block)

@@ -7,15 +7,11 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
-from tui_lab.core.kernels.linear import prepacked_linear
-from tui_lab.core.model import Cache, Linear, Transformer
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.tokenizers import Tokenizer, bytes_of
 from tui_lab.util.errors import ConfigError
 
 FIRST_LOOK = 256
-PREPACK_FROM_TOKENS = 32
-"""Tokens from which it pays to copy the head's weight into a faster order."""
 
 
 def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -66,36 +62,6 @@ def draw(probabilities: Tensor, generator: torch.Generator) -> int:
     return int(torch.searchsorted(cumulative, at, right=True).clamp(max=len(probabilities) - 1))
 
 
-@torch.inference_mode()
-def next_logits(
-    model: Model, tokens: list[int], cache: Cache | None, head: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
-    """Logits [V] after `tokens`, of which the last `context` are seen.
-
-    Positions are learned and absolute, so once the window slides every key changes: the cache then serves no more.
-    head: in place of a Transformer's own, [D] → [V].
-    """
-    device = next(model.parameters()).device
-    context = model.config.context
-    if not isinstance(model, Transformer):
-        whole: Tensor = model(torch.tensor([tokens[-context:]], device=device))
-        return whole[0, -1].float().cpu()
-    if cache is not None and len(tokens) <= context:
-        new = tokens[cache.length :]
-        hidden = model.hidden(torch.tensor([new], device=device), cache=cache)
-    else:
-        hidden = model.hidden(torch.tensor([tokens[-context:]], device=device))
-    return (head or model.head)(hidden[0, -1]).float().cpu()
-
-
-def head_for(model: Model, n_tokens: int) -> Callable[[Tensor], Tensor] | None:
-    """A faster head for `n_tokens` tokens to come, where the model's own is a plain product."""
-    if not isinstance(model, Transformer) or type(model.head) is not Linear or n_tokens < PREPACK_FROM_TOKENS:
-        return None
-    with torch.inference_mode():
-        return prepacked_linear(model.head.weight, model.head.bias, model.head.engine)
-
-
 def _likeliest(probabilities: Tensor, n: int) -> tuple[Alternative, ...]:
     if n == 0:
         return ()
@@ -124,12 +90,14 @@ def generate(
         raise ConfigError(["prompt = '': at least one character is needed to start from"])
     model.eval()
     generator = torch.Generator().manual_seed(sampling.seed)
-    cache, head = Cache() if use_cache else None, head_for(model, max_new_tokens)
+    with torch.inference_mode():
+        next_logits = model.decoder(max_new_tokens, use_cache=use_cache)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for made in range(max_new_tokens):
         if stop():
             return
-        logits = next_logits(model, tokens, cache, head)
+        with torch.inference_mode():
+            logits = next_logits(tokens).float().cpu()
         token = choose(logits, sampling, generator)
         tokens.append(token)
         own = logits.softmax(dim=0)

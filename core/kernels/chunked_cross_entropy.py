@@ -24,13 +24,13 @@ def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kern
     """Sum the cross-entropy in nats: h [N, D], weight [V, D], bias [V], targets [N] → []."""
     rows = kernels.head_rows
     if len(weight) < CHUNK_FROM_VOCAB:
-        return _rows_loss_sum(linear(h, weight, bias, kernels.engine), targets)
+        return cross_entropy_sum(linear(h, weight, bias, kernels.engine), targets)
     if kernels.engine == "onednn" and h.dtype == torch.float32 and h.device.type == "cpu":
         return onednn_loss_sum(h, weight, bias, targets, IGNORED, rows)
     if not torch.is_grad_enabled():
         # The chunked kernel prepares gradients ahead; without them a plain loop over the rows is enough.
         parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
-        return torch.stack([_rows_loss_sum(F.linear(part, weight, bias), t) for part, t in parts]).sum()
+        return torch.stack([cross_entropy_sum(F.linear(part, weight, bias), t) for part, t in parts]).sum()
     if not hasattr(F, "linear_cross_entropy"):  # New in torch 2.13.
         return _recomputed_loss_sum(h, weight, bias, targets, rows)
     return F.linear_cross_entropy(
@@ -49,7 +49,7 @@ def _recomputed_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
     from torch.utils.checkpoint import checkpoint
 
     def chunk_loss(part: Tensor, part_targets: Tensor) -> Tensor:
-        return _rows_loss_sum(F.linear(part, weight, bias), part_targets)
+        return cross_entropy_sum(F.linear(part, weight, bias), part_targets)
 
     losses = [
         checkpoint(chunk_loss, part, part_targets, use_reentrant=False, preserve_rng_state=False)
@@ -58,8 +58,9 @@ def _recomputed_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
     return torch.stack(losses).sum()
 
 
-def _rows_loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+def cross_entropy_sum(logits: Tensor, targets: Tensor, ignored: int = IGNORED) -> Tensor:
+    """Return the sum in nats over the targets that are not `ignored`: logits [..., V], targets int64 [...] → []."""
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=ignored, reduction="sum")
 
 
 def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.train_step import TrainStepHooks, backward, counts, global_norm
+from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util.errors import ConfigError, TrainingError
 from tui_lab.util.strict_json import dumps
@@ -58,14 +59,14 @@ class ProcessGroup:
     rank = 0
     size = 1
 
-    def attach(self, model: nn.Module, hooks: TrainStepHooks, config: Config) -> None:
+    def attach(self, model: Model, hooks: TrainStepHooks, config: Config) -> None:
         """Give every rank the model of rank 0, and sum their gradients in `backward` from now on.
 
         Raises ConfigError if the models differ.
         """
 
     def backward(
-        self, model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
+        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
     ) -> tuple[Tensor, Tensor]:
         """As train_step.backward, for the batch of which x, y int64 [B, T] are this rank's share.
 
@@ -96,7 +97,7 @@ class DistributedGroup(ProcessGroup):
         self.size = dist.get_world_size()
         self._ddp: DistributedDataParallel | None = None
 
-    def attach(self, model: nn.Module, hooks: TrainStepHooks, config: Config) -> None:
+    def attach(self, model: Model, hooks: TrainStepHooks, config: Config) -> None:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         group = None
         if backend_for(config, device) == "nccl":
@@ -114,13 +115,13 @@ class DistributedGroup(ProcessGroup):
             raise ConfigError([f"rank {self.rank}: the processes do not have the same model: {error}"]) from error
 
     def backward(
-        self, model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
+        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
     ) -> tuple[Tensor, Tensor]:
         with _translate_errors(self.rank):
             return self._backward(model, hooks, x, y, micro_batches)
 
     def _backward(
-        self, model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
+        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
     ) -> tuple[Tensor, Tensor]:
         assert self._ddp is not None, "call attach() first"
         hooks.set_mode(model)
@@ -200,7 +201,7 @@ class DistributedGroup(ProcessGroup):
 class _LossModule(nn.Module):
     """The summed loss as a module, since DDP watches the output of its module's forward."""
 
-    def __init__(self, model: nn.Module, hooks: TrainStepHooks) -> None:
+    def __init__(self, model: Model, hooks: TrainStepHooks) -> None:
         super().__init__()
         self.model = model
         self.hooks = hooks

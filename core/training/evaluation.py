@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
-from tui_lab.core.training.loss import exact_matches, loss_sum
+from tui_lab.core.training.loss import exact_matches
+from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED, Task
 
 TOKENS_AT_ONCE = 4096
@@ -28,7 +29,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    model: Model,
     task: Task,
     limit: int,
     device: torch.device,
@@ -56,7 +57,7 @@ def evaluate(
             loss, matches = _loss_and_matches(model, x, y)
             right += int(matches.sum())
         else:
-            loss = loss_sum(model, x, y)
+            loss = model.loss_sum(x, y)
         total += loss.item()
     total, targets, right = group.all_reduce(torch.tensor([total, targets, right], dtype=torch.float64)).tolist()
     mean = total / max(1, targets)
@@ -69,7 +70,6 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
-def _loss_and_matches(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _loss_and_matches(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     logits = model(x)
-    loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=IGNORED, reduction="sum")
-    return loss, exact_matches(logits, y)
+    return cross_entropy_sum(logits, y), exact_matches(logits, y)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.model import Transformer
 from tui_lab.core.training.loss import loss_sum
+from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.shuffle import hash_key
 from tui_lab.util.errors import TrainingError
@@ -21,7 +21,7 @@ LARGEST_CONCATENATED = 2**20
 """Gradient entries up to which one norm over a concatenated copy is faster than a norm of each tensor."""
 
 _DROPOUT_STREAM = 1
-LossSum = Callable[[nn.Module, Tensor, Tensor], Tensor]
+LossSum = Callable[[Model, Tensor, Tensor], Tensor]
 
 
 def counts(y: Tensor) -> tuple[Tensor, int]:
@@ -40,9 +40,7 @@ def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
 
 
 def set_training_mode(model: nn.Module) -> None:
-    # train() walks all modules, which costs as much as one matrix product. A user model may change its own mode.
-    if not (model.training and isinstance(model, Transformer)):
-        model.train()
+    model.train()
 
 
 def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
@@ -66,13 +64,13 @@ class TrainStepHooks:
     lr_factor: float = 1.0
 
 
-def mean_loss(model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor) -> Tensor:
+def mean_loss(model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor) -> Tensor:
     """Return the training loss, [], in nats per target: x, y int64 [B, T]."""
     return hooks.loss_sum(model, x, y) / hooks.divisor(*counts(y))
 
 
 def backward(
-    model: nn.Module, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int = 1
+    model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of the mean loss in `micro_batches`: x, y int64 [B, T].
 

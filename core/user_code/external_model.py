@@ -1,79 +1,109 @@
-"""Another transformer in the lab's place: `model.source = "FILE.py:NAME"`."""
+"""A user's model in place of the built-in transformer: `model.source = "FILE.py:NAME"`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tui_lab.core.config.schema import Config, ModelConfig
-from tui_lab.core.model import Transformer
+from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.model import AttentionWeights, Transformer
 from tui_lab.core.user_code import import_file, trust
 from tui_lab.util.errors import ConfigError
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """x int64 [B, T] → logits [B, T, V], also where a model gives them first of a tuple, or as `.logits`."""
+    """Return logits [B, T, V] for x int64 [B, T], also if the model returns a tuple or an object with `.logits`."""
     output: Any = model(x)
     if isinstance(output, tuple | list):
         output = output[0]
-    found: Tensor = output if isinstance(output, Tensor) else output.logits
-    return found
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return logits
 
 
 class ExternalModel(nn.Module):
-    """Anybody's model with what the lab asks of one: ids int64 [B, T] → logits float [B, T, V]."""
+    """Wraps any model so that it has the methods of Transformer: ids int64 [B, T] → logits float [B, T, V]."""
 
     def __init__(self, inner: nn.Module, config: ModelConfig, n_vocab: int) -> None:
         super().__init__()
-        self.inner, self.config, self.n_vocab = inner, config, n_vocab
+        self.inner = inner
+        self.config = config
+        self.n_vocab = n_vocab
 
     def forward(self, ids: Tensor) -> Tensor:
         return logits_of(self.inner, ids)
 
-    def set_dropout(self, rate: float) -> None:
-        """A new rate for every dropout module, from the next forward pass on."""
-        for module in self.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.p = rate
+    def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → []."""
+        return cross_entropy_sum(self(ids), targets)
+
+    def decoder(self, n_tokens: int, *, use_cache: bool = True) -> Callable[[list[int]], Tensor]:
+        """Return a function from all tokens so far to the logits [V] of the next; it has no cache."""
+        device = next(self.parameters()).device
+
+        def next_logits(tokens: list[int]) -> Tensor:
+            logits: Tensor = self(torch.tensor([tokens[-self.config.context :]], device=device))[0, -1]
+            return logits
+
+        return next_logits
+
+    def attention_modules(self) -> list[AttentionWeights]:
+        """Return nothing: where a user model computes its attention weights is unknown."""
+        return []
 
 
 Model = Transformer | ExternalModel
 
 
 def build_external_model(config: Config, n_vocab: int) -> ExternalModel:
-    """The model of `config.model.source`, its weights drawn with the training's seed. Raises ConfigError,
-    with code "not_trusted" unless the user named the file.
+    """Build the model of `config.model.source`, its weights drawn with the seed of the run.
 
-    NAME is a torch.nn.Module, or a class or function that gives one; it is called with those of n_vocab, context,
-    d_model, n_layers, n_heads, d_head, d_ff and dropout that it takes.
+    NAME is a torch.nn.Module, or a class or function that returns one; it is called with those of n_vocab, context,
+    d_model, n_layers, n_heads, d_head, d_ff and dropout that it accepts. Raises ConfigError, and CodeNotAllowed unless
+    the user trusts the file.
     """
-    source, settings = config.model.source, config.model.model_dump(exclude={"source"})
+    source = config.model.source
+    settings = config.model.model_dump(exclude={"source"})
     trust.require(source)
     torch.manual_seed(config.train.seed)
-    made = import_file.load(source, {"n_vocab": n_vocab, **settings})
-    if not isinstance(made, nn.Module):
-        raise ConfigError([f"model.source = {source!r} gives {type(made).__name__}: allowed is a torch.nn.Module"])
-    model = ExternalModel(made, config.model, n_vocab)
-    _try(model, source)
+    inner = import_file.load(source, {"n_vocab": n_vocab, **settings})
+    if not isinstance(inner, nn.Module):
+        raise ConfigError.of(
+            "user_code",
+            f"it gives {type(inner).__name__}",
+            key="model.source",
+            value=source,
+            allowed="a torch.nn.Module",
+        )
+    model = ExternalModel(inner, config.model, n_vocab)
+    _check_logits(model, source)
     return model
 
 
 @torch.no_grad()
-def _try(model: ExternalModel, source: str) -> None:
-    """One forward pass of a whole row. Raises ConfigError where its logits do not fit the lab."""
-    context, n_vocab = model.config.context, model.n_vocab
-    was = model.training
+def _check_logits(model: ExternalModel, source: str) -> None:
+    """Run one forward pass of a whole row. Raises ConfigError if it fails or its logits have the wrong shape."""
+    context = model.config.context
+    n_vocab = model.n_vocab
+    was_training = model.training
     model.eval()
     try:
         logits: Any = model(torch.zeros((1, context), dtype=torch.long))
         shape = list(logits.shape)
     except Exception as error:
-        raise ConfigError(
-            [f"model.source = {source!r}: it cannot take ids [1, {context}]: {type(error).__name__}: {error}"]
+        raise ConfigError.of(
+            "user_code",
+            f"the model fails on ids [1, {context}]: {type(error).__name__}: {error}",
+            key="model.source",
+            value=source,
         ) from error
-    model.train(was)
+    model.train(was_training)
     if len(shape) != 3 or shape[:2] != [1, context] or shape[2] < n_vocab:
-        raise ConfigError(
-            [f"model.source = {source!r} gives {shape} for ids [1, {context}]: allowed is [1, {context}, V] with V at "
-             f"least {n_vocab:,}, the tokenizer's (a NAME that takes n_vocab is given it)"]
-        )  # fmt: skip
+        raise ConfigError.of(
+            "user_code",
+            f"the model gives logits {shape} for ids [1, {context}]; if NAME accepts n_vocab, it is passed",
+            key="model.source",
+            value=source,
+            allowed=f"[1, {context}, V] with V at least {n_vocab:,}, the size of the tokenizer's vocabulary",
+        )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.model import Named, Transformer
+from tui_lab.core.model import Transformer, set_dropout
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +27,7 @@ shapes = st.builds(
 )
 
 
-def randomised(config: ModelConfig, n_vocab: int = 11) -> Transformer:
+def randomized(config: ModelConfig, n_vocab: int = 11) -> Transformer:
     """A model in double precision with nothing at a value that could hide a missing bias or scale."""
     model = Transformer(config, n_vocab).double().eval()
     generator = torch.Generator().manual_seed(5)
@@ -72,7 +72,7 @@ def appendix_logits(model: Transformer, ids: list[int]) -> Floats:
 @given(shapes, st.data())
 @settings(deadline=None, max_examples=25)
 def test_logits_are_those_of_the_appendix_for_any_shape(config: ModelConfig, data: st.DataObject) -> None:
-    model = randomised(config)
+    model = randomized(config)
     ids = data.draw(st.lists(st.integers(0, 10), min_size=1, max_size=config.context))
     found = model(torch.tensor([ids]))[0].detach().numpy()
     np.testing.assert_allclose(found, appendix_logits(model, ids), rtol=1e-9, atol=1e-9)
@@ -112,7 +112,7 @@ def torch_encoder(model: Transformer) -> nn.TransformerEncoder:
 
 def test_layers_equal_torchs_encoder_forward_and_backward() -> None:
     config = ModelConfig(d_model=12, n_layers=2, n_heads=3, d_head=4, d_ff=20, context=9)
-    model, ids = randomised(config), torch.arange(18).view(2, 9) % 11
+    model, ids = randomized(config), torch.arange(18).view(2, 9) % 11
     encoder = torch_encoder(model)
     embedded = (model.W_E(ids) + model.W_P(torch.arange(9))).detach()
     mask = nn.Transformer.generate_square_subsequent_mask(9, dtype=torch.float64)
@@ -130,14 +130,14 @@ def test_layers_equal_torchs_encoder_forward_and_backward() -> None:
 @given(shapes, st.data())
 @settings(deadline=None, max_examples=25)
 def test_no_position_sees_a_later_token(config: ModelConfig, data: st.DataObject) -> None:
-    model = randomised(config)
+    model = randomized(config)
     ids = torch.tensor(data.draw(st.lists(st.integers(0, 10), min_size=2, max_size=config.context)))
     t = data.draw(st.integers(1, len(ids) - 1))
     other = ids.clone()
     other[t:] = (other[t:] + 1) % 11
     before, after = model(ids[None])[0], model(other[None])[0]
     assert torch.equal(before[:t], after[:t])
-    # A width of one or two can normalise any difference away.
+    # A width of one or two can normalize any difference away.
     assert config.d_model < 4 or not torch.equal(before[t], after[t])
 
 
@@ -154,13 +154,15 @@ def test_dropout_is_on_embeddings_attention_and_both_sublayers_only_while_traini
     model = Transformer(ModelConfig(d_model=8, d_head=2, d_ff=16, context=6), 11)
     ids = torch.arange(6)[None]
     plain = model.eval()(ids)
-    model.set_dropout(1.0)
+    set_dropout(model, 1.0)
     assert torch.equal(model(ids), plain)
-    named: Named = {}
-    model.train()(ids, named=named)
-    assert not named["embedding"].any()
+    outputs: list[Tensor] = []
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | nn.LayerNorm):
+            module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    model.train()(ids)
     # With every branch dropped the residual is the embedding, which is zero, so each LayerNorm gives its bias: zero.
-    assert not named["layer0.l11"].any() and not named["layer1.out"].any()
+    assert len(outputs) == 1 + 5 * model.config.n_layers and not any(output.any() for output in outputs)
 
 
 def test_dropout_is_decided_by_torchs_seed() -> None:
@@ -172,18 +174,24 @@ def test_dropout_is_decided_by_torchs_seed() -> None:
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
-def test_named_intermediates_have_their_shapes_and_do_not_change_the_logits() -> None:
-    config = ModelConfig(d_model=10, n_layers=2, n_heads=3, d_head=4, d_ff=7, context=5)
-    model, named = randomised(config), Named()
+def test_hooked_attention_weights_are_causal_sum_to_one_and_leave_the_logits() -> None:
+    model = randomized(ModelConfig(d_model=10, n_layers=2, n_heads=3, d_head=4, d_ff=7, context=5))
     ids = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1]])
-    torch.testing.assert_close(model(ids, named=named), model(ids))
-    assert named["embedding"].shape == (2, 4, 10)
-    for layer in ("layer0", "layer1"):
-        weights = named[f"{layer}.attention"]
-        assert weights.shape == (2, 3, 4, 4)
-        torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 4, dtype=torch.float64))
-        assert not weights.triu(1).any()
-        assert all(named[f"{layer}.{name}"].shape == (2, 4, 10) for name in ("l11", "l12", "out"))
+    logits = model(ids)
+    weights: list[Tensor] = []
+    for module in model.attention_modules():
+        module.register_forward_hook(lambda module, inputs, output: weights.append(output))
+    torch.testing.assert_close(model(ids), logits)
+    assert len(weights) == 2
+    for layer in weights:
+        assert layer.shape == (2, 3, 4, 4)
+        torch.testing.assert_close(layer.sum(-1), torch.ones(2, 3, 4, dtype=torch.float64))
+        assert not layer.triu(1).any()
+
+
+def test_state_dict_has_parameters_only() -> None:
+    model = Transformer(ModelConfig(n_layers=1), 11)
+    assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]
 
 
 def test_more_positions_than_the_context_are_an_error_that_names_both() -> None:

@@ -13,6 +13,7 @@ from tui_lab.core.model import Transformer
 from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.optim import lr_at
 from tui_lab.core.training.task_factory import build_loader, build_task
+from tui_lab.core.user_code.external_model import ExternalModel
 
 EMA = 0.9
 
@@ -22,6 +23,7 @@ def train(config: Config) -> dict[str, float | str]:
     task = build_task(config)
     loader, n_vocab = build_loader(config, task), task.tokenizer.n_vocab
     model = EagerGPT(config.model, n_vocab).take_weights(Transformer(config.model, n_vocab, seed=config.train.seed))
+    evaluated = ExternalModel(AllLogits(model), config.model, n_vocab)
     loop, average, step, spent = EagerLoop(model, config.optim.lr), float("inf"), 0, 0.0
     while average > config.train.target_loss and step < config.train.steps:
         began = time.perf_counter()
@@ -33,9 +35,9 @@ def train(config: Config) -> dict[str, float | str]:
         step += 1
         spent += time.perf_counter() - began
         if step % config.train.eval_every == 0:
-            evaluate(AllLogits(model), task, config.train.eval_examples, torch.device("cpu"))
+            evaluate(evaluated, task, config.train.eval_examples, torch.device("cpu"))
             model.train()
-    validation = evaluate(AllLogits(model), task, config.train.eval_examples, torch.device("cpu"))
+    validation = evaluate(evaluated, task, config.train.eval_examples, torch.device("cpu"))
     assert validation is not None
     return {"reason": "target" if average <= config.train.target_loss else "done", "steps": step,
             "train_loss": average, "val_loss": validation.loss, "train_seconds": spent}  # fmt: skip

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import ROWS, Probe, Subject, without_dropout
+from tui_lab.core.doctor.target import ROWS, Probe, Subject
+from tui_lab.core.model import set_dropout
 from tui_lab.core.training.optim_without_dynamo import Adam
 
 NOTHING = 1e-6
@@ -69,7 +70,7 @@ def _rows_mix(subject: Subject, x: Tensor, influence: tuple[Tensor, Tensor] | No
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in subject.model.modules()):
         trial = subject.fresh()
         trial.model.train()
-        without_dropout(trial.model)
+        set_dropout(trial.model, 0.0)
         if _exchanged_rows(trial, x):
             return True
     if influence is None:

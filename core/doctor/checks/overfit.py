@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tui_lab.core.doctor.checks.loss import shifts_itself
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import Probe, Subject, without_dropout
+from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.model import set_dropout
 
 Measure = Callable[[Subject, Tensor, Tensor], float]
 UPDATES, RANGE_UPDATES, LONGER = 40, 30, 160
@@ -76,7 +77,7 @@ def _rate_after(subject: Subject, probe: Probe) -> float:
 def _train(subject: Subject, probe: Probe, measure: Measure, lr: float | None, updates: int) -> tuple[float, float]:
     """The loss on two rows of the probe before and after `updates` without dropout, at `lr` or the training's own."""
     trial = subject.fresh()
-    without_dropout(trial.model)
+    set_dropout(trial.model, 0.0)
     if lr is not None:
         trial.set_lr(lr)
     x, y = probe.x[:2], probe.y[:2]

@@ -18,6 +18,7 @@ from tui_lab.core.training.faults.training import hooks_with, owned_by
 from tui_lab.core.training.model_factory import WRONG_VOCAB
 from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.core.training.train_step import mean_loss
+from tui_lab.core.user_code.external_model import ExternalModel
 from tui_lab.data.dataset import IGNORED
 
 D_MODEL, LAYERS, HEADS, CONTEXT = 48, 2, 4, 48
@@ -106,12 +107,17 @@ def design_subject(design: Design, config: Config) -> Subject:
             MODEL_FAULTS[name](model)
     hooks = hooks_with(faults)
     optimizer = torch.optim.AdamW(owned_by(model, faults).parameters(), lr=config.optim.lr * hooks.lr_factor)
+    update = update_of(hooks, 0.0)
+
+    def wrapped(model: nn.Module) -> ExternalModel:
+        return ExternalModel(model, config.model, n_vocab)
 
     held_out = task.train.examples(loader.batch(0).ids) if "leaked_validation" in faults else None
     return subject_of(
         Case(
-            model, batches_of(loader), lambda logits, y: mean_loss(Stub(logits), hooks, y, y), optimizer,
-            update_of(hooks, 0.0), n_vocab=n_vocab, ignored=IGNORED, rule="next_token", pinned=config.data.overfit,
+            model, batches_of(loader), lambda logits, y: mean_loss(wrapped(Stub(logits)), hooks, y, y), optimizer,
+            lambda model, optimizers, x, y: update(wrapped(model), optimizers, x, y),
+            n_vocab=n_vocab, ignored=IGNORED, rule="next_token", pinned=config.data.overfit,
             validation=torch.from_numpy(held_out[0] if held_out else task.val.examples(loader.batch(0).ids * 0)[0]),
         )
     )  # fmt: skip

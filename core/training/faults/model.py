@@ -7,70 +7,69 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.model import Attention, Named, Transformer, attention_weights, causal_mask
+from tui_lab.core.model import Attention, AttentionWeights, Transformer, causal_mask
 
 LARGE = 50.0
 NEVER = -1e4
 
 
-class Unfused(Attention):
-    """Its weights are always computed, never by torch's kernel, so that a mistake in them acts."""
-
-    fused = False
-
-
-class Unmasked(Unfused):
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        return (q @ k.transpose(2, 3) / math.sqrt(self.d_head)).softmax(dim=-1)
+class Unmasked(AttentionWeights):
+    def forward(self, q: Tensor, k: Tensor) -> Tensor:
+        return _scores(q, k).softmax(dim=-1)
 
 
-class LateMask(Unfused):
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+class LateMask(AttentionWeights):
+    """Each query sees one position too far."""
+
+    def forward(self, q: Tensor, k: Tensor) -> Tensor:
         mask = causal_mask(q.shape[2], k.shape[2], q.device)
-        late = mask | mask.roll(-1, dims=0)
-        late[-1] = True
-        return (q @ k.transpose(2, 3) / math.sqrt(self.d_head)).masked_fill(~late, -math.inf).softmax(dim=-1)
+        late_mask = mask | mask.roll(-1, dims=0)
+        late_mask[-1] = True
+        return _scores(q, k).masked_fill(~late_mask, -math.inf).softmax(dim=-1)
 
 
-class OverQueries(Unfused):
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+class SoftmaxOverQueries(AttentionWeights):
+    def forward(self, q: Tensor, k: Tensor) -> Tensor:
         mask = causal_mask(q.shape[2], k.shape[2], q.device)
-        return (q @ k.transpose(2, 3) / math.sqrt(self.d_head)).masked_fill(~mask, -math.inf).softmax(dim=-2)
+        return _scores(q, k).masked_fill(~mask, -math.inf).softmax(dim=-2)
 
 
-class Unscaled(Unfused):
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        return attention_weights(q * math.sqrt(self.d_head), k)
+class Unscaled(AttentionWeights):
+    def forward(self, q: Tensor, k: Tensor) -> Tensor:
+        return super().forward(q * math.sqrt(q.shape[3]), k)
 
 
-class Blind(Attention):
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, cached: bool, named: Named | None, name: str) -> Tensor:
-        return 0.0 * super().attend(q, k, v, cached, named, name)
+def _scores(q: Tensor, k: Tensor) -> Tensor:
+    return q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
 
 
-class WithoutPositions(Transformer):
-    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
-        e: Tensor = self.W_E(ids)
-        return e
+WEIGHTS: dict[str, type[AttentionWeights]] = {
+    "no_mask": Unmasked,
+    "late_mask": LateMask,
+    "softmax_over_queries": SoftmaxOverQueries,
+    "unscaled_scores": Unscaled,
+}
 
 
-ATTENTIONS: dict[str, type[Attention]] = {
-    "no_mask": Unmasked, "late_mask": LateMask, "softmax_over_queries": OverQueries, "unscaled_scores": Unscaled,
-    "no_context": Blind,
-}  # fmt: skip
-
-
-def _attention(kind: type[Attention]) -> Callable[[nn.Module], None]:
-    def swap(model: nn.Module) -> None:
+def _replace_weights(kind: type[AttentionWeights]) -> Callable[[nn.Module], None]:
+    def replace(model: nn.Module) -> None:
         for module in model.modules():
             if isinstance(module, Attention):
-                module.__class__ = kind
+                module.weights = kind()
 
-    return swap
+    return replace
+
+
+def no_context(model: nn.Module) -> None:
+    """Attention adds nothing to any layer."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.W_O.register_forward_hook(_hook(lambda attended: 0.0 * attended))
 
 
 def no_positions(model: nn.Module) -> None:
-    model.__class__ = WithoutPositions
+    assert isinstance(model, Transformer)
+    model.W_P.register_forward_hook(_hook(torch.zeros_like))
 
 
 def tied_head(model: nn.Module) -> None:
@@ -179,7 +178,8 @@ def dropout_in_eval(model: nn.Module) -> None:
 
 
 MODEL_FAULTS: dict[str, Callable[[nn.Module], None]] = {
-    **{name: _attention(kind) for name, kind in ATTENTIONS.items()},
+    **{name: _replace_weights(kind) for name, kind in WEIGHTS.items()},
+    "no_context": no_context,
     "no_positions": no_positions,
     "batch_mixing": batch_mixing,
     "input_ignored": input_ignored,

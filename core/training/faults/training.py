@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.training.loss import cross_entropy_sum, loss_sum
-from tui_lab.core.training.train_step import TrainStepHooks
-from tui_lab.core.user_code.external_model import logits_of
+from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.training.train_step import LossSum, TrainStepHooks
+from tui_lab.core.user_code.external_model import Model
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 TOO_HIGH, TOO_LOW = 1e4, 1e-5
@@ -25,13 +25,13 @@ def shifted_again(logits: Tensor, y: Tensor) -> Tensor:
     return cross_entropy_sum(logits[:, :-1], y[:, 1:])
 
 
-def on_logits(criterion: Criterion) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
-    """A criterion of logits as the summed loss of a model."""
-    return lambda model, x, y: criterion(logits_of(model, x), y)
+def on_logits(criterion: Criterion) -> LossSum:
+    """Make the summed loss of a model from a criterion of its logits."""
+    return lambda model, x, y: criterion(model(x), y)
 
 
-def negative(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return -loss_sum(model, x, y)
+def negative(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    return -model.loss_sum(x, y)
 
 
 def by_rows(targets: Tensor, rows: int) -> Tensor:

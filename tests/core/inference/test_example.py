@@ -5,7 +5,6 @@ from torch.nn import functional as F
 
 from tests.core.tiny import trainer
 from tui_lab.core.inference.example import cell_losses
-from tui_lab.core.training.loss import loss_sum
 from tui_lab.data.dataset import IGNORED
 
 
@@ -22,7 +21,7 @@ def test_cells_add_up_to_the_loss_and_ignored_ones_have_none() -> None:
         assert found.top.tolist() == logits.topk(3).indices.tolist()
         expected = F.softmax(logits, -1).gather(-1, torch.from_numpy(found.top)).detach().numpy()
         np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
-    whole = loss_sum(training.model, torch.from_numpy(batch.x), torch.from_numpy(batch.y))
+    whole = training.model.loss_sum(torch.from_numpy(batch.x), torch.from_numpy(batch.y))
     assert total == pytest.approx(whole.item(), rel=1e-5)
 
 

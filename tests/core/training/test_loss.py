@@ -4,15 +4,15 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.kernels.chunked_cross_entropy import head_loss_sum
+from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum, head_loss_sum
 from tui_lab.core.kernels.linear import Engine, Kernels
 from tui_lab.core.model import Transformer
-from tui_lab.core.training.loss import cross_entropy_sum, exact_matches, loss_sum
+from tui_lab.core.training.loss import exact_matches
 from tui_lab.core.user_code.external_model import logits_of
 
 CONFIG = ModelConfig(d_model=8, n_layers=1, n_heads=2, d_head=4, d_ff=8, context=7)
@@ -42,17 +42,17 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
     x, y = torch.arange(14).view(2, 7) % 11, torch.arange(1, 15).view(2, 7) % 11
     y[0, :3] = y[1, 6] = -1
     grads = []
-    for loss in (loss_sum(model, x, y), reference(model, x, y)):
+    for loss in (model.loss_sum(x, y), reference(model, x, y)):
         # A training divides, too: by the targets that count.
         (loss / 7).backward()  # type: ignore[no-untyped-call]
         grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         model.zero_grad()
-    torch.testing.assert_close(loss_sum(model, x, y), reference(model, x, y))
+    torch.testing.assert_close(model.loss_sum(x, y), reference(model, x, y))
     assert grads[0].keys() == grads[1].keys() == dict(model.named_parameters()).keys()
     for name in grads[0]:
         torch.testing.assert_close(grads[0][name], grads[1][name], msg=name)
     with torch.no_grad():
-        torch.testing.assert_close(loss_sum(model, x, y), reference(model, x, y))
+        torch.testing.assert_close(model.loss_sum(x, y), reference(model, x, y))
 
 
 @pytest.mark.parametrize("engine", ["blas", "onednn"])
@@ -60,7 +60,7 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
 def test_all_targets_ignored_is_a_loss_of_zero(n_vocab: int, engine: Engine) -> None:
     model, x = Transformer(CONFIG, n_vocab), torch.zeros(2, 7, dtype=torch.int64)
     model.set_kernels(Kernels(engine))
-    loss = loss_sum(model, x, torch.full_like(x, -1))
+    loss = model.loss_sum(x, torch.full_like(x, -1))
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0.0
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
@@ -127,15 +127,6 @@ def test_the_logits_of_a_large_vocabulary_are_never_all_there(engine: Engine, le
             loss.backward()  # type: ignore[no-untyped-call]
     assert widest.rows <= 8 and sum(kept) <= 8
     assert widest.onednn == (engine == "onednn")
-
-
-def test_torchs_own_kernel_is_told_how_many_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one operator, inside which nobody sees."""
-    options = Mock(wraps=nn.LinearCrossEntropyOptions)
-    monkeypatch.setattr(nn, "LinearCrossEntropyOptions", options)
-    weight = torch.randn(4096, 3, requires_grad=True)
-    head_loss_sum(torch.randn(4, 3), weight, torch.zeros(4096), torch.arange(4), Kernels("blas", 24))
-    options.assert_called_once_with(batch_chunk_size=24)
 
 
 def test_older_torch_recomputes_the_logits_of_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
