@@ -1,136 +1,176 @@
-"""Curves as SVG that stands in a page: drawn by matplotlib, coloured by the page's own style."""
+"""Curves as SVG inside a page: drawn by matplotlib, colored by the page's CSS variables."""
 
 import html
 import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from tui_lab.core.runs.curves import Curves, Points
-from tui_lab.report.page import Html
-from tui_lab.runs.plotting import spans_decades
+from tui_lab.runs.plotting import RC_PARAMS, series_colors, spans_decades
 from tui_lab.util.thinning import extremes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 500
-"""Groups of neighbours a curve is thinned to; each keeps its least and greatest value."""
-DOTTED = 60
-"""Evaluations fewer than these are drawn with a dot each."""
+"""Groups of neighbors that a curve is thinned to; each keeps its least and greatest value."""
+MARKERS_BELOW = 60
+"""With fewer evaluations than this, each is drawn with a dot."""
+LEGEND_ROWS = 20
 
-INK, SOFT, GRID, TRAIN, RUNNING, VALIDATION, BEST, MARK = (f"#0a0b{i:02x}" for i in range(8))
-_VARIABLES = dict(
-    zip(
-        (INK, SOFT, GRID, TRAIN, RUNNING, VALIDATION, BEST, MARK),
-        ("ink", "soft", "grid", "train", "running", "val", "best", "mark"),
-        strict=True,
-    )
-)
-"""Colours that stand for those of the page, which follow the reader's light or dark."""
+# matplotlib needs real colors. Each of these stands for a CSS variable of the page, which follows light and dark mode.
+_PLACEHOLDERS = {
+    f"#0a0b{i:02x}": f"--{name}"
+    for i, name in enumerate(("ink", "soft", "grid", "train", "running", "val", "best", "mark"))
+}
+INK, SOFT, GRID, TRAIN, RUNNING, VALIDATION, BEST, MARK = _PLACEHOLDERS
 
 
-def loss_chart(curves: Curves) -> Html:
-    """The loss of updates, its running mean and validation; the best point and each live change marked.
+@dataclass(frozen=True)
+class Chart:
+    """An SVG element, and the CSS that defines the variables of its colors beyond those of every page."""
 
-    Below it the learning rate, where it was not always the same.
+    svg: str
+    style: str = ""
+
+
+def loss_chart(curves: Curves) -> Chart:
+    """Draw the loss of each step, its running mean, the validation loss, the best point and the live changes.
+
+    If the learning rate varies, it is drawn below.
     """
-    varied = len(set(curves.lr[1])) > 1
+    lr_varies = len(set(curves.lr[1])) > 1
 
-    def draw(figure: Any) -> None:
-        if varied:
+    def draw(figure: "Figure") -> None:
+        if lr_varies:
             loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-            _line(rate, curves.lr, RUNNING, "learning rate")
+            _plot_line(rate, curves.lr, RUNNING, "learning rate")
             rate.set_ylabel("learning rate")
             rate.set_xlabel("step")
-            _dress(rate)
+            _style_axes(rate)
         else:
             loss = figure.subplots()
             loss.set_xlabel("step")
-        _losses(loss, curves)
+        _plot_losses(loss, curves)
 
-    return _svg(draw, 6.0 if varied else 4.8, "loss over steps")
+    return Chart(_draw_svg(draw, 6.0 if lr_varies else 4.8, "loss over steps", _PLACEHOLDERS))
 
 
-def overlay_chart(series: Mapping[str, Points], *, label: str) -> tuple[Html, str]:
-    """Several curves over each other, and the style that colours them: one set for light, one for dark."""
-    from tui_lab.runs.plotting import colours
+def overlay_chart(series: Mapping[str, Points], *, label: str) -> Chart:
+    """Draw several curves into one chart; its style has a color for each, one set for light mode and one for dark."""
+    placeholders = [f"#0c{i // 256:02x}{i % 256:02x}" for i in range(len(series))]
 
-    stand_ins = [f"#0c{i // 256:02x}{i % 256:02x}" for i in range(len(series))]
-
-    def draw(figure: Any) -> None:
+    def draw(figure: "Figure") -> None:
         axes = figure.subplots()
-        for (name, points), colour in zip(series.items(), stand_ins, strict=True):
-            _line(axes, points, colour, name, width=1.4)
+        for (name, points), color in zip(series.items(), placeholders, strict=True):
+            _plot_line(axes, points, color, name, width=1.4)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
-        _scale(axes, series.values())
-        _dress(axes)
-        _legend(axes, columns=1 + (len(series) - 1) // 20)
+        _set_scale(axes, series.values())
+        _style_axes(axes)
+        _add_legend(axes, columns=1 + (len(series) - 1) // LEGEND_ROWS)
 
-    svg = _svg(draw, 5.2, f"{label} of {len(series)} runs over steps")
-    for i, colour in enumerate(stand_ins):
-        svg = Html(svg.replace(colour, f"var(--s{i})"))
-    light = colours(list(series))
-    if len(set(light)) < len(series):
-        # Numbers in the names would tell rising colours, and several curves have the same one.
-        light = colours([f"{name})" for name in series])
-    style = _variables(light) + "@media (prefers-color-scheme: dark) {" + _variables(map_lighter(light)) + "}"
-    return svg, style + "@media print {" + _variables(light) + "}"
-
-
-def map_lighter(colours: list[str]) -> list[str]:
-    """Each colour (#rrggbb) mixed with white, so that it can be told from a dark page."""
-    return ["#" + "".join(f"{round(0.6 * int(c[i : i + 2], 16) + 0.4 * 255):02x}" for i in (1, 3, 5)) for c in colours]
+    variables = _PLACEHOLDERS | {color: f"--s{i}" for i, color in enumerate(placeholders)}
+    svg = _draw_svg(draw, 5.2, f"{label} of {len(series)} runs over steps", variables)
+    light = _distinct_colors(list(series))
+    dark = [_lighter(color) for color in light]
+    return Chart(
+        svg,
+        f"{_variables(light)}\n@media (prefers-color-scheme: dark) {{ {_variables(dark)} }}\n"
+        f"@media print {{ {_variables(light)} }}",
+    )
 
 
-def _variables(colours: list[str]) -> str:
-    return ":root {" + "".join(f"--s{i}: {colour};" for i, colour in enumerate(colours)) + "}"
+def _distinct_colors(names: Sequence[str]) -> list[str]:
+    colors = series_colors(names)
+    if len(set(colors)) < len(names):
+        # The names end in equal numbers, whose colors are equal; without the numbers each gets its own.
+        colors = series_colors([f"{name})" for name in names])
+    return colors
 
 
-def _losses(axes: "Axes", curves: Curves) -> None:
-    _line(axes, curves.train, TRAIN, "train, each update", width=0.9)
-    _line(axes, curves.running, RUNNING, "train, running mean", width=1.6)
-    dots = "." if len(curves.validation[0]) < DOTTED else ""
-    _line(axes, curves.validation, VALIDATION, "validation", width=1.6, marker=dots)
-    _scale(axes, (curves.train, curves.validation))
+def _lighter(color: str) -> str:
+    """Mix a color (#rrggbb) with white, so that it contrasts with a dark page."""
+    return "#" + "".join(f"{round(0.6 * int(color[i : i + 2], 16) + 0.4 * 255):02x}" for i in (1, 3, 5))
+
+
+def _variables(colors: Sequence[str]) -> str:
+    return ":root { " + " ".join(f"--s{i}: {color};" for i, color in enumerate(colors)) + " }"
+
+
+def _plot_losses(axes: "Axes", curves: Curves) -> None:
+    _plot_line(axes, curves.train, TRAIN, "train, each step", width=0.9)
+    _plot_line(axes, curves.running, RUNNING, "train, running mean", width=1.6)
+    marker = "." if len(curves.validation[0]) < MARKERS_BELOW else ""
+    _plot_line(axes, curves.validation, VALIDATION, "validation", width=1.6, marker=marker)
+    _set_scale(axes, (curves.train, curves.validation))
     if curves.chance is not None and curves.train[0]:
-        axes.axhline(curves.chance, color=SOFT, linewidth=0.9, linestyle=(0, (1, 3)))
-        axes.annotate("ln V, a uniform guess", (1, curves.chance), xycoords=("axes fraction", "data"), color=SOFT,
-                      fontsize=8, ha="right", va="bottom", xytext=(0, 2), textcoords="offset points")  # fmt: skip
+        _mark_uniform_loss(axes, curves.chance)
     if curves.best is not None:
-        axes.plot(*curves.best, "o", color=BEST, markersize=8, fillstyle="none", markeredgewidth=2)
-        # Away from the end that is near.
-        side = "right" if curves.best[0] > sum(axes.get_xlim()) / 2 else "left"
-        axes.annotate(f"best {curves.best[1]:.4f}", curves.best, color=BEST, fontsize=9, xytext=(0, 9),
-                      textcoords="offset points", ha=side)  # fmt: skip
+        _mark_best(axes, curves.best)
     for number, change in enumerate(curves.changes, 1):
         axes.axvline(change.step, color=MARK, linewidth=1, linestyle="--")
-        axes.annotate(str(number), (change.step, 1), xycoords=("data", "axes fraction"), color=MARK, fontsize=9,
-                      xytext=(3, -10), textcoords="offset points")  # fmt: skip
+        axes.annotate(
+            str(number),
+            (change.step, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -10),
+            textcoords="offset points",
+            color=MARK,
+            fontsize=9,
+        )
     axes.set_ylabel("loss, nats")
-    _dress(axes)
-    _legend(axes)
+    _style_axes(axes)
+    _add_legend(axes)
 
 
-def _line(axes: "Axes", points: Points, colour: str, name: str, *, width: float = 1.2, marker: str = "") -> None:
-    """One curve; what is not finite is left out."""
-    known = [(step, value) for step, value in zip(*points, strict=True) if math.isfinite(value)]
-    thinned = extremes(known, COLUMNS, value=itemgetter(1))
-    if thinned:
-        axes.plot(*zip(*thinned, strict=True), color=colour, linewidth=width, label=name,
-                  marker=marker or ("o" if len(thinned) == 1 else ""), markersize=4)  # fmt: skip
+def _mark_uniform_loss(axes: "Axes", loss: float) -> None:
+    axes.axhline(loss, color=SOFT, linewidth=0.9, linestyle=(0, (1, 3)))
+    axes.annotate(
+        "uniform loss, ln V",
+        (1, loss),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        color=SOFT,
+        fontsize=8,
+        ha="right",
+        va="bottom",
+    )
 
 
-def _scale(axes: "Axes", series: Any) -> None:
+def _mark_best(axes: "Axes", best: tuple[int, float]) -> None:
+    axes.plot(*best, "o", color=BEST, markersize=8, fillstyle="none", markeredgewidth=2)
+    # The label extends away from the nearer end of the axis.
+    side = "right" if best[0] > sum(axes.get_xlim()) / 2 else "left"
+    axes.annotate(
+        f"best {best[1]:.4f}", best, xytext=(0, 9), textcoords="offset points", color=BEST, fontsize=9, ha=side
+    )
+
+
+def _plot_line(axes: "Axes", points: Points, color: str, name: str, *, width: float = 1.2, marker: str = "") -> None:
+    """Plot the finite points of a curve, thinned to COLUMNS groups."""
+    finite = [(step, value) for step, value in zip(*points, strict=True) if math.isfinite(value)]
+    thinned = extremes(finite, COLUMNS, value=itemgetter(1))
+    if not thinned:
+        return
+    marker = marker or ("o" if len(thinned) == 1 else "")
+    xs, ys = zip(*thinned, strict=True)
+    axes.plot(xs, ys, color=color, linewidth=width, label=name, marker=marker, markersize=4)
+
+
+def _set_scale(axes: "Axes", series: Iterable[Points]) -> None:
     if spans_decades([value for _, ys in series for value in ys if math.isfinite(value)]):
         axes.set_yscale("log")
 
 
-def _dress(axes: "Axes") -> None:
+def _style_axes(axes: "Axes") -> None:
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
@@ -141,7 +181,7 @@ def _dress(axes: "Axes") -> None:
     axes.yaxis.label.set_color(SOFT)
 
 
-def _legend(axes: "Axes", columns: int = 1) -> None:
+def _add_legend(axes: "Axes", columns: int = 1) -> None:
     if not axes.get_legend_handles_labels()[1]:
         return
     legend = axes.legend(frameon=False, fontsize=9 if columns == 1 else 7, labelcolor=INK, ncols=columns)
@@ -149,12 +189,13 @@ def _legend(axes: "Axes", columns: int = 1) -> None:
         text.set_parse_math(False)
 
 
-def _svg(draw: Callable[[Any], None], height: float, label: str) -> Html:
+def _draw_svg(draw: Callable[["Figure"], None], height: float, label: str, variables: Mapping[str, str]) -> str:
+    """Return the SVG element of what `draw` plots. variables: the CSS variable of each placeholder color."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "tui-lab", "font.size": 10, "text.color": INK}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    rc_params: Any = RC_PARAMS | {"text.color": INK}
+    with matplotlib.rc_context(rc_params), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(9.5, height), layout="constrained", facecolor="none")
         draw(figure)
@@ -162,17 +203,19 @@ def _svg(draw: Callable[[Any], None], height: float, label: str) -> Html:
             axes.set_facecolor("none")
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return _inline(out.getvalue(), label)
+    element = _inline(out.getvalue(), label)
+    return re.sub(r"#[0-9a-f]{6}", lambda match: _color(match[0], variables), element)
 
 
-def _inline(svg: str, label: str) -> Html:
-    """An SVG file as an element of a page: without its prologue, names that repeat and size; coloured by the page."""
+def _color(color: str, variables: Mapping[str, str]) -> str:
+    return f"var({variables[color]})" if color in variables else color
+
+
+def _inline(svg: str, label: str) -> str:
+    """Turn an SVG file into an element of a page: no prologue, no ids that could repeat, no fixed size."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    named = f'role="img" aria-label="{html.escape(label)}" stroke-linejoin="round"'
-    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', lambda found: f"<svg {found[1]} {named}>", svg, count=1)
-    for colour, name in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return Html(svg)
+    attributes = f'role="img" aria-label="{html.escape(label)}" stroke-linejoin="round"'
+    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', lambda match: f"<svg {match[1]} {attributes}>", svg, count=1)

@@ -1,9 +1,9 @@
-"""What a report on a run tells, gathered before a line of it is written. What cannot be known says why."""
+"""Gather what a report on a run shows. What is not available is replaced by the reason."""
 
 import importlib.metadata
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tui_lab.core import events as ev
@@ -20,9 +20,10 @@ from tui_lab.util.errors import ConfigError, DataError, RunError
 if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import Source
     from tui_lab.data.dataset import Task
+    from tui_lab.data.tokenizers import Tokenizer
 
 SAMPLES = 4
-"""Held-out examples that the model is asked to go on from."""
+"""Held-out examples that the model is prompted with."""
 PROMPT_CHARACTERS = 40
 NEW_TOKENS = 80
 PACKAGES = ("tui-lab", "torch", "numpy", "tiktoken", "safetensors", "matplotlib")
@@ -30,16 +31,16 @@ PACKAGES = ("tui-lab", "torch", "numpy", "tiktoken", "safetensors", "matplotlib"
 
 @dataclass(frozen=True)
 class Sample:
-    """wanted: the right answer, where there is one."""
+    """A prompt and the model's reply. answer: the right reply, if there is one."""
 
     prompt: str
-    text: str
-    wanted: str | None = None
+    text: str = ""
+    answer: str | None = None
 
 
 @dataclass(frozen=True)
-class Material:
-    """samples and sources: what was found, or in words why nothing was."""
+class ReportData:
+    """The content of a report. samples and sources: a string is the reason why they are not available."""
 
     name: str
     row: RunRow
@@ -53,39 +54,44 @@ class Material:
     samples: "tuple[Sample, ...] | str"
     sources: "tuple[Source, ...] | str"
     environment: dict[str, str]
-    made: str
+    created: str
 
 
-def gather(run: Run, prompts: Sequence[str]) -> Material:
-    """Everything on one run. Raises ConfigError or RunError for a run that cannot be read."""
-    watcher, findings = Watcher(), list[Finding]()
+def gather(run: Run, prompts: Sequence[str]) -> ReportData:
+    """Read a run, and generate samples from `prompts`, by default from the start of held-out examples.
+
+    Raises ConfigError or RunError for a run that cannot be read.
+    """
+    monitors = Watcher()
+    findings: list[Finding] = []
     for event in run.events():
-        findings += watcher.see(event)
-    kept, config = run.downsampled().events(), run.config()
-    task = _task(config)
-    return Material(
+        findings += monitors.see(event)
+    events = run.downsampled().events()
+    config = run.config()
+    task = _prepare_task(config)
+    return ReportData(
         name=run.name,
         row=row_of(run.path, run.name),
         summary=summary_of(run),
         config=config,
-        curves=curves(kept),
-        started=tuple(event for event in kept if isinstance(event, ev.Started)),
-        warnings=tuple(event for event in kept if isinstance(event, ev.Warned | ev.SaveFailed)),
-        failure=next((event.message for event in reversed(kept) if isinstance(event, ev.Failed)), ""),
+        curves=curves(events),
+        started=tuple(event for event in events if isinstance(event, ev.Started)),
+        warnings=tuple(event for event in events if isinstance(event, ev.Warned | ev.SaveFailed)),
+        failure=next((event.message for event in reversed(events) if isinstance(event, ev.Failed)), ""),
         findings=tuple(findings),
         samples=_samples(run, config, task, prompts),
-        sources=_sources(config, task),
+        sources=_randomness(config, task),
         environment=environment(),
-        made=time.strftime("%Y-%m-%d %H:%M"),
+        created=time.strftime("%Y-%m-%d %H:%M"),
     )
 
 
 def environment() -> dict[str, str]:
-    """The machine and the versions that make the report."""
+    """Return the machine and the package versions of this process."""
     from tui_lab.runs.machine import machine
 
-    here = {name.replace("_", " "): str(value) for name, value in machine().items() if name != "torch"}
-    return here | {name: _version(name) for name in PACKAGES}
+    values = {name.replace("_", " "): str(value) for name, value in machine().items() if name != "torch"}
+    return values | {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str:
@@ -95,72 +101,74 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _task(config: Config) -> "Task | str":
-    """The run's data made ready again, or why not."""
+def _prepare_task(config: Config) -> "Task | str":
     from tui_lab.core.training.task_factory import build_task
 
     try:
         return build_task(config)
     except DataError as error:
-        return f"The data are not as they were: {error}"
+        return f"The data of this run cannot be read: {error}"
 
 
-def _sources(config: Config, task: "Task | str") -> "tuple[Source, ...] | str":
+def _user_code(config: Config) -> str:
+    return f"The model is user code ({config.model.source}), which a report does not run."
+
+
+def _randomness(config: Config, task: "Task | str") -> "tuple[Source, ...] | str":
     from tui_lab.core.training.reproducibility import ledger
 
     if isinstance(task, str):
         return task
     if config.model.source:
-        return _foreign(config)
+        return _user_code(config)
     try:
-        return ledger(config, task)
+        return tuple(ledger(config, task))
     except (ConfigError, DataError) as error:
         return str(error)
 
 
-def _foreign(config: Config) -> str:
-    return f"The model is another's, {config.model.source}, and a report runs nobody's code."
-
-
 def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str]) -> tuple[Sample, ...] | str:
-    """What the model says: after `prompts`, else after the beginnings of held-out examples."""
     from tui_lab.core.inference.load_model import load_model
 
     if config.model.source:
-        return _foreign(config)
-    if isinstance(task, str) and not prompts:
+        return _user_code(config)
+    if not prompts and isinstance(task, str):
         return task
     try:
         model, tokenizer = load_model(run)
-        asked = [Sample(prompt, "") for prompt in prompts] if prompts else _held_out(config, task)
-        return tuple(Sample(one.prompt, _say(config, model, tokenizer, one.prompt), one.wanted) for one in asked)
+        samples = [Sample(prompt) for prompt in prompts] if prompts else _held_out(config, task)
+        return tuple(replace(sample, text=_reply(config, model, tokenizer, sample.prompt)) for sample in samples)
     except (ConfigError, DataError, RunError) as error:
         return str(error)
 
 
-def _say(config: Config, model: Any, tokenizer: Any, prompt: str) -> str:
-    """The likeliest reversal of a row of digits, or a drawn continuation of a text, by seed 0."""
+def _reply(config: Config, model: Any, tokenizer: "Tokenizer", prompt: str) -> str:
+    """Return the most likely reversal of a row of digits, or a sampled continuation of a text, with seed 0."""
     from tui_lab.core.inference.generate import generate
     from tui_lab.core.inference.sampling import Sampling
 
     reverse = config.data.task == "reverse"
-    told = generate(
-        model, tokenizer, prompt, max_new_tokens=config.data.length if reverse else NEW_TOKENS,
-        sampling=Sampling(temperature=0.0 if reverse else 0.8), n_alternatives=0,
-    )  # fmt: skip
-    return "".join(made.text for made in told)
+    tokens = generate(
+        model,
+        tokenizer,
+        prompt,
+        max_new_tokens=config.data.length if reverse else NEW_TOKENS,
+        sampling=Sampling(temperature=0.0 if reverse else 0.8),
+        n_alternatives=0,
+    )
+    return "".join(token.text for token in tokens)
 
 
 def _held_out(config: Config, task: "Task | str") -> list[Sample]:
+    """Return prompts spread over the held-out examples, which may be one long text."""
     import numpy as np
 
     from tui_lab.data.tokenizers import decode
 
     assert not isinstance(task, str)
     n = min(SAMPLES, task.val.n_examples)
-    # Spread over the held-out part, which may be one long text.
     x, _ = task.val.examples(np.linspace(0, task.val.n_examples - 1, n).astype(np.int64))
     if config.data.task == "reverse":
-        rows = [decode(task.tokenizer, row[: config.data.length]) for row in x]
-        return [Sample(row, "", row[::-1]) for row in rows]
-    return [Sample(decode(task.tokenizer, row)[:PROMPT_CHARACTERS], "") for row in x]
+        prompts = [decode(task.tokenizer, row[: config.data.length]) for row in x]
+        return [Sample(prompt, answer=prompt[::-1]) for prompt in prompts]
+    return [Sample(decode(task.tokenizer, row)[:PROMPT_CHARACTERS]) for row in x]

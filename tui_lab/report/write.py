@@ -8,11 +8,12 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import Sweep
 from tui_lab.report.report_data import gather
-from tui_lab.report.run_report import report
+from tui_lab.report.run_report import run_report
 from tui_lab.report.sweep_report import sweep_report
 from tui_lab.runs.exporting import refuse_run_files
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.extras import require
 
 SUFFIXES = (".html", ".htm")
 
@@ -35,7 +36,7 @@ def write_report(source: str, to: Path, prompts: Sequence[str]) -> None:
 def write_run_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
     """Write the report on a run. Raises ConfigError or RunError as `write_report`."""
     _check_target(to)
-    _write_page(to, report(gather(run, prompts)))
+    _write_page(to, run_report(gather(run, prompts)))
 
 
 def _find_sweep(source: str) -> Sweep | None:
@@ -45,6 +46,8 @@ def _find_sweep(source: str) -> Sweep | None:
 
 
 def _check_target(to: Path) -> None:
+    require("jinja2", extra="plots", feature="an HTML report")
+    require("matplotlib", extra="plots", feature="an HTML report")
     if to.suffix not in SUFFIXES:
         raise ConfigError.of("invalid", "not an HTML file", key="--to", value=str(to), allowed=", ".join(SUFFIXES))
     refuse_run_files(to)
