@@ -9,12 +9,12 @@ from typing import Any
 
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import DataTable
 
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage
 from tui_lab.app.session.source import Playback
-from tui_lab.app.widgets.table import Table
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -116,7 +116,7 @@ class Lab:
         return painted(self.pilot.app)
 
 
-async def widened(pilot: Pilot[None], table: Table[Any]) -> None:
+async def widened(pilot: Pilot[None], table: DataTable[Any]) -> None:
     """The table is idle, which is when its columns get their widths."""
     while table._require_update_dimensions:
         await pilot.pause()

@@ -17,7 +17,8 @@ from tui_lab.app.panes.answers import Answer, Answers
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import TokenGenerated
-from tui_lab.app.widgets.streaming_wrap import Flow, broken
+from tui_lab.app.textual_fixes.wrap_keeps_spaces import wrapped
+from tui_lab.app.widgets.streaming_wrap import Flow
 from tui_lab.core.inference.sampling import Generated
 
 TOKENS = st.text(alphabet="abé汉 \n", max_size=8)
@@ -42,7 +43,7 @@ def test_what_grows_is_broken_as_the_whole_is(words: list[tuple[str, str]], widt
     flow = Flow(width)
     for at in range(0, len(text), size):
         flow.extend([(text[at : at + size], "")])
-    assert [line.plain for line in flow.lines(Text())] == [line.plain for line in broken(Text(text), width)]
+    assert [line.plain for line in flow.lines(Text())] == [line.plain for line in wrapped(Text(text), width)]
 
 
 def test_styles_stay_on_their_tokens() -> None:

@@ -10,6 +10,7 @@ from textual.screen import Screen
 from tests.app.fake import lab, update
 from tui_lab.app.app import THEMES
 from tui_lab.app.panes.batch import CELL, NAME, BatchPane
+from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.chooser import Chooser
 from tui_lab.app.screens.dialogs import Ask, AskLine
@@ -17,7 +18,6 @@ from tui_lab.app.screens.explain import Explain
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.runs import RunsScreen
-from tui_lab.app.widgets.pane import Pane
 from tui_lab.core import events as ev
 
 

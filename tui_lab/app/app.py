@@ -8,22 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual import events, work
-from textual.app import App, SystemCommand
+from textual import work
+from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter
-from textual.geometry import Size
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.theme import Theme, ThemeProvider
+from textual.theme import Theme
 
 from tui_lab.app import shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS, key_of
 from tui_lab.app.screens.chooser import Chooser, Pick
 from tui_lab.app.screens.dialogs import Ask, Choice
-from tui_lab.app.textual_fixes.choices import Palette
-from tui_lab.app.textual_fixes.late import too_late
-from tui_lab.app.textual_fixes.steady import Ground
+from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.widgets.control_filter import OnlyVisible
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
@@ -52,7 +49,6 @@ HIGH_CONTRAST = Theme(
 VIEW = (Choice("view", "Look at what it has recorded so far"), Choice("cancel", "Leave it alone"))
 RUN_CODE = (Choice("look", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
 UNSAVED = (Choice("save", "Try to save again"), Choice("lose", "Leave: what was trained since the last save is lost"))
-SMALLEST = Size(20, 5)
 THEMES = ("textual-dark", "textual-light", "high-contrast")
 LEFT_BEHIND = FAILED
 """The exit code where a training did not answer; see README."""
@@ -80,7 +76,7 @@ def before_code(code: str) -> Ask:
     return Ask(f"This would run {code}, which is new here or has changed since you allowed it.", RUN_CODE)
 
 
-class LabApp(App[None]):
+class LabApp(BaseApp):
     """`first` opens at once what would else be chosen; grace: seconds that a training may take to stop and save."""
 
     TITLE = "tui-lab"
@@ -103,26 +99,6 @@ class LabApp(App[None]):
         self._torch_ready = threading.Event()
         self.register_theme(HIGH_CONTRAST)
 
-    def get_default_screen(self) -> Ground:
-        return Ground(id="_default")
-
-    def on_resize(self, event: events.Resize) -> None:
-        """A terminal too small for anything is laid out as if it were not, and cut off: Textual cannot wrap at 0."""
-        size = Size(max(event.size.width, SMALLEST.width), max(event.size.height, SMALLEST.height))
-        if size != event.size:
-            event.prevent_default()
-            self.post_message(events.Resize(size, size))
-
-    async def on_event(self, event: events.Event) -> None:
-        """A key, or the mouse, waits for the screen that it goes to: one that is not made yet has nothing to act on."""
-        if isinstance(event, events.InputEvent):
-            await self.screen._mounted_event.wait()
-        await super().on_event(event)
-
-    def _handle_exception(self, error: Exception) -> None:
-        if not too_late(error):
-            super()._handle_exception(error)
-
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), OnlyVisible()]
 
@@ -139,7 +115,6 @@ class LabApp(App[None]):
         super().notify(printable(message), title=printable(title), severity=severity, timeout=timeout, markup=False)
 
     def on_mount(self) -> None:
-        shutdown.mend_continuing(self)
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.push_screen(Chooser())
         if self._first is not None:
@@ -310,13 +285,6 @@ class LabApp(App[None]):
 
         self._take_down(lab)
         self.show_lab(self._session(open), diagnose=diagnose)
-
-    def action_command_palette(self) -> None:
-        if not isinstance(self.screen, Palette):
-            self.push_screen(Palette())
-
-    def search_themes(self) -> None:
-        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def action_next_theme(self) -> None:
         at = THEMES.index(self.theme) if self.theme in THEMES else -1

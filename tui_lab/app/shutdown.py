@@ -15,8 +15,6 @@ from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
-    from textual.app import App
-
     from tui_lab.app.session.source import Source
     from tui_lab.app.session.state import LabState
 
@@ -110,19 +108,3 @@ class Interruption:
         self._leave()
         if not self._over.wait(SECONDS_TO_PAINT):
             os._exit(INTERRUPTED)
-
-
-def mend_continuing(app: "App[None]") -> None:
-    """SIGCONT without a Ctrl-Z before it, as `kill -STOP` and `fg` send, must not start the terminal's threads twice.
-
-    Textual 8.2 starts them whenever it is continued; the first pair would then never end, nor the program with it.
-    """
-    driver = app._driver
-    if not hasattr(driver, "_must_signal_resume"):
-        return
-
-    def go_on(number: int, frame: FrameType | None) -> None:
-        if driver._must_signal_resume:  # type: ignore[union-attr]
-            driver._sigcont_application()  # type: ignore[union-attr]
-
-    signal.signal(signal.SIGCONT, go_on)

@@ -1,40 +1,23 @@
-"""Lists in a terminal too low to show them do no harm."""
+"""A page that ends on a disabled option leaves an enabled one highlighted."""
 
 import pytest
-from textual.command import CommandList
-from textual.geometry import Size
-from textual.pilot import Pilot
+from textual.app import App, ComposeResult
 from textual.widgets import OptionList
+from textual.widgets.option_list import Option
 
-from tui_lab.app.app import LabApp
-
-LOW, USUAL = (20, 5), (80, 24)
-
-
-async def resize(pilot: Pilot[None], size: tuple[int, int]) -> None:
-    await pilot.resize_terminal(*size)
-    await pilot.pause()
-    assert pilot.app.size == Size(*size)
+from tests.app.textual_fixes.plain import plain_and_fixed
+from tui_lab.app.textual_fixes.choices import Choices
 
 
-@pytest.mark.parametrize("key", ["pageup", "pagedown"])
-async def test_pages_of_a_list_without_room(key: str) -> None:
-    async with LabApp().run_test(size=LOW) as pilot:
-        await pilot.press(key)
-        await resize(pilot, USUAL)
-        choices = pilot.app.screen.query_one(OptionList)
-        await pilot.press(key)
-        can_be_chosen = [at for at in range(choices.option_count) if not choices.get_option_at_index(at).disabled]
-        assert choices.highlighted == can_be_chosen[0 if key == "pageup" else -1]
+@pytest.mark.parametrize(("key", "highlighted"), [("pageup", 1), ("pagedown", 2)])
+@pytest.mark.parametrize("list_type", plain_and_fixed(OptionList, Choices))
+async def test_page_onto_a_disabled_option(list_type: type[OptionList], key: str, highlighted: int) -> None:
+    class Listed(App[None]):
+        def compose(self) -> ComposeResult:
+            yield list_type(Option("title", disabled=True), "one", "two", Option("end", disabled=True))
 
-
-@pytest.mark.parametrize("key", ["pageup", "pagedown"])
-async def test_pages_of_the_palette_without_room(key: str) -> None:
-    async with LabApp().run_test(size=LOW) as pilot:
-        await pilot.press("ctrl+p")
-        await pilot.app.workers.wait_for_complete()
+    async with Listed().run_test() as pilot:
+        options = pilot.app.query_one(OptionList)
+        options.focus()
         await pilot.press("down", key)
-        await resize(pilot, USUAL)
-        commands = pilot.app.screen.query_one(CommandList)
-        await pilot.press("down", key)
-        assert commands.highlighted is not None
+        assert options.highlighted == highlighted

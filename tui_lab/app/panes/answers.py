@@ -9,12 +9,13 @@ from textual import events
 from textual.binding import Binding
 from textual.geometry import Size
 from textual.message import Message
-from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui_lab.app.session.generation_thread import Request
-from tui_lab.app.widgets.streaming_wrap import Flow, broken
+from tui_lab.app.textual_fixes.size_lays_out import size_without_layout
+from tui_lab.app.textual_fixes.wrap_keeps_spaces import wrapped
+from tui_lab.app.widgets.streaming_wrap import Flow
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.util.escape import printable
 
@@ -65,7 +66,7 @@ class Answers(ScrollView, can_focus=True):
     Only lines that have changed are painted, and nothing is laid out. Who sees the end of an answer sees it grow.
     """
 
-    virtual_size = Reactive(Size(0, 0))  # Textual's own lays out the screen.
+    virtual_size = size_without_layout()
 
     BINDINGS = [
         Binding("left", "move(-1)", "Token before", show=False),
@@ -129,7 +130,7 @@ class Answers(ScrollView, can_focus=True):
 
     def _broken(self, width: int) -> list[Text]:
         if not self._answers:
-            return broken(Text(HINT, "dim"), width)
+            return wrapped(Text(HINT, "dim"), width)
         held = {id(drawn.answer): drawn for drawn in self._drawn}
         drawn = []
         for answer in reversed(self._answers):

@@ -15,11 +15,11 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.histogram_bar import strip
 from tui_lab.app.widgets.input import Field
-from tui_lab.app.widgets.pane import Pane
 from tui_lab.core import commands as cmd
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch, Loader

@@ -12,9 +12,9 @@ from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
+from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
-from tui_lab.app.widgets.pane import Pane
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config

@@ -13,12 +13,12 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.explain import Explain, explained
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFailed, DoctorMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.choices import Choices
-from tui_lab.app.widgets.pane import Pane
 from tui_lab.core import commands as cmd
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.util.escape import printable

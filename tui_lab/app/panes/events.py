@@ -8,9 +8,9 @@ from textual.app import ComposeResult
 from textual.widgets import RichLog
 
 from tui_lab.app.labels import ending_name
+from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.messages import Preparing, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.pane import Pane
 from tui_lab.core import events as ev
 from tui_lab.runs.event_text import event_text
 from tui_lab.util.escape import printable

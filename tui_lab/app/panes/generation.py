@@ -9,11 +9,11 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from tui_lab.app.panes.answers import Answer, Answers, style_of
+from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
-from tui_lab.app.widgets.pane import Pane
 from tui_lab.core.inference.sampling import Sampling
 from tui_lab.data.dataset import Task
 from tui_lab.data.tokenizers import show

@@ -9,10 +9,10 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Sparkline, Static
 
+from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.series import Points, Series, extremes, smooth
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, Curve, Dot
-from tui_lab.app.widgets.pane import Pane
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import RunError

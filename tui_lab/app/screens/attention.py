@@ -18,7 +18,7 @@ from tui_lab.app.screens.attention_text import Example
 from tui_lab.app.screens.help import Help
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.state import LabState
-from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.attention_grid import Grid, Window, grid_of, large_map, small_maps, window_of
 from tui_lab.app.widgets.chart import has_braille
 from tui_lab.app.widgets.footer import KeyLine
@@ -46,7 +46,7 @@ class Looked:
     seconds: float
 
 
-class AttentionScreen(Steady[None], Screen[None]):
+class AttentionScreen(BaseScreen[None], Screen[None]):
     """Over one batch of a run, whose weights are looked at again as they change. Closed, it costs nothing."""
 
     CSS_PATH = "attention.tcss"

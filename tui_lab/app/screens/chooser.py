@@ -12,8 +12,8 @@ from textual.widgets.option_list import Option
 
 from tui_lab.app.labels import shown_path
 from tui_lab.app.screens.help import Help
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
-from tui_lab.app.textual_fixes.steady import Steady
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
@@ -33,7 +33,7 @@ class Pick:
     overrides: tuple[str, ...] = ()
 
 
-class Chooser(Steady[None], Screen[None]):
+class Chooser(BaseScreen[None], Screen[None]):
     CSS_PATH = "chooser.tcss"
     BINDINGS = [
         Binding("space", "pick(True)", "Open paused"),

@@ -9,8 +9,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
-from tui_lab.app.textual_fixes.steady import Steady
 from tui_lab.app.widgets.input import Field
 
 
@@ -20,7 +20,7 @@ class Choice:
     text: str
 
 
-class Ask(Steady[str | None], ModalScreen[str | None]):
+class Ask(BaseScreen[str | None], ModalScreen[str | None]):
     """Gives the id of the choice, or None for Escape."""
 
     CSS_PATH = "ask.tcss"
@@ -39,7 +39,7 @@ class Ask(Steady[str | None], ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
 
-class AskLine(Steady[str | None], ModalScreen[str | None]):
+class AskLine(BaseScreen[str | None], ModalScreen[str | None]):
     """Gives the line typed, or None for Escape."""
 
     CSS_PATH = "ask.tcss"

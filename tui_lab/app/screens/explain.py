@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.util.escape import printable
 
@@ -23,7 +23,7 @@ def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fi
     return text
 
 
-class Explain(Steady[None], ModalScreen[None]):
+class Explain(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
     BINDINGS = [Binding("escape,q,enter", "dismiss(None)", "Close")]
 

@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from tui_lab.app.actions import COMMANDS, key_of
-from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
 
 
 def page(name: str) -> str:
@@ -25,7 +25,7 @@ def keys() -> str:
     return "\n".join(lines)
 
 
-class Help(Steady[None], ModalScreen[None]):
+class Help(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
     BINDINGS = [Binding("escape,q,question_mark", "dismiss(None)", "Close")]
 

@@ -18,6 +18,8 @@ from tui_lab.app.panes.doctor import DoctorPane
 from tui_lab.app.panes.events import EventsPane
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
+from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.screens.doctor_controls import reference_loss
 from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of
@@ -28,10 +30,8 @@ from tui_lab.app.session.generation_thread import GenerationThread
 from tui_lab.app.session.messages import Diagnosed, Ready, SessionMessage
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
-from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
-from tui_lab.app.widgets.pane import Pane
-from tui_lab.app.widgets.statusline import StatusLine
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -43,7 +43,7 @@ LOSS, DOCTOR = 2, 6
 """Numbers of panes."""
 
 
-class LabScreen(Steady[None], Screen[None]):
+class LabScreen(BaseScreen[None], Screen[None]):
     """`source` takes commands and gives messages; `state` is what the messages say so far; panes show it."""
 
     CSS_PATH = "lab.tcss"
@@ -115,7 +115,7 @@ class LabScreen(Steady[None], Screen[None]):
         return self.state.ready.path if self.state.ready is not None and self.source.trains else None
 
     def compose(self) -> ComposeResult:
-        yield PaneTabs(id="tabs")
+        yield PaneTabs([(pane.number, pane.title) for pane in self.panes], id="tabs")
         yield Static(id="banner")
         with Container(id="panes"):
             yield from self.panes
@@ -225,6 +225,9 @@ class LabScreen(Steady[None], Screen[None]):
         self._arrange()
         pane = self.active_pane
         pane.query_one(selector or pane.main).focus()
+
+    def on_pane_tabs_selected(self, message: PaneTabs.Selected) -> None:
+        self.action_do(f"pane_{message.number}")
 
     def zoom(self) -> None:
         self._pane_layout.zoomed = not self._pane_layout.zoomed

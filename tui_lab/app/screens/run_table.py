@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 from textual.binding import Binding
 
-from tui_lab.app.widgets.statusline import span
+from tui_lab.app.panes.status_line import span
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.util.escape import printable

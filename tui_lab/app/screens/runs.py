@@ -23,7 +23,7 @@ from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.run_table import COLUMNS, FIRST_KEY, LETTERS, RunTable, short
 from tui_lab.app.session.multi_run_generation import MultiRunGeneration
 from tui_lab.app.session.run_curves import CurveFile, Curves
-from tui_lab.app.textual_fixes.steady import Steady
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.input import Field
 from tui_lab.core.runs import folder as runs
@@ -39,7 +39,7 @@ VIEWS = ("curves", "differences", "voices")
 ORDERS = (FIRST_KEY, *(f"-{column.key}" if column.falling else column.key for column in COLUMNS))
 
 
-class RunsScreen(Steady[None], Screen[None]):
+class RunsScreen(BaseScreen[None], Screen[None]):
     """The folders are read in threads of their own; the screen keeps frozen rows."""
 
     CSS_PATH = "runs.tcss"

@@ -9,12 +9,14 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Grid
-from textual.strip import Strip
-from textual_hires_canvas import Canvas, HiResMode
-from textual_plot import AxisFormatter, NumericAxisFormatter, PlotWidget
-from textual_plot.plot_widget import FloatScalar, Legend, ScatterPlot
+from textual_hires_canvas import HiResMode
+from textual_plot import AxisFormatter, NumericAxisFormatter
+from textual_plot.plot_widget import Legend
 
-from tui_lab.app.textual_fixes.late import beside
+from tui_lab.app.textual_fixes.blank_line_style import StyledCanvas
+from tui_lab.app.textual_fixes.mouse_outside_terminal import is_outside
+from tui_lab.app.textual_fixes.plot_without_room import PlotWithoutRoom
+from tui_lab.app.textual_fixes.point_on_edge import DrawPointsOnEdge
 
 Points = Sequence[tuple[float, float]]
 
@@ -60,16 +62,8 @@ def has_braille() -> bool:
     return "utf" in locale.getpreferredencoding(False).lower()
 
 
-class StyledCanvas(Canvas):
-    """Every line has a style: what NO_COLOR puts over the screen fails on a segment without one."""
-
-    def render_line(self, y: int) -> Strip:
-        strip = super().render_line(y)
-        return strip if strip.cell_length else Strip.blank(0, self.rich_style)
-
-
-class Chart(PlotWidget, inherit_bindings=False):
-    """Call `draw` with all that is to be seen; zoom and pan stay until `0`."""
+class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
+    """Call `draw` with everything to show; zoom and pan stay until `0` is pressed."""
 
     BINDINGS = [
         Binding("plus,equals_sign", "zoom_in", "Zoom in", show=False),
@@ -86,7 +80,7 @@ class Chart(PlotWidget, inherit_bindings=False):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.braille = has_braille()
-        self._log, self._within = False, False
+        self._log = False
 
     def compose(self) -> ComposeResult:
         with Grid():
@@ -98,7 +92,7 @@ class Chart(PlotWidget, inherit_bindings=False):
         self.margin_top, self.margin_bottom = 0, 1
 
     async def on_event(self, event: events.Event) -> None:
-        if not beside(event, self.screen.region):
+        if not is_outside(event, self.screen.region):
             await super().on_event(event)
 
     def draw(
@@ -131,25 +125,6 @@ class Chart(PlotWidget, inherit_bindings=False):
                 xs, ys = self._scaled([(dot.x, dot.y)])
                 sign = dot.sign if dot.sign.isascii() or self.braille else "@"
                 self.scatter(xs, ys, marker=sign, marker_style=dot.style)
-
-    def _render_scatter_plot(self, dataset: ScatterPlot) -> None:
-        self._within = True
-        super()._render_scatter_plot(dataset)
-        self._within = False
-
-    def get_pixel_from_coordinate(self, x: FloatScalar, y: FloatScalar) -> tuple[int, int]:
-        """A point at the very edge of what is shown belongs to the outermost cell: the frame would be drawn over it."""
-        column, line = super().get_pixel_from_coordinate(x, y)
-        box = self._scale_rectangle
-        if self._within and self._x_min <= x <= self._x_max and self._y_min <= y <= self._y_max:
-            return max(box.x, min(column, box.right - 1)), max(box.y, min(line, box.bottom - 1))
-        return column, line
-
-    def get_coordinate_from_pixel(self, x: int, y: int) -> tuple[float, float]:
-        """Where a pixel is; a plot without room has one place only, so that moving in it is no move."""
-        if not self._scale_rectangle:
-            return self._x_min, self._y_min
-        return super().get_coordinate_from_pixel(x, y)
 
     def _draw_curve(self, curve: Curve) -> None:
         if not curve.points:

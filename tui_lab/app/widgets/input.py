@@ -1,13 +1,13 @@
 """A line to type into."""
 
-from textual.geometry import Size
-from textual.reactive import Reactive, reactive
+from textual.reactive import reactive
 from textual.widgets import Input
+
+from tui_lab.app.textual_fixes.size_lays_out import size_without_layout
 
 
 class Field(Input):
-    """An Input whose cursor does not blink, and that takes as much room whatever is typed: the screen is not laid out
-    anew at every key, which painted scrollbars everywhere and took longer than the letter itself (Textual 8.2.8)."""
+    """An Input whose cursor does not blink, so that an idle app paints nothing."""
 
     cursor_blink = reactive(False, init=False)
-    virtual_size = Reactive(Size(0, 0))
+    virtual_size = size_without_layout()

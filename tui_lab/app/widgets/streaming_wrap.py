@@ -1,38 +1,30 @@
-"""Text that grows at its end, broken into lines."""
+"""Wrap text that grows at its end."""
 
 from collections.abc import Iterable
 
-from rich._wrap import divide_line
 from rich.text import Text
+
+from tui_lab.app.textual_fixes.wrap_keeps_spaces import wrapped
 
 
 class Flow:
-    """Lines of at most `width` columns, but for the spaces at their ends, broken between words where it can be.
+    """Lines of at most `width` columns, apart from spaces at their ends.
 
-    What has been broken is not looked at again, so that a text costs what is added to it.
+    A line that is complete is not wrapped again, so the cost of `extend` depends only on the text added.
     """
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._lines: list[Text] = []
-        self._open = Text()
+        self._complete: list[Text] = []
+        self._last = Text()
 
     def extend(self, parts: Iterable[tuple[str, str]]) -> None:
-        """Each a text and its style."""
+        """Append (text, style) pairs."""
         for text, style in parts:
-            self._open.append(text, style)
-        *done, self._open = broken(self._open, self._width)
-        self._lines += done
+            self._last.append(text, style)
+        *complete, self._last = wrapped(self._last, self._width)
+        self._complete += complete
 
     def lines(self, ending: Text) -> list[Text]:
-        """All of them, with an ending that is not there for good."""
-        return [*self._lines, *broken(self._open + ending, self._width)]
-
-
-def broken(text: Text, width: int) -> list[Text]:
-    """The lines of a text, at least one. As Text.wrap, which drops spaces."""
-    return [
-        line
-        for paragraph in text.split("\n", allow_blank=True)
-        for line in paragraph.divide(divide_line(paragraph.plain, width))
-    ]
+        """Return all lines, with an ending that later calls of `extend` replace."""
+        return [*self._complete, *wrapped(self._last + ending, self._width)]

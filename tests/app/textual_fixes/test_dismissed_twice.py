@@ -1,0 +1,59 @@
+"""A screen that is dismissed twice takes no other screen with it."""
+
+from collections.abc import Callable
+
+import pytest
+from textual.app import App
+from textual.screen import Screen
+
+from tests.app.textual_fixes.plain import plain_and_fixed
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
+from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.textual_fixes.base_screen import BlankScreen
+from tui_lab.app.textual_fixes.palette import Palette
+
+CHOICES = (Choice("yes", "Yes"), Choice("no", "No"))
+
+
+@pytest.mark.parametrize("screen_type", plain_and_fixed(Screen, BlankScreen))
+async def test_second_dismiss_leaves_the_screen_below(screen_type: type[Screen[None]]) -> None:
+    async with App[None]().run_test() as pilot:
+        below = screen_type()
+        await pilot.app.push_screen(below)
+        screen = screen_type()
+        await pilot.app.push_screen(screen)
+        screen.dismiss(None)
+        screen.dismiss(None)
+        await pilot.pause()
+        assert pilot.app.screen is below
+
+
+@pytest.mark.parametrize("build", [RunsScreen, Palette, lambda: Help("chooser"), lambda: AskLine("name", "")])
+async def test_screens_of_the_app_dismissed_twice(build: Callable[[], Screen[None]]) -> None:
+    async with LabApp().run_test() as pilot:
+        below = pilot.app.screen
+        screen = build()
+        await pilot.app.push_screen(screen)
+        screen.dismiss(None)
+        screen.dismiss(None)
+        await pilot.pause()
+        assert pilot.app.screen is below
+
+
+async def test_first_answer_of_a_dialog_counts() -> None:
+    async with LabApp().run_test() as pilot:
+        answers: list[str | None] = []
+
+        async def ask() -> None:
+            answers.append(await pilot.app.push_screen_wait(Ask("Really?", CHOICES)))
+
+        pilot.app.run_worker(ask())
+        await pilot.pause()
+        dialog = pilot.app.screen
+        assert isinstance(dialog, Ask)
+        dialog.dismiss("yes")
+        dialog.dismiss(None)
+        await pilot.app.workers.wait_for_complete()
+        assert answers == ["yes"]

@@ -1,0 +1,27 @@
+"""What the app derives from."""
+
+from textual.theme import ThemeProvider
+
+from tui_lab.app.textual_fixes.base_screen import BlankScreen
+from tui_lab.app.textual_fixes.continued_without_suspend import resume_only_if_suspended
+from tui_lab.app.textual_fixes.input_before_mount import HoldInputUntilMounted
+from tui_lab.app.textual_fixes.palette import Palette
+from tui_lab.app.textual_fixes.removed_nodes import IgnoreErrorsOfRemovedNodes
+from tui_lab.app.textual_fixes.tiny_terminal import LayOutAtLeastSmallest
+
+
+class BaseApp(LayOutAtLeastSmallest, HoldInputUntilMounted, IgnoreErrorsOfRemovedNodes):
+    """The workarounds for App."""
+
+    def get_default_screen(self) -> BlankScreen:
+        return BlankScreen(id="_default")
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette())
+
+    def search_themes(self) -> None:
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
+
+    def on_mount(self) -> None:
+        resume_only_if_suspended(self)

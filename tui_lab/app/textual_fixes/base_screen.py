@@ -1,0 +1,21 @@
+"""What every screen of the app derives from."""
+
+from textual.screen import Screen, ScreenResultType
+
+from tui_lab.app.textual_fixes.dismissed_twice import DismissOnce
+from tui_lab.app.textual_fixes.mouse_on_removed_widget import IgnoreRemovedUnderMouse
+from tui_lab.app.textual_fixes.mouse_outside_terminal import IgnoreMouseOutside
+from tui_lab.app.textual_fixes.stale_resize import IgnoreStaleResize
+
+
+class BaseScreen(
+    DismissOnce[ScreenResultType],
+    IgnoreMouseOutside[ScreenResultType],
+    IgnoreRemovedUnderMouse[ScreenResultType],
+    IgnoreStaleResize[ScreenResultType],
+):
+    """The workarounds for Screen; use as a mixin before the kind of screen."""
+
+
+class BlankScreen(BaseScreen[None], Screen[None]):
+    """The empty screen under all others."""
