@@ -1,3 +1,5 @@
+"""The benchmark commands, end to end and small."""
+
 import json
 
 import pytest
@@ -5,20 +7,21 @@ import pytest
 from tests.process import Cli
 
 
-def test_flat_measures_a_long_record_and_a_corpus(cli: Cli) -> None:
-    found = cli("bench", "flat", "--events", "2000", "--mib", "8", "--json")
-    assert found.returncode == 0, found.stderr
-    figures = json.loads(found.stdout)
+@pytest.mark.slow
+def test_bench_flat_measures_events_and_a_corpus(cli: Cli) -> None:
+    done = cli("bench", "flat", "--events", "2000", "--mib", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
     assert figures["events"]["events"] == 2000 and figures["events"]["open_s"] > 0
     assert figures["corpus"]["mib_per_s"] > 0 and figures["machine"]["torch"]
 
 
 @pytest.mark.slow
-def test_the_headline_trains_until_its_target_in_both_ways(cli: Cli) -> None:
-    """A target above ln V is reached by the first update."""
-    found = cli("bench", "headline", "--target", "20", "--json")
-    assert found.returncode == 0, found.stderr
-    rows = json.loads(found.stdout)["rows"]
+def test_bench_headline_stops_every_run_at_the_target(cli: Cli) -> None:
+    """A target above the uniform loss is reached by the first step."""
+    done = cli("bench", "headline", "--target", "20", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
     assert [row["steps"] for row in rows.values()] == [1, 1, 1]
     ours, loop = rows["tui-lab"], rows["nanoGPT-style loop"]
     assert abs(ours["train_loss"] - loop["train_loss"]) < 1e-3

@@ -195,4 +195,4 @@ def test_scale_measures_what_several_processes_cost(tmp_path: Path) -> None:
                           cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert figures["processes"] == 2 and figures["examples_a_process"] == 32 and figures["reduction_ms"] > 0
+    assert figures["processes"] == 2 and figures["examples_per_process"] == 32 and figures["all_reduce_ms"] > 0

@@ -1,1 +1,1 @@
-"""Benchmarks: ratios of things measured side by side in one run."""
+"""Benchmarks. Each compares things measured in the same run, in turn, since machines and their load differ."""

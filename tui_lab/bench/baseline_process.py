@@ -1,4 +1,4 @@
-"""The nanoGPT-style loop in its own process: `python -m tui_lab.bench.baseline_process CONFIG` prints JSON."""
+"""Train the nanoGPT-style loop: `python -m tui_lab.bench.baseline_process CONFIG` prints its figures as JSON."""
 
 import json
 import sys
@@ -19,28 +19,37 @@ EMA = 0.9
 
 
 def train(config: Config) -> dict[str, float | str]:
-    """To the config's target loss, evaluating when ours does, with its weights, its batches and its learning rates."""
+    """Train to the config's target loss with tui-lab's initial weights, batches, learning rates and evaluations."""
     task = build_task(config)
-    loader, n_vocab = build_loader(config, task), task.tokenizer.n_vocab
+    loader = build_loader(config, task)
+    n_vocab = task.tokenizer.n_vocab
     model = EagerGPT(config.model, n_vocab).take_weights(Transformer(config.model, n_vocab, seed=config.train.seed))
     evaluated = ExternalModel(AllLogits(model), config.model, n_vocab)
-    loop, average, step, spent = EagerLoop(model, config.optim.lr), float("inf"), 0, 0.0
+    loop = EagerLoop(model, config.optim.lr)
+    average = float("inf")
+    step = 0
+    train_seconds = 0.0
     while average > config.train.target_loss and step < config.train.steps:
-        began = time.perf_counter()
+        start = time.perf_counter()
         for group in loop.optimizer.param_groups:
             group["lr"] = lr_at(step, config.train.steps, config.optim)
         batch = loader.batch(step)
         loss = loop.step(torch.from_numpy(batch.x), torch.from_numpy(batch.y))
         average = loss if step == 0 else EMA * average + (1 - EMA) * loss
         step += 1
-        spent += time.perf_counter() - began
+        train_seconds += time.perf_counter() - start
         if step % config.train.eval_every == 0:
             evaluate(evaluated, task, config.train.eval_examples, torch.device("cpu"))
             model.train()
     validation = evaluate(evaluated, task, config.train.eval_examples, torch.device("cpu"))
     assert validation is not None
-    return {"reason": "target" if average <= config.train.target_loss else "done", "steps": step,
-            "train_loss": average, "val_loss": validation.loss, "train_seconds": spent}  # fmt: skip
+    return {
+        "reason": "target" if average <= config.train.target_loss else "done",
+        "steps": step,
+        "train_loss": average,
+        "val_loss": validation.loss,
+        "train_seconds": train_seconds,
+    }
 
 
 if __name__ == "__main__":

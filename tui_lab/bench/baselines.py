@@ -1,4 +1,4 @@
-"""Who takes part in `bench train`: each makes one update at a time on the batches it is given."""
+"""The models that `bench train` compares: each takes one training step at a time on the given batch."""
 
 import importlib.util
 import json
@@ -23,8 +23,11 @@ Step = Callable[[Tensor, Tensor], float]
 
 
 @dataclass(frozen=True)
-class Contender:
-    """step: (x, y) → the loss before the update. same: whether it computes what ours computes."""
+class Baseline:
+    """A model and its training step.
+
+    step: (x, y) → the loss before the step. same: whether it computes the same function as tui-lab's model.
+    """
 
     name: str
     step: Step
@@ -34,118 +37,147 @@ class Contender:
 
 
 class Absent(Exception):
-    """A contender that is not on this machine; the message says how to get it."""
+    """A baseline that is not installed; the message says how to install it."""
 
 
 def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def ours(trainer: Trainer) -> Contender:
-    """The whole `Trainer.train_step`: its own loader, measurements and event included."""
-    return Contender("tui-lab", lambda x, y: trainer.train_step().loss, _size(trainer.model), same=True)
+def ours(trainer: Trainer) -> Baseline:
+    """Return tui-lab itself: the whole `Trainer.train_step`, including its loader, its measurements and its event."""
+    return Baseline("tui-lab", lambda x, y: trainer.train_step().loss, _size(trainer.model), same=True)
 
 
-def eager(config: Config, n_vocab: int) -> Contender:
+def eager(config: Config, n_vocab: int) -> Baseline:
     model = _twin(config, n_vocab)
-    return Contender("nanoGPT-style, eager", EagerLoop(model, config.optim.lr).step, _size(model), same=True)
+    return Baseline("nanoGPT-style, eager", EagerLoop(model, config.optim.lr).step, _size(model), same=True)
 
 
-def compiled(config: Config, n_vocab: int) -> Contender:
+def compiled(config: Config, n_vocab: int) -> Baseline:
     model = _twin(config, n_vocab)
     loop = EagerLoop(model, config.optim.lr)
     loop.model = cast(nn.Module, torch.compile(model))
-    return Contender("nanoGPT-style, compiled", loop.step, _size(model), same=True)
+    return Baseline("nanoGPT-style, compiled", loop.step, _size(model), same=True)
 
 
 def _twin(config: Config, n_vocab: int) -> EagerGPT:
-    """With the weights that our trainer starts from."""
+    """Return a nanoGPT-style model with the initial weights of tui-lab's trainer."""
     return EagerGPT(config.model, n_vocab).take_weights(Transformer(config.model, n_vocab, seed=config.train.seed))
 
 
-def hugging_face(config: Config, n_vocab: int) -> Contender:
+def hugging_face(config: Config, n_vocab: int) -> Baseline:
     model = hugging_face_model(config, n_vocab, use_cache=False)
-    return Contender("Hugging Face GPT-2", _loop(model, config), _size(model))
+    return Baseline("Hugging Face GPT-2", _loop(model, config), _size(model))
 
 
 def hugging_face_model(config: Config, n_vocab: int, *, use_cache: bool) -> Any:
-    """GPT2LMHeadModel of the same shape: GELU, norms before the sums, a head without bias. Raises Absent."""
+    """Return a GPT2LMHeadModel of the same shape: GELU, pre-norm, a head without bias. Raises Absent."""
     _need("transformers")
     from transformers import GPT2Config, GPT2LMHeadModel
 
     shape = config.model
     return GPT2LMHeadModel(
-        GPT2Config(vocab_size=n_vocab, n_positions=shape.context, n_embd=shape.d_model, n_layer=shape.n_layers,
-                   n_head=shape.n_heads, n_inner=shape.d_ff, tie_word_embeddings=False, use_cache=use_cache,
-                   resid_pdrop=shape.dropout, embd_pdrop=shape.dropout, attn_pdrop=shape.dropout)
-    )  # fmt: skip
+        GPT2Config(
+            vocab_size=n_vocab,
+            n_positions=shape.context,
+            n_embd=shape.d_model,
+            n_layer=shape.n_layers,
+            n_head=shape.n_heads,
+            n_inner=shape.d_ff,
+            tie_word_embeddings=False,
+            use_cache=use_cache,
+            resid_pdrop=shape.dropout,
+            embd_pdrop=shape.dropout,
+            attn_pdrop=shape.dropout,
+        )
+    )
 
 
-def x_transformers(config: Config, n_vocab: int) -> Contender:
+def x_transformers(config: Config, n_vocab: int) -> Baseline:
     _need("x_transformers")
     from x_transformers import Decoder, TransformerWrapper
 
     shape = config.model
     model: nn.Module = TransformerWrapper(
-        num_tokens=n_vocab, max_seq_len=shape.context, emb_dropout=shape.dropout,
-        attn_layers=Decoder(dim=shape.d_model, depth=shape.n_layers, heads=shape.n_heads, attn_dim_head=shape.d_head,
-                            ff_mult=shape.d_ff / shape.d_model, attn_flash=True),
-    )  # fmt: skip
-    return Contender("x-transformers", _loop(model, config), _size(model))
+        num_tokens=n_vocab,
+        max_seq_len=shape.context,
+        emb_dropout=shape.dropout,
+        attn_layers=Decoder(
+            dim=shape.d_model,
+            depth=shape.n_layers,
+            heads=shape.n_heads,
+            attn_dim_head=shape.d_head,
+            ff_mult=shape.d_ff / shape.d_model,
+            attn_flash=True,
+        ),
+    )
+    return Baseline("x-transformers", _loop(model, config), _size(model))
 
 
 def _loop(model: nn.Module, config: Config) -> Step:
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        logits = logits_of(model, x)
-        return nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1)
-
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optim.lr)
 
     def step(x: Tensor, y: Tensor) -> float:
-        found = loss(x, y)
+        logits = logits_of(model, x)  # [B, T, V]
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1)
         optimizer.zero_grad(set_to_none=True)
-        found.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return float(found.item())
+        return float(loss.item())
 
     return step
 
 
-def litgpt(config: Config, n_vocab: int) -> Contender:
-    """In a process of its own, since what it pins clashes with transformers; while the others step it only waits."""
+def litgpt(config: Config, n_vocab: int) -> Baseline:
+    """Return litgpt in a process of its own, since its pins conflict with those of transformers. Raises Absent.
+
+    The process only waits for input while the others are measured.
+    """
     if not LITGPT_PYTHON.exists():
         raise Absent("not installed: make litgpt")
     shape = config.model
-    settings = {"n_vocab": n_vocab, "context": shape.context, "n_layers": shape.n_layers, "n_heads": shape.n_heads,
-                "d_model": shape.d_model, "d_ff": shape.d_ff, "d_head": shape.d_head, "lr": config.optim.lr,
-                "threads": torch.get_num_threads()}  # fmt: skip
+    settings = {
+        "n_vocab": n_vocab,
+        "context": shape.context,
+        "n_layers": shape.n_layers,
+        "n_heads": shape.n_heads,
+        "d_model": shape.d_model,
+        "d_ff": shape.d_ff,
+        "d_head": shape.d_head,
+        "lr": config.optim.lr,
+        "threads": torch.get_num_threads(),
+    }
     command = [str(LITGPT_PYTHON), str(Path(__file__).with_name("litgpt_child.py")), json.dumps(settings)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                             text=True)  # fmt: skip
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert child.stdin is not None and child.stdout is not None
-    source, sink = child.stdout, child.stdin
-    size = int(source.readline() or 0)
+    replies = child.stdout
+    requests = child.stdin
+    size = int(replies.readline() or 0)
     if not size:
-        raise Absent(f"{LITGPT_PYTHON} does not run it: make litgpt")
+        raise Absent(f"{LITGPT_PYTHON} cannot run it: make litgpt")
 
     def step(x: Tensor, y: Tensor) -> float:
-        sink.write(json.dumps([x.tolist(), y.tolist()]) + "\n")
-        sink.flush()
-        return float(source.readline())
+        requests.write(json.dumps([x.tolist(), y.tolist()]) + "\n")
+        requests.flush()
+        return float(replies.readline())
 
     def close() -> None:
-        sink.close()
+        requests.close()
         child.wait()
 
-    return Contender("litgpt", step, size, close=close)
+    return Baseline("litgpt", step, size, close=close)
 
 
 def _need(module: str) -> None:
+    """Raise Absent unless `module` is installed."""
     if importlib.util.find_spec(module) is None:
         raise Absent(f"not installed: make peers, with {sys.executable}")
 
 
-MAKERS: dict[str, Callable[[Config, int], Contender]] = {
+FACTORIES: dict[str, Callable[[Config, int], Baseline]] = {
     "nanoGPT-style, eager": eager,
     "nanoGPT-style, compiled": compiled,
     "Hugging Face GPT-2": hugging_face,

@@ -1,4 +1,4 @@
-"""What several processes cost: the bytes and seconds of bringing gradients together, beside those of a step.
+"""The cost of several processes: bytes and seconds of the gradients' all_reduce, compared with those of a step.
 
 torchrun --nproc-per-node 2 -m tui_lab bench scale
 """
@@ -27,31 +27,35 @@ from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import dumps
 
 BUCKET_BYTES = 25 * 2**20
-"""DistributedDataParallel's own size of what is reduced at once."""
+"""The size of DistributedDataParallel's gradient buckets."""
 BACKWARD = 2 / 3
-"""Share of a step that the backward pass takes (Kaplan et al. 2020, section 2.1), behind which a reduction can hide."""
+"""The backward pass's share of a step (Kaplan et al. 2020, section 2.1); an all_reduce can overlap with it."""
 LINKS_GBIT = (10, 25, 100)
 NODES = (2, 8, 64)
 WARM_UP = 3
 
 
 def bench_scale(preset: str, rounds: int) -> dict[str, Any] | None:
-    """The figures, on rank 0; None on the others. Raises ConfigError unless torchrun started several processes."""
+    """Return the figures on rank 0, None on the others. Raises ConfigError unless torchrun started the processes."""
     if not is_distributed():
-        raise ConfigError(["bench scale: start it as torchrun --nproc-per-node 2 -m tui_lab bench scale"])
+        raise ConfigError.of(
+            "missing",
+            "needs several processes; start it with torchrun --nproc-per-node 2 -m tui_lab bench scale",
+            key="bench scale",
+        )
     keep_freed_memory()
     with process_group() as group:
-        config, task = _prepared(group, preset)
+        config, task = _config_and_task(group, preset)
         trainer = Trainer(set_up(config, task), group=group)
         backend = backend_for(config, trainer.device)
         group.attach(trainer.model, trainer.hooks, trainer.config)
         parameters = sum(p.numel() for p in trainer.model.parameters())
-        times = _by_turns(
+        times = _in_turn(
             {
-                "together": lambda: trainer.train_step(),
-                "apart": lambda: _step_apart(group, trainer),
-                "reduction": _reduction(parameters, trainer.device),
-                "agreement": lambda: group.all_reduce(torch.zeros(2)),
+                "step": lambda: trainer.train_step(),
+                "step_without_all_reduce": lambda: _step_without_all_reduce(group, trainer),
+                "all_reduce": _gradient_all_reduce(parameters, trainer.device),
+                "small_all_reduce": lambda: group.all_reduce(torch.zeros(2)),
             },
             rounds,
         )
@@ -62,13 +66,13 @@ def bench_scale(preset: str, rounds: int) -> dict[str, Any] | None:
             "preset": preset,
             "processes": group.size,
             "backend": backend,
-            "examples_a_process": -(-trainer.loader.drawn // group.size),
+            "examples_per_process": -(-trainer.loader.drawn // group.size),
             **figures(parameters, group.size, times),
         }
 
 
-def _prepared(group: DistributedGroup, preset: str) -> tuple[Config, Task]:
-    """The same config on all ranks; its kernels are measured by rank 0 while the others wait."""
+def _config_and_task(group: DistributedGroup, preset: str) -> tuple[Config, Task]:
+    """Return the same config on all ranks. Rank 0 measures which kernels are fastest while the others wait."""
     config = settings.load(preset, PLAIN)
     task = build_task(config)
     if group.rank == 0:
@@ -76,63 +80,67 @@ def _prepared(group: DistributedGroup, preset: str) -> tuple[Config, Task]:
     return settings.build(json.loads(group.broadcast(dumps(config.model_dump(mode="json")).encode()))), task
 
 
-def _step_apart(group: DistributedGroup, trainer: Trainer) -> None:
+def _step_without_all_reduce(group: DistributedGroup, trainer: Trainer) -> None:
     with group.no_sync():
         trainer.train_step()
 
 
-def _reduction(parameters: int, device: torch.device) -> Callable[[], None]:
-    """The sum of as many numbers as there are gradients, in DDP's portions, with nothing else to do."""
-    portions = torch.zeros(parameters, device=device).split(BUCKET_BYTES // 4)  # type: ignore[no-untyped-call]
+def _gradient_all_reduce(parameters: int, device: torch.device) -> Callable[[], None]:
+    """Return a function that sums as many numbers as there are gradients, in buckets of DDP's size."""
+    buckets = torch.zeros(parameters, device=device).split(BUCKET_BYTES // 4)  # type: ignore[no-untyped-call]
 
     def reduce() -> None:
-        for portion in portions:
-            dist.all_reduce(portion)
+        for bucket in buckets:
+            dist.all_reduce(bucket)
 
     return reduce
 
 
-def _by_turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def _in_turn(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(WARM_UP + rounds):
         for name, action in actions.items():
             dist.barrier()
-            began = time.perf_counter()
+            start = time.perf_counter()
             action()
             if turn >= WARM_UP:
-                times[name].append(time.perf_counter() - began)
+                times[name].append(time.perf_counter() - start)
     return times
 
 
 def figures(parameters: int, size: int, times: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians and quartiles in ms, and the arithmetic of a ring on other links."""
-    middle = {name: statistics.median(found) for name, found in times.items()}
-    step, alone = middle["together"], middle["apart"]
+    """Return medians and quartiles in ms, and what a ring all_reduce would cost on other links."""
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    compute = medians["step_without_all_reduce"]
     return {
         "parameters": parameters,
         "gradient_mb": 4 * parameters / 1e6,
         "sent_by_each_mb": ring_bytes(parameters, size) / 1e6,
-        **{f"{name}_ms": 1e3 * value for name, value in middle.items()},
-        "quartiles_ms": {name: [1e3 * q for q in statistics.quantiles(found, n=4)[::2]]
-                         for name, found in times.items()},
-        "not_hidden_ms": 1e3 * max(0.0, step - alone),
-        "links": {
-            f"{gbit} Gbit/s": {
-                f"{n} nodes": link(ring_bytes(parameters, n), gbit, alone) for n in NODES
-            } for gbit in LINKS_GBIT
+        **{f"{name}_ms": 1e3 * value for name, value in medians.items()},
+        "quartiles_ms": {
+            name: [1e3 * q for q in statistics.quantiles(seconds, n=4)[::2]] for name, seconds in times.items()
         },
-    }  # fmt: skip
+        "not_hidden_ms": 1e3 * max(0.0, medians["step"] - compute),
+        "links": {
+            f"{gbit} Gbit/s": {f"{n} nodes": link(ring_bytes(parameters, n), gbit, compute) for n in NODES}
+            for gbit in LINKS_GBIT
+        },
+    }
 
 
 def ring_bytes(parameters: int, size: int) -> float:
-    """What each of `size` processes sends for one sum of float32 gradients: 2 (n − 1) / n times their bytes
-    (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms")."""
+    """Return the bytes that each of `size` processes sends for one all_reduce of float32 gradients.
+
+    2 (n − 1) / n times their bytes (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms").
+    """
     return 2 * (size - 1) / size * 4 * parameters
 
 
 def link(bytes_sent: float, gbit: float, step_seconds: float) -> dict[str, float]:
-    """ms on the wire, and the efficiency: step over step and what of the wire does not hide, from none of it hidden to
-    all that fits behind the backward pass."""
+    """Return the ms on the wire and the efficiency: a step's time without communication over that with it.
+
+    efficiency_nothing_hidden: communication does not overlap. efficiency_hidden: it overlaps with the backward pass.
+    """
     wire = 8 * bytes_sent / (gbit * 1e9)
     exposed = max(0.0, wire - BACKWARD * step_seconds)
     return {

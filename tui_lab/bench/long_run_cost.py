@@ -1,4 +1,4 @@
-"""Whether what is long stays cheap: a million events, and a corpus of a gibibyte."""
+"""Time and memory of a run with a million events and of a corpus of a gibibyte."""
 
 import itertools
 import os
@@ -26,7 +26,9 @@ from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding
 from tui_lab.runs.machine import machine
 from tui_lab.util.child import child_environment, python_module
 
-EVENTS, DRAIN_EVERY, PARTS = 1_000_000, 500, 20
+EVENTS = 1_000_000
+DRAIN_EVERY = 500
+PARTS = 20
 OPENINGS = 5
 MIB = 2**20
 PIECES_AT_ONCE = 32
@@ -34,54 +36,73 @@ SLICES = 8
 
 
 def bench_flat(events: int = EVENTS, mib: int = 1024) -> dict[str, Any]:
-    """All figures as JSON values."""
+    """Return all figures as JSON values."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {"machine": machine(), "events": _events(events, folder), "corpus": _corpus(mib, folder)}
 
 
-def updates(n: int) -> Iterator[ev.Event]:
-    """What a training of n updates tells, evaluations included, with losses that fall and jitter."""
+def training_events(n: int) -> Iterator[ev.Event]:
+    """Yield the events of a run of n steps, evaluations included, with a noisy falling loss."""
     noise = np.random.default_rng(0).normal(0, 0.1, n).tolist()
-    yield ev.Started(step=0, steps=n, parameters=1, n_vocab=10, train_examples=1, val_examples=1, device="cpu",
-                     threads=1, resumed=False)  # fmt: skip
+    yield ev.Started(
+        step=0,
+        steps=n,
+        parameters=1,
+        n_vocab=10,
+        train_examples=1,
+        val_examples=1,
+        device="cpu",
+        threads=1,
+        resumed=False,
+    )
     for step in range(1, n + 1):
         loss = 2.3 / (1 + step / 1e4) + abs(noise[step - 1])
-        yield ev.StepDone(step=step, loss=loss, loss_ema=loss, lr=1e-3, grad_norm=1.0, epoch=step // 1000,
-                          tokens=704 * step, seconds=0.006, tokens_per_s=1e5,
-                          update_ratio=1e-3 if step % 10 == 1 else None)  # fmt: skip
+        yield ev.StepDone(
+            step=step,
+            loss=loss,
+            loss_ema=loss,
+            lr=1e-3,
+            grad_norm=1.0,
+            epoch=step // 1000,
+            tokens=704 * step,
+            seconds=0.006,
+            tokens_per_s=1e5,
+            update_ratio=1e-3 if step % 10 == 1 else None,
+        )
         if step % 250 == 0:
             yield ev.Evaluated(step=step, val_loss=loss, exact_match=0.5, perplexity=None, examples=64, best=False)
     yield ev.Stopped(step=n, reason="done")
 
 
 def _events(n: int, folder: Path) -> dict[str, Any]:
-    """The stream through the record, the app's buffer and what the screen knows; then the folder is opened."""
+    """Pass the events through the event log, the app's buffer and its state; then open the run again."""
     config = settings.load("reverse")
     run = runs.create("flat", config, CharTokenizer(), folder / "run")
     buffer = Buffer[ev.Event]()
     state = LabState()
     process = psutil.Process()
     state.config = config
-    seconds, memory = [], []
-    stream = run.record(updates(n))
+    seconds = []
+    memory = []
+    stream = run.record(training_events(n))
     per_part = n // PARTS
     for _ in range(PARTS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         for i, event in enumerate(itertools.islice(stream, per_part)):
             buffer.put(event)
             if i % DRAIN_EVERY == 0:
                 for item in buffer.drain():
                     state.apply(item)
-        seconds.append((time.perf_counter() - began) / per_part)
+        seconds.append((time.perf_counter() - start) / per_part)
         memory.append(process.memory_info().rss / MIB)
     for _ in stream:
         pass
     opened = []
     for _ in range(OPENINGS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         points = len(runs.find(str(run.path)).downsampled().events())
-        opened.append(time.perf_counter() - began)
+        opened.append(time.perf_counter() - start)
     return {
         "events": n,
         "microseconds_an_event": {"first": 1e6 * seconds[1], "last": 1e6 * seconds[-1]},
@@ -93,19 +114,19 @@ def _events(n: int, folder: Path) -> dict[str, Any]:
 
 
 def _corpus(mib: int, folder: Path) -> dict[str, Any]:
-    """Encoding into the cache, in a process of its own, and tiktoken's own batch over a slice of the same text."""
+    """Encode a corpus in a process of its own, and a part of the same text by tiktoken's batch function."""
     text = folder / "text.txt"
     _write_text(text, mib)
     slice_mib = max(1, mib // SLICES)
     pieces = _pieces(text, slice_mib)
     encode_batch = gpt2_encoding().encode_ordinary_batch
-    theirs = []
+    tiktoken_speeds = []
     for _ in range(3):
-        began = time.perf_counter()
-        for start in range(0, len(pieces), PIECES_AT_ONCE):
-            encode_batch(pieces[start : start + PIECES_AT_ONCE], num_threads=os.cpu_count() or 1)
-        theirs.append(slice_mib / (time.perf_counter() - began))
-    began = time.perf_counter()
+        start = time.perf_counter()
+        for first in range(0, len(pieces), PIECES_AT_ONCE):
+            encode_batch(pieces[first : first + PIECES_AT_ONCE], num_threads=os.cpu_count() or 1)
+        tiktoken_speeds.append(slice_mib / (time.perf_counter() - start))
+    start = time.perf_counter()
     child = subprocess.run(
         python_module("tui_lab.bench.long_run_cost", str(text)),
         capture_output=True,
@@ -113,18 +134,18 @@ def _corpus(mib: int, folder: Path) -> dict[str, Any]:
         check=True,
         env=child_environment(TUI_LAB_CACHE=str(folder / "cache")),
     )
-    ours, peak, before = (float(word) for word in child.stdout.split())
+    seconds, peak, before = (float(number) for number in child.stdout.split())
     return {
         "mib": mib,
-        "mib_per_s": mib / ours,
-        "tiktoken_batch_mib_per_s": statistics.median(theirs),
-        "share": mib / ours / statistics.median(theirs),
+        "mib_per_s": mib / seconds,
+        "tiktoken_batch_mib_per_s": statistics.median(tiktoken_speeds),
+        "share": mib / seconds / statistics.median(tiktoken_speeds),
         "memory_mib": {"before": before, "peak": peak},
     }
 
 
 def _write_text(path: Path, mib: int) -> None:
-    """The bundled dialogues over and over, each time with another word in between, so that no cache helps alone."""
+    """Write the bundled dialogues repeatedly, with a different line after each copy, so that no cache helps."""
     dialogues = b"".join(file.read_bytes() for file in find_files(BUNDLED))
     with path.open("wb") as out:
         for i in itertools.count():
@@ -139,15 +160,16 @@ def _pieces(path: Path, mib: int) -> list[str]:
 
 
 def main(path: str) -> None:
-    """In the child: seconds, peak memory and memory before, in MiB."""
+    """In the child process: print the seconds, the peak memory and the memory before, in MiB."""
     Gpt2Tokenizer().encode("warm")
-    before, began = psutil.Process().memory_info().rss / MIB, time.perf_counter()
+    before = psutil.Process().memory_info().rss / MIB
+    start = time.perf_counter()
     load_corpus(path, "gpt2")
-    sys.stdout.write(f"{time.perf_counter() - began} {_peak_mib()} {before}\n")
+    sys.stdout.write(f"{time.perf_counter() - start} {_peak_mib()} {before}\n")
 
 
 def _peak_mib() -> float:
-    """The most that this program held. Not getrusage's figure where there is another: it begins with the parent's."""
+    """Return this process's peak memory. getrusage comes last, since its figure starts at the parent's."""
     try:
         lines = Path("/proc/self/status").read_text("utf-8").splitlines()
         return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

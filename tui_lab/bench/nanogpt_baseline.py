@@ -1,7 +1,7 @@
-"""The journal's transformer as one writes it after nanoGPT, and its loop: the yardstick, with the lab's mathematics.
+"""The journal's transformer and its training loop, written in nanoGPT's style, as a baseline.
 
-In nanoGPT's manner: one matrix for q, k and v, torch's fused attention, full logits into `cross_entropy`, and torch's
-default optimizer. What it computes is what tui_lab.core.model computes, so its losses are ours to rounding.
+One matrix for q, k and v, torch's fused attention, full logits into `cross_entropy`, and torch's default optimizer. It
+computes the same function as tui_lab.core.model, so that its losses agree up to rounding.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,14 @@ from tui_lab.core.model import Layer, Transformer
 
 
 class Block(nn.Module):
+    """A post-norm transformer layer: x [B, T, D] → [B, T, D]."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         inner = config.n_heads * config.d_head
-        self.n_heads, self.d_head, self.dropout = config.n_heads, config.d_head, config.dropout
+        self.n_heads = config.n_heads
+        self.d_head = config.d_head
+        self.dropout = config.dropout
         self.c_attn = nn.Linear(config.d_model, 3 * inner, bias=False)
         self.c_proj = nn.Linear(inner, config.d_model, bias=False)
         self.ln_1 = nn.LayerNorm(config.d_model)
@@ -42,18 +46,19 @@ class Block(nn.Module):
 
 
 class EagerGPT(nn.Module):
-    """(ids [B, T], targets [B, T]) → mean loss; without targets the logits of the last position [B, 1, V]."""
+    """(ids [B, T], targets [B, T]) → mean loss; without targets → the logits of the last position [B, 1, V]."""
 
     def __init__(self, config: ModelConfig, n_vocab: int) -> None:
         super().__init__()
-        self.context, self.dropout = config.context, config.dropout
+        self.context = config.context
+        self.dropout = config.dropout
         self.wte = nn.Embedding(n_vocab, config.d_model)
         self.wpe = nn.Embedding(config.context, config.d_model)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.lm_head = nn.Linear(config.d_model, n_vocab)
 
     def hidden(self, ids: Tensor) -> Tensor:
-        """The last layer's output: ids [B, T] → [B, T, D]."""
+        """Compute the last layer's output: ids [B, T] → [B, T, D]."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         x = F.dropout(self.wte(ids) + self.wpe(positions), self.dropout, self.training)
         for block in self.h:
@@ -70,21 +75,26 @@ class EagerGPT(nn.Module):
 
     @torch.no_grad()
     def take_weights(self, ours: Transformer) -> "EagerGPT":
-        """The same function as `ours`, from now on."""
+        """Copy the weights of `ours`, so that both compute the same function."""
         for name, module in (("wte", ours.W_E), ("wpe", ours.W_P), ("lm_head", ours.head)):
             getattr(self, name).load_state_dict(module.state_dict())
         for block, layer in zip(cast(list[Block], self.h), cast(list[Layer], ours.layers), strict=True):
             attention = layer.attention
             block.c_attn.weight.copy_(torch.cat([attention.W_Q.weight, attention.W_K.weight, attention.W_V.weight]))
-            pairs = (("c_proj", attention.W_O), ("ln_1", layer.norm1), ("c_fc", layer.W_1), ("c_out", layer.W_2),
-                     ("ln_2", layer.norm2))  # fmt: skip
-            for name, other in pairs:
+            pairs = {
+                "c_proj": attention.W_O,
+                "ln_1": layer.norm1,
+                "c_fc": layer.W_1,
+                "c_out": layer.W_2,
+                "ln_2": layer.norm2,
+            }
+            for name, other in pairs.items():
                 getattr(block, name).load_state_dict(other.state_dict())
         return self
 
 
 class AllLogits(nn.Module):
-    """The same model, to be evaluated: ids [B, T] → logits [B, T, V]."""
+    """The same model for evaluation: ids [B, T] → logits [B, T, V]."""
 
     def __init__(self, model: EagerGPT) -> None:
         super().__init__()
@@ -97,7 +107,7 @@ class AllLogits(nn.Module):
 
 @dataclass
 class EagerLoop:
-    """nanoGPT's step: a batch, the loss, its gradients, the update."""
+    """nanoGPT's training step: the loss of a batch, its gradients, the optimizer's step."""
 
     model: nn.Module
     lr: float
@@ -106,7 +116,7 @@ class EagerLoop:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)
 
     def step(self, x: Tensor, y: Tensor) -> float:
-        """One update on x, y [B, T]; the loss before it."""
+        """Take one step on x, y [B, T] and return the loss before it."""
         loss = self.model(x, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -116,7 +126,10 @@ class EagerLoop:
 
 @torch.no_grad()
 def generate_uncached(model: EagerGPT, ids: Tensor, new_tokens: int) -> Tensor:
-    """nanoGPT's `generate`, greedy: the whole window again for each token. ids [1, T] → [1, T + new_tokens]."""
+    """Generate greedily as nanoGPT does, computing the whole context again for each token.
+
+    ids [1, T] → [1, T + new_tokens].
+    """
     for _ in range(new_tokens):
         logits = model(ids[:, -model.context :])[:, -1]  # [1, V]
         ids = torch.cat([ids, logits.argmax(dim=-1, keepdim=True)], dim=1)

@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal, as a person's terminal would run it."""
+"""Run a program in a pseudo-terminal."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Terminal:
-    """Reads and times what the program paints; keys are bytes."""
+    """A program in a pseudo-terminal. Its output is read and timed; keys are sent to it."""
 
     def __init__(self, command: Sequence[str], size: tuple[int, int], cwd: Path, **environment: str) -> None:
         self.started_at = time.perf_counter()
@@ -28,44 +28,47 @@ class Terminal:
             os.execvp(command[0], list(command))
 
     def send(self, keys: str) -> None:
+        """Type `keys`."""
         os.write(self._fd, keys.encode())
 
     def read(self, seconds: float) -> bytes:
-        """What is painted within `seconds`, or less when the program ends."""
-        found, until = b"", time.perf_counter() + seconds
-        while (left := until - time.perf_counter()) > 0 and select.select([self._fd], [], [], left)[0]:
+        """Return the output of the next `seconds`, or until the program ends."""
+        output = b""
+        deadline = time.perf_counter() + seconds
+        while (left := deadline - time.perf_counter()) > 0 and select.select([self._fd], [], [], left)[0]:
             try:
                 chunk = os.read(self._fd, 65536)
             except OSError:
                 break
             if not chunk:
                 break
-            found += chunk
-        return found
+            output += chunk
+        return output
 
     def wait_for(self, text: str, seconds: float) -> float:
-        """Seconds until `text` is painted. Raises TimeoutError with the end of what was painted."""
-        began, found = time.perf_counter(), b""
-        while time.perf_counter() - began < seconds:
-            found += self.read(0.002)
-            if text.encode() in found:
-                return time.perf_counter() - began
-        raise TimeoutError(f"{text!r} was not painted within {seconds} s: …{found[-400:]!r}")
+        """Return the seconds until `text` is painted. Raises TimeoutError."""
+        start = time.perf_counter()
+        output = b""
+        while time.perf_counter() - start < seconds:
+            output += self.read(0.002)
+            if text.encode() in output:
+                return time.perf_counter() - start
+        raise TimeoutError(f"{text!r} was not painted within {seconds} s: …{output[-400:]!r}")
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
     def settings(self) -> list[Any]:
-        """How the terminal treats what is typed, as tcgetattr(3) has it."""
+        """Return the terminal's attributes, as tcgetattr(3) does."""
         return termios.tcgetattr(self._fd)
 
     def hang_up(self) -> None:
-        """Close the terminal under the program."""
+        """Close the terminal while the program runs."""
         os.close(self._fd)
         self._fd = -1
 
     def end(self) -> int:
-        """Wait for the program; its exit code."""
+        """Wait for the program and return its exit code."""
         _, status = os.waitpid(self.pid, 0)
         if self._fd >= 0:
             os.close(self._fd)

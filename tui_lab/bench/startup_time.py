@@ -1,4 +1,4 @@
-"""How long a person waits: for --help, for the first frame, for the first step."""
+"""Startup time: until --help is printed, until the first frame, until the first step."""
 
 import statistics
 import subprocess
@@ -15,7 +15,7 @@ TIMES = 7
 
 
 def bench_start(times: int = TIMES) -> dict[str, Any]:
-    """Seconds from the start of the process; medians and the range."""
+    """Return medians and ranges of the seconds since the process was started."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {
@@ -23,10 +23,12 @@ def bench_start(times: int = TIMES) -> dict[str, Any]:
             "help": _spread([_seconds(["--help"], folder, "") for _ in range(times)]),
             "first_frame": first_frame(folder, SIZE, times),
             "first_step": _spread(
-                [_seconds(["run", "reverse", "--json", "--out", str(folder / str(i))], folder, '"event": "step"')
-                 for i in range(times)]
+                [
+                    _seconds(["run", "reverse", "--json", "--out", str(folder / str(i))], folder, '"event": "step"')
+                    for i in range(times)
+                ]
             ),
-        }  # fmt: skip
+        }
 
 
 def _spread(seconds: list[float]) -> dict[str, Any]:
@@ -34,8 +36,8 @@ def _spread(seconds: list[float]) -> dict[str, Any]:
 
 
 def _seconds(arguments: list[str], folder: Path, until: str) -> float:
-    """From the start of `tui-lab` to its first line with `until` in it, or to its end."""
-    began = time.perf_counter()
+    """Return the seconds from the start of `tui-lab` to its first line that contains `until`, or to its end."""
+    start = time.perf_counter()
     process = subprocess.Popen(
         python_module("tui_lab", *arguments),
         cwd=folder,
@@ -48,9 +50,9 @@ def _seconds(arguments: list[str], folder: Path, until: str) -> float:
     try:
         for line in process.stdout:
             if until and until in line:
-                return time.perf_counter() - began
+                return time.perf_counter() - start
         process.wait()
-        return time.perf_counter() - began
+        return time.perf_counter() - start
     finally:
         process.kill()
         process.wait()

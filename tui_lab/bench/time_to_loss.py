@@ -1,4 +1,4 @@
-"""The journal's final model to a train loss of 0.37: ours, ours with the vocabulary seen, and a nanoGPT-style loop."""
+"""Time to a train loss of 0.37 for the journal's final model: by tui-lab with two vocabularies, and nanoGPT-style."""
 
 import json
 import os
@@ -13,11 +13,13 @@ from tui_lab.runs.machine import machine
 from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import ConfigError
 
-PRESET, TARGET, STEPS = "pseudo-socrates", 0.37, 2000
+PRESET = "pseudo-socrates"
+TARGET = 0.37
+STEPS = 2000
 
 
 def bench_headline(text: str, target: float = TARGET, *, loop: bool = True) -> dict[str, Any]:
-    """All figures as JSON values; each training is a process of its own, one after the other."""
+    """Return all figures as JSON values. The runs are processes of their own, one after the other."""
     overrides = [f"data.path={Path(text).expanduser().absolute()}" if text != "bundled" else "data.path=bundled"]
     overrides += [f"train.target_loss={target}", f"train.steps={STEPS}"]
     settings.load(PRESET, overrides)
@@ -34,24 +36,24 @@ def bench_headline(text: str, target: float = TARGET, *, loop: bool = True) -> d
 
 
 def _ours(overrides: list[str], out: Path) -> dict[str, Any]:
-    sets = [word for override in overrides for word in ("--set", override)]
-    found = _child("tui_lab", "run", PRESET, *sets, "--out", str(out), "--json")
-    summary = found.pop("last")
+    options = [option for override in overrides for option in ("--set", override)]
+    figures = _child("tui_lab", "run", PRESET, *options, "--out", str(out), "--json")
+    summary = figures.pop("last")
     keys = ("reason", "steps", "parameters", "train_loss", "val_loss", "best_val_loss", "tokens", "train_seconds")
-    return found | {key: summary[key] for key in keys}
+    return figures | {key: summary[key] for key in keys}
 
 
 def _loop(overrides: list[str], folder: Path) -> dict[str, Any]:
     config = folder / "config.toml"
     config.write_text(settings.to_toml(settings.load(PRESET, overrides)), "utf-8")
-    found = _child("tui_lab.bench.baseline_process", str(config))
-    last: dict[str, Any] = found.pop("last")
-    return found | last
+    figures = _child("tui_lab.bench.baseline_process", str(config))
+    last: dict[str, Any] = figures.pop("last")
+    return figures | last
 
 
 def _child(module: str, *arguments: str) -> dict[str, Any]:
-    """Run `module`: seconds from its start to its end, its peak memory, and its last line of JSON."""
-    began = time.perf_counter()
+    """Run `module` and return its wall time, its peak memory and its last line of JSON. Raises ConfigError."""
+    start = time.perf_counter()
     process = subprocess.Popen(
         python_module(module, *arguments),
         stdout=subprocess.PIPE,
@@ -64,7 +66,8 @@ def _child(module: str, *arguments: str) -> dict[str, Any]:
     for line in process.stdout:
         last = line
     _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise ConfigError([f"bench: {' '.join([module, *arguments])} ended with {os.waitstatus_to_exitcode(status)}"])
-    seconds = time.perf_counter() - began
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0:
+        raise ConfigError.of("unavailable", f"{module} ended with exit code {code}", key="bench")
+    seconds = time.perf_counter() - start
     return {"wall_s": seconds, "peak_memory_mib": round(usage.ru_maxrss / 1024), "last": json.loads(last)}

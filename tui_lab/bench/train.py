@@ -1,4 +1,7 @@
-"""Steps/s of ours and of others at the same shape, in one process and by turns, beside the machine's own limit."""
+"""Compare steps/s with other transformers of the same shape, and with the machine's GEMM limit.
+
+All are measured in one process and in turn, so that other load on the machine affects them alike.
+"""
 
 import statistics
 import time
@@ -8,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.bench.baselines import MAKERS, Absent, Contender, ours
+from tui_lab.bench.baselines import FACTORIES, Absent, Baseline, ours
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.linear import onednn_available, onednn_linear
@@ -22,52 +25,59 @@ GEMM_SIZE = 2048
 ROUNDS = {"pseudo-socrates": 15, "reverse": 300}
 WARM_UP = {"pseudo-socrates": 2, "reverse": 20}
 PLAIN = ("train.steps=1000000", "optim.schedule=constant", "optim.warmup_steps=0", "optim.grad_clip=0")
-"""As a loop of ten lines does it."""
+"""A plain training loop, which is what the baselines have."""
 ONLY = {"reverse": ("nanoGPT-style, eager", "nanoGPT-style, compiled")}
-"""Who is asked, where not all are: a model that is all dispatch says nothing of other shapes."""
-AGREE_STEPS, AGREE_WITHIN = 5, 2e-3
-"""Over the first updates the same mathematics gives losses within this share of each other; then rounding grows."""
+"""Presets with fewer baselines. `reverse` is so small that most of its time is Python's."""
+AGREE_STEPS = 5
+AGREE_WITHIN = 2e-3
+"""The largest relative difference of equal models over the first AGREE_STEPS steps; later, rounding errors grow."""
 
 
 def flops(config: Config, n_vocab: int) -> float:
-    """Floating-point operations of one update: 2 for a multiplication and its addition, and the way back twice the way
-    there (Kaplan et al. 2020, section 2.1), with the products of attention over all T² pairs."""
+    """Return the floating-point operations of one step (Kaplan et al. 2020, section 2.1).
+
+    A multiplication with its addition counts 2, the backward pass twice the forward pass; attention is counted over
+    all T² pairs.
+    """
     m = config.model
-    rows, inner = config.train.batch_size * m.context, m.n_heads * m.d_head
-    layer = 4 * m.d_model * inner + 2 * m.d_model * m.d_ff + 2 * m.context * inner  # Multiplications a row.
+    rows = config.train.batch_size * m.context
+    inner = m.n_heads * m.d_head
+    layer = 4 * m.d_model * inner + 2 * m.d_model * m.d_ff + 2 * m.context * inner  # Multiplications per row.
     return 6.0 * rows * (m.n_layers * layer + m.d_model * n_vocab)
 
 
 def gemm_limits() -> dict[str, Callable[[], Tensor]]:
-    """The square float32 product by each library that torch has."""
-    a, b = torch.randn(GEMM_SIZE, GEMM_SIZE), torch.randn(GEMM_SIZE, GEMM_SIZE)
-    found: dict[str, Callable[[], Tensor]] = {"blas": lambda: a @ b}
+    """Return, for each library that torch has, a function that computes a square float32 product."""
+    a = torch.randn(GEMM_SIZE, GEMM_SIZE)
+    b = torch.randn(GEMM_SIZE, GEMM_SIZE)
+    products: dict[str, Callable[[], Tensor]] = {"blas": lambda: a @ b}
     if onednn_available():
-        found["onednn"] = lambda: onednn_linear(a, b)
-    return found
+        products["onednn"] = lambda: onednn_linear(a, b)
+    return products
 
 
 def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> dict[str, Any]:
-    """All figures of one preset as JSON values; a contender that is not here is named with the reason."""
+    """Return the figures of one preset as JSON values. `absent` gives the reason for each baseline not measured."""
     keep_freed_memory()
     config = settings.load(preset, PLAIN)
     task = build_task(config)
     trainer = Trainer(set_up(config, task))
-    contenders, absent = [ours(trainer)], {}
-    for name, make in MAKERS.items():
+    baselines = [ours(trainer)]
+    absent = {}
+    for name, make in FACTORIES.items():
         if preset in ONLY and name not in ONLY[preset]:
             continue
         try:
-            contenders.append(make(config, task.tokenizer.n_vocab))
+            baselines.append(make(config, task.tokenizer.n_vocab))
         except Absent as error:
             absent[name] = str(error)
     try:
         times, losses, limits = _interleave(
-            contenders, trainer, rounds or ROUNDS.get(preset, 15), WARM_UP.get(preset, 3)
+            baselines, trainer, rounds or ROUNDS.get(preset, 15), WARM_UP.get(preset, 3)
         )
     finally:
-        for contender in contenders:
-            contender.close()
+        for baseline in baselines:
+            baseline.close()
     work = flops(config, task.tokenizer.n_vocab)
     best = max(limits, key=lambda name: limits[name])
     kernels = getattr(trainer.model, "kernels", None)
@@ -79,55 +89,57 @@ def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> d
         "gemm_gflop_per_s": limits,
         "limit": best,
         "kernels": str(kernels),
-        "rows": {c.name: _row(c, times, work, limits[best]) for c in contenders},
-        "losses_agree": _agreement(contenders, losses),
+        "rows": {c.name: _row(c, times, work, limits[best]) for c in baselines},
+        "losses_agree": _agreement(baselines, losses),
         "absent": absent,
     }
 
 
-def _row(contender: Contender, times: dict[str, list[float]], work: float, limit: float) -> dict[str, Any]:
-    own, first = times[contender.name], times["tui-lab"]
+def _row(baseline: Baseline, times: dict[str, list[float]], work: float, limit: float) -> dict[str, Any]:
+    own = times[baseline.name]
+    tui_lab = times["tui-lab"]
     low, _, high = statistics.quantiles(own, n=4)
     return {
-        "parameters": contender.parameters,
+        "parameters": baseline.parameters,
         "median_s": statistics.median(own),
         "quartiles_s": [low, high],
-        "ours_is_faster": statistics.median(b / a for a, b in zip(first, own, strict=True)),
+        "ours_is_faster": statistics.median(b / a for a, b in zip(tui_lab, own, strict=True)),
         "share_of_limit": work / statistics.median(own) / 1e9 / limit,
-        "same_mathematics": contender.same,
+        "same_mathematics": baseline.same,
     }
 
 
 def _interleave(
-    contenders: list[Contender], trainer: Trainer, rounds: int, warm_up: int
+    baselines: list[Baseline], trainer: Trainer, rounds: int, warm_up: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, float]]:
-    """Seconds and losses a step of each, and GFLOP/s of each library, all by turns on the batches of our own loader."""
-    times: dict[str, list[float]] = {c.name: [] for c in contenders}
-    losses: dict[str, list[float]] = {c.name: [] for c in contenders}
+    """Return seconds and losses per step of each baseline and GFLOP/s of each library, measured in turn."""
+    times: dict[str, list[float]] = {c.name: [] for c in baselines}
+    losses: dict[str, list[float]] = {c.name: [] for c in baselines}
     products = gemm_limits()
     speeds: dict[str, list[float]] = {name: [] for name in products}
     for turn in range(warm_up + rounds):
         batch = trainer.loader.batch(trainer.step)
         x, y = torch.from_numpy(batch.x), torch.from_numpy(batch.y)
-        for contender in contenders if turn % 2 else reversed(contenders):
-            began = time.perf_counter()
-            losses[contender.name].append(contender.step(x, y))
+        for baseline in baselines if turn % 2 else reversed(baselines):
+            start = time.perf_counter()
+            losses[baseline.name].append(baseline.step(x, y))
             if turn >= warm_up:
-                times[contender.name].append(time.perf_counter() - began)
+                times[baseline.name].append(time.perf_counter() - start)
         if turn % max(1, rounds // 15) == 0:
             for name, product in products.items():
-                began = time.perf_counter()
+                start = time.perf_counter()
                 product()
-                speeds[name].append(2 * GEMM_SIZE**3 / (time.perf_counter() - began) / 1e9)
-    return times, losses, {name: statistics.median(found[1:] or found) for name, found in speeds.items()}
+                speeds[name].append(2 * GEMM_SIZE**3 / (time.perf_counter() - start) / 1e9)
+    # The first product of each library includes its own setup.
+    return times, losses, {name: statistics.median(values[1:] or values) for name, values in speeds.items()}
 
 
-def _agreement(contenders: list[Contender], losses: dict[str, list[float]]) -> dict[str, Any]:
-    """Whether those that compute the same say the same over the first updates, warm-up included."""
+def _agreement(baselines: list[Baseline], losses: dict[str, list[float]]) -> dict[str, Any]:
+    """Compare the losses of equivalent models over the first steps, warm-up included."""
     reference = losses["tui-lab"][:AGREE_STEPS]
     differences = {
         c.name: max(abs(a - b) / abs(a) for a, b in zip(reference, losses[c.name][:AGREE_STEPS], strict=True))
-        for c in contenders
+        for c in baselines
         if c.same and c.name != "tui-lab"
     }
     return {name: {"largest_relative_difference": d, "agree": d <= AGREE_WITHIN} for name, d in differences.items()}

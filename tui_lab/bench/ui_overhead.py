@@ -1,4 +1,4 @@
-"""What the app costs: steps/s under it against headless, interleaved; key to paint; time to the first frame."""
+"""The cost of the app: steps/s compared with headless training, time from key to paint, time to the first frame."""
 
 import os
 import random
@@ -20,30 +20,38 @@ from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import ConfigError
 
 SIZE = (120, 40)
-MOST = 1000
+LARGEST_SIDE = 1000
 PROGRAM = tuple(python_module("tui_lab"))
 SLICE_SECONDS = {"reverse": 1.5, "pseudo-socrates": 3.0}
 SLICES = {"reverse": 20, "pseudo-socrates": 20}
-"""Short ones, and many: what else the machine does moves over seconds, and so touches both sides of a pair alike."""
+"""Many short ones: other load on the machine changes over seconds, and so affects both sides of a pair alike."""
 RESAMPLES = 2000
 KEYS = 120
 KEYS_APART = 1.0
-"""Seconds, so that Textual has moved the focus before the next key comes: a key goes to what has it at that moment."""
-BOXES_TO_TOKENS, MANY_TOKENS = 5, "50000"
+"""Seconds. Textual moves the focus a little later, and a key goes to the widget that has the focus."""
+BOXES_TO_TOKENS = 5
+MANY_TOKENS = "50000"
 FIRST_KEY = 0x4E00
-"""Letters that occur nowhere on the screen, each sent once, so that its paint can be told from any other."""
+"""Letters from here on are nowhere else on the screen, and each is sent once, so that its paint is recognized."""
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Columns and lines of "120x40". Raises ConfigError."""
-    found = re.fullmatch(r"(\d+)[x×](\d+)", text.strip())
-    if found is None or not (MOST >= int(found[1]) > 0 < int(found[2]) <= MOST):
-        raise ConfigError([f"--size {text!r}: allowed is COLUMNSxLINES, each 1 to {MOST}, as in 120x40"])
-    return int(found[1]), int(found[2])
+    """Parse columns and lines from a text such as "120x40". Raises ConfigError."""
+    match = re.fullmatch(r"(\d+)[x×](\d+)", text.strip())
+    columns, lines = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= columns <= LARGEST_SIDE and 1 <= lines <= LARGEST_SIDE):
+        raise ConfigError.of(
+            "invalid",
+            "not the size of a terminal",
+            key="--size",
+            value=text,
+            allowed=f"COLUMNSxLINES, each 1 to {LARGEST_SIDE}, as in 120x40",
+        )
+    return columns, lines
 
 
 def steps_done(run: Path) -> int:
-    """Updates recorded so far."""
+    """Return the number of the last step in the run's event log."""
     events = run / "events.jsonl"
     if not events.exists():
         return 0
@@ -55,7 +63,7 @@ def steps_done(run: Path) -> int:
 
 @dataclass
 class Side:
-    """One of the two processes that take turns."""
+    """One of the two processes that run in turn."""
 
     pid: int
     run: Path
@@ -63,14 +71,12 @@ class Side:
 
 
 def cost(preset: str, folder: Path, size: tuple[int, int], slices: int | None = None) -> dict[str, Any]:
-    """Steps/s of the same training headless and under the app: they run by turns, the other one stopped."""
-    config = folder / f"{preset}.toml"
-    show = [*PROGRAM, "config", "show", preset, "--set", "train.steps=1000000"]
-    made = subprocess.run(show, capture_output=True, text=True, check=True, env=child_environment()).stdout
-    config.write_text(made, "utf-8")
+    """Compare steps/s of the same training headless and in the app. They run in turn; the other one is stopped."""
+    config = _config_file(preset, folder)
+    headless_run = folder / f"headless-{preset}"
     runs = folder / f"app-{preset}"
-    quiet = subprocess.Popen(
-        [*PROGRAM, "run", str(config), "--out", str(folder / f"headless-{preset}"), "--quiet"],
+    headless = subprocess.Popen(
+        [*PROGRAM, "run", str(config), "--out", str(headless_run), "--quiet"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=child_environment(),
@@ -80,27 +86,43 @@ def cost(preset: str, folder: Path, size: tuple[int, int], slices: int | None = 
     reader = threading.Thread(target=_keep_reading, args=(terminal, stop), daemon=True)
     reader.start()
     try:
-        run = _first_run(runs)
-        sides = [Side(quiet.pid, folder / f"headless-{preset}", []), Side(terminal.pid, run, [])]
-        for side in sides:
-            _wait_for_steps(side.run, 3)
-        for side in sides:
-            os.kill(side.pid, signal.SIGSTOP)
-        for turn in range(slices or SLICES.get(preset, 20)):
-            for side in sides if turn % 2 else reversed(sides):
-                side.rates.append(_rate(side, SLICE_SECONDS.get(preset, 3.0)))
+        sides = [Side(headless.pid, headless_run, []), Side(terminal.pid, _first_run(runs), [])]
+        _alternate(sides, slices or SLICES.get(preset, 20), SLICE_SECONDS.get(preset, 3.0))
     finally:
-        os.kill(quiet.pid, signal.SIGCONT)
-        quiet.kill()
-        quiet.wait()
+        os.kill(headless.pid, signal.SIGCONT)
+        headless.kill()
+        headless.wait()
         stop.set()
         reader.join()
         terminal.kill()
-    headless, app = (statistics.median(side.rates) for side in sides)
-    shares = [b / a for a, b in zip(sides[0].rates, sides[1].rates, strict=True)]
+    return _comparison(sides[0].rates, sides[1].rates)
+
+
+def _config_file(preset: str, folder: Path) -> Path:
+    """Write a preset that trains without end."""
+    path = folder / f"{preset}.toml"
+    show = [*PROGRAM, "config", "show", preset, "--set", "train.steps=1000000"]
+    shown = subprocess.run(show, capture_output=True, text=True, check=True, env=child_environment())
+    path.write_text(shown.stdout, "utf-8")
+    return path
+
+
+def _alternate(sides: Sequence[Side], slices: int, seconds: float) -> None:
+    """Append a rate to each side's `rates`, `slices` times, while only that side runs."""
+    for side in sides:
+        _wait_for_steps(side.run, 3)
+    for side in sides:
+        os.kill(side.pid, signal.SIGSTOP)
+    for turn in range(slices):
+        for side in sides if turn % 2 else reversed(sides):
+            side.rates.append(_rate(side, seconds))
+
+
+def _comparison(headless: Sequence[float], app: Sequence[float]) -> dict[str, Any]:
+    shares = [b / a for a, b in zip(headless, app, strict=True)]
     return {
-        "headless_steps_per_s": headless,
-        "app_steps_per_s": app,
+        "headless_steps_per_s": statistics.median(headless),
+        "app_steps_per_s": statistics.median(app),
         "share": geometric_mean(shares),
         "share_95": confidence(shares),
         "share_spread": [min(shares), max(shares)],
@@ -109,37 +131,37 @@ def cost(preset: str, folder: Path, size: tuple[int, int], slices: int | None = 
 
 
 def geometric_mean(shares: Sequence[float]) -> float:
-    """Of ratios: it is the same whichever side stands below the line."""
+    """Return the geometric mean, which for ratios does not depend on which side is the denominator."""
     return statistics.geometric_mean(shares)
 
 
 def confidence(shares: Sequence[float], seed: int = 0) -> list[float]:
-    """The 95 % interval of the mean share, by the bootstrap (Efron 1979): its 2.5th and 97.5th percentile."""
+    """Return the 95 % interval of the mean share by the bootstrap (Efron 1979): the 2.5th and 97.5th percentiles."""
     draw = random.Random(seed)
     means = sorted(geometric_mean(draw.choices(shares, k=len(shares))) for _ in range(RESAMPLES))
     return [means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]]
 
 
 def _keep_reading(terminal: Terminal, stop: threading.Event) -> None:
-    """Lest the app wait for a terminal that takes nothing."""
+    """Read the app's output, since the app would wait for a terminal that does not accept any."""
     while not stop.is_set():
         terminal.read(0.2)
 
 
 def _rate(side: Side, seconds: float) -> float:
-    """Steps/s between two ends of steps, at least `seconds` apart: a slow model makes only a few in a slice."""
+    """Return steps/s, measured between two ends of steps, since a slow model makes only a few in `seconds`."""
     os.kill(side.pid, signal.SIGCONT)
     _next_step(side.run)  # The one that was interrupted.
-    began, before = _next_step(side.run)
+    start, first_step = _next_step(side.run)
     while True:
-        ended, after = _next_step(side.run)
-        if ended - began >= seconds:
+        end, last_step = _next_step(side.run)
+        if end - start >= seconds:
             os.kill(side.pid, signal.SIGSTOP)
-            return (after - before) / (ended - began)
+            return (last_step - first_step) / (end - start)
 
 
 def _next_step(run: Path) -> tuple[float, int]:
-    """When a further step was recorded, to 5 ms, and how many there are then."""
+    """Wait for the next step; return the time, exact to 5 ms, and the number of the step."""
     before = steps_done(run)
     while (done := steps_done(run)) == before:
         time.sleep(0.005)
@@ -148,10 +170,10 @@ def _next_step(run: Path) -> tuple[float, int]:
 
 def _first_run(folder: Path) -> Path:
     for _ in range(600):
-        if found := list(folder.glob("*/config.toml")):
-            return found[0].parent
+        if configs := list(folder.glob("*/config.toml")):
+            return configs[0].parent
         time.sleep(0.1)
-    raise TimeoutError(f"the app made no run in {folder}")
+    raise TimeoutError(f"the app created no run in {folder}")
 
 
 def _wait_for_steps(run: Path, n: int) -> None:
@@ -163,17 +185,20 @@ def _wait_for_steps(run: Path, n: int) -> None:
 
 
 def key_to_paint(
-    preset: str, folder: Path, size: tuple[int, int], keys: int = KEYS, *, speaking: bool = False
+    preset: str, folder: Path, size: tuple[int, int], keys: int = KEYS, *, generating: bool = False
 ) -> dict[str, Any]:
-    """Seconds from a letter sent to it being painted in the prompt, while `preset` trains, and speaks if asked to."""
-    runs = folder / f"keys-{preset}-{speaking}"
+    """Measure the time from a key to its letter in the prompt, while `preset` trains.
+
+    generating: the app also generates text meanwhile.
+    """
+    runs = folder / f"keys-{preset}-{generating}"
     terminal = Terminal([*PROGRAM, "app", preset], size, folder, TUI_LAB_RUNS=str(runs))
     try:
         _wait_for_steps(_painting(terminal, runs), 3)
         terminal.send("4")
         terminal.read(1.0)
-        if speaking:
-            _speak(terminal)
+        if generating:
+            _generate(terminal)
         times = []
         for i in range(keys):
             letter = chr(FIRST_KEY + i)
@@ -181,17 +206,20 @@ def key_to_paint(
             times.append(terminal.wait_for(letter, 5.0))
             terminal.read(0.05 + 0.01 * (i % 7))
             if i % 20 == 19:
-                terminal.send("\x15")  # Clears the field, so that the letter is not one of many to paint.
+                terminal.send("\x15")  # Clears the field: a long text takes longer to paint.
                 terminal.read(0.2)
     finally:
         terminal.kill()
     ordered = sorted(times)
-    return {"p50_ms": 1000 * statistics.median(ordered), "p99_ms": 1000 * ordered[int(0.99 * (len(ordered) - 1))],
-            "keys": keys}  # fmt: skip
+    return {
+        "p50_ms": 1000 * statistics.median(ordered),
+        "p99_ms": 1000 * ordered[int(0.99 * (len(ordered) - 1))],
+        "keys": keys,
+    }
 
 
-def _speak(terminal: Terminal) -> None:
-    """Ask for more tokens than will be made while the keys are measured, and come back to the prompt."""
+def _generate(terminal: Terminal) -> None:
+    """Generate more tokens than the measurement takes, and move the focus back to the prompt."""
     for keys in (*["\t"] * BOXES_TO_TOKENS, "\x15", MANY_TOKENS, "\r"):
         terminal.send(keys)
         terminal.read(KEYS_APART)
@@ -202,29 +230,29 @@ def _speak(terminal: Terminal) -> None:
 
 
 def _painting(terminal: Terminal, runs: Path) -> Path:
-    """The app's run, once it is there; what is painted meanwhile is read, lest the app wait for us."""
+    """Wait for the app's run and return its folder. Output is read meanwhile, since the app would wait for that."""
     for _ in range(600):
         terminal.read(0.1)
-        if found := list(runs.glob("*/config.toml")):
-            return found[0].parent
-    raise TimeoutError(f"the app made no run in {runs}")
+        if configs := list(runs.glob("*/config.toml")):
+            return configs[0].parent
+    raise TimeoutError(f"the app created no run in {runs}")
 
 
 def first_frame(folder: Path, size: tuple[int, int], times: int = 7) -> dict[str, Any]:
-    """Seconds from the start of the process to the chooser being painted."""
-    found = []
+    """Measure the seconds from the start of the process to Home being painted."""
+    seconds = []
     for _ in range(times):
         terminal = Terminal(PROGRAM, size, folder, TUI_LAB_RUNS=str(folder / "none"))
         try:
             terminal.wait_for("Presets", 20.0)
-            found.append(time.perf_counter() - terminal.started_at)
+            seconds.append(time.perf_counter() - terminal.started_at)
         finally:
             terminal.kill()
-    return {"median_s": statistics.median(found), "spread_s": [min(found), max(found)], "starts": times}
+    return {"median_s": statistics.median(seconds), "spread_s": [min(seconds), max(seconds)], "starts": times}
 
 
 def bench_ui(presets: Sequence[str], size: tuple[int, int] = SIZE) -> dict[str, Any]:
-    """All figures in a terminal of `size` (columns, lines), as JSON values."""
+    """Return all figures, in a terminal of `size` (columns, lines), as JSON values."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {
@@ -232,8 +260,8 @@ def bench_ui(presets: Sequence[str], size: tuple[int, int] = SIZE) -> dict[str, 
             "first_frame": first_frame(folder, size),
             "cost": {preset: cost(preset, folder, size) for preset in presets},
             "key_to_paint": {preset: key_to_paint(preset, folder, size) for preset in presets},
-            "key_to_paint_while_speaking": {
-                preset: key_to_paint(preset, folder, size, speaking=True)
+            "key_to_paint_while_generating": {
+                preset: key_to_paint(preset, folder, size, generating=True)
                 for preset in presets
                 if settings.load(preset).data.task == "text"
             },
