@@ -1,10 +1,10 @@
-"""Keys, mouse events, pastes and resizes at random, while a model trains: the app never raises, and answers afterwards.
+"""Fuzz the app with keys, mouse events, pastes and resizes while a model trains: it must not raise or hang.
 
     python -m tools.torture.app --events 10000 --seed 0
 
-The keys and the mouse are typed as the bytes that a terminal sends, through Textual's own parser. The doctor answers at
-once instead of in a process of its own; all else is the real app over a real training. The same seed gives the same
-events; how they fall between the training's steps is the machine's.
+Keys and mouse events are the bytes that a terminal sends, and pass through Textual's parser. The doctor is replaced by
+a fixed report; everything else is the real app with a real run. The same seed gives the same events, but they do not
+fall between the same steps.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from textual._xterm_parser import XTermParser
 from textual.geometry import Size
 from textual.pilot import Pilot
 
-from tools.torture.configs import OUTLANDISH
+from tools.torture.configs import ODD_TEXTS
 from tui_lab.app.actions import COMMANDS
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.chooser import Chooser, Pick
@@ -35,24 +35,68 @@ from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.kernels import memory_estimate
 
 SIZES = ((20, 5), (39, 11), (40, 12), (80, 24), (99, 29), (100, 30), (120, 40), (200, 60), (1, 1))
-SPECIAL = ("\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[H", "\x1b[F", "\x1b[5~", "\x1b[6~", "\t", "\x1b[Z", "\r",
-           "\r", "\x7f", "\x1b[3~", "\x10", "\x13", "\x03", "\x1a", "\x01", "\x0b", "\x15", "\x16", "\x1bOP", "\x1b[I",
-           "\x1b[O", "\x1b[1;5C", "\x1b[1;2B")  # fmt: skip
+SPECIAL = (
+    "\x1b[A",
+    "\x1b[B",
+    "\x1b[C",
+    "\x1b[D",
+    "\x1b[H",
+    "\x1b[F",
+    "\x1b[5~",
+    "\x1b[6~",
+    "\t",
+    "\x1b[Z",
+    "\r",
+    "\r",
+    "\x7f",
+    "\x1b[3~",
+    "\x10",
+    "\x13",
+    "\x03",
+    "\x1a",
+    "\x01",
+    "\x0b",
+    "\x15",
+    "\x16",
+    "\x1bOP",
+    "\x1b[I",
+    "\x1b[O",
+    "\x1b[1;5C",
+    "\x1b[1;2B",
+)
 LETTERS = "".join(key for command in COMMANDS for key in command.keys.split(",") if len(key) == 1)
 SIGNS = " ?<>[],./+-=_()'\"\\:;!@#$%^&*{}|~`éß漢👩"
-FINDING = Finding("lr_too_low", "the learning rate does nothing", "[red]\x1b[31m", "…", "raise it",
-                  drawing=("[/nothing] ▂▅",), proposal={"optim.lr": 0.02})  # fmt: skip
+FINDING = Finding(
+    "lr_too_low",
+    "the learning rate does nothing",
+    "[red]\x1b[31m",
+    "…",
+    "raise it",
+    drawing=("[/nothing] ▂▅",),
+    proposal={"optim.lr": 0.02},
+)
 PATIENCE = 60.0
-"""Seconds for what must come; not a measure of speed."""
-UNHURRIED, SETTLING = 0.2, 0.005
-"""Seconds in which the app takes what was sent; what it leaves for later comes with the next events."""
-TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",
-        "train.steps=1000000", "train.eval_examples=8", "train.eval_every=50", "train.threads=1",
-        "train.checkpoint_every=500")  # fmt: skip
+"""Seconds after which the app counts as hanging."""
+UNHURRIED = 0.2
+"""Seconds between keys whose effect is checked."""
+SETTLING = 0.005
+"""Seconds between other events. The app may handle them together with later ones."""
+TINY = (
+    "data.length=3",
+    "data.n_digits=5",
+    "model.d_model=8",
+    "model.n_layers=1",
+    "model.d_ff=8",
+    "train.steps=1000000",
+    "train.eval_examples=8",
+    "train.eval_every=50",
+    "train.threads=1",
+    "train.checkpoint_every=500",
+)
 
 
 class FuzzedApp(LabApp):
-    """Leaving is a return to the beginning."""
+    """Quitting starts a new run instead."""
 
     exits = 0
 
@@ -61,22 +105,24 @@ class FuzzedApp(LabApp):
         self.begin()
 
     def begin(self) -> None:
+        """Close all screens and start a new run."""
         while len(self.screen_stack) > 2:
             self.pop_screen()
         self.open(Pick("preset", "tiny.toml"))
 
-    def leave_for_good(self) -> None:
+    def quit_now(self) -> None:
+        """Really exit."""
         super().exit()
 
 
-class Hand:
-    """Draws what a person without sense would do."""
+class RandomInput:
+    """Draws random input events."""
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
 
     def event(self) -> tuple[str, Any]:
-        """("type", what a terminal sends) or ("size", columns and lines)."""
+        """Draw ("type", what a terminal sends), ("escape", None) or ("size", (columns, lines))."""
         chance = self.draw.random()
         if chance < 0.35:
             return "type", self.draw.choice(LETTERS)
@@ -89,14 +135,15 @@ class Hand:
         if chance < 0.78:
             return "escape", None
         if chance < 0.80:
-            return "type", f"\x1b[200~{self.draw.choice(OUTLANDISH)[:300]}\x1b[201~"
+            return "type", f"\x1b[200~{self.draw.choice(ODD_TEXTS)[:300]}\x1b[201~"
         if chance < 0.83:
             return "size", self.draw.choice([*SIZES, (self.draw.randint(20, 200), self.draw.randint(5, 60))])
         return "type", self._mouse()
 
     def _mouse(self) -> str:
-        """Press, release, move, drag or scroll anywhere, by SGR's protocol (xterm's ctlseqs)."""
-        column, line = self.draw.randint(1, 200), self.draw.randint(1, 60)
+        """Draw a press, release, move, drag or scroll anywhere, in the SGR protocol (xterm's ctlseqs)."""
+        column = self.draw.randint(1, 200)
+        line = self.draw.randint(1, 60)
         button = self.draw.choice([0, 0, 0, 1, 2, 32, 35, 35, 64, 65, 66, 67, 16, 4])
         at = f"{column};{line}"
         if button in (0, 1, 2) and self.draw.random() < 0.7:
@@ -104,24 +151,28 @@ class Hand:
         return f"\x1b[<{button};{at}{self.draw.choice('MMm')}"
 
 
-def waits_at(task: "asyncio.Task[None] | None") -> str:
-    """The innermost function that a task is in, and its line; "" where it is over."""
+def innermost_frame(task: "asyncio.Task[None] | None") -> str:
+    """Return the innermost function of a task and its line, or "" when the task is done."""
     at = ""
     waiting: Any = task.get_coro() if task is not None and not task.done() else None
     while (frame := getattr(waiting, "cr_frame", None)) is not None:
-        at, waiting = f"{frame.f_code.co_qualname}:{frame.f_lineno}", waiting.cr_await
+        at = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+        waiting = waiting.cr_await
     return at
 
 
 class Session:
-    """The app under test, with the hand that types."""
+    """The app under test and its random input."""
 
-    def __init__(self, app: FuzzedApp, pilot: Pilot[None], hand: Hand) -> None:
-        self.app, self.pilot, self.hand = app, pilot, hand
+    def __init__(self, app: FuzzedApp, pilot: Pilot[None], source: RandomInput) -> None:
+        self.app = app
+        self.pilot = pilot
+        self.source = source
         self.parser = XTermParser()
-        self.counted: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def send(self, kind: str, what: Any) -> None:
+        """Send one event to the app."""
         driver = self.app._driver
         assert driver is not None
         if kind == "size":
@@ -135,72 +186,75 @@ class Session:
                 driver.process_message(event)
 
     async def settle(self) -> None:
-        """Until all that was sent is done. Raises what the app raised."""
-        # Not `pause`, which waits until the process is idle: with a training in it, it never is.
+        """Give the app time to handle events. Raises what the app raised."""
+        # Not `pause`: it waits until the process is idle, which it never is while it trains.
         await asyncio.sleep(SETTLING)
         if self.app._exception is not None:
             raise self.app._exception
 
-    async def strike(self, times: int) -> None:
+    async def send_events(self, times: int) -> None:
+        """Send random events. Raises AssertionError with the event that failed."""
         for number in range(times):
-            kind, what = self.hand.event()
-            self.counted[kind] += 1
+            kind, what = self.source.event()
+            self.counts[kind] += 1
             try:
                 self.send(kind, what)
-                if self.hand.draw.random() < 0.4:
+                if self.source.draw.random() < 0.4:
                     await self.settle()
-                if self.hand.draw.random() < 0.02:
+                if self.source.draw.random() < 0.02:
                     await asyncio.sleep(0.05)
             except Exception as error:
                 raise AssertionError(f"event {number}, {kind} {what!r}: {error!r}") from error
         await self.settle()
 
     async def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until `condition()` is true. Raises AssertionError."""
         for _ in range(int(PATIENCE / 0.05)):
             await self.settle()
             if condition():
                 return
             await asyncio.sleep(0.05)
-        raise AssertionError(f"it does not come to this: {what}; on top is {self.stuck()}")
+        raise AssertionError(f"never happened: {what}; screens: {self.stack()}")
 
-    def stuck(self) -> str:
-        """The screens, the last on top, and where the app and each of them waits."""
-        return "; ".join(f"{pump!r} at {waits_at(pump._task)}" for pump in (*self.app.screen_stack, self.app))
+    def stack(self) -> str:
+        """Describe the screens, the last on top, and the function in which each of them and the app waits."""
+        return "; ".join(f"{pump!r} at {innermost_frame(pump._task)}" for pump in (*self.app.screen_stack, self.app))
 
     async def press(self, keys: str) -> None:
-        """Keys of one who looks at what each of them does."""
+        """Press keys slowly enough that each takes effect."""
         for key in keys:
             self.send("escape", None) if key == "\x1b" else self.send("type", key)
             await asyncio.sleep(UNHURRIED)
             await self.settle()
 
     def phase(self) -> str:
+        """Return the state of the run on the screen."""
         return self.app.screen.state.phase if isinstance(self.app.screen, LabScreen) else "no lab"
 
-    async def answers(self) -> None:
-        """From wherever it is: to the chooser, to a training, which is paused, goes on, and is left, by keys alone."""
+    async def check_responds(self) -> None:
+        """Go to Home, start a run, pause it, continue it and quit, by keys alone."""
         self.send("size", (120, 40))
         await self.press("\x1b" * 6)
         await self.to_chooser()
         exits = self.app.exits
         self.app.begin()
-        await self.wait_for(lambda: self.phase() == "running", "a new training runs")
+        await self.wait_for(lambda: self.phase() == "running", "a new run is running")
         await self.press(" ")
-        await self.wait_for(lambda: self.phase() == "paused", "it is paused by a key")
+        await self.wait_for(lambda: self.phase() == "paused", "a key pauses it")
         await self.press(" ")
-        await self.wait_for(lambda: self.phase() == "running", "it goes on by a key")
+        await self.wait_for(lambda: self.phase() == "running", "a key continues it")
         await self.press("q")
         await self.press("\r")
-        await self.wait_for(lambda: self.app.exits > exits, "it is left by keys")
+        await self.wait_for(lambda: self.app.exits > exits, "keys quit")
 
     async def to_chooser(self) -> None:
-        """Leave whatever runs."""
+        """Leave all screens until Home is shown."""
         for _ in range(20):
             if isinstance(self.app.screen, Chooser):
                 return
             top = self.app.screen
             if isinstance(top, LabScreen):
-                # Where a field has the focus, w is a letter in it.
+                # While an input has the focus, w is a letter in it.
                 await self.press("\x1b")
                 top.set_focus(None)
                 await self.press("w\r")
@@ -208,7 +262,7 @@ class Session:
                 await self.press("\x1b")
             with contextlib.suppress(AssertionError):
                 await self._changes(top)
-        raise AssertionError(f"no way back to the chooser from {self.stuck()}")
+        raise AssertionError(f"cannot reach Home from {self.stack()}")
 
     async def _changes(self, top: Any) -> None:
         for _ in range(100):
@@ -219,9 +273,9 @@ class Session:
 
 
 @contextlib.contextmanager
-def ground() -> Iterator[Path]:
-    """A folder of its own to train and save in, on a machine of little memory, with a doctor that answers at once."""
-    here = Path.cwd()
+def isolated() -> Iterator[Path]:
+    """Work in a temporary folder, with little memory and a doctor that reports at once."""
+    previous_folder = Path.cwd()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         report = Report((FINDING,), (), ("data",), {})
@@ -235,37 +289,37 @@ def ground() -> Iterator[Path]:
                 (folder / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
                 yield folder
             finally:
-                os.chdir(here)
+                os.chdir(previous_folder)
 
 
 async def fuzz(times: int, seed: int) -> Counter[str]:
-    """Raises AssertionError with the event after which the app raised, or was dead."""
-    with ground():
+    """Count the events. Raises AssertionError when the app raised or hangs."""
+    with isolated():
         app = FuzzedApp(Pick("preset", "tiny.toml"))
         try:
             async with app.run_test(size=(120, 40)) as pilot:
-                session = Session(app, pilot, Hand(random.Random(seed)))
-                await session.wait_for(lambda: session.phase() == "running", "the first training runs")
-                await session.strike(times)
-                await session.answers()
-                session.counted["labs left"] = app.exits
-                app.leave_for_good()
+                session = Session(app, pilot, RandomInput(random.Random(seed)))
+                await session.wait_for(lambda: session.phase() == "running", "the first run is running")
+                await session.send_events(times)
+                await session.check_responds()
+                session.counts["runs quit"] = app.exits
+                app.quit_now()
         except Exception as error:
             raise AssertionError(f"replay by: python -m tools.torture.app --events {times} --seed {seed}") from error
         finally:
             for lab in app.opened:
                 lab.source.close()
                 lab.source.join(PATIENCE)
-        return session.counted
+        return session.counts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    counted = asyncio.run(fuzz(asked.events, asked.seed))
-    sys.stdout.write(f"app, seed {asked.seed}: {asked.events} events, 0 exceptions, alive; {dict(counted)}\n")
+    arguments = parser.parse_args()
+    counts = asyncio.run(fuzz(arguments.events, arguments.seed))
+    sys.stdout.write(f"app, seed {arguments.seed}: {arguments.events} events, 0 exceptions; {dict(counts)}\n")
 
 
 if __name__ == "__main__":

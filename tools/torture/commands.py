@@ -1,9 +1,9 @@
-"""Command lines as nobody would type them on purpose: each does what it says, or is refused in words with exit code 2.
+"""Fuzz command lines: each must work, or be refused with a message and exit code 2.
 
     python -m tools.torture.commands --times 5000 --seed 0
 
-In this process, in a folder of its own with a config, a text and a run. What would take long is cut short where it
-begins: a training is stopped before its first step, the doctor examines nothing, no server is started.
+They run in this process, in a temporary folder with a config, a text and a run. What takes long is cut short: training
+stops before its first step, the doctor runs no check, no server is started.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from unittest import mock
 
 import psutil
 
-from tools.torture.asked import ask
-from tools.torture.configs import OUTLANDISH
-from tools.torture.limits import ring
+from tools.torture.command_line import run_fuzzer
+from tools.torture.configs import ODD_TEXTS
+from tools.torture.limits import on_alarm
 from tui_lab.cli import main, run
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
@@ -34,11 +34,11 @@ from tui_lab.core.kernels.linear import Kernels
 
 SECONDS = 60
 MACHINE_BYTES = 2**29
-"""What the machine is said to have, so that a model that is accepted is small."""
-MOST_BYTES = 3 * 2**30
+"""The memory that the machine appears to have, so that only small models are accepted."""
+LARGEST_RSS = 3 * 2**30
 TINY = ("data.length=3", "model.d_model=8", "model.n_layers=1", "model.d_ff=8", "train.eval_examples=8")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
-WORDS = [word for word in OUTLANDISH if "\x00" not in word] + [
+ODD_ARGUMENTS = [text for text in ODD_TEXTS if "\x00" not in text] + [
     "\udcff",
     "-",
     "--",
@@ -56,7 +56,7 @@ NUMBERS = ("0", "1", "2", "3", "5", "8", "0.5", "1", "-1", "1e3", "nan", "999999
 
 @contextlib.contextmanager
 def cut_short() -> Iterator[None]:
-    """The parts that take long end where they begin."""
+    """Patch the parts that take long so that they end at once."""
     train = run.train
 
     def stopped(opened: Any, *arguments: Any, **named: Any) -> int:
@@ -75,45 +75,49 @@ def cut_short() -> Iterator[None]:
         yield
 
 
-class Typist:
-    """Types a random command line, mostly of what there is."""
+class CommandLines:
+    """Draws random command lines, mostly of existing commands, options and values."""
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
         self.keys = list(settings.fields())
 
-    def word(self) -> str:
-        return self.draw.choice(WORDS)
+    def odd(self) -> str:
+        """Draw an odd argument."""
+        return self.draw.choice(ODD_ARGUMENTS)
 
     def of(self, choices: Sequence[str]) -> str:
-        return self.word() if self.draw.random() < 0.06 else self.draw.choice(choices)
+        """Draw one of `choices`, or rarely an odd argument."""
+        return self.odd() if self.draw.random() < 0.06 else self.draw.choice(choices)
 
     def set(self) -> list[str]:
+        """Draw a --set option."""
         key = self.of(self.keys)
         value = self.draw.choice(
-            [*NUMBERS, "true", "adamw", "text", "epoch", "[1]", "'x'", "0.5", "64", "2", self.word()]
+            [*NUMBERS, "true", "adamw", "text", "epoch", "[1]", "'x'", "0.5", "64", "2", self.odd()]
         )
         return ["--set", self.draw.choice([f"{key}={value}", f"{key}={value}", key, f"{key} = {value}"])]
 
     def options(self, *names: str, most: int = 3) -> list[str]:
-        """Some of `names`: a flag, or NAME=kind of value."""
-        found: list[str] = []
+        """Draw some of `names`, each a flag or NAME=kind of value."""
+        options: list[str] = []
         for _ in range(self.draw.randint(0, most)):
             name, _, kind = self.draw.choice(names).partition("=")
             match kind:
                 case "":
-                    found.append(name)
+                    options.append(name)
                 case "set":
-                    found += self.set()
+                    options += self.set()
                 case "number":
-                    found += [name, self.of(NUMBERS)]
+                    options += [name, self.of(NUMBERS)]
                 case "small":
-                    found += [name, self.draw.choice(["1", "3", "0", "-1", "x"])]
+                    options += [name, self.draw.choice(["1", "3", "0", "-1", "x"])]
                 case _:
-                    found += [name, self.of(kind.split("|"))]
-        return found
+                    options += [name, self.of(kind.split("|"))]
+        return options
 
     def line(self) -> list[str]:
+        """Draw a command line."""
         kinds: list[Callable[[], list[str]]] = [
             lambda: ["run", self.of(SOURCES[:9]), *self.tiny(), *self.options(
                 "--set=set", "--set=set", "--steps=number", "--require=val_loss<=1|loss<1|exact_match>=x", "--json",
@@ -134,19 +138,20 @@ class Typist:
             lambda: ["randomness", self.of(SOURCES), *self.options("--set=set", "--step=number", "--pin", "--json")],
             lambda: ["serve", *self.options("--host=127.0.0.1|0.0.0.0|::1", "--port=number", "reverse", most=4)],
             lambda: [self.of(["presets", "faults", "app", "bench", "prests"]), *self.options("--json", "reverse", "x")],
-            lambda: [self.word() for _ in range(self.draw.randint(0, 4))],
+            lambda: [self.odd() for _ in range(self.draw.randint(0, 4))],
         ]  # fmt: skip
         line = self.draw.choice(kinds)()
         if self.draw.random() < 0.1:
-            line.insert(self.draw.randint(0, len(line)), self.word())
+            line.insert(self.draw.randint(0, len(line)), self.odd())
         return line
 
     def tiny(self) -> list[str]:
+        """Return the --set options of a tiny model."""
         return [part for pair in TINY for part in ("--set", pair)]
 
 
-def make_ground(folder: Path) -> None:
-    """What the command lines refer to: a config, one that is torn, a text, and a run."""
+def prepare(folder: Path) -> None:
+    """Create what the command lines refer to: a config, half a config, a text and a run."""
     (folder / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
     (folder / "torn.toml").write_text("[model]\nd_model = ", "utf-8")
     (folder / "text.txt").write_text("so it goes. " * 400, "utf-8")
@@ -155,8 +160,9 @@ def make_ground(folder: Path) -> None:
 
 
 def call(line: Sequence[str]) -> tuple[int, str, str]:
-    """Exit code, standard output and error of one command line. Raises whatever it raises."""
-    out, err = io.StringIO(), io.StringIO()
+    """Run a command line; return its exit code, standard output and standard error. Raises whatever it raises."""
+    out = io.StringIO()
+    err = io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["tui-lab", *line]),
         contextlib.redirect_stdout(out),
@@ -171,28 +177,32 @@ def call(line: Sequence[str]) -> tuple[int, str, str]:
 
 
 def judge(line: Sequence[str], code: int, out: str, err: str) -> None:
-    """Raises AssertionError where the answer is no answer."""
+    """Check exit code, output and memory. Raises AssertionError."""
     assert code in (0, 1, 2, 3, 4, 130), f"exit code {code}"
     assert "Traceback" not in err, err
-    assert not CONTROLS.search(out) and not CONTROLS.search(err), "nothing drives the terminal"
+    assert not CONTROLS.search(out) and not CONTROLS.search(err), "control characters in the output"
     if code == 2 and line:
-        assert err.strip() or out.strip(), "a refusal says why, or shows the help"
-    assert len(err) < 20_000, "a message that one can read"
-    assert psutil.Process().memory_info().rss < MOST_BYTES, "memory stays bounded"
+        assert err.strip() or out.strip(), "refused without a message"
+    assert len(err) < 20_000, "an endless message"
+    assert psutil.Process().memory_info().rss < LARGEST_RSS, "too much memory"
 
 
 def fuzz(times: int, seed: int) -> Counter[str]:
-    """Raises AssertionError with the command line that had no clear answer; counts the exit codes by command."""
-    typist, counted = Typist(random.Random(seed)), Counter[str]()
-    before, here = signal.signal(signal.SIGALRM, ring), Path.cwd()
-    with tempfile.TemporaryDirectory() as name, cut_short(), mock.patch.dict(
-        os.environ, {"TUI_LAB_RUNS": "runs", "TUI_LAB_CACHE": str(Path(name) / "cache"), "NO_COLOR": "1"}
-    ):  # fmt: skip
+    """Count the exit codes. Raises AssertionError with the command line that failed."""
+    command_lines = CommandLines(random.Random(seed))
+    counts = Counter[str]()
+    previous_handler = signal.signal(signal.SIGALRM, on_alarm)
+    previous_folder = Path.cwd()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        cut_short(),
+        mock.patch.dict(os.environ, TUI_LAB_RUNS="runs", TUI_LAB_CACHE=str(Path(name) / "cache"), NO_COLOR="1"),
+    ):
         try:
             os.chdir(name)
-            make_ground(Path(name))
+            prepare(Path(name))
             for number in range(times):
-                line = typist.line()
+                line = command_lines.line()
                 signal.alarm(SECONDS)
                 try:
                     code, out, err = call(line)
@@ -201,12 +211,12 @@ def fuzz(times: int, seed: int) -> Counter[str]:
                     raise AssertionError(f"seed {seed}, number {number}: tui-lab {line!r}: {error!r}") from error
                 finally:
                     signal.alarm(0)
-                counted[f"exit {code}"] += 1
+                counts[f"exit {code}"] += 1
         finally:
-            os.chdir(here)
-            signal.signal(signal.SIGALRM, before)
-    return counted
+            os.chdir(previous_folder)
+            signal.signal(signal.SIGALRM, previous_handler)
+    return counts
 
 
 if __name__ == "__main__":
-    ask(__doc__, "command lines", fuzz)
+    run_fuzzer(__doc__, "command lines", fuzz)

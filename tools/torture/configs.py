@@ -1,8 +1,8 @@
-"""Configs as nobody would write them on purpose: each is accepted, or refused in words.
+"""Fuzz configs: each must be accepted, or refused with a ConfigError.
 
     python -m tools.torture.configs --times 5000 --seed 0
 
-Half of them as TOML files, half as KEY=VALUE. A failure prints the config that made it, shrunk by hypothesis.
+Half of them are TOML files, half are KEY=VALUE overrides. A failure prints the config, minimized by hypothesis.
 """
 
 import string
@@ -17,7 +17,7 @@ import tomli_w
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-from tools.torture.asked import ask
+from tools.torture.command_line import run_fuzzer
 from tools.torture.limits import bounded
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
@@ -28,9 +28,11 @@ from tui_lab.util.errors import ConfigError
 
 N_VOCAB = 50_257
 FIELDS = settings.fields()
-AGREEING = [key for key in FIELDS if key not in ("data.task", "data.tokenizer", "data.vocab", "model.source", "faults")]
-"""Settings whose values do not depend on those of others, or seldom."""
-OUTLANDISH = (
+INDEPENDENT = [
+    key for key in FIELDS if key not in ("data.task", "data.tokenizer", "data.vocab", "model.source", "faults")
+]
+"""Settings that are rarely restricted by other settings."""
+ODD_TEXTS = (
     "\x1b[31m", "\x1b]0;title\x07", "\x00", "\x9b1m", "[red]", "[link=x]y[/link]", "", " ", "=", "a\nb = 1", "\u202e",
     "👩\u200d👩\u200d👧", "~nobody-here/x", "x" * 5000, "[" * 3000, "9" * 5000, "0x" + "f" * 6000, "1979-13-45", "true",
     "inf", "nan", "-0.0", "1e400", "..", "/dev/zero", "/dev/tty", "bundled", "**/*",
@@ -38,11 +40,12 @@ OUTLANDISH = (
 
 
 def texts() -> st.SearchStrategy[str]:
-    return st.one_of(st.sampled_from(OUTLANDISH), st.text(max_size=12), st.text(string.printable, max_size=12))
+    """Draw texts, half of them odd."""
+    return st.one_of(st.sampled_from(ODD_TEXTS), st.text(max_size=12), st.text(string.printable, max_size=12))
 
 
 def numbers() -> st.SearchStrategy[Any]:
-    """Those near a bound or beyond what a machine word holds, besides ordinary ones."""
+    """Draw ordinary numbers, numbers near a bound and numbers beyond a machine word."""
     extreme = [
         s * (2**k + d) for k in (0, 1, 7, 16, 20, 31, 32, 40, 53, 62, 63, 64, 200) for d in (-1, 0, 1) for s in (1, -1)
     ]
@@ -56,7 +59,7 @@ def numbers() -> st.SearchStrategy[Any]:
 
 
 def values() -> st.SearchStrategy[Any]:
-    """Anything that TOML can hold."""
+    """Draw anything that TOML can hold."""
     return st.recursive(
         st.one_of(numbers(), texts(), st.booleans(), st.dates(), st.times()),
         lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(texts(), inner, max_size=3)),
@@ -64,8 +67,8 @@ def values() -> st.SearchStrategy[Any]:
     )
 
 
-def fitting(key: str) -> st.SearchStrategy[Any]:
-    """Values that `key` may well allow."""
+def plausible(key: str) -> st.SearchStrategy[Any]:
+    """Draw values that `key` probably allows."""
     annotation = FIELDS[key].annotation
     if key == "faults":
         return st.lists(st.sampled_from(list(FAULTS)), max_size=2)
@@ -80,7 +83,7 @@ def fitting(key: str) -> st.SearchStrategy[Any]:
 
 
 def keys() -> st.SearchStrategy[str]:
-    """Mostly real ones; some a letter away, or anything."""
+    """Draw keys: mostly real ones, some with a typo, some any text."""
     real = st.sampled_from(list(FIELDS))
     near = st.builds(
         lambda key, at, c: key[:at] + c + key[at + 1 :], real, st.integers(0, 15), st.sampled_from("xX_.-0 ")
@@ -91,35 +94,35 @@ def keys() -> st.SearchStrategy[str]:
 
 @st.composite
 def tables(draw: st.DrawFn) -> dict[str, Any]:
-    """A config file's content: up to six settings, each likely to fit."""
-    found: dict[str, Any] = {}
+    """Draw the content of a config file: up to six settings, mostly with plausible values."""
+    table: dict[str, Any] = {}
     sane = draw(st.booleans())
     for _ in range(draw(st.integers(0, 6))):
-        key = draw(st.sampled_from(AGREEING) if sane else keys())
-        value = draw(fitting(key) if sane or (key in FIELDS and draw(st.integers(0, 3))) else values())
+        key = draw(st.sampled_from(INDEPENDENT) if sane else keys())
+        value = draw(plausible(key) if sane or (key in FIELDS and draw(st.integers(0, 3))) else values())
         section, _, name = key.rpartition(".")
-        inner = found.setdefault(section, {}) if section else found
+        inner = table.setdefault(section, {}) if section else table
         if isinstance(inner, dict):
             inner[name] = value
-    return found
+    return table
 
 
 @st.composite
 def overrides(draw: st.DrawFn) -> list[str]:
-    """What is given to --set, with anything for a value, or no value at all."""
-    found = []
+    """Draw arguments of --set, with any value or none."""
+    pairs = []
     sane = draw(st.booleans())
     for _ in range(draw(st.integers(0, 6))):
-        key = draw(st.sampled_from(AGREEING) if sane else keys())
+        key = draw(st.sampled_from(INDEPENDENT) if sane else keys())
         fits = sane or (key in FIELDS and draw(st.integers(0, 3)))
-        value = draw(fitting(key) if fits else st.one_of(texts(), numbers()))
+        value = draw(plausible(key) if fits else st.one_of(texts(), numbers()))
         forms = [f"{key}={value}", f"{key} = {value}"] if sane else [f"{key}={value}", f"{key}={value!r}", key]
-        found.append(draw(st.sampled_from(forms)))
-    return found
+        pairs.append(draw(st.sampled_from(forms)))
+    return pairs
 
 
 def judge(config: Config) -> str:
-    """What an accepted config must stand: it is written and read back the same, counted, and fits or is refused."""
+    """Check an accepted config: TOML round trip, parameter count, memory estimate. Raises ConfigError."""
     assert settings.build(tomllib.loads(settings.to_toml(config))) == config
     count_parameters(config.model, N_VOCAB)
     check_memory(config, N_VOCAB)
@@ -127,14 +130,15 @@ def judge(config: Config) -> str:
 
 
 def refused(error: ConfigError) -> str:
-    assert error.problems, "a refusal says why"
+    """Check that an error has problems and readable messages."""
+    assert error.problems, "an error without a problem"
     for problem in str(error).splitlines():
-        assert problem.strip() and len(problem) < 2000, "a message that one can read"
+        assert problem.strip() and len(problem) < 2000, "an empty or endless message"
     return "refused"
 
 
 def from_toml(content: dict[str, Any], folder: Path) -> str:
-    """A config file is read; what became of it."""
+    """Load a config file with this content; return what happened."""
     try:
         text = tomli_w.dumps(content)
     except (ValueError, TypeError, RecursionError):
@@ -148,7 +152,7 @@ def from_toml(content: dict[str, Any], folder: Path) -> str:
 
 
 def from_overrides(given: list[str]) -> str:
-    """Overrides are put on a preset; what became of them."""
+    """Load a preset with these overrides; return what happened."""
     try:
         return judge(settings.load("reverse", given))
     except ConfigError as error:
@@ -156,33 +160,37 @@ def from_overrides(given: list[str]) -> str:
 
 
 def fuzz(times: int, seed: int) -> Counter[str]:
-    """Raises what a config raised besides ConfigError, with the config; counts what became of each."""
-    counted: Counter[str] = Counter()
+    """Count what happened to each config. Raises whatever a config raised other than ConfigError."""
+    outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         check = hypothesis.settings(
-            max_examples=times // 2, deadline=None, database=None, phases=[Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck), derandomize=False,
-        )  # fmt: skip
+            max_examples=times // 2,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+            derandomize=False,
+        )
 
         @hypothesis.seed(seed)
         @check
         @given(tables())
         def as_file(content: dict[str, Any]) -> None:
             with bounded():
-                counted[f"file {from_toml(content, folder)}"] += 1
+                outcomes[f"file {from_toml(content, folder)}"] += 1
 
         @hypothesis.seed(seed)
         @check
         @given(overrides())
-        def as_overrides(found: list[str]) -> None:
+        def as_overrides(pairs: list[str]) -> None:
             with bounded():
-                counted[f"overrides {from_overrides(found)}"] += 1
+                outcomes[f"overrides {from_overrides(pairs)}"] += 1
 
         as_file()
         as_overrides()
-    return counted
+    return outcomes
 
 
 if __name__ == "__main__":
-    ask(__doc__, "configs", fuzz)
+    run_fuzzer(__doc__, "configs", fuzz)

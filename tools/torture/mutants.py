@@ -1,4 +1,4 @@
-"""Run folders with one thing wrong: flipped bits, cuts, other shapes and types, files that are no files."""
+"""Damage one file of a run folder: flipped bits, cuts, other shapes and types, files that are not files."""
 
 import json
 import os
@@ -19,25 +19,25 @@ STRANGE: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 7, 2**31, 2**63, 2**70, 10**400, -0.5, 1e308),
     *("", "x", "NaN", "\x1b[2J", "../../x", "\ud800", [], [[]], {}, {"a": 1}, [1, "a", None]),
 )
-"""Values that stand where others are expected."""
+"""Values of the wrong type or size."""
 RAW = ("NaN", "Infinity", "-Infinity", "1e999", "[" * 50_000, '{"a":' * 50_000, "[" * 9_000_000, "00", "'")
-"""What a JSON parser may trip over."""
+"""Texts that a JSON parser may fail on."""
 DEEP = "[" * 900 + "]" * 900
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """`file` is relative to the run folder. `checked`: its checksum is as it was, so it must be noticed."""
+    """What was damaged. file: relative to the run folder. checked: its checksum is unchanged, so it must be noticed."""
 
     file: str
     what: str
     checked: bool
 
 
-def mutate(run: Path, chance: random.Random) -> Mutant:
-    """Change one thing in the run folder."""
+def mutate(run: Path, random_source: random.Random) -> Mutant:
+    """Damage one file in the run folder."""
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and ".lock" not in path.name)
-    name = chance.choice(names)
+    name = random_source.choice(names)
     path = run / name
     ways: list[Callable[[Path, random.Random], str]] = [*BYTES, *BYTES]
     if path.suffix == ".json":
@@ -48,58 +48,58 @@ def mutate(run: Path, chance: random.Random) -> Mutant:
         ways += [_toml_value, _toml_value, _toml_raw]
     if path.suffix == ".safetensors":
         ways += [_header_length, _header, _header, _header]
-    way = chance.choice(ways)
-    what = way(path, chance)
+    way = random_source.choice(ways)
+    what = way(path, random_source)
     checked = way in BYTES
     if path.suffix == ".safetensors" and not checked:
-        _forget_checksums(path.parent)
+        _remove_checksums(path.parent)
     return Mutant(name, f"{way.__name__.strip('_')}: {what}", checked)
 
 
-# Any file
-
-
-def _flip(path: Path, chance: random.Random) -> str:
+def _flip(path: Path, random_source: random.Random) -> str:
     content = bytearray(path.read_bytes())
-    places = [chance.randrange(len(content)) for _ in range(chance.choice((1, 1, 1, 8)))] if content else []
+    places = (
+        [random_source.randrange(len(content)) for _ in range(random_source.choice((1, 1, 1, 8)))] if content else []
+    )
     for at in places:
-        content[at] ^= 1 << chance.randrange(8)
+        content[at] ^= 1 << random_source.randrange(8)
     path.write_bytes(content)
     return str(places)
 
 
-def _cut(path: Path, chance: random.Random) -> str:
+def _cut(path: Path, random_source: random.Random) -> str:
     content = path.read_bytes()
-    end = chance.choice((0, 1, 7, 8, chance.randrange(len(content) + 1), max(0, len(content) - 1)))
+    end = random_source.choice((0, 1, 7, 8, random_source.randrange(len(content) + 1), max(0, len(content) - 1)))
     path.write_bytes(content[:end])
     return f"{end} of {len(content)}"
 
 
-def _insert(path: Path, chance: random.Random) -> str:
+def _insert(path: Path, random_source: random.Random) -> str:
     content = path.read_bytes()
-    at, more = chance.randrange(len(content) + 1), chance.randbytes(chance.choice((1, 8, 4096)))
+    at = random_source.randrange(len(content) + 1)
+    more = random_source.randbytes(random_source.choice((1, 8, 4096)))
     path.write_bytes(content[:at] + more + content[at:])
     return f"{len(more)} at {at}"
 
 
-def _blank(path: Path, chance: random.Random) -> str:
+def _blank(path: Path, random_source: random.Random) -> str:
     content = path.read_bytes()
-    at = chance.randrange(len(content) + 1)
+    at = random_source.randrange(len(content) + 1)
     size = len(content[at : at + 512])
     path.write_bytes(content[:at] + bytes(size) + content[at + size :])
     return f"{size} at {at}"
 
 
-def _other(path: Path, chance: random.Random) -> str:
-    """The content of another file of the run."""
+def _other(path: Path, random_source: random.Random) -> str:
+    """Replace the file by another file of the run."""
     others = sorted(p for p in path.parents[0].iterdir() if p.is_file() and p != path and ".lock" not in p.name)
-    other = chance.choice(others) if others else path
+    other = random_source.choice(others) if others else path
     shutil.copy(other, path)
     return other.name
 
 
-def _no_file(path: Path, chance: random.Random) -> str:
-    kind = chance.choice(("gone", "folder", "pipe", "endless", "loop"))
+def _not_a_file(path: Path, random_source: random.Random) -> str:
+    kind = random_source.choice(("gone", "folder", "pipe", "endless", "loop"))
     path.unlink()
     if kind == "folder":
         path.mkdir()
@@ -112,31 +112,28 @@ def _no_file(path: Path, chance: random.Random) -> str:
     return kind
 
 
-BYTES = (_flip, _cut, _insert, _blank, _other, _no_file)
+BYTES = (_flip, _cut, _insert, _blank, _other, _not_a_file)
 
 
-# JSON
-
-
-def _json_value(path: Path, chance: random.Random) -> str:
+def _json_value(path: Path, random_source: random.Random) -> str:
     value = _unsealed(path)
-    where, changed = _changed(value, chance)
-    _write_json(path, changed, chance)
+    where, changed = _changed(value, random_source)
+    _write_json(path, changed, random_source)
     return where
 
 
-def _json_key(path: Path, chance: random.Random) -> str:
+def _json_key(path: Path, random_source: random.Random) -> str:
     value = _unsealed(path)
-    where = _key(value, chance)
-    _write_json(path, value, chance)
+    where = _key(value, random_source)
+    _write_json(path, value, random_source)
     return where
 
 
-def _json_raw(path: Path, chance: random.Random) -> str:
-    raw = chance.choice(RAW)
+def _json_raw(path: Path, random_source: random.Random) -> str:
+    raw = random_source.choice(RAW)
     text = path.read_text("utf-8")
     at = text.rfind(": ") + 2
-    path.write_text(chance.choice((raw, text[:at] + raw + text[at:], text[:at] + DEEP + "}")), "utf-8")
+    path.write_text(random_source.choice((raw, text[:at] + raw + text[at:], text[:at] + DEEP + "}")), "utf-8")
     return raw[:10]
 
 
@@ -147,92 +144,91 @@ def _unsealed(path: Path) -> Any:
     return value
 
 
-def _write_json(path: Path, value: Any, chance: random.Random) -> None:
-    """Sealed anew, or as before there were seals, so that the values themselves are judged."""
+def _write_json(path: Path, value: Any, random_source: random.Random) -> None:
+    """Write `value` with a new checksum, or with none as old runs, so that the values themselves are checked."""
     try:
         path.write_text(
-            sealed(value) if isinstance(value, dict) and value and chance.random() < 0.5 else json.dumps(value)
+            sealed(value) if isinstance(value, dict) and value and random_source.random() < 0.5 else json.dumps(value)
         )
     except ValueError:
         path.write_text(json.dumps(value))
 
 
-def _changed(value: Any, chance: random.Random) -> tuple[str, Any]:
-    """`value` with one part of it, at any depth, replaced by something strange."""
-    if isinstance(value, dict | list) and value and chance.random() < 0.9:
-        key: Any = chance.choice(sorted(value)) if isinstance(value, dict) else chance.randrange(len(value))
-        where, value[key] = _changed(value[key], chance)
+def _changed(value: Any, random_source: random.Random) -> tuple[str, Any]:
+    """Replace one part of `value`, at any depth, by a strange value; return where, and the result."""
+    if isinstance(value, dict | list) and value and random_source.random() < 0.9:
+        key: Any = (
+            random_source.choice(sorted(value)) if isinstance(value, dict) else random_source.randrange(len(value))
+        )
+        where, value[key] = _changed(value[key], random_source)
         return f"{key}.{where}", value
-    strange = chance.choice(STRANGE)
+    strange = random_source.choice(STRANGE)
     return f"= {strange!r:.30}", strange
 
 
-def _key(value: Any, chance: random.Random) -> str:
+def _key(value: Any, random_source: random.Random) -> str:
     """Remove, rename or add a key, at any depth."""
-    while isinstance(value, dict) and chance.random() < 0.6:
+    while isinstance(value, dict) and random_source.random() < 0.6:
         inner = [item for item in value.values() if isinstance(item, dict) and item]
         if not inner:
             break
-        value = chance.choice(inner)
+        value = random_source.choice(inner)
     if not isinstance(value, dict) or not value:
         return "nothing"
-    key = chance.choice(sorted(value))
-    kept = value.pop(key)
-    kind = chance.choice(("gone", "renamed", "more"))
+    key = random_source.choice(sorted(value))
+    removed = value.pop(key)
+    kind = random_source.choice(("gone", "renamed", "more"))
     if kind == "renamed":
-        value[key + "x"] = kept
+        value[key + "x"] = removed
     elif kind == "more":
-        value |= {key: kept, "more": 1}
+        value |= {key: removed, "more": 1}
     return f"{key} {kind}"
 
 
-# Lines of events
-
-
-def _of_a_line(path: Path, chance: random.Random, change: Callable[[str], str]) -> str:
+def _change_line(path: Path, random_source: random.Random, change: Callable[[str], str]) -> str:
+    """Replace a random line by `change(line)`."""
     lines = path.read_text("utf-8").splitlines(keepends=True)
-    at = chance.randrange(len(lines))
+    at = random_source.randrange(len(lines))
     lines[at] = change(lines[at])
     path.write_text("".join(lines), "utf-8")
     return f"line {at + 1}"
 
 
-def _line_value(path: Path, chance: random.Random) -> str:
-    return _of_a_line(path, chance, lambda line: json.dumps(_changed(json.loads(line), chance)[1]) + "\n")
+def _line_value(path: Path, random_source: random.Random) -> str:
+    return _change_line(
+        path, random_source, lambda line: json.dumps(_changed(json.loads(line), random_source)[1]) + "\n"
+    )
 
 
-def _line_key(path: Path, chance: random.Random) -> str:
+def _line_key(path: Path, random_source: random.Random) -> str:
     def change(line: str) -> str:
         value = json.loads(line)
-        _key(value, chance)
+        _key(value, random_source)
         return json.dumps(value) + "\n"
 
-    return _of_a_line(path, chance, change)
+    return _change_line(path, random_source, change)
 
 
-def _line_raw(path: Path, chance: random.Random) -> str:
-    return _of_a_line(path, chance, lambda line: chance.choice((*RAW, "", "x" * 2**25)) + "\n")
+def _line_raw(path: Path, random_source: random.Random) -> str:
+    return _change_line(path, random_source, lambda line: random_source.choice((*RAW, "", "x" * 2**25)) + "\n")
 
 
-def _line_torn(path: Path, chance: random.Random) -> str:
+def _line_torn(path: Path, random_source: random.Random) -> str:
     content = path.read_bytes().rstrip(b"\n")
-    end = chance.randrange(content.rfind(b"\n") + 1, len(content))
+    end = random_source.randrange(content.rfind(b"\n") + 1, len(content))
     path.write_bytes(content[:end])
     return f"{end} of {len(content)}"
 
 
-def _lines_swapped(path: Path, chance: random.Random) -> str:
+def _lines_swapped(path: Path, random_source: random.Random) -> str:
     lines = path.read_text("utf-8").splitlines(keepends=True)
-    chance.shuffle(lines)
+    random_source.shuffle(lines)
     path.write_text("".join(lines), "utf-8")
     return "all"
 
 
-# TOML
-
-
-def _toml_value(path: Path, chance: random.Random) -> str:
-    where, value = _changed(tomllib.loads(path.read_text("utf-8")), chance)
+def _toml_value(path: Path, random_source: random.Random) -> str:
+    where, value = _changed(tomllib.loads(path.read_text("utf-8")), random_source)
     try:
         path.write_text(tomli_w.dumps(value), "utf-8", errors="surrogatepass")
     except (TypeError, AttributeError):  # TOML has no null, and its top is a table.
@@ -240,44 +236,49 @@ def _toml_value(path: Path, chance: random.Random) -> str:
     return where
 
 
-def _toml_raw(path: Path, chance: random.Random) -> str:
-    raw = chance.choice(("x = " + "[" * 50_000, "x = nan", "[model", "x = {" * 5_000, "a." * 5_000 + "b = 1", "\x00"))
+def _toml_raw(path: Path, random_source: random.Random) -> str:
+    raw = random_source.choice(
+        ("x = " + "[" * 50_000, "x = nan", "[model", "x = {" * 5_000, "a." * 5_000 + "b = 1", "\x00")
+    )
     path.write_text(path.read_text("utf-8") + "\n" + raw, "utf-8")
     return raw[:10]
 
 
-# safetensors: eight bytes for the length of a JSON header, the header, the tensors
+# A safetensors file is eight bytes for the length of a JSON header, the header and the tensors.
 
 
-def _header_length(path: Path, chance: random.Random) -> str:
-    length = chance.choice((0, 1, 2**20, 2**31, 2**60, 2**63 - 1, 2**64 - 1))
+def _header_length(path: Path, random_source: random.Random) -> str:
+    length = random_source.choice((0, 1, 2**20, 2**31, 2**60, 2**63 - 1, 2**64 - 1))
     path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
     return str(length)
 
 
-def _header(path: Path, chance: random.Random) -> str:
+def _header(path: Path, random_source: random.Random) -> str:
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
-    header, tensors = json.loads(content[8 : 8 + length]), content[8 + length :]
-    kind = chance.choice(("value", "key", "shape", "type", "name"))
-    name = chance.choice(sorted(key for key in header if key != "__metadata__"))
+    header = json.loads(content[8 : 8 + length])
+    tensors = content[8 + length :]
+    kind = random_source.choice(("value", "key", "shape", "type", "name"))
+    name = random_source.choice(sorted(key for key in header if key != "__metadata__"))
     if kind == "value":
-        header = _changed(header, chance)[1]
+        header = _changed(header, random_source)[1]
     elif kind == "key":
-        _key(header, chance)
+        _key(header, random_source)
     elif kind == "shape":
-        header[name]["shape"] = chance.choice(([], [2**40], header[name]["shape"][::-1], [1, *header[name]["shape"]]))
+        header[name]["shape"] = random_source.choice(
+            ([], [2**40], header[name]["shape"][::-1], [1, *header[name]["shape"]])
+        )
     elif kind == "type":
-        header[name]["dtype"] = chance.choice(("F16", "F64", "I32", "I64", "U8", "BOOL", "F8_E5M2", "X"))
+        header[name]["dtype"] = random_source.choice(("F16", "F64", "I32", "I64", "U8", "BOOL", "F8_E5M2", "X"))
     else:
         header[name + "x"] = header.pop(name)
-    written = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(written)) + written + tensors)
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + tensors)
     return kind
 
 
-def _forget_checksums(checkpoint: Path) -> None:
-    """As a checkpoint was written before there were any, so that the tensors themselves are judged."""
+def _remove_checksums(checkpoint: Path) -> None:
+    """Remove the checksums, as in old checkpoints, so that the tensors themselves are checked."""
     state = json.loads((checkpoint / "state.json").read_text("utf-8"))
     state.pop("crc32", None)
     state.pop("files", None)

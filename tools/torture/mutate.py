@@ -1,8 +1,8 @@
-"""Damage a run folder in a thousand ways and use it: a clear error or a correct load, in bounded memory.
+"""Damage a run folder in many ways and use it: each use must work or raise a LabError, in bounded memory.
 
     python -m tools.torture.mutate --times 1000 --seed 0
 
-A JSON line a mutant on stdout, the summary last; exit code 1 where anything but an error in words came of it.
+Prints a JSON line for each mutant and a summary at the end. Exits with 1 when a use failed in any other way.
 """
 
 import argparse
@@ -27,19 +27,19 @@ from tui_lab.core import events as ev
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 MEMORY = 2**30
-"""Bytes that a worker may take beyond what it needs for a sound run."""
+"""Bytes that a worker may use beyond what it needs for an undamaged run."""
 SECONDS = 60
-"""That one mutant may take, which is a hundred times what it needs: the end of one that hangs."""
+"""For one mutant, a hundred times what it needs: only for one that hangs."""
 CLEAR = (ConfigError, RunError, DataError)
 
 
-def made(path: Path) -> Path:
-    """A small run with everything a run can have: live changes, evaluations, best weights."""
+def create_run(path: Path) -> Path:
+    """Train a small run with everything that a run can have: live changes, evaluations, best weights."""
     from tests.core.tiny import tiny
     from tui_lab.core import commands as cmd
-    from tui_lab.core.runs import open_run as opening
+    from tui_lab.core.runs import open_run
 
-    opened = opening.begin("sound", tiny("train.eval_every=2", "train.checkpoint_every=4"), path)
+    opened = open_run.begin("sound", tiny("train.eval_every=2", "train.checkpoint_every=4"), path)
     opened.trainer.commands.put(cmd.Set("optim.lr", 0.02))
     for event in opened.run.record(opened.trainer.events()):
         opened.seen.update(event)
@@ -49,11 +49,11 @@ def made(path: Path) -> Path:
 
 
 def use(path: Path) -> dict[str, str]:
-    """Do with a run all that one does with runs: "" or an error in words for each. Other errors are raised."""
-    return {name: _told(action, path) for name, action in ACTIONS.items()}
+    """Do everything with a run that one can do. Return each action's error message, or ""; other errors are raised."""
+    return {name: _error_of(action, path) for name, action in ACTIONS.items()}
 
 
-def _told(action: Callable[[Path], None], path: Path) -> str:
+def _error_of(action: Callable[[Path], None], path: Path) -> str:
     try:
         action(path)
     except CLEAR as error:
@@ -61,7 +61,7 @@ def _told(action: Callable[[Path], None], path: Path) -> str:
     return ""
 
 
-def _look(path: Path) -> None:
+def _show(path: Path) -> None:
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.runs.export import summary_of
     from tui_lab.runs.summary_text import summary_text
@@ -71,7 +71,7 @@ def _look(path: Path) -> None:
     run.config()
 
 
-def _speak(path: Path) -> None:
+def _generate(path: Path) -> None:
     from tui_lab.core.inference.generate import generate
     from tui_lab.core.inference.load_model import load_model
     from tui_lab.core.inference.sampling import Sampling
@@ -88,7 +88,8 @@ def _replay(path: Path) -> None:
     from tui_lab.core.training.task_factory import build_task
 
     run = runs.find(str(path))
-    state, config = LabState(), run.config()
+    state = LabState()
+    config = run.config()
     state.apply(Ready(run.name, str(run.path), config, build_task(config), tuple(run.downsampled().events())))
     for event in run.events():
         state.apply(event)
@@ -96,17 +97,17 @@ def _replay(path: Path) -> None:
 
 def _fork(path: Path) -> None:
     from tui_lab.core.runs import folder as runs
-    from tui_lab.core.runs import open_run as opening
+    from tui_lab.core.runs import open_run
     from tui_lab.core.training import checkpoint as ckpt
 
     run = runs.find(str(path))
-    opening.fork(str(path), run.read_latest(ckpt.load_progress).config).close()
+    open_run.fork(str(path), run.read_latest(ckpt.load_progress).config).close()
 
 
-def _go_on(path: Path) -> None:
-    from tui_lab.core.runs import open_run as opening
+def _resume(path: Path) -> None:
+    from tui_lab.core.runs import open_run
 
-    opened = opening.reopen(str(path), 10)
+    opened = open_run.reopen(str(path), 10)
     try:
         for event in opened.run.record(opened.trainer.events()):
             if isinstance(event, ev.Failed):
@@ -116,12 +117,16 @@ def _go_on(path: Path) -> None:
 
 
 ACTIONS: dict[str, Callable[[Path], None]] = {
-    "look": _look, "speak": _speak, "replay": _replay, "fork": _fork, "go on": _go_on,
-}  # fmt: skip
+    "show": _show,
+    "generate": _generate,
+    "replay": _replay,
+    "fork": _fork,
+    "resume": _resume,
+}
 
 
 def weights_of(path: Path) -> Any:
-    """The last weights as bytes; None where they are refused."""
+    """Return the last weights as bytes, or None when they are refused."""
     from tui_lab.core.inference.load_model import load_model
     from tui_lab.core.runs import folder as runs
 
@@ -133,43 +138,43 @@ def weights_of(path: Path) -> Any:
 
 
 def judge(sound: Path, scratch: Path, seed: str) -> dict[str, Any]:
-    """One mutant, and what came of it. Raises whatever is not an error in words."""
+    """Make one mutant, use it and describe what happened. Raises Failed for any error that is not a LabError."""
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(sound, scratch)
     expected = weights_of(sound)
     mutant = mutate(scratch, random.Random(seed))
     try:
-        found = weights_of(scratch)
-        if mutant.checked and mutant.file != "tokenizer.json" and found not in (None, expected):
-            raise AssertionError("other weights were taken without a word")
-        told = use(scratch)
+        weights = weights_of(scratch)
+        if mutant.checked and mutant.file != "tokenizer.json" and weights not in (None, expected):
+            raise AssertionError("damaged weights were loaded without an error")
+        errors = use(scratch)
     except BaseException as error:
-        raise Hurt(mutant) from error
+        raise Failed(mutant) from error
     return {
         "file": Path(mutant.file).name,
         "what": mutant.what,
-        "refused": sorted(name for name, said in told.items() if said),
+        "refused": sorted(name for name, message in errors.items() if message),
     }
 
 
-class Hurt(Exception):
-    """Something other than an error in words came of a mutant."""
+class Failed(Exception):
+    """A mutant caused an error that is not a LabError."""
 
 
 def work(sound: Path, scratch: Path, seed: int, first: int, end: int) -> None:
-    """Mutants first … end - 1, in a process whose memory is bounded; a line on stdout before and after each."""
-    use(_copy(sound, scratch))  # All libraries are loaded.
+    """Judge mutants first … end - 1 in a process with limited memory, with a line on stdout before and after each."""
+    use(_copy(sound, scratch))  # Loads all libraries.
     size = int(Path("/proc/self/statm").read_text("utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGALRM, _on_alarm)
     for number in range(first, end):
-        _say(begins=number)
+        _write(begins=number)
         signal.alarm(SECONDS)
         try:
-            _say(number=number, **judge(sound, scratch, f"{seed}-{number}"))
-        except Hurt as hurt:
-            mutant: Mutant = hurt.args[0]
-            _say(number=number, file=mutant.file, what=mutant.what, hurt=traceback.format_exc())
+            _write(number=number, **judge(sound, scratch, f"{seed}-{number}"))
+        except Failed as failure:
+            mutant: Mutant = failure.args[0]
+            _write(number=number, file=mutant.file, what=mutant.what, failed=traceback.format_exc())
         signal.alarm(0)
 
 
@@ -178,44 +183,43 @@ def _copy(sound: Path, scratch: Path) -> Path:
     return Path(shutil.copytree(sound, scratch))
 
 
-def _too_long(number: int, frame: FrameType | None) -> None:
+def _on_alarm(number: int, frame: FrameType | None) -> None:
     raise AssertionError(f"not done after {SECONDS} s")
 
 
-def _say(**record: Any) -> None:
+def _write(**record: Any) -> None:
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()
 
 
-def run(folder: Path, times: int, seed: int, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """All mutants, in as many worker processes as are ended by one."""
+def run(folder: Path, times: int, seed: int, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Judge all mutants in a worker process, which is replaced when a mutant ends it."""
     folders = {"TUI_LAB_RUNS": str(folder / "runs"), "TUI_LAB_CACHE": str(folder / "cache")}
     os.environ |= {**folders, "OMP_NUM_THREADS": "1"}
-    sound = made(folder / "sound")
+    create_run(folder / "sound")
     counts: Counter[str] = Counter()
-    hurt: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
     number = 0
     while number < times:
         command = [sys.executable, "-m", "tools.torture.mutate", "--work", str(folder), "--seed", str(seed)]
-        with subprocess.Popen([*command, "--first", str(number), "--times", str(times)], stdout=subprocess.PIPE,
-                              text=True) as worker:  # fmt: skip
+        command += ["--first", str(number), "--times", str(times)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdout is not None
             for line in worker.stdout:
                 record = json.loads(line)
                 if "begins" in record:
                     continue
                 number = record["number"] + 1
-                tell(record)
+                report(record)
                 counts["mutants"] += 1
-                counts["refused" if record.get("refused") else "hurt" if "hurt" in record else "loaded"] += 1
-                if "hurt" in record:
-                    hurt.append(record)
+                counts["refused" if record.get("refused") else "failed" if "failed" in record else "loaded"] += 1
+                if "failed" in record:
+                    failures.append(record)
         if number < times:
-            hurt.append({"number": number, "hurt": f"the process ended by {worker.returncode}"})
-            counts["hurt"] += 1
+            failures.append({"number": number, "failed": f"the process ended with {worker.returncode}"})
+            counts["failed"] += 1
             number += 1
-    assert sound.is_dir()
-    return {"event": "summary", "seed": seed, **dict(counts), "lost": len(hurt), "failures": hurt}
+    return {"event": "summary", "seed": seed, **dict(counts), "lost": len(failures), "failures": failures}
 
 
 def main() -> int:
@@ -229,9 +233,9 @@ def main() -> int:
         work(arguments.work / "sound", arguments.work / "mutant", arguments.seed, arguments.first, arguments.times)
         return 0
     with tempfile.TemporaryDirectory() as name:
-        found = run(Path(name), arguments.times, arguments.seed, lambda record: _say(**record))
-    _say(**found)
-    return 1 if found["lost"] else 0
+        summary = run(Path(name), arguments.times, arguments.seed, lambda record: _write(**record))
+    _write(**summary)
+    return 1 if summary["lost"] else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run folder must be: readable at every moment, and at the end as if nobody had ever been killed."""
+"""Read a run folder after a kill, and describe a finished run so that two can be compared."""
 
 import json
 import re
@@ -16,10 +16,11 @@ TIMES = re.compile(r'"(crc32|seconds)": [^,]+,?')
 
 
 def readable(run: Run) -> dict[str, int]:
-    """Read every file of a run whose writer was killed; what was found. Raises what the lab raises."""
-    run.config(), run.tokenizer(), run.downsampled(), run.summary()
+    """Read every file of a run whose process was killed; count what is unfinished. Raises what the readers raise."""
+    for read in (run.config, run.tokenizer, run.downsampled, run.summary):
+        read()
     events = run.path / "events.jsonl"
-    told = list(run.events())
+    recorded = list(run.events())
     saved = list(run.checkpoints.glob("step-*"))
     for path in saved:
         ckpt.load(path)
@@ -30,47 +31,54 @@ def readable(run: Run) -> dict[str, int]:
         "temporaries": len(list(run.path.rglob(f"{TEMPORARY}*"))),
         "two_checkpoints": int(len(saved) > 1),
         "no_checkpoint": int(not saved),
-        "checkpoint_not_told": int(bool(saved) and not _told(told, run)),
+        "checkpoint_without_event": int(bool(saved) and not _has_saved_event(recorded, run)),
     }
 
 
-def _told(events: list[ev.Event], run: Run) -> bool:
+def _has_saved_event(events: list[ev.Event], run: Run) -> bool:
     newest = str(run.latest().relative_to(run.path))
     return any(isinstance(event, ev.Saved) and event.path == newest for event in events)
 
 
 def outcome(run: Run) -> dict[str, Any]:
-    """All that a finished run has come to, without times."""
+    """Return everything in a finished run that does not depend on time."""
     [folder] = run.checkpoints.iterdir()
     weights = {file.name: file.read_bytes() for file in folder.glob("*.safetensors")}
-    state = {key: value for key, value in json.loads((folder / "state.json").read_text("utf-8")).items()
-             if key not in ("crc32", "seconds")}  # fmt: skip
+    saved_state = json.loads((folder / "state.json").read_text("utf-8"))
+    state = {key: value for key, value in saved_state.items() if key not in ("crc32", "seconds")}
     summary = run.summary()
     timeless = summary and summary.model_copy(update={"run": "", "tokens_per_s": None, "train_seconds": 0.0})
-    told = list(run.events())
-    assert run.downsampled().events() == told, "the digest tells another story than the record"
-    return {"checkpoint": folder.name, "weights": weights, "state": state, "summary": timeless, "record": story(told),
-            "left": left_over(run.path)}  # fmt: skip
+    recorded = list(run.events())
+    assert run.downsampled().events() == recorded, "the downsampled log differs from the event log"
+    return {
+        "checkpoint": folder.name,
+        "weights": weights,
+        "state": state,
+        "summary": timeless,
+        "events": without_times(recorded),
+        "temporaries": temporaries(run.path),
+    }
 
 
-def left_over(path: Path) -> list[str]:
-    return sorted(str(found.relative_to(path)) for found in path.rglob(f"{TEMPORARY}*"))
+def temporaries(path: Path) -> list[str]:
+    """Return the temporary files that a killed writer left."""
+    return sorted(str(file.relative_to(path)) for file in path.rglob(f"{TEMPORARY}*"))
 
 
-def story(events: list[ev.Event]) -> list[ev.Event]:
-    """The record without times and without the marks of an interruption: that it started again, and an end before."""
+def without_times(events: list[ev.Event]) -> list[ev.Event]:
+    """Return the events without times and without the signs of an interruption: a resumed start, an earlier end."""
     kept: list[ev.Event] = []
     for number, event in enumerate(events):
-        again = isinstance(event, ev.Started) and event.resumed
+        resumed = isinstance(event, ev.Started) and event.resumed
         ended = isinstance(event, ev.Stopped) and number < len(events) - 1
-        if not (again or ended):
+        if not (resumed or ended):
             kept.append(_timeless(event))
     return kept
 
 
 def _timeless(event: ev.Event) -> ev.Event:
     if isinstance(event, ev.StepDone):
-        # Whether the time was measured at all is part of the story.
+        # Whether the time was measured at all is compared.
         data = None if event.data_seconds is None else 0.0
         return replace(event, seconds=0.0, tokens_per_s=0.0, data_seconds=data)
     return event
