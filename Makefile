@@ -4,12 +4,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LITGPT := .venv-litgpt
 AUDIT := .venv-audit
-# What `make bench` learns: a text of yours, or the bundled dialogues.
+# The text that `make bench` trains on: a file, or the bundled dialogues.
 TEXT ?= bundled
-# Another build of torch: make install TORCH="torch==2.13.0 --index-url …" (see README).
+# For another build of torch: make install TORCH="torch==2.13.0 --index-url …" (docs/guide/install.md).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow peers litgpt self-test bench torture mutate fuzz fuzz-app audit flakes coverage mutants \
+.PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
 	snapshots format lab lock
 
 install: $(STAMP)
@@ -41,32 +41,32 @@ $(LITGPT)/bin/litgpt: requirements-litgpt.lock
 	$(LITGPT)/bin/python -m pip install --quiet $(TORCH)
 	touch $@
 
-# Known holes in what is installed: asks a public advisory service, ADVISORIES=osv or pypi. What it cannot tell fails, too.
+# Known vulnerabilities of the locked packages, from a public service: ADVISORIES=osv or pypi. Fails if one is unknown to it.
 ADVISORIES ?= pypi
 PIP_AUDIT = $(AUDIT)/bin/pip-audit --disable-pip --strict --progress-spinner off --vulnerability-service $(ADVISORIES)
 
 audit: $(AUDIT)/.installed
-	found=0; for lock in requirements*.lock; do \
-	    echo "$$lock"; $(PIP_AUDIT) --require-hashes -r $$lock || found=1; \
+	failed=0; for lock in requirements*.lock; do \
+	    echo "$$lock"; $(PIP_AUDIT) --require-hashes -r $$lock || failed=1; \
 	done; \
-	echo "$(firstword $(TORCH))" | $(PIP_AUDIT) --no-deps -r /dev/stdin && exit $$found
+	echo "$(firstword $(TORCH))" | $(PIP_AUDIT) --no-deps -r /dev/stdin && exit $$failed
 
 $(AUDIT)/.installed: requirements-audit.lock
 	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-audit.lock
 	touch $@
 
-# The tests so many TIMES in random orders, each with its seed and what failed; PARTS="tests/core tests/data" for some.
+# The tests TIMES times in random orders. Prints the seed and the failures of each; PARTS="tests/core tests/data" for some.
 TIMES ?= 20
 PARTS ?= tests
 flakes: $(STAMP)
 	$(BIN)/python -m tools.torture.flakes --times $(TIMES) $(PARTS)
 
-# Lines and branches that the tests run, programs that they start included.
+# Lines and branches that the tests run, including the processes they start.
 coverage: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --cov --cov-report=term
 
-# One changed line at a time in the files that [tool.mutmut] names: which of them does no test notice?
+# Mutation testing of the files in [tool.mutmut]: the changed lines that no test notices.
 mutants: $(AUDIT)/.torch
 	OMP_NUM_THREADS=1 $(AUDIT)/bin/mutmut run --max-children 2
 	$(AUDIT)/bin/mutmut results
@@ -75,23 +75,23 @@ $(AUDIT)/.torch: $(AUDIT)/.installed
 	$(AUDIT)/bin/python -m pip install --quiet $(TORCH)
 	touch $@
 
-# All figures of docs/performance.md, in an hour; leave the machine alone meanwhile.
+# All figures of docs/performance.md. Takes an hour; do not use the machine meanwhile.
 bench: $(STAMP) peers litgpt
 	$(BIN)/tui-lab bench all --text $(TEXT) --write docs/performance.md
 
 self-test: peers
 	$(BIN)/tui-lab doctor --self-test
 
-# A training killed a hundred times, and a thousand damaged run folders: docs/reliability.md. Half an hour.
+# Kill runs a hundred times and damage a thousand run folders (docs/reliability.md). Takes half an hour.
 TORTURE ?= --times 100 --seed 0
-torture: $(STAMP) mutate
+torture: $(STAMP) damage
 	$(BIN)/python -m tools.torture.kill $(TORTURE)
 
-MUTATE ?= --times 1000 --seed 0
-mutate: $(STAMP)
-	$(BIN)/python -m tools.torture.mutate $(MUTATE)
+DAMAGE ?= --times 1000 --seed 0
+damage: $(STAMP)
+	$(BIN)/python -m tools.torture.mutate $(DAMAGE)
 
-# Odd configs and command lines (docs/reliability-input.md).
+# Fuzz configs and command lines (docs/reliability-input.md).
 INPUTS ?= 5000
 EVENTS ?= 10000
 SEED ?= 0
@@ -100,18 +100,21 @@ fuzz: $(STAMP)
 	$(BIN)/python -m tools.torture.configs --times $(INPUTS) --seed $(SEED)
 	$(BIN)/python -m tools.torture.commands --times $(INPUTS) --seed $(SEED)
 
-# Keys, mouse, pastes and resizes at random while a model trains.
+# Random keys, mouse events, pastes and resizes while a model trains.
 fuzz-app: $(STAMP)
 	$(BIN)/python -m tools.torture.app --events $(EVENTS) --seed $(SEED)
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update
 
+# Everything that CI runs, except `make run`.
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 	$(BIN)/python -m pytest -q -n auto
 
 format: $(STAMP)

@@ -1,4 +1,4 @@
-"""Every test has its own cache and runs folder, and finds what the process shares as the first test found it."""
+"""Fixtures for all tests: own cache and runs folders, and process-wide state that is restored after each test."""
 
 import os
 import sys
@@ -13,39 +13,42 @@ from tests.process import cli as cli
 from tests.process import command as command
 from tui_lab.core.kernels.process_tuning import raise_gc_threshold
 
-# Before torch is imported, here and in programs that tests start: threads of several tests would wait for each other.
+# Before torch is imported, here and in child processes: with several workers, threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# As the programs do: looking for dead cycles was two fifths of the time of a test of the app.
+# As tui-lab itself does: garbage collection took two fifths of the time of a test of the app.
 raise_gc_threshold()
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: half as many more than cores, since tests of the app wait for it to be idle between two keys."""
+    """Use 1.5 workers per core with `-n auto`, since tests of the app often wait for it to be idle."""
     cores = len(os.sched_getaffinity(0))
     return cores + cores // 2
 
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test its own cache and its own folder of runs."""
     monkeypatch.setenv("TUI_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """torch draws from the seed of the run's random order, as `random` and numpy do, so that a seed can be replayed.
+def restored_process_state(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Restore torch's threads and gradient mode, sys.path and the working directory after each test.
 
-    Afterwards its threads, its gradient mode, the paths that imports are looked for in and the folder are as before.
+    torch is seeded from pytest-randomly's seed, as `random` and numpy are, so that a failure can be replayed.
     """
     torch = sys.modules.get("torch")
-    paths, folder = list(sys.path), Path.cwd()
+    paths = list(sys.path)
+    folder = Path.cwd()
     if torch is not None:
         torch.manual_seed(request.config.getoption("randomly_seed", 0))
-        threads, learning = torch.get_num_threads(), torch.is_grad_enabled()
+        threads = torch.get_num_threads()
+        gradients = torch.is_grad_enabled()
     yield
     if torch is not None:
         torch.set_num_threads(threads)
-        torch.set_grad_enabled(learning)
+        torch.set_grad_enabled(gradients)
     sys.path[:] = paths
     os.chdir(folder)
