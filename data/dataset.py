@@ -1,4 +1,4 @@
-"""What a task gives to the loader: indexed examples of a fixed length, and how to score an answer."""
+"""The interface between tasks and the loader: indexed examples of a fixed length, and the metric of a task."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -9,31 +9,31 @@ import numpy.typing as npt
 from tui_lab.data.tokenizers import Tokenizer
 
 IGNORED = -1
-"""The target that the loss leaves out."""
+"""The target that the loss skips."""
 
 Ids = npt.NDArray[np.int64]
 Metric = Literal["exact_match", "perplexity"]
 
 
 class Dataset(Protocol):
-    """Examples 0 … n_examples-1, each x and y of `length` tokens."""
+    """Examples 0 … n_examples-1, each with x and y of `length` tokens."""
 
     @property
     def n_examples(self) -> int: ...
     @property
     def length(self) -> int: ...
     def examples(self, ids: Ids) -> tuple[Ids, Ids]:
-        """x and y, int64 [len(ids), length]; y is IGNORED where the loss takes no target."""
+        """Return x and y, int64 [len(ids), length]; y is IGNORED where the loss skips the position."""
         ...
 
     def offsets(self, ids: Ids) -> Ids | None:
-        """Where each example starts in the corpus, in tokens [len(ids)]; None where there is no corpus."""
+        """Return the start of each example in the corpus, in tokens [len(ids)]; None where there is no corpus."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task made ready: its tokenizer, its disjoint train and validation examples, its own metric."""
+    """A task: its tokenizer, disjoint training and validation examples, and its metric."""
 
     name: Literal["reverse", "text"]
     tokenizer: Tokenizer
@@ -41,6 +41,6 @@ class Task:
     val: Dataset
     metric: Metric
     next_token: bool
-    """Whether y[t] is x[t+1] by the task's rule."""
+    """Whether the task's targets are the next tokens: y[t] = x[t+1]."""
     n_replaced: int = 0
-    """Characters U+FFFD in the text, which stand for what was not valid UTF-8."""
+    """Characters U+FFFD in the text, which replace bytes that are not UTF-8."""

@@ -1,4 +1,4 @@
-"""The loader: which examples a step sees, as a pure function of its settings and the step."""
+"""The loader: the batch of a step, as a pure function of its settings and the step number."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -11,13 +11,13 @@ from tui_lab.data.shuffle import Order, Shuffle
 from tui_lab.util.errors import DataError
 
 Ids = npt.NDArray[np.int64]
-MOST_TOKENS = 2**24
-"""Of a batch: with the windows it is cut from, half a GiB."""
+MAX_BATCH_TOKENS = 2**24
+"""Tokens of a batch, at most: with the windows it is cut from, half a GiB."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's data. x, y: int64 [B, T]; ids: [B]; offsets: [B] in tokens or None."""
+    """The data of one step. x, y: int64 [B, T]; ids: [B]; offsets: [B] in tokens or None."""
 
     step: int
     x: Ids
@@ -26,23 +26,23 @@ class Batch:
     offsets: Ids | None
     epoch: int
     position: int
-    """Draws into the epoch of the first example."""
+    """The number of the first example within its epoch."""
     order: Order
 
     @property
     def head(self) -> tuple[int, ...]:
-        """The first ids of this epoch's permutation."""
+        """The first ids of the permutation of this epoch."""
         return self.order.head(self.epoch)
 
 
 @dataclass(frozen=True)
 class Loader:
-    """`batch(step)` for any step at or after `from_step`, past or future, in any order.
+    """Gives `batch(step)` for any step from `from_step` on, in any order.
 
-    `share`: (r, n) gives the r-th of every n examples of each batch, the part of one process among several.
-
-    `from_step` and `from_draw` say where these settings began: a live change of the batch size, the order
-    or the pinned datapoints is a new Loader that goes on from the draws already made.
+    overfit: only the first `overfit` examples are drawn; 0: all of them. share: (r, n) gives the r-th of every n
+    examples of each batch, the part of process r of n. from_step, from_draw: the step and the number of examples drawn
+    before it where these settings start. A live change of the batch size, the order or the pinned examples is a new
+    Loader that continues from the examples drawn so far.
     """
 
     dataset: Dataset
@@ -57,40 +57,49 @@ class Loader:
     def __post_init__(self) -> None:
         n = self.dataset.n_examples
         if self.overfit > n:
-            raise DataError(f"data.overfit = {self.overfit}: the training part has {n} datapoints")
+            raise DataError.of(
+                "invalid", f"the training part has only {n} examples", key="data.overfit", value=self.overfit
+            )
         if self.overfit == 0 and self.batch_size > n:
-            raise DataError(f"train.batch_size = {self.batch_size}: the training part has {n} examples")
-        if self.drawn * self.dataset.length > MOST_TOKENS:
-            raise DataError(
-                f"train.batch_size = {self.batch_size}: {self.drawn:,} examples of {self.dataset.length:,} tokens are "
-                f"too many at once; allowed here is a batch of {max(1, MOST_TOKENS // self.dataset.length):,}"
+            raise DataError.of(
+                "invalid", f"the training part has only {n} examples", key="train.batch_size", value=self.batch_size
+            )
+        if self.drawn * self.dataset.length > MAX_BATCH_TOKENS:
+            raise DataError.of(
+                "too_large",
+                f"{self.drawn:,} examples of {self.dataset.length:,} tokens do not fit into a batch",
+                key="train.batch_size",
+                value=self.batch_size,
+                allowed=f"at most {max(1, MAX_BATCH_TOKENS // self.dataset.length):,}",
             )
 
     @property
     def order(self) -> Order:
+        """The order in which examples are drawn."""
         return Order(self.shuffle, self.seed, self.overfit or self.dataset.n_examples)
 
     @property
     def drawn(self) -> int:
-        """Examples a step, all shares together: the batch size, or fewer when fewer datapoints are pinned."""
+        """Examples per step of all processes: the batch size, or fewer when fewer examples are pinned."""
         return min(self.batch_size, self.overfit) if self.overfit else self.batch_size
 
     def draw_at(self, step: int) -> int:
         """The number of examples drawn before `step`. Raises ValueError before `from_step`."""
         if step < self.from_step:
-            raise ValueError(f"step {step} is before step {self.from_step}, where these settings began")
+            raise ValueError(f"step {step} is before step {self.from_step}, where these settings start")
         return self.from_draw + (step - self.from_step) * self.drawn
 
     def epoch_at(self, step: int) -> int:
+        """The epoch of the first example of `step`."""
         return self.order.epoch_of(self.draw_at(step))
 
     def drawn_between(self, first: int, last: int) -> Ids:
         """The ids of the examples that steps `first` … `last` draw, in order."""
-        begin = self.draw_at(first)
-        return self.order.run(begin, self.draw_at(last) + self.drawn - begin)
+        start = self.draw_at(first)
+        return self.order.slice(start, self.draw_at(last) + self.drawn - start)
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`. Pure: the same settings and step give the same arrays."""
+        """The batch of `step`. The same settings and step always give the same arrays."""
         first = self.draw_at(step)
         order = self.order
         rank, ranks = self.share
@@ -100,9 +109,9 @@ class Loader:
         return Batch(step, x, y, ids, self.dataset.offsets(ids), epoch, position, order)
 
     def changed(self, step: int, **settings: Any) -> Self:
-        """These settings changed from `step` on (batch_size, shuffle, overfit).
+        """A loader with other settings (batch_size, shuffle, overfit) from `step` on.
 
-        When the number of datapoints changes, the draws start anew at the next epoch of the new count.
+        When the number of examples changes, the next draw is the start of the next epoch of the new number.
         """
         new = replace(self, **settings)
         draw = self.draw_at(step)

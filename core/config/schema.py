@@ -1,10 +1,12 @@
 """The settings of a run: frozen, bounded, documented. A front end may build its forms from these fields alone."""
 
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from tui_lab.core.config.faults import NEED_DROPOUT, ONLY_OURS, ONLY_REVERSE, FaultName
+from tui_lab.util.errors import ConfigError, Problem
 
 
 def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool = False, **bounds: Any) -> Any:
@@ -88,7 +90,9 @@ class OptimConfig(Section):
     @model_validator(mode="after")
     def _betas_in_range(self) -> Self:
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
-            raise ValueError(f"optim.betas = {list(self.betas)}: each must be at least 0 and less than 1")
+            raise ConfigError.of(
+                "invalid", "each must be at least 0 and less than 1", key="optim.betas", value=list(self.betas)
+            )
         return self
 
 
@@ -145,34 +149,48 @@ class Config(Section):
     def _agree(self) -> Self:
         problems = list(_contradictions(self))
         if problems:
-            raise ValueError("\n".join(problems))
+            raise ConfigError(problems)
         return self
 
 
-def _contradictions(config: Config) -> list[str]:
-    problems = []
-    data, model, train = config.data, config.model, config.train
+def _contradictions(config: Config) -> Iterator[Problem]:
+    """The settings that exclude each other."""
+    yield from _data_conflicts(config)
+    if config.train.accumulate > config.train.batch_size:
+        yield _conflict(config, "train.accumulate", "must be at most the batch size", f"1 to {config.train.batch_size}")
+    if config.model.source and config.optim.name == "muon":
+        yield _conflict(config, "optim.name", "needs the built-in model, but model.source is set")
+    yield from _fault_conflicts(config)
+
+
+def _data_conflicts(config: Config) -> Iterator[Problem]:
+    data = config.data
     if (data.task == "reverse") != (data.tokenizer == "digits"):
         allowed = "digits" if data.task == "reverse" else "gpt2, char"
-        problems.append(f"data.tokenizer = {data.tokenizer!r}: task {data.task!r} allows {allowed}")
+        yield _conflict(config, "data.tokenizer", f"does not fit task {data.task!r}", allowed)
     if data.task == "reverse" and data.vocab == "seen":
-        problems.append("data.vocab = 'seen': task 'reverse' uses every digit, so only 'full' is allowed")
-    if data.task == "reverse" and model.context < 2 * data.length - 1:
-        problems.append(
-            f"model.context = {model.context}: reversing data.length = {data.length} digits "
-            f"needs at least 2 × {data.length} - 1 = {2 * data.length - 1}"
+        yield _conflict(config, "data.vocab", "does not fit task 'reverse', which uses every digit", "full")
+    n_inputs = 2 * data.length - 1
+    if data.task == "reverse" and config.model.context < n_inputs:
+        yield _conflict(
+            config,
+            "model.context",
+            f"must be at least {n_inputs} to reverse data.length = {data.length} digits (2 × {data.length} - 1)",
         )
-    if train.accumulate > train.batch_size:
-        problems.append(
-            f"train.accumulate = {train.accumulate}: allowed is at most train.batch_size = {train.batch_size}"
-        )
-    if model.source and config.optim.name == "muon":
-        problems.append("optim.name = 'muon': it needs the lab's own model; allowed with model.source are the others")
+
+
+def _fault_conflicts(config: Config) -> Iterator[Problem]:
     for fault in config.faults:
-        if fault in ONLY_OURS and model.source:
-            problems.append(f"faults = {fault!r}: it needs the lab's own model, and model.source is {model.source!r}")
-        if fault in NEED_DROPOUT and model.dropout == 0:
-            problems.append(f"faults = {fault!r}: without dropout it changes nothing; set model.dropout above 0")
-        if fault in ONLY_REVERSE and data.task != "reverse":
-            problems.append(f"faults = {fault!r}: task {data.task!r} ignores no targets; allowed with task 'reverse'")
-    return problems
+        if fault in ONLY_OURS and config.model.source:
+            yield _conflict(config, "faults", "needs the built-in model, but model.source is set", value=fault)
+        if fault in NEED_DROPOUT and config.model.dropout == 0:
+            yield _conflict(config, "faults", "changes nothing without dropout; set model.dropout", value=fault)
+        if fault in ONLY_REVERSE and config.data.task != "reverse":
+            yield _conflict(config, "faults", "needs task 'reverse', whose targets are partly ignored", value=fault)
+
+
+def _conflict(config: Config, key: str, message: str, allowed: str = "", *, value: Any = None) -> Problem:
+    section, _, name = key.rpartition(".")
+    if value is None:
+        value = getattr(getattr(config, section), name)
+    return Problem(code="conflict", message=message, key=key, value=value, allowed=allowed)

@@ -1,60 +1,62 @@
-"""Read, change and write a Config by dotted keys, with errors for people."""
+"""Read, change and write a Config by dotted keys; every problem of a config is reported at once."""
 
 import importlib.resources
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from tui_lab.core.config.schema import Config
 from tui_lab.util import files
-from tui_lab.util.errors import ConfigError, nearest, shortened, shown
+from tui_lab.util.errors import ConfigError, LabError, Problem, nearest, shortened
 
 FIRST = ("reverse", "overfit-one", "socrates", "pseudo-socrates")
-"""The order in which one would try the presets; others follow by name."""
-MOST_BYTES = 2**20
-"""Of a config file."""
+"""The presets in the order in which a newcomer should try them; others follow by name."""
+LARGEST_FILE = 2**20
+"""Bytes of a config file, at most."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A config file that comes with the lab. Its header says command, expected time and expected result."""
+    """A config file that comes with tui-lab. Its header has a title, a command, the expected time and result."""
 
     name: str
     text: str
 
     @property
     def header(self) -> tuple[str, ...]:
+        """The lines of the leading comment."""
         lines = self.text.splitlines()
         return tuple(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
 
 
 def fields() -> dict[str, FieldInfo]:
-    """Every setting by its dotted key, in the order of a form; `faults` stands in no section and has no dot."""
-    found: dict[str, FieldInfo] = {}
+    """Every setting by its dotted key, in the order of a form. `faults` belongs to no section and has no dot."""
+    settings: dict[str, FieldInfo] = {}
     for name, info in Config.model_fields.items():
         section = getattr(info.annotation, "model_fields", None)
-        found |= {name: info} if section is None else {f"{name}.{key}": field for key, field in section.items()}
-    return found
+        settings |= {name: info} if section is None else {f"{name}.{key}": field for key, field in section.items()}
+    return settings
 
 
 def is_live(key: str) -> bool:
-    """Whether a running training takes a new value of `key`. Raises ConfigError for an unknown key."""
-    known = fields()
-    if key not in known:
-        raise ConfigError([unknown_key(key)])
-    extra = known[key].json_schema_extra
+    """Whether `key` can be changed while a run is training. Raises ConfigError for an unknown key."""
+    if key not in fields():
+        raise ConfigError(unknown_key(key))
+    extra = fields()[key].json_schema_extra
     return bool(isinstance(extra, dict) and extra["live"])
 
 
 def bounds(key: str) -> tuple[float, float]:
-    """The lowest and the highest number that `key`, which exists, may be; infinite where there is no bound."""
+    """The smallest and the largest value of `key`, which exists; infinite where there is no bound."""
     limits = fields()[key].metadata
     low = max((limit.ge for limit in limits if hasattr(limit, "ge")), default=-math.inf)
     return low, min((limit.le for limit in limits if hasattr(limit, "le")), default=math.inf)
@@ -78,9 +80,9 @@ def sweep_presets() -> dict[str, Preset]:
 
 def _presets_in(place: str) -> dict[str, Preset]:
     folder = importlib.resources.files("tui_lab.core.config") / place
-    found = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
-    names = [name for name in FIRST if name in found] + sorted(set(found) - set(FIRST))
-    return {name: Preset(name, found[name]) for name in names}
+    texts = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
+    names = [name for name in FIRST if name in texts] + sorted(set(texts) - set(FIRST))
+    return {name: Preset(name, texts[name]) for name in names}
 
 
 def load(source: str, overrides: Iterable[str] = ()) -> Config:
@@ -89,50 +91,54 @@ def load(source: str, overrides: Iterable[str] = ()) -> Config:
 
 
 def read_tables(source: str, *, sweeps: bool = False) -> dict[str, Any]:
-    """The TOML tables of a preset or file, not yet validated. sweeps: those with a [sweep] table, too.
+    """The TOML tables of a preset or file, not yet validated. sweeps: a [sweep] table is allowed.
 
     Raises ConfigError.
     """
     tables = _read_tables(source)
     if "sweep" in tables and not sweeps:
-        raise ConfigError([f"{source}: a config of many runs, for its [sweep] table; use: tui-lab sweep {source}"])
+        raise ConfigError.of(
+            "invalid", f"is the config of a sweep, not of a run; use: tui-lab sweep {source}", value=source
+        )
     return tables
 
 
 def _read_tables(source: str) -> dict[str, Any]:
-    known = presets() | sweep_presets()
-    if source in known:
-        return tomllib.loads(known[source].text)
+    all_presets = presets() | sweep_presets()
+    if source in all_presets:
+        return tomllib.loads(all_presets[source].text)
     path = Path(source)
     if not is_file(path):
         raise ConfigError.of(
             "unknown_name",
             "not a preset or config file",
             value=source,
-            allowed=f"a TOML file, or one of {', '.join(known)}",
-            suggestion=nearest(source, known),
+            allowed=f"a TOML file, or one of {', '.join(all_presets)}",
+            suggestion=nearest(source, all_presets),
         )
     try:
-        return tomllib.loads(files.read_text(path, MOST_BYTES))
+        return tomllib.loads(files.read_text(path, LARGEST_FILE))
     except RecursionError as error:
-        raise ConfigError([f"{source}: not readable as TOML: nested too deep"]) from error
+        raise ConfigError.of("unreadable", "not readable as TOML: nested too deeply", key=source) from error
     except (ValueError, OSError) as error:
-        raise ConfigError([f"{source}: not readable as TOML: {error}"]) from error
+        raise ConfigError.of("unreadable", f"not readable as TOML: {error}", key=source) from error
 
 
 def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
-    """Tables as in TOML, then overrides, to a Config. Raises ConfigError with every problem found."""
+    """The Config of tables as in TOML with KEY=VALUE overrides. Raises ConfigError with all problems."""
     merged: dict[str, Any] = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in tables.items()
     }
     problems = []
-    known = fields()
+    keys = fields()
     for override in overrides:
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals:
-            problems.append(f"{shown(override)}: an override is KEY=VALUE, as in optim.lr=0.001")
-        elif key not in known:
+            problems.append(
+                Problem(code="invalid", message="must be KEY=VALUE, as in optim.lr=0.001", key="--set", value=override)
+            )
+        elif key not in keys:
             problems.append(unknown_key(key))
         else:
             section, _, name = key.rpartition(".")
@@ -148,9 +154,9 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
 
 
 def changed(config: Config, key: str, value: Any) -> Config:
-    """`config` with one key changed and everything validated again. Raises ConfigError."""
+    """A copy of `config` with another value of `key`, validated again. Raises ConfigError."""
     if key not in fields():
-        raise ConfigError([unknown_key(key)])
+        raise ConfigError(unknown_key(key))
     section, _, name = key.rpartition(".")
     tables = config.model_dump()
     (tables[section] if section else tables)[name] = value
@@ -158,58 +164,98 @@ def changed(config: Config, key: str, value: Any) -> Config:
 
 
 def to_toml(config: Config) -> str:
+    """The text of a config file with every setting."""
     return tomli_w.dumps(config.model_dump(mode="json"))
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML writes it; a bare word is a string, and so is whatever else TOML cannot read."""
+    """The value that `text` is in TOML; the text itself where TOML cannot read it, as a bare word."""
     try:
-        found = tomllib.loads(f"value = {text.strip()}")
-    # Besides what is no TOML: an integer of more than 4,300 digits, brackets nested beyond the stack.
+        table = tomllib.loads(f"value = {text.strip()}")
+    # RecursionError: brackets nested beyond the stack. ValueError also: an integer of more than 4,300 digits.
     except (ValueError, RecursionError):
         return text.strip()
-    return found["value"] if len(found) == 1 else text.strip()
+    return table["value"] if len(table) == 1 else text.strip()
 
 
-def unknown_key(key: str) -> str:
-    """What is wrong with `key`, with the nearest there is; a name without its section is found too."""
-    known = fields()
-    section = next((whole for whole in known if whole.partition(".")[2] == key), None)
-    return f"{shortened(key)}: unknown key" + (f"; did you mean {section}?" if section else did_you_mean(key, known))
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    suggestion = nearest(name, names)
-    return f"; did you mean {suggestion}?" if suggestion else ""
+def unknown_key(key: str) -> Problem:
+    """The problem of a key that does not exist, with the nearest one that does."""
+    keys = fields()
+    # A name without its section: `lr` for `optim.lr`.
+    full_key = next((full for full in keys if full.partition(".")[2] == key), "")
+    suggestion = full_key or nearest(key, keys)
+    return Problem(code="unknown_key", message="unknown key", key=shortened(key), suggestion=suggestion)
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` is a regular file, or a link to one; False too for what no path can be, as a name too long."""
+    """Whether `path` is a regular file or a link to one; False for an impossible path, such as a name too long."""
     try:
         return path.is_file()
     except (OSError, ValueError):
         return False
 
 
-def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> list[str]:
-    """pydantic's complaints, each with its key, its value and what is allowed. names: the keys there are, if others."""
-    problems: list[str] = []
+def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> list[Problem]:
+    """The problems that pydantic found. names: the keys that exist, where they are not those of a Config."""
+    problems: list[Problem] = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])
+        cause = item.get("ctx", {}).get("error")
         if item["type"] == "extra_forbidden":
-            known = names if names is not None else Config.model_fields if "." not in key else fields()
-            problems.append(f"{shortened(key)}: unknown key{did_you_mean(key, known)}")
-        elif item["type"] == "value_error":
-            problems += str(item["ctx"]["error"]).splitlines()
+            keys = names if names is not None else fields() if "." in key else Config.model_fields
+            suggestion = nearest(key, keys)
+            problems.append(
+                Problem(code="unknown_key", message="unknown key", key=shortened(key), suggestion=suggestion)
+            )
+        elif isinstance(cause, LabError):
+            problems += cause.problems
         else:
-            problems.append(f"{shortened(key)} = {shown(item['input'])}: {_allowed(item)}")
+            problems.append(_value_problem(key, item))
     return problems
 
 
-def _allowed(item: Any) -> str:
-    """pydantic's message, with the nearest choice where the value is one of several words."""
-    message = str(item["msg"]).replace("Input should", "must")
-    if item["type"] == "literal_error":
-        choices = [word.strip("'") for word in str(item["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
-        return message + did_you_mean(str(item["input"]), choices)
-    return message
+_WRONG_TYPES = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "list": "must be a list",
+    "tuple": "must be a list",
+    "model": "must be a table",
+    "dict": "must be a table",
+}
+"""Messages by the first word of pydantic's error type, such as int_type, int_parsing or int_from_float."""
+
+_OUT_OF_BOUNDS = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be finite",
+    "string_too_short": "must not be empty",
+    "too_long": "must have at most {max_length} values",
+}
+
+
+def _value_problem(key: str, item: ErrorDetails) -> Problem:
+    """The problem of one value that pydantic refused."""
+    kind = item["type"]
+    limits = item.get("ctx", {})
+    problem = Problem(code="invalid", message=item["msg"].replace("Input should", "must"), key=shortened(key))
+    if kind == "missing":
+        return replace(problem, code="missing", message="must be set")
+    problem = replace(problem, value=item["input"])
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", str(limits["expected"]))
+        return replace(
+            problem,
+            code="unknown_name",
+            message="not one of the choices",
+            allowed=", ".join(choices),
+            suggestion=nearest(str(item["input"]), choices),
+        )
+    if kind in _OUT_OF_BOUNDS:
+        limits = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in limits.items()}
+        return replace(problem, message=_OUT_OF_BOUNDS[kind].format_map(limits))
+    message = _WRONG_TYPES.get(kind.partition("_")[0])
+    return problem if message is None else replace(problem, code="wrong_type", message=message)

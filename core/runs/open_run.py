@@ -23,7 +23,7 @@ from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
-from tui_lab.data.corpora.encode import Progress
+from tui_lab.data.corpora.encode import ReportProgress
 from tui_lab.data.dataset import Task
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.files import advice
@@ -58,7 +58,7 @@ def start(
     source: str,
     overrides: Sequence[str],
     out: Path | None,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     commands: CommandQueue | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Opened:
@@ -73,7 +73,7 @@ def begin(
     name: str,
     config: Config,
     out: Path | None = None,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     commands: CommandQueue | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Opened:
@@ -98,7 +98,7 @@ def begin(
 def reopen(
     name: str,
     steps: int | None,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     commands: CommandQueue | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Opened:
@@ -118,7 +118,7 @@ def reopen(
 def _reopened(
     run: Run,
     steps: int | None,
-    progress: Progress | None,
+    progress: ReportProgress | None,
     lock: Lock,
     commands: CommandQueue | None,
     group: ProcessGroup,
@@ -145,7 +145,7 @@ def _reopened(
 def _anew(
     run: Run,
     steps: int | None,
-    progress: Progress | None,
+    progress: ReportProgress | None,
     lock: Lock,
     commands: CommandQueue | None,
     group: ProcessGroup,
@@ -182,7 +182,9 @@ def _writing(run: Run) -> Iterator[None]:
         raise RunError(f"{run.path}: {advice(error)}, then go on with: tui-lab run --resume {run.path}") from error
 
 
-def fork(name: str, config: Config, progress: Progress | None = None, commands: CommandQueue | None = None) -> Opened:
+def fork(
+    name: str, config: Config, progress: ReportProgress | None = None, commands: CommandQueue | None = None
+) -> Opened:
     """A new run that goes on from the last checkpoint of run `name` with other settings.
 
     It begins as the first did, with its record up to there; what `config` changes then is told by Changed events, so

@@ -1,4 +1,4 @@
-"""Which runs, and in which order: conditions such as "optim.lr<0.01", and keys to sort by."""
+"""Filter and sort runs by conditions such as "optim.lr<0.01" and by keys."""
 
 import math
 import re
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_lab.core.config import settings
-from tui_lab.core.config.settings import did_you_mean, parse_value
+from tui_lab.core.config.settings import parse_value
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.summary import COMPARE
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.errors import ConfigError, nearest
 
 FIGURES: Mapping[str, Callable[[RunRow], Any]] = {
     "name": lambda row: row.name,
@@ -28,32 +28,32 @@ FIGURES: Mapping[str, Callable[[RunRow], Any]] = {
     "tag": lambda row: row.tags,
     "note": lambda row: row.note,
 }
-"""What a row tells beside its settings, by the name to write."""
+"""The values of a row that are not settings, by the name to write."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """KEY, a comparison, and a value. With the comparison "" it is one word: a part of the name, or a tag."""
+    """A key, a comparison and a value. With the comparison "" the value is a tag or a part of the name."""
 
     key: str
     compare: str
     value: Any
 
     def holds(self, row: RunRow) -> bool:
-        """Whether a row meets it; what a row does not know meets nothing but !=."""
+        """Whether a row meets the condition. A value that is not known only meets !=."""
         if not self.compare:
             return self.value in row.name or self.value in row.tags
-        found = value_of(row, self.key)
+        value = value_of(row, self.key)
         if self.compare in COMPARE:
-            return _is_number(found) and COMPARE[self.compare](found, self.value)
+            return _is_number(value) and COMPARE[self.compare](value, self.value)
         if self.compare == "~":
-            return str(self.value).casefold() in _words(found).casefold()
-        equal = self.value in found if self.key == "tag" else found == self.value
+            return str(self.value).casefold() in _text_of(value).casefold()
+        equal = self.value in value if self.key == "tag" else value == self.value
         return equal if self.compare == "=" else not equal
 
 
 def value_of(row: RunRow, key: str) -> Any:
-    """A figure or a setting of a row, None where it is not known. Raises ConfigError for an unknown key."""
+    """The value of a key in a row, None where it is not known. Raises ConfigError for an unknown key."""
     if key in FIGURES:
         return FIGURES[key](row)
     check_key(key)
@@ -61,31 +61,40 @@ def value_of(row: RunRow, key: str) -> Any:
 
 
 def check_key(key: str) -> None:
-    """Raises ConfigError, with the nearest name, for what is neither a figure nor a setting."""
-    known = (*FIGURES, *settings.fields())
-    if key not in known:
-        section = next((whole for whole in known if whole.partition(".")[2] == key), None)
-        hint = f"; did you mean {section}?" if section else did_you_mean(key, known)
-        raise ConfigError([f"{key}: unknown key{hint} (allowed are {', '.join(FIGURES)}, and every setting)"])
+    """Raises ConfigError with the nearest key for one that does not exist."""
+    keys = (*FIGURES, *settings.fields())
+    if key not in keys:
+        full_key = next((full for full in keys if full.partition(".")[2] == key), "")
+        raise ConfigError.of(
+            "unknown_key",
+            "unknown key",
+            key=key,
+            allowed=f"{', '.join(FIGURES)}, and every setting",
+            suggestion=full_key or nearest(key, keys),
+        )
 
 
 def parse_condition(text: str) -> Condition:
-    """KEY<VALUE, with <=, >, >=, =, != or ~ (contains) too; or a word. Raises ConfigError."""
-    found = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=|~)\s*(.*?)\s*", text)
-    if found is None:
+    """Parse KEY<VALUE (also <=, >, >=, =, !=, ~ for "contains"), a tag, or a part of a name. Raises ConfigError."""
+    match = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=|~)\s*(.*?)\s*", text)
+    if match is None:
         word = text.strip()
         if not word or re.search(r"[<>=~!]", word):
-            raise ConfigError(
-                [f"--where {text!r}: write KEY<VALUE (or <=, >, >=, =, !=, ~), or a word of a name or tag"]
+            raise ConfigError.of(
+                "invalid",
+                "must be KEY<VALUE (or <=, >, >=, =, !=, ~), a tag, or a part of a name",
+                key="--where",
+                value=text,
             )
         return Condition("", "", word)
-    key, compare, written = found[1], found[2].replace("==", "="), found[3]
+    key, operand = match[1], match[3]
+    compare = match[2].replace("==", "=")
     check_key(key)
     if compare == "~" or key in ("tag", "name", "note", "state"):
-        return Condition(key, compare, written)
-    value = parse_value(written)
+        return Condition(key, compare, operand)
+    value = parse_value(operand)
     if compare in COMPARE and not _is_number(value):
-        raise ConfigError([f"--where {text!r}: after {compare} stands a number, not {written!r}"])
+        raise ConfigError.of("wrong_type", f"the value after {compare} must be a number", key="--where", value=text)
     return Condition(key, compare, tuple(value) if isinstance(value, list) else value)
 
 
@@ -95,16 +104,16 @@ def select(rows: Iterable[RunRow], conditions: Sequence[Condition]) -> list[RunR
 
 
 def ordered(rows: Iterable[RunRow], key: str) -> list[RunRow]:
-    """Sorted by a figure or setting, the smallest first, or the largest for "-KEY"; what is not known comes last.
+    """The rows sorted by a key, the smallest value first, or the largest for "-KEY"; unknown values come last.
 
     Raises ConfigError for an unknown key.
     """
     name = key.removeprefix("-")
     check_key(name)
     rows = list(rows)
-    known = [row for row in rows if _is_known(value_of(row, name))]
-    left = [row for row in rows if not _is_known(value_of(row, name))]
-    return sorted(known, key=lambda row: value_of(row, name), reverse=key.startswith("-")) + left
+    with_value = [row for row in rows if _is_known(value_of(row, name))]
+    without_value = [row for row in rows if not _is_known(value_of(row, name))]
+    return sorted(with_value, key=lambda row: value_of(row, name), reverse=key.startswith("-")) + without_value
 
 
 def _is_known(value: Any) -> bool:
@@ -115,5 +124,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _words(value: Any) -> str:
+def _text_of(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)

@@ -5,20 +5,20 @@ from dataclasses import replace
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.faults.data import DATA_FAULTS, FaultyLoader
-from tui_lab.data.corpora.encode import Progress, load_corpus
+from tui_lab.data.corpora.encode import ReportProgress, load_corpus
 from tui_lab.data.dataset import Task
 from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import reverse_task
 from tui_lab.data.tasks.text import text_task
 
 
-def build_task(config: Config, progress: Progress | None = None) -> Task:
+def build_task(config: Config, progress: ReportProgress | None = None) -> Task:
     """The task of `config`, encoding its corpus if need be. Raises DataError."""
     task = _right_task(config, progress)
     return replace(task, val=task.train) if "leaked_validation" in config.faults else task
 
 
-def _right_task(config: Config, progress: Progress | None) -> Task:
+def _right_task(config: Config, progress: ReportProgress | None) -> Task:
     data = config.data
     if data.task == "reverse":
         return reverse_task(length=data.length, n_digits=data.n_digits, val_fraction=data.val_fraction)

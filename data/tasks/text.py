@@ -18,7 +18,7 @@ _CHUNK = 2**24
 
 @dataclass(frozen=True)
 class TextWindows:
-    """Windows of `length` + 1 tokens, one at each `stride`, over one contiguous part of the corpus."""
+    """Windows of `length` + 1 tokens, `stride` tokens apart, over one contiguous part of the corpus."""
 
     tokens: npt.NDArray[Any]
     length: int
@@ -32,8 +32,8 @@ class TextWindows:
         return max(0, (len(self.tokens) - self.length - 1) // self.stride + 1)
 
     def examples(self, ids: Ids) -> tuple[Ids, Ids]:
-        at = ids[:, None] * self.stride + np.arange(self.length + 1)
-        windows = self.tokens[at]
+        positions = ids[:, None] * self.stride + np.arange(self.length + 1)
+        windows = self.tokens[positions]
         compacted = self.compact(windows) if self.compact else windows.astype(np.int64)
         return compacted[:, :-1], compacted[:, 1:]
 
@@ -42,23 +42,28 @@ class TextWindows:
 
 
 def text_task(corpus: Corpus, *, context: int, stride: int, val_fraction: float, vocab: str) -> Task:
-    """Train on the first part of the corpus, validate on the last: contiguous, with no shared token.
+    """The task of predicting the next token. The first part of the corpus is for training, the last for validation.
 
-    Validation windows do not overlap. Raises DataError when either part is shorter than one window.
+    No token is in both parts. Validation windows do not overlap. Raises DataError when a part is shorter than a window.
     """
     n_train = len(corpus.tokens) - round(len(corpus.tokens) * val_fraction)
     train_tokens, val_tokens = corpus.tokens[:n_train], corpus.tokens[n_train:]
     for part, tokens in (("training", train_tokens), ("validation", val_tokens)):
         if len(tokens) < context + 1:
-            raise DataError(
-                f"model.context = {context}: the {part} part of {corpus.source} has {len(tokens)} tokens, and a "
-                f"window needs {context + 1}; allowed here is a context up to {max(0, len(tokens) - 1)}, "
-                f"or another data.val_fraction (now {val_fraction})"
+            raise DataError.of(
+                "invalid",
+                f"the {part} part of {corpus.source} has {len(tokens)} tokens, and a window needs {context + 1}; "
+                f"use a smaller context or another data.val_fraction (now {val_fraction})",
+                key="model.context",
+                value=context,
+                allowed=f"at most {max(0, len(tokens) - 1)}",
             )
-    tokenizer, compact = corpus.tokenizer, None
+    tokenizer = corpus.tokenizer
+    compact = None
     if vocab == "seen":
         seen = SeenVocabulary(tokenizer, _seen_ids(train_tokens, tokenizer.n_vocab))
-        tokenizer, compact = seen, seen.compact
+        tokenizer = seen
+        compact = seen.compact
     train = TextWindows(train_tokens, context, stride, 0, compact)
     val = TextWindows(val_tokens, context, context, n_train, compact)
     return Task("text", tokenizer, train, val, "perplexity", next_token=True, n_replaced=corpus.n_replaced)

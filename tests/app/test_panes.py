@@ -64,9 +64,9 @@ async def test_another_setting_waits_for_a_restart() -> None:
 @pytest.mark.parametrize(
     ("key", "text", "words"),
     [
-        ("optim.lr", "fast", "valid number"),
-        ("optim.lr", "-1", "greater than or equal to 0"),
-        ("optim.name", "adma", "did you mean adam?"),
+        ("optim.lr", "fast", "must be a number"),
+        ("optim.lr", "-1", "must be at least 0"),
+        ("optim.name", "adma", "did you mean 'adam'?"),
         ("model.context", "3", "2 × 6 - 1 = 11"),
     ],
 )

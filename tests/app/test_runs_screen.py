@@ -139,7 +139,7 @@ async def test_a_condition_that_is_none_is_said_and_the_rows_stay() -> None:
     three()
     async with looking() as it:
         await it.press("slash", *"lr<1")
-        assert "did you mean optim.lr?" in it.text("#head") and it.names() == ["sweep-1/trials/0001-lr-0.5"]
+        assert "did you mean 'optim.lr'?" in it.text("#head") and it.names() == ["sweep-1/trials/0001-lr-0.5"]
         await it.press("escape")
         assert "did you mean" not in it.text("#head")
 

@@ -56,7 +56,7 @@ def test_full_in_the_middle_it_stops_in_words_and_goes_on_to_the_same_end(
 ) -> None:
     done = limited(size, tmp_path, *RUN, "--out", "full", "--quiet")
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
-    assert "events.jsonl: File too large; make room there" in done.stderr
+    assert "events.jsonl: File too large; free some disk space" in done.stderr
     assert "tui-lab run --resume full" in done.stderr
     run = Run(tmp_path / "full")
     assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
@@ -74,7 +74,7 @@ def test_no_room_for_a_checkpoint_keeps_the_one_before_and_the_exit_code_says_so
     """Only `best.safetensors` and the rest of a checkpoint are too large; the record is short enough."""
     done = limited(2_500, tmp_path, "run", "reverse", *TINY, "--steps", "4", "--out", "full", "--quiet")
     assert done.returncode == 3 and "Traceback" not in done.stderr
-    assert "checkpoint not saved" in done.stderr and "File too large; make room there" in done.stderr
+    assert "checkpoint not saved" in done.stderr and "File too large; free some disk space" in done.stderr
     assert cli("run", "--resume", "full", "--quiet").returncode == 0, "without a checkpoint it begins again"
     assert len(steps_of(tmp_path / "full")) == 4
 
@@ -96,7 +96,7 @@ def test_a_small_disk_that_is_really_full(kilobytes: int, tmp_path: Path) -> Non
     done = mounted(tmp_path, f"mount -t tmpfs -o size={kilobytes}k none small", *ENDLESS, "--out", "small/run",
                    "--quiet", after="cp -r small kept")  # fmt: skip
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
-    assert "No space left on device; make room there" in done.stderr
+    assert "No space left on device; free some disk space" in done.stderr
     run = Run(tmp_path / "kept" / "run")
     assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
     assert not list(run.checkpoints.glob(".writing-*"))
@@ -134,7 +134,7 @@ def test_a_folder_removed_under_it_is_told(command: list[str], tmp_path: Path) -
                 shutil.rmtree(tmp_path / "gone", ignore_errors=True)
         said = process.stderr.read()
     assert process.returncode == 3 and "Traceback" not in said
-    assert "put the folder back" in said and "tui-lab run --resume gone" in said
+    assert "restore the folder" in said and "tui-lab run --resume gone" in said
     assert record["event"] == "summary" and record["steps"] >= 20
 
 
@@ -153,7 +153,7 @@ def test_a_second_process_is_refused_with_the_holder_and_exit_code_2(
         looked = [cli("runs", "show", "mine"), cli("generate", "mine", "--prompt", "123", "--max-new-tokens", "2")]
         process.kill()
     assert second.returncode == 2
-    assert f"mine: this run is being recorded by another (process {process.pid} on " in second.stderr
+    assert f"mine: this run is in use (process {process.pid} on " in second.stderr
     assert "tui-lab run reverse --set" in second.stderr and f"kill {process.pid}" in second.stderr
     assert [done.returncode for done in looked] == [0, 0], [done.stderr for done in looked]
     assert in_use(tmp_path / "mine") is None, "the lock ends with its process"

@@ -118,13 +118,13 @@ def test_a_check_that_crashed_is_exit_4_and_never_nothing_found(file: Path, cli:
         (["mine.py:loops", "--timeout", "4"], "not finished within 4 s (last stage: "),
         (["mine.py:dies"], "its process ended with exit code 7"),
         (["mine.py:raises"], "line 49: raises() raised ValueError: not today"),
-        (["mine.py:Healthi"], "did you mean Healthy?"),
+        (["mine.py:Healthi"], "did you mean 'Healthy'?"),
         (["mine.py"], "add :NAME"),
         (["none.py:x"], "no such file"),
         (["mine.py:Healthy", "--set", "optim.lr=1"], "has no settings"),
-        (["revers"], "did you mean reverse?"),
+        (["revers"], "did you mean 'reverse'?"),
         ([], "name a PRESET, CONFIG, RUN or FILE.py:NAME"),
-        (["reverse", "--set", 'faults=["no_maks"]'], "did you mean no_mask?"),
+        (["reverse", "--set", 'faults=["no_maks"]'], "did you mean 'no_mask'?"),
     ],
 )
 def test_what_cannot_be_examined_is_exit_2_in_words(arguments: list[str], words: str, file: Path, cli: Cli) -> None:

@@ -56,15 +56,15 @@ def test_bad_usage_has_a_code(arguments: list[str], code: str, cli_error: CliErr
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "reverse", "--set", "optim.lrr=1"], "did you mean optim.lr?"),
-        (["run", "revers"], "did you mean reverse?"),
+        (["run", "reverse", "--set", "optim.lrr=1"], "did you mean 'optim.lr'?"),
+        (["run", "revers"], "did you mean 'reverse'?"),
         (["run", "--resume", "nothing"], "nothing"),
         (["run", "reverse", "--require", "loss<1"], "val_loss"),
         (["run", "reverse", "--set", "train.batch_size=1000000"], "train.batch_size"),
         (["run", "socrates", "--set", "data.path=nowhere.txt"], "nowhere.txt"),
         (["run", "reverse", "--frobnicate"], "--frobnicate"),
         (["generate", "nothing", "--prompt", "a"], "nothing"),
-        (["config", "show", "revers"], "did you mean reverse?"),
+        (["config", "show", "revers"], "did you mean 'reverse'?"),
         (["batch", "reverse", "--step", "-1"], "--step"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_signal_to_any_rank_saves_and_stops_all(asked: int, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("run", "revers"), 2, "did you mean reverse?"),
+        (("run", "revers"), 2, "did you mean 'reverse'?"),
         (("run", "reverse", *TINY, "--set", "train.backend=nccl"), 2, "it needs train.device cuda"),
         (("run", "reverse", *TINY, "--steps", "2", "--require", "train_loss<0"), 1, "required train_loss<0"),
     ],

@@ -252,8 +252,8 @@ def test_a_relative_change_that_cannot_be_is_a_warning(command: cmd.Command) -> 
     ("key", "value", "words"),
     [
         ("model.d_model", 16, "needs a restart"),
-        ("optim.lrr", 1, "did you mean optim.lr"),
-        ("optim.lr", -1, "greater than or equal to 0"),
+        ("optim.lrr", 1, "did you mean 'optim.lr'"),
+        ("optim.lr", -1, "must be at least 0"),
         ("train.batch_size", 10**6, "the training part has"),
         ("data.overfit", 10**6, "the training part has"),
     ],
@@ -352,7 +352,7 @@ def test_a_clock_that_is_set_back_gives_no_negative_time() -> None:
 
 
 def test_what_the_data_cannot_give_is_said_when_the_trainer_is_built() -> None:
-    with pytest.raises(DataError, match=r"train.batch_size = 126: the training part has \d+ examples"):
+    with pytest.raises(DataError, match=r"train.batch_size = 126: the training part has only \d+ examples"):
         trainer("train.batch_size=126")
 
 

@@ -114,7 +114,11 @@ def test_a_folder_and_a_glob_are_read_in_the_order_of_their_names(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("bundeld", "did you mean bundled?"), ("nowhere/*.txt", "no such file, folder or glob"), (".", "no .txt or .md")],
+    [
+        ("bundeld", "did you mean 'bundled'?"),
+        ("nowhere/*.txt", "no such file, folder or glob"),
+        (".", "no .txt or .md"),
+    ],
 )
 def test_a_path_with_no_text_says_what_is_allowed(
     path: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

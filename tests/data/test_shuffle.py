@@ -59,7 +59,7 @@ def test_seeds_give_different_orders() -> None:
 @settings(deadline=None, max_examples=50)
 def test_a_run_of_draws_is_the_draws_one_by_one(n: int, first: int, count: int, mode: Shuffle) -> None:
     order = Order(mode, 7, n)
-    assert order.run(first, count).tolist() == order.draw(np.arange(first, first + count)).tolist()
+    assert order.slice(first, count).tolist() == order.draw(np.arange(first, first + count)).tolist()
 
 
 def test_mix_is_splitmix64() -> None:

@@ -101,7 +101,7 @@ def test_pruned_trials_are_stopped_and_told(cli: Cli) -> None:
     [
         (["sweep"], "PRESET"),
         (["sweep", "reverse"], "--over"),
-        (["sweep", "reverse", "--over", "optim.lrr=1,2"], "did you mean optim.lr?"),
+        (["sweep", "reverse", "--over", "optim.lrr=1,2"], "did you mean 'optim.lr'?"),
         (["sweep", "reverse", "--over", "model.dropout=2"], "model.dropout = 2"),
         (["sweep", "--resume", "nothing"], "nothing"),
         (["sweep", "--resume", "x", "--seeds", "2"], "--resume"),

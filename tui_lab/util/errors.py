@@ -55,7 +55,7 @@ class Problem:
         if self.allowed:
             text += f"; allowed: {self.allowed}"
         if self.suggestion:
-            text += f"; did you mean {self.suggestion}?"
+            text += f"; did you mean {self.suggestion!r}?"
         return text
 
 

@@ -1,10 +1,11 @@
-"""Write files so that a reader sees the old or the new one, whole, whatever happens in between."""
+"""Atomic writes: a reader sees the old or the new file, never half of one, even after a crash."""
 
 import contextlib
 import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,29 +15,29 @@ TEMPORARY = ".writing-"
 
 
 def read_text(path: Path, limit: int) -> str:
-    """The UTF-8 text of a regular file of at most `limit` bytes. Raises OSError, or ValueError for any other file."""
+    """Return the UTF-8 text of a regular file of at most `limit` bytes. Raises OSError or ValueError."""
     if path.exists() and not path.is_file():
         raise ValueError("not a regular file")
     with path.open("rb") as stream:
-        found = stream.read(limit + 1)
-    if len(found) > limit:
-        raise ValueError(f"longer than {limit:,} bytes, which no file of this kind is")
-    return found.decode("utf-8")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"longer than {limit:,} bytes")
+    return content.decode("utf-8")
 
 
 def advice(error: OSError) -> str:
-    """What went wrong with which file, and what the person can do about it."""
+    """Return a message for an OSError: the file, what is wrong, and what the user can do."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            cure = "make room there"
+            remedy = "free some disk space"
         case errno.EROFS | errno.EACCES | errno.EPERM:
-            cure = "make the folder writable"
+            remedy = "make the folder writable"
         case errno.ENOENT | errno.ESTALE | errno.ENOTDIR:
-            cure = "put the folder back"
+            remedy = "restore the folder"
         case _:
-            cure = "see to it"
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; {cure}"
+            remedy = "check the disk"
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}; {remedy}"
 
 
 def sync(path: Path) -> None:
@@ -49,12 +50,12 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`, in UTF-8."""
+    """Replace the content of `path` by `text`, in UTF-8. Raises OSError."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`: temporary file, fsync, rename, fsync of the folder."""
+    """Replace the content of `path`: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     temporary = Path(name)
     try:
@@ -70,13 +71,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file to write bytes to, which becomes `path` when the block ends well."""
+    """A temporary file to write to, which becomes `path` when the block ends without an error. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            # mkstemp lets the owner alone read; what is exported is for whom the person's umask says.
+            # mkstemp makes files private; an exported file gets the permissions of the user's umask.
             os.fchmod(descriptor, 0o666 & ~_umask())
             yield out
             out.flush()
@@ -88,14 +89,17 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _umask() -> int:
-    now = os.umask(0o077)
-    os.umask(now)
-    return now
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `path` when the block ends well. Raises OSError."""
+def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `path` when the block ends without an error.
+
+    replace: whether an existing `path` is replaced, or kept. Raises OSError.
+    """
     path.parent.mkdir(exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
     try:
@@ -103,27 +107,38 @@ def new_folder(path: Path) -> Iterator[Path]:
         for file in temporary.iterdir():
             sync(file)
         sync(temporary)
-        remove(path)
-        temporary.replace(path)
+        if replace:
+            remove(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if replace or not path.is_dir():
+                raise
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove(path: Path) -> None:
-    """Remove a folder or link, if it is there; a reader never meets half of it. What cannot be removed stays."""
+    """Remove a folder or link atomically, if it exists. A folder that cannot be removed is left alone."""
     if path.is_symlink():
         path.unlink(missing_ok=True)
     elif path.exists():
         with contextlib.suppress(OSError):
-            doomed = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
-            path.replace(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+            path.replace(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left in `folder`."""
+def sweep_temporaries(folder: Path, older_than: float | None = None) -> None:
+    """Remove what killed writers left in `folder`. older_than: seconds since its last change."""
     for leftover in folder.glob(f"{TEMPORARY}*"):
+        try:
+            age = time.time() - leftover.lstat().st_mtime
+        except FileNotFoundError:
+            continue
+        if older_than is not None and age < older_than:
+            continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

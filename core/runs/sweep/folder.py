@@ -1,10 +1,11 @@
 """A sweep's folder: sweep.json, results/NNNN.json and trials/NNNN-…, each trial an ordinary run folder.
 
-The points of a sweep are fixed before its first trial begins and stand in sweep.json, so that it may be stopped,
-resumed and joined: whoever comes later takes what is left. Reading a sweep needs neither Optuna nor torch; who trains
-what is decided in tui_lab.core.runs.sweep.study.
+The points of a sweep are fixed before its first trial starts and are listed in sweep.json, so that a sweep can be
+stopped and resumed, and other processes can join it. Reading a sweep needs neither Optuna nor torch; which process
+trains which trial is decided in tui_lab.core.runs.sweep.study.
 """
 
+import contextlib
 import copy
 import math
 import re
@@ -30,14 +31,14 @@ SWEEP, STUDY = "sweep.json", "study.db"
 State = Literal["waiting", "running", "interrupted", "done", "pruned", "failed"]
 ENDED = ("done", "pruned", "failed")
 RISING = ("exact_match", "tokens_per_s")
-"""Metrics of which more is better."""
+"""Metrics where higher is better."""
 SLUG = 60
-"""Characters of a trial's folder that tell its values, at most."""
+"""Characters of a trial's folder name for its values, at most."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a sweep must show: with `key` at `worst`, no better metric than at `best`."""
+    """What a sweep must show: with `key` at `worst`, the metric is not better than at `best`."""
 
     key: str
     best: Any
@@ -47,7 +48,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is swept. `base`: the config's tables; `over`: the axes as sweep.json has them; `points`: a trial each."""
+    """What to sweep. base: the tables of the config; over: the axes as in sweep.json; points: one per trial."""
 
     name: str
     base: dict[str, Any]
@@ -69,10 +70,11 @@ class Plan:
 
     @property
     def rising(self) -> bool:
+        """Whether a higher metric is better."""
         return self.metric in RISING
 
     def tables(self, number: int) -> dict[str, Any]:
-        """The config of a trial as tables, which may not go together."""
+        """The config of a trial as tables, which may contradict each other."""
         tables = copy.deepcopy(self.base)
         for key, value in self.points[number].items():
             section, _, name = key.rpartition(".")
@@ -80,20 +82,20 @@ class Plan:
         return tables
 
     def config(self, number: int) -> Config:
-        """The config of a trial. Raises ConfigError where its values do not go together."""
+        """The config of a trial. Raises ConfigError where its values contradict each other."""
         return settings.build(self.tables(number))
 
     def label(self, number: int) -> str:
         return label(self.points[number])
 
     def same_as(self, other: "Plan") -> bool:
-        """Whether both mean the same trials."""
+        """Whether both have the same trials."""
         return (self.base, self.points, self.metric) == (other.base, other.points, other.metric)
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a trial ended. value: the metric, None where it has none; message: what went wrong."""
+    """How a trial ended. value: the metric, None where there is none; message: what went wrong."""
 
     state: State
     value: float | None = None
@@ -116,7 +118,7 @@ _RESULT = TypeAdapter(Result)
 
 @dataclass(frozen=True)
 class Row:
-    """One trial as it stands. `run` is where its run folder is or will be."""
+    """The present state of one trial. run: the path of its run folder, which may not exist yet."""
 
     number: int
     values: Values
@@ -146,18 +148,18 @@ class Sweep:
         return self.path.name
 
     def folder(self, number: int) -> Path:
-        """The run folder of a trial, whether it has begun or not."""
+        """The run folder of a trial, which may not exist yet."""
         slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", self.plan.label(number)).strip("-.")[:SLUG]
         return self.path / "trials" / f"{number:04d}-{slug}".rstrip("-.")
 
     def lock(self, name: str) -> FileLock:
-        """The lock of a trial's number, held by whoever trains it, or of the study. It goes with its process."""
+        """The lock of a trial, held by the process that trains it, or of the study. It ends with its process."""
         folder = self.path / ".locks"
         folder.mkdir(exist_ok=True)
         return FileLock(folder / name, thread_local=False)
 
     def result(self, number: int) -> Result | None:
-        """How a trial ended; None where it has not. Raises RunError when its file is damaged."""
+        """How a trial ended; None where it has not ended. Raises RunError when its file is damaged."""
         path = self._result(number)
         try:
             return _RESULT.validate_json(path.read_bytes())
@@ -174,7 +176,7 @@ class Sweep:
         files.write_text(path, dumps(result.to_json(), indent=1) + "\n")
 
     def rows(self) -> list[Row]:
-        """Every trial as it stands now. Raises RunError when a file is damaged."""
+        """The present state of every trial. Raises RunError when a file is damaged."""
         return [self.row(number) for number in range(len(self.plan.points))]
 
     def row(self, number: int) -> Row:
@@ -197,7 +199,7 @@ class Sweep:
         except Timeout:
             return True
         except OSError:
-            # A folder that may only be read is nobody's work place.
+            # Nobody trains in a read-only folder.
             return False
 
     def _result(self, number: int) -> Path:
@@ -205,7 +207,7 @@ class Sweep:
 
 
 class Watch:
-    """Rows of a sweep, looked at again and again: what has ended is read once."""
+    """The rows of a sweep, for repeated reading: trials that have ended are read once."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
@@ -222,36 +224,38 @@ def trial_lock(number: int) -> str:
 
 
 def create(plan: Plan, out: Path | None) -> Sweep:
-    """The folder of a sweep: `out`, or one named after it and the time. One that means the same trials is joined.
+    """Create the folder of a sweep: `out`, or one named after it and the time. A folder of the same trials is joined.
 
-    Raises RunError where something else stands there.
+    Raises RunError where there is something else.
     """
     path = out if out is not None else runs.free_path(runs.runs_folder(), plan.name)
     if path.exists() and not path.is_dir():
-        raise RunError(f"--out {path}: there is a file already")
+        raise RunError.of("exists", "is a file", key="--out", value=str(path))
     try:
         path.mkdir(parents=True, exist_ok=True)
         files.sweep_temporaries(path)
         taken = not {entry.name for entry in path.iterdir()} <= {".locks"} and not (path / SWEEP).exists()
         if taken:
-            raise RunError(f"--out {path}: there is something already, and it is no sweep")
+            raise RunError.of("exists", "already exists and is not a sweep", key="--out", value=str(path))
         sweep = Sweep(path, plan)
-        # Two processes that begin the same sweep at once: the second finds the plan of the first.
+        # Of two processes that start the same sweep at once, the second reads the plan of the first.
         with sweep.lock("study"):
             if not (path / SWEEP).exists():
                 (path / "trials").mkdir(exist_ok=True)
                 files.write_text(path / SWEEP, dumps(asdict(plan), indent=1) + "\n")
                 return sweep
     except OSError as error:
-        raise RunError(f"{path}: a sweep cannot be written here: {error.strerror}") from error
-    found = read(path)
-    if not found.plan.same_as(plan):
-        raise RunError(f"--out {path}: another sweep is there; go on with it by --resume {path}")
-    return found
+        raise RunError.of("unwritable", f"a sweep cannot be written here: {error.strerror}", key=str(path)) from error
+    existing = read(path)
+    if not existing.plan.same_as(plan):
+        raise RunError.of(
+            "exists", f"is another sweep; to continue it, use --resume {path}", key="--out", value=str(path)
+        )
+    return existing
 
 
 def read(path: Path) -> Sweep:
-    """The sweep of a folder. Raises RunError where there is none, or a damaged one."""
+    """The sweep in a folder. Raises RunError where there is none or it is damaged."""
     try:
         return Sweep(path, _PLAN.validate_json((path / SWEEP).read_bytes()))
     except FileNotFoundError as error:
@@ -263,7 +267,7 @@ def read(path: Path) -> Sweep:
 
 
 def read_sweep(path: Path) -> list[Row]:
-    """The trials of a sweep's folder as they stand now. Raises RunError."""
+    """The trials in a sweep's folder. Raises RunError."""
     return read(path).rows()
 
 
@@ -281,28 +285,26 @@ def find(name: str) -> Sweep:
 
 
 def list_sweeps() -> list[Sweep]:
-    """All sweeps of the runs folder, the oldest first; damaged ones are left out."""
-    folder, found = runs.runs_folder(), []
-    for path in sorted(folder.glob(f"*/{SWEEP}"), key=lambda path: (path.stat().st_mtime_ns, path)):
-        try:
-            found.append(read(path.parent))
-        except RunError:
-            continue
-    return found
+    """All sweeps of the runs folder, the oldest first, without damaged ones."""
+    sweeps = []
+    for path in sorted(runs.runs_folder().glob(f"*/{SWEEP}"), key=lambda path: (path.stat().st_mtime_ns, path)):
+        with contextlib.suppress(RunError):
+            sweeps.append(read(path.parent))
+    return sweeps
 
 
 def ranked(rows: Sequence[Row], *, rising: bool) -> list[Row]:
-    """The best metric first; then what was pruned, what failed and what has not ended, each by number."""
+    """The rows, the best metric first; then pruned, failed and unfinished trials, each by number."""
     order = ("done", "pruned", "failed", "running", "interrupted", "waiting")
 
     def key(row: Row) -> tuple[int, float, int]:
-        known = row.state == "done" and row.value is not None and math.isfinite(row.value)
-        value = (-row.value if rising else row.value) if known and row.value is not None else math.inf
+        value = row.value if row.state == "done" and row.value is not None else math.nan
+        value = math.inf if not math.isfinite(value) else -value if rising else value
         return (order.index(row.state), value, row.number)
 
     return sorted(rows, key=key)
 
 
 def run_of(row: Row) -> Run | None:
-    """The trial's run; None where it never began, or was removed."""
+    """The trial's run; None where it never started or was removed."""
     return Run(row.run) if (row.run / runs.CONFIG).is_file() else None

@@ -1,8 +1,9 @@
-"""From a config with a [sweep] table, and what was asked for beside it, to the plan of a sweep."""
+"""Make the plan of a sweep from a config, its [sweep] table and the options of `tui-lab sweep`."""
 
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -14,15 +15,15 @@ from tui_lab.core.runs.sweep import search_space as ax
 from tui_lab.core.runs.sweep.folder import Check, Plan
 from tui_lab.core.runs.sweep.search_space import Axis, Choices, Range, Values
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.errors import ConfigError, Problem, nearest
 
-MOST = 10_000
-"""Trials of one sweep, at most: more is a slip of the keyboard."""
+MAX_TRIALS = 10_000
+"""Trials of one sweep, at most: more is probably a typing error."""
 Engine = Literal["local", "ray"]
 
 
 class CheckTable(Section):
-    """[sweep.check]: what the sweep must show."""
+    """[sweep.check]: with `key` at `worst`, the metric must not be better than at `best`."""
 
     key: str
     best: Any
@@ -31,11 +32,11 @@ class CheckTable(Section):
 
 
 class SweepTable(Section):
-    """[sweep] of a config: what the options of `tui-lab sweep` say, which come before it."""
+    """[sweep] of a config; the options of `tui-lab sweep` take precedence."""
 
     over: dict[str, Any] = Field({})
-    seeds: int = Field(1, ge=1, le=MOST)
-    random: int = Field(0, ge=0, le=MOST)
+    seeds: int = Field(1, ge=1, le=MAX_TRIALS)
+    random: int = Field(0, ge=0, le=MAX_TRIALS)
     random_seed: int = Field(0, ge=0, lt=2**32)
     metric: str = ""
     prune: bool = False
@@ -44,7 +45,7 @@ class SweepTable(Section):
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -57,28 +58,34 @@ def plan(
     engine: Engine = "local",
     command: str = "",
 ) -> Plan:
-    """The trials of a sweep. options: of SweepTable, those that were given. Raises ConfigError, every problem told."""
+    """The plan of a sweep. options: the fields of SweepTable that were given. Raises ConfigError."""
     tables = settings.read_tables(source, sweeps=True)
     table = _sweep_table(tables.pop("sweep", {}), over, options)
     base = settings.build(tables, overrides)
     axes = [_with_absolute_paths(ax.axis(key, spec)) for key, spec in table.over.items()]
     if not axes and table.seeds == 1:
-        raise ConfigError(["sweep: say over what, as in --over optim.lr=0.01,0.001"])
+        raise ConfigError.of("missing", "must be given, as in --over optim.lr=0.01,0.001", key="--over")
     _refuse_both(axes, overrides)
     if table.prune and engine == "ray":
-        raise ConfigError(["--prune: only with --engine local; a trial on a cluster is not looked at while it trains"])
+        raise ConfigError.of(
+            "conflict",
+            "needs --engine local, since a trial on a cluster cannot be observed while it trains",
+            key="--prune",
+        )
     if table.prune and not base.train.eval_every:
-        raise ConfigError(["--prune: it judges by evaluations, and train.eval_every = 0; set it to some steps"])
+        raise ConfigError.of(
+            "conflict", "needs evaluations, but train.eval_every = 0; set train.eval_every", key="--prune"
+        )
     repeats = _repeats(base, axes, table.seeds)
     points = _points(axes, table, repeats)
-    # On a cluster a trial has one core unless the config says otherwise: it is not known what this machine leaves.
+    # On a cluster a trial uses one core by default, since the other machines' cores are not known.
     threads = base.train.threads or max(1, cores() // table.jobs if engine == "local" else 1)
     base = settings.changed(base, "train.threads", threads)
-    # A sweep may be resumed from elsewhere.
+    # A sweep may be resumed from another folder.
     for key in PATH_SETTINGS:
         base = settings.changed(base, key, absolute_setting(key, settings.get(base, key)))
     check = Check(**table.check.model_dump()) if table.check else None
-    found = Plan(
+    sweep_plan = Plan(
         name=source,
         base=base.model_dump(mode="json"),
         over={axis.key: axis.spec for axis in [*axes, *repeats]},
@@ -92,8 +99,8 @@ def plan(
         jobs=table.jobs,
         command=command,
     )
-    _refuse_all_bad(found)
-    return found
+    _refuse_all_invalid(sweep_plan)
+    return sweep_plan
 
 
 def _with_absolute_paths(axis: Axis) -> Axis:
@@ -107,21 +114,26 @@ def _with_absolute_paths(axis: Axis) -> Axis:
 def _sweep_table(table: Any, over: Sequence[str], options: Mapping[str, Any]) -> SweepTable:
     axes = [ax.parse_axis(text) for text in over]
     keys = [axis.key for axis in axes]
-    if twice := {key for key in keys if keys.count(key) > 1}:
-        raise ConfigError([f"--over {key}: given twice; give all its values at once" for key in sorted(twice)])
-    try:
-        found = SweepTable.model_validate(table)
-        merged = found.model_dump() | dict(options) | {"over": found.over | {axis.key: axis.spec for axis in axes}}
-        return SweepTable.model_validate(merged)
-    except ValidationError as error:
+    if repeated := {key for key in keys if keys.count(key) > 1}:
         raise ConfigError(
-            [f"sweep.{problem}" for problem in settings.problems_of(error, SweepTable.model_fields)]
-        ) from error
+            [
+                Problem(code="conflict", message="given twice; give all values at once", key="--over", value=key)
+                for key in sorted(repeated)
+            ]
+        )
+    try:
+        from_config = SweepTable.model_validate(table)
+        over_axes = from_config.over | {axis.key: axis.spec for axis in axes}
+        return SweepTable.model_validate(from_config.model_dump() | dict(options) | {"over": over_axes})
+    except ValidationError as error:
+        problems = settings.problems_of(error, SweepTable.model_fields)
+        raise ConfigError([replace(problem, key=f"sweep.{problem.key}") for problem in problems]) from error
 
 
 def _refuse_both(axes: Sequence[Axis], overrides: Sequence[str]) -> None:
     set_keys = {override.partition("=")[0].strip() for override in overrides}
-    both = [f"{axis.key}: both set and swept over; leave one of them out" for axis in axes if axis.key in set_keys]
+    message = "is both set and swept over; use one of the two"
+    both = [Problem(code="conflict", message=message, key=axis.key) for axis in axes if axis.key in set_keys]
     if both:
         raise ConfigError(both)
 
@@ -131,34 +143,47 @@ def _repeats(base: Config, axes: Sequence[Axis], seeds: int) -> list[Axis]:
     if seeds == 1:
         return []
     if any(axis.key == "train.seed" for axis in axes):
-        raise ConfigError([f"--seeds {seeds}: train.seed is swept over already; leave one of them out"])
+        raise ConfigError.of(
+            "conflict", "train.seed is swept over already; use one of the two", key="--seeds", value=seeds
+        )
     return [Choices("train.seed", tuple(range(base.train.seed, base.train.seed + seeds)))]
 
 
 def _points(axes: Sequence[Axis], table: SweepTable, repeats: Sequence[Axis]) -> list[Values]:
     choices = [len(axis.values) for axis in axes if isinstance(axis, Choices)]
     n = (table.random or math.prod(choices)) * table.seeds
-    if n > MOST:
-        raise ConfigError([f"sweep: {n:,} trials; allowed are at most {MOST:,}. --random N draws N of the points"])
+    if n > MAX_TRIALS:
+        raise ConfigError.of(
+            "too_large",
+            f"{n:,} trials are too many; --random N draws N of the points",
+            key="sweep",
+            allowed=f"at most {MAX_TRIALS:,}",
+        )
     points = ax.draw(axes, table.random, table.random_seed) if table.random else ax.grid(axes)
     return [point | repeat for point in points for repeat in ax.grid(repeats)]
 
 
 def _metric(name: str, base: Config) -> str:
-    """The metric to rank by; unless said otherwise, what the config itself is after."""
+    """The metric to rank by: `name`, or the one that fits the config."""
     if name and name not in METRICS:
-        hint = settings.did_you_mean(name, METRICS)
-        raise ConfigError([f"--metric {name!r}: unknown metric{hint} (allowed are {', '.join(METRICS)})"])
+        raise ConfigError.of(
+            "unknown_name",
+            "unknown metric",
+            key="--metric",
+            value=name,
+            allowed=", ".join(METRICS),
+            suggestion=nearest(name, METRICS),
+        )
     if name:
         return name
-    # One datapoint learnt by heart says nothing of others.
+    # A model that memorizes a few examples does not generalize, so its validation loss means nothing.
     if base.data.overfit:
         return "train_loss"
     return "best_val_loss" if base.train.patience else "val_loss"
 
 
-def _refuse_all_bad(plan: Plan) -> None:
-    """A point that is no config is a failed trial; if all are, there is no sweep."""
+def _refuse_all_invalid(plan: Plan) -> None:
+    """Raises ConfigError where no point is a valid config. A single invalid point is a failed trial."""
     first: ConfigError | None = None
     for number in range(len(plan.points)):
         try:

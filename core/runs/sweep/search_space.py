@@ -1,4 +1,4 @@
-"""What a sweep goes over: keys with values to try, or ranges to draw from, and the points that they make."""
+"""The search space of a sweep: keys with values to try or ranges to draw from, and the points they make."""
 
 import itertools
 import re
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tui_lab.core.config import settings
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.errors import ConfigError, Problem
 from tui_lab.util.strict_json import dumps
 
-# Optuna takes half a second to import: only what draws or describes distributions waits for it.
+# Optuna takes half a second to import, so only the functions that need it import it.
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Values = dict[str, Any]
-"""One point: a value for each key."""
+"""A point: a value for each key."""
 Scalar = None | bool | int | float | str
-DRAWS_A_POINT = 50
-"""Draws made at most for each point wanted: a few discrete values have few combinations."""
+DRAWS_PER_POINT = 50
+"""Random draws at most for each point: a few discrete values have few combinations, which repeat."""
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _RANGE = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(:log)?")
 
@@ -32,11 +32,11 @@ class Choices:
 
     @property
     def spec(self) -> list[Any]:
-        """As sweep.json and a config's [sweep] table have it."""
+        """The axis in sweep.json and in a config's [sweep] table."""
         return list(self.values)
 
     def stored(self, value: Any) -> Scalar:
-        """What Optuna is told: the value, or its JSON where values are lists or equal ones differ in kind."""
+        """The value in Optuna's study: itself, or its JSON where values are lists or 1 and True both occur."""
         return value if self._plain else dumps(value)
 
     def distribution(self) -> "BaseDistribution":
@@ -56,7 +56,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Range:
-    """A key to be drawn between two bounds, both included."""
+    """A key whose values are drawn between two bounds, both included."""
 
     key: str
     low: float
@@ -85,51 +85,58 @@ Axis = Choices | Range
 
 
 def parse_axis(text: str) -> Axis:
-    """KEY=V1,V2,… or KEY=LOW..HIGH[:log]. Raises ConfigError."""
+    """Parse KEY=V1,V2,… or KEY=LOW..HIGH[:log]. Raises ConfigError."""
     key, equals, values = text.partition("=")
     if not equals or not values.strip():
-        raise ConfigError([f"--over {text!r}: write KEY=V1,V2,… or KEY=LOW..HIGH, as in optim.lr=0.01,0.001"])
+        raise ConfigError.of(
+            "invalid", "must be KEY=V1,V2,… or KEY=LOW..HIGH, as in optim.lr=0.01,0.001", key="--over", value=text
+        )
     if ".." in values and not set(values) & set(",/\"'["):
         return axis(key.strip(), values.strip())
     return axis(key.strip(), [settings.parse_value(part) for part in split(values)])
 
 
 def axis(key: str, spec: Any) -> Axis:
-    """The axis of a list of values, or of the text of a range. Raises ConfigError."""
+    """The axis of a list of values or of the text of a range. Raises ConfigError."""
     if key not in settings.fields():
-        raise ConfigError([settings.unknown_key(key)])
+        raise ConfigError(settings.unknown_key(key))
     if isinstance(spec, str):
         return _range(key, spec)
     if not isinstance(spec, Sequence) or not spec:
-        raise ConfigError([f"sweep over {key} = {spec!r}: allowed is a list of values, or a range as text"])
-    seen: list[str] = []
+        raise ConfigError.of("wrong_type", "must be a list of values, or a range as text", key=key, value=spec)
+    values: list[str] = []
     for value in spec:
-        if (told := dumps(value)) in seen:
-            raise ConfigError([f"sweep over {key}: {value!r} is there twice; train.seed is for repeating a point"])
-        seen.append(told)
+        text = dumps(value)
+        if text in values:
+            raise ConfigError.of("invalid", "is given twice; to repeat a point, use --seeds", key=key, value=value)
+        values.append(text)
     return Choices(key, tuple(spec))
 
 
 def _range(key: str, text: str) -> Range:
-    found, kind = _RANGE.fullmatch(text.strip()), settings.fields()[key].annotation
+    kind = settings.fields()[key].annotation
     if kind not in (int, float):
-        raise ConfigError([f"sweep over {key} = {text}: it has no range; give its values, as V1,V2,…"])
-    if found is None:
-        example = "1..8" if kind is int else "1e-4..1e-1:log"
-        raise ConfigError(
-            [f"sweep over {key} = {text!r}: a range is LOW..HIGH or LOW..HIGH:log, as in {key}={example}"]
+        raise ConfigError.of(
+            "wrong_type", "this setting has no range; list its values, as in V1,V2,…", key=key, value=text
         )
-    low, high, log = float(found[1]), float(found[2]), found[3] is not None
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        example = "1..8" if kind is int else "1e-4..1e-1:log"
+        raise ConfigError.of(
+            "invalid", f"a range must be LOW..HIGH or LOW..HIGH:log, as in {key}={example}", key=key, value=text
+        )
+    low, high = float(match[1]), float(match[2])
+    log = match[3] is not None
     if kind is int and not (low.is_integer() and high.is_integer()):
-        raise ConfigError([f"sweep over {key} = {text}: it takes whole numbers, so its range has whole ends"])
+        raise ConfigError.of("wrong_type", "the bounds must be whole numbers", key=key, value=text)
     if low >= high or (log and low <= 0):
-        need = " and above 0, since it is logarithmic" if log else ""
-        raise ConfigError([f"sweep over {key} = {text}: the first end must be below the second{need}"])
+        positive = ", and above 0 for a logarithmic range" if log else ""
+        raise ConfigError.of("invalid", f"the first bound must be less than the second{positive}", key=key, value=text)
     return Range(key, low, high, log) if kind is float else Range(key, int(low), int(high), log)
 
 
 def split(text: str) -> list[str]:
-    """The parts between commas that stand in no brackets and no quotes."""
+    """Split `text` at the commas outside brackets and quotes."""
     parts, depth, quote = [""], 0, ""
     for character in text:
         if quote:
@@ -149,49 +156,60 @@ def split(text: str) -> list[str]:
 
 def grid(axes: Sequence[Axis]) -> list[Values]:
     """Every combination, the last key changing fastest. Raises ConfigError where an axis is a range."""
-    ranges = [axis.key for axis in axes if isinstance(axis, Range)]
+    ranges = [axis for axis in axes if isinstance(axis, Range)]
     if ranges:
-        raise ConfigError([f"sweep over {key}: a range is drawn from; say how often by --random N" for key in ranges])
+        raise ConfigError(
+            [
+                Problem(
+                    code="missing",
+                    message="a range needs --random N, the number of draws",
+                    key=axis.key,
+                    value=axis.spec,
+                )
+                for axis in ranges
+            ]
+        )
     keys = [axis.key for axis in axes]
-    return [dict(zip(keys, found, strict=True)) for found in itertools.product(*(axis.spec for axis in axes))]
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(axis.spec for axis in axes))]
 
 
 def draw(axes: Sequence[Axis], n: int, seed: int) -> list[Values]:
-    """`n` different points drawn by Optuna's RandomSampler; fewer where there are no more."""
+    """Draw `n` different points by Optuna's RandomSampler; fewer where there are not so many."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     spaces = distributions(axes)
-    found: dict[str, Values] = {}
-    for _ in range(n * DRAWS_A_POINT):
-        if len(found) == n:
+    points: dict[str, Values] = {}
+    for _ in range(n * DRAWS_PER_POINT):
+        if len(points) == n:
             break
         params = study.ask(spaces).params
         point = {axis.key: axis.value(params[axis.key]) for axis in axes}
-        found.setdefault(dumps(point), point)
-    return list(found.values())
+        points.setdefault(dumps(point), point)
+    return list(points.values())
 
 
 def distributions(axes: Iterable[Axis]) -> "dict[str, BaseDistribution]":
+    """Optuna's distribution for each key."""
     return {axis.key: axis.distribution() for axis in axes}
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Each dotted key by its last part, where no other key has the same."""
+    """A short name for each dotted key: its last part, unless another key has the same."""
     keys = list(keys)
-    last = [key.rpartition(".")[2] for key in keys]
-    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+    last_parts = [key.rpartition(".")[2] for key in keys]
+    return {key: name if last_parts.count(name) == 1 else key for key, name in zip(keys, last_parts, strict=True)}
 
 
 def label(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> str:
-    """A point in words: "lr=0.01 dropout=0.1"."""
+    """A point as text: "lr=0.01 dropout=0.1"."""
     names = names or short_names(values)
     return " ".join(f"{names[key]}={written(value)}" for key, value in values.items())
 
 
 def written(value: Any) -> str:
-    """A value as short as it can be read."""
+    """A value as short text."""
     match value:
         case bool():
             return str(value).lower()

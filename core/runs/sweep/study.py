@@ -1,10 +1,10 @@
-"""Who trains which trial: an Optuna study in the sweep's folder, and a file lock for each trial.
+"""Which process trains which trial: an Optuna study in the sweep's folder, and a file lock for each trial.
 
-A trial belongs to the process that holds its lock, and the system takes the lock from a process that dies, however it
-dies. So a trial that the study calls running while nobody holds its lock was cut off, and is handed out again, before
-any that waits. A trial has ended once its result is written; the study is told after that and before the lock goes, so
-that none is trained twice. One process at a time reads and writes the study, under a lock of its own: SQLite alone
-would let two processes read the same waiting trial before either writes.
+A trial belongs to the process that holds its lock; the system releases the lock when the process ends. A trial that is
+running according to the study, but whose lock is free, was interrupted: it is handed out again, before waiting ones. A
+trial has ended once its result is written. The study is updated after that, before the lock is released, so that no
+trial is trained twice. One process at a time reads and writes the study, under a lock of its own: SQLite alone would
+let two processes read the same waiting trial before either writes.
 """
 
 import math
@@ -26,17 +26,17 @@ from tui_lab.util.errors import RunError
 
 NAME = "sweep"
 MEDIAN_OF = 3
-"""Ended trials that MedianPruner needs before it stops one."""
+"""Trials that must have ended before MedianPruner stops one."""
 BUSY = 60.0
 """Seconds to wait for another process that writes the study."""
-PROBED = 0.1
-"""Seconds to wait for the lock of a running trial: a look at the sweep holds it for less."""
+PROBE = 0.1
+"""Seconds to wait for the lock of a running trial. Listing a sweep holds it for less."""
 _STATES = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is this process's to train, until `release`."""
+    """A trial that this process trains, until `release`."""
 
     study: "Study"
     number: int
@@ -44,37 +44,38 @@ class Claim:
     lock: FileLock
 
     def report(self, step: int, value: float) -> bool:
-        """Tell the metric after `step` updates; whether the pruner would rather stop the trial."""
+        """Report the metric after `step` steps. Returns whether the pruner wants to stop the trial."""
         with self.study.guard:
             self.trial.report(value, step)
             return self.study.sweep.plan.prune and self.trial.should_prune()
 
     def finish(self, result: Result) -> None:
-        """The trial has ended."""
+        """Record that the trial has ended."""
         self.study.sweep.write_result(self.number, result)
         self.study.tell(self.number, result)
 
     def release(self) -> None:
-        """Let go of the trial; one without a result is for whoever claims it next."""
+        """Release the trial. Without a result, the next `claim` may get it."""
         self.lock.release()
 
 
 class Study:
-    """The study of a sweep. Made by `opened`."""
+    """The study of a sweep, as `opened` returns it."""
 
     def __init__(self, sweep: Sweep, study: optuna.Study, guard: FileLock) -> None:
-        self.sweep, self._study = sweep, study
+        self.sweep = sweep
+        self._study = study
         self.guard = guard
-        """The study's own lock, held by whoever writes it."""
+        """The lock of the study, held while it is read or written."""
 
     def claim(self) -> Claim | None:
-        """A trial to train: first one that was cut off, else the next that waits; None where there is none now.
+        """A trial to train: an interrupted one, or the next waiting one; None where there is none now.
 
         Raises RunError when a result cannot be read.
         """
         with self.guard:
             for frozen in self._trials(TrialState.RUNNING):
-                if claim := self._take(frozen.number, Trial(self._study, frozen._trial_id), timeout=PROBED):
+                if claim := self._take(frozen.number, Trial(self._study, frozen._trial_id), timeout=PROBE):
                     return claim
             while self._trials(TrialState.WAITING):
                 trial = self._study.ask()
@@ -85,10 +86,10 @@ class Study:
     def _take(self, number: int, trial: Trial, timeout: float) -> Claim | None:
         lock = self.sweep.lock(trial_lock(number))
         try:
-            lock.acquire(timeout=timeout, poll_interval=PROBED / 5)
+            lock.acquire(timeout=timeout, poll_interval=PROBE / 5)
         except Timeout:
             return None
-        # Its last owner may have ended it since the study was read, or died before the study was told.
+        # Its last owner may have finished it meanwhile, or died before updating the study.
         if result := self.sweep.result(number):
             self.tell(number, result)
             lock.release()
@@ -96,7 +97,7 @@ class Study:
         return Claim(self, number, trial, lock)
 
     def tell(self, number: int, result: Result) -> None:
-        """Write the end of a trial into the study; one that is there already stays as it is."""
+        """Record the end of a trial in the study, unless it is recorded already."""
         state, value = _STATES.get(result.state), result.value
         if state is None and (value is None or not math.isfinite(value)):
             state = TrialState.FAIL
@@ -104,14 +105,14 @@ class Study:
             self._study.tell(number, values=value if state is None else None, state=state, skip_if_finished=True)
 
     def give_up(self, number: int, message: str) -> None:
-        """Let a trial that nobody trains fail, unless it has ended."""
+        """Mark a trial that nobody trains as failed, unless it has ended."""
         with self.guard, self.sweep.lock(trial_lock(number)).acquire(timeout=BUSY):
             if self.sweep.result(number) is None:
                 self.sweep.write_result(number, Result("failed", message=message))
             self.tell(number, self.sweep.result(number) or Result("failed"))
 
     def fill(self) -> None:
-        """Give the study the sweep's trials that it does not have: all of them at first."""
+        """Add the trials of the sweep that the study does not have."""
         plan = self.sweep.plan
         spaces = search_space.distributions(plan.axes)
         for number in range(len(self._trials()), len(plan.points)):
@@ -123,11 +124,11 @@ class Study:
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:
-    """SQLite in `path`, given as a path and not as part of a URL: it may have any characters."""
+    """SQLite in `path`. Not given as a URL, since a path may have any characters."""
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY, check_same_thread=False)
-        # One sync for many commits. A power cut may undo the last ones, and the results tell the study anew.
+        # One fsync for many commits. A power cut may undo the last ones; the results restore them.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
@@ -137,9 +138,10 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
 
 @contextmanager
 def opened(sweep: Sweep) -> Iterator[Study]:
-    """The study of a sweep, made where it is not there yet. Raises RunError when it is damaged."""
+    """The study of a sweep, created if necessary. Raises RunError when it is damaged."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path, guard = sweep.path / STUDY, sweep.lock("study")
+    path = sweep.path / STUDY
+    guard = sweep.lock("study")
     try:
         with guard:
             storage = _storage(path)
@@ -151,12 +153,12 @@ def opened(sweep: Sweep) -> Iterator[Study]:
                 sampler=optuna.samplers.RandomSampler(seed=0),
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=MEDIAN_OF),
             )
-            found = Study(sweep, study, guard)
-            found.fill()
+            opened_study = Study(sweep, study, guard)
+            opened_study.fill()
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
-        raise RunError(f"{path}: not readable as a study: {error}") from error
+        raise RunError.of("damaged", f"not readable as a study: {error}", key=str(path)) from error
     try:
-        yield found
+        yield opened_study
     finally:
         with guard:
             storage.remove_session()

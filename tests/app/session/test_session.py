@@ -130,7 +130,7 @@ def test_a_fork_begins_with_the_record_and_the_weights_of_its_run() -> None:
     list(opened.run.record(opened.trainer.events()))
     steps = [event.step for event in opened.run.events() if isinstance(event, ev.StepDone)]
     assert steps == list(range(1, 13)) and runs.find(ready.path).summary() is not None
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="does not fit"):
         open_run.fork(ready.path, settings.changed(config, "model.d_ff", 9))
 
 

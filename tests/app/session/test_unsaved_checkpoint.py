@@ -60,7 +60,7 @@ def test_a_record_that_cannot_be_written_pauses_the_training_and_loses_nothing(
     session.start()
     told = collect(session, paused)
     [trouble] = [message for message in told if isinstance(message, ev.SaveFailed)]
-    assert f"{tmp_path / 'a' / 'events.jsonl'}: No space left on device; make room there" in trouble.message
+    assert f"{tmp_path / 'a' / 'events.jsonl'}: No space left on device; free some disk space" in trouble.message
     assert [m.step for m in told if isinstance(m, ev.StepDone)][-1] == 5, "no update is made that cannot be told"
     session.send(cmd.Resume())
     again = collect(session, paused)
@@ -117,7 +117,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
     collect(session, stopped)
     session.close()
     session.join()
-    assert session.unsaved is not None and "No space left on device; make room there" in session.unsaved
+    assert session.unsaved is not None and "No space left on device; free some disk space" in session.unsaved
     session.save_again()
     assert session.unsaved
     full[0] = False
@@ -136,7 +136,7 @@ def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) ->
     session.send(cmd.Resume())
     told = collect(session, paused)
     [trouble] = [message for message in told if isinstance(message, ev.SaveFailed)]
-    assert "removed; put the folder back" in trouble.message
+    assert "removed; restore the folder" in trouble.message
     session.close()
     session.join()
     assert session.unsaved and not (tmp_path / "a").exists()

@@ -1,3 +1,5 @@
+"""Filtering and sorting runs."""
+
 import math
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ BROKEN = RunRow(Path("c"), "c", 0.0, "damaged")
 
 
 @pytest.mark.parametrize(
-    ("text", "met"),
+    ("text", "expected"),
     [
         ("optim.lr<0.01", [GOOD]),
         ("optim.lr >= 1e-3", [GOOD, BAD]),
@@ -43,42 +45,45 @@ BROKEN = RunRow(Path("c"), "c", 0.0, "damaged")
         ("kee", []),
     ],
 )
-def test_conditions_choose_rows(text: str, met: list[RunRow]) -> None:
-    assert select([GOOD, BAD, BROKEN], [parse_condition(text)]) == met
+def test_condition_selects_rows(text: str, expected: list[RunRow]) -> None:
+    assert select([GOOD, BAD, BROKEN], [parse_condition(text)]) == expected
 
 
-def test_all_conditions_must_hold() -> None:
+def test_every_condition_must_hold() -> None:
     assert select([GOOD, BAD], [parse_condition("reverse"), parse_condition("optim.lr>0.01")]) == [BAD]
     assert select([GOOD, BAD], []) == [GOOD, BAD]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code", "suggestion"),
     [
-        ("lr<1", r"lr: unknown key; did you mean optim\.lr\?"),
-        ("val_los<1", r"val_los: unknown key; did you mean val_loss\?"),
-        ("optim.lr<small", "after < stands a number, not 'small'"),
-        ("optim.lr<true", "after < stands a number"),
-        ("", "write KEY<VALUE"),
-        ("a b < 3", "write KEY<VALUE"),
+        ("lr<1", "unknown_key", "optim.lr"),
+        ("val_los<1", "unknown_key", "val_loss"),
+        ("optim.lr<small", "wrong_type", ""),
+        ("optim.lr<true", "wrong_type", ""),
+        ("", "invalid", ""),
+        ("a b < 3", "invalid", ""),
     ],
 )
-def test_a_condition_that_is_none_says_what_is_allowed(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_malformed_condition_is_refused(text: str, code: str, suggestion: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         parse_condition(text)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.suggestion) == (code, suggestion)
 
 
 @given(st.lists(st.none() | st.floats(allow_infinity=True, allow_nan=True), max_size=9), st.booleans())
-def test_rows_are_sorted_with_what_is_not_known_last(losses: list[float | None], falling: bool) -> None:
+def test_rows_without_a_value_are_sorted_last(losses: list[float | None], falling: bool) -> None:
     rows = [row(str(i), val_loss=loss) for i, loss in enumerate(losses)]
-    found = ordered(rows, "-val_loss" if falling else "val_loss")
-    values = [one.val_loss for one in found]
+    in_order = ordered(rows, "-val_loss" if falling else "val_loss")
+    values = [one.val_loss for one in in_order]
     known = [value for value in values if value is not None and not math.isnan(value)]
     assert sorted(known, reverse=falling) == known == values[: len(known)]
-    assert sorted(found, key=lambda one: int(one.name)) == rows
+    assert sorted(in_order, key=lambda one: int(one.name)) == rows
 
 
-def test_rows_are_sorted_by_a_setting_and_an_unknown_key_is_told() -> None:
+def test_rows_are_sorted_by_a_setting() -> None:
     assert ordered([BAD, BROKEN, GOOD], "optim.lr") == [GOOD, BAD, BROKEN]
-    with pytest.raises(ConfigError, match=r"step: unknown key; did you mean steps\?"):
+    with pytest.raises(ConfigError) as caught:
         ordered([], "step")
+    assert (caught.value.code, caught.value.problems[0].suggestion) == ("unknown_key", "steps")

@@ -34,7 +34,7 @@ def test_a_fault_changes_the_training_and_ends_in_words(name: str) -> None:
 def test_faults_are_a_setting_like_others() -> None:
     config = tiny('faults=["no_mask", "double_softmax"]')
     assert settings.build(tomllib.loads(settings.to_toml(config))) == config
-    with pytest.raises(ConfigError, match="did you mean double_softmax"):
+    with pytest.raises(ConfigError, match="did you mean 'double_softmax'"):
         tiny('faults=["double_softmaxx"]')
     with pytest.raises(ConfigError, match="without dropout it changes nothing"):
         tiny('faults=["dropout_in_eval"]')

@@ -138,6 +138,6 @@ def test_misspelled_name_in_a_source_suggests_the_nearest(source: str) -> None:
 
 
 def test_what_needs_the_labs_own_model_is_said(source: str) -> None:
-    for sets, words in (("optim.name=muon", "muon"), ('faults=["no_mask"]', "needs the lab's own model")):
+    for sets, words in (("optim.name=muon", "muon"), ('faults=["no_mask"]', "needs the built-in model")):
         with pytest.raises(ConfigError, match=words):
             settings.build(tiny(setting(source, "Mine")).model_dump(), [sets])

@@ -1,4 +1,4 @@
-"""Trials are handed out once each, whoever dies meanwhile."""
+"""Sweep folders: plans, results, and trials that each process claims once, even when another one is killed."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.core.recorded import summary
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
 from tui_lab.core.runs.sweep import study
@@ -21,12 +22,12 @@ def plan(*over: str, sets: Sequence[str] = (), **options: Any) -> Plan:
     return planning.plan("reverse", sets, over, options)
 
 
-def made(path: Path, *over: str, **options: Any) -> Sweep:
+def create(path: Path, *over: str, **options: Any) -> Sweep:
     return sweeps.create(plan(*(over or ("optim.lr=0.1,0.2,0.3",)), **options), path)
 
 
-def test_a_plan_comes_back_from_its_folder(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s", "optim.name=adam,sgd", "optim.betas=[0.9,0.99],[0.8,0.9]", seeds=2, jobs=3)
+def test_plan_is_read_back_from_its_folder(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s", "optim.name=adam,sgd", "optim.betas=[0.9,0.99],[0.8,0.9]", seeds=2, jobs=3)
     assert sweeps.read(tmp_path / "s") == sweep
     assert len(sweep.plan.points) == 8 and sweep.plan.metric == "val_loss"
     assert [point["train.seed"] for point in sweep.plan.points[:2]] == [0, 1]
@@ -35,91 +36,116 @@ def test_a_plan_comes_back_from_its_folder(tmp_path: Path) -> None:
     assert config.train.threads == max(1, planning.cores() // 3)
 
 
-def test_every_trial_has_a_folder_of_its_own_that_tells_its_values(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s", "optim.lr=0.1,0.2", "data.path=../x/../../y,bundled", 'faults=[],["no_mask"]')
+def test_every_trial_has_its_own_folder_named_after_its_values(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s", "optim.lr=0.1,0.2", "data.path=../x/../../y,bundled", 'faults=[],["no_mask"]')
     folders = [sweep.folder(number) for number in range(8)]
     assert len(set(folders)) == 8 and all(folder.parent == sweep.path / "trials" for folder in folders)
     assert "lr-0.1" in folders[0].name
 
 
 @pytest.mark.parametrize(
-    ("over", "options", "words"),
+    ("over", "options", "code", "key"),
     [
-        ((), {}, "say over what"),
-        (("optim.lr=1,2", "optim.lr=3"), {}, "given twice"),
-        (("train.steps=1,2",), {}, "both set and swept over"),
-        (("train.seed=1,2",), {"seeds": 2}, "train.seed is swept over already"),
-        (("optim.lr=1,2",), {"metric": "val_los"}, "did you mean val_loss"),
-        (("optim.lr=0..1",), {}, "--random N"),
-        (("model.dropout=2,3",), {}, "model.dropout = 2"),
-        (("optim.lr=1,2",), {"seeds": 6000}, "at most 10,000"),
+        ((), {}, "missing", "--over"),
+        (("optim.lr=1,2", "optim.lr=3"), {}, "conflict", "--over"),
+        (("train.steps=1,2",), {}, "conflict", "train.steps"),
+        (("train.seed=1,2",), {"seeds": 2}, "conflict", "--seeds"),
+        (("optim.lr=1,2",), {"metric": "val_los"}, "unknown_name", "--metric"),
+        (("optim.lr=0..1",), {}, "missing", "optim.lr"),
+        (("model.dropout=2,3",), {}, "invalid", "model.dropout"),
+        (("optim.lr=1,2",), {"seeds": 6000}, "too_large", "sweep"),
+        (("optim.lr=1,2",), {"seeds": 0}, "invalid", "sweep.seeds"),
     ],
 )
-def test_a_sweep_that_makes_no_sense_is_told(over: tuple[str, ...], options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_impossible_sweep_is_refused(over: tuple[str, ...], options: dict[str, Any], code: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         plan(*over, sets=["train.steps=5"], **options)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.key) == (code, key)
 
 
-def test_pruning_needs_something_to_look_at() -> None:
-    with pytest.raises(ConfigError, match="train.eval_every = 0"):
+def test_pruning_needs_evaluations_and_the_local_engine() -> None:
+    with pytest.raises(ConfigError) as caught:
         plan("optim.lr=1,2", sets=["train.eval_every=0"], prune=True)
-    with pytest.raises(ConfigError, match="only with --engine local"):
+    assert (caught.value.code, caught.value.problems[0].key) == ("conflict", "--prune")
+    with pytest.raises(ConfigError) as caught:
         planning.plan("reverse", [], ["optim.lr=1,2"], {"prune": True}, engine="ray")
+    assert (caught.value.code, caught.value.problems[0].key) == ("conflict", "--prune")
 
 
-def test_one_bad_point_among_good_ones_is_no_error_yet() -> None:
-    found = plan("model.dropout=0.5,1.5")
-    with pytest.raises(ConfigError, match=r"model\.dropout = 1\.5"):
-        found.config(1)
+def test_one_invalid_point_among_valid_ones_is_accepted() -> None:
+    sweep_plan = plan("model.dropout=0.5,1.5")
+    with pytest.raises(ConfigError) as caught:
+        sweep_plan.config(1)
+    assert (caught.value.problems[0].key, caught.value.problems[0].value) == ("model.dropout", 1.5)
 
 
-def test_options_come_before_the_table_of_the_config(tmp_path: Path) -> None:
+def test_options_take_precedence_over_the_config(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(
         '[data]\ntask = "reverse"\ntokenizer = "digits"\n[sweep]\nseeds = 3\n[sweep.over]\n"optim.lr" = "0.1..0.2"\n'
     )
-    found = planning.plan(str(tmp_path / "s.toml"), [], ["model.d_ff=8,16"], {"random": 2, "seeds": 1})
-    assert list(found.over) == ["optim.lr", "model.d_ff"] and len(found.points) == 2 and found.seeds == 1
+    merged = planning.plan(str(tmp_path / "s.toml"), [], ["model.d_ff=8,16"], {"random": 2, "seeds": 1})
+    assert list(merged.over) == ["optim.lr", "model.d_ff"] and len(merged.points) == 2 and merged.seeds == 1
+
+
+def test_unknown_key_in_the_sweep_table_suggests_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text("[sweep]\nmetrics = 3\n")
-    with pytest.raises(ConfigError, match="sweep.metrics: unknown key; did you mean metric"):
+    with pytest.raises(ConfigError) as caught:
         planning.plan(str(tmp_path / "s.toml"), [], [], {})
+    [problem] = caught.value.problems
+    assert (problem.code, problem.key, problem.suggestion) == ("unknown_key", "sweep.metrics", "metric")
 
 
-def test_a_folder_is_joined_by_the_same_sweep_alone(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s")
-    assert made(tmp_path / "s") == sweep
-    with pytest.raises(RunError, match="another sweep is there"):
-        made(tmp_path / "s", "optim.lr=0.1,0.2")
+def test_folder_is_only_joined_by_the_same_sweep(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s")
+    assert create(tmp_path / "s") == sweep
+    with pytest.raises(RunError) as caught:
+        create(tmp_path / "s", "optim.lr=0.1,0.2")
+    assert caught.value.code == "exists"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("mine")
-    with pytest.raises(RunError, match="it is no sweep"):
-        made(tmp_path / "mine")
-    with pytest.raises(RunError, match="not a sweep"):
+    with pytest.raises(RunError) as caught:
+        create(tmp_path / "mine")
+    assert caught.value.code == "exists"
+    with pytest.raises(RunError) as caught:
         sweeps.find(str(tmp_path / "mine"))
+    assert caught.value.code == "unknown_name"
 
 
-def test_a_damaged_file_is_told_by_its_name(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s")
+def test_damaged_file_is_named_in_the_error(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    sweep = create(folder)
     sweep.write_result(1, Result("done", 1.0))
-    (tmp_path / "s" / "results" / "0001.json").write_text('{"state": "done"')
-    with pytest.raises(RunError, match=r"0001\.json"):
+    damaged = [("results/0001.json", '{"state": "done"'), ("sweep.json", "[]"), ("study.db", "not a database " * 9)]
+    for name, text in damaged:
+        (folder / name).write_text(text)
+    with pytest.raises(RunError) as caught:
         sweep.rows()
-    (tmp_path / "s" / "sweep.json").write_text("[]")
-    with pytest.raises(RunError, match=r"sweep\.json"):
-        sweeps.read(tmp_path / "s")
-    (tmp_path / "s" / "study.db").write_text("no database at all, though long enough to be looked at")
-    with pytest.raises(RunError, match=r"study\.db: not readable"), study.opened(sweep):
+    assert (caught.value.code, caught.value.problems[0].key) == ("damaged", str(folder / "results" / "0001.json"))
+    with pytest.raises(RunError) as caught:
+        sweeps.read(folder)
+    assert (caught.value.code, caught.value.problems[0].key) == ("damaged", str(folder / "sweep.json"))
+    with pytest.raises(RunError) as caught, study.opened(sweep):
         pass
+    assert (caught.value.code, caught.value.problems[0].key) == ("damaged", str(folder / "study.db"))
 
 
-def test_a_trial_is_handed_out_once_and_again_only_where_it_was_let_go(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s")
+def test_result_with_a_summary_is_read_back(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s")
+    result = Result("done", float("inf"), summary=summary(train_loss=float("-inf")))
+    sweep.write_result(0, result)
+    assert sweep.result(0) == result
+
+
+def test_trial_is_claimed_once_and_again_after_its_release(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s")
     with study.opened(sweep) as first, study.opened(sweep) as second:
         a, b = first.claim(), second.claim()
         assert a is not None and b is not None and {a.number, b.number} == {0, 1}
         assert [row.state for row in sweep.rows()] == ["running", "running", "waiting"]
         a.release()
         again = second.claim()
-        assert again is not None and again.number == a.number, "what was cut off comes before what waits"
+        assert again is not None and again.number == a.number, "interrupted trials come before waiting ones"
         again.finish(Result("done", 0.5))
         again.release()
         c = first.claim()
@@ -132,8 +158,8 @@ def test_a_trial_is_handed_out_once_and_again_only_where_it_was_let_go(tmp_path:
     assert [row.state for row in sweep.rows()] == ["done", "failed", "pruned"]
 
 
-def test_a_result_that_the_study_was_not_told_of_counts(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s")
+def test_result_that_the_study_does_not_have_counts(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s")
     with study.opened(sweep) as mine:
         claim = mine.claim()
         assert claim is not None
@@ -146,8 +172,8 @@ def test_a_result_that_the_study_was_not_told_of_counts(tmp_path: Path) -> None:
             one.release()
 
 
-def test_a_study_that_is_lost_is_made_again_from_the_results(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s")
+def test_lost_study_is_rebuilt_from_the_results(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s")
     with study.opened(sweep) as mine:
         claim = mine.claim()
         assert claim is not None
@@ -176,8 +202,8 @@ with study.opened(sweep) as mine:
 """
 
 
-def test_processes_at_once_share_all_trials_and_a_killed_one_leaves_its_trial_to_the_others(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s", "optim.lr=" + ",".join(str(i / 100) for i in range(1, 13)))
+def test_processes_share_all_trials_and_take_over_that_of_a_killed_one(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s", "optim.lr=" + ",".join(str(i / 100) for i in range(1, 13)))
 
     def claims(how: str) -> list[int]:
         command = [sys.executable, "-c", CLAIMS, str(sweep.path), how]
@@ -189,23 +215,23 @@ def test_processes_at_once_share_all_trials_and_a_killed_one_leaves_its_trial_to
     with ThreadPoolExecutor() as pool:
         others = list(pool.map(claims, ["live", "live"]))
     left = [row.number for row in sweep.rows() if row.state != "done"]
-    assert left in ([], [killed]), "whoever came after the death took it over; else it is still there to be taken"
+    assert left in ([], [killed]), "the trial of the killed process was taken over, or can still be"
     taken = others[0] + others[1] + (claims("live") if left else [])
     assert sorted(taken) == list(range(12))
     assert all(row.value == row.number for row in sweep.rows())
 
 
-def test_a_watch_sees_what_the_rows_say(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s")
+def test_watch_has_the_rows_of_the_sweep(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s")
     watch = Watch(sweep)
     sweep.write_result(2, Result("done", 3.0))
     assert watch.rows() == sweep.rows() == watch.rows()
-    found = sweeps.read_sweep(sweep.path)
-    assert [row.state for row in found] == ["waiting", "waiting", "done"]
+    rows = sweeps.read_sweep(sweep.path)
+    assert [row.state for row in rows] == ["waiting", "waiting", "done"]
 
 
-def test_the_best_comes_first_and_what_did_not_end_last(tmp_path: Path) -> None:
-    sweep = made(tmp_path / "s", "optim.lr=1,2,3,4,5")
+def test_trials_are_ranked_best_first_and_unfinished_last(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s", "optim.lr=1,2,3,4,5")
     for number, result in enumerate(
         [Result("failed", message="x"), Result("done", 2.0), Result("pruned", 0.1), Result("done", 1.0)]
     ):
@@ -215,13 +241,14 @@ def test_the_best_comes_first_and_what_did_not_end_last(tmp_path: Path) -> None:
     assert [row.number for row in sweeps.ranked(sweep.rows(), rising=True)][:2] == [1, 3]
 
 
-def test_sweeps_are_listed_without_the_damaged_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeps_are_listed_without_damaged_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path))
-    first, second = made(tmp_path / "a"), made(tmp_path / "b")
+    first, second = create(tmp_path / "a"), create(tmp_path / "b")
     (second.path / "sweep.json").write_text("{")
     assert [sweep.name for sweep in sweeps.list_sweeps()] == [first.name]
-    with pytest.raises(RunError, match="not a sweep"):
+    with pytest.raises(RunError) as caught:
         sweeps.find("aa")
+    assert (caught.value.code, caught.value.problems[0].suggestion) == ("unknown_name", "a")
     assert (
         sweeps.find("a").plan == first.plan and json.loads((first.path / "sweep.json").read_text())["name"] == "reverse"
     )
