@@ -1,3 +1,5 @@
+"""Corpora: encoded once, cached by content, and read from files, folders and globs."""
+
 import json
 from pathlib import Path
 
@@ -22,7 +24,7 @@ def write(path: Path, content: str | bytes) -> str:
 
 
 @pytest.mark.parametrize("tokenizer", ["gpt2", "char"])
-def test_a_corpus_is_the_encoding_of_its_file(tokenizer: str, tmp_path: Path) -> None:
+def test_corpus_is_the_encoding_of_its_file(tokenizer: str, tmp_path: Path) -> None:
     corpus = load_corpus(write(tmp_path / "a.txt", TEXT + "ψυχή 馬"), tokenizer)
     assert corpus.tokens.tolist() == corpus.tokenizer.encode(TEXT + "ψυχή 馬").tolist()
     assert decode(corpus.tokenizer, corpus.tokens.tolist()) == TEXT + "ψυχή 馬"
@@ -31,7 +33,7 @@ def test_a_corpus_is_the_encoding_of_its_file(tokenizer: str, tmp_path: Path) ->
 
 @given(st.text(st.sampled_from("ab 1.\n\t\r'sx\x1c\u00a0\u2003é馬"), max_size=200))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_cutting_anywhere_that_is_safe_changes_no_token(text: str) -> None:
+def test_safe_cut_changes_no_token(text: str) -> None:
     tokenizer = Gpt2Tokenizer()
     ids: list[int] = []
     pending = ""
@@ -44,7 +46,7 @@ def test_cutting_anywhere_that_is_safe_changes_no_token(text: str) -> None:
     assert ids == tokenizer.encode(text).tolist()
 
 
-def test_a_file_read_in_many_pieces_gives_the_same_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_read_in_many_pieces_has_the_same_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.txt", TEXT * 20 + "ψυχή " * 50)
     whole = load_corpus(path, "gpt2").tokens.tolist()
     monkeypatch.setattr(corpora, "READ_BYTES", 11)
@@ -52,56 +54,57 @@ def test_a_file_read_in_many_pieces_gives_the_same_tokens(tmp_path: Path, monkey
     assert load_corpus(path, "gpt2").tokens.tolist() == whole
 
 
-def test_a_text_without_a_blank_is_cut_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_without_a_blank_is_cut_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpora, "READ_BYTES", 100)
     monkeypatch.setattr(corpora, "MAX_PIECE", 300)
     corpus = load_corpus(write(tmp_path / "a.txt", "x" * 5000), "gpt2")
     assert decode(corpus.tokenizer, corpus.tokens.tolist()) == "x" * 5000
 
 
-def load_telling(path: str, told: list[str], tokenizer: str = "char") -> Corpus:
-    told.clear()
-    return load_corpus(path, tokenizer, lambda what, done, total: told.append(what))
+def load_with_report(path: str, work: list[str], tokenizer: str = "char") -> Corpus:
+    """The corpus; `work` then holds the kinds of work that were reported."""
+    work.clear()
+    return load_corpus(path, tokenizer, lambda what, done, total: work.append(what))
 
 
-def test_the_second_time_comes_from_the_cache_until_the_text_or_tokenizer_changes(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_cache_is_used_until_the_text_or_tokenizer_changes(tmp_path: Path) -> None:
+    work: list[str] = []
     path = write(tmp_path / "a.txt", TEXT)
-    first = load_telling(path, told)
-    assert "encoding" in told
-    assert load_telling(path, told).tokens.tolist() == first.tokens.tolist() and "encoding" not in told
+    first = load_with_report(path, work)
+    assert "encoding" in work
+    assert load_with_report(path, work).tokens.tolist() == first.tokens.tolist() and "encoding" not in work
     write(tmp_path / "b.txt", TEXT)
-    load_telling(str(tmp_path / "b.txt"), told)
-    assert "encoding" not in told, "keyed by content, not by name"
-    load_telling(path, told, "gpt2")
-    assert "encoding" in told
+    load_with_report(str(tmp_path / "b.txt"), work)
+    assert "encoding" not in work, "keyed by content, not by name"
+    load_with_report(path, work, "gpt2")
+    assert "encoding" in work
     write(tmp_path / "a.txt", TEXT.replace("measure", "mistake"))
-    load_telling(path, told)
-    assert "encoding" in told
+    load_with_report(path, work)
+    assert "encoding" in work
 
 
 @pytest.mark.parametrize("file", ["meta.json", "tokens.bin"])
 @pytest.mark.parametrize("damage", [b"", b"{}", None])
-def test_a_damaged_cache_is_made_anew(file: str, damage: bytes | None, tmp_path: Path) -> None:
-    told: list[str] = []
+def test_damaged_cache_is_written_again(file: str, damage: bytes | None, tmp_path: Path) -> None:
+    work: list[str] = []
     path = write(tmp_path / "a.txt", TEXT)
-    expected = load_telling(path, told).tokens.tolist()
+    expected = load_with_report(path, work).tokens.tolist()
     [folder] = (cache_folder() / "tokens").iterdir()
     if damage is None:
         (folder / file).unlink()
     else:
         (folder / file).write_bytes(damage)
-    assert load_telling(path, told).tokens.tolist() == expected and "encoding" in told
+    assert load_with_report(path, work).tokens.tolist() == expected and "encoding" in work
     json.loads((folder / "meta.json").read_text("utf-8"))
 
 
-def test_bytes_that_are_no_utf8_are_counted(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
     corpus = load_corpus(write(tmp_path / "a.txt", b"good \xff bad \xfe\n" * 3), "char")
     assert corpus.n_replaced == 6
     assert load_corpus(str(tmp_path / "a.txt"), "char").n_replaced == 6, "from the cache too"
 
 
-def test_a_folder_and_a_glob_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_folder_and_glob_are_read_in_the_order_of_names(tmp_path: Path) -> None:
     for name in ("b.txt", "a.md", "c.py"):
         write(tmp_path / name, name)
     (tmp_path / "sub").mkdir()
@@ -113,29 +116,29 @@ def test_a_folder_and_a_glob_are_read_in_the_order_of_their_names(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        ("bundeld", "did you mean 'bundled'?"),
-        ("nowhere/*.txt", "no such file, folder or glob"),
-        (".", "no .txt or .md"),
-    ],
+    ("path", "suggestion"),
+    [("bundeld", "bundled"), ("nowhere/*.txt", ""), (".", "")],
 )
-def test_a_path_with_no_text_says_what_is_allowed(
-    path: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_path_without_text_is_refused(
+    path: str, suggestion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(DataError) as caught:
         load_corpus(path, "char")
-    assert words in str(caught.value) and "allowed: a text file" in str(caught.value)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.key, problem.value) == ("not_found", "data.path", path)
+    assert problem.suggestion == suggestion and "bundled" in problem.allowed
 
 
-def test_a_near_name_in_the_folder_is_proposed(tmp_path: Path) -> None:
+def test_missing_file_suggests_the_nearest_name_in_its_folder(tmp_path: Path) -> None:
     write(tmp_path / "alcibiades.txt", TEXT)
-    with pytest.raises(DataError, match=r"did you mean .*alcibiades\.txt\?"):
+    with pytest.raises(DataError) as caught:
         load_corpus(str(tmp_path / "alcibiade.txt"), "char")
+    assert caught.value.problems[0].suggestion == str(tmp_path / "alcibiades.txt")
 
 
-def test_an_empty_text_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the text is empty"):
+def test_empty_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
         load_corpus(write(tmp_path / "a.txt", ""), "char")
+    assert (caught.value.code, caught.value.problems[0].key) == ("invalid", "data.path")

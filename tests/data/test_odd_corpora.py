@@ -1,4 +1,4 @@
-"""Texts and paths that nobody meant: each is read for what it is, or refused in words, in bounded time and memory."""
+"""Unusual texts and paths: each is read unchanged or refused, in bounded time and memory."""
 
 import os
 import socket
@@ -28,25 +28,26 @@ ODD = {
 
 @pytest.mark.parametrize("tokenizer", ["char", "gpt2"])
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_text_is_kept_as_it_is(name: str, tokenizer: str, tmp_path: Path) -> None:
+def test_unusual_text_is_kept_unchanged(name: str, tokenizer: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.txt"
     file.write_bytes(ODD[name])
     corpus = load_corpus(str(file), tokenizer)
-    meant = ODD[name].decode("utf-8", errors="replace")
-    assert decode(corpus.tokenizer, corpus.tokens) == meant
-    assert corpus.n_replaced == meant.count("\ufffd")
+    expected = ODD[name].decode("utf-8", errors="replace")
+    assert decode(corpus.tokenizer, corpus.tokens) == expected
+    assert corpus.n_replaced == expected.count("\ufffd")
 
 
 def test_one_character_is_too_short_to_train_on(tmp_path: Path) -> None:
     file = tmp_path / "one.txt"
     file.write_text("x")
-    with pytest.raises(DataError, match=r"model.context = 8: .*has [01] tokens"):
+    with pytest.raises(DataError) as caught:
         text_task(load_corpus(str(file), "char"), context=8, stride=1, val_fraction=0.1, vocab="full")
+    assert caught.value.problems[0].key == "model.context"
 
 
 @pytest.mark.slow
-def test_one_endless_line_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    """24 MB without a blank; the whole of it as a list of ids would take ten times that."""
+def test_line_without_end_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    """24 MB without a blank, which would take ten times that as a list of ids."""
     file = tmp_path / "endless.txt"
     file.write_bytes(b"abcdefghijklmnop" * (24 * 2**16))
     tracemalloc.start()
@@ -61,7 +62,7 @@ def test_one_endless_line_is_read_in_bounded_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["itself", "in a folder", "by a glob"])
-def test_a_pipe_is_never_opened(where: str, tmp_path: Path) -> None:
+def test_pipe_is_never_opened(where: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     path = {"itself": tmp_path / "pipe.txt", "in a folder": tmp_path, "by a glob": tmp_path / "*.txt"}[where]
     with pytest.raises(DataError, match="a pipe, a device or a socket|no .txt or .md file|no such file"):
@@ -72,12 +73,12 @@ def test_a_pipe_is_never_opened(where: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/tty"])
-def test_a_device_is_never_opened(path: str) -> None:
+def test_device_is_never_opened(path: str) -> None:
     with pytest.raises(DataError, match=r"data.path = '/dev/.*(device|no such file)"):
         find_files(path)
 
 
-def test_a_socket_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socket_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # The name of a socket is short.
     with socket.socket(socket.AF_UNIX) as there:
         there.bind("s.txt")
@@ -85,7 +86,7 @@ def test_a_socket_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             find_files("s.txt")
 
 
-def test_links_that_go_round_are_no_trap(tmp_path: Path) -> None:
+def test_circular_links_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "real.txt").write_text("x")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
@@ -105,20 +106,20 @@ def test_links_that_go_round_are_no_trap(tmp_path: Path) -> None:
         ("/" + "y/" * 3000, "too long"),
     ],
 )
-def test_a_path_that_none_can_be_is_told_in_few_words(path: str, words: str) -> None:
+def test_impossible_path_is_a_short_error(path: str, words: str) -> None:
     with pytest.raises(DataError, match=words) as caught:
         find_files(path)
     assert len(str(caught.value)) < 600
 
 
-def test_a_folder_of_thousands_of_files_is_one_text_in_the_order_of_names(tmp_path: Path) -> None:
+def test_folder_of_thousands_of_files_is_one_text_in_the_order_of_names(tmp_path: Path) -> None:
     for i in range(3000):
         (tmp_path / f"{i:04}.txt").write_text(f"{i:04} ")
     corpus = load_corpus(str(tmp_path), "char")
     assert decode(corpus.tokenizer, corpus.tokens) == "".join(f"{i:04} " for i in range(3000))
 
 
-def test_a_text_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+def test_text_that_changes_while_it_is_read_is_not_cached(tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     file.write_text("first " * 100)
 
@@ -130,10 +131,10 @@ def test_a_text_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"log.txt changed while it was read; try again"):
         load_corpus(str(file), "char", write_more)
     corpus = load_corpus(str(file), "char")
-    assert decode(corpus.tokenizer, corpus.tokens) == file.read_text(), "what was half read left nothing behind"
+    assert decode(corpus.tokenizer, corpus.tokens) == file.read_text(), "nothing of the failed reading is left"
 
 
-def test_a_file_that_grows_for_ever_is_read_to_where_it_was(tmp_path: Path) -> None:
+def test_growing_file_is_read_to_its_first_size(tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     file.write_text("x" * 100)
 
@@ -147,7 +148,7 @@ def test_a_file_that_grows_for_ever_is_read_to_where_it_was(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_or_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_file_or_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     secret = tmp_path / "folder" / "secret.txt"
     secret.write_text("x")
@@ -162,7 +163,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
         (tmp_path / "folder").chmod(0o700)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "secret.txt"
     file.write_text("x")
 

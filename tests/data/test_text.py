@@ -1,3 +1,5 @@
+"""Next-token prediction over windows of a text."""
+
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,14 @@ from tui_lab.util.errors import DataError
 
 
 def corpus(n: int) -> Corpus:
-    """Letters a, b, c … over and over."""
+    """The letters a to z, repeated, n characters in all."""
     text = "".join(chr(97 + i % 26) for i in range(n))
     tokenizer = CharTokenizer()
     return Corpus("letters", tokenizer.encode(text), tokenizer, n, 0)
 
 
 @given(n=st.integers(30, 400), context=st.integers(1, 12), stride=st.integers(1, 9), share=st.floats(0.2, 0.8))
-def test_windows_are_next_token_pairs_within_their_own_part(n: int, context: int, stride: int, share: float) -> None:
+def test_windows_have_next_token_targets_within_their_own_part(n: int, context: int, stride: int, share: float) -> None:
     source = corpus(n)
     try:
         task = text_task(source, context=context, stride=stride, val_fraction=share, vocab="full")
@@ -42,14 +44,15 @@ def test_windows_are_next_token_pairs_within_their_own_part(n: int, context: int
     assert used is not None and used[0] + 2 * context + 1 > n, "no room for one more validation window"
 
 
-def test_a_context_too_long_for_the_text_names_the_longest_that_fits() -> None:
+def test_context_longer_than_the_text_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         text_task(corpus(100), context=20, stride=1, val_fraction=0.1, vocab="full")
-    assert "model.context = 20" in str(caught.value) and "a context up to 9" in str(caught.value)
+    [problem] = caught.value.problems
+    assert (problem.key, problem.value, problem.allowed) == ("model.context", 20, "at most 9")
     text_task(corpus(100), context=9, stride=1, val_fraction=0.1, vocab="full")
 
 
-def test_the_seen_vocabulary_is_that_of_the_training_part_and_still_decodes(tmp_path: Path) -> None:
+def test_seen_vocabulary_has_the_tokens_of_the_training_part(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("know thyself " * 30 + "zzzz " * 8, "utf-8")
     source = load_corpus(str(path), "char")

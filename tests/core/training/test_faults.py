@@ -36,9 +36,9 @@ def test_faults_are_a_setting_like_others() -> None:
     assert settings.build(tomllib.loads(settings.to_toml(config))) == config
     with pytest.raises(ConfigError, match="did you mean 'double_softmax'"):
         tiny('faults=["double_softmaxx"]')
-    with pytest.raises(ConfigError, match="without dropout it changes nothing"):
+    with pytest.raises(ConfigError, match="changes nothing without dropout"):
         tiny('faults=["dropout_in_eval"]')
-    with pytest.raises(ConfigError, match="allowed with task 'reverse'"):
+    with pytest.raises(ConfigError, match="needs task 'reverse'"):
         settings.load("socrates", ['faults=["unmasked_targets"]'])
 
 
