@@ -1,7 +1,7 @@
 """`tui-lab sweep`: start, join or resume a sweep, show its progress and print its results."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from tui_lab.sweep import results, table
 from tui_lab.sweep.engine import Engine
 from tui_lab.sweep.local import LocalEngine
 from tui_lab.sweep.progress import Lines, LiveTable, Silent, View
-from tui_lab.util.errors import RunError
+from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
 
 POLL_SECONDS = 0.5
@@ -150,7 +150,7 @@ def _print_results(sweep: Sweep, rows: Sequence[Row], display: Display) -> int:
     ranking = results.best_first(sweep, rows)
     curves = results.curves(plan, rows)
     verdict = results.verdict(plan, rows)
-    pictures = results.save_pictures(sweep, curves) if curves else []
+    pictures = _save_pictures(sweep, curves)
     groups = results.groups(plan, rows) if plan.seeds > 1 else []
     if display.json:
         write_json(_results_json(sweep, ranking, groups, pictures, verdict))
@@ -164,6 +164,15 @@ def _print_results(sweep: Sweep, rows: Sequence[Row], display: Display) -> int:
         say(f"every trial failed; the first one: {rows[0].result.message if rows[0].result else ''}")
         return FAILED
     return NOT_MET if verdict is not None and verdict.holds is not True else DONE
+
+
+def _save_pictures(sweep: Sweep, curves: Mapping[str, results.Curve]) -> list[Path]:
+    """Draw the curves; without matplotlib say so, since the results do not depend on the pictures."""
+    try:
+        return results.save_pictures(sweep, curves) if curves else []
+    except ConfigError as error:
+        say(str(error))
+        return []
 
 
 def _results_json(

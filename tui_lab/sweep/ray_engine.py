@@ -21,7 +21,7 @@ from tui_lab.core.runs.sweep import study as studies
 from tui_lab.core.runs.sweep.folder import Result, Row, Sweep
 from tui_lab.core.runs.sweep.study import Claim
 from tui_lab.util import files
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.extras import require
 from tui_lab.util.strict_json import dumps
 
 RETRIES = 3
@@ -31,13 +31,8 @@ Remote = tuple[Result, bytes]
 
 
 def require_ray() -> None:
-    """Raises ConfigError where Ray is not installed."""
-    try:
-        import ray  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            ["--engine ray: Ray is not installed here; it comes with an extra: pip install 'tui-lab[ray]'"]
-        ) from error
+    """Raise ConfigError, naming the extra, if Ray is not installed."""
+    require("ray", extra="ray", feature="--engine ray")
 
 
 class RayEngine:

@@ -8,6 +8,7 @@ import typer
 
 from tui_lab.cli.options import Sets, SourceOrRun, complete_any, trust_code
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.extras import require
 
 commands = typer.Typer()
 
@@ -37,6 +38,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the app to a browser on this machine."""
+    require("textual_serve", extra="serve", feature="tui-lab serve")
     from tui_lab.cli.serve import serve as serve_app
 
     serve_app(source, host, port, risk=risk)

@@ -20,6 +20,7 @@ from tui_lab.cli.options import (
 )
 from tui_lab.cli.output import user_prints_to_stderr
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.extras import require
 
 if TYPE_CHECKING:
     from tui_lab.core.runs.sweep.plan import Engine
@@ -60,6 +61,7 @@ def sweep(
         raise ConfigError.of(
             "conflict", "a resumed sweep keeps its trials; only --jobs and --engine are allowed", key="--resume"
         )
+    require("optuna", extra="sweep", feature="tui-lab sweep")
     from tui_lab.cli.sweep import Display, resume_sweep, start_sweep
     from tui_lab.core.runs.sweep import folder as sweeps
     from tui_lab.core.runs.sweep.plan import plan
