@@ -1,4 +1,4 @@
-"""What trains the trials of a sweep, wherever that is."""
+"""The interface of what trains the trials of a sweep."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,15 +7,20 @@ from tui_lab.core.runs.sweep.folder import Row
 
 
 class Engine(Protocol):
+    """Trains trials, on this machine or elsewhere."""
+
     @property
     def busy(self) -> bool:
-        """Whether anything of this process's still trains."""
+        """Whether a trial that this process started is still training."""
 
     def tend(self, rows: Sequence[Row]) -> None:
-        """Take in what has ended, and begin what there is room for. Called again and again. Raises RunError."""
+        """Collect the trials that have ended and start others while there is room. Called repeatedly.
+
+        Raises RunError if no trial can be trained.
+        """
 
     def stop(self) -> None:
-        """Ask all to save and end, and begin no other."""
+        """Request that all trials save and stop, and start no more."""
 
     def kill(self) -> None:
-        """End all at once, and give back what they hold."""
+        """End all trials at once and release their locks."""

@@ -1,4 +1,4 @@
-"""Trials in processes of this machine: started as long as there is something to train, and told to save at the end."""
+"""Trials in processes of this machine, started while there is something to train."""
 
 import contextlib
 import signal
@@ -14,123 +14,129 @@ from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import RunError
 
 BAD_FOLDER = 2
-"""The exit code of tui_lab.sweep.worker where the sweep's folder is damaged."""
-DEATHS = 2
-"""Processes that may die of a trial before it is called failed."""
+"""The exit code of tui_lab.sweep.worker if the sweep's folder is damaged."""
+MAX_DEATHS = 2
+"""Processes that may die while training a trial before it counts as failed."""
 
 
 class Worker:
-    """One process, and the number of the trial that it has begun last."""
+    """One process. trial: the number of the trial that it started last."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.trial: int | None = None
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        with _without_interrupts():
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        with _ignoring_interrupts():
             self.process = subprocess.Popen(
                 python_module("tui_lab.sweep.worker", str(sweep.path)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._stderr,
                 text=True,
                 env=child_environment(),
             )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read_numbers, daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
+    def _read_numbers(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.trial = int(line)
 
     def stop(self) -> None:
-        """Ask it to save and end."""
+        """Request that the process saves and exits."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
 
     def close(self) -> str:
-        """Once it has ended: the last line that it said on standard error."""
+        """Release what an exited process holds; return its last line on standard error."""
         self._reader.join()
         self.stop()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        with self._said as said:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
+        with self._stderr as stderr:
+            stderr.seek(0)
+            lines = stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
 
 class LocalEngine:
-    """At most `jobs` processes over one sweep."""
+    """At most `jobs` processes that train one sweep."""
 
     def __init__(self, sweep: Sweep, jobs: int) -> None:
-        self._sweep, self._jobs = sweep, jobs
+        self._sweep = sweep
+        self._jobs = jobs
         self._workers: list[Worker] = []
         self._deaths: Counter[int | None] = Counter()
         self._stopping = False
 
     @property
     def busy(self) -> bool:
-        """Whether a process is still there."""
+        """Whether a process is still running."""
         return bool(self._workers)
 
     def tend(self, rows: Sequence[Row]) -> None:
-        """Clear away processes that have ended, and start as many as there is work for. Raises RunError."""
+        """Remove processes that have exited, and start as many as there is work for. Raises RunError."""
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._workers.remove(worker)
-            self._ended(worker)
+            self._handle_exit(worker)
         if self._stopping:
             self.stop()
             return
         free = sum(row.state in ("waiting", "interrupted") for row in rows)
-        idle = sum(worker.trial is None or self._sweep.result(worker.trial) is not None for worker in self._workers)
+        idle = sum(self._is_idle(worker) for worker in self._workers)
         while len(self._workers) < self._jobs and idle < free:
             self._workers.append(Worker(self._sweep))
             idle += 1
 
     def stop(self) -> None:
-        """Ask all to save and end, and start no other."""
+        """Request that all processes save and exit, and start no more."""
         self._stopping = True
         for worker in self._workers:
             worker.stop()
 
     def kill(self) -> None:
-        """End all at once."""
+        """Kill all processes."""
         for worker in self._workers:
             worker.process.kill()
             worker.process.wait()
             worker.close()
         self._workers.clear()
 
-    def _ended(self, worker: Worker) -> None:
-        said, code = worker.close(), worker.process.returncode
+    def _is_idle(self, worker: Worker) -> bool:
+        """Whether a process is about to claim a trial."""
+        return worker.trial is None or self._sweep.result(worker.trial) is not None
+
+    def _handle_exit(self, worker: Worker) -> None:
+        """Count the death of a process; let its trial fail at the second one. Raises RunError."""
+        last_line = worker.close()
+        code = worker.process.returncode
         if code == 0 or self._stopping:
             return
         if code == BAD_FOLDER:
-            raise RunError(said)
-        ended = worker.trial is None or self._sweep.result(worker.trial) is not None
-        number = None if ended else worker.trial
+            raise RunError(last_line)
+        number = None if self._is_idle(worker) else worker.trial
         self._deaths[number] += 1
-        if self._deaths[number] < DEATHS:
+        if self._deaths[number] < MAX_DEATHS:
             return
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        words = f"its process {how}, {DEATHS} times" + (f": {said}" if said else "")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         if number is None:
-            raise RunError(f"{self._sweep.path}: no trial can be trained: a process for it {how}: {said}")
+            raise RunError(f"{self._sweep.path}: no trial can be trained: the process {how}: {last_line}")
+        message = f"its process {how}, {MAX_DEATHS} times" + (f": {last_line}" if last_line else "")
         from tui_lab.core.runs.sweep import study as studies
 
         with studies.opened(self._sweep) as study:
-            study.give_up(number, words + (" (out of memory?)" if code == -signal.SIGKILL else ""))
+            study.give_up(number, message + (" (out of memory?)" if code == -signal.SIGKILL else ""))
 
 
 @contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process started in here ignores Ctrl-C, from its first instant on: the one that starts it says when to end."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Let a process that is started in this block ignore Ctrl-C from its first moment: its parent stops it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

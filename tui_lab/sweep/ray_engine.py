@@ -1,7 +1,7 @@
-"""Trials on a Ray cluster: each trains in a folder of its node, which comes back whole into the sweep's.
+"""Trials on a Ray cluster: each trains in a temporary folder of its node, which is copied back into the sweep's.
 
-The cluster is that of RAY_ADDRESS, else one on this machine. The lab must be installed on every node, and a corpus
-must be there under the same path. This process claims the trials, so the sweep's folder need not be shared.
+The cluster is the one at RAY_ADDRESS, or a new one on this machine. tui-lab must be installed on every node, and a
+corpus must have the same path there. This process claims the trials, so the sweep's folder need not be shared.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from tui_lab.util.extras import require
 from tui_lab.util.strict_json import dumps
 
 RETRIES = 3
-"""Times that Ray gives a trial to another node when its own dies."""
+"""How often Ray moves a trial to another node when its node dies."""
 Remote = tuple[Result, bytes]
-"""What comes back: a Result, and the run folder as a tar."""
+"""What a node returns: the result, and the run folder as a tar archive."""
 
 
 def require_ray() -> None:
@@ -36,20 +36,21 @@ def require_ray() -> None:
 
 
 class RayEngine:
-    """At most `jobs` trials of one sweep at once on a cluster; None: as many as it has processors for."""
+    """At most `jobs` trials of one sweep at once on a cluster; None: as many as its CPUs allow."""
 
     def __init__(self, sweep: Sweep, jobs: int | None) -> None:
-        # Nothing is told to anybody on the network.
+        # Ray must not send usage statistics.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        self._ray, self._sweep = ray, sweep
+        self._ray = ray
+        self._sweep = sweep
         self._threads = int(sweep.plan.base["train"]["threads"]) or 1
         if not ray.is_initialized():
-            alone = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
-            ray.init(log_to_driver=False, logging_level="ERROR", **alone)
-        processors = int(ray.cluster_resources().get("CPU", 1))
-        self._jobs = jobs or max(1, processors // self._threads)
+            options = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
+            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        self._jobs = jobs or max(1, cpus // self._threads)
         self._train = ray.remote(train_remotely).options(num_cpus=self._threads, max_retries=RETRIES)
         self._stack = contextlib.ExitStack()
         self._study = self._stack.enter_context(studies.opened(sweep))
@@ -61,13 +62,13 @@ class RayEngine:
         return bool(self._claims)
 
     def tend(self, rows: Sequence[Row]) -> None:
-        self._take_in()
+        self._collect()
         while not self._stopping and len(self._claims) < self._jobs and (claim := self._study.claim()) is not None:
             plan = self._sweep.plan
             tables = plan.tables(claim.number)
             self._claims[self._train.remote(plan.name, tables, plan.metric)] = claim
 
-    def _take_in(self) -> None:
+    def _collect(self) -> None:
         ready, _ = (
             self._ray.wait(list(self._claims), num_returns=len(self._claims), timeout=0) if self.busy else ([], [])
         )
@@ -91,12 +92,12 @@ class RayEngine:
         return replace(result, summary=summary)
 
     def stop(self) -> None:
-        """A trial on another machine saves nothing here: what has not ended begins anew next time."""
+        """Cancel the trials: one on another machine saves nothing here, so it starts again next time."""
         self._stopping = True
         self.kill()
 
     def kill(self) -> None:
-        self._take_in()
+        self._collect()
         for reference, claim in self._claims.items():
             self._ray.cancel(reference, force=True)
             claim.release()
@@ -108,17 +109,17 @@ class RayEngine:
 
 
 def train_remotely(name: str, tables: dict[str, Any], metric: str) -> Remote:
-    """On a node: train a trial in a folder of its own, and hand the folder back."""
+    """Train a trial in a temporary folder of a node, and return the folder's content."""
     from tui_lab.sweep.trial import Stopper, train_trial
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "run"
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "run"
         result = train_trial(name, lambda: settings.build(tables), folder, metric, Stopper())
         return result or Result("failed", message="stopped"), pack(folder) if folder.exists() else b""
 
 
 def pack(folder: Path) -> bytes:
-    """A folder as a tar."""
+    """Return a folder as a tar archive."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         tar.add(folder, arcname=".")
@@ -126,9 +127,9 @@ def pack(folder: Path) -> bytes:
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """A run folder from a tar, whole or not at all; its summary names the folder it is in now."""
+    """Write a run folder from a tar archive, all of it or nothing; the path in its summary becomes `folder`."""
     with files.new_folder(folder) as temporary, tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        # No links, no paths to elsewhere, no owners.
+        # The filter refuses links, paths outside the folder, and owners.
         tar.extractall(temporary, filter="data")
         path = temporary / SUMMARY
         if path.exists():

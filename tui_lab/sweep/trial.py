@@ -1,4 +1,4 @@
-"""Train one trial in its run folder: from the start, from its checkpoint, or not at all where it has ended."""
+"""Train one trial in its run folder: from the start, or from its checkpoint."""
 
 import math
 import shutil
@@ -20,29 +20,30 @@ from tui_lab.core.runs.sweep.folder import Result
 from tui_lab.core.trainer import Trainer
 
 Report = Callable[[int, float], bool]
-"""Told the metric after so many updates; true where the trial shall stop early."""
+"""Called with the step and the metric; returns whether to stop the trial early."""
 
 
 class Stopper:
-    """Asks whatever trains here to save and stop, from any thread, and keeps it from going on with another."""
+    """Stops the trainer that runs in this process, from any thread, and those that are attached later."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._lock = threading.Lock()
         self._trainer: Trainer | None = None
 
-    def ask(self) -> None:
+    def request(self) -> None:
+        """Save and stop."""
         with self._lock:
-            self.asked = True
+            self.requested = True
             if self._trainer is not None:
                 self._trainer.commands.put(cmd.Stop())
 
     @contextmanager
-    def over(self, trainer: Trainer) -> Iterator[None]:
-        """While the block runs, `trainer` is what is asked."""
+    def attached(self, trainer: Trainer) -> Iterator[None]:
+        """Let `request` stop `trainer` while the block runs."""
         with self._lock:
             self._trainer = trainer
-            if self.asked:
+            if self.requested:
                 trainer.commands.put(cmd.Stop())
         try:
             yield
@@ -54,82 +55,85 @@ class Stopper:
 def train_trial(
     name: str, config: Callable[[], Config], folder: Path, metric: str, stopper: Stopper, report: Report | None = None
 ) -> Result | None:
-    """How the trial ended; None where it was stopped, saved, before its end. Whatever goes wrong is a failed trial."""
+    """Train a trial and return its result, or None if it was stopped and saved before its end.
+
+    An exception is the result "failed", so that the sweep continues with the other trials.
+    """
     try:
-        if (seen := _ended(folder)) is not None:
-            return _result(seen, folder, metric)
+        summarizer = _summary_if_ended(folder)
+        if summarizer is not None:
+            return _result(summarizer, folder, metric)
         opened = _open(name, config, folder)
         pruned = _train(opened, metric, stopper, report)
         return _result(opened.seen, folder, metric, pruned=pruned)
     except Exception as error:
-        # A config that does not fit its data, or a model of one's own that raises: a row of the sweep, not its end.
-        known = isinstance(error, ValueError | OSError) and str(error)
-        if not known:
-            traceback.print_exc(file=sys.stderr)
-        return Result("failed", message=str(error) if known else f"{type(error).__name__}: {error}")
+        # For example a config that does not fit its data, or a user's model that raises.
+        if isinstance(error, ValueError | OSError) and str(error):
+            return Result("failed", message=str(error))
+        traceback.print_exc(file=sys.stderr)
+        return Result("failed", message=f"{type(error).__name__}: {error}")
 
 
-def _ended(folder: Path) -> Summarizer | None:
-    """What a run came to that ended before anybody could say so; None where there is something left to train."""
+def _summary_if_ended(folder: Path) -> Summarizer | None:
+    """Summarize a run that ended before its result was written; None if there is something left to train."""
     if not (folder / CONFIG).is_file():
         return None
-    seen = summarize_log(Run(folder).downsampled())
-    over = isinstance(seen.ending, ev.Failed) or (seen.ending is not None and seen.ending.reason != "stopped")
-    return seen if over else None
+    summarizer = summarize_log(Run(folder).downsampled())
+    return None if summarizer.reason in ("stopped", "interrupted") else summarizer
 
 
 def _open(name: str, config: Callable[[], Config], folder: Path) -> Opened:
     if any((folder / "checkpoints").glob("step-*")):
         return open_run.reopen(str(folder), None)
-    # Cut off before its first checkpoint: what it wrote is of no use to anyone.
+    # Without a checkpoint there is nothing to resume.
     shutil.rmtree(folder, ignore_errors=True)
     return open_run.begin(name, config(), folder)
 
 
 def _train(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:
-    """Train to the end; whether `report` stopped it."""
+    """Train to the end; return whether `report` stopped it. Raises OSError if a file cannot be written."""
     try:
-        return _trained(opened, metric, stopper, report)
+        prune_requested = _consume_events(opened, metric, stopper, report)
+        opened.run.write_summary(opened.seen.summary(str(opened.run.path)))
     finally:
         opened.close()
+    # The last step may have been done before the request arrived.
+    return prune_requested and opened.seen.reason == "stopped"
 
 
-def _trained(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:
-    """Raises OSError where the disk refuses the record."""
-    seen, run, pruned = opened.seen, opened.run, False
-    with stopper.over(opened.trainer):
-        for event in run.record(opened.trainer.events()):
-            seen.update(event)
+def _consume_events(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:
+    prune_requested = False
+    with stopper.attached(opened.trainer):
+        for event in opened.run.record(opened.trainer.events()):
+            opened.seen.update(event)
             if isinstance(event, ev.SaveFailed):
                 raise OSError(event.message)
-            value = _reported(event, seen, metric)
-            if report is not None and value is not None and not pruned and report(event.step, value):
-                pruned = True
+            if report is None or prune_requested or not isinstance(event, ev.Evaluated):
+                continue
+            value = _metric_of(event, opened.seen, metric)
+            if value is not None and report(event.step, value):
+                prune_requested = True
                 opened.trainer.commands.put(cmd.Stop())
-    run.write_summary(seen.summary(str(run.path)))
-    # It may have made its last update before the word came.
-    return pruned and seen.reason == "stopped"
+    return prune_requested
 
 
-def _reported(event: ev.Event, seen: Summarizer, metric: str) -> float | None:
-    """The metric as an evaluation knows it."""
-    if not isinstance(event, ev.Evaluated):
-        return None
+def _metric_of(event: ev.Evaluated, summarizer: Summarizer, metric: str) -> float | None:
+    """Return the metric at an evaluation."""
     if metric == "train_loss":
-        return seen.step.loss_ema if seen.step else None
-    found = getattr(event, "val_loss" if metric == "best_val_loss" else metric, None)
-    return None if found is None else float(found)
+        return summarizer.step.loss_ema if summarizer.step else None
+    value = getattr(event, "val_loss" if metric == "best_val_loss" else metric, None)
+    return None if value is None else float(value)
 
 
-def _result(seen: Summarizer, folder: Path, metric: str, *, pruned: bool = False) -> Result | None:
-    summary = seen.summary(str(folder))
+def _result(summarizer: Summarizer, folder: Path, metric: str, *, pruned: bool = False) -> Result | None:
+    summary = summarizer.summary(str(folder))
     value = summary.metric(metric)
-    if isinstance(seen.ending, ev.Failed):
-        return Result("failed", message=seen.ending.message, summary=summary)
+    if isinstance(summarizer.ending, ev.Failed):
+        return Result("failed", message=summarizer.ending.message, summary=summary)
     if pruned:
         return Result("pruned", value, f"stopped by the pruner after step {summary.steps:,}", summary)
-    if seen.reason == "stopped":
+    if summarizer.reason == "stopped":
         return None
     if value is None or not math.isfinite(value):
-        return Result("failed", message=f"its {metric} is {'not known' if value is None else value}", summary=summary)
+        return Result("failed", message=f"{metric} is {'unknown' if value is None else value}", summary=summary)
     return Result("done", value, summary=summary)

@@ -1,9 +1,9 @@
-"""A process that trains trials of a sweep until none is left, or until its standard input is closed.
+"""A process that trains trials of a sweep until none is left or its standard input is closed.
 
     python -m tui_lab.sweep.worker FOLDER
 
-prints the number of each trial as it begins. Whoever started it holds the other end of its standard input: when that
-process dies, however it dies, this one saves and stops.
+It prints the number of each trial as it starts it. The parent holds the other end of its standard input, which the
+kernel closes when the parent dies; the worker then saves and stops.
 """
 
 import os
@@ -22,47 +22,50 @@ from tui_lab.util.errors import RunError
 
 
 def main(folder: str) -> int:
+    """Train trials; return the exit code. Raises RunError if the sweep's folder is damaged."""
     stopper = Stopper()
-    _stop_when_alone(stopper)
+    _stop_with_parent(stopper)
     sweep = read(Path(folder))
-    tell, sys.stdout = sys.stdout, sys.stderr  # What a model of one's own prints is no product.
+    numbers = sys.stdout
+    # What a user's model prints must not be read as a trial number.
+    sys.stdout = sys.stderr
     with studies.opened(sweep) as study:
-        while not stopper.asked and (claim := study.claim()) is not None:
-            tell.write(f"{claim.number}\n")
-            tell.flush()
+        while not stopper.requested and (claim := study.claim()) is not None:
+            numbers.write(f"{claim.number}\n")
+            numbers.flush()
             _train(sweep, claim, stopper)
     return 0
 
 
 def _train(sweep: Sweep, claim: Claim, stopper: Stopper) -> None:
-    plan, number = sweep.plan, claim.number
+    plan = sweep.plan
+    number = claim.number
+    folder = sweep.folder(number)
     try:
-        result = train_trial(
-            plan.name, lambda: plan.config(number), sweep.folder(number), plan.metric, stopper, claim.report
-        )
+        result = train_trial(plan.name, lambda: plan.config(number), folder, plan.metric, stopper, claim.report)
         if result is not None:
             claim.finish(result)
     finally:
         claim.release()
 
 
-def _stop_when_alone(stopper: Stopper) -> None:
-    """Ask for the end at SIGTERM and when standard input ends. Ctrl-C is for the process that started this one."""
+def _stop_with_parent(stopper: Stopper) -> None:
+    """Stop at SIGTERM and when standard input ends. Ctrl-C is left to the parent."""
 
-    def asked(number: int, frame: FrameType | None) -> None:
-        # Not here: a handler may interrupt the thread that holds the stopper's lock.
-        threading.Thread(target=stopper.ask).start()
+    def handle(number: int, frame: FrameType | None) -> None:
+        # In a thread: the handler may interrupt the thread that holds the stopper's lock.
+        threading.Thread(target=stopper.request).start()
 
-    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:
-        # Not sys.stdin: at the program's end its lock would be held by this thread.
+    def wait_for_end_of_input() -> None:
+        # Not sys.stdin: at exit this thread would hold its lock.
         while os.read(0, 1024):
             pass
-        stopper.ask()
+        stopper.request()
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait_for_end_of_input, daemon=True).start()
 
 
 if __name__ == "__main__":
