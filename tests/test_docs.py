@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.documents import GUIDE, README, ROOT, command_of, program
 from tui_lab.core.config import settings
+from tui_lab.util import exit_codes
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FOLDERS = "core|data|docs|examples|tests|tools|tui_lab"
@@ -119,6 +120,12 @@ def test_guide_lists_the_keys_of_home_and_of_the_runs_screen() -> None:
     for heading, screen in (("Home", Chooser), ("All runs", RunsScreen)):
         keys = [b.key.partition(",")[0] for b in screen.BINDINGS if isinstance(b, Binding)]
         assert keys_in_table(heading) == {names.get(key, key) for key in keys} | {"enter"}
+
+
+def test_guide_lists_the_exit_codes() -> None:
+    codes = {value for name, value in vars(exit_codes).items() if name.isupper()}
+    table = (ROOT / "docs" / "guide" / "training.md").read_text("utf-8").partition("## Exit codes")[2]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes
 
 
 def test_readme_is_short() -> None:

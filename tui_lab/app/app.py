@@ -51,7 +51,7 @@ RUN_CODE = (Choice("look", "Do not run it"), Choice("run", "Run it, now and late
 UNSAVED = (Choice("save", "Try to save again"), Choice("lose", "Leave: what was trained since the last save is lost"))
 THEMES = ("textual-dark", "textual-light", "high-contrast")
 LEFT_BEHIND = FAILED
-"""The exit code where a training did not answer; see README."""
+"""The exit code if training did not respond."""
 SECONDS_BEFORE_TOLD = 2.0
 """Most trainings stop sooner: then there is no need to say that one waits."""
 

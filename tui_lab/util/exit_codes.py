@@ -1,3 +1,12 @@
-"""The exit codes of every command; README tells what each means."""
+"""The exit codes of every command; docs/guide/training.md lists them for users."""
 
-DONE, NOT_MET, BAD_USAGE, FAILED, NOT_JUDGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE = 0
+NOT_MET = 1
+"""A requirement is not met, or the doctor found a fault."""
+BAD_USAGE = 2
+"""Bad usage, config or data."""
+FAILED = 3
+"""Training failed."""
+NOT_JUDGED = 4
+"""The doctor could not judge: a check crashed, and the others found nothing."""
+INTERRUPTED = 130
