@@ -80,7 +80,7 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Save:
     """Save now."""
 
 
@@ -113,12 +113,12 @@ class Stop:
 
 
 Change = Set | Scale | Shift | Cycle | Undo
-Command = Pause | Resume | Step | Change | Evaluate | Checkpoint | Snapshot | Inspect | Stop
+Command = Pause | Resume | Step | Change | Evaluate | Save | Snapshot | Inspect | Stop
 CommandQueue = queue.SimpleQueue[Command]
 """Safe between threads, and its `put` may be called from a signal handler."""
 
 
-def target(command: Change, config: Config, undoable: Sequence[ev.Changed]) -> tuple[str, Any]:
+def resolve(command: Change, config: Config, undoable: Sequence[ev.Changed]) -> tuple[str, Any]:
     """The key that `command` changes and its new value, where `config` is in force; Undo takes the last of `undoable`.
 
     Raises ConfigError where there is nothing to change, or where a running training cannot change it.

@@ -128,7 +128,7 @@ class Trainer:
 
     def run_after_end(self, command: cmd.Command) -> Iterator[ev.Event]:
         """Run what still makes sense after the last event: Inspect, Snapshot, or Checkpoint after a failed save."""
-        is_save = isinstance(command, cmd.Checkpoint) and self.save_failed
+        is_save = isinstance(command, cmd.Save) and self.save_failed
         if is_save or isinstance(command, cmd.Snapshot | cmd.Inspect):
             yield from self._execute(command)
 
@@ -233,7 +233,7 @@ class Trainer:
                 yield from self._change(command)
             case cmd.Evaluate():
                 yield from self._evaluate()
-            case cmd.Checkpoint():
+            case cmd.Save():
                 yield from self._save(force=True)
             case cmd.Snapshot(receive):
                 yield from self._snapshot(receive)
@@ -266,7 +266,7 @@ class Trainer:
     def _change(self, command: cmd.Change) -> Iterator[ev.Event]:
         """Change a live setting, or warn why not; do nothing if it has that value already."""
         try:
-            key, value = cmd.target(command, self.config, self.control.undo_stack)
+            key, value = cmd.resolve(command, self.config, self.control.undo_stack)
             old = settings.get(self.config, key)
             config = settings.changed(self.config, key, value)
             new = settings.get(config, key)

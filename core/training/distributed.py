@@ -44,7 +44,7 @@ SHARED_COMMANDS = {
         cmd.Cycle,
         cmd.Undo,
         cmd.Evaluate,
-        cmd.Checkpoint,
+        cmd.Save,
         cmd.Stop,
     )
 }

@@ -1,4 +1,4 @@
-"""The ledger of randomness: every source that a training draws from, its seed, and a fingerprint of what it drew."""
+"""Every source of randomness of a training, its seed, and a fingerprint of what it draws."""
 
 import hashlib
 import os
@@ -17,14 +17,16 @@ from tui_lab.core.training.task_factory import build_loader
 from tui_lab.core.training.train_step import dropout_seed
 from tui_lab.data.dataset import Task
 
-VALIDATION_LOOKED = 256
+VALIDATION_EXAMPLES = 256
+"""Validation examples of which the fingerprint of the split is taken."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """seed: in words. pinned: whether a second run draws the same. fingerprint: of what it draws at this step, or None.
+class RandomSource:
+    """One source of randomness.
 
-    pin: the setting that would pin it, with its value.
+    draws: what it decides. seed: where its seed comes from, for display. pinned: whether a second run draws the same.
+    fingerprint: of what it draws at this step, if it draws anything. pin: the setting and value that would pin it.
     """
 
     name: str
@@ -39,116 +41,132 @@ class Source:
 
 
 def fingerprint(*arrays: Any) -> str:
-    """The first 12 hexadecimal digits of the sha256 of arrays or tensors."""
+    """Return the first 12 hexadecimal digits of the sha256 of arrays or tensors."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(np.asarray(array)).tobytes())
     return digest.hexdigest()[:12]
 
 
-def ledger(config: Config, task: Task, step: int = 0) -> tuple[Source, ...]:
-    """Every source of randomness of a training of `config`, as it stands at update `step`.
+def ledger(config: Config, task: Task, step: int = 0) -> tuple[RandomSource, ...]:
+    """Return every source of randomness of a training of `config`, as of step `step`.
 
-    Raises ConfigError for a device that is not there. torch's global generator is left as it was.
+    Leaves torch's global generator unchanged. Raises ConfigError if the device is not available.
     """
-    seed, before = config.train.seed, torch.get_rng_state()
+    generator_state = torch.get_rng_state()
     try:
         return (
-            Source("initialisation", "the first weights", f"train.seed = {seed}", True, _weights(config, task)),
-            Source("split", "training and validation examples", "by contiguous part" if task.next_token
-                   else "by a hash of the row, of no seed", True, _split(task)),
-            *_order(config, task, step),
+            _initialization(config, task),
+            _split(task),
+            _order(config, task, step),
             _dropout(config, step),
-            Source("sampling", "generated tokens", "--seed, a generator of its own", True, _sampling(0)),
+            _sampling(),
             _noise(config),
             _threads(config),
             *_products(config, task),
-            _kernels(config),
+            _parallel_additions(config),
             _hash_seed(),
-        )  # fmt: skip
+        )
     finally:
-        torch.set_rng_state(before)
+        torch.set_rng_state(generator_state)
 
 
-def pinned(config: Config, sources: tuple[Source, ...]) -> Config:
-    """`config` with every source pinned that a setting can pin."""
+def pinned(config: Config, sources: tuple[RandomSource, ...]) -> Config:
+    """Return `config` with every source pinned that a setting can pin."""
     for source in sources:
         if not source.pinned and source.pin is not None:
             config = settings.changed(config, *source.pin)
     return config
 
 
-def _weights(config: Config, task: Task) -> str:
+def _initialization(config: Config, task: Task) -> RandomSource:
     model = build_model(config, task.tokenizer.n_vocab)
-    return fingerprint(*(p.detach() for p in model.parameters()))
+    weights = fingerprint(*(p.detach() for p in model.parameters()))
+    return RandomSource("initialization", "the first weights", f"train.seed = {config.train.seed}", True, weights)
 
 
-def _split(task: Task) -> str:
-    n = min(VALIDATION_LOOKED, task.val.n_examples)
-    return fingerprint(task.val.examples(np.arange(n, dtype=np.int64))[0])
+def _split(task: Task) -> RandomSource:
+    seed = "none: by position in the text" if task.next_token else "none: by a hash of the row"
+    ids = np.arange(min(VALIDATION_EXAMPLES, task.val.n_examples), dtype=np.int64)
+    return RandomSource("split", "training and validation examples", seed, True, fingerprint(task.val.examples(ids)[0]))
 
 
-def _order(config: Config, task: Task, step: int) -> tuple[Source, ...]:
-    mode = config.data.shuffle
-    words = {"epoch": "train.seed and the epoch", "once": "train.seed", "off": "none: in order"}[mode]
+def _order(config: Config, task: Task, step: int) -> RandomSource:
+    seeds = {"epoch": "train.seed and the epoch", "once": "train.seed", "off": "none: in order"}
+    seed = seeds[config.data.shuffle]
+    has_fault = "shuffle_every_step" in config.faults
+    if has_fault:
+        seed += ", but a planted fault shuffles at every step"
     ids = build_loader(config, task).batch(step).ids
-    shuffled = "shuffle_every_step" in config.faults
-    return (Source("order", f"the examples of step {step}", words + (", but a fault shuffles anew" if shuffled else ""),
-                   not shuffled, fingerprint(ids)),)  # fmt: skip
+    return RandomSource("order", f"the examples of step {step}", seed, not has_fault, fingerprint(ids))
 
 
-def _dropout(config: Config, step: int) -> Source:
-    torch.manual_seed(dropout_seed(config.train.seed, step))
+def _dropout(config: Config, step: int) -> RandomSource:
+    seed = "train.seed and the step"
     if config.model.dropout == 0:
-        return Source("dropout", "nothing: the rate is 0", "train.seed and the step", True)
-    return Source(
-        "dropout", f"what is zeroed at step {step}", "train.seed and the step", True, fingerprint(torch.rand(64))
+        return RandomSource("dropout", "nothing: the rate is 0", seed, True)
+    torch.manual_seed(dropout_seed(config.train.seed, step))
+    return RandomSource("dropout", f"the activations zeroed at step {step}", seed, True, fingerprint(torch.rand(64)))
+
+
+def _sampling() -> RandomSource:
+    draws = torch.rand(8, generator=torch.Generator().manual_seed(0))
+    return RandomSource("sampling", "generated tokens", "--seed, with its own generator", True, fingerprint(draws))
+
+
+def _noise(config: Config) -> RandomSource:
+    if "unseeded_noise" not in config.faults:
+        return RandomSource("noise", "nothing: no other generator is used", "none", True)
+    other_faults = tuple(name for name in config.faults if name != "unseeded_noise")
+    draws = "noise that a planted fault adds to the embedding"
+    return RandomSource("noise", draws, "none", False, pin=("faults", other_faults))
+
+
+def _threads(config: Config) -> RandomSource:
+    n = torch.get_num_threads()
+    is_set = config.train.threads > 0
+    seed = f"train.threads = {config.train.threads}" if is_set else f"torch's choice, {n} here"
+    return RandomSource("threads", "the order of sums, hence their last bit", seed, is_set, pin=("train.threads", n))
+
+
+def _products(config: Config, task: Task) -> tuple[RandomSource, ...]:
+    """The kernels of the matrix products, which are measured on each machine unless set."""
+    n_vocab = task.tokenizer.n_vocab
+    train = config.train
+    here = with_kernels(config, n_vocab).train
+    draws = "the order of sums, as above"
+    if not has_choice(config, n_vocab):
+        seed = f"{here.matmul}: nothing is measured for a model of this size"
+        return (RandomSource("products", draws, seed, True),)
+    matmul_is_set = train.matmul != "auto"
+    rows_are_set = train.head_rows > 0
+    return (
+        RandomSource(
+            "products",
+            draws,
+            f"train.matmul = {train.matmul}" + ("" if matmul_is_set else f", {here.matmul} here"),
+            matmul_is_set,
+            pin=("train.matmul", here.matmul),
+        ),
+        RandomSource(
+            "head rows",
+            draws,
+            f"train.head_rows = {train.head_rows}" + ("" if rows_are_set else f", {here.head_rows} here"),
+            rows_are_set,
+            pin=("train.head_rows", here.head_rows),
+        ),
     )
 
 
-def _sampling(seed: int) -> str:
-    return fingerprint(torch.rand(8, generator=torch.Generator().manual_seed(seed)))
-
-
-def _noise(config: Config) -> Source:
-    if "unseeded_noise" in config.faults:
-        return Source("noise", "added to the embedding, by a fault", "none", False, pin=("faults", _without(config)))
-    return Source("noise", "nothing: no other generator is used", "none", True)
-
-
-def _without(config: Config) -> tuple[str, ...]:
-    return tuple(name for name in config.faults if name != "unseeded_noise")
-
-
-def _threads(config: Config) -> Source:
-    n = torch.get_num_threads()
-    fixed = config.train.threads > 0
-    words = f"train.threads = {config.train.threads}" if fixed else f"torch's choice, {n} here"
-    return Source("threads", "the order of sums, hence their last bit", words, fixed, pin=("train.threads", n))
-
-
-def _products(config: Config, task: Task) -> tuple[Source, ...]:
-    """Which library multiplies and in what portions: measured on each machine, unless settings say it."""
-    here, train, draws = with_kernels(config, task.tokenizer.n_vocab).train, config.train, "the order of sums, as above"
-    if not has_choice(config, task.tokenizer.n_vocab):
-        return (Source("products", draws, f"{here.matmul}: nothing is measured for so small a training", True),)
-    library, rows = train.matmul != "auto", train.head_rows > 0
-    return (
-        Source("products", draws, f"train.matmul = {train.matmul}" + ("" if library else f", {here.matmul} here"),
-               library, pin=("train.matmul", here.matmul)),
-        Source("head rows", draws,
-               f"train.head_rows = {train.head_rows}" + ("" if rows else f", {here.head_rows} here"), rows,
-               pin=("train.head_rows", here.head_rows)),
-    )  # fmt: skip
-
-
-def _kernels(config: Config) -> Source:
+def _parallel_additions(config: Config) -> RandomSource:
     device = choose_device(config.train.device)
-    settled = device.type == "cpu" or torch.are_deterministic_algorithms_enabled()
-    words = f"{device.type}: {'the same sums each time' if settled else 'atomic additions in any order'}"
-    return Source("kernels", "the order of parallel additions", words, settled, pin=("train.device", "cpu"))
+    is_deterministic = device.type == "cpu" or torch.are_deterministic_algorithms_enabled()
+    seed = f"{device.type}: {'the same order each time' if is_deterministic else 'atomic additions in any order'}"
+    return RandomSource(
+        "kernels", "the order of parallel additions", seed, is_deterministic, pin=("train.device", "cpu")
+    )
 
 
-def _hash_seed() -> Source:
-    value = os.environ.get("PYTHONHASHSEED", "random")
-    return Source("hash seed", "the order of sets of words, which no draw depends on", f"PYTHONHASHSEED {value}", True)
+def _hash_seed() -> RandomSource:
+    seed = f"PYTHONHASHSEED {os.environ.get('PYTHONHASHSEED', 'random')}"
+    return RandomSource("hash seed", "the order of sets of strings, which no draw depends on", seed, True)

@@ -154,7 +154,7 @@ async def test_the_ledger_of_randomness_and_the_key_that_pins(monkeypatch: pytes
         looks[0].look(None)  # type: ignore[arg-type]
         await it.tell()
         shown = it.text("#evidence")
-        assert "FREE   threads" in shown and "pinned initialisation" in shown
+        assert "FREE   threads" in shown and "pinned initialization" in shown
         [message] = await again(it, monkeypatch, "p")
         assert message.config.train.threads >= 1
         await it.press("j")

@@ -24,7 +24,7 @@ from tui_lab.core import events as ev
         ("s", cmd.Step(1)),
         ("S", cmd.Step(10)),
         ("e", cmd.Evaluate()),
-        ("c", cmd.Checkpoint()),
+        ("c", cmd.Save()),
         ("l", cmd.Scale("optim.lr", 0.5)),
         ("L", cmd.Scale("optim.lr", 2.0)),
         ("d", cmd.Shift("model.dropout", -0.05)),

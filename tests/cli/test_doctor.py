@@ -140,7 +140,7 @@ def test_randomness_tells_every_source_and_pins_them(cli: Cli, tmp_path: Path) -
     (tmp_path / "pinned.toml").write_text(cli("randomness", "reverse", *TINY[:-2], "--pin").stdout, "utf-8")
     again = json.loads(cli("randomness", "pinned.toml", "--json").stdout)
     assert all(source["pinned"] for source in again["sources"])
-    assert "initialisation" in cli("randomness", "reverse", *TINY).stdout
+    assert "initialization" in cli("randomness", "reverse", *TINY).stdout
 
 
 def test_faults_are_listed_with_what_is_wrong(cli: Cli) -> None:

@@ -115,7 +115,7 @@ def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
     training = trainer(save=Saves())
     events = training.events()
     next(events), next(events)
-    for command in (cmd.Evaluate(), cmd.Checkpoint(), cmd.Snapshot(lambda weights, whose: taken.append(weights))):
+    for command in (cmd.Evaluate(), cmd.Save(), cmd.Snapshot(lambda weights, whose: taken.append(weights))):
         training.commands.put(command)
     assert [next(events).kind for _ in range(3)] == ["evaluated", "saved", "step"]
     [weights] = taken

@@ -25,7 +25,7 @@ def generate_text(
     """
     run = runs.find(name)
     chosen, model, tokenizer = load_chosen(run, weights)
-    say(f"{run.name}: {chosen.words}")
+    say(f"{run.name}: {chosen.description}")
     tokens = generate(
         model,
         tokenizer,

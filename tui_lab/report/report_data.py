@@ -18,7 +18,7 @@ from tui_lab.core.runs.summary import Summary
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
-    from tui_lab.core.training.reproducibility import Source
+    from tui_lab.core.training.reproducibility import RandomSource
     from tui_lab.data.dataset import Task
     from tui_lab.data.tokenizers import Tokenizer
 
@@ -52,7 +52,7 @@ class ReportData:
     failure: str
     findings: tuple[Finding, ...]
     samples: "tuple[Sample, ...] | str"
-    sources: "tuple[Source, ...] | str"
+    sources: "tuple[RandomSource, ...] | str"
     environment: dict[str, str]
     created: str
 
@@ -114,7 +114,7 @@ def _user_code(config: Config) -> str:
     return f"The model is user code ({config.model.source}), which a report does not run."
 
 
-def _randomness(config: Config, task: "Task | str") -> "tuple[Source, ...] | str":
+def _randomness(config: Config, task: "Task | str") -> "tuple[RandomSource, ...] | str":
     from tui_lab.core.training.reproducibility import ledger
 
     if isinstance(task, str):

@@ -8,7 +8,7 @@ from tui_lab.core.doctor.target import Probe, Subject
 
 NATS = 1.0
 """Logits of standard deviation σ cost σ² / 2 nats above ln V, so this is σ = 1.4. Karpathy's recipe (2019), "verify
-loss @ init", wants ln V; common initialisations stay within 0.5."""
+loss @ init", wants ln V; common initializations stay within 0.5."""
 
 
 def check(subject: Subject, probe: Probe) -> Iterator[Finding]:

@@ -89,11 +89,11 @@ def test_a_checkpoint_that_cannot_be_written_pauses_and_can_be_saved_again(
     session.start()
     told = collect(session, paused)
     assert [message.step for message in told if isinstance(message, ev.SaveFailed)] == [6]
-    session.send(cmd.Checkpoint())
+    session.send(cmd.Save())
     collect(session, unwritten)
     assert load(Run(tmp_path / "a").latest()).progress.step == 3, "the last one is intact"
     full[0] = False
-    session.send(cmd.Checkpoint())
+    session.send(cmd.Save())
     collect(session, lambda message: isinstance(message, ev.Saved))
     assert load(Run(tmp_path / "a").latest()).progress.step == 6
     session.send(cmd.Resume())

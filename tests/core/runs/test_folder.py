@@ -119,8 +119,8 @@ def test_the_best_weights_speak_where_the_run_stops_early(tmp_path: Path) -> Non
     assert not kept.best["W_E.weight"].equal(kept.model["W_E.weight"])
     best, last = choose_weights(early), choose_weights(early, "last")
     assert (best.which, best.step, best.last) == ("best", kept.progress.best_step, kept.progress.step)
-    assert f"best weights, of step {best.step:,}, validation loss" in best.words and "--weights last" in best.words
-    assert last.words == f"the last weights, of step {kept.progress.step:,}"
+    assert f"of step {best.step:,}" in best.description and "--weights last" in best.description
+    assert f"of step {kept.progress.step:,}" in last.description
 
 
 def test_the_last_weights_speak_where_a_run_does_not_stop_early(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def _wishes(event: ev.Event, looks: list[int]) -> list[cmd.Command]:
         case ev.Paused(step=5):
             return [cmd.Step(2)]
         case ev.Paused(step=7):
-            return [cmd.Set("data.shuffle", "once"), cmd.Evaluate(), cmd.Resume(), cmd.Checkpoint()]
+            return [cmd.Set("data.shuffle", "once"), cmd.Evaluate(), cmd.Resume(), cmd.Save()]
         case ev.StepDone(step=9):
             return [cmd.Set("optim.lr", -1), cmd.Set("data.overfit", 2), copy, look]
         case ev.StepDone(step=14):

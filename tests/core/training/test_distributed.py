@@ -133,7 +133,7 @@ def test_the_shares_are_the_batch_and_nothing_twice(batch_size: int, ranks: int,
 def test_commands_travel_as_text_and_looks_stay() -> None:
     sent: list[cmd.Command] = [
         cmd.Pause(), cmd.Step(3), cmd.Set("optim.lr", 0.5), cmd.Set("data.shuffle", "off"), cmd.Resume(),
-        cmd.Evaluate(), cmd.Checkpoint(), cmd.Stop(), cmd.Scale("optim.lr", 2.0), cmd.Shift("model.dropout", 0.05),
+        cmd.Evaluate(), cmd.Save(), cmd.Stop(), cmd.Scale("optim.lr", 2.0), cmd.Shift("model.dropout", 0.05),
         cmd.Cycle("data.overfit", (0, 1)), cmd.Undo(),
     ]  # fmt: skip
     assert distributed._from_bytes(distributed._to_bytes(sent)) == sent

@@ -5,11 +5,11 @@ import torch
 
 from tests.core.tiny import tiny
 from tui_lab.core.config import settings
-from tui_lab.core.training.reproducibility import Source, ledger, pinned
+from tui_lab.core.training.reproducibility import RandomSource, ledger, pinned
 from tui_lab.core.training.task_factory import build_task
 
 
-def sources(*overrides: str, step: int = 0) -> dict[str, Source]:
+def sources(*overrides: str, step: int = 0) -> dict[str, RandomSource]:
     config = tiny("model.dropout=0.1", *overrides)
     return {source.name: source for source in ledger(config, build_task(config), step)}
 
@@ -23,10 +23,10 @@ def test_the_ledger_repeats_and_leaves_the_generator_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("overrides", "moved"),
     [
-        (["train.seed=1"], {"initialisation", "order", "dropout"}),
+        (["train.seed=1"], {"initialization", "order", "dropout"}),
         (["data.shuffle=off"], {"order"}),
         (["data.val_fraction=0.3"], {"order", "split"}),
-        (["model.d_ff=9"], {"initialisation"}),
+        (["model.d_ff=9"], {"initialization"}),
     ],
 )
 def test_a_fingerprint_moves_with_what_it_stands_for(overrides: list[str], moved: set[str]) -> None:

@@ -24,7 +24,7 @@ from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.util.escape import printable
 
 if TYPE_CHECKING:
-    from tui_lab.core.training.reproducibility import Source
+    from tui_lab.core.training.reproducibility import RandomSource
     from tui_lab.core.user_code.external_model import Model
 
 UNEXAMINED = "Not checked yet. Press k to diagnose."
@@ -57,19 +57,19 @@ class DoctorPane(Pane):
     class Pin(Message):
         """The person wants every source of randomness pinned."""
 
-        def __init__(self, sources: "tuple[Source, ...]") -> None:
+        def __init__(self, sources: "tuple[RandomSource, ...]") -> None:
             super().__init__()
             self.sources = sources
 
     def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
         super().__init__(id=id)
         self._send = send
-        self._looks: Buffer[tuple[Source, ...]] = Buffer()
+        self._looks: Buffer[tuple[RandomSource, ...]] = Buffer()
         self._health = UNEXAMINED
         self._examined: tuple[Finding, ...] = ()
         self._crashes: dict[str, list[str]] = {}
         self._told: list[Told] = []
-        self._sources: tuple[Source, ...] | None = None
+        self._sources: tuple[RandomSource, ...] | None = None
         self._state: LabState | None = None
         self._drawn: object = None
         self._ledger = False

@@ -15,7 +15,7 @@ from tui_lab.core.doctor.fixes import mended
 from tui_lab.core.doctor.loss_floor import floor
 
 if TYPE_CHECKING:
-    from tui_lab.core.training.reproducibility import Source as RandomSource
+    from tui_lab.core.training.reproducibility import RandomSource
 
 Notify = Callable[[str], None]
 

@@ -20,7 +20,7 @@ from tui_lab.util import files
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
-    from tui_lab.core.training.reproducibility import Source as RandomSource
+    from tui_lab.core.training.reproducibility import RandomSource
 
 Destination = Literal["quit", "home"]
 """Where to go when the lab closes: out of the app, or to the start screen."""
@@ -127,7 +127,7 @@ class LabActions:
         if ready is None:
             return
         if fork and lab.source.trains and not lab.state.over:
-            lab.source.send(cmd.Checkpoint())
+            lab.source.send(cmd.Save())
         name = ready.path if fork else ready.name
         lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose))
 

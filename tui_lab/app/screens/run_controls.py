@@ -46,7 +46,7 @@ COMMANDS: dict[str, cmd.Command] = {
     "step": cmd.Step(1),
     "ten_steps": cmd.Step(10),
     "evaluate": cmd.Evaluate(),
-    "checkpoint": cmd.Checkpoint(),
+    "checkpoint": cmd.Save(),
     "lr_down": cmd.Scale("optim.lr", 0.5),
     "lr_up": cmd.Scale("optim.lr", 2.0),
     "dropout_down": cmd.Shift("model.dropout", -DROPOUT_STEP),

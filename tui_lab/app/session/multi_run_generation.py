@@ -86,7 +86,7 @@ def _reply(prompt: Prompt, run: Run, stop: Callable[[], bool]) -> Iterator[Reply
     from tui_lab.core.inference.load_model import load_chosen
 
     chosen, model, tokenizer = load_chosen(run)
-    yield ReplyStarted(run.path, chosen.words)
+    yield ReplyStarted(run.path, chosen.description)
     default = len(prompt.text) if chosen.config.data.task == "reverse" else TOKENS_OF_TEXT
     tokens = generate(
         model,

@@ -70,7 +70,7 @@ class Session:
 
     def save_again(self) -> None:
         """After `join`: try once more to save the last state."""
-        self._run_after_end(cmd.Checkpoint())
+        self._run_after_end(cmd.Save())
 
     def _work(self) -> None:
         try:
@@ -128,7 +128,7 @@ class Session:
         if opened is None:
             return
         events: Iterable[ev.Event] = opened.trainer.run_after_end(command)
-        if isinstance(command, cmd.Checkpoint) and opened.trainer.save_failed:
+        if isinstance(command, cmd.Save) and opened.trainer.save_failed:
             events = self._recorded(opened, events)
         for event in events:
             self._buffer.put(event)
