@@ -1,4 +1,4 @@
-"""The settings of a run: frozen, bounded, documented. A front end may build its forms from these fields alone."""
+"""The settings of a run: immutable, bounded and documented. A front end can build its forms from these fields alone."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, Self
@@ -10,41 +10,54 @@ from tui_lab.util.errors import ConfigError, Problem
 
 
 def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool = False, **bounds: Any) -> Any:
-    """A field with what a form needs: title, help, bounds, unit, and whether a running training takes it."""
+    """A field with what a form needs: title, help, bounds, unit, and whether it can be changed during training."""
     extra: dict[str, JsonValue] = {"unit": unit, "live": live}
     return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
 
 
-# Nothing one counts is larger, and products of two such numbers with a batch still fit the 63 bits of numpy's.
+# No count needs to be larger, and the product of two such numbers and a batch still fits into int64.
 MANY = 10**12
-# From this many vocabulary entries on, the head is computed in chunks of rows and its logits are never all kept:
-# at V = 50,257 and 16 × 128 tokens that halves the step. For small vocabularies the plain path is faster.
+# From this vocabulary size on, the head is computed in chunks of rows and its logits are never stored at once: at
+# V = 50,257 and 16 × 128 tokens that halves the time of a step. For small vocabularies the plain code is faster.
 CHUNK_FROM_VOCAB = 4096
 
 
 class Section(BaseModel):
+    """Base of the tables of a config."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
 class ModelConfig(Section):
-    """The shape of the transformer. d_head × n_heads is free of d_model: W_O maps the one to the other."""
+    """The shape of the transformer. n_heads × d_head may differ from d_model: W_O maps one to the other."""
 
-    d_model: int = setting(64, "Width", "Size of the residual stream.", unit="features", ge=1, le=65536)
-    n_layers: int = setting(2, "Layers", "Attention and feed-forward pairs.", ge=1, le=1024)
-    n_heads: int = setting(4, "Heads", "Attention heads in each layer.", ge=1, le=1024)
-    d_head: int = setting(16, "Head size", "Size of each q, k and v.", unit="features", ge=1, le=65536)
-    d_ff: int = setting(256, "Feed-forward size", "Hidden units of the ReLU layer.", unit="units", ge=1, le=2**20)
-    context: int = setting(128, "Context", "Positions the model sees.", unit="tokens", ge=1, le=2**20)
-    source: str = setting("", "Source", "Empty: the lab's own transformer; FILE.py:NAME: another one, which is run.")
+    d_model: int = setting(64, "Width of the residual stream", "Features per token.", unit="features", ge=1, le=65536)
+    n_layers: int = setting(2, "Layers", "Pairs of attention and feed-forward blocks.", ge=1, le=1024)
+    n_heads: int = setting(4, "Attention heads", "Heads in each layer.", ge=1, le=1024)
+    d_head: int = setting(
+        16, "Width of a head", "Features of each query, key and value.", unit="features", ge=1, le=65536
+    )
+    d_ff: int = setting(
+        256, "Width of the feed-forward layer", "Hidden units with ReLU in each layer.", unit="units", ge=1, le=2**20
+    )
+    context: int = setting(128, "Context", "Most tokens the model can attend to.", unit="tokens", ge=1, le=2**20)
+    source: str = setting(
+        "", "Model source", "Empty: the built-in transformer; FILE.py:NAME: your own model. The file is executed."
+    )
     head_std: float = setting(
-        0.02, "Head scale", "Standard deviation of the head's first weights; larger ones learn by heart sooner.",
-        ge=0.0, le=1.0,
-    )  # fmt: skip
-    dropout: float = setting(0.0, "Dropout", "Share of activations zeroed while training.", live=True, ge=0.0, le=1.0)
+        0.02,
+        "Initial scale of the head",
+        "Standard deviation of the head's initial weights; larger values memorize sooner.",
+        ge=0.0,
+        le=1.0,
+    )
+    dropout: float = setting(
+        0.0, "Dropout rate", "Share of activations set to zero during training.", live=True, ge=0.0, le=1.0
+    )
 
 
 class DataConfig(Section):
-    """Where examples come from and in which order."""
+    """The examples and their order."""
 
     task: Literal["reverse", "text"] = setting("text", "Task", "Reverse rows of digits, or predict the next token.")
     path: str = setting("bundled", "Text", "“bundled”, a file, a folder or a glob (task text).", min_length=1)
@@ -52,39 +65,53 @@ class DataConfig(Section):
         "gpt2", "Tokenizer", "GPT-2's byte pairs, characters, or the digits of task reverse."
     )
     vocab: Literal["full", "seen"] = setting(
-        "full", "Vocabulary", "All of the tokenizer's ids, or those of the training part and one for unknown."
+        "full", "Vocabulary", "All tokens, or those in the training part and one for unknown tokens."
     )
     val_fraction: float = setting(0.1, "Validation share", "Share of the data held out.", gt=0.0, lt=1.0)
     shuffle: Literal["epoch", "once", "off"] = setting(
         "epoch", "Shuffle", "A new order each epoch, one order for all epochs, or none.", live=True
     )
     overfit: int = setting(
-        0, "Overfit", "Pin the first N datapoints; 0 is off.", unit="datapoints", live=True, ge=0, le=MANY
+        0, "Overfit", "Train on the first N examples only; 0: off.", unit="examples", live=True, ge=0, le=MANY
     )
-    stride: int = setting(1, "Stride", "From one window's start to the next (task text).", unit="tokens", ge=1, le=MANY)
-    length: int = setting(6, "Length", "Digits in a row (task reverse).", unit="digits", ge=1, le=60)
-    n_digits: int = setting(10, "Digits", "Different digits (task reverse).", ge=2, le=36)
+    stride: int = setting(
+        1, "Stride", "Tokens from the start of one window to the next (task text).", unit="tokens", ge=1, le=MANY
+    )
+    length: int = setting(6, "Row length", "Digits in a row (task reverse).", unit="digits", ge=1, le=60)
+    n_digits: int = setting(10, "Number of digits", "Different digits (task reverse).", ge=2, le=36)
 
 
 class OptimConfig(Section):
-    """The optimizer and its schedule."""
+    """The optimizer and its learning rate schedule."""
 
-    name: Literal["sgd", "momentum", "adam", "adamw", "muon"] = setting("adam", "Optimizer", "The update rule.")
-    lr: float = setting(1e-3, "Learning rate", "Peak step size.", live=True, ge=0.0, le=100.0)
-    betas: tuple[float, float] = setting((0.9, 0.999), "Betas", "Averaging rates of Adam's two moments.")
-    momentum: float = setting(0.9, "Momentum", "Of momentum and muon.", ge=0.0, lt=1.0)
+    name: Literal["sgd", "momentum", "adam", "adamw", "muon"] = setting(
+        "adam", "Optimizer", "The algorithm that updates the weights."
+    )
+    lr: float = setting(
+        1e-3, "Learning rate", "The highest learning rate of the schedule.", live=True, ge=0.0, le=100.0
+    )
+    betas: tuple[float, float] = setting(
+        (0.9, 0.999), "Betas", "Decay rates of the moving averages of adam, adamw and muon."
+    )
+    momentum: float = setting(0.9, "Momentum", "Decay rate of the momentum of momentum and muon.", ge=0.0, lt=1.0)
     weight_decay: float = setting(
-        0.0, "Weight decay", "Pull of the weight matrices towards zero.", live=True, ge=0.0, le=100.0
+        0.0, "Weight decay", "Decay of the weight matrices toward zero.", live=True, ge=0.0, le=100.0
     )
     schedule: Literal["constant", "cosine", "linear", "step"] = setting(
-        "constant", "Schedule", "How the rate falls after warm-up."
+        "constant", "Schedule", "How the learning rate falls after the warm-up."
     )
-    warmup_steps: int = setting(0, "Warm-up", "Steps over which the rate rises from zero.", unit="steps", ge=0, le=MANY)
-    min_lr_ratio: float = setting(0.0, "Final share", "Share of the rate left at the end.", ge=0.0, le=1.0)
-    step_every: int = setting(1000, "Step length", "Steps between drops (schedule step).", unit="steps", ge=1, le=MANY)
-    step_factor: float = setting(0.5, "Step factor", "Rate after a drop over rate before.", gt=0.0, le=1.0)
+    warmup_steps: int = setting(
+        0, "Warm-up", "Steps in which the learning rate rises from zero.", unit="steps", ge=0, le=MANY
+    )
+    min_lr_ratio: float = setting(
+        0.0, "Final learning rate", "Share of the learning rate at the last step.", ge=0.0, le=1.0
+    )
+    step_every: int = setting(
+        1000, "Drop interval", "Steps between drops (schedule step).", unit="steps", ge=1, le=MANY
+    )
+    step_factor: float = setting(0.5, "Drop factor", "Learning rate after a drop over that before.", gt=0.0, le=1.0)
     grad_clip: float = setting(
-        0.0, "Gradient clip", "Largest global norm of the gradient; 0 is off.", live=True, ge=0.0
+        0.0, "Gradient clipping", "Largest norm of the whole gradient; 0: off.", live=True, ge=0.0
     )
 
     @model_validator(mode="after")
@@ -97,53 +124,61 @@ class OptimConfig(Section):
 
 
 class TrainConfig(Section):
-    """How long, how much at once, and when to look."""
+    """The length of the training, the size of a step, and when to evaluate and save."""
 
-    steps: int = setting(1000, "Steps", "Optimizer updates in all.", unit="steps", ge=1, le=MANY)
-    batch_size: int = setting(16, "Batch size", "Examples in one update.", unit="examples", live=True, ge=1, le=2**20)
+    steps: int = setting(1000, "Steps", "Optimizer steps in total.", unit="steps", ge=1, le=MANY)
+    batch_size: int = setting(16, "Batch size", "Examples per step.", unit="examples", live=True, ge=1, le=2**20)
     accumulate: int = setting(
-        1, "Accumulate", "Parts a batch is computed in, to save memory; the gradient is the same.", ge=1, le=MANY
+        1, "Micro-batches", "Parts of a batch, computed one by one to save memory; same gradient.", ge=1, le=MANY
     )
     eval_every: int = setting(
-        100, "Evaluate every", "Steps between evaluations; 0: only at the end.", unit="steps", live=True, ge=0, le=MANY
+        100,
+        "Evaluation interval",
+        "Steps between evaluations; 0: only at the end.",
+        unit="steps",
+        live=True,
+        ge=0,
+        le=MANY,
     )
-    eval_examples: int = setting(1024, "Evaluated", "Validation examples used at most.", unit="examples", ge=1, le=MANY)
+    eval_examples: int = setting(
+        1024, "Evaluation size", "Validation examples per evaluation, at most.", unit="examples", ge=1, le=MANY
+    )
     patience: int = setting(
-        0, "Patience", "Evaluations without a better validation loss before stopping; 0 is off.", ge=0, le=MANY
+        0, "Patience", "Evaluations without a better validation loss before stopping; 0: off.", ge=0, le=MANY
     )
     target_loss: float = setting(
-        0.0, "Target loss", "Stop once the running train loss is at most this; 0 is off.", unit="nats", ge=0.0
+        0.0, "Target loss", "Stop when the smoothed train loss is at most this; 0: off.", unit="nats", ge=0.0
     )
-    seed: int = setting(0, "Seed", "Of weights, order and dropout.", ge=0, lt=2**63)
-    threads: int = setting(0, "Threads", "CPU threads; 0 leaves the choice to torch.", ge=0, le=1024)
+    seed: int = setting(0, "Seed", "Of the weights, the order of examples and dropout.", ge=0, lt=2**63)
+    threads: int = setting(0, "Threads", "CPU threads; 0: torch's default.", ge=0, le=1024)
     matmul: Literal["auto", "blas", "onednn"] = setting(
-        "auto", "Products", "The library that multiplies on the CPU; auto: the faster one, measured once."
+        "auto", "Matrix products", "The library for matrix products on the CPU; auto: the faster one, measured once."
     )
     head_rows: int = setting(
         0,
-        "Head rows",
-        "Rows of a large vocabulary's head computed at once; 0: the fastest.",
+        "Rows per chunk of the head",
+        "Rows of logits computed at once for a large vocabulary; 0: the fastest.",
         unit="rows",
         ge=0,
         le=MANY,
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Where the model is computed.")
     backend: Literal["auto", "gloo", "nccl"] = setting(
-        "auto", "Backend", "What carries gradients between processes that torchrun starts; auto: nccl between GPUs."
+        "auto", "Backend", "Library for gradients between torchrun's processes; auto: nccl between GPUs."
     )
     checkpoint_every: int = setting(
-        0, "Checkpoint every", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0, le=MANY
+        0, "Checkpoint interval", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0, le=MANY
     )
 
 
 class Config(Section):
-    """All settings of one run: four sections, and the mistakes to make on purpose."""
+    """All settings of one run: four sections and the planted faults."""
 
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    faults: tuple[FaultName, ...] = setting((), "Faults", "Classic mistakes, made on purpose.")
+    faults: tuple[FaultName, ...] = setting((), "Planted faults", "Mistakes put into the run on purpose.")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
