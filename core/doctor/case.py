@@ -1,4 +1,4 @@
-"""Anybody's training as a subject: a model, its batches, and what else is known of it."""
+"""A training from user code, described for the doctor: a model, its batches, and what else is known."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,31 +7,38 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.doctor.checks.targets import next_token
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.doctor.runner import examine as examine_subject
-from tui_lab.core.doctor.target import Objective, Pair, Subject, Update, mean_cross_entropy
+from tui_lab.core.doctor.runner import examine as examine_target
+from tui_lab.core.doctor.target import LossFunction, Pair, Target, Update, mean_cross_entropy
+from tui_lab.core.doctor.target_rules import next_token
 from tui_lab.core.user_code.external_model import logits_of
 from tui_lab.util.errors import ConfigError
 
-KEPT = 64
-"""Batches taken from an iterable: a loader may go on for ever."""
+MAX_BATCHES = 64
+"""Batches taken from an iterable, which may be endless."""
+MIN_VALIDATION_TOKENS = 32
+"""Shorter rows repeat by chance, so a leak cannot be told from chance."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the doctor needs to know of a training; only `model` and `batches` must be given.
+    """What the doctor needs to know about a training; only `model` and `batches` are required.
 
-    model: int64 ids [B, T] → logits [B, T, V], or a tuple that begins with them, or an object with `.logits`.
+    model: int64 ids [B, T] → logits [B, T, V], or a tuple that starts with them, or an object with `.logits`.
     batches: one pair (x, y), an iterable of pairs such as a DataLoader, or a function step → (x, y).
     loss: (logits, y) → the loss that is trained on; None: torch's cross-entropy.
-    optimizer: one, or several; None: checks of it are skipped.
-    update: (model, optimizers, x, y) makes one update of the model it is given, as your loop does; None: the usual
+    optimizer: one or several; None: checks that need one are skipped.
+    update: (model, optimizers, x, y) makes one update of the model that it is given, as your loop does; None: the usual
         five lines.
-    n_vocab: the tokenizer's size. ignored: the target that the loss leaves out.
-    rule: "next_token", or x → y as the task means it. pinned: so many datapoints are meant to be repeated.
-    tied: whether the head may share the embedding's weights. trained: no longer at its initial weights.
-    validation: validation rows x [N, T], to look for leaks. causal: whether a position may see only what is before it.
+    n_vocab: the tokenizer's vocabulary size.
+    ignored: the target that the loss skips.
+    rule: "next_token", or a function x → y that the task defines.
+    pinned: how many examples are meant to be repeated.
+    tied: whether the head may share the embedding's weights.
+    trained: whether the model is no longer at its initial weights.
+    dropout: the dropout rate that is meant to act; None: the largest rate of the model's dropout modules.
+    validation: validation rows x [N, T], to look for leaks.
+    causal: whether a position may see only itself and earlier ones.
     """
 
     model: nn.Module
@@ -50,26 +57,28 @@ class Case:
     causal: bool = True
 
 
-def subject_of(case: Case) -> Subject:
-    """Raises ConfigError for a case that cannot be one."""
-    if not isinstance(case.model, nn.Module):
-        raise ConfigError([f"Case.model = {type(case.model).__name__}: allowed is a torch.nn.Module"])
-    if case.rule is not None and not callable(case.rule) and case.rule != "next_token":
-        raise ConfigError([f"Case.rule = {case.rule!r}: allowed are 'next_token' or a function x → y"])
+def examine(case: Case, *, watch: Callable[[str], None] = lambda name: None) -> Report:
+    """Diagnose a training; model and optimizers are left unchanged.
+
+    `watch` receives the name of each check before it runs. Raises ConfigError for a case with wrong fields.
+    """
+    return examine_target(target_from_case(case), watch=watch)
+
+
+def target_from_case(case: Case) -> Target:
+    """Return the training that `case` describes. Raises ConfigError for wrong fields, with the field as its key."""
+    _check_fields(case)
     batch, varies = batches_of(case.batches)
     optimizers: list[Optimizer] = []
     if case.optimizer is not None:
         optimizers = [case.optimizer] if isinstance(case.optimizer, Optimizer) else list(case.optimizer)
-    loss = case.loss
-    objective: Objective | None = None
-    if loss is not None:
-        objective = lambda model, x, y: loss(logits_of(model, x), y)  # noqa: E731
-    return Subject(
+    loss_function = _loss_function(case)
+    return Target(
         model=case.model,
         optimizers=optimizers,
         batch=batch,
-        objective=objective,
-        update=case.update or usual_update(objective, case.ignored),
+        loss_function=loss_function,
+        update=case.update or usual_update(loss_function, case.ignored),
         ignored=case.ignored,
         varies=varies,
         n_vocab=case.n_vocab,
@@ -83,14 +92,14 @@ def subject_of(case: Case) -> Subject:
     )
 
 
-def usual_update(objective: Objective | None, ignored: int) -> Update:
-    """Forward, backward, step, in the order of torch's tutorials."""
+def usual_update(loss_function: LossFunction | None, ignored: int) -> Update:
+    """Return the update of torch's tutorials: clear gradients, forward, backward, step."""
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
         model.train()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        loss = objective(model, x, y) if objective else mean_cross_entropy(logits_of(model, x), y, ignored)
+        loss = loss_function(model, x, y) if loss_function else mean_cross_entropy(logits_of(model, x), y, ignored)
         loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
@@ -99,47 +108,90 @@ def usual_update(objective: Objective | None, ignored: int) -> Update:
     return update
 
 
-def batches_of(given: Any) -> tuple[Callable[[int], Pair], bool]:
-    """A function of the step, and whether it can vary. Raises ConfigError."""
-    if callable(given) and not isinstance(given, Tensor):
-        return (lambda step: _pair(given(step))), True
-    if _is_pair(given):
-        pair = _pair(given)
+def batches_of(batches: Any) -> tuple[Callable[[int], Pair], bool]:
+    """Return a function step → (x, y), and whether it can return different batches. Raises ConfigError."""
+    if callable(batches) and not isinstance(batches, Tensor):
+        return (lambda step: _pair(batches(step))), True
+    if _is_pair(batches):
+        pair = _pair(batches)
         return (lambda step: pair), False
-    if isinstance(given, Iterable):
-        kept: list[Pair] = []
-        for item in given:
-            kept.append(_pair(item))
-            if len(kept) == KEPT:
+    if isinstance(batches, Iterable) and not isinstance(batches, Tensor | str):
+        pairs: list[Pair] = []
+        for item in batches:
+            pairs.append(_pair(item))
+            if len(pairs) == MAX_BATCHES:
                 break
-        if kept:
-            return (lambda step: kept[step % len(kept)]), len(kept) > 1
-    raise ConfigError(
-        [f"Case.batches = {type(given).__name__}: allowed are (x, y), an iterable of pairs, or a function of the step"]
+        if not pairs:
+            raise ConfigError.of("missing", "the iterable has no batch", key="Case.batches")
+        return (lambda step: pairs[step % len(pairs)]), len(pairs) > 1
+    raise ConfigError.of(
+        "wrong_type",
+        f"this is a {type(batches).__name__}",
+        key="Case.batches",
+        allowed="a pair (x, y), an iterable of pairs such as a DataLoader, or a function step → (x, y)",
     )
 
 
-def _is_pair(given: Any) -> bool:
-    return isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(t, Tensor) for t in given)
+def _check_fields(case: Case) -> None:
+    """Raise ConfigError for a field of the wrong type."""
+    optimizer, rule = case.optimizer, case.rule
+    if not isinstance(case.model, nn.Module):
+        raise _wrong_type("model", case.model, "a torch.nn.Module (an object, not its class)")
+    if rule is not None and not callable(rule) and rule != "next_token":
+        raise ConfigError.of(
+            "invalid", "this rule is not known", key="Case.rule", value=rule, allowed="'next_token', a function x → y"
+        )
+    for name in ("loss", "update"):
+        value = getattr(case, name)
+        if value is not None and not callable(value):
+            raise _wrong_type(name, value, "a function, or None")
+    several = [optimizer] if optimizer is None or isinstance(optimizer, Optimizer) else optimizer
+    if not isinstance(several, Sequence) or not all(isinstance(one, Optimizer | None) for one in several):
+        raise _wrong_type("optimizer", optimizer, "a torch.optim.Optimizer, or a list of them")
+    if case.validation is not None and (not isinstance(case.validation, Tensor) or case.validation.dim() != 2):
+        raise _wrong_type("validation", case.validation, "a tensor of ids [N, T]")
 
 
-def _pair(given: Any) -> Pair:
-    """x and y as contiguous int64 [B, T], which a model or loss may view(-1). Raises ConfigError."""
-    if isinstance(given, dict) and {"input_ids", "labels"} <= set(given):
-        given = (given["input_ids"], given["labels"])
-    if not _is_pair(given):
-        raise ConfigError([f"a batch is {type(given).__name__}: allowed is a pair of tensors x, y"])
-    x, y = given
+def _wrong_type(field: str, value: Any, allowed: str) -> ConfigError:
+    what = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return ConfigError.of("wrong_type", f"this is {what}", key=f"Case.{field}", allowed=allowed)
+
+
+def _loss_function(case: Case) -> LossFunction | None:
+    loss = case.loss
+    if loss is None:
+        return None
+
+    def loss_function(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return loss(logits_of(model, x), y)
+
+    return loss_function
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(t, Tensor) for t in value)
+
+
+def _pair(batch: Any) -> Pair:
+    """Return x and y as contiguous int64 [B, T], so that a model or loss may call view(-1). Raises ConfigError."""
+    key = "Case.batches"
+    if isinstance(batch, dict) and {"input_ids", "labels"} <= set(batch):
+        batch = (batch["input_ids"], batch["labels"])
+    if not _is_pair(batch):
+        allowed = "a pair of tensors (x, y), or a dict with input_ids and labels"
+        raise ConfigError.of("wrong_type", f"a batch is a {type(batch).__name__}", key=key, allowed=allowed)
+    x, y = batch
     for name, ids in (("x", x), ("y", y)):
         if ids.dim() != 2 or ids.is_floating_point():
-            raise ConfigError([f"{name} is {ids.dtype} {list(ids.shape)}: allowed are integer ids [B, T]"])
+            what = f"{name} is {ids.dtype} {list(ids.shape)}"
+            raise ConfigError.of("wrong_type", what, key=key, allowed="integer ids [B, T]")
     if x.shape != y.shape:
-        raise ConfigError([f"x is {list(x.shape)} and y {list(y.shape)}: allowed are equal shapes"])
+        shapes = f"x is {list(x.shape)} and y is {list(y.shape)}"
+        raise ConfigError.of("invalid", shapes, key=key, allowed="x and y of the same shape")
     return x.long().contiguous(), y.long().contiguous()
 
 
 def _dropout(case: Case) -> float | None:
-    """As told, or the largest rate of the model's dropout modules."""
     if case.dropout is not None:
         return case.dropout
     rates = [m.p for m in case.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
@@ -147,21 +199,13 @@ def _dropout(case: Case) -> float | None:
 
 
 def _validation(case: Case, batch: Callable[[int], Pair]) -> Callable[[], tuple[int, int]] | None:
-    """Compares whole rows; below 32 tokens they repeat by chance, so then there is no telling."""
-    held_out = case.validation
-    if held_out is None or held_out.shape[1] < 32:
+    """Compare whole rows, if they are long enough."""
+    validation = case.validation
+    if validation is None or validation.shape[1] < MIN_VALIDATION_TOKENS:
         return None
 
     def shared() -> tuple[int, int]:
-        rows = {tuple(row) for step in range(KEPT) for row in batch(step)[0].tolist()}
-        return sum(tuple(row) in rows for row in held_out.tolist()), len(held_out)
+        rows = {tuple(row) for step in range(MAX_BATCHES) for row in batch(step)[0].tolist()}
+        return sum(tuple(row) in rows for row in validation.tolist()), len(validation)
 
     return shared
-
-
-def examine(case: Case, *, watch: Callable[[str], None] = lambda name: None) -> Report:
-    """Examine a training; model and optimizer are left as they were. Raises ConfigError for a case that is none.
-
-    `watch` is told the name of each check before it begins.
-    """
-    return examine_subject(subject_of(case), watch=watch)

@@ -61,11 +61,11 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
 
 def examine_config(config: Config, weights: Any, on_check: OnCheck) -> Report:
     """Diagnose a training in this process. Raises ConfigError, DataError or RunError."""
-    from tui_lab.core.doctor.from_config import lab_subject
+    from tui_lab.core.doctor.from_config import target_from_config
     from tui_lab.core.doctor.runner import examine
 
     on_check("data")
-    return examine(lab_subject(config, weights=weights), watch=on_check)
+    return examine(target_from_config(config, weights=weights), watch=on_check)
 
 
 def examine_config_in_child(config: Config, on_check: OnCheck) -> Report:

@@ -1,45 +1,73 @@
-"""What the doctor reports: findings, the checks that crashed, and what it could not look at."""
+"""The doctor's report: findings, checks that crashed, and checks that were skipped."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
 
+FindingCode = Literal[
+    # Data
+    "wrong_vocab", "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows",
+    "unmasked_targets", "ignored_targets", "leaked_validation",
+    # Model
+    "forward_fails", "output_shape", "not_finite", "nondeterministic", "dropout_in_eval", "attention_rows",
+    "score_scale", "causal_leak", "no_context", "batch_mixing", "input_ignored", "initial_loss", "dead_relus",
+    "frozen_parameters", "unregistered_parameters", "no_positions", "missing_gradient", "gradient_flow", "tied_head",
+    # Loss
+    "double_softmax", "double_shift", "missing_log_softmax", "scrambled_logits", "gradient_ascent", "summed_loss",
+    "wrong_divisor", "activated_logits",
+    # Training
+    "stale_optimizer", "missing_from_optimizer", "update_ignores_model", "no_backward", "no_step",
+    "cleared_before_step", "gradient_clipped", "no_zero_grad", "eval_in_training", "dropout_too_high",
+    "weight_decay_too_high", "lr_too_high", "lr_too_low", "cannot_overfit",
+    # Monitors
+    "diverging", "dying_relus", "data_starvation", "nothing_learned", "overfitting",
+]  # fmt: skip
+"""Stable, for tests and scripts."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One cause, named. code: stable, for tests and scripts; drawing: lines that show the evidence.
+    """A named cause with its evidence.
 
-    proposal: settings (dotted keys) that would mend it; explains: codes of findings that are but its consequences.
+    title: one sentence. evidence: what was measured. why: why it matters. fix: what to do.
+    drawing: lines that show the evidence.
+    proposal: settings (dotted keys) that would fix it.
+    explains: codes of findings that are only consequences of this one.
+    reference_loss: a loss to mark in the chart, such as the lowest one that the fault allows.
     """
 
-    code: str
-    verdict: str
+    code: FindingCode
+    title: str
     evidence: str
     why: str
     fix: str
     severity: Severity = "error"
     drawing: tuple[str, ...] = ()
     proposal: dict[str, Any] = field(default_factory=dict)
-    explains: tuple[str, ...] = ()
+    explains: tuple[FindingCode, ...] = ()
+    reference_loss: float | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields; `report_from_json` reverses it."""
         return asdict(self)
 
 
 class Skip(Exception):
-    """Raised by a check that cannot know; the message says why."""
+    """Raised by a check that lacks information; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Skipped:
+    """A check that did not run, and the reason."""
+
     check: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Crashed:
-    """A check that ended with an exception, so what it looks for is unknown. error: the exception's type."""
+    """A check that raised an exception, so its result is unknown. error: the exception's type."""
 
     check: str
     error: str
@@ -48,7 +76,7 @@ class Crashed:
 
 @dataclass(frozen=True)
 class Report:
-    """findings: the most fundamental cause first. seconds: by check."""
+    """findings: the most fundamental cause first. seconds: the time that each check took."""
 
     findings: tuple[Finding, ...]
     skipped: tuple[Skipped, ...]
@@ -58,12 +86,12 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found and no check crashed."""
+        """Whether there is no finding and no check crashed."""
         return not self.findings and not self.crashed
 
     @property
     def crashes(self) -> dict[str, list[str]]:
-        """Each error that ended a check, as "type: message", with the names of the checks that it ended."""
+        """The names of the crashed checks by their error, "type: message"."""
         checks: dict[str, list[str]] = {}
         for crash in self.crashed:
             checks.setdefault(f"{crash.error}: {crash.message}", []).append(crash.check)
@@ -71,11 +99,17 @@ class Report:
 
     @property
     def crash_count(self) -> str:
-        """ "1 check crashed", "2 checks crashed"."""
+        """The number of crashed checks in words: "1 check crashed", "2 checks crashed"."""
         n = len(self.crashed)
         return f"{n} check{'' if n == 1 else 's'} crashed"
 
+    @property
+    def reference_loss(self) -> float | None:
+        """The first finding's reference loss, or None."""
+        return next((f.reference_loss for f in self.findings if f.reference_loss is not None), None)
+
     def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values; `report_from_json` reverses it."""
         return {
             "healthy": self.healthy,
             "findings": [finding.to_json() for finding in self.findings],
@@ -87,7 +121,7 @@ class Report:
 
 
 def report_from_json(record: dict[str, Any]) -> Report:
-    """Undo `Report.to_json`."""
+    """Return the report that `Report.to_json` wrote."""
     return Report(
         tuple(_finding(finding) for finding in record["findings"]),
         tuple(Skipped(**skipped) for skipped in record["skipped"]),

@@ -1,4 +1,4 @@
-"""From a finding to the settings that mend it."""
+"""From a finding to the settings that fix it."""
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
@@ -6,11 +6,11 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
 
 
-def mended(config: Config, finding: Finding) -> Config | None:
-    """`config` without the mistake that was found; None where no setting can mend it."""
-    left = tuple(name for name in config.faults if FAULTS[name].finding != finding.code)
-    if left != config.faults:
-        return settings.changed(config, "faults", left)
+def fixed(config: Config, finding: Finding) -> Config | None:
+    """Return `config` without the fault that was found, or with the finding's proposal; None if no setting fixes it."""
+    remaining = tuple(name for name in config.faults if FAULTS[name].finding != finding.code)
+    if remaining != config.faults:
+        return settings.changed(config, "faults", remaining)
     for key, value in finding.proposal.items():
         config = settings.changed(config, key, value)
     return config if finding.proposal else None

@@ -1,4 +1,4 @@
-"""The lab's own trainings as subjects: everything about them is known, so every check can run."""
+"""The training of a config as a target: everything about it is known, so every check can run."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.checks.targets import next_token
-from tui_lab.core.doctor.target import Draws, Pair, Subject
+from tui_lab.core.doctor.target import Draws, Pair, Target, Update
+from tui_lab.core.doctor.target_rules import next_token
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
@@ -23,11 +23,13 @@ from tui_lab.data.loader import Loader
 from tui_lab.data.tasks.reverse import to_xy
 from tui_lab.data.tokenizers import show
 
-VALIDATION_LOOKED, TRAINING_LOOKED = 64, 2**17
+VALIDATION_EXAMPLES = 64
+TRAINING_EXAMPLES = 2**17
+"""The most examples that are compared to find a leak."""
 
 
-def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Tensor] | None = None) -> Subject:
-    """The training of `config`, untrained or with `weights`. Raises ConfigError, DataError or RunError."""
+def target_from_config(config: Config, task: Task | None = None, weights: dict[str, Tensor] | None = None) -> Target:
+    """Return the training of `config`, untrained or with `weights`. Raises ConfigError, DataError or RunError."""
     task = task or build_task(config)
     use_threads(config.train.threads)
     device = choose_device(config.train.device)
@@ -41,11 +43,11 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
     hooks = hooks_of(config)
     set_lr(optimizers, config.optim.lr * hooks.lr_factor)
 
-    return Subject(
+    return Target(
         model=model,
         optimizers=optimizers,
         batch=batches_of(loader),
-        objective=lambda model, x, y: mean_loss(cast(Model, model), hooks, x, y),
+        loss_function=lambda model, x, y: mean_loss(cast(Model, model), hooks, x, y),
         update=update_of(hooks, config.optim.grad_clip),
         ignored=IGNORED,
         n_vocab=task.tokenizer.n_vocab,
@@ -64,17 +66,17 @@ def lab_subject(config: Config, task: Task | None = None, weights: dict[str, Ten
 
 
 def batches_of(loader: Loader) -> Callable[[int], Pair]:
-    """The loader's batches as contiguous tensors."""
+    """Return a function step → the loader's batch as contiguous tensors."""
 
     def batch(step: int) -> Pair:
-        found = loader.batch(step)
-        return torch.from_numpy(found.x).contiguous(), torch.from_numpy(found.y).contiguous()
+        arrays = loader.batch(step)
+        return torch.from_numpy(arrays.x).contiguous(), torch.from_numpy(arrays.y).contiguous()
 
     return batch
 
 
-def update_of(hooks: TrainStepHooks, clip: float) -> Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], float]:
-    """The training's own update, on a batch that is given."""
+def update_of(hooks: TrainStepHooks, clip: float) -> Update:
+    """Return the training's own update of a given batch; the gradient norm is clipped to `clip`."""
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
         loss, norm = backward(cast(Model, model), hooks, x, y)
@@ -85,7 +87,7 @@ def update_of(hooks: TrainStepHooks, clip: float) -> Callable[[nn.Module, Sequen
 
 
 def rule_of(config: Config) -> Callable[[Tensor], Tensor]:
-    """What the task's targets are for an x."""
+    """Return the rule x → targets of the config's task."""
     if config.data.task == "text":
         return next_token
     length = config.data.length
@@ -97,27 +99,30 @@ def rule_of(config: Config) -> Callable[[Tensor], Tensor]:
 
 
 def draws(loader: Loader, step: int) -> Draws:
+    """Return the examples that the loader draws at `step`, and those that its order declares."""
     first = loader.draw_at(step)
     declared = loader.order.draw(np.arange(first, first + loader.drawn, dtype=np.int64))
     return Draws(loader.drawn_between(step, step), declared)
 
 
 def shared_examples(task: Task) -> tuple[int, int]:
-    """How many of up to 64 validation examples are training examples.
+    """Return how many of up to 64 validation examples are training examples, and the number compared.
 
-    Windows of a text are compared by their place in it, since short ones repeat in any text; rows by what they hold.
+    Windows of a text are compared by their position in it, since short ones repeat in any text; rows by their tokens.
     """
-    looked, train = _spread(task.val, VALIDATION_LOOKED), _spread(task.train, TRAINING_LOOKED)
-    val, n = task.val.offsets(looked), len(looked)
-    places = task.train.offsets(train)
-    if val is not None and places is not None:
-        return int(((val >= places.min()) & (val <= places.max())).sum()), n
+    val = _spread(task.val, VALIDATION_EXAMPLES)
+    train = _spread(task.train, TRAINING_EXAMPLES)
+    val_offsets = task.val.offsets(val)
+    train_offsets = task.train.offsets(train)
+    if val_offsets is not None and train_offsets is not None:
+        inside = (val_offsets >= train_offsets.min()) & (val_offsets <= train_offsets.max())
+        return int(inside.sum()), len(val)
     rows = {row.tobytes() for row in task.train.examples(train)[0]}
-    return sum(row.tobytes() in rows for row in task.val.examples(looked)[0]), n
+    return sum(row.tobytes() in rows for row in task.val.examples(val)[0]), len(val)
 
 
 def _spread(dataset: Dataset, most: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Ids of all examples, or of `most` spread evenly, with the first and the last."""
+    """Return the ids of all examples, or of `most` evenly spaced ones, with the first and the last."""
     n = min(most, dataset.n_examples)
     return np.linspace(0, dataset.n_examples - 1, n).round().astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""A stranger's file as a case of the doctor's."""
+"""User code as a case: FILE.py:NAME is a Case, a model, or a function that returns one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,27 +11,28 @@ from tui_lab.core.training.optim_without_dynamo import Adam
 from tui_lab.core.user_code import import_file
 from tui_lab.util.errors import ConfigError
 
-ROWS, TOKENS = 4, 16
-"""Of the random batches that a bare model is given."""
+ROWS = 4
+TOKENS = 16
+"""The size of the random batches that a model without data gets."""
 
 
-def case_from(source: str, watch: Callable[[str], None] = lambda doing: None) -> Case:
-    """The case that FILE.py:NAME gives. Raises ConfigError. `watch` is told what is being done."""
-    return case_of(import_file.load(source, {}, watch), source)
+def case_from(source: str, progress: Callable[[str], None] = lambda doing: None) -> Case:
+    """Import FILE.py:NAME as a case; `progress` receives what is being done. Raises ConfigError."""
+    return as_case(import_file.load(source, {}, progress), source)
 
 
-def case_of(thing: Any, source: str) -> Case:
-    """A Case as it is; a model with random batches of its own vocabulary. Raises ConfigError."""
-    if isinstance(thing, Case):
-        return thing
-    if not isinstance(thing, nn.Module):
+def as_case(value: Any, source: str) -> Case:
+    """Return a Case unchanged, and a model with random batches of its own vocabulary. Raises ConfigError."""
+    if isinstance(value, Case):
+        return value
+    if not isinstance(value, nn.Module):
         raise ConfigError.of(
             "wrong_type",
-            f"gives a {type(thing).__name__}",
+            f"this is a {type(value).__name__}",
             value=source,
             allowed="a torch.nn.Module, a Case, or a function that returns one",
         )
-    n_vocab = next((m.num_embeddings for m in thing.modules() if isinstance(m, nn.Embedding)), None)
+    n_vocab = next((m.num_embeddings for m in value.modules() if isinstance(m, nn.Embedding)), None)
     if n_vocab is None:
         raise ConfigError.of(
             "missing", "the model has no nn.Embedding to read its vocabulary size from; give a Case", value=source
@@ -42,7 +43,7 @@ def case_of(thing: Any, source: str) -> Case:
         tokens = torch.randint(0, n_vocab, (ROWS, TOKENS + 1), generator=generator)
         return tokens[:, :-1], tokens[:, 1:]
 
-    return Case(thing, batch, rule="next_token", optimizer=_adam(thing))
+    return Case(value, batch, rule="next_token", optimizer=_adam(value))
 
 
 def _adam(model: nn.Module) -> torch.optim.Optimizer | None:

@@ -1,8 +1,8 @@
-"""The least loss that a softmax before the cross-entropy leaves. Needs no torch, so a watcher may ask for it."""
+"""The lowest loss that a softmax before the cross-entropy allows. Needs no torch, so monitors can use it."""
 
 import math
 
 
 def floor(n_vocab: int) -> float:
-    """ln(1 + (V − 1) / e): probabilities read as logits are at best 1 for the right token, 0 for the V − 1 others."""
+    """Return ln(1 + (V − 1) / e): read as logits, the best probabilities are 1 for the target and 0 for the others."""
     return math.log(1 + (n_vocab - 1) / math.e)

@@ -1,10 +1,9 @@
-"""The examination: which checks, in which order, and what is left out once a cause is known."""
+"""Runs the checks: in which order, and which are skipped once a cause is known."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -27,104 +26,99 @@ from tui_lab.core.doctor.checks import (  # fmt: skip
     token_ids,
     validation_leak,
 )
-from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skip, Skipped
-from tui_lab.core.doctor.target import Probe, Subject, probe
+from tui_lab.core.doctor.findings import Crashed, Finding, FindingCode, Report, Skip, Skipped
+from tui_lab.core.doctor.target import Target
 from tui_lab.util.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Check:
-    """stage: a finding in `blocks` ends the examination after its stage, since what follows would only echo it."""
+    """blocks: codes of findings after which no further check runs, since it would only repeat them."""
 
     name: str
-    run: Callable[[Subject, Any], Iterator[Finding]]
-    stage: str
-    blocks: tuple[str, ...] = ()
+    run: Callable[[Target], Iterator[Finding]]
+    blocks: tuple[FindingCode, ...] = ()
+    trains: bool = False
+    """Whether the check trains for many updates; it is skipped after any error."""
 
 
-DATA = (
-    Check("ids", token_ids.check, "data", ("wrong_vocab",)),
-    Check("drawing", data_order.check, "data"),
-    Check("alignment", targets.check, "data"),
-    Check("leakage", validation_leak.check, "data"),
+CHECKS = (
+    Check("token ids", token_ids.check, ("wrong_vocab",)),
+    Check("data order", data_order.check),
+    Check("targets", targets.check),
+    Check("validation leak", validation_leak.check),
+    Check("forward", forward.check, ("forward_fails", "output_shape", "not_finite")),
+    Check("determinism", determinism.check, ("nondeterministic",)),
+    Check("loss", loss.check),
+    Check("attention", attention.check),
+    Check("causality", causality.check),
+    Check("initial loss", initial_loss.check),
+    Check("dead ReLUs", dead_relus.check),
+    Check("gradients", gradients.check),
+    Check("optimizer parameters", optimizer_parameters.check),
+    Check("optimizer step", optimizer_step.check),
+    Check("gradient reset", gradient_reset.check),
+    Check("gradient flow", gradient_flow.check),
+    Check("overfit", overfit.check, trains=True),
 )
-MODEL = (
-    Check("forward", forward.check, "model", ("forward_fails", "output_shape", "not_finite")),
-    Check("determinism", determinism.check, "model", ("nondeterministic",)),
-    Check("loss", loss.check, "model"),
-    Check("attention", attention.check, "model"),
-    Check("sight", causality.check, "model"),
-    Check("initial loss", initial_loss.check, "model"),
-    Check("relus", dead_relus.check, "model"),
-    Check("gradients", gradients.check, "model"),
-    Check("ownership", optimizer_parameters.check, "model"),
-    Check("stepping", optimizer_step.check, "model"),
-    Check("procedure", gradient_reset.check, "model"),
-    Check("gradient flow", gradient_flow.check, "model"),
-)
-TRIAL = (Check("overfit", overfit.check, "trial"),)
-CHECKS = (*DATA, *MODEL, *TRIAL)
-"""In the order in which causes are told: what is wrong with the data comes before what is wrong with the model."""
+"""In the order in which findings are reported: faults of the data before those of the model and the training."""
 
 
-def examine(subject: Subject, *, watch: Callable[[str], None] = lambda name: None) -> Report:
-    """Run every check that can be run; `watch` is told each one's name before it begins.
+def examine(target: Target, *, watch: Callable[[str], None] = lambda name: None) -> Report:
+    """Run every check; `watch` receives each one's name before it runs.
 
-    The model, the optimizers and torch's generator are left as they were. A check that raises is reported as crashed,
+    The model, the optimizers and torch's generator are left unchanged. A check that raises is reported as crashed,
     except for a ConfigError (such as a batch of the wrong shape), which is raised.
     """
-    with _kept(subject):
-        return _examine(subject, watch)
+    with _restored(target):
+        return _examine(target, watch)
 
 
 @contextmanager
-def _kept(subject: Subject) -> Iterator[None]:
-    """What a person's own update function may reach past the copies that it is given: put back at the end."""
-    generator, training = torch.get_rng_state(), subject.model.training
-    weights = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
-    states = [{p: dict(state) for p, state in optimizer.state.items()} for optimizer in subject.optimizers]
-    groups = [[dict(group) for group in optimizer.param_groups] for optimizer in subject.optimizers]
-    gradients = [p.grad for p in subject.model.parameters()]
+def _restored(target: Target) -> Iterator[None]:
+    """Restore at the end what a user's update may change although it is given copies."""
+    generator = torch.get_rng_state()
+    training = target.model.training
+    weights = {name: tensor.detach().clone() for name, tensor in target.model.state_dict().items()}
+    states = [{p: dict(state) for p, state in optimizer.state.items()} for optimizer in target.optimizers]
+    groups = [[dict(group) for group in optimizer.param_groups] for optimizer in target.optimizers]
+    gradients = [p.grad for p in target.model.parameters()]
     try:
         yield
     finally:
         with torch.no_grad():
-            for name, tensor in subject.model.state_dict().items():
+            for name, tensor in target.model.state_dict().items():
                 tensor.copy_(weights[name])
-        subject.model.train(training)
-        for p, gradient in zip(subject.model.parameters(), gradients, strict=True):
+        target.model.train(training)
+        for p, gradient in zip(target.model.parameters(), gradients, strict=True):
             p.grad = gradient
-        for optimizer, kept in zip(subject.optimizers, groups, strict=True):
-            for group, before in zip(optimizer.param_groups, kept, strict=True):
+        for optimizer, groups_before in zip(target.optimizers, groups, strict=True):
+            for group, before in zip(optimizer.param_groups, groups_before, strict=True):
                 group.update(before)
-        for optimizer, state in zip(subject.optimizers, states, strict=True):
+        for optimizer, state in zip(target.optimizers, states, strict=True):
             optimizer.state.clear()
             optimizer.state.update(state)
         torch.set_rng_state(generator)
 
 
-def _examine(subject: Subject, watch: Callable[[str], None]) -> Report:
+def _examine(target: Target, watch: Callable[[str], None]) -> Report:
     findings: list[Finding] = []
     skipped: list[Skipped] = []
     crashed: list[Crashed] = []
     passed: list[str] = []
     seconds: dict[str, float] = {}
-    small: Probe | None = None
-    blocked = ""
+    blocking = ""
     for check in CHECKS:
-        errors = [finding for finding in findings if finding.severity == "error"]
-        reason = blocked or (f"{errors[0].code} comes first" if check.stage == "trial" and errors else "")
-        if reason:
-            skipped.append(Skipped(check.name, f"not tried: {reason}; check again once it is mended"))
+        error = next((finding.code for finding in findings if finding.severity == "error"), "")
+        if cause := blocking or (error if check.trains else ""):
+            skipped.append(Skipped(check.name, f"not run because of {cause}; diagnose again once it is fixed"))
             continue
         watch(check.name)
         began = time.perf_counter()
         n_before = len(findings)
         try:
-            if check.stage != "data" and small is None:
-                small = probe(subject)
-            # One by one: what a check finds before it crashes is kept.
-            for finding in check.run(subject, small):
+            # One by one, so that a finding is kept if the check crashes after it.
+            for finding in check.run(target):
                 findings.append(finding)
             if len(findings) == n_before:
                 passed.append(check.name)
@@ -132,10 +126,10 @@ def _examine(subject: Subject, watch: Callable[[str], None]) -> Report:
             skipped.append(Skipped(check.name, str(skip)))
         except ConfigError:
             raise
-        except Exception as error:
-            crashed.append(Crashed(check.name, type(error).__name__, str(error)))
-        blocked = next((finding.code for finding in findings[n_before:] if finding.code in check.blocks), "")
+        except Exception as error_of_check:
+            crashed.append(Crashed(check.name, type(error_of_check).__name__, str(error_of_check)))
+        blocking = next((finding.code for finding in findings[n_before:] if finding.code in check.blocks), "")
         seconds[check.name] = time.perf_counter() - began
-    explained = {code for finding in findings for code in finding.explains}
-    kept = tuple(finding for finding in findings if finding.code not in explained)
-    return Report(kept, tuple(skipped), tuple(passed), seconds, tuple(crashed))
+    consequences = {code for finding in findings for code in finding.explains}
+    causes = tuple(finding for finding in findings if finding.code not in consequences)
+    return Report(causes, tuple(skipped), tuple(passed), seconds, tuple(crashed))

@@ -1,4 +1,4 @@
-"""`tui-lab doctor`, `randomness` and `faults`, as a person or a script calls them."""
+"""`tui-lab doctor`, `randomness` and `faults` on the command line."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from tests.process import TINY, Cli
 
-STRANGER = """
+USER_CODE = """
 import sys, time
 import torch
 from torch import nn
@@ -63,16 +63,15 @@ def raises():
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
-    path.write_text(STRANGER, "utf-8")
+    path.write_text(USER_CODE, "utf-8")
     return path
 
 
-def test_healthy_is_exit_0_and_a_finding_exit_1(cli: Cli) -> None:
+def test_exit_code_is_0_for_healthy_and_1_for_a_finding(cli: Cli) -> None:
     done = cli("doctor", "reverse", *TINY)
-    assert done.returncode == 0 and "reverse: nothing found" in done.stdout and "Traceback" not in done.stderr
+    assert done.returncode == 0 and "reverse: no problems found" in done.stdout and "Traceback" not in done.stderr
     done = cli("doctor", "reverse", *TINY, "--set", 'faults=["double_softmax"]')
-    assert done.returncode == 1
-    assert "A softmax stands before the cross-entropy" in done.stdout and "ln V" in done.stdout
+    assert done.returncode == 1 and "[double_softmax]" in done.stdout and "no problems" not in done.stdout
 
 
 def test_json_is_one_object(cli: Cli) -> None:
@@ -83,16 +82,16 @@ def test_json_is_one_object(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_is_examined_with_its_weights(cli: Cli) -> None:
+def test_run_is_diagnosed_with_its_weights(cli: Cli) -> None:
     cli("run", "reverse", *TINY, "--steps", "30", "--out", "r", "--quiet")
     found = json.loads(cli("doctor", "r", "--json").stdout)
     assert found["healthy"]
-    assert any(s["check"] == "initial loss" and "has been trained" in s["reason"] for s in found["skipped"])
+    assert "initial loss" in {skipped["check"] for skipped in found["skipped"]}
 
 
-def test_a_strangers_file(file: Path, cli: Cli) -> None:
+def test_user_code_is_diagnosed(file: Path, cli: Cli) -> None:
     healthy = cli("doctor", "mine.py:Healthy")
-    assert healthy.returncode == 0 and "nothing found" in healthy.stdout
+    assert healthy.returncode == 0 and "no problems found" in healthy.stdout
     peeks = cli("doctor", "mine.py:Peeks", "--json")
     assert peeks.returncode == 1 and json.loads(peeks.stdout)["findings"][0]["code"] == "causal_leak"
     flat = cli("doctor", "mine.py:Flat", "--json")
@@ -101,9 +100,9 @@ def test_a_strangers_file(file: Path, cli: Cli) -> None:
     assert json.loads(prints.stdout)["healthy"] and "a word from the file" in prints.stderr
 
 
-def test_a_check_that_crashed_is_exit_4_and_never_nothing_found(file: Path, cli: Cli) -> None:
+def test_exit_code_is_4_if_a_check_crashed(file: Path, cli: Cli) -> None:
     done = cli("doctor", "mine.py:no_batches", "--junit", "report.xml")
-    assert done.returncode == 4 and "nothing found" not in done.stdout
+    assert done.returncode == 4 and "no problems found" not in done.stdout
     assert "OSError: the file is gone" in done.stdout
     assert 'errors="0"' not in (file.parent / "report.xml").read_text("utf-8")
     done = cli("doctor", "mine.py:few_batches", "--json")
@@ -127,13 +126,13 @@ def test_a_check_that_crashed_is_exit_4_and_never_nothing_found(file: Path, cli:
         (["reverse", "--set", 'faults=["no_maks"]'], "did you mean 'no_mask'?"),
     ],
 )
-def test_what_cannot_be_examined_is_exit_2_in_words(arguments: list[str], words: str, file: Path, cli: Cli) -> None:
+def test_exit_code_is_2_for_what_cannot_be_diagnosed(arguments: list[str], words: str, file: Path, cli: Cli) -> None:
     done = cli("doctor", *arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert words in done.stderr and "Traceback" not in done.stderr and "None" not in done.stderr
 
 
-def test_randomness_tells_every_source_and_pins_them(cli: Cli, tmp_path: Path) -> None:
+def test_randomness_lists_every_source_and_pins_them(cli: Cli, tmp_path: Path) -> None:
     shown = json.loads(cli("randomness", "reverse", *TINY[:-2], "--step", "3", "--json").stdout)
     free = [source["name"] for source in shown["sources"] if not source["pinned"]]
     assert shown["step"] == 3 and free == ["threads"]
@@ -143,14 +142,14 @@ def test_randomness_tells_every_source_and_pins_them(cli: Cli, tmp_path: Path) -
     assert "initialization" in cli("randomness", "reverse", *TINY).stdout
 
 
-def test_faults_are_listed_with_what_is_wrong(cli: Cli) -> None:
+def test_faults_are_listed_with_their_findings(cli: Cli) -> None:
     shown = json.loads(cli("faults", "--json").stdout)
     assert len(shown) >= 20 and shown["no_mask"]["finding"] == "causal_leak"
     assert "y[t] = x[t+2]" in cli("faults").stdout
 
 
 @pytest.mark.slow
-def test_a_run_with_mistakes_says_so(cli: Cli) -> None:
+def test_run_reports_its_planted_faults(cli: Cli) -> None:
     done = cli("run", "reverse", *TINY, "--steps", "2", "--set", 'faults=["no_mask"]')
     assert "no_mask, made on purpose" in done.stdout
     summary = json.loads(cli("run", "reverse", *TINY, "--steps", "2", "--json").stdout.splitlines()[-1])
@@ -158,7 +157,7 @@ def test_a_run_with_mistakes_says_so(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_that_goes_nowhere_is_said_while_it_runs(cli: Cli) -> None:
+def test_monitor_reports_a_run_that_learns_nothing(cli: Cli) -> None:
     stuck = (*TINY, "--steps", "300", "--set", "optim.lr=0", "--set", "train.eval_every=0")
-    assert "The loss rests at ln V: nothing is learned." in cli("run", "reverse", *stuck).stderr
+    assert "stuck at ln V" in cli("run", "reverse", *stuck).stderr
     assert cli("run", "reverse", *stuck, "--quiet").stderr == ""

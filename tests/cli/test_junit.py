@@ -42,13 +42,15 @@ def test_a_training_that_failed_is_an_error() -> None:
 
 
 def test_the_doctors_report_is_cases() -> None:
-    finding = Finding("no_mask", "It sees the future.", "evidence", "why", "fix", drawing=("x\x1b[31m", "y"))
+    finding = Finding(
+        code="causal_leak", title="A title.", evidence="evidence", why="why", fix="fix", drawing=("x\x1b[31m", "y")
+    )
     crashed = Crashed("sight", "ValueError", "no view")
     report = Report((finding,), (Skipped("ids", "no corpus"),), ("loss",), {"loss": 0.25}, (crashed,))
     text = xml("doctor", of_report(report))
     error = element(text, "sight").find("error")
     assert error is not None and error.attrib["message"] == "ValueError: no view"
-    failure = element(text, "no_mask").find("failure")
+    failure = element(text, "causal_leak").find("failure")
     assert failure is not None and failure.text == "evidence\nwhy\nfix\nx\\x1b[31m\ny"
     skipped = element(text, "ids").find("skipped")
     assert skipped is not None and skipped.attrib["message"] == "no corpus"

@@ -67,11 +67,11 @@ SPECIAL = (
 LETTERS = "".join(key for command in COMMANDS for key in command.keys.split(",") if len(key) == 1)
 SIGNS = " ?<>[],./+-=_()'\"\\:;!@#$%^&*{}|~`éß漢👩"
 FINDING = Finding(
-    "lr_too_low",
-    "the learning rate does nothing",
-    "[red]\x1b[31m",
-    "…",
-    "raise it",
+    code="lr_too_low",
+    title="the learning rate does nothing",
+    evidence="[red]\x1b[31m",
+    why="…",
+    fix="raise it",
     drawing=("[/nothing] ▂▅",),
     proposal={"optim.lr": 0.02},
 )

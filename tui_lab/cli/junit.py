@@ -58,7 +58,7 @@ def of_report(report: Report) -> list[TestCase]:
             for crash in report.crashed
         ),
         *(
-            TestCase(f.code, "failure", f.verdict, "\n".join([f.evidence, f.why, f.fix, *f.drawing]))
+            TestCase(f.code, "failure", f.title, "\n".join([f.evidence, f.why, f.fix, *f.drawing]))
             for f in report.findings
         ),
         *(TestCase(name, seconds=seconds.get(name, 0.0)) for name in report.passed),

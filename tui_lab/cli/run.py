@@ -12,7 +12,7 @@ from tui_lab.cli.progress import Bar, Lines, Silent, View
 from tui_lab.cli.signals import stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.doctor.monitors import Watcher
+from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import Opened
 from tui_lab.core.runs.summary import Requirement, Summary, unmet
@@ -60,7 +60,7 @@ def train(
 
 def _consume_events(opened: Opened, view: View, *, json_lines: bool) -> str | None:
     """Train until the last event. If a checkpoint cannot be written, stop and return why."""
-    trainer, monitors = opened.trainer, Watcher()
+    trainer, monitors = opened.trainer, Monitors()
     save_error: str | None = None
     with stop_on_signals(lambda: trainer.commands.put(cmd.Stop())), view:
         for event in opened.run.record(trainer.events()):
@@ -71,8 +71,8 @@ def _consume_events(opened: Opened, view: View, *, json_lines: bool) -> str | No
             if json_lines:
                 write_json(event.to_json())
             view.show(event)
-            for finding in monitors.see(event):
-                message = f"{finding.verdict} {finding.evidence}. {finding.fix}"
+            for finding in monitors.update(event):
+                message = f"{finding.title} {finding.evidence}. {finding.fix}"
                 view.show(ev.Warned(step=event.step, message=message))
     return save_error
 

@@ -176,9 +176,11 @@ def show_faults(*, as_json: bool) -> None:
     from tui_lab.core.config.faults import FAULTS
 
     if as_json:
-        write_json({name: {"part": f.part, "mistake": f.mistake, "finding": f.finding} for name, f in FAULTS.items()})
+        write_json(
+            {name: {"part": f.part, "description": f.description, "finding": f.finding} for name, f in FAULTS.items()}
+        )
         return
     table = Table("fault", "part", "what it does", box=None, pad_edge=False)
     for name, fault in FAULTS.items():
-        table.add_row(name, fault.part, Text(fault.mistake))
+        table.add_row(name, fault.part, Text(fault.description))
     console().print(table)

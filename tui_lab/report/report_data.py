@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.monitors import Watcher
+from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs.catalog import RunRow, row_of
 from tui_lab.core.runs.curves import Curves, curves
 from tui_lab.core.runs.export import summary_of
@@ -62,10 +62,10 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
 
     Raises ConfigError or RunError for a run that cannot be read.
     """
-    monitors = Watcher()
+    monitors = Monitors()
     findings: list[Finding] = []
     for event in run.events():
-        findings += monitors.see(event)
+        findings += monitors.update(event)
     events = run.downsampled().events()
     config = run.config()
     task = _prepare_task(config)

@@ -1,1 +1,1 @@
-"""One check a file: `check(subject, probe)` yields findings, or raises Skip where it cannot know."""
+"""One check per file. `check(target)` yields findings, or raises Skip if it lacks information."""

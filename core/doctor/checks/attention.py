@@ -1,4 +1,4 @@
-"""Do attention's rows sum to one, over scores divided by √d? Needs weights that can be seen. Cost: one forward pass."""
+"""Do attention weights sum to one over the keys, and are scores divided by √d_head? Cost: one forward pass."""
 
 import math
 from collections.abc import Iterator
@@ -7,59 +7,71 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.doctor.target import Target
 
 SUM_TOLERANCE = 1e-3
-FIT = 0.02
-"""How near the measured scale must be to a candidate, relatively."""
+SCALE_TOLERANCE = 0.02
+"""Relative difference between the measured scale and 1 / √d_head."""
 
 
-def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    if subject.attention is None:
-        raise Skip("this model does not show its attention weights")
-    with subject.evaluating(), torch.no_grad():
-        layers = subject.attention(subject.model, probe.x)
+def check(target: Target) -> Iterator[Finding]:
+    if target.attention is None:
+        raise Skip("this model does not expose its attention weights")
+    with target.evaluating(), torch.no_grad():
+        layers = target.attention(target.model, target.probe.x)
     for number, (weights, _) in enumerate(layers):
-        off = float((weights.sum(dim=-1) - 1).abs().max())
-        if off > SUM_TOLERANCE:
-            yield Finding(
-                "attention_rows",
-                f"The attention weights of layer {number} do not sum to one.",
-                f"a row sums to {1 + off:.3g} or {1 - off:.3g}; columns "
-                + ("do: the softmax runs over the queries" if _columns(weights) else "do not either"),
-                "Each position is a weighted mean of the values it sees only where its weights sum to one.",
-                "softmax(dim=-1) over scores [B, H, T query, T key].",
-                explains=("causal_leak", "score_scale"),
-            )
+        sums = weights.sum(dim=-1).flatten()
+        worst = float(sums[(sums - 1).abs().argmax()])
+        if abs(worst - 1) > SUM_TOLERANCE:
+            yield _rows(number, worst, _columns_sum_to_one(weights))
             return
-    if subject.d_head is None or subject.d_head == 1:
+    if target.d_head is None or target.d_head == 1:
         return
     for number, (weights, products) in enumerate(layers):
         scale = _scale(weights, products)
-        if scale is not None and abs(scale * math.sqrt(subject.d_head) - 1) > FIT:
-            yield Finding(
-                "score_scale",
-                f"The scores of layer {number} are not divided by √d_head.",
-                f"softmax(c · q kᵀ) fits the weights with c = {scale:.3g}; meant is 1 / √{subject.d_head} = "
-                f"{1 / math.sqrt(subject.d_head):.3g}",
-                "Scores that grow with d_head saturate the softmax, and its gradient vanishes (Vaswani et al. 2017).",
-                "Divide q kᵀ by √d_head, once.",
-            )
+        if scale is not None and abs(scale * math.sqrt(target.d_head) - 1) > SCALE_TOLERANCE:
+            yield _score_scale(number, scale, target.d_head)
             return
 
 
-def _columns(weights: Tensor) -> bool:
+def _columns_sum_to_one(weights: Tensor) -> bool:
     return bool(((weights.sum(dim=-2) - 1).abs() < SUM_TOLERANCE).all())
 
 
 def _scale(weights: Tensor, products: Tensor) -> float | None:
-    """The c of softmax(c · products), by least squares on log ratios to a row's first key; None: too flat to tell."""
-    seen = weights > 1e-6
-    ratios = torch.where(seen, weights, 1.0).double().log()
+    """Return the c of softmax(c · products) by least squares on log ratios to each row's first key.
+
+    None if the weights are too flat to tell.
+    """
+    visible = weights > 1e-6
+    ratios = torch.where(visible, weights, 1.0).double().log()
     ratios = ratios - ratios[..., :1]
     differences = products.double() - products[..., :1].double()
-    use = seen & seen[..., :1]
+    use = visible & visible[..., :1]
     size = float((differences[use] ** 2).sum())
     if size < 1e-8 * max(1, int(use.sum())):
         return None
     return float((ratios[use] * differences[use]).sum() / size)
+
+
+def _rows(layer: int, row_sum: float, columns: bool) -> Finding:
+    return Finding(
+        code="attention_rows",
+        title=f"The attention weights of layer {layer} do not sum to one over the keys.",
+        evidence=f"a row sums to {row_sum:.3g}; the columns "
+        + ("sum to one: the softmax runs over the queries" if columns else "do not sum to one either"),
+        why="Attention is a weighted mean only if the weights of each query sum to one.",
+        fix="Apply softmax(dim=-1) to the scores [B, H, T query, T key].",
+        explains=("causal_leak", "score_scale"),
+    )
+
+
+def _score_scale(layer: int, scale: float, d_head: int) -> Finding:
+    return Finding(
+        code="score_scale",
+        title=f"The attention scores of layer {layer} are not divided by √d_head.",
+        evidence=f"the weights fit softmax(c · q kᵀ) with c = {scale:.3g}; expected 1 / √{d_head} = "
+        f"{1 / math.sqrt(d_head):.3g}",
+        why="Scores that grow with d_head saturate the softmax, so its gradient vanishes (Vaswani et al. 2017).",
+        fix="Divide q kᵀ by √d_head once.",
+    )

@@ -1,70 +1,75 @@
-"""Do the steps draw the examples that they say they draw? Cost: sixteen batches."""
+"""Do the steps draw the examples that they should? Cost: sixteen batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import Draws, Probe, Subject
+from tui_lab.core.doctor.target import Draws, Pair, Target
 
 STEPS = 16
 
 
-def check(subject: Subject, probe: Probe | None) -> Iterator[Finding]:
-    if not subject.varies:
-        raise Skip("one batch was given, no loader")
-    pairs = [subject.batch(step) for step in range(STEPS)]
+def check(target: Target) -> Iterator[Finding]:
+    if not target.varies:
+        raise Skip("one batch was given, not a loader")
+    pairs = [target.batch(step) for step in range(STEPS)]
     rows = [{tuple(row) for row in x.tolist()} for x, _ in pairs]
-    if subject.pinned:
-        seen = set().union(*rows)
-        if len(seen) > subject.pinned:
-            yield _moving(subject, pairs, f"{len(seen)} different datapoints in {STEPS} steps")
-        elif subject.draws is not None and (wrong := _undeclared(subject.draws)):
-            yield _constant(subject, pairs, f"{len(seen)} of {subject.pinned} pinned datapoints in {wrong} steps")
+    if target.pinned:
+        yield from _pinned(target, target.pinned, pairs, len(set().union(*rows)))
         return
-    again, _ = subject.batch(0)
-    if not torch.equal(again, pairs[0][0]) and subject.draws is not None:
-        yield _moving(subject, pairs, "the batch of one step, asked for twice, differs")
+    again, _ = target.batch(0)
+    if not torch.equal(again, pairs[0][0]) and target.draws is not None:
+        yield _moving(target, pairs, "", "step 0 returns different examples when it is called twice")
     elif len(set().union(*rows)) == 1 and len(pairs) * len(pairs[0][0]) > 2:
-        yield _constant(subject, pairs, "one single example")
+        yield _constant(target, pairs, "the same single example")
     elif all(sorted(x.tolist()) == sorted(pairs[0][0].tolist()) for x, _ in pairs):
-        yield _constant(subject, pairs, f"the same {len(rows[0])} examples")
-    elif subject.draws is not None and (wrong := _undeclared(subject.draws)):
-        yield _moving(subject, pairs, f"{wrong} of {STEPS} steps draw other examples than their order says")
+        yield _constant(target, pairs, f"the same {len(rows[0])} examples")
+    elif target.draws is not None and (wrong := _undeclared(target.draws)):
+        yield _moving(target, pairs, "", f"{wrong} of {STEPS} steps draw other examples than the epoch's order gives")
+
+
+def _pinned(target: Target, pinned: int, pairs: Sequence[Pair], different: int) -> Iterator[Finding]:
+    """pinned: how many examples should be repeated. different: how many came."""
+    if different > pinned:
+        examples = f"{pinned} example{'s' if pinned > 1 else ''}"
+        detail = f": you pinned {examples}, but {different} different ones came in {STEPS} steps"
+        yield _moving(target, pairs, detail, f"{different} different examples in {STEPS} steps; pinned: {pinned}")
+    elif target.draws is not None and _undeclared(target.draws):
+        yield _constant(target, pairs, f"only {different} of the {pinned} pinned examples")
 
 
 def _undeclared(draws: Callable[[int], Draws]) -> int:
-    """How many steps draw other examples than their order says."""
-    found = [draws(step) for step in range(STEPS)]
-    return sum(not bool((draw.drawn == draw.declared).all()) for draw in found)
+    """Return how many steps draw other examples than their order gives."""
+    steps = [draws(step) for step in range(STEPS)]
+    return sum(not bool((step.drawn == step.declared).all()) for step in steps)
 
 
-def _side_by_side(subject: Subject, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[str, ...]:
+def _first_rows(target: Target, pairs: Sequence[Pair]) -> tuple[str, ...]:
     return tuple(
-        f"step {step}  x[0] " + " ".join(subject.show(int(i))[:9] for i in x[0, :10])
+        f"step {step}  x[0] " + " ".join(target.show(int(i))[:9] for i in x[0, :10])
         for step, (x, _) in enumerate(pairs[:4])
     )
 
 
-def _moving(subject: Subject, pairs: list[tuple[torch.Tensor, torch.Tensor]], evidence: str) -> Finding:
-    meant = f"{subject.pinned} should be repeated, but " if subject.pinned else ""
+def _moving(target: Target, pairs: Sequence[Pair], detail: str, evidence: str) -> Finding:
     return Finding(
-        "shuffle_every_step",
-        f"The loader shuffles at every step: {meant}other examples come each time.",
-        evidence,
-        "What cannot be repeated cannot be overfitted, so the first test of a new model says nothing; and in an epoch "
-        "some examples come twice and others never.",
-        "Shuffle once an epoch, with a seed, outside the step; pin the datapoint before the loop.",
-        drawing=_side_by_side(subject, pairs),
+        code="shuffle_every_step",
+        title=f"The loader reshuffles every step{detail}.",
+        evidence=evidence,
+        why="An example that is not repeated cannot be overfitted, so the first test of a new model fails. Within an "
+        "epoch, some examples come twice and others never.",
+        fix="Shuffle once per epoch, with a seed, outside the step. Choose the pinned examples before the loop.",
+        drawing=_first_rows(target, pairs),
     )
 
 
-def _constant(subject: Subject, pairs: list[tuple[torch.Tensor, torch.Tensor]], what: str) -> Finding:
+def _constant(target: Target, pairs: Sequence[Pair], examples: str) -> Finding:
     return Finding(
-        "constant_batch",
-        f"Every step draws {what}.",
-        f"{STEPS} steps compared; {subject.pinned or 'none'} are pinned",
-        "The training loss goes to nothing while the model knows nothing else: it looks like success.",
-        "Advance the loader: make its iterator outside the loop, and let each step take the next batch.",
-        drawing=_side_by_side(subject, pairs),
+        code="constant_batch",
+        title=f"Every step draws {examples}.",
+        evidence=f"{STEPS} steps compared; pinned: {target.pinned or 'none'}",
+        why="The training loss falls to zero while the model learns nothing else, which looks like success.",
+        fix="Create the loader's iterator outside the loop, and take the next batch at each step.",
+        drawing=_first_rows(target, pairs),
     )

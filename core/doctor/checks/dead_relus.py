@@ -1,54 +1,62 @@
 """Do the units of the feed-forward layers ever fire? Cost: one forward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.doctor.target import Target
 
 DEAD_SHARE = 0.9
-"""Of a layer's units. At a good start half of all ReLUs fire for a token, and over tens of tokens nearly all do."""
+"""Of a layer's units. After a good initialization half of all ReLUs fire for a token, and nearly all fire for some."""
 
 
-def dead_shares(model: nn.Module, run: Any) -> dict[str, float]:
-    """For each linear map fed by a ReLU (an input without negatives, with zeros): the share of units always zero."""
-    found: dict[str, float] = {}
+def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
+    """Return the share of units that are always zero in `run`, for each linear layer whose input comes from a ReLU.
 
-    def watch(name: str) -> Any:
-        def look(module: nn.Module, inputs: Any) -> None:
+    Such an input has no negative value and at least one zero.
+    """
+    shares: dict[str, float] = {}
+
+    def measure(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any) -> None:
             if not inputs or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
                 return
             h = inputs[0].detach().flatten(0, -2)
             if bool((h >= 0).all()) and bool((h == 0).any()):
-                found[name] = float((h == 0).all(dim=0).float().mean())
+                shares[name] = float((h == 0).all(dim=0).float().mean())
 
-        return look
+        return hook
 
-    linear = [(n, m) for n, m in model.named_modules() if isinstance(getattr(m, "weight", None), Tensor)
-              and m.weight.dim() == 2 and not isinstance(m, nn.Embedding)]  # fmt: skip
-    handles = [module.register_forward_pre_hook(watch(name)) for name, module in linear]
+    handles = [
+        module.register_forward_pre_hook(measure(name))
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "weight", None), Tensor)
+        and module.weight.dim() == 2
+        and not isinstance(module, nn.Embedding)
+    ]
     try:
         run()
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return shares
 
 
-def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    with subject.evaluating(), torch.no_grad():
-        shares = dead_shares(subject.model, lambda: subject.logits(probe.x))
+def check(target: Target) -> Iterator[Finding]:
+    with target.evaluating(), torch.no_grad():
+        shares = dead_shares(target.model, lambda: target.logits(target.probe.x))
     dead = {name: share for name, share in shares.items() if share >= DEAD_SHARE}
     if dead:
         name, share = max(dead.items(), key=lambda item: item[1])
         yield Finding(
-            "dead_relus",
-            f"{share:.0%} of the units before {name} never fire.",
-            "; ".join(f"{n} {s:.0%}" for n, s in list(dead.items())[:6]),
-            "A ReLU that is zero for every token has no gradient and never comes back.",
-            "Begin biases at zero and weights at Glorot's or Kaiming's scale; a lower rate if units die later.",
+            code="dead_relus",
+            title=f"{share:.0%} of the units before {name} never fire.",
+            evidence="; ".join(f"{name} {share:.0%}" for name, share in list(dead.items())[:6]),
+            why="A ReLU that is zero for every token has no gradient and never recovers.",
+            fix="Initialize biases to zero and weights with Glorot or Kaiming. If units die during training, lower the "
+            "learning rate.",
             explains=("missing_gradient", "gradient_flow", "cannot_overfit"),
         )

@@ -1,4 +1,4 @@
-"""Do two runs of one seed agree, and does dropout act when it should? Cost: four forward passes, two updates."""
+"""Do two runs with the same seed agree, and is dropout off in evaluation? Cost: four forward passes, two updates."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,31 +6,33 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.doctor.target import Target
 from tui_lab.core.user_code.external_model import logits_of
 
 
-def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    with subject.evaluating(), torch.no_grad():
-        first = subject.logits(probe.x)
-        subject.logits(probe.x.flip(0).flip(1))  # A state that is carried over shows after another batch.
-        second = subject.logits(probe.x)
+def check(target: Target) -> Iterator[Finding]:
+    x = target.probe.x
+    with target.evaluating(), torch.no_grad():
+        first = target.logits(x)
+        target.logits(x.flip(0).flip(1))  # State that is kept between calls shows after another batch.
+        second = target.logits(x)
     if not _same(first, second):
-        yield _nondeterministic(_difference(first, second), "two forward passes of one seed")
+        yield _nondeterministic("two forward passes with the same seed", _difference(first, second))
         return
-    yield from _dropout_in_evaluation(subject, probe)
-    if not any(p.requires_grad for p in subject.model.parameters()):
+    yield from _dropout_in_evaluation(target)
+    if not any(p.requires_grad for p in target.model.parameters()):
         return
-    one, other = (_first_gradients(subject, probe) for _ in range(2))
+    one = _first_gradients(target)
+    other = _first_gradients(target)
     for name in one.keys() & other.keys():
         if not _same(one[name], other[name]):
-            yield _nondeterministic(_difference(one[name], other[name]), f"gradients of one seed, in {name}")
+            yield _nondeterministic(f"two gradients of {name} with the same seed", _difference(one[name], other[name]))
             return
 
 
-def _first_gradients(subject: Subject, probe: Probe) -> dict[str, Tensor]:
-    """What the first backward pass of an update gives: weights may follow a schedule, or a count of calls."""
-    trial = subject.fresh()
+def _first_gradients(target: Target) -> dict[str, Tensor]:
+    """Return what the first backward pass of an update gives: later ones may depend on a schedule or a counter."""
+    trial = target.fresh()
     first: dict[str, Tensor] = {}
 
     def keeping(name: str) -> Callable[[Tensor], None]:
@@ -43,25 +45,26 @@ def _first_gradients(subject: Subject, probe: Probe) -> dict[str, Tensor]:
     for name, p in trial.model.named_parameters():
         if p.requires_grad:
             p.register_post_accumulate_grad_hook(keeping(name))  # type: ignore[no-untyped-call]
-    torch.manual_seed(subject.seed)
-    trial.update(trial.model, trial.optimizers, probe.x, probe.y)
+    torch.manual_seed(target.seed)
+    trial.update(trial.model, trial.optimizers, target.probe.x, target.probe.y)
     return first
 
 
-def _dropout_in_evaluation(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    """With two seeds: whatever acts now is drawn from torch's generator."""
-    with subject.evaluating(), torch.no_grad():
+def _dropout_in_evaluation(target: Target) -> Iterator[Finding]:
+    """Compare two seeds in evaluation mode: a difference comes from torch's generator."""
+    with target.evaluating(), torch.no_grad():
         outputs = []
         for seed in (1, 2):
             torch.manual_seed(seed)
-            outputs.append(logits_of(subject.model, probe.x))
+            outputs.append(logits_of(target.model, target.probe.x))
     if not _same(*outputs):
         yield Finding(
-            "dropout_in_eval",
-            "Dropout acts while the model is evaluated.",
-            f"after model.eval() two passes of other seeds differ by {_difference(*outputs):.3g}",
-            "The validation loss is measured on a crippled model and jumps about; generation stutters.",
-            "Call model.eval() before measuring, and give F.dropout its training=self.training.",
+            code="dropout_in_eval",
+            title="Dropout is active during evaluation.",
+            evidence=f"after model.eval(), two passes with different seeds differ by {_difference(*outputs):.3g}",
+            why="The validation loss is measured on a model with dropped units, so it is noisy and too high; "
+            "generation suffers too.",
+            fix="Call model.eval() before evaluating, and pass training=self.training to F.dropout.",
         )
 
 
@@ -73,11 +76,12 @@ def _difference(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max())
 
 
-def _nondeterministic(difference: float, where: str) -> Finding:
+def _nondeterministic(pair: str, difference: float) -> Finding:
     return Finding(
-        "nondeterministic",
-        "Two runs of the same seed do not agree.",
-        f"{where}: they differ by up to {difference:.3g}",
-        "No result can be repeated, and no change can be judged by one run.",
-        "Draw every random number from a generator that the seed sets; look for noise from numpy, os or time.",
+        code="nondeterministic",
+        title="Two runs with the same seed differ.",
+        evidence=f"{pair} differ by up to {difference:.3g}",
+        why="No result can be reproduced, and no change can be judged by a single run.",
+        fix="Draw every random number from a generator that the seed sets. Look for noise from numpy, os.urandom or "
+        "the clock, and for state kept between calls.",
     )

@@ -4,18 +4,18 @@ import re
 from collections.abc import Iterator
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.doctor.target import Target
 
 RATIO = 1e4
-"""Between the largest and the smallest norm of like matrices. Healthy designs stay below 1e2; a chain of d layers that
-each shrink the gradient by ten reaches it at d = 4 (Glorot and Bengio 2010 show such chains)."""
+"""Between the largest and the smallest norm of corresponding matrices. Healthy designs stay below 1e2; a chain of d
+layers that each shrink the gradient by ten reaches it at d = 4 (Glorot and Bengio 2010 show such chains)."""
 
 
-def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    trial = subject.fresh()
-    loss = trial.loss(probe.x, probe.y)
+def check(target: Target) -> Iterator[Finding]:
+    trial = target.fresh()
+    loss = trial.loss(target.probe.x, target.probe.y)
     if not loss.requires_grad:
-        raise Skip("no parameter asks for a gradient")
+        raise Skip("no parameter requires a gradient")
     loss.backward()  # type: ignore[no-untyped-call]
     families: dict[str, list[tuple[str, float]]] = {}
     for name, p in trial.model.named_parameters():
@@ -29,10 +29,11 @@ def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
         sizes = [size for _, size in norms if size > 0]
         if sizes and max(sizes) > RATIO * min(sizes):
             yield Finding(
-                "gradient_flow",
-                f"The gradient {'vanishes' if sizes[0] < sizes[-1] else 'explodes'} towards the first layer.",
-                "; ".join(f"{name} {size:.2g}" for name, size in norms[:8]),
-                "The layers with a tiny gradient hardly learn, or those with a huge one undo each other's steps.",
-                "Add residual connections and a normalisation, or a scale that keeps the norm (Glorot, Kaiming).",
+                code="gradient_flow",
+                title=f"The gradient {'vanishes' if sizes[0] < sizes[-1] else 'explodes'} towards the first layer.",
+                evidence="gradient norms: " + "; ".join(f"{name} {size:.2g}" for name, size in norms[:8]),
+                why="Layers with a tiny gradient hardly learn, or layers with a huge one undo their own steps.",
+                fix="Add residual connections and normalization, or initialize with a scale that preserves the norm "
+                "(Glorot, Kaiming).",
             )
             return

@@ -1,4 +1,4 @@
-"""Does an update clear its gradients and train in training mode? Cost: four updates at learning rate 0."""
+"""Does an update clear its gradients and train in training mode, at sensible rates? Cost: four updates."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -7,82 +7,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.checks.optimizer_step import CALLS
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.doctor.target import MAX_CALLS, Target
 
 UPDATES = 4
 FALLEN = 0.9
 GROWN = 1.02
-"""With frozen weights and one seed each update has the same gradient; what is left over adds its clipped size."""
+"""With frozen weights and one seed each update has the same gradient; leftover gradients add their clipped size."""
+MAX_DROPOUT = 0.75
+"""Higher rates suggest a keep probability: Srivastava et al. 2014 use 0.2 to 0.5."""
+MAX_SHRINKING = 0.1
+"""lr × weight decay: the share of every weight that a step of AdamW removes."""
 
 
-DROPPED = 0.75
-"""A rate from which one suspects a keep probability: Srivastava et al. 2014 use 0.2 to 0.5."""
-SHRINKING = 0.1
-"""lr × weight decay: the share of every weight that a step of AdamW takes away."""
-
-
-def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    yield from _rates(subject)
-    if not subject.optimizers:
+def check(target: Target) -> Iterator[Finding]:
+    yield from _rates(target)
+    if not target.optimizers:
         raise Skip("no optimizer was given")
-    trial = subject.fresh()
-    trial.set_lr(0.0)
-    norms, modes = _watch(trial, probe, UPDATES)
+    frozen = target.fresh()
+    frozen.set_lr(0.0)
+    norms, modes = _record(frozen, UPDATES)
     if not norms:
         raise Skip("no gradient reaches the first parameter")
     if norms[-1] > GROWN * norms[0] > 0:
-        # They may be cleared every n-th call, where an update accumulates over calls.
-        norms = _watch(subject.fresh(), probe, CALLS)[0]
+        # They may be cleared every n-th call, if an update accumulates over calls.
+        norms = _record(target.fresh(), MAX_CALLS)[0]
     if norms[-1] > GROWN * norms[0] > 0 and not any(b < FALLEN * a for a, b in pairwise(norms)):
-        yield Finding(
-            "no_zero_grad",
-            "The gradients are never cleared: they add up over the steps.",
-            f"with frozen weights the gradient's norm goes {', '.join(f'{n:.3g}' for n in norms[:4])} …",
-            "Each step goes along the sum of all gradients so far, most of them of weights that are long gone.",
-            "optimizer.zero_grad() once in each step, before backward().",
-            explains=("lr_too_high", "cannot_overfit"),
-        )
-    if subject.dropout and modes and not any(modes):
-        yield Finding(
-            "eval_in_training",
-            f"The model trains in evaluation mode: its dropout of {subject.dropout:g} never acts.",
-            "model.training is False in every forward pass of an update",
-            "What was meant to regularise does nothing: training and validation drift apart.",
-            "model.train() before the step, since evaluation leaves it in model.eval().",
-        )
+        yield _no_zero_grad(norms)
+    if target.dropout and modes and not any(modes):
+        yield _eval_in_training(target.dropout)
 
 
-def _rates(subject: Subject) -> Iterator[Finding]:
-    """Rates that undo what training does."""
-    if subject.dropout is not None and subject.dropout > DROPPED:
-        yield Finding(
-            "dropout_too_high",
-            f"Dropout takes away {subject.dropout:.0%} of all activations.",
-            f"rate {subject.dropout:g}; usual are 0 to 0.5",
-            "Hardly anything of the input reaches the loss. torch takes the share to drop, not the share to keep.",
-            "0 to overfit on purpose, 0.1 to 0.3 for little data.",
-            proposal={"model.dropout": 0.1},
-        )
-    groups = [group for optimizer in subject.optimizers for group in optimizer.param_groups]
+def _rates(target: Target) -> Iterator[Finding]:
+    """Yield findings on rates that prevent learning."""
+    if target.dropout is not None and target.dropout > MAX_DROPOUT:
+        yield _dropout_too_high(target.dropout)
+    groups = [group for optimizer in target.optimizers for group in optimizer.param_groups]
     decays = [(float(g["lr"]), float(g.get("weight_decay") or 0.0)) for g in groups]
     shrinking = max((lr * decay for lr, decay in decays if decay > 1), default=0.0)
-    if shrinking > SHRINKING:
-        yield Finding(
-            "weight_decay_too_high",
-            f"Weight decay takes {shrinking:.0%} of every weight at each step.",
-            f"lr × weight decay = {shrinking:.3g}; usual is 1e-5",
-            "The weights shrink to nothing faster than they learn.",
-            "A weight decay of 0 to 0.1.",
-            proposal={"optim.weight_decay": 0.01},
-            explains=("cannot_overfit",),
-        )
+    if shrinking > MAX_SHRINKING:
+        yield _weight_decay_too_high(shrinking)
 
 
-def _watch(trial: Subject, probe: Probe, updates: int) -> tuple[list[float], list[bool]]:
-    """The norm of one parameter's gradient as accumulated in each update, and the modes that its module ran in."""
-    sizes: list[float] = []
+def _record(trial: Target, updates: int) -> tuple[list[float], list[bool]]:
+    """Return one parameter's accumulated gradient norm in each update, and the modes in which its module ran."""
+    norms_of_update: list[float] = []
     modes: list[bool] = []
     embedding = next((m for m in trial.model.modules() if isinstance(m, nn.Embedding)), trial.model)
     parameter = next((p for p in embedding.parameters() if p.requires_grad), None)
@@ -91,7 +60,7 @@ def _watch(trial: Subject, probe: Probe, updates: int) -> tuple[list[float], lis
 
     def accumulated(p: Tensor) -> None:
         if p.grad is not None:
-            sizes.append(float(p.grad.norm()))
+            norms_of_update.append(float(p.grad.norm()))
 
     def called(module: nn.Module, inputs: Any) -> None:
         modes.append(trial.model.training)
@@ -104,15 +73,59 @@ def _watch(trial: Subject, probe: Probe, updates: int) -> tuple[list[float], lis
     weights = [p.detach().clone() for p in trial.model.parameters()]
     try:
         for _ in range(updates):
-            sizes.clear()
+            norms_of_update.clear()
             torch.manual_seed(trial.seed)
-            trial.update(trial.model, trial.optimizers, probe.x, probe.y)
-            norms += sizes[-1:]
+            trial.update(trial.model, trial.optimizers, trial.probe.x, trial.probe.y)
+            norms += norms_of_update[-1:]
             with torch.no_grad():
-                # An update may set a learning rate of its own: the weights are put back all the same.
+                # An update may set its own learning rate, so the weights are restored in any case.
                 for p, before in zip(trial.model.parameters(), weights, strict=True):
                     p.copy_(before)
     finally:
         for handle in handles:
             handle.remove()
     return norms, modes
+
+
+def _no_zero_grad(norms: list[float]) -> Finding:
+    return Finding(
+        code="no_zero_grad",
+        title="The gradients are never cleared, so they add up over the steps.",
+        evidence=f"with frozen weights, the norm of a gradient goes {', '.join(f'{n:.3g}' for n in norms[:4])} …",
+        why="Each step follows the sum of all earlier gradients, most of them computed at old weights.",
+        fix="Call optimizer.zero_grad() once per step, before backward().",
+        explains=("lr_too_high", "cannot_overfit"),
+    )
+
+
+def _eval_in_training(dropout: float) -> Finding:
+    return Finding(
+        code="eval_in_training",
+        title=f"The model trains in evaluation mode, so its dropout of {dropout:g} never acts.",
+        evidence="model.training is False in every forward pass of an update",
+        why="Regularization is off, so training and validation loss drift apart.",
+        fix="Call model.train() before each step; an evaluation leaves the model in evaluation mode.",
+    )
+
+
+def _dropout_too_high(dropout: float) -> Finding:
+    return Finding(
+        code="dropout_too_high",
+        title=f"Dropout removes {dropout:.0%} of all activations.",
+        evidence=f"rate {dropout:g}; usual rates are 0 to 0.5",
+        why="Almost nothing of the input reaches the loss. torch's rate is the share to drop, not the share to keep.",
+        fix="Use 0 to overfit on purpose, and 0.1 to 0.3 for small datasets.",
+        proposal={"model.dropout": 0.1},
+    )
+
+
+def _weight_decay_too_high(shrinking: float) -> Finding:
+    return Finding(
+        code="weight_decay_too_high",
+        title=f"Weight decay removes {shrinking:.0%} of every weight at each step.",
+        evidence=f"lr × weight decay = {shrinking:.3g}; usual is 1e-5",
+        why="The weights shrink faster than they learn.",
+        fix="Use a weight decay of 0 to 0.1.",
+        proposal={"optim.weight_decay": 0.01},
+        explains=("cannot_overfit",),
+    )

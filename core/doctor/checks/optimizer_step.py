@@ -1,158 +1,183 @@
-"""Does an update call backward and step, and does the step get what backward gave? Cost: one update, or as many as an
-update that accumulates over calls needs."""
+"""Does an update call backward and step, and does the step get what backward gave?
 
+Cost: one update, or as many as gradient accumulation over calls needs.
+"""
+
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.doctor.findings import Finding, FindingCode, Skip
+from tui_lab.core.doctor.target import MAX_CALLS, Target
 
-CALLS = 33
-"""Longer than any number of calls that one accumulates gradients over here."""
 CLIPPED = 1e-6
-"""Of the gradient's norm: no clipping that is meant leaves less."""
+"""Share of the gradient's norm that the step gets: no intended clipping leaves less."""
 OPPOSED = -0.5
-"""Cosine between what a step gets and the loss's gradient, below which it climbs; dropout keeps it well above 0."""
+"""Cosine between what a step gets and the loss's gradient below which it climbs; dropout keeps it well above 0."""
+EXPLAINS: tuple[FindingCode, ...] = ("cannot_overfit", "lr_too_low", "no_zero_grad")
 
 
-class Record:
-    """What an update did: the squared norms of what backward gave, and what a step got, by parameter."""
+class UpdateRecord:
+    """Records an update through hooks on the model and its optimizers.
 
-    def __init__(self, trial: Subject) -> None:
-        self.called = self.stepped = self.closed = False
-        self.went: dict[int, float] = {}
-        self.got: dict[int, Tensor] = {}
+    squared_norms: of the gradients that backward gave, by parameter id. gradients: what the step got, by parameter id.
+    """
+
+    def __init__(self, trial: Target) -> None:
+        self.called = False
+        self.stepped = False
+        self.with_closure = False
+        self.squared_norms: dict[int, float] = {}
+        self.gradients: dict[int, Tensor] = {}
         for module in trial.model.modules():
             module.register_forward_pre_hook(self._forward)
         for p in trial.model.parameters():
             if p.requires_grad:
-                p.register_post_accumulate_grad_hook(self._back)  # type: ignore[no-untyped-call]
+                p.register_post_accumulate_grad_hook(self._accumulated)  # type: ignore[no-untyped-call]
         for optimizer in trial.optimizers:
             optimizer.register_step_pre_hook(self._stepping)
 
     def _forward(self, *_: Any) -> None:
         self.called = True
 
-    def _back(self, p: Tensor) -> None:
+    def _accumulated(self, p: Tensor) -> None:
         if p.grad is not None:
-            self.went[id(p)] = float(p.grad.norm()) ** 2
+            self.squared_norms[id(p)] = float(p.grad.norm()) ** 2
 
     def _stepping(self, optimizer: Any, positional: Any, named: Any) -> None:
         self.stepped = True
         # LBFGS calls backward within its step.
-        self.closed = self.closed or any(map(callable, [*positional, *named.values()]))
+        self.with_closure = self.with_closure or any(map(callable, [*positional, *named.values()]))
         for group in optimizer.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self.got[id(p)] = p.grad.detach().to_dense().clone()
+                    self.gradients[id(p)] = p.grad.detach().to_dense().clone()
 
 
-def check(subject: Subject, probe: Probe) -> Iterator[Finding]:
-    if not subject.optimizers:
+def check(target: Target) -> Iterator[Finding]:
+    if not target.optimizers:
         raise Skip("no optimizer was given")
-    if not any(p.requires_grad for p in subject.model.parameters()):
-        raise Skip("no parameter asks for a gradient")
-    trial = subject.fresh()
-    record = Record(trial)
-    for _ in range(CALLS):
+    if not any(p.requires_grad for p in target.model.parameters()):
+        raise Skip("no parameter requires a gradient")
+    trial = target.fresh()
+    record = UpdateRecord(trial)
+    for _ in range(MAX_CALLS):
         torch.manual_seed(trial.seed)
-        trial.update(trial.model, trial.optimizers, probe.x, probe.y)
-        if record.stepped and record.went or not record.called:
+        trial.update(trial.model, trial.optimizers, trial.probe.x, trial.probe.y)
+        if record.stepped and record.squared_norms or not record.called:
             break
     if not record.called:
-        yield _stranger()
-    elif not record.went:
-        yield from _no_backward(trial, probe)
+        yield _update_ignores_model()
+    elif not record.squared_norms:
+        # Only if the loss could have given gradients.
+        if trial.loss(trial.probe.x, trial.probe.y).requires_grad:
+            yield _no_backward()
     elif not record.stepped:
-        yield _said(
-            "no_step",
-            "An update never calls the optimizer's step().",
-            f"{CALLS} updates, gradients in each, no step",
-            "The weights stay as they were initialised.",
-            "optimizer.step() after loss.backward().",
-        )
-    elif not record.closed:
-        held = {id(p) for o in trial.optimizers for group in o.param_groups for p in group["params"]}
-        went = sum(size for key, size in record.went.items() if key in held) ** 0.5
-        got = sum(float(gradient.norm()) ** 2 for key, gradient in record.got.items() if key in held) ** 0.5
-        found = list(_lost_on_the_way(went, got))
-        yield from found
-        if not found and _climbs(subject, trial, record, probe):
-            yield _ascent()
+        yield _no_step()
+    elif not record.with_closure:
+        yield from _judge_step(target, trial, record)
 
 
-def _climbs(subject: Subject, trial: Subject, record: Record, probe: Probe) -> bool:
-    """Whether the step goes along the gradient of the loss, not against it."""
+def _judge_step(target: Target, trial: Target, record: UpdateRecord) -> Iterator[Finding]:
+    held = {id(p) for o in trial.optimizers for group in o.param_groups for p in group["params"]}
+    given = sum(size for key, size in record.squared_norms.items() if key in held) ** 0.5
+    received = sum(float(gradient.norm()) ** 2 for key, gradient in record.gradients.items() if key in held) ** 0.5
+    if given > 0 and received == 0:
+        yield _cleared_before_step(given)
+    elif 0 < received < CLIPPED * given:
+        yield _gradient_clipped(given, received)
+    elif _climbs(target, trial, record):
+        yield _gradient_ascent()
+
+
+def _climbs(target: Target, trial: Target, record: UpdateRecord) -> bool:
+    """Return whether the step follows the gradient of the loss instead of opposing it."""
     if any(group.get("maximize") for optimizer in trial.optimizers for group in optimizer.param_groups):
         return True
-    fresh = subject.fresh()
+    fresh = target.fresh()
     fresh.model.train()
-    loss = fresh.loss(probe.x, probe.y)
-    pairs = [(record.got[id(p)], own) for p, own in zip(trial.model.parameters(), fresh.model.parameters(), strict=True)
-             if id(p) in record.got]  # fmt: skip
+    loss = fresh.loss(target.probe.x, target.probe.y)
+    pairs = [
+        (record.gradients[id(p)], own)
+        for p, own in zip(trial.model.parameters(), fresh.model.parameters(), strict=True)
+        if id(p) in record.gradients
+    ]
     if not loss.requires_grad or not pairs:
         return False
-    true = torch.autograd.grad(loss, [own for _, own in pairs], allow_unused=True)
-    products = [(float((got * t).sum()), float(got.norm()), float(t.norm()))
-                for (got, _), t in zip(pairs, true, strict=True) if t is not None]  # fmt: skip
-    sizes = sum(g**2 for _, g, _ in products) ** 0.5 * sum(t**2 for _, _, t in products) ** 0.5
-    return bool(sum(dot for dot, _, _ in products) < OPPOSED * sizes)
+    true_gradients = torch.autograd.grad(loss, [own for _, own in pairs], allow_unused=True)
+    dot, received, true = 0.0, 0.0, 0.0
+    for (gradient, _), true_gradient in zip(pairs, true_gradients, strict=True):
+        if true_gradient is not None:
+            dot += float((gradient * true_gradient).sum())
+            received += float(gradient.norm()) ** 2
+            true += float(true_gradient.norm()) ** 2
+    return dot < OPPOSED * math.sqrt(received * true)
 
 
-def _no_backward(trial: Subject, probe: Probe) -> Iterator[Finding]:
-    """Only where the loss could have given gradients."""
-    if trial.loss(probe.x, probe.y).requires_grad:
-        yield _said(
-            "no_backward",
-            "An update never calls backward() on the model's loss.",
-            f"{CALLS} updates, no parameter got a gradient",
-            "Without gradients a step changes nothing.",
-            "loss.backward() before optimizer.step(), on the very loss that was computed from this model.",
-        )
-
-
-def _lost_on_the_way(went: float, got: float) -> Iterator[Finding]:
-    if went > 0 and got == 0:
-        yield _said(
-            "cleared_before_step",
-            "The gradients are cleared between backward() and step().",
-            f"backward gave a gradient of norm {went:.3g}, the step got none",
-            "The step moves nothing, or along old averages alone.",
-            "zero_grad() at the start of a step, before backward().",
-        )
-    elif 0 < got < CLIPPED * went:
-        yield _said(
-            "gradient_clipped",
-            "Clipping leaves nearly nothing of the gradient.",
-            f"backward gave a gradient of norm {went:.3g}, the step got {got:.3g}",
-            "With SGD the weights hardly move; Adam divides the tiny gradient by its own size and by its epsilon.",
-            "Clip to a norm of about 1.",
-        )
-
-
-def _stranger() -> Finding:
+def _update_ignores_model() -> Finding:
     return Finding(
-        "update_ignores_model",
-        "The update does not use the model that it is given.",
-        "no module of it was called in an update",
-        "What cannot be tried on a copy cannot be examined.",
-        "In Case.update use its arguments, model and optimizers; they are copies of yours.",
+        code="update_ignores_model",
+        title="The update does not use the model that it is given.",
+        evidence="no module of it was called during an update",
+        why="The doctor runs updates on copies, so it cannot check this one.",
+        fix="In Case.update, use the model and the optimizers passed as arguments; they are copies of yours.",
         explains=("missing_gradient",),
     )
 
 
-def _ascent() -> Finding:
-    return _said(
-        "gradient_ascent",
-        "The steps climb: they go along the gradient of the loss.",
-        "what the step gets points against the loss's gradient, or the optimizer maximises",
-        "Each update makes the right tokens less likely.",
-        "loss.backward() on the loss itself, and no maximize=True.",
+def _no_backward() -> Finding:
+    return Finding(
+        code="no_backward",
+        title="The update never calls backward() on the model's loss.",
+        evidence=f"no parameter got a gradient in {MAX_CALLS} updates",
+        why="A step without gradients changes nothing.",
+        fix="Call loss.backward() before optimizer.step(), on the loss that was computed from this model.",
+        explains=EXPLAINS,
     )
 
 
-def _said(code: str, verdict: str, evidence: str, why: str, fix: str) -> Finding:
-    return Finding(code, verdict, evidence, why, fix, explains=("cannot_overfit", "lr_too_low", "no_zero_grad"))
+def _no_step() -> Finding:
+    return Finding(
+        code="no_step",
+        title="The update never calls optimizer.step().",
+        evidence=f"gradients but no step in {MAX_CALLS} updates",
+        why="The weights keep their initial values.",
+        fix="Call optimizer.step() after loss.backward().",
+        explains=EXPLAINS,
+    )
+
+
+def _cleared_before_step(given: float) -> Finding:
+    return Finding(
+        code="cleared_before_step",
+        title="The gradients are cleared between backward() and step().",
+        evidence=f"backward() gave a gradient of norm {given:.3g}, but the step received none",
+        why="The step changes nothing, or only follows old averages.",
+        fix="Call zero_grad() at the start of a step, before backward().",
+        explains=EXPLAINS,
+    )
+
+
+def _gradient_clipped(given: float, received: float) -> Finding:
+    return Finding(
+        code="gradient_clipped",
+        title="Clipping leaves almost nothing of the gradient.",
+        evidence=f"backward() gave a gradient of norm {given:.3g}, but the step received {received:.3g}",
+        why="SGD hardly moves the weights; Adam divides the tiny gradient by its own size plus epsilon.",
+        fix="Clip to a norm of about 1.",
+        explains=EXPLAINS,
+    )
+
+
+def _gradient_ascent() -> Finding:
+    return Finding(
+        code="gradient_ascent",
+        title="The steps increase the loss.",
+        evidence="the step receives a gradient opposite to the loss's own, or the optimizer maximizes",
+        why="Each step makes the correct tokens less likely.",
+        fix="Call loss.backward() on the loss itself, without maximize=True.",
+        explains=EXPLAINS,
+    )

@@ -1,23 +1,23 @@
-"""Are validation examples among the training examples? Cost: what the subject's own comparison takes."""
+"""Do validation examples occur in the training data? Cost: that of the target's own comparison."""
 
 from collections.abc import Iterator
 
 from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import Probe, Subject
+from tui_lab.core.doctor.target import Target
 
-CHANCE = 0.05
-"""Share of shared examples that may be chance: short rows repeat in any text."""
+MAX_SHARE = 0.05
+"""Share of common examples that may be chance: short rows repeat in any text."""
 
 
-def check(subject: Subject, probe: Probe | None) -> Iterator[Finding]:
-    if subject.validation is None:
-        raise Skip("no validation examples are known, or they are too short to tell a leak from chance")
-    shared, looked = subject.validation()
-    if shared > CHANCE * looked:
+def check(target: Target) -> Iterator[Finding]:
+    if target.validation is None:
+        raise Skip("no validation examples were given, or they are too short to tell a leak from chance")
+    shared, compared = target.validation()
+    if shared > MAX_SHARE * compared:
         yield Finding(
-            "leaked_validation",
-            "Validation examples are training examples.",
-            f"{shared} of {looked} validation examples stand in the training part too",
-            "A validation loss on what was trained on cannot show overfitting: early stopping never stops.",
-            "Split before cutting windows, by contiguous parts or by a hash of the example.",
+            code="leaked_validation",
+            title="Validation examples also occur in the training data.",
+            evidence=f"{shared} of {compared} validation examples are training examples",
+            why="A validation loss on training data cannot show overfitting, so early stopping never triggers.",
+            fix="Split before cutting windows: into contiguous parts, or by a hash of each example.",
         )

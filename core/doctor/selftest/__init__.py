@@ -1,1 +1,1 @@
-"""The doctor examined: every mistake in every design, and designs without one."""
+"""Tests of the doctor itself: every fault in every reference model, and models without one."""

@@ -1,4 +1,4 @@
-"""Healthy designs of others, examined as a stranger's code is: through Case alone."""
+"""Healthy models from other libraries, diagnosed as user code is: through Case."""
 
 import importlib.util
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from tui_lab.core.config.faults import ONLY_OURS
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.case import Case, subject_of
-from tui_lab.core.doctor.checks.loss import Stub
+from tui_lab.core.doctor.case import Case, target_from_case
 from tui_lab.core.doctor.from_config import batches_of, update_of
-from tui_lab.core.doctor.target import Subject
+from tui_lab.core.doctor.loss_probe import ConstantLogits
+from tui_lab.core.doctor.target import Target
 from tui_lab.core.training.faults.model import MODEL_FAULTS, dead_relus, peeking
 from tui_lab.core.training.faults.training import hooks_with, owned_by
 from tui_lab.core.training.model_factory import WRONG_VOCAB
@@ -21,11 +21,14 @@ from tui_lab.core.training.train_step import mean_loss
 from tui_lab.core.user_code.external_model import ExternalModel
 from tui_lab.data.dataset import IGNORED
 
-D_MODEL, LAYERS, HEADS, CONTEXT = 48, 2, 4, 48
+D_MODEL = 48
+LAYERS = 2
+HEADS = 4
+CONTEXT = 48
 
 
 class TorchEncoder(nn.Module):
-    """torch's own encoder layers under a causal mask."""
+    """torch's encoder layers with a causal mask."""
 
     def __init__(self, n_vocab: int, dropout: float) -> None:
         super().__init__()
@@ -44,30 +47,51 @@ class TorchEncoder(nn.Module):
 
 
 def gpt2(n_vocab: int, dropout: float) -> nn.Module:
+    """GPT-2 of transformers: learned positions, tied head, pre-norm."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     model: nn.Module = GPT2LMHeadModel(
-        GPT2Config(vocab_size=n_vocab, n_positions=CONTEXT, n_embd=D_MODEL, n_layer=LAYERS, n_head=HEADS,
-                   resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, bos_token_id=0, eos_token_id=0)
-    )  # fmt: skip
+        GPT2Config(
+            vocab_size=n_vocab,
+            n_positions=CONTEXT,
+            n_embd=D_MODEL,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
     return model
 
 
 def x_transformers(n_vocab: int, dropout: float) -> nn.Module:
-    """Rotary positions, pre-norm, gated by none: another family than ours."""
+    """A decoder of x-transformers: rotary positions, pre-norm."""
     from x_transformers import Decoder, TransformerWrapper
 
     model: nn.Module = TransformerWrapper(
-        num_tokens=n_vocab, max_seq_len=CONTEXT, emb_dropout=dropout, use_abs_pos_emb=False,
-        attn_layers=Decoder(dim=D_MODEL, depth=LAYERS, heads=HEADS, attn_dim_head=64, rotary_pos_emb=True,
-                            attn_dropout=dropout, ff_dropout=dropout),
-    )  # fmt: skip
+        num_tokens=n_vocab,
+        max_seq_len=CONTEXT,
+        emb_dropout=dropout,
+        use_abs_pos_emb=False,
+        attn_layers=Decoder(
+            dim=D_MODEL,
+            depth=LAYERS,
+            heads=HEADS,
+            attn_dim_head=64,
+            rotary_pos_emb=True,
+            attn_dropout=dropout,
+            ff_dropout=dropout,
+        ),
+    )
     return model
 
 
 @dataclass(frozen=True)
-class Design:
-    """make: (n_vocab, dropout) → the untrained model. needs: the package that it comes from."""
+class ReferenceModel:
+    """make: (n_vocab, dropout) → the untrained model. needs: the package it comes from."""
 
     name: str
     make: Callable[[int, float], nn.Module]
@@ -75,29 +99,32 @@ class Design:
 
     @property
     def available(self) -> bool:
+        """Whether the package is installed."""
         return importlib.util.find_spec(self.needs) is not None
 
 
-DESIGNS = (
-    Design("torch encoder", TorchEncoder),
-    Design("transformers GPT-2", gpt2, "transformers"),
-    Design("x-transformers", x_transformers, "x_transformers"),
+REFERENCE_MODELS = (
+    ReferenceModel("torch encoder", TorchEncoder),
+    ReferenceModel("transformers GPT-2", gpt2, "transformers"),
+    ReferenceModel("x-transformers", x_transformers, "x_transformers"),
 )
-UNKNOWABLE = ONLY_OURS - {"no_mask"} | {"unmasked_targets"}
-"""Faults that need our attention, or what only our config says. `no_mask` becomes a peek at the next embedding."""
+NOT_APPLICABLE = ONLY_OURS - {"no_mask"} | {"unmasked_targets"}
+"""Faults that need tui-lab's own attention or config. `no_mask` becomes a look at the next embedding instead."""
 
 
-def applies(design: Design, fault: str) -> bool:
-    return fault not in UNKNOWABLE and (fault != "dead_relus" or design.name == "torch encoder")
+def applies(model: ReferenceModel, fault: str) -> bool:
+    """Return whether `fault` can be planted into the model."""
+    return fault not in NOT_APPLICABLE and (fault != "dead_relus" or model.name == "torch encoder")
 
 
-def design_subject(design: Design, config: Config) -> Subject:
-    """A design trained on the data of `config` (a text), with its faults."""
-    task, faults = build_task(config), config.faults
+def reference_target(reference: ReferenceModel, config: Config) -> Target:
+    """Return the training of a reference model on the data of `config` (a text), with its faults."""
+    task = build_task(config)
+    faults = config.faults
     loader = build_loader(config, task)
     n_vocab = task.tokenizer.n_vocab
     torch.manual_seed(config.train.seed)
-    model = design.make(n_vocab + WRONG_VOCAB if "wrong_vocab" in faults else n_vocab, config.model.dropout)
+    model = reference.make(n_vocab + WRONG_VOCAB if "wrong_vocab" in faults else n_vocab, config.model.dropout)
     for name in faults:
         if name == "no_mask":
             peeking(model)
@@ -112,12 +139,21 @@ def design_subject(design: Design, config: Config) -> Subject:
     def wrapped(model: nn.Module) -> ExternalModel:
         return ExternalModel(model, config.model, n_vocab)
 
-    held_out = task.train.examples(loader.batch(0).ids) if "leaked_validation" in faults else None
-    return subject_of(
+    if "leaked_validation" in faults:
+        validation = task.train.examples(loader.batch(0).ids)[0]
+    else:
+        validation = task.val.examples(loader.batch(0).ids * 0)[0]
+    return target_from_case(
         Case(
-            model, batches_of(loader), lambda logits, y: mean_loss(wrapped(Stub(logits)), hooks, y, y), optimizer,
-            lambda model, optimizers, x, y: update(wrapped(model), optimizers, x, y),
-            n_vocab=n_vocab, ignored=IGNORED, rule="next_token", pinned=config.data.overfit,
-            validation=torch.from_numpy(held_out[0] if held_out else task.val.examples(loader.batch(0).ids * 0)[0]),
+            model,
+            batches_of(loader),
+            loss=lambda logits, y: mean_loss(wrapped(ConstantLogits(logits)), hooks, y, y),
+            optimizer=optimizer,
+            update=lambda model, optimizers, x, y: update(wrapped(model), optimizers, x, y),
+            n_vocab=n_vocab,
+            ignored=IGNORED,
+            rule="next_token",
+            pinned=config.data.overfit,
+            validation=torch.from_numpy(validation),
         )
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""Mistakes of the loader: a Loader whose batches are wrong in the chosen ways."""
+"""Faults of the data: a loader whose batches are wrong in the chosen ways."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ DATA_FAULTS = (
 
 @dataclass(frozen=True)
 class FaultyLoader(Loader):
-    """`faults`: which of DATA_FAULTS."""
+    """A Loader with faults. faults: names from DATA_FAULTS."""
 
     faults: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Mistakes of the loss, the optimizer and the update."""
+"""Faults of the loss, the optimizer and the update."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -14,7 +14,9 @@ from tui_lab.core.training.train_step import LossSum, TrainStepHooks
 from tui_lab.core.user_code.external_model import Model
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
-TOO_HIGH, TOO_LOW = 1e4, 1e-5
+TOO_HIGH = 1e4
+TOO_LOW = 1e-5
+"""Factors of the learning rate."""
 
 
 def after_softmax(logits: Tensor, y: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def hooks_with(faults: Sequence[str]) -> TrainStepHooks:
-    """The right hooks, with these of `CHANGES` made; of two that touch one part the last one holds."""
+    """Return the hooks of a correct step with these faults; if two change the same part, the last one applies."""
     hooks = TrainStepHooks()
     for name in faults:
         hooks = replace(hooks, **CHANGES.get(name, {}))
@@ -72,22 +74,22 @@ def hooks_with(faults: Sequence[str]) -> TrainStepHooks:
 
 
 def owned_by(model: nn.Module, faults: Sequence[str]) -> nn.Module:
-    """The module whose parameters the optimizer is given: the model, unless a mistake gives it another."""
+    """Return the module whose parameters the optimizer gets: the model, unless a fault gives it another one."""
     if "stale_optimizer" in faults:
         return copy.deepcopy(model)
     if "missing_from_optimizer" in faults:
-        kept = nn.Module()
+        partial = nn.Module()
         parameters = list(model.named_parameters())
         last = parameters[-1][0].rpartition(".")[0]
         for name, parameter in parameters:
             if name.rpartition(".")[0] != last:
-                _place(kept, name, parameter)
-        return kept
+                _register(partial, name, parameter)
+        return partial
     return model
 
 
-def _place(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    """Register a parameter under its dotted name, so that those who go by names find it there."""
+def _register(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Register a parameter under its dotted name, since parameter groups are chosen by name."""
     *path, last = name.split(".")
     for part in path:
         if part not in root._modules:

@@ -8,7 +8,7 @@ import pytest
 from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
-from tui_lab.core.doctor.from_config import lab_subject
+from tui_lab.core.doctor.from_config import target_from_config
 from tui_lab.core.doctor.runner import examine
 from tui_lab.core.inference.example import cell_losses
 from tui_lab.core.inference.generate import generate
@@ -116,7 +116,7 @@ def test_a_model_may_view_the_ids_of_a_text(source: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("name", "codes"), [("Mine", []), ("Peeks", ["causal_leak"])])
 def test_the_doctor_examines_it_in_the_lab(name: str, codes: list[str], source: str) -> None:
-    report = examine(lab_subject(tiny(setting(source, name))))
+    report = examine(target_from_config(tiny(setting(source, name))))
     assert [finding.code for finding in report.findings][:1] == codes
     assert report.crashed == ()
 

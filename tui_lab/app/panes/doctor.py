@@ -48,7 +48,7 @@ class DoctorPane(Pane):
     ]
 
     class Apply(Message):
-        """The person wants this finding mended."""
+        """The user applies this finding's fix."""
 
         def __init__(self, finding: Finding) -> None:
             super().__init__()
@@ -114,7 +114,7 @@ class DoctorPane(Pane):
         for number, told in enumerate(self._told, 1):
             where = "" if told.step is None else f"step {told.step:,}: "
             sign = "✗" if told.finding.severity == "error" else "!"
-            choices.add_option(Option(Text.assemble((f"{number} {sign} ", "bold"), where, told.finding.verdict)))
+            choices.add_option(Option(Text.assemble((f"{number} {sign} ", "bold"), where, told.finding.title)))
         if self._told:
             choices.highlighted = min(at or 0, len(self._told) - 1)
         self._show_evidence()

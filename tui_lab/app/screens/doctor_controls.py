@@ -10,9 +10,8 @@ from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.findings import Finding, Report
-from tui_lab.core.doctor.fixes import mended
-from tui_lab.core.doctor.loss_floor import floor
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.fixes import fixed
 
 if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import RandomSource
@@ -49,11 +48,11 @@ class DoctorControls:
         self._doctor.start(config)
 
     def apply_fix(self, config: Config, finding: Finding) -> None:
-        fixed = mended(config, finding)
-        if fixed is None:
+        new_config = fixed(config, finding)
+        if new_config is None:
             self._warn(f"No setting fixes this. {finding.fix}")
         else:
-            self._change(config, fixed)
+            self._change(config, new_config)
 
     def pin(self, config: Config, sources: "tuple[RandomSource, ...]") -> None:
         """Set every setting that makes a source of randomness reproducible."""
@@ -80,9 +79,3 @@ def differences(old: Config, new: Config) -> dict[str, Any]:
     """Return the keys whose values differ, with the new values."""
     values = {key: (settings.get(old, key), settings.get(new, key)) for key in settings.fields()}
     return {key: new_value for key, (old_value, new_value) in values.items() if new_value != old_value}
-
-
-def reference_loss(report: Report, n_vocab: int) -> float | None:
-    """Return the least loss, in nats, that the faults found allow; None if they set no limit."""
-    softmax_twice = any(finding.code == "double_softmax" for finding in report.findings)
-    return floor(n_vocab) if softmax_twice else None

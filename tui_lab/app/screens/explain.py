@@ -1,4 +1,4 @@
-"""One finding in full: the verdict, the evidence drawn, why it matters, and the fix."""
+"""One finding in full: title, evidence with its drawing, why it matters, and the fix."""
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -33,7 +33,7 @@ class Explain(BaseScreen[None], ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="page"):
-            yield Static(Text.assemble((f"{self._finding.verdict}\n\n", "bold"), explained(self._finding)))
+            yield Static(Text.assemble((f"{self._finding.title}\n\n", "bold"), explained(self._finding)))
 
     def on_mount(self) -> None:
         page = self.query_one("#page")

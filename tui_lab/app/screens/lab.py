@@ -20,7 +20,6 @@ from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.status_line import StatusLine
-from tui_lab.app.screens.doctor_controls import reference_loss
 from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
@@ -150,8 +149,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         for doctor_message in self.doctor.drain():
             self.doctor_pane.hear(doctor_message)
             self._painting.request()
-            if isinstance(doctor_message, Diagnosed) and self.state.started is not None:
-                self.loss_pane.floor = reference_loss(doctor_message.report, self.state.started.n_vocab)
+            if isinstance(doctor_message, Diagnosed):
+                self.loss_pane.floor = doctor_message.report.reference_loss
         self._painting.seconds_a_step = self.state.seconds_a_step
         self._draw(self.clock())
         if self.close_when_done is not None and self.state.over:
@@ -179,7 +178,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self._opened(message)
         else:
             for finding, step in self.state.noticed[n_noticed:]:
-                self.show_notice(Notice(f"{finding.verdict} {finding.fix}", f"step {step:,}", "warning"))
+                self.show_notice(Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
         if (notice := notice_of(message)) is not None:
             self.show_notice(notice)
         if self.state.phase != phase:

@@ -10,7 +10,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.monitors import Watcher
+from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.data.loader import Loader
 from tui_lab.util.errors import ConfigError, DataError
@@ -46,7 +46,7 @@ class LabState:
     loaders: list[Loader] = field(default_factory=list)
     noticed: list[tuple[Finding, int]] = field(default_factory=list)
     """What the monitors found, and at which step."""
-    watcher: Watcher = field(default_factory=Watcher)
+    monitors: Monitors = field(default_factory=Monitors)
 
     def apply(self, message: SessionMessage) -> None:
         match message:
@@ -60,7 +60,7 @@ class LabState:
             case ev.Event():
                 self.step = message.step
                 self._apply_event(message)
-                self.noticed += [(finding, message.step) for finding in self.watcher.see(message)]
+                self.noticed += [(finding, message.step) for finding in self.monitors.update(message)]
 
     def _apply_ready(self, message: Ready) -> None:
         self.ready = message

@@ -1,0 +1,109 @@
+"""Calls a training's loss with logits of known cross-entropy, to see what it computes from them."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tui_lab.core.doctor.findings import FindingCode, Skip
+from tui_lab.core.doctor.target import Target, mean_cross_entropy
+from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+
+ROWS = 3
+TOKENS = 8
+TOLERANCE = 1e-3
+"""Relative difference up to which two losses count as equal."""
+
+
+class ConstantLogits(nn.Module):
+    """A model that returns the same logits for any input."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.given = logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.given
+
+    def loss_sum(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the summed cross-entropy, as the models of the trainer do."""
+        return cross_entropy_sum(self.given, y)
+
+
+def shifts_targets(target: Target) -> bool:
+    """Return whether the loss shifts the targets itself, as Hugging Face models do."""
+    if target.loss_function is None:
+        return False
+    x, targets = target.batch(0)
+    try:
+        with target.evaluating(), torch.no_grad():
+            outputs = target.logits(x[:1].to(target.device))
+        logits, y = sample_logits(target, outputs, bool((targets == target.ignored).any()))
+        value = own_loss(target, logits, y)
+    except Exception:  # The check of the loss reports it.
+        return False
+    return close(value, float(mean_cross_entropy(logits[:, :-1], y[:, 1:], target.ignored)))
+
+
+def are_probabilities(outputs: Tensor) -> bool:
+    """Return whether `outputs` are nonnegative and sum to one over the last axis."""
+    return bool((outputs >= 0).all()) and bool(((outputs.sum(dim=-1) - 1).abs() < 1e-3).all())
+
+
+def correct_loss(outputs: Tensor, y: Tensor, ignored: int) -> float:
+    """Return the mean cross-entropy of logits, or of probabilities if the outputs are such."""
+    logits = outputs.clamp(min=1e-30).log() if are_probabilities(outputs) else outputs
+    return float(mean_cross_entropy(logits, y, ignored))
+
+
+def sample_logits(target: Target, outputs: Tensor, ignoring: bool) -> tuple[Tensor, Tensor]:
+    """Return outputs [ROWS, TOKENS, V] of the same kind as the model's `outputs`, and targets [ROWS, TOKENS].
+
+    They favor the targets, so that a smoothed loss differs from the plain one on average. Some targets are ignored if
+    `ignoring`.
+    """
+    generator = torch.Generator().manual_seed(1)
+    n_vocab = outputs.shape[2]
+    y = torch.randint(0, n_vocab, (ROWS, TOKENS), generator=generator)
+    logits = 3.0 * torch.randn(ROWS, TOKENS, n_vocab, generator=generator) + 3.0 * F.one_hot(y, n_vocab)
+    if ignoring:
+        y[0, :3] = target.ignored
+    if are_probabilities(outputs):
+        logits = logits.softmax(dim=-1)
+    elif bool((outputs.logsumexp(dim=-1).abs() < 1e-3).all()):
+        # The model returns log-probabilities, for which the negative log-likelihood is the cross-entropy.
+        logits = logits.log_softmax(dim=-1)
+    return logits.to(target.device), y.to(target.device)
+
+
+def own_loss(target: Target, logits: Tensor, y: Tensor) -> float:
+    """Return the training's loss for `logits`. Raises Skip if it does not accept them."""
+    assert target.loss_function is not None
+    try:
+        value = target.loss_function(ConstantLogits(logits), torch.zeros_like(y), y)
+    except Exception as error:
+        raise Skip(f"the loss does not accept test logits: {error}") from error
+    return float(value.detach())
+
+
+def faulty_losses(logits: Tensor, y: Tensor, ignored: int) -> Iterator[tuple[FindingCode, float]]:
+    """Yield what each known fault would compute for these logits, in the order of likelihood."""
+    total = float(cross_entropy_sum(logits, y, ignored))
+    count = int((y != ignored).sum())
+    flat = logits.flatten(0, 1)
+    reshaped = logits.reshape(len(logits), logits.shape[2], -1)
+    yield "double_softmax", float(mean_cross_entropy(logits.softmax(dim=-1), y, ignored))
+    yield "double_shift", float(mean_cross_entropy(logits[:, :-1], y[:, 1:], ignored))
+    yield "double_shift", float(cross_entropy_sum(logits[:, :-1], y[:, 1:], ignored)) / count
+    yield "summed_loss", total
+    yield "wrong_divisor", total / len(y)
+    yield "wrong_divisor", total / y.numel()
+    yield "gradient_ascent", -total / count
+    yield "missing_log_softmax", float(F.nll_loss(flat, y.flatten(), ignore_index=ignored))
+    yield "scrambled_logits", float(F.cross_entropy(reshaped, y, ignore_index=ignored))
+
+
+def close(a: float, b: float) -> bool:
+    """Return whether two losses are equal up to TOLERANCE."""
+    return abs(a - b) <= TOLERANCE * max(1.0, abs(b))
