@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,10 @@ def finished(tmp_path: Path) -> Run:
     return opened.run
 
 
+def with_fields(event: ev.Event, **fields: float) -> ev.Event:
+    return ev.from_json(event.to_json() | fields)
+
+
 def test_comparison_notices_lost_events_changed_weights_and_temporaries(finished: Run) -> None:
     whole = outcome(finished)
     assert readable(finished)["temporaries"] == 0 and outcome(finished) == whole
@@ -38,11 +41,11 @@ def test_comparison_notices_lost_events_changed_weights_and_temporaries(finished
     assert outcome(finished)["temporaries"] == [".writing-x"] and readable(finished)["temporaries"] == 1
     events = list(finished.events())
     assert without_times(events) == without_times(
-        [replace(e, seconds=9.0) if isinstance(e, ev.StepDone) else e for e in events]
+        [with_fields(e, seconds=9.0) if isinstance(e, ev.StepDone) else e for e in events]
     )
     assert without_times(events) != without_times(events[:3] + events[4:])
     assert without_times(events) != without_times(
-        [replace(e, loss=9.0) if isinstance(e, ev.StepDone) else e for e in events]
+        [with_fields(e, loss=9.0) if isinstance(e, ev.StepDone) else e for e in events]
     )
     weights = finished.latest() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
@@ -52,8 +55,8 @@ def test_comparison_notices_lost_events_changed_weights_and_temporaries(finished
 def test_damaged_run_works_or_raises_a_lab_error(tmp_path: Path) -> None:
     sound = mutate.create_run(tmp_path / "sound")
     assert set(mutate.use(Path(mutate._copy(sound, tmp_path / "copy"))).values()) == {""}
-    records = [mutate.judge(sound, tmp_path / "mutant", f"sample-{number}") for number in range(60)]
-    assert 10 < len([record for record in records if record["refused"]]) < 60
+    records = [mutate.judge(sound, tmp_path / "mutant", f"sample-{number}") for number in range(25)]
+    assert 5 < len([record for record in records if record["refused"]]) < 25
     assert {str(record["file"]) for record in records} >= {"events.jsonl", "state.json", "model.safetensors"}
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +64,21 @@ def temporaries(path: Path) -> list[str]:
     return sorted(str(file.relative_to(path)) for file in path.rglob(f"{TEMPORARY}*"))
 
 
-def without_times(events: list[ev.Event]) -> list[ev.Event]:
+def without_times(events: list[ev.Event]) -> list[dict[str, Any]]:
     """Return the events without times and without the signs of an interruption: a resumed start, an earlier end."""
-    kept: list[ev.Event] = []
+    kept: list[dict[str, Any]] = []
     for number, event in enumerate(events):
         resumed = isinstance(event, ev.Started) and event.resumed
         ended = isinstance(event, ev.Stopped) and number < len(events) - 1
         if not (resumed or ended):
-            kept.append(_timeless(event))
+            kept.append(_without_times(event))
     return kept
 
 
-def _timeless(event: ev.Event) -> ev.Event:
+def _without_times(event: ev.Event) -> dict[str, Any]:
+    fields = event.to_json()
     if isinstance(event, ev.StepDone):
-        # Whether the time was measured at all is compared.
-        data = None if event.data_seconds is None else 0.0
-        return replace(event, seconds=0.0, tokens_per_s=0.0, data_seconds=data)
-    return event
+        fields |= {"seconds": 0.0, "tokens_per_s": 0.0}
+        if event.data_seconds is not None:  # Whether the time was measured at all is compared.
+            fields["data_seconds"] = 0.0
+    return fields

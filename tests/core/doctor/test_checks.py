@@ -259,7 +259,7 @@ def test_proposed_learning_rate_fixes_the_config() -> None:
     [
         (("double_softmax",), "seen"),
         (("shuffle_every_step",), "seen"),
-        (("double_softmax", "shuffle_every_step"), "full"),
+        pytest.param(("double_softmax", "shuffle_every_step"), "full", marks=pytest.mark.slow),
     ],
 )
 def test_two_faults_are_found_and_fixed_one_by_one(faults: tuple[str, ...], vocab: str) -> None:
