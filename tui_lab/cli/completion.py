@@ -1,4 +1,4 @@
-"""What a shell offers after Tab: presets, config files, settings with their values, runs. Needs no torch."""
+"""Shell completion: presets, config files, settings with their values, runs. Does not import torch."""
 
 import io
 import os
@@ -11,80 +11,86 @@ from typing import Any, Literal, get_args, get_origin
 VARIABLE = "_TUI_LAB_COMPLETE"
 """Set by the shell's script while it completes."""
 Items = list[tuple[str, str]]
-"""What to offer, each with a word of help."""
+"""Completions, each with its help."""
 
 
 def source(incomplete: str) -> Items:
-    """A preset or a TOML file."""
+    """Return presets and TOML files."""
     return [*_presets(incomplete), *_paths(incomplete, _is_toml)]
 
 
 def source_or_run(incomplete: str) -> Items:
+    """Return presets, TOML files and runs."""
     return [*source(incomplete), *run(incomplete)]
 
 
 def run(incomplete: str) -> Items:
-    """A run of the runs folder, the newest first, or any run's folder."""
+    """Return the runs of the runs folder, newest first, and paths of run folders."""
     from tui_lab.core.runs.folder import list_runs
 
     runs = [(run.name, str(run.path)) for run in reversed(list_runs())]
-    return [*_beginning(incomplete, runs), *_paths(incomplete, _is_run)]
+    return [*_matching(incomplete, runs), *_paths(incomplete, _is_run)]
 
 
 def setting(incomplete: str) -> Items:
-    """KEY=, and once the key is known KEY=VALUE: every value of a choice, else the default, to be changed."""
+    """Return keys as KEY=; for a whole key, KEY=VALUE with every value of a choice, or the default to edit."""
     from tui_lab.core.config import settings
-    from tui_lab.core.config.schema import Config
 
     key, equals, _ = incomplete.partition("=")
     fields = settings.fields()
     keys = [key] if equals else [name for name in fields if name.startswith(key)]
     if len(keys) != 1 or keys[0] not in fields:
         return [(f"{name}=", fields[name].title or "") for name in keys if name in fields]
-    name = keys[0]
-    kind, title = fields[name].annotation, fields[name].title or ""
+    [key] = keys
+    title = fields[key].title or ""
+    values = _values(key)
+    # A single completion would be inserted whole. With KEY= next to it, the shell stops at the equals sign.
+    bare_key = [] if len(values) > 1 else [(f"{key}=", title)]
+    return _matching(incomplete, [*bare_key, *((f"{key}={value}", title) for value in values)])
+
+
+def _values(key: str) -> list[str]:
+    from tui_lab.core.config import settings
+    from tui_lab.core.config.schema import Config
+
+    kind = settings.fields()[key].annotation
     if get_origin(kind) is Literal:
-        values = [str(choice) for choice in get_args(kind)]
-    elif isinstance(default := settings.get(Config(), name), int | float | str):
-        values = [str(default)] if default != "" else []
-    else:
-        values = []
-    # With KEY= beside a single value the shell completes no further than to the equals sign, so that one may type.
-    alone = [] if len(values) > 1 else [(f"{name}=", title)]
-    return _beginning(incomplete, [*alone, *((f"{name}={value}", title) for value in values)])
+        return [str(choice) for choice in get_args(kind)]
+    default = settings.get(Config(), key)
+    return [str(default)] if isinstance(default, int | float | str) and default != "" else []
 
 
 def requirement(incomplete: str) -> Items:
+    """Return metrics with a comparison."""
     from tui_lab.core.runs.summary import METRICS
 
-    return _beginning(incomplete, [(f"{metric}{sign}", "") for metric in METRICS for sign in ("<=", ">=")])
+    return _matching(incomplete, [(f"{metric}{sign}", "") for metric in METRICS for sign in ("<=", ">=")])
 
 
-def _presets(incomplete: str) -> Iterator[tuple[str, str]]:
+def _presets(incomplete: str) -> Items:
     from tui_lab.core.config import settings
 
-    known = settings.presets()
-    yield from _beginning(incomplete, [(name, preset.header[0]) for name, preset in known.items()])
+    return _matching(incomplete, [(name, preset.header[0]) for name, preset in settings.presets().items()])
 
 
-def _beginning(incomplete: str, items: Iterable[tuple[str, str]]) -> Items:
+def _matching(incomplete: str, items: Iterable[tuple[str, str]]) -> Items:
     return [(value, help) for value, help in items if value.startswith(incomplete)]
 
 
-def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[tuple[str, str]]:
-    """Folders on the way, with a slash, and what is wanted."""
+def _paths(incomplete: str, is_wanted: Callable[[Path], bool]) -> Iterator[tuple[str, str]]:
+    """Yield the wanted paths, and folders with a slash."""
     folder, _, start = incomplete.rpartition("/")
-    where = Path(folder + "/" if incomplete.startswith("/") else folder or ".")
+    parent = Path(folder + "/" if incomplete.startswith("/") else folder or ".")
     try:
-        found = sorted(path for path in where.iterdir() if path.name.startswith(start))
+        paths = sorted(path for path in parent.iterdir() if path.name.startswith(start))
     except OSError:
         return
-    for path in found:
-        shown = f"{folder}/{path.name}" if "/" in incomplete else path.name
-        if wanted(path):
-            yield shown, ""
+    for path in paths:
+        text = f"{folder}/{path.name}" if "/" in incomplete else path.name
+        if is_wanted(path):
+            yield text, ""
         elif path.is_dir() and (start or not path.name.startswith(".")) and folder + start:
-            yield shown + "/", ""
+            yield text + "/", ""
 
 
 def _is_toml(path: Path) -> bool:
@@ -97,46 +103,46 @@ def _is_run(path: Path) -> bool:
 
 @contextmanager
 def bash_words() -> Iterator[None]:
-    """Undo what bash does to KEY=VALUE: it hands over three words, KEY, = and VALUE, and wants back the last alone.
+    """Undo how bash splits KEY=VALUE: it passes KEY, = and VALUE as three words, and expects only VALUE back.
 
-    Changes COMP_WORDS and COMP_CWORD in the environment, where typer reads them. Does nothing for other shells, nor
+    Changes COMP_WORDS and COMP_CWORD in the environment, where typer reads them. Does nothing for other shells, or
     when no shell is completing.
     """
     current = os.environ.get("COMP_CWORD", "")
     if os.environ.get(VARIABLE) != "complete_bash" or not current.isdigit():
         yield
         return
-    words = joined(os.environ.get("COMP_WORDS", "").split(), int(current))
+    words = join_settings(os.environ.get("COMP_WORDS", "").split(), int(current))
     os.environ |= {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
-    offered = io.StringIO()
+    output = io.StringIO()
     try:
-        with redirect_stdout(offered):
+        with redirect_stdout(output):
             yield
     finally:
-        lines = offered.getvalue().splitlines()
+        lines = output.getvalue().splitlines()
         sys.stdout.write("\n".join(line.partition("=")[2] if "=" in words[-1] else line for line in lines) + "\n")
 
 
-def joined(words: Sequence[str], current: int) -> list[str]:
-    """The words up to the one that is completed, KEY = VALUE as one."""
-    # An empty last word is lost where the shell writes its words in one line.
-    before = [*words[: current + 1], *[""] * (current + 1 - len(words))]
-    found: list[str] = []
-    for word in before:
-        if found and (word == "=" or found[-1].endswith("=")):
-            found[-1] += word
+def join_settings(words: Sequence[str], current: int) -> list[str]:
+    """Return the words up to number `current`, with KEY = VALUE joined into one."""
+    # The shell passes the words in one line, where an empty last word is lost.
+    padded = [*words[: current + 1], *[""] * (current + 1 - len(words))]
+    joined: list[str] = []
+    for word in padded:
+        if joined and (word == "=" or joined[-1].endswith("=")):
+            joined[-1] += word
         else:
-            found.append(word)
-    return found
+            joined.append(word)
+    return joined
 
 
-def without_errors(offer: Callable[[str], Items]) -> Any:
-    """`offer` as typer calls it, never raising: a broken config must not write into the person's prompt."""
+def without_errors(complete: Callable[[str], Items]) -> Any:
+    """Return `complete` for typer; an exception gives no completions, so that no traceback reaches the prompt."""
 
-    def complete(incomplete: str) -> Items:
+    def call(incomplete: str) -> Items:
         try:
-            return offer(incomplete)
+            return complete(incomplete)
         except Exception:
             return []
 
-    return complete
+    return call

@@ -1,4 +1,4 @@
-"""`torchrun -m tui_lab run …`: rank 0 opens the run, writes its folder and speaks; the others train beside it."""
+"""`torchrun -m tui_lab run …`: rank 0 opens the run, writes its folder and prints; the other ranks only train."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from tui_lab.core.training.distributed import DistributedGroup, backend_for, pro
 from tui_lab.core.training.reproducibility import fingerprint
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
-from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
+from tui_lab.util.errors import ConfigError, DataError, Problem, RunError, TrainingError
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, FAILED, INTERRUPTED
 from tui_lab.util.strict_json import dumps
 
@@ -28,20 +28,22 @@ _ERRORS = (ConfigError, DataError, RunError)
 
 
 def run(begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], int]) -> int:
-    """Train what rank 0 opens by `begin`, on rank 0 by `train`; the exit code of this rank.
+    """Train the run that rank 0 opens with `begin`; rank 0 trains it with `train`. Return this rank's exit code.
 
-    Only rank 0 needs the run folder and the config: the others are sent its settings and, of a run that goes on, its
+    Only rank 0 needs the run folder and the config: it sends the others the settings and, for a resumed run, the
     weights. Every machine needs the corpus. Raises ConfigError, DataError or RunError on rank 0.
     """
     with process_group() as group:
         try:
-            return _lead(group, begin, train) if group.rank == 0 else _follow(group)
+            return _run_rank_0(group, begin, train) if group.rank == 0 else _run_other_rank(group)
         except TrainingError as error:
             say(f"training failed: {error}")
             return FAILED
 
 
-def _lead(group: DistributedGroup, begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], int]) -> int:
+def _run_rank_0(
+    group: DistributedGroup, begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], int]
+) -> int:
     try:
         opened = begin(group)
     except _ERRORS:
@@ -52,15 +54,15 @@ def _lead(group: DistributedGroup, begin: Callable[[DistributedGroup], Opened], 
     return train(opened)
 
 
-def _follow(group: DistributedGroup) -> int:
+def _run_other_rank(group: DistributedGroup) -> int:
     trainer: Trainer | None = None
     problem = ""
-    told = json.loads(group.broadcast(b""))
-    if told is None:
+    state = json.loads(group.broadcast(b""))
+    if state is None:
         return BAD_USAGE
-    weights = group.broadcast(b""), group.broadcast(b"")
+    model, optimizer = group.broadcast(b""), group.broadcast(b"")
     try:
-        trainer = _trainer(group, told, *(safetensors.torch.load(part) for part in weights))
+        trainer = _build_trainer(group, state, safetensors.torch.load(model), safetensors.torch.load(optimizer))
     except _ERRORS as error:
         problem = str(error)
     try:
@@ -83,7 +85,10 @@ def _train(group: DistributedGroup, trainer: Trainer) -> int:
 
 
 def _send(group: DistributedGroup, trainer: Trainer) -> None:
-    """What `_trainer` needs. The weights of a new run follow from its seed, those of one that goes on are sent."""
+    """Send what `_build_trainer` needs. The weights of a new run follow from its seed; those of a resumed run do not.
+
+    Three broadcasts: the progress as JSON, the model's and the optimizers' tensors as safetensors.
+    """
     resumed = trainer.resumed
     progress = asdict(trainer.progress) | {"config": trainer.config.model_dump(mode="json")}
     group.broadcast(dumps({"resumed": resumed, "progress": progress}).encode())
@@ -91,38 +96,42 @@ def _send(group: DistributedGroup, trainer: Trainer) -> None:
     group.broadcast(safetensors.torch.save(ckpt.optimizer_tensors(trainer.optimizers) if resumed else {}))
 
 
-def _trainer(group: DistributedGroup, told: dict[str, Any], model: ckpt.Weights, optimizer: ckpt.Weights) -> Trainer:
-    values = told["progress"]
+def _build_trainer(
+    group: DistributedGroup, state: dict[str, Any], model: ckpt.Weights, optimizer: ckpt.Weights
+) -> Trainer:
+    values = state["progress"]
     config = settings.build(values.pop("config"))
     task = build_task(config)
-    if not told["resumed"]:
-        return Trainer(set_up(config, task), save=_nowhere, group=group)
+    if not state["resumed"]:
+        return Trainer(set_up(config, task), save=_refuse_to_save, group=group)
     progress = replace(Progress(config), **values)
     setup = set_up(config, task, Checkpoint(progress, model, optimizer, best=None))
-    return Trainer(setup, save=_nowhere, saved_step=progress.step, group=group)
+    return Trainer(setup, save=_refuse_to_save, saved_step=progress.step, group=group)
 
 
-def _nowhere(checkpoint: Checkpoint) -> str:
+def _refuse_to_save(checkpoint: Checkpoint) -> str:
     raise AssertionError("only rank 0 writes")
 
 
 def _check_agreement(group: DistributedGroup, trainer: Trainer | None, problem: str = "") -> None:
-    """Raises ConfigError on all ranks if one of them has a problem or other data than rank 0."""
-    here = {"problem": problem, "data": ""}
+    """Raise ConfigError on every rank if one of them has a problem, or other data than rank 0."""
+    own = {"problem": problem, "data": ""}
     if trainer is not None:
         batch = replace(trainer.loader, share=(0, 1)).batch(trainer.step)
-        here["data"] = fingerprint(batch.x, batch.y)
+        own["data"] = fingerprint(batch.x, batch.y)
         try:
             backend_for(trainer.config, trainer.device)
         except ConfigError as error:
-            here["problem"] = str(error)
-    first, *others = (json.loads(text) for text in group.all_gather(dumps(here).encode()))
-    problems = [first["problem"]] if first["problem"] else []
+            own["problem"] = str(error)
+    first, *others = (json.loads(text) for text in group.all_gather(dumps(own).encode()))
+    problems: list[str | Problem] = [first["problem"]] if first["problem"] else []
     for rank, other in enumerate(others, 1):
-        if other["problem"] and other["problem"] not in problems:
-            problems.append(f"rank {rank}: {other['problem']}")
-        elif not other["problem"] and other["data"] != first["data"]:
-            problems.append(f"rank {rank}: its batches are not those of rank 0: data.path must hold the same text on "
-                            "every machine, and the lab must be of the same version")  # fmt: skip
+        if other["problem"]:
+            if other["problem"] not in problems:
+                problems.append(f"rank {rank}: {other['problem']}")
+        elif other["data"] != first["data"]:
+            message = "its batches differ from those of rank 0"
+            allowed = "the same text at data.path on every machine, and one version of tui-lab"
+            problems.append(Problem(code="conflict", key=f"rank {rank}", message=message, allowed=allowed))
     if problems:
         raise ConfigError(problems)

@@ -1,4 +1,4 @@
-"""How a headless run shows itself: a bar on a terminal, plain lines in a log, or nothing."""
+"""Progress of a run on stderr: a bar on a terminal, plain lines in a log, or nothing."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,17 +7,20 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tui_lab.core import events as ev
-from tui_lab.data.corpora.encode import ReportProgress
+from tui_lab.data.corpora.encode import Progress as ReportProgress
 from tui_lab.runs.event_text import event_text
 from tui_lab.util.escape import printable
 
-LINES_IN_A_RUN = 20
+LINES_PER_RUN = 20
+"""Steps that get a line of their own in a log."""
 
 
 class View(Protocol):
+    """Shows the events of a run while the context is open."""
+
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -41,7 +44,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line now and then, for logs and pipes."""
+    """A line for some of the steps and for each event of interest, for logs and pipes."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -49,7 +52,7 @@ class Lines(Silent):
 
     def show(self, event: ev.Event) -> None:
         if isinstance(event, ev.Started):
-            self._every = max(1, event.steps // LINES_IN_A_RUN)
+            self._every = max(1, event.steps // LINES_PER_RUN)
         if isinstance(event, ev.StepDone) and event.step % self._every == 0:
             self._say(
                 f"step {event.step:,}: loss {event.loss:.4f}, lr {event.lr:.3g}, {event.tokens_per_s:,.0f} tokens/s"
@@ -59,7 +62,7 @@ class Lines(Silent):
 
 
 class Bar:
-    """rich's progress bar, with the loss, the validation loss, tokens/s and the time left."""
+    """A progress bar with the loss, the validation loss, tokens/s, and the time elapsed and left."""
 
     def __init__(self, console: Console) -> None:
         self._val_loss = "–"
@@ -69,6 +72,8 @@ class Bar:
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("val {task.fields[val]}"),
             TextColumn("{task.fields[speed]} tok/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
             TimeRemainingColumn(compact=True),
             console=console,
             refresh_per_second=4,
@@ -106,15 +111,17 @@ class Bar:
 
 @contextmanager
 def preparing(*, silent: bool = False) -> Iterator[ReportProgress | None]:
-    """A reporter that draws a bar on stderr while a corpus is read or kernels are chosen, where somebody is watching.
+    """Yield a callback that draws a bar on stderr while a corpus is read or kernels are chosen.
 
-    The bar goes with the block, however that ends: a thread of its own would go on to paint it.
+    Yields None if `silent`, or if stderr is not a terminal. The bar ends with the block, since the thread that redraws
+    it would paint over what follows.
     """
     if silent or not sys.stderr.isatty():
         yield None
         return
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), transient=True,
-                   console=Console(stderr=True))  # fmt: skip
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, transient=True, console=console)
     task = bar.add_task("reading")
 
     def report(what: str, done: int, total: int) -> None:

@@ -13,6 +13,7 @@ from tui_lab.cli.output import console, say, stdout, write_json
 from tui_lab.cli.signals import Interruption, stop_on_signals
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row, Sweep, Watch
+from tui_lab.runs.plotting import Curve
 from tui_lab.sweep import results, table
 from tui_lab.sweep.engine import Engine
 from tui_lab.sweep.local import LocalEngine
@@ -166,7 +167,7 @@ def _print_results(sweep: Sweep, rows: Sequence[Row], display: Display) -> int:
     return NOT_MET if verdict is not None and verdict.holds is not True else DONE
 
 
-def _save_pictures(sweep: Sweep, curves: Mapping[str, results.Curve]) -> list[Path]:
+def _save_pictures(sweep: Sweep, curves: Mapping[str, Curve]) -> list[Path]:
     """Draw the curves; without matplotlib say so, since the results do not depend on the pictures."""
     try:
         return results.save_pictures(sweep, curves) if curves else []
