@@ -1,4 +1,4 @@
-"""A disk that refuses, under `tui-lab run`: the path and the cure in words, exit 3, nothing lost, and it goes on."""
+"""A disk that is full, read-only or gone under `tui-lab run`: exit 3 with the path, and resuming loses nothing."""
 
 import json
 import os
@@ -17,9 +17,9 @@ from tui_lab.core.runs.lock import in_use
 from tui_lab.core.training import checkpoint as ckpt
 
 SMALLER = tuple(f"--set={key}" for key in ("data.n_digits=5", "model.n_heads=2", "model.d_head=4", "model.context=5"))
-"""A checkpoint whose largest file is 8 kB, so that the record outgrows it within fifty updates."""
-OURS = ("run", "reverse", *TINY, *SMALLER, "--set", "train.eval_every=7", "--set", "train.checkpoint_every=5")
-RUN, ENDLESS = (*OURS, "--steps", "90"), (*OURS, "--steps", "1000000")
+"""A checkpoint whose largest file is 8 kB, so that the event log outgrows it within fifty steps."""
+SMALL_RUN = ("run", "reverse", *TINY, *SMALLER, "--set", "train.eval_every=7", "--set", "train.checkpoint_every=5")
+RUN, ENDLESS = (*SMALL_RUN, "--steps", "90"), (*SMALL_RUN, "--steps", "1000000")
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
@@ -30,8 +30,8 @@ main()
 
 
 def limited(size: int, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The program, where no file may grow beyond `size` bytes: what a full disk does, to the byte."""
-    # Under `make coverage` it would write a file of its own, too.
+    """Run the program with a limit on the size of files, which fails like a full disk, but at a known byte."""
+    # Coverage would write a file too.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     return subprocess.run(
         [sys.executable, "-c", LIMITED, str(size), *arguments], cwd=folder, capture_output=True, text=True, check=False,
@@ -40,9 +40,9 @@ def limited(size: int, folder: Path, *arguments: str) -> "subprocess.CompletedPr
 
 
 @pytest.fixture
-def undisturbed(cli: Cli, tmp_path: Path) -> Path:
-    assert cli(*RUN, "--out", "undisturbed", "--quiet").returncode == 0
-    return tmp_path / "undisturbed"
+def uninterrupted(cli: Cli, tmp_path: Path) -> Path:
+    assert cli(*RUN, "--out", "uninterrupted", "--quiet").returncode == 0
+    return tmp_path / "uninterrupted"
 
 
 def steps_of(run: Path) -> list[float]:
@@ -51,8 +51,8 @@ def steps_of(run: Path) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [10_000, 13_000])
-def test_full_in_the_middle_it_stops_in_words_and_goes_on_to_the_same_end(
-    size: int, cli: Cli, tmp_path: Path, undisturbed: Path
+def test_a_full_disk_stops_the_run_which_resumes_to_the_same_end(
+    size: int, cli: Cli, tmp_path: Path, uninterrupted: Path
 ) -> None:
     done = limited(size, tmp_path, *RUN, "--out", "full", "--quiet")
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
@@ -60,29 +60,29 @@ def test_full_in_the_middle_it_stops_in_words_and_goes_on_to_the_same_end(
     assert "tui-lab run --resume full" in done.stderr
     run = Run(tmp_path / "full")
     assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
-    assert (run.path / "events.jsonl").read_bytes().endswith(b"\n"), "no half line is left"
+    assert (run.path / "events.jsonl").read_bytes().endswith(b"\n"), "the last line is complete"
     assert cli("run", "--resume", "full", "--quiet").returncode == 0
-    assert fingerprint(run.path) == fingerprint(undisturbed)
-    told, whole = steps_of(run.path), steps_of(undisturbed)
-    # The update whose line the disk refused is saved in the weights, which matter more, and is not told.
-    assert told == [loss for loss in whole if loss in told] and len(whole) - len(told) <= 1
+    assert fingerprint(run.path) == fingerprint(uninterrupted)
+    recorded, whole = steps_of(run.path), steps_of(uninterrupted)
+    # The step whose line did not fit is in the saved weights but not in the event log.
+    assert recorded == [loss for loss in whole if loss in recorded] and len(whole) - len(recorded) <= 1
     assert not list(run.path.rglob(".writing-*"))
 
 
 @pytest.mark.slow
-def test_no_room_for_a_checkpoint_keeps_the_one_before_and_the_exit_code_says_so(cli: Cli, tmp_path: Path) -> None:
-    """Only `best.safetensors` and the rest of a checkpoint are too large; the record is short enough."""
+def test_a_checkpoint_that_does_not_fit_is_exit_3(cli: Cli, tmp_path: Path) -> None:
+    """The files of a checkpoint are too large; the event log is not."""
     done = limited(2_500, tmp_path, "run", "reverse", *TINY, "--steps", "4", "--out", "full", "--quiet")
     assert done.returncode == 3 and "Traceback" not in done.stderr
     assert "checkpoint not saved" in done.stderr and "File too large; free some disk space" in done.stderr
-    assert cli("run", "--resume", "full", "--quiet").returncode == 0, "without a checkpoint it begins again"
+    assert cli("run", "--resume", "full", "--quiet").returncode == 0, "without a checkpoint it starts again"
     assert len(steps_of(tmp_path / "full")) == 4
 
 
 def mounted(folder: Path, mount: str, *arguments: str, after: str = "true") -> "subprocess.CompletedProcess[str]":
-    """The program where a shell has mounted something that only they see; `after` is run there too."""
+    """Run the program in a mount namespace of its own; the command `after` runs there too."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine lets nobody mount anything")
+        pytest.skip("this machine does not allow mounts")
     script = f'{mount} && "$0" -m tui_lab "$@"; code=$?; {after}; exit $code'
     return subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
@@ -91,7 +91,7 @@ def mounted(folder: Path, mount: str, *arguments: str, after: str = "true") -> "
 
 
 @pytest.mark.parametrize("kilobytes", [64, 128])
-def test_a_small_disk_that_is_really_full(kilobytes: int, tmp_path: Path) -> None:
+def test_a_small_disk_fills_up(kilobytes: int, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     done = mounted(tmp_path, f"mount -t tmpfs -o size={kilobytes}k none small", *ENDLESS, "--out", "small/run",
                    "--quiet", after="cp -r small kept")  # fmt: skip
@@ -102,27 +102,27 @@ def test_a_small_disk_that_is_really_full(kilobytes: int, tmp_path: Path) -> Non
     assert not list(run.checkpoints.glob(".writing-*"))
 
 
-def test_a_folder_that_is_read_only_is_looked_at_and_not_written(cli: Cli, tmp_path: Path, undisturbed: Path) -> None:
-    mount = "mount --bind undisturbed undisturbed && mount -o remount,ro,bind undisturbed"
-    resumed = mounted(tmp_path, mount, "run", "--resume", "undisturbed", "--steps", "100")
+def test_a_read_only_folder_can_be_read(cli: Cli, tmp_path: Path, uninterrupted: Path) -> None:
+    mount = "mount --bind uninterrupted uninterrupted && mount -o remount,ro,bind uninterrupted"
+    resumed = mounted(tmp_path, mount, "run", "--resume", "uninterrupted", "--steps", "100")
     assert resumed.returncode == 2 and "Traceback" not in resumed.stderr
-    assert "undisturbed: nothing can be written here: Read-only file system" in resumed.stderr
-    new = mounted(tmp_path, mount, *RUN, "--out", "undisturbed/within")
+    assert "uninterrupted: nothing can be written here: Read-only file system" in resumed.stderr
+    new = mounted(tmp_path, mount, *RUN, "--out", "uninterrupted/within")
     assert new.returncode == 2 and "a run cannot be written here: Read-only file system" in new.stderr
-    for looks in (
-        ["runs", "show", "undisturbed"],
-        ["generate", "undisturbed", "--prompt", "1", "--max-new-tokens", "1"],
+    for reads in (
+        ["runs", "show", "uninterrupted"],
+        ["generate", "uninterrupted", "--prompt", "1", "--max-new-tokens", "1"],
     ):
-        assert mounted(tmp_path, mount, *looks).returncode == 0
+        assert mounted(tmp_path, mount, *reads).returncode == 0
 
 
-def test_no_room_at_all_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_no_space_at_all_is_exit_2_before_training(tmp_path: Path) -> None:
     done = limited(64, tmp_path, *RUN, "--out", "full")
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("tui-lab: full: ")
     assert "File too large" in done.stderr
 
 
-def test_a_folder_removed_under_it_is_told(command: list[str], tmp_path: Path) -> None:
+def test_a_folder_deleted_during_the_run_is_exit_3(command: list[str], tmp_path: Path) -> None:
     with subprocess.Popen(
         [*command, *ENDLESS, "--out", "gone", "--json"], cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -132,15 +132,13 @@ def test_a_folder_removed_under_it_is_told(command: list[str], tmp_path: Path) -
             record = json.loads(line)
             if record["event"] == "step" and record["step"] == 20:
                 shutil.rmtree(tmp_path / "gone", ignore_errors=True)
-        said = process.stderr.read()
-    assert process.returncode == 3 and "Traceback" not in said
-    assert "restore the folder" in said and "tui-lab run --resume gone" in said
+        stderr = process.stderr.read()
+    assert process.returncode == 3 and "Traceback" not in stderr
+    assert "restore the folder" in stderr and "tui-lab run --resume gone" in stderr
     assert record["event"] == "summary" and record["steps"] >= 20
 
 
-def test_a_second_process_is_refused_with_the_holder_and_exit_code_2(
-    cli: Cli, command: list[str], tmp_path: Path
-) -> None:
+def test_a_second_process_is_refused_with_exit_2(cli: Cli, command: list[str], tmp_path: Path) -> None:
     with subprocess.Popen(
         [*command, *ENDLESS, "--out", "mine", "--json"], cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -150,10 +148,10 @@ def test_a_second_process_is_refused_with_the_holder_and_exit_code_2(
             if json.loads(line)["event"] == ev.Saved.kind:
                 break
         second = cli("run", "--resume", "mine")
-        looked = [cli("runs", "show", "mine"), cli("generate", "mine", "--prompt", "123", "--max-new-tokens", "2")]
+        readers = [cli("runs", "show", "mine"), cli("generate", "mine", "--prompt", "123", "--max-new-tokens", "2")]
         process.kill()
     assert second.returncode == 2
     assert f"mine: this run is in use (process {process.pid} on " in second.stderr
     assert "tui-lab run reverse --set" in second.stderr and f"kill {process.pid}" in second.stderr
-    assert [done.returncode for done in looked] == [0, 0], [done.stderr for done in looked]
+    assert [done.returncode for done in readers] == [0, 0], [done.stderr for done in readers]
     assert in_use(tmp_path / "mine") is None, "the lock ends with its process"

@@ -1,4 +1,4 @@
-"""The lab asks nobody on the network, except by `data fetch`: every process of it runs with its sockets blocked."""
+"""Nothing but `data fetch` uses the network: here every process of tui-lab runs with its sockets blocked."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from tests.app.test_end_to_end import Person
 from tests.process import TINY, Cli
 from tui_lab.core.config import settings
 
-Asked = Callable[[], list[str]]
+Requests = Callable[[], list[str]]
 
-IN_TURN = """
+RUN_ALL = """
 import json, sys
 from tui_lab.cli.main import main
 
@@ -28,9 +28,9 @@ for arguments in json.loads(sys.argv[1]):
         codes.append(end.code)
 print(json.dumps(codes))
 """
-"""Commands one after the other in one process, which imports torch once; the last line holds their exit codes."""
+"""Run commands in one process, which imports torch once; the last line holds their exit codes."""
 
-STRANGER = """
+USER_MODEL = """
 from torch import nn
 
 def mine():
@@ -55,37 +55,35 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """What the programs of this test asked of the network, all of which was refused."""
-    log = tmp_path / "asked.txt"
+def requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """The attempts of this test's processes to use the network, all of which are refused."""
+    log = tmp_path / "requests.txt"
     paths = [str(Path(__file__).parent / "no_network"), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    monkeypatch.setenv("TUI_LAB_ASKED", str(log))
+    monkeypatch.setenv("TUI_LAB_REQUESTS", str(log))
     return lambda: log.read_text("utf-8").splitlines() if log.exists() else []
 
 
-def test_only_data_fetch_asks_the_network(
-    asked: Asked, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_data_fetch_without_a_network_is_exit_2(
+    requests: Requests, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It shows, too, that what is asked is seen, and that being offline is said in words."""
+    """Also shows that the blocked sockets notice an attempt."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     done = cli("data", "fetch", "plato")
     assert done.returncode == 2 and "are you online?" in done.stderr and "Traceback" not in done.stderr
-    assert any("gutenberg.org" in line for line in asked())
+    assert any("gutenberg.org" in line for line in requests())
 
 
-def test_a_training_its_words_and_its_examination_ask_nothing(
-    asked: Asked, cli: Cli, command: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "mine.py").write_text(STRANGER, "utf-8")
-    command[1:] = ["-c", IN_TURN]
+def test_commands_use_no_network(requests: Requests, cli: Cli, command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(USER_MODEL, "utf-8")
+    command[1:] = ["-c", RUN_ALL]
     done = cli(json.dumps(COMMANDS))
     codes = dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
     assert codes == dict.fromkeys(COMMANDS, 0) | {("doctor", "mine.py:mine"): 1}, done.stderr
-    assert asked() == []
+    assert requests() == []
 
 
-def test_the_app_asks_nothing_while_it_trains_speaks_and_examines(asked: Asked, tmp_path: Path) -> None:
+def test_the_app_uses_no_network(requests: Requests, tmp_path: Path) -> None:
     sets = [word for word in TINY if word != "--set"] + ["train.steps=20"]
     (tmp_path / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", sets)), "utf-8")
     person = Person(tmp_path, "app", "tiny.toml")
@@ -96,13 +94,13 @@ def test_the_app_asks_nothing_while_it_trains_speaks_and_examines(asked: Asked, 
     person.wait_until(lambda seen: "No problems found" in seen or "finding" in seen)
     person.press("q")
     assert person.leave() == 0
-    assert asked() == []
+    assert requests() == []
 
 
-def test_what_is_blocked_is_blocked_in_every_process(asked: Asked, cli: Cli, command: list[str]) -> None:
+def test_sockets_are_blocked_in_every_process(requests: Requests, cli: Cli, command: list[str]) -> None:
     """By name and by number, from a process that a process started; a pair on this machine is let through."""
     child = ("import socket; one, other = socket.socketpair(); one.send(b'x'); assert other.recv(1) == b'x'; "
              "socket.create_connection(('127.0.0.1', 9))")  # fmt: skip
     command[1:] = ["-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"]
-    assert "the network is blocked" in cli().stderr and len(asked()) == 1
+    assert "the network is blocked" in cli().stderr and len(requests()) == 1
     assert sys.executable == command[0]

@@ -1,4 +1,4 @@
-"""The bar of what is prepared before a training."""
+"""Progress before and during a run."""
 
 import io
 import threading
@@ -17,8 +17,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_bar_ends_with_what_it_tells_of_even_in_the_middle(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its thread would paint over the training, and over the app of another test."""
+def test_the_bar_ends_with_its_block_even_after_an_error(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that redraws the bar would paint over what follows."""
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     before, painters = set(threading.enumerate()), set[threading.Thread]()
     try:
@@ -26,18 +26,18 @@ def test_the_bar_ends_with_what_it_tells_of_even_in_the_middle(fails: bool, monk
             assert report is not None
             report("choosing kernels", 0, 1)
             painters = set(threading.enumerate()) - before
-            assert painters, "it paints by itself meanwhile"
+            assert painters, "a thread redraws the bar"
             if fails:
-                raise ConfigError(["no such thing"])
+                raise ConfigError("an error")
     except ConfigError:
         assert fails
-    for painter in painters:  # It is told to end, and does so at its next turn.
+    for painter in painters:  # A stopped thread ends at its next turn.
         painter.join(10.0)
         assert not painter.is_alive()
     assert "choosing kernels" in terminal.getvalue()
 
 
-def test_nobody_is_shown_a_bar_who_does_not_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_bar_if_silent_or_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", Terminal())
     with preparing(silent=True) as report:
         assert report is None

@@ -27,7 +27,7 @@ def fingerprint(run: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_says_how_to_go_on_and_loses_nothing(
+def test_a_signal_saves_and_resuming_loses_nothing(
     number: signal.Signals, cli: Cli, command: list[str], tmp_path: Path
 ) -> None:
     whole = cli(*RUN, "whole")
@@ -39,12 +39,12 @@ def test_a_signal_saves_says_how_to_go_on_and_loses_nothing(
         for line in process.stdout:
             first.append(line)
             record = json.loads(line)
-            # Once: "saved" and "stopped" may come with this step too, and a second signal ends it at once.
+            # Once: a second signal would end the process at once.
             if record["event"] == "step" and record["step"] == 20:
                 process.send_signal(number)
-        said = process.stderr.read()
+        stderr = process.stderr.read()
     assert process.returncode == 130
-    assert "tui-lab run --resume cut" in said
+    assert "tui-lab run --resume cut" in stderr
     assert json.loads(first[-1])["reason"] == "stopped"
     second = cli("run", "--resume", "cut", "--json")
     assert second.returncode == 0

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tui_lab.core import events as ev
-from tui_lab.data.corpora.encode import Progress as ReportProgress
+from tui_lab.data.corpora.encode import ReportProgress
 from tui_lab.runs.event_text import event_text
 from tui_lab.util.escape import printable
 

@@ -1,7 +1,7 @@
-"""Python imports this before all else where its folder is on PYTHONPATH: the network is refused, and who asks is noted.
+"""Refuse and log the use of the network. Python imports this first if its folder is on PYTHONPATH.
 
-An audit hook sees what any library does by Python's sockets, however it came by them, and cannot be taken off.
-Sockets of the machine itself (AF_UNIX, an event loop's pair) are let through.
+An audit hook sees every use of Python's sockets by any library and cannot be removed. Sockets within the machine
+(AF_UNIX, the pair of an event loop) are allowed.
 """
 
 import os
@@ -9,19 +9,19 @@ import socket
 import sys
 from collections.abc import Sequence
 
-TO_AN_ADDRESS = ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg")
-LOOK_UPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo")
+ADDRESS_EVENTS = ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg")
+LOOKUP_EVENTS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo")
 
 
 def refuse(event: str, arguments: Sequence[object]) -> None:
-    if event in TO_AN_ADDRESS:
-        asking, *arguments = arguments
-        if getattr(asking, "family", None) not in (socket.AF_INET, socket.AF_INET6):
+    if event in ADDRESS_EVENTS:
+        sock, *arguments = arguments
+        if getattr(sock, "family", None) not in (socket.AF_INET, socket.AF_INET6):
             return
-    elif event not in LOOK_UPS:
+    elif event not in LOOKUP_EVENTS:
         return
-    with open(os.environ["TUI_LAB_ASKED"], "a", encoding="utf-8") as asked:
-        asked.write(f"{event} {arguments!r}\n")
+    with open(os.environ["TUI_LAB_REQUESTS"], "a", encoding="utf-8") as log:
+        log.write(f"{event} {arguments!r}\n")
     raise ConnectionRefusedError(f"{event}: the network is blocked")
 
 
