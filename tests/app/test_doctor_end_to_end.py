@@ -1,4 +1,4 @@
-"""The journal's worst week in the real app: one datapoint that will not be overfitted, mended by a key."""
+"""The confusion-3 preset in the real app: a key fixes both planted faults, one by one."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from tui_lab.core.runs import folder as runs
 
 
 @pytest.mark.slow
-def test_both_bugs_are_named_and_mended_by_key_and_the_loss_then_falls(tmp_path: Path) -> None:
+def test_both_faults_are_found_and_fixed_by_key_and_the_loss_then_falls(tmp_path: Path) -> None:
     person = Person(tmp_path, "app", "confusion-3")
     person.wait_for("planted fault: double_softmax, shuffle_every_step")
     person.wait_for("▶ running")
     person.press("k")
     person.wait_for("2 findings (")
-    person.wait_for("The loader shuffles at every step")
+    person.wait_for("The loader reshuffles every step")
     person.press("a")
     person.wait_until(lambda seen: "planted fault: double_softmax   (k" in seen and "1 finding (" in seen)
     person.press("a")

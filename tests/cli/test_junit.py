@@ -1,3 +1,5 @@
+"""JUnit files of runs and of the doctor's reports."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.core.recorded import summary
 from tests.process import TINY, Cli
-from tui_lab.cli.junit import TestCase, of_report, of_run, prepare, write, xml
+from tui_lab.cli.junit import TestCase, prepare, report_cases, run_cases, write, xml
 from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skipped
 from tui_lab.core.runs.summary import parse_requirement
 from tui_lab.util.errors import ConfigError
@@ -22,32 +24,32 @@ def element(text: str, name: str) -> ElementTree.Element:
     return found
 
 
-def test_a_requirement_is_a_case_and_its_failure_has_the_value() -> None:
+def test_requirement_is_a_case_whose_failure_has_the_value() -> None:
     wanted = [parse_requirement(text) for text in ("val_loss<=1.0", "exact_match>=0.5", "perplexity<9")]
-    text = xml("run <&\"'>", of_run(wanted, SUMMARY, None))
+    text = xml("run <&\"'>", run_cases(wanted, SUMMARY, None))
     root = ElementTree.fromstring(text)
     assert root.attrib | {"time": ""} == {"name": "tui-lab", "tests": "4", "failures": "2", "errors": "0",
                                           "skipped": "0", "time": ""}  # fmt: skip
     assert root[0].attrib["name"] == "run <&\"'>"
     failure = element(text, "val_loss<=1").find("failure")
-    assert failure is not None and failure.attrib["message"] == "required val_loss<=1, found val_loss = 1.25"
+    assert failure is not None and failure.attrib["message"] == "required val_loss<=1, but val_loss = 1.25"
     assert element(text, "exact_match>=0.5").find("failure") is None
     assert element(text, "perplexity<9").find("failure") is not None, "a metric that the run does not have"
 
 
-def test_a_training_that_failed_is_an_error() -> None:
-    text = xml("run", of_run([], summary(reason="failed"), "the loss of update 3 is not finite"))
+def test_failed_training_is_an_error() -> None:
+    text = xml("run", run_cases([], summary(reason="failed"), "the loss of update 3 is not finite"))
     error = element(text, "training").find("error")
     assert error is not None and "update 3" in error.attrib["message"]
 
 
-def test_the_doctors_report_is_cases() -> None:
+def test_report_of_the_doctor_becomes_cases() -> None:
     finding = Finding(
         code="causal_leak", title="A title.", evidence="evidence", why="why", fix="fix", drawing=("x\x1b[31m", "y")
     )
     crashed = Crashed("sight", "ValueError", "no view")
     report = Report((finding,), (Skipped("ids", "no corpus"),), ("loss",), {"loss": 0.25}, (crashed,))
-    text = xml("doctor", of_report(report))
+    text = xml("doctor", report_cases(report))
     error = element(text, "sight").find("error")
     assert error is not None and error.attrib["message"] == "ValueError: no view"
     failure = element(text, "causal_leak").find("failure")
@@ -58,29 +60,30 @@ def test_the_doctors_report_is_cases() -> None:
 
 
 @given(st.text(), st.text(), st.text(), st.sampled_from(["passed", "failure", "error", "skipped"]))
-def test_whatever_the_words_the_file_is_xml(suite: str, name: str, message: str, outcome: Any) -> None:
+def test_any_text_gives_valid_xml(suite: str, name: str, message: str, outcome: Any) -> None:
     root = ElementTree.fromstring(xml(suite, [TestCase(name, outcome, message, message)]).encode("utf-8"))
     assert len(list(root.iter("testcase"))) == 1
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufffe\uffff")))
-def test_what_xml_can_hold_comes_back_as_it_was(text: str) -> None:
+def test_text_that_xml_allows_round_trips(text: str) -> None:
     case = next(ElementTree.fromstring(xml("s", [TestCase("n", "failure", text)])).iter("failure"))
     assert case.attrib["message"] == text
 
 
-def test_a_file_that_cannot_be_is_said_before_the_training(tmp_path: Path) -> None:
+def test_unwritable_file_is_an_error_before_the_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "x.xml"):
-        with pytest.raises(ConfigError, match="--junit"):
+        with pytest.raises(ConfigError) as raised:
             prepare(path)
+        assert raised.value.problems[0].key == "--junit"
     prepare(tmp_path / "a" / "b.xml")
     write(tmp_path / "a" / "b.xml", "s", [])
     assert ElementTree.parse(tmp_path / "a" / "b.xml").getroot().attrib["tests"] == "0"
 
 
 @pytest.mark.slow
-def test_run_writes_it_also_when_it_fails(cli: Cli, tmp_path: Path) -> None:
+def test_failed_run_writes_its_file(cli: Cli, tmp_path: Path) -> None:
     done = cli("run", "reverse", *TINY, "--set", 'faults=["not_finite"]', "--steps", "2", "--junit", "a.xml", "--json")
     assert done.returncode == 3
     assert json.loads(done.stdout.splitlines()[-1])["reason"] == "failed"

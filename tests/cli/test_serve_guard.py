@@ -1,4 +1,4 @@
-"""`serve` answers this machine's browser alone, and a tab that is closed does not lose its run."""
+"""`serve` answers only this machine's browser, and closing a tab saves its run."""
 
 import asyncio
 import json
@@ -14,22 +14,22 @@ import pytest
 from aiohttp import web
 
 from tests.app.test_terminal import TINY
-from tui_lab.cli.serve import Guarded
+from tui_lab.cli.serve import GuardedServer
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 
 PATIENCE = 300.0
-"""Seconds for what must come; not a measure of speed."""
+"""Seconds after which a test counts as hanging."""
 
 
 @asynccontextmanager
 async def serving(command: str = "false") -> AsyncIterator[int]:
-    """A server on a free port of 127.0.0.1, whose number it gives."""
+    """Run a server on a free port of 127.0.0.1, and yield the port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Guarded(command, host="127.0.0.1", port=port, title="tui-lab")
+    server = GuardedServer(command, host="127.0.0.1", port=port, title="tui-lab")
     runner = web.AppRunner(await server._make_app())
     await runner.setup()
     try:
@@ -44,8 +44,8 @@ async def serving(command: str = "false") -> AsyncIterator[int]:
     [("127.0.0.1", 200), ("localhost", 200), ("[::1]", 200), ("evil.example", 403), ("127.0.0.1.evil.example", 403),
      ("10.0.0.1", 403), ("", 403), ("127.0.0.1:1", 403), ("[", 403)],
 )  # fmt: skip
-async def test_a_name_that_is_not_its_own_is_refused(host: str, status: int) -> None:
-    """DNS rebinding: the page's name resolves to 127.0.0.1, and stands in the Host header."""
+async def test_request_with_another_host_name_is_refused(host: str, status: int) -> None:
+    """DNS rebinding: the name of the page resolves to 127.0.0.1, and is in the Host header."""
     async with serving() as port, aiohttp.ClientSession() as client:
         named = host if ":" in host and not host.startswith("[:") else f"{host}:{port}"
         async with client.get(f"http://127.0.0.1:{port}/", headers={"Host": named}) as response:
@@ -58,7 +58,7 @@ async def test_a_name_that_is_not_its_own_is_refused(host: str, status: int) -> 
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "http://evil.example:{port}", "http://127.0.0.1:1", "null", "", None, "file://"]
 )
-async def test_a_page_of_another_origin_opens_no_websocket(origin: str | None) -> None:
+async def test_websocket_from_another_origin_is_refused(origin: str | None) -> None:
     headers = {} if origin is None else {"Origin": origin}
     async with serving() as port, aiohttp.ClientSession() as client:
         headers = {name: value.format(port=port) for name, value in headers.items()}
@@ -78,7 +78,7 @@ async def test_every_path_is_guarded(path: str) -> None:
 
 
 @pytest.mark.slow
-async def test_a_closed_tab_does_not_lose_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closed_tab_saves_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
     (tmp_path / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tui_lab.cli.junit import of_run
+from tui_lab.cli.junit import run_cases
 from tui_lab.cli.junit import write as write_junit
 from tui_lab.cli.output import say, write, write_json
 from tui_lab.cli.progress import Bar, Lines, Silent, View
@@ -49,7 +49,7 @@ def train(
         if junit is not None:
             ending = opened.seen.ending
             failure = ending.message if isinstance(ending, ev.Failed) else save_error
-            write_junit(junit, f"run {opened.run.name}", of_run(requirements, summary, failure))
+            write_junit(junit, f"run {opened.run.name}", run_cases(requirements, summary, failure))
         if save_error is not None:
             say(f"stopped: {save_error}; then resume with: tui-lab run --resume {opened.run.path}")
             return FAILED

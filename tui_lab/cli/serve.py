@@ -1,4 +1,4 @@
-"""The app in a browser, by textual-serve: for this machine's browser alone."""
+"""`tui-lab serve`: the app in a browser of this machine, by textual-serve."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -15,26 +15,30 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def check_host(host: str, *, risk: bool) -> None:
-    """Raises ConfigError for an address that others can reach, unless the risk was taken on."""
+    """Raise ConfigError for an address that other machines can reach, unless `risk` is accepted."""
     if not is_loopback(host) and not risk:
-        raise ConfigError(
-            [f"--host {host}: others could reach this address, and whoever does trains, reads and writes files as you; "
-             "allowed are 127.0.0.1, ::1 and localhost, or this one with --i-understand-the-risk"]
-        )  # fmt: skip
+        raise ConfigError.of(
+            "invalid",
+            "other machines could reach this address, and anyone there could train, read and write files as you",
+            key="--host",
+            value=host,
+            allowed="127.0.0.1, ::1, localhost, or any address with --i-understand-the-risk",
+        )
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether `host` is an address of this machine that no other machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-class Guarded(Server):
-    """Refuses requests that a page of another site makes in this machine's browser.
+class GuardedServer(Server):
+    """A server that refuses requests of other sites' pages in this machine's browser.
 
-    A page anywhere can open a websocket to a loopback port (its Origin tells on it), or have a name of its own resolve
-    to 127.0.0.1 (DNS rebinding; the Host header tells on it). Both must name this server.
+    Any page can open a websocket to a loopback port, which its Origin header shows, or let its own domain name resolve
+    to 127.0.0.1 (DNS rebinding), which the Host header shows. Both headers must name this server.
     """
 
     async def _make_app(self) -> web.Application:
@@ -45,22 +49,23 @@ class Guarded(Server):
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not self._is_ours(request.headers.get("Host", "")):
-            raise web.HTTPForbidden(text="tui-lab: this server answers only to its own address")
+            raise web.HTTPForbidden(text="tui-lab: the Host header does not name this server")
         origin = request.headers.get("Origin")
-        # A browser names the origin of every websocket; who names none is no browser, and reads no page's words.
+        # Browsers send the origin of every websocket; a client that sends none is not a browser.
         if request.path == "/ws" and (origin is None or not self._is_ours(urlsplit(origin).netloc)):
-            raise web.HTTPForbidden(text="tui-lab: a page of another origin may not steer the lab")
+            raise web.HTTPForbidden(text="tui-lab: pages of another origin may not use this server")
         response = await handler(request)
         if not response.prepared:
-            # No other page may show this one in a frame and lead clicks there.
+            # No other page may show this one in a frame and redirect clicks to it.
             response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
         return response
 
     def _is_ours(self, netloc: str) -> bool:
-        """Whether HOST:PORT is this server's: the address it was given, or any loopback name of one."""
+        """Return whether HOST:PORT is this server's address, or another loopback name if it is a loopback address."""
         try:
             parts = urlsplit(f"//{netloc}")
-            host, port = parts.hostname or "", parts.port or 80
+            host = parts.hostname or ""
+            port = parts.port or 80
         except ValueError:
             return False
         same = host == self.host.lower() or (is_loopback(self.host) and host in LOOPBACK)
@@ -68,10 +73,10 @@ class Guarded(Server):
 
 
 def serve(source: str | None, host: str, port: int, *, risk: bool) -> None:
-    """Serve until interrupted; each visitor gets an app of their own. Raises ConfigError."""
+    """Serve until interrupted; each browser tab gets its own app. Raises ConfigError."""
     check_host(host, risk=risk)
     pick_of(source)
     command = shell_command("tui_lab", "app", *([source] if source else []))
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{port}"
-    Guarded(command, host=host, port=port, title="tui-lab", public_url=url).serve()
+    GuardedServer(command, host=host, port=port, title="tui-lab", public_url=url).serve()

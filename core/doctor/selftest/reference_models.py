@@ -13,7 +13,7 @@ from tui_lab.core.doctor.case import Case, target_from_case
 from tui_lab.core.doctor.from_config import batches_of, update_of
 from tui_lab.core.doctor.loss_probe import ConstantLogits
 from tui_lab.core.doctor.target import Target
-from tui_lab.core.training.faults.model import MODEL_FAULTS, dead_relus, peeking
+from tui_lab.core.training.faults.model import MODEL_FAULTS, add_next_embedding, dead_relus
 from tui_lab.core.training.faults.training import hooks_with, owned_by
 from tui_lab.core.training.model_factory import WRONG_VOCAB
 from tui_lab.core.training.task_factory import build_loader, build_task
@@ -127,7 +127,7 @@ def reference_target(reference: ReferenceModel, config: Config) -> Target:
     model = reference.make(n_vocab + WRONG_VOCAB if "wrong_vocab" in faults else n_vocab, config.model.dropout)
     for name in faults:
         if name == "no_mask":
-            peeking(model)
+            add_next_embedding(model)
         elif name == "dead_relus":
             dead_relus(model)
         elif name in MODEL_FAULTS:

@@ -1,4 +1,4 @@
-"""Mistakes of the model. What fits any module works on any; what needs our attention works on ours."""
+"""Faults of the model: functions that change it in place. Those that need `Attention` work on `Transformer` only."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from tui_lab.core.model import Attention, AttentionWeights, Transformer, causal_mask
 
 LARGE = 50.0
-NEVER = -1e4
+"""Factor of the initial weights."""
+DEAD_BIAS = -1e4
+"""So low that a ReLU never fires."""
 
 
 class Unmasked(AttentionWeights):
@@ -19,7 +21,7 @@ class Unmasked(AttentionWeights):
 
 
 class LateMask(AttentionWeights):
-    """Each query sees one position too far."""
+    """A mask with which each query sees one position too far."""
 
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
         mask = causal_mask(q.shape[2], k.shape[2], q.device)
@@ -61,7 +63,7 @@ def _replace_weights(kind: type[AttentionWeights]) -> Callable[[nn.Module], None
 
 
 def no_context(model: nn.Module) -> None:
-    """Attention adds nothing to any layer."""
+    """Multiply the output of attention by zero in every layer."""
     for module in model.modules():
         if isinstance(module, Attention):
             module.W_O.register_forward_hook(_hook(lambda attended: 0.0 * attended))
@@ -78,19 +80,19 @@ def tied_head(model: nn.Module) -> None:
 
 
 def dead_relus(model: nn.Module) -> None:
-    """The bias of the first linear map of every feed-forward: ours is W_1, torch's own layer's linear1."""
+    """Lower the biases of every feed-forward layer's first linear map: W_1 in Transformer, linear1 in torch."""
     for name, module in model.named_modules():
         if name.endswith((".W_1", ".linear1")) and isinstance(module, nn.Linear):
-            nn.init.constant_(module.bias, NEVER)
+            nn.init.constant_(module.bias, DEAD_BIAS)
 
 
 def token_embedding(model: nn.Module) -> nn.Embedding:
-    """The first embedding of the model."""
+    """Return the first embedding of the model."""
     return next(module for module in model.modules() if isinstance(module, nn.Embedding))
 
 
-def blocks(model: nn.Module) -> tuple[nn.Module, str, nn.ModuleList]:
-    """The list that holds the layers, with its owner and its name there."""
+def layer_list(model: nn.Module) -> tuple[nn.Module, str, nn.ModuleList]:
+    """Return the list of layers, with the module that owns it and its name there."""
     for owner in model.modules():
         for name, child in owner.named_children():
             if isinstance(child, nn.ModuleList) and len(child) and any(True for _ in child.parameters()):
@@ -98,25 +100,25 @@ def blocks(model: nn.Module) -> tuple[nn.Module, str, nn.ModuleList]:
     raise ValueError(f"{type(model).__name__} has no list of layers")
 
 
-def last_block(model: nn.Module) -> nn.Module:
-    """The last layer; of a list of parts that is never called itself, the largest."""
-    block: nn.Module = blocks(model)[2][-1]
-    while isinstance(block, nn.ModuleList):
-        block = max(block, key=lambda part: sum(p.numel() for p in part.parameters()))
-    return block
+def last_layer(model: nn.Module) -> nn.Module:
+    """Return the last layer; if it is a list of parts, which is never called itself, its largest part."""
+    layer: nn.Module = layer_list(model)[2][-1]
+    while isinstance(layer, nn.ModuleList):
+        layer = max(layer, key=lambda part: sum(p.numel() for p in part.parameters()))
+    return layer
 
 
-def changing(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A module's output with `change` made to its floating tensors."""
+def _changed(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Apply `change` to a module's output, or to the first element of a tuple, if it is a floating-point tensor."""
     if isinstance(output, Tensor):
         return change(output) if output.is_floating_point() else output
     if isinstance(output, tuple):
-        return (changing(output[0], change), *output[1:])
+        return (_changed(output[0], change), *output[1:])
     return output
 
 
 def _hook(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Any], Any]:
-    return lambda module, inputs, output: changing(output, change)
+    return lambda module, inputs, output: _changed(output, change)
 
 
 def batch_mixing(model: nn.Module) -> None:
@@ -127,27 +129,27 @@ def input_ignored(model: nn.Module) -> None:
     token_embedding(model).register_forward_hook(_hook(lambda e: 0.0 * e))
 
 
-def peeking(model: nn.Module) -> None:
-    """For designs whose mask is out of reach: each position is given the next one's embedding."""
+def add_next_embedding(model: nn.Module) -> None:
+    """Let each position see the next token, in models whose mask cannot be changed from outside."""
     token_embedding(model).register_forward_hook(_hook(lambda e: e + e.roll(-1, dims=1)))
 
 
 def frozen_layer(model: nn.Module) -> None:
-    last_block(model).requires_grad_(False)
+    last_layer(model).requires_grad_(False)
 
 
 def unregistered_layer(model: nn.Module) -> None:
-    owner, name, layers = blocks(model)
+    owner, name, layers = layer_list(model)
     del owner._modules[name]
     object.__setattr__(owner, name, list(layers))
 
 
 def detached_layer(model: nn.Module) -> None:
-    last_block(model).register_forward_hook(_hook(Tensor.detach))
+    last_layer(model).register_forward_hook(_hook(Tensor.detach))
 
 
 def not_finite(model: nn.Module) -> None:
-    last_block(model).register_forward_hook(_hook(lambda h: h / 0.0))
+    last_layer(model).register_forward_hook(_hook(lambda h: h / 0.0))
 
 
 def unseeded_noise(model: nn.Module) -> None:
@@ -168,7 +170,7 @@ def large_init(model: nn.Module) -> None:
 
 
 def dropout_in_eval(model: nn.Module) -> None:
-    """`eval()` has no effect, as with F.dropout that is not told of the mode."""
+    """Make `eval()` have no effect, as with F.dropout without its `training` argument."""
     kind = type(model)
 
     def train(self: nn.Module, mode: bool = True) -> nn.Module:

@@ -44,7 +44,7 @@ def doctor(
         junit_file.prepare(junit)
     report = examine_source(source, sets or [], timeout)
     if junit is not None:
-        junit_file.write(junit, f"doctor {source}", junit_file.of_report(report))
+        junit_file.write(junit, f"doctor {source}", junit_file.report_cases(report))
     if json:
         write_json({"source": source, **report.to_json()})
     else:
