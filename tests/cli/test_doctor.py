@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.command_line import RunCli
 from tests.process import TINY, Cli
 
 USER_CODE = """
@@ -67,18 +68,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_exit_code_is_0_for_healthy_and_1_for_a_finding(cli: Cli) -> None:
-    done = cli("doctor", "reverse", *TINY)
-    assert done.returncode == 0 and "reverse: no problems found" in done.stdout and "Traceback" not in done.stderr
-    done = cli("doctor", "reverse", *TINY, "--set", 'faults=["double_softmax"]')
-    assert done.returncode == 1 and "[double_softmax]" in done.stdout and "no problems" not in done.stdout
+def test_exit_code_is_0_for_healthy(run_cli: RunCli) -> None:
+    done = run_cli("doctor", "reverse", *TINY)
+    assert done.code == 0 and "reverse: no problems found" in done.out and "Traceback" not in done.err
 
 
-def test_json_is_one_object(cli: Cli) -> None:
-    done = cli("doctor", "confusion-1", *TINY, "--json")
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == 1 and found["source"] == "confusion-1" and not found["healthy"]
-    assert found["findings"][0]["code"] == "shifted_targets" and found["findings"][0]["drawing"]
+def test_json_is_one_object(run_cli: RunCli) -> None:
+    done = run_cli("doctor", "confusion-1", *TINY, "--json")
+    report: dict[str, Any] = json.loads(done.out)
+    assert done.code == 1 and report["source"] == "confusion-1" and not report["healthy"]
+    assert report["findings"][0]["code"] == "shifted_targets" and report["findings"][0]["drawing"]
 
 
 @pytest.mark.slow
@@ -89,32 +88,35 @@ def test_run_is_diagnosed_with_its_weights(cli: Cli) -> None:
     assert "initial loss" in {skipped["check"] for skipped in found["skipped"]}
 
 
-def test_user_code_is_diagnosed(file: Path, cli: Cli) -> None:
-    healthy = cli("doctor", "mine.py:Healthy")
-    assert healthy.returncode == 0 and "no problems found" in healthy.stdout
-    peeks = cli("doctor", "mine.py:Peeks", "--json")
-    assert peeks.returncode == 1 and json.loads(peeks.stdout)["findings"][0]["code"] == "causal_leak"
-    flat = cli("doctor", "mine.py:Flat", "--json")
-    assert flat.returncode == 1 and json.loads(flat.stdout)["findings"][0]["code"] == "output_shape"
-    prints = cli("doctor", "mine.py:prints", "--json")
-    assert json.loads(prints.stdout)["healthy"] and "a word from the file" in prints.stderr
+@pytest.mark.parametrize(("name", "finding"), [("Peeks", "causal_leak"), ("Flat", "output_shape")])
+def test_user_code_with_a_finding_is_exit_1(name: str, finding: str, file: Path, run_cli: RunCli) -> None:
+    done = run_cli("doctor", f"mine.py:{name}")
+    assert done.code == 1 and f"[{finding}]" in done.out and "no problems" not in done.out
 
 
-def test_exit_code_is_4_if_a_check_crashed(file: Path, cli: Cli) -> None:
-    done = cli("doctor", "mine.py:no_batches", "--junit", "report.xml")
-    assert done.returncode == 4 and "no problems found" not in done.stdout
-    assert "OSError: the file is gone" in done.stdout
+def test_output_of_user_code_goes_to_stderr(file: Path, cli: Cli) -> None:
+    done = cli("doctor", "mine.py:prints", "--json")
+    assert json.loads(done.stdout)["healthy"] and "a word from the file" in done.stderr
+
+
+def test_exit_code_is_4_if_every_check_crashed(file: Path, run_cli: RunCli) -> None:
+    done = run_cli("doctor", "mine.py:no_batches", "--junit", "report.xml")
+    assert done.code == 4 and "no problems found" not in done.out
+    assert "OSError: the file is gone" in done.out
     assert 'errors="0"' not in (file.parent / "report.xml").read_text("utf-8")
-    done = cli("doctor", "mine.py:few_batches", "--json")
-    report: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == 1 and not report["healthy"] and report["findings"][0]["code"] == "causal_leak"
+
+
+def test_findings_and_crashes_are_both_reported(file: Path, run_cli: RunCli) -> None:
+    done = run_cli("doctor", "mine.py:few_batches", "--json")
+    report: dict[str, Any] = json.loads(done.out)
+    assert done.code == 1 and not report["healthy"] and report["findings"][0]["code"] == "causal_leak"
     assert {crash["error"] for crash in report["crashed"]} == {"OSError"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine.py:loops", "--timeout", "4"], "not finished within 4 s (last stage: "),
+        (["mine.py:loops", "--timeout", "2"], "not finished within 2 s (last stage: "),
         (["mine.py:dies"], "its process ended with exit code 7"),
         (["mine.py:raises"], "line 49: raises() raised ValueError: not today"),
         (["mine.py:Healthi"], "did you mean 'Healthy'?"),
@@ -126,26 +128,28 @@ def test_exit_code_is_4_if_a_check_crashed(file: Path, cli: Cli) -> None:
         (["reverse", "--set", 'faults=["no_maks"]'], "did you mean 'no_mask'?"),
     ],
 )
-def test_exit_code_is_2_for_what_cannot_be_diagnosed(arguments: list[str], words: str, file: Path, cli: Cli) -> None:
-    done = cli("doctor", *arguments)
-    assert done.returncode == 2 and done.stdout == ""
-    assert words in done.stderr and "Traceback" not in done.stderr and "None" not in done.stderr
+def test_exit_code_is_2_for_what_cannot_be_diagnosed(
+    arguments: list[str], words: str, file: Path, run_cli: RunCli
+) -> None:
+    done = run_cli("doctor", *arguments)
+    assert done.code == 2 and done.out == ""
+    assert words in done.err and "Traceback" not in done.err and "None" not in done.err
 
 
-def test_randomness_lists_every_source_and_pins_them(cli: Cli, tmp_path: Path) -> None:
-    shown = json.loads(cli("randomness", "reverse", *TINY[:-2], "--step", "3", "--json").stdout)
-    free = [source["name"] for source in shown["sources"] if not source["pinned"]]
-    assert shown["step"] == 3 and free == ["threads"]
-    (tmp_path / "pinned.toml").write_text(cli("randomness", "reverse", *TINY[:-2], "--pin").stdout, "utf-8")
-    again = json.loads(cli("randomness", "pinned.toml", "--json").stdout)
-    assert all(source["pinned"] for source in again["sources"])
-    assert "initialization" in cli("randomness", "reverse", *TINY).stdout
+def test_randomness_lists_every_source_and_pins_them(run_cli: RunCli, tmp_path: Path) -> None:
+    listed = json.loads(run_cli("randomness", "reverse", *TINY[:-2], "--step", "3", "--json").out)
+    free = [source["name"] for source in listed["sources"] if not source["pinned"]]
+    assert listed["step"] == 3 and free == ["threads"]
+    (tmp_path / "pinned.toml").write_text(run_cli("randomness", "reverse", *TINY[:-2], "--pin").out, "utf-8")
+    pinned = json.loads(run_cli("randomness", "pinned.toml", "--json").out)
+    assert all(source["pinned"] for source in pinned["sources"])
+    assert "initialization" in run_cli("randomness", "reverse", *TINY).out
 
 
-def test_faults_are_listed_with_their_findings(cli: Cli) -> None:
-    shown = json.loads(cli("faults", "--json").stdout)
-    assert len(shown) >= 20 and shown["no_mask"]["finding"] == "causal_leak"
-    assert "y[t] = x[t+2]" in cli("faults").stdout
+def test_faults_are_listed_with_their_findings(run_cli: RunCli) -> None:
+    faults = json.loads(run_cli("faults", "--json").out)
+    assert len(faults) >= 20 and faults["no_mask"]["finding"] == "causal_leak"
+    assert "y[t] = x[t+2]" in run_cli("faults").out
 
 
 @pytest.mark.slow
