@@ -1,4 +1,4 @@
-"""What a person may ask of a running training. Each takes effect at the next step boundary, as an event."""
+"""Requests to a running trainer. Each takes effect at the next step boundary and is answered by an event."""
 
 import queue
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.util.errors import ConfigError
 
-# A front end speaks these words before torch is there.
+# The app makes commands before torch is imported.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pause:
-    """Make no further update until Resume, Step or Stop."""
+    """Make no further step until Resume, Step or Stop."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on after a pause."""
+    """Continue after a pause."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Make `n` updates, then pause."""
+    """Make `n` steps, then pause."""
 
     n: int = 1
 
@@ -44,7 +44,7 @@ class Set:
 
 @dataclass(frozen=True)
 class Scale:
-    """Multiply a live setting by `factor`, within its bounds. Relative, so that several sent at once add up."""
+    """Multiply a live setting by `factor`, within its bounds. Several commands sent at once accumulate."""
 
     key: str
     factor: float
@@ -60,7 +60,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Cycle:
-    """Change a live setting to the one of `values` after the present one; from any other value, to the first."""
+    """Change a live setting to the next of `values`, or to the first if its value is none of them."""
 
     key: str
     values: tuple[Any, ...]
@@ -71,7 +71,7 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Undo:
-    """Take back the last live change that has not been undone."""
+    """Revert the last live change that has not been reverted."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Save:
-    """Save now."""
+    """Write a checkpoint now."""
 
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Which weights a copy is of: after update `step`; best: the best by validation loss, not the newest."""
+    """Which weights a copy holds: those after step `step`. best: the best by validation loss, not the last."""
 
     step: int
     best: bool = False
@@ -94,15 +94,17 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Hand a copy of the weights, on the CPU, and whose they are to `receive`, called in the training's thread. A run
-    that may stop early (train.patience) ends with its best weights."""
+    """Call `receive` in the trainer's thread with a copy of the weights, on the CPU, and which weights they are.
+
+    After the end of a run that may stop early (train.patience) these are its best weights.
+    """
 
     receive: Callable[[dict[str, "Tensor"], WeightsInfo], None]
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Call `look` with the model, in evaluation mode and without gradients, in the training's thread."""
+    """Call `look` in the trainer's thread with the model, in evaluation mode and without gradients."""
 
     look: Callable[["Model"], None]
 
@@ -115,40 +117,42 @@ class Stop:
 Change = Set | Scale | Shift | Cycle | Undo
 Command = Pause | Resume | Step | Change | Evaluate | Save | Snapshot | Inspect | Stop
 CommandQueue = queue.SimpleQueue[Command]
-"""Safe between threads, and its `put` may be called from a signal handler."""
+"""Thread-safe; `put` may also be called from a signal handler."""
 
 
-def resolve(command: Change, config: Config, undoable: Sequence[ev.Changed]) -> tuple[str, Any]:
-    """The key that `command` changes and its new value, where `config` is in force; Undo takes the last of `undoable`.
+def resolve(command: Change, config: Config, undo_stack: Sequence[ev.Changed]) -> tuple[str, Any]:
+    """Return the key that `command` changes and its new value, given the settings in force.
 
-    Raises ConfigError where there is nothing to change, or where a running training cannot change it.
+    Raises ConfigError if there is nothing to change, or if the setting cannot change while training.
     """
     if isinstance(command, Undo):
-        if not undoable:
-            raise ConfigError(["nothing to undo: no live change since the start"])
-        return undoable[-1].key, undoable[-1].old
+        if not undo_stack:
+            raise ConfigError.of("invalid", "nothing to undo: no live change since the start")
+        return undo_stack[-1].key, undo_stack[-1].old
     key = command.key
     if not settings.is_live(key):
-        raise ConfigError([f"{key} needs a restart: it cannot change while training"])
-    now = settings.get(config, key)
-    if isinstance(command, Scale | Shift) and not isinstance(now, int | float):
-        raise ConfigError([f"{key} = {now!r}: not a number; allowed is Set or Cycle"])
+        raise ConfigError.of("needs_restart", "cannot change while training; it needs a restart", key=key)
+    value = settings.get(config, key)
+    if isinstance(command, Scale | Shift) and not isinstance(value, int | float):
+        raise ConfigError.of("wrong_type", "is not a number; use Set or Cycle", key=key, value=value)
     match command:
         case Scale(_, factor):
-            return key, _moved(key, now, now * factor, f"scaled by {factor:g}")
+            return key, _within_bounds(key, value, value * factor)
         case Shift(_, amount):
             # Rounded, so that 0.1 + 0.05 is 0.15.
-            return key, _moved(key, now, round(now + amount, 10), f"shifted by {amount:g}")
+            return key, _within_bounds(key, value, round(value + amount, 10))
         case Cycle(_, values):
-            return key, values[(values.index(now) + 1) % len(values)] if now in values else values[0]
-        case Set(_, value):
-            return key, value
+            return key, values[(values.index(value) + 1) % len(values)] if value in values else values[0]
+        case Set(_, new_value):
+            return key, new_value
 
 
-def _moved(key: str, now: float, wanted: float, how: str) -> float:
+def _within_bounds(key: str, old: float, wanted: float) -> float:
+    """Return `wanted` cut to the bounds of `key`. Raises ConfigError if nothing of the change is left."""
     low, high = settings.bounds(key)
     new = max(low, min(high, wanted))
-    new = int(new) if isinstance(now, int) else new
-    if new == now:
-        raise ConfigError([f"{key} = {now}: {how} it stays the same; allowed is {low:g} to {high:g}"])
+    new = int(new) if isinstance(old, int) else new
+    if new == old:
+        message = f"cannot change to {wanted:g}"
+        raise ConfigError.of("invalid", message, key=key, value=old, allowed=f"{low:g} to {high:g}")
     return new

@@ -1,1 +1,1 @@
-"""What makes a step fast: linear kernels, the chunked head and loss, autotuning, and memory."""
+"""What makes a step fast: matrix products, the chunked head and loss, autotuning, and memory."""

@@ -1,8 +1,8 @@
-"""The head and the cross-entropy in one, a chunk of rows at a time, so that the logits are never all kept.
+"""The head and the cross-entropy together, one chunk of rows at a time, so that the logits are never all in memory.
 
-With p = softmax(h Wᵀ + b) the gradients of Σ −ln p[y] are, G being p less one at each target (Goodfellow et al. 2016,
-section 6.2.2): dh = G W, dW = Gᵀ h, db = Σ G. They are made while the chunk's logits are there, in place of them,
-as Wijmans et al. 2024 ("Cut your losses") do on a GPU, and torch's own linear_cross_entropy does by BLAS alone.
+With p = softmax(h Wᵀ + b), and G = p minus one at each target, the gradients of Σ −ln p[y] are dh = G W, dW = Gᵀ h,
+db = Σ G (Goodfellow et al. 2016, section 6.2.2). They are computed with the chunk's logits and overwrite them, as
+Wijmans et al. 2024 ("Cut your losses") do on a GPU, and as torch's linear_cross_entropy does with BLAS only.
 """
 
 from typing import Any
@@ -17,7 +17,8 @@ from tui_lab.core.kernels.linear import Kernels, linear, onednn_linear
 from tui_lab.data.dataset import IGNORED
 
 SMALLEST_EXACT = 1e-30
-"""Below, float32 loses digits of a probability (its smallest normal number is 1.2e-38): −ln p is found otherwise."""
+"""Smaller probabilities lose digits in float32 (its smallest normal number is 1.2e-38); their −ln p is computed from
+the logits."""
 
 
 def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kernels: Kernels) -> Tensor:
@@ -64,9 +65,9 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, ignored: int = IGNORED) -
 
 
 def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
-    """The summed cross-entropy in nats by oneDNN, `rows` rows at a time.
+    """Sum the cross-entropy in nats with oneDNN, `rows` rows at a time.
 
-    h float32 [N, D], weight [V, D], bias [V], targets int64 [N] of which those equal to `ignored` do not count → [].
+    h float32 [N, D], weight [V, D], bias [V], targets int64 [N] → []; targets equal to `ignored` do not count.
     """
     if torch.is_grad_enabled():
         loss: Tensor = _HeadLoss.apply(h, weight, bias, targets, ignored, rows)  # type: ignore[no-untyped-call]
@@ -76,14 +77,14 @@ def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ig
 
 
 def _losses(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int) -> Tensor:
-    """Each row's −ln p by way of its logits: [R]."""
+    """Return −ln p of each row, computed from its logits: [R]."""
     return F.cross_entropy(onednn_linear(h, weight, bias), targets, ignore_index=ignored, reduction="none")
 
 
 def losses_and_logit_gradient(
     h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int
 ) -> tuple[Tensor, Tensor]:
-    """Each row's loss [R], 0 where the target is ignored, and the gradient of their sum by the logits [R, V]."""
+    """Return each row's loss [R], 0 if its target is ignored, and the gradient of their sum by the logits [R, V]."""
     probabilities = onednn_linear(h, weight, bias)
     torch.softmax(probabilities, dim=1, out=probabilities)
     counted = targets != ignored  # [R]
@@ -99,13 +100,15 @@ def losses_and_logit_gradient(
 
 
 class _HeadLoss(torch.autograd.Function):
-    """The gradients are ready with the loss: backward only scales them."""
+    """Computes the gradients together with the loss; backward only scales them."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
-        loss, d_h = h.new_zeros(()), torch.empty_like(h)
-        # [D + 1, V]: dWᵀ, that way round because the large operand is then read as it lies, and db as one more row of
-        # it, since a column of ones beside h makes the same product the sum over the rows, too.
+        loss = h.new_zeros(())
+        d_h = torch.empty_like(h)
+        # One product gives both gradients, with a column of ones appended to h:
+        #     [h 1]ᵀ [D + 1, R] · G [R, V] = [D + 1, V]: dWᵀ [D, V] above db [1, V]
+        # dW is computed transposed because the large operand G is then read in its memory order.
         d_both: Tensor | None = None
         for start in range(0, len(h), rows):
             part = h[start : start + rows]  # [R, D]
@@ -123,5 +126,5 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         d_h, d_both = ctx.saved_tensors
         transposed = d_both[:-1]
-        d_weight = torch.mul(transposed.t(), g, out=transposed.new_empty(transposed.shape[::-1]))  # Row by row again.
+        d_weight = torch.mul(transposed.t(), g, out=transposed.new_empty(transposed.shape[::-1]))  # Contiguous.
         return d_h * g, d_weight, d_both[-1] * g, None, None, None

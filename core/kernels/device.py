@@ -1,4 +1,4 @@
-"""Where the arithmetic is done, and with how many threads."""
+"""The device of a training, its CPU threads, and torch's global generator."""
 
 import torch
 
@@ -6,27 +6,36 @@ from tui_lab.util.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of `train.device`; auto takes CUDA, then Apple's MPS, then the CPU. Raises ConfigError."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """Return the device for `train.device`; auto prefers CUDA, then Apple's MPS, then the CPU.
+
+    Raises ConfigError if this machine does not have it.
+    """
+    is_available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = [device for device in is_available if is_available[device]]
     if name == "auto":
-        return torch.device(next(device for device, present in available.items() if present))
-    if not available[name]:
-        present = ", ".join(device for device, there in available.items() if there)
-        raise ConfigError([f"train.device = {name!r}: not on this machine; available here: auto, {present}"])
+        return torch.device(available[0])
+    if name not in available:
+        raise ConfigError.of(
+            "unavailable",
+            "not available on this machine",
+            key="train.device",
+            value=name,
+            allowed=", ".join(["auto", *available]),
+        )
     return torch.device(name)
 
 
 def use_threads(n: int) -> int:
-    """Set the CPU threads of torch's operators (0 keeps torch's choice); the number in force."""
+    """Set the CPU threads of torch's operators (0 keeps torch's choice) and return their number."""
     if n:
         torch.set_num_threads(n)
     return torch.get_num_threads()
 
 
 def seed_torch(device: torch.device, seed: int) -> None:
-    """Seed torch's global generator of `device`, as `torch.manual_seed` seeds those of all devices.
+    """Seed torch's global generators of the CPU and of `device`.
 
-    That function notes down a stack trace for each device that was never used, at every call and for good.
+    `torch.manual_seed` seeds those of all devices, and keeps a stack trace per call for each device never used: a leak.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

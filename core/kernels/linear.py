@@ -1,9 +1,9 @@
-"""Products of activations and weights, by whichever of torch's two CPU libraries is the faster on this machine.
+"""Products of activations and weights with either of torch's two CPU libraries, BLAS or oneDNN.
 
-torch multiplies float32 matrices by BLAS (MKL in its x86 wheels). It also carries oneDNN, which compiles its kernels
-for the processor at hand: on an AMD Zen 5, where MKL keeps to AVX2, they are twice as fast in the same arithmetic.
-torch takes them for convolutions and for bfloat16; for float32 there is only the operator below, which its own compiler
-emits. It has no gradient, so `_OneDnnLinear` gives it one.
+torch multiplies float32 matrices with BLAS (MKL in its x86 wheels). It also contains oneDNN, which compiles kernels for
+the processor it runs on: on an AMD Zen 5, where MKL uses AVX2 only, they are twice as fast in the same arithmetic.
+torch uses oneDNN for convolutions and bfloat16; for float32 there is only the operator below, which torch.compile
+emits. It has no gradient, so `_OneDnnLinear` adds one.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,21 @@ from torch.nn import functional as F
 Engine = Literal["blas", "onednn"]
 
 SMALLEST = 2**24
-"""Multiplications from which a product goes to oneDNN: below, a Python function costs what the library saves."""
+"""Multiplications from which a product uses oneDNN; for fewer, calling a Python function costs what oneDNN saves."""
+SMALLEST_WITHOUT_GRADIENT = 2**20
+"""The same without gradients, where no Python function is called."""
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """How the same arithmetic is done. head_rows: rows of the head that are computed at once, where it is chunked."""
+    """How the matrix products are computed. head_rows: rows per chunk where the head is computed in chunks."""
 
     engine: Engine = "blas"
     head_rows: int = 128
 
     def __post_init__(self) -> None:
         if self.engine not in ("blas", "onednn") or self.head_rows < 1:
-            raise ValueError(f"no kernels: {self.engine!r}, {self.head_rows} rows")
+            raise ValueError(f"invalid kernels: {self.engine!r}, {self.head_rows} rows")
 
 
 def onednn_available() -> bool:
@@ -39,49 +41,53 @@ def onednn_available() -> bool:
 
 
 def onednn_linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a bᵀ + bias by oneDNN, without gradients: float32 a [M, K], b [N, K] of any strides, bias [N] → [M, N]."""
+    """Return a bᵀ + bias, without gradients: float32 a [M, K], b [N, K] of any strides, bias [N] → [M, N]."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
     return product
 
 
 def weight_gradient(g: Tensor, x: Tensor) -> Tensor:
-    """gᵀ x by oneDNN: g [M, N], x [M, K] → [N, K]. The first operand is copied to be transposed: it is the smaller."""
+    """Return gᵀ x: g [M, N], x [M, K] → [N, K]."""
+    # oneDNN copies a first operand that is transposed, so the smaller one comes first.
     if g.shape[1] <= x.shape[1]:
         return onednn_linear(g.t(), x.t())
     return onednn_linear(x.t(), g.t()).t()
 
 
-SMALLEST_ALONE = 2**20
-"""The same where no gradient is wanted, so that no Python function stands between."""
-
-
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, engine: Engine) -> Tensor:
-    """x weightᵀ + bias: x [..., K], weight [N, K], bias [N] → [..., N]."""
+    """Return x weightᵀ + bias: x [..., K], weight [N, K], bias [N] → [..., N]."""
     if engine == "blas":
         return F.linear(x, weight, bias)
-    size, learning = x.numel() * weight.shape[0], torch.is_grad_enabled()
-    if size < (SMALLEST if learning else SMALLEST_ALONE) or not _plain(x, weight):
+    multiplications = x.numel() * weight.shape[0]
+    needs_gradient = torch.is_grad_enabled()
+    smallest = SMALLEST if needs_gradient else SMALLEST_WITHOUT_GRADIENT
+    if multiplications < smallest or not _is_supported(x, weight):
         return F.linear(x, weight, bias)
-    if not learning:
+    if not needs_gradient:
         return onednn_linear(x, weight, bias)
     product: Tensor = _OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return product
 
 
 def prepacked_linear(weight: Tensor, bias: Tensor | None, engine: Engine) -> Callable[[Tensor], Tensor]:
-    """x → x weightᵀ + bias, without gradients, for many x [..., K] to come: weight [N, K], bias [N] → [..., N].
+    """Return the function x → x weightᵀ + bias, without gradients: x [..., K], weight [N, K], bias [N] → [..., N].
 
-    oneDNN reads a weight in an order of its own. To copy it into that order takes as long as some ten products of one
-    row, each of which is then twice as fast. Later changes of the weight are not seen.
+    It is for many calls: copying the weight into oneDNN's own order takes as long as about ten products of one row,
+    each of which is then twice as fast. Later changes of the weight have no effect.
     """
     reorder = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
-    if engine == "blas" or reorder is None or weight.numel() < SMALLEST_ALONE or not _plain(weight, weight):
+    if (
+        engine == "blas"
+        or reorder is None
+        or weight.numel() < SMALLEST_WITHOUT_GRADIENT
+        or not _is_supported(weight, weight)
+    ):
         return lambda x: F.linear(x, weight, bias)
     ordered = reorder(weight.detach())
     return lambda x: onednn_linear(x, ordered, bias)
 
 
-def _plain(x: Tensor, weight: Tensor) -> bool:
+def _is_supported(x: Tensor, weight: Tensor) -> bool:
     return x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
 
 

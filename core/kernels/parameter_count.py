@@ -1,4 +1,4 @@
-"""The parameter count in the appendix's notation. Needs no torch, so a form can show it as one types."""
+"""The parameter count in the appendix's notation. It needs no torch, so a form can show it while the user types."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from tui_lab.core.config.schema import ModelConfig
 
 @dataclass(frozen=True)
 class ParameterRow:
-    """A line of the parameter count: the appendix's symbol, its shape in words, and the number over all layers."""
+    """A line of the parameter count: the appendix's symbol, its shape as text, and the number over all layers."""
 
     symbol: str
     shape: str
@@ -15,10 +15,13 @@ class ParameterRow:
 
 
 def parameter_table(config: ModelConfig, n_vocab: int) -> list[ParameterRow]:
-    """The parameter count by the appendix's notation, without building a model."""
-    d, k, h, v, f, n = (
-        config.d_model, config.n_layers, config.n_heads, config.d_head, config.d_ff, config.context,
-    )  # fmt: skip
+    """Return the parameter count in the appendix's notation, without building a model."""
+    d = config.d_model
+    k = config.n_layers
+    h = config.n_heads
+    v = config.d_head
+    f = config.d_ff
+    n = config.context
     return [
         ParameterRow("W_E", f"V·d = {n_vocab}·{d}", n_vocab * d),
         ParameterRow("W_P", f"n·d = {n}·{d}", n * d),

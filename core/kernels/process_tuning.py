@@ -1,39 +1,41 @@
-"""Memory: what a step frees is kept for the next one, and dead cycles of objects are looked for seldom."""
+"""Settings of the process: keep freed memory for the next step, and run the garbage collector less often."""
 
 import ctypes
 import functools
 import gc
 
-# From glibc's malloc.h; mallopt(3).
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_LARGEST = 2**30
+# From glibc's malloc.h; see mallopt(3).
+_TRIM_THRESHOLD = -1
+_MMAP_THRESHOLD = -3
+_ARENA_MAX = -8
+_LARGEST_BLOCK = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Let glibc hold on to large blocks that are freed. Call it before threads are started.
+    """Make glibc keep large freed blocks. Call it before threads are started; without glibc it does nothing.
 
-    By default it gives them back at once, so that each step pays for fresh pages: for the chunks of logits of a large
-    vocabulary that is a tenth of a step. One arena for all threads: only the first can hold blocks above 64 MiB.
-    Does nothing where the C library is another one.
+    By default glibc returns them at once, so that each step pays for new pages: 10 % of a step with the chunks of
+    logits of a large vocabulary. All threads share one arena, since only the first can hold blocks above 64 MiB.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    for option, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, 2**31 - 1)):
-        mallopt(option, value)
+    mallopt(_ARENA_MAX, 1)
+    mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def raise_gc_threshold() -> None:
-    """Let Python look for dead cycles after 20,000 new objects instead of 700. Call it where a program starts.
+    """Run the garbage collector after 20,000 new objects instead of 700. Call it where a program starts.
 
-    A look at all objects, of which torch and Textual bring 300,000, holds every thread for 0.15 s: importing torch made
-    five, the app one every ten seconds.
+    A full collection visits the 300,000 objects of torch and Textual and holds every thread for 0.15 s. With the
+    default, importing torch caused five of them, and the app one every ten seconds.
     """
     gc.set_threshold(20_000, 20, 20)
 
 
 @functools.cache
 def freeze_gc_objects() -> None:
-    """What is loaded by now is never looked at again. For after the imports; only the first call does something."""
+    """Exclude all objects created so far from garbage collection. Call it after the imports; later calls do nothing."""
     gc.freeze()
