@@ -1,4 +1,4 @@
-"""A file that only grows, line by line, and never by half a line that the next one could follow."""
+"""Append whole lines to a file: a line that was only partly written is removed before the next one."""
 
 import contextlib
 import errno
@@ -9,12 +9,12 @@ from typing import Self
 
 from tui_lab.util.errors import RunError
 
-MOST_WAITING = 10_000
-"""Lines kept in memory while the disk takes none: a training that is paused at the first adds a handful."""
+MAX_WAITING = 10_000
+"""Lines kept in memory while the disk refuses them. A trainer that pauses at the first one adds only a few."""
 
 
 class Appender:
-    """Appends whole lines to `path`. What a full disk refuses waits, in order, for the next line."""
+    """Appends lines to `path`. Lines that the disk refuses wait, in order, for the next call of `add`."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
@@ -23,7 +23,7 @@ class Appender:
         self.size = os.fstat(self._file).st_size
         """Bytes of whole lines in the file."""
         self._waiting: list[bytes] = []
-        self._torn = False
+        self._is_torn = False
 
     def __enter__(self) -> Self:
         return self
@@ -34,14 +34,17 @@ class Appender:
         os.close(self._file)
 
     def add(self, line: bytes) -> OSError | None:
-        """None when this line and all before it are in the file; else why not. Raises RunError when too many wait."""
+        """Append a line. Returns None when it and all before it are in the file, otherwise the error.
+
+        Raises RunError when too many lines wait.
+        """
         self._waiting.append(line)
         try:
             self._flush()
         except OSError as error:
-            if len(self._waiting) > MOST_WAITING:
-                raise RunError(
-                    f"{self.path}: {error.strerror}; {MOST_WAITING:,} events could not be written"
+            if len(self._waiting) > MAX_WAITING:
+                raise RunError.of(
+                    "unwritable", f"{error.strerror}; {MAX_WAITING:,} events could not be written", key=str(self.path)
                 ) from error
             return OSError(error.errno, error.strerror, str(self.path))
         return None
@@ -49,8 +52,8 @@ class Appender:
     def _flush(self) -> None:
         if os.fstat(self._file).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, "the file or its folder was removed")
-        if self._torn:
-            self._cut()
+        if self._is_torn:
+            self._truncate()
         while self._waiting:
             self._write(self._waiting[0])
             del self._waiting[0]
@@ -61,12 +64,12 @@ class Appender:
             while done < len(line):
                 done += os.write(self._file, line[done:])
         except OSError:
-            self._torn = True
+            self._is_torn = True
             with contextlib.suppress(OSError):
-                self._cut()
+                self._truncate()
             raise
         self.size += len(line)
 
-    def _cut(self) -> None:
+    def _truncate(self) -> None:
         os.ftruncate(self._file, self.size)
-        self._torn = False
+        self._is_torn = False

@@ -1,4 +1,4 @@
-"""Removing a run folder for good: nothing but a run, none that is being trained, and nothing outside it."""
+"""Delete run folders: only runs, none in use, and nothing outside the folder."""
 
 import shutil
 from pathlib import Path
@@ -7,43 +7,47 @@ from tui_lab.core.runs.catalog import NOTES, read_config
 from tui_lab.core.runs.folder import CONFIG, DIGEST, EVENTS, SUMMARY, TOKENIZER
 from tui_lab.core.runs.lock import HOLDER, LOCK, in_use
 from tui_lab.util import files
-from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.errors import Code, ConfigError, RunError
 
 OWN = frozenset({CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, "checkpoints"})
-"""What a run folder holds. Whatever else lies there is somebody's work, and no run's to lose."""
+"""The content of a run folder. A folder with other files is not deleted, since they may be the user's work."""
 
 
 def removable(path: Path) -> Path:
-    """The real path of a run folder that may be removed. Raises RunError, which says why another one may not."""
+    """The real path of a run folder that may be deleted. Raises RunError with the reason for any other path."""
     if path.is_symlink():
-        raise RunError(f"{path}: a link, which is not followed; remove it by rm, or name the folder it leads to")
+        raise _refusal("invalid", path, "is a link; remove it with rm, or name the folder itself")
     if not path.is_dir():
-        raise RunError(f"{path}: no such folder")
+        raise _refusal("not_found", path, "no such folder")
     if not ((path / CONFIG).is_file() and (path / TOKENIZER).is_file()):
-        raise RunError(f"{path}: no run folder, so it is not removed: {CONFIG} and {TOKENIZER} are not both there")
+        raise _refusal("invalid", path, f"not a run folder: it needs {CONFIG} and {TOKENIZER}")
     try:
         read_config(path / CONFIG)
     except (ConfigError, OSError) as error:
-        raise RunError(f"{path}: its {CONFIG} is not a run's, so it is not removed") from error
+        raise _refusal("invalid", path, f"not a run folder: {CONFIG} is not the config of a run") from error
     others = sorted(p.name for p in path.iterdir() if p.name not in OWN and not p.name.startswith(files.TEMPORARY))
     if others:
-        raise RunError(
-            f"{path}: not removed, since it holds what no run writes: {', '.join(others[:5])}; move it first"
+        raise _refusal(
+            "conflict", path, f"has files that are not part of a run: {', '.join(others[:5])}; move them first"
         )
     if holder := in_use(path):
-        raise RunError(f"{path}: it is being trained now, by {holder}, so it is not removed")
+        raise _refusal("in_use", path, f"is in use by {holder}")
     return path.resolve()
 
 
+def _refusal(code: Code, path: Path, reason: str) -> RunError:
+    return RunError.of(code, f"{reason} (not deleted)", key=str(path))
+
+
 def remove(path: Path) -> None:
-    """Remove what `removable` allows: out of sight at once, then file by file. Raises RunError."""
+    """Delete a run folder that `removable` allows. Raises RunError."""
     real = removable(path)
-    # No half of a run is ever listed; what a kill leaves has a temporary's name.
-    doomed = real.with_name(f"{files.TEMPORARY}removed-{real.name}")
+    # Renamed first, so that a half-deleted run is never listed, even after a kill.
+    temporary = real.with_name(f"{files.TEMPORARY}removed-{real.name}")
     try:
-        real.rename(doomed)
+        real.rename(temporary)
         files.sync(real.parent)
-        # Links in it are removed, not what they lead to.
-        shutil.rmtree(doomed)
+        # This removes links, not their targets.
+        shutil.rmtree(temporary)
     except OSError as error:
-        raise RunError(f"{path}: not removed: {error.strerror}: {error.filename}") from error
+        raise RunError.of("unwritable", f"not deleted: {error.strerror}: {error.filename}", key=str(path)) from error

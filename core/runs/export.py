@@ -1,4 +1,4 @@
-"""Records of runs as files that other programs read: CSV, JSON, TensorBoard event files."""
+"""Export runs for other programs: CSV, JSON and TensorBoard event files."""
 
 import codecs
 import csv
@@ -40,12 +40,12 @@ _EVALUATED_TAGS = {
 
 
 def summary_of(run: Run) -> Summary:
-    """The run's summary, or one made from its record where it was killed before it could write its own."""
+    """The summary of a run; computed from its event log where it was killed before it wrote one."""
     return run.summary() or summarize_log(run.downsampled()).summary(str(run.path))
 
 
 def to_csv(runs: Mapping[str, Run], path: Path) -> None:
-    """A line an update or evaluation of each run, by its name. Raises RunError."""
+    """Write a line for each step and evaluation of the runs. Raises RunError."""
     with _writing(path) as out:
         rows = csv.writer(codecs.getwriter("utf-8")(out))
         rows.writerow(("run", "event", *COLUMNS))
@@ -57,7 +57,7 @@ def to_csv(runs: Mapping[str, Run], path: Path) -> None:
 
 
 def to_json(runs: Mapping[str, Run], path: Path) -> None:
-    """{"runs": [{name, summary, config, tags, note, events}]}, written as it is read. Raises RunError."""
+    """Write {"runs": [{name, summary, config, tags, note, events}]}, in bounded memory. Raises RunError."""
     with _writing(path) as out:
         out.write(b'{"runs": [')
         for number, (name, run) in enumerate(runs.items()):
@@ -72,19 +72,19 @@ def to_json(runs: Mapping[str, Run], path: Path) -> None:
 
 
 def to_tensorboard(runs: Mapping[str, Run], folder: Path) -> None:
-    """A folder a run, as TensorBoard expects them, each with one event file. Raises RunError."""
+    """Write a folder for each run with one event file, as TensorBoard expects it. Raises RunError."""
     for name, run in runs.items():
         to_event_file(run, folder / name / f"events.out.tfevents.{int(_created(run))}.tui-lab")
 
 
 def to_event_file(run: Run, path: Path) -> None:
-    """Losses, measurements, metrics and the config of a run as one event file. Raises RunError."""
+    """Write the losses, measurements, metrics and config of a run as one event file. Raises RunError."""
     with _writing(path) as out:
         tensorboard.write_events(out, _event_messages(run), _created(run))
 
 
 def _event_messages(run: Run) -> Iterator[bytes]:
-    """Wall time is the run's creation and what its updates took: a record has no clock."""
+    """The messages of an event file. Wall time: the start of the run plus the time of its steps."""
     time = _created(run)
     yield tensorboard.text(0, time, "config", f"```toml\n{settings.to_toml(run.config())}```")
     for event in run.events():
@@ -99,8 +99,8 @@ def _event_messages(run: Run) -> Iterator[bytes]:
 
 
 def _values(event: ev.Event, tags: Mapping[str, str]) -> dict[str, float]:
-    found = {tag: getattr(event, name) for tag, name in tags.items()}
-    return {tag: value for tag, value in found.items() if value is not None}
+    values = {tag: getattr(event, name) for tag, name in tags.items()}
+    return {tag: value for tag, value in values.items() if value is not None}
 
 
 def _created(run: Run) -> float:
@@ -109,9 +109,9 @@ def _created(run: Run) -> float:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[BinaryIO]:
-    """A file, whole or not at all. Raises RunError where it cannot be written."""
+    """A file to write to, written atomically. Raises RunError where it cannot be written."""
     try:
         with files.new_file(path) as out:
             yield out
     except OSError as error:
-        raise RunError(f"{path}: not written: {error.strerror}") from error
+        raise RunError.of("unwritable", f"not written: {error.strerror}", key=str(path)) from error

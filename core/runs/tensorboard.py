@@ -1,8 +1,8 @@
 """TensorBoard event files, written without TensorFlow.
 
-A file is a row of TFRecords (tensorflow/core/lib/io/record_writer.h): the length as uint64, its masked CRC-32C, the
-data, its masked CRC-32C, all little-endian. The data are `Event` messages (tensorflow/core/util/event.proto), written
-here in protobuf's wire format, since they need three of its kinds of field.
+A file is a sequence of TFRecords (tensorflow/core/lib/io/record_writer.h): the length as uint64, its masked CRC-32C,
+the data, its masked CRC-32C, all little-endian. The data are `Event` messages (tensorflow/core/util/event.proto) in
+protobuf's wire format, of which they need four field types.
 """
 
 import struct
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 POLYNOMIAL = 0x82F63B78
-"""Castagnoli's, bits reversed (RFC 3720, appendix B.4)."""
+"""Castagnoli's polynomial, bits reversed (RFC 3720, appendix B.4)."""
 MASK = 0xA282EAD8
-"""Added to a CRC that is stored beside what it is of."""
+"""Added to a CRC that is stored with its data."""
 VERSION = "brain.Event:2"
 DT_STRING = 7
 
@@ -42,25 +42,25 @@ def masked(crc: int) -> int:
 
 
 def record(data: bytes) -> bytes:
-    """One TFRecord."""
+    """One TFRecord with `data`."""
     length = struct.pack("<Q", len(data))
     return length + struct.pack("<I", masked(crc32c(length))) + data + struct.pack("<I", masked(crc32c(data)))
 
 
 def write_events(out: BinaryIO, events: Iterable[bytes], wall_time: float) -> None:
-    """A whole event file: the version, then `events` as `scalars` and `text` make them."""
+    """Write an event file: the version, then `events` from `scalars` and `text`."""
     out.write(record(_double(1, wall_time) + _bytes(3, VERSION.encode())))
     for event in events:
         out.write(record(event))
 
 
 def scalars(step: int, wall_time: float, values: Mapping[str, float]) -> bytes:
-    """An Event with a simple value a tag."""
+    """An Event with one simple value per tag."""
     return _event(step, wall_time, (_bytes(1, tag.encode()) + _float(2, value) for tag, value in values.items()))
 
 
 def text(step: int, wall_time: float, tag: str, markdown: str) -> bytes:
-    """An Event for TensorBoard's text page: a tensor of one string, and the name of the plugin that shows it."""
+    """An Event for TensorBoard's text page: a tensor of one string, and the name of the plugin."""
     shape = _bytes(2, _varint(1, 1))
     tensor = _varint(1, DT_STRING) + _bytes(2, shape) + _bytes(8, markdown.encode())
     metadata = _bytes(1, _bytes(1, b"text"))
@@ -93,7 +93,7 @@ def _float(field: int, value: float) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """A varint: seven bits a byte, the low ones first, the top bit set where more follow."""
+    """A varint: seven bits per byte, the lowest first; the top bit is set unless it is the last byte."""
     return bytes(_groups(value))
 
 

@@ -284,7 +284,7 @@ async def test_names_and_notes_from_disk_cannot_drive_the_terminal() -> None:
 
 
 def trained(name: str, *overrides: str) -> Path:
-    opened = open_run.begin("tiny", tiny("train.steps=3", *overrides), runs.runs_folder() / name)
+    opened = open_run.start("tiny", tiny("train.steps=3", *overrides), runs.runs_folder() / name)
     for _ in opened.run.record(opened.trainer.events()):
         pass
     return opened.run.path

@@ -33,8 +33,8 @@ MANY = 6000
 async def over(meddle: Meddle, *overrides: str) -> AsyncIterator[tuple[LabApp, Pilot[None], LabScreen]]:
     """The app over a real training, its trainer meddled with."""
 
-    def open(report: Any, commands: CommandQueue) -> open_run.Opened:
-        opened = open_run.begin("tiny", tiny("train.steps=1000000", *overrides), commands=commands)
+    def open(report: Any, commands: CommandQueue) -> open_run.OpenRun:
+        opened = open_run.start("tiny", tiny("train.steps=1000000", *overrides), commands=commands)
         meddle(opened.trainer)
         return opened
 
@@ -143,7 +143,7 @@ async def test_from_a_worker_that_hangs_one_can_go_back_to_the_chooser() -> None
 async def test_who_leaves_while_a_corpus_is_read_need_not_wait_until_it_is() -> None:
     told, reads = threading.Event(), 0
 
-    def open(report: Any, commands: CommandQueue) -> open_run.Opened:
+    def open(report: Any, commands: CommandQueue) -> open_run.OpenRun:
         nonlocal reads
         while True:
             reads += 1
@@ -183,7 +183,7 @@ def test_no_control_character_reaches_the_terminal() -> None:
 async def test_what_a_run_calls_itself_is_shown_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "runs\x1b[31m[red]x[link=y]z[/nothing]"
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "there"))
-    opened = open_run.begin("tiny", tiny(), tmp_path / "there" / "one[bold]\x1b]0;t\x07")
+    opened = open_run.start("tiny", tiny(), tmp_path / "there" / "one[bold]\x1b]0;t\x07")
     list(opened.run.record(opened.trainer.events()))
     async with lab() as it:
         it.screen.notify(f"saved {evil}", title=evil)

@@ -1,4 +1,4 @@
-"""Run folders with a record that is told rather than trained, so that a test may have many."""
+"""Run folders with made-up events, which take no training, so that a test can have many."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def summary(**fields: Any) -> Summary:
 
 
 def update(step: int, loss: float | None = None) -> ev.StepDone:
-    """Update number `step`, in half a second; its loss falls with the steps unless given."""
+    """Step `step`, in half a second; its loss falls with the steps unless given."""
     value = 2.0 / step if loss is None else loss
     return ev.StepDone(step=step, loss=value, loss_ema=value, lr=0.01, grad_norm=1.0, epoch=0, tokens=20 * step,
                        seconds=0.5, tokens_per_s=40.0)  # fmt: skip
@@ -37,7 +37,7 @@ def evaluated(
 
 
 def story(steps: int = 8) -> Iterator[ev.Event]:
-    """Updates, an evaluation every fourth one, the second of them the best, and an end."""
+    """Steps with an evaluation after every fourth, of which the second is the best, and an end."""
     yield STARTED
     for step in range(1, steps + 1):
         yield update(step)
@@ -49,9 +49,9 @@ def story(steps: int = 8) -> Iterator[ev.Event]:
 
 def recorded(path: Path, events: Iterable[ev.Event] | None = None, *, config: Config | None = None,
              summary: bool = True) -> Run:  # fmt: skip
-    """A run folder in `path` that tells `events`, by default `story()`; with its summary, unless it was killed."""
-    run = runs.create("told", config or tiny(), DigitsTokenizer(5), path)
-    seen = summarize(run.record(story() if events is None else events))
+    """A run folder in `path` with `events`, by default `story()`. summary: whether it has one."""
+    run = runs.create("recorded", config or tiny(), DigitsTokenizer(5), path)
+    summarizer = summarize(run.record(story() if events is None else events))
     if summary:
-        run.write_summary(seen.summary(str(path)))
+        run.write_summary(summarizer.summary(str(path)))
     return run

@@ -1,4 +1,4 @@
-"""A training small enough to repeat hundreds of times: rows of three digits out of five."""
+"""A run small enough to repeat hundreds of times: rows of three digits out of five."""
 
 import json
 from collections.abc import Iterable
@@ -45,19 +45,19 @@ def trainer_and_run(path: Path, *overrides: str) -> tuple[Trainer, Run]:
 
 
 def last_checkpoint(*overrides: str) -> Checkpoint:
-    """What a whole training saves at its end."""
-    kept: list[Checkpoint] = []
+    """The checkpoint at the end of a run."""
+    checkpoints: list[Checkpoint] = []
 
     def keep(state: Checkpoint) -> str:
-        kept.append(state)
+        checkpoints.append(state)
         return "kept"
 
     list(trainer(*overrides, save=keep).events())
-    return kept[-1]
+    return checkpoints[-1]
 
 
 def restate(path: Path, *without: str, **changes: Any) -> None:
-    """Let the state.json of the checkpoint at `path` say other things, with no checksum of its own."""
+    """Change the state.json of the checkpoint at `path`, and remove its checksum and the keys in `without`."""
     state = path / "state.json"
     values = json.loads(state.read_text("utf-8"))
     for key in ("crc32", *without):

@@ -24,7 +24,7 @@ def test_killed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Run:
-    opened = open_run.begin("tiny", tiny("train.checkpoint_every=4", "train.eval_every=3"), tmp_path / "a")
+    opened = open_run.start("tiny", tiny("train.checkpoint_every=4", "train.eval_every=3"), tmp_path / "a")
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     return opened.run
@@ -65,7 +65,7 @@ def test_resume_repairs_a_torn_last_line(finished: Run) -> None:
     whole = path.read_bytes()
     for end in random.Random(0).sample(range(whole.rstrip().rfind(b"\n") + 2, len(whole)), 5):
         path.write_bytes(whole[:end])
-        opened = open_run.reopen(str(finished.path), None)
+        opened = open_run.resume(str(finished.path), None)
         list(opened.run.record(opened.trainer.events()))
         opened.close()
         lines = path.read_text("utf-8").splitlines()

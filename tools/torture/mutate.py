@@ -39,11 +39,11 @@ def create_run(path: Path) -> Path:
     from tui_lab.core import commands as cmd
     from tui_lab.core.runs import open_run
 
-    opened = open_run.begin("sound", tiny("train.eval_every=2", "train.checkpoint_every=4"), path)
+    opened = open_run.start("sound", tiny("train.eval_every=2", "train.checkpoint_every=4"), path)
     opened.trainer.commands.put(cmd.Set("optim.lr", 0.02))
     for event in opened.run.record(opened.trainer.events()):
-        opened.seen.update(event)
-    opened.run.write_summary(opened.seen.summary(str(path)))
+        opened.summarizer.update(event)
+    opened.run.write_summary(opened.summarizer.summary(str(path)))
     opened.close()
     return path
 
@@ -107,7 +107,7 @@ def _fork(path: Path) -> None:
 def _resume(path: Path) -> None:
     from tui_lab.core.runs import open_run
 
-    opened = open_run.reopen(str(path), 10)
+    opened = open_run.resume(str(path), 10)
     try:
         for event in opened.run.record(opened.trainer.events()):
             if isinstance(event, ev.Failed):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.config.schema import Config
-    from tui_lab.core.runs.open_run import Opened
+    from tui_lab.core.runs.open_run import OpenRun
 
 HIGH_CONTRAST = Theme(
     name="high-contrast", primary="#ffff00", secondary="#00ffff", accent="#ffffff", warning="#ffaf00", error="#ff5f5f",
@@ -56,14 +56,14 @@ SECONDS_BEFORE_TOLD = 2.0
 """Most trainings stop sooner: then there is no need to say that one waits."""
 
 
-def open_pick(pick: Pick, report: "Report", commands: "CommandQueue") -> "Opened":
+def open_pick(pick: Pick, report: "Report", commands: "CommandQueue") -> "OpenRun":
     """What was picked, made ready in the worker's thread: torch is imported here."""
     from tui_lab.core.runs import open_run as opening
 
     freeze_gc_objects()
     if pick.kind == "resume":
-        return opening.reopen(pick.name, None, report, commands)
-    return opening.start(pick.name, pick.overrides, None, report, commands)
+        return opening.resume(pick.name, None, report, commands)
+    return opening.start_from(pick.name, pick.overrides, None, report, commands)
 
 
 def code_of(pick: Pick) -> str:
@@ -197,7 +197,7 @@ class LabApp(BaseApp):
         else:
             self.show_lab(self._session(lambda report, commands: open_pick(pick, report, commands), paused=pick.paused))
 
-    def _session(self, open: "Callable[[Report, CommandQueue], Opened]", *, paused: bool = False) -> "Session":
+    def _session(self, open: "Callable[[Report, CommandQueue], OpenRun]", *, paused: bool = False) -> "Session":
         from tui_lab.app.session.session import Session
 
         return Session(open, paused=paused)
@@ -275,13 +275,13 @@ class LabApp(BaseApp):
         if code and await self.push_screen_wait(before_code(code)) == "run":
             self._trust(code)
 
-        def open(report: "Report", commands: "CommandQueue") -> "Opened":
+        def open(report: "Report", commands: "CommandQueue") -> "OpenRun":
             from tui_lab.core.runs import open_run as opening
 
             freeze_gc_objects()
             if fork:
                 return opening.fork(name, config, report, commands)
-            return opening.begin(stem(name), config, None, report, commands)
+            return opening.start(stem(name), config, None, report, commands)
 
         self._take_down(lab)
         self.show_lab(self._session(open), diagnose=diagnose)

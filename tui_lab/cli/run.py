@@ -14,7 +14,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.open_run import Opened
+from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.summary import Requirement, Summary, unmet
 from tui_lab.runs.summary_text import replaced_characters, summary_text
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
@@ -22,7 +22,7 @@ from tui_lab.util.files import advice
 
 
 def train(
-    opened: Opened,
+    opened: OpenRun,
     requirements: Sequence[Requirement],
     *,
     json_lines: bool,
@@ -40,14 +40,14 @@ def train(
         if warning is not None and not silent:
             say(warning)
         save_error = _consume_events(opened, view, json_lines=json_lines)
-        summary = opened.seen.summary(str(opened.run.path))
+        summary = opened.summarizer.summary(str(opened.run.path))
         save_error = save_error or _write_summary(opened.run, summary)
         if json_lines:
             write_json(summary.to_json() | {"unmet": unmet(requirements, summary)})
         else:
             write(summary_text(summary))
         if junit is not None:
-            ending = opened.seen.ending
+            ending = opened.summarizer.ending
             failure = ending.message if isinstance(ending, ev.Failed) else save_error
             write_junit(junit, f"run {opened.run.name}", run_cases(requirements, summary, failure))
         if save_error is not None:
@@ -58,13 +58,13 @@ def train(
         opened.close()
 
 
-def _consume_events(opened: Opened, view: View, *, json_lines: bool) -> str | None:
+def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | None:
     """Train until the last event. If a checkpoint cannot be written, stop and return why."""
     trainer, monitors = opened.trainer, Monitors()
     save_error: str | None = None
     with stop_on_signals(lambda: trainer.commands.put(cmd.Stop())), view:
         for event in opened.run.record(trainer.events()):
-            opened.seen.update(event)
+            opened.summarizer.update(event)
             if isinstance(event, ev.SaveFailed) and save_error is None:
                 save_error = event.message
                 trainer.commands.put(cmd.Stop())
@@ -86,13 +86,13 @@ def _write_summary(run: Run, summary: Summary) -> str | None:
     return None
 
 
-def _exit_code(opened: Opened, requirements: Sequence[Requirement], summary: Summary, *, silent: bool) -> int:
+def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Summary, *, silent: bool) -> int:
     """Say how the run ended and which requirements it meets; return the exit code."""
-    ending = opened.seen.ending
+    ending = opened.summarizer.ending
     if isinstance(ending, ev.Failed):
         say(f"training failed: {ending.message}")
         return FAILED
-    if opened.seen.reason == "stopped":  # By a signal to this process or to another rank.
+    if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
         say(f"interrupted and saved; resume with: tui-lab run --resume {opened.run.path}")
         return INTERRUPTED
     if not silent:

@@ -14,7 +14,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import CONFIG, Run
-from tui_lab.core.runs.open_run import Opened
+from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.summary import Summarizer, summarize_log
 from tui_lab.core.runs.sweep.folder import Result
 from tui_lab.core.trainer import Trainer
@@ -65,7 +65,7 @@ def train_trial(
             return _result(summarizer, folder, metric)
         opened = _open(name, config, folder)
         pruned = _train(opened, metric, stopper, report)
-        return _result(opened.seen, folder, metric, pruned=pruned)
+        return _result(opened.summarizer, folder, metric, pruned=pruned)
     except Exception as error:
         # For example a config that does not fit its data, or a user's model that raises.
         if isinstance(error, ValueError | OSError) and str(error):
@@ -82,35 +82,35 @@ def _summary_if_ended(folder: Path) -> Summarizer | None:
     return None if summarizer.reason in ("stopped", "interrupted") else summarizer
 
 
-def _open(name: str, config: Callable[[], Config], folder: Path) -> Opened:
+def _open(name: str, config: Callable[[], Config], folder: Path) -> OpenRun:
     if any((folder / "checkpoints").glob("step-*")):
-        return open_run.reopen(str(folder), None)
+        return open_run.resume(str(folder), None)
     # Without a checkpoint there is nothing to resume.
     shutil.rmtree(folder, ignore_errors=True)
-    return open_run.begin(name, config(), folder)
+    return open_run.start(name, config(), folder)
 
 
-def _train(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:
+def _train(opened: OpenRun, metric: str, stopper: Stopper, report: Report | None) -> bool:
     """Train to the end; return whether `report` stopped it. Raises OSError if a file cannot be written."""
     try:
         prune_requested = _consume_events(opened, metric, stopper, report)
-        opened.run.write_summary(opened.seen.summary(str(opened.run.path)))
+        opened.run.write_summary(opened.summarizer.summary(str(opened.run.path)))
     finally:
         opened.close()
     # The last step may have been done before the request arrived.
-    return prune_requested and opened.seen.reason == "stopped"
+    return prune_requested and opened.summarizer.reason == "stopped"
 
 
-def _consume_events(opened: Opened, metric: str, stopper: Stopper, report: Report | None) -> bool:
+def _consume_events(opened: OpenRun, metric: str, stopper: Stopper, report: Report | None) -> bool:
     prune_requested = False
     with stopper.attached(opened.trainer):
         for event in opened.run.record(opened.trainer.events()):
-            opened.seen.update(event)
+            opened.summarizer.update(event)
             if isinstance(event, ev.SaveFailed):
                 raise OSError(event.message)
             if report is None or prune_requested or not isinstance(event, ev.Evaluated):
                 continue
-            value = _metric_of(event, opened.seen, metric)
+            value = _metric_of(event, opened.summarizer, metric)
             if value is not None and report(event.step, value):
                 prune_requested = True
                 opened.trainer.commands.put(cmd.Stop())

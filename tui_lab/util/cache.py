@@ -1,4 +1,4 @@
-"""Where this machine keeps what belongs to no run: tokens, a quick measurement, whose Python the person has allowed."""
+"""The cache folder, for data that belongs to no run: encoded corpora, kernel timings, trusted files."""
 
 import os
 from pathlib import Path

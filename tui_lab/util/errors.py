@@ -1,4 +1,4 @@
-"""Errors that a person can act on. Each carries its problems as data; a front end shows them, never a traceback."""
+"""Errors that the user can act on. Each has its problems as data; front ends show them without a traceback."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -15,20 +15,20 @@ Code = Literal[
     "invalid",  # The value is of the right type but not allowed.
     "wrong_type",
     "unknown_key",
-    "unknown_name",  # No preset, run, metric, … of this name.
-    "missing",  # A value that has to be given was not.
-    "conflict",  # Two options or settings exclude each other.
-    "exists",  # The target of a write is taken.
+    "unknown_name",  # There is no preset, run, metric, … of this name.
+    "missing",  # A required value is missing.
+    "conflict",  # Two options, settings or files exclude each other.
+    "exists",  # The target of a write exists already.
     "not_found",
     "unreadable",
     "unwritable",
     "damaged",
     "needs_restart",
     "in_use",  # Another process holds the run folder.
-    "not_trusted",  # User code that the person has not named.
-    "user_code",  # User code that raised, or gave something else than was asked of it.
+    "not_trusted",  # User code that the user has not named.
+    "user_code",  # User code that raised an exception or returned something unexpected.
     "too_large",
-    "unavailable",  # This machine, torch build or installation lacks what was asked for.
+    "unavailable",  # Not supported by this machine, torch build or installation.
 ]
 
 _ABSENT: Any = object()
@@ -36,9 +36,9 @@ _ABSENT: Any = object()
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing to correct. Rendered as `key = value: message; allowed: …; did you mean 'suggestion'?`.
+    """One thing to fix. Rendered as `key = value: message; allowed: …; did you mean 'suggestion'?`.
 
-    message: what is wrong, without the key, the value and the suggestion, which stand in fields of their own.
+    message: what is wrong, without the key, the value and the suggestion, which have fields of their own.
     """
 
     code: Code
@@ -96,7 +96,7 @@ class DataError(LabError):
 
 
 class RunError(LabError):
-    """A run folder that is missing, damaged or of another kind than asked for."""
+    """A run folder that is missing, damaged, in use or not a run folder."""
 
 
 class TrainingError(RuntimeError):
@@ -105,7 +105,7 @@ class TrainingError(RuntimeError):
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
     """The most similar of `names`, or "" where none is similar. cutoff: difflib's, from 0 to 1."""
-    # A long name is similar to nothing, and comparing it takes its length squared.
+    # Comparing takes quadratic time, and a very long name is a mistake of another kind.
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff) if len(name) <= MAX_SHOWN else []
     return matches[0] if matches else ""
 
@@ -118,7 +118,7 @@ def first_line(error: "ValidationError") -> str:
 
 
 def shown(value: Any) -> str:
-    """`value` as a message quotes it: its repr, cut where it is long."""
+    """`value` in a message: its repr, cut if it is long."""
     try:
         return shortened(repr(value))
     except (ValueError, RecursionError):  # An integer of more than 4,300 digits; brackets nested beyond the stack.

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: a number that is not finite is written as a string."""
+"""Strict JSON: numbers that are not finite are written as strings."""
 
 import json
 import math
@@ -12,12 +12,12 @@ _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """`value` as strict JSON (RFC 8259 has no NaN); "NaN", "Infinity" and "-Infinity" as protobuf's JSON has them."""
+    """Return `value` as strict JSON (RFC 8259), with "NaN", "Infinity" and "-Infinity" as in protobuf's JSON."""
     return json.dumps(_named(value), indent=indent, allow_nan=False)
 
 
 def loads(text: str | bytes) -> Any:
-    """Undo `dumps`. Raises ValueError for what is no strict JSON, or is nested beyond reason."""
+    """Parse strict JSON. Raises ValueError for anything else, and for JSON that is nested too deeply."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
@@ -25,7 +25,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def sealed(values: dict[str, Any], indent: int | None = None) -> str:
-    """`values`, which are not empty, as JSON whose first entry is the checksum (CRC-32) of all the rest."""
+    """Return `values`, which are not empty, as JSON whose first entry is the CRC-32 of the rest."""
     body = dumps(values, indent)
     return f'{{"{SEAL}": {zlib.crc32(body.encode())},{body[1:]}'
 

@@ -50,7 +50,7 @@ def stopped(message: SessionMessage) -> bool:
 
 
 def train(*overrides: str, commands: tuple[cmd.Command, ...] = ()) -> tuple[Session, list[SessionMessage]]:
-    session = Session(lambda report, commands: open_run.begin("tiny", tiny(*overrides), commands=commands))
+    session = Session(lambda report, commands: open_run.start("tiny", tiny(*overrides), commands=commands))
     for command in commands:
         session.send(command)
     session.start()
@@ -77,7 +77,7 @@ def test_commands_sent_before_it_is_open_are_obeyed() -> None:
 
 
 def test_opened_paused_it_makes_no_update_until_asked() -> None:
-    session = Session(lambda report, commands: open_run.begin("tiny", tiny(), commands=commands), paused=True)
+    session = Session(lambda report, commands: open_run.start("tiny", tiny(), commands=commands), paused=True)
     session.start()
     found = collect(session, lambda message: isinstance(message, ev.Paused))
     assert not [event for event in found if isinstance(event, ev.StepDone)]
@@ -88,7 +88,7 @@ def test_opened_paused_it_makes_no_update_until_asked() -> None:
 
 @pytest.mark.parametrize("error", [ConfigError(["optim.lr = -1: no"]), ZeroDivisionError("oh")])
 def test_what_goes_wrong_while_opening_is_told_in_words(error: Exception) -> None:
-    def broken(report: Any, commands: cmd.CommandQueue) -> open_run.Opened:
+    def broken(report: Any, commands: cmd.CommandQueue) -> open_run.OpenRun:
         raise error
 
     session = Session(broken)
@@ -162,7 +162,7 @@ def test_what_an_earlier_session_changed_can_be_undone() -> None:
     session.join()
     ready = found[0]
     assert isinstance(ready, Ready)
-    resumed = Session(lambda report, commands: open_run.reopen(ready.path, 10, commands=commands))
+    resumed = Session(lambda report, commands: open_run.resume(ready.path, 10, commands=commands))
     resumed.send(cmd.Undo())
     resumed.send(cmd.Undo())
     resumed.start()

@@ -22,7 +22,7 @@ WHOLE = ("train.steps=12", "train.checkpoint_every=3")
 
 
 def session_in(folder: Path) -> Session:
-    return Session(lambda report, commands: open_run.begin("tiny", tiny(*WHOLE), folder, commands=commands))
+    return Session(lambda report, commands: open_run.start("tiny", tiny(*WHOLE), folder, commands=commands))
 
 
 def unwritten(message: SessionMessage) -> bool:
@@ -39,7 +39,7 @@ def losses(run: Run) -> list[float]:
 
 @pytest.fixture
 def undisturbed(tmp_path: Path) -> Run:
-    opened = open_run.begin("tiny", tiny(*WHOLE), tmp_path / "undisturbed")
+    opened = open_run.start("tiny", tiny(*WHOLE), tmp_path / "undisturbed")
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     return opened.run
@@ -112,7 +112,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
         return saved(run, checkpoint)
 
     monkeypatch.setattr(Run, "save", save)
-    session = Session(lambda report, commands: open_run.begin("tiny", tiny(), tmp_path / "a", commands=commands))
+    session = Session(lambda report, commands: open_run.start("tiny", tiny(), tmp_path / "a", commands=commands))
     session.start()
     collect(session, stopped)
     session.close()
@@ -128,7 +128,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
 
 def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) -> None:
     session = Session(
-        lambda report, commands: open_run.begin("tiny", tiny(*WHOLE), tmp_path / "a", commands=commands), paused=True
+        lambda report, commands: open_run.start("tiny", tiny(*WHOLE), tmp_path / "a", commands=commands), paused=True
     )
     session.start()
     collect(session, paused)

@@ -1,3 +1,5 @@
+"""The catalog: one row per run, whatever the state of its files."""
+
 import json
 import os
 import tempfile
@@ -19,7 +21,7 @@ def row(path: Path) -> cat.RunRow:
     return cat.row_of(path, path.name)
 
 
-def test_a_row_tells_what_a_run_came_to(tmp_path: Path) -> None:
+def test_row_has_the_results_of_the_run(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a", config=tiny("optim.lr=0.02"))
     found = row(run.path)
     assert (found.state, found.steps, found.train_loss) == ("done", 8, 2.0 / 8)
@@ -28,17 +30,18 @@ def test_a_row_tells_what_a_run_came_to(tmp_path: Path) -> None:
     assert found.config == tiny("optim.lr=0.02") and not found.problem
 
 
-def test_a_killed_run_has_the_same_row_as_its_summary_would_give_but_for_its_end(tmp_path: Path) -> None:
+def test_row_of_a_killed_run_equals_that_of_its_summary(tmp_path: Path) -> None:
     events = list(story(40))[:-1]
-    whole, killed = recorded(tmp_path / "a", events), recorded(tmp_path / "b", events, summary=False)
+    finished = recorded(tmp_path / "a", events)
+    killed = recorded(tmp_path / "b", events, summary=False)
     (killed.path / "digest.json").unlink()
     assert row(killed.path).state == "interrupted"
     for name in ("state", "steps", "train_loss", "val_loss", "best_val_loss", "best_step", "n_parameters", "seconds"):
-        assert getattr(row(killed.path), name) == getattr(row(whole.path), name), name
+        assert getattr(row(killed.path), name) == getattr(row(finished.path), name), name
 
 
 @pytest.mark.parametrize("digest", [True, False])
-def test_of_a_long_record_only_its_ends_are_read(tmp_path: Path, digest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_ends_of_a_long_log_are_read(tmp_path: Path, digest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [update(step) for step in range(1, 300)]
     events = [
         STARTED,
@@ -54,7 +57,7 @@ def test_of_a_long_record_only_its_ends_are_read(tmp_path: Path, digest: bool, m
             pass
         for _ in run.record([update(300)]):
             pass
-    # What is not read may be anything.
+    # The part that is not read may be damaged.
     record = run.path / "events.jsonl"
     first, *middle, last = record.read_bytes().splitlines(keepends=True)
     record.write_bytes(first + b"".join(b"?" * (len(line) - 1) + b"\n" for line in middle) + last)
@@ -64,7 +67,7 @@ def test_of_a_long_record_only_its_ends_are_read(tmp_path: Path, digest: bool, m
     assert (found.steps, found.best_step) == ((300, 100) if digest else (299, None))
 
 
-def test_a_summary_that_is_older_than_the_record_is_not_believed(tmp_path: Path) -> None:
+def test_summary_older_than_the_event_log_is_ignored(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     for _ in run.record([STARTED, update(9, 0.125)]):
         pass
@@ -72,8 +75,9 @@ def test_a_summary_that_is_older_than_the_record_is_not_believed(tmp_path: Path)
     assert (row(run.path).steps, row(run.path).train_loss, row(run.path).state) == (9, 0.125, "interrupted")
 
 
-def test_runs_are_found_below_the_root_and_links_are_not_looked_into(tmp_path: Path) -> None:
-    root, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+def test_runs_are_found_below_the_root_but_not_through_links(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    elsewhere = tmp_path / "elsewhere"
     for place in (root / "b", root / "sweep" / "trials" / "000", elsewhere / "c", root / ".hidden"):
         recorded(place)
     (root / "b" / "checkpoints").mkdir()
@@ -86,7 +90,7 @@ def test_runs_are_found_below_the_root_and_links_are_not_looked_into(tmp_path: P
     assert cat.find_runs(tmp_path / "nowhere") == []
 
 
-def test_rows_come_in_the_order_in_which_the_runs_were_made(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_creation(tmp_path: Path) -> None:
     for name, age in (("new", 3), ("old", 1), ("middle", 2)):
         os.utime(recorded(tmp_path / name).path / "config.toml", (age, age))
     assert [found.name for found in cat.find_runs(tmp_path)] == ["old", "middle", "new"]
@@ -103,7 +107,7 @@ def test_rows_come_in_the_order_in_which_the_runs_were_made(tmp_path: Path) -> N
         ("events.jsonl", "\x00" * 99 + "\n"),
     ],
 )
-def test_a_damaged_run_is_a_row_that_says_so(tmp_path: Path, file: str, text: str) -> None:
+def test_damaged_run_is_a_row_with_its_problem(tmp_path: Path, file: str, text: str) -> None:
     run = recorded(tmp_path / "a", summary=False)
     (run.path / "digest.json").unlink()
     (run.path / file).write_text(text, "utf-8")
@@ -121,33 +125,33 @@ def test_a_damaged_run_is_a_row_that_says_so(tmp_path: Path, file: str, text: st
     ),
     st.sampled_from(["steps", "reason", "train_loss", "parameters", "train_seconds", "exact_match", "other"]),
 )
-def test_no_summary_or_notes_can_end_a_listing(value: object, key: str) -> None:
+def test_damaged_summary_or_notes_do_not_stop_the_listing(value: object, key: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = recorded(Path(folder) / "a").path
-        told = json.loads((path / "summary.json").read_text("utf-8"))
-        (path / "summary.json").write_text(json.dumps(told | {key: value}), "utf-8")
+        summary = json.loads((path / "summary.json").read_text("utf-8"))
+        (path / "summary.json").write_text(json.dumps(summary | {key: value}), "utf-8")
         (path / "notes.json").write_text(json.dumps({"tags": value, "note": value}), "utf-8")
         found = row(path)
     assert isinstance(found.state, str) and isinstance(found.steps, int | float) and isinstance(found.note, str)
     assert all(isinstance(tag, str) for tag in found.tags)
 
 
-def test_notes_are_kept_with_the_run_and_each_tag_once(tmp_path: Path) -> None:
+def test_notes_are_saved_with_each_tag_once(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     assert (row(run.path).tags, row(run.path).note) == ((), "")
     cat.write_notes(run.path, ["good", "keep", "good"], "λ helps\nmuch")
     assert (row(run.path).tags, row(run.path).note) == (("good", "keep"), "λ helps\nmuch")
-    for bad in ("two words", "a,b", "", "\x1b[31m", "x" * 41):
+    for invalid in ("two words", "a,b", "", "\x1b[31m", "x" * 41):
         with pytest.raises(ConfigError) as caught:
-            cat.write_notes(run.path, [bad], "")
-        assert (caught.value.problems[0].key, caught.value.problems[0].value) == ("tag", bad)
+            cat.write_notes(run.path, [invalid], "")
+        assert (caught.value.problems[0].key, caught.value.problems[0].value) == ("tag", invalid)
     with pytest.raises(ConfigError) as caught:
         cat.write_notes(run.path, [], "x" * 70_000)
     assert caught.value.code == "too_large"
     assert row(run.path).tags == ("good", "keep")
 
 
-def test_only_settings_that_differ_are_told(tmp_path: Path) -> None:
+def test_config_differences_has_only_settings_that_differ(tmp_path: Path) -> None:
     for name, lr in (("a", 0.02), ("b", 0.02), ("c", 0.5)):
         recorded(tmp_path / name, config=tiny(f"optim.lr={lr}", "train.seed=3"))
     rows = sorted(cat.find_runs(tmp_path), key=lambda found: found.name)
@@ -155,15 +159,15 @@ def test_only_settings_that_differ_are_told(tmp_path: Path) -> None:
     assert cat.config_differences(rows[:2]) == {} == cat.config_differences([])
 
 
-def test_a_run_that_is_being_trained_says_so(tmp_path: Path) -> None:
+def test_run_in_use_is_running(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
-    held = run.lock()
+    lock = run.lock()
     assert row(run.path).state == "running"
-    held.release()
+    lock.release()
     assert row(run.path).state == "done"
 
 
-def test_a_lock_that_cannot_be_asked_hinders_nobody(tmp_path: Path) -> None:
+def test_lock_that_cannot_be_read_is_ignored(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     (run.path / LOCK).unlink(missing_ok=True)
     (run.path / LOCK).mkdir()

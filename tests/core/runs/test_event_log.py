@@ -1,4 +1,4 @@
-"""The record and its digest: nothing that happens once is lost, no peak either, and a digest may lag or be gone."""
+"""The event log and its downsampled log: single events and peaks are kept; digest.json may be old or missing."""
 
 import json
 import random
@@ -27,30 +27,32 @@ def evaluated(step: int, loss: float = 1.0) -> ev.Evaluated:
 
 
 def story(steps: int) -> list[ev.Event]:
-    """Updates with all else that may happen between them."""
-    draw, told = random.Random(steps), list[ev.Event]()
+    """Steps, with evaluations and changes between them."""
+    draw = random.Random(steps)
+    events: list[ev.Event] = []
     for step in range(1, steps + 1):
-        told.append(update(step, draw.random(), draw.random() if step % 10 == 0 else None))
+        events.append(update(step, draw.random(), draw.random() if step % 10 == 0 else None))
         if step % 4 == 0:
-            told.append(evaluated(step, draw.random()))
+            events.append(evaluated(step, draw.random()))
         if step % 7 == 0:
-            told.append(ev.Changed(step=step, key="optim.lr", old=1, new=2))
-    return told
+            events.append(ev.Changed(step=step, key="optim.lr", old=1, new=2))
+    return events
 
 
 @given(st.integers(0, 400))
 @settings(deadline=None)
-def test_a_digest_keeps_what_happens_once_the_extremes_and_the_order(steps: int) -> None:
-    digest, told = DownsampledLog(limit=8), story(steps)
-    for event in told:
-        digest.add(event)
-    kept = digest.events()
-    assert kept == [event for event in told if event in kept], "in order, and nothing new"
-    assert [e for e in kept if isinstance(e, ev.Changed)] == [e for e in told if isinstance(e, ev.Changed)]
+def test_downsampled_log_keeps_single_events_extremes_and_order(steps: int) -> None:
+    log = DownsampledLog(limit=8)
+    events = story(steps)
+    for event in events:
+        log.add(event)
+    kept = log.events()
+    assert kept == [event for event in events if event in kept], "in order, and nothing new"
+    assert [e for e in kept if isinstance(e, ev.Changed)] == [e for e in events if isinstance(e, ev.Changed)]
     assert len([e for e in kept if not isinstance(e, ev.Changed)]) <= 3 * 4 * 8
-    for wanted in (min, max):
-        assert not told or wanted(losses(kept)) == wanted(losses(told))
-    assert digest.seconds == 0.5 * steps
+    for extreme in (min, max):
+        assert not events or extreme(losses(kept)) == extreme(losses(events))
+    assert log.seconds == 0.5 * steps
 
 
 def losses(events: list[ev.Event]) -> list[float]:
@@ -58,32 +60,33 @@ def losses(events: list[ev.Event]) -> list[float]:
 
 
 def record(folder: Path, events: list[ev.Event]) -> EventLog:
-    found = EventLog(folder / "events.jsonl", folder / "digest.json")
-    assert list(found.write(events)) == events
-    return found
+    log = EventLog(folder / "events.jsonl", folder / "digest.json")
+    assert list(log.write(events)) == events
+    return log
 
 
 @pytest.mark.parametrize("damage", ["none", "lag", "gone", "garbage", "too long", "within a line"])
-def test_a_digest_tells_what_the_record_tells_however_its_file_is(
+def test_downsampled_log_is_complete_whatever_the_state_of_its_file(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "DIGEST_EVERY", 50)
-    told = story(100)
-    found = record(tmp_path, told)
-    whole = json.loads((tmp_path / "digest.json").read_text())
-    assert 0 < whole["offset"] <= found.path.stat().st_size
+    events = story(100)
+    log = record(tmp_path, events)
+    content = json.loads((tmp_path / "digest.json").read_text())
+    assert 0 < content["offset"] <= log.path.stat().st_size
     if damage == "gone":
-        found.digest_path.unlink()
+        log.digest_path.unlink()
     elif damage == "garbage":
-        found.digest_path.write_text("{")
+        log.digest_path.write_text("{")
     elif damage == "lag":
-        with found.path.open("ab") as out:
+        with log.path.open("ab") as out:
             out.write(line_of(update(101)))
-        told.append(update(101))
+        events.append(update(101))
     elif damage in ("too long", "within a line"):
-        found.digest_path.write_text(json.dumps(whole | {"offset": 10**9 if damage == "too long" else 5, "events": []}))
-    digest = found.downsampled()
-    assert digest.events() == told and digest.seconds == 0.5 * len([e for e in told if isinstance(e, ev.StepDone)])
+        log.digest_path.write_text(json.dumps(content | {"offset": 10**9 if damage == "too long" else 5, "events": []}))
+    downsampled = log.downsampled()
+    assert downsampled.events() == events
+    assert downsampled.seconds == 0.5 * len([event for event in events if isinstance(event, ev.StepDone)])
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 70))
@@ -92,51 +95,53 @@ def test_bisection_finds_the_first_line_of_a_step(tmp_path: Path, gaps: list[int
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     steps = [sum(gaps[: i + 1]) for i in range(len(gaps))]
     events: list[ev.Event] = [ev.Warned(step=step, message="x" * (step % 5)) for step in steps]
-    found = record(folder, events)
+    log = record(folder, events)
     before = b"".join(line_of(event) for event in events if event.step < wanted)
-    assert found.offset_of(wanted) == len(before)
+    assert log.offset_of(wanted) == len(before)
 
 
 @pytest.mark.parametrize("step", [0, 1, 36, 70, 99, 100])
-def test_rewinding_forgets_in_the_record_and_in_the_digest(step: int, tmp_path: Path) -> None:
-    found = record(tmp_path, story(100))
-    found.rewind(step, 0.5 * step)
+def test_rewind_drops_events_from_both_logs(step: int, tmp_path: Path) -> None:
+    log = record(tmp_path, story(100))
+    log.rewind(step, 0.5 * step)
     kept = [event for event in story(100) if event.step <= step]
-    assert list(found.read()) == kept and found.downsampled().events() == kept
-    assert found.downsampled().seconds == 0.5 * step
-    assert json.loads(found.digest_path.read_text())["offset"] == found.path.stat().st_size
+    assert list(log.read()) == kept and log.downsampled().events() == kept
+    assert log.downsampled().seconds == 0.5 * step
+    assert json.loads(log.digest_path.read_text())["offset"] == log.path.stat().st_size
 
 
-def test_rewinding_drops_a_change_made_after_the_save_and_keeps_what_follows(tmp_path: Path) -> None:
-    changed, saved = ev.Changed(step=2, key="optim.lr", old=1, new=2), ev.Saved(step=2, path="there")
-    told = [update(1), update(2), saved, changed, evaluated(2), update(3)]
-    found = record(tmp_path, told)
-    found.rewind(2, 1.0)
-    assert list(found.read()) == [update(1), update(2), saved, evaluated(2)]
+def test_rewind_drops_a_change_after_the_save_and_keeps_evaluations(tmp_path: Path) -> None:
+    changed = ev.Changed(step=2, key="optim.lr", old=1, new=2)
+    saved = ev.Saved(step=2, path="there")
+    events = [update(1), update(2), saved, changed, evaluated(2), update(3)]
+    log = record(tmp_path, events)
+    log.rewind(2, 1.0)
+    assert list(log.read()) == [update(1), update(2), saved, evaluated(2)]
 
 
-def test_rewinding_cuts_off_a_torn_line(tmp_path: Path) -> None:
-    found = record(tmp_path, [update(1), update(2)])
-    with found.path.open("ab") as out:
+def test_rewind_removes_a_torn_line(tmp_path: Path) -> None:
+    log = record(tmp_path, [update(1), update(2)])
+    with log.path.open("ab") as out:
         out.write(b'{"event": "step", "step": 3, "lo')
-    found.rewind(2, 1.0)
-    assert found.path.read_bytes() == line_of(update(1)) + line_of(update(2))
+    log.rewind(2, 1.0)
+    assert log.path.read_bytes() == line_of(update(1)) + line_of(update(2))
 
 
-def test_damage_is_told_with_its_place(tmp_path: Path) -> None:
-    found = record(tmp_path, [update(1)])
-    with found.path.open("ab") as out:
+def test_damaged_line_is_named_in_the_error(tmp_path: Path) -> None:
+    log = record(tmp_path, [update(1)])
+    with log.path.open("ab") as out:
         out.write(b"nonsense\n")
-    with pytest.raises(RunError, match=r"events\.jsonl, line 2"):
-        list(found.read())
+    with pytest.raises(RunError) as caught:
+        list(log.read())
+    assert (caught.value.code, caught.value.problems[0].key) == ("damaged", f"{log.path}, line 2")
 
 
-def test_a_digest_that_cannot_be_written_leaves_no_false_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = record(tmp_path, [update(1), ev.Saved(step=1, path="there")])
+def test_failed_write_of_the_downsampled_log_leaves_no_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = record(tmp_path, [update(1), ev.Saved(step=1, path="there")])
 
     def full(*_: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(files, "write_text", full)
-    list(found.write([update(2), ev.Saved(step=2, path="there")]))
-    assert not found.digest_path.exists() and len(found.downsampled().events()) == 4
+    list(log.write([update(2), ev.Saved(step=2, path="there")]))
+    assert not log.digest_path.exists() and len(log.downsampled().events()) == 4

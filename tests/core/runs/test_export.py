@@ -1,3 +1,5 @@
+"""Exports of runs: CSV, strict JSON and TensorBoard event files."""
+
 import csv
 import json
 import math
@@ -18,7 +20,7 @@ from tui_lab.util.errors import RunError
 
 
 def test_crc32c_is_that_of_rfc_3720() -> None:
-    """Its appendix B.4, and the check value of the polynomial's catalogue."""
+    """Values from appendix B.4, and the usual check value of the polynomial."""
     assert tensorboard.crc32c(b"123456789") == 0xE3069283
     assert tensorboard.crc32c(bytes(32)) == 0x8A9136AA
     assert tensorboard.crc32c(b"\xff" * 32) == 0x62A8AB43
@@ -26,10 +28,11 @@ def test_crc32c_is_that_of_rfc_3720() -> None:
 
 
 def records(data: bytes) -> list[bytes]:
-    """TFRecords taken apart again, their checks verified."""
+    """The data of TFRecords, after checking their checksums."""
     found = []
     while data:
-        (length,), (check,) = struct.unpack("<Q", data[:8]), struct.unpack("<I", data[8:12])
+        (length,) = struct.unpack("<Q", data[:8])
+        (check,) = struct.unpack("<I", data[8:12])
         assert check == tensorboard.masked(tensorboard.crc32c(data[:8]))
         found.append(data[12 : 12 + length])
         (check,) = struct.unpack("<I", data[12 + length : 16 + length])
@@ -39,7 +42,7 @@ def records(data: bytes) -> list[bytes]:
 
 
 def fields(message: bytes) -> list[tuple[int, int | bytes]]:
-    """A protobuf message taken apart: (field, value), fixed-size values as bytes."""
+    """The fields of a protobuf message: (number, value), with fixed-size values as bytes."""
     found: list[tuple[int, int | bytes]] = []
     while message:
         key, message = varint(message)
@@ -68,7 +71,7 @@ def varint(data: bytes) -> tuple[int, bytes]:
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, data[place + 1 :]
-    raise AssertionError("cut off")
+    raise AssertionError("the varint is cut off")
 
 
 @settings(max_examples=50, deadline=None)
@@ -100,20 +103,20 @@ def test_scalars_are_read_back_as_they_were(step: int, time: float, values: dict
             assert got == pytest.approx(wanted, rel=1e-6, abs=1e-40)
 
 
-def test_an_event_file_has_the_version_the_config_and_every_update(tmp_path: Path) -> None:
+def test_event_file_has_the_version_the_config_and_every_step(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     export.to_event_file(run, tmp_path / "a.tfevents")
-    found = [dict(fields(record)) for record in records((tmp_path / "a.tfevents").read_bytes())]
-    assert found[0][3] == b"brain.Event:2"
-    steps = [event[2] for event in found[1:]]
-    told = [event.step for event in story() if isinstance(event, ev.StepDone | ev.Evaluated)]
-    assert steps == [0, *told]
-    times = [struct.unpack("<d", event[1])[0] for event in found if isinstance(event[1], bytes)]
+    messages = [dict(fields(record)) for record in records((tmp_path / "a.tfevents").read_bytes())]
+    assert messages[0][3] == b"brain.Event:2"
+    steps = [event[2] for event in messages[1:]]
+    recorded_steps = [event.step for event in story() if isinstance(event, ev.StepDone | ev.Evaluated)]
+    assert steps == [0, *recorded_steps]
+    times = [struct.unpack("<d", event[1])[0] for event in messages if isinstance(event[1], bytes)]
     assert times == sorted(times) and times[-1] - times[0] == pytest.approx(8 * 0.5)
 
 
 @pytest.mark.slow
-def test_tensorboard_reads_what_we_write(tmp_path: Path) -> None:
+def test_tensorboard_reads_the_event_files(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     runs = {name: recorded(tmp_path / name) for name in ("a", "b")}
     for run in runs.values():
@@ -134,9 +137,9 @@ def test_tensorboard_reads_what_we_write(tmp_path: Path) -> None:
         assert b"optim.lr" in found.Tensors("changes")[0].tensor_proto.string_val[0]
 
 
-def test_a_csv_has_a_line_an_update_and_evaluation_of_each_run(tmp_path: Path) -> None:
-    told = [STARTED, update(1), evaluated(1, 1.5), update(2, math.nan)]
-    runs = {"a": recorded(tmp_path / "a", told), "b, the second": recorded(tmp_path / "b", told[:2])}
+def test_csv_has_a_line_for_each_step_and_evaluation(tmp_path: Path) -> None:
+    events = [STARTED, update(1), evaluated(1, 1.5), update(2, math.nan)]
+    runs = {"a": recorded(tmp_path / "a", events), "b, the second": recorded(tmp_path / "b", events[:2])}
     export.to_csv(runs, tmp_path / "new" / "all.csv")
     with (tmp_path / "new" / "all.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -147,7 +150,7 @@ def test_a_csv_has_a_line_an_update_and_evaluation_of_each_run(tmp_path: Path) -
     assert rows[1]["loss"] == "" and math.isnan(float(rows[2]["loss"]))
 
 
-def test_json_tells_everything_strictly(tmp_path: Path) -> None:
+def test_json_is_strict_and_complete(tmp_path: Path) -> None:
     runs = {"a": recorded(tmp_path / "a", [STARTED, update(1, math.inf)]), "b": recorded(tmp_path / "b", [])}
     write_notes(runs["a"].path, ["keep"], "“good”")
     export.to_json(runs, tmp_path / "all.json")
@@ -161,21 +164,23 @@ def test_json_tells_everything_strictly(tmp_path: Path) -> None:
     assert second["events"] == [] and second["summary"]["reason"] == "interrupted"
 
 
-def test_an_export_that_breaks_off_leaves_the_file_before_it(tmp_path: Path) -> None:
+def test_failed_export_leaves_the_old_file(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     (tmp_path / "all.csv").write_text("mine", "utf-8")
     with (run.path / "events.jsonl").open("a", encoding="utf-8") as out:
         out.write("nonsense\n")
-    with pytest.raises(RunError, match=r"events\.jsonl, line"):
+    with pytest.raises(RunError) as caught:
         export.to_csv({"a": run}, tmp_path / "all.csv")
+    assert caught.value.code == "damaged"
     assert (tmp_path / "all.csv").read_text("utf-8") == "mine"
     assert not list(tmp_path.glob(f"{files.TEMPORARY}*"))
     (tmp_path / "file").write_text("", "utf-8")
-    with pytest.raises(RunError, match="not written"):
+    with pytest.raises(RunError) as caught:
         export.to_json({"b": recorded(tmp_path / "b")}, tmp_path / "file" / "all.json")
+    assert caught.value.code == "unwritable"
 
 
-def test_what_is_exported_may_be_read_by_whom_the_umask_says(tmp_path: Path) -> None:
+def test_exported_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         export.to_json({"a": recorded(tmp_path / "a")}, tmp_path / "all.json")

@@ -32,7 +32,7 @@ def old_run(tmp_path: Path) -> Run:
 def resumed(copy: Path) -> ckpt.Weights:
     """The weights after resuming a copy of the old run to its last step."""
     shutil.copytree(OLD_RUN, copy)
-    opened = opening.reopen(str(copy), steps=None)
+    opened = opening.resume(str(copy), steps=None)
     try:
         for _ in opened.run.record(opened.trainer.events()):
             pass

@@ -54,7 +54,7 @@ def refused(action: Callable[[], object]) -> bool:
 def run_of_another_machine(file: Path, folder: Path) -> Run:
     """A run recorded where its file was named, opened where it was not."""
     trust.allow(f"{file}:Mine")
-    opened = open_run.begin("tiny", tiny(f"model.source={file}:Mine", "train.steps=2"), folder)
+    opened = open_run.start("tiny", tiny(f"model.source={file}:Mine", "train.steps=2"), folder)
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     file.with_suffix(".executed").unlink()
@@ -82,9 +82,9 @@ def test_changed_file_must_be_named_again(file: Path) -> None:
 def test_opening_a_run_does_not_execute_its_untrusted_file(file: Path, tmp_path: Path) -> None:
     run = run_of_another_machine(file, tmp_path / "a")
     assert refused(lambda: load_model(run))
-    assert refused(lambda: open_run.reopen(str(run.path), 4))
+    assert refused(lambda: open_run.resume(str(run.path), 4))
     assert refused(lambda: open_run.fork(str(run.path), run.config()))
-    assert refused(lambda: open_run.begin("again", run.config()))
+    assert refused(lambda: open_run.start("again", run.config()))
     assert not executed(file) and list(run.events()) and run.downsampled().events(), "its event log can be read"
     trust_code(None, allow_code=True, run=str(run.path))
     load_model(run)

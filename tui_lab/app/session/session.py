@@ -16,7 +16,7 @@ from tui_lab.util.files import advice
 
 # The first frame is painted before torch is imported.
 if TYPE_CHECKING:
-    from tui_lab.core.runs.open_run import Opened
+    from tui_lab.core.runs.open_run import OpenRun
 
 Report = Callable[[str, int, int], None]
 """Called with what is being prepared, how much is done and how much there is."""
@@ -32,13 +32,13 @@ class Session:
     trains = True
     playback: Playback | None = None
 
-    def __init__(self, open: "Callable[[Report, cmd.CommandQueue], Opened]", *, paused: bool = False) -> None:
+    def __init__(self, open: "Callable[[Report, cmd.CommandQueue], OpenRun]", *, paused: bool = False) -> None:
         self._open = open
         self._start_paused = paused
         self._commands: cmd.CommandQueue = queue.SimpleQueue()
         self._buffer = Buffer[SessionMessage]()
         self._closed = threading.Event()
-        self._ended: Opened | None = None
+        self._ended: OpenRun | None = None
         self._save_error: str | None = None
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
 
@@ -98,11 +98,11 @@ class Session:
             raise _Closed
         self._buffer.put(Preparing(what, done, total))
 
-    def _train(self, opened: "Opened") -> None:
+    def _train(self, opened: "OpenRun") -> None:
         if self._start_paused:
             self._commands.put(cmd.Pause())
         for event in self._noting_save_errors(opened.run.record(opened.trainer.events())):
-            opened.seen.update(event)
+            opened.summarizer.update(event)
             self._buffer.put(event)
             if isinstance(event, ev.SaveFailed) and not self._closed.is_set():
                 self._commands.put(cmd.Pause())
@@ -114,10 +114,10 @@ class Session:
                 self._save_error = event.message
             yield event
 
-    def _write_summary(self, opened: "Opened") -> None:
+    def _write_summary(self, opened: "OpenRun") -> None:
         path = opened.run.path
         try:
-            opened.run.write_summary(opened.seen.summary(str(path)))
+            opened.run.write_summary(opened.summarizer.summary(str(path)))
         except OSError as error:
             message = f"cannot write the summary: {advice(error)}"
             self._buffer.put(ev.SaveFailed(step=opened.trainer.step, message=message, path=str(path)))
@@ -133,7 +133,7 @@ class Session:
         for event in events:
             self._buffer.put(event)
 
-    def _recorded(self, opened: "Opened", events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+    def _recorded(self, opened: "OpenRun", events: Iterable[ev.Event]) -> Iterator[ev.Event]:
         """Lock the run again and record events in its log."""
         try:
             lock = opened.run.lock()
@@ -147,6 +147,6 @@ class Session:
             yield ev.SaveFailed(step=opened.trainer.step, message=str(error), path=str(opened.run.path))
 
 
-def _ready(opened: "Opened") -> Ready:
+def _ready(opened: "OpenRun") -> Ready:
     past = tuple(opened.run.downsampled().events())
     return Ready(opened.run.name, str(opened.run.path), opened.run.config(), opened.trainer.task, past)

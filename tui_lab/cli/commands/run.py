@@ -23,7 +23,7 @@ from tui_lab.cli.output import user_prints_to_stderr
 from tui_lab.util.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tui_lab.core.runs.open_run import Opened
+    from tui_lab.core.runs.open_run import OpenRun
     from tui_lab.core.training.distributed import ProcessGroup
 
 commands = typer.Typer()
@@ -70,15 +70,15 @@ def run(
     requirements = [parse_requirement(text) for text in require or []]
     trust_code(sets, allow_code, source=source, run=resume)
 
-    def begin(group: "ProcessGroup" = distributed.SINGLE_PROCESS) -> "Opened":
+    def begin(group: "ProcessGroup" = distributed.SINGLE_PROCESS) -> "OpenRun":
         if junit is not None:
             prepare(junit)
         with preparing(silent=json or quiet) as report:
             if resume is not None:
-                return open_run.reopen(resume, steps, progress=report, group=group)
-            return open_run.start(source or "", overrides_of(sets, steps), out, progress=report, group=group)
+                return open_run.resume(resume, steps, progress=report, group=group)
+            return open_run.start_from(source or "", overrides_of(sets, steps), out, progress=report, group=group)
 
-    def train(opened: "Opened") -> int:
+    def train(opened: "OpenRun") -> int:
         return implementation.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)
 
     if distributed.is_distributed():
