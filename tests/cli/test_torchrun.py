@@ -20,7 +20,7 @@ from tests.process import TINY
 from tui_lab.cli import distributed_run
 from tui_lab.core import events as ev
 from tui_lab.core.runs import open_run
-from tui_lab.core.runs.open_run import Opened
+from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.trainer import Trainer
 from tui_lab.util.errors import ConfigError
 
@@ -29,7 +29,7 @@ STEPS = ("train.steps=4", "train.batch_size=7", "train.eval_every=2", "optim.gra
 LONG = ("run", "reverse", *TINY, "--steps", "1000000", "--set", "train.checkpoint_every=50", "--json", "--out", "r")
 
 
-def train(opened: Opened) -> list[float]:
+def train(opened: OpenRun) -> list[float]:
     return losses(opened.run.record(opened.trainer.events()))
 
 
@@ -43,7 +43,7 @@ def test_a_run_resumes_with_another_number_of_processes(tmp_path: Path) -> None:
     whole = trainer(*STEPS, "train.steps=11")
     expected = losses(whole.events())
     folder = tmp_path / "r"
-    resumed = train(open_run.begin("r", tiny(*STEPS), folder))
+    resumed = train(open_run.start("r", tiny(*STEPS), folder))
     two = subprocess.run([*TORCHRUN, "run", "--resume", "r", "--steps", "8", "--json"], cwd=tmp_path,
                          capture_output=True, text=True, check=False)  # fmt: skip
     assert two.returncode == 0, two.stderr
@@ -51,7 +51,7 @@ def test_a_run_resumes_with_another_number_of_processes(tmp_path: Path) -> None:
     assert lines[0]["event"] == "started" and lines[0]["device"] == "cpu × 2 processes"
     assert [line["event"] for line in lines].count("summary") == 1, "one rank prints"
     resumed += [line["loss"] for line in lines if line["event"] == "step"]
-    last = open_run.reopen(str(folder), 11)
+    last = open_run.resume(str(folder), 11)
     resumed += train(last)
     assert resumed == pytest.approx(expected, rel=1e-4) and len(resumed) == 11
     assert last.trainer.progress.tokens == whole.progress.tokens

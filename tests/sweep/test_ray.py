@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.runs.test_folder import made as made_run
+from tests.core.runs.test_folder import finished_run as made_run
 from tests.process import TINY, Cli
 from tui_lab.core.runs.folder import Run
 from tui_lab.sweep import ray_engine

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.core.runs.test_folder import made as made_run
+from tests.core.runs.test_folder import finished_run as made_run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
 from tui_lab.core.runs.sweep.folder import Check, Result, Row, Sweep

@@ -12,7 +12,7 @@ from tui_lab.cli.signals import stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
-from tui_lab.core.runs.open_run import Opened
+from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Progress
@@ -27,7 +27,7 @@ from tui_lab.util.strict_json import dumps
 _ERRORS = (ConfigError, DataError, RunError)
 
 
-def run(begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], int]) -> int:
+def run(begin: Callable[[DistributedGroup], OpenRun], train: Callable[[OpenRun], int]) -> int:
     """Train the run that rank 0 opens with `begin`; rank 0 trains it with `train`. Return this rank's exit code.
 
     Only rank 0 needs the run folder and the config: it sends the others the settings and, for a resumed run, the
@@ -42,7 +42,7 @@ def run(begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], i
 
 
 def _run_rank_0(
-    group: DistributedGroup, begin: Callable[[DistributedGroup], Opened], train: Callable[[Opened], int]
+    group: DistributedGroup, begin: Callable[[DistributedGroup], OpenRun], train: Callable[[OpenRun], int]
 ) -> int:
     try:
         opened = begin(group)

@@ -115,7 +115,7 @@ def test_memory_that_runs_out_while_a_run_is_opened_is_a_training_error(
 
     monkeypatch.setattr("tui_lab.core.training.setup.build_model", fail)
     with pytest.raises(TrainingError):
-        open_run.begin("tiny", tiny(), tmp_path / "run")
+        open_run.start("tiny", tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
