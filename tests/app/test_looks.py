@@ -1,4 +1,4 @@
-"""What holds whatever the terminal: its size, its colours, and the mouse."""
+"""The lab at every terminal size, in every theme, without color, and with the mouse."""
 
 import inspect
 import re
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from textual.screen import Screen
 
+from tests.app.contrast import contrast
 from tests.app.fake import lab, update
 from tui_lab.app.app import THEMES
-from tui_lab.app.panes.batch import CELL, NAME, BatchPane
+from tui_lab.app.panes.cells import CELL_WIDTH, NAME_WIDTH, Cells
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.chooser import Chooser
@@ -18,96 +19,93 @@ from tui_lab.app.screens.explain import Explain
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
-
-def luminance(colour: str) -> float:
-    """Relative luminance, 0 to 1 (WCAG 2.1)."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+SCREENS = (Ask, AskLine, AttentionScreen, Chooser, Explain, Help, LabScreen, RunsScreen)
 
 
-def colours(svg: str) -> set[str]:
+def colors(svg: str) -> set[str]:
+    """Return the colors of a screenshot."""
     styles = re.search(r"<style>(.*?)</style>", svg, re.DOTALL)
     assert styles is not None
-    return set(re.findall(r"#[0-9a-f]{6}", styles[1] + "".join(re.findall(r'<rect fill="(#[0-9a-f]{6})"', svg))))
+    rectangles = re.findall(r'<rect fill="(#[0-9a-f]{6})"', svg)
+    return set(re.findall(r"#[0-9a-f]{6}", styles[1] + "".join(rectangles)))
 
 
-async def test_no_color_is_respected_and_meaning_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_color_shows_grays_and_keeps_the_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with lab("reverse", 'faults=["no_mask"]', size=(120, 40)) as it:
         await it.tell(ev.Paused(step=30))
-        # Grey has equal parts: nothing is told by a hue. The export writes its own default for what has no colour.
-        shown_in = colours(it.pilot.app.export_screenshot()) - {"#c5c8c6"}
+        # The export uses a default color of its own where there is none.
+        shown_in = colors(it.pilot.app.export_screenshot()) - {"#c5c8c6"}
         assert shown_in and all(c[1:3] == c[3:5] == c[5:7] for c in shown_in)
-        shown = it.painted()
-        assert "‖ paused" in shown and "planted fault: no_mask" in shown
+        assert "‖ paused" in it.painted() and "no_mask" in it.painted()
 
 
-@pytest.mark.parametrize("theme", THEMES)
-async def test_text_can_be_read_in_every_theme(theme: str) -> None:
-    """The status line, tabs and values against what is behind them: WCAG's ratio for text, 4.5, and 7 for contrast."""
-    wanted = 7.0 if theme == "high-contrast" else 4.5
+async def test_text_is_readable_in_every_theme() -> None:
+    """The contrast is at least that of WCAG: 4.5 for text, and 7 in the theme for high contrast."""
     async with lab(size=(120, 40)) as it:
-        it.pilot.app.theme = theme
-        await it.tell(update(31))
-        for selector in ("#status", "#order", "#value", "#prompt", "#about"):
-            widget = it.screen.query_one(selector)
-            background, foreground = widget.background_colors[1], widget.colors[3]
-            blended = background.blend(foreground, foreground.a) if foreground.a < 1 else foreground
-            light, dark = sorted((luminance(background.hex6.lower()), luminance(blended.hex6.lower())), reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= wanted, (selector, background, blended)
+        for step, theme in enumerate(THEMES, 31):
+            it.pilot.app.theme = theme
+            await it.tell(update(step))
+            for selector in ("#status", "#order", "#value", "#prompt", "#about"):
+                widget = it.screen.query_one(selector)
+                background = widget.background_colors[1]
+                foreground = widget.colors[3]
+                if foreground.a < 1:
+                    foreground = background.blend(foreground, foreground.a)
+                ratio = contrast(background.hex6.lower(), foreground.hex6.lower())
+                assert ratio >= (7.0 if theme == "high-contrast" else 4.5), (theme, selector)
 
 
-async def test_a_click_goes_to_a_pane_and_to_a_cell() -> None:
+async def test_mouse_selects_panes_and_cells_and_presses_footer_keys() -> None:
     async with lab(size=(200, 50)) as it:
-        await it.press("1")
-        pane = it.screen.query_one(BatchPane)
-        across = pane.columns()
-        await it.pilot.click("#cells", offset=(NAME + 2 * CELL + 1, 1))
+        await it.pilot.press("1")
+        cells = it.screen.query_one(Cells)
+        await it.pilot.click("#cells", offset=(NAME_WIDTH + 2 * CELL_WIDTH + 1, 1))
         await it.tell()
-        assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "cells" and pane.cell == 2
-        await it.pilot.click("#cells", offset=(NAME + 1, 4))
+        assert it.pilot.app.focused is cells and cells.selected == 2
+        await it.pilot.click("#cells", offset=(NAME_WIDTH + 1, 4))
         await it.tell()
-        assert pane.cell == min(across, 10)
-        assert f"t = {pane.cell}" in it.text("#cell")
+        assert cells.selected == min(cells.per_row, 10) and f"t = {cells.selected}" in it.text("#cell")
+
+        footer = it.screen.query_one("Footer")
+        [key] = [key for key in footer.query("FooterKey") if getattr(key, "description", "") == "Step"]
+        await it.pilot.click(key)
+        assert it.source.sent == [cmd.Step(1)]
 
 
-@pytest.mark.parametrize(
-    "screen", [Ask, AskLine, AttentionScreen, Chooser, Explain, Help, LabScreen, RunsScreen], ids=lambda it: it.__name__
-)
-def test_the_styles_of_a_screen_reach_no_other_screen(screen: type[Screen[object]]) -> None:
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.__name__)
+def test_styles_of_a_screen_apply_to_that_screen_only(screen: type[Screen[object]]) -> None:
     """Textual applies a loaded file to every screen, so each rule has to begin with a screen or a pane of the lab."""
     path = Path(inspect.getfile(screen)).with_name(str(screen.CSS_PATH))
-    owners = {"Ask", "AskLine", "AttentionScreen", "Chooser", "Explain", "Help", "LabScreen", "RunsScreen"}
-    owners |= {Pane.__name__, *(pane.__name__ for pane in Pane.__subclasses__())}
+    owners = {owner.__name__ for owner in (*SCREENS, Pane, *Pane.__subclasses__())}
     selectors = [one for rule in re.findall(r"([^{}]+){", path.read_text("utf-8")) for one in rule.split(",")]
     assert selectors and {re.split(r"[ .:#]", one.strip())[0] for one in selectors} <= owners
 
 
-async def test_a_click_on_the_footer_is_its_key() -> None:
-    async with lab(size=(120, 40)) as it:
-        footer = it.screen.query_one("Footer")
-        line = footer.render_line(0).text
-        keys = [k for k in footer.query("FooterKey") if getattr(k, "description", "") == "Step"]
-        assert keys, line
-        await it.pilot.click(keys[0])
-        await it.tell()
-        assert [type(command).__name__ for command in it.source.sent] == ["Step"]
+async def test_every_size_shows_the_panes_that_fit() -> None:
+    async with lab(size=(200, 50)) as it:
+        for size in ((200, 50), (300, 100), (120, 40), (80, 24), (60, 20), (30, 10), (120, 40)):
+            await it.pilot.resize_terminal(*size)
+            await it.tell()
+            shown = [pane.id for pane in it.screen.panes if pane.display and pane.size.height > 0]
+            too_small = size[0] < 40
+            assert it.screen.query_one("#small").display == too_small
+            assert it.screen.query_one("#panes").display != too_small
+            if too_small:
+                continue
+            assert it.screen.query_one("#status").region.width == size[0]
+            if size[0] < 100:
+                assert shown == ["loss"]
+            else:
+                assert {"config", "loss", "batch", "generation"} <= set(shown)
+                assert ("doctor" in shown) == ("events" in shown) == (size[1] >= 45)
 
 
-@pytest.mark.parametrize("size", [(30, 10), (60, 20), (80, 24), (120, 40), (200, 50), (300, 100)])
-async def test_every_size_shows_what_fits_it(size: tuple[int, int]) -> None:
-    async with lab(size=size) as it:
-        shown = [pane.id for pane in it.screen.panes if pane.display and pane.size.height > 0]
-        if size[0] < 40:
-            assert "needs 40×12 or more" in it.painted()
-        elif size[0] < 100:
-            assert shown == ["loss"]
-        else:
-            assert {"config", "loss", "batch", "generation"} <= set(shown)
-            assert ("doctor" in shown) == ("events" in shown) == (size[1] >= 45)
-        await it.pilot.resize_terminal(120, 40)
-        await it.tell()
-        assert len([pane for pane in it.screen.panes if pane.display]) >= 4
+async def test_every_pane_opens_on_a_small_screen() -> None:
+    async with lab(size=(60, 20)) as it:
+        for number, pane in enumerate(it.screen.panes, 1):
+            await it.pilot.press("escape", str(number))
+            assert pane.display and pane.size.height > 0

@@ -1,4 +1,4 @@
-"""The log: every event in words, and what code printed."""
+"""The events pane: a log of the run, and what user code printed."""
 
 import time
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from tui_lab.util.escape import printable
 MAX_LINES = 2000
 
 
-def words(message: SessionMessage) -> str | None:
-    """A line of the log; None for updates, of which there are too many to read."""
+def log_line(message: SessionMessage) -> str | None:
+    """Return the line of a message; None for those that are not logged, such as steps."""
     match message:
         case ev.Saved():
             return f"step {message.step:,}: saved {message.path}"
@@ -39,7 +39,10 @@ def words(message: SessionMessage) -> str | None:
 
 
 class EventsPane(Pane):
-    number, title, help_name, main = 5, "Events", "events", "#log"
+    number = 5
+    title = "Events"
+    help_name = "events"
+    main = "#log"
 
     def __init__(self, id: str, clock: Callable[[], str] = lambda: time.strftime("%H:%M:%S")) -> None:
         super().__init__(id=id)
@@ -49,11 +52,12 @@ class EventsPane(Pane):
         yield RichLog(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
 
     def note(self, message: SessionMessage) -> None:
-        if not isinstance(message, Preparing) and (text := words(message)) is not None:
-            self.query_one(RichLog).write(f"{self._clock()} {printable(text)}")
+        """Log a message of the session, if it has a line."""
+        if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
+            self.query_one(RichLog).write(f"{self._clock()} {printable(line)}")
 
     def on_print(self, event: events.Print) -> None:
-        """What user code prints must not tear the screen: it lands here."""
+        """Log what user code prints; on the terminal it would break the screen."""
         if text := event.text.rstrip("\n"):
             self.query_one(RichLog).write(f"{'stderr' if event.stderr else 'stdout'}: {printable(text)}")
 

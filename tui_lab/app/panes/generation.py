@@ -1,4 +1,4 @@
-"""The generation console: talk to the model while it trains."""
+"""The generation pane: the model's replies to a prompt, generated while it trains."""
 
 from rich.text import Text
 from textual import on
@@ -8,35 +8,40 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui_lab.app.panes.answers import Answer, Answers, style_of
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.replies import Replies, Reply, probability_style
+from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
+from tui_lab.app.prompts import TEXT_PROMPT, first_prompt
 from tui_lab.app.session.generation_thread import Request
-from tui_lab.app.session.messages import GenerationMessage, GenerationStarted, TokenGenerated
+from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
-from tui_lab.core.inference.sampling import Sampling
-from tui_lab.data.dataset import Task
 from tui_lab.data.tokenizers import show
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
-KEPT_ANSWERS = 50
+MAX_REPLIES = 50
 SECONDS_BETWEEN_DRAWINGS = 0.1
-BOXES = (("temperature", "0.8"), ("top_k", "0"), ("top_p", "1"), ("seed", "0"), ("tokens", "80"), ("every", "0"))
-NUMBERS = {"temperature": float, "top_p": float}
 LEGEND = Text.assemble(
-    ("likely", style_of(0.5)), (" · ", "dim"), ("unlikely", style_of(0.1)), (" · ", "dim"), ("rare", style_of(0.0)),
+    ("likely", probability_style(0.5)),
+    (" · ", "dim"),
+    ("unlikely", probability_style(0.1)),
+    (" · ", "dim"),
+    ("rare", probability_style(0.0)),
     ("   ←/→ alternatives", "dim"),
-)  # fmt: skip
+)
 
 
 class GenerationPane(Pane):
-    number, title, help_name, main = 4, "Generation", "generation", "#prompt"
+    number = 4
+    title = "Generation"
+    help_name = "generation"
+    main = "#prompt"
 
     BINDINGS = [Binding("escape", "leave", "Leave the field", show=False)]
 
     class Ask(Message):
-        """The person, or the watch, wants an answer."""
+        """A reply is to be generated."""
 
         def __init__(self, request: Request) -> None:
             super().__init__()
@@ -44,151 +49,147 @@ class GenerationPane(Pane):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self.answers: list[Answer] = []
+        self.replies: list[Reply] = []
         self.selected: int | None = None
-        self._number = 0
+        """Index of the selected token of the newest reply."""
+        self._n_requests = 0
         self._state: LabState | None = None
-        self._watched_at = 0
-        self._dirty, self._drawn_at = True, float("-inf")
-        self._filled = False
+        self._requested_at_step = 0
+        self._dirty = True
+        self._drawn_at = float("-inf")
+        self._has_first_prompt = False
 
     def compose(self) -> ComposeResult:
-        yield Field("SOCRATES: ", id="prompt", placeholder="prompt")
+        yield Field(TEXT_PROMPT, id="prompt", placeholder="prompt")
         with Horizontal(id="sampling"):
-            for name, value in BOXES:
+            for name, value in DEFAULTS.items():
                 yield Static(name.replace("_", "-"), classes="name")
                 yield Field(value, id=name, compact=True, type="number")
         yield Static(id="alternatives")
-        yield Answers("answers", self._ending)
+        yield Replies("answers", self._ending)
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
-        self._fill(state)
-        self._watch(state)
+        self._set_first_prompt(state)
+        self._repeat(state)
         if self._dirty and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
-            self._dirty, self._drawn_at = False, now
+            self._dirty = False
+            self._drawn_at = now
             self.redraw()
 
     @property
     def speaking(self) -> bool:
-        """Whether an answer is on its way."""
-        return bool(self.answers) and not self.answers[-1].done
+        """Whether a reply is being generated."""
+        return bool(self.replies) and not self.replies[-1].done
 
-    def _fill(self, state: LabState) -> None:
-        """Once, when the task is known: a prompt that fits it."""
-        if self._filled or state.ready is None:
+    def _set_first_prompt(self, state: LabState) -> None:
+        """Once, when the task is known: put in a prompt that suits it."""
+        if self._has_first_prompt or state.ready is None:
             return
-        self._filled = True
+        self._has_first_prompt = True
         data = state.ready.config.data
         if data.task == "reverse":
-            digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-            self.query_one("#prompt", Input).value = "".join(
-                digits[(3 * i + 1) % data.n_digits] for i in range(data.length)
-            )
+            self.query_one("#prompt", Input).value = first_prompt(data)
             self.query_one("#temperature", Input).value = "0"
 
-    def _watch(self, state: LabState) -> None:
-        """The same prompt again every N steps, to see the model learn."""
-        box = self.query_one("#every", Input)
-        every = int(box.value) if box.value.isdigit() and self.answers and not box.has_focus else 0
-        if every and state.step >= self._watched_at + every and state.phase == "running":
+    def _repeat(self, state: LabState) -> None:
+        """Generate again if that is due by the field `every`."""
+        field = self.query_one("#every", Input)
+        every = int(field.value) if field.value.isdigit() and self.replies and not field.has_focus else 0
+        if every and state.step >= self._requested_at_step + every and state.phase == "running":
             self.ask()
 
     def ask(self, state: LabState | None = None) -> None:
-        """Send what stands in the fields; what is wrong with them is said beneath."""
+        """Generate a reply with the values of the fields, or show what is wrong with them."""
         self._state = state or self._state
         if self._state is None or self._state.ready is None:
             return
-        self._fill(self._state)
+        self._set_first_prompt(self._state)
         try:
-            request = self._request()
-        except (ConfigError, ValueError) as error:
-            self.query_one("#alternatives", Static).update(Text(f"✗ {printable(str(error).splitlines()[0])}", "bold"))
+            request = self._make_request(reverse=self._state.ready.task.name == "reverse")
+        except ConfigError as error:
+            problem = Text(f"✗ {printable(str(error.problems[0]))}", "bold")
+            self.query_one("#alternatives", Static).update(problem)
             return
-        self._watched_at = self._state.step
-        self.answers = [*self.answers, Answer(request, self._state.step)][-KEPT_ANSWERS:]
-        self.selected, self._dirty = None, True
+        self._requested_at_step = self._state.step
+        self.replies = [*self.replies, Reply(request, self._state.step)][-MAX_REPLIES:]
+        self.selected = None
+        self._dirty = True
         self.post_message(self.Ask(request))
 
-    def _request(self) -> Request:
-        values: dict[str, float] = {}
-        for name, _ in BOXES:
-            text = self.query_one(f"#{name}", Input).value.strip() or "0"
-            try:
-                values[name] = NUMBERS.get(name, int)(text)
-            except ValueError:
-                raise ConfigError([f"{name} = {text!r}: must be a number"]) from None
-        check_sampling(values)
-        assert self._state is not None and self._state.ready is not None
-        task, prompt = self._state.ready.task, self.query_one("#prompt", Input).value
-        tokens = int(values["tokens"])
-        if task.name == "reverse":
-            tokens = len(prompt)
+    def _make_request(self, *, reverse: bool) -> Request:
+        """Return a request from the fields. Raises ConfigError."""
+        fields = parse_fields({name: self.query_one(f"#{name}", Input).value for name in DEFAULTS})
+        prompt = self.query_one("#prompt", Input).value
         if not prompt:
-            raise ConfigError(["the prompt is empty; type at least one character"])
-        self._number += 1
+            raise ConfigError.of("missing", "the prompt is empty; type at least one character", key="prompt")
+        self._n_requests += 1
         return Request(
-            self._number, prompt, tokens, values["temperature"], int(values["top_k"]), values["top_p"],
-            int(values["seed"]),
-        )  # fmt: skip
+            number=self._n_requests,
+            prompt=prompt,
+            max_new_tokens=len(prompt) if reverse else fields.max_new_tokens,
+            temperature=fields.sampling.temperature,
+            top_k=fields.sampling.top_k,
+            top_p=fields.sampling.top_p,
+            seed=fields.sampling.seed,
+        )
 
     def hear(self, message: GenerationMessage) -> None:
-        """Add what the generation thread reports to its reply."""
-        for answer in self.answers:
-            if answer.request.number == message.number:
-                if isinstance(message, GenerationStarted):
-                    answer.step = message.weights.step
-                    answer.best = message.weights.best
-                elif isinstance(message, TokenGenerated):
-                    answer.made.append(message.generated)
-                else:
-                    answer.done = True
-                    answer.error = message.error
-                self._dirty = True
+        """Add a message of the generation thread to its reply."""
+        for reply in self.replies:
+            if reply.request.number != message.number:
+                continue
+            match message:
+                case GenerationStarted():
+                    reply.step = message.weights.step
+                    reply.best = message.weights.best
+                case TokenGenerated():
+                    reply.tokens.append(message.generated)
+                case GenerationFinished():
+                    reply.done = True
+                    reply.error = message.error
+            self._dirty = True
 
     def redraw(self) -> None:
-        self.query_one(Answers).show(self.answers, self.selected)
-        self._alternatives()
+        self.query_one(Replies).show_replies(self.replies, self.selected)
+        self.put("#alternatives", self._alternatives(), layout=True)
 
-    def _ending(self, answer: Answer) -> Text:
-        if answer.error:
-            return Text(f" ✗ {printable(answer.error)}", "bold")
-        return self._verdict(answer) if answer.done else Text("▌")
-
-    def _verdict(self, answer: Answer) -> Text:
-        """For task reverse: whether it is right."""
+    def _ending(self, reply: Reply) -> Text:
+        """Return what is shown after a reply: an error, a cursor while it grows, or whether it is right."""
+        if reply.error:
+            return Text(f" ✗ {printable(reply.error)}", "bold")
+        if not reply.done:
+            return Text("▌")
         if self._state is None or self._state.ready is None or self._state.ready.task.name != "reverse":
             return Text()
-        right = "".join(made.text for made in answer.made) == answer.request.prompt[::-1]
-        return (
-            Text("  ✓ right", "bold green")
-            if right
-            else Text(f"  ✗ expected {answer.request.prompt[::-1]}", "bold red")
-        )
+        expected = reply.request.prompt[::-1]
+        if "".join(token.text for token in reply.tokens) == expected:
+            return Text("  ✓ right", "bold green")
+        return Text(f"  ✗ expected {expected}", "bold red")
 
-    def _alternatives(self) -> None:
-        task = self._run_task()
-        if not self.answers or self.selected is None or task is None or not self.answers[-1].made:
-            self.put("#alternatives", LEGEND, layout=True)
+    def _alternatives(self) -> Text:
+        """Return the alternatives to the selected token, or the meaning of the styles."""
+        if self._state is None or self._state.ready is None or self.selected is None or not self.replies[-1].tokens:
+            return LEGEND
+        tokenizer = self._state.ready.task.tokenizer
+        tokens = self.replies[-1].tokens
+        selected = tokens[self.selected % len(tokens)]
+        title = f"{show(tokenizer, selected.token)} p = {selected.probability:.3f}"
+        text = Text.assemble((title, "bold"), "; alternatives: ")
+        for other in selected.alternatives:
+            if other.token != selected.token:
+                text.append(f"{show(tokenizer, other.token)} {other.probability:.3f}  ")
+        return text
+
+    def on_replies_token_moved(self, event: Replies.TokenMoved) -> None:
+        if not self.replies or not self.replies[-1].tokens:
             return
-        made = self.answers[-1].made[self.selected % len(self.answers[-1].made)]
-        text = Text.assemble(
-            (f"{show(task.tokenizer, made.token)} p = {made.probability:.3f}", "bold"), "; alternatives: "
-        )
-        for other in made.alternatives:
-            if other.token != made.token:
-                text.append(f"{show(task.tokenizer, other.token)} {other.probability:.3f}  ")
-        self.put("#alternatives", text, layout=True)
-
-    def _run_task(self) -> Task | None:
-        return self._state.ready.task if self._state and self._state.ready else None
-
-    def on_answers_moved(self, event: Answers.Moved) -> None:
-        if self.answers and self.answers[-1].made:
-            n = len(self.answers[-1].made)
-            self.selected = (-1 if self.selected is None and event.by > 0 else self.selected or 0) + event.by
-            self.selected %= n
-            self.redraw()
+        n_tokens = len(self.replies[-1].tokens)
+        if self.selected is None:
+            self.selected = 0 if event.by > 0 else n_tokens - 1
+        else:
+            self.selected = (self.selected + event.by) % n_tokens
+        self.redraw()
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -196,16 +197,4 @@ class GenerationPane(Pane):
         self.ask()
 
     def action_leave(self) -> None:
-        self.query_one(Answers).focus()
-
-
-def check_sampling(values: dict[str, float]) -> None:
-    """Raises ConfigError where the console's fields are out of bounds."""
-    Sampling(values["temperature"], int(values["top_k"]), values["top_p"], int(values["seed"]))
-    problems = [
-        f"{name} = {values[name]:g}: must be between {low} and {high:,}"
-        for name, low, high in (("tokens", 1, 100_000), ("every", 0, 10**9))
-        if not low <= values[name] <= high
-    ]
-    if problems:
-        raise ConfigError(problems)
+        self.query_one(Replies).focus()

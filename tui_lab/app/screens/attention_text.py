@@ -1,4 +1,4 @@
-"""Attention in words: whose weights, which head is the sharpest, what is under the cursor, what of it can be seen."""
+"""Texts of the attention screen: the example, the sharpest head, the selected cell, and the part that is shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,45 +22,56 @@ class Example:
     task: Task
 
     @property
-    def words(self) -> str:
+    def title(self) -> str:
         ids = self.batch.ids
         return f"example {ids[self.row]} ({self.row + 1}/{len(ids)}) of step {self.batch.step:,}"
 
     def names(self, every: int = 1) -> list[str]:
-        """Its tokens, or each `every`th of them."""
+        """Return the tokens of its input, or every `every`-th of them."""
         return [show(self.task.tokenizer, token) for token in self.batch.x[self.row].tolist()[::every]]
 
-    def wanted(self, t: int) -> str:
-        target = int(self.batch.y[self.row][t])
-        return "no target" if target == IGNORED else f"target {show(self.task.tokenizer, target)}"
+    def target(self, t: int) -> str:
+        token = int(self.batch.y[self.row][t])
+        return "no target" if token == IGNORED else f"target {show(self.task.tokenizer, token)}"
 
 
-def in_words(head: Head) -> str:
-    where = f", {head.share:.0%} on {head.pattern}" if head.pattern else ", no fixed offset"
-    return f"layer {head.layer}, head {head.head}: sharpness {head.sharpness:.2f}{where}"
+def _sharpness_text(head: Head) -> str:
+    pattern = f"{head.share:.0%} on {head.pattern}" if head.pattern else "no fixed offset"
+    return f"layer {head.layer}, head {head.head}: sharpness {head.sharpness:.2f}, {pattern}"
 
 
-def sharpest(maps: AttentionMaps | None, heads: Sequence[Head]) -> Text:
-    """The second line: what all maps together say."""
+def head_text(selected: tuple[int, int], heads: Sequence[Head]) -> str:
+    """Return the selected head's name, and its sharpness if it is among `heads`."""
+    for head in heads:
+        if (head.layer, head.head) == selected:
+            return _sharpness_text(head)
+    return f"layer {selected[0]}, head {selected[1]}"
+
+
+def summary(maps: AttentionMaps | None, heads: Sequence[Head]) -> Text:
+    """Return the sharpest head, after a warning if later positions have weight. heads: sharpest first."""
     if maps is None:
         return Text("attention weights are available for the built-in model only, not for model.source")
-    unmasked = "✗ weight on later positions: no causal mask. " if maps.sees_later else ""
-    best = f"sharpest: {in_words(heads[0])}" if heads else "positions are grouped in blocks: no sharpness"
-    return Text.assemble((unmasked, "bold"), best)
+    warning = "✗ weight on later positions: no causal mask. " if maps.sees_later else ""
+    sharpest = f"sharpest: {_sharpness_text(heads[0])}" if heads else "positions are grouped in blocks: no sharpness"
+    return Text.assemble((warning, "bold"), sharpest)
 
 
-def under_cursor(maps: AttentionMaps, chosen: tuple[int, int], cursor: tuple[int, int], example: Example) -> Text:
-    t, s = cursor
-    value, every = float(maps.weights[chosen][t, s]), maps.block
-    text = Text.assemble((f"layer {chosen[0]}, head {chosen[1]}: ", "bold"))
-    if every > 1:
-        return text.append(f"queries from {t * every}, keys from {s * every}, {every} each: at most {value:.3f}")
+def cell_text(maps: AttentionMaps, head: tuple[int, int], cell: tuple[int, int], example: Example) -> Text:
+    """Return the weight of the selected cell (query, key), or of its block of positions."""
+    query, key = cell
+    weight = float(maps.weights[head][query, key])
+    block = maps.block
+    text = Text.assemble((f"layer {head[0]}, head {head[1]}: ", "bold"))
+    if block > 1:
+        return text.append(f"queries from {query * block}, keys from {key * block}, {block} each: at most {weight:.3f}")
     names = example.names()
-    text.append(f"t = {t} {names[t]} ({example.wanted(t)}) attends to s = {s} {names[s]}: ")
-    return text.append(f"{value:.3f}", "bold")
+    text.append(f"t = {query} {names[query]} ({example.target(query)}) attends to s = {key} {names[key]}: ")
+    return text.append(f"{weight:.3f}", "bold")
 
 
-def scale(ramp: Ramp) -> Text:
+def legend(ramp: Ramp) -> Text:
+    """Return the color of some weights, and the meaning of the axes."""
     text = Text(style="dim")
     for value, level in ramp.legend():
         sign = Text("█", ramp.colour(level)) if ramp.colours else Text(ramp.sign(level))
@@ -68,16 +79,15 @@ def scale(ramp: Ramp) -> Text:
     return text.append(" query ↓ key → ")
 
 
-def part_shown(maps: AttentionMaps, drawn: Grid | Window, ramp: Ramp) -> str:
-    """Which part of what there is can be seen; nothing where it is all of it."""
-    if isinstance(drawn, Window):
-        every = f" blocks of {maps.block}" if maps.block > 1 else ""
-        return f"queries {drawn.rows.words}{every}, keys {drawn.columns.words}{every}"
-    parts = [
-        f"{name} {part.words}" for name, part in (("layers", drawn.rows), ("heads", drawn.columns)) if not part.whole
-    ]
+def part_shown(maps: AttentionMaps, part: Grid | Window, ramp: Ramp) -> str:
+    """Return which part of the maps is shown; empty if all of it."""
+    if isinstance(part, Window):
+        blocks = f" blocks of {maps.block}" if maps.block > 1 else ""
+        return f"queries {part.rows.words}{blocks}, keys {part.columns.words}{blocks}"
+    axes = (("layers", part.rows), ("heads", part.columns))
+    parts = [f"{name} {axis.words}" for name, axis in axes if not axis.whole]
     n = maps.weights.shape[-1]
-    points, _ = fitting(n, ramp, drawn.width - 1, drawn.height - 1)
+    points, _ = fitting(n, ramp, part.width - 1, part.height - 1)
     if points < n or maps.block > 1:
         side = -(-n // points) * maps.block
         parts.append(f"{maps.length} positions, largest of {side}×{side}")

@@ -1,6 +1,7 @@
-"""Where one begins: a preset, or an earlier run."""
+"""Home: the presets and the earlier runs."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -21,13 +22,15 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.util.escape import printable
 
 TITLE = "tui-lab: watch, steer and debug the training of a transformer"
+METRICS = {"train_loss": "loss", "val_loss": "val", "exact_match": "exact"}
+"""Titles of the metrics shown for a run."""
 
 
 @dataclass(frozen=True)
 class Pick:
-    """kind: a preset to start, or a run to replay or to go on with; overrides: KEY=VALUE for a preset."""
+    """What to open: a preset to start, or a run to replay or resume. overrides: KEY=VALUE for a preset."""
 
-    kind: str
+    kind: Literal["preset", "replay", "resume"]
     name: str
     paused: bool = False
     overrides: tuple[str, ...] = ()
@@ -37,13 +40,15 @@ class Chooser(BaseScreen[None], Screen[None]):
     CSS_PATH = "chooser.tcss"
     BINDINGS = [
         Binding("space", "pick(True)", "Open paused"),
-        Binding("c", "go_on", "Resume"),
+        Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("q", "app.quit", "Quit"),
     ]
 
     class Picked(Message):
+        """The user selected something to open."""
+
         def __init__(self, pick: Pick) -> None:
             super().__init__()
             self.pick = pick
@@ -60,39 +65,43 @@ class Chooser(BaseScreen[None], Screen[None]):
         self.query_one(Choices).focus()
 
     def load(self) -> None:
-        """Presets, then the runs, the newest first."""
+        """List the presets, then the runs, newest first."""
         choices = self.query_one(Choices)
         choices.clear_options()
         choices.add_option(Option("Presets", disabled=True))
         for name, preset in settings.presets().items():
-            choices.add_option(Option(Text.assemble((f"  {name:<18}", "bold"), preset.header[0]), id=f"preset:{name}"))
-        found = runs.list_runs()
-        title = Text(f"Runs ({printable(shown_path(runs.runs_folder()))})" if found else "No runs yet")
-        choices.add_option(Option(title, disabled=True))
-        for run in reversed(found):
+            line = Text.assemble((f"  {name:<18}", "bold"), preset.header[0])
+            choices.add_option(Option(line, id=f"preset:{name}"))
+        run_list = runs.list_runs()
+        title = f"Runs ({printable(shown_path(runs.runs_folder()))})" if run_list else "No runs yet"
+        choices.add_option(Option(Text(title), disabled=True))
+        for run in reversed(run_list):
             choices.add_option(Option(_run_line(run), id=f"run:{run.path}"))
         choices.highlighted = 1
 
     def torch_is(self, text: str) -> None:
+        """Show the progress of loading torch."""
         self.query_one("#torch", Static).update(text)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         kind, _, name = (event.option.id or "").partition(":")
-        text = Text()
+        text = ""
         if kind == "preset":
-            text = Text("\n".join([*settings.presets()[name].header[1:], "Enter: start   Space: open paused"]))
+            text = "\n".join([*settings.presets()[name].header[1:], "Enter: start   Space: open paused"])
         elif kind == "run":
-            text = Text("Enter: replay   c: resume")
-        self.query_one("#about", Static).update(text)
+            text = "Enter: replay   c: resume"
+        self.query_one("#about", Static).update(Text(text))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click picks as Enter does."""
+        # Also after a click.
         self.action_pick()
 
     def _highlighted(self) -> tuple[str, str]:
+        """Return "preset" or "run" and its name or path; empty texts if neither is highlighted."""
         choices = self.query_one(Choices)
-        at = choices.highlighted
-        kind, _, name = ((choices.get_option_at_index(at).id or "") if at is not None else "").partition(":")
+        if choices.highlighted is None:
+            return "", ""
+        kind, _, name = (choices.get_option_at_index(choices.highlighted).id or "").partition(":")
         return kind, name
 
     def action_pick(self, paused: bool = False) -> None:
@@ -100,7 +109,7 @@ class Chooser(BaseScreen[None], Screen[None]):
         if kind:
             self.post_message(self.Picked(Pick("preset" if kind == "preset" else "replay", name, paused)))
 
-    def action_go_on(self) -> None:
+    def action_resume(self) -> None:
         kind, name = self._highlighted()
         if kind == "run":
             self.post_message(self.Picked(Pick("resume", name)))
@@ -113,10 +122,7 @@ class Chooser(BaseScreen[None], Screen[None]):
 
 def _run_line(run: Run) -> Text:
     summary = run.summary()
-    numbers = [
-        f"{title} {value:.4g}"
-        for key, title in (("train_loss", "loss"), ("val_loss", "val"), ("exact_match", "exact"))
-        if summary is not None and (value := summary.metric(key)) is not None
-    ]
+    values = [] if summary is None else [(title, summary.metric(key)) for key, title in METRICS.items()]
+    numbers = [f"{title} {value:.4g}" for title, value in values if value is not None]
     state = summary.reason if summary else "interrupted"
     return Text.assemble((f"  {printable(run.name):<34}", "bold"), f"{state:<12}", "  ".join(numbers), no_wrap=True)

@@ -1,0 +1,73 @@
+"""The config pane: editing settings, the checks while typing, and the parameter count."""
+
+from textual.widgets import DataTable, Input
+
+from tests.app.fake import Lab, lab
+from tui_lab.app.panes.config import ConfigPane
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config import settings
+
+
+async def edit(it: Lab, key: str, text: str) -> None:
+    """Select a setting and type a value; the cursor stays in the field."""
+    it.screen.query_one("#settings", DataTable).move_cursor(row=list(settings.fields()).index(key))
+    await it.pilot.press("enter")
+    it.screen.query_one("#value", Input).value = ""
+    await it.press(*text)
+
+
+async def test_edit_sends_a_live_setting_and_keeps_another_for_a_restart() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.pilot.press("1")
+        table = it.screen.query_one("#settings", DataTable)
+        assert [row.value for row in table.rows] == list(settings.fields())
+
+        await edit(it, "optim.lr", "0.05")
+        assert it.source.sent == []
+        await it.press("enter")
+        assert it.source.sent == [cmd.Set("optim.lr", 0.05)]
+
+        await edit(it, "model.d_model", "32")
+        await it.press("enter")
+        assert it.source.sent == [cmd.Set("optim.lr", 0.05)]
+        assert "restart" in it.text("#settings") and "restart" in it.text("#about")
+
+
+async def test_invalid_value_is_shown_while_typing_and_not_taken() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.pilot.press("1")
+        await edit(it, "optim.name", "adma")
+        pane = it.screen.config_pane
+        assert "adam" in it.text("#problem") and pane.has_class("-wrong")
+        await it.press("enter")
+        assert it.source.sent == [] and it.screen.query_one("#value", Input).has_focus
+        await it.press("escape")
+        assert pane.edited == it.config and not it.text("#problem").strip()
+
+
+async def test_parameter_count_follows_the_typed_value() -> None:
+    async with lab() as it:
+        await it.pilot.press("1")
+        assert "101,450" in it.text("#parameters")
+        await edit(it, "model.n_layers", "4")
+        assert "101,450" not in it.text("#parameters")
+        await it.press("escape", "p")
+        assert "W_Q" in it.text("#parameters")
+
+
+async def test_changed_settings_are_kept_filtered_and_reset() -> None:
+    async with lab() as it:
+        await it.pilot.press("1")
+        pane = it.screen.query_one(ConfigPane)
+        pane.choose("model.d_model", 32)
+        await it.tell(ev.Changed(step=30, key="optim.lr", old=0.003, new=0.006))
+        assert pane.edited is not None
+        assert (pane.edited.optim.lr, pane.edited.model.d_model) == (0.006, 32)
+
+        await it.press("v")
+        table = it.screen.query_one("#settings", DataTable)
+        assert [row.value for row in table.rows] == ["model.d_model", "optim.lr"]
+        await it.press("x")
+        assert [row.value for row in table.rows] == ["optim.lr"]
+        assert pane.edited.model.d_model == it.config.model.d_model

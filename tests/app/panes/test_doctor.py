@@ -1,0 +1,164 @@
+"""The doctor pane: findings and their fixes, crashed checks, and the sources of randomness."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from textual.widgets import OptionList
+
+from tests.app.fake import Lab, lab, ready, started, update
+from tui_lab.app.app import LabApp
+from tui_lab.app.panes.doctor import health_text
+from tui_lab.app.screens.explain import Explain
+from tui_lab.app.session.doctor_thread import DoctorThread
+from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFailed, DoctorMessage
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config import settings
+from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skipped
+
+SHUFFLED = Finding(
+    "shuffle_every_step",
+    "The loader shuffles.",
+    "16 different",
+    "Why so.",
+    "Shuffle once.",
+    drawing=("step 0  a b", "step 1  c d"),
+)
+SOFTMAX_TWICE = Finding("double_softmax", "Two softmaxes.", "floor 9.825", "No gradient.", "Give logits.")
+TOO_LOW = Finding("lr_too_low", "Too low.", "0.1", "Why.", "Try 0.01.", proposal={"optim.lr": 0.01})
+NO_SETTING_FIXES = Finding("cannot_overfit", "It cannot.", "0.1", "Why.", "Look at the mask.")
+
+
+def report(*findings: Finding, crashed: tuple[Crashed, ...] = ()) -> Report:
+    return Report(findings, (Skipped("overfit", "later"),), ("ids", "loss"), {"ids": 0.1}, crashed)
+
+
+@pytest.fixture
+def diagnosed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configs that are to be diagnosed; no thread is started."""
+    configs: list[Any] = []
+    monkeypatch.setattr(DoctorThread, "start", lambda self, config: configs.append(config))
+    return configs
+
+
+@pytest.fixture
+def restarts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The messages that ask for a restart; the app ignores them."""
+    messages: list[Any] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
+    return messages
+
+
+async def show(it: Lab, *messages: DoctorMessage) -> None:
+    for message in messages:
+        it.screen.doctor_pane.hear(message)
+    await it.press("6")
+
+
+async def test_findings_are_listed_with_the_evidence_of_the_selected_one(diagnosed: list[Any]) -> None:
+    async with lab(size=(80, 24)) as it:
+        await it.tell(ev.Changed(step=30, key="optim.lr", old=0.002, new=0.5))
+        it.screen.config_pane.choose("model.d_ff", 32)
+        await it.press("k")
+        edited = settings.changed(settings.changed(it.config, "optim.lr", 0.5), "model.d_ff", 32)
+        assert diagnosed == [edited], "changes count even while the config pane is hidden"
+        assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
+
+        await show(it, CheckStarted("sight"))
+        assert "sight" in it.text("#health")
+        await show(it, Diagnosed(it.config, report(SHUFFLED, SOFTMAX_TWICE)))
+        assert "2 findings" in it.text("#health") and "1 ✗ The loader shuffles." in it.text("#findings")
+        assert "step 1  c d" in it.text("#evidence") and "Why so" not in it.text("#evidence")
+        await it.press("down")
+        assert "floor 9.825" in it.text("#evidence")
+        await it.press("down")
+        assert it.screen.query_one("#findings", OptionList).highlighted == 0
+        await it.pilot.press("enter")
+        assert isinstance(it.pilot.app.screen, Explain)
+        await it.pilot.press("escape")
+        assert it.screen.is_current
+
+
+async def test_failures_and_crashes_are_shown_with_their_errors() -> None:
+    crashed = (Crashed("sight", "ValueError", "no view"), Crashed("loss", "ValueError", "no view"))
+    async with lab() as it:
+        await show(it, Diagnosed(it.config, report(SHUFFLED, crashed=crashed)))
+        assert "sight, loss: ValueError: no view" in it.text("#evidence") and "16 different" in it.text("#evidence")
+        await show(it, DiagnosisFailed("no such file"))
+        assert "✗ no such file" in it.text("#health")
+
+
+def test_health_text_never_calls_a_crashed_diagnosis_healthy() -> None:
+    crashed = (Crashed("sight", "ValueError", "no view"),)
+    healthy = health_text(report())
+    assert health_text(report(crashed=crashed)).startswith("1 check crashed")
+    assert not any(healthy.split(" (")[0] in health_text(each) for each in (report(crashed=crashed), report(SHUFFLED)))
+    assert health_text(report(SHUFFLED, crashed=crashed)).startswith("1 check crashed; 1 finding")
+
+
+def _take_all(messages: list[DoctorMessage]) -> list[DoctorMessage]:
+    return [messages.pop() for _ in messages[:]]
+
+
+async def test_floor_of_a_double_softmax_is_drawn_until_it_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab() as it:
+        for findings, step in (((SOFTMAX_TWICE,), 31), ((), 32)):
+            messages: list[DoctorMessage] = [Diagnosed(it.config, report(*findings))]
+            drain = partial(_take_all, messages)
+            monkeypatch.setattr(it.screen.doctor, "drain", drain)
+            await it.tell()
+            await it.tell(update(step))
+            assert ("floor 1.461" in it.text("#readout")) == bool(findings)
+
+
+async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
+    async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
+        assert "double_softmax" in it.text("#banner")
+        await show(it, Diagnosed(it.config, report(SHUFFLED, SOFTMAX_TWICE)))
+        await it.pilot.press("a")
+        [message] = restarts
+        assert message.config.faults == ("double_softmax",) and message.diagnose and not message.fork
+
+
+async def test_fix_by_a_live_setting_restarts_nothing(restarts: list[Any], diagnosed: list[Any]) -> None:
+    async with lab() as it:
+        assert not it.screen.query_one("#banner").display
+        await show(it, Diagnosed(it.config, report(TOO_LOW)))
+        await it.press("a")
+        assert restarts == [] and it.source.sent == [cmd.Set("optim.lr", 0.01)] and len(diagnosed) == 1
+
+        await show(it, Diagnosed(it.config, report(NO_SETTING_FIXES)))
+        await it.press("a")
+        assert restarts == [] and len(it.source.sent) == 1
+        assert "Look at the mask." in [notice.message for notice in it.pilot.app._notifications][-1]
+
+
+async def test_run_with_a_fix_is_diagnosed_when_it_opens(diagnosed: list[Any]) -> None:
+    async with lab(steps=0) as it:
+        it.screen._diagnose_first = True
+        opened = ready()
+        await it.tell(opened, started(opened))
+        assert diagnosed == [opened.config]
+
+
+async def test_findings_of_the_monitors_have_their_step() -> None:
+    async with lab() as it:
+        await it.tell(*(update(step, update_ratio=0.5) for step in range(31, 90)))
+        await it.press("6")
+        assert "! step 53: Updates are too large for the weights." in it.text("#findings")
+
+
+async def test_sources_of_randomness_are_listed_and_pinned(restarts: list[Any]) -> None:
+    async with lab("reverse", "train.threads=0") as it:
+        await it.pilot.press("6")
+        it.source.looks.clear()
+        await it.pilot.press("j")
+        it.source.looks[0].look(None)  # type: ignore[arg-type]
+        await it.tell()
+        assert "FREE   threads" in it.text("#evidence") and "pinned " in it.text("#evidence")
+        await it.pilot.press("p")
+        [message] = restarts
+        assert message.config.train.threads >= 1
+        await it.press("j")
+        assert "threads" not in it.text("#evidence")

@@ -1,0 +1,37 @@
+"""The events pane: the log of a run."""
+
+import pytest
+from textual.widgets import RichLog
+
+from tests.app.fake import lab, update
+from tui_lab.app.panes.events import log_line
+from tui_lab.app.session.messages import SessionFailed, SessionMessage
+from tui_lab.core import events as ev
+
+
+@pytest.mark.parametrize(
+    ("message", "part"),
+    [
+        (ev.Saved(step=30, path="checkpoints/step-30"), "checkpoints/step-30"),
+        (ev.Failed(step=30, message="not finite"), "not finite"),
+        (ev.Stopped(step=30, reason="stopped"), "step 30: stopped"),
+        (ev.Stopped(step=30, reason="patience", restored=10), "step 10"),
+        (ev.Evaluated(step=30, val_loss=1.2345, exact_match=None, perplexity=None, examples=8, best=True), "1.2345"),
+        (ev.Changed(step=30, key="optim.lr", old=1, new=2), "optim.lr"),
+    ],
+)
+def test_log_line_names_what_happened(message: SessionMessage, part: str) -> None:
+    assert part in (log_line(message) or "")
+
+
+def test_steps_are_not_logged() -> None:
+    assert log_line(update(31)) is None
+
+
+async def test_log_shows_failures_and_printed_text_and_is_bounded() -> None:
+    async with lab(size=(200, 50)) as it:
+        print("from user code")  # noqa: T201
+        await it.tell(SessionFailed("out of memory", "Traceback …"))
+        assert "stdout: from user code" in it.text("#log") and "out of memory" in it.text("#log")
+        assert it.screen.query_one(RichLog).max_lines == 2000
+        assert it.screen.state.phase == "failed" and "✗ failed" in it.text("#status")

@@ -1,0 +1,67 @@
+"""The generation pane: replies, their alternatives, repeated prompts, and the fields."""
+
+import pytest
+from textual.widgets import Input
+
+from tests.app.fake import lab, update
+from tui_lab.app.panes.generation import GenerationPane
+from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
+from tui_lab.app.session.messages import GenerationFinished, TokenGenerated
+from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
+from tui_lab.util.errors import ConfigError
+
+
+def token(text: str, p: float = 0.9) -> Generated:
+    return Generated(ord(text[0]) % 10, text, p, (Alternative(1, 0.5), Alternative(2, 0.3)))
+
+
+async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None:
+    async with lab(size=(200, 50)) as it:
+        pane = it.screen.query_one(GenerationPane)
+        it.screen.query_one("#prompt", Input).value = "123456"
+        await it.pilot.press("g")
+        for text in "654321":
+            pane.hear(TokenGenerated(1, token(text)))
+        pane.hear(GenerationFinished(1))
+        await it.tell()
+        assert "step 30 123456654321  ✓ right" in it.text("#answers")
+
+        await it.pilot.press("g")
+        pane.hear(TokenGenerated(2, token("1", 0.25)))
+        pane.hear(GenerationFinished(2))
+        await it.press("right")
+        assert "✗ expected 654321" in it.text("#answers") and "✓ right" in it.text("#answers"), "earlier replies stay"
+        assert "p = 0.250" in it.text("#alternatives") and "2 0.300" in it.text("#alternatives")
+
+
+async def test_prompt_is_repeated_every_n_steps_and_bad_fields_are_shown() -> None:
+    async with lab() as it:
+        pane = it.screen.query_one(GenerationPane)
+        it.screen.query_one("#top_p", Input).value = "0"
+        await it.press("g")
+        assert "top_p" in it.text("#alternatives") and it.source.sent == [] and pane.replies == []
+
+        it.screen.query_one("#top_p", Input).value = "1"
+        it.screen.query_one("#every", Input).value = "5"
+        await it.pilot.press("g")
+        await it.tell(update(31))
+        await it.tell(update(34))
+        assert len(pane.replies) == 1
+        await it.tell(update(35))
+        assert [reply.step for reply in pane.replies] == [30, 35]
+
+
+def test_fields_are_parsed() -> None:
+    fields = parse_fields(DEFAULTS | {"top_k": " 5 ", "seed": ""})
+    assert fields.sampling == Sampling(0.8, 5, 1.0, 0)
+    assert (fields.max_new_tokens, fields.every) == (80, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("temperature", "-1"), ("temperature", "hot"), ("top_p", "0"), ("tokens", "0"), ("every", "-1"), ("seed", "1.5")],
+)
+def test_fields_out_of_bounds_are_refused(name: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_fields(DEFAULTS | {name: text})
+    assert name in str(caught.value.problems[0])

@@ -1,0 +1,114 @@
+"""The loss pane: curves, sparklines, marks, the cursor and overlaid runs."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from textual.widgets import Sparkline
+
+from tests.app.fake import Lab, lab, ready, update
+from tui_lab.app.panes.loss import LossPane
+from tui_lab.app.panes.loss_text import merge_changes, value_at
+from tui_lab.app.widgets.chart import Chart
+from tui_lab.core import events as ev
+from tui_lab.core.runs import folder as runs
+
+
+@dataclass
+class Drawings:
+    """The arguments of every call of Chart.draw."""
+
+    calls: list[dict[str, Any]]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.calls[-1]
+
+
+@pytest.fixture
+def drawings(monkeypatch: pytest.MonkeyPatch) -> Drawings:
+    recorded = Drawings([])
+    draw = Chart.draw
+
+    def record(chart: Chart, curves: Any, **options: Any) -> None:
+        recorded.calls.append({"curves": curves} | options)
+        draw(chart, curves, **options)
+
+    monkeypatch.setattr(Chart, "draw", record)
+    return recorded
+
+
+async def test_curves_sparklines_and_marks_show_the_run(drawings: Drawings) -> None:
+    async with lab() as it:
+        assert it.text("#last-loss").strip() == f"{2.3 / 30:,.4g}"
+        assert it.text("#last-val_loss").strip() == f"{2.4 / 15:,.4g}"
+        data = it.screen.query_one("#spark-loss", Sparkline).data
+        assert data is not None and max(data) == 2.3 and min(data) == 2.3 / 30
+
+        values = (1, 2, 4, 8)
+        await it.tell(*(ev.Changed(step=20, key="optim.lr", old=a, new=b) for a, b in pairwise(values)))
+        assert [step for step, _ in drawings.last["marks"]] == [20]
+        assert math.log(10) in [pytest.approx(level) for level, _ in drawings.last["references"]]
+        assert "optim.lr 1 → 8" in it.text("#readout")
+        train, validation = drawings.last["curves"]
+        assert train.points[-1] == (30, 2.3 / 30) and validation.points == [(15, 2.4 / 15)]
+
+        n_drawn = len(drawings.calls)
+        await it.tell()
+        assert len(drawings.calls) == n_drawn, "nothing has changed"
+
+
+async def axis(it: Lab) -> str:
+    await it.pilot.pause()
+    return it.text("#chart #margin-bottom")
+
+
+async def test_keys_change_axis_smoothing_cursor_and_zoom(drawings: Drawings) -> None:
+    async with lab() as it:
+        pane = it.screen.query_one(LossPane)
+        await it.pilot.press("y")
+        assert pane.log_axis and drawings.last["log"]
+        await it.pilot.press("y", "m")
+        assert not drawings.last["log"] and "smoothed 0.6" in str(pane.border_subtitle)
+        assert drawings.last["curves"][0].points[-1][1] > 2.3 / 30, "the mean lags behind a falling loss"
+
+        await it.pilot.press("left_square_bracket")
+        assert pane.cursor == 30 and (30, "white") in drawings.last["marks"]
+        await it.pilot.press("right_square_bracket")
+        assert pane.cursor is None
+
+        whole = await axis(it)
+        await it.pilot.press("plus")
+        assert await axis(it) != whole
+        await it.pilot.press("left", "0")
+        assert await axis(it) == whole
+
+
+async def test_overlay_shows_an_earlier_run_and_then_none() -> None:
+    other = ready("reverse")
+    run = runs.create("earlier", other.config, other.task.tokenizer)
+    list(run.record([update(1), update(2)]))
+    async with lab() as it:
+        pane = it.screen.query_one(LossPane)
+        await it.press("a")
+        assert [overlay.name for overlay in pane.overlays] == [run.name] and run.name in it.text("#readout")
+        await it.press("a")
+        assert pane.overlays == []
+
+
+def test_merge_changes_joins_changes_of_a_key_at_a_step_and_drops_undone_ones() -> None:
+    def change(step: int, key: str, old: object, new: object) -> ev.Changed:
+        return ev.Changed(step=step, key=key, old=old, new=new)
+
+    assert merge_changes([change(1, "a", 1, 2), change(1, "b", 0, 1), change(1, "a", 2, 4), change(2, "a", 4, 8)]) == [
+        change(1, "a", 1, 4),
+        change(1, "b", 0, 1),
+        change(2, "a", 4, 8),
+    ]
+    assert merge_changes([change(1, "a", 1, 2), change(1, "a", 2, 1)]) == []
+
+
+def test_value_at_is_that_of_the_nearest_step() -> None:
+    assert value_at([(1, 0.5), (10, 0.25)], 7) == 0.25 and value_at([], 7) is None

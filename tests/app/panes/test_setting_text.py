@@ -1,0 +1,43 @@
+"""Settings as text: what the user types, and what is allowed."""
+
+import pytest
+
+from tui_lab.app.panes.setting_text import FIELDS, allowed, choices, format_value, parameters_text, parse_value
+from tui_lab.core.config import settings
+from tui_lab.core.kernels.parameter_count import count_parameters
+
+
+@pytest.mark.parametrize("key", list(FIELDS))
+def test_formatted_value_parses_to_itself(key: str) -> None:
+    config = settings.load("reverse")
+    value = settings.get(config, key)
+    assert settings.get(settings.changed(config, key, parse_value(key, format_value(value))), key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("optim.betas", "0.8, 0.99", [0.8, 0.99]),
+        ("optim.betas", "[0.8, 0.99]", [0.8, 0.99]),
+        ("faults", "no_mask, double_softmax", ["no_mask", "double_softmax"]),
+        ("faults", "", []),
+        ("model.source", " 3.py:Net ", "3.py:Net"),
+    ],
+)
+def test_parse_value_of_lists_and_texts(key: str, text: str, value: object) -> None:
+    assert parse_value(key, text) == value
+
+
+def test_allowed_names_choices_bounds_and_unit() -> None:
+    assert choices("data.shuffle") == ["epoch", "once", "off"] and allowed("data.shuffle") == "epoch | once | off"
+    assert choices("optim.betas") == [] and choices("model.d_model") == []
+    assert allowed("model.d_model") == "≥ 1, ≤ 65536 features"
+
+
+def test_parameters_text_has_the_count_and_a_line_per_kind() -> None:
+    config = settings.load("reverse")
+    text = parameters_text(config, 10, formula=True).plain
+    assert text.startswith(f"{count_parameters(config.model, 10):,} parameters")
+    assert all(symbol in text for symbol in ("W_E", "W_Q", "W_1"))
+    user_model = settings.changed(config, "model.source", "net.py:Net")
+    assert "net.py:Net" in parameters_text(user_model, 10, formula=False).plain

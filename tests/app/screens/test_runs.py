@@ -1,0 +1,269 @@
+"""The runs screen over run folders on disk."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Input
+
+from tests.app.fake import lab, painted, widened
+from tests.app.run_folders import folder, trained
+from tests.app.screens.test_attention import PlainText
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.chooser import Chooser, Pick
+from tui_lab.app.screens.dialogs import AskLine
+from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.run_replies import RepliesView
+from tui_lab.app.screens.run_table import RunTable
+from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.widgets import chart
+from tui_lab.app.widgets.chart import Chart, Curve
+from tui_lab.core.runs import catalog
+from tui_lab.core.runs import folder as runs
+
+TRIAL = "sweep-1/trials/0001-lr-0.5"
+
+
+@dataclass
+class Shown:
+    """The runs screen; its folder is read when `settle` is called."""
+
+    pilot: Pilot[None]
+    screen: RunsScreen
+
+    async def settle(self) -> None:
+        """Read the runs folder again and show it."""
+        reader = self.screen.reader
+        reader.read_soon()
+        n_started = reader.n_started
+        while reader.n_started == n_started:
+            reader.join()
+            self.screen.tick()
+        reader.join()
+        self.screen.tick()
+        await self.pilot.pause()
+        await widened(self.pilot, self.screen.query_one(RunTable))
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.settle()
+
+    def text(self, selector: str) -> str:
+        widget = self.screen.query_one(selector)
+        return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
+
+    def names(self) -> list[str]:
+        return [row.name for row in self.screen.runs.shown]
+
+    def marked(self) -> list[tuple[str, str]]:
+        return [(run.mark.letter, run.row.name) for run in self.screen.marked]
+
+
+def three() -> None:
+    folder("good", 0.25, "optim.lr=0.02")
+    folder("middle", 0.5, "optim.lr=0.01", "model.dropout=0.1")
+    folder(TRIAL, 1.5, "optim.lr=0.5")
+
+
+@asynccontextmanager
+async def runs_screen(size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
+    app = LabApp(clock=lambda: 0.0)
+    async with app.run_test(size=size) as pilot:
+        screen = RunsScreen(lambda: 0.0)
+        await app.push_screen(screen)
+        it = Shown(pilot, screen)
+        await it.settle()
+        yield it
+
+
+async def test_table_has_a_row_per_run_even_if_damaged_and_follows_the_folder() -> None:
+    three()
+    (runs.runs_folder() / "broken").mkdir()
+    (runs.runs_folder() / "broken" / "config.toml").write_text("no toml [", "utf-8")
+    async with runs_screen() as it:
+        assert sorted(it.names()) == ["broken", "good", "middle", TRIAL]
+        shown = it.text("#table")
+        assert "damaged" in shown and "0.25" in shown and "25.00%" in shown and "4 runs" in it.text("#head")
+
+        it.screen.runs.sort_by("name")
+        it.screen.redraw()
+        await it.press("end")
+        assert it.screen.query_one(RunTable).highlighted == runs.runs_folder() / TRIAL
+        folder("another", 0.1)
+        await it.settle()
+        assert it.names()[0] == "another"
+        assert it.screen.query_one(RunTable).highlighted == runs.runs_folder() / TRIAL, "the cursor stays on its run"
+
+
+async def test_sort_and_filter_by_keys_and_clicks() -> None:
+    three()
+    async with runs_screen() as it:
+        it.screen.runs.sort_by("train_loss")
+        await it.press("O")
+        assert "train ↓" in it.text("#table") and "by train ↓" in it.text("#head")
+        await it.press("o")
+        assert it.screen.runs.order == "val_loss"
+        table = it.screen.query_one(RunTable)
+        column = table.ordered_columns[1]
+        table.post_message(DataTable.HeaderSelected(table, column.key, 1, column.label))
+        await it.pilot.pause()
+        assert it.screen.runs.order == "name" and it.names() == sorted(it.names())
+
+        await it.press("slash", *"optim.lr<0.015", "enter")
+        assert it.names() == ["middle"] and table.has_focus and "1 of 3 runs" in it.text("#head")
+        await it.press("slash", "end", "space", *"lr<1")
+        assert "✗" in it.text("#head")
+        await it.press("escape")
+        assert len(it.names()) == 3 and not it.screen.query_one("#where").display and "✗" not in it.text("#head")
+
+
+async def test_marked_runs_are_drawn_in_one_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    three()
+    ends: list[set[tuple[float, float]]] = []
+    draw = Chart.draw
+
+    def record(chart: Chart, curves: Sequence[Curve], **options: Any) -> None:
+        ends.append({(curve.points[-1][0], round(curve.points[-1][1], 6)) for curve in curves if curve.points})
+        draw(chart, curves, **options)
+
+    monkeypatch.setattr(Chart, "draw", record)
+    async with runs_screen() as it:
+        it.screen.runs.sort_by("train_loss")
+        it.screen.redraw()
+        await it.press("home", "space", "space")
+        assert it.marked() == [("a", "good"), ("b", "middle")] and ends[-1] == {(8.0, 0.25), (8.0, 0.5)}
+        legend = it.text("#legend-of-runs").replace("\xa0", " ")
+        assert "a good 0.25" in legend and "b middle 0.5" in legend
+        assert {"a", "b"} <= set(it.text("#overlay #plot")), "each curve has its letter at its end"
+        await it.press("x")
+        assert ends[-1] == {(8.0, 0.35), (8.0, 0.6)} and "validation loss" in it.text("#legend-of-runs")
+
+        await it.press("home", "space", "end", "space")
+        assert it.marked() == [("a", TRIAL), ("b", "middle")], "a free letter is used again"
+        await it.press("backspace")
+        assert it.marked() == [] and "Space marks runs" in it.text("#legend-of-runs")
+
+
+async def test_diff_has_a_row_per_setting_and_a_column_per_marked_run() -> None:
+    three()
+    async with runs_screen() as it:
+        await it.press("d")
+        assert "mark two or more runs" in it.text("#same")
+        it.screen.runs.sort_by("train_loss")
+        it.screen.redraw()
+        await it.press("home", "space", "space", "space")
+        table = it.screen.query_one("#differing", DataTable)
+        rows = [[str(cell) for cell in table.get_row_at(i)] for i in range(table.row_count)]
+        assert rows == [["optim.lr", "0.02", "0.01", "0.5"], ["model.dropout", "0.0", "0.1", "0.0"]] or rows == [
+            ["model.dropout", "0.0", "0.1", "0.0"],
+            ["optim.lr", "0.02", "0.01", "0.5"],
+        ]
+        assert [str(column.label)[0] for column in table.ordered_columns[1:]] == ["a", "b", "c"]
+
+
+async def test_tags_and_note_are_saved_with_the_run() -> None:
+    run = folder("good", 0.25)
+    async with runs_screen() as it:
+        await it.press("t")
+        assert isinstance(it.pilot.app.screen, AskLine)
+        await it.press(*"best", "space", *"keep", "enter")
+        await it.press("n", *"half", "space", *"lr", "enter")
+        assert catalog.read_notes(run.path) == catalog.Notes(("best", "keep"), "half lr")
+        assert "best keep" in it.text("#table") and "half lr" in it.text("#about")
+
+        await it.press("t")
+        it.pilot.app.screen.query_one(Input).value = "x" * 41
+        await it.press("enter")
+        assert [notice.severity for notice in it.pilot.app._notifications] == ["error"]
+        assert it.screen.runs.rows[0].tags == ("best", "keep")
+
+
+async def test_terminal_codes_in_notes_are_not_printed() -> None:
+    run = folder("plain", 0.25)
+    (run.path / "notes.json").write_text('{"tags": ["\\u001b[31m"], "note": "[bold]\\u001b]0;x\\u0007"}', "utf-8")
+    async with runs_screen() as it:
+        assert "\x1b" not in it.text("#table") + it.text("#about") and "[bold]" in it.text("#about")
+
+
+async def test_enter_replays_and_c_resumes_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = folder("good", 0.25)
+    opened: list[Pick] = []
+    monkeypatch.setattr(LabApp, "open", lambda app, pick: opened.append(pick))
+    async with runs_screen() as it:
+        await it.pilot.press("enter", "c")
+        assert opened == [Pick("replay", str(run.path)), Pick("resume", str(run.path))]
+
+
+async def test_no_second_run_is_opened_over_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder("good", 0.25)
+    opened: list[Pick] = []
+    monkeypatch.setattr(LabApp, "open", lambda app, pick: opened.append(pick))
+    async with lab() as it:
+        await it.pilot.press("R")
+        screen = it.pilot.app.screen
+        assert isinstance(screen, RunsScreen)
+        await Shown(it.pilot, screen).settle()
+        await it.pilot.press("enter")
+        assert opened == [] and [notice.severity for notice in it.pilot.app._notifications] == ["warning"]
+        await it.pilot.press("escape")
+        assert it.screen.is_current
+
+
+async def test_every_key_is_harmless_without_runs() -> None:
+    async with runs_screen() as it:
+        await it.press(*"tncoOdvzzyxg", "space", "enter", "backspace", "escape")
+        assert "No runs yet" in it.text("#about") and it.screen.is_current
+        await it.pilot.press("question_mark")
+        assert isinstance(it.pilot.app.screen, Help)
+        await it.pilot.press("escape", "escape")
+        assert isinstance(it.pilot.app.screen, Chooser)
+        await it.pilot.press("r")
+        assert isinstance(it.pilot.app.screen, RunsScreen)
+
+
+async def test_marked_runs_reply_side_by_side_until_the_screen_closes() -> None:
+    trained("a")
+    trained("b", "train.seed=5")
+    async with runs_screen() as it:
+        it.screen.runs.sort_by("name")
+        it.screen.redraw()
+        await it.press("home", "space", "space", "g")
+        prompt = it.screen.query_one("#one-prompt", Input)
+        assert prompt.has_focus and prompt.value == "142", "digits of the task"
+        generation = it.screen.query_one(RepliesView).generation
+        await it.pilot.press("enter")
+        generation.join()
+        await it.settle()
+        columns = list(it.screen.query(".voice"))
+        assert [it.text(f"#voice-{mark}").split() for mark in (0, 1)] == [["a", "a"], ["b", "b"]]
+        left, right = (column.region for column in columns)
+        assert left.y == right.y and left.right <= right.x
+        replies = [it.text(f".of-{mark}").splitlines() for mark in (0, 1)]
+        assert all("step 3" in weights and reply.strip().isdigit() for weights, reply, *_ in replies)
+
+        await it.press("escape", "d", "g")
+        assert it.text(".of-0").splitlines() == replies[0], "earlier replies stay"
+        stop = generation._stop
+        await it.pilot.press("escape", "escape")
+        await it.pilot.pause()
+        assert stop.is_set() and not it.screen.is_attached
+
+
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)], ids=["80x24", "200x50"])
+@pytest.mark.parametrize("view", ["v", "d"])
+async def test_looks(
+    view: str, size: tuple[int, int], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chart, "has_braille", lambda: True)
+    monkeypatch.chdir(runs.runs_folder().parent)
+    monkeypatch.setenv("TUI_LAB_RUNS", "runs")
+    three()
+    async with runs_screen(size=size) as it:
+        it.screen.runs.sort_by("train_loss")
+        it.screen.redraw()
+        await it.press("home", "space", "space", "space", view)
+        assert painted(it.pilot.app) == snapshot.use_extension(PlainText)

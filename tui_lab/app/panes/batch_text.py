@@ -1,0 +1,70 @@
+"""Texts of the batch pane: the shuffle state, which examples were used, and the details of a cell."""
+
+import math
+
+import numpy as np
+from rich.text import Text
+
+from tui_lab.app.panes.cells import Example
+from tui_lab.app.widgets.histogram_bar import strip
+from tui_lab.data.dataset import IGNORED, Task
+from tui_lab.data.loader import Batch, Loader
+from tui_lab.data.tokenizers import bytes_of, show
+
+N_SHOWN_IDS = 6
+N_STRIP_STEPS = 64
+"""Steps whose examples the strip shows."""
+
+
+def shuffle_state(batch: Batch, when: str) -> Text:
+    """Return two lines: step, epoch and shuffle order; the ids of the batch. when: "past", "future" or ""."""
+    order = batch.order
+    ids = " ".join(map(str, batch.ids[:N_SHOWN_IDS])) + (" …" if len(batch.ids) > N_SHOWN_IDS else "")
+    permutation = " ".join(map(str, batch.head[:N_SHOWN_IDS]))
+    return Text.assemble(
+        (f"step {batch.step:,}{f'  {when}' if when else ''}", "bold"),
+        f"  epoch {batch.epoch} at {batch.position:,}/{order.n:,}  shuffle ",
+        (order.mode, "bold"),
+        f" seed {order.seed}, order {permutation} …\nexamples {ids}",
+    )
+
+
+def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
+    """Return a strip over all examples, `width` columns wide: which of them the last steps used."""
+    used = loader.drawn_between(max(loader.from_step, batch.step - N_STRIP_STEPS + 1), batch.step)
+    # A planted fault can make the loader use examples outside of the order.
+    n = batch.order.n if int(used.max()) < batch.order.n else loader.dataset.n_examples
+    return Text.assemble(
+        (f"last {N_STRIP_STEPS} steps ", "dim"),
+        strip(used.tolist(), n, width),
+        (f" {len(np.unique(used)):,} of {n:,}", "dim"),
+    )
+
+
+def cell_details(batch: Batch, row: int, example: Example, t: int) -> Text:
+    """Return up to three lines: which example and position, input and target, loss and top predictions."""
+    target = int(example.y[t])
+    source = "" if batch.offsets is None else f", token {int(batch.offsets[row]) + t:,} of the source"
+    text = Text.assemble(
+        (f"example {batch.ids[row]} ({row + 1}/{len(batch.ids)}), t = {t}{source}\n", "dim"),
+        ("x ", "bold"),
+        f"{token_name(example.task, int(example.x[t]))}   ",
+        ("y ", "bold"),
+        "-1: ignored by the loss, no target here" if target == IGNORED else token_name(example.task, target),
+    )
+    if example.losses is None:
+        return text
+    loss = example.loss(t)
+    text.append("\n" if math.isnan(loss) else f"\nloss {loss:.3f}, p = {math.exp(-loss):.3f}. ")
+    probabilities = example.losses.probabilities[t].tolist()
+    text.append(f"top {len(probabilities)}: ", "dim")
+    for token, p in zip(example.losses.top[t].tolist(), probabilities, strict=True):
+        text.append(f"{show(example.task.tokenizer, token)} ({p:.2f})  ", "bold green" if token == target else "")
+    return text
+
+
+def token_name(task: Task, token: int) -> str:
+    """Return a token with its id, and with its bytes where its text does not show them."""
+    raw = bytes_of(task.tokenizer, token)
+    text = show(task.tokenizer, token)
+    return f"{text} id {token}" + ("" if raw == text.encode("ascii", "replace") else f" bytes {raw.hex(' ')}")

@@ -1,0 +1,36 @@
+"""The fields of the generation pane: how to sample, and how often."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tui_lab.core.inference.sampling import Sampling
+from tui_lab.util.errors import ConfigError
+
+DEFAULTS = {"temperature": "0.8", "top_k": "0", "top_p": "1", "seed": "0", "tokens": "80", "every": "0"}
+FLOATS = ("temperature", "top_p")
+BOUNDS = {"tokens": (1, 100_000), "every": (0, 10**9)}
+
+
+@dataclass(frozen=True)
+class SamplingFields:
+    """The parsed fields. every: generate again after that many steps; 0 is off."""
+
+    sampling: Sampling
+    max_new_tokens: int
+    every: int
+
+
+def parse_fields(texts: Mapping[str, str]) -> SamplingFields:
+    """Parse the texts of the fields named in `DEFAULTS`; an empty text means 0. Raises ConfigError."""
+    values: dict[str, float] = {}
+    for name in DEFAULTS:
+        text = texts[name].strip() or "0"
+        try:
+            values[name] = float(text) if name in FLOATS else int(text)
+        except ValueError:
+            raise ConfigError.of("wrong_type", "must be a number", key=name, value=text) from None
+    sampling = Sampling(values["temperature"], int(values["top_k"]), values["top_p"], int(values["seed"]))
+    for name, (low, high) in BOUNDS.items():
+        if not low <= values[name] <= high:
+            raise ConfigError.of("invalid", f"must be between {low} and {high:,}", key=name, value=int(values[name]))
+    return SamplingFields(sampling, int(values["tokens"]), int(values["every"]))

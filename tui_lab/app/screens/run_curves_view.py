@@ -1,0 +1,84 @@
+"""The loss curves of the marked runs in one chart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from tui_lab.app.screens.run_columns import short
+from tui_lab.app.screens.run_marks import MarkedRun
+from tui_lab.app.session.run_curves import Curves
+from tui_lab.app.widgets.chart import Chart, Curve, Dot
+
+HINT = "Space marks runs; their loss curves are shown here"
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """A marked run with its curves; None while they are read."""
+
+    run: MarkedRun
+    curves: Curves | None
+
+
+class CurvesView(Vertical):
+    """Call `show_runs`."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.log_axis = False
+        self.validation = False
+        """Show the validation loss instead of the train loss."""
+        self._runs: list[RunCurves] = []
+        self._drawn: object = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="legend-of-runs")
+        yield Chart(id="overlay")
+
+    def show_runs(self, runs: Sequence[RunCurves]) -> None:
+        self._runs = list(runs)
+        drawn = (self._runs, self.log_axis, self.validation)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self._draw()
+
+    def toggle_log_axis(self) -> None:
+        self.log_axis = not self.log_axis
+        self.show_runs(self._runs)
+
+    def toggle_validation(self) -> None:
+        self.validation = not self.validation
+        self.show_runs(self._runs)
+
+    def _draw(self) -> None:
+        title = "validation loss" if self.validation else "mean train loss"
+        legend = Text(no_wrap=True, overflow="ellipsis")
+        legend.append(f"{title}, {'log' if self.log_axis else 'linear'} (x y)  ", "dim")
+        curves = []
+        dots = []
+        for run in self._runs:
+            points = () if run.curves is None else run.curves.val if self.validation else run.curves.train
+            mark = run.run.mark
+            legend.append_text(self._legend(run, points[-1][1] if points else None))
+            curves.append(Curve(mark.letter, points, mark.style))
+            if points:
+                dots.append(Dot(*points[-1], style=f"bold {mark.style}", sign=mark.letter))
+        if not self._runs:
+            legend.append(HINT, "dim")
+        self.query_one("#legend-of-runs", Static).update(legend)
+        self.query_one(Chart).draw(curves, dots=dots, log=self.log_axis)
+
+    @staticmethod
+    def _legend(run: RunCurves, last: float | None) -> Text:
+        """Return a run's letter, name and last value, with spaces that do not break the line."""
+        if last is not None:
+            value = f"{last:.4g}"
+        else:
+            value = "…" if run.curves is None else run.curves.problem or "no data yet"
+        mark = run.run.mark
+        name = f"{short(run.run.row.name, 24)} {value}".replace(" ", "\xa0")
+        return Text.assemble((f"{mark.letter}\xa0", f"bold {mark.style}"), (f"{name}  ", mark.style))

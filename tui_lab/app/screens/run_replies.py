@@ -1,0 +1,107 @@
+"""The replies of several runs to one prompt, in columns."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import HorizontalScroll, Vertical, VerticalScroll
+from textual.widgets import Input, Static
+
+from tui_lab.app.prompts import first_prompt
+from tui_lab.app.screens.run_columns import short
+from tui_lab.app.screens.run_marks import MarkedRun
+from tui_lab.app.session.messages import ReplyFinished, ReplyStarted, ReplyText
+from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
+from tui_lab.app.widgets.input import Field
+from tui_lab.core.inference.sampling import Sampling
+from tui_lab.util.escape import printable
+
+LEAST_COLUMN_WIDTH = 30
+"""With more runs than fit, the columns scroll."""
+NAME_WIDTH = 26
+
+
+class RepliesView(Vertical):
+    """Call `show_runs`, and `update_replies` regularly."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.generation = MultiRunGeneration()
+        self._runs: list[MarkedRun] = []
+        self._replies: dict[Path, Text] = {}
+        self._has_first_prompt = False
+
+    def compose(self) -> ComposeResult:
+        yield Field("SOCRATES: What is ", id="one-prompt", placeholder="prompt for all marked runs")
+        yield HorizontalScroll(id="columns")
+
+    def on_unmount(self) -> None:
+        self.generation.stop()
+
+    def focus_prompt(self) -> None:
+        self.query_one(Input).focus()
+
+    def show_runs(self, runs: Sequence[MarkedRun]) -> None:
+        """Show a column per run, with its earlier reply if there is one."""
+        if not self._has_first_prompt and runs and (config := runs[0].row.config) is not None:
+            self._has_first_prompt = True
+            if config.data.task == "reverse":
+                self.query_one(Input).value = first_prompt(config.data)
+        columns = [(run.mark, run.row.path) for run in runs]
+        changed = columns != [(run.mark, run.row.path) for run in self._runs]
+        self._runs = list(runs)
+        if changed:
+            self._build_columns()
+
+    @work(exclusive=True, group="columns")
+    async def _build_columns(self) -> None:
+        box = self.query_one("#columns", HorizontalScroll)
+        await box.remove_children()
+        await box.mount(*map(self._column, self._runs))
+
+    def _column(self, run: MarkedRun) -> Vertical:
+        number = run.mark.number
+        title = Text(f"{run.mark.letter} {short(run.row.name, NAME_WIDTH)}", f"bold {run.mark.style}")
+        reply = Static(self._replies.get(run.row.path, Text()), classes=f"of-{number}")
+        column = Vertical(Static(title, id=f"voice-{number}"), VerticalScroll(reply, can_focus=False), classes="voice")
+        column.styles.min_width = LEAST_COLUMN_WIDTH
+        return column
+
+    @on(Input.Submitted)
+    def _generate(self, event: Input.Submitted) -> None:
+        """Generate from one run after the other: greedily for digits, by sampling for text."""
+        event.stop()
+        if not event.value:
+            self.notify("the prompt is empty; type at least one character", severity="warning")
+            return
+        sampling = Sampling(temperature=0.0 if event.value.isalnum() else 0.8)
+        paths = [run.row.path for run in self._runs]
+        self._replies = {path: Text("…", "dim") for path in paths}
+        self.generation.start(Prompt(event.value, sampling), paths)
+        self._show_replies(paths)
+
+    def update_replies(self) -> None:
+        """Show what was generated since the last call."""
+        changed = set()
+        for message in self.generation.drain():
+            run = message.run
+            if run not in self._replies:
+                continue
+            changed.add(run)
+            match message:
+                case ReplyStarted():
+                    self._replies[run] = Text(f"{message.weights}\n", "dim")
+                case ReplyText():
+                    self._replies[run].append(message.text, "not dim")
+                case ReplyFinished() if message.error is not None:
+                    self._replies[run] = Text(f"✗ {printable(message.error)}", "bold")
+        self._show_replies(changed)
+
+    def _show_replies(self, paths: Iterable[Path]) -> None:
+        changed = set(paths)
+        for run in self._runs:
+            if run.row.path in changed:
+                for reply in self.query(f".of-{run.mark.number}").results(Static):
+                    reply.update(self._replies[run.row.path])
