@@ -161,8 +161,8 @@ def _app(arguments: tuple[str, ...]) -> None:
     streams: list[Any] = [os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))]
     sys.stdin, sys.stdout, sys.stderr = streams
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
-    kind, name = arguments
-    LabApp(Pick(kind, name)).run()
+    kind: Any = arguments[0]
+    LabApp(Pick(kind, arguments[1])).run()
 
 
 def _headless(arguments: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What the app asks before it opens something: a run that somebody records, a config that would run a file."""
+"""The questions that the app asks before it opens a run, runs a user's file, or gives up a checkpoint."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from textual.widgets import OptionList, Static
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app.app import LabApp, code_of, pick_of
-from tui_lab.app.screens.chooser import Pick
+from tui_lab.app.screens.chooser import Pick, PickKind
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
@@ -24,7 +24,7 @@ from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError
 
 
-class Asking(LabApp):
+class RecordingApp(LabApp):
     """Keeps what it would open."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ async def answer(pilot: Pilot[None], choice: str) -> None:
     await pilot.press("enter")
 
 
-async def test_the_chooser_keeps_its_size_after_a_question() -> None:
+async def test_home_keeps_its_size_after_a_dialog() -> None:
     app = LabApp()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
@@ -59,26 +59,27 @@ async def test_the_chooser_keeps_its_size_after_a_question() -> None:
         before = choices.size
         await app.push_screen(Ask("Go on?", (Choice("yes", "Yes"),)))
         await pilot.press("escape")
-        app.theme = "textual-light"  # Styles that were loaded meanwhile reach the chooser by now.
+        app.theme = "textual-light"  # Applies the styles that the dialog has loaded.
         await pilot.pause()
         assert app.screen is choices.screen and choices.size == before
 
 
-@pytest.mark.parametrize(("choice", "opened"), [("view", "replay"), ("cancel", "")])
-async def test_a_run_that_another_records_can_be_looked_at(choice: str, opened: str, run: Run) -> None:
-    held, app = take(run.path), Asking()
+async def test_run_of_another_process_can_be_viewed(run: Run) -> None:
+    lock = take(run.path)
+    app = RecordingApp()
     async with app.run_test() as pilot:
+        for choice in ("cancel", "view"):
+            app.open(Pick("resume", str(run.path)))
+            await pilot.pause()
+            assert run.name in question(app)
+            await answer(pilot, choice)
+        assert app.picked == [Pick("replay", str(run.path))]
+        lock.release()
         app.open(Pick("resume", str(run.path)))
-        await pilot.pause()
-        assert f"{run.name} is being recorded by process" in question(app)
-        await answer(pilot, choice)
-        assert app.picked == ([Pick(opened, str(run.path))] if opened else [])
-        held.release()
-        app.open(Pick("resume", str(run.path)))
-        assert app.picked[-1] == Pick("resume", str(run.path)), "once it is free nothing is asked"
+        assert app.picked[-1] == Pick("resume", str(run.path)), "no question once it is free"
 
 
-async def test_the_app_starts_a_preset_with_overrides() -> None:
+async def test_app_starts_a_preset_with_overrides() -> None:
     app = LabApp(pick_of("reverse", ["optim.lr=0.5", "train.threads=1", "train.steps=3"]))
     async with app.run_test() as pilot:
         screen = app.screen
@@ -94,18 +95,18 @@ async def test_the_app_starts_a_preset_with_overrides() -> None:
 @pytest.mark.parametrize(
     ("source", "override"), [("reverse", "optim.lrr=1"), ("reverse", "optim.lr=-1"), (None, "optim.lr=1")]
 )
-def test_overrides_that_cannot_be_are_refused(source: str | None, override: str) -> None:
+def test_bad_overrides_are_refused(source: str | None, override: str) -> None:
     with pytest.raises(ConfigError):
         pick_of(source, [override])
 
 
-def test_a_run_is_replayed_without_overrides(run: Run) -> None:
+def test_run_takes_no_overrides(run: Run) -> None:
     assert pick_of(str(run.path)) == Pick("replay", str(run.path))
     with pytest.raises(ConfigError):
         pick_of(str(run.path), ["optim.lr=1"])
 
 
-def test_a_file_that_set_names_is_not_asked_about(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_named_on_the_command_line_is_trusted(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tui-lab app --set model.source=FILE.py:NAME` names the file, as `run --set` does."""
     opened: list[Pick | None] = []
 
@@ -123,7 +124,7 @@ def test_a_file_that_set_names_is_not_asked_about(mine: str, monkeypatch: pytest
 
 
 class Unsaved(Session):
-    """A training that is over and could not be saved, until it is tried `tries` times."""
+    """A run that has ended and can be saved only at the `tries`-th attempt."""
 
     def __init__(self, tries: int) -> None:
         self.tries = tries
@@ -137,8 +138,8 @@ class Unsaved(Session):
 
 
 @pytest.mark.parametrize(("choice", "left"), [("save", 0), ("lose", 2)])
-async def test_what_could_not_be_saved_is_asked_about_until_it_is_or_is_given_up(choice: str, left: int) -> None:
-    app, source = Asking(), Unsaved(2)
+async def test_failed_save_is_tried_again_until_it_works_or_is_given_up(choice: str, left: int) -> None:
+    app, source = RecordingApp(), Unsaved(2)
     async with app.run_test() as pilot:
         asking = app.run_worker(app._save_or_lose(source))
         for _ in range(2 - left or 1):
@@ -149,12 +150,11 @@ async def test_what_could_not_be_saved_is_asked_about_until_it_is_or_is_given_up
         assert source.tries == left
 
 
-async def test_what_the_disk_refuses_is_told_with_the_keys_that_help() -> None:
+async def test_failed_save_pauses_and_names_the_keys_that_help() -> None:
     async with lab() as it:
         await it.tell(ev.SaveFailed(step=30, message="a: No space left; make room there", path="a"), ev.Paused(step=30))
-        [told] = [note for note in it.pilot.app._notifications if note.severity == "error"]
-        assert told.message == "a: No space left; make room there. Then c saves, and Space goes on."
-        assert "paused" in it.text("#status")
+        [notice] = [note for note in it.pilot.app._notifications if note.severity == "error"]
+        assert notice.message.startswith("a: No space left") and "paused" in it.text("#status")
 
 
 @pytest.fixture
@@ -165,20 +165,19 @@ def mine(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "choice", "opens"),
-    [("preset", "run", True), ("preset", "look", False), ("resume", "run", True), ("resume", "look", False),
-     ("replay", "run", True), ("replay", "look", True)],
-)  # fmt: skip
-async def test_a_file_that_was_not_named_is_asked_about(
-    kind: str, choice: str, opens: bool, mine: str, tmp_path: Path
+    [("preset", "run", True), ("preset", "look", False), ("resume", "look", False), ("replay", "look", True)],
+)
+async def test_file_is_run_only_with_permission(
+    kind: PickKind, choice: str, opens: bool, mine: str, tmp_path: Path
 ) -> None:
     config = tiny(f"model.source={mine}")
     run = runs.create("tiny", config, trainer().task.tokenizer)
     (tmp_path / "mine.toml").write_text(settings.to_toml(config), "utf-8")
     pick = Pick(kind, str(tmp_path / "mine.toml") if kind == "preset" else str(run.path))
-    app = Asking()
+    app = RecordingApp()
     async with app.run_test() as pilot:
         app.open(pick)
         await pilot.pause()
-        assert f"This would run {mine}" in question(app)
+        assert mine in question(app)
         await answer(pilot, choice)
         assert app.picked == ([pick] if opens else []) and trust.is_allowed(mine) == (choice == "run")

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-import pytest
-
-from tui_lab.app.session import inspector as module
 from tui_lab.app.session.inspector import TIME_SHARE, Inspector
 from tui_lab.core import commands as cmd
 
@@ -22,7 +19,7 @@ class Trainer:
 
 
 def request(inspector: Inspector[Any], key: object, now: float, *, running: bool = True) -> None:
-    inspector.request(key, lambda model: (model, key), now, min_pause=1.0, running=running)  # type: ignore[arg-type]
+    inspector.request(key, lambda model: (model, key), now, min_pause=1.0, running=running)
 
 
 def test_results_come_back_with_their_keys() -> None:
@@ -49,11 +46,10 @@ def test_equal_and_early_requests_are_dropped() -> None:
     assert inspector.n_requests == 3
 
 
-def test_expensive_inspections_wait_longer_while_the_model_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expensive_inspections_wait_longer_while_the_model_trains() -> None:
     times = iter([0.0, 0.1])
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(times))
     trainer = Trainer()
-    inspector = Inspector[Any](trainer.commands.append)
+    inspector = Inspector[Any](trainer.commands.append, lambda: next(times))
     request(inspector, 1, 0.0)
     trainer.run()
     inspector.drain()

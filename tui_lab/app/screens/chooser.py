@@ -26,11 +26,14 @@ METRICS = {"train_loss": "loss", "val_loss": "val", "exact_match": "exact"}
 """Titles of the metrics shown for a run."""
 
 
+PickKind = Literal["preset", "replay", "resume"]
+
+
 @dataclass(frozen=True)
 class Pick:
     """What to open: a preset to start, or a run to replay or resume. overrides: KEY=VALUE for a preset."""
 
-    kind: Literal["preset", "replay", "resume"]
+    kind: PickKind
     name: str
     paused: bool = False
     overrides: tuple[str, ...] = ()

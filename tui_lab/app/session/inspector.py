@@ -30,8 +30,10 @@ class Inspection(Generic[T]):
 class Inspector(Generic[T]):
     """Sends one request at a time and limits how often; the results come back through `drain`."""
 
-    def __init__(self, send: Callable[[cmd.Command], None]) -> None:
+    def __init__(self, send: Callable[[cmd.Command], None], clock: Callable[[], float] = time.perf_counter) -> None:
+        """clock: measures what an inspection costs."""
         self._send = send
+        self._clock = clock
         self._results: queue.SimpleQueue[Inspection[T]] = queue.SimpleQueue()
         self._last_key: Hashable = None
         self._last_request_at = -math.inf
@@ -53,11 +55,12 @@ class Inspector(Generic[T]):
         self._last_request_at = now
         self.n_requests += 1
         results = self._results
+        clock = self._clock
 
         def run(model: "Model") -> None:
-            began = time.perf_counter()
+            began = clock()
             result = inspect(model)
-            results.put(Inspection(key, result, time.perf_counter() - began))
+            results.put(Inspection(key, result, clock() - began))
 
         self._send(cmd.Inspect(run))
 
