@@ -3,6 +3,7 @@
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.screen import Screen
@@ -22,7 +23,7 @@ from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
-SCREENS = (Ask, AskLine, AttentionScreen, Chooser, Explain, Help, LabScreen, RunsScreen)
+SCREENS: tuple[type[Screen[Any]], ...] = (Ask, AskLine, AttentionScreen, Chooser, Explain, Help, LabScreen, RunsScreen)
 
 
 def colors(svg: str) -> set[str]:
