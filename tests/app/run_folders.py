@@ -24,7 +24,7 @@ def folder(name: str, final: float, *overrides: str, **more: Any) -> Run:
 
 def trained(name: str, *overrides: str) -> Path:
     """Train a tiny model for three steps and return the run's folder."""
-    opened = open_run.begin("tiny", tiny("train.steps=3", *overrides), runs.runs_folder() / name)
+    opened = open_run.start("tiny", tiny("train.steps=3", *overrides), runs.runs_folder() / name)
     for _ in opened.run.record(opened.trainer.events()):
         pass
     return opened.run.path

@@ -77,7 +77,7 @@ async def test_mouse_selects_panes_and_cells_and_presses_footer_keys() -> None:
         assert it.source.sent == [cmd.Step(1)]
 
 
-@pytest.mark.parametrize("screen", SCREENS, ids=[screen.__name__ for screen in SCREENS])
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.__name__)
 def test_styles_of_a_screen_apply_to_that_screen_only(screen: type[Screen[object]]) -> None:
     """Textual applies a loaded file to every screen, so each rule has to begin with a screen or a pane of the lab."""
     path = Path(inspect.getfile(screen)).with_name(str(screen.CSS_PATH))
