@@ -1,1 +1,1 @@
-"""Using a model: generation, sampling, and looking at one example or at attention."""
+"""Using a model: generation, sampling, and looking at one example or its attention."""

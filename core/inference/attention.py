@@ -1,4 +1,4 @@
-"""What each head looks at in one example: its map of weights, how sharp it is, and where it mostly goes."""
+"""Where each attention head looks in one example: its weights, how sharp they are, and where most of them go."""
 
 import math
 from dataclasses import dataclass
@@ -8,14 +8,17 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Queries = npt.NDArray[np.bool_]
-NAMED = 0.5
-"""A head has a pattern once this share of its weight goes there: more than to all other positions together."""
+PATTERN_SHARE = 0.5
+"""The share of a head's weight from which a pattern is named: more than goes to all other positions together."""
 
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """weights: [L, H, n, n], read only, query by key. n is T, or where that would be too large the number of blocks of
-    `block` × `block` positions, each the largest weight within; length: T."""
+    """Attention weights of one example, read-only.
+
+    weights: [L, H, n, n], query by key. n is the number of positions, or of blocks of `block` × `block` positions, each
+    with its largest weight, if the maps would be too large. length: the number of positions T.
+    """
 
     weights: Floats
     length: int
@@ -31,14 +34,17 @@ class AttentionMaps:
 
     @property
     def sees_later(self) -> bool:
-        """Whether any query has weight on a later position: no causal mask."""
+        """Whether any query has weight on a later position, as without a causal mask."""
         return bool(np.triu(self.weights, k=1).any())
 
 
 @dataclass(frozen=True)
 class Head:
-    """One head in words. sharpness: 0 spreads evenly over all it may see, 1 looks at one position only; pattern: where
-    at least half of its weight goes, "" where nowhere in particular; share: of its weight, there."""
+    """A summary of one head.
+
+    sharpness: 0 if it spreads evenly over all visible positions, 1 if it looks at one position only.
+    pattern: where at least half of its weight goes, "" if nowhere in particular. share: of its weight, there.
+    """
 
     layer: int
     head: int
@@ -48,43 +54,43 @@ class Head:
 
 
 def sharpness(weights: Floats, queries: Queries) -> float:
-    """One minus the entropy over the largest that it can have, ln(t + 1), meaned over the queries chosen: [T, T], [T].
+    """Return 1 − entropy / ln(t + 1), its largest value, averaged over the selected queries: [T, T], [T].
 
-    The first query sees itself alone: it says nothing, and is left out.
+    The first query is left out, since it can see only itself.
     """
-    chosen = np.flatnonzero(queries)
-    chosen = chosen[chosen > 0]
-    if not len(chosen):
+    selected = np.flatnonzero(queries)
+    selected = selected[selected > 0]
+    if not len(selected):
         return 0.0
-    rows = weights[chosen].astype(np.float64)
+    rows = weights[selected].astype(np.float64)
     entropy = -(rows * np.log(np.maximum(rows, 1e-12))).sum(axis=1)
-    return float(np.clip(1 - entropy / np.log(chosen + 1), 0, 1).mean())
+    return float(np.clip(1 - entropy / np.log(selected + 1), 0, 1).mean())
 
 
 def pattern(weights: Floats, queries: Queries) -> tuple[str, float]:
-    """Where most of the weight of the chosen queries goes, and which share of it: [T, T], [T]."""
+    """Return where most of the weight of the selected queries goes, and its share of it: [T, T], [T]."""
     T = weights.shape[0]
     t = np.flatnonzero(queries)
-    places = {"itself": t, "the token before": t - 1, "the first token": 0 * t, "the mirrored place": T - 1 - t}
+    keys_by_name = {"itself": t, "the token before": t - 1, "the first token": 0 * t, "the mirrored place": T - 1 - t}
     shares = {}
-    for name, s in places.items():
-        seen = s >= 0
-        shares[name] = float(weights[t[seen], s[seen]].sum() / max(1, len(t)))
+    for name, s in keys_by_name.items():
+        exists = s >= 0
+        shares[name] = float(weights[t[exists], s[exists]].sum() / max(1, len(t)))
     name = max(shares, key=lambda each: shares[each])
-    return (name, shares[name]) if shares[name] >= NAMED else ("", math.nan)
+    return (name, shares[name]) if shares[name] >= PATTERN_SHARE else ("", math.nan)
 
 
 def heads_of(maps: AttentionMaps, queries: Queries) -> list[Head]:
-    """Every head in words, the sharpest first. queries: [T], those that count; all of them where none is chosen.
+    """Return a summary of every head, the sharpest first; none for maps in blocks, whose weights do not sum to one.
 
-    Blocks of positions have no weights that sum to one: where the maps are in blocks there is nothing to say.
+    queries: [T], those that count; if none is selected, all count.
     """
     if maps.block > 1:
         return []
     queries = queries if queries.any() else np.ones(maps.length, dtype=bool)
-    found = []
+    heads = []
     for layer in range(maps.layers):
         for head in range(maps.heads):
             weights = maps.weights[layer, head]
-            found.append(Head(layer, head, sharpness(weights, queries), *pattern(weights, queries)))
-    return sorted(found, key=lambda each: -each.sharpness)
+            heads.append(Head(layer, head, sharpness(weights, queries), *pattern(weights, queries)))
+    return sorted(heads, key=lambda head: -head.sharpness)

@@ -1,4 +1,4 @@
-"""What the model makes of one example: the loss of every cell, the likeliest tokens there, what each head looks at."""
+"""Looks into a model at one example: the loss and the likeliest tokens at each position, and the attention weights."""
 
 import math
 from dataclasses import dataclass
@@ -19,8 +19,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CellLosses:
-    """For one example of T tokens. losses: nats [T], NaN where the target is ignored; top: ids [T, k], the
-    likeliest first; probabilities: [T, k]."""
+    """One example of T tokens.
+
+    losses: nats [T], NaN where the target is ignored. top: ids [T, k], the likeliest first. probabilities: [T, k].
+    """
 
     losses: Floats
     top: Ids
@@ -29,7 +31,7 @@ class CellLosses:
 
 @torch.no_grad()
 def cell_losses(model: nn.Module, x: Ids, y: Ids, k: int = 5) -> CellLosses:
-    """x, y: [T]. The model must be in evaluation mode."""
+    """Return the loss and the likeliest tokens at each position: x, y [T]. The model must be in evaluation mode."""
     device = next(model.parameters()).device
     logits = model(torch.from_numpy(x)[None].to(device).contiguous())[0].float()  # [T, V]
     targets = torch.from_numpy(y).to(device)

@@ -1,4 +1,4 @@
-"""A model ready to speak, from a run folder."""
+"""Loads the model of a run folder, ready to generate."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,11 @@ Which = Literal["auto", "last", "best"]
 
 @dataclass(frozen=True)
 class ChosenWeights:
-    """Which weights of a run speak. config: its settings then; step: the update that they are of; last: the run's
-    newest; val_loss: the best so far, nats a target, None where the run was never evaluated."""
+    """Which weights of a run are loaded.
+
+    config: the settings of the run then. step: that of these weights. last: the last step of the run.
+    val_loss: the best so far in nats per target, None if the run was never evaluated.
+    """
 
     which: Literal["last", "best"]
     config: Config
@@ -28,7 +31,7 @@ class ChosenWeights:
 
     @property
     def description(self) -> str:
-        """For a person: which weights, and how to have the others."""
+        """Which weights these are, and how to get the others."""
         if self.which == "best":
             loss = f", validation loss {self.val_loss:.4f}" if self.val_loss is not None else ""
             other = "" if self.step == self.last else f" (--weights last: those of step {self.last:,})"
@@ -37,31 +40,44 @@ class ChosenWeights:
 
 
 def choose_weights(run: Run, which: Which = "auto") -> ChosenWeights:
-    """auto: the best weights by validation loss where the run stops early (patience), else the last. A run that means
-    to know its text by heart has its best validation loss long before. Raises RunError."""
-    return run.read_latest(lambda path: _chosen(run, path, which))
+    """Choose the weights of a run. Raises RunError.
+
+    auto: the best weights by validation loss if the run may stop early (patience), otherwise the last. A run that is to
+    memorize its text has its best validation loss long before its end.
+    """
+    return run.read_latest(lambda path: _choose(run, path, which))
 
 
-def _chosen(run: Run, path: Path, which: Which) -> ChosenWeights:
+def _choose(run: Run, path: Path, which: Which) -> ChosenWeights:
     progress = ckpt.load_progress(path)
     if which == "auto":
         which = "best" if progress.config.train.patience and progress.best_step is not None else "last"
     if which == "best" and progress.best_step is None:
-        raise RunError(f"{run.name}: this run was never evaluated, so it has no best weights; use --weights last")
+        raise RunError.of(
+            "invalid",
+            f"{run.name} was never evaluated, so it has no best weights",
+            key="--weights",
+            value="best",
+            allowed="last",
+        )
     step = progress.best_step if which == "best" and progress.best_step is not None else progress.step
     return ChosenWeights(which, progress.config, step, progress.step, progress.best_val_loss)
 
 
 def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
-    """The run's model, with the weights that `choose_weights` names, and its tokenizer. Raises RunError."""
-    return load_chosen(run, which)[1:]
+    """Return the run's model with the weights of `choose_weights`, and its tokenizer. Raises RunError."""
+    _, model, tokenizer = load_chosen(run, which)
+    return model, tokenizer
 
 
 def load_chosen(run: Run, which: Which = "auto") -> tuple[ChosenWeights, Model, Tokenizer]:
-    """The same with the words for these weights: all of one checkpoint, though a training may replace it meanwhile."""
+    """As `load_model`, and which weights they are. Raises RunError.
+
+    All is read from one checkpoint, even if a running training replaces it meanwhile.
+    """
 
     def read(path: Path) -> tuple[ChosenWeights, ckpt.Weights]:
-        chosen = _chosen(run, path, which)
+        chosen = _choose(run, path, which)
         return chosen, ckpt.load_model(path, best=chosen.which == "best")[1]
 
     chosen, weights = run.read_latest(read)

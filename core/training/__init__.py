@@ -1,1 +1,1 @@
-"""One update and its parts: loss, optimizers, evaluation, checkpoints, processes and planted faults."""
+"""One step and its parts: loss, optimizers, evaluation, checkpoints, processes and planted faults."""

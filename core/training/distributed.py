@@ -281,7 +281,9 @@ def _timeout() -> timedelta:
     try:
         return timedelta(seconds=float(text))
     except ValueError:
-        raise ConfigError([f"TUI_LAB_RANK_TIMEOUT = {text!r}: allowed is a number of seconds"]) from None
+        raise ConfigError.of(
+            "wrong_type", "must be a number of seconds", key="TUI_LAB_RANK_TIMEOUT", value=text
+        ) from None
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from tui_lab.core.training.loss import exact_matches
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED, Task
 
-TOKENS_AT_ONCE = 4096
+TOKENS_PER_BATCH = 4096
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """loss: nats a target, the mean over all targets of `examples` examples."""
+    """loss: mean over all targets of `examples` examples, in nats per target."""
 
     loss: float
     exact_match: float | None
@@ -42,31 +42,35 @@ def evaluate(
     """
     model.eval()
     n = min(limit, task.val.n_examples)
-    chosen = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
-    rows = max(1, TOKENS_AT_ONCE // task.val.length)
-    total, targets, right = 0.0, 0, 0
+    selected = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
+    rows = max(1, TOKENS_PER_BATCH // task.val.length)
+    total = 0.0
+    targets = 0
+    matching = 0
     for start in range(0, n, rows * group.size):
         if stop():
             return None
-        ids = chosen[start : start + rows * group.size][group.rank :: group.size]
+        ids = selected[start : start + rows * group.size][group.rank :: group.size]
         if not len(ids):
             continue
         x, y = (torch.from_numpy(a).to(device).contiguous() for a in task.val.examples(ids))
         targets += int((y != IGNORED).sum())
         if task.metric == "exact_match":
             loss, matches = _loss_and_matches(model, x, y)
-            right += int(matches.sum())
+            matching += int(matches.sum())
         else:
             loss = model.loss_sum(x, y)
         total += loss.item()
-    total, targets, right = group.all_reduce(torch.tensor([total, targets, right], dtype=torch.float64)).tolist()
+    sums = torch.tensor([total, targets, matching], dtype=torch.float64)
+    total, targets, matching = group.all_reduce(sums).tolist()
     mean = total / max(1, targets)
-    scored = task.metric == "exact_match"
-    return Evaluation(mean, right / n if scored else None, None if scored else perplexity(mean), n)
+    if task.metric == "exact_match":
+        return Evaluation(mean, exact_match=matching / n, perplexity=None, examples=n)
+    return Evaluation(mean, exact_match=None, perplexity=perplexity(mean), examples=n)
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss); a loss beyond what a float can raise gives its largest value."""
+    """Return exp(loss), with the loss cut at 700, near the largest exponent of a float."""
     return math.exp(min(loss, 700.0))
 
 

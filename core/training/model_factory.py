@@ -1,4 +1,4 @@
-"""From settings to the parts of a training, mistakes that were asked for included."""
+"""Builds the model, the optimizers and the hooks of a config, with its planted faults."""
 
 import torch
 from torch.optim import Optimizer
@@ -15,13 +15,13 @@ from tui_lab.core.training.train_step import TrainStepHooks
 from tui_lab.core.user_code.external_model import Model, build_external_model
 
 WRONG_VOCAB = 670
-"""By how many entries the fault of that name is off: 50,927 for GPT-2's 50,257, as the journal wrote it."""
+"""Entries that the fault of this name adds: 50,927 instead of GPT-2's 50,257, a typo in the journal."""
 
 
 def build_model(config: Config, n_vocab: int) -> Model:
-    """The model of `config` for a tokenizer of `n_vocab` tokens, on the CPU.
+    """Return the model of `config` for a tokenizer of `n_vocab` tokens, on the CPU.
 
-    Raises ConfigError for a bad source, and for a model that the machine's memory cannot hold.
+    Raises ConfigError for a source that gives no model, and for a model that does not fit into memory.
     """
     size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
     check_memory(config, size, on_cpu=choose_device(config.train.device).type == "cpu")

@@ -12,23 +12,26 @@ from tui_lab.core.training.optim_without_dynamo import SGD, Adam, AdamW, Muon
 
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
-    """The optimizers of one model: one, or for muon two, since it suits only the hidden matrices.
+    """Return the optimizers of a model: one, or two for muon, which is for the hidden matrices only.
 
-    Weight decay acts on matrices only. Fused kernels where torch has them, which take a third of the time.
+    Weight decay acts on matrices only. torch's fused kernels take a third of the time.
     """
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     if config.name == "muon":
-        # Jordan et al. 2024: orthogonalised momentum for hidden matrices, AdamW for embeddings, head and vectors.
+        # Jordan et al. 2024: orthogonalized momentum for hidden matrices, AdamW for embeddings, head and vectors.
         hidden = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("layers.")]
         rest = [p for n, p in model.named_parameters() if p.dim() == 2 and not n.startswith("layers.")]
         return [
             Muon(
-                hidden, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay,
+                hidden,
+                lr=config.lr,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
                 adjust_lr_fn="match_rms_adamw",
             ),
             AdamW(_groups(rest, vectors, config), lr=config.lr, betas=config.betas, fused=True),
-        ]  # fmt: skip
+        ]
     groups = _groups(matrices, vectors, config)
     match config.name:
         case "adam":
@@ -49,9 +52,9 @@ def _groups(matrices: list[nn.Parameter], vectors: list[nn.Parameter], config: O
 
 
 def lr_at(step: int, steps: int, config: OptimConfig) -> float:
-    """The learning rate of update `step` (from 0) of `steps`.
+    """Return the learning rate of step `step` (from 0) of `steps`.
 
-    Warm-up rises linearly to the peak at its last step. cosine: Loshchilov and Hutter 2017, without restarts.
+    Warm-up rises linearly and reaches the peak at its last step. cosine: Loshchilov and Hutter 2017, without restarts.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
@@ -59,8 +62,9 @@ def lr_at(step: int, steps: int, config: OptimConfig) -> float:
 
 
 def _decay(done: int, length: int, config: OptimConfig) -> float:
-    """The share of the peak left `done` steps into a decay of `length` steps."""
-    share, low = min(1.0, done / length), config.min_lr_ratio
+    """Return the learning rate as a share of its peak, `done` steps into a decay of `length` steps."""
+    share = min(1.0, done / length)
+    low = config.min_lr_ratio
     match config.schedule:
         case "constant":
             return 1.0
@@ -78,7 +82,7 @@ def set_lr(optimizers: list[Optimizer], lr: float) -> None:
 
 
 def set_weight_decay(optimizers: list[Optimizer], weight_decay: float) -> None:
-    """A new decay for the matrices; the groups of vectors stay at zero."""
+    """Set the weight decay of the matrices; that of the vectors stays zero."""
     for group in _all_groups(optimizers):
         if group["params"] and group["params"][0].dim() >= 2:
             group["weight_decay"] = weight_decay

@@ -1,8 +1,9 @@
 """torch's optimizers without its compiler.
 
-torch 2.13 imports torch._dynamo, with sympy and torch.distributed.fsdp, where the first optimizer is made: as long as
-torch itself takes, and 70 MiB, for marks that only compiled training reads. The lab compiles nothing. These are torch's
-own methods, unwrapped; only the gradient mode, which the wrapper of `step` also set, is set here.
+torch imports torch._dynamo, with sympy and torch.distributed.fsdp, when the first optimizer is built. That takes as
+long as importing torch, and 70 MiB, for annotations that only compiled training reads, and nothing is compiled here.
+These classes have torch's own methods without those wrappers. The wrapper of `step` also turns gradients off, which
+`torch.no_grad` does here. Where a later torch has no wrappers, unwrapping changes nothing.
 """
 
 import inspect
@@ -15,28 +16,28 @@ from torch.optim import Optimizer
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def eager(method: F) -> F:
+def unwrapped(method: F) -> F:
     return cast(F, inspect.unwrap(method))
 
 
-class _Eager(Optimizer):
-    add_param_group = eager(Optimizer.add_param_group)
-    load_state_dict = eager(Optimizer.load_state_dict)
-    state_dict = eager(Optimizer.state_dict)
-    zero_grad = eager(Optimizer.zero_grad)
+class _Unwrapped(Optimizer):
+    add_param_group = unwrapped(Optimizer.add_param_group)
+    load_state_dict = unwrapped(Optimizer.load_state_dict)
+    state_dict = unwrapped(Optimizer.state_dict)
+    zero_grad = unwrapped(Optimizer.zero_grad)
 
 
-class Adam(_Eager, torch.optim.Adam):
-    step = torch.no_grad()(eager(torch.optim.Adam.step))
+class Adam(_Unwrapped, torch.optim.Adam):
+    step = torch.no_grad()(unwrapped(torch.optim.Adam.step))
 
 
-class AdamW(_Eager, torch.optim.AdamW):
-    step = torch.no_grad()(eager(torch.optim.AdamW.step))
+class AdamW(_Unwrapped, torch.optim.AdamW):
+    step = torch.no_grad()(unwrapped(torch.optim.AdamW.step))
 
 
-class SGD(_Eager, torch.optim.SGD):
-    step = torch.no_grad()(eager(torch.optim.SGD.step))
+class SGD(_Unwrapped, torch.optim.SGD):
+    step = torch.no_grad()(unwrapped(torch.optim.SGD.step))
 
 
-class Muon(_Eager, torch.optim.Muon):
-    step = torch.no_grad()(eager(torch.optim.Muon.step))
+class Muon(_Unwrapped, torch.optim.Muon):
+    step = torch.no_grad()(unwrapped(torch.optim.Muon.step))

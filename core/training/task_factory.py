@@ -1,4 +1,4 @@
-"""From settings to a task of the data package."""
+"""Builds the task and the loader of a config."""
 
 from dataclasses import replace
 
@@ -13,12 +13,12 @@ from tui_lab.data.tasks.text import text_task
 
 
 def build_task(config: Config, progress: ReportProgress | None = None) -> Task:
-    """The task of `config`, encoding its corpus if need be. Raises DataError."""
-    task = _right_task(config, progress)
+    """Return the task of `config`, and encode its corpus if necessary. Raises DataError."""
+    task = _faultless_task(config, progress)
     return replace(task, val=task.train) if "leaked_validation" in config.faults else task
 
 
-def _right_task(config: Config, progress: ReportProgress | None) -> Task:
+def _faultless_task(config: Config, progress: ReportProgress | None) -> Task:
     data = config.data
     if data.task == "reverse":
         return reverse_task(length=data.length, n_digits=data.n_digits, val_fraction=data.val_fraction)
@@ -46,8 +46,8 @@ def change_loader(loader: Loader, step: int, config: Config) -> Loader:
 
 
 def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: int = 0) -> Loader:
-    """The training loader of `config`. Raises DataError when it asks for more than the data holds."""
-    right = Loader(
+    """Return the training loader of `config`. Raises DataError if it needs more examples than there are."""
+    loader = Loader(
         task.train,
         config.train.batch_size,
         config.train.seed,
@@ -57,4 +57,4 @@ def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: i
         from_draw,
     )
     faults = tuple(name for name in config.faults if name in DATA_FAULTS)
-    return FaultyLoader(**vars(right), faults=faults) if faults else right
+    return FaultyLoader(**vars(loader), faults=faults) if faults else loader

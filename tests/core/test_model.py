@@ -71,7 +71,7 @@ def appendix_logits(model: Transformer, ids: list[int]) -> Floats:
 
 @given(shapes, st.data())
 @settings(deadline=None, max_examples=25)
-def test_logits_are_those_of_the_appendix_for_any_shape(config: ModelConfig, data: st.DataObject) -> None:
+def test_logits_equal_the_appendix_for_any_shape(config: ModelConfig, data: st.DataObject) -> None:
     model = randomized(config)
     ids = data.draw(st.lists(st.integers(0, 10), min_size=1, max_size=config.context))
     found = model(torch.tensor([ids]))[0].detach().numpy()
@@ -129,7 +129,7 @@ def test_layers_equal_torchs_encoder_forward_and_backward() -> None:
 
 @given(shapes, st.data())
 @settings(deadline=None, max_examples=25)
-def test_no_position_sees_a_later_token(config: ModelConfig, data: st.DataObject) -> None:
+def test_position_never_sees_a_later_token(config: ModelConfig, data: st.DataObject) -> None:
     model = randomized(config)
     ids = torch.tensor(data.draw(st.lists(st.integers(0, 10), min_size=2, max_size=config.context)))
     t = data.draw(st.integers(1, len(ids) - 1))
@@ -142,7 +142,7 @@ def test_no_position_sees_a_later_token(config: ModelConfig, data: st.DataObject
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
-def test_every_dropout_rate_gives_finite_loss_and_gradients(rate: float) -> None:
+def test_dropout_of_any_rate_gives_finite_loss_and_gradients(rate: float) -> None:
     model = Transformer(ModelConfig(d_model=8, d_head=2, d_ff=16, context=6, dropout=rate), 11).train()
     logits = model(torch.arange(6)[None])
     logits.logsumexp(-1).sum().backward()
@@ -165,7 +165,7 @@ def test_dropout_is_on_embeddings_attention_and_both_sublayers_only_while_traini
     assert len(outputs) == 1 + 5 * model.config.n_layers and not any(output.any() for output in outputs)
 
 
-def test_dropout_is_decided_by_torchs_seed() -> None:
+def test_dropout_follows_the_seed_of_torch() -> None:
     model = Transformer(ModelConfig(d_model=8, d_head=2, d_ff=16, context=6, dropout=0.5), 11).train()
     drawn = []
     for seed in (1, 1, 2):
@@ -194,7 +194,7 @@ def test_state_dict_has_parameters_only() -> None:
     assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]
 
 
-def test_more_positions_than_the_context_are_an_error_that_names_both() -> None:
+def test_more_positions_than_the_context_are_an_error() -> None:
     model = Transformer(ModelConfig(context=4), 11)
     with pytest.raises(ValueError, match="5 positions exceed the context of 4"):
         model(torch.zeros(1, 5, dtype=torch.int64))

@@ -1,3 +1,5 @@
+"""The trainer: its events, commands, live changes, patience, failures and measurements."""
+
 import math
 from collections.abc import Iterable
 from itertools import pairwise
@@ -26,7 +28,7 @@ class Saves:
         return f"kept/{len(self.kept)}"
 
 
-def test_a_run_is_started_its_steps_an_evaluation_a_checkpoint_and_stopped() -> None:
+def test_events_of_a_run_are_started_steps_evaluated_saved_stopped() -> None:
     found = list(trainer("train.steps=2", save=Saves()).events())
     assert [event.kind for event in found] == ["started", "step", "step", "evaluated", "saved", "stopped"]
     assert [event.step for event in found] == [0, 1, 2, 2, 2, 2]
@@ -35,27 +37,27 @@ def test_a_run_is_started_its_steps_an_evaluation_a_checkpoint_and_stopped() -> 
     assert started.n_vocab == 5 and started.train_examples + started.val_examples == 5**3 and not started.resumed
 
 
-def test_the_clock_that_is_given_measures_a_step() -> None:
+def test_clock_measures_a_step() -> None:
     now = iter(range(1000))
     [step] = of_kind(ev.StepDone, trainer("train.steps=1", clock=lambda: next(now)).events())
     # One tick for the batch, one for the rest.
     assert step.data_seconds == 1 and step.seconds == 2 and step.tokens == 4 * 5 and step.tokens_per_s == 10
 
 
-def test_two_runs_of_one_seed_are_bitwise_equal_and_of_two_seeds_are_not() -> None:
+def test_runs_of_one_seed_are_bitwise_equal_and_of_two_seeds_are_not() -> None:
     first, again, other = (trainer("model.dropout=0.2", f"train.seed={seed}") for seed in (1, 1, 2))
     assert losses(first.events()) == losses(again.events()) != losses(other.events())
     assert same_weights(first, again) and not same_weights(first, other)
 
 
-def test_the_running_loss_is_the_exponentially_weighted_mean() -> None:
+def test_loss_ema_is_the_exponentially_weighted_mean() -> None:
     steps = of_kind(ev.StepDone, trainer().events())
     assert steps[0].loss_ema == steps[0].loss
     for before, after in pairwise(steps):
         assert after.loss_ema == pytest.approx(0.9 * before.loss_ema + 0.1 * after.loss)
 
 
-def test_accumulated_parts_give_the_gradient_of_the_big_batch() -> None:
+def test_accumulated_micro_batches_give_the_gradient_of_the_batch() -> None:
     # SGD, since Adam divides by the gradient's size and so magnifies rounding where it is near zero.
     whole, parts = (trainer("optim.name=sgd", "optim.lr=0.5", f"train.accumulate={n}") for n in (1, 3))
     assert losses(whole.events()) == pytest.approx(losses(parts.events()), rel=1e-5)
@@ -63,13 +65,13 @@ def test_accumulated_parts_give_the_gradient_of_the_big_batch() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_evaluations_and_checkpoints_come_when_asked_for() -> None:
+def test_evaluations_and_checkpoints_come_at_their_steps_and_at_the_end() -> None:
     found = list(trainer("train.eval_every=3", "train.checkpoint_every=4", save=Saves()).events())
     assert [event.step for event in of_kind(ev.Evaluated, found)] == [3, 6, 8]
     assert [event.step for event in of_kind(ev.Saved, found)] == [4, 8]
 
 
-def test_pause_waits_and_step_makes_so_many_updates() -> None:
+def test_pause_waits_and_step_makes_n_steps() -> None:
     training = trainer()
     training.commands.put(cmd.Pause())
     training.commands.put(cmd.Step(3))
@@ -81,14 +83,14 @@ def test_pause_waits_and_step_makes_so_many_updates() -> None:
     assert of_kind(ev.StepDone, events)[-1].step == 8
 
 
-def test_step_while_running_pauses_after_it() -> None:
+def test_step_command_while_running_pauses_after_n_steps() -> None:
     training = trainer()
     training.commands.put(cmd.Step(2))
     events = training.events()
     assert [next(events).kind for _ in range(4)] == ["started", "step", "step", "paused"]
 
 
-def test_stop_ends_a_paused_run_with_its_state_saved() -> None:
+def test_stop_saves_and_ends_a_paused_run() -> None:
     saves = Saves()
     training = trainer(save=saves)
     events = training.events()
@@ -101,7 +103,7 @@ def test_stop_ends_a_paused_run_with_its_state_saved() -> None:
     assert saves.kept[-1].progress.step == 1
 
 
-def test_stop_is_heard_inside_an_evaluation() -> None:
+def test_stop_interrupts_an_evaluation() -> None:
     training = trainer("train.steps=1", "train.eval_examples=1000000")
     events = training.events()
     next(events), next(events)
@@ -110,7 +112,7 @@ def test_stop_is_heard_inside_an_evaluation() -> None:
     assert isinstance(stopped, ev.Stopped) and stopped.reason == "stopped"
 
 
-def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
+def test_evaluate_save_and_snapshot_run_between_steps() -> None:
     taken: list[Weights] = []
     training = trainer(save=Saves())
     events = training.events()
@@ -125,7 +127,7 @@ def test_evaluate_checkpoint_and_snapshot_on_demand() -> None:
     assert not torch.equal(weights["W_E.weight"], training.model.get_parameter("W_E.weight"))
 
 
-def test_a_look_at_the_model_changes_nothing_even_when_it_fails() -> None:
+def test_inspect_changes_nothing_even_if_it_raises() -> None:
     plain, looked_at = trainer("model.dropout=0.3"), trainer("model.dropout=0.3")
     seen: list[bool] = []
 
@@ -140,7 +142,7 @@ def test_a_look_at_the_model_changes_nothing_even_when_it_fails() -> None:
     assert "clumsy" in of_kind(ev.Warned, found)[0].message
 
 
-def test_an_error_of_torch_is_a_failure_with_the_state_saved() -> None:
+def test_error_of_torch_saves_and_fails_the_run() -> None:
     saves = Saves()
     training = trainer(save=saves)
     events = training.events()
@@ -150,7 +152,7 @@ def test_an_error_of_torch_is_a_failure_with_the_state_saved() -> None:
     assert isinstance(saved, ev.Saved) and isinstance(failed, ev.Failed) and failed.step == 1
 
 
-def test_the_update_ratio_is_how_far_the_matrices_of_the_layers_moved() -> None:
+def test_update_ratio_is_the_relative_change_of_the_layers_matrices() -> None:
     training = trainer("optim.name=sgd", "optim.lr=0.1", "train.steps=11")
     events = training.events()
     before = [p.detach().clone() for n, p in training.model.named_parameters() if n[:6] == "layers" and p.dim() == 2]
@@ -176,7 +178,7 @@ def test_the_update_ratio_is_how_far_the_matrices_of_the_layers_moved() -> None:
         ("data.overfit", 1),
     ],
 )
-def test_a_live_change_comes_back_as_an_event_and_changes_the_training(key: str, value: object) -> None:
+def test_live_change_is_an_event_and_changes_the_training(key: str, value: object) -> None:
     plain, changing = trainer(), trainer()
     expected = losses(plain.events())
     events = changing.events()
@@ -188,7 +190,7 @@ def test_a_live_change_comes_back_as_an_event_and_changes_the_training(key: str,
     assert losses(events)[1:] != expected[2:]
 
 
-def test_a_change_equals_having_had_the_value_from_the_start() -> None:
+def test_live_change_before_the_first_step_equals_the_setting() -> None:
     changed, from_start = trainer("optim.lr=0.3"), trainer("optim.lr=0.01")
     changed.commands.put(cmd.Set("optim.lr", 0.01))
     assert losses(changed.events()) == losses(from_start.events())
@@ -202,7 +204,7 @@ def changes_of(commands: Iterable[cmd.Command], *overrides: str) -> list[tuple[o
     return [(change.old, change.new) for change in of_kind(ev.Changed, training.events())]
 
 
-def test_a_change_to_the_value_in_force_changes_nothing_and_is_no_event() -> None:
+def test_change_to_the_present_value_is_no_event() -> None:
     plain, same = trainer("data.overfit=1"), trainer("data.overfit=1")
     for key in ("optim.lr", "data.overfit", "train.batch_size"):
         same.commands.put(cmd.Set(key, settings.get(same.config, key)))
@@ -224,7 +226,7 @@ def test_a_change_to_the_value_in_force_changes_nothing_and_is_no_event() -> Non
         (cmd.Cycle("data.shuffle", ("epoch", "once", "off")), ["epoch", "once", "off", "epoch"]),
     ],
 )
-def test_relative_changes_sent_at_once_add_up_and_each_is_undone(command: cmd.Change, values: list[object]) -> None:
+def test_relative_changes_accumulate_and_undo_reverts_each(command: cmd.Change, values: list[object]) -> None:
     forth = list(pairwise(values))
     back = [(new, old) for old, new in reversed(forth)]
     commands: list[cmd.Command] = [*[command] * 3, *[cmd.Undo()] * len(forth)]
@@ -241,7 +243,7 @@ def test_relative_changes_sent_at_once_add_up_and_each_is_undone(command: cmd.Ch
         cmd.Cycle("optim.lrr", (1, 2)),
     ],
 )
-def test_a_relative_change_that_cannot_be_is_a_warning(command: cmd.Command) -> None:
+def test_impossible_relative_change_is_a_warning(command: cmd.Command) -> None:
     training = trainer()
     training.commands.put(command)
     found = list(training.events())
@@ -258,7 +260,7 @@ def test_a_relative_change_that_cannot_be_is_a_warning(command: cmd.Command) -> 
         ("data.overfit", 10**6, "the training part has"),
     ],
 )
-def test_a_change_that_cannot_be_is_a_warning_and_changes_nothing(key: str, value: object, words: str) -> None:
+def test_impossible_change_is_a_warning_and_changes_nothing(key: str, value: object, words: str) -> None:
     plain, warned = trainer(), trainer()
     warned.commands.put(cmd.Set(key, value))
     found = list(warned.events())
@@ -267,7 +269,7 @@ def test_a_change_that_cannot_be_is_a_warning_and_changes_nothing(key: str, valu
     assert losses(found) == losses(plain.events())
 
 
-def test_patience_stops_and_keeps_the_best_weights() -> None:
+def test_patience_stops_and_restores_the_best_weights() -> None:
     saves = Saves()
     # A rate of 100 makes every evaluation after the first update worse than the last.
     training = trainer("optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50", save=saves)
@@ -307,7 +309,7 @@ def test_evaluations_since_the_best_count_each_weights_once() -> None:
     assert [event.best for event in evaluations] == [True, *[False] * 5]
 
 
-def test_without_patience_the_last_weights_stay() -> None:
+def test_last_weights_stay_without_patience() -> None:
     training = trainer("train.eval_every=1", "optim.lr=100")
     stopped = list(training.events())[-1]
     assert isinstance(stopped, ev.Stopped) and stopped.restored is None
@@ -317,7 +319,7 @@ def test_without_patience_the_last_weights_stay() -> None:
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_what_is_not_finite_stops_before_the_update_with_the_weights_kept(poison: float) -> None:
+def test_loss_that_is_not_finite_fails_before_the_update(poison: float) -> None:
     saves = Saves()
     training = trainer(save=saves)
     events = training.events()
@@ -333,7 +335,7 @@ def test_what_is_not_finite_stops_before_the_update_with_the_weights_kept(poison
     assert training.step == 1
 
 
-def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on() -> None:
+def test_checkpoint_that_cannot_be_written_is_save_failed_and_training_continues() -> None:
     def full(checkpoint: Checkpoint) -> str:
         raise OSError("No space left on device")
 
@@ -343,7 +345,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on()
     assert isinstance(found[-1], ev.Stopped) and len(losses(found)) == 8
 
 
-def test_a_clock_that_is_set_back_gives_no_negative_time() -> None:
+def test_clock_that_is_set_back_gives_no_negative_time() -> None:
     ticks = iter(range(10_000, 0, -1))
     found = list(trainer("train.eval_every=2", clock=lambda: float(next(ticks))).events())
     assert isinstance(found[-1], ev.Stopped)
@@ -351,32 +353,32 @@ def test_a_clock_that_is_set_back_gives_no_negative_time() -> None:
         assert update.seconds >= 0 and update.tokens_per_s >= 0 and (update.data_seconds or 0.0) >= 0
 
 
-def test_what_the_data_cannot_give_is_said_when_the_trainer_is_built() -> None:
+def test_batch_larger_than_the_data_is_an_error_before_training() -> None:
     with pytest.raises(DataError, match=r"train.batch_size = 126: the training part has only \d+ examples"):
         trainer("train.batch_size=126")
 
 
-def test_a_device_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError) as caught:
         trainer("train.device=cuda")
     assert (caught.value.code, caught.value.problems[0].key) == ("unavailable", "train.device")
 
 
-def test_overfit_pins_the_datapoints() -> None:
+def test_overfit_draws_the_same_examples_every_step() -> None:
     training: Trainer = trainer("data.overfit=2")
     ids = {tuple(sorted(training.loader.batch(step).ids.tolist())) for step in range(8)}
     assert len(ids) == 1 and len(next(iter(ids))) == 2
 
 
-def test_dead_units_are_those_that_fire_for_no_token() -> None:
+def test_dead_units_are_those_that_no_token_activates() -> None:
     plain, dead = trainer("train.steps=1"), trainer("train.steps=1", 'faults=["dead_relus"]')
     [fresh] = of_kind(ev.StepDone, plain.events())
     [never] = of_kind(ev.StepDone, dead.events())
     assert fresh.dead_units is not None and fresh.dead_units < 0.5 and never.dead_units == 1.0
 
 
-def test_a_target_loss_ends_the_training_after_an_evaluation_and_resume_has_nothing_left_to_do() -> None:
+def test_target_loss_ends_the_run_after_an_evaluation_and_for_good() -> None:
     saves = Saves()
     found = list(trainer("train.target_loss=1.55", "train.steps=2000", save=saves).events())
     steps = of_kind(ev.StepDone, found)
@@ -386,7 +388,7 @@ def test_a_target_loss_ends_the_training_after_an_evaluation_and_resume_has_noth
     assert not of_kind(ev.StepDone, trainer(resume=saves.kept[-1]).events())
 
 
-def test_a_step_leaves_no_trace_in_torch_s_queue_for_devices_that_are_not_there() -> None:
+def test_step_does_not_grow_the_queue_of_unused_devices_in_torch() -> None:
     """`torch.manual_seed` keeps a stack trace at each call until CUDA is first used: a leak, and a tenth of a step."""
     training = trainer()
     training.train_step()

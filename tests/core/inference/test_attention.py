@@ -1,4 +1,4 @@
-"""What the heads look at: taken from the model as it is, and said in words that hold."""
+"""Attention maps equal the softmax of the scores, and the summary of heads is right."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def only(places: npt.NDArray[np.int64]) -> Floats:
     return np.eye(len(places), dtype=np.float32)[places]
 
 
-def test_the_maps_are_the_softmax_of_the_first_layers_own_scores() -> None:
+def test_maps_equal_the_softmax_of_the_scores() -> None:
     maps, model, x = looked()
     assert maps.weights.shape == (2, 2, 5, 5) and (maps.length, maps.block) == (5, 1)
     p = {name: tensor.detach().numpy().astype(np.float64) for name, tensor in model.named_parameters()}
@@ -54,7 +54,7 @@ def test_the_maps_are_the_softmax_of_the_first_layers_own_scores() -> None:
     np.testing.assert_allclose(maps.weights.sum(axis=-1), 1.0, atol=1e-5)
 
 
-def test_what_is_handed_over_shares_nothing_with_the_model() -> None:
+def test_maps_share_no_memory_with_the_model() -> None:
     maps, model, _ = looked()
     before = maps.weights.copy()
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_what_is_handed_over_shares_nothing_with_the_model() -> None:
 
 
 @pytest.mark.parametrize("most", [36, 16, 4])
-def test_long_rows_are_kept_in_blocks_of_their_largest_weights(most: int) -> None:
+def test_maps_of_long_rows_are_in_blocks_of_their_largest_weights(most: int) -> None:
     whole, _, _ = looked()
     maps, _, _ = looked(most=most)
     assert maps.block > 1 and maps.weights.size <= most and maps.length == 5
@@ -74,12 +74,12 @@ def test_long_rows_are_kept_in_blocks_of_their_largest_weights(most: int) -> Non
     assert heads_of(maps, np.ones(5, dtype=bool)) == []
 
 
-def test_a_missing_mask_is_seen() -> None:
+def test_missing_mask_is_visible() -> None:
     assert not looked()[0].sees_later
     assert looked('faults=["no_mask"]')[0].sees_later
 
 
-def test_another_persons_model_tells_no_weights(tmp_path: Path) -> None:
+def test_user_model_has_no_maps(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE, "utf-8")
     trust.allow(str(tmp_path / "mine.py"))
     model = build_model(tiny(f"model.source={tmp_path / 'mine.py'}:Mine"), 5)
@@ -87,7 +87,7 @@ def test_another_persons_model_tells_no_weights(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.booleans(), min_size=6, max_size=6))
-def test_sharpness_is_between_even_and_one_place_only(seed: int, chosen: list[bool]) -> None:
+def test_sharpness_is_0_for_even_weights_and_1_for_one_position(seed: int, chosen: list[bool]) -> None:
     queries = np.array(chosen)
     assert 0.0 <= sharpness(random_map(seed), queries) <= 1.0
     even = np.tril(np.ones((6, 6), dtype=np.float32))
@@ -105,12 +105,12 @@ def test_sharpness_is_between_even_and_one_place_only(seed: int, chosen: list[bo
         (5 - np.arange(6), "the mirrored place"),
     ],
 )
-def test_where_a_head_looks_is_named(places: npt.NDArray[np.int64], name: str) -> None:
+def test_pattern_names_where_a_head_looks(places: npt.NDArray[np.int64], name: str) -> None:
     assert pattern(only(places), np.arange(6) >= 3) == (name, 1.0)
     assert pattern(0.4 * only(places) + 0.6 * only((places + 2) % 6), np.arange(6) >= 3)[0] != name
 
 
-def test_the_sharpest_head_comes_first_and_only_queries_with_a_target_count() -> None:
+def test_heads_are_sorted_by_sharpness_over_queries_with_a_target() -> None:
     even = np.tril(np.ones((6, 6), dtype=np.float32))
     even /= even.sum(axis=1, keepdims=True)
     late = even.copy()
@@ -123,7 +123,7 @@ def test_the_sharpest_head_comes_first_and_only_queries_with_a_target_count() ->
 
 
 @pytest.mark.slow
-def test_a_trained_reverse_attends_along_the_anti_diagonal() -> None:
+def test_trained_reverse_attends_along_the_anti_diagonal() -> None:
     training = trainer(
         "model.d_model=32", "model.d_head=16", "model.n_layers=2", "model.d_ff=64", "data.n_digits=10",
         "data.length=4", "model.context=7", "train.steps=1500", "train.batch_size=64", "optim.lr=0.003",

@@ -1,3 +1,5 @@
+"""The losses and likeliest tokens of one example."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from tui_lab.core.inference.example import cell_losses
 from tui_lab.data.dataset import IGNORED
 
 
-def test_cells_add_up_to_the_loss_and_ignored_ones_have_none() -> None:
+def test_cell_losses_sum_to_the_loss_and_are_nan_where_ignored() -> None:
     training = trainer("model.dropout=0.5")
     batch = training.loader.batch(0)
     training.model.eval()
@@ -25,7 +27,7 @@ def test_cells_add_up_to_the_loss_and_ignored_ones_have_none() -> None:
     assert total == pytest.approx(whole.item(), rel=1e-5)
 
 
-def test_asking_for_more_than_the_vocabulary_gives_the_vocabulary() -> None:
+def test_top_k_beyond_the_vocabulary_gives_the_vocabulary() -> None:
     training = trainer()
     batch = training.loader.batch(0)
     assert cell_losses(training.model, batch.x[0], batch.y[0], k=50).top.shape == (5, 5)

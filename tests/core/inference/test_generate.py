@@ -1,3 +1,5 @@
+"""Generation: the cache, seeds, sampling against a numpy version, and text of split characters."""
+
 import codecs
 
 import numpy as np
@@ -31,27 +33,27 @@ def say(sampling: Sampling = GREEDY, prompt: str = "So", n: int = 30, *, use_cac
 
 @pytest.mark.parametrize("prompt", ["S", "Socrate", "Socrates", "Socrates, where from?"])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.3, seed=3), Sampling(top_k=7, top_p=0.7)])
-def test_the_cache_changes_no_token_within_context_at_its_edge_and_past_it(prompt: str, sampling: Sampling) -> None:
+def test_cache_changes_no_token_within_and_beyond_the_context(prompt: str, sampling: Sampling) -> None:
     cached, plain = (say(sampling, prompt, use_cache=use) for use in (True, False))
     assert [made.token for made in cached] == [made.token for made in plain]
     assert [made.probability for made in cached] == pytest.approx([made.probability for made in plain], rel=1e-4)
 
 
-def test_a_seed_gives_the_same_text_whatever_torch_drew_in_between() -> None:
+def test_seed_gives_the_same_text_whatever_torch_draws() -> None:
     first = say(Sampling(temperature=1.0, seed=5))
     torch.rand(10)
     assert say(Sampling(temperature=1.0, seed=5)) == first
     assert say(Sampling(temperature=1.0, seed=6)) != first
 
 
-def test_generation_leaves_the_global_generator_alone() -> None:
+def test_generation_leaves_the_global_generator_unchanged() -> None:
     model, tokenizer = speaker()
     before = torch.get_rng_state()
     list(generate(model, tokenizer, "So", max_new_tokens=4, sampling=Sampling()))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_probabilities_are_the_models_own_and_the_likeliest_come_first() -> None:
+def test_probabilities_are_the_models_and_alternatives_are_sorted() -> None:
     model, tokenizer = speaker()
     [made] = say(n=1)
     model.eval()
@@ -85,9 +87,7 @@ def by_numpy(logits: np.ndarray[tuple[int], np.dtype[np.float64]], sampling: Sam
     top_p=st.floats(0.05, 0.95),
 )
 @settings(deadline=None)
-def test_sampling_equals_the_slow_transcription(
-    logits: list[int], temperature: float, top_k: int, top_p: float
-) -> None:
+def test_sampling_equals_the_numpy_version(logits: list[int], temperature: float, top_k: int, top_p: float) -> None:
     sampling = Sampling(temperature, top_k, top_p)
     values = np.array(logits, dtype=np.float64) / 4
     expected = by_numpy(values, sampling)
@@ -99,41 +99,44 @@ def test_sampling_equals_the_slow_transcription(
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-3, 100.0])
-def test_any_temperature_gives_a_distribution(temperature: float) -> None:
+def test_temperature_of_any_size_gives_a_distribution(temperature: float) -> None:
     found = sampling_probabilities(torch.tensor([80.0, -80.0, 79.0]), Sampling(temperature, 0, 0.9))
     assert torch.isfinite(found).all() and found.sum() == pytest.approx(1.0) and found.argmax() == 0
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("key", "value"),
     [
-        ({"temperature": -0.1}, "temperature = -0.1: allowed is 0 to 100"),
-        ({"temperature": float("nan")}, "temperature = nan"),
-        ({"top_k": -1}, "top_k = -1"),
-        ({"top_p": 0.0}, "top_p = 0.0: allowed is more than 0, at most 1"),
-        ({"top_p": 1.1}, "top_p = 1.1"),
-        ({"seed": -1}, "seed = -1"),
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("seed", -1),
     ],
 )
-def test_sampling_out_of_bounds_says_what_is_allowed(wrong: dict[str, float], words: str) -> None:
+def test_sampling_out_of_bounds_is_an_error(key: str, value: float) -> None:
     with pytest.raises(ConfigError) as caught:
-        Sampling(**wrong)  # type: ignore[arg-type]
-    assert words in str(caught.value)
+        Sampling(**{key: value})  # type: ignore[arg-type]
+    [problem] = caught.value.problems
+    assert (problem.code, problem.key, problem.value) == ("invalid", key, value)
+    assert problem.allowed
 
 
-def test_an_empty_prompt_is_refused_in_words() -> None:
-    with pytest.raises(ConfigError, match="at least one character"):
+def test_empty_prompt_is_an_error() -> None:
+    with pytest.raises(ConfigError) as caught:
         say(prompt="")
+    assert (caught.value.code, caught.value.problems[0].key) == ("missing", "prompt")
 
 
-def test_stop_ends_it_before_the_next_token() -> None:
+def test_stop_ends_generation_before_the_next_token() -> None:
     model, tokenizer = speaker()
     answers = iter([False, False, True])
     made = generate(model, tokenizer, "So", max_new_tokens=30, sampling=GREEDY, stop=lambda: next(answers))
     assert len(list(made)) == 2
 
 
-def test_half_a_character_waits_for_its_other_half() -> None:
+def test_text_of_a_split_character_comes_with_its_last_byte() -> None:
     base = Gpt2Tokenizer()
     halves = [int(i) for i in base.encode("馬")]
     assert len(halves) > 1
@@ -149,7 +152,7 @@ def test_half_a_character_waits_for_its_other_half() -> None:
     assert decode(tokenizer, [one.token for one in made]) == said.decode("utf-8", errors="replace")
 
 
-def test_a_model_may_say_ids_that_its_tokenizer_does_not_have() -> None:
+def test_ids_beyond_the_tokenizer_become_replacement_characters() -> None:
     config = tiny('faults=["wrong_vocab"]')
     model = build_model(config, 5)
     said = list(generate(model, DigitsTokenizer(5), "12", max_new_tokens=20, sampling=Sampling(1.0)))

@@ -71,24 +71,24 @@ def assert_equal(found: Any, expected: Any, name: str) -> None:
 SAME = (*ranks_child.SCENARIOS, "steered")
 
 
-def test_two_processes_train_as_one_does(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
+def test_two_processes_train_like_one(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
     for name in SAME:
         assert_equal(two[0][name], alone[name], name)
     assert sum(len(alone[name]["events"]) for name in SAME) > 150
 
 
-def test_the_ranks_see_the_same_to_the_bit(two: list[dict[str, Any]]) -> None:
+def test_ranks_are_bitwise_equal(two: list[dict[str, Any]]) -> None:
     assert two[0] == two[1]
 
 
-def test_a_stop_that_reaches_one_rank_stops_all(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
+def test_stop_on_one_rank_stops_all(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
     for found in two:
         assert found["stopped"]["events"][-1] == {
             "event": "stopped", "step": 3, "reason": "stopped", "restored": None,
         }  # fmt: skip
 
 
-def test_no_thread_of_the_group_outlives_it(two: list[dict[str, Any]]) -> None:
+def test_threads_of_the_group_end_with_it(two: list[dict[str, Any]]) -> None:
     assert [found["threads left"] for found in two] == [[], []]
 
 
@@ -103,13 +103,13 @@ def dropout_seed_of(rank: int) -> int:
     return dropout_seed(0, 5, rank)
 
 
-def test_what_is_not_finite_fails_on_all_ranks(two: list[dict[str, Any]]) -> None:
+def test_loss_that_is_not_finite_fails_on_all_ranks(two: list[dict[str, Any]]) -> None:
     assert [found["not finite"]["events"][-1]["event"] for found in two] == ["failed", "failed"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 5])
-def test_any_number_of_processes_trains_as_one_does(
+def test_any_number_of_processes_trains_like_one(
     size: int, alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     found = launched(size, tmp_path_factory)
@@ -119,7 +119,7 @@ def test_any_number_of_processes_trains_as_one_does(
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 30), st.sampled_from(["epoch", "once", "off"]))
-def test_the_shares_are_the_batch_and_nothing_twice(batch_size: int, ranks: int, step: int, shuffle: Any) -> None:
+def test_shares_partition_the_batch(batch_size: int, ranks: int, step: int, shuffle: Any) -> None:
     whole = Loader(reverse_task(length=3, n_digits=5, val_fraction=0.1).train, batch_size, 0, shuffle)
     shares = [Loader(whole.dataset, batch_size, 0, shuffle, share=(rank, ranks)) for rank in range(ranks)]
     drawn = [share.batch(step) for share in shares]
@@ -130,7 +130,7 @@ def test_the_shares_are_the_batch_and_nothing_twice(batch_size: int, ranks: int,
     assert rows == {tuple(x) + tuple(y) for x, y in zip(whole.batch(step).x, whole.batch(step).y, strict=True)}
 
 
-def test_commands_travel_as_text_and_looks_stay() -> None:
+def test_commands_are_sent_as_text_and_inspections_are_not() -> None:
     sent: list[cmd.Command] = [
         cmd.Pause(), cmd.Step(3), cmd.Set("optim.lr", 0.5), cmd.Set("data.shuffle", "off"), cmd.Resume(),
         cmd.Evaluate(), cmd.Save(), cmd.Stop(), cmd.Scale("optim.lr", 2.0), cmd.Shift("model.dropout", 0.05),
@@ -142,7 +142,7 @@ def test_commands_travel_as_text_and_looks_stay() -> None:
     look.look(None)  # type: ignore[arg-type]
 
 
-def test_every_command_is_shared_or_a_look() -> None:
+def test_commands_are_shared_except_inspect_and_snapshot() -> None:
     from typing import get_args
 
     kinds = set(get_args(cmd.Command))
@@ -154,7 +154,7 @@ def test_every_command_is_shared_or_a_look() -> None:
     [({}, False), ({"RANK": "0", "WORLD_SIZE": "1"}, False), ({"RANK": "1", "WORLD_SIZE": "2"}, True),
      ({"WORLD_SIZE": "2"}, False), ({"RANK": "0", "WORLD_SIZE": "many"}, False)],
 )  # fmt: skip
-def test_torchruns_variables_say_whether_there_are_several(
+def test_is_distributed_follows_the_variables_of_torchrun(
     variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RANK", "WORLD_SIZE"):
@@ -168,7 +168,7 @@ def backend(name: str) -> Config:
     return tiny(f"train.backend={name}")
 
 
-def test_the_backend_fits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backend_fits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -190,7 +190,7 @@ def test_the_backend_fits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
      (RuntimeError("Timed out waiting 1000ms for recv operation to complete"), True),
      (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False)],
 )  # fmt: skip
-def test_a_lost_process_is_told_in_words(error: RuntimeError, told: bool) -> None:
+def test_lost_connection_becomes_a_training_error(error: RuntimeError, told: bool) -> None:
     with pytest.raises(RuntimeError) as found, distributed._translate_errors(1):
         raise error
     assert isinstance(found.value, TrainingError) is told

@@ -1,3 +1,5 @@
+"""The loss: plain and chunked, with BLAS and oneDNN, equal to its definition; exact matches."""
+
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -33,9 +35,7 @@ def reference(model: Transformer, x: torch.Tensor, y: torch.Tensor) -> torch.Ten
 @pytest.mark.parametrize("n_vocab", [11, 5000])
 @pytest.mark.parametrize("chunk", [3, 128])
 @pytest.mark.parametrize("engine", ["blas", "onednn"])
-def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_path(
-    n_vocab: int, chunk: int, engine: Engine
-) -> None:
+def test_loss_and_gradients_equal_the_definition(n_vocab: int, chunk: int, engine: Engine) -> None:
     model = Transformer(CONFIG, n_vocab)
     torch.nn.init.normal_(model.head.bias)  # It begins at zero, where nobody would miss it.
     model.set_kernels(Kernels(engine, chunk))
@@ -57,7 +57,7 @@ def test_loss_and_gradients_equal_the_definition_on_the_plain_and_the_chunked_pa
 
 @pytest.mark.parametrize("engine", ["blas", "onednn"])
 @pytest.mark.parametrize("n_vocab", [11, 5000])
-def test_all_targets_ignored_is_a_loss_of_zero(n_vocab: int, engine: Engine) -> None:
+def test_loss_is_zero_if_all_targets_are_ignored(n_vocab: int, engine: Engine) -> None:
     model, x = Transformer(CONFIG, n_vocab), torch.zeros(2, 7, dtype=torch.int64)
     model.set_kernels(Kernels(engine))
     loss = model.loss_sum(x, torch.full_like(x, -1))
@@ -66,13 +66,13 @@ def test_all_targets_ignored_is_a_loss_of_zero(n_vocab: int, engine: Engine) -> 
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
-def test_a_row_matches_when_every_counted_target_is_the_likeliest_token() -> None:
+def test_row_matches_if_every_counted_target_is_the_likeliest_token() -> None:
     y = torch.tensor([[-1, 2, 3], [-1, 2, 3], [1, -1, -1]])
     logits = F.one_hot(torch.tensor([[0, 2, 3], [0, 2, 1], [1, 0, 0]]), 5).float()
     assert exact_matches(logits, y).tolist() == [True, False, True]
 
 
-def test_a_target_that_the_model_excludes_costs_its_distance_and_not_infinity() -> None:
+def test_loss_of_a_very_unlikely_target_is_finite_and_exact() -> None:
     """exp(-200) is no float32: the loss is found another way, and stays that of the definition."""
     h, weight, bias = torch.eye(3), torch.zeros(5000, 3), torch.randn(5000)
     weight[7, 1], targets = -200.0, torch.tensor([7, 7, -1])
@@ -86,7 +86,7 @@ def test_a_target_that_the_model_excludes_costs_its_distance_and_not_infinity() 
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_a_loss_that_is_not_a_number_stays_so() -> None:
+def test_loss_of_nan_is_nan() -> None:
     h, weight = torch.full((2, 3), torch.nan, requires_grad=True), torch.zeros(5000, 3, requires_grad=True)
     loss = head_loss_sum(h, weight, torch.zeros(5000, requires_grad=True), torch.tensor([1, 2]), Kernels("onednn"))
     assert loss.isnan()
@@ -110,7 +110,7 @@ class Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @pytest.mark.parametrize("learning", [True, False])
 @pytest.mark.parametrize("engine", ["blas", "onednn"])
-def test_the_logits_of_a_large_vocabulary_are_never_all_there(engine: Engine, learning: bool) -> None:
+def test_logits_of_a_large_vocabulary_are_never_all_in_memory(engine: Engine, learning: bool) -> None:
     """40 rows in chunks of 8: beside those only the weights' gradient, of d_model + 1 rows, is as wide."""
     h, weight, bias = torch.randn(40, 3), torch.randn(4096, 3), torch.randn(4096)
     leaves = [leaf.requires_grad_(learning) for leaf in (h, weight, bias)]
@@ -144,14 +144,14 @@ def test_older_torch_recomputes_the_logits_of_each_chunk(monkeypatch: pytest.Mon
     assert widest.rows <= 8
 
 
-def test_logits_are_found_wherever_a_model_gives_them() -> None:
+def test_logits_are_taken_from_tensors_tuples_and_attributes() -> None:
     logits, x = torch.randn(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64)
     for output in (logits, (logits, "cache"), [logits], SimpleNamespace(logits=logits)):
         model = Mock(return_value=output)
         assert logits_of(model, x) is logits and model.call_args.args[0] is x
 
 
-def test_another_target_may_be_the_ignored_one() -> None:
+def test_cross_entropy_ignores_the_given_target() -> None:
     logits, y = torch.randn(1, 3, 5), torch.tensor([[0, 1, 4]])
     expected = -logits.log_softmax(-1)
     torch.testing.assert_close(cross_entropy_sum(logits, y, ignored=4), expected[0, 0, 0] + expected[0, 1, 1])

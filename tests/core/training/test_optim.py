@@ -1,3 +1,5 @@
+"""Optimizers and schedules against the textbook and torch."""
+
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -41,7 +43,7 @@ def by_hand(name: Name, p: torch.Tensor, updates: int, lr: float, decay: float, 
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw"])
-def test_updates_equal_the_textbook_and_decay_spares_vectors(name: Name) -> None:
+def test_updates_equal_the_textbook_and_only_matrices_decay(name: Name) -> None:
     model = Transformer(MODEL, 7)
     expected = {n: p.detach().clone() for n, p in model.named_parameters()}
     grads: dict[str, list[torch.Tensor]] = {n: [] for n in expected}
@@ -58,7 +60,7 @@ def test_updates_equal_the_textbook_and_decay_spares_vectors(name: Name) -> None
         torch.testing.assert_close(p.detach(), expected[n], msg=n)
 
 
-def test_muon_turns_hidden_matrices_by_an_orthogonal_step_and_leaves_the_rest_to_adamw() -> None:
+def test_muon_updates_hidden_matrices_and_adamw_the_rest() -> None:
     model = Transformer(MODEL, 7)
     muon, adamw = build_optimizers(model, OptimConfig(name="muon", lr=0.1))
     of_muon = {id(p) for group in muon.param_groups for p in group["params"]}
@@ -75,7 +77,7 @@ def test_muon_turns_hidden_matrices_by_an_orthogonal_step_and_leaves_the_rest_to
     assert singular.max() / singular.min() < 2.0
 
 
-def test_a_new_weight_decay_reaches_matrices_only() -> None:
+def test_weight_decay_is_set_for_matrices_only() -> None:
     optimizers = build_optimizers(Transformer(MODEL, 7), OptimConfig(name="adamw"))
     set_weight_decay(optimizers, 0.5)
     decays = {p.dim(): group["weight_decay"] for o in optimizers for group in o.param_groups for p in group["params"]}
@@ -87,7 +89,7 @@ schedules = st.sampled_from(("constant", "cosine", "linear", "step"))
 
 @given(schedules, st.integers(0, 20), st.integers(1, 60), st.floats(0, 1))
 @settings(deadline=None)
-def test_the_rate_rises_to_its_peak_in_warm_up_and_never_after(
+def test_learning_rate_rises_only_during_warm_up(
     schedule: Literal["constant", "cosine", "linear", "step"], warmup: int, steps: int, low: float
 ) -> None:
     config = OptimConfig(lr=0.3, schedule=schedule, warmup_steps=warmup, min_lr_ratio=low, step_every=7)
@@ -99,7 +101,7 @@ def test_the_rate_rises_to_its_peak_in_warm_up_and_never_after(
     assert min(falling) >= 0.3 * low - 1e-12
 
 
-def test_schedules_equal_torchs_own() -> None:
+def test_schedules_equal_those_of_torch() -> None:
     def torchs(make: Callable[..., torch.optim.lr_scheduler.LRScheduler], **options: float) -> list[float]:
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
         scheduler = make(optimizer, **options)

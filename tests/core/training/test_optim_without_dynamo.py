@@ -43,9 +43,7 @@ def train(model: nn.Linear, optimizer: Optimizer, steps: range) -> None:
 
 
 @pytest.mark.parametrize(("ours", "torchs", "options"), PAIRS, ids=ids)
-def test_weights_and_states_are_torchs_and_either_goes_on_from_the_other(
-    ours: Make, torchs: Make, options: dict[str, Any]
-) -> None:
+def test_weights_and_states_are_interchangeable_with_torchs(ours: Make, torchs: Make, options: dict[str, Any]) -> None:
     mine, theirs = layer(), layer()
     my_optimizer = ours(mine.parameters(), lr=0.01, **options)
     their_optimizer = torchs(theirs.parameters(), lr=0.01, **options)
@@ -62,7 +60,7 @@ def test_weights_and_states_are_torchs_and_either_goes_on_from_the_other(
 
 
 @pytest.mark.parametrize(("ours", "torchs", "options"), PAIRS, ids=ids)
-def test_a_step_is_no_part_of_the_graph_and_calls_its_hooks(ours: Make, torchs: Make, options: dict[str, Any]) -> None:
+def test_step_has_no_gradient_and_calls_its_hooks(ours: Make, torchs: Make, options: dict[str, Any]) -> None:
     model, called = layer(), []
     optimizer = ours(model.parameters(), lr=0.01, **options)
     optimizer.register_step_post_hook(lambda *_: called.append(torch.is_grad_enabled()))

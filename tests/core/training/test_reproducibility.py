@@ -1,4 +1,4 @@
-"""The ledger: a fingerprint repeats with its seed and moves with it."""
+"""The sources of randomness: fingerprints repeat with their seed and change with it."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def sources(*overrides: str, step: int = 0) -> dict[str, RandomSource]:
     return {source.name: source for source in ledger(config, build_task(config), step)}
 
 
-def test_the_ledger_repeats_and_leaves_the_generator_as_it_was() -> None:
+def test_ledger_repeats_and_leaves_the_generator_unchanged() -> None:
     before = torch.get_rng_state()
     assert sources(step=5) == sources(step=5)
     assert torch.equal(torch.get_rng_state(), before)
@@ -29,17 +29,17 @@ def test_the_ledger_repeats_and_leaves_the_generator_as_it_was() -> None:
         (["model.d_ff=9"], {"initialization"}),
     ],
 )
-def test_a_fingerprint_moves_with_what_it_stands_for(overrides: list[str], moved: set[str]) -> None:
+def test_fingerprints_change_with_their_settings(overrides: list[str], moved: set[str]) -> None:
     before, after = sources(), sources(*overrides)
     assert {name for name in before if before[name].fingerprint != after[name].fingerprint} == moved
 
 
-def test_another_step_draws_other_examples_and_another_dropout() -> None:
+def test_order_and_dropout_change_with_the_step() -> None:
     first, later = sources(step=0), sources(step=1)
     assert {name for name in first if first[name].fingerprint != later[name].fingerprint} == {"order", "dropout"}
 
 
-def test_what_is_free_is_said_and_can_be_pinned() -> None:
+def test_free_sources_can_be_pinned() -> None:
     config = tiny("train.threads=0", 'faults=["unseeded_noise"]')
     found = ledger(config, build_task(config))
     assert {source.name for source in found if not source.pinned} == {"threads", "noise"}
@@ -48,7 +48,7 @@ def test_what_is_free_is_said_and_can_be_pinned() -> None:
     assert healed == settings.changed(settings.changed(config, "faults", ()), "train.threads", torch.get_num_threads())
 
 
-def test_products_that_are_measured_are_free_until_they_are_pinned() -> None:
+def test_measured_kernels_are_free_until_pinned() -> None:
     config = settings.load("socrates")
     task = build_task(config)
     free = {source.name for source in ledger(config, task) if not source.pinned}

@@ -55,7 +55,7 @@ def test_resume_is_bit_exact_from_any_step(at: int, tmp_path: Path) -> None:
 CHANGES = (("optim.lr", 0.05), ("train.batch_size", 7), ("data.overfit", 3), ("model.dropout", 0.6))
 
 
-def test_resume_keeps_the_live_changes(tmp_path: Path) -> None:
+def test_resume_keeps_live_changes(tmp_path: Path) -> None:
     def changed(training: Trainer, stop_at: int | None) -> list[float]:
         found = []
         for event in training.events():

@@ -1,4 +1,4 @@
-"""Another transformer in the lab's place."""
+"""A user's model in place of the built-in transformer."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def setting(source: str, name: str) -> str:
     return f"model.source={source}:{name}"
 
 
-def test_it_trains_repeats_itself_and_resumes_exactly(source: str) -> None:
+def test_user_model_trains_reproducibly_and_resumes_exactly(source: str) -> None:
     sets = (setting(source, "Mine"), "model.dropout=0.1", "train.steps=40", "train.checkpoint_every=20")
     kept: list[Checkpoint] = []
 
@@ -87,7 +87,7 @@ def test_it_trains_repeats_itself_and_resumes_exactly(source: str) -> None:
     assert losses(found)[20:] == losses(resumed.events()) and same_weights(whole, resumed)
 
 
-def test_it_can_be_looked_at_speaks_and_takes_live_dropout(source: str) -> None:
+def test_user_model_can_be_inspected_generates_and_takes_live_dropout(source: str) -> None:
     training = trainer(setting(source, "Mine"))
     list(training.events())
     tokens = list(generate(training.model, training.task.tokenizer, "12", max_new_tokens=6, sampling=Sampling(0.0)))
@@ -101,7 +101,7 @@ def test_it_can_be_looked_at_speaks_and_takes_live_dropout(source: str) -> None:
     ckpt.restore_model(training.model, ckpt.copy_weights(training.model.state_dict()))
 
 
-def test_a_model_may_view_the_ids_of_a_text(source: str, tmp_path: Path) -> None:
+def test_user_model_may_view_the_ids_of_a_text(source: str, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("one word and another. " * 40, "utf-8")
     text = ("data.task=text", "data.tokenizer=char", f"data.path={corpus}", "train.eval_every=4")
@@ -115,7 +115,7 @@ def test_a_model_may_view_the_ids_of_a_text(source: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("name", "codes"), [("Mine", []), ("Peeks", ["causal_leak"])])
-def test_the_doctor_examines_it_in_the_lab(name: str, codes: list[str], source: str) -> None:
+def test_doctor_diagnoses_a_user_model(name: str, codes: list[str], source: str) -> None:
     report = examine(target_from_config(tiny(setting(source, name))))
     assert [finding.code for finding in report.findings][:1] == codes
     assert report.crashed == ()
@@ -137,7 +137,7 @@ def test_misspelled_name_in_a_source_suggests_the_nearest(source: str) -> None:
         trainer(setting(source, "Mime"))
 
 
-def test_what_needs_the_labs_own_model_is_said(source: str) -> None:
+def test_settings_for_the_built_in_model_only_are_errors(source: str) -> None:
     for sets, words in (("optim.name=muon", "muon"), ('faults=["no_mask"]', "needs the built-in model")):
         with pytest.raises(ConfigError, match=words):
             settings.build(tiny(setting(source, "Mine")).model_dump(), [sets])
