@@ -25,8 +25,14 @@ Complete = Callable[..., list[str]]
 
 
 def completions(folder: Path, variables: dict[str, str], program: str = PROGRAM) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, env={**os.environ, **variables},
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout.split("\n")[:-1]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_signals import fingerprint, losses
-from tests.process import TINY, Cli
+from tests.command_line import RunCli
+from tests.process import TINY
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import in_use
@@ -34,14 +35,18 @@ def limited(size: int, folder: Path, *arguments: str) -> "subprocess.CompletedPr
     # Coverage would write a file too.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     return subprocess.run(
-        [sys.executable, "-c", LIMITED, str(size), *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", LIMITED, str(size), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
-def uninterrupted(cli: Cli, tmp_path: Path) -> Path:
-    assert cli(*RUN, "--out", "uninterrupted", "--quiet").returncode == 0
+def uninterrupted(run_cli: RunCli, tmp_path: Path) -> Path:
+    assert run_cli(*RUN, "--out", "uninterrupted", "--quiet").code == 0
     return tmp_path / "uninterrupted"
 
 
@@ -52,7 +57,7 @@ def steps_of(run: Path) -> list[float]:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [10_000, 13_000])
 def test_a_full_disk_stops_the_run_which_resumes_to_the_same_end(
-    size: int, cli: Cli, tmp_path: Path, uninterrupted: Path
+    size: int, run_cli: RunCli, tmp_path: Path, uninterrupted: Path
 ) -> None:
     done = limited(size, tmp_path, *RUN, "--out", "full", "--quiet")
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
@@ -61,7 +66,7 @@ def test_a_full_disk_stops_the_run_which_resumes_to_the_same_end(
     run = Run(tmp_path / "full")
     assert ckpt.load(run.latest()).progress.step > 0 and list(run.events())
     assert (run.path / "events.jsonl").read_bytes().endswith(b"\n"), "the last line is complete"
-    assert cli("run", "--resume", "full", "--quiet").returncode == 0
+    assert run_cli("run", "--resume", "full", "--quiet").code == 0
     assert fingerprint(run.path) == fingerprint(uninterrupted)
     recorded, whole = steps_of(run.path), steps_of(uninterrupted)
     # The step whose line did not fit is in the saved weights but not in the event log.
@@ -70,12 +75,12 @@ def test_a_full_disk_stops_the_run_which_resumes_to_the_same_end(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_does_not_fit_is_exit_3(cli: Cli, tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_exit_3(run_cli: RunCli, tmp_path: Path) -> None:
     """The files of a checkpoint are too large; the event log is not."""
     done = limited(2_500, tmp_path, "run", "reverse", *TINY, "--steps", "4", "--out", "full", "--quiet")
     assert done.returncode == 3 and "Traceback" not in done.stderr
     assert "checkpoint not saved" in done.stderr and "File too large; free some disk space" in done.stderr
-    assert cli("run", "--resume", "full", "--quiet").returncode == 0, "without a checkpoint it starts again"
+    assert run_cli("run", "--resume", "full", "--quiet").code == 0, "without a checkpoint it starts again"
     assert len(steps_of(tmp_path / "full")) == 4
 
 
@@ -85,16 +90,27 @@ def mounted(folder: Path, mount: str, *arguments: str, after: str = "true") -> "
         pytest.skip("this machine does not allow mounts")
     script = f'{mount} && "$0" -m tui_lab "$@"; code=$?; {after}; exit $code'
     return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
-        check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
-    )  # fmt: skip
+        ["unshare", "-rm", "sh", "-c", script, sys.executable, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
+    )
 
 
 @pytest.mark.parametrize("kilobytes", [64, 128])
 def test_a_small_disk_fills_up(kilobytes: int, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
-    done = mounted(tmp_path, f"mount -t tmpfs -o size={kilobytes}k none small", *ENDLESS, "--out", "small/run",
-                   "--quiet", after="cp -r small kept")  # fmt: skip
+    done = mounted(
+        tmp_path,
+        f"mount -t tmpfs -o size={kilobytes}k none small",
+        *ENDLESS,
+        "--out",
+        "small/run",
+        "--quiet",
+        after="cp -r small kept",
+    )
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
     assert "No space left on device; free some disk space" in done.stderr
     run = Run(tmp_path / "kept" / "run")
@@ -102,7 +118,7 @@ def test_a_small_disk_fills_up(kilobytes: int, tmp_path: Path) -> None:
     assert not list(run.checkpoints.glob(".writing-*"))
 
 
-def test_a_read_only_folder_can_be_read(cli: Cli, tmp_path: Path, uninterrupted: Path) -> None:
+def test_a_read_only_folder_can_be_read(run_cli: RunCli, tmp_path: Path, uninterrupted: Path) -> None:
     mount = "mount --bind uninterrupted uninterrupted && mount -o remount,ro,bind uninterrupted"
     resumed = mounted(tmp_path, mount, "run", "--resume", "uninterrupted", "--steps", "100")
     assert resumed.returncode == 2 and "Traceback" not in resumed.stderr
@@ -124,9 +140,12 @@ def test_no_space_at_all_is_exit_2_before_training(tmp_path: Path) -> None:
 
 def test_a_folder_deleted_during_the_run_is_exit_3(command: list[str], tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*command, *ENDLESS, "--out", "gone", "--json"], cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        [*command, *ENDLESS, "--out", "gone", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             record = json.loads(line)
@@ -138,20 +157,26 @@ def test_a_folder_deleted_during_the_run_is_exit_3(command: list[str], tmp_path:
     assert record["event"] == "summary" and record["steps"] >= 20
 
 
-def test_a_second_process_is_refused_with_exit_2(cli: Cli, command: list[str], tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_exit_2(run_cli: RunCli, command: list[str], tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*command, *ENDLESS, "--out", "mine", "--json"], cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        [*command, *ENDLESS, "--out", "mine", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line)["event"] == ev.Saved.kind:
                 break
-        second = cli("run", "--resume", "mine")
-        readers = [cli("runs", "show", "mine"), cli("generate", "mine", "--prompt", "123", "--max-new-tokens", "2")]
+        second = run_cli("run", "--resume", "mine")
+        readers = [
+            run_cli("runs", "show", "mine"),
+            run_cli("generate", "mine", "--prompt", "123", "--max-new-tokens", "2"),
+        ]
         process.kill()
-    assert second.returncode == 2
-    assert f"mine: this run is in use (process {process.pid} on " in second.stderr
-    assert "tui-lab run reverse --set" in second.stderr and f"kill {process.pid}" in second.stderr
-    assert [done.returncode for done in readers] == [0, 0], [done.stderr for done in readers]
+    assert second.code == 2
+    assert f"mine: this run is in use (process {process.pid} on " in second.err
+    assert "tui-lab run reverse --set" in second.err and f"kill {process.pid}" in second.err
+    assert [done.code for done in readers] == [0, 0], [done.err for done in readers]
     assert in_use(tmp_path / "mine") is None, "the lock ends with its process"

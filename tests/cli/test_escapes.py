@@ -16,8 +16,15 @@ from tools.torture.commands import CONTROLS, call
 EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31m\u202e[red]x[/red][link=http://x]y[/link]\b\r"
 COLORS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r")
 """What rich itself writes to a terminal."""
-SETTINGS = ("data.task=text", "data.tokenizer=char", "model.context=8", "train.eval_examples=4", "model.d_model=8",
-            "model.n_layers=1", "train.threads=1")  # fmt: skip
+SETTINGS = (
+    "data.task=text",
+    "data.tokenizer=char",
+    "model.context=8",
+    "train.eval_examples=4",
+    "model.d_model=8",
+    "model.n_layers=1",
+    "train.threads=1",
+)
 TEXT = [word for setting in SETTINGS for word in ("--set", setting)]
 
 

@@ -89,7 +89,7 @@ def test_the_app_uses_no_network(requests: Requests, tmp_path: Path) -> None:
     person = Person(tmp_path, "app", "tiny.toml")
     person.wait_for("ended: done")
     person.press("g")
-    person.wait_until(lambda seen: "✓ right" in seen or "✗ it is" in seen)
+    person.wait_until(lambda seen: "✓ right" in seen or "✗ expected" in seen)
     person.press("k")
     person.wait_until(lambda seen: "No problems found" in seen or "finding" in seen)
     person.press("q")
@@ -99,8 +99,10 @@ def test_the_app_uses_no_network(requests: Requests, tmp_path: Path) -> None:
 
 def test_sockets_are_blocked_in_every_process(requests: Requests, cli: Cli, command: list[str]) -> None:
     """By name and by number, from a process that a process started; a pair on this machine is let through."""
-    child = ("import socket; one, other = socket.socketpair(); one.send(b'x'); assert other.recv(1) == b'x'; "
-             "socket.create_connection(('127.0.0.1', 9))")  # fmt: skip
+    child = (
+        "import socket; one, other = socket.socketpair(); one.send(b'x'); assert other.recv(1) == b'x'; "
+        "socket.create_connection(('127.0.0.1', 9))"
+    )
     command[1:] = ["-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"]
     assert "the network is blocked" in cli().stderr and len(requests()) == 1
     assert sys.executable == command[0]

@@ -9,11 +9,27 @@ from typing import Any
 
 import pytest
 
-from tests.process import TINY, Cli
+from tests.command_line import RunCli
+from tests.process import TINY
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
-RUN = ("run", "reverse", *TINY, "--set", "data.n_digits=5", "--set", "model.dropout=0.2", "--set",
-       "train.batch_size=64", "--set", "train.eval_every=7", "--steps", "400", "--json", "--out")  # fmt: skip
+RUN = (
+    "run",
+    "reverse",
+    *TINY,
+    "--set",
+    "data.n_digits=5",
+    "--set",
+    "model.dropout=0.2",
+    "--set",
+    "train.batch_size=64",
+    "--set",
+    "train.eval_every=7",
+    "--steps",
+    "400",
+    "--json",
+    "--out",
+)
 
 
 def losses(lines: list[str]) -> list[float]:
@@ -28,9 +44,9 @@ def fingerprint(run: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_resuming_loses_nothing(
-    number: signal.Signals, cli: Cli, command: list[str], tmp_path: Path
+    number: signal.Signals, run_cli: RunCli, command: list[str], tmp_path: Path
 ) -> None:
-    whole = cli(*RUN, "whole")
+    whole = run_cli(*RUN, "whole")
     with subprocess.Popen(
         [*command, *RUN, "cut"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -46,8 +62,8 @@ def test_a_signal_saves_and_resuming_loses_nothing(
     assert process.returncode == 130
     assert "tui-lab run --resume cut" in stderr
     assert json.loads(first[-1])["reason"] == "stopped"
-    second = cli("run", "--resume", "cut", "--json")
-    assert second.returncode == 0
-    assert losses(first) + losses(second.stdout.splitlines()) == losses(whole.stdout.splitlines())
+    resumed = run_cli("run", "--resume", "cut", "--json")
+    assert resumed.code == 0
+    assert losses(first) + losses(resumed.out.splitlines()) == losses(whole.out.splitlines())
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
     assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 400

@@ -44,8 +44,13 @@ def test_a_run_resumes_with_another_number_of_processes(tmp_path: Path) -> None:
     expected = losses(whole.events())
     folder = tmp_path / "r"
     resumed = train(open_run.start("r", tiny(*STEPS), folder))
-    two = subprocess.run([*TORCHRUN, "run", "--resume", "r", "--steps", "8", "--json"], cwd=tmp_path,
-                         capture_output=True, text=True, check=False)  # fmt: skip
+    two = subprocess.run(
+        [*TORCHRUN, "run", "--resume", "r", "--steps", "8", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert two.returncode == 0, two.stderr
     lines = records(two.stdout)
     assert lines[0]["event"] == "started" and lines[0]["device"] == "cpu × 2 processes"
@@ -75,12 +80,17 @@ def ranks(folder: Path, *arguments: str, **variables: str) -> Iterator[list["sub
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
-                subprocess.Popen([sys.executable, "-m", "tui_lab", *arguments], cwd=folder, text=True,
-                                 env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                subprocess.Popen(
+                    [sys.executable, "-m", "tui_lab", *arguments],
+                    cwd=folder,
+                    text=True,
+                    env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
             )
             for rank in range(2)
-        ]  # fmt: skip
+        ]
         try:
             yield processes
         finally:
@@ -181,15 +191,25 @@ def test_every_torchrun_line_of_the_guide_works(tmp_path: Path) -> None:
     assert lines
     for line in lines:
         words = shlex.split(line)[1:]
-        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", *words, *TINY, "--steps", "2"],
-                              cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", *words, *TINY, "--steps", "2"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0 and "exact match" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
 def test_scale_measures_what_several_processes_cost(tmp_path: Path) -> None:
-    done = subprocess.run([*TORCHRUN, "bench", "scale", "--preset", "reverse", "--rounds", "3", "--json"],
-                          cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [*TORCHRUN, "bench", "scale", "--preset", "reverse", "--rounds", "3", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["processes"] == 2 and figures["examples_per_process"] == 32 and figures["all_reduce_ms"] > 0

@@ -1,4 +1,4 @@
-"""Sweeps as a person meets them: stopped, killed, joined, and what they say at the end."""
+"""`tui-lab sweep`: stopped, killed, joined and resumed; exit codes and results."""
 
 import json
 import os
@@ -26,14 +26,26 @@ def objects(stdout: str) -> list[dict[str, Any]]:
 
 
 def test_trials_are_run_folders_and_failures_are_rows(cli: Cli, tmp_path: Path) -> None:
-    done = cli(*TINY_SWEEP, "--over", "optim.lr=0.01,0.02", "--over", "model.dropout=0.0,1.0,1.5", "--steps", "4",
-               "--jobs", "2", "--out", "s", "--json")  # fmt: skip
+    done = cli(
+        *TINY_SWEEP,
+        "--over",
+        "optim.lr=0.01,0.02",
+        "--over",
+        "model.dropout=0.0,1.0,1.5",
+        "--steps",
+        "4",
+        "--jobs",
+        "2",
+        "--out",
+        "s",
+        "--json",
+    )
     assert done.returncode == 0 and done.stderr == ""
     *ended, last = objects(done.stdout)
     assert last["event"] == "sweep" and sorted(row["number"] for row in ended) == list(range(6))
     assert Counter(row["state"] for row in last["trials"]) == {"done": 4, "failed": 2}
     ranks = [row["value"] for row in last["trials"][:4]]
-    assert ranks == sorted(ranks) and all(abs(value) < float("inf") for value in ranks), "dropout 1.0 is no NaN"
+    assert ranks == sorted(ranks) and all(abs(value) < float("inf") for value in ranks), "dropout 1.0 gives no NaN"
     assert all("model.dropout = 1.5" in row["message"] for row in last["trials"][4:])
     for row in last["trials"][:4]:
         run = Run(tmp_path / row["run"])
@@ -49,7 +61,7 @@ def test_trials_are_run_folders_and_failures_are_rows(cli: Cli, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_trial_is_the_run_that_its_config_makes(cli: Cli, tmp_path: Path) -> None:
+def test_a_trial_equals_a_run_of_its_config(cli: Cli, tmp_path: Path) -> None:
     cli(*TINY_SWEEP, "--over", "optim.lr=0.01,0.02", "--steps", "5", "--out", "s", "--quiet")
     row = sweeps.read_sweep(tmp_path / "s")[1]
     (tmp_path / "same.toml").write_bytes((row.run / "config.toml").read_bytes())
@@ -63,8 +75,8 @@ def losses(run: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_seeds_are_told_by_their_mean_and_a_check_that_does_not_hold_is_exit_1(cli: Cli, tmp_path: Path) -> None:
-    """The check asks that a learning rate learns no better than none: it must be told that it does."""
+def test_a_check_that_does_not_hold_is_exit_1(cli: Cli, tmp_path: Path) -> None:
+    """The check claims that training with a learning rate is no better than without one."""
     (tmp_path / "a.toml").write_text(
         """
         [data]\ntask = "reverse"\ntokenizer = "digits"\nlength = 3\n[model]\nd_model = 8\nn_layers = 1\nd_ff = 8
@@ -79,18 +91,31 @@ def test_seeds_are_told_by_their_mean_and_a_check_that_does_not_hold_is_exit_1(c
     assert "train loss over 2 seeds" in done.stdout and "curves: s/overlay.svg" in done.stdout
     assert "[4/4] trial" in done.stderr
     again = cli("sweep", "--resume", "s", "--json")
-    [told] = objects(again.stdout)
-    assert again.returncode == 1 and told["event"] == "sweep", "nothing is trained twice"
-    assert [one["seeds"] for one in told["groups"]] == [2, 2]
-    assert [one["values"] for one in told["groups"]] == [{"optim.lr": 0.01}, {"optim.lr": 0.0}]
-    assert told["verdict"]["holds"] is False
+    [results] = objects(again.stdout)
+    assert again.returncode == 1 and results["event"] == "sweep", "nothing is trained twice"
+    assert [one["seeds"] for one in results["groups"]] == [2, 2]
+    assert [one["values"] for one in results["groups"]] == [{"optim.lr": 0.01}, {"optim.lr": 0.0}]
+    assert results["verdict"]["holds"] is False
 
 
 @pytest.mark.slow
-def test_pruned_trials_are_stopped_and_told(cli: Cli) -> None:
+def test_pruned_trials_are_stopped(cli: Cli) -> None:
     # Three that learn, then one that cannot.
-    done = cli("sweep", "reverse", *TINY, "--set", "train.eval_every=5", "--over", "optim.lr=0.03,0.02,0.01,0.0",
-               "--prune", "--steps", "60", "--out", "s", "--json")  # fmt: skip
+    done = cli(
+        "sweep",
+        "reverse",
+        *TINY,
+        "--set",
+        "train.eval_every=5",
+        "--over",
+        "optim.lr=0.03,0.02,0.01,0.0",
+        "--prune",
+        "--steps",
+        "60",
+        "--out",
+        "s",
+        "--json",
+    )
     rows = {row["number"]: row for row in objects(done.stdout)[-1]["trials"]}
     assert [rows[i]["state"] for i in range(4)] == ["done", "done", "done", "pruned"]
     assert rows[3]["summary"]["steps"] < 60 and "stopped by the pruner" in rows[3]["message"]
@@ -132,8 +157,9 @@ def until(folder: Path, trial: int, step: int, process: "subprocess.Popen[str]")
 
 def started(command: list[str], arguments: tuple[str, ...], cwd: Path) -> "subprocess.Popen[str]":
     environment = {**os.environ, "NO_COLOR": "1"}
-    return subprocess.Popen([*command, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [*command, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def all_losses(folder: Path) -> list[list[float]]:
@@ -143,7 +169,7 @@ def all_losses(folder: Path) -> list[list[float]]:
 
 
 @pytest.mark.slow
-def test_interrupted_killed_and_joined_a_sweep_trains_each_trial_once_and_to_the_bit(
+def test_an_interrupted_killed_and_joined_sweep_gives_the_same_losses(
     cli: Cli, command: list[str], tmp_path: Path
 ) -> None:
     assert cli(*LONG, "--jobs", "1", "--out", "whole", "--quiet").returncode == 0
@@ -153,8 +179,8 @@ def test_interrupted_killed_and_joined_a_sweep_trains_each_trial_once_and_to_the
     with started(command, (*LONG, "--jobs", "1", "--out", "s"), tmp_path) as process:
         until(folder, 0, 60, process)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-    assert process.returncode == 130 and "tui-lab sweep --resume s" in said
+        _, stderr = process.communicate()
+    assert process.returncode == 130 and "tui-lab sweep --resume s" in stderr
     assert [row.state for row in sweeps.read_sweep(folder)] == ["interrupted", "waiting", "waiting"]
 
     # Killed in the second, all processes at once.
@@ -186,10 +212,8 @@ def test_interrupted_killed_and_joined_a_sweep_trains_each_trial_once_and_to_the
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_replaced_and_one_trial_that_kills_twice_is_a_failed_row(
-    cli: Cli, tmp_path: Path
-) -> None:
-    """A model that ends its process where the learning rate is high, as one that takes all memory would."""
+def test_a_trial_that_kills_two_processes_fails(cli: Cli, tmp_path: Path) -> None:
+    """The model kills its process if dropout is high, like one that takes all memory."""
     (tmp_path / "deadly.py").write_text(
         "import os, torch\nfrom torch import nn\n"
         "class Model(nn.Module):\n"
@@ -200,15 +224,25 @@ def test_a_process_that_dies_is_replaced_and_one_trial_that_kills_twice_is_a_fai
         "    def forward(self, x): return self.tokens(x)\n",
         "utf-8",
     )
-    done = cli(*TINY_SWEEP, "--set", "model.source=deadly.py:Model", "--over", "model.dropout=0.0,0.9", "--steps", "2",
-               "--out", "s", "--json")  # fmt: skip
+    done = cli(
+        *TINY_SWEEP,
+        "--set",
+        "model.source=deadly.py:Model",
+        "--over",
+        "model.dropout=0.0,0.9",
+        "--steps",
+        "2",
+        "--out",
+        "s",
+        "--json",
+    )
     first, second = objects(done.stdout)[-1]["trials"]
     assert done.returncode == 0 and (first["state"], second["state"]) == ("done", "failed")
     assert "killed by SIGKILL" in second["message"] and "out of memory?" in second["message"]
 
 
 @pytest.mark.slow
-def test_dropout_from_nought_to_one_on_one_datapoint(cli: Cli, tmp_path: Path) -> None:
+def test_the_dropout_preset_holds(cli: Cli, tmp_path: Path) -> None:
     done = cli("sweep", "dropout-sweep", "--out", "s", "--json")
     last = objects(done.stdout)[-1]
     assert done.returncode == 0 and last["verdict"]["holds"] is True

@@ -20,7 +20,7 @@ def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.code == "unavailable" and "tui-lab[ray]" in str(caught.value)
 
 
-def test_a_run_folder_travels_whole(tmp_path: Path) -> None:
+def test_a_run_folder_is_packed_and_unpacked(tmp_path: Path) -> None:
     run = made_run(tmp_path / "there")
     ray_engine.unpack(ray_engine.pack(run.path), tmp_path / "here")
     here = Run(tmp_path / "here")
@@ -34,8 +34,18 @@ def test_a_run_folder_travels_whole(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_same_sweep_on_ray_gives_the_same_losses(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
     pytest.importorskip("ray")
-    arguments = ("sweep", "reverse", *TINY, "--over", "optim.lr=0.01,0.02", "--over", "model.dropout=0.0,1.5",
-                 "--steps", "30", "--json")  # fmt: skip
+    arguments = (
+        "sweep",
+        "reverse",
+        *TINY,
+        "--over",
+        "optim.lr=0.01,0.02",
+        "--over",
+        "model.dropout=0.0,1.5",
+        "--steps",
+        "30",
+        "--json",
+    )
     here = cli(*arguments, "--out", "here")
     there = cli(*arguments, "--out", "there", "--engine", "ray", "--jobs", "2")
     assert (here.returncode, there.returncode) == (0, 0), there.stderr
@@ -46,5 +56,5 @@ def test_the_same_sweep_on_ray_gives_the_same_losses(cli: Cli, tmp_path: Path) -
         if a["state"] == "done":
             files = [Path(tmp_path / row["run"]) / "events.jsonl" for row in (a, b)]
             steps = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
-            first, second = ([one["loss"] for one in told if one["event"] == "step"] for told in steps)
+            first, second = ([one["loss"] for one in records if one["event"] == "step"] for records in steps)
             assert first == second and len(first) == 30

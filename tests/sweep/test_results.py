@@ -1,3 +1,6 @@
+"""Verdict, groups, curves and tables of a sweep."""
+
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from tui_lab.core.runs.sweep.folder import Check, Result, Row, Sweep
 from tui_lab.sweep import results, table
 
 
-def sweep(path: Path, *over: str, seeds: int = 1, metric: str = "val_loss") -> Sweep:
+def new_sweep(path: Path, *over: str, seeds: int = 1, metric: str = "val_loss") -> Sweep:
     options = {"seeds": seeds, "metric": metric}
     return sweeps.create(planning.plan("reverse", [], over, options), path)
 
@@ -29,80 +32,82 @@ def shown(what: Table) -> str:
 
 @pytest.mark.parametrize(
     ("metric", "sound", "worst", "holds"),
-    [("train_loss", 0.1, 2.0, True), ("train_loss", 2.0, 0.1, False), ("exact_match", 0.9, 0.1, True),
-     ("train_loss", 1.0, 1.0, True)],
-)  # fmt: skip
-def test_the_verdict_says_which_end_learns_better(
+    [
+        ("train_loss", 0.1, 2.0, True),
+        ("train_loss", 2.0, 0.1, False),
+        ("exact_match", 0.9, 0.1, True),
+        ("train_loss", 1.0, 1.0, True),
+    ],
+)
+def test_verdict_names_the_end_that_learns_better(
     metric: str, sound: float, worst: float, holds: bool, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     plan = replace(
-        sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan, check=Check("model.dropout", 0.0, 1.0)
+        new_sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan, check=Check("model.dropout", 0.0, 1.0)
     )
-    found = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
-    assert found is not None and found.holds is holds
-    assert ("does not learn better" in found.text) is holds and f"{worst:.4f} vs {sound:.4f}" in found.text
+    verdict = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
+    assert verdict is not None and verdict.holds is holds
+    assert ("does not learn better" in verdict.text) is holds and f"{worst:.4f} vs {sound:.4f}" in verdict.text
     undecided = results.verdict(
         plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, None, "failed")]
     )
     assert undecided is not None and undecided.holds is None
 
 
-def test_groups_are_points_over_seeds_the_best_mean_first(tmp_path: Path) -> None:
-    made = sweep(tmp_path / "s", "optim.lr=0.1,0.2", seeds=2)
+def test_groups_are_sorted_by_their_mean(tmp_path: Path) -> None:
+    sweep = new_sweep(tmp_path / "s", "optim.lr=0.1,0.2", seeds=2)
     for number, value in enumerate([3.0, 1.0, 1.0, 2.0]):
-        made.write_result(number, Result("done", value))
-    first, second = results.groups(made.plan, made.rows())
+        sweep.write_result(number, Result("done", value))
+    first, second = results.groups(sweep.plan, sweep.rows())
     assert (first.values, first.mean, second.mean) == ({"optim.lr": 0.2}, 1.5, 2.0)
     assert first.deviation == pytest.approx(0.5**0.5)
-    made.write_result(3, Result("failed", message="x"))
-    assert results.groups(made.plan, made.rows())[0].mean == 1.0
-    assert "0.2" in shown(table.group_table(made.plan, [first, second]))
+    sweep.write_result(3, Result("failed", message="x"))
+    assert results.groups(sweep.plan, sweep.rows())[0].mean == 1.0
+    assert "0.2" in shown(table.group_table(sweep.plan, [first, second]))
 
 
-def test_curves_are_those_of_the_runs_and_means_over_seeds(tmp_path: Path) -> None:
-    made = sweep(tmp_path / "s", "optim.lr=0.01,0.02", seeds=2, metric="train_loss")
+def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
+    sweep = new_sweep(tmp_path / "s", "optim.lr=0.01,0.02", seeds=2, metric="train_loss")
     for number in range(3):
-        run = made_run(made.folder(number), f"train.seed={number % 2}")
-        made.write_result(number, Result("done", 1.0, summary=run.summary()))
-    made.write_result(3, Result("failed", message="diverged"))
-    found = results.curves(made.plan, made.rows())
-    assert list(found) == ["lr=0.01", "lr=0.02"]
-    one, two = (results.curve(row, "train_loss")[1] for row in made.rows()[:2])
-    assert found["lr=0.01"][1] == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)])
-    assert found["lr=0.02"] == results.curve(made.rows()[2], "train_loss")
-    paths = results.save_pictures(made, found)
+        run = made_run(sweep.folder(number), f"train.seed={number % 2}")
+        sweep.write_result(number, Result("done", 1.0, summary=run.summary()))
+    sweep.write_result(3, Result("failed", message="diverged"))
+    curves = results.curves(sweep.plan, sweep.rows())
+    assert list(curves) == ["lr=0.01", "lr=0.02"]
+    one, two = (results.curve(row, "train_loss")[1] for row in sweep.rows()[:2])
+    assert curves["lr=0.01"][1] == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)])
+    assert curves["lr=0.02"] == results.curve(sweep.rows()[2], "train_loss")
+    paths = results.save_pictures(sweep, curves)
     assert "mean of 2 seeds" in paths[0].read_text("utf-8")
 
 
-def test_the_live_table_shows_what_runs_within_the_height_of_the_terminal(tmp_path: Path) -> None:
-    made = sweep(tmp_path / "s", "train.seed=" + ",".join(str(i) for i in range(100)))
+def test_live_table_fits_the_terminal_and_shows_running_trials(tmp_path: Path) -> None:
+    sweep = new_sweep(tmp_path / "s", "train.seed=" + ",".join(str(i) for i in range(100)))
     for number in range(50):
-        made.write_result(number, Result("done", 1.0))
-    with made.lock(sweeps.trial_lock(70)):
-        rows = made.rows()
+        sweep.write_result(number, Result("done", 1.0))
+    with sweep.lock(sweeps.trial_lock(70)):
+        rows = sweep.rows()
     for height in (10, 24, 120):
-        text = shown(table.live_table(made.plan, rows, height))
+        text = shown(table.live_table(sweep.plan, rows, height))
         assert len(text.splitlines()) <= height and "running" in text
         assert "50 done, 1 running, 49 waiting of 100 trials" in text
 
 
-def test_a_running_trial_is_read_from_the_end_of_its_record(tmp_path: Path) -> None:
-    made = sweep(tmp_path / "s", "optim.lr=0.01,0.02")
-    run = made_run(made.folder(0), "train.steps=8")
-    with made.lock(sweeps.trial_lock(0)):
-        [running, waiting] = made.rows()
+def test_progress_of_a_running_trial_is_read_from_its_event_log(tmp_path: Path) -> None:
+    sweep = new_sweep(tmp_path / "s", "optim.lr=0.01,0.02")
+    run = made_run(sweep.folder(0), "train.steps=8")
+    with sweep.lock(sweeps.trial_lock(0)):
+        [running, waiting] = sweep.rows()
     with (run.path / "events.jsonl").open("a") as out:
         out.write('{"event": "st')
     summary = run.summary()
-    found = table.progress(running)
-    assert summary is not None and (found.steps, found.train_loss) == (8, summary.train_loss)
-    assert found.steps_per_s and found.val_loss == summary.val_loss
+    figures = table.progress(running)
+    assert summary is not None and (figures.steps, figures.train_loss) == (8, summary.train_loss)
+    assert figures.steps_per_s and figures.val_loss == summary.val_loss
     assert table.progress(waiting) == table.Progress()
 
 
-def test_sparks_have_one_scale() -> None:
+def test_sparklines_have_one_scale() -> None:
     assert table.sparkline([1.0, 2.0, 3.0], 1.0, 3.0) == "▁▅█"
     assert table.sparkline([1.0, 10.0, 100.0], 1.0, 100.0) == "▁▅█", "decades are logarithmic"
     assert table.sparkline([2.0], 1.0, 3.0) == "▅" and table.sparkline([], 1.0, 3.0) == ""

@@ -193,7 +193,7 @@ def _results_json(
             for group in groups
         ],
         "pictures": [str(path) for path in pictures],
-        "verdict": None if verdict is None else {"holds": verdict.holds, "words": verdict.text},
+        "verdict": None if verdict is None else {"holds": verdict.holds, "text": verdict.text},
     }
 
 

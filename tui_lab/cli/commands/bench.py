@@ -1,4 +1,4 @@
-"""`tui-lab bench`: the commands. Each imports what it measures when it runs."""
+"""`tui-lab bench`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,20 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from tui_lab.cli.options import Json
+from tui_lab.cli.output import say
 from tui_lab.util.exit_codes import FAILED
 
-commands = typer.Typer(name="bench", help="Measure, side by side in one run.", no_args_is_help=True)
+commands = typer.Typer(name="bench", help="Measure speed, side by side in one process.", no_args_is_help=True)
 
 
 @commands.command("ui")
 def ui(
     preset: Annotated[
-        list[str] | None, typer.Option(help="Which to train; by default reverse and pseudo-socrates.")
+        list[str] | None, typer.Option(help="The presets to train; by default reverse and pseudo-socrates.")
     ] = None,
-    size: Annotated[str, typer.Option(metavar="COLUMNSxLINES", help="Of the terminal.")] = "120x40",
+    size: Annotated[str, typer.Option(metavar="COLUMNSxLINES", help="Size of the terminal.")] = "120x40",
     json: Json = False,
 ) -> None:
-    """What the app costs: steps/s under it against headless, key to paint, time to the first frame."""
+    """Cost of the app: steps/s with and without it, time from key to paint, time to the first frame."""
     from tui_lab.bench.ui_overhead import bench_ui, parse_size
     from tui_lab.cli.output import write_figures
 
@@ -29,10 +30,10 @@ def ui(
 @commands.command("train")
 def train(
     preset: Annotated[str, typer.Option(help="The shape to train.")] = "pseudo-socrates",
-    rounds: Annotated[int | None, typer.Option(min=2, help="Steps of each, by turns.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=2, help="Steps of each, taken alternately.")] = None,
     json: Json = False,
 ) -> None:
-    """Steps/s beside other people's transformers of the same shape, and the share of the machine's GEMM limit."""
+    """Steps/s compared with other transformers of the same shape and with the machine's GEMM limit."""
     from tui_lab.bench.train import bench_train
     from tui_lab.cli.output import write_figures
 
@@ -41,9 +42,9 @@ def train(
 
 @commands.command("generate")
 def generate(
-    rounds: Annotated[int, typer.Option(min=2, help="Texts of each, by turns.")] = 15, json: Json = False
+    rounds: Annotated[int, typer.Option(min=2, help="Texts of each, generated alternately.")] = 15, json: Json = False
 ) -> None:
-    """Tokens/s beside Hugging Face's generate and a loop without a cache; time to the first token."""
+    """Tokens/s compared with Hugging Face's generate and with a loop without a cache; time to the first token."""
     from tui_lab.bench.generate import bench_generate
     from tui_lab.cli.output import write_figures
 
@@ -53,13 +54,13 @@ def generate(
 @commands.command("headline")
 def headline(
     text: Annotated[
-        str, typer.Option(metavar="FILE", help="What to learn; by default the bundled dialogues.")
+        str, typer.Option(metavar="FILE", help="The text to train on; by default the bundled dialogues.")
     ] = "bundled",
     target: Annotated[float, typer.Option(min=0, help="The running train loss to reach.")] = 0.37,
-    loop: Annotated[bool, typer.Option(help="Train the nanoGPT-style loop, too, which takes longest.")] = True,
+    loop: Annotated[bool, typer.Option(help="Also train a nanoGPT-style loop, which takes longest.")] = True,
     json: Json = False,
 ) -> None:
-    """The journal's final model to its final loss: time, memory and tokens, beside a nanoGPT-style loop."""
+    """Time, memory and tokens until the lab notebook's final loss, compared with a nanoGPT-style loop."""
     from tui_lab.bench.time_to_loss import bench_headline
     from tui_lab.cli.output import write_figures
 
@@ -81,7 +82,7 @@ def flat(
     mib: Annotated[int, typer.Option(min=8, help="Size of the corpus.")] = 1024,
     json: Json = False,
 ) -> None:
-    """Whether a million events and a corpus of a gibibyte stay cheap in time and memory."""
+    """Time and memory of a million events and of a corpus of one GiB."""
     from tui_lab.bench.long_run_cost import bench_flat
     from tui_lab.cli.output import write_figures
 
@@ -94,7 +95,7 @@ def scale(
     rounds: Annotated[int, typer.Option(min=2, help="Steps measured.")] = 15,
     json: Json = False,
 ) -> None:
-    """What several processes cost, started by torchrun: bytes and ms of bringing gradients together."""
+    """Cost of several processes, started by torchrun: bytes and ms of all_reduce."""
     from tui_lab.bench.ddp_cost import bench_scale
     from tui_lab.cli.output import write_figures
 
@@ -105,13 +106,13 @@ def scale(
 
 @commands.command("all")
 def everything(
-    text: Annotated[str, typer.Option(metavar="FILE", help="For the headline; by default the dialogues.")] = "bundled",
+    text: Annotated[str, typer.Option(metavar="FILE", help="As in `headline`.")] = "bundled",
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Put the tables between this file's marks.")
+        Path | None, typer.Option(metavar="FILE.md", help="Write the tables between the marks in this file.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """All of these in an hour, as docs/performance.md shows them; leave the machine alone meanwhile."""
+    """Run all benchmarks, which takes an hour, and print docs/performance.md. Needs an otherwise idle machine."""
     from tui_lab.bench.report import bench_all, markdown, write_into
     from tui_lab.cli.output import write_json
 
@@ -119,7 +120,7 @@ def everything(
         if write is not None:
             write_into(write, figures)
 
-    figures = bench_all(text, lambda words: typer.echo(words, err=True), so_far)
+    figures = bench_all(text, say, so_far)
     if json:
         write_json(figures)
     else:
