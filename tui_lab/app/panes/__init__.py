@@ -1,1 +1,1 @@
-"""The lab's panes: config, loss, batch, generation and events."""
+"""The panes of the lab screen, and its status line."""

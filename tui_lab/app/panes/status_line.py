@@ -1,4 +1,4 @@
-"""The one line that is always true."""
+"""The status line: phase, step, loss, remaining time, throughput and memory."""
 
 from collections.abc import Callable
 
@@ -14,15 +14,15 @@ SECONDS_BETWEEN_DRAWINGS = 1.5
 
 
 def resident_bytes() -> int:
-    """Memory of this process."""
+    """Return the resident memory of this process."""
     return int(psutil.Process().memory_info().rss)
 
 
 def span(seconds: float) -> str:
-    """h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
+    """Return h:mm:ss or m:ss."""
+    minutes, seconds_left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
 
 
 class StatusLine(Static):

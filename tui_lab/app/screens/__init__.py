@@ -1,1 +1,1 @@
-"""The app's screens, each with its style beside it."""
+"""The screens of the app, each with its style in a .tcss file."""

@@ -1,4 +1,4 @@
-"""Small questions over the lab: pick one of a few, or type a line."""
+"""Dialogs: select one of a few choices, or type a line."""
 
 from dataclasses import dataclass
 
@@ -16,19 +16,22 @@ from tui_lab.app.widgets.input import Field
 
 @dataclass(frozen=True)
 class Choice:
+    """A choice of a dialog; `id` is the dialog's result."""
+
     id: str
     text: str
 
 
 class Ask(BaseScreen[str | None], ModalScreen[str | None]):
-    """Gives the id of the choice, or None for Escape."""
+    """Returns the id of the selected choice, or None after Escape."""
 
     CSS_PATH = "ask.tcss"
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, question: str, choices: tuple[Choice, ...]) -> None:
         super().__init__()
-        self._question, self._choices = question, choices
+        self._question = question
+        self._choices = choices
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -40,14 +43,16 @@ class Ask(BaseScreen[str | None], ModalScreen[str | None]):
 
 
 class AskLine(BaseScreen[str | None], ModalScreen[str | None]):
-    """Gives the line typed, or None for Escape."""
+    """Returns the typed line, or None after Escape. An empty line counts as Escape unless `may_be_empty`."""
 
     CSS_PATH = "ask.tcss"
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, question: str, value: str, *, may_be_empty: bool = False) -> None:
         super().__init__()
-        self._question, self._value, self._may_be_empty = question, value, may_be_empty
+        self._question = question
+        self._value = value
+        self._may_be_empty = may_be_empty
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):

@@ -13,7 +13,7 @@ from tui_lab.util.escape import printable
 
 
 def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fix")) -> Text:
-    """The finding in words, its drawing after the evidence."""
+    """Return some parts of a finding, each after its name; the drawing follows the evidence."""
     text = Text()
     for name in parts:
         text.append(f"{name}: ", "bold").append(f"{printable(getattr(finding, name))}\n")

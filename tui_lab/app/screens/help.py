@@ -1,4 +1,4 @@
-"""Help for what has the focus, all keys, and the glossary."""
+"""The help screen: a page, all keys of the lab, and the glossary."""
 
 import importlib.resources
 
@@ -12,12 +12,12 @@ from tui_lab.app.textual_fixes.base_screen import BaseScreen
 
 
 def page(name: str) -> str:
-    """A page of help/ in Markdown."""
+    """Return a page of help/ in Markdown."""
     return (importlib.resources.files("tui_lab.app") / "help" / f"{name}.md").read_text("utf-8")
 
 
 def keys() -> str:
-    """Every command of the registry, by group."""
+    """Return the keys of all commands of the lab, by group, in Markdown."""
     lines = ["## All keys"]
     for group in dict.fromkeys(command.group for command in COMMANDS):
         lines += [f"\n**{group}**\n", "| key | what it does |", "|---|---|"]
@@ -34,7 +34,7 @@ class Help(BaseScreen[None], ModalScreen[None]):
         self._page = name
 
     def compose(self) -> ComposeResult:
-        from textual.widgets import Markdown  # Here, since it takes long and the first frame needs none.
+        from textual.widgets import Markdown  # Imported late: slow, and the first frame does not need it.
 
         with VerticalScroll(id="page"):
             yield Markdown("\n\n".join([page(self._page), keys(), page("glossary")]), open_links=False)
