@@ -14,7 +14,7 @@ import torch
 from tests.process import TINY
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.diagnose import examine_config_in_child, examine_in_child
-from tui_lab.core.runs.sweep.folder import create
+from tui_lab.core.runs.sweep.folder import create_sweep
 from tui_lab.core.runs.sweep.plan import plan
 from tui_lab.sweep.local import Worker
 from tui_lab.util.child import child_environment
@@ -194,7 +194,7 @@ def test_doctor_child_executes_only_the_named_file(planted: Path) -> None:
 
 def test_sweep_worker_executes_no_file_of_the_current_folder(planted: Path) -> None:
     overrides = [*TINY[1::2], "train.steps=2"]
-    sweep = create(plan("reverse", overrides, ["train.seed=1"], {}), planted / "sweep")
+    sweep = create_sweep(plan("reverse", overrides, ["train.seed=1"], {}), planted / "sweep")
     worker = Worker(sweep)
     worker.process.wait()
     assert worker.close() == ""

@@ -214,7 +214,7 @@ def test_a_browser_requests_nothing(trained: Run, tmp_path: Path) -> None:
 def swept(path: Path) -> Sweep:
     """Three points with two seeds each: the second point is the best, the third failed."""
     over = ("optim.lr=0.1,0.2,0.3", "model.dropout=0.0")
-    sweep = sweeps.create(plan.plan("reverse", [], over, {"seeds": 2, "metric": "train_loss"}), path)
+    sweep = sweeps.create_sweep(plan.plan("reverse", [], over, {"seeds": 2, "metric": "train_loss"}), path)
     for number, value in enumerate([3.0, 2.5, 1.0, 1.5]):
         run = recorded(sweep.folder(number), [STARTED, update(1, 3.0), update(2, value)])
         sweep.write_result(number, Result("done", value, summary=run.summary()))

@@ -63,7 +63,7 @@ def test_trials_are_run_folders_and_failures_are_rows(cli: Cli, tmp_path: Path) 
 @pytest.mark.slow
 def test_a_trial_equals_a_run_of_its_config(cli: Cli, tmp_path: Path) -> None:
     cli(*TINY_SWEEP, "--over", "optim.lr=0.01,0.02", "--steps", "5", "--out", "s", "--quiet")
-    row = sweeps.read_sweep(tmp_path / "s")[1]
+    row = sweeps.read_sweep(tmp_path / "s").rows()[1]
     (tmp_path / "same.toml").write_bytes((row.run / "config.toml").read_bytes())
     cli("run", "same.toml", "--out", "alone", "--quiet")
     assert losses(row.run) == losses(tmp_path / "alone") and len(losses(row.run)) == 5
@@ -163,7 +163,7 @@ def started(command: list[str], arguments: tuple[str, ...], cwd: Path) -> "subpr
 
 
 def all_losses(folder: Path) -> list[list[float]]:
-    rows = sweeps.read_sweep(folder)
+    rows = sweeps.read_sweep(folder).rows()
     assert [row.state for row in rows] == ["done"] * len(rows)
     return [losses(row.run) for row in rows]
 
@@ -181,12 +181,12 @@ def test_an_interrupted_killed_and_joined_sweep_gives_the_same_losses(
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()
     assert process.returncode == 130 and "tui-lab sweep --resume s" in stderr
-    assert [row.state for row in sweeps.read_sweep(folder)] == ["interrupted", "waiting", "waiting"]
+    assert [row.state for row in sweeps.read_sweep(folder).rows()] == ["interrupted", "waiting", "waiting"]
 
     # Killed in the second, all processes at once.
     with started(command, ("sweep", "--resume", "s"), tmp_path) as process:
         until(folder, 1, 60, process)
-        killed = sweeps.find(str(folder))
+        killed = sweeps.find_sweep(str(folder))
         process.send_signal(signal.SIGSTOP)
         workers = psutil.Process(process.pid).children(recursive=True)
         for worker in workers:

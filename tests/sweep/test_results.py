@@ -10,17 +10,17 @@ from rich.table import Table
 from tests.core.runs.test_folder import finished_run as made_run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
-from tui_lab.core.runs.sweep.folder import Check, Result, Row, Sweep
+from tui_lab.core.runs.sweep.folder import SweepCheck, Result, TrialRow, Sweep
 from tui_lab.sweep import results, table
 
 
 def new_sweep(path: Path, *over: str, seeds: int = 1, metric: str = "val_loss") -> Sweep:
     options = {"seeds": seeds, "metric": metric}
-    return sweeps.create(planning.plan("reverse", [], over, options), path)
+    return sweeps.create_sweep(planning.plan("reverse", [], over, options), path)
 
 
-def row(number: int, values: dict[str, object], value: float | None, state: sweeps.State = "done") -> Row:
-    return Row(number, values, state, Path("nowhere"), Result(state, value))
+def row(number: int, values: dict[str, object], value: float | None, state: sweeps.State = "done") -> TrialRow:
+    return TrialRow(number, values, state, Path("nowhere"), Result(state, value))
 
 
 def shown(what: Table) -> str:
@@ -43,7 +43,7 @@ def test_verdict_names_the_end_that_learns_better(
     metric: str, sound: float, worst: float, holds: bool, tmp_path: Path
 ) -> None:
     plan = replace(
-        new_sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan, check=Check("model.dropout", 0.0, 1.0)
+        new_sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan, check=SweepCheck("model.dropout", 0.0, 1.0)
     )
     verdict = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
     assert verdict is not None and verdict.holds is holds

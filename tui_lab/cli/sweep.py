@@ -12,7 +12,7 @@ from rich.console import Console
 from tui_lab.cli.output import console, say, stdout, write_json
 from tui_lab.cli.signals import Interruption, stop_on_signals
 from tui_lab.core.runs.sweep import folder as sweeps
-from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row, Sweep, Watch
+from tui_lab.core.runs.sweep.folder import ENDED, Plan, Sweep, TrialRow, Watch
 from tui_lab.runs.plotting import Curve
 from tui_lab.sweep import results, table
 from tui_lab.sweep.engine import Engine
@@ -41,7 +41,7 @@ def start_sweep(plan: Plan, out: Path | None, engine: str, jobs: int | None, dis
         from tui_lab.sweep import ray_engine
 
         ray_engine.require_ray()
-    return resume_sweep(sweeps.create(plan, out), engine, jobs, display)
+    return resume_sweep(sweeps.create_sweep(plan, out), engine, jobs, display)
 
 
 def resume_sweep(sweep: Sweep, engine: str | None, jobs: int | None, display: Display) -> int:
@@ -59,7 +59,7 @@ def resume_sweep(sweep: Sweep, engine: str | None, jobs: int | None, display: Di
     return _print_results(sweep, rows, display)
 
 
-def _train(sweep: Sweep, engine: str, jobs: int | None, display: Display) -> list[Row]:
+def _train(sweep: Sweep, engine: str, jobs: int | None, display: Display) -> list[TrialRow]:
     """Train until every trial has ended or a signal is received; return the rows at that time."""
     watch = Watch(sweep)
     view = _view(sweep.plan, display)
@@ -71,7 +71,7 @@ def _train(sweep: Sweep, engine: str, jobs: int | None, display: Display) -> lis
         return _wait(watch, trials, interruption, _Reporter(view, ended_before, display))
 
 
-def _wait(watch: Watch, engine: Engine, interruption: Interruption, reporter: "_Reporter") -> list[Row]:
+def _wait(watch: Watch, engine: Engine, interruption: Interruption, reporter: "_Reporter") -> list[TrialRow]:
     while True:
         rows = watch.rows()
         reporter.update(rows)
@@ -122,7 +122,7 @@ class _Reporter:
         self._ended = ended
         self._display = display
 
-    def update(self, rows: Sequence[Row]) -> None:
+    def update(self, rows: Sequence[TrialRow]) -> None:
         newly_ended = [row for row in rows if row.state in ENDED and row.number not in self._ended]
         self._ended |= {row.number for row in newly_ended}
         self._view.show(rows, newly_ended)
@@ -131,7 +131,7 @@ class _Reporter:
                 write_json({"event": "trial", **row_json(row)})
 
 
-def row_json(row: Row) -> dict[str, Any]:
+def row_json(row: TrialRow) -> dict[str, Any]:
     """Return a trial as JSON values."""
     result = row.result
     return {
@@ -145,7 +145,7 @@ def row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _print_results(sweep: Sweep, rows: Sequence[Row], display: Display) -> int:
+def _print_results(sweep: Sweep, rows: Sequence[TrialRow], display: Display) -> int:
     """Draw the curves, print the ranking and the verdict, and return the exit code."""
     plan = sweep.plan
     ranking = results.best_first(sweep, rows)
@@ -178,7 +178,7 @@ def _save_pictures(sweep: Sweep, curves: Mapping[str, Curve]) -> list[Path]:
 
 def _results_json(
     sweep: Sweep,
-    ranking: Sequence[Row],
+    ranking: Sequence[TrialRow],
     groups: Sequence[results.Group],
     pictures: Sequence[Path],
     verdict: results.Verdict | None,
@@ -197,7 +197,9 @@ def _results_json(
     }
 
 
-def _print_tables(plan: Plan, ranking: Sequence[Row], rows: Sequence[Row], groups: Sequence[results.Group]) -> None:
+def _print_tables(
+    plan: Plan, ranking: Sequence[TrialRow], rows: Sequence[TrialRow], groups: Sequence[results.Group]
+) -> None:
     out = console()
     sparks = table.sparklines(plan, rows)
     out.print(table.trial_table(plan, ranking, caption=table.counted(rows), sparks=sparks))

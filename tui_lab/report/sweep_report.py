@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tui_lab.core.config import settings
-from tui_lab.core.runs.sweep.folder import Row, Sweep
+from tui_lab.core.runs.sweep.folder import Sweep, TrialRow
 from tui_lab.core.runs.sweep.search_space import label, written
 from tui_lab.report.chart import Chart, overlay_chart
 from tui_lab.report.render import SettingRow, render, settings_by_section
@@ -54,13 +54,13 @@ def sweep_report(sweep: Sweep) -> str:
     )
 
 
-def _summary(sweep: Sweep, rows: Sequence[Row]) -> str:
+def _summary(sweep: Sweep, rows: Sequence[TrialRow]) -> str:
     states = [row.state for row in rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     return f"{len(rows)} trials over {', '.join(sweep.plan.over)}: {counts}"
 
 
-def _best(sweep: Sweep, rows: Sequence[Row]) -> list[tuple[str, str]]:
+def _best(sweep: Sweep, rows: Sequence[TrialRow]) -> list[tuple[str, str]]:
     """Return the figures of the best trial, or none if no trial is done."""
     if not rows or rows[0].state != "done" or rows[0].value is None:
         return []
@@ -72,7 +72,7 @@ def _best(sweep: Sweep, rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def _chart(sweep: Sweep, rows: Sequence[Row]) -> Chart | None:
+def _chart(sweep: Sweep, rows: Sequence[TrialRow]) -> Chart | None:
     """Draw the curves of the sweep's own picture, in the colors of the page."""
     curves = results.curves(sweep.plan, rows)
     if not curves:
@@ -81,7 +81,7 @@ def _chart(sweep: Sweep, rows: Sequence[Row]) -> Chart | None:
     return overlay_chart(series, label=f"{metric_title(results.curve_kind(sweep.plan))}, nats")
 
 
-def _caption(sweep: Sweep, rows: Sequence[Row]) -> str:
+def _caption(sweep: Sweep, rows: Sequence[TrialRow]) -> str:
     sentences = []
     if len(results.curves(sweep.plan, rows)) == results.MAX_CURVES:
         sentences.append(f"The {results.MAX_CURVES} best.")
@@ -90,7 +90,7 @@ def _caption(sweep: Sweep, rows: Sequence[Row]) -> str:
     return " ".join(sentences)
 
 
-def _groups(sweep: Sweep, rows: Sequence[Row]) -> list[tuple[str, str, str, int]]:
+def _groups(sweep: Sweep, rows: Sequence[TrialRow]) -> list[tuple[str, str, str, int]]:
     """Return each point with its mean and standard deviation over the seeds; none for a sweep of one seed."""
     metric = sweep.plan.metric
     if sweep.plan.seeds == 1:
@@ -106,17 +106,17 @@ def _groups(sweep: Sweep, rows: Sequence[Row]) -> list[tuple[str, str, str, int]
     ]
 
 
-def _metric_columns(metric: str, rows: Sequence[Row]) -> list[str]:
+def _metric_columns(metric: str, rows: Sequence[TrialRow]) -> list[str]:
     """Return the sweep's metric and the other metrics that any trial has."""
     others = [key for key in METRICS if key != metric and any(_metric(row, key) is not None for row in rows)]
     return [metric, *others]
 
 
-def _metric(row: Row, name: str) -> float | None:
+def _metric(row: TrialRow, name: str) -> float | None:
     return row.summary.metric(name) if row.summary else None
 
 
-def _trial(place: int, row: Row, keys: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+def _trial(place: int, row: TrialRow, keys: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
     summary = row.summary
     return {
         "place": place if row.state == "done" else "",

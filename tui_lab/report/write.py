@@ -42,7 +42,7 @@ def write_run_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
 def _find_sweep(source: str) -> Sweep | None:
     """Return the sweep of a path or name, or None if there is no such folder. Raises RunError for a damaged one."""
     folders = (Path(source), runs.runs_folder() / source)
-    return next((sweeps.read(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
+    return next((sweeps.read_sweep(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
 
 
 def _check_target(to: Path) -> None:

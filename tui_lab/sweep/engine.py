@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from tui_lab.core.runs.sweep.folder import Row
+from tui_lab.core.runs.sweep.folder import TrialRow
 
 
 class Engine(Protocol):
@@ -13,7 +13,7 @@ class Engine(Protocol):
     def busy(self) -> bool:
         """Whether a trial that this process started is still training."""
 
-    def tend(self, rows: Sequence[Row]) -> None:
+    def tend(self, rows: Sequence[TrialRow]) -> None:
         """Collect the trials that have ended and start others while there is room. Called repeatedly.
 
         Raises RunError if no trial can be trained.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from tui_lab.core.runs.sweep.folder import Row, Sweep
+from tui_lab.core.runs.sweep.folder import Sweep, TrialRow
 from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import RunError
 
@@ -75,7 +75,7 @@ class LocalEngine:
         """Whether a process is still running."""
         return bool(self._workers)
 
-    def tend(self, rows: Sequence[Row]) -> None:
+    def tend(self, rows: Sequence[TrialRow]) -> None:
         """Remove processes that have exited, and start as many as there is work for. Raises RunError."""
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._workers.remove(worker)

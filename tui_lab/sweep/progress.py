@@ -6,14 +6,14 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
-from tui_lab.core.runs.sweep.folder import ENDED, Plan, Row
+from tui_lab.core.runs.sweep.folder import ENDED, Plan, TrialRow
 from tui_lab.sweep import table
 
 
 class View(Protocol):
     def __enter__(self) -> "View": ...
     def __exit__(self, *error: object) -> None: ...
-    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[TrialRow], ended: Sequence[TrialRow]) -> None:
         """Show all `rows`; `ended` are those that have ended since the last call."""
 
 
@@ -24,7 +24,7 @@ class Silent:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[TrialRow], ended: Sequence[TrialRow]) -> None:
         return None
 
 
@@ -35,7 +35,7 @@ class Lines(Silent):
         self._plan = plan
         self._say = say
 
-    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[TrialRow], ended: Sequence[TrialRow]) -> None:
         before = sum(row.state in ENDED for row in rows) - len(ended)
         for count, row in enumerate(ended, before + 1):
             self._say(f"[{count}/{len(rows)}] {table.ended_line(self._plan, row)}")
@@ -56,5 +56,5 @@ class LiveTable:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def show(self, rows: Sequence[Row], ended: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[TrialRow], ended: Sequence[TrialRow]) -> None:
         self._live.update(table.live_table(self._plan, rows, self._console.height), refresh=True)

@@ -18,7 +18,7 @@ from typing import Any
 from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import SUMMARY
 from tui_lab.core.runs.sweep import study as studies
-from tui_lab.core.runs.sweep.folder import Result, Row, Sweep
+from tui_lab.core.runs.sweep.folder import Result, Sweep, TrialRow
 from tui_lab.core.runs.sweep.study import Claim
 from tui_lab.util import files
 from tui_lab.util.extras import require
@@ -61,7 +61,7 @@ class RayEngine:
     def busy(self) -> bool:
         return bool(self._claims)
 
-    def tend(self, rows: Sequence[Row]) -> None:
+    def tend(self, rows: Sequence[TrialRow]) -> None:
         self._collect()
         while not self._stopping and len(self._claims) < self._jobs and (claim := self._study.claim()) is not None:
             plan = self._sweep.plan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs.sweep.folder import Plan, Row, Sweep, ranked, run_of
+from tui_lab.core.runs.sweep.folder import Plan, Sweep, TrialRow, ranked, run_of
 from tui_lab.core.runs.sweep.search_space import Values, label, short_names, written
 from tui_lab.runs.plotting import Curve, save_overlay
 from tui_lab.util.errors import RunError
@@ -35,7 +35,7 @@ class Group:
     """The trials of one point, which differ only in their seed."""
 
     values: Values
-    rows: tuple[Row, ...]
+    rows: tuple[TrialRow, ...]
 
     @property
     def metrics(self) -> list[float]:
@@ -51,9 +51,9 @@ class Group:
         return statistics.stdev(self.metrics) if len(self.metrics) > 1 else None
 
 
-def groups(plan: Plan, rows: Sequence[Row]) -> list[Group]:
+def groups(plan: Plan, rows: Sequence[TrialRow]) -> list[Group]:
     """Return the points without their seeds, the best mean first."""
-    rows_by_label: dict[str, list[Row]] = {}
+    rows_by_label: dict[str, list[TrialRow]] = {}
     for row in rows:
         rows_by_label.setdefault(label(_without_seed(plan, row.values)), []).append(row)
     unsorted = [Group(_without_seed(plan, rows[0].values), tuple(rows)) for rows in rows_by_label.values()]
@@ -65,7 +65,7 @@ def _without_seed(plan: Plan, values: Values) -> Values:
     return values if plan.seeds == 1 else {key: value for key, value in values.items() if key != SEED}
 
 
-def curve(row: Row, kind: str) -> Curve:
+def curve(row: TrialRow, kind: str) -> Curve:
     """Return steps and values of a trial's running train loss or validation loss; both are empty without events.
 
     kind: "train_loss" or "val_loss".
@@ -91,7 +91,7 @@ def curve_kind(plan: Plan) -> str:
     return "train_loss" if plan.metric == "train_loss" or evaluations < MIN_EVALUATIONS else "val_loss"
 
 
-def curves(plan: Plan, rows: Sequence[Row]) -> dict[str, Curve]:
+def curves(plan: Plan, rows: Sequence[TrialRow]) -> dict[str, Curve]:
     """Return a curve for each point that has one, in the order of the sweep; over several seeds, the mean."""
     kind = curve_kind(plan)
     best = groups(plan, [row for row in rows if row.state != "waiting"])[:MAX_CURVES]
@@ -125,7 +125,7 @@ def save_pictures(sweep: Sweep, drawn: Mapping[str, Curve]) -> list[Path]:
     return paths
 
 
-def verdict(plan: Plan, rows: Sequence[Row]) -> Verdict | None:
+def verdict(plan: Plan, rows: Sequence[TrialRow]) -> Verdict | None:
     """Compare the two ends that the plan's check names; None without a check."""
     check = plan.check
     if check is None:
@@ -147,6 +147,6 @@ def verdict(plan: Plan, rows: Sequence[Row]) -> Verdict | None:
     return Verdict(not worst_wins, f"{'broken' if worst_wins else 'holds'}: {sentence}{why}")
 
 
-def best_first(sweep: Sweep, rows: Sequence[Row]) -> list[Row]:
+def best_first(sweep: Sweep, rows: Sequence[TrialRow]) -> list[TrialRow]:
     """Return the rows ranked by the sweep's metric."""
     return ranked(rows, rising=sweep.plan.rising)

@@ -1,8 +1,7 @@
 """Tables of a sweep: the live table, the ranking at the end, means over seeds, and lines for logs."""
 
-import json
+import contextlib
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs.folder import EVENTS
-from tui_lab.core.runs.sweep.folder import Plan, Row
+from tui_lab.core.runs.event_log import read_events
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.sweep.folder import Plan, TrialRow
 from tui_lab.core.runs.sweep.search_space import label, short_names, written
 from tui_lab.runs.figures import figure_text
 from tui_lab.sweep import results
 from tui_lab.sweep.results import Group
+from tui_lab.util.errors import RunError
 
 TAIL_BYTES = 2**16
 """Bytes at the end of an event log that are read for the progress of a running trial."""
@@ -42,7 +43,7 @@ class Progress:
     steps_per_s: float | None = None
 
 
-def progress(row: Row) -> Progress:
+def progress(row: TrialRow) -> Progress:
     """Return the figures of a trial: from its summary, or from the end of its event log while it runs."""
     if summary := row.summary:
         seconds = summary.train_seconds
@@ -56,19 +57,13 @@ def progress(row: Row) -> Progress:
     return _progress_of(_last_events(row)) if row.state in ("running", "interrupted") else Progress()
 
 
-def _last_events(row: Row) -> list[ev.Event]:
+def _last_events(row: TrialRow) -> list[ev.Event]:
     events: list[ev.Event] = []
-    try:
-        with (row.run / EVENTS).open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - TAIL_BYTES))
-            lines = stream.read().splitlines(keepends=True)
-        # The first line may be cut, and the last one may not be complete yet.
-        for line in lines[1 if size > TAIL_BYTES else 0 :]:
-            if line.endswith(b"\n"):
-                events.append(ev.from_json(json.loads(line)))
-    except (OSError, ValueError):
-        pass
+    log = Run(row.run).log
+    # Another process may remove the log meanwhile.
+    with contextlib.suppress(OSError, RunError):
+        start = max(0, log.size() - TAIL_BYTES)
+        events.extend(read_events(log.path, start, mid_line=start > 0))
     return events
 
 
@@ -85,7 +80,7 @@ def _progress_of(events: Sequence[ev.Event]) -> Progress:
     )
 
 
-def live_table(plan: Plan, rows: Sequence[Row], height: int) -> Table:
+def live_table(plan: Plan, rows: Sequence[TrialRow], height: int) -> Table:
     """Return the running and the last ended trials, as many as fit `height`, and a count of each state."""
     room = max(MIN_ROWS, height - FRAME_LINES)
     shown = [row for row in rows if row.state in ("running", "interrupted", "failed")][:room]
@@ -96,7 +91,9 @@ def live_table(plan: Plan, rows: Sequence[Row], height: int) -> Table:
     return trial_table(plan, sorted(shown, key=lambda row: row.number), caption=counted(rows))
 
 
-def trial_table(plan: Plan, rows: Sequence[Row], *, caption: str = "", sparks: dict[int, str] | None = None) -> Table:
+def trial_table(
+    plan: Plan, rows: Sequence[TrialRow], *, caption: str = "", sparks: dict[int, str] | None = None
+) -> Table:
     """Return a table with a line per trial: its values, state and figures. sparks: sparklines by trial number."""
     names = short_names(plan.over)
     metrics = [] if plan.metric in ("train_loss", "val_loss") else [plan.metric]
@@ -114,7 +111,7 @@ def trial_table(plan: Plan, rows: Sequence[Row], *, caption: str = "", sparks: d
     return table
 
 
-def _cells(plan: Plan, row: Row, metrics: Sequence[str]) -> list[Text]:
+def _cells(plan: Plan, row: TrialRow, metrics: Sequence[str]) -> list[Text]:
     figures = progress(row)
     cells = [str(row.number), *(written(row.values[key]) for key in plan.over)]
     texts = [Text(cell) for cell in cells] + [Text(row.state, STYLES.get(row.state, "dim"))]
@@ -149,7 +146,7 @@ def group_table(plan: Plan, groups: Sequence[Group]) -> Table:
     return table
 
 
-def counted(rows: Sequence[Row]) -> str:
+def counted(rows: Sequence[TrialRow]) -> str:
     """Return how many trials there are in each state: "3 done, 2 running, 6 waiting of 11 trials"."""
     states = [row.state for row in rows]
     order = ("done", "pruned", "failed", "running", "interrupted", "waiting")
@@ -160,7 +157,7 @@ def counted(rows: Sequence[Row]) -> str:
     return ", ".join(f"{count:,} {state}" for count, state in counts) + f" of {len(rows):,} trials"
 
 
-def ended_line(plan: Plan, row: Row) -> str:
+def ended_line(plan: Plan, row: TrialRow) -> str:
     """Return a line about a trial that has ended, for logs and pipes."""
     figures = progress(row)
     parts = []
@@ -176,7 +173,7 @@ def ended_line(plan: Plan, row: Row) -> str:
     return f"trial {row.number} {row.state}: {label(row.values)}: {details}"
 
 
-def sparklines(plan: Plan, rows: Sequence[Row]) -> dict[int, str]:
+def sparklines(plan: Plan, rows: Sequence[TrialRow]) -> dict[int, str]:
     """Return the curve of each trial as a sparkline, by number, all on one scale."""
     kind = results.curve_kind(plan)
     values = {row.number: results.curve(row, kind)[1] for row in rows}

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from tui_lab.core.runs.sweep import study as studies
-from tui_lab.core.runs.sweep.folder import Sweep, read
+from tui_lab.core.runs.sweep.folder import Sweep, read_sweep
 from tui_lab.core.runs.sweep.study import Claim
 from tui_lab.sweep.local import BAD_FOLDER
 from tui_lab.sweep.trial import Stopper, train_trial
@@ -25,7 +25,7 @@ def main(folder: str) -> int:
     """Train trials; return the exit code. Raises RunError if the sweep's folder is damaged."""
     stopper = Stopper()
     _stop_with_parent(stopper)
-    sweep = read(Path(folder))
+    sweep = read_sweep(Path(folder))
     numbers = sys.stdout
     # What a user's model prints must not be read as a trial number.
     sys.stdout = sys.stderr

@@ -37,7 +37,7 @@ SLUG = 60
 
 
 @dataclass(frozen=True)
-class Check:
+class SweepCheck:
     """What a sweep must show: with `key` at `worst`, the metric is not better than at `best`."""
 
     key: str
@@ -56,7 +56,7 @@ class Plan:
     points: tuple[Values, ...]
     metric: str
     prune: bool = False
-    check: Check | None = None
+    check: SweepCheck | None = None
     seeds: int = 1
     drawn: int = 0
     """Points drawn by --random; 0: a grid."""
@@ -117,7 +117,7 @@ _RESULT = TypeAdapter(Result)
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """The present state of one trial. run: the path of its run folder, which may not exist yet."""
 
     number: int
@@ -175,14 +175,14 @@ class Sweep:
         path.parent.mkdir(exist_ok=True)
         files.write_text(path, dumps(result.to_json(), indent=1) + "\n")
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialRow]:
         """The present state of every trial. Raises RunError when a file is damaged."""
         return [self.row(number) for number in range(len(self.plan.points))]
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> TrialRow:
         result, folder = self.result(number), self.folder(number)
         state: State = result.state if result else self._unfinished(number, folder)
-        return Row(number, self.plan.points[number], state, folder, result)
+        return TrialRow(number, self.plan.points[number], state, folder, result)
 
     def _unfinished(self, number: int, folder: Path) -> State:
         if self.held(number):
@@ -213,7 +213,7 @@ class Watch:
         self._sweep = sweep
         self._rows = sweep.rows()
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialRow]:
         """Raises RunError when a file is damaged."""
         self._rows = [row if row.state in ENDED else self._sweep.row(row.number) for row in self._rows]
         return self._rows
@@ -223,7 +223,7 @@ def trial_lock(number: int) -> str:
     return f"{number:04d}"
 
 
-def create(plan: Plan, out: Path | None) -> Sweep:
+def create_sweep(plan: Plan, out: Path | None) -> Sweep:
     """Create the folder of a sweep: `out`, or one named after it and the time. A folder of the same trials is joined.
 
     Raises RunError where there is something else.
@@ -246,7 +246,7 @@ def create(plan: Plan, out: Path | None) -> Sweep:
                 return sweep
     except OSError as error:
         raise RunError.of("unwritable", f"a sweep cannot be written here: {error.strerror}", key=str(path)) from error
-    existing = read(path)
+    existing = read_sweep(path)
     if not existing.plan.same_as(plan):
         raise RunError.of(
             "exists", f"is another sweep; to continue it, use --resume {path}", key="--out", value=str(path)
@@ -254,7 +254,7 @@ def create(plan: Plan, out: Path | None) -> Sweep:
     return existing
 
 
-def read(path: Path) -> Sweep:
+def read_sweep(path: Path) -> Sweep:
     """The sweep in a folder. Raises RunError where there is none or it is damaged."""
     try:
         return Sweep(path, _PLAN.validate_json((path / SWEEP).read_bytes()))
@@ -266,16 +266,11 @@ def read(path: Path) -> Sweep:
         raise RunError.of("unreadable", str(error.strerror), key=str(path / SWEEP)) from error
 
 
-def read_sweep(path: Path) -> list[Row]:
-    """The trials in a sweep's folder. Raises RunError."""
-    return read(path).rows()
-
-
-def find(name: str) -> Sweep:
+def find_sweep(name: str) -> Sweep:
     """The sweep of a path, or of a name in the runs folder. Raises RunError."""
     for path in (Path(name), runs.runs_folder() / name):
         if (path / SWEEP).is_file():
-            return read(path)
+            return read_sweep(path)
     raise RunError.of(
         "unknown_name",
         f"not a sweep: no {SWEEP} there nor in {runs.runs_folder() / name}",
@@ -289,15 +284,15 @@ def list_sweeps() -> list[Sweep]:
     sweeps = []
     for path in sorted(runs.runs_folder().glob(f"*/{SWEEP}"), key=lambda path: (path.stat().st_mtime_ns, path)):
         with contextlib.suppress(RunError):
-            sweeps.append(read(path.parent))
+            sweeps.append(read_sweep(path.parent))
     return sweeps
 
 
-def ranked(rows: Sequence[Row], *, rising: bool) -> list[Row]:
+def ranked(rows: Sequence[TrialRow], *, rising: bool) -> list[TrialRow]:
     """The rows, the best metric first; then pruned, failed and unfinished trials, each by number."""
     order = ("done", "pruned", "failed", "running", "interrupted", "waiting")
 
-    def key(row: Row) -> tuple[int, float, int]:
+    def key(row: TrialRow) -> tuple[int, float, int]:
         value = row.value if row.state == "done" and row.value is not None else math.nan
         value = math.inf if not math.isfinite(value) else -value if rising else value
         return (order.index(row.state), value, row.number)
@@ -305,6 +300,6 @@ def ranked(rows: Sequence[Row], *, rising: bool) -> list[Row]:
     return sorted(rows, key=key)
 
 
-def run_of(row: Row) -> Run | None:
+def run_of(row: TrialRow) -> Run | None:
     """The trial's run; None where it never started or was removed."""
     return Run(row.run) if (row.run / runs.CONFIG).is_file() else None

@@ -12,8 +12,8 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config, Section
 from tui_lab.core.runs.summary import METRICS
 from tui_lab.core.runs.sweep import search_space as ax
-from tui_lab.core.runs.sweep.folder import Check, Plan
-from tui_lab.core.runs.sweep.search_space import Axis, Choices, Range, Values
+from tui_lab.core.runs.sweep.folder import Plan, SweepCheck
+from tui_lab.core.runs.sweep.search_space import Axis, ChoiceAxis, RangeAxis, Values
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
 from tui_lab.util.errors import ConfigError, Problem, nearest
 
@@ -84,7 +84,7 @@ def plan(
     # A sweep may be resumed from another folder.
     for key in PATH_SETTINGS:
         base = settings.changed(base, key, absolute_setting(key, settings.get(base, key)))
-    check = Check(**table.check.model_dump()) if table.check else None
+    check = SweepCheck(**table.check.model_dump()) if table.check else None
     sweep_plan = Plan(
         name=source,
         base=base.model_dump(mode="json"),
@@ -106,8 +106,8 @@ def plan(
 def _with_absolute_paths(axis: Axis) -> Axis:
     return (
         axis
-        if isinstance(axis, Range)
-        else Choices(axis.key, tuple(absolute_setting(axis.key, v) for v in axis.values))
+        if isinstance(axis, RangeAxis)
+        else ChoiceAxis(axis.key, tuple(absolute_setting(axis.key, v) for v in axis.values))
     )
 
 
@@ -146,11 +146,11 @@ def _repeats(base: Config, axes: Sequence[Axis], seeds: int) -> list[Axis]:
         raise ConfigError.of(
             "conflict", "train.seed is swept over already; use one of the two", key="--seeds", value=seeds
         )
-    return [Choices("train.seed", tuple(range(base.train.seed, base.train.seed + seeds)))]
+    return [ChoiceAxis("train.seed", tuple(range(base.train.seed, base.train.seed + seeds)))]
 
 
 def _points(axes: Sequence[Axis], table: SweepTable, repeats: Sequence[Axis]) -> list[Values]:
-    choices = [len(axis.values) for axis in axes if isinstance(axis, Choices)]
+    choices = [len(axis.values) for axis in axes if isinstance(axis, ChoiceAxis)]
     n = (table.random or math.prod(choices)) * table.seeds
     if n > MAX_TRIALS:
         raise ConfigError.of(

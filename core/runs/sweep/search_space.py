@@ -24,7 +24,7 @@ _RANGE = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(:log)?")
 
 
 @dataclass(frozen=True)
-class Choices:
+class ChoiceAxis:
     """A key with the values to try."""
 
     key: str
@@ -55,7 +55,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Range:
+class RangeAxis:
     """A key whose values are drawn between two bounds, both included."""
 
     key: str
@@ -81,7 +81,7 @@ class Range:
         return stored
 
 
-Axis = Choices | Range
+Axis = ChoiceAxis | RangeAxis
 
 
 def parse_axis(text: str) -> Axis:
@@ -110,10 +110,10 @@ def axis(key: str, spec: Any) -> Axis:
         if text in values:
             raise ConfigError.of("invalid", "is given twice; to repeat a point, use --seeds", key=key, value=value)
         values.append(text)
-    return Choices(key, tuple(spec))
+    return ChoiceAxis(key, tuple(spec))
 
 
-def _range(key: str, text: str) -> Range:
+def _range(key: str, text: str) -> RangeAxis:
     kind = settings.fields()[key].annotation
     if kind not in (int, float):
         raise ConfigError.of(
@@ -132,7 +132,7 @@ def _range(key: str, text: str) -> Range:
     if low >= high or (log and low <= 0):
         positive = ", and above 0 for a logarithmic range" if log else ""
         raise ConfigError.of("invalid", f"the first bound must be less than the second{positive}", key=key, value=text)
-    return Range(key, low, high, log) if kind is float else Range(key, int(low), int(high), log)
+    return RangeAxis(key, low, high, log) if kind is float else RangeAxis(key, int(low), int(high), log)
 
 
 def split(text: str) -> list[str]:
@@ -156,7 +156,7 @@ def split(text: str) -> list[str]:
 
 def grid(axes: Sequence[Axis]) -> list[Values]:
     """Every combination, the last key changing fastest. Raises ConfigError where an axis is a range."""
-    ranges = [axis for axis in axes if isinstance(axis, Range)]
+    ranges = [axis for axis in axes if isinstance(axis, RangeAxis)]
     if ranges:
         raise ConfigError(
             [

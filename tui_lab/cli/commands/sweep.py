@@ -69,7 +69,7 @@ def sweep(
 
     display = Display(json, quiet)
     if resume is not None:
-        raise typer.Exit(resume_sweep(sweeps.find(resume), engine, jobs, display))
+        raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, jobs, display))
     axes = (axis.partition("=") for axis in over or [])
     named = [*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in split(values))]
     trust_code(named)

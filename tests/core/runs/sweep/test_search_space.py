@@ -7,22 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_lab.core.runs.sweep import search_space
-from tui_lab.core.runs.sweep.search_space import Choices, Range, parse_axis
+from tui_lab.core.runs.sweep.search_space import ChoiceAxis, RangeAxis, parse_axis
 from tui_lab.util.errors import ConfigError
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("optim.lr=0.01,1e-3", Choices("optim.lr", (0.01, 1e-3))),
-        ("optim.name=adam,sgd", Choices("optim.name", ("adam", "sgd"))),
-        ("optim.betas=[0.9,0.99],[0.8,0.9]", Choices("optim.betas", ([0.9, 0.99], [0.8, 0.9]))),
-        ('faults=[],["no_mask"]', Choices("faults", ([], ["no_mask"]))),
-        ('data.path="a,b.txt",c.txt', Choices("data.path", ("a,b.txt", "c.txt"))),
-        ("data.path=../a.txt,../b.txt", Choices("data.path", ("../a.txt", "../b.txt"))),
-        ("optim.lr=1e-4..1e-1:log", Range("optim.lr", 1e-4, 1e-1, log=True)),
-        ("model.dropout=0..1", Range("model.dropout", 0.0, 1.0)),
-        ("model.n_layers=1..4", Range("model.n_layers", 1, 4)),
+        ("optim.lr=0.01,1e-3", ChoiceAxis("optim.lr", (0.01, 1e-3))),
+        ("optim.name=adam,sgd", ChoiceAxis("optim.name", ("adam", "sgd"))),
+        ("optim.betas=[0.9,0.99],[0.8,0.9]", ChoiceAxis("optim.betas", ([0.9, 0.99], [0.8, 0.9]))),
+        ('faults=[],["no_mask"]', ChoiceAxis("faults", ([], ["no_mask"]))),
+        ('data.path="a,b.txt",c.txt', ChoiceAxis("data.path", ("a,b.txt", "c.txt"))),
+        ("data.path=../a.txt,../b.txt", ChoiceAxis("data.path", ("../a.txt", "../b.txt"))),
+        ("optim.lr=1e-4..1e-1:log", RangeAxis("optim.lr", 1e-4, 1e-1, log=True)),
+        ("model.dropout=0..1", RangeAxis("model.dropout", 0.0, 1.0)),
+        ("model.n_layers=1..4", RangeAxis("model.n_layers", 1, 4)),
     ],
 )
 def test_axis_is_parsed(text: str, expected: search_space.Axis) -> None:
@@ -96,7 +96,7 @@ VALUES = st.one_of(
 
 @given(st.lists(VALUES, min_size=1, max_size=6, unique_by=repr))
 def test_values_of_any_type_survive_optuna(values: list[object]) -> None:
-    axis = Choices("k", tuple(values))
+    axis = ChoiceAxis("k", tuple(values))
     space = axis.distribution()
     for value in values:
         stored = space.to_external_repr(space.to_internal_repr(axis.stored(value)))

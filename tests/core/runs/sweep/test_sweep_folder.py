@@ -23,12 +23,12 @@ def plan(*over: str, sets: Sequence[str] = (), **options: Any) -> Plan:
 
 
 def create(path: Path, *over: str, **options: Any) -> Sweep:
-    return sweeps.create(plan(*(over or ("optim.lr=0.1,0.2,0.3",)), **options), path)
+    return sweeps.create_sweep(plan(*(over or ("optim.lr=0.1,0.2,0.3",)), **options), path)
 
 
 def test_plan_is_read_back_from_its_folder(tmp_path: Path) -> None:
     sweep = create(tmp_path / "s", "optim.name=adam,sgd", "optim.betas=[0.9,0.99],[0.8,0.9]", seeds=2, jobs=3)
-    assert sweeps.read(tmp_path / "s") == sweep
+    assert sweeps.read_sweep(tmp_path / "s") == sweep
     assert len(sweep.plan.points) == 8 and sweep.plan.metric == "val_loss"
     assert [point["train.seed"] for point in sweep.plan.points[:2]] == [0, 1]
     config = sweep.plan.config(7)
@@ -108,7 +108,7 @@ def test_folder_is_only_joined_by_the_same_sweep(tmp_path: Path) -> None:
         create(tmp_path / "mine")
     assert caught.value.code == "exists"
     with pytest.raises(RunError) as caught:
-        sweeps.find(str(tmp_path / "mine"))
+        sweeps.find_sweep(str(tmp_path / "mine"))
     assert caught.value.code == "unknown_name"
 
 
@@ -123,7 +123,7 @@ def test_damaged_file_is_named_in_the_error(tmp_path: Path) -> None:
         sweep.rows()
     assert (caught.value.code, caught.value.problems[0].key) == ("damaged", str(folder / "results" / "0001.json"))
     with pytest.raises(RunError) as caught:
-        sweeps.read(folder)
+        sweeps.read_sweep(folder)
     assert (caught.value.code, caught.value.problems[0].key) == ("damaged", str(folder / "sweep.json"))
     with pytest.raises(RunError) as caught, study.opened(sweep):
         pass
@@ -191,7 +191,7 @@ import os, sys
 from pathlib import Path
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import study
-sweep = sweeps.read(Path(sys.argv[1]))
+sweep = sweeps.read_sweep(Path(sys.argv[1]))
 with study.opened(sweep) as mine:
     while (claim := mine.claim()) is not None:
         print(claim.number, flush=True)
@@ -226,7 +226,7 @@ def test_watch_has_the_rows_of_the_sweep(tmp_path: Path) -> None:
     watch = Watch(sweep)
     sweep.write_result(2, Result("done", 3.0))
     assert watch.rows() == sweep.rows() == watch.rows()
-    rows = sweeps.read_sweep(sweep.path)
+    rows = sweeps.read_sweep(sweep.path).rows()
     assert [row.state for row in rows] == ["waiting", "waiting", "done"]
 
 
@@ -247,8 +247,9 @@ def test_sweeps_are_listed_without_damaged_ones(tmp_path: Path, monkeypatch: pyt
     (second.path / "sweep.json").write_text("{")
     assert [sweep.name for sweep in sweeps.list_sweeps()] == [first.name]
     with pytest.raises(RunError) as caught:
-        sweeps.find("aa")
+        sweeps.find_sweep("aa")
     assert (caught.value.code, caught.value.problems[0].suggestion) == ("unknown_name", "a")
     assert (
-        sweeps.find("a").plan == first.plan and json.loads((first.path / "sweep.json").read_text())["name"] == "reverse"
+        sweeps.find_sweep("a").plan == first.plan
+        and json.loads((first.path / "sweep.json").read_text())["name"] == "reverse"
     )
