@@ -10,7 +10,7 @@ from rich.table import Table
 from tests.core.runs.test_folder import finished_run as made_run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
-from tui_lab.core.runs.sweep.folder import SweepCheck, Result, TrialRow, Sweep
+from tui_lab.core.runs.sweep.folder import Result, Sweep, SweepCheck, TrialRow
 from tui_lab.sweep import results, table
 
 
@@ -43,7 +43,8 @@ def test_verdict_names_the_end_that_learns_better(
     metric: str, sound: float, worst: float, holds: bool, tmp_path: Path
 ) -> None:
     plan = replace(
-        new_sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan, check=SweepCheck("model.dropout", 0.0, 1.0)
+        new_sweep(tmp_path / "s", "model.dropout=0.0,1.0", metric=metric).plan,
+        check=SweepCheck("model.dropout", 0.0, 1.0),
     )
     verdict = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
     assert verdict is not None and verdict.holds is holds
