@@ -77,15 +77,15 @@ async def test_mouse_selects_panes_and_cells_and_presses_footer_keys() -> None:
         assert it.source.sent == [cmd.Step(1)]
 
 
-def _name(screen: type[object]) -> str:
-    return screen.__name__
+def _name(screen: Any) -> str:
+    return str(screen.__name__)
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=_name)
 def test_styles_of_a_screen_apply_to_that_screen_only(screen: type[Screen[object]]) -> None:
     """Textual applies a loaded file to every screen, so each rule has to begin with a screen or a pane of the lab."""
     path = Path(inspect.getfile(screen)).with_name(str(screen.CSS_PATH))
-    owners = set(map(_name, (*SCREENS, Pane, *Pane.__subclasses__())))
+    owners = {_name(owner) for owner in (*SCREENS, Pane, *Pane.__subclasses__())}
     selectors = [one for rule in re.findall(r"([^{}]+){", path.read_text("utf-8")) for one in rule.split(",")]
     assert selectors and {re.split(r"[ .:#]", one.strip())[0] for one in selectors} <= owners
 

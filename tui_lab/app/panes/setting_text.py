@@ -2,6 +2,7 @@
 
 from typing import Any, get_args
 
+from pydantic.fields import FieldInfo
 from rich.text import Text
 
 from tui_lab.core.config import settings
@@ -9,7 +10,9 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
 
 FIELDS = settings.fields()
-BOUND_SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+BOUND_NAMES = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+LEAST_HIDDEN_BOUND = 10**9
+"""Bounds from here on only guard against overflow and are not shown."""
 
 
 def format_value(value: Any) -> str:
@@ -40,15 +43,21 @@ def allowed(key: str) -> str:
         return "names, separated by commas; tui-lab faults lists them"
     if names := choices(key):
         return " | ".join(names)
-    bounds = [
-        f"{sign} {getattr(limit, name):g}"
-        for limit in field.metadata
-        for name, sign in BOUND_SIGNS.items()
-        if hasattr(limit, name)
-    ]
     extra = field.json_schema_extra
     unit = extra["unit"] if isinstance(extra, dict) else ""
-    return ", ".join(bounds) + (f" {unit}" if unit else "")
+    return " ".join(filter(None, (_bounds(field), str(unit))))
+
+
+def _bounds(field: FieldInfo) -> str:
+    bounds = {
+        name: f"{getattr(limit, name):,.10g}"
+        for limit in field.metadata
+        for name in BOUND_NAMES
+        if hasattr(limit, name) and getattr(limit, name) < LEAST_HIDDEN_BOUND
+    }
+    if set(bounds) == {"ge", "le"}:
+        return f"{bounds['ge']} to {bounds['le']}"
+    return ", ".join(f"{name} {bounds[bound]}" for bound, name in BOUND_NAMES.items() if bound in bounds)
 
 
 def parameters_text(config: Config, n_vocab: int, *, formula: bool) -> Text:
