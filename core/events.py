@@ -18,7 +18,7 @@ Flag = Annotated[bool, Field(strict=True)]
 
 StopReason = Annotated[
     Literal["done", "target", "patience", "stopped"],
-    # The name of "stopped" in run folders written before version 0.2.
+    # "stopped" was "asked" in older run folders.
     BeforeValidator(lambda reason: "stopped" if reason == "asked" else reason),
 ]
 """Why a run ended: all steps done, target loss reached, patience exhausted, or stopped by the user."""
@@ -111,7 +111,7 @@ class Paused(Event):
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Resumed(Event):
-    """The trainer goes on after a pause."""
+    """The trainer continues after a pause."""
 
     kind: Literal["resumed"] = "resumed"
 

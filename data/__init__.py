@@ -1,1 +1,1 @@
-"""Tokens in, batches out: tokenizers, tasks, corpora and the loader. Knows nothing of models or screens."""
+"""Tokens in, batches out: tokenizers, tasks, corpora and the loader. Independent of models and screens."""

@@ -196,7 +196,7 @@ def is_file(path: Path) -> bool:
 
 
 def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> list[Problem]:
-    """The problems that pydantic found. names: the keys that exist, where they are not those of a Config."""
+    """The problems of a pydantic error. names: the keys that exist, if they are not those of a Config."""
     problems: list[Problem] = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])

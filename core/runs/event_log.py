@@ -106,17 +106,18 @@ class EventLog:
         """
         offset = self.offset_of(step)
         log = self.downsampled().before(step, seconds)
-        kept, saved = [], False
+        remaining: list[ev.Event] = []
+        saved = False
         for event in self.read(offset):
             later_change = saved and isinstance(event, ev.Changed)
             if event.step <= step and not later_change:
-                kept.append(event)
+                remaining.append(event)
                 saved = saved or isinstance(event, ev.Saved)
-        self._keep_from(offset, b"".join(line_of(event) for event in kept))
+        self._keep_from(offset, b"".join(line_of(event) for event in remaining))
         if saved_at and not saved:
-            kept.append(ev.Saved(step=step, path=saved_at))
-            self._append(kept[-1])
-        for event in kept:
+            remaining.append(ev.Saved(step=step, path=saved_at))
+            self._append(remaining[-1])
+        for event in remaining:
             log.add(event)
         log.seconds = seconds
         self._write_digest(log, self.size())
@@ -139,13 +140,13 @@ class EventLog:
                 stream.seek(max(0, middle - 1))
                 if middle:
                     stream.readline(LONGEST_LINE)
-                begin = stream.tell()
+                start = stream.tell()
                 line = stream.readline(LONGEST_LINE)
                 match = _STEP.search(line)
-                if begin >= high or match is None or int(match[1]) >= step:
+                if start >= high or match is None or int(match[1]) >= step:
                     high = middle
                 else:
-                    low = begin + len(line)
+                    low = start + len(line)
         return low
 
     def _keep_from(self, offset: int, tail: bytes) -> None:

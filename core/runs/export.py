@@ -62,8 +62,13 @@ def to_json(runs: Mapping[str, Run], path: Path) -> None:
         out.write(b'{"runs": [')
         for number, (name, run) in enumerate(runs.items()):
             notes = read_notes(run.path)
-            head = {"name": name, "summary": summary_of(run).to_json(), "config": run.config().model_dump(mode="json"),
-                    "tags": notes.tags, "note": notes.note}  # fmt: skip
+            head = {
+                "name": name,
+                "summary": summary_of(run).to_json(),
+                "config": run.config().model_dump(mode="json"),
+                "tags": notes.tags,
+                "note": notes.note,
+            }
             out.write((",\n" if number else "\n").encode() + dumps(head).removesuffix("}").encode() + b', "events": [')
             for place, event in enumerate(run.events()):
                 out.write((",\n" if place else "\n").encode() + dumps(event.to_json()).encode())

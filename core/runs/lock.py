@@ -1,7 +1,7 @@
 """One writer per run folder: a lock of the operating system, and a JSON file that describes its holder.
 
 The lock is authoritative: the kernel releases it when the process exits. The JSON file is only used in messages, so a
-stale one blocks nobody.
+stale one has no effect.
 """
 
 import contextlib

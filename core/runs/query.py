@@ -87,7 +87,8 @@ def parse_condition(text: str) -> Condition:
                 value=text,
             )
         return Condition("", "", word)
-    key, operand = match[1], match[3]
+    key = match[1]
+    operand = match[3]
     compare = match[2].replace("==", "=")
     check_key(key)
     if compare == "~" or key in ("tag", "name", "note", "state"):

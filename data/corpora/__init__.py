@@ -1,1 +1,1 @@
-"""Where text comes from: the bundled dialogues, files, folders, globs, and Plato by download."""
+"""Sources of text: the bundled dialogues, files, folders, globs, and Plato by download."""

@@ -1,1 +1,1 @@
-"""The tasks: each makes examples, says which targets are ignored, and names its metric."""
+"""The tasks: each has its examples, its ignored targets and its metric."""

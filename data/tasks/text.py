@@ -47,7 +47,8 @@ def text_task(corpus: Corpus, *, context: int, stride: int, val_fraction: float,
     No token is in both parts. Validation windows do not overlap. Raises DataError when a part is shorter than a window.
     """
     n_train = len(corpus.tokens) - round(len(corpus.tokens) * val_fraction)
-    train_tokens, val_tokens = corpus.tokens[:n_train], corpus.tokens[n_train:]
+    train_tokens = corpus.tokens[:n_train]
+    val_tokens = corpus.tokens[n_train:]
     for part, tokens in (("training", train_tokens), ("validation", val_tokens)):
         if len(tokens) < context + 1:
             raise DataError.of(

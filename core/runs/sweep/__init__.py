@@ -1,1 +1,1 @@
-"""A sweep on disk: its search space, its plan, its folder, and who trains which trial."""
+"""A sweep on disk: its search space, its plan, its folder, and which process trains which trial."""

@@ -199,7 +199,7 @@ class Sweep:
         except Timeout:
             return True
         except OSError:
-            # Nobody trains in a read-only folder.
+            # A read-only folder is not in use.
             return False
 
     def _result(self, number: int) -> Path:

@@ -105,7 +105,7 @@ class Study:
             self._study.tell(number, values=value if state is None else None, state=state, skip_if_finished=True)
 
     def give_up(self, number: int, message: str) -> None:
-        """Mark a trial that nobody trains as failed, unless it has ended."""
+        """Mark a trial that no process trains as failed, unless it has ended."""
         with self.guard, self.sweep.lock(trial_lock(number)).acquire(timeout=BUSY):
             if self.sweep.result(number) is None:
                 self.sweep.write_result(number, Result("failed", message=message))
