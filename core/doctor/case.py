@@ -57,12 +57,12 @@ class Case:
     causal: bool = True
 
 
-def examine(case: Case, *, watch: Callable[[str], None] = lambda name: None) -> Report:
+def examine(case: Case, *, on_check: Callable[[str], None] = lambda name: None) -> Report:
     """Diagnose a training; model and optimizers are left unchanged.
 
-    `watch` receives the name of each check before it runs. Raises ConfigError for a case with wrong fields.
+    `on_check` receives the name of each check before it runs. Raises ConfigError for a case with wrong fields.
     """
-    return examine_target(target_from_case(case), watch=watch)
+    return examine_target(target_from_case(case), on_check=on_check)
 
 
 def target_from_case(case: Case) -> Target:

@@ -65,7 +65,7 @@ def examine_config(config: Config, weights: Any, on_check: OnCheck) -> Report:
     from tui_lab.core.doctor.runner import examine
 
     on_check("data")
-    return examine(target_from_config(config, weights=weights), watch=on_check)
+    return examine(target_from_config(config, weights=weights), on_check=on_check)
 
 
 def examine_config_in_child(config: Config, on_check: OnCheck) -> Report:

@@ -64,14 +64,14 @@ CHECKS = (
 """In the order in which findings are reported: faults of the data before those of the model and the training."""
 
 
-def examine(target: Target, *, watch: Callable[[str], None] = lambda name: None) -> Report:
-    """Run every check; `watch` receives each one's name before it runs.
+def examine(target: Target, *, on_check: Callable[[str], None] = lambda name: None) -> Report:
+    """Run every check; `on_check` receives each one's name before it runs.
 
     The model, the optimizers and torch's generator are left unchanged. A check that raises is reported as crashed,
     except for a ConfigError (such as a batch of the wrong shape), which is raised.
     """
     with _restored(target):
-        return _examine(target, watch)
+        return _examine(target, on_check)
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _restored(target: Target) -> Iterator[None]:
         torch.set_rng_state(generator)
 
 
-def _examine(target: Target, watch: Callable[[str], None]) -> Report:
+def _examine(target: Target, on_check: Callable[[str], None]) -> Report:
     findings: list[Finding] = []
     skipped: list[Skipped] = []
     crashed: list[Crashed] = []
@@ -113,7 +113,7 @@ def _examine(target: Target, watch: Callable[[str], None]) -> Report:
         if cause := blocking or (error if check.trains else ""):
             skipped.append(Skipped(check.name, f"not run because of {cause}; diagnose again once it is fixed"))
             continue
-        watch(check.name)
+        on_check(check.name)
         began = time.perf_counter()
         n_before = len(findings)
         try:

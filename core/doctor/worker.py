@@ -32,7 +32,7 @@ def main(source: str, out: str) -> None:
                 from tui_lab.core.doctor.case import examine
                 from tui_lab.core.doctor.from_file import case_from
 
-                report = examine(case_from(source, on_check), watch=on_check)
+                report = examine(case_from(source, on_check), on_check=on_check)
             else:
                 report = examine_config(*open_training(source, []), on_check)
             write(report=report.to_json())
