@@ -66,25 +66,11 @@ def plan(
     if not axes and table.seeds == 1:
         raise ConfigError.of("missing", "must be given, as in --over optim.lr=0.01,0.001", key="--over")
     _refuse_both(axes, overrides)
-    if table.prune and engine == "ray":
-        raise ConfigError.of(
-            "conflict",
-            "needs --engine local, since a trial on a cluster cannot be observed while it trains",
-            key="--prune",
-        )
-    if table.prune and not base.train.eval_every:
-        raise ConfigError.of(
-            "conflict", "needs evaluations, but train.eval_every = 0; set train.eval_every", key="--prune"
-        )
+    if table.prune:
+        _require_prunable(base, engine)
     repeats = _repeats(base, axes, table.seeds)
     points = _points(axes, table, repeats)
-    # On a cluster a trial uses one core by default, since the other machines' cores are not known.
-    threads = base.train.threads or max(1, cores() // table.jobs if engine == "local" else 1)
-    base = settings.changed(base, "train.threads", threads)
-    # A sweep may be resumed from another folder.
-    for key in PATH_SETTINGS:
-        base = settings.changed(base, key, absolute_setting(key, settings.get(base, key)))
-    check = SweepCheck(**table.check.model_dump()) if table.check else None
+    base = _base_of_trials(base, table.jobs, engine)
     sweep_plan = Plan(
         name=source,
         base=base.model_dump(mode="json"),
@@ -92,7 +78,7 @@ def plan(
         points=tuple(points),
         metric=_metric(table.metric, base),
         prune=table.prune,
-        check=check,
+        check=SweepCheck(**table.check.model_dump()) if table.check else None,
         seeds=table.seeds,
         drawn=table.random,
         engine=engine,
@@ -101,6 +87,31 @@ def plan(
     )
     _refuse_all_invalid(sweep_plan)
     return sweep_plan
+
+
+def _require_prunable(base: Config, engine: Engine) -> None:
+    """Raises ConfigError where the pruner could not compare trials while they train."""
+    if engine == "ray":
+        raise ConfigError.of(
+            "conflict",
+            "needs --engine local, since a trial on a cluster cannot be observed while it trains",
+            key="--prune",
+        )
+    if not base.train.eval_every:
+        raise ConfigError.of(
+            "conflict", "needs evaluations, but train.eval_every = 0; set train.eval_every", key="--prune"
+        )
+
+
+def _base_of_trials(config: Config, jobs: int, engine: Engine) -> Config:
+    """`config` with the threads of one of `jobs` trials, and with absolute paths."""
+    # On a cluster a trial uses one core by default, since the other machines' cores are not known.
+    threads = config.train.threads or max(1, cores() // jobs if engine == "local" else 1)
+    config = settings.changed(config, "train.threads", threads)
+    # A sweep may be resumed from another folder.
+    for key in PATH_SETTINGS:
+        config = settings.changed(config, key, absolute_setting(key, settings.get(config, key)))
+    return config
 
 
 def _with_absolute_paths(axis: Axis) -> Axis:
