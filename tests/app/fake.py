@@ -1,4 +1,4 @@
-"""An app over a source of our own making: events are injected, the clock is turned by hand."""
+"""The lab over a fake source: tests inject its messages and turn its clock."""
 
 import html
 import re
@@ -24,12 +24,12 @@ from tui_lab.core.training.task_factory import build_task
 
 @dataclass
 class FakeSource:
-    """Gives what was put; keeps what was sent."""
+    """Gives the messages in `items`; keeps the commands sent."""
 
     items: list[SessionMessage] = field(default_factory=list)
     sent: list[cmd.Command] = field(default_factory=list)
     looks: list[cmd.Inspect] = field(default_factory=list)
-    """Looks at the model that wait for an answer."""
+    """Commands that inspect the model, for the test to answer."""
     closed: bool = False
     trains: bool = True
     playback: Playback | None = None
@@ -94,7 +94,7 @@ class Lab:
     config: Config
 
     async def tell(self, *messages: SessionMessage) -> None:
-        """Messages arrive, and time enough passes for every pane to draw."""
+        """Deliver messages, and let enough time pass for every pane to draw."""
         self.source.items += messages
         self.now[0] += 10.0
         for _ in range(2 + len(self.screen.panes)):
@@ -106,24 +106,24 @@ class Lab:
         await self.tell()
 
     def text(self, selector: str) -> str:
-        """What a widget shows, as plain text."""
+        """Return what a widget shows as plain text."""
         widget = self.screen.query_one(selector)
         lines = [widget.render_line(y).text.rstrip() for y in range(widget.size.height)]
         return "\n".join(lines)
 
     def painted(self) -> str:
-        """The whole screen as plain text."""
+        """Return the whole screen as plain text."""
         return painted(self.pilot.app)
 
 
 async def widened(pilot: Pilot[None], table: DataTable[Any]) -> None:
-    """The table is idle, which is when its columns get their widths."""
+    """Wait until the table is idle, which is when its columns get their widths."""
     while table._require_update_dimensions:
         await pilot.pause()
 
 
 def painted(app: App[None]) -> str:
-    """An app's whole screen as plain text."""
+    """Return an app's whole screen as plain text."""
     svg = app.export_screenshot(simplify=True)
     rows: dict[float, list[tuple[float, str]]] = {}
     for x, y, text in re.findall(r'<text class="[^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
@@ -141,7 +141,7 @@ def painted(app: App[None]) -> str:
 async def lab(
     preset: str = "reverse", *overrides: str, size: tuple[int, int] = (120, 40), steps: int = 30
 ) -> AsyncIterator[Lab]:
-    """A lab in which `steps` updates have been made, with an evaluation half way."""
+    """A lab after `steps` steps, with an evaluation half way."""
     source, now = FakeSource(), [0.0]
     app = LabApp(clock=lambda: now[0])
     async with app.run_test(size=size) as pilot:

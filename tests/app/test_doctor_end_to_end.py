@@ -20,7 +20,7 @@ def test_both_faults_are_found_and_fixed_by_key_and_the_loss_then_falls(tmp_path
     person.wait_until(lambda seen: "planted fault: double_softmax   (k" in seen and "1 finding (" in seen)
     person.press("a")
     person.wait_until(lambda seen: "planted fault" not in seen and "No problems found" in seen)
-    person.wait_for("ended: done")
+    person.wait_for("■ done")
     person.press("q")
     assert person.leave() == 0
 

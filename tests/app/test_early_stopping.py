@@ -1,4 +1,4 @@
-"""The U-shape of the validation loss: its best point is marked, told in words, and its weights speak."""
+"""Early stopping: the best validation loss is marked and described, and its weights generate."""
 
 import pytest
 
@@ -12,11 +12,11 @@ from tui_lab.core import events as ev
 
 
 async def evaluations(it: Lab, *losses: float) -> None:
-    """One every ten updates, from 40 on."""
+    """One every ten steps, from step 40 on."""
     best = min(losses)
     for i, loss in enumerate(losses):
         step = 40 + 10 * i
-        told = ev.Evaluated(
+        evaluation = ev.Evaluated(
             step=step,
             val_loss=loss,
             exact_match=0.5,
@@ -25,18 +25,18 @@ async def evaluations(it: Lab, *losses: float) -> None:
             best=i <= losses.index(best),
             since_best=max(0, i - losses.index(best)),
         )
-        await it.tell(update(step), told)
+        await it.tell(update(step), evaluation)
 
 
 def dots(it: Lab) -> list[tuple[float, float]]:
-    """Where the chart has points of their own."""
+    """The places of the marks in the chart."""
     chart = it.screen.query_one(Chart)
-    found = [d for d in chart._datasets if getattr(d, "marker", "") == "●"]
-    return [(float(d.x[0]), float(d.y[0])) for d in found]
+    marks = [dataset for dataset in chart._datasets if getattr(dataset, "marker", "") == "●"]
+    return [(float(mark.x[0]), float(mark.y[0])) for mark in marks]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 50)])
-async def test_the_best_point_is_marked_and_told(size: tuple[int, int]) -> None:
+async def test_best_evaluation_is_marked_and_described(size: tuple[int, int]) -> None:
     async with lab("reverse", "train.patience=3", size=size) as it:
         await evaluations(it, 0.16, 0.12, 0.1, 0.13)
         assert dots(it) == [(60.0, 0.1)]
@@ -47,7 +47,7 @@ async def test_the_best_point_is_marked_and_told(size: tuple[int, int]) -> None:
         assert dots(it) == [(60.0, 0.1)]
 
 
-async def test_the_mark_follows_the_scale_and_a_new_best() -> None:
+async def test_mark_follows_the_log_axis_and_a_new_best() -> None:
     async with lab("reverse", "train.patience=3") as it:
         await evaluations(it, 0.15, 0.1)
         await it.press("2", "y")
@@ -60,7 +60,7 @@ async def test_the_mark_follows_the_scale_and_a_new_best() -> None:
         assert "●" in it.text("#chart #plot"), "the newest and lowest point of all is drawn within the frame"
 
 
-async def test_where_the_curve_has_not_turned_nothing_is_said() -> None:
+async def test_best_is_not_described_while_the_loss_falls() -> None:
     async with lab() as it:
         await evaluations(it, 0.15, 0.1)
         assert not it.screen.query_one("#best").display and it.screen.query_one(LossPane).display
@@ -68,7 +68,7 @@ async def test_where_the_curve_has_not_turned_nothing_is_said() -> None:
         assert "no improvement for 1 eval" in it.text("#best") and "patience" not in it.text("#best")
 
 
-async def test_the_console_says_whose_weights_speak() -> None:
+async def test_reply_names_the_best_weights() -> None:
     async with lab(size=(200, 50)) as it:
         await it.press("g")
         pane = it.screen.query_one(GenerationPane)
@@ -77,7 +77,7 @@ async def test_the_console_says_whose_weights_speak() -> None:
         assert it.text("#answers").startswith("best, step 20 ")
 
 
-async def test_the_log_says_that_the_best_weights_are_back() -> None:
+async def test_log_says_that_the_best_weights_were_restored() -> None:
     async with lab(size=(200, 50)) as it:
         await it.tell(ev.Stopped(step=30, reason="patience", restored=15))
         assert "stopped early: no improvement; restored the best weights, of step 15" in it.text("#log").replace(

@@ -1,4 +1,4 @@
-"""The real app in a pseudo-terminal, as a person would use it."""
+"""The real app in a pseudo-terminal, used as a person uses it."""
 
 import json
 import sys
@@ -12,11 +12,11 @@ from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import Run
 
 PATIENCE = 60.0
-"""How long to wait for what must come; not a measure of speed."""
+"""Seconds to wait for what must come; not a measure of speed."""
 
 
 class Person:
-    """Looks at the screen, and presses keys when it shows what they wait for."""
+    """Presses keys, and waits until the screen shows something."""
 
     def __init__(self, folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "tui_lab")) -> None:
         self.terminal = Terminal(
@@ -32,9 +32,9 @@ class Person:
 
     def wait_until(self, condition: Callable[[str], bool]) -> str:
         for _ in range(int(PATIENCE / 0.05)):
-            found = self.terminal.read(0.05)
-            self.raw += found
-            self.stream.feed(found)
+            output = self.terminal.read(0.05)
+            self.raw += output
+            self.stream.feed(output)
             if condition(self.sees):
                 return self.sees
         raise AssertionError(f"never came:\n{self.sees}")
@@ -50,9 +50,9 @@ class Person:
         return self.terminal.end()
 
 
-def test_choose_train_pause_double_lr_generate_and_quit(tmp_path: Path) -> None:
+def test_start_pause_change_generate_quit_and_replay(tmp_path: Path) -> None:
     person = Person(tmp_path)
-    person.wait_for("torch is loaded")
+    person.wait_for("Presets")
     person.press("\x1b[B" * list(settings.presets()).index("reverse") + "\r")
     person.wait_for("▶ running")
     person.wait_for("ln V 2.303")
@@ -61,7 +61,7 @@ def test_choose_train_pause_double_lr_generate_and_quit(tmp_path: Path) -> None:
     person.press("L")
     person.wait_for("│ optim.lr 0.002 → 0.004")
     person.press("g")
-    person.wait_until(lambda seen: "✓ right" in seen or "✗ it is" in seen)
+    person.wait_until(lambda seen: "✓ right" in seen or "✗ expected" in seen)
     person.press(" ")
     person.wait_for("▶ running")
     person.press("q")
@@ -79,7 +79,7 @@ def test_choose_train_pause_double_lr_generate_and_quit(tmp_path: Path) -> None:
     replayed = Person(tmp_path, "app", str(folder))
     replayed.wait_for("replay ×1")
     replayed.press("2>>>>>>>>>")
-    replayed.wait_for("ended: asked")
+    replayed.wait_for("■ stopped")
     replayed.wait_for("optim.lr 0.002 → 0.004")
     replayed.press("q")
     assert replayed.leave() == 0

@@ -1,4 +1,4 @@
-"""Each key of the registry: what it sends, or what it changes on the screen."""
+"""What each key of `tui_lab.app.actions` sends to the trainer or changes on the screen."""
 
 from typing import Any
 
@@ -36,13 +36,13 @@ from tui_lab.core import events as ev
         ("u", cmd.Undo()),
     ],
 )
-async def test_a_key_sends_its_command(key: str, sent: cmd.Command) -> None:
+async def test_key_sends_its_command(key: str, sent: cmd.Command) -> None:
     async with lab("reverse", "optim.lr=0.002", "model.dropout=0.1", "train.batch_size=64") as it:
         await it.press(key)
         assert it.source.sent == [sent]
 
 
-async def test_space_resumes_what_is_paused() -> None:
+async def test_space_resumes_a_paused_run() -> None:
     async with lab() as it:
         await it.tell(ev.Paused(step=30))
         assert "paused" in it.text("#status")
@@ -65,7 +65,7 @@ async def test_space_resumes_what_is_paused() -> None:
 async def test_keys_pressed_before_any_change_comes_back_add_up(
     keys: str, expected: list[tuple[str, object, object]]
 ) -> None:
-    """The source answers nothing while they are pressed; what was sent then goes to a trainer."""
+    """The source answers nothing while the keys are pressed; the commands then go to a trainer."""
     async with lab() as it:
         await it.pilot.press(*keys)
         sent = it.source.sent
@@ -81,7 +81,7 @@ async def test_keys_pressed_before_any_change_comes_back_add_up(
     ("5", "events", "log"),
 ])  # fmt: skip
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_a_number_goes_to_its_pane(key: str, pane: str, main: str, size: tuple[int, int]) -> None:
+async def test_number_key_focuses_its_pane(key: str, pane: str, main: str, size: tuple[int, int]) -> None:
     async with lab(size=size) as it:
         await it.press(key)
         assert it.pilot.app.focused is not None and it.pilot.app.focused.id == main
@@ -91,7 +91,7 @@ async def test_a_number_goes_to_its_pane(key: str, pane: str, main: str, size: t
 
 
 @pytest.mark.parametrize("name", ["Config", "Loss", "Batch", "Generation", "Events"])
-async def test_a_click_on_a_tab_goes_to_its_pane(name: str) -> None:
+async def test_click_on_a_tab_shows_its_pane(name: str) -> None:
     async with lab(size=(80, 24)) as it:
         tabs = it.text("#tabs")
         for x in (tabs.index(name) - 2, tabs.index(name) + len(name) - 1):
@@ -101,7 +101,7 @@ async def test_a_click_on_a_tab_goes_to_its_pane(name: str) -> None:
             assert [p.title for p in it.screen.panes if p.display] == [name]
 
 
-async def test_zoom_shows_one_pane_and_then_all_again() -> None:
+async def test_zoom_shows_one_pane_then_all() -> None:
     async with lab() as it:
         await it.press("z")
         assert [p.id for p in it.screen.panes if p.display] == ["loss"]
@@ -109,7 +109,7 @@ async def test_zoom_shows_one_pane_and_then_all_again() -> None:
         assert len([p for p in it.screen.panes if p.display]) == 4
 
 
-async def test_generate_asks_for_a_snapshot_and_leaves_the_keys_free() -> None:
+async def test_generate_sends_a_snapshot_and_the_next_key_is_a_command() -> None:
     async with lab() as it:
         await it.press("g")
         assert [type(command) for command in it.source.sent] == [cmd.Snapshot]
@@ -129,17 +129,17 @@ async def test_help_shows_the_pane_all_keys_and_the_glossary() -> None:
         assert it.screen.is_current
 
 
-async def test_theme_goes_round_and_high_contrast_is_among_them() -> None:
+async def test_theme_key_cycles_through_three_themes() -> None:
     async with lab() as it:
-        seen = []
+        themes = []
         for _ in range(3):
             await it.press("t")
-            seen.append(it.pilot.app.theme)
-        assert len(set(seen)) == 3 and "high-contrast" in seen
+            themes.append(it.pilot.app.theme)
+        assert len(set(themes)) == 3 and "high-contrast" in themes
 
 
 @pytest.mark.parametrize(("answer", "closed"), [("stop", True), ("finish", False), ("cancel", False)])
-async def test_quit_asks(answer: str, closed: bool) -> None:
+async def test_quit_asks_while_training_runs(answer: str, closed: bool) -> None:
     async with lab() as it:
         await it.press("q")
         assert isinstance(it.pilot.app.screen, Ask)
@@ -153,7 +153,7 @@ async def test_quit_asks(answer: str, closed: bool) -> None:
             assert it.source.closed
 
 
-async def test_quit_does_not_ask_when_it_is_over() -> None:
+async def test_quit_does_not_ask_after_the_end() -> None:
     async with lab() as it:
         await it.tell(ev.Stopped(step=30, reason="done"))
         await it.press("q")
@@ -161,14 +161,14 @@ async def test_quit_does_not_ask_when_it_is_over() -> None:
         assert it.source.closed
 
 
-async def test_keys_that_make_no_sense_any_more_do_nothing() -> None:
+async def test_steering_keys_do_nothing_after_the_end() -> None:
     async with lab() as it:
         await it.tell(ev.Stopped(step=30, reason="done"))
         await it.press("s", "l", "e", "space", "c")
         assert it.source.sent == []
 
 
-async def test_typing_in_a_field_is_typing_not_commanding() -> None:
+async def test_letters_typed_in_a_field_are_not_commands() -> None:
     async with lab() as it:
         await it.press("4", "s", "l", "q")
         assert it.source.sent == [] and it.screen.query_one("#prompt", Input).value.endswith("slq")
@@ -176,7 +176,7 @@ async def test_typing_in_a_field_is_typing_not_commanding() -> None:
         assert it.source.sent == [cmd.Step(1)]
 
 
-async def test_saving_the_config_writes_toml_and_never_over_a_file(tmp_path: Any, monkeypatch: Any) -> None:
+async def test_save_config_writes_toml_and_keeps_an_existing_file(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     async with lab() as it:
         for _ in range(2):
@@ -190,14 +190,14 @@ async def test_saving_the_config_writes_toml_and_never_over_a_file(tmp_path: Any
 
 
 @pytest.mark.parametrize(("key", "fork"), [("r", False), ("f", True)])
-async def test_restart_and_fork_take_the_edited_config(key: str, fork: bool, monkeypatch: Any) -> None:
+async def test_restart_and_fork_use_the_edited_config(key: str, fork: bool, monkeypatch: Any) -> None:
     async with lab() as it:
-        asked: list[Any] = []
-        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: asked.append(message))
+        messages: list[Any] = []
+        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
         it.screen.query_one(ConfigPane).choose("model.d_model", 32)
         await it.press(key)
-        [again] = asked
-        assert again.config.model.d_model == 32 and again.fork == fork
+        [message] = messages
+        assert message.config.model.d_model == 32 and message.fork == fork
 
 
 def test_every_key_has_one_command_and_every_command_a_help_text() -> None:
@@ -212,14 +212,14 @@ async def test_every_command_has_an_action_in_the_lab() -> None:
 
 
 @pytest.mark.parametrize("phase", ["loading", "running", "paused", "ended", "failed"])
-def test_what_applies_when(phase: str) -> None:
+def test_commands_apply_by_phase(phase: str) -> None:
     going = phase in ("running", "paused")
     assert applies("live", phase=phase, replayed=False) == going
     assert not applies("live", phase=phase, replayed=True)
     assert applies("replay", phase=phase, replayed=True) and not applies("replay", phase=phase, replayed=False)
 
 
-async def test_the_palette_offers_what_applies() -> None:
+async def test_palette_offers_the_commands_that_apply() -> None:
     async with lab() as it:
         titles = [c.title for c in it.pilot.app.get_system_commands(it.screen)]
         assert "Double lr (L)" in titles and "Faster (>)" not in titles

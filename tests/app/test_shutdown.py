@@ -1,4 +1,4 @@
-"""A worker that raises, hangs, or runs out of memory or of numbers leaves the app usable, and says what is saved."""
+"""Training that raises, hangs or runs out of memory leaves the app usable, and the user learns what is saved."""
 
 import asyncio
 import threading
@@ -15,27 +15,29 @@ from textual.pilot import Pilot
 from tests.app.fake import lab
 from tests.core.tiny import tiny
 from tui_lab.app import shutdown
-from tui_lab.app.app import LEFT_BEHIND, LabApp
+from tui_lab.app.app import LabApp
 from tui_lab.app.screens.chooser import Chooser
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
-from tui_lab.app.widgets.control_filter import OnlyVisible
+from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.commands import CommandQueue
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
 from tui_lab.core.trainer import Trainer
+from tui_lab.util.exit_codes import FAILED
 
-Meddle = Callable[[Trainer], None]
-MANY = 6000
+Change = Callable[[Trainer], None]
+"""Breaks a trainer."""
+MAX_TURNS = 6000
 
 
 @asynccontextmanager
-async def over(meddle: Meddle, *overrides: str) -> AsyncIterator[tuple[LabApp, Pilot[None], LabScreen]]:
-    """The app over a real training, its trainer meddled with."""
+async def app_over(change: Change, *overrides: str) -> AsyncIterator[tuple[LabApp, Pilot[None], LabScreen]]:
+    """The app over a real training, after `change` of its trainer."""
 
     def open(report: Any, commands: CommandQueue) -> open_run.OpenRun:
         opened = open_run.start("tiny", tiny("train.steps=1000000", *overrides), commands=commands)
-        meddle(opened.trainer)
+        change(opened.trainer)
         return opened
 
     app = LabApp(grace=0.2)
@@ -48,139 +50,153 @@ async def over(meddle: Meddle, *overrides: str) -> AsyncIterator[tuple[LabApp, P
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    for _ in range(MANY):
+    for _ in range(MAX_TURNS):
         if condition():
             return
         await asyncio.sleep(0.01)
     raise AssertionError("never came")
 
 
-def raising(error: BaseException) -> Meddle:
-    def meddle(trainer: Trainer) -> None:
+def raising(error: BaseException) -> Change:
+    def change(trainer: Trainer) -> None:
         def step() -> Any:
             raise error
 
         trainer.train_step = step  # type: ignore[method-assign]
 
-    return meddle
+    return change
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "text"),
     [
-        (ValueError("a [red]mistake[/nothing]\x1b[31m"), "the training broke off: ValueError"),
-        (SystemExit(3), "the training broke off: SystemExit"),
+        (ValueError("a [red]mistake[/nothing]\x1b[31m"), "ValueError"),
+        (SystemExit(3), "SystemExit"),
         (RuntimeError("shapes"), "shapes"),
-        (MemoryError(), "memory ran out: this training needs at least"),
+        (MemoryError(), "memory"),
     ],
     ids=["ValueError", "SystemExit", "RuntimeError", "MemoryError"],
 )
-async def test_a_worker_that_raises_is_told_and_the_keys_go_on_to_answer(error: BaseException, words: str) -> None:
-    async with over(raising(error)) as (app, pilot, screen):
+async def test_failed_training_is_reported_and_the_keys_still_work(error: BaseException, text: str) -> None:
+    async with app_over(raising(error)) as (app, pilot, screen):
         await until(pilot, lambda: screen.state.phase == "failed")
-        assert words in screen.state.ending
+        assert text in screen.state.ending
         await pilot.press("5", "z", "g", "escape", "2", "w")
         await until(pilot, lambda: isinstance(app.screen, Chooser))
 
 
-async def test_a_loss_that_is_no_number_is_told_and_a_new_run_can_be_begun() -> None:
-    async with over(lambda trainer: None, 'faults=["not_finite"]') as (app, pilot, screen):
+async def test_restart_after_a_loss_that_is_not_finite() -> None:
+    async with app_over(lambda trainer: None, 'faults=["not_finite"]') as (app, pilot, screen):
         await until(pilot, lambda: screen.state.phase == "failed")
         assert "not finite" in screen.state.ending
         await pilot.press("2", "r")
         await until(pilot, lambda: isinstance(app.screen, LabScreen) and app.screen is not screen)
 
 
-async def hung(release: threading.Event, keys: tuple[str, ...], after: int) -> tuple[LabApp, str]:
-    """Leave, by `keys`, a training whose step number `after` never ends."""
+async def quit_while_hung(release: threading.Event, keys: tuple[str, ...], hangs_at: int) -> tuple[LabApp, list[str]]:
+    """Press `keys` while step number `hangs_at` hangs; return the app and its messages once training is abandoned."""
 
-    def meddle(trainer: Trainer) -> None:
-        step = trainer.train_step
+    def change(trainer: Trainer) -> None:
+        train_step = trainer.train_step
 
-        def stuck() -> Any:
-            if trainer.step >= after:
+        def hang() -> Any:
+            if trainer.step >= hangs_at:
                 release.wait()
-            return step()
+            return train_step()
 
-        trainer.train_step = stuck  # type: ignore[method-assign]
+        trainer.train_step = hang  # type: ignore[method-assign]
 
-    async with over(meddle, "train.checkpoint_every=3") as (app, pilot, screen):
-        await until(pilot, lambda: screen.state.step == after and screen.state.phase == "running")
-        path = screen.path
-        assert path is not None
+    async with app_over(change, "train.checkpoint_every=3") as (app, pilot, screen):
+        await until(pilot, lambda: screen.state.step == hangs_at and screen.state.phase == "running")
         await pilot.press(*keys)
 
-        def said() -> str:
-            return " ".join([*(n.message for n in app._notifications), *map(str, app._exit_renderables)])
+        def abandoned() -> list[str]:
+            messages = [*(toast.message for toast in app._notifications), *app.exit_lines]
+            return [message for message in messages if "abandoned" in message]
 
-        await until(pilot, lambda: "left behind" in said())
-        return app, said()
+        await until(pilot, lambda: bool(abandoned()))
+        return app, abandoned()
 
 
-@pytest.mark.parametrize(
-    ("after", "saved"),
-    [(0, "no checkpoint of it was saved yet"), (4, "saved is step 3; go on with: tui-lab run --resume")],
-)
-async def test_a_worker_that_hangs_is_left_behind_after_a_grace_with_what_is_saved(after: int, saved: str) -> None:
+@pytest.mark.parametrize(("hangs_at", "text"), [(0, "no checkpoint"), (4, "step 3. Resume with: tui-lab run --resume")])
+async def test_hung_training_is_abandoned_with_its_last_checkpoint(hangs_at: int, text: str) -> None:
     release = threading.Event()
     try:
-        app, said = await hung(release, ("q", "enter"), after)
-        assert app.return_code == LEFT_BEHIND and not app.opened
-        assert "the training did not answer for" in said and saved in said
+        app, [message] = await quit_while_hung(release, ("q", "enter"), hangs_at)
+        assert app.return_code == FAILED and not app.opened
+        assert text in message
     finally:
         release.set()
 
 
-async def test_from_a_worker_that_hangs_one_can_go_back_to_the_chooser() -> None:
+async def test_hung_training_does_not_keep_the_user_from_going_home() -> None:
     release = threading.Event()
     try:
-        app, said = await hung(release, ("w", "enter"), 4)
-        assert "left behind; saved is step 3" in said
+        app, [message] = await quit_while_hung(release, ("w", "enter"), 4)
+        assert "step 3" in message and app.return_code is None
     finally:
         release.set()
 
 
-async def test_who_leaves_while_a_corpus_is_read_need_not_wait_until_it_is() -> None:
-    told, reads = threading.Event(), 0
+async def test_closing_does_not_wait_for_a_corpus_that_is_being_read() -> None:
+    reading = threading.Event()
+    n_reports = 0
 
     def open(report: Any, commands: CommandQueue) -> open_run.OpenRun:
-        nonlocal reads
+        nonlocal n_reports
         while True:
-            reads += 1
-            report("reading", reads, 10**9)
-            told.set()
+            n_reports += 1
+            report("reading", n_reports, 10**9)
+            reading.set()
 
     session = Session(open)
     session.start()
-    told.wait()
+    reading.wait()
     session.close()
     assert session.join(60.0)
 
 
-async def test_an_app_that_ends_with_a_training_open_saves_it() -> None:
-    async with over(lambda trainer: None) as (app, pilot, screen):
+@pytest.mark.parametrize("keys", [("q", "enter"), ("ctrl+c", "enter")])
+async def test_quit_key_saves_and_says_how_to_resume(keys: tuple[str, ...]) -> None:
+    async with app_over(lambda trainer: None) as (app, pilot, screen):
+        await until(pilot, lambda: screen.state.step > 3)
+        await pilot.press(*keys)
+        await until(pilot, lambda: bool(app.exit_lines))
+    assert app.exit_lines == [shutdown.saved_line(str(screen.path))] and app.return_code == 0
+    assert f"tui-lab run --resume {screen.path}" in app.exit_lines[0]
+
+
+async def test_ctrl_c_at_home_quits() -> None:
+    app = LabApp()
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+c")
+    assert app.return_code == 0 and not app.exit_lines
+
+
+async def test_training_that_is_open_at_the_end_of_the_app_is_saved() -> None:
+    async with app_over(lambda trainer: None) as (app, pilot, screen):
         await until(pilot, lambda: screen.state.step > 3)
         path = screen.path
         app.exit()
     assert app.opened and path is not None
-    [told] = shutdown.save_all(list(app.opened))
-    assert "go on with: tui-lab run --resume" in told
+    [line] = shutdown.save_all(list(app.opened))
+    assert f"tui-lab run --resume {path}" in line
     assert (summary := runs.find(path).summary()) and summary.reason == "stopped" and runs.find(path).latest().is_dir()
 
 
-def test_grace_grows_with_a_step() -> None:
+def test_grace_grows_with_the_duration_of_a_step() -> None:
     assert shutdown.grace(None) == shutdown.grace(0.01) == shutdown.GRACE_SECONDS
     assert shutdown.grace(60.0) == 600.0
-    assert shutdown.unanswered(None, 30.0).endswith("it had not begun, so there is nothing to save")
+    assert "no checkpoint" in shutdown.abandoned_line(None, 30.0)
 
 
 def test_no_control_character_reaches_the_terminal() -> None:
     segments = [Segment("a\x1b[31m\x07b\u202e"), Segment("plain")]
-    shown = OnlyVisible().apply(segments, Color(0, 0, 0))
+    shown = ControlFilter().apply(segments, Color(0, 0, 0))
     assert [segment.text for segment in shown] == ["a[31mb", "plain"]
 
 
-async def test_what_a_run_calls_itself_is_shown_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_of_runs_are_shown_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "runs\x1b[31m[red]x[link=y]z[/nothing]"
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "there"))
     opened = open_run.start("tiny", tiny(), tmp_path / "there" / "one[bold]\x1b]0;t\x07")

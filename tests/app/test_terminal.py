@@ -1,4 +1,4 @@
-"""However the app ends, the terminal is as it was, and what trained is saved: in a real pseudo-terminal."""
+"""However the app ends, the terminal is restored and the run is saved: in a real pseudo-terminal."""
 
 import json
 import os
@@ -16,8 +16,9 @@ from tui_lab.core.runs.folder import Run
 
 TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",
         "train.steps=1000000", "train.eval_examples=8", "train.eval_every=0", "train.threads=1")  # fmt: skip
-LEFT_ALONE = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?7h", "\x1b[<u")
-"""The main screen, a cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
+RESTORED = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?7h", "\x1b[<u")
+"""The sequences for: main screen, cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
+RESUME = "Resume with: tui-lab run --resume"
 FAULTY = (
     "-c",
     "from tui_lab.app.screens.run_controls import RunControls\n"
@@ -30,7 +31,7 @@ FAULTY = (
 
 
 def begin(folder: Path, program: tuple[str, ...] = ("-m", "tui_lab")) -> Person:
-    """The app over a training that has made some steps."""
+    """Start the app over a training, and wait for its first step."""
     (folder / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
     person = Person(folder, "app", "tiny.toml", program=program)
     person.wait_until(lambda seen: step_in(seen) > 0)
@@ -38,12 +39,12 @@ def begin(folder: Path, program: tuple[str, ...] = ("-m", "tui_lab")) -> Person:
 
 
 def step_in(seen: str) -> int:
-    found = re.search(r"step ([\d,]+)/", seen)
-    return int(found[1].replace(",", "")) if found else 0
+    match = re.search(r"step ([\d,]+)/", seen)
+    return int(match[1].replace(",", "")) if match else 0
 
 
 def saved(folder: Path) -> Run:
-    """The one run, which can go on from where it was stopped."""
+    """Return the only run, after checks that it can be resumed from where it was stopped."""
     [path] = (folder / "runs").iterdir()
     run = Run(path)
     assert json.loads((path / "summary.json").read_text("utf-8"))["reason"] == "stopped"
@@ -51,42 +52,38 @@ def saved(folder: Path) -> Run:
     return run
 
 
+def quit_by_key(person: Person) -> None:
+    person.press("q")
+    person.wait_for("Stop and save")
+    person.press("\r")
+
+
 @pytest.mark.parametrize(
-    ("end", "code", "said"),
+    ("end", "code", "text"),
     [
-        pytest.param(lambda person: person.press("q"), 0, "", marks=pytest.mark.slow),
-        pytest.param(
-            lambda person: person.press("\x11"), 0, "go on with: tui-lab run --resume", marks=pytest.mark.slow
-        ),
-        (lambda person: person.terminal.signal(signal.SIGTERM), 130, "go on with: tui-lab run --resume"),
-        pytest.param(
-            lambda person: person.terminal.signal(signal.SIGHUP),
-            130,
-            "go on with: tui-lab run --resume",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(quit_by_key, 0, RESUME, marks=pytest.mark.slow),
+        pytest.param(lambda person: person.press("\x11"), 0, RESUME, marks=pytest.mark.slow),
+        (lambda person: person.terminal.signal(signal.SIGTERM), 130, RESUME),
+        pytest.param(lambda person: person.terminal.signal(signal.SIGHUP), 130, RESUME, marks=pytest.mark.slow),
         (lambda person: person.press(" "), 1, "ZeroDivisionError"),
     ],
-    ids=["q", "ctrl+q", "SIGTERM", "SIGHUP", "an error in the app"],
+    ids=["q", "ctrl+q", "SIGTERM", "SIGHUP", "error in the app"],
 )
-def test_the_terminal_is_as_it_was_and_the_run_is_saved(
-    end: Callable[[Person], None], code: int, said: str, tmp_path: Path
+def test_terminal_is_restored_and_the_run_is_saved(
+    end: Callable[[Person], None], code: int, text: str, tmp_path: Path
 ) -> None:
     person = begin(tmp_path, FAULTY)
     end(person)
-    if code == 0 and not said:
-        person.wait_for("Stop and save")
-        person.press("\r")
     assert person.leave() == code
-    for sequence in LEFT_ALONE:
+    for sequence in RESTORED:
         assert sequence.encode() in person.raw, f"{sequence!r} was never sent"
     after = person.raw[person.raw.rindex(b"\x1b[?1049l") :].decode()
-    assert said in after
+    assert text in after
     saved(tmp_path)
 
 
 @pytest.mark.slow
-def test_keys_are_echoed_again_after_the_end(tmp_path: Path) -> None:
+def test_typed_keys_are_echoed_after_the_end(tmp_path: Path) -> None:
     person = begin(tmp_path)
     raw = person.terminal.settings()
     person.terminal.signal(signal.SIGTERM)
@@ -97,14 +94,14 @@ def test_keys_are_echoed_again_after_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_that_is_closed_does_not_lose_the_run(tmp_path: Path) -> None:
+def test_closed_terminal_does_not_lose_the_run(tmp_path: Path) -> None:
     person = begin(tmp_path)
     person.terminal.hang_up()
     assert person.terminal.end() != -signal.SIGHUP, "it was not simply ended"
     saved(tmp_path)
 
 
-def test_ctrl_z_stops_it_and_fg_brings_screen_and_training_back(tmp_path: Path) -> None:
+def test_ctrl_z_suspends_and_fg_resumes_the_app(tmp_path: Path) -> None:
     person = begin(tmp_path)
     person.press("\x1a")
     person.raw += person.terminal.read(1.0)

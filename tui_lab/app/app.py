@@ -1,5 +1,6 @@
-"""The app: a chooser, then the lab over one run."""
+"""The app: Home, where a preset or run is picked, then the lab over one run."""
 
+import asyncio
 import gc
 import threading
 import time
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.text import Text
 from textual import work
 from textual.app import SystemCommand
 from textual.binding import Binding
@@ -21,7 +21,7 @@ from tui_lab.app.actions import BY_ID, COMMANDS, key_of
 from tui_lab.app.screens.chooser import Chooser, Pick
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.textual_fixes.base_app import BaseApp
-from tui_lab.app.widgets.control_filter import OnlyVisible
+from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
 from tui_lab.core.runs import folder as runs
@@ -42,47 +42,62 @@ if TYPE_CHECKING:
     from tui_lab.core.runs.open_run import OpenRun
 
 HIGH_CONTRAST = Theme(
-    name="high-contrast", primary="#ffff00", secondary="#00ffff", accent="#ffffff", warning="#ffaf00", error="#ff5f5f",
-    success="#5fff5f", foreground="#ffffff", background="#000000", surface="#000000", panel="#000000", boost="#303030",
+    name="high-contrast",
+    primary="#ffff00",
+    secondary="#00ffff",
+    accent="#ffffff",
+    warning="#ffaf00",
+    error="#ff5f5f",
+    success="#5fff5f",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    boost="#303030",
     dark=True,
-)  # fmt: skip
-VIEW = (Choice("view", "Look at what it has recorded so far"), Choice("cancel", "Leave it alone"))
-RUN_CODE = (Choice("look", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
-UNSAVED = (Choice("save", "Try to save again"), Choice("lose", "Leave: what was trained since the last save is lost"))
+)
 THEMES = ("textual-dark", "textual-light", "high-contrast")
-LEFT_BEHIND = FAILED
-"""The exit code if training did not respond."""
-SECONDS_BEFORE_TOLD = 2.0
-"""Most trainings stop sooner: then there is no need to say that one waits."""
+IN_USE_CHOICES = (Choice("view", "Open read-only"), Choice("cancel", "Cancel"))
+TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
+UNSAVED_CHOICES = (
+    Choice("save", "Try to save again"),
+    Choice("lose", "Lose what came after the last checkpoint"),
+)
+ERROR_SECONDS = 30.0
+SECONDS_BEFORE_NOTICE = 2.0
+"""Most trainings stop sooner; only then does the user learn that the app waits."""
 
 
 def open_pick(pick: Pick, report: "Report", commands: "CommandQueue") -> "OpenRun":
-    """What was picked, made ready in the worker's thread: torch is imported here."""
-    from tui_lab.core.runs import open_run as opening
+    """Open a preset or resume a run; called in the training thread, which imports torch."""
+    from tui_lab.core.runs import open_run
 
     freeze_gc_objects()
     if pick.kind == "resume":
-        return opening.resume(pick.name, None, report, commands)
-    return opening.start_from(pick.name, pick.overrides, None, report, commands)
+        return open_run.resume(pick.name, None, report, commands)
+    return open_run.start_from(pick.name, pick.overrides, None, report, commands)
 
 
-def code_of(pick: Pick) -> str:
-    """FILE.py:NAME that it would run and that the person has not named; else "". Raises ConfigError, RunError."""
+def untrusted_code(pick: Pick) -> str:
+    """Return the FILE.py:NAME that a pick would run without the user's permission, or "".
+
+    Raises ConfigError and RunError if the config cannot be read.
+    """
     config = settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).config()
     return trust.untrusted(config.model.source)
 
 
-def before_code(code: str) -> Ask:
-    return Ask(f"This would run {code}, which is new here or has changed since you allowed it.", RUN_CODE)
+def ask_for_trust(code: str) -> Ask:
+    return Ask(f"This runs {code}, which is new here or has changed since you trusted it.", TRUST_CHOICES)
 
 
 class LabApp(BaseApp):
-    """`first` opens at once what would else be chosen; grace: seconds that a training may take to stop and save."""
+    """`first` is opened at once; `grace` is how many seconds a training may take to stop and save."""
 
     TITLE = "tui-lab"
     BINDINGS = [
         Binding("ctrl+q", "quit", "Quit", show=False),
-        Binding("ctrl+z", "suspend_process", "To the shell; fg comes back", show=False),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False),
     ]
 
     def __init__(
@@ -91,16 +106,19 @@ class LabApp(BaseApp):
         clock: Callable[[], float] = time.monotonic,
         grace: float = shutdown.GRACE_SECONDS,
     ) -> None:
-        keep_freed_memory()  # Here, since the training's thread is not the first.
+        keep_freed_memory()  # Only works in the main thread.
         super().__init__()
-        self._first, self._clock, self._grace = first, clock, grace
-        self.opened: list[shutdown.Ongoing] = []
-        """The labs whose source has been started and not yet been closed."""
-        self._torch_ready = threading.Event()
+        self._first = first
+        self._clock = clock
+        self._grace = grace
+        self.opened: list[shutdown.OpenLab] = []
+        """The labs whose source was started and is not closed yet."""
+        self.exit_lines: list[str] = []
+        """To print once the terminal is restored."""
         self.register_theme(HIGH_CONTRAST)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        return [*super().get_line_filters(), OnlyVisible()]
+        return [*super().get_line_filters(), ControlFilter()]
 
     def notify(
         self,
@@ -111,7 +129,7 @@ class LabApp(BaseApp):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """Always without markup: a message may quote a file's name, a value, or what a stranger's code raised."""
+        """Show a toast, always without markup: it may quote a file name, a value or an error of user code."""
         super().notify(printable(message), title=printable(title), severity=severity, timeout=timeout, markup=False)
 
     def on_mount(self) -> None:
@@ -123,25 +141,12 @@ class LabApp(BaseApp):
             self.call_after_refresh(self._warm_up)
 
     def _warm_up(self) -> None:
-        """Load torch while the person reads."""
-        self._say_torch("loading torch in the background …")
-        threading.Thread(target=self._load_torch, name="torch", daemon=True).start()
-        self._waiting = self.set_interval(0.2, self._torch_loaded)
+        """Import torch while the user reads."""
 
-    def _load_torch(self) -> None:
-        import tui_lab.core.runs.open_run  # noqa: F401
+        def load() -> None:
+            import tui_lab.core.runs.open_run  # noqa: F401
 
-        self._torch_ready.set()
-
-    def _torch_loaded(self) -> None:
-        if self._torch_ready.is_set():
-            self._waiting.stop()
-            self._say_torch("torch is loaded")
-
-    def _say_torch(self, text: str) -> None:
-        for screen in self.screen_stack:
-            if isinstance(screen, Chooser):
-                screen.call_later(screen.torch_is, text)  # When it is made.
+        threading.Thread(target=load, name="torch", daemon=True).start()
 
     def on_chooser_picked(self, message: Chooser.Picked) -> None:
         self.open(message.pick)
@@ -150,7 +155,7 @@ class LabApp(BaseApp):
         from tui_lab.app.screens.lab import LabScreen
 
         if any(isinstance(screen, LabScreen) for screen in self.screen_stack):
-            self.notify("one run is open: leave it first, by q and then w", severity="warning")
+            self.notify("A run is open. Press Esc, then w to close it first.", severity="warning")
         else:
             self.open(message.pick)
 
@@ -160,27 +165,31 @@ class LabApp(BaseApp):
         self.push_screen(RunsScreen())
 
     def open(self, pick: Pick) -> None:
-        """Open what was picked, after a question where somebody else records it or where it would run a file."""
+        """Open a pick; ask first if another process trains the run, or if it would run untrusted code."""
         holder = in_use(Path(pick.name)) if pick.kind == "resume" else None
         if holder is not None:
-            viewed = Pick("replay", pick.name)
-            self.push_screen(Ask(f"{Path(pick.name).name} is being recorded by {holder}.", VIEW),
-                             lambda answer: self.open(viewed) if answer == "view" else None)  # fmt: skip
+            self._ask_to_view(pick, holder)
             return
         try:
-            code = code_of(pick)
+            code = untrusted_code(pick)
         except (ConfigError, RunError):
-            code = ""  # Told where it is opened.
+            code = ""  # The session reports the error.
         if code:
-            self.push_screen(before_code(code),
-                             lambda answer: self._answered(pick, code, answer))  # fmt: skip
+            self.push_screen(ask_for_trust(code), lambda answer: self._trust_answered(pick, code, answer))
         else:
             self._open(pick)
 
-    def _answered(self, pick: Pick, code: str, answer: str | None) -> None:
+    def _ask_to_view(self, pick: Pick, holder: object) -> None:
+        def answered(answer: str | None) -> None:
+            if answer == "view":
+                self.open(Pick("replay", pick.name))
+
+        self.push_screen(Ask(f"Run {Path(pick.name).name} is being trained by {holder}.", IN_USE_CHOICES), answered)
+
+    def _trust_answered(self, pick: Pick, code: str, answer: str | None) -> None:
         if answer == "run":
             self._trust(code)
-        if answer == "run" or (answer == "look" and pick.kind == "replay"):
+        if answer == "run" or (answer == "no" and pick.kind == "replay"):
             self._open(pick)
 
     def _trust(self, code: str) -> None:
@@ -217,51 +226,50 @@ class LabApp(BaseApp):
 
     @work(exclusive=True)
     async def _close_lab(self, lab: "LabScreen", destination: "Destination") -> None:
-        """Save what runs, then leave; the screen stays alive meanwhile."""
-        words = await self._stop_and_save(lab)
-        self._take_down(lab)
-        self.call_later(gc.collect)  # Its model, where something in it points back to it.
+        """Save what trains, then quit or go Home; the screen stays alive meanwhile."""
+        problem = await self._stop_and_save(lab)
+        self._remove(lab)
+        self.call_later(gc.collect)  # The model, if it is part of a reference cycle.
         if destination == "quit":
-            self.exit(return_code=LEFT_BEHIND if words else 0, message=Text(printable(words)) if words else None)
-        elif words:
-            self.notify(words, severity="error", timeout=30)
+            if problem is not None or lab.path is not None:
+                self.exit_lines.append(problem or shutdown.saved_line(str(lab.path)))
+            self.exit(return_code=0 if problem is None else FAILED)
+        elif problem is not None:
+            self.notify(problem, severity="error", timeout=ERROR_SECONDS)
         for screen in self.screen_stack:
             if isinstance(screen, Chooser):
                 screen.load()
 
-    async def _save_or_lose(self, source: "Source") -> None:
-        """Where the last state could not be saved: ask until it is, or until the person gives it up."""
-        import asyncio
-
-        from tui_lab.app.session.session import Session
-
-        while isinstance(source, Session) and source.unsaved:
-            if await self.push_screen_wait(Ask(f"Not saved: {source.unsaved}.", UNSAVED)) == "lose":
-                return
-            await asyncio.to_thread(source.save_again)
-
-    def _take_down(self, lab: "LabScreen") -> None:
-        """Remove a lab with what was opened over it while it was being saved, and nothing else."""
-        while lab in self.screen_stack:
-            self.pop_screen()
-
-    async def _stop_and_save(self, lab: "LabScreen") -> str:
-        """Wait until a lab's run is saved; what to say where its training does not answer."""
-        import asyncio
-
+    async def _stop_and_save(self, lab: "LabScreen") -> str | None:
+        """Wait until a lab's run is saved; return a message for the user if its training does not respond."""
         lab.generation.stop()
         lab.source.close()
         await asyncio.to_thread(lab.doctor.stop)
-        patience = shutdown.grace(lab.state.seconds_a_step, self._grace)
-        answered = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_TOLD, patience))
-        if not answered:
-            lab.notify(f"waiting for the training to finish its step and save; after {patience:,.0f} s it is left")
-            answered = await asyncio.to_thread(lab.source.join, patience)
+        seconds = shutdown.grace(lab.state.seconds_a_step, self._grace)
+        saved = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_NOTICE, seconds))
+        if not saved:
+            lab.notify(f"Waiting up to {seconds:,.0f} s for training to finish its step and save…")
+            saved = await asyncio.to_thread(lab.source.join, seconds)
         if lab in self.opened:
             self.opened.remove(lab)
-        if answered:
-            await self._save_or_lose(lab.source)
-        return "" if answered else shutdown.unanswered(lab.path, patience)
+        if not saved:
+            return shutdown.abandoned_line(lab.path, seconds)
+        await self._ask_while_unsaved(lab.source)
+        return None
+
+    async def _ask_while_unsaved(self, source: "Source") -> None:
+        """If the last state could not be saved, ask until it is or the user gives it up."""
+        from tui_lab.app.session.session import Session
+
+        while isinstance(source, Session) and source.unsaved is not None:
+            if await self.push_screen_wait(Ask(f"Not saved: {source.unsaved}.", UNSAVED_CHOICES)) == "lose":
+                return
+            await asyncio.to_thread(source.save_again)
+
+    def _remove(self, lab: "LabScreen") -> None:
+        """Pop a lab and what was opened over it while it was being saved, and nothing else."""
+        while lab in self.screen_stack:
+            self.pop_screen()
 
     def on_lab_screen_restart(self, message: "LabScreen.Restart") -> None:
         if message.lab in self.screen_stack:
@@ -269,29 +277,41 @@ class LabApp(BaseApp):
 
     @work(exclusive=True)
     async def _restart(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, diagnose: bool) -> None:
-        if words := await self._stop_and_save(lab):
-            self.notify(words, severity="error", timeout=30)
+        """Stop a run and open the lab over a new one."""
+        problem = await self._stop_and_save(lab)
+        if problem is not None:
+            self.notify(problem, severity="error", timeout=ERROR_SECONDS)
         code = trust.untrusted(config.model.source)
-        if code and await self.push_screen_wait(before_code(code)) == "run":
+        if code and await self.push_screen_wait(ask_for_trust(code)) == "run":
             self._trust(code)
 
         def open(report: "Report", commands: "CommandQueue") -> "OpenRun":
-            from tui_lab.core.runs import open_run as opening
+            from tui_lab.core.runs import open_run
 
             freeze_gc_objects()
             if fork:
-                return opening.fork(name, config, report, commands)
-            return opening.start(stem(name), config, None, report, commands)
+                return open_run.fork(name, config, report, commands)
+            return open_run.start(without_time(name), config, None, report, commands)
 
-        self._take_down(lab)
+        self._remove(lab)
         self.show_lab(self._session(open), diagnose=diagnose)
 
+    def action_help_quit(self) -> None:
+        """Quit as `q` does; Textual calls this for Ctrl-C."""
+        from tui_lab.app.screens.lab import LabScreen
+
+        labs = [screen for screen in self.screen_stack if isinstance(screen, LabScreen)]
+        if not labs:
+            self.exit()
+        elif not isinstance(self.screen, Ask):
+            labs[0].action_do("quit")
+
     def action_next_theme(self) -> None:
-        at = THEMES.index(self.theme) if self.theme in THEMES else -1
-        self.theme = THEMES[(at + 1) % len(THEMES)]
+        index = THEMES.index(self.theme) if self.theme in THEMES else -1
+        self.theme = THEMES[(index + 1) % len(THEMES)]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
-        """The palette: every command of the registry that applies, then Textual's own."""
+        """Offer the commands that apply in the palette, then Textual's own."""
         from tui_lab.app.screens.lab import LabScreen
 
         if isinstance(screen, LabScreen):
@@ -302,20 +322,20 @@ class LabApp(BaseApp):
         elif isinstance(screen, Chooser):
             yield SystemCommand("Runs (r)", BY_ID["runs"].help, self.action_runs)
         for system in super().get_system_commands(screen):
-            if system.title not in ("Quit",):
+            if system.title != "Quit":
                 yield system
 
 
-def stem(name: str) -> str:
-    """A run's name without the time it was made at."""
+def without_time(name: str) -> str:
+    """Return a run's name without the time at its end."""
     head, _, tail = name.rpartition("-")
     return head.rpartition("-")[0] if tail.isdigit() and head else name
 
 
 def pick_of(source: str | None, overrides: Sequence[str] = ()) -> Pick | None:
-    """What `tui-lab app SOURCE` opens: a preset or file to start, with KEY=VALUE overrides; a run to replay.
+    """Return what `tui-lab app SOURCE` opens: a preset or config file with KEY=VALUE overrides, or a run to replay.
 
-    Raises ConfigError.
+    Raises ConfigError, or RunError for the folder of a run that cannot be read.
     """
     if source is not None and (source in settings.presets() or settings.is_file(Path(source))):
         settings.load(source, overrides)

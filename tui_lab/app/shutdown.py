@@ -1,4 +1,4 @@
-"""The end of the app, however it comes: what trains is stopped and saved, and the person told where."""
+"""End the app, however it ends: every training is stopped and saved, and the user is told how to resume it."""
 
 import os
 import signal
@@ -19,60 +19,74 @@ if TYPE_CHECKING:
     from tui_lab.app.session.state import LabState
 
 GRACE_SECONDS = 30.0
-"""For the step, evaluation or checkpoint under way when the training is asked to stop."""
+"""For the step, evaluation or checkpoint under way when training is asked to stop."""
 STEPS_OF_GRACE = 10
-SECONDS_TO_PAINT = 10.0
-"""For the app to take itself down after all is saved; a terminal that is gone can keep it from that for ever."""
+SECONDS_TO_CLOSE = 10.0
+"""For the app to restore the terminal after everything is saved; a terminal that is gone can block that for ever."""
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-def grace(seconds_a_step: float | None, least: float = GRACE_SECONDS) -> float:
-    """How long to wait for a training that was asked to stop, in seconds."""
-    return max(least, STEPS_OF_GRACE * (seconds_a_step or 0.0))
-
-
-def whereabouts(path: str | None) -> str:
-    """What of a run is safe on disk, and how to go on with it."""
-    if path is None:
-        return "it had not begun, so there is nothing to save"
-    try:
-        checkpoint = runs.Run(Path(path)).latest()
-    except (RunError, OSError):
-        return f"no checkpoint of it was saved yet: {path}"
-    step = int(checkpoint.name.removeprefix("step-").partition(".")[0])
-    return f"saved is step {step:,}; go on with: tui-lab run --resume {path}"
-
-
-def unanswered(path: str | None, seconds: float) -> str:
-    return f"the training did not answer for {seconds:,.0f} s and was left behind; {whereabouts(path)}"
-
-
-class Ongoing(Protocol):
-    """A lab that is open: its source, and the folder of its run once that is known."""
+class OpenLab(Protocol):
+    """A lab whose source has been started."""
 
     source: "Source"
-
     state: "LabState"
 
     @property
-    def path(self) -> str | None: ...
+    def path(self) -> str | None:
+        """The folder of the run that trains, once it is open; None for a replay."""
+        ...
 
 
-def save_all(ongoing: list[Ongoing]) -> list[str]:
-    """Stop and save every training; a line for each, if it had begun."""
-    for lab in ongoing:
+def grace(seconds_a_step: float | None, least: float = GRACE_SECONDS) -> float:
+    """Return how many seconds to wait for training to stop."""
+    return max(least, STEPS_OF_GRACE * (seconds_a_step or 0.0))
+
+
+def latest_step(path: str) -> int | None:
+    """Return the step of a run's latest checkpoint; None if it has none."""
+    try:
+        checkpoint = runs.Run(Path(path)).latest()
+    except (RunError, OSError):
+        return None
+    return int(checkpoint.name.removeprefix("step-").partition(".")[0])
+
+
+def saved_line(path: str) -> str:
+    """Say what of a run that has stopped is saved, and how to resume it."""
+    step = latest_step(path)
+    if step is None:
+        return f"no checkpoint was saved: {path}"
+    return f"saved at step {step:,}. Resume with: tui-lab run --resume {path}"
+
+
+def abandoned_line(path: str | None, seconds: float) -> str:
+    """Say that training did not stop within `seconds`, and what of it is saved."""
+    step = None if path is None else latest_step(path)
+    checkpoint = (
+        "It had no checkpoint."
+        if step is None
+        else f"Last checkpoint: step {step:,}. Resume with: tui-lab run --resume {path}"
+    )
+    return f"training did not respond within {seconds:,.0f} s and was abandoned. {checkpoint}"
+
+
+def save_all(labs: list[OpenLab]) -> list[str]:
+    """Stop and save every training; return a line about each that had started."""
+    for lab in labs:
         lab.source.close()
-    told = []
-    for lab in ongoing:
-        patience = grace(lab.state.seconds_a_step)
-        answered = lab.source.join(patience)
-        if lab.path is not None or not answered:
-            told.append(whereabouts(lab.path) if answered else unanswered(lab.path, patience))
-    return told
+    lines = []
+    for lab in labs:
+        seconds = grace(lab.state.seconds_a_step)
+        if not lab.source.join(seconds):
+            lines.append(abandoned_line(lab.path, seconds))
+        elif lab.path is not None:
+            lines.append(saved_line(lab.path))
+    return lines
 
 
-def say(lines: list[str]) -> None:
-    """On stderr, where there still is one."""
+def print_lines(lines: list[str]) -> None:
+    """Print to stderr, if there still is one."""
     for line in lines:
         try:
             sys.__stderr__.write(f"tui-lab: {printable(line)}\n")  # type: ignore[union-attr]
@@ -81,30 +95,31 @@ def say(lines: list[str]) -> None:
             return
 
 
-class Interruption:
-    """SIGTERM and SIGHUP save what trains, then end the app; one whose terminal is gone is ended without it."""
+class EndingSignals:
+    """On SIGTERM and SIGHUP save what trains, then end the app; end the process if the terminal is gone."""
 
-    def __init__(self, ongoing: Callable[[], list[Ongoing]], leave: Callable[[], None]) -> None:
-        self._ongoing, self._leave = ongoing, leave
-        self._over = threading.Event()
+    def __init__(self, labs: Callable[[], list[OpenLab]], exit_app: Callable[[], None]) -> None:
+        self._labs = labs
+        self._exit_app = exit_app
+        self._app_ended = threading.Event()
         self.received = False
 
     def listen(self) -> None:
         for number in ENDING_SIGNALS:
-            signal.signal(number, self._hear)
+            signal.signal(number, self._handle)
 
-    def over(self) -> None:
-        """The app has ended: there is nothing left to force."""
-        self._over.set()
+    def app_ended(self) -> None:
+        """Note that the app has ended by itself."""
+        self._app_ended.set()
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received = True
-            # Another thread, since this one may stand where it waits for the terminal for ever.
-            threading.Thread(target=self._end, name="parting", daemon=True).start()
+            # In another thread: this one may be blocked by the terminal for ever.
+            threading.Thread(target=self._end, name="shutdown", daemon=True).start()
 
     def _end(self) -> None:
-        save_all(self._ongoing())
-        self._leave()
-        if not self._over.wait(SECONDS_TO_PAINT):
+        save_all(self._labs())
+        self._exit_app()
+        if not self._app_ended.wait(SECONDS_TO_CLOSE):
             os._exit(INTERRUPTED)

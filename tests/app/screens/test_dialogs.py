@@ -9,7 +9,7 @@ from textual.widgets import OptionList, Static
 
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
-from tui_lab.app.app import LabApp, code_of, pick_of
+from tui_lab.app.app import LabApp, pick_of, untrusted_code
 from tui_lab.app.screens.chooser import Pick, PickKind
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.lab import LabScreen
@@ -120,7 +120,7 @@ def test_file_named_on_the_command_line_is_trusted(mine: str, monkeypatch: pytes
         open_app("reverse", [f"model.source={mine}"])
     [pick] = opened
     assert ended.value.exit_code == 0 and pick is not None
-    assert code_of(pick) == "" and pick.overrides == (f"model.source={mine}",)
+    assert untrusted_code(pick) == "" and pick.overrides == (f"model.source={mine}",)
 
 
 class Unsaved(Session):
@@ -130,8 +130,8 @@ class Unsaved(Session):
         self.tries = tries
 
     @property
-    def unsaved(self) -> str:
-        return "the disk is full" if self.tries else ""
+    def unsaved(self) -> str | None:
+        return "the disk is full" if self.tries else None
 
     def save_again(self) -> None:
         self.tries -= 1
@@ -141,7 +141,7 @@ class Unsaved(Session):
 async def test_failed_save_is_tried_again_until_it_works_or_is_given_up(choice: str, left: int) -> None:
     app, source = RecordingApp(), Unsaved(2)
     async with app.run_test() as pilot:
-        asking = app.run_worker(app._save_or_lose(source))
+        asking = app.run_worker(app._ask_while_unsaved(source))
         for _ in range(2 - left or 1):
             await pilot.pause()
             assert question(app) == "Not saved: the disk is full."
@@ -165,7 +165,7 @@ def mine(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "choice", "opens"),
-    [("preset", "run", True), ("preset", "look", False), ("resume", "look", False), ("replay", "look", True)],
+    [("preset", "run", True), ("preset", "no", False), ("resume", "no", False), ("replay", "no", True)],
 )
 async def test_file_is_run_only_with_permission(
     kind: PickKind, choice: str, opens: bool, mine: str, tmp_path: Path

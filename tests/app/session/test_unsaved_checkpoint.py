@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or gone under the app: it pauses, says so, and goes on when the disk does."""
+"""A disk that is full, read-only or gone pauses the training; it resumes once the disk works again."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.session.test_session import collect, stopped
+from tests.app.session.helpers import close, collect, stopped
 from tests.core.tiny import tiny
 from tui_lab.app.session.messages import SessionMessage
 from tui_lab.app.session.session import Session
@@ -25,7 +25,7 @@ def session_in(folder: Path) -> Session:
     return Session(lambda report, commands: open_run.start("tiny", tiny(*WHOLE), folder, commands=commands))
 
 
-def unwritten(message: SessionMessage) -> bool:
+def save_failed(message: SessionMessage) -> bool:
     return isinstance(message, ev.SaveFailed)
 
 
@@ -38,46 +38,48 @@ def losses(run: Run) -> list[float]:
 
 
 @pytest.fixture
-def undisturbed(tmp_path: Path) -> Run:
-    opened = open_run.start("tiny", tiny(*WHOLE), tmp_path / "undisturbed")
+def without_error(tmp_path: Path) -> Run:
+    opened = open_run.start("tiny", tiny(*WHOLE), tmp_path / "without_error")
     list(opened.run.record(opened.trainer.events()))
     opened.close()
     return opened.run
 
 
-def test_a_record_that_cannot_be_written_pauses_the_training_and_loses_nothing(
-    tmp_path: Path, undisturbed: Run, monkeypatch: pytest.MonkeyPatch
+def test_event_log_that_cannot_be_written_pauses_the_training(
+    tmp_path: Path, without_error: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written, full = os.write, [True]
+    os_write = os.write
+    full = [True]
 
     def write(descriptor: int, content: bytes) -> int:
         if full[0] and b'"step": 5' in content:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return written(descriptor, content)
+        return os_write(descriptor, content)
 
     monkeypatch.setattr(os, "write", write)
     session = session_in(tmp_path / "a")
     session.start()
-    told = collect(session, paused)
-    [trouble] = [message for message in told if isinstance(message, ev.SaveFailed)]
-    assert f"{tmp_path / 'a' / 'events.jsonl'}: No space left on device; free some disk space" in trouble.message
-    assert [m.step for m in told if isinstance(m, ev.StepDone)][-1] == 5, "no update is made that cannot be told"
+    messages = collect(session, paused)
+    [failure] = [message for message in messages if isinstance(message, ev.SaveFailed)]
+    assert f"{tmp_path / 'a' / 'events.jsonl'}: No space left on device; free some disk space" in failure.message
+    assert [m.step for m in messages if isinstance(m, ev.StepDone)][-1] == 5, "no step is made that cannot be recorded"
     session.send(cmd.Resume())
     again = collect(session, paused)
-    assert len([message for message in again if unwritten(message)]) == 1, "still full: paused again"
+    assert len([message for message in again if save_failed(message)]) == 1, "the disk is still full: paused again"
     full[0] = False
     session.send(cmd.Resume())
     collect(session, stopped)
-    session.close()
-    session.join()
-    assert losses(Run(tmp_path / "a")) == losses(undisturbed) and not session.unsaved
+    close(session)
+    assert losses(Run(tmp_path / "a")) == losses(without_error) and not session.unsaved
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
-def test_a_checkpoint_that_cannot_be_written_pauses_and_can_be_saved_again(
-    number: int, tmp_path: Path, undisturbed: Run, monkeypatch: pytest.MonkeyPatch
+def test_checkpoint_that_cannot_be_written_pauses_the_training(
+    number: int, tmp_path: Path, without_error: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync, full, first = files.sync, [True], tmp_path / "a" / "checkpoints" / "step-00000003"
+    sync = files.sync
+    full = [True]
+    first = tmp_path / "a" / "checkpoints" / "step-00000003"
 
     def refuse(path: Path) -> None:
         if full[0] and path.name == "model.safetensors" and first.exists():
@@ -87,36 +89,35 @@ def test_a_checkpoint_that_cannot_be_written_pauses_and_can_be_saved_again(
     monkeypatch.setattr(files, "sync", refuse)
     session = session_in(tmp_path / "a")
     session.start()
-    told = collect(session, paused)
-    assert [message.step for message in told if isinstance(message, ev.SaveFailed)] == [6]
+    messages = collect(session, paused)
+    assert [message.step for message in messages if isinstance(message, ev.SaveFailed)] == [6]
     session.send(cmd.Save())
-    collect(session, unwritten)
-    assert load(Run(tmp_path / "a").latest()).progress.step == 3, "the last one is intact"
+    collect(session, save_failed)
+    assert load(Run(tmp_path / "a").latest()).progress.step == 3, "the checkpoint before is intact"
     full[0] = False
     session.send(cmd.Save())
     collect(session, lambda message: isinstance(message, ev.Saved))
     assert load(Run(tmp_path / "a").latest()).progress.step == 6
     session.send(cmd.Resume())
     collect(session, stopped)
-    session.close()
-    session.join()
-    assert losses(Run(tmp_path / "a")) == losses(undisturbed)
+    close(session)
+    assert losses(Run(tmp_path / "a")) == losses(without_error)
 
 
-def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved, full = Run.save, [True]
+def test_last_save_can_be_repeated_after_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_save = Run.save
+    full = [True]
 
     def save(run: Run, checkpoint: Checkpoint) -> str:
         if full[0]:
             raise OSError(errno.ENOSPC, "No space left on device", str(run.path))
-        return saved(run, checkpoint)
+        return run_save(run, checkpoint)
 
     monkeypatch.setattr(Run, "save", save)
     session = Session(lambda report, commands: open_run.start("tiny", tiny(), tmp_path / "a", commands=commands))
     session.start()
     collect(session, stopped)
-    session.close()
-    session.join()
+    close(session)
     assert session.unsaved is not None and "No space left on device; free some disk space" in session.unsaved
     session.save_again()
     assert session.unsaved
@@ -126,7 +127,7 @@ def test_a_last_save_that_fails_can_be_made_up_for(tmp_path: Path, monkeypatch: 
     assert [event.kind for event in Run(tmp_path / "a").events()][-3:] == ["stopped", "unwritten", "saved"]
 
 
-def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) -> None:
+def test_removed_run_folder_pauses_the_training(tmp_path: Path) -> None:
     session = Session(
         lambda report, commands: open_run.start("tiny", tiny(*WHOLE), tmp_path / "a", commands=commands), paused=True
     )
@@ -134,9 +135,8 @@ def test_a_folder_that_is_removed_is_told_and_the_app_goes_on(tmp_path: Path) ->
     collect(session, paused)
     shutil.rmtree(tmp_path / "a")
     session.send(cmd.Resume())
-    told = collect(session, paused)
-    [trouble] = [message for message in told if isinstance(message, ev.SaveFailed)]
-    assert "removed; restore the folder" in trouble.message
-    session.close()
-    session.join()
+    messages = collect(session, paused)
+    [failure] = [message for message in messages if isinstance(message, ev.SaveFailed)]
+    assert "removed; restore the folder" in failure.message
+    close(session)
     assert session.unsaved and not (tmp_path / "a").exists()

@@ -22,11 +22,11 @@ async def test_ramp_is_monotonic_and_its_texts_are_readable_in_every_theme() -> 
             pilot.app.theme = theme
             ramps.append(ramp_of(pilot.app.current_theme))
     for ramp in ramps:
-        lights = [luminance(color) for color in ramp.colours]
+        lights = [luminance(color) for color in ramp.colors]
         assert len(lights) == heatmap.STEPS
         assert set(np.sign(np.diff(lights)).tolist()) in ({1.0}, {-1.0})
-        assert contrast(ramp.colours[0], ramp.colours[-1]) >= 7.0
-        assert all(contrast(ramp.colour(level), ramp.text(level)) >= 4.5 for level in range(heatmap.STEPS))
+        assert contrast(ramp.colors[0], ramp.colors[-1]) >= 7.0
+        assert all(contrast(ramp.color(level), ramp.text(level)) >= 4.5 for level in range(heatmap.STEPS))
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))

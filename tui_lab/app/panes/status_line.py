@@ -1,4 +1,4 @@
-"""The status line: phase, step, loss, remaining time, throughput and memory."""
+"""The status line: phase, step, loss, ETA, throughput and memory."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import psutil
 from rich.text import Text
 from textual.widgets import Static
 
+from tui_lab.app.labels import ending_name
 from tui_lab.app.session.state import LabState
 from tui_lab.util.escape import printable
 
@@ -14,24 +15,38 @@ SECONDS_BETWEEN_DRAWINGS = 1.5
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process."""
+    """Return the memory of this process."""
     return int(psutil.Process().memory_info().rss)
 
 
 def span(seconds: float) -> str:
-    """Return h:mm:ss or m:ss."""
-    minutes, seconds_left = divmod(round(seconds), 60)
+    """Return a duration as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def phase_text(state: LabState) -> str:
+    """Return what the run is doing, or how it ended."""
+    match state.phase:
+        case "loading":
+            return f"loading: {state.doing}"
+        case "ended":
+            return ending_name(state.ending)
+        case phase:
+            return phase
 
 
 class StatusLine(Static):
+    """`memory` returns the bytes that this process uses."""
+
     def __init__(self, id: str, memory: Callable[[], int] = resident_bytes) -> None:
         super().__init__(id=id)
         self._memory = memory
         self._drawn_at = float("-inf")
 
     def show(self, state: LabState, now: float, note: str = "", *, at_once: bool = False) -> None:
+        """Draw the state, at most every `SECONDS_BETWEEN_DRAWINGS` unless `at_once`."""
         if at_once or now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._drawn_at = now
             line = self._line(state, note)
@@ -40,8 +55,7 @@ class StatusLine(Static):
 
     def _line(self, state: LabState, note: str) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
-        doing = state.doing if state.phase == "loading" else state.ending if state.phase == "ended" else ""
-        text.append(f"{SIGNS[state.phase]} {state.phase}{f': {doing}' if doing else ''}", "bold reverse")
+        text.append(f"{SIGNS[state.phase]} {phase_text(state)}", "bold reverse")
         text.append(f" {note}" if note else "", "bold")
         if state.ready is not None:
             text.append(f" {printable(state.ready.name)}")

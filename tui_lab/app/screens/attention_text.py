@@ -74,7 +74,7 @@ def legend(ramp: Ramp) -> Text:
     """Return the color of some weights, and the meaning of the axes."""
     text = Text(style="dim")
     for value, level in ramp.legend():
-        sign = Text("█", ramp.colour(level)) if ramp.colours else Text(ramp.sign(level))
+        sign = Text("█", ramp.color(level)) if ramp.colors else Text(ramp.sign(level))
         text.append_text(sign).append(f" {value:g} ")
     return text.append(" query ↓ key → ")
 

@@ -60,7 +60,6 @@ class Chooser(BaseScreen[None], Screen[None]):
         yield Static(TITLE, id="title")
         yield Choices(id="choices")
         yield Static(id="about")
-        yield Static(id="torch")
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -81,10 +80,6 @@ class Chooser(BaseScreen[None], Screen[None]):
         for run in reversed(run_list):
             choices.add_option(Option(_run_line(run), id=f"run:{run.path}"))
         choices.highlighted = 1
-
-    def torch_is(self, text: str) -> None:
-        """Show the progress of loading torch."""
-        self.query_one("#torch", Static).update(text)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         kind, _, name = (event.option.id or "").partition(":")

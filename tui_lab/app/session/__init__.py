@@ -1,1 +1,1 @@
-"""Worker threads beside the screen, and what the screen knows of them. Imports no textual."""
+"""Threads that train, replay, generate and diagnose, and what the app knows of a run. Imports no textual."""

@@ -1,4 +1,4 @@
-"""The loss curves of runs that lie on disk, read once as long as their record stays the same."""
+"""The loss curves of saved runs, read again only when the event log has changed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,13 @@ from tui_lab.core.runs.folder import EVENTS, Run
 from tui_lab.util.errors import RunError
 
 POINTS = 1000
-"""Of a curve, about: more than a terminal has columns."""
+"""Points of a curve; more than a terminal has columns."""
 Line = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """(update, nats a target): the running train loss, and the validation loss."""
+    """(step, nats per target): the running train loss and the validation loss; or the reason why there are none."""
 
     train: Line = ()
     val: Line = ()
@@ -23,22 +23,22 @@ class Curves:
 
 
 class CurveFile:
-    """Remembers what it has read; used by one thread at a time."""
+    """Read curves and remember them; for use by one thread at a time."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[object, Curves]] = {}
+        self._cache: dict[Path, tuple[object, Curves]] = {}
 
     def read(self, path: Path) -> Curves:
-        """A run's curves; where they cannot be read, the problem in words."""
+        """Return the curves of the run in folder `path`."""
         try:
-            found = (path / EVENTS).stat()
-            stamp: object = (found.st_mtime_ns, found.st_size)
+            status = (path / EVENTS).stat()
         except OSError as error:
             return Curves(problem=f"{path.name}: {error.strerror}")
-        known = self._known.get(path)
-        if known is None or known[0] != stamp:
-            known = self._known[path] = (stamp, _read(Run(path)))
-        return known[1]
+        stamp = (status.st_mtime_ns, status.st_size)
+        cached = self._cache.get(path)
+        if cached is None or cached[0] != stamp:
+            cached = self._cache[path] = (stamp, _read(Run(path)))
+        return cached[1]
 
 
 def _read(run: Run) -> Curves:
@@ -46,6 +46,7 @@ def _read(run: Run) -> Curves:
         events = run.downsampled().events()
     except (RunError, OSError) as error:
         return Curves(problem=str(error))
-    found = curves(events)
-    train, val = (list(zip(*points, strict=True)) for points in (found.running, found.validation))
+    loss_curves = curves(events)
+    train = list(zip(*loss_curves.running, strict=True))
+    val = list(zip(*loss_curves.validation, strict=True))
     return Curves(tuple(extremes(train, POINTS // 2)), tuple(extremes(val, POINTS // 2)))

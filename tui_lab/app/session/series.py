@@ -11,12 +11,13 @@ Points = list[tuple[float, float]]
 
 @dataclass
 class Series:
-    """(step, value) points in order of step. Past `limit` points, groups are thinned to their extremes."""
+    """(step, value) points in order of step. Past `limit` points, only those with extreme values are kept."""
 
     limit: int = 4096
     points: Points = field(default_factory=list)
 
     def add(self, step: int, value: float | None) -> None:
+        """Add a point, unless the value is missing or not finite."""
         if value is None or not math.isfinite(value):
             return
         self.points.append((step, value))
@@ -29,15 +30,20 @@ class Series:
 
 
 def extremes(points: Points, groups: int) -> Points:
-    """The points with the lowest and the highest value of each of `groups` groups, and the last point."""
+    """Return the points with the lowest and the highest value of each of `groups` groups, and the last point."""
     return thinning.extremes(points, groups, value=itemgetter(1))
 
 
 def smooth(points: Points, weight: float) -> Points:
-    """The exponentially weighted mean, freed of its start at zero (Kingma and Ba 2015, section 3)."""
-    total, norm, smoothed = 0.0, 0.0, []
+    """Return the exponentially weighted mean with bias correction (Kingma and Ba 2015, section 3).
+
+    `weight` is that of the earlier points, 0 to 1.
+    """
+    mean = 0.0
+    correction = 0.0
+    smoothed = []
     for step, value in points:
-        total = weight * total + (1 - weight) * value
-        norm = weight * norm + (1 - weight)
-        smoothed.append((step, total / norm))
+        mean = weight * mean + (1 - weight) * value
+        correction = weight * correction + (1 - weight)
+        smoothed.append((step, mean / correction))
     return smoothed

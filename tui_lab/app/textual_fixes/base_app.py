@@ -7,10 +7,11 @@ from tui_lab.app.textual_fixes.continued_without_suspend import resume_only_if_s
 from tui_lab.app.textual_fixes.input_before_mount import HoldInputUntilMounted
 from tui_lab.app.textual_fixes.palette import Palette
 from tui_lab.app.textual_fixes.removed_nodes import IgnoreErrorsOfRemovedNodes
+from tui_lab.app.textual_fixes.screenshot_toasts import PlainScreenshotToasts
 from tui_lab.app.textual_fixes.tiny_terminal import LayOutAtLeastSmallest
 
 
-class BaseApp(LayOutAtLeastSmallest, HoldInputUntilMounted, IgnoreErrorsOfRemovedNodes):
+class BaseApp(LayOutAtLeastSmallest, HoldInputUntilMounted, IgnoreErrorsOfRemovedNodes, PlainScreenshotToasts):
     """The workarounds for App."""
 
     def get_default_screen(self) -> BlankScreen:

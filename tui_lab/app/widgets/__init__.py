@@ -1,1 +1,1 @@
-"""Widgets that know nothing of training."""
+"""Widgets that know nothing of training (an import-linter contract)."""

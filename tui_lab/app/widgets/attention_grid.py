@@ -1,4 +1,4 @@
-"""Square maps side by side, small, or a part of one with its numbers and names."""
+"""Draw square maps: all of them small, or a part of one with numbers and names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,18 @@ from rich.style import Style
 
 from tui_lab.app.widgets.heatmap import Floats, Levels, Ramp, fitting, picture, pooled, style
 
-LEAST_COLUMNS, LEAST_LINES = 9, 4
-"""Of a small map, before some are left out."""
-CELL, NAME = 4, 13
-"""Columns of a number and of the name before its line."""
+LEAST_COLUMNS = 9
+LEAST_LINES = 4
+"""Least size of a small map; if there is no room, some are left out."""
+CELL = 4
+NAME = 13
+"""Columns of a number, and of the name before its line."""
 HEADER = 2
 
 
 @dataclass(frozen=True)
 class Part:
-    """`shown` of `n` from `first` on."""
+    """`shown` of `n` items, from `first`."""
 
     first: int
     shown: int
@@ -35,13 +37,13 @@ class Part:
 
 
 def part_around(chosen: int, n: int, most: int) -> Part:
-    """At most `most` of n, with the chosen one in the middle where that can be."""
+    """Return at most `most` of n items, with the chosen one in the middle if possible."""
     shown = max(1, min(n, most))
     return Part(max(0, min(chosen - shown // 2, n - shown)), shown, n)
 
 
 def levels_of(weights: Floats, ramp: Ramp, points: int) -> Levels:
-    """[n, n] in at most points × points levels. What is nothing above the diagonal is left blank."""
+    """Return the levels of [n, n], at most points × points of them. Zeros above the diagonal are left blank."""
     small = pooled(weights, points, points)
     seen = np.tri(len(small), dtype=bool) | (small > 0)
     return ramp.levels(small, seen)
@@ -49,7 +51,7 @@ def levels_of(weights: Floats, ramp: Ramp, points: int) -> Levels:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the small maps of [rows, columns] stand on the screen."""
+    """Where the small maps of [rows, columns] are on the screen."""
 
     rows: Part
     columns: Part
@@ -57,7 +59,7 @@ class Grid:
     height: int
 
     def at(self, x: int, y: int) -> tuple[int, int]:
-        """Which map is under a place."""
+        """Return the row and column of the map at a place on the screen."""
         row, column = min(y // self.height, self.rows.shown - 1), min(x // self.width, self.columns.shown - 1)
         return self.rows.first + row, self.columns.first + column
 
@@ -71,7 +73,7 @@ def grid_of(rows: int, columns: int, chosen: tuple[int, int], width: int, height
 def small_maps(
     maps: Floats, notes: dict[tuple[int, int], str], chosen: tuple[int, int], grid: Grid, ramp: Ramp
 ) -> list[list[Segment]]:
-    """maps [L, H, n, n], a title over each: its numbers, and its note where there is room."""
+    """Draw maps [L, H, n, n], each under a title: its numbers, and its note if there is room."""
     points, scale = fitting(maps.shape[-1], ramp, grid.width - 1, grid.height - 1)
     lines: list[list[Segment]] = []
     for row in range(grid.rows.first, grid.rows.first + grid.rows.shown):
@@ -80,8 +82,10 @@ def small_maps(
             here = (row, column)
             title = f"{row}.{column} {notes.get(here, '')}"[: grid.width - 1]
             drawn = picture(levels_of(maps[row, column], ramp, points), ramp, scale)
-            block[0] += [Segment(title, style(bold=here == chosen, reverse=here == chosen)),
-                         Segment(" " * (grid.width - len(title)), Style())]  # fmt: skip
+            block[0] += [
+                Segment(title, _mark(here == chosen)),
+                Segment(" " * (grid.width - len(title)), Style()),
+            ]
             for line, segments in zip(block[1:], [*drawn, *([[]] * grid.height)], strict=False):
                 used = sum(len(segment.text) for segment in segments)
                 line += [*segments, Segment(" " * (grid.width - used), Style())]
@@ -91,7 +95,7 @@ def small_maps(
 
 @dataclass(frozen=True)
 class Window:
-    """Which part of one map is shown large."""
+    """Which part of one map is shown large; `at` returns the cell at a place on the screen."""
 
     rows: Part
     columns: Part
@@ -108,8 +112,10 @@ def window_of(n: int, cursor: tuple[int, int], width: int, height: int) -> Windo
 def large_map(
     weights: Floats, names: Sequence[str], cursor: tuple[int, int], window: Window, ramp: Ramp, every: int = 1
 ) -> list[list[Segment]]:
-    """The window's part of [n, n] in numbers over their colour or beside their sign, a name for each line and column.
-    every: how many positions a line stands for."""
+    """Draw the window's part of [n, n]: numbers on their color or next to their sign, and names of rows and columns.
+
+    every: how many positions a row stands for.
+    """
     rows, columns = _range(window.rows), _range(window.columns)
     levels = levels_of(weights, ramp, len(weights))
     lines = [
@@ -143,8 +149,8 @@ def _header(texts: Sequence[str], columns: range, chosen: int) -> list[Segment]:
 
 def _cell(level: int, value: float, ramp: Ramp, *, chosen: bool) -> Segment:
     text = "   " if value < 0.005 else "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
-    if not ramp.colours:
+    if not ramp.colors:
         return Segment(f"{text}{ramp.sign(level)}", _mark(chosen))
     if chosen:
         return Segment(f"{text}◂", _mark(chosen))
-    return Segment(f"{text} ", style(ramp.text(level), ramp.colour(level)))
+    return Segment(f"{text} ", style(ramp.text(level), ramp.color(level)))

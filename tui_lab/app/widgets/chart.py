@@ -1,4 +1,4 @@
-"""A line chart behind a small interface of our own; textual-plot draws it."""
+"""A line chart, drawn by textual-plot."""
 
 import locale
 import math
@@ -23,7 +23,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """style is a colour name; marks the points with a sign of their own where `dotted`."""
+    """style: a color name; dotted: mark each point."""
 
     label: str
     points: Points
@@ -33,7 +33,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point with a sign of its own."""
+    """A marked point."""
 
     x: float
     y: float
@@ -42,7 +42,7 @@ class Dot:
 
 
 class LogFormatter(AxisFormatter):
-    """Ticks at powers of ten and between, for values given as their log10."""
+    """Ticks at 1, 2 and 5 times powers of ten, for values given as their log10."""
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
         decades = range(math.floor(min_), math.ceil(max_) + 1)
@@ -58,7 +58,7 @@ class LogFormatter(AxisFormatter):
 
 
 def has_braille() -> bool:
-    """Whether the terminal's encoding has braille; where it has not, curves are drawn with stars."""
+    """Return whether the terminal's encoding has braille; otherwise curves are drawn with stars."""
     return "utf" in locale.getpreferredencoding(False).lower()
 
 
@@ -104,15 +104,17 @@ class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
         references: Sequence[tuple[float, str]] = (),
         log: bool = False,
     ) -> None:
-        """Curves over x; `marks` are (x, style) verticals, `references` (y, style) horizontals, `dots` are drawn
-        last, over all."""
+        """Draw curves; `marks` are vertical lines (x, style), `references` horizontal lines (y, style).
+
+        `dots` are drawn last, on top.
+        """
         with self.app.batch_update():
             self.clear()
             if log != self._log:
                 self._log = log
                 self.set_y_formatter(LogFormatter() if log else NumericAxisFormatter())
                 self.set_ylimits(None, None)
-            # References first: what is measured is drawn over them.
+            # References first, under the curves.
             xs = [x for curve in curves for x, _ in curve.points]
             for y, style in references:
                 if xs and (not log or y > 0):

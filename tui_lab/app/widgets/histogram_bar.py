@@ -1,16 +1,17 @@
-"""A line of cells: how often each stretch of a range was hit."""
+"""A histogram on one line of text."""
 
 from collections.abc import Iterable
 
 LEVELS = "·▁▂▃▄▅▆▇█"
 
 
-def strip(hits: Iterable[int], n: int, width: int) -> str:
-    """`width` cells over 0 … n-1, higher where more of `hits` fall; a dot where none did."""
+def histogram_bar(hits: Iterable[int], n: int, width: int) -> str:
+    """Return `width` characters over 0 … n - 1, the higher the more hits fall there; a dot for none."""
     counts = [0] * width
     for hit in hits:
         counts[min(width - 1, hit * width // n)] += 1
     most = max(counts, default=0)
     if most == 0:
         return LEVELS[0] * width
-    return "".join(LEVELS[0] if c == 0 else LEVELS[max(1, round(c / most * (len(LEVELS) - 1)))] for c in counts)
+    top = len(LEVELS) - 1
+    return "".join(LEVELS[max(1, round(count / most * top))] if count else LEVELS[0] for count in counts)
