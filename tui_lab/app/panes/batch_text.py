@@ -35,7 +35,7 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     n = batch.order.n if int(used.max()) < batch.order.n else loader.dataset.n_examples
     return Text.assemble(
         (f"last {N_STRIP_STEPS} steps ", "dim"),
-        strip(used.tolist(), n, width),
+        histogram_bar(used.tolist(), n, width),
         (f" {len(np.unique(used)):,} of {n:,}", "dim"),
     )
 
