@@ -6,6 +6,7 @@ import numpy as np
 from rich.text import Text
 
 from tui_lab.app.panes.cells import Example
+from tui_lab.app.widgets.histogram_bar import histogram_bar
 from tui_lab.data.dataset import IGNORED, Task
 from tui_lab.data.loader import Batch, Loader
 from tui_lab.data.tokenizers import bytes_of, show
