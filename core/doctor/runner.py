@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tui_lab.core.doctor.checks import (  # fmt: skip
+from tui_lab.core.doctor.checks import (
     attention,
     causality,
     data_order,

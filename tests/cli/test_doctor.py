@@ -83,9 +83,9 @@ def test_json_is_one_object(run_cli: RunCli) -> None:
 @pytest.mark.slow
 def test_run_is_diagnosed_with_its_weights(cli: Cli) -> None:
     cli("run", "reverse", *TINY, "--steps", "30", "--out", "r", "--quiet")
-    found = json.loads(cli("doctor", "r", "--json").stdout)
-    assert found["healthy"]
-    assert "initial loss" in {skipped["check"] for skipped in found["skipped"]}
+    report = json.loads(cli("doctor", "r", "--json").stdout)
+    assert report["healthy"]
+    assert "initial loss" in {skipped["check"] for skipped in report["skipped"]}
 
 
 @pytest.mark.parametrize(("name", "finding"), [("Peeks", "causal_leak"), ("Flat", "output_shape")])

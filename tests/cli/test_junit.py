@@ -28,8 +28,14 @@ def test_requirement_is_a_case_whose_failure_has_the_value() -> None:
     wanted = [parse_requirement(text) for text in ("val_loss<=1.0", "exact_match>=0.5", "perplexity<9")]
     text = xml("run <&\"'>", run_cases(wanted, SUMMARY, None))
     root = ElementTree.fromstring(text)
-    assert root.attrib | {"time": ""} == {"name": "tui-lab", "tests": "4", "failures": "2", "errors": "0",
-                                          "skipped": "0", "time": ""}  # fmt: skip
+    assert root.attrib | {"time": ""} == {
+        "name": "tui-lab",
+        "tests": "4",
+        "failures": "2",
+        "errors": "0",
+        "skipped": "0",
+        "time": "",
+    }
     assert root[0].attrib["name"] == "run <&\"'>"
     failure = element(text, "val_loss<=1").find("failure")
     assert failure is not None and failure.attrib["message"] == "required val_loss<=1, but val_loss = 1.25"

@@ -41,9 +41,18 @@ async def serving(command: str = "false") -> AsyncIterator[int]:
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("127.0.0.1", 200), ("localhost", 200), ("[::1]", 200), ("evil.example", 403), ("127.0.0.1.evil.example", 403),
-     ("10.0.0.1", 403), ("", 403), ("127.0.0.1:1", 403), ("[", 403)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", 200),
+        ("localhost", 200),
+        ("[::1]", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("10.0.0.1", 403),
+        ("", 403),
+        ("127.0.0.1:1", 403),
+        ("[", 403),
+    ],
+)
 async def test_request_with_another_host_name_is_refused(host: str, status: int) -> None:
     """DNS rebinding: the name of the page resolves to 127.0.0.1, and is in the Host header."""
     async with serving() as port, aiohttp.ClientSession() as client:
@@ -86,12 +95,12 @@ async def test_closed_tab_saves_its_run(tmp_path: Path, monkeypatch: pytest.Monk
     async with serving(command) as port, aiohttp.ClientSession() as client:
         headers = {"Origin": f"http://localhost:{port}"}
         tab = await client.ws_connect(f"http://127.0.0.1:{port}/ws?width=120&height=40", headers=headers)
-        seen = b""
+        painted = b""
         async with asyncio.timeout(PATIENCE):
-            while "▶ running".encode() not in seen or b"tok/s" not in seen:
+            while "▶ running".encode() not in painted or b"tok/s" not in painted:
                 message = await tab.receive()
                 assert message.type == aiohttp.WSMsgType.BINARY, message
-                seen += message.data
+                painted += message.data
             await tab.close()
             [folder] = (tmp_path / "runs").iterdir()
             while not (folder / "summary.json").exists():
@@ -101,8 +110,17 @@ async def test_closed_tab_saves_its_run(tmp_path: Path, monkeypatch: pytest.Monk
     step = int(run.latest().name.removeprefix("step-"))
     assert step > 0
     going_on = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tui_lab", "run", "--resume", str(folder), "--steps", str(step + 5), "--quiet",
-        env=dict(os.environ), stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "tui_lab",
+        "run",
+        "--resume",
+        str(folder),
+        "--steps",
+        str(step + 5),
+        "--quiet",
+        env=dict(os.environ),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
     assert await going_on.wait() == 0
     assert max(event.step for event in runs.find(str(folder)).events()) == step + 5

@@ -26,13 +26,13 @@ def check(target: Target) -> Iterator[Finding]:
     if frozen:
         yield _frozen(frozen)
     loss = trial.loss(x, y)
-    foreign = unregistered(loss, trial.model)
-    if foreign:
-        # Leaves that each pass creates anew are not forgotten weights.
-        again = {id(tensor) for tensor in unregistered(trial.loss(x, y), trial.model)}
-        foreign = [tensor for tensor in foreign if id(tensor) in again]
-    if foreign:
-        yield _unregistered(foreign)
+    leaves = unregistered(loss, trial.model)
+    if leaves:
+        # Leaves that each pass creates are not forgotten weights.
+        in_second_pass = {id(leaf) for leaf in unregistered(trial.loss(x, y), trial.model)}
+        leaves = [leaf for leaf in leaves if id(leaf) in in_second_pass]
+    if leaves:
+        yield _unregistered(leaves)
     missing = _without_gradient(trial, loss)
     if missing:
         missing = _still_without_gradient(trial, missing)

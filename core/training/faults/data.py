@@ -9,9 +9,14 @@ from tui_lab.data.loader import Batch, Ids, Loader
 from tui_lab.data.shuffle import hash_key
 
 DATA_FAULTS = (
-    "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows", "unmasked_targets",
+    "shuffle_every_step",
+    "constant_batch",
+    "shifted_targets",
+    "copied_targets",
+    "swapped_rows",
+    "unmasked_targets",
     "ignored_targets",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -264,15 +264,15 @@ def test_proposed_learning_rate_fixes_the_config() -> None:
 )
 def test_two_faults_are_found_and_fixed_one_by_one(faults: tuple[str, ...], vocab: str) -> None:
     config = settings.load("overfit-one", [f"faults={list(faults)}", f"data.vocab={vocab}"])
-    found = set()
+    found_codes = set()
     for n_left in range(len(faults), 0, -1):
         report = examine_target(target_from_config(config))
         assert len(report.findings) == n_left
-        found.add(report.findings[0].code)
+        found_codes.add(report.findings[0].code)
         fixed_config = fixed(config, report.findings[0])
         assert fixed_config is not None
         config = fixed_config
-    assert found == set(faults) and config.faults == ()
+    assert found_codes == set(faults) and config.faults == ()
     assert examine_target(target_from_config(config)).healthy
 
 
