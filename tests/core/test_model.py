@@ -74,8 +74,8 @@ def appendix_logits(model: Transformer, ids: list[int]) -> Floats:
 def test_logits_equal_the_appendix_for_any_shape(config: ModelConfig, data: st.DataObject) -> None:
     model = randomized(config)
     ids = data.draw(st.lists(st.integers(0, 10), min_size=1, max_size=config.context))
-    found = model(torch.tensor([ids]))[0].detach().numpy()
-    np.testing.assert_allclose(found, appendix_logits(model, ids), rtol=1e-9, atol=1e-9)
+    logits = model(torch.tensor([ids]))[0].detach().numpy()
+    np.testing.assert_allclose(logits, appendix_logits(model, ids), rtol=1e-9, atol=1e-9)
 
 
 def torch_encoder(model: Transformer) -> nn.TransformerEncoder:

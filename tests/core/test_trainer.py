@@ -1,7 +1,7 @@
 """The trainer: its events, commands, live changes, patience, failures and measurements."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -18,7 +18,7 @@ from tui_lab.util.errors import ConfigError, DataError
 
 
 class Saves:
-    """A save that keeps what it was given."""
+    """A save function that keeps the checkpoints."""
 
     def __init__(self) -> None:
         self.kept: list[Checkpoint] = []
@@ -28,11 +28,16 @@ class Saves:
         return f"kept/{len(self.kept)}"
 
 
+def _first_step(events: Iterator[ev.Event]) -> None:
+    """Run a trainer until its first step is done."""
+    assert [next(events).kind for _ in range(2)] == ["started", "step"]
+
+
 def test_events_of_a_run_are_started_steps_evaluated_saved_stopped() -> None:
-    found = list(trainer("train.steps=2", save=Saves()).events())
-    assert [event.kind for event in found] == ["started", "step", "step", "evaluated", "saved", "stopped"]
-    assert [event.step for event in found] == [0, 1, 2, 2, 2, 2]
-    started = found[0]
+    events = list(trainer("train.steps=2", save=Saves()).events())
+    assert [event.kind for event in events] == ["started", "step", "step", "evaluated", "saved", "stopped"]
+    assert [event.step for event in events] == [0, 1, 2, 2, 2, 2]
+    started = events[0]
     assert isinstance(started, ev.Started)
     assert started.n_vocab == 5 and started.train_examples + started.val_examples == 5**3 and not started.resumed
 
@@ -66,9 +71,9 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_batch() -> None:
 
 
 def test_evaluations_and_checkpoints_come_at_their_steps_and_at_the_end() -> None:
-    found = list(trainer("train.eval_every=3", "train.checkpoint_every=4", save=Saves()).events())
-    assert [event.step for event in of_kind(ev.Evaluated, found)] == [3, 6, 8]
-    assert [event.step for event in of_kind(ev.Saved, found)] == [4, 8]
+    events = list(trainer("train.eval_every=3", "train.checkpoint_every=4", save=Saves()).events())
+    assert [event.step for event in of_kind(ev.Evaluated, events)] == [3, 6, 8]
+    assert [event.step for event in of_kind(ev.Saved, events)] == [4, 8]
 
 
 def test_pause_waits_and_step_makes_n_steps() -> None:
@@ -94,7 +99,7 @@ def test_stop_saves_and_ends_a_paused_run() -> None:
     saves = Saves()
     training = trainer(save=saves)
     events = training.events()
-    next(events), next(events)
+    _first_step(events)
     training.commands.put(cmd.Pause())
     assert next(events).kind == "paused"
     training.commands.put(cmd.Stop())
@@ -106,7 +111,7 @@ def test_stop_saves_and_ends_a_paused_run() -> None:
 def test_stop_interrupts_an_evaluation() -> None:
     training = trainer("train.steps=1", "train.eval_examples=1000000")
     events = training.events()
-    next(events), next(events)
+    _first_step(events)
     training.commands.put(cmd.Stop())
     [stopped] = events
     assert isinstance(stopped, ev.Stopped) and stopped.reason == "stopped"
@@ -116,7 +121,7 @@ def test_evaluate_save_and_snapshot_run_between_steps() -> None:
     taken: list[Weights] = []
     training = trainer(save=Saves())
     events = training.events()
-    next(events), next(events)
+    _first_step(events)
     for command in (cmd.Evaluate(), cmd.Save(), cmd.Snapshot(lambda weights, whose: taken.append(weights))):
         training.commands.put(command)
     assert [next(events).kind for _ in range(3)] == ["evaluated", "saved", "step"]
@@ -129,24 +134,24 @@ def test_evaluate_save_and_snapshot_run_between_steps() -> None:
 
 def test_inspect_changes_nothing_even_if_it_raises() -> None:
     plain, looked_at = trainer("model.dropout=0.3"), trainer("model.dropout=0.3")
-    seen: list[bool] = []
+    modes: list[bool] = []
 
     def look(model: Model) -> None:
-        seen.append(model.training or torch.is_grad_enabled())
+        modes.append(model.training or torch.is_grad_enabled())
         torch.rand(3)
         raise ValueError("clumsy")
 
     looked_at.commands.put(cmd.Inspect(look))
-    found = list(looked_at.events())
-    assert seen == [False] and losses(found) == losses(plain.events())
-    assert "clumsy" in of_kind(ev.Warned, found)[0].message
+    events = list(looked_at.events())
+    assert modes == [False] and losses(events) == losses(plain.events())
+    assert "clumsy" in of_kind(ev.Warned, events)[0].message
 
 
 def test_error_of_torch_saves_and_fails_the_run() -> None:
     saves = Saves()
     training = trainer(save=saves)
     events = training.events()
-    next(events), next(events)
+    _first_step(events)
     training.model.head = torch.nn.Linear(3, 5)
     saved, failed = events
     assert isinstance(saved, ev.Saved) and isinstance(failed, ev.Failed) and failed.step == 1
@@ -182,7 +187,7 @@ def test_live_change_is_an_event_and_changes_the_training(key: str, value: objec
     plain, changing = trainer(), trainer()
     expected = losses(plain.events())
     events = changing.events()
-    next(events), next(events)
+    _first_step(events)
     changing.commands.put(cmd.Set(key, value))
     change = next(events)
     assert isinstance(change, ev.Changed) and (change.key, change.new, change.step) == (key, value, 1)
@@ -246,12 +251,12 @@ def test_relative_changes_accumulate_and_undo_reverts_each(command: cmd.Change, 
 def test_impossible_relative_change_is_a_warning(command: cmd.Command) -> None:
     training = trainer()
     training.commands.put(command)
-    found = list(training.events())
-    assert len(of_kind(ev.Warned, found)) == 1 and not of_kind(ev.Changed, found)
+    events = list(training.events())
+    assert len(of_kind(ev.Warned, events)) == 1 and not of_kind(ev.Changed, events)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value", "message"),
     [
         ("model.d_model", 16, "needs a restart"),
         ("optim.lrr", 1, "did you mean 'optim.lr'"),
@@ -260,13 +265,13 @@ def test_impossible_relative_change_is_a_warning(command: cmd.Command) -> None:
         ("data.overfit", 10**6, "the training part has"),
     ],
 )
-def test_impossible_change_is_a_warning_and_changes_nothing(key: str, value: object, words: str) -> None:
+def test_impossible_change_is_a_warning_and_changes_nothing(key: str, value: object, message: str) -> None:
     plain, warned = trainer(), trainer()
     warned.commands.put(cmd.Set(key, value))
-    found = list(warned.events())
-    [warning] = of_kind(ev.Warned, found)
-    assert words in warning.message and warned.config == plain.config
-    assert losses(found) == losses(plain.events())
+    events = list(warned.events())
+    [warning] = of_kind(ev.Warned, events)
+    assert message in warning.message and warned.config == plain.config
+    assert losses(events) == losses(plain.events())
 
 
 def test_patience_stops_and_restores_the_best_weights() -> None:
@@ -323,7 +328,7 @@ def test_loss_that_is_not_finite_fails_before_the_update(poison: float) -> None:
     saves = Saves()
     training = trainer(save=saves)
     events = training.events()
-    next(events), next(events)
+    _first_step(events)
     with torch.no_grad():
         training.model.get_parameter("W_E.weight")[0, 0] = poison
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
@@ -339,17 +344,17 @@ def test_checkpoint_that_cannot_be_written_is_save_failed_and_training_continues
     def full(checkpoint: Checkpoint) -> str:
         raise OSError("No space left on device")
 
-    found = list(trainer("train.checkpoint_every=2", save=full).events())
-    assert all("No space left" in warning.message for warning in of_kind(ev.Warned, found))
-    assert [warning.step for warning in of_kind(ev.SaveFailed, found)] == [2, 4, 6, 8]
-    assert isinstance(found[-1], ev.Stopped) and len(losses(found)) == 8
+    events = list(trainer("train.checkpoint_every=2", save=full).events())
+    assert all("No space left" in warning.message for warning in of_kind(ev.Warned, events))
+    assert [warning.step for warning in of_kind(ev.SaveFailed, events)] == [2, 4, 6, 8]
+    assert isinstance(events[-1], ev.Stopped) and len(losses(events)) == 8
 
 
 def test_clock_that_is_set_back_gives_no_negative_time() -> None:
     ticks = iter(range(10_000, 0, -1))
-    found = list(trainer("train.eval_every=2", clock=lambda: float(next(ticks))).events())
-    assert isinstance(found[-1], ev.Stopped)
-    for update in of_kind(ev.StepDone, found):
+    events = list(trainer("train.eval_every=2", clock=lambda: float(next(ticks))).events())
+    assert isinstance(events[-1], ev.Stopped)
+    for update in of_kind(ev.StepDone, events):
         assert update.seconds >= 0 and update.tokens_per_s >= 0 and (update.data_seconds or 0.0) >= 0
 
 
@@ -380,11 +385,11 @@ def test_dead_units_are_those_that_no_token_activates() -> None:
 
 def test_target_loss_ends_the_run_after_an_evaluation_and_for_good() -> None:
     saves = Saves()
-    found = list(trainer("train.target_loss=1.55", "train.steps=2000", save=saves).events())
-    steps = of_kind(ev.StepDone, found)
+    events = list(trainer("train.target_loss=1.55", "train.steps=2000", save=saves).events())
+    steps = of_kind(ev.StepDone, events)
     assert steps[-1].loss_ema <= 1.55 < steps[-2].loss_ema
-    assert [event.kind for event in found[-3:]] == ["evaluated", "saved", "stopped"]
-    assert isinstance(found[-1], ev.Stopped) and found[-1].reason == "target"
+    assert [event.kind for event in events[-3:]] == ["evaluated", "saved", "stopped"]
+    assert isinstance(events[-1], ev.Stopped) and events[-1].reason == "target"
     assert not of_kind(ev.StepDone, trainer(resume=saves.kept[-1]).events())
 
 

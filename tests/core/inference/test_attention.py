@@ -125,9 +125,17 @@ def test_heads_are_sorted_by_sharpness_over_queries_with_a_target() -> None:
 @pytest.mark.slow
 def test_trained_reverse_attends_along_the_anti_diagonal() -> None:
     training = trainer(
-        "model.d_model=32", "model.d_head=16", "model.n_layers=2", "model.d_ff=64", "data.n_digits=10",
-        "data.length=4", "model.context=7", "train.steps=1500", "train.batch_size=64", "optim.lr=0.003",
-    )  # fmt: skip
+        "model.d_model=32",
+        "model.d_head=16",
+        "model.n_layers=2",
+        "model.d_ff=64",
+        "data.n_digits=10",
+        "data.length=4",
+        "model.context=7",
+        "train.steps=1500",
+        "train.batch_size=64",
+        "optim.lr=0.003",
+    )
     list(training.events())
     training.model.eval()
     batch = training.loader.batch(0)

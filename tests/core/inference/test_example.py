@@ -16,13 +16,13 @@ def test_cell_losses_sum_to_the_loss_and_are_nan_where_ignored() -> None:
     training.model.eval()
     total = 0.0
     for x, y in zip(batch.x, batch.y, strict=True):
-        found = cell_losses(training.model, x, y, k=3)
-        assert (np.isnan(found.losses) == (y == IGNORED)).all()
-        total += float(np.nansum(found.losses))
+        cells = cell_losses(training.model, x, y, k=3)
+        assert (np.isnan(cells.losses) == (y == IGNORED)).all()
+        total += float(np.nansum(cells.losses))
         logits = training.model(torch.from_numpy(x)[None])[0]
-        assert found.top.tolist() == logits.topk(3).indices.tolist()
-        expected = F.softmax(logits, -1).gather(-1, torch.from_numpy(found.top)).detach().numpy()
-        np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
+        assert cells.top.tolist() == logits.topk(3).indices.tolist()
+        expected = F.softmax(logits, -1).gather(-1, torch.from_numpy(cells.top)).detach().numpy()
+        np.testing.assert_allclose(cells.probabilities, expected, rtol=1e-5)
     whole = training.model.loss_sum(torch.from_numpy(batch.x), torch.from_numpy(batch.y))
     assert total == pytest.approx(whole.item(), rel=1e-5)
 

@@ -21,47 +21,49 @@ MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=4, d_ff=8, context=
 GREEDY = Sampling(temperature=0.0)
 
 
-def speaker() -> tuple[Transformer, CharTokenizer]:
+def model_and_tokenizer() -> tuple[Transformer, CharTokenizer]:
     tokenizer = CharTokenizer()
     return Transformer(MODEL, tokenizer.n_vocab, seed=1), tokenizer
 
 
-def say(sampling: Sampling = GREEDY, prompt: str = "So", n: int = 30, *, use_cache: bool = True) -> list[Generated]:
-    model, tokenizer = speaker()
+def generate_tokens(
+    sampling: Sampling = GREEDY, prompt: str = "So", n: int = 30, *, use_cache: bool = True
+) -> list[Generated]:
+    model, tokenizer = model_and_tokenizer()
     return list(generate(model, tokenizer, prompt, max_new_tokens=n, sampling=sampling, use_cache=use_cache))
 
 
 @pytest.mark.parametrize("prompt", ["S", "Socrate", "Socrates", "Socrates, where from?"])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.3, seed=3), Sampling(top_k=7, top_p=0.7)])
 def test_cache_changes_no_token_within_and_beyond_the_context(prompt: str, sampling: Sampling) -> None:
-    cached, plain = (say(sampling, prompt, use_cache=use) for use in (True, False))
-    assert [made.token for made in cached] == [made.token for made in plain]
-    assert [made.probability for made in cached] == pytest.approx([made.probability for made in plain], rel=1e-4)
+    cached, plain = (generate_tokens(sampling, prompt, use_cache=use) for use in (True, False))
+    assert [token.token for token in cached] == [token.token for token in plain]
+    assert [token.probability for token in cached] == pytest.approx([token.probability for token in plain], rel=1e-4)
 
 
 def test_seed_gives_the_same_text_whatever_torch_draws() -> None:
-    first = say(Sampling(temperature=1.0, seed=5))
+    first = generate_tokens(Sampling(temperature=1.0, seed=5))
     torch.rand(10)
-    assert say(Sampling(temperature=1.0, seed=5)) == first
-    assert say(Sampling(temperature=1.0, seed=6)) != first
+    assert generate_tokens(Sampling(temperature=1.0, seed=5)) == first
+    assert generate_tokens(Sampling(temperature=1.0, seed=6)) != first
 
 
 def test_generation_leaves_the_global_generator_unchanged() -> None:
-    model, tokenizer = speaker()
+    model, tokenizer = model_and_tokenizer()
     before = torch.get_rng_state()
     list(generate(model, tokenizer, "So", max_new_tokens=4, sampling=Sampling()))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_probabilities_are_the_models_and_alternatives_are_sorted() -> None:
-    model, tokenizer = speaker()
-    [made] = say(n=1)
+    model, tokenizer = model_and_tokenizer()
+    [token] = generate_tokens(n=1)
     model.eval()
     with torch.no_grad():
         own = model(torch.tensor([tokenizer.encode("So").tolist()]))[0, -1].softmax(dim=0)
-    assert made.probability == pytest.approx(float(own[made.token]))
-    assert [a.token for a in made.alternatives] == own.topk(5).indices.tolist()
-    assert made.alternatives[0].token == made.token, "greedy takes the likeliest"
+    assert token.probability == pytest.approx(float(own[token.token]))
+    assert [a.token for a in token.alternatives] == own.topk(5).indices.tolist()
+    assert token.alternatives[0].token == token.token, "greedy takes the likeliest"
 
 
 def by_numpy(logits: np.ndarray[tuple[int], np.dtype[np.float64]], sampling: Sampling) -> list[float]:
@@ -94,14 +96,18 @@ def test_sampling_equals_the_numpy_version(logits: list[int], temperature: float
     # Where the mass reaches p to a rounding error, either answer is right.
     reached = np.cumsum(sorted(by_numpy(values, Sampling(temperature, top_k)), reverse=True))
     assume(np.abs(reached - top_p).min() > 1e-9)
-    found = sampling_probabilities(torch.tensor(values), sampling)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-12)
+    probabilities = sampling_probabilities(torch.tensor(values), sampling)
+    np.testing.assert_allclose(probabilities.numpy(), expected, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-3, 100.0])
 def test_temperature_of_any_size_gives_a_distribution(temperature: float) -> None:
-    found = sampling_probabilities(torch.tensor([80.0, -80.0, 79.0]), Sampling(temperature, 0, 0.9))
-    assert torch.isfinite(found).all() and found.sum() == pytest.approx(1.0) and found.argmax() == 0
+    probabilities = sampling_probabilities(torch.tensor([80.0, -80.0, 79.0]), Sampling(temperature, 0, 0.9))
+    assert (
+        torch.isfinite(probabilities).all()
+        and probabilities.sum() == pytest.approx(1.0)
+        and probabilities.argmax() == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,15 +131,15 @@ def test_sampling_out_of_bounds_is_an_error(key: str, value: float) -> None:
 
 def test_empty_prompt_is_an_error() -> None:
     with pytest.raises(ConfigError) as caught:
-        say(prompt="")
+        generate_tokens(prompt="")
     assert (caught.value.code, caught.value.problems[0].key) == ("missing", "prompt")
 
 
 def test_stop_ends_generation_before_the_next_token() -> None:
-    model, tokenizer = speaker()
+    model, tokenizer = model_and_tokenizer()
     answers = iter([False, False, True])
-    made = generate(model, tokenizer, "So", max_new_tokens=30, sampling=GREEDY, stop=lambda: next(answers))
-    assert len(list(made)) == 2
+    tokens = generate(model, tokenizer, "So", max_new_tokens=30, sampling=GREEDY, stop=lambda: next(answers))
+    assert len(list(tokens)) == 2
 
 
 def test_text_of_a_split_character_comes_with_its_last_byte() -> None:
@@ -143,17 +149,19 @@ def test_text_of_a_split_character_comes_with_its_last_byte() -> None:
     tokenizer = SeenVocabulary(base, halves)
     model = Transformer(MODEL, tokenizer.n_vocab, seed=0)
     sampling = Sampling(temperature=100.0, seed=2)
-    made = list(generate(model, tokenizer, "馬", max_new_tokens=40, sampling=sampling))
-    said = b"".join(tokenizer.token_bytes(one.token) for one in made)
-    assert "".join(one.text for one in made) == said.decode("utf-8", errors="replace")
+    tokens = list(generate(model, tokenizer, "馬", max_new_tokens=40, sampling=sampling))
+    generated = b"".join(tokenizer.token_bytes(token.token) for token in tokens)
+    assert "".join(token.text for token in tokens) == generated.decode("utf-8", errors="replace")
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    assert [one.text for one in made[:-1]] == [decoder.decode(tokenizer.token_bytes(one.token)) for one in made[:-1]]
-    assert any(one.text == "" for one in made), "some token is the first half of a character"
-    assert decode(tokenizer, [one.token for one in made]) == said.decode("utf-8", errors="replace")
+    assert [token.text for token in tokens[:-1]] == [
+        decoder.decode(tokenizer.token_bytes(token.token)) for token in tokens[:-1]
+    ]
+    assert any(token.text == "" for token in tokens), "some token is the first half of a character"
+    assert decode(tokenizer, [token.token for token in tokens]) == generated.decode("utf-8", errors="replace")
 
 
 def test_ids_beyond_the_tokenizer_become_replacement_characters() -> None:
     config = tiny('faults=["wrong_vocab"]')
     model = build_model(config, 5)
-    said = list(generate(model, DigitsTokenizer(5), "12", max_new_tokens=20, sampling=Sampling(1.0)))
-    assert max(made.token for made in said) >= 5 and "\ufffd" in "".join(made.text for made in said)
+    generated = list(generate(model, DigitsTokenizer(5), "12", max_new_tokens=20, sampling=Sampling(1.0)))
+    assert max(token.token for token in generated) >= 5 and "\ufffd" in "".join(token.text for token in generated)

@@ -34,10 +34,20 @@ def test_model_of_a_trillion_parameters_is_an_error_before_it_is_built() -> None
     [
         (("model.d_ff=1000",), "parameters", "model.d_ff"),
         (("train.batch_size=100",), "activations", "train.batch_size"),
-        (("model.n_heads=64", "model.dropout=0.1", "train.batch_size=100", "model.d_head=1", "model.context=60",
-          "data.length=30"), "attention weights", "model.context"),
+        (
+            (
+                "model.n_heads=64",
+                "model.dropout=0.1",
+                "train.batch_size=100",
+                "model.d_head=1",
+                "model.context=60",
+                "data.length=30",
+            ),
+            "attention weights",
+            "model.context",
+        ),
     ],
-)  # fmt: skip
+)
 def test_largest_part_names_the_setting_that_reduces_it(overrides: tuple[str, ...], largest: str, setting: str) -> None:
     first = memory_estimate.parts(tiny(*overrides), 5)[0]
     assert largest in first.name and setting in first.shrink

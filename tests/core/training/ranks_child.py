@@ -40,15 +40,15 @@ STEERED = ("train.steps=14", "train.batch_size=6", "train.eval_every=4")
 
 def observe(training: Trainer, steer: Callable[[Trainer, ev.Event], None] = lambda training, event: None) -> Any:
     """The events without what depends on clocks and processes, and a fingerprint of the last weights."""
-    seen = []
+    records = []
     for event in training.events():
         steer(training, event)
         record = event.to_json()
         for name in ("seconds", "tokens_per_s", "data_seconds", "dead_units", "device", "message", "faults"):
             record.pop(name, None)
         if event.kind != "saved":
-            seen.append(record)
-    return {"events": seen, "weights": fingerprint(*(p.detach() for p in training.model.parameters()))}
+            records.append(record)
+    return {"events": records, "weights": fingerprint(*(p.detach() for p in training.model.parameters()))}
 
 
 def train(group: ProcessGroup, *overrides: str, steer: Callable[[Trainer, ev.Event], None] | None = None) -> Any:
@@ -127,6 +127,6 @@ def threads_of_the_group() -> list[str]:
 if __name__ == "__main__":
     with process_group() as group:
         assert isinstance(group, DistributedGroup)
-        seen = everything(group)
-    seen["threads left"] = threads_of_the_group()
-    (Path(sys.argv[1]) / f"{group.rank}.json").write_text(json.dumps(seen), "utf-8")
+        results = everything(group)
+    results["threads left"] = threads_of_the_group()
+    (Path(sys.argv[1]) / f"{group.rank}.json").write_text(json.dumps(results), "utf-8")

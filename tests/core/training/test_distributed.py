@@ -48,8 +48,8 @@ def launched(size: int, factory: pytest.TempPathFactory) -> list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(ranks_child.alone()))
-    return found
+    results: dict[str, Any] = json.loads(json.dumps(ranks_child.alone()))
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return launched(2, tmp_path_factory)
 
 
-def assert_equal(found: Any, expected: Any, name: str) -> None:
+def assert_equal(actual: Any, expected: Any, name: str) -> None:
     """Numbers within what the order of a sum may change, all else to the letter."""
-    kinds = [event["event"] for event in found["events"]]
+    kinds = [event["event"] for event in actual["events"]]
     assert kinds == [event["event"] for event in expected["events"]], name
-    for ours, theirs in zip(found["events"], expected["events"], strict=True):
+    for ours, theirs in zip(actual["events"], expected["events"], strict=True):
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
             near = pytest.approx(value, rel=2e-4, abs=2e-5) if isinstance(value, float) else value
@@ -82,14 +82,17 @@ def test_ranks_are_bitwise_equal(two: list[dict[str, Any]]) -> None:
 
 
 def test_stop_on_one_rank_stops_all(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
-    for found in two:
-        assert found["stopped"]["events"][-1] == {
-            "event": "stopped", "step": 3, "reason": "stopped", "restored": None,
-        }  # fmt: skip
+    for results in two:
+        assert results["stopped"]["events"][-1] == {
+            "event": "stopped",
+            "step": 3,
+            "reason": "stopped",
+            "restored": None,
+        }
 
 
 def test_threads_of_the_group_end_with_it(two: list[dict[str, Any]]) -> None:
-    assert [found["threads left"] for found in two] == [[], []]
+    assert [results["threads left"] for results in two] == [[], []]
 
 
 def test_dropout_differs_by_rank_and_repeats(alone: dict[str, Any], two: list[dict[str, Any]]) -> None:
@@ -104,7 +107,7 @@ def dropout_seed_of(rank: int) -> int:
 
 
 def test_loss_that_is_not_finite_fails_on_all_ranks(two: list[dict[str, Any]]) -> None:
-    assert [found["not finite"]["events"][-1]["event"] for found in two] == ["failed", "failed"]
+    assert [results["not finite"]["events"][-1]["event"] for results in two] == ["failed", "failed"]
 
 
 @pytest.mark.slow
@@ -112,10 +115,10 @@ def test_loss_that_is_not_finite_fails_on_all_ranks(two: list[dict[str, Any]]) -
 def test_any_number_of_processes_trains_like_one(
     size: int, alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    found = launched(size, tmp_path_factory)
-    assert all(other == found[0] for other in found)
+    ranks = launched(size, tmp_path_factory)
+    assert all(other == ranks[0] for other in ranks)
     for name in SAME:
-        assert_equal(found[0][name], alone[name], name)
+        assert_equal(ranks[0][name], alone[name], name)
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 30), st.sampled_from(["epoch", "once", "off"]))
@@ -132,10 +135,19 @@ def test_shares_partition_the_batch(batch_size: int, ranks: int, step: int, shuf
 
 def test_commands_are_sent_as_text_and_inspections_are_not() -> None:
     sent: list[cmd.Command] = [
-        cmd.Pause(), cmd.Step(3), cmd.Set("optim.lr", 0.5), cmd.Set("data.shuffle", "off"), cmd.Resume(),
-        cmd.Evaluate(), cmd.Save(), cmd.Stop(), cmd.Scale("optim.lr", 2.0), cmd.Shift("model.dropout", 0.05),
-        cmd.Cycle("data.overfit", (0, 1)), cmd.Undo(),
-    ]  # fmt: skip
+        cmd.Pause(),
+        cmd.Step(3),
+        cmd.Set("optim.lr", 0.5),
+        cmd.Set("data.shuffle", "off"),
+        cmd.Resume(),
+        cmd.Evaluate(),
+        cmd.Save(),
+        cmd.Stop(),
+        cmd.Scale("optim.lr", 2.0),
+        cmd.Shift("model.dropout", 0.05),
+        cmd.Cycle("data.overfit", (0, 1)),
+        cmd.Undo(),
+    ]
     assert distributed._from_bytes(distributed._to_bytes(sent)) == sent
     look, copy = distributed._from_bytes(distributed._to_bytes([cmd.Inspect(print), cmd.Snapshot(print)]))
     assert isinstance(look, cmd.Inspect) and isinstance(copy, cmd.Inspect)
@@ -151,9 +163,14 @@ def test_commands_are_shared_except_inspect_and_snapshot() -> None:
 
 @pytest.mark.parametrize(
     ("variables", "expected"),
-    [({}, False), ({"RANK": "0", "WORLD_SIZE": "1"}, False), ({"RANK": "1", "WORLD_SIZE": "2"}, True),
-     ({"WORLD_SIZE": "2"}, False), ({"RANK": "0", "WORLD_SIZE": "many"}, False)],
-)  # fmt: skip
+    [
+        ({}, False),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, False),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, True),
+        ({"WORLD_SIZE": "2"}, False),
+        ({"RANK": "0", "WORLD_SIZE": "many"}, False),
+    ],
+)
 def test_is_distributed_follows_the_variables_of_torchrun(
     variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,14 +202,16 @@ def test_backend_fits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
-    [(RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:9"), True),
-     (RuntimeError("Timed out waiting 1000ms for recv operation to complete"), True),
-     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False)],
-)  # fmt: skip
-def test_lost_connection_becomes_a_training_error(error: RuntimeError, told: bool) -> None:
-    with pytest.raises(RuntimeError) as found, distributed._translate_errors(1):
+    ("error", "is_lost"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:9"), True),
+        (RuntimeError("Timed out waiting 1000ms for recv operation to complete"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False),
+    ],
+)
+def test_lost_connection_becomes_a_training_error(error: RuntimeError, is_lost: bool) -> None:
+    with pytest.raises(RuntimeError) as caught, distributed._translate_errors(1):
         raise error
-    assert isinstance(found.value, TrainingError) is told
-    assert ("another process of this training has ended" in str(found.value)) is told
-    assert "pair.cc" not in str(found.value)
+    assert isinstance(caught.value, TrainingError) is is_lost
+    assert ("another process of this training has ended" in str(caught.value)) is is_lost
+    assert "pair.cc" not in str(caught.value)

@@ -73,7 +73,7 @@ def test_row_matches_if_every_counted_target_is_the_likeliest_token() -> None:
 
 
 def test_loss_of_a_very_unlikely_target_is_finite_and_exact() -> None:
-    """exp(-200) is no float32: the loss is found another way, and stays that of the definition."""
+    """exp(-200) is not a float32, so the loss is computed from the logits."""
     h, weight, bias = torch.eye(3), torch.zeros(5000, 3), torch.randn(5000)
     weight[7, 1], targets = -200.0, torch.tensor([7, 7, -1])
     ours, theirs = ([leaf.clone().requires_grad_() for leaf in (h, weight, bias)] for _ in range(2))
@@ -102,9 +102,9 @@ class Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self.onednn |= "mkldnn" in str(func)
-        for made in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(made, Tensor) and made.dim() and made.shape[-1] == self.n_vocab:
-                self.rows = max(self.rows, made.numel() // self.n_vocab)
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, Tensor) and tensor.dim() and tensor.shape[-1] == self.n_vocab:
+                self.rows = max(self.rows, tensor.numel() // self.n_vocab)
         return out
 
 

@@ -29,9 +29,9 @@ ids = [ours.__name__ for ours, _, _ in PAIRS]
 
 def layer() -> nn.Linear:
     generator = torch.Generator().manual_seed(0)
-    made = nn.Linear(5, 4, bias=False)
-    nn.init.normal_(made.weight, generator=generator)
-    return made
+    linear = nn.Linear(5, 4, bias=False)
+    nn.init.normal_(linear.weight, generator=generator)
+    return linear
 
 
 def train(model: nn.Linear, optimizer: Optimizer, steps: range) -> None:

@@ -41,11 +41,13 @@ def test_order_and_dropout_change_with_the_step() -> None:
 
 def test_free_sources_can_be_pinned() -> None:
     config = tiny("train.threads=0", 'faults=["unseeded_noise"]')
-    found = ledger(config, build_task(config))
-    assert {source.name for source in found if not source.pinned} == {"threads", "noise"}
-    healed = pinned(config, found)
-    assert all(source.pinned for source in ledger(healed, build_task(healed)))
-    assert healed == settings.changed(settings.changed(config, "faults", ()), "train.threads", torch.get_num_threads())
+    free_sources = ledger(config, build_task(config))
+    assert {source.name for source in free_sources if not source.pinned} == {"threads", "noise"}
+    pinned_config = pinned(config, free_sources)
+    assert all(source.pinned for source in ledger(pinned_config, build_task(pinned_config)))
+    assert pinned_config == settings.changed(
+        settings.changed(config, "faults", ()), "train.threads", torch.get_num_threads()
+    )
 
 
 def test_measured_kernels_are_free_until_pinned() -> None:
@@ -53,6 +55,6 @@ def test_measured_kernels_are_free_until_pinned() -> None:
     task = build_task(config)
     free = {source.name for source in ledger(config, task) if not source.pinned}
     assert {"products", "head rows"} <= free
-    settled = pinned(config, ledger(config, task))
-    assert settled.train.matmul in ("blas", "onednn") and settled.train.head_rows > 0
-    assert all(source.pinned for source in ledger(settled, task))
+    pinned_config = pinned(config, ledger(config, task))
+    assert pinned_config.train.matmul in ("blas", "onednn") and pinned_config.train.head_rows > 0
+    assert all(source.pinned for source in ledger(pinned_config, task))

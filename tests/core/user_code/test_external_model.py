@@ -78,13 +78,13 @@ def test_user_model_trains_reproducibly_and_resumes_exactly(source: str) -> None
         return "kept"
 
     whole, again = trainer(*sets, save=save), trainer(*sets)
-    found = list(whole.events())
-    assert losses(found) == losses(again.events()) and same_weights(whole, again)
-    assert losses(found)[-1] < losses(found)[0]
-    [started] = of_kind(ev.Started, found)
+    events = list(whole.events())
+    assert losses(events) == losses(again.events()) and same_weights(whole, again)
+    assert losses(events)[-1] < losses(events)[0]
+    [started] = of_kind(ev.Started, events)
     assert started.parameters == sum(p.numel() for p in whole.model.parameters())
     resumed = trainer(resume=kept[0])
-    assert losses(found)[20:] == losses(resumed.events()) and same_weights(whole, resumed)
+    assert losses(events)[20:] == losses(resumed.events()) and same_weights(whole, resumed)
 
 
 def test_user_model_can_be_inspected_generates_and_takes_live_dropout(source: str) -> None:
@@ -138,6 +138,6 @@ def test_misspelled_name_in_a_source_suggests_the_nearest(source: str) -> None:
 
 
 def test_settings_for_the_built_in_model_only_are_errors(source: str) -> None:
-    for sets, words in (("optim.name=muon", "muon"), ('faults=["no_mask"]', "needs the built-in model")):
-        with pytest.raises(ConfigError, match=words):
+    for sets, message in (("optim.name=muon", "muon"), ('faults=["no_mask"]', "needs the built-in model")):
+        with pytest.raises(ConfigError, match=message):
             settings.build(tiny(setting(source, "Mine")).model_dump(), [sets])
