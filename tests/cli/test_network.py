@@ -83,6 +83,7 @@ def test_commands_use_no_network(requests: Requests, cli: Cli, command: list[str
     assert requests() == []
 
 
+@pytest.mark.slow
 def test_the_app_uses_no_network(requests: Requests, tmp_path: Path) -> None:
     sets = [word for word in TINY if word != "--set"] + ["train.steps=20"]
     (tmp_path / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", sets)), "utf-8")

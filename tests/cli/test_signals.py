@@ -42,7 +42,7 @@ def fingerprint(run: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.safetensors")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_resuming_loses_nothing(
     number: signal.Signals, run_cli: RunCli, command: list[str], tmp_path: Path
 ) -> None:
