@@ -2,8 +2,11 @@
 
 import queue
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ArgsKwargs
 
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -156,3 +159,44 @@ def _within_bounds(key: str, old: float, wanted: float) -> float:
         message = f"cannot change to {wanted:g}"
         raise ConfigError.of("invalid", message, key=key, value=old, allowed=f"{low:g} to {high:g}")
     return new
+
+
+SENDABLE: dict[str, type[Command]] = {
+    "pause": Pause,
+    "resume": Resume,
+    "step": Step,
+    "set": Set,
+    "scale": Scale,
+    "shift": Shift,
+    "cycle": Cycle,
+    "undo": Undo,
+    "evaluate": Evaluate,
+    "save": Save,
+    "stop": Stop,
+}
+"""The commands that can be sent to another process, by name. Snapshot and Inspect hold functions, so they cannot."""
+_NAMES = {command: name for name, command in SENDABLE.items()}
+
+
+def to_json(command: Command) -> dict[str, Any]:
+    """`command` as a JSON object. Raises ValueError for one that cannot leave the process."""
+    name = _NAMES.get(type(command))
+    if name is None:
+        raise ValueError(f"{type(command).__name__} cannot be sent to another process")
+    return {"command": name, **vars(command)}
+
+
+def from_json(record: Any) -> Command:
+    """The command that `to_json` wrote. Raises ValueError for an unknown name or a wrong field."""
+    values = dict(record) if isinstance(record, dict) else {}
+    kind = SENDABLE.get(str(values.pop("command", None)))
+    if kind is None:
+        raise ValueError("not a command")
+    unknown = values.keys() - {field.name for field in fields(kind)}
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no {min(unknown)!r}")
+    try:
+        command: Command = TypeAdapter(kind).validate_python(ArgsKwargs((), values))
+    except ValidationError as error:
+        raise ValueError(f"not a valid {kind.__name__}: {error.errors()[0]['msg']}") from error
+    return command

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
 DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
+OUTPUT = "output.log"
+"""What a detached run prints."""
 LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
 """Bytes; a tokenizer with every letter of Unicode needs 2**24."""
 T = TypeVar("T")
@@ -170,7 +172,7 @@ def _refuse_taken(path: Path) -> None:
     """Raises RunError for a folder that holds more than what a killed `create` leaves."""
     if not path.exists() and not path.is_symlink():
         return
-    leftovers = {LOCK, HOLDER, TOKENIZER}
+    leftovers = {LOCK, HOLDER, TOKENIZER, OUTPUT}
     if path.is_dir() and all(p.name in leftovers or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
         return
     hint = f"; to continue this run, use --resume {path}" if (path / CONFIG).exists() else ""

@@ -14,7 +14,7 @@ from textual.widgets import DataTable
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage
-from tui_lab.app.session.source import Playback
+from tui_lab.app.session.source import Playback, Role
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -31,7 +31,7 @@ class FakeSource:
     looks: list[cmd.Inspect] = field(default_factory=list)
     """Commands that inspect the model, for the test to answer."""
     closed: bool = False
-    trains: bool = True
+    role: Role = "training"
     playback: Playback | None = None
 
     def status_note(self) -> str:

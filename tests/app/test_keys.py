@@ -214,9 +214,14 @@ async def test_every_command_has_an_action_in_the_lab() -> None:
 @pytest.mark.parametrize("phase", ["loading", "running", "paused", "ended", "failed"])
 def test_commands_apply_by_phase(phase: str) -> None:
     going = phase in ("running", "paused")
-    assert applies("live", phase=phase, replayed=False) == going
-    assert not applies("live", phase=phase, replayed=True)
-    assert applies("replay", phase=phase, replayed=True) and not applies("replay", phase=phase, replayed=False)
+    assert applies("live", phase=phase, role="training") == going
+    assert applies("live", phase=phase, role="steering") == going
+    assert applies("steering", phase=phase, role="steering") == going
+    assert not applies("steering", phase=phase, role="watching")
+    for role in ("watching", "replay"):
+        assert not applies("live", phase=phase, role=role)
+    assert applies("replay", phase=phase, role="replay") and not applies("replay", phase=phase, role="steering")
+    assert applies("training", phase=phase, role="training") and not applies("training", phase=phase, role="steering")
 
 
 async def test_palette_offers_the_commands_that_apply() -> None:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from tui_lab.app.session.source import Role
+
 Needs = Literal["nothing", "steering", "training", "live", "replay"]
 """When a command is enabled. steering: a run or replay in progress; training: a run of this app, in progress or ended;
-live: a run of this app in progress; replay: a replay."""
+live: a run in progress that takes commands; replay: a replay."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,17 @@ def key_of(command: Command) -> str:
     return command.show_key or command.keys.partition(",")[0]
 
 
-def applies(needs: Needs, *, phase: str, replayed: bool) -> bool:
+def applies(needs: Needs, *, phase: str, role: Role) -> bool:
     """Return whether a command with these needs is enabled now."""
-    ended = phase in ("ended", "failed")
+    in_progress = phase not in ("loading", "ended", "failed")
     match needs:
         case "nothing":
             return True
         case "steering":
-            return not ended and phase != "loading"
+            return in_progress and role != "watching"
         case "training":
-            return not replayed
+            return role == "training"
         case "live":
-            return not ended and not replayed and phase != "loading"
+            return in_progress and role in ("training", "steering")
         case "replay":
-            return replayed
+            return role == "replay"

@@ -57,7 +57,7 @@ HIGH_CONTRAST = Theme(
     dark=True,
 )
 THEMES = ("textual-dark", "textual-light", "high-contrast")
-IN_USE_CHOICES = (Choice("view", "Open read-only"), Choice("cancel", "Cancel"))
+IN_USE_CHOICES = (Choice("view", "Follow it live"), Choice("cancel", "Cancel"))
 TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
 UNSAVED_CHOICES = (
     Choice("save", "Try to save again"),
@@ -200,11 +200,20 @@ class LabApp(BaseApp):
 
     def _open(self, pick: Pick) -> None:
         if pick.kind == "replay":
-            from tui_lab.app.session.replay import Replay
-
-            self.show_lab(Replay(pick.name, self._clock))
+            self.show_lab(self._viewer(pick.name))
         else:
             self.show_lab(self._session(lambda report, commands: open_pick(pick, report, commands), paused=pick.paused))
+
+    def _viewer(self, name: str) -> "Source":
+        """Follow a run that a process trains now; replay one that none does."""
+        holder = in_use(Path(name))
+        if holder is not None:
+            from tui_lab.app.session.following import Following
+
+            return Following(name, holder)
+        from tui_lab.app.session.replay import Replay
+
+        return Replay(name, self._clock)
 
     def _session(self, open: "Callable[[Report, CommandQueue], OpenRun]", *, paused: bool = False) -> "Session":
         from tui_lab.app.session.session import Session

@@ -13,6 +13,7 @@ from tui_lab.cli.signals import stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Monitors
+from tui_lab.core.runs import control
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.summary import Requirement, Summary, unmet
@@ -62,7 +63,11 @@ def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | N
     """Train until the last event. If a checkpoint cannot be written, stop and return why."""
     trainer, monitors = opened.trainer, Monitors()
     save_error: str | None = None
-    with stop_on_signals(lambda: trainer.commands.put(cmd.Stop())), view:
+    with (
+        stop_on_signals(lambda: trainer.commands.put(cmd.Stop())),
+        control.listen(opened.run.path, trainer.commands.put),
+        view,
+    ):
         for event in opened.run.record(trainer.events()):
             opened.summarizer.update(event)
             if isinstance(event, ev.SaveFailed) and save_error is None:

@@ -29,7 +29,7 @@ def test_pause_key_of_a_training_follows_its_events() -> None:
 
 def test_pause_key_of_a_replay_follows_its_playback() -> None:
     playback = FakePlayback()
-    source = FakeSource(trains=False, playback=playback)
+    source = FakeSource(role="replay", playback=playback)
     controls = RunControls(source, LabState(phase="running"))
     for paused in (False, True):
         playback.paused = paused
@@ -39,7 +39,7 @@ def test_pause_key_of_a_replay_follows_its_playback() -> None:
 
 def test_speed_keys_change_a_replay_and_leave_a_training_alone() -> None:
     playback = FakePlayback()
-    for source in (FakeSource(), FakeSource(trains=False, playback=playback)):
+    for source in (FakeSource(), FakeSource(role="replay", playback=playback)):
         controls = RunControls(source, LabState())
         for id in ("faster", "faster", "slower"):
             controls.actions[id]()

@@ -110,8 +110,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     @property
     def path(self) -> str | None:
-        """The folder of the run that trains here, once it is open; None for a replay."""
-        return self.state.ready.path if self.state.ready is not None and self.source.trains else None
+        """The folder of the run that trains here, once it is open; None if no run trains here."""
+        return self.state.ready.path if self.state.ready is not None and self.source.role == "training" else None
 
     def compose(self) -> ComposeResult:
         yield PaneTabs([(pane.number, pane.title) for pane in self.panes], id="tabs")
@@ -254,7 +254,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if action != "do":
             return True
         needs = BY_ID[str(parameters[0])].needs
-        return applies(needs, phase=self.state.phase, replayed=not self.source.trains)
+        return applies(needs, phase=self.state.phase, role=self.source.role)
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""
@@ -267,7 +267,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def on_config_pane_chosen(self, message: ConfigPane.Chosen) -> None:
         """Apply a live setting at once; other settings wait for a restart or fork."""
-        live_now = applies("live", phase=self.state.phase, replayed=not self.source.trains)
+        live_now = applies("live", phase=self.state.phase, role=self.source.role)
         if live_now and settings.is_live(message.key):
             self._commands.controls.set_live({message.key: message.value})
 

@@ -38,6 +38,11 @@ CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
         Choice("cancel", "Cancel"),
     ),
 }
+DETACH_CHOICES = (
+    Choice("detach", "Keep training, and detach"),
+    Choice("stop", "Stop it and save"),
+    Choice("cancel", "Cancel"),
+)
 
 
 class LabActions:
@@ -105,7 +110,7 @@ class LabActions:
                 lab.action_do(id)
 
         batch, row = example
-        replayed = not lab.source.trains
+        replayed = lab.source.role != "training"
         lab.app.push_screen(
             AttentionScreen(lab.state, batch, row, lab.source.send, do_if_applies, lab.clock, replayed=replayed)
         )
@@ -126,7 +131,7 @@ class LabActions:
         lab, ready = self._lab, self._lab.state.ready
         if ready is None:
             return
-        if fork and lab.source.trains and not lab.state.over:
+        if fork and lab.source.role == "training" and not lab.state.over:
             lab.source.send(cmd.Save())
         name = ready.path if fork else ready.name
         lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose))
@@ -134,9 +139,15 @@ class LabActions:
     def close(self, destination: Destination) -> None:
         """Close the lab, after a question if the run is still training."""
         lab = self._lab
-        if lab.state.over or not lab.source.trains:
+        if lab.state.over or lab.source.role in ("watching", "replay"):
             lab.post_message(lab.Close(lab, destination))
             return
+
+        def detach(answer: str | None) -> None:
+            if answer == "stop":
+                lab.source.send(cmd.Stop())
+            if answer in ("detach", "stop"):
+                lab.post_message(lab.Close(lab, destination))
 
         def close(answer: str | None) -> None:
             if answer == "stop":
@@ -146,7 +157,10 @@ class LabActions:
                 if lab.state.phase == "paused":
                     lab.source.send(cmd.Resume())
 
-        lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)
+        if lab.source.role == "steering":
+            lab.app.push_screen(Ask("Another process is training this run.", DETACH_CHOICES), detach)
+        else:
+            lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)
 
 
 def save_config(config: Config, path: Path) -> Notice:

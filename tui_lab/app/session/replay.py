@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage
-from tui_lab.app.session.source import Playback
+from tui_lab.app.session.saved_weights import SavedWeights
+from tui_lab.app.session.source import Playback, Role
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
@@ -35,7 +36,7 @@ class _DownsampledLog:
 class Replay:
     """Give each event when its time has come: `speed` seconds of the run per second of `clock`."""
 
-    trains = False
+    role: Role = "replay"
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self._name = name
@@ -202,21 +203,11 @@ class Replay:
         return False
 
     def _answer_commands(self, run: runs.Run) -> None:
-        """Answer Snapshot and Inspect until Stop; the weights are loaded when first needed."""
-        model = None
+        """Answer Snapshot and Inspect until Stop."""
+        weights = SavedWeights(run)
         while not isinstance(command := self._commands.get(), cmd.Stop):
-            if model is None:
-                import torch
-
-                from tui_lab.core.inference.load_model import load_chosen
-
+            if isinstance(command, cmd.Snapshot | cmd.Inspect):
                 try:
-                    chosen, model, _ = load_chosen(run)
+                    weights.answer(command)
                 except (ConfigError, DataError, RunError) as error:
                     self._buffer.put(ev.Warned(step=0, message=str(error)))
-                    continue
-            with torch.no_grad():
-                if isinstance(command, cmd.Snapshot):
-                    command.receive(model.state_dict(), cmd.WeightsInfo(chosen.step, best=chosen.which == "best"))
-                elif isinstance(command, cmd.Inspect):
-                    command.look(model)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.messages import Preparing, Ready, SessionFailed, SessionMessage
-from tui_lab.app.session.source import Playback
+from tui_lab.app.session.source import Playback, Role
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.runs import control
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.files import advice
 
@@ -29,7 +30,7 @@ class _Closed(Exception):
 class Session:
     """Own the training thread, its commands and the buffer of its messages."""
 
-    trains = True
+    role: Role = "training"
     playback: Playback | None = None
 
     def __init__(self, open: "Callable[[Report, cmd.CommandQueue], OpenRun]", *, paused: bool = False) -> None:
@@ -101,11 +102,12 @@ class Session:
     def _train(self, opened: "OpenRun") -> None:
         if self._start_paused:
             self._commands.put(cmd.Pause())
-        for event in self._noting_save_errors(opened.run.record(opened.trainer.events())):
-            opened.summarizer.update(event)
-            self._buffer.put(event)
-            if isinstance(event, ev.SaveFailed) and not self._closed.is_set():
-                self._commands.put(cmd.Pause())
+        with control.listen(opened.run.path, self._commands.put):
+            for event in self._noting_save_errors(opened.run.record(opened.trainer.events())):
+                opened.summarizer.update(event)
+                self._buffer.put(event)
+                if isinstance(event, ev.SaveFailed) and not self._closed.is_set():
+                    self._commands.put(cmd.Pause())
         self._write_summary(opened)
 
     def _noting_save_errors(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:

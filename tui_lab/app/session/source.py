@@ -1,9 +1,16 @@
-"""What the lab's panes get their data from: a live training or a replay."""
+"""What the lab's panes get their data from: a training of this app, a run of another process, or a replay."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tui_lab.app.session.messages import SessionMessage
 from tui_lab.core import commands as cmd
+
+Role = Literal["training", "steering", "watching", "replay"]
+"""What a source is to the app.
+
+training: a model trains in this process, and must be saved before the lab closes. steering: another process trains, and
+takes commands. watching: another process trains, and takes none. replay: a recorded run is played back.
+"""
 
 
 class Playback(Protocol):
@@ -21,9 +28,7 @@ class Source(Protocol):
     """Take commands and give messages; the app calls every method from its own thread."""
 
     @property
-    def trains(self) -> bool:
-        """Whether a model trains here: commands change the run, and it must be saved before the lab closes."""
-        ...
+    def role(self) -> Role: ...
 
     @property
     def playback(self) -> Playback | None:

@@ -55,6 +55,9 @@ def run(
     junit: Junit = None,
     json: Json = False,
     quiet: Quiet = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Train in the background; follow and steer it with: tui-lab app RUN.")
+    ] = False,
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""
     require_source_or_resume("run", source, resume, "RUN")
@@ -81,6 +84,15 @@ def run(
     def train(opened: "OpenRun") -> int:
         return implementation.train(opened, requirements, json_lines=json, quiet=quiet, junit=junit)
 
+    if detach:
+        from tui_lab.cli import detach as background
+
+        if distributed.is_distributed():
+            raise ConfigError.of("conflict", "not allowed under torchrun", key="--detach")
+        arguments = background.arguments_without_detach()
+        if resume is not None:
+            raise typer.Exit(background.resume(arguments, resume))
+        raise typer.Exit(background.start(arguments, Path(source or "").stem, out))
     if distributed.is_distributed():
         from tui_lab.cli import distributed_run
 

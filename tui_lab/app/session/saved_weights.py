@@ -1,0 +1,42 @@
+"""The weights that a run has saved, for commands that look at a model when none trains in this process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui_lab.core import commands as cmd
+from tui_lab.core.runs.folder import Run
+
+if TYPE_CHECKING:
+    from tui_lab.core.inference.load_model import ChosenWeights
+    from tui_lab.core.user_code.external_model import Model
+
+
+class SavedWeights:
+    """Answer Snapshot and Inspect from the checkpoints of `run`.
+
+    The model is loaded at the first command, and again whenever there is a newer checkpoint.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._loaded: tuple[Path, ChosenWeights, Model] | None = None
+
+    def answer(self, command: cmd.Snapshot | cmd.Inspect) -> None:
+        """Raises ConfigError, DataError or RunError where there is no model to look at."""
+        import torch
+
+        chosen, model = self._load()
+        with torch.no_grad():
+            if isinstance(command, cmd.Snapshot):
+                command.receive(model.state_dict(), cmd.WeightsInfo(chosen.step, best=chosen.which == "best"))
+            else:
+                command.look(model)
+
+    def _load(self) -> "tuple[ChosenWeights, Model]":
+        from tui_lab.core.inference.load_model import load_chosen
+
+        path = self._run.latest()
+        if self._loaded is None or self._loaded[0] != path:
+            chosen, model, _ = load_chosen(self._run)
+            self._loaded = (path, chosen, model)
+        return self._loaded[1:]
