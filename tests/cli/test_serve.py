@@ -1,8 +1,12 @@
 """`serve` accepts only addresses of this machine unless the user accepts the risk."""
 
+import shlex
+import sys
+
 import pytest
 
 from tests.process import Cli
+from tui_lab.cli import serve
 from tui_lab.cli.serve import check_host
 from tui_lab.util.errors import ConfigError
 
@@ -30,3 +34,20 @@ def test_exit_code_is_2_for_a_refused_address_or_source(cli: Cli) -> None:
 def test_app_without_a_terminal_names_the_command_to_use(cli: Cli) -> None:
     done = cli()
     assert done.returncode == 2 and "tui-lab run PRESET" in done.stderr
+
+
+def test_app_in_the_browser_does_not_import_from_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+
+    class Recorder:
+        def __init__(self, command: str, **options: object) -> None:
+            commands.append(command)
+
+        def serve(self) -> None:
+            pass
+
+    monkeypatch.setattr(serve, "GuardedServer", Recorder)
+    monkeypatch.setenv("PYTHONPATH", ".")
+    serve.serve("reverse", "127.0.0.1", 8000, risk=False)
+    [words] = map(shlex.split, commands)
+    assert "PYTHONPATH=" in words and words[words.index(sys.executable) + 1] == "-P"
