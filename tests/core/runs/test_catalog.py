@@ -23,11 +23,11 @@ def row(path: Path) -> cat.RunRow:
 
 def test_row_has_the_results_of_the_run(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a", config=tiny("optim.lr=0.02"))
-    found = row(run.path)
-    assert (found.state, found.steps, found.train_loss) == ("done", 8, 2.0 / 8)
-    assert (found.val_loss, found.best_val_loss, found.best_step) == (1.0, 1.0, 8)
-    assert (found.metric_name, found.metric, found.n_parameters, found.seconds) == ("exact_match", 0.25, 1234, 4.0)
-    assert found.config == tiny("optim.lr=0.02") and not found.problem
+    one = row(run.path)
+    assert (one.state, one.steps, one.train_loss) == ("done", 8, 2.0 / 8)
+    assert (one.val_loss, one.best_val_loss, one.best_step) == (1.0, 1.0, 8)
+    assert (one.metric_name, one.metric, one.n_parameters, one.seconds) == ("exact_match", 0.25, 1234, 4.0)
+    assert one.config == tiny("optim.lr=0.02") and not one.problem
 
 
 def test_row_of_a_killed_run_equals_that_of_its_summary(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_only_the_ends_of_a_long_log_are_read(tmp_path: Path, digest: bool, monk
     first, *middle, last = record.read_bytes().splitlines(keepends=True)
     record.write_bytes(first + b"".join(b"?" * (len(line) - 1) + b"\n" for line in middle) + last)
     monkeypatch.setattr(cat, "TAIL", len(last) + 5)
-    found = row(run.path)
-    assert found.state == "interrupted" and found.n_parameters == 1234
-    assert (found.steps, found.best_step) == ((300, 100) if digest else (299, None))
+    one = row(run.path)
+    assert one.state == "interrupted" and one.n_parameters == 1234
+    assert (one.steps, one.best_step) == ((300, 100) if digest else (299, None))
 
 
 def test_summary_older_than_the_event_log_is_ignored(tmp_path: Path) -> None:
@@ -85,15 +85,15 @@ def test_runs_are_found_below_the_root_but_not_through_links(tmp_path: Path) -> 
     (root / "other").symlink_to(elsewhere)
     (root / "c").symlink_to(elsewhere / "c")
     (root / "gone").symlink_to(tmp_path / "nowhere")
-    assert {found.name for found in cat.find_runs(root)} == {"b", "c", "sweep/trials/000"}
-    assert [found.path for found in cat.find_runs(root / "b")] == [root / "b"]
+    assert {one.name for one in cat.find_runs(root)} == {"b", "c", "sweep/trials/000"}
+    assert [one.path for one in cat.find_runs(root / "b")] == [root / "b"]
     assert cat.find_runs(tmp_path / "nowhere") == []
 
 
 def test_rows_are_sorted_by_creation(tmp_path: Path) -> None:
     for name, age in (("new", 3), ("old", 1), ("middle", 2)):
         os.utime(recorded(tmp_path / name).path / "config.toml", (age, age))
-    assert [found.name for found in cat.find_runs(tmp_path)] == ["old", "middle", "new"]
+    assert [one.name for one in cat.find_runs(tmp_path)] == ["old", "middle", "new"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_damaged_run_is_a_row_with_its_problem(tmp_path: Path, file: str, text: 
     (run.path / "digest.json").unlink()
     (run.path / file).write_text(text, "utf-8")
     recorded(tmp_path / "b")
-    damaged, sound = sorted(cat.find_runs(tmp_path), key=lambda found: found.name)
+    damaged, sound = sorted(cat.find_runs(tmp_path), key=lambda one: one.name)
     assert (damaged.state, sound.state) == ("damaged", "done")
     assert damaged.problem and "\n" not in damaged.problem
 
@@ -131,9 +131,9 @@ def test_damaged_summary_or_notes_do_not_stop_the_listing(value: object, key: st
         summary = json.loads((path / "summary.json").read_text("utf-8"))
         (path / "summary.json").write_text(json.dumps(summary | {key: value}), "utf-8")
         (path / "notes.json").write_text(json.dumps({"tags": value, "note": value}), "utf-8")
-        found = row(path)
-    assert isinstance(found.state, str) and isinstance(found.steps, int | float) and isinstance(found.note, str)
-    assert all(isinstance(tag, str) for tag in found.tags)
+        one = row(path)
+    assert isinstance(one.state, str) and isinstance(one.steps, int | float) and isinstance(one.note, str)
+    assert all(isinstance(tag, str) for tag in one.tags)
 
 
 def test_notes_are_saved_with_each_tag_once(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_notes_are_saved_with_each_tag_once(tmp_path: Path) -> None:
 def test_config_differences_has_only_settings_that_differ(tmp_path: Path) -> None:
     for name, lr in (("a", 0.02), ("b", 0.02), ("c", 0.5)):
         recorded(tmp_path / name, config=tiny(f"optim.lr={lr}", "train.seed=3"))
-    rows = sorted(cat.find_runs(tmp_path), key=lambda found: found.name)
+    rows = sorted(cat.find_runs(tmp_path), key=lambda one: one.name)
     assert cat.config_differences(rows) == {"optim.lr": [0.02, 0.02, 0.5]}
     assert cat.config_differences(rows[:2]) == {} == cat.config_differences([])
 

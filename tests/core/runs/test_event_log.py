@@ -26,7 +26,7 @@ def evaluated(step: int, loss: float = 1.0) -> ev.Evaluated:
     return ev.Evaluated(step=step, val_loss=loss, exact_match=None, perplexity=1.0, examples=1, best=False)
 
 
-def story(steps: int) -> list[ev.Event]:
+def some_events(steps: int) -> list[ev.Event]:
     """Steps, with evaluations and changes between them."""
     draw = random.Random(steps)
     events: list[ev.Event] = []
@@ -43,7 +43,7 @@ def story(steps: int) -> list[ev.Event]:
 @settings(deadline=None)
 def test_downsampled_log_keeps_single_events_extremes_and_order(steps: int) -> None:
     log = DownsampledLog(limit=8)
-    events = story(steps)
+    events = some_events(steps)
     for event in events:
         log.add(event)
     kept = log.events()
@@ -70,7 +70,7 @@ def test_downsampled_log_is_complete_whatever_the_state_of_its_file(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "DIGEST_EVERY", 50)
-    events = story(100)
+    events = some_events(100)
     log = record(tmp_path, events)
     content = json.loads((tmp_path / "digest.json").read_text())
     assert 0 < content["offset"] <= log.path.stat().st_size
@@ -102,9 +102,9 @@ def test_bisection_finds_the_first_line_of_a_step(tmp_path: Path, gaps: list[int
 
 @pytest.mark.parametrize("step", [0, 1, 36, 70, 99, 100])
 def test_rewind_drops_events_from_both_logs(step: int, tmp_path: Path) -> None:
-    log = record(tmp_path, story(100))
+    log = record(tmp_path, some_events(100))
     log.rewind(step, 0.5 * step)
-    kept = [event for event in story(100) if event.step <= step]
+    kept = [event for event in some_events(100) if event.step <= step]
     assert list(log.read()) == kept and log.downsampled().events() == kept
     assert log.downsampled().seconds == 0.5 * step
     assert json.loads(log.digest_path.read_text())["offset"] == log.path.stat().st_size

@@ -29,40 +29,40 @@ def test_crc32c_is_that_of_rfc_3720() -> None:
 
 def records(data: bytes) -> list[bytes]:
     """The data of TFRecords, after checking their checksums."""
-    found = []
+    contents = []
     while data:
         (length,) = struct.unpack("<Q", data[:8])
         (check,) = struct.unpack("<I", data[8:12])
         assert check == tensorboard.masked(tensorboard.crc32c(data[:8]))
-        found.append(data[12 : 12 + length])
+        contents.append(data[12 : 12 + length])
         (check,) = struct.unpack("<I", data[12 + length : 16 + length])
-        assert check == tensorboard.masked(tensorboard.crc32c(found[-1]))
+        assert check == tensorboard.masked(tensorboard.crc32c(contents[-1]))
         data = data[16 + length :]
-    return found
+    return contents
 
 
 def fields(message: bytes) -> list[tuple[int, int | bytes]]:
     """The fields of a protobuf message: (number, value), with fixed-size values as bytes."""
-    found: list[tuple[int, int | bytes]] = []
+    values: list[tuple[int, int | bytes]] = []
     while message:
         key, message = varint(message)
         match key & 7:
             case 0:
                 value, message = varint(message)
-                found.append((key >> 3, value))
+                values.append((key >> 3, value))
             case 1:
-                found.append((key >> 3, message[:8]))
+                values.append((key >> 3, message[:8]))
                 message = message[8:]
             case 2:
                 length, message = varint(message)
-                found.append((key >> 3, message[:length]))
+                values.append((key >> 3, message[:length]))
                 message = message[length:]
             case 5:
-                found.append((key >> 3, message[:4]))
+                values.append((key >> 3, message[:4]))
                 message = message[4:]
             case kind:
                 raise AssertionError(kind)
-    return found
+    return values
 
 
 def varint(data: bytes) -> tuple[int, bytes]:
@@ -85,16 +85,16 @@ def test_scalars_are_read_back_as_they_were(step: int, time: float, values: dict
     assert event[2] == step and event[1] == struct.pack("<d", time)
     summary = event[5]
     assert isinstance(summary, bytes)
-    found: dict[str, float] = {}
+    read_back: dict[str, float] = {}
     for _, value in fields(summary):
         assert isinstance(value, bytes)
         parts = dict(fields(value))
         tag, number = parts[1], parts[2]
         assert isinstance(tag, bytes) and isinstance(number, bytes)
-        found[tag.decode()] = struct.unpack("<f", number)[0]
-    assert found.keys() == values.keys()
+        read_back[tag.decode()] = struct.unpack("<f", number)[0]
+    assert read_back.keys() == values.keys()
     for name, wanted in values.items():
-        got = found[name]
+        got = read_back[name]
         if math.isnan(wanted):
             assert math.isnan(got)
         elif abs(wanted) > 3.5e38:
@@ -123,18 +123,18 @@ def test_tensorboard_reads_the_event_files(tmp_path: Path) -> None:
         list(run.record([ev.Changed(step=8, key="optim.lr", old=0.01, new=0.005), update(9, math.inf)]))
     export.to_tensorboard(runs, tmp_path / "logs")
     for name, run in runs.items():
-        found = reader.EventAccumulator(str(tmp_path / "logs" / name), size_guidance={"scalars": 0, "tensors": 0})
-        found.Reload()
+        log = reader.EventAccumulator(str(tmp_path / "logs" / name), size_guidance={"scalars": 0, "tensors": 0})
+        log.Reload()
         wanted = [event for event in run.events() if isinstance(event, ev.StepDone)]
-        points = found.Scalars("loss/train")
+        points = log.Scalars("loss/train")
         assert [point.step for point in points] == [event.step for event in wanted]
         assert [point.value for point in points] == pytest.approx([event.loss for event in wanted], rel=1e-6)
-        assert [point.step for point in found.Scalars("loss/validation")] == [4, 8]
-        assert [point.value for point in found.Scalars("metric/exact_match")] == [0.25, 0.25]
-        [config] = found.Tensors("config")
+        assert [point.step for point in log.Scalars("loss/validation")] == [4, 8]
+        assert [point.value for point in log.Scalars("metric/exact_match")] == [0.25, 0.25]
+        [config] = log.Tensors("config")
         assert b"lr = 0.01" in config.tensor_proto.string_val[0]
-        assert found.SummaryMetadata("config").plugin_data.plugin_name == "text"
-        assert b"optim.lr" in found.Tensors("changes")[0].tensor_proto.string_val[0]
+        assert log.SummaryMetadata("config").plugin_data.plugin_name == "text"
+        assert b"optim.lr" in log.Tensors("changes")[0].tensor_proto.string_val[0]
 
 
 def test_csv_has_a_line_for_each_step_and_evaluation(tmp_path: Path) -> None:

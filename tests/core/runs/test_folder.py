@@ -57,9 +57,11 @@ def test_rewind_drops_the_events_after_the_checkpoint(tmp_path: Path) -> None:
         if event.step == 6:
             break
     run.rewind(4, 1.5)
-    kept = list(run.events())
-    assert kept[-1] == ev.Saved(step=4, path=kept[-1].path if isinstance(kept[-1], ev.Saved) else "")
-    assert not [event for event in kept if isinstance(event, ev.Changed)]
+    events_left = list(run.events())
+    assert events_left[-1] == ev.Saved(
+        step=4, path=events_left[-1].path if isinstance(events_left[-1], ev.Saved) else ""
+    )
+    assert not [event for event in events_left if isinstance(event, ev.Changed)]
 
 
 def test_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
@@ -115,19 +117,19 @@ def test_run_without_a_checkpoint_has_no_model(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.problems[0].key) == ("not_found", str(run.path))
 
 
-def test_the_best_weights_speak_where_the_run_stops_early(tmp_path: Path) -> None:
+def test_best_weights_are_used_where_the_run_stops_early(tmp_path: Path) -> None:
     early = finished_run(tmp_path / "a", "optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50")
-    kept = ckpt.load(early.latest())
-    assert kept.best is not None
-    assert load_model(early)[0].get_parameter("W_E.weight").equal(kept.best["W_E.weight"])
-    assert load_model(early, "last")[0].get_parameter("W_E.weight").equal(kept.model["W_E.weight"])
-    assert not kept.best["W_E.weight"].equal(kept.model["W_E.weight"])
+    checkpoint = ckpt.load(early.latest())
+    assert checkpoint.best is not None
+    assert load_model(early)[0].get_parameter("W_E.weight").equal(checkpoint.best["W_E.weight"])
+    assert load_model(early, "last")[0].get_parameter("W_E.weight").equal(checkpoint.model["W_E.weight"])
+    assert not checkpoint.best["W_E.weight"].equal(checkpoint.model["W_E.weight"])
     best, last = choose_weights(early), choose_weights(early, "last")
-    assert (best.which, best.step, best.last) == ("best", kept.progress.best_step, kept.progress.step)
+    assert (best.which, best.step, best.last) == ("best", checkpoint.progress.best_step, checkpoint.progress.step)
     assert f"of step {best.step:,}" in best.description and "--weights last" in best.description
-    assert f"of step {kept.progress.step:,}" in last.description
+    assert f"of step {checkpoint.progress.step:,}" in last.description
 
 
-def test_the_last_weights_speak_where_a_run_does_not_stop_early(tmp_path: Path) -> None:
+def test_last_weights_are_used_where_the_run_does_not_stop_early(tmp_path: Path) -> None:
     chosen = choose_weights(finished_run(tmp_path / "a", "optim.lr=100", "train.eval_every=1"))
     assert chosen.which == "last" and chosen.step == chosen.last
