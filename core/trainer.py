@@ -240,7 +240,7 @@ class Trainer:
             case cmd.Inspect(look):
                 yield from self._inspect(look)
             case cmd.Stop():
-                self.control.stop_requested = True
+                self.control.request_stop()
 
     def _snapshot(self, receive: Callable[[Weights, cmd.WeightsInfo], None]) -> Iterator[ev.Event]:
         try:

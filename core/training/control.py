@@ -39,6 +39,10 @@ class TrainControl:
     def stop_is_pending(self) -> bool:
         return any(isinstance(command, cmd.Stop) for command in self._pending)
 
+    def request_stop(self) -> None:
+        """End training at the next step boundary; commands that are still pending are dropped."""
+        self.stop_requested = True
+
     def pause(self) -> bool:
         """Pause. Returns whether the trainer was running."""
         was_running = not self.paused

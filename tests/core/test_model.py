@@ -174,6 +174,12 @@ def test_dropout_follows_the_seed_of_torch() -> None:
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
+def test_set_dropout_reaches_every_kind_of_dropout() -> None:
+    model = nn.Sequential(nn.Dropout(0.1), nn.Dropout2d(0.1), nn.AlphaDropout(0.1), nn.MultiheadAttention(4, 2, 0.1))
+    set_dropout(model, 0.7)
+    assert [getattr(module, "dropout", None) or module.p for module in model] == [0.7] * 4
+
+
 def test_hooked_attention_weights_are_causal_sum_to_one_and_leave_the_logits() -> None:
     model = randomized(ModelConfig(d_model=10, n_layers=2, n_heads=3, d_head=4, d_ff=7, context=5))
     ids = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1]])
