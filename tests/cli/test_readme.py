@@ -68,17 +68,19 @@ def is_only_parsed(arguments: list[str]) -> bool:
 
 
 def shortened(arguments: list[str]) -> list[str]:
-    """The same command with smaller numbers: few steps, seeds and tokens, small batches."""
+    """The same command with smaller numbers: few steps, seeds and tokens, small batches, one trial."""
     resumed = "--resume" in arguments
     smaller = {
         "--steps": "3" if resumed else "2",
-        "--random": "2",
+        "--random": "1",
         "--seeds": "1",
         "--jobs": "1",
         "--max-new-tokens": "5",
     }
     previous = ["", *arguments[:-1]]
     short = [smaller.get(option, word) for option, word in zip(previous, arguments, strict=True)]
+    if arguments[0] == "sweep":  # One value of each list.
+        short = [word.partition(",")[0] for word in short]
     if arguments[0] in ("run", "sweep") and not resumed:
         short += [] if "--steps" in arguments else ["--steps", "2"]
         short += ["--set", "train.eval_examples=1", "--set", "train.batch_size=4"]
