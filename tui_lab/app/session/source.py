@@ -1,9 +1,12 @@
 """What the lab's panes get their data from: a training of this app, a run of another process, or a replay."""
 
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from tui_lab.app.session.messages import SessionMessage
 from tui_lab.core import commands as cmd
+
+# At runtime it would import numpy, which Home does not wait for.
+if TYPE_CHECKING:
+    from tui_lab.app.session.messages import SessionMessage
 
 Role = Literal["training", "steering", "watching", "replay"]
 """What a source is to the app.
@@ -43,7 +46,7 @@ class Source(Protocol):
 
     def send(self, command: cmd.Command) -> None: ...
 
-    def drain(self) -> list[SessionMessage]:
+    def drain(self) -> list["SessionMessage"]:
         """Return the messages since the last call, in order."""
         ...
 
