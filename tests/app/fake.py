@@ -47,7 +47,8 @@ class FakeSource:
             self.sent.append(command)
 
     def drain(self) -> list[SessionMessage]:
-        items, self.items = self.items, []
+        items = self.items
+        self.items = []
         return items
 
     def close(self) -> None:
@@ -64,18 +65,30 @@ def ready(preset: str = "reverse", *overrides: str) -> Ready:
 
 def started(of: Ready) -> ev.Started:
     return ev.Started(
-        step=0, steps=of.config.train.steps, parameters=1, n_vocab=of.task.tokenizer.n_vocab,
-        train_examples=of.task.train.n_examples, val_examples=of.task.val.n_examples, device="cpu", threads=2,
+        step=0,
+        steps=of.config.train.steps,
+        parameters=1,
+        n_vocab=of.task.tokenizer.n_vocab,
+        train_examples=of.task.train.n_examples,
+        val_examples=of.task.val.n_examples,
+        device="cpu",
+        threads=2,
         resumed=False,
-    )  # fmt: skip
+    )
 
 
 def update(step: int, loss: float | None = None, **more: Any) -> ev.StepDone:
     values: dict[str, Any] = {
-        "loss": 2.3 / step if loss is None else loss, "loss_ema": 2.3 / step, "lr": 0.001 * step, "grad_norm": 1 / step,
-        "epoch": 0, "tokens": 704 * step, "seconds": 0.01, "tokens_per_s": 70_400.0 + step,
+        "loss": 2.3 / step if loss is None else loss,
+        "loss_ema": 2.3 / step,
+        "lr": 0.001 * step,
+        "grad_norm": 1 / step,
+        "epoch": 0,
+        "tokens": 704 * step,
+        "seconds": 0.01,
+        "tokens_per_s": 70_400.0 + step,
         "update_ratio": 0.001 if step % 10 == 1 else None,
-    }  # fmt: skip
+    }
     return ev.StepDone(step=step, **values | more)
 
 

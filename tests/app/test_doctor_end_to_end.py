@@ -17,15 +17,15 @@ def test_both_faults_are_found_and_fixed_by_key_and_the_loss_then_falls(tmp_path
     person.wait_for("2 findings (")
     person.wait_for("The loader reshuffles every step")
     person.press("a")
-    person.wait_until(lambda seen: "planted fault: double_softmax   (k" in seen and "1 finding (" in seen)
+    person.wait_until(lambda screen: "planted fault: double_softmax   (k" in screen and "1 finding (" in screen)
     person.press("a")
-    person.wait_until(lambda seen: "planted fault" not in seen and "No problems found" in seen)
+    person.wait_until(lambda screen: "planted fault" not in screen and "No problems found" in screen)
     person.wait_for("■ done")
     person.press("q")
     assert person.leave() == 0
 
-    found = sorted((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    summaries = [summary for path in found if (summary := runs.Run(path).summary()) is not None]
+    folders = sorted((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    summaries = [summary for path in folders if (summary := runs.Run(path).summary()) is not None]
     assert [summary.faults for summary in summaries][-1] == ()
     assert (summaries[0].train_loss or 0) > 9.8, "it could not learn"
     assert (summaries[-1].train_loss or 1) < 0.02, "and then it does"

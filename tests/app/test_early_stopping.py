@@ -42,8 +42,8 @@ async def test_best_evaluation_is_marked_and_described(size: tuple[int, int]) ->
         assert dots(it) == [(60.0, 0.1)]
         assert it.text("#best").startswith("● best 0.1 at step 60 · no improvement for 1 eval (patience 3)")
         await it.tell(update(110), ev.Stopped(step=110, reason="patience", restored=60))
-        words = "● best 0.1 at step 60 · stopped 50 steps later (patience 3) · weights restored"
-        assert it.text("#best").strip() == words if size == (200, 50) else words.startswith(it.text("#best")[:70])
+        text = "● best 0.1 at step 60 · stopped 50 steps later (patience 3) · weights restored"
+        assert it.text("#best").strip() == text if size == (200, 50) else text.startswith(it.text("#best")[:70])
         assert dots(it) == [(60.0, 0.1)]
 
 
@@ -54,8 +54,9 @@ async def test_mark_follows_the_log_axis_and_a_new_best() -> None:
         [(step, height)] = dots(it)
         assert step == 50.0 and height == pytest.approx(-1.0)
         await it.press("y")
-        await it.tell(update(60), ev.Evaluated(step=60, val_loss=0.05, exact_match=0.5, perplexity=None, examples=8,
-                                               best=True))  # fmt: skip
+        await it.tell(
+            update(60), ev.Evaluated(step=60, val_loss=0.05, exact_match=0.5, perplexity=None, examples=8, best=True)
+        )
         assert dots(it) == [(60.0, 0.05)] and "best 0.05 at step 60 · patience 3" in it.text("#best")
         assert "●" in it.text("#chart #plot"), "the newest and lowest point of all is drawn within the frame"
 

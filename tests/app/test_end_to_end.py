@@ -40,7 +40,7 @@ class Person:
         raise AssertionError(f"never came:\n{self.sees}")
 
     def wait_for(self, text: str) -> str:
-        return self.wait_until(lambda seen: text in seen)
+        return self.wait_until(lambda screen: text in screen)
 
     def press(self, keys: str) -> None:
         self.terminal.send(keys)
@@ -61,7 +61,7 @@ def test_start_pause_change_generate_quit_and_replay(tmp_path: Path) -> None:
     person.press("L")
     person.wait_for("│ optim.lr 0.002 → 0.004")
     person.press("g")
-    person.wait_until(lambda seen: "✓ right" in seen or "✗ expected" in seen)
+    person.wait_until(lambda screen: "✓ right" in screen or "✗ expected" in screen)
     person.press(" ")
     person.wait_for("▶ running")
     person.press("q")

@@ -76,10 +76,16 @@ async def test_keys_pressed_before_any_change_comes_back_add_up(
     assert [(change.key, change.old, change.new) for change in changes] == expected
 
 
-@pytest.mark.parametrize(("key", "pane", "main"), [
-    ("1", "config", "settings"), ("2", "loss", "chart"), ("3", "batch", "cells"), ("4", "generation", "prompt"),
-    ("5", "events", "log"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "pane", "main"),
+    [
+        ("1", "config", "settings"),
+        ("2", "loss", "chart"),
+        ("3", "batch", "cells"),
+        ("4", "generation", "prompt"),
+        ("5", "events", "log"),
+    ],
+)
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_number_key_focuses_its_pane(key: str, pane: str, main: str, size: tuple[int, int]) -> None:
     async with lab(size=size) as it:

@@ -14,8 +14,17 @@ from tests.app.test_end_to_end import Person
 from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import Run
 
-TINY = ("data.length=3", "data.n_digits=5", "model.d_model=8", "model.n_layers=1", "model.d_ff=8",
-        "train.steps=1000000", "train.eval_examples=8", "train.eval_every=0", "train.threads=1")  # fmt: skip
+TINY = (
+    "data.length=3",
+    "data.n_digits=5",
+    "model.d_model=8",
+    "model.n_layers=1",
+    "model.d_ff=8",
+    "train.steps=1000000",
+    "train.eval_examples=8",
+    "train.eval_every=0",
+    "train.threads=1",
+)
 RESTORED = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?7h", "\x1b[<u")
 """The sequences for: main screen, cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
 RESUME = "Resume with: tui-lab run --resume"
@@ -34,12 +43,12 @@ def begin(folder: Path, program: tuple[str, ...] = ("-m", "tui_lab")) -> Person:
     """Start the app over a training, and wait for its first step."""
     (folder / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
     person = Person(folder, "app", "tiny.toml", program=program)
-    person.wait_until(lambda seen: step_in(seen) > 0)
+    person.wait_until(lambda screen: step_in(screen) > 0)
     return person
 
 
-def step_in(seen: str) -> int:
-    match = re.search(r"step ([\d,]+)/", seen)
+def step_in(screen: str) -> int:
+    match = re.search(r"step ([\d,]+)/", screen)
     return int(match[1].replace(",", "")) if match else 0
 
 
@@ -114,8 +123,8 @@ def test_ctrl_z_suspends_and_fg_resumes_the_app(tmp_path: Path) -> None:
     person.terminal.signal(signal.SIGCONT)
     person.screen = pyte.Screen(100, 32)
     person.stream = pyte.ByteStream(person.screen)
-    seen = person.wait_until(lambda seen: step_in(seen) > before and "1 Config" in seen)
-    assert "▶ running" in seen and "ln V" in seen
+    screen = person.wait_until(lambda screen: step_in(screen) > before and "1 Config" in screen)
+    assert "▶ running" in screen and "ln V" in screen
     person.press("q")
     person.wait_for("Stop and save")
     person.press("\r")

@@ -69,7 +69,8 @@ def test_replay_of_a_damaged_event_log_fails_with_its_name() -> None:
 
 def test_best_weights_generate_after_early_stopping_and_in_the_replay() -> None:
     session, messages = train("optim.lr=100", "train.eval_every=1", "train.patience=2", "train.steps=50")
-    ready, ending = messages[0], messages[-1]
+    ready = messages[0]
+    ending = messages[-1]
     assert isinstance(ready, Ready) and isinstance(ending, ev.Stopped) and ending.reason == "patience"
     best = ckpt.load(runs.find(ready.path).latest()).best
     assert best is not None and ending.restored == ending.step - 2

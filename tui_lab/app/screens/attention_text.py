@@ -83,9 +83,9 @@ def part_shown(maps: AttentionMaps, part: Grid | Window, ramp: Ramp) -> str:
     """Return which part of the maps is shown; empty if all of it."""
     if isinstance(part, Window):
         blocks = f" blocks of {maps.block}" if maps.block > 1 else ""
-        return f"queries {part.rows.words}{blocks}, keys {part.columns.words}{blocks}"
+        return f"queries {part.rows.label}{blocks}, keys {part.columns.label}{blocks}"
     axes = (("layers", part.rows), ("heads", part.columns))
-    parts = [f"{name} {axis.words}" for name, axis in axes if not axis.whole]
+    parts = [f"{name} {axis.label}" for name, axis in axes if not axis.whole]
     n = maps.weights.shape[-1]
     points, _ = fitting(n, ramp, part.width - 1, part.height - 1)
     if points < n or maps.block > 1:

@@ -67,8 +67,8 @@ class DoctorControls:
     def _change(self, old: Config, new: Config) -> None:
         """Apply live changes at the next step; restart if any setting is not live."""
         changes = differences(old, new)
-        phase, role = self._state.phase, self._source.role
-        if all(map(settings.is_live, changes)) and applies("live", phase=phase, role=role):
+        live_now = applies("live", phase=self._state.phase, role=self._source.role)
+        if live_now and all(map(settings.is_live, changes)):
             self._controls.set_live(changes)
             self._doctor.start(new)
         else:

@@ -128,7 +128,8 @@ class LabActions:
 
     def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False) -> None:
         """Start a new run with `config`, from the start or from the current weights."""
-        lab, ready = self._lab, self._lab.state.ready
+        lab = self._lab
+        ready = lab.state.ready
         if ready is None:
             return
         if fork and lab.source.role == "training" and not lab.state.over:

@@ -28,7 +28,7 @@ class Part:
     n: int
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         return f"{self.first}–{self.first + self.shown - 1} of {self.n}"
 
     @property
@@ -45,8 +45,8 @@ def part_around(chosen: int, n: int, most: int) -> Part:
 def levels_of(weights: Floats, ramp: Ramp, points: int) -> Levels:
     """Return the levels of [n, n], at most points × points of them. Zeros above the diagonal are left blank."""
     small = pooled(weights, points, points)
-    seen = np.tri(len(small), dtype=bool) | (small > 0)
-    return ramp.levels(small, seen)
+    visible = np.tri(len(small), dtype=bool) | (small > 0)
+    return ramp.levels(small, visible)
 
 
 @dataclass(frozen=True)

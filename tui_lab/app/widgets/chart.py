@@ -89,7 +89,8 @@ class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
         yield Legend(id="legend")
 
     def on_mount(self) -> None:
-        self.margin_top, self.margin_bottom = 0, 1
+        self.margin_top = 0
+        self.margin_bottom = 1
 
     async def on_event(self, event: events.Event) -> None:
         if not is_outside(event, self.screen.region):

@@ -65,9 +65,9 @@ class Ramp:
     def steps(self) -> int:
         return len(self.colors) or len(self.signs)
 
-    def levels(self, values: Floats, seen: npt.NDArray[np.bool_]) -> Levels:
-        """Return the level of each value; UNSEEN where `seen` is False."""
-        return np.where(seen, level_of(values, self.steps), UNSEEN)
+    def levels(self, values: Floats, visible: npt.NDArray[np.bool_]) -> Levels:
+        """Return the level of each value; UNSEEN where `visible` is False."""
+        return np.where(visible, level_of(values, self.steps), UNSEEN)
 
     def color(self, level: int) -> str:
         return self.colors[level] if level >= 0 else self.blank if level == UNSEEN else ""
