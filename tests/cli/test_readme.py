@@ -58,12 +58,16 @@ def own_file() -> str:
 
 
 def is_only_parsed(arguments: list[str]) -> bool:
-    """Whether a command waits for a person, takes minutes or needs a network, so that only its usage is checked."""
+    """Whether a command waits for a person, takes minutes, needs a network or stays in the background.
+
+    Only its usage is checked here.
+    """
     return (
         not arguments
         or arguments[0] in ("app", "serve", "bench")
         or arguments[:2] in (["data", "fetch"], ["sweep", "dropout-sweep"])
         or "--self-test" in arguments
+        or "--detach" in arguments
     )
 
 
