@@ -1,14 +1,15 @@
 """The events of a run: immutable facts that the trainer emits in the order in which they happen.
 
-Each one is also a line of events.jsonl. pydantic checks the lines when they are read.
+Each one is also a line of events.jsonl. The types and bounds of the fields are checked when a line is read.
 """
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from tui_lab.util.errors import first_line
+from tui_lab.util.lazy_adapter import LazyAdapter
 
 LARGEST = 2**63 - 1
 """The largest whole number that an event may hold."""
@@ -27,9 +28,11 @@ StopReason = Annotated[
 _CONFIG = ConfigDict(extra="forbid", alias_generator=lambda name: "event" if name == "kind" else name)
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """Base of all events. kind: its name on disk; step: the number of optimizer steps done when it happened."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
     kind: str
     step: Count
@@ -40,7 +43,7 @@ class Event:
         return {"event": fields.pop("kind"), **fields}
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Started(Event):
     """The trainer is ready for its next step. faults: the planted faults."""
 
@@ -56,7 +59,7 @@ class Started(Event):
     faults: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class StepDone(Event):
     """One optimizer step. loss in nats per target; grad_norm before clipping; seconds of this step alone.
 
@@ -78,7 +81,7 @@ class StepDone(Event):
     data_seconds: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Evaluated(Event):
     """A validation. At most one of exact_match and perplexity is set: the metric of the task."""
 
@@ -92,7 +95,7 @@ class Evaluated(Event):
     """Evaluations since the best one: 0 for the best itself. The same weights evaluated again do not count."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Changed(Event):
     """A setting changed during training. It holds from step `step` (counted from 0) on."""
 
@@ -102,21 +105,21 @@ class Changed(Event):
     new: Any
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Paused(Event):
     """The trainer waits between two steps."""
 
     kind: Literal["paused"] = "paused"
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Resumed(Event):
     """The trainer continues after a pause."""
 
     kind: Literal["resumed"] = "resumed"
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Saved(Event):
     """A checkpoint is on disk at `path`, relative to the run folder."""
 
@@ -124,7 +127,7 @@ class Saved(Event):
     path: str
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Warned(Event):
     """Something the user should know that does not stop the training."""
 
@@ -132,7 +135,7 @@ class Warned(Event):
     message: str
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class SaveFailed(Event):
     """A checkpoint or the event log could not be written at `path`. What was there before is intact."""
 
@@ -141,7 +144,7 @@ class SaveFailed(Event):
     path: str
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Stopped(Event):
     """The run ended without an error.
 
@@ -153,7 +156,7 @@ class Stopped(Event):
     restored: Count | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True)
 class Failed(Event):
     """Training cannot continue. The weights are those before the step that failed."""
 
@@ -165,7 +168,7 @@ AnyEvent = Annotated[
     Started | StepDone | Evaluated | Changed | Paused | Resumed | Saved | Warned | SaveFailed | Stopped | Failed,
     Field(discriminator="kind"),
 ]
-_ADAPTER: TypeAdapter[Event] = TypeAdapter(AnyEvent)
+_ADAPTER: LazyAdapter[Event] = LazyAdapter(AnyEvent)
 
 
 def parse_event(line: str | bytes) -> Event:

@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs.event_log import read_events
@@ -21,6 +19,7 @@ from tui_lab.core.runs.lock import in_use
 from tui_lab.core.runs.summary import EndReason, Summarizer, Summary, summarize, summarize_log
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
+from tui_lab.util.lazy_adapter import LazyAdapter
 from tui_lab.util.strict_json import dumps
 
 NOTES = "notes.json"
@@ -69,7 +68,7 @@ class Notes:
     note: str = ""
 
 
-_NOTES = TypeAdapter(Notes)
+_NOTES: LazyAdapter[Notes] = LazyAdapter(Notes)
 
 
 def find_runs(root: Path) -> list[RunRow]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from tui_lab.core import events as ev
 from tui_lab.util import files
+from tui_lab.util.lazy_adapter import LazyAdapter
 from tui_lab.util.strict_json import sealed, unsealed_text
 from tui_lab.util.thinning import extremes
 
@@ -78,14 +77,16 @@ class DownsampledLog:
         files.write_text(path, sealed(content))
 
 
-class _File(BaseModel):
+@dataclass
+class _File:
     """The content of digest.json, without its checksum."""
-
-    model_config = ConfigDict(extra="forbid")
 
     offset: int
     seconds: float
     events: list[ev.AnyEvent]
+
+
+_FILE: LazyAdapter[_File] = LazyAdapter(_File)
 
 
 def downsample(events: Iterable[ev.Event]) -> DownsampledLog:
@@ -100,8 +101,8 @@ def read_downsampled_log(path: Path) -> tuple[DownsampledLog, int]:
     """The log in `path` and its offset; an empty one where the file is missing or damaged."""
     try:
         body, has_checksum = unsealed_text(files.read_text(path, LARGEST_FILE))
-        content = _File.model_validate_json(body)
-    except (OSError, ValidationError, ValueError):
+        content = _FILE.validate_json(body)
+    except (OSError, ValueError):
         return DownsampledLog(), 0
     if not has_checksum:
         return DownsampledLog(), 0

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import AfterValidator
 
 from tui_lab.util import files
 from tui_lab.util.errors import Problem, RunError
 from tui_lab.util.escape import printable
+from tui_lab.util.lazy_adapter import LazyAdapter
 
 # Listing runs must not import filelock.
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Holder:
 
 
 UNKNOWN = Holder(0, "", "", "an unknown process")
-_HOLDER = TypeAdapter(Holder)
+_HOLDER: LazyAdapter[Holder] = LazyAdapter(Holder)
 
 
 class InUse(RunError):
