@@ -91,6 +91,15 @@ def ask_for_trust(code: str) -> Ask:
     return Ask(f"This runs {code}, which is new here or has changed since you trusted it.", TRUST_CHOICES)
 
 
+def import_torch() -> None:
+    """Import torch in the background while the user reads the first screen."""
+
+    def load() -> None:
+        import tui_lab.core.runs.open_run  # noqa: F401
+
+    threading.Thread(target=load, name="torch", daemon=True).start()
+
+
 class LabApp(BaseApp):
     """`first` is opened at once; `grace` is how many seconds a training may take to stop and save."""
 
@@ -138,15 +147,7 @@ class LabApp(BaseApp):
         if self._first is not None:
             self.open(self._first)
         else:
-            self.call_after_refresh(self._warm_up)
-
-    def _warm_up(self) -> None:
-        """Import torch while the user reads."""
-
-        def load() -> None:
-            import tui_lab.core.runs.open_run  # noqa: F401
-
-        threading.Thread(target=load, name="torch", daemon=True).start()
+            self.call_after_refresh(import_torch)
 
     def on_chooser_picked(self, message: Chooser.Picked) -> None:
         self.open(message.pick)
