@@ -113,11 +113,11 @@ def test_guide_lists_the_keys_of_the_lab() -> None:
 def test_guide_lists_the_keys_of_home_and_of_the_runs_screen() -> None:
     from textual.binding import Binding
 
-    from tui_lab.app.screens.chooser import Chooser
+    from tui_lab.app.screens.home import Home
     from tui_lab.app.screens.runs import RunsScreen
 
     names = {"question_mark": "?", "slash": "/", "escape": "esc"}
-    for heading, screen in (("Home", Chooser), ("All runs", RunsScreen)):
+    for heading, screen in (("Home", Home), ("All runs", RunsScreen)):
         keys = [b.key.partition(",")[0] for b in screen.BINDINGS if isinstance(b, Binding)]
         assert keys_in_table(heading) == {names.get(key, key) for key in keys} | {"enter"}
 

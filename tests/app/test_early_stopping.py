@@ -73,9 +73,9 @@ async def test_reply_names_the_best_weights() -> None:
     async with lab(size=(200, 50)) as it:
         await it.press("g")
         pane = it.screen.query_one(GenerationPane)
-        pane.hear(GenerationStarted(1, cmd.WeightsInfo(20, best=True)))
+        pane.receive(GenerationStarted(1, cmd.WeightsInfo(20, best=True)))
         await it.tell()
-        assert it.text("#answers").startswith("best, step 20 ")
+        assert it.text("#replies").startswith("best, step 20 ")
 
 
 async def test_log_says_that_the_best_weights_were_restored() -> None:

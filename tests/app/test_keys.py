@@ -200,7 +200,7 @@ async def test_restart_and_fork_use_the_edited_config(key: str, fork: bool, monk
     async with lab() as it:
         messages: list[Any] = []
         monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
-        it.screen.query_one(ConfigPane).choose("model.d_model", 32)
+        it.screen.query_one(ConfigPane).set_value("model.d_model", 32)
         await it.press(key)
         [message] = messages
         assert message.config.model.d_model == 32 and message.fork == fork

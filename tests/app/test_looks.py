@@ -14,16 +14,16 @@ from tui_lab.app.app import THEMES
 from tui_lab.app.panes.cells import CELL_WIDTH, NAME_WIDTH, Cells
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.attention import AttentionScreen
-from tui_lab.app.screens.chooser import Chooser
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.explain import Explain
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
-SCREENS: tuple[type[Screen[Any]], ...] = (Ask, AskLine, AttentionScreen, Chooser, Explain, Help, LabScreen, RunsScreen)
+SCREENS: tuple[type[Screen[Any]], ...] = (Ask, AskLine, AttentionScreen, Home, Explain, Help, LabScreen, RunsScreen)
 
 
 def colors(svg: str) -> set[str]:

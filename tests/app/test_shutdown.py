@@ -16,7 +16,7 @@ from tests.app.fake import lab
 from tests.core.tiny import tiny
 from tui_lab.app import shutdown
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.chooser import Chooser
+from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
 from tui_lab.app.widgets.control_filter import ControlFilter
@@ -82,7 +82,7 @@ async def test_failed_training_is_reported_and_the_keys_still_work(error: BaseEx
         await until(pilot, lambda: screen.state.phase == "failed")
         assert text in screen.state.ending
         await pilot.press("5", "z", "g", "escape", "2", "w")
-        await until(pilot, lambda: isinstance(app.screen, Chooser))
+        await until(pilot, lambda: isinstance(app.screen, Home))
 
 
 async def test_restart_after_a_loss_that_is_not_finite() -> None:
@@ -211,9 +211,9 @@ async def test_names_of_runs_are_shown_literally(tmp_path: Path, monkeypatch: py
         it.source.items = []
         app.pop_screen()
         await it.pilot.pause()
-        chooser = app.screen
-        assert isinstance(chooser, Chooser)
-        chooser.load()
+        home = app.screen
+        assert isinstance(home, Home)
+        home.load()
         await it.pilot.pause()
         shown = it.painted()
         assert "one[bold]\\x1b]0;t" in shown and "\x1b" not in shown

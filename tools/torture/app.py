@@ -28,7 +28,7 @@ from textual.pilot import Pilot
 from tools.torture.configs import ODD_TEXTS
 from tui_lab.app.actions import COMMANDS
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.chooser import Chooser, Pick
+from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Finding, Report
@@ -235,7 +235,7 @@ class Session:
         """Go to Home, start a run, pause it, continue it and quit, by keys alone."""
         self.send("size", (120, 40))
         await self.press("\x1b" * 6)
-        await self.to_chooser()
+        await self.to_home()
         exits = self.app.exits
         self.app.begin()
         await self.wait_for(lambda: self.phase() == "running", "a new run is running")
@@ -247,10 +247,10 @@ class Session:
         await self.press("\r")
         await self.wait_for(lambda: self.app.exits > exits, "keys quit")
 
-    async def to_chooser(self) -> None:
+    async def to_home(self) -> None:
         """Leave all screens until Home is shown."""
         for _ in range(20):
-            if isinstance(self.app.screen, Chooser):
+            if isinstance(self.app.screen, Home):
                 return
             top = self.app.screen
             if isinstance(top, LabScreen):

@@ -41,7 +41,7 @@ SECONDS_BETWEEN_KEYS = 1.5
 APP = """
 import sys
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.chooser import Pick
+from tui_lab.app.screens.home import Pick
 LabApp(Pick(*sys.argv[1:])).run()
 """
 
@@ -156,7 +156,7 @@ def _exit_code(program: Callable[[], None]) -> int:
 
 def _app(arguments: tuple[str, ...]) -> None:
     from tui_lab.app.app import LabApp
-    from tui_lab.app.screens.chooser import Pick
+    from tui_lab.app.screens.home import Pick
 
     streams: list[Any] = [os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))]
     sys.stdin, sys.stdout, sys.stderr = streams

@@ -12,7 +12,7 @@ live: a run in progress that takes commands; replay: a replay."""
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the lab screen, run by its method `do_ID`.
+    """A command of the lab screen, run by `LabActions`.
 
     keys: Textual's names, separated by commas. footer: the label in the footer; not shown there if empty.
     show_key: how the key is displayed; by default the first of `keys`.
@@ -56,7 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("pane_4", "4", "Generation", "Go to the prompt and the replies.", "View"),
     Command("pane_5", "5", "Events", "Go to the log.", "View"),
     Command("pane_6", "6", "Doctor", "Go to the doctor's findings.", "View"),
-    Command("examine", "k", "Diagnose", "Check the edited settings for bugs.", "View", footer="Diagnose"),
+    Command("diagnose", "k", "Diagnose", "Check the edited settings for bugs.", "View", footer="Diagnose"),
     Command("attention", "A", "Attention", "Show the attention of every head for the example in the batch pane.",
             "View", show_key="A"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
@@ -66,7 +66,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("help", "question_mark,f1", "Help", "Show help for this pane, all keys, and a glossary.", "App",
             footer="Help", show_key="?"),
     Command("runs", "R", "Runs", "List all runs: sort, filter, tag, compare.", "App", show_key="R"),
-    Command("chooser", "w", "Home", "Go back to the list of presets and runs.", "App"),
+    Command("home", "w", "Home", "Go back to the list of presets and runs.", "App"),
     Command("quit", "q", "Quit", "Quit; asks before it stops a run.", "App", footer="Quit"),
 )  # fmt: skip
 

@@ -18,8 +18,8 @@ from textual.theme import Theme
 
 from tui_lab.app import shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS, key_of
-from tui_lab.app.screens.chooser import Chooser, Pick
 from tui_lab.app.screens.dialogs import Ask, Choice
+from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.config import settings
@@ -143,13 +143,13 @@ class LabApp(BaseApp):
 
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
-        self.push_screen(Chooser())
+        self.push_screen(Home())
         if self._first is not None:
             self.open(self._first)
         else:
             self.call_after_refresh(import_torch)
 
-    def on_chooser_picked(self, message: Chooser.Picked) -> None:
+    def on_home_picked(self, message: Home.Picked) -> None:
         self.open(message.pick)
 
     def on_runs_screen_picked(self, message: "RunsScreen.Picked") -> None:
@@ -247,7 +247,7 @@ class LabApp(BaseApp):
         elif problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
         for screen in self.screen_stack:
-            if isinstance(screen, Chooser):
+            if isinstance(screen, Home):
                 screen.load()
 
     async def _stop_and_save(self, lab: "LabScreen") -> str | None:
@@ -329,7 +329,7 @@ class LabApp(BaseApp):
                 if screen.check_action("do", (command.id,)):
                     title = f"{command.title} ({key_of(command)})"
                     yield SystemCommand(title, command.help, lambda id=command.id: screen.action_do(id))
-        elif isinstance(screen, Chooser):
+        elif isinstance(screen, Home):
             yield SystemCommand("Runs (r)", BY_ID["runs"].help, self.action_runs)
         for system in super().get_system_commands(screen):
             if system.title != "Quit":

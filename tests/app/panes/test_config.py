@@ -60,7 +60,7 @@ async def test_changed_settings_are_kept_filtered_and_reset() -> None:
     async with lab() as it:
         await it.pilot.press("1")
         pane = it.screen.query_one(ConfigPane)
-        pane.choose("model.d_model", 32)
+        pane.set_value("model.d_model", 32)
         await it.tell(ev.Changed(step=30, key="optim.lr", old=0.003, new=0.006))
         assert pane.edited is not None
         assert (pane.edited.optim.lr, pane.edited.model.d_model) == (0.006, 32)

@@ -63,14 +63,14 @@ def restarts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 async def show(it: Lab, *messages: DoctorMessage) -> None:
     for message in messages:
-        it.screen.doctor_pane.hear(message)
+        it.screen.doctor_pane.receive(message)
     await it.press("6")
 
 
 async def test_findings_are_listed_with_the_evidence_of_the_selected_one(diagnosed: list[Any]) -> None:
     async with lab(size=(80, 24)) as it:
         await it.tell(ev.Changed(step=30, key="optim.lr", old=0.002, new=0.5))
-        it.screen.config_pane.choose("model.d_ff", 32)
+        it.screen.config_pane.set_value("model.d_ff", 32)
         await it.press("k")
         edited = settings.changed(settings.changed(it.config, "optim.lr", 0.5), "model.d_ff", 32)
         assert diagnosed == [edited], "changes count even while the config pane is hidden"

@@ -21,16 +21,16 @@ async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None
         it.screen.query_one("#prompt", Input).value = "123456"
         await it.pilot.press("g")
         for text in "654321":
-            pane.hear(TokenGenerated(1, token(text)))
-        pane.hear(GenerationFinished(1))
+            pane.receive(TokenGenerated(1, token(text)))
+        pane.receive(GenerationFinished(1))
         await it.tell()
-        assert "step 30 123456654321  ✓ right" in it.text("#answers")
+        assert "step 30 123456654321  ✓ right" in it.text("#replies")
 
         await it.pilot.press("g")
-        pane.hear(TokenGenerated(2, token("1", 0.25)))
-        pane.hear(GenerationFinished(2))
+        pane.receive(TokenGenerated(2, token("1", 0.25)))
+        pane.receive(GenerationFinished(2))
         await it.press("right")
-        assert "✗ expected 654321" in it.text("#answers") and "✓ right" in it.text("#answers"), "earlier replies stay"
+        assert "✗ expected 654321" in it.text("#replies") and "✓ right" in it.text("#replies"), "earlier replies stay"
         assert "p = 0.250" in it.text("#alternatives") and "2 0.300" in it.text("#alternatives")
 
 

@@ -127,13 +127,13 @@ async def test_typing_a_prompt_lays_out_nothing_and_delays_no_reply(monkeypatch:
 
         await it.pilot.press("x")
         it.now[0] += 0.2  # Too soon for the loss chart.
-        it.screen.query_one(GenerationPane).hear(TokenGenerated(1, token(" token")))
+        it.screen.query_one(GenerationPane).receive(TokenGenerated(1, token(" token")))
         it.source.items.append(update(31))
         charts: list[object] = []
         monkeypatch.setattr(it.screen.loss_pane, "show", lambda state, now: charts.append(now))
         it.screen.tick()
         await it.pilot.pause()
-        assert " token▌" in it.text("#answers") and charts == []
+        assert " token▌" in it.text("#replies") and charts == []
 
         field.value = "".join(f"{n:03d}" for n in range(100))
         await it.press("end")

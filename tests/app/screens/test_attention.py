@@ -86,7 +86,7 @@ async def attending(
                 if "W_Q" in name or "W_K" in name:
                     parameter.mul_(8.0)  # At initialization, every head attends evenly.
         it.source.looks.clear()
-        shown = it.screen.batch_pane.looked_at(it.screen.state)
+        shown = it.screen.batch_pane.current_example(it.screen.state)
         assert shown is not None
         await it.pilot.press("A")
         screen = it.pilot.app.screen

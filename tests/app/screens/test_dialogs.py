@@ -10,8 +10,8 @@ from textual.widgets import OptionList, Static
 from tests.app.fake import lab
 from tests.core.tiny import tiny, trainer
 from tui_lab.app.app import LabApp, pick_of, untrusted_code
-from tui_lab.app.screens.chooser import Pick, PickKind
 from tui_lab.app.screens.dialogs import Ask, Choice
+from tui_lab.app.screens.home import Pick, PickKind
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
 from tui_lab.cli.commands.app import open_app

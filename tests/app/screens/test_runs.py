@@ -14,9 +14,9 @@ from tests.app.fake import lab, painted, widened
 from tests.app.run_folders import folder, trained
 from tests.app.screens.test_attention import PlainText
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.chooser import Chooser, Pick
 from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.screens.run_replies import RepliesView
 from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.runs import RunsScreen
@@ -220,7 +220,7 @@ async def test_every_key_is_harmless_without_runs() -> None:
         await it.pilot.press("question_mark")
         assert isinstance(it.pilot.app.screen, Help)
         await it.pilot.press("escape", "escape")
-        assert isinstance(it.pilot.app.screen, Chooser)
+        assert isinstance(it.pilot.app.screen, Home)
         await it.pilot.press("r")
         assert isinstance(it.pilot.app.screen, RunsScreen)
 
@@ -238,15 +238,15 @@ async def test_marked_runs_reply_side_by_side_until_the_screen_closes() -> None:
         await it.pilot.press("enter")
         generation.join()
         await it.settle()
-        columns = list(it.screen.query(".voice"))
-        assert [it.text(f"#voice-{mark}").split() for mark in (0, 1)] == [["a", "a"], ["b", "b"]]
+        columns = list(it.screen.query(".run-reply"))
+        assert [it.text(f"#reply-title-{mark}").split() for mark in (0, 1)] == [["a", "a"], ["b", "b"]]
         left, right = (column.region for column in columns)
         assert left.y == right.y and left.right <= right.x
-        replies = [it.text(f".of-{mark}").splitlines() for mark in (0, 1)]
+        replies = [it.text(f".reply-{mark}").splitlines() for mark in (0, 1)]
         assert all("step 3" in weights and reply.strip().isdigit() for weights, reply, *_ in replies)
 
         await it.press("escape", "d", "g")
-        assert it.text(".of-0").splitlines() == replies[0], "earlier replies stay"
+        assert it.text(".reply-0").splitlines() == replies[0], "earlier replies stay"
         stop = generation._stop
         await it.pilot.press("escape", "escape")
         await it.pilot.pause()

@@ -30,7 +30,7 @@ async def test_second_dismiss_leaves_the_screen_below(screen_type: type[Screen[N
         assert pilot.app.screen is below
 
 
-@pytest.mark.parametrize("build", [RunsScreen, Palette, lambda: Help("chooser"), lambda: AskLine("name", "")])
+@pytest.mark.parametrize("build", [RunsScreen, Palette, lambda: Help("home"), lambda: AskLine("name", "")])
 async def test_screens_of_the_app_dismissed_twice(build: Callable[[], Screen[None]]) -> None:
     async with LabApp().run_test() as pilot:
         below = pilot.app.screen

@@ -50,7 +50,7 @@ async def test_screen_popped_while_it_is_built(app_type: type[App[None]]) -> Non
             await pilot.pause()
 
 
-@pytest.mark.parametrize("build", [RunsScreen, Palette, lambda: Help("chooser"), lambda: AskLine("name", "")])
+@pytest.mark.parametrize("build", [RunsScreen, Palette, lambda: Help("home"), lambda: AskLine("name", "")])
 async def test_screens_of_the_app_popped_while_they_are_built(build: Callable[[], Screen[None]]) -> None:
     async with LabApp().run_test() as pilot:
         below = pilot.app.screen

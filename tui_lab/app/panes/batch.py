@@ -89,7 +89,7 @@ class BatchPane(Pane):
             self.redraw()
         self._request_losses(state, now)
 
-    def looked_at(self, state: LabState) -> tuple[Batch, int] | None:
+    def current_example(self, state: LabState) -> tuple[Batch, int] | None:
         """Return the batch and the row that are shown, or would be if the pane were visible; None before the start."""
         if self.display and self.shown_batch is not None:
             batch = self.shown_batch

@@ -39,7 +39,7 @@ class ConfigPane(Pane):
         Binding("p", "formula", "Parameter formula", show=False),
     ]
 
-    class Chosen(Message):
+    class ValueSet(Message):
         """The user entered a valid value for a setting."""
 
         def __init__(self, key: str, value: Any) -> None:
@@ -108,7 +108,9 @@ class ConfigPane(Pane):
         if [row.key.value for row in table.ordered_rows] == keys:
             for key in keys:
                 for column, cell in zip(COLUMNS, self._row(key), strict=True):
-                    table.update_cell(key, column, cell, update_width=True)
+                    shown = table.get_cell(key, column)
+                    if (shown, shown.style) != (cell, cell.style):  # Text's == ignores the style.
+                        table.update_cell(key, column, cell, update_width=True)
         else:
             table.clear()
             for key in keys:
@@ -203,15 +205,15 @@ class ConfigPane(Pane):
         if key == "model.source" and value:
             with suppress(ConfigError):  # The trainer reports that the file does not exist.
                 trust.allow(value)
-        self.choose(key, value)
+        self.set_value(key, value)
         self._table.focus()
 
-    def choose(self, key: str, value: Any) -> None:
-        """Set a setting to a valid value and post `Chosen`. Raises ConfigError."""
+    def set_value(self, key: str, value: Any) -> None:
+        """Set a setting to a valid value and post `ValueSet`. Raises ConfigError."""
         if self.edited is None:
             return
         self.edited = settings.changed(self.edited, key, value)
-        self.post_message(self.Chosen(key, value))
+        self.post_message(self.ValueSet(key, value))
         self.fill()
 
     def _parse(self, text: str) -> tuple[Config | None, str]:
@@ -231,7 +233,7 @@ class ConfigPane(Pane):
         key = self.key
         if key is not None and self.initial is not None:
             try:
-                self.choose(key, settings.get(self.initial, key))
+                self.set_value(key, settings.get(self.initial, key))
             except ConfigError as error:
                 self._show_problem(str(error.problems[0]))
 

@@ -97,7 +97,7 @@ class DoctorPane(Pane):
             self._drawn = drawn
             self.redraw()
 
-    def hear(self, message: DoctorMessage) -> None:
+    def receive(self, message: DoctorMessage) -> None:
         """Take a message of the doctor's thread."""
         match message:
             case CheckStarted(name):

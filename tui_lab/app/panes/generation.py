@@ -40,7 +40,7 @@ class GenerationPane(Pane):
 
     BINDINGS = [Binding("escape", "leave", "Leave the field", show=False)]
 
-    class Ask(Message):
+    class Requested(Message):
         """A reply is to be generated."""
 
         def __init__(self, request: Request) -> None:
@@ -66,7 +66,7 @@ class GenerationPane(Pane):
                 yield Static(name.replace("_", "-"), classes="name")
                 yield Field(value, id=name, compact=True, type="number")
         yield Static(id="alternatives")
-        yield Replies("answers", self._ending)
+        yield Replies("replies", self._ending)
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
@@ -78,7 +78,7 @@ class GenerationPane(Pane):
             self.redraw()
 
     @property
-    def speaking(self) -> bool:
+    def generating(self) -> bool:
         """Whether a reply is being generated."""
         return bool(self.replies) and not self.replies[-1].done
 
@@ -97,9 +97,9 @@ class GenerationPane(Pane):
         field = self.query_one("#every", Input)
         every = int(field.value) if field.value.isdigit() and self.replies and not field.has_focus else 0
         if every and state.step >= self._requested_at_step + every and state.phase == "running":
-            self.ask()
+            self.generate()
 
-    def ask(self, state: LabState | None = None) -> None:
+    def generate(self, state: LabState | None = None) -> None:
         """Generate a reply with the values of the fields, or show what is wrong with them."""
         self._state = state or self._state
         if self._state is None or self._state.ready is None:
@@ -115,7 +115,7 @@ class GenerationPane(Pane):
         self.replies = [*self.replies, Reply(request, self._state.step)][-MAX_REPLIES:]
         self.selected = None
         self._dirty = True
-        self.post_message(self.Ask(request))
+        self.post_message(self.Requested(request))
 
     def _make_request(self, *, reverse: bool) -> Request:
         """Return a request from the fields. Raises ConfigError."""
@@ -134,7 +134,7 @@ class GenerationPane(Pane):
             seed=fields.sampling.seed,
         )
 
-    def hear(self, message: GenerationMessage) -> None:
+    def receive(self, message: GenerationMessage) -> None:
         """Add a message of the generation thread to its reply."""
         for reply in self.replies:
             if reply.request.number != message.number:
@@ -194,7 +194,7 @@ class GenerationPane(Pane):
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.ask()
+        self.generate()
 
     def action_leave(self) -> None:
         self.query_one(Replies).focus()

@@ -25,7 +25,7 @@ class Choice:
 class Ask(BaseScreen[str | None], ModalScreen[str | None]):
     """Returns the id of the selected choice, or None after Escape."""
 
-    CSS_PATH = "ask.tcss"
+    CSS_PATH = "dialogs.tcss"
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, question: str, choices: tuple[Choice, ...]) -> None:
@@ -45,7 +45,7 @@ class Ask(BaseScreen[str | None], ModalScreen[str | None]):
 class AskLine(BaseScreen[str | None], ModalScreen[str | None]):
     """Returns the typed line, or None after Escape. An empty line counts as Escape unless `may_be_empty`."""
 
-    CSS_PATH = "ask.tcss"
+    CSS_PATH = "dialogs.tcss"
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, question: str, value: str, *, may_be_empty: bool = False) -> None:

@@ -123,6 +123,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
+        self._pane_layout.size = self.app.size
         self.app.begin_capture_print(self._log)
         self.source.start()
         self._beat()
@@ -135,7 +136,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if self._next_beat is not None:
             self._next_beat.stop()
         self.tick()
-        pause = self._painting.seconds_to_next_tick(self.clock(), generating=self.generation_pane.speaking)
+        pause = self._painting.seconds_to_next_tick(self.clock(), generating=self.generation_pane.generating)
         self._next_beat = self.set_timer(pause, self._beat)
 
     def tick(self) -> None:
@@ -145,9 +146,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
         for message in self.source.drain():
             self._apply(message)
         for generation_message in self.generation.drain():
-            self.generation_pane.hear(generation_message)
+            self.generation_pane.receive(generation_message)
         for doctor_message in self.doctor.drain():
-            self.doctor_pane.hear(doctor_message)
+            self.doctor_pane.receive(doctor_message)
             self._painting.request()
             if isinstance(doctor_message, Diagnosed):
                 self.loss_pane.floor = doctor_message.report.reference_loss
@@ -160,7 +161,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def _draw(self, now: float) -> None:
         if not self.is_current:
             return
-        frame = self._painting.due(now, growing=self.generation_pane if self.generation_pane.speaking else None)
+        frame = self._painting.due(now, growing=self.generation_pane if self.generation_pane.generating else None)
         for pane in frame.panes:
             pane.show(self.state, now)
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
@@ -261,11 +262,11 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._painting.request()
         self._commands.actions[id]()
 
-    def on_generation_pane_ask(self, message: GenerationPane.Ask) -> None:
+    def on_generation_pane_requested(self, message: GenerationPane.Requested) -> None:
         if self.state.ready is not None and self.state.config is not None:
             self.generation.start(message.request, self.state.config, self.state.ready.task.tokenizer)
 
-    def on_config_pane_chosen(self, message: ConfigPane.Chosen) -> None:
+    def on_config_pane_value_set(self, message: ConfigPane.ValueSet) -> None:
         """Apply a live setting at once; other settings wait for a restart or fork."""
         live_now = applies("live", phase=self.state.phase, role=self.source.role)
         if live_now and settings.is_live(message.key):

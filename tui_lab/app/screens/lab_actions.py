@@ -65,14 +65,14 @@ class LabActions:
             "restart": lambda: self.with_edited(self.restart),
             "fork": lambda: self.with_edited(partial(self.restart, fork=True)),
             "generate": self.generate,
-            "examine": lambda: self.with_edited(self.diagnose),
+            "diagnose": lambda: self.with_edited(self.diagnose),
             "attention": self.show_attention,
             "zoom": lab.zoom,
             "save_config": lambda: self.with_edited(self.save_config),
             "theme": lambda: lab.call_later(lab.app.run_action, "next_theme"),
             "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name)),
             "runs": lambda: lab.app.push_screen(RunsScreen()),
-            "chooser": lambda: self.close("home"),
+            "home": lambda: self.close("home"),
             "quit": lambda: self.close("quit"),
         }
 
@@ -84,8 +84,8 @@ class LabActions:
 
     def generate(self) -> None:
         # The focus goes to the answers, not to the prompt, so that the next key is a command again.
-        self._lab.go_to(GENERATION, "#answers")
-        self._lab.generation_pane.ask(self._lab.state)
+        self._lab.go_to(GENERATION, "#replies")
+        self._lab.generation_pane.generate(self._lab.state)
 
     def diagnose(self, config: Config) -> None:
         self._lab.go_to(DOCTOR)
@@ -100,7 +100,7 @@ class LabActions:
 
     def show_attention(self) -> None:
         lab = self._lab
-        example = lab.batch_pane.looked_at(lab.state)
+        example = lab.batch_pane.current_example(lab.state)
         if example is None:
             lab.notify("There is no example yet.", severity="warning")
             return

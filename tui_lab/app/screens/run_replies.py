@@ -64,8 +64,10 @@ class RepliesView(Vertical):
     def _column(self, run: MarkedRun) -> Vertical:
         number = run.mark.number
         title = Text(f"{run.mark.letter} {short(run.row.name, NAME_WIDTH)}", f"bold {run.mark.style}")
-        reply = Static(self._replies.get(run.row.path, Text()), classes=f"of-{number}")
-        column = Vertical(Static(title, id=f"voice-{number}"), VerticalScroll(reply, can_focus=False), classes="voice")
+        reply = Static(self._replies.get(run.row.path, Text()), classes=f"reply-{number}")
+        column = Vertical(
+            Static(title, id=f"reply-title-{number}"), VerticalScroll(reply, can_focus=False), classes="run-reply"
+        )
         column.styles.min_width = LEAST_COLUMN_WIDTH
         return column
 
@@ -103,5 +105,5 @@ class RepliesView(Vertical):
         changed = set(paths)
         for run in self._runs:
             if run.row.path in changed:
-                for reply in self.query(f".of-{run.mark.number}").results(Static):
+                for reply in self.query(f".reply-{run.mark.number}").results(Static):
                     reply.update(self._replies[run.row.path])

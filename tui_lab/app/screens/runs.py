@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 
-from tui_lab.app.screens.chooser import Pick
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.run_curves_view import CurvesView, RunCurves
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.app.screens.run_marks import LETTERS, Mark, MarkedRun, Marks
@@ -48,7 +48,7 @@ class RunsScreen(BaseScreen[None], Screen[None]):
         Binding("O", "sort('reverse')", "Reverse order", show=False),
         Binding("v", "view('curves')", "Curves"),
         Binding("d", "view('differences')", "Diff"),
-        Binding("g", "view('voices')", "Generate"),
+        Binding("g", "view('replies')", "Generate"),
         Binding("t", "edit_notes('tags')", "Tag"),
         Binding("n", "edit_notes('note')", "Note", show=False),
         Binding("c", "resume", "Resume", show=False),
@@ -83,7 +83,7 @@ class RunsScreen(BaseScreen[None], Screen[None]):
         with ContentSwitcher(initial="curves", id="beside"):
             yield CurvesView(id="curves")
             yield DiffView(id="differences")
-            yield RepliesView(id="voices")
+            yield RepliesView(id="replies")
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -207,10 +207,10 @@ class RunsScreen(BaseScreen[None], Screen[None]):
             self.query_one(RunTable).focus()
             event.input.display = bool(event.value)
 
-    def action_view(self, view: Literal["curves", "differences", "voices"]) -> None:
+    def action_view(self, view: Literal["curves", "differences", "replies"]) -> None:
         self.query_one(ContentSwitcher).current = view
         self._compare()
-        if view == "voices":
+        if view == "replies":
             self.query_one(RepliesView).focus_prompt()
 
     def action_zoom(self) -> None:

@@ -39,8 +39,8 @@ class Pick:
     overrides: tuple[str, ...] = ()
 
 
-class Chooser(BaseScreen[None], Screen[None]):
-    CSS_PATH = "chooser.tcss"
+class Home(BaseScreen[None], Screen[None]):
+    CSS_PATH = "home.tcss"
     BINDINGS = [
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
@@ -115,7 +115,7 @@ class Chooser(BaseScreen[None], Screen[None]):
             self.notify("c resumes a run; press Enter to start a preset", severity="warning")
 
     def action_help(self) -> None:
-        self.app.push_screen(Help("chooser"))
+        self.app.push_screen(Help("home"))
 
 
 def _run_line(run: Run) -> Text:
