@@ -1,4 +1,4 @@
-"""`torchrun -m tui_lab run …`: one rank writes and prints, and no rank waits for a dead one."""
+"""`torchrun --no-python tui-lab run …`: one rank writes and prints, and no rank waits for a dead one."""
 
 import json
 import os
@@ -194,6 +194,7 @@ def test_every_torchrun_line_of_the_guide_works(tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "torch.distributed.run", *words, *TINY, "--steps", "2"],
             cwd=tmp_path,
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             check=False,
