@@ -1,4 +1,4 @@
-"""`torchrun --no-python tui-lab run …`: rank 0 opens the run, writes its folder and prints; the other ranks only train."""
+"""Run under torchrun: rank 0 opens the run, writes its folder and prints; the other ranks only train."""
 
 import json
 from collections.abc import Callable
