@@ -88,7 +88,7 @@ def test_the_app_uses_no_network(requests: Requests, tmp_path: Path) -> None:
     sets = [word for word in TINY if word != "--set"] + ["train.steps=20"]
     (tmp_path / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", sets)), "utf-8")
     person = Person(tmp_path, "app", "tiny.toml")
-    person.wait_for("ended: done")
+    person.wait_for("■ done")
     person.press("g")
     person.wait_until(lambda seen: "✓ right" in seen or "✗ expected" in seen)
     person.press("k")

@@ -39,7 +39,7 @@ def test_target_that_is_not_the_next_token_is_marked(text_task: Task) -> None:
     assert draw_cells(shifted, 0, 3).plain.count("≠") == 1 and shifted.violates_next_token(0)
 
 
-def test_losses_have_marks_besides_their_colors(text_task: Task) -> None:
+def test_losses_have_marks_as_well_as_colors(text_task: Task) -> None:
     example = Example(text_task, ids(1, 2, 3, 4), ids(2, 3, 4, 5), losses(0.1, 1.0, 3.0, 6.0))
     line = draw_cells(example, 0, 4).plain.splitlines()[2]
     marks = [line[NAME_WIDTH + i * CELL_WIDTH + CELL_WIDTH - 2] for i in range(4)]

@@ -34,7 +34,7 @@ class PlainText(SingleFileSnapshotExtension):
 
 @dataclass
 class Attending:
-    """The attention screen over a lab whose model answers when told to."""
+    """The attention screen over a lab whose model answers when the test asks for it."""
 
     it: Lab
     screen: AttentionScreen

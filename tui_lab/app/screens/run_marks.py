@@ -66,8 +66,8 @@ class Marks:
 
     def keep(self, paths: Iterable[Path]) -> None:
         """Unmark all runs but these."""
-        kept = set(paths)
-        self._by_path = {path: mark for path, mark in self._by_path.items() if path in kept}
+        kept_paths = set(paths)
+        self._by_path = {path: mark for path, mark in self._by_path.items() if path in kept_paths}
 
     def marked(self, rows: Iterable[RunRow]) -> list[MarkedRun]:
         """Return those of the rows that are marked, by letter."""

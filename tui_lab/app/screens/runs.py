@@ -80,7 +80,7 @@ class RunsScreen(BaseScreen[None], Screen[None]):
         yield Field(id="where", placeholder=FILTER_EXAMPLES)
         yield RunTable(id="table")
         yield Static(id="about")
-        with ContentSwitcher(initial="curves", id="beside"):
+        with ContentSwitcher(initial="curves", id="lower"):
             yield CurvesView(id="curves")
             yield DiffView(id="differences")
             yield RepliesView(id="replies")
