@@ -38,7 +38,7 @@ def shell_lines(page: Path) -> list[str]:
 
 def lab_commands(page: Path) -> list[Shown]:
     """The page's `tui-lab` commands; a torchrun line counts as the command that each of its processes runs."""
-    lines = [re.sub(r"^torchrun .*?(-m tui_lab|--no-python tui-lab) ", "tui-lab ", line) for line in shell_lines(page)]
+    lines = [re.sub(r"^torchrun .*?(?:-m tui_lab|tui-lab) ", "tui-lab ", line) for line in shell_lines(page)]
     return [_parsed(line) for line in lines if line.split()[0] == "tui-lab"]
 
 
