@@ -1,4 +1,4 @@
-"""Requests to a running trainer. Each takes effect at the next step boundary and is answered by an event."""
+"""Commands to a running trainer. Each takes effect at the next step boundary and is answered by an event."""
 
 import queue
 from collections.abc import Callable, Sequence

@@ -129,7 +129,7 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Something the user should know that does not stop the training."""
+    """Something the user should know that does not stop training."""
 
     kind: Literal["warned"] = "warned"
     message: str

@@ -246,7 +246,7 @@ class Trainer:
         try:
             weights = ckpt.copy_weights(self.model.state_dict())
         except (RuntimeError, MemoryError) as error:
-            yield ev.Warned(step=self.step, message=f"the weights cannot be copied: {str(error) or 'out of memory'}")
+            yield ev.Warned(step=self.step, message=f"could not copy the weights: {str(error) or 'out of memory'}")
         else:
             receive(weights, self._weights_info())
 

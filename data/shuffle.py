@@ -87,7 +87,7 @@ class Order:
     def slice(self, first: int, count: int) -> Indices:
         """The example ids of the draws `first` … `first + count - 1`.
 
-        They are computed in cached blocks: fifty small numpy calls per batch take 5 % of a small model's step.
+        They are computed in cached blocks: fifty small numpy calls per batch take 5% of a small model's step.
         """
         size = min(BLOCK, self.n)  # At most an epoch, since each epoch has its own permutation.
         blocks = [_block(self, number, size) for number in range(first // size, (first + count - 1) // size + 1)]

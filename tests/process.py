@@ -1,4 +1,4 @@
-"""Run the command line in a process of its own: for signals, locks, limits, and what an import costs."""
+"""Run the command line in a separate process: for signals, locks, limits, and what an import costs."""
 
 import os
 import subprocess

@@ -86,7 +86,7 @@ _ALL = [
     ),
     *_faults(
         "training",
-        eval_in_training="The model trains in evaluation mode, so its dropout never acts.",
+        eval_in_training="The model trains in evaluation mode, so its dropout is never applied.",
         no_zero_grad="The gradients are never cleared, so they add up over the steps.",
         missing_from_optimizer="The head's parameters are missing from the optimizer.",
         stale_optimizer="The optimizer holds the parameters of a copy of the model.",

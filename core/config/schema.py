@@ -40,7 +40,9 @@ class ModelConfig(Section):
     d_ff: int = setting(
         256, "Width of the feed-forward layer", "Hidden units with ReLU in each layer.", unit="units", ge=1, le=2**20
     )
-    context: int = setting(128, "Context", "Most tokens the model can attend to.", unit="tokens", ge=1, le=2**20)
+    context: int = setting(
+        128, "Context", "Maximum number of tokens the model can attend to.", unit="tokens", ge=1, le=2**20
+    )
     source: str = setting(
         "", "Model source", "Empty: the built-in transformer; FILE.py:NAME: your own model. The file is executed."
     )
@@ -52,7 +54,7 @@ class ModelConfig(Section):
         le=1.0,
     )
     dropout: float = setting(
-        0.0, "Dropout rate", "Share of activations set to zero during training.", live=True, ge=0.0, le=1.0
+        0.0, "Dropout rate", "Fraction of activations set to zero during training.", live=True, ge=0.0, le=1.0
     )
 
 
@@ -67,7 +69,7 @@ class DataConfig(Section):
     vocab: Literal["full", "seen"] = setting(
         "full", "Vocabulary", "All tokens, or those in the training part and one for unknown tokens."
     )
-    val_fraction: float = setting(0.1, "Validation share", "Share of the data held out.", gt=0.0, lt=1.0)
+    val_fraction: float = setting(0.1, "Validation fraction", "Fraction of the data held out.", gt=0.0, lt=1.0)
     shuffle: Literal["epoch", "once", "off"] = setting(
         "epoch", "Shuffle", "A new order each epoch, one order for all epochs, or none.", live=True
     )
@@ -93,7 +95,7 @@ class OptimConfig(Section):
     betas: tuple[float, float] = setting(
         (0.9, 0.999), "Betas", "Decay rates of the moving averages of adam, adamw and muon."
     )
-    momentum: float = setting(0.9, "Momentum", "Decay rate of the momentum of momentum and muon.", ge=0.0, lt=1.0)
+    momentum: float = setting(0.9, "Momentum", "Momentum coefficient for momentum and muon.", ge=0.0, lt=1.0)
     weight_decay: float = setting(
         0.0, "Weight decay", "Decay of the weight matrices toward zero.", live=True, ge=0.0, le=100.0
     )
@@ -104,12 +106,14 @@ class OptimConfig(Section):
         0, "Warm-up", "Steps in which the learning rate rises from zero.", unit="steps", ge=0, le=MANY
     )
     min_lr_ratio: float = setting(
-        0.0, "Final learning rate", "Share of the learning rate at the last step.", ge=0.0, le=1.0
+        0.0, "Final learning rate", "Final learning rate as a fraction of the peak.", ge=0.0, le=1.0
     )
     step_every: int = setting(
         1000, "Drop interval", "Steps between drops (schedule step).", unit="steps", ge=1, le=MANY
     )
-    step_factor: float = setting(0.5, "Drop factor", "Learning rate after a drop over that before.", gt=0.0, le=1.0)
+    step_factor: float = setting(
+        0.5, "Drop factor", "Factor the learning rate is multiplied by at each drop.", gt=0.0, le=1.0
+    )
     grad_clip: float = setting(
         0.0, "Gradient clipping", "Largest norm of the whole gradient; 0: off.", live=True, ge=0.0
     )
@@ -124,7 +128,7 @@ class OptimConfig(Section):
 
 
 class TrainConfig(Section):
-    """The length of the training, the size of a step, and when to evaluate and save."""
+    """Training length, the size of a step, and when to evaluate and save."""
 
     steps: int = setting(1000, "Steps", "Optimizer steps in total.", unit="steps", ge=1, le=MANY)
     batch_size: int = setting(16, "Batch size", "Examples per step.", unit="examples", live=True, ge=1, le=2**20)
@@ -149,7 +153,7 @@ class TrainConfig(Section):
     target_loss: float = setting(
         0.0, "Target loss", "Stop when the smoothed train loss is at most this; 0: off.", unit="nats", ge=0.0
     )
-    seed: int = setting(0, "Seed", "Of the weights, the order of examples and dropout.", ge=0, lt=2**63)
+    seed: int = setting(0, "Seed", "Seeds the weights, the example order and dropout.", ge=0, lt=2**63)
     threads: int = setting(0, "Threads", "CPU threads; 0: torch's default.", ge=0, le=1024)
     matmul: Literal["auto", "blas", "onednn"] = setting(
         "auto", "Matrix products", "The library for matrix products on the CPU; auto: the faster one, measured once."
@@ -162,7 +166,7 @@ class TrainConfig(Section):
         ge=0,
         le=MANY,
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Where the model is computed.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Device the model runs on.")
     backend: Literal["auto", "gloo", "nccl"] = setting(
         "auto", "Backend", "Library for gradients between torchrun's processes; auto: nccl between GPUs."
     )

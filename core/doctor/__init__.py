@@ -1,1 +1,1 @@
-"""The doctor: names the cause of a training that does not learn. `from tui_lab import Case, examine` is its API."""
+"""The doctor: names why a model does not learn. `from tui_lab import Case, examine` is its API."""

@@ -1,4 +1,4 @@
-"""A training from user code, described for the doctor: a model, its batches, and what else is known."""
+"""A training setup from user code, described for the doctor: a model, its batches, and what else is known."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MIN_VALIDATION_TOKENS = 32
 
 @dataclass(frozen=True)
 class Case:
-    """What the doctor needs to know about a training; only `model` and `batches` are required.
+    """What the doctor needs to know about a training setup; only `model` and `batches` are required.
 
     model: int64 ids [B, T] → logits [B, T, V], or a tuple that starts with them, or an object with `.logits`.
     batches: one pair (x, y), an iterable of pairs such as a DataLoader, or a function step → (x, y).
@@ -58,7 +58,7 @@ class Case:
 
 
 def examine(case: Case, *, on_check: Callable[[str], None] = lambda name: None) -> Report:
-    """Diagnose a training; model and optimizers are left unchanged.
+    """Diagnose a training setup; model and optimizers are left unchanged.
 
     `on_check` receives the name of each check before it runs. Raises ConfigError for a case with wrong fields.
     """
@@ -66,7 +66,7 @@ def examine(case: Case, *, on_check: Callable[[str], None] = lambda name: None) 
 
 
 def target_from_case(case: Case) -> Target:
-    """Return the training that `case` describes. Raises ConfigError for wrong fields, with the field as its key."""
+    """Return the target that `case` describes. Raises ConfigError for wrong fields, with the field as its key."""
     _check_fields(case)
     batch, varies = batches_of(case.batches)
     optimizers: list[Optimizer] = []

@@ -24,7 +24,7 @@ CONFIG_SECONDS = 300.0
 """The time limit for a config in a child process."""
 POLL_SECONDS = 0.2
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""For a child that runs during a training: the threads of two processes would wait for each other."""
+"""For a child that runs during training: the threads of two processes would wait for each other."""
 
 
 def _ignore(check: str) -> None:
@@ -60,7 +60,7 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
 
 
 def examine_config(config: Config, weights: Any, on_check: OnCheck) -> Report:
-    """Diagnose a training in this process. Raises ConfigError, DataError or RunError."""
+    """Diagnose a target in this process. Raises ConfigError, DataError or RunError."""
     from tui_lab.core.doctor.from_config import target_from_config
     from tui_lab.core.doctor.runner import examine
 

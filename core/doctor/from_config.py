@@ -1,4 +1,4 @@
-"""The training of a config as a target: everything about it is known, so every check can run."""
+"""A config as a target: everything about it is known, so every check can run."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -29,7 +29,7 @@ TRAINING_EXAMPLES = 2**17
 
 
 def target_from_config(config: Config, task: Task | None = None, weights: dict[str, Tensor] | None = None) -> Target:
-    """Return the training of `config`, untrained or with `weights`. Raises ConfigError, DataError or RunError."""
+    """Return the target of `config`, untrained or with `weights`. Raises ConfigError, DataError or RunError."""
     task = task or build_task(config)
     use_threads(config.train.threads)
     device = choose_device(config.train.device)
@@ -76,7 +76,7 @@ def batches_of(loader: Loader) -> Callable[[int], Pair]:
 
 
 def update_of(hooks: TrainStepHooks, clip: float) -> Update:
-    """Return the training's own update of a given batch; the gradient norm is clipped to `clip`."""
+    """Return the run's own update of a given batch; the gradient norm is clipped to `clip`."""
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
         loss, norm = backward(cast(Model, model), hooks, x, y)

@@ -1,4 +1,4 @@
-"""Calls a training's loss with logits of known cross-entropy, to see what it computes from them."""
+"""Calls a run's loss with logits of known cross-entropy, to see what it computes from them."""
 
 from collections.abc import Iterator
 
@@ -78,7 +78,7 @@ def sample_logits(target: Target, outputs: Tensor, ignoring: bool) -> tuple[Tens
 
 
 def own_loss(target: Target, logits: Tensor, y: Tensor) -> float:
-    """Return the training's loss for `logits`. Raises Skip if it does not accept them."""
+    """Return the run's loss for `logits`. Raises Skip if it does not accept them."""
     assert target.loss_function is not None
     try:
         value = target.loss_function(ConstantLogits(logits), torch.zeros_like(y), y)

@@ -25,9 +25,9 @@ WORSE_EVALUATIONS = 3
 HIGH_UPDATE_RATIO = 0.1
 """Update-to-weight ratio: each step changes the weights by a tenth; about 1e-3 is healthy (Karpathy 2022)."""
 SLOW_DATA = 0.3
-"""Share of a step that goes into making its batch."""
+"""Fraction of a step spent building the batch."""
 DEAD_SHARE = 0.5
-"""Share of ReLUs that fire for no token of a batch, if it has grown by DEAD_GROWTH since the start."""
+"""Fraction of ReLUs that never fire in a batch, if it has grown by DEAD_GROWTH since the start."""
 DEAD_GROWTH = 0.25
 IN_A_ROW = 3
 """Measurements in a row that must agree."""
@@ -124,7 +124,7 @@ class Monitors:
             yield Finding(
                 code="dying_relus",
                 title="Units of the feed-forward layers are dying.",
-                evidence=f"{event.dead_units:.0%} fire for no token at step {event.step:,}; "
+                evidence=f"{event.dead_units:.0%} never fire at step {event.step:,}; "
                 f"{self.initial_dead_share:.0%} at the start",
                 why="A ReLU that is zero for every token has no gradient and never recovers.",
                 fix="Halve optim.lr and restart; dead units stay dead.",
@@ -139,7 +139,7 @@ class Monitors:
             yield Finding(
                 code="data_starvation",
                 title="Training waits for its data.",
-                evidence=f"{event.data_seconds / event.seconds:.0%} of a step is spent on making its batch",
+                evidence=f"{event.data_seconds / event.seconds:.0%} of a step is spent building the batch",
                 why="The model computes nothing during that time.",
                 fix="Keep the text on a local disk, or train a larger model.",
                 severity="warning",
@@ -153,7 +153,7 @@ class Monitors:
             yield Finding(
                 code="lr_too_high",
                 title="The steps are too large for the weights.",
-                evidence=f"update-to-weight ratio {event.update_ratio:.2g} at step {event.step:,}; about 1e-3 is usual",
+                evidence=f"update-to-weight ratio {event.update_ratio:.2g} at step {event.step:,}; 1e-3 is typical",
                 why="Each step overwrites what the one before it learned.",
                 fix="Divide optim.lr by ten.",
                 severity="warning",

@@ -1,4 +1,4 @@
-"""What the doctor diagnoses: a training in parts, from a config or from user code."""
+"""What the doctor diagnoses: a training run in parts, from a config or from user code."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Target:
-    """A training that checks can run in parts. None means unknown; a check that needs it is skipped.
+    """A training run that checks can execute in parts. None means unknown; a check that needs it is skipped.
 
     model: ids [B, T] → logits [B, T, V].
     batch: step → x and y, int64 [B, T].
@@ -131,7 +131,7 @@ class Target:
         return logits_of(self.model, x)
 
     def plain_loss(self, x: Tensor, y: Tensor) -> float:
-        """Return the mean cross-entropy in evaluation mode, whatever the training's own loss is."""
+        """Return the mean cross-entropy in evaluation mode, whatever the run's own loss is."""
         with self.evaluating(), torch.no_grad():
             return float(mean_cross_entropy(self.logits(x), y, self.ignored))
 

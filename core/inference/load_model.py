@@ -73,7 +73,7 @@ def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
 def load_chosen(run: Run, which: Which = "auto") -> tuple[ChosenWeights, Model, Tokenizer]:
     """As `load_model`, and which weights they are. Raises RunError.
 
-    All is read from one checkpoint, even if a running training replaces it meanwhile.
+    All is read from one checkpoint, even if a live run replaces it meanwhile.
     """
 
     def read(path: Path) -> tuple[ChosenWeights, ckpt.Weights]:

@@ -26,7 +26,7 @@ from tui_lab.util.errors import ConfigError
 
 HEAD_ROWS = (128, 256, 512)
 LARGEST_CHUNK = 2**27
-"""Bytes of logits in one chunk, at most: twice as many are 1 % faster and take 100 MB more."""
+"""Bytes of logits in one chunk, at most: twice as many are 1% faster and take 100 MB more."""
 ROWS_MEASURED = 1024
 REPEATS = 2
 
@@ -39,9 +39,9 @@ def with_kernels(config: Config, n_vocab: int) -> Config:
 
 
 def kernels_for(config: Config, n_vocab: int) -> Kernels:
-    """Return the kernels for a training of `config` with `n_vocab` tokens.
+    """Return the kernels for a run of `config` with `n_vocab` tokens.
 
-    Raises ConfigError if the training does not fit into memory, or if oneDNN is asked for and not available.
+    Raises ConfigError if the run does not fit into memory, or if oneDNN is asked for and not available.
     """
     check_memory(config, n_vocab, on_cpu=choose_device(config.train.device).type == "cpu")
     train = config.train

@@ -1,4 +1,4 @@
-"""The device of a training, its CPU threads, and torch's global generator."""
+"""The device of a run, its CPU threads, and torch's global generator."""
 
 import torch
 

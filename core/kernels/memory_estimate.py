@@ -1,4 +1,4 @@
-"""The memory that a training needs at least, computed before anything is allocated, and which settings reduce it.
+"""The least memory that a run needs, computed before anything is allocated, and which settings reduce it.
 
 It needs no torch.
 """
@@ -49,7 +49,7 @@ def machine_bytes() -> int:
 
 
 def parts(config: Config, n_vocab: int) -> tuple[MemoryPart, ...]:
-    """Return what a training of `config` with `n_vocab` tokens holds at the same time, the largest part first."""
+    """Return what a run of `config` with `n_vocab` tokens holds at the same time, the largest part first."""
     rows = positions(config)
     needed = [_activations(config, rows), _logits(config, n_vocab, rows), _batch(config)]
     if config.model.dropout > 0:
@@ -114,7 +114,7 @@ def _batch(config: Config) -> MemoryPart:
 
 
 def check_memory(config: Config, n_vocab: int, *, on_cpu: bool = True) -> None:
-    """Raises ConfigError if a training needs more memory than this machine has.
+    """Raises ConfigError if a run needs more memory than this machine has.
 
     on_cpu: if false, only the weights are counted, which are built on the CPU.
     """
@@ -139,15 +139,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory_error(config: Config, n_vocab: int) -> TrainingError:
-    """Return the error for memory that ran out: what is needed and which settings reduce it."""
+    """Return the error for being out of memory: what is needed and which settings reduce it."""
     needed = parts(config, n_vocab)
-    return TrainingError(f"memory ran out: {_needs(needed)}; {_advice(needed)}")
+    return TrainingError(f"out of memory: {_needs(needed)}; {_advice(needed)}")
 
 
 def _needs(needed: tuple[MemoryPart, ...]) -> str:
     large = [part for part in needed if part.bytes >= needed[0].bytes / 100]
     listed = ", ".join(f"{size(part.bytes)} for {part.name}" for part in large)
-    return f"this training needs at least {size(sum(part.bytes for part in needed))} ({listed})"
+    return f"this run needs at least {size(sum(part.bytes for part in needed))} ({listed})"
 
 
 def _advice(needed: tuple[MemoryPart, ...]) -> str:

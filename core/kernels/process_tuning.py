@@ -14,7 +14,7 @@ _LARGEST_BLOCK = 2**30
 def keep_freed_memory() -> None:
     """Make glibc keep large freed blocks. Call it before threads are started; without glibc it does nothing.
 
-    By default glibc returns them at once, so that each step pays for new pages: 10 % of a step with the chunks of
+    By default glibc returns them at once, so that each step pays for new pages: 10% of a step with the chunks of
     logits of a large vocabulary. All threads share one arena, since only the first can hold blocks above 64 MiB.
     """
     try:

@@ -71,7 +71,7 @@ def listen(folder: Path, receive: Callable[[cmd.Command], None]) -> Iterator[Non
 
 
 class ControlListener:
-    """Reads the control file in a thread of its own and passes each command on. The recording process owns one.
+    """Reads the control file in a separate thread and passes each command on. The recording process owns one.
 
     receive: called in the listener's thread, for example a queue's `put`. A line that is not a command is passed to
     `reject` with the reason, and skipped.
@@ -93,7 +93,7 @@ class ControlListener:
         self._closed = threading.Event()
         self._partial = b""
         self._path.unlink(missing_ok=True)
-        # Readable and writable by this user alone: whoever can write here steers the training.
+        # Readable and writable by this user alone: whoever can write here steers the run.
         flags = os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
         self._thread = threading.Thread(target=self._listen, name="control", daemon=True)

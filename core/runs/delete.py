@@ -17,7 +17,7 @@ OWN = frozenset({CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER
 def removable(path: Path) -> Path:
     """The real path of a run folder that may be deleted. Raises RunError with the reason for any other path."""
     if path.is_symlink():
-        raise _refusal("invalid", path, "is a link; remove it with rm, or name the folder itself")
+        raise _refusal("invalid", path, "is a symlink; remove it with rm, or name the folder itself")
     if not path.is_dir():
         raise _refusal("not_found", path, "no such folder")
     if not ((path / CONFIG).is_file() and (path / TOKENIZER).is_file()):

@@ -48,7 +48,7 @@ def read_events(path: Path, offset: int = 0, *, mid_line: bool = False) -> Itera
             except ValueError as error:
                 place = f"line {number}" + (f" after byte {offset}" if offset else "")
                 raise RunError.of(
-                    "damaged", f"{error}; move the file away to continue without it", key=f"{path}, {place}"
+                    "damaged", f"{error}; move the file aside to continue without it", key=f"{path}, {place}"
                 ) from error
 
 

@@ -164,7 +164,7 @@ def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None =
         if isinstance(error, RunError):
             raise
         reason = getattr(error, "strerror", None) or str(error)  # ValueError: a NUL in the name.
-        raise RunError.of("unwritable", f"a run cannot be written here: {reason}", key=shortened(str(path))) from error
+        raise RunError.of("unwritable", f"cannot create a run here: {reason}", key=shortened(str(path))) from error
     return Run(path)
 
 
@@ -180,12 +180,12 @@ def _refuse_taken(path: Path) -> None:
 
 
 def _refuse_links(path: Path) -> None:
-    """Raises RunError where a part of the run is a link: nothing is written outside the run folder."""
+    """Raises RunError where a part of the run is a symlink: nothing is written outside the run folder."""
     for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS):
         if (path / name).is_symlink():
             raise RunError.of(
                 "invalid",
-                "is a link, and a run writes only within its own folder; put a copy here",
+                "is a symlink, and a run writes only within its own folder; put a copy here",
                 key=str(path / name),
             )
 
@@ -197,7 +197,7 @@ def find(name: str) -> Run:
             return Run(path)
     raise RunError.of(
         "unknown_name",
-        f"not a run: no {CONFIG} there nor in {shortened(str(runs_folder() / name))}",
+        f"not a run: no {CONFIG} there or in {shortened(str(runs_folder() / name))}",
         value=name,
         suggestion=nearest(name, [run.name for run in list_runs()], cutoff=0.4),
     )
@@ -221,5 +221,5 @@ def free_path(folder: Path, name: str) -> Path:
                 path.mkdir(parents=True)
                 return path
     except OSError as error:
-        raise RunError.of("unwritable", f"a run cannot be written here: {error.strerror}", key=str(folder)) from error
-    raise RunError.of("exists", "there are 10,000 runs of this name; remove some, or use --out", key=str(base))
+        raise RunError.of("unwritable", f"cannot create a run here: {error.strerror}", key=str(folder)) from error
+    raise RunError.of("exists", "there are 10,000 runs with this name; remove some, or use --out", key=str(base))

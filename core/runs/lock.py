@@ -68,8 +68,8 @@ class InUse(RunError):
         self.holder = holder
         stop = f", or stop it (kill {holder.pid})" if holder.pid and holder.host == socket.gethostname() else ""
         message = (
-            f"this run is in use ({holder}); wait until it ends{stop}. "
-            f"These work meanwhile: tui-lab runs show, generate and app {shlex.quote(str(folder))}"
+            f"this run is in use ({holder}); wait for it to finish{stop}. "
+            f"In the meantime you can use: tui-lab runs show, generate and app {shlex.quote(str(folder))}"
         )
         super().__init__(Problem(code="in_use", message=message, key=str(folder)))
 
@@ -94,7 +94,9 @@ def take(folder: Path) -> Lock:
     for name in (LOCK, HOLDER):
         if (folder / name).is_symlink():
             raise RunError.of(
-                "invalid", "is a link, and a run writes only within its own folder; remove it", key=str(folder / name)
+                "invalid",
+                "is a symlink, and a run writes only within its own folder; remove it",
+                key=str(folder / name),
             )
     try:
         file_lock = _acquired(folder, PATIENCE)

@@ -139,7 +139,7 @@ def _with_steps(progress: ckpt.Progress, steps: int) -> ckpt.Progress:
     """`progress` with another number of steps in all. Raises ConfigError where it is past them."""
     config = settings.changed(progress.config, "train.steps", steps)
     if steps < progress.step:
-        raise ConfigError.of("conflict", f"this run has done {progress.step} steps already", key="--steps", value=steps)
+        raise ConfigError.of("conflict", f"this run has already run {progress.step} steps", key="--steps", value=steps)
     return replace(progress, config=config)
 
 
@@ -185,7 +185,7 @@ def fork(
     if config.train.steps < step:
         raise ConfigError.of(
             "conflict",
-            f"the run to fork has done {step} steps already",
+            f"the run to fork has already run {step} steps",
             key="train.steps",
             value=config.train.steps,
         )
@@ -226,7 +226,8 @@ def _require_same_tokenizer(run: Run, task: Task) -> None:
     if task.tokenizer.state() != run.tokenizer().state():
         raise RunError.of(
             "conflict",
-            "the text now has another vocabulary, which does not fit the weights; restore the text, or start a new run",
+            "the text now has a different vocabulary, which does not fit the weights; restore the text, or start a "
+            "new run",
             key=str(run.path),
         )
 

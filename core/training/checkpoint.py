@@ -80,7 +80,7 @@ def name_of(step: int) -> str:
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write `folder`/step-N atomically, then remove the older ones. Raises OSError with the old ones intact."""
     if folder.is_symlink():
-        raise NotADirectoryError(errno.ENOTDIR, "is a link, and a run writes only within its own folder", folder)
+        raise NotADirectoryError(errno.ENOTDIR, "is a symlink, and a run writes only within its own folder", folder)
     path = _free(folder / name_of(checkpoint.progress.step))
     tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer, BEST: checkpoint.best}
     with files.new_folder(path) as temporary:

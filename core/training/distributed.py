@@ -1,4 +1,4 @@
-"""One training by several processes: torchrun starts them, each reads its share of every batch, and
+"""One run trained by several processes: torchrun starts them, each reads its share of every batch, and
 DistributedDataParallel sums their gradients (Li et al. 2020, "PyTorch Distributed").
 
 All ranks execute the same loop iterations: whatever decides how training continues is the same number, or the same
@@ -54,7 +54,7 @@ _LOST_CONNECTION = re.compile(r"gloo|nccl|connection|timed out|timeout|peer|brok
 
 
 class ProcessGroup:
-    """The processes of a training. This class is a single process and adds no cost."""
+    """The processes of a run. This class is a single process and adds no cost."""
 
     rank = 0
     size = 1
@@ -296,7 +296,7 @@ def _translate_errors(rank: int) -> Iterator[None]:
             raise
         reason = _SOURCE_LOCATION.sub("", str(error).strip()).splitlines()[0].partition(". ")[0]
         raise TrainingError(
-            f"rank {rank}: another process of this training has ended or does not respond ({reason}); "
+            f"rank {rank}: another process of this run has ended or does not respond ({reason}); "
             "resume from the last checkpoint with --resume, with any number of processes"
         ) from error
 

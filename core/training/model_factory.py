@@ -21,7 +21,7 @@ WRONG_VOCAB = 670
 def build_model(config: Config, n_vocab: int) -> Model:
     """Return the model of `config` for a tokenizer of `n_vocab` tokens, on the CPU.
 
-    Raises ConfigError for a source that gives no model, and for a model that does not fit into memory.
+    Raises ConfigError for a source that returns no model, and for a model that does not fit into memory.
     """
     size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
     check_memory(config, size, on_cpu=choose_device(config.train.device).type == "cpu")

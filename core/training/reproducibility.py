@@ -1,4 +1,4 @@
-"""Every source of randomness of a training, its seed, and a fingerprint of what it draws."""
+"""Every source of randomness of a run, its seed, and a fingerprint of what it draws."""
 
 import hashlib
 import os
@@ -49,7 +49,7 @@ def fingerprint(*arrays: Any) -> str:
 
 
 def ledger(config: Config, task: Task, step: int = 0) -> tuple[RandomSource, ...]:
-    """Return every source of randomness of a training of `config`, as of step `step`.
+    """Return every source of randomness of a run of `config`, as of step `step`.
 
     Leaves torch's global generator unchanged. Raises ConfigError if the device is not available.
     """

@@ -20,7 +20,7 @@ from tui_lab.data.loader import Loader
 
 @dataclass(frozen=True)
 class TrainSetup:
-    """The parts of one training. best: the weights of the best evaluation so far, if resumed from a checkpoint."""
+    """The parts of one run. best: the weights of the best evaluation so far, if resumed from a checkpoint."""
 
     task: Task
     progress: Progress

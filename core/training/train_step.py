@@ -102,7 +102,7 @@ def check_finite(step: int, loss: float, grad_norm: float, lr: float) -> None:
     name = "gradient" if math.isfinite(loss) else "loss"
     raise TrainingError(
         f"the {name} of update {step} is not finite (loss {loss}, gradient norm {grad_norm}, learning rate {lr:g}); "
-        "the weights are those before the update. Try a smaller optim.lr or optim.grad_clip = 1"
+        "the weights were not updated. Try a smaller optim.lr or optim.grad_clip = 1"
     )
 
 

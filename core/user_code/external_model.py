@@ -71,7 +71,7 @@ def build_external_model(config: Config, n_vocab: int) -> ExternalModel:
     if not isinstance(inner, nn.Module):
         raise ConfigError.of(
             "user_code",
-            f"it gives {type(inner).__name__}",
+            f"it returns {type(inner).__name__}",
             key="model.source",
             value=source,
             allowed="a torch.nn.Module",
@@ -102,7 +102,7 @@ def _check_logits(model: ExternalModel, source: str) -> None:
     if len(shape) != 3 or shape[:2] != [1, context] or shape[2] < n_vocab:
         raise ConfigError.of(
             "user_code",
-            f"the model gives logits {shape} for ids [1, {context}]; if NAME accepts n_vocab, it is passed",
+            f"the model returns logits {shape} for ids [1, {context}]; n_vocab is passed if NAME accepts it",
             key="model.source",
             value=source,
             allowed=f"[1, {context}, V] with V at least {n_vocab:,}, the size of the tokenizer's vocabulary",

@@ -40,7 +40,7 @@ FAULTY = (
 
 
 def begin(folder: Path, program: tuple[str, ...] = ("-m", "tui_lab")) -> Person:
-    """Start the app over a training, and wait for its first step."""
+    """Start the app over a run, and wait for its first step."""
     (folder / "tiny.toml").write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
     person = Person(folder, "app", "tiny.toml", program=program)
     person.wait_until(lambda screen: step_in(screen) > 0)

@@ -130,7 +130,7 @@ def test_resume_in_a_read_only_folder_is_exit_2(tmp_path: Path, uninterrupted: P
 @pytest.mark.slow
 def test_a_read_only_folder_can_be_read(tmp_path: Path, uninterrupted: Path) -> None:
     new = mounted(tmp_path, READ_ONLY, *RUN, "--out", "uninterrupted/within")
-    assert new.returncode == 2 and "a run cannot be written here: Read-only file system" in new.stderr
+    assert new.returncode == 2 and "cannot create a run here: Read-only file system" in new.stderr
     for reads in (
         ["runs", "show", "uninterrupted"],
         ["generate", "uninterrupted", "--prompt", "1", "--max-new-tokens", "1"],

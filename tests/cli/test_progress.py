@@ -48,7 +48,7 @@ def test_no_bar_if_silent_or_without_a_terminal(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("exact_match", "perplexity", "metric"),
-    [(0.5, None, ", exact match 50 %"), (None, 12.5, ", perplexity 12.50"), (None, None, "")],
+    [(0.5, None, ", exact match 50%"), (None, 12.5, ", perplexity 12.50"), (None, None, "")],
 )
 def test_an_evaluation_shows_the_metric_that_it_has(
     exact_match: float | None, perplexity: float | None, metric: str

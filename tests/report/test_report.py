@@ -145,7 +145,7 @@ def test_sections_without_data_show_the_reason(tmp_path: Path) -> None:
     assert page_of(no_data).text.count("/nowhere/x") == 3, "in samples, randomness and settings"
     user_model = recorded(tmp_path / "c", config=tiny("model.source=/nowhere/mine.py:MyGPT"))
     assert page_of(user_model).text.count("user code (/nowhere/mine.py:MyGPT)") == 2
-    assert "No step is recorded." in page_of(recorded(tmp_path / "d", [])).text
+    assert "No steps recorded." in page_of(recorded(tmp_path / "d", [])).text
 
 
 def test_findings_of_the_monitors_are_in_the_report(tmp_path: Path) -> None:

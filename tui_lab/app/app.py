@@ -58,14 +58,14 @@ HIGH_CONTRAST = Theme(
 )
 THEMES = ("textual-dark", "textual-light", "high-contrast")
 IN_USE_CHOICES = (Choice("view", "Follow it live"), Choice("cancel", "Cancel"))
-TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and later: I trust this file"))
+TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and in future runs: I trust this file"))
 UNSAVED_CHOICES = (
     Choice("save", "Try to save again"),
     Choice("lose", "Lose what came after the last checkpoint"),
 )
 ERROR_SECONDS = 30.0
 SECONDS_BEFORE_NOTICE = 2.0
-"""Most trainings stop sooner; only then does the user learn that the app waits."""
+"""Most runs stop sooner; only then does the user learn that the app waits."""
 
 
 def open_pick(pick: Pick, report: "Report", commands: "CommandQueue") -> "OpenRun":
@@ -101,7 +101,7 @@ def import_torch() -> None:
 
 
 class LabApp(BaseApp):
-    """`first` is opened at once; `grace` is how many seconds a training may take to stop and save."""
+    """`first` is opened at once; `grace` is how many seconds a run may take to stop and save."""
 
     TITLE = "tui-lab"
     BINDINGS = [
@@ -222,7 +222,7 @@ class LabApp(BaseApp):
         return Session(open, paused=paused)
 
     def show_lab(self, source: "Source", *, diagnose: bool = False) -> None:
-        """Open the lab over a training or replay and start it; `diagnose`: run the doctor once it is open."""
+        """Open the lab over a run or replay and start it; `diagnose`: run the doctor once it is open."""
         from tui_lab.app.screens.lab import LabScreen
 
         lab = LabScreen(source, self._clock, diagnose_first=diagnose)

@@ -1,4 +1,4 @@
-"""End the app, however it ends: every training is stopped and saved, and the user is told how to resume it."""
+"""End the app, however it ends: every run is stopped and saved, and the user is told how to resume it."""
 
 import os
 import signal
@@ -72,7 +72,7 @@ def abandoned_line(path: str | None, seconds: float) -> str:
 
 
 def save_all(labs: list[OpenLab]) -> list[str]:
-    """Stop and save every training; return a line about each that had started."""
+    """Stop and save every run; return a line about each that had started."""
     for lab in labs:
         lab.source.close()
     lines = []

@@ -130,7 +130,7 @@ def _loop(model: nn.Module, config: Config) -> Step:
 
 
 def litgpt(config: Config, n_vocab: int) -> Baseline:
-    """Return litgpt in a process of its own, since its pins conflict with those of transformers. Raises Absent.
+    """Return litgpt in a separate process, since its pins conflict with those of transformers. Raises Absent.
 
     The process only waits for input while the others are measured.
     """

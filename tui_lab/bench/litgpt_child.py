@@ -1,4 +1,4 @@
-"""Train litgpt's GPT in an environment of its own: reads lines of JSON [x, y], prints the loss before each step."""
+"""Train litgpt's GPT in a separate environment: reads lines of JSON [x, y], prints the loss before each step."""
 
 import json
 import sys

@@ -114,7 +114,7 @@ def _events(n: int, folder: Path) -> dict[str, Any]:
 
 
 def _corpus(mib: int, folder: Path) -> dict[str, Any]:
-    """Encode a corpus in a process of its own, and a part of the same text by tiktoken's batch function."""
+    """Encode a corpus in a separate process, and a part of the same text by tiktoken's batch function."""
     text = folder / "text.txt"
     _write_text(text, mib)
     slice_mib = max(1, mib // SLICES)

@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 def bench_all(text: str, progress: Callable[[str], None], so_far: Callable[[Figures], None]) -> Figures:
     """Return every figure as JSON values; `failed` lists the parts that could not be measured.
 
-    Each part runs in a process of its own, so that no part inherits the memory or threads of an earlier one.
+    Each part runs in a separate process, so that no part inherits the memory or threads of an earlier one.
     progress: called with a line of text when a part begins or fails.
     so_far: called with all figures after each part.
     """
@@ -102,7 +102,7 @@ def _train(figures: Figures) -> str:
             f"{1000 * row['median_s']:.1f}",
             f"{1000 * row['quartiles_s'][0]:.1f} … {1000 * row['quartiles_s'][1]:.1f}",
             "1" if name == "tui-lab" else f"{row['ours_is_faster']:.2f}",
-            f"{100 * row['share_of_limit']:.0f} %",
+            f"{100 * row['share_of_limit']:.0f}%",
         ]
         for name, row in figures["rows"].items()
     ]
@@ -172,14 +172,14 @@ def _ui(figures: list[Figures]) -> str:
             rows.append(
                 [
                     f"{preset}, {columns}×{lines}",
-                    f"{100 * cost['share']:.1f} %",
+                    f"{100 * cost['share']:.1f}%",
                     f"{100 * cost['share_95'][0]:.1f} … {100 * cost['share_95'][1]:.1f}",
                     f"{keys['p99_ms']:.0f}",
                     f"{generating['p99_ms']:.0f}" if generating else "–",
                 ]
             )
     return "**The app**, in a pseudo-terminal, alternating with headless training.\n\n" + table(
-        ("preset, terminal", "of headless steps/s", "95 % interval", "key to paint, p99 ms", "while generating"), rows
+        ("preset, terminal", "of headless steps/s", "95% interval", "key to paint, p99 ms", "while generating"), rows
     )
 
 
@@ -199,7 +199,7 @@ def _flat(figures: Figures) -> str:
         [f"encoding {corpus['mib']:,} MiB with GPT-2's BPE", f"{corpus['mib_per_s']:.1f} MiB/s"],
         [
             "tiktoken's encode_ordinary_batch",
-            f"{corpus['tiktoken_batch_mib_per_s']:.1f} MiB/s: ours is {100 * corpus['share']:.0f} %",
+            f"{corpus['tiktoken_batch_mib_per_s']:.1f} MiB/s: ours is {100 * corpus['share']:.0f}%",
         ],
         ["memory before encoding and at its peak", f"{encoding['before']:.0f} MiB, {encoding['peak']:.0f} MiB"],
     ]

@@ -19,7 +19,7 @@ STEPS = 2000
 
 
 def bench_headline(text: str, target: float = TARGET, *, loop: bool = True) -> dict[str, Any]:
-    """Return all figures as JSON values. The runs are processes of their own, one after the other."""
+    """Return all figures as JSON values. The runs are separate processes, one after the other."""
     overrides = [f"data.path={Path(text).expanduser().absolute()}" if text != "bundled" else "data.path=bundled"]
     overrides += [f"train.target_loss={target}", f"train.steps={STEPS}"]
     settings.load(PRESET, overrides)

@@ -136,7 +136,7 @@ def geometric_mean(shares: Sequence[float]) -> float:
 
 
 def confidence(shares: Sequence[float], seed: int = 0) -> list[float]:
-    """Return the 95 % interval of the mean share by the bootstrap (Efron 1979): the 2.5th and 97.5th percentiles."""
+    """Return the 95% interval of the mean share by the bootstrap (Efron 1979): the 2.5th and 97.5th percentiles."""
     draw = random.Random(seed)
     means = sorted(geometric_mean(draw.choices(shares, k=len(shares))) for _ in range(RESAMPLES))
     return [means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]]

@@ -30,7 +30,7 @@ def start(arguments: Sequence[str], name: str, out: Path | None) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError.of("unwritable", f"a run cannot be written here: {error.strerror}", value=str(folder)) from error
+        raise RunError.of("unwritable", f"cannot create a run here: {error.strerror}", value=str(folder)) from error
     code = _launch([*arguments, "--out", str(folder)], folder)
     if code != DONE and is_new and not (folder / CONFIG).exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -60,7 +60,7 @@ def _launch(arguments: Sequence[str], folder: Path) -> int:
 
 
 def _spawn(command: list[str], log: Path) -> int:
-    """Start `command` in a session of its own, which a closed terminal does not reach; return its process id."""
+    """Start `command` in a separate session, which a closed terminal does not reach; return its process id."""
     append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     return os.posix_spawn(
         command[0],

@@ -1,4 +1,4 @@
-"""JUnit files, which CI services show as tests: the requirements of a run, or the checks of the doctor.
+"""JUnit files, which CI shows as tests: the requirements of a run, or the checks of the doctor.
 
 The format is that of Apache Ant's JUnit task, as Jenkins, GitLab and GitHub's reporters read it.
 """
@@ -33,7 +33,7 @@ class TestCase:
 
 
 def run_cases(requirements: Sequence[Requirement], summary: Summary, failed: str | None) -> list[TestCase]:
-    """Return a case for the training, and one for each requirement. failed: why the training failed, if it did."""
+    """Return a case for the run, and one for each requirement. failed: why the run failed, if it did."""
     seconds = summary.train_seconds
     if failed is not None:
         training = TestCase("training", "error", failed, seconds=seconds)

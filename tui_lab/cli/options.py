@@ -37,11 +37,9 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", autocompletion=complete_setting),
 ]
 Steps = Annotated[int | None, typer.Option(help="Same as --set train.steps=N.")]
-Junit = Annotated[
-    Path | None, typer.Option(metavar="FILE.xml", help="Write the result as a JUnit file, which CI services show.")
-]
+Junit = Annotated[Path | None, typer.Option(metavar="FILE.xml", help="Write the result as a JUnit file for CI.")]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Trust the Python file that the config or run names, now and later.")
+    bool, typer.Option("--allow-code", help="Trust the Python file named in the config or run, now and in future runs.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]

@@ -8,7 +8,7 @@ from tui_lab.runs.figures import figure_text
 STATES = {
     "done": "trained to its last step",
     "target": "stopped at its target loss",
-    "patience": "stopped early: validation no longer improved",
+    "patience": "stopped early: validation stopped improving",
     "stopped": "stopped by the user",
     "interrupted": "interrupted before its end",
     "running": "running now",

@@ -16,7 +16,7 @@ def event_text(event: ev.Event) -> str | None:
         case ev.Evaluated():
             metric = ""
             if event.exact_match is not None:
-                metric = f", exact match {event.exact_match * 100:.6g} %"
+                metric = f", exact match {event.exact_match * 100:.6g}%"
             elif event.perplexity is not None:
                 metric = f", perplexity {event.perplexity:,.2f}"
             best = " (best)" if event.best else ""

@@ -23,7 +23,7 @@ def figure_text(key: str, value: Any) -> str:
     if value is None:
         return "–"
     if key == "exact_match":
-        return f"{100 * value:.4g} %"
+        return f"{100 * value:.4g}%"
     if key in ("seconds", "perplexity"):
         return f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

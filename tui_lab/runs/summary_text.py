@@ -39,7 +39,7 @@ def summary_text(summary: Summary) -> str:
     ending = _REASONS.get(reason, reason)
     lines = [f"{ending} after {summary.steps:,} steps → {summary.run}"]
     if summary.exact_match is not None:
-        share = f"{summary.exact_match * 100:.6g} % of {summary.val_examples:,} held-out examples"
+        share = f"{summary.exact_match * 100:.6g}% of {summary.val_examples:,} held-out examples"
         lines.append(line("exact match", share))
     if summary.best_step is not None and summary.best_step < summary.steps:
         best = f"validation loss {summary.best_val_loss:.4f} at step {summary.best_step:,}"

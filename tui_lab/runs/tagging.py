@@ -8,7 +8,7 @@ from tui_lab.util.errors import ConfigError, nearest
 
 
 def tag_run(name: str, tags: Sequence[str], drop: Sequence[str]) -> list[str]:
-    """Add `tags` to a run, remove those in `drop`, and return the tags it has then.
+    """Add `tags` to a run, remove those in `drop`, and return its tags.
 
     Raises ConfigError for an invalid tag, or one to remove that the run does not have.
     """

@@ -15,7 +15,7 @@ Code = Literal[
     "invalid",  # The value is of the right type but not allowed.
     "wrong_type",
     "unknown_key",
-    "unknown_name",  # There is no preset, run, metric, … of this name.
+    "unknown_name",  # There is no preset, run, metric, … with this name.
     "missing",  # A required value is missing.
     "conflict",  # Two options, settings or files exclude each other.
     "exists",  # The target of a write exists already.
@@ -100,7 +100,7 @@ class RunError(LabError):
 
 
 class TrainingError(RuntimeError):
-    """Training cannot continue: the loss or a gradient is not finite, or memory ran out."""
+    """Training cannot continue: the loss or a gradient is not finite, or the machine is out of memory."""
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:

@@ -1,1 +1,4 @@
-"""One check per file. `check(target)` yields findings, or raises Skip if it lacks information."""
+"""One file per check. `check(target)` yields findings, or raises Skip if it lacks information.
+
+A new check is registered in `runner.CHECKS` (core/doctor/runner.py).
+"""

@@ -1,7 +1,7 @@
 """Does each position see itself and earlier positions of its own row, and nothing else?
 
-By gradient: ∂logits[0, t] / ∂embedding[b, s] must be 0 for s > t and for b ≠ 0. By exchange: other tokens after t must
-not change the logits up to t, which also finds dependencies without a gradient. Cost: a backward pass for each
+By gradient: ∂logits[0, t] / ∂embedding[b, s] must be 0 for s > t and for b ≠ 0. By exchange: changing tokens after t
+must not change the logits up to t, which also finds dependencies without a gradient. Cost: a backward pass for each
 position, at most 16.
 """
 
@@ -84,7 +84,7 @@ def _rows_mix(target: Target, x: Tensor, influence: tuple[Tensor, Tensor] | None
 
 
 def _sees_past(target: Target, x: Tensor) -> bool:
-    """Return whether other tokens in the first half change the logits in the second half."""
+    """Return whether changing tokens in the first half changes the logits in the second half."""
     middle = x.shape[1] // 2
     if not middle:
         return True
@@ -94,7 +94,7 @@ def _sees_past(target: Target, x: Tensor) -> bool:
 
 
 def _sees_future(target: Target, x: Tensor) -> bool:
-    """Return whether other tokens in the second half change the logits in the first half."""
+    """Return whether changing tokens in the second half changes the logits in the first half."""
     middle = x.shape[1] // 2
     if not middle:
         return False
@@ -196,7 +196,7 @@ def _picture(own: Tensor) -> tuple[str, ...]:
 def _causal_leak(reach: int | None, drawing: tuple[str, ...]) -> Finding:
     """reach: how many positions ahead a gradient reaches; None: no gradient shows it, only exchanged tokens."""
     if reach is None:
-        evidence = "other tokens after t change the logits at t"
+        evidence = "changing tokens after t changes the logits at t"
     else:
         evidence = f"∂logits[t] / ∂x[s] is not 0 for s up to t + {reach}"
     return Finding(
@@ -214,8 +214,8 @@ def _no_context(drawing: tuple[str, ...]) -> Finding:
     return Finding(
         code="no_context",
         title="Each position sees only itself.",
-        evidence="other tokens in the first half do not change the logits in the second half",
-        why="Without context, the model can learn no more than which token follows which.",
+        evidence="changing tokens in the first half doesn't change the logits in the second half",
+        why="Without context, the model can only learn bigram statistics.",
         fix="Check that the attention output is added back, and that the mask is not inverted.",
         drawing=drawing,
         explains=("dead_relus",),
@@ -227,7 +227,8 @@ def _batch_mixing() -> Finding:
         code="batch_mixing",
         title="The rows of a batch influence each other.",
         evidence="the logits of one row depend on the tokens of other rows",
-        why="Results depend on which rows share a batch; validation and generation use other batches than training.",
+        why="Results depend on which rows share a batch; validation and generation use different batches than training "
+        "does.",
         fix="Look for a view or a mean over the batch dimension, and for batch norm; normalize over features instead.",
     )
 
@@ -236,8 +237,8 @@ def _input_ignored() -> Finding:
     return Finding(
         code="input_ignored",
         title="The model ignores its input.",
-        evidence="other tokens give the same logits",
-        why="It can learn only how frequent each token is.",
+        evidence="changing the tokens doesn't change the logits",
+        why="It can only learn how frequent each token is.",
         fix="Follow the embedding to the first layer: is it used, and is it multiplied by zero?",
         explains=("missing_gradient", "no_context", "no_positions"),
     )

@@ -26,21 +26,21 @@ def check(target: Target) -> Iterator[Finding]:
     elif all(sorted(x.tolist()) == sorted(pairs[0][0].tolist()) for x, _ in pairs):
         yield _constant(target, pairs, f"the same {len(rows[0])} examples")
     elif target.draws is not None and (wrong := _undeclared(target.draws)):
-        yield _moving(target, pairs, "", f"{wrong} of {STEPS} steps draw other examples than the epoch's order gives")
+        yield _moving(target, pairs, "", f"{wrong} of {STEPS} steps draw examples that don't match the epoch's order")
 
 
 def _pinned(target: Target, pinned: int, pairs: Sequence[Pair], different: int) -> Iterator[Finding]:
-    """pinned: how many examples should be repeated. different: how many came."""
+    """pinned: how many examples should be repeated. different: how many appeared."""
     if different > pinned:
         examples = f"{pinned} example{'s' if pinned > 1 else ''}"
-        detail = f": you pinned {examples}, but {different} different ones came in {STEPS} steps"
+        detail = f": you pinned {examples}, but {different} appeared in {STEPS} steps"
         yield _moving(target, pairs, detail, f"{different} different examples in {STEPS} steps; pinned: {pinned}")
     elif target.draws is not None and _undeclared(target.draws):
         yield _constant(target, pairs, f"only {different} of the {pinned} pinned examples")
 
 
 def _undeclared(draws: Callable[[int], Draws]) -> int:
-    """Return how many steps draw other examples than their order gives."""
+    """Return how many steps draw examples that don't match their order."""
     steps = [draws(step) for step in range(STEPS)]
     return sum(not bool((step.drawn == step.declared).all()) for step in steps)
 
@@ -58,7 +58,7 @@ def _moving(target: Target, pairs: Sequence[Pair], detail: str, evidence: str) -
         title=f"The loader reshuffles every step{detail}.",
         evidence=evidence,
         why="An example that is not repeated cannot be overfitted, so the first test of a new model fails. Within an "
-        "epoch, some examples come twice and others never.",
+        "epoch, some examples appear twice, others not at all.",
         fix="Shuffle once per epoch, with a seed, outside the step. Choose the pinned examples before the loop.",
         drawing=_first_rows(target, pairs),
     )

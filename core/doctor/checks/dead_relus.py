@@ -14,7 +14,7 @@ DEAD_SHARE = 0.9
 
 
 def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
-    """Return the share of units that are always zero in `run`, for each linear layer whose input comes from a ReLU.
+    """Return the fraction of units that are always zero in `run`, for each linear layer whose input comes from a ReLU.
 
     Such an input has no negative value and at least one zero.
     """

@@ -17,7 +17,7 @@ GROWN = 1.02
 MAX_DROPOUT = 0.75
 """Higher rates suggest a keep probability: Srivastava et al. 2014 use 0.2 to 0.5."""
 MAX_SHRINKING = 0.1
-"""lr × weight decay: the share of every weight that a step of AdamW removes."""
+"""lr × weight decay: the fraction of every weight that a step of AdamW removes."""
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -101,7 +101,7 @@ def _no_zero_grad(norms: list[float]) -> Finding:
 def _eval_in_training(dropout: float) -> Finding:
     return Finding(
         code="eval_in_training",
-        title=f"The model trains in evaluation mode, so its dropout of {dropout:g} never acts.",
+        title=f"The model trains in evaluation mode, so its dropout of {dropout:g} is never applied.",
         evidence="model.training is False in every forward pass of an update",
         why="Regularization is off, so training and validation loss drift apart.",
         fix="Call model.train() before each step; an evaluation leaves the model in evaluation mode.",
@@ -112,8 +112,8 @@ def _dropout_too_high(dropout: float) -> Finding:
     return Finding(
         code="dropout_too_high",
         title=f"Dropout removes {dropout:.0%} of all activations.",
-        evidence=f"rate {dropout:g}; usual rates are 0 to 0.5",
-        why="Almost nothing of the input reaches the loss. torch's rate is the share to drop, not the share to keep.",
+        evidence=f"rate {dropout:g}; 0 to 0.5 is typical",
+        why="Almost none of the input reaches the loss. In PyTorch, p is the probability of dropping, not of keeping.",
         fix="Use 0 to overfit on purpose, and 0.1 to 0.3 for small datasets.",
         proposal={"model.dropout": 0.1},
     )
@@ -123,7 +123,7 @@ def _weight_decay_too_high(shrinking: float) -> Finding:
     return Finding(
         code="weight_decay_too_high",
         title=f"Weight decay removes {shrinking:.0%} of every weight at each step.",
-        evidence=f"lr × weight decay = {shrinking:.3g}; usual is 1e-5",
+        evidence=f"lr × weight decay = {shrinking:.3g}; 1e-5 is typical",
         why="The weights shrink faster than they learn.",
         fix="Use a weight decay of 0 to 0.1.",
         proposal={"optim.weight_decay": 0.01},

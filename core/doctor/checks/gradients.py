@@ -93,7 +93,7 @@ def _missing(target: Target, names: list[str]) -> Iterator[Finding]:
             code="no_positions",
             title=f"The position embedding is not used: {', '.join(positions)} gets no gradient.",
             evidence="its gradient is zero at every position",
-            why="Attention alone hardly knows the order of the tokens.",
+            why="Attention alone can barely tell the order of the tokens.",
             fix="Add it to the token embedding: e = W_E[x] + W_P[0 … T-1].",
         )
     elif names:

@@ -22,7 +22,7 @@ def check(target: Target) -> Iterator[Finding]:
     if loss > uniform + MAX_EXCESS:
         yield Finding(
             code="initial_loss",
-            title=f"The untrained model is confidently wrong: loss {loss:.2f}; a uniform guess has {uniform:.2f}.",
+            title=f"The untrained model is confidently wrong: loss {loss:.2f}; a uniform guess gives {uniform:.2f}.",
             evidence=f"cross-entropy {loss:.3f} before training; ln V = ln {n_vocab:,} = {uniform:.3f}",
             why="The first steps only undo the initial scale, and saturated softmaxes pass little gradient.",
             fix="Use smaller initial weights: standard deviation 0.02 for embeddings and head (Radford et al. 2018), "

@@ -1,6 +1,6 @@
 """Is the loss the mean cross-entropy over the counted targets? Cost: a few evaluations on test logits.
 
-The training's own loss is called with logits of known cross-entropy, and compared with what known faults would return
+The run's own loss is called with logits of known cross-entropy, and compared with what known faults would return
 for them. A softmax before the cross-entropy leaves a floor of ln(1 + (V − 1) / e): the lowest loss that probabilities,
 read as logits, can reach. A second log_softmax is harmless, since it returns log-probabilities unchanged.
 """
@@ -83,7 +83,7 @@ def _finding(code: FindingCode, value: float, correct: float, n_vocab: int) -> F
                 code=code,
                 title="nll_loss receives logits: a log_softmax is missing.",
                 evidence=evidence + "; F.nll_loss of the logits gives the same value",
-                why="This loss falls without bound by increasing one logit, and ignores all others.",
+                why="This loss can fall without bound just by raising the target logit; the other logits are ignored.",
                 fix="Use F.cross_entropy for logits; F.nll_loss expects log-probabilities.",
                 explains=("initial_loss",),
             )

@@ -14,7 +14,7 @@ from tui_lab.core.doctor.findings import Finding, FindingCode, Skip
 from tui_lab.core.doctor.target import MAX_CALLS, Target
 
 CLIPPED = 1e-6
-"""Share of the gradient's norm that the step gets: no intended clipping leaves less."""
+"""Fraction of the gradient's norm that the step gets: no intended clipping leaves less."""
 OPPOSED = -0.5
 """Cosine between what a step gets and the loss's gradient below which it climbs; dropout keeps it well above 0."""
 EXPLAINS: tuple[FindingCode, ...] = ("cannot_overfit", "lr_too_low", "no_zero_grad")
@@ -121,7 +121,7 @@ def _update_ignores_model() -> Finding:
     return Finding(
         code="update_ignores_model",
         title="The update does not use the model that it is given.",
-        evidence="no module of it was called during an update",
+        evidence="none of its modules was called during an update",
         why="The doctor runs updates on copies, so it cannot check this one.",
         fix="In Case.update, use the model and the optimizers passed as arguments; they are copies of yours.",
         explains=("missing_gradient",),
@@ -155,7 +155,7 @@ def _cleared_before_step(given: float) -> Finding:
         code="cleared_before_step",
         title="The gradients are cleared between backward() and step().",
         evidence=f"backward() gave a gradient of norm {given:.3g}, but the step received none",
-        why="The step changes nothing, or only follows old averages.",
+        why="The step changes nothing, or only follows stale momentum.",
         fix="Call zero_grad() at the start of a step, before backward().",
         explains=EXPLAINS,
     )
@@ -164,9 +164,9 @@ def _cleared_before_step(given: float) -> Finding:
 def _gradient_clipped(given: float, received: float) -> Finding:
     return Finding(
         code="gradient_clipped",
-        title="Clipping leaves almost nothing of the gradient.",
+        title="Clipping removes almost all of the gradient.",
         evidence=f"backward() gave a gradient of norm {given:.3g}, but the step received {received:.3g}",
-        why="SGD hardly moves the weights; Adam divides the tiny gradient by its own size plus epsilon.",
+        why="SGD barely moves the weights; Adam divides the tiny gradient by its own size plus epsilon.",
         fix="Clip to a norm of about 1.",
         explains=EXPLAINS,
     )
@@ -176,7 +176,8 @@ def _gradient_ascent() -> Finding:
     return Finding(
         code="gradient_ascent",
         title="The steps increase the loss.",
-        evidence="the step receives a gradient opposite to the loss's own, or the optimizer maximizes",
+        evidence="the step receives a gradient opposite to the loss's own, or the optimizer was created with "
+        "maximize=True",
         why="Each step makes the correct tokens less likely.",
         fix="Call loss.backward() on the loss itself, without maximize=True.",
         explains=EXPLAINS,

@@ -1,4 +1,4 @@
-"""Can the training memorize one small batch, and at which learning rate?
+"""Can the model memorize one small batch, and at which learning rate?
 
 Cost: 40 to 200 updates; if it does not learn, a range test of 30 updates at each of six rates (Smith 2017, coarse).
 """
@@ -23,11 +23,11 @@ RANGE_UPDATES = 30
 LONG_UPDATES = 160
 RATES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 1.0)
 MIN_GAIN = 5e-3
-"""Share of what the best rate achieves below which a rate does nothing. A tenth of a good rate achieves far more."""
+"""Fraction of what the best rate achieves below which a rate does nothing. A tenth of a good rate achieves far more."""
 MIN_FALL = 0.1
-"""Share of the first loss that a model which can memorize two rows loses at some rate."""
+"""Fraction of the first loss that a model which can memorize two rows loses at some rate."""
 FREQUENCIES = 0.9
-"""Share of the entropy of the two rows' targets: a model that knows only token frequencies stays above."""
+"""Fraction of the entropy of the two rows' targets: a model that knows only token frequencies stays above."""
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def _rate_after_updates(target: Target) -> float:
 
 
 def _train(target: Target, measure: Measure, lr: float | None, updates: int) -> tuple[float, float]:
-    """Return the loss on two rows before and after `updates` without dropout, at `lr` or the training's own rate."""
+    """Return the loss on two rows before and after `updates` without dropout, at `lr` or the run's own rate."""
     trial = target.fresh()
     set_dropout(trial.model, 0.0)
     if lr is not None:
@@ -112,7 +112,7 @@ def _wrong_rate(
         code=code,
         title=f"The learning rate {lr:g} is too {'high' if high else 'low'}.",
         evidence=f"{UPDATES} updates on two rows change the loss from {first:.3f} to {last:.3f}; {best:g} works best",
-        why="Steps this large jump over every minimum." if high else "Steps this small hardly change the weights.",
+        why="Steps this large overshoot every minimum." if high else "Steps this small barely change the weights.",
         fix=f"Try {best:g}, then halve or double it.",
         drawing=table,
         proposal={"optim.lr": best},

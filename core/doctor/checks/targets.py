@@ -14,9 +14,9 @@ STEPS = 8
 SHORT_ROW = 4
 """Longer rows have more than one counted target, unless something is wrong."""
 MAX_IGNORED = 0.5
-"""Share of the defined targets that may be ignored."""
+"""Fraction of the defined targets that may be ignored."""
 AGREEMENT = 0.98
-"""Share of agreeing targets above which a pattern counts as present."""
+"""Fraction of agreeing targets above which a pattern counts as present."""
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -153,8 +153,8 @@ def _copied(target: Target, x: Tensor, y: Tensor) -> Finding:
 
 
 def _wrong_shift(target: Target, x: Tensor, y: Tensor, by: int) -> Finding:
-    """by: how many positions too far; negative: too few."""
-    distance = f"{'one position' if abs(by) == 1 else f'{abs(by)} positions'} too {'far' if by > 0 else 'little'}"
+    """by: how many positions too far; negative: short."""
+    distance = f"{'one position' if abs(by) == 1 else f'{abs(by)} positions'} {'too far' if by > 0 else 'short'}"
     by_rule = target.rule is not None and target.rule is not next_token
     equation = f"y[t] = expected y[t{by:+d}]" if by_rule else f"y[t] = x[t{by + 1:+d}]"
     return Finding(
@@ -187,7 +187,7 @@ def _ignored(target: Target, x: Tensor, y: Tensor, title: str) -> Finding:
         code="ignored_targets",
         title=title,
         evidence=f"{int((y != target.ignored).sum())} of {y.numel()} targets in {len(y)} rows count in the loss",
-        why="An ignored target gives no gradient, so most of each batch is computed for nothing.",
+        why="An ignored target gives no gradient, so most of the compute on each batch is wasted.",
         fix="Ignore only padding and the prompt.",
         drawing=_rows(target, x, y),
     )

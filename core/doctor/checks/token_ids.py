@@ -70,7 +70,7 @@ def _out_of_range(
             code="wrong_vocab",
             title=f"{name} contains the id {high if low >= 0 else low:,}, which the model's vocabulary does not have.",
             evidence=f"step {step}: ids of {name} range from {low:,} to {high:,}; allowed: {allowed}",
-            why="An id outside the embedding raises an index error, or on a GPU an assertion that names no cause.",
+            why="An id outside the embedding raises an index error, or on a GPU, an opaque device-side assert.",
             fix="Build the model with tokenizer.n_vocab, and mark ignored targets with the loss's ignore_index.",
             explains=("forward_fails",),
         )

@@ -6,7 +6,7 @@ from tui_lab.core.doctor.findings import Finding, Skip
 from tui_lab.core.doctor.target import Target
 
 MAX_SHARE = 0.05
-"""Share of common examples that may be chance: short rows repeat in any text."""
+"""Fraction of common examples that may be chance: short rows repeat in any text."""
 
 
 def check(target: Target) -> Iterator[Finding]:

@@ -118,7 +118,7 @@ def applies(model: ReferenceModel, fault: str) -> bool:
 
 
 def reference_target(reference: ReferenceModel, config: Config) -> Target:
-    """Return the training of a reference model on the data of `config` (a text), with its faults."""
+    """Return the target of a reference model on the data of `config` (a text), with its faults."""
     task = build_task(config)
     faults = config.faults
     loader = build_loader(config, task)

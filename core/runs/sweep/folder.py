@@ -245,7 +245,7 @@ def create_sweep(plan: Plan, out: Path | None) -> Sweep:
                 files.write_text(path / SWEEP, dumps(asdict(plan), indent=1) + "\n")
                 return sweep
     except OSError as error:
-        raise RunError.of("unwritable", f"a sweep cannot be written here: {error.strerror}", key=str(path)) from error
+        raise RunError.of("unwritable", f"cannot create a sweep here: {error.strerror}", key=str(path)) from error
     existing = read_sweep(path)
     if not existing.plan.same_as(plan):
         raise RunError.of(
@@ -273,7 +273,7 @@ def find_sweep(name: str) -> Sweep:
             return read_sweep(path)
     raise RunError.of(
         "unknown_name",
-        f"not a sweep: no {SWEEP} there nor in {runs.runs_folder() / name}",
+        f"not a sweep: no {SWEEP} there or in {runs.runs_folder() / name}",
         value=name,
         suggestion=nearest(name, [sweep.name for sweep in list_sweeps()]),
     )

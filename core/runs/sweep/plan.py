@@ -155,7 +155,7 @@ def _repeats(base: Config, axes: Sequence[Axis], seeds: int) -> list[Axis]:
         return []
     if any(axis.key == "train.seed" for axis in axes):
         raise ConfigError.of(
-            "conflict", "train.seed is swept over already; use one of the two", key="--seeds", value=seeds
+            "conflict", "train.seed is already swept over; use one of the two", key="--seeds", value=seeds
         )
     return [ChoiceAxis("train.seed", tuple(range(base.train.seed, base.train.seed + seeds)))]
 

@@ -1,1 +1,1 @@
-"""Planted faults: replacements for parts of a training, one for each name in core/config/faults.py."""
+"""Planted faults: replacements for parts of a run, one for each name in core/config/faults.py."""

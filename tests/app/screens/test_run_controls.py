@@ -1,4 +1,4 @@
-"""RunControls: what pausing and changing the speed do to a training and to a replay."""
+"""RunControls: what pausing and changing the speed do to a run and to a replay."""
 
 from dataclasses import dataclass
 

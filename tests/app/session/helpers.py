@@ -1,4 +1,4 @@
-"""Run real trainings to their end and collect their messages."""
+"""Train real runs to their end and collect their messages."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Session and GenerationThread, with real trainings."""
+"""Session and GenerationThread, with real runs."""
 
 from typing import Any
 

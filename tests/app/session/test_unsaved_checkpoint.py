@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or gone pauses the training; it resumes once the disk works again."""
+"""A disk that is full, read-only or gone pauses the run; it resumes once the disk works again."""
 
 import errno
 import os

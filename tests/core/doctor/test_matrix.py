@@ -1,4 +1,4 @@
-"""Every fault is the first finding, and healthy trainings have none. The whole matrix: make slow."""
+"""Every fault is the first finding, and healthy runs have none. The whole matrix: make slow."""
 
 import pytest
 

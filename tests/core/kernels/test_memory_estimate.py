@@ -1,4 +1,4 @@
-"""A training too large for the memory is an error before anything is allocated, with the setting to reduce."""
+"""A run too large for the memory is an error before anything is allocated, with the setting to reduce."""
 
 from pathlib import Path
 from typing import Any

@@ -213,5 +213,5 @@ def test_lost_connection_becomes_a_training_error(error: RuntimeError, is_lost: 
     with pytest.raises(RuntimeError) as caught, distributed._translate_errors(1):
         raise error
     assert isinstance(caught.value, TrainingError) is is_lost
-    assert ("another process of this training has ended" in str(caught.value)) is is_lost
+    assert ("another process of this run has ended" in str(caught.value)) is is_lost
     assert "pair.cc" not in str(caught.value)

@@ -43,7 +43,7 @@ def test_loss_and_gradients_equal_the_definition(n_vocab: int, chunk: int, engin
     y[0, :3] = y[1, 6] = -1
     grads = []
     for loss in (model.loss_sum(x, y), reference(model, x, y)):
-        # A training divides, too: by the targets that count.
+        # A training run divides, too: by the targets that count.
         (loss / 7).backward()  # type: ignore[no-untyped-call]
         grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         model.zero_grad()

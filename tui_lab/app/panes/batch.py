@@ -57,7 +57,7 @@ class BatchPane(Pane):
     def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
         super().__init__(id=id)
         self.chosen_step: int | None = None
-        """The step the user went to; None: follow the training."""
+        """The step the user went to; None: follow the live step."""
         self.example = 0
         """The row of the batch that is shown."""
         self.shown_batch: Batch | None = None
@@ -107,7 +107,7 @@ class BatchPane(Pane):
 
     @property
     def _following(self) -> bool:
-        """Whether the pane follows a running training: batches then change faster than one can read, so the cells stay
+        """Whether the pane follows a live run: batches then change faster than one can read, so the cells stay
         until their losses are measured again."""
         return self.chosen_step is None and self._state is not None and self._state.phase == "running"
 

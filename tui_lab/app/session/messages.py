@@ -13,7 +13,7 @@ from tui_lab.core.doctor.findings import Report
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.data.dataset import Task
 
-# From a training or replay
+# From a run or replay
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Ready:
-    """A training or replay is open."""
+    """A run or replay is open."""
 
     name: str
     path: str
@@ -40,7 +40,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class SessionFailed:
-    """The training or replay cannot continue. message is for the user; details, if any, is a traceback."""
+    """The run or replay cannot continue. message is for the user; details, if any, is a traceback."""
 
     message: str
     details: str = ""

@@ -1,4 +1,4 @@
-"""What the lab's panes get their data from: a training of this app, a run of another process, or a replay."""
+"""What the lab's panes get their data from: a run of this app, a run of another process, or a replay."""
 
 from typing import TYPE_CHECKING, Literal, Protocol
 

@@ -1,4 +1,4 @@
-"""What the app knows of a run: built from its messages alone, so that a replay shows what the training showed."""
+"""What the app knows of a run: built from its messages alone, so that a replay shows what the live run showed."""
 
 import math
 from dataclasses import dataclass, field

@@ -29,7 +29,7 @@ def open_app(source: SourceOrRun = None, sets: Sets = None) -> None:
 def serve(
     source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]", autocompletion=complete_any)] = None,
     host: Annotated[str, typer.Option(help="A loopback address, unless --i-understand-the-risk.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
     risk: Annotated[
         bool,
         typer.Option(

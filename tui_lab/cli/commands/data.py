@@ -7,7 +7,7 @@ import typer
 
 from tui_lab.cli.options import Json, Sets, Source
 
-commands = typer.Typer(name="data", help="Show data, or download some.", no_args_is_help=True)
+commands = typer.Typer(name="data", help="Inspect data, or download a corpus.", no_args_is_help=True)
 
 
 class Corpus(StrEnum):

@@ -21,11 +21,11 @@ def doctor(
         ),
     ] = None,
     sets: Sets = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that FILE.py:NAME may take.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Time limit for FILE.py:NAME, in seconds.")] = 60.0,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Test the doctor: every planted fault in every design.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the self-test's shapes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the self-test's shapes.")] = 0,
     junit: Junit = None,
     allow_code: AllowCode = False,
     json: Json = False,

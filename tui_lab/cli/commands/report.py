@@ -14,7 +14,7 @@ commands = typer.Typer()
 @user_prints_to_stderr()
 def report(
     source: Annotated[str, typer.Argument(metavar="RUN|SWEEP", help="A run's or sweep's folder or name.")],
-    to: Annotated[Path, typer.Option(metavar="FILE.html", help="The file to write; it needs no other file.")],
+    to: Annotated[Path, typer.Option(metavar="FILE.html", help="The file to write; it is self-contained.")],
     prompt: Annotated[
         list[str] | None, typer.Option(help="A text for the model to continue; by default held-out examples.")
     ] = None,

@@ -54,7 +54,7 @@ def show(run: OneRun, json: Json = False) -> None:
 def compare(
     runs: Runs,
     prompt: Annotated[str | None, typer.Option(help="Generate a reply from each run, side by side.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 100,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 100,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.8,
     seed: Annotated[int, typer.Option(help="The same for every run.")] = 0,
     curves: Annotated[
@@ -73,9 +73,10 @@ def compare(
 @commands.command("export")
 def export(
     runs: Runs,
-    to: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; its suffix decides the format.")],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; its suffix determines the format.")],
     form: Annotated[
-        Format | None, typer.Option("--format", help="The format, if the suffix does not say; tensorboard: a folder.")
+        Format | None,
+        typer.Option("--format", help="The format, if the suffix does not determine it; tensorboard: a folder."),
     ] = None,
 ) -> None:
     """Export event logs as CSV, JSON or TensorBoard event files, curves as SVG or PNG, a report as HTML."""
@@ -90,7 +91,7 @@ def tag(
     tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG…]", help="Tags to add.")] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to remove.")] = None,
 ) -> None:
-    """Add tags to a run or remove some; prints the tags it has then."""
+    """Add tags to a run or remove some, then print its tags."""
     from tui_lab.cli.runs import tag as tag_run
 
     tag_run(run, tags or [], drop or [])
