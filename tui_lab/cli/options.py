@@ -39,10 +39,13 @@ Sets = Annotated[
 Steps = Annotated[int | None, typer.Option(help="Same as --set train.steps=N.")]
 Junit = Annotated[Path | None, typer.Option(metavar="FILE.xml", help="Write the result as a JUnit file for CI.")]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Trust the Python file named in the config or run, now and in future runs.")
+    bool,
+    typer.Option(
+        "--allow-code", metavar="", help="Trust the Python file named in the config or run, now and in future runs."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Print only the result.")]
 
 
 class Weights(StrEnum):

@@ -27,13 +27,22 @@ def open_app(source: SourceOrRun = None, sets: Sets = None) -> None:
 
 @commands.command("serve")
 def serve(
-    source: Annotated[str | None, typer.Argument(metavar="[PRESET|CONFIG|RUN]", autocompletion=complete_any)] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PRESET|CONFIG|RUN]",
+            help="Start a preset or config, or replay a run.",
+            autocompletion=complete_any,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="A loopback address, unless --i-understand-the-risk.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
     risk: Annotated[
         bool,
         typer.Option(
-            "--i-understand-the-risk", help="Anyone who can reach the port can train, read and write files as you."
+            "--i-understand-the-risk",
+            metavar="",
+            help="Anyone who can reach the port can train, read and write files as you.",
         ),
     ] = False,
 ) -> None:

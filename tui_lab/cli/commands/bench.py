@@ -57,7 +57,9 @@ def headline(
         str, typer.Option(metavar="FILE", help="The text to train on; by default the bundled dialogues.")
     ] = "bundled",
     target: Annotated[float, typer.Option(min=0, help="The running train loss to reach.")] = 0.37,
-    loop: Annotated[bool, typer.Option(help="Also train a nanoGPT-style loop, which takes longest.")] = True,
+    loop: Annotated[
+        bool, typer.Option(metavar="", help="Also train a nanoGPT-style loop, which takes longest.")
+    ] = True,
     json: Json = False,
 ) -> None:
     """Time, memory and tokens until the lab notebook's final loss, compared with a nanoGPT-style loop."""

@@ -23,7 +23,7 @@ def doctor(
     sets: Sets = None,
     timeout: Annotated[float, typer.Option(min=1, help="Time limit for FILE.py:NAME, in seconds.")] = 60.0,
     self_test: Annotated[
-        bool, typer.Option("--self-test", help="Test the doctor: every planted fault in every design.")
+        bool, typer.Option("--self-test", metavar="", help="Test the doctor: every planted fault in every design.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed for the self-test's shapes.")] = 0,
     junit: Junit = None,

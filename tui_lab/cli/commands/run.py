@@ -56,7 +56,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Train in the background; follow and steer it with: tui-lab app RUN.")
+        bool,
+        typer.Option(
+            "--detach", metavar="", help="Train in the background; follow and steer it with: tui-lab app RUN."
+        ),
     ] = False,
 ) -> None:
     """Train without the app: a progress bar on a terminal, plain lines elsewhere, or JSON."""

@@ -109,7 +109,8 @@ def note(
 
 @commands.command("rm")
 def rm(
-    runs: Runs, yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without confirmation.")] = False
+    runs: Runs,
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Delete without confirmation.")] = False,
 ) -> None:
     """Delete runs permanently, after confirmation."""
     from tui_lab.cli.runs import delete_runs

@@ -37,7 +37,7 @@ def presets(json: Json = False) -> None:
 def randomness(
     source: Source,
     step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="At this step, past or future.")] = 0,
-    pin: Annotated[bool, typer.Option("--pin", help="Print the config with every source pinned.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", metavar="", help="Print the config with every source pinned.")] = False,
     sets: Sets = None,
     allow_code: AllowCode = False,
     json: Json = False,

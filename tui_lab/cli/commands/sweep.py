@@ -45,7 +45,9 @@ def sweep(
     random: Annotated[int | None, typer.Option(min=1, help="Draw N points instead of trying all.")] = None,
     random_seed: Annotated[int | None, typer.Option(min=0, help="Seed for drawing points.")] = None,
     metric: Annotated[str | None, typer.Option(help="Rank by this; by default the loss the config optimizes.")] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Stop trials that are worse than the median so far.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", metavar="", help="Stop trials that are worse than the median so far.")
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Number of parallel trials (they share the cores).")] = None,
     engine: Annotated[SweepEngine | None, typer.Option(help="Processes on this machine, or a Ray cluster.")] = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder; if it holds the same sweep, join it.")] = None,
