@@ -80,7 +80,7 @@ class DataConfig(Section):
         1, "Stride", "Tokens from the start of one window to the next (task text).", unit="tokens", ge=1, le=MANY
     )
     length: int = setting(6, "Row length", "Digits in a row (task reverse).", unit="digits", ge=1, le=60)
-    n_digits: int = setting(10, "Number of digits", "Different digits (task reverse).", ge=2, le=36)
+    n_digits: int = setting(10, "Number of digits", "Number of distinct digits (task reverse).", ge=2, le=36)
 
 
 class OptimConfig(Section):
@@ -89,9 +89,7 @@ class OptimConfig(Section):
     name: Literal["sgd", "momentum", "adam", "adamw", "muon"] = setting(
         "adam", "Optimizer", "The algorithm that updates the weights."
     )
-    lr: float = setting(
-        1e-3, "Learning rate", "The highest learning rate of the schedule.", live=True, ge=0.0, le=100.0
-    )
+    lr: float = setting(1e-3, "Learning rate", "The peak learning rate of the schedule.", live=True, ge=0.0, le=100.0)
     betas: tuple[float, float] = setting(
         (0.9, 0.999), "Betas", "Decay rates of the moving averages of adam, adamw and muon."
     )
@@ -103,7 +101,7 @@ class OptimConfig(Section):
         "constant", "Schedule", "How the learning rate falls after the warm-up."
     )
     warmup_steps: int = setting(
-        0, "Warm-up", "Steps in which the learning rate rises from zero.", unit="steps", ge=0, le=MANY
+        0, "Warm-up", "Steps over which the learning rate rises from zero.", unit="steps", ge=0, le=MANY
     )
     min_lr_ratio: float = setting(
         0.0, "Final learning rate", "Final learning rate as a fraction of the peak.", ge=0.0, le=1.0
@@ -115,7 +113,7 @@ class OptimConfig(Section):
         0.5, "Drop factor", "Factor the learning rate is multiplied by at each drop.", gt=0.0, le=1.0
     )
     grad_clip: float = setting(
-        0.0, "Gradient clipping", "Largest norm of the whole gradient; 0: off.", live=True, ge=0.0
+        0.0, "Gradient clipping", "Maximum norm of the whole gradient; 0: off.", live=True, ge=0.0
     )
 
     @model_validator(mode="after")
@@ -145,7 +143,7 @@ class TrainConfig(Section):
         le=MANY,
     )
     eval_examples: int = setting(
-        1024, "Evaluation size", "Validation examples per evaluation, at most.", unit="examples", ge=1, le=MANY
+        1024, "Evaluation size", "Maximum number of validation examples per evaluation.", unit="examples", ge=1, le=MANY
     )
     patience: int = setting(
         0, "Patience", "Evaluations without a better validation loss before stopping; 0: off.", ge=0, le=MANY
@@ -182,7 +180,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    faults: tuple[FaultName, ...] = setting((), "Planted faults", "Mistakes put into the run on purpose.")
+    faults: tuple[FaultName, ...] = setting((), "Planted faults", "Faults to plant in the run on purpose.")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

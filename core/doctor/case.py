@@ -122,7 +122,7 @@ def batches_of(batches: Any) -> tuple[Callable[[int], Pair], bool]:
             if len(pairs) == MAX_BATCHES:
                 break
         if not pairs:
-            raise ConfigError.of("missing", "the iterable has no batch", key="Case.batches")
+            raise ConfigError.of("missing", "the iterable is empty", key="Case.batches")
         return (lambda step: pairs[step % len(pairs)]), len(pairs) > 1
     raise ConfigError.of(
         "wrong_type",
@@ -139,7 +139,7 @@ def _check_fields(case: Case) -> None:
         raise _wrong_type("model", case.model, "a torch.nn.Module (an object, not its class)")
     if rule is not None and not callable(rule) and rule != "next_token":
         raise ConfigError.of(
-            "invalid", "this rule is not known", key="Case.rule", value=rule, allowed="'next_token', a function x → y"
+            "invalid", "unknown rule", key="Case.rule", value=rule, allowed="'next_token', a function x → y"
         )
     for name in ("loss", "update"):
         value = getattr(case, name)

@@ -89,7 +89,7 @@ def examine_in_child(source: str, timeout: float, on_check: OnCheck = _ignore, *
             raise ConfigError([Problem(**problem) for problem in problems])
         stage = _last(out, "check") or "starting"
         if code is None:
-            message = f"not finished within {timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"
+            message = f"did not finish within {timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"
             raise ConfigError.of("user_code", message, value=source)
         report = _last(out, "report")
         if report is None:

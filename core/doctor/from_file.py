@@ -35,7 +35,7 @@ def as_case(value: Any, source: str) -> Case:
     n_vocab = next((m.num_embeddings for m in value.modules() if isinstance(m, nn.Embedding)), None)
     if n_vocab is None:
         raise ConfigError.of(
-            "missing", "the model has no nn.Embedding to read its vocabulary size from; give a Case", value=source
+            "missing", "the model has no nn.Embedding to read its vocabulary size from; pass a Case", value=source
         )
 
     def batch(step: int) -> tuple[Tensor, Tensor]:

@@ -138,7 +138,7 @@ class Monitors:
         if self.slow_batches >= IN_A_ROW:
             yield Finding(
                 code="data_starvation",
-                title="Training waits for its data.",
+                title="Training is waiting for data.",
                 evidence=f"{event.data_seconds / event.seconds:.0%} of a step is spent building the batch",
                 why="The model computes nothing during that time.",
                 fix="Keep the text on a local disk, or train a larger model.",

@@ -21,11 +21,11 @@ HEAD_ROWS = 512
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SYMBOLS = {
-    "W_E": "data.vocab = 'seen', another data.tokenizer or a smaller model.d_model",
+    "W_E": "data.vocab = 'seen', a different data.tokenizer or a smaller model.d_model",
     "W_P": "a smaller model.context or model.d_model",
     "W_1, b_1": "a smaller model.d_ff, model.d_model or model.n_layers",
     "W_2, b_2": "a smaller model.d_ff, model.d_model or model.n_layers",
-    "W, b": "data.vocab = 'seen', another data.tokenizer or a smaller model.d_model",
+    "W, b": "data.vocab = 'seen', a different data.tokenizer or a smaller model.d_model",
 }
 _ATTENTION = "a smaller model.n_heads, model.d_head, model.d_model or model.n_layers"
 
@@ -151,7 +151,7 @@ def _needs(needed: tuple[MemoryPart, ...]) -> str:
 
 
 def _advice(needed: tuple[MemoryPart, ...]) -> str:
-    return f"to reduce it most: {needed[0].shrink}"
+    return f"try {needed[0].shrink}"
 
 
 def size(n: int) -> str:

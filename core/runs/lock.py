@@ -110,7 +110,7 @@ def take(folder: Path) -> Lock:
             raise
     except OSError as error:
         reason = error.strerror or error
-        raise RunError.of("unwritable", f"nothing can be written here: {reason}", key=str(folder)) from error
+        raise RunError.of("unwritable", f"this folder is not writable: {reason}", key=str(folder)) from error
     return lock
 
 

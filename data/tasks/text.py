@@ -54,7 +54,7 @@ def text_task(corpus: Corpus, *, context: int, stride: int, val_fraction: float,
             raise DataError.of(
                 "invalid",
                 f"the {part} part of {corpus.source} has {len(tokens)} tokens, and a window needs {context + 1}; "
-                f"use a smaller context or another data.val_fraction (now {val_fraction})",
+                f"use a smaller context or a different data.val_fraction (now {val_fraction})",
                 key="model.context",
                 value=context,
                 allowed=f"at most {max(0, len(tokens) - 1)}",

@@ -75,12 +75,12 @@ def test_a_run_of_another_process_is_followed_steered_and_stopped(folder: Path, 
     assert Run(folder).has_checkpoint
 
 
-def test_the_app_says_that_the_training_process_was_killed(folder: Path, tmp_path: Path) -> None:
+def test_the_app_shows_that_the_training_process_was_killed(folder: Path, tmp_path: Path) -> None:
     person = Person(tmp_path, "app", str(folder))
     person.wait_for("▶ running")
     holder = in_use(folder)
     assert holder is not None
     os.kill(holder.pid, signal.SIGKILL)
-    person.wait_for("is gone")
+    person.wait_for("exited before")
     person.press("q")
     assert person.leave() == 0

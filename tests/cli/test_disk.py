@@ -124,7 +124,7 @@ READ_ONLY = "mount --bind uninterrupted uninterrupted && mount -o remount,ro,bin
 def test_resume_in_a_read_only_folder_is_exit_2(tmp_path: Path, uninterrupted: Path) -> None:
     resumed = mounted(tmp_path, READ_ONLY, "run", "--resume", "uninterrupted", "--steps", "100")
     assert resumed.returncode == 2 and "Traceback" not in resumed.stderr
-    assert "uninterrupted: nothing can be written here: Read-only file system" in resumed.stderr
+    assert "uninterrupted: this folder is not writable: Read-only file system" in resumed.stderr
 
 
 @pytest.mark.slow

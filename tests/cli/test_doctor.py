@@ -116,7 +116,7 @@ def test_findings_and_crashes_are_both_reported(file: Path, run_cli: RunCli) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine.py:loops", "--timeout", "2"], "not finished within 2 s (last stage: "),
+        (["mine.py:loops", "--timeout", "2"], "did not finish within 2 s (last stage: "),
         (["mine.py:dies"], "its process ended with exit code 7"),
         (["mine.py:raises"], "line 49: raises() raised ValueError: not today"),
         (["mine.py:Healthi"], "did you mean 'Healthy'?"),

@@ -61,7 +61,7 @@ IN_USE_CHOICES = (Choice("view", "Follow it live"), Choice("cancel", "Cancel"))
 TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and in future runs: I trust this file"))
 UNSAVED_CHOICES = (
     Choice("save", "Try to save again"),
-    Choice("lose", "Lose what came after the last checkpoint"),
+    Choice("lose", "Discard everything after the last checkpoint"),
 )
 ERROR_SECONDS = 30.0
 SECONDS_BEFORE_NOTICE = 2.0
@@ -361,5 +361,5 @@ def pick_of(source: str | None, overrides: Sequence[str] = ()) -> Pick | None:
         try:
             settings.load(source)
         except ConfigError as error:
-            raise ConfigError([f"{error.problems[0]}; nor is it a run in {runs.runs_folder()}"]) from error
+            raise ConfigError([f"{error.problems[0]}; it is not a run in {runs.runs_folder()} either"]) from error
         raise

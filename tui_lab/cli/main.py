@@ -51,7 +51,7 @@ def start(
 
 
 def main() -> None:
-    """Run the command line. Errors are printed on stderr; exit codes are those of `tui_lab.util.exit_codes`."""
+    """Run the command line. Errors are printed to stderr; exit codes are those of `tui_lab.util.exit_codes`."""
     raise_gc_threshold()
     for stream in (sys.stdout, sys.stderr):
         # A file name may not be UTF-8, and a terminal may not be able to show it: escape instead of raising.
@@ -91,6 +91,6 @@ def _print_usage_error(error: typer.TyperException) -> None:
 
 
 def _print_error(message: str) -> None:
-    """Print each line of `message` on stderr, escaped: a name or value in it may come from anywhere."""
+    """Print each line of `message` to stderr, escaped: a name or value in it may come from anywhere."""
     for line in message.splitlines():
         say(f"tui-lab: {line}")

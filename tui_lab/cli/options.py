@@ -44,7 +44,7 @@ AllowCode = Annotated[
         "--allow-code", metavar="", help="Trust the Python file named in the config or run, now and in future runs."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON on stdout.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Print only the result.")]
 
 

@@ -53,7 +53,7 @@ class GuardedServer(Server):
         origin = request.headers.get("Origin")
         # Browsers send the origin of every websocket; a client that sends none is not a browser.
         if request.path == "/ws" and (origin is None or not self._is_ours(urlsplit(origin).netloc)):
-            raise web.HTTPForbidden(text="tui-lab: pages of another origin may not use this server")
+            raise web.HTTPForbidden(text="tui-lab: pages from other origins may not use this server")
         response = await handler(request)
         if not response.prepared:
             # No other page may show this one in a frame and redirect clicks to it.

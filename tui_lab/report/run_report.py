@@ -6,11 +6,11 @@ from tui_lab.report.report_data import ReportData
 from tui_lab.runs.figures import figure_text
 
 STATES = {
-    "done": "trained to its last step",
+    "done": "completed all steps",
     "target": "stopped at its target loss",
     "patience": "stopped early: validation stopped improving",
     "stopped": "stopped by the user",
-    "interrupted": "interrupted before its end",
+    "interrupted": "interrupted before it finished",
     "running": "running now",
 }
 """How a run ended, where the word for its state says too little."""

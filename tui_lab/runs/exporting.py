@@ -47,7 +47,7 @@ def refuse_run_files(to: Path) -> None:
 def only_run(named: Mapping[str, Run], to: Path) -> Run:
     """Return the run if there is one. Raises ConfigError for more."""
     if len(named) != 1:
-        raise ConfigError.of("invalid", f"one run is allowed here, {len(named)} are given", key=f"--to {to}")
+        raise ConfigError.of("invalid", f"only one run is allowed here; {len(named)} were given", key=f"--to {to}")
     return next(iter(named.values()))
 
 
@@ -90,7 +90,7 @@ def save_curves(named: Mapping[str, Run], to: Path) -> None:
         marks = bests
     series = {name: points for name, points in series.items() if points[0]}
     if not series:
-        raise RunError(f"{', '.join(named)}: no step is recorded, so there is nothing to draw")
+        raise RunError(f"{', '.join(named)}: no steps recorded, so there is nothing to plot")
     title = ", ".join(named) if len(named) <= TITLED else f"{len(named)} runs"
     try:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -93,12 +93,12 @@ class RunDetails:
     def text(self) -> str:
         lines = [summary_text(self.summary)]
         if self.row.state == "running":
-            lines.append(line("state", "running: another process trains it"))
+            lines.append(line("state", "running: another process is training it"))
         if self.row.tags:
             lines.append(line("tags", " ".join(self.row.tags)))
         if self.row.note:
             lines.append(line("note", self.row.note))
-        settings_text = settings_table(self.not_default) if self.not_default else "all settings have their defaults"
+        settings_text = settings_table(self.not_default) if self.not_default else "all settings are at their defaults"
         lines.append(f"\n{settings_text}\n")
         lines += [f"step {one['step']:,}: {one['key']} {one['old']} → {one['new']}" for one in self.changes]
         return "\n".join(lines).rstrip("\n")

@@ -54,7 +54,7 @@ def save_overlay(
     """
     kind = path.suffix.removeprefix(".").lower()
     if kind not in ("svg", "png"):
-        raise ValueError(f"{path.name}: a picture ends in .svg or .png")
+        raise ValueError(f"{path.name}: must end in .svg or .png")
     require_matplotlib()
     import matplotlib
     from matplotlib.figure import Figure

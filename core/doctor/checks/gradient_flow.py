@@ -32,7 +32,7 @@ def check(target: Target) -> Iterator[Finding]:
                 code="gradient_flow",
                 title=f"The gradient {'vanishes' if sizes[0] < sizes[-1] else 'explodes'} toward the first layer.",
                 evidence="gradient norms: " + "; ".join(f"{name} {size:.2g}" for name, size in norms[:8]),
-                why="Layers with a tiny gradient barely learn, or layers with a huge one undo their own steps.",
+                why="Layers with a tiny gradient barely learn; layers with a huge one overshoot.",
                 fix="Add residual connections and normalization, or initialize with a scale that preserves the norm "
                 "(Glorot, Kaiming).",
             )

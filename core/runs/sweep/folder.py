@@ -249,7 +249,7 @@ def create_sweep(plan: Plan, out: Path | None) -> Sweep:
     existing = read_sweep(path)
     if not existing.plan.same_as(plan):
         raise RunError.of(
-            "exists", f"is another sweep; to continue it, use --resume {path}", key="--out", value=str(path)
+            "exists", f"is a different sweep; to continue it, use --resume {path}", key="--out", value=str(path)
         )
     return existing
 

@@ -124,7 +124,7 @@ class Following:
         if holder is None:
             self._buffer.put(
                 SessionFailed(
-                    f"process {self._holder.pid} is gone and the run has not ended; "
+                    f"process {self._holder.pid} exited before the run finished; "
                     f"resume it with: tui-lab run --resume {self._run.path}"
                 )
             )

@@ -30,7 +30,7 @@ def ui(
 @commands.command("train")
 def train(
     preset: Annotated[str, typer.Option(help="The shape to train.")] = "pseudo-socrates",
-    rounds: Annotated[int | None, typer.Option(min=2, help="Steps of each, taken alternately.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=2, help="Steps per model, alternating between them.")] = None,
     json: Json = False,
 ) -> None:
     """Steps/s compared with other transformers of the same shape and with the machine's GEMM limit."""
@@ -42,7 +42,8 @@ def train(
 
 @commands.command("generate")
 def generate(
-    rounds: Annotated[int, typer.Option(min=2, help="Texts of each, generated alternately.")] = 15, json: Json = False
+    rounds: Annotated[int, typer.Option(min=2, help="Texts per program, alternating between them.")] = 15,
+    json: Json = False,
 ) -> None:
     """Tokens/s compared with Hugging Face's generate and with a loop without a cache; time to the first token."""
     from tui_lab.bench.generate import bench_generate
@@ -80,7 +81,7 @@ def start(json: Json = False) -> None:
 
 @commands.command("flat")
 def flat(
-    events: Annotated[int, typer.Option(min=1000, help="Events of the long run.")] = 1_000_000,
+    events: Annotated[int, typer.Option(min=1000, help="Number of events in the long run.")] = 1_000_000,
     mib: Annotated[int, typer.Option(min=8, help="Size of the corpus.")] = 1024,
     json: Json = False,
 ) -> None:
@@ -110,7 +111,7 @@ def scale(
 def everything(
     text: Annotated[str, typer.Option(metavar="FILE", help="As in `headline`.")] = "bundled",
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Write the tables between the marks in this file.")
+        Path | None, typer.Option(metavar="FILE.md", help="Write the tables between the markers in this file.")
     ] = None,
     json: Json = False,
 ) -> None:

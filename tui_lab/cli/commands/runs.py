@@ -56,9 +56,9 @@ def compare(
     prompt: Annotated[str | None, typer.Option(help="Generate a reply from each run, side by side.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 100,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.8,
-    seed: Annotated[int, typer.Option(help="The same for every run.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed, the same for every run.")] = 0,
     curves: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg|png", help="Draw the loss curves into one picture.")
+        Path | None, typer.Option(metavar="FILE.svg|png", help="Draw the loss curves in one figure.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -37,7 +37,7 @@ def sweep(
     ] = None,
     over: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=V1,V2,…", help="Values to try; KEY=LOW..HIGH[:log], with --random, to draw from."),
+        typer.Option(metavar="KEY=V1,V2,…", help="Values to try, or with --random a range: KEY=LOW..HIGH[:log]."),
     ] = None,
     sets: Sets = None,
     steps: Steps = None,
