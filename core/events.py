@@ -64,7 +64,7 @@ class StepDone(Event):
     """One optimizer step. loss in nats per target; grad_norm before clipping; seconds of this step alone.
 
     The last three are measured every few steps and None otherwise. update_ratio: see step_metrics; dead_units: the
-    share of ReLUs that no token activates; data_seconds: the part of `seconds` that went into making the batch.
+    fraction of ReLUs that no token activates; data_seconds: the part of `seconds` that went into making the batch.
     """
 
     kind: Literal["step"] = "step"

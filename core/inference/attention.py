@@ -9,7 +9,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Queries = npt.NDArray[np.bool_]
 PATTERN_SHARE = 0.5
-"""The share of a head's weight from which a pattern is named: more than goes to all other positions together."""
+"""The fraction of a head's weight from which a pattern is named: more than goes to all other positions together."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def sharpness(weights: Floats, queries: Queries) -> float:
 
 
 def pattern(weights: Floats, queries: Queries) -> tuple[str, float]:
-    """Return where most of the weight of the selected queries goes, and its share of it: [T, T], [T]."""
+    """Return where most of the weight of the selected queries goes, and what fraction of it: [T, T], [T]."""
     T = weights.shape[0]
     t = np.flatnonzero(queries)
     keys_by_name = {"itself": t, "the token before": t - 1, "the first token": 0 * t, "the mirrored place": T - 1 - t}

@@ -234,7 +234,7 @@ def _require_same_tokenizer(run: Run, task: Task) -> None:
 
 @contextmanager
 def _translate_out_of_memory(config: Config, n_vocab: int) -> Iterator[None]:
-    """Raises TrainingError with what to reduce, when memory runs out."""
+    """Raises TrainingError that names what to reduce when out of memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -62,7 +62,7 @@ def lr_at(step: int, steps: int, config: OptimConfig) -> float:
 
 
 def _decay(done: int, length: int, config: OptimConfig) -> float:
-    """Return the learning rate as a share of its peak, `done` steps into a decay of `length` steps."""
+    """Return the learning rate as a fraction of its peak, `done` steps into a decay of `length` steps."""
     share = min(1.0, done / length)
     low = config.min_lr_ratio
     match config.schedule:

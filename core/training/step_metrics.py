@@ -1,4 +1,4 @@
-"""What is measured while a step is made: the update ratio and the share of dead ReLU units."""
+"""What is measured while a step is made: the update ratio and the fraction of dead ReLU units."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def step_done(progress: Progress, metrics: StepMetrics) -> ev.StepDone:
 
 @torch.no_grad()
 def watch_update(model: nn.Module) -> Callable[[], float]:
-    """Copy the weights before an update; the returned function, called after it, gives ‖Δw‖ / ‖w‖.
+    """Copy the weights before an update; the returned function, called after it, returns ‖Δw‖ / ‖w‖.
 
     Only the layers' matrices count: most rows of the embeddings and the head do not occur in a batch. About 1e-3 is
     healthy for Adam (Karpathy 2022, "Building makemore" part 3); far below it the model does not learn, far above it
@@ -79,7 +79,7 @@ def _norm(tensors: list[Tensor]) -> Tensor:
 
 
 def watch_dead_units(model: nn.Module) -> Callable[[], float | None]:
-    """Hook the feed-forward layers before a forward pass; the returned function, called after it, gives the share of
+    """Hook the feed-forward layers before a forward pass; the returned function, called after it, returns the fraction of
     units that were zero for every token of the batch, over all layers, or None if the model has no `Layer`."""
     dead: list[Tensor] = []
 

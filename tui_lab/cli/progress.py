@@ -15,7 +15,7 @@ from tui_lab.runs.event_text import event_text
 from tui_lab.util.escape import printable
 
 LINES_PER_RUN = 20
-"""Steps that get a line of their own in a log."""
+"""Steps that get their own line in a log."""
 
 
 class View(Protocol):

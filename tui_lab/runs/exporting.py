@@ -77,7 +77,7 @@ def save_curves(named: Mapping[str, Run], to: Path) -> None:
     from tui_lab.runs.plotting import save_overlay
 
     if to.suffix not in PICTURES:
-        raise ConfigError.of("invalid", "not a picture", key=str(to), allowed=", ".join(PICTURES))
+        raise ConfigError.of("invalid", "not an image format", key=str(to), allowed=", ".join(PICTURES))
     refuse_run_files(to)
     all_curves = {name: curves(run.downsampled().events()) for name, run in named.items()}
     bests = {name: (float(one.best[0]), one.best[1]) for name, one in all_curves.items() if one.best is not None}

@@ -26,7 +26,7 @@ LOG_FROM = 100.0
 DARKEST, LIGHTEST = 0.0, 0.86
 """The part of the viridis colormap that contrasts with a white page."""
 LABEL_HEIGHT = 0.042
-"""The least distance between labels, as a share of the height of the axes."""
+"""The least distance between labels, as a fraction of the height of the axes."""
 # Text stays text in an SVG. With the salt, and without a date, equal curves give equal files.
 RC_PARAMS: Any = {"svg.fonttype": "none", "svg.hashsalt": "tui-lab", "font.size": 10}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")

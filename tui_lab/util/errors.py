@@ -38,7 +38,7 @@ _ABSENT: Any = object()
 class Problem:
     """One thing to fix. Rendered as `key = value: message; allowed: …; did you mean 'suggestion'?`.
 
-    message: what is wrong, without the key, the value and the suggestion, which have fields of their own.
+    message: what is wrong, without the key, the value and the suggestion, which have their own fields.
     """
 
     code: Code

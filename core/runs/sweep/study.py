@@ -3,7 +3,7 @@
 A trial belongs to the process that holds its lock; the system releases the lock when the process ends. A trial that is
 running according to the study, but whose lock is free, was interrupted: it is handed out again, before waiting ones. A
 trial has ended once its result is written. The study is updated after that, before the lock is released, so that no
-trial is trained twice. One process at a time reads and writes the study, under a lock of its own: SQLite alone would
+trial is trained twice. One process at a time reads and writes the study, under its own lock: SQLite alone would
 let two processes read the same waiting trial before either writes.
 """
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_TICKS = 0.25
 SECONDS_BETWEEN_INSPECTIONS = 1.0
 PAINT_SHARE = 0.02
-"""Share of a core that drawing may take."""
+"""Fraction of a core that drawing may take."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Decide which panes to draw at each tick, so that drawing takes a small share of one core."""
+"""Decide which panes to draw at each tick, so that drawing takes a small fraction of one core."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ SECONDS_WHILE_TYPING = 5.0
 SECONDS_TO_SETTLE = 1.1
 PAINT_SHARE = 0.02
 PAINT_SHARE_OF_SLOW_MODEL = 0.006
-"""Share of one core for drawing. The training threads wait for each other, so a core that draws slows all of them. A
+"""Fraction of one core for drawing. The training threads wait for each other, so a core that draws slows all of them. A
 slow model keeps every core busy and has little new to draw."""
 SECONDS_OF_SLOW_STEP = 0.1
 

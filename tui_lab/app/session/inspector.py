@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TIME_SHARE = 0.002
-"""Share of the training time that inspections of a running model may take. With GPT-2's vocabulary, one inspection
+"""Fraction of the training time that inspections of a running model may take. With GPT-2's vocabulary, one inspection
 takes a twentieth of a step."""
 
 

@@ -19,7 +19,7 @@ from tui_lab.util.errors import ConfigError, DataError, RunError
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, math.inf)
 """At infinite speed the rest comes at once, from the downsampled log."""
 LEFT_OUT = ("paused", "resumed")
-"""Kinds of events that a replay does not repeat: it has a pause of its own."""
+"""Kinds of events that a replay does not repeat: it has its own pause."""
 SECONDS_BETWEEN_CHECKS = 0.5
 """How often a reader that waits for room looks whether the replay was closed."""
 MAX_EVENTS_AHEAD = 4096

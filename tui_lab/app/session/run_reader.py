@@ -10,7 +10,7 @@ from tui_lab.core.runs.catalog import RunRow, find_runs
 
 SECONDS_BETWEEN_READINGS = 3.0
 READING_SHARE = 0.02
-"""Share of a core that reading may take."""
+"""Fraction of a core that reading may take."""
 
 
 @dataclass(frozen=True)
