@@ -79,8 +79,8 @@ def _norm(tensors: list[Tensor]) -> Tensor:
 
 
 def watch_dead_units(model: nn.Module) -> Callable[[], float | None]:
-    """Hook the feed-forward layers before a forward pass; the returned function, called after it, returns the fraction of
-    units that were zero for every token of the batch, over all layers, or None if the model has no `Layer`."""
+    """Hook the feed-forward layers before a forward pass; the returned function, called after it, returns the fraction
+    of units that were zero for every token of the batch, over all layers, or None if the model has no `Layer`."""
     dead: list[Tensor] = []
 
     def record(module: nn.Module, inputs: tuple[Any, ...]) -> None:

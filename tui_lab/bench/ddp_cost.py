@@ -29,7 +29,7 @@ from tui_lab.util.strict_json import dumps
 BUCKET_BYTES = 25 * 2**20
 """The size of DistributedDataParallel's gradient buckets."""
 BACKWARD = 2 / 3
-"""The fraction of a step spent in the backward pass (Kaplan et al. 2020, section 2.1); an all_reduce can overlap with it."""
+"""Fraction of a step in the backward pass (Kaplan et al. 2020, section 2.1); an all_reduce can overlap with it."""
 LINKS_GBIT = (10, 25, 100)
 NODES = (2, 8, 64)
 WARM_UP = 3
