@@ -15,7 +15,7 @@ from tui_lab.core.training.train_step import TrainStepHooks
 from tui_lab.core.user_code.external_model import Model, build_external_model
 
 WRONG_VOCAB = 670
-"""Entries that the fault of this name adds: 50,927 instead of GPT-2's 50,257, a typo in the journal."""
+"""Entries that the fault of this name adds: 50,927 instead of GPT-2's 50,257, a typo in the lab notebook."""
 
 
 def build_model(config: Config, n_vocab: int) -> Model:

@@ -46,7 +46,7 @@ class Torture:
     modes: tuple[bool, ...] = (False, True)
     """Whether to run the app, to choose from."""
     done: int = 0
-    trainings: int = 0
+    runs: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
@@ -56,17 +56,17 @@ class Torture:
         start = time.monotonic()
         expected = self._undisturbed()
         while self.done < self.kills:
-            self.trainings += 1
-            place = Place(self.root / f"training-{self.trainings}", self.steps, self.fresh)
+            self.runs += 1
+            place = Place(self.root / f"run-{self.runs}", self.steps, self.fresh)
             try:
                 self._kill_repeatedly(place, random_source)
                 self._compare(place, expected)
             except Exception as error:
-                self.failures.append(f"training {self.trainings}: {type(error).__name__}: {error}")
+                self.failures.append(f"run {self.runs}: {type(error).__name__}: {error}")
         return {
             "event": "summary",
             "kills": self.done,
-            "trainings": self.trainings,
+            "runs": self.runs,
             "lost": len(self.failures),
             "failures": self.failures,
             "seed": self.seed,
@@ -103,9 +103,7 @@ class Torture:
         self.done += 1
         state = readable(_run_of(place)) if place.run else {"no_run": 1}
         self.counts.update({"app" if app else "headless": 1, kill_time: 1, **state})
-        self.report(
-            {"event": "kill", "number": self.done, "training": self.trainings, "app": app, "moment": kill_time} | state
-        )
+        self.report({"event": "kill", "number": self.done, "run": self.runs, "app": app, "moment": kill_time} | state)
 
     def _train_to_end(self, place: Place, *, app: bool) -> None:
         end = End(place.start(app=app), place)

@@ -13,7 +13,7 @@ STATES = {
     "interrupted": "interrupted before it finished",
     "running": "running now",
 }
-"""How a run ended, where the word for its state says too little."""
+"""How a run ended, where the name of its state is not specific enough."""
 
 
 def run_report(data: ReportData) -> str:

@@ -19,7 +19,7 @@ _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 )
 
 _REASONS = {"target": "reached the target loss", "patience": "stopped early"}
-"""How a run ended, where the word for its state says too little."""
+"""How a run ended, where the name of its state is not specific enough."""
 
 
 def replaced_characters(task: Task) -> str | None:

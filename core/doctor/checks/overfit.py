@@ -59,7 +59,7 @@ def check(target: Target) -> Iterator[Finding]:
 
 
 def _bar(target: Target) -> float:
-    """Return the loss below which a model has learned more than token frequencies; infinite if that is too little."""
+    """Return the loss of a model that has learned more than token frequencies; infinite if the targets barely vary."""
     targets = target.probe.y[:ROWS][target.probe.y[:ROWS] != target.ignored]
     if len(targets) == 0:
         return math.inf
