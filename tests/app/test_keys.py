@@ -16,30 +16,29 @@ from tui_lab.app.screens.lab_actions import LabActions
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
+SENT: dict[str, cmd.Command] = {
+    "space": cmd.Pause(),
+    "s": cmd.Step(1),
+    "S": cmd.Step(10),
+    "e": cmd.Evaluate(),
+    "c": cmd.Save(),
+    "l": cmd.Scale("optim.lr", 0.5),
+    "L": cmd.Scale("optim.lr", 2.0),
+    "d": cmd.Shift("model.dropout", -0.05),
+    "D": cmd.Shift("model.dropout", 0.05),
+    "b": cmd.Scale("train.batch_size", 0.5),
+    "B": cmd.Scale("train.batch_size", 2.0),
+    "o": cmd.Cycle("data.overfit", (0, 1)),
+    "h": cmd.Cycle("data.shuffle", ("epoch", "once", "off")),
+    "u": cmd.Undo(),
+}
+"""What each key sends."""
 
-@pytest.mark.parametrize(
-    ("key", "sent"),
-    [
-        ("space", cmd.Pause()),
-        ("s", cmd.Step(1)),
-        ("S", cmd.Step(10)),
-        ("e", cmd.Evaluate()),
-        ("c", cmd.Save()),
-        ("l", cmd.Scale("optim.lr", 0.5)),
-        ("L", cmd.Scale("optim.lr", 2.0)),
-        ("d", cmd.Shift("model.dropout", -0.05)),
-        ("D", cmd.Shift("model.dropout", 0.05)),
-        ("b", cmd.Scale("train.batch_size", 0.5)),
-        ("B", cmd.Scale("train.batch_size", 2.0)),
-        ("o", cmd.Cycle("data.overfit", (0, 1))),
-        ("h", cmd.Cycle("data.shuffle", ("epoch", "once", "off"))),
-        ("u", cmd.Undo()),
-    ],
-)
-async def test_key_sends_its_command(key: str, sent: cmd.Command) -> None:
+
+async def test_keys_send_their_commands_in_order() -> None:
     async with lab("reverse", "optim.lr=0.002", "model.dropout=0.1", "train.batch_size=64") as it:
-        await it.press(key)
-        assert it.source.sent == [sent]
+        await it.press(*SENT)
+        assert it.source.sent == list(SENT.values())
 
 
 async def test_space_resumes_a_paused_run() -> None:
@@ -62,49 +61,40 @@ async def test_space_resumes_a_paused_run() -> None:
         ("LDu", [("optim.lr", 0.01, 0.02), ("model.dropout", 0.0, 0.05), ("model.dropout", 0.05, 0.0)]),
     ],
 )
-async def test_keys_pressed_before_any_change_comes_back_add_up(
+def test_commands_sent_before_any_change_comes_back_add_up(
     keys: str, expected: list[tuple[str, object, object]]
 ) -> None:
-    """The source answers nothing while the keys are pressed; the commands then go to a trainer."""
-    async with lab() as it:
-        await it.pilot.press(*keys)
-        sent = it.source.sent
     training = trainer()
-    for command in sent:
-        training.commands.put(command)
+    for key in keys:
+        training.commands.put(SENT[key])
     changes = [event for event in training.events() if isinstance(event, ev.Changed)]
     assert [(change.key, change.old, change.new) for change in changes] == expected
 
 
-@pytest.mark.parametrize(
-    ("key", "pane", "main"),
-    [
-        ("1", "config", "settings"),
-        ("2", "loss", "chart"),
-        ("3", "batch", "cells"),
-        ("4", "generation", "prompt"),
-        ("5", "events", "log"),
-    ],
-)
+MAIN = {"config": "settings", "loss": "chart", "batch": "cells", "generation": "prompt", "events": "log"}
+"""The widget of each pane that takes the focus, in the order of their number keys."""
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_number_key_focuses_its_pane(key: str, pane: str, main: str, size: tuple[int, int]) -> None:
+async def test_number_keys_focus_their_panes(size: tuple[int, int]) -> None:
     async with lab(size=size) as it:
-        await it.press(key)
-        assert it.pilot.app.focused is not None and it.pilot.app.focused.id == main
-        assert it.screen.query_one(f"#{pane}").display
-        shown = [p.id for p in it.screen.panes if p.display]
-        assert shown == [pane] if size == (80, 24) else len(shown) >= 4
+        for number, (pane, main) in enumerate(MAIN.items(), 1):
+            await it.press("escape", str(number))
+            assert it.pilot.app.focused is not None and it.pilot.app.focused.id == main
+            assert it.screen.query_one(f"#{pane}").display
+            shown = [p.id for p in it.screen.panes if p.display]
+            assert shown == [pane] if size == (80, 24) else len(shown) >= 4
 
 
-@pytest.mark.parametrize("name", ["Config", "Loss", "Batch", "Generation", "Events"])
-async def test_click_on_a_tab_shows_its_pane(name: str) -> None:
+async def test_click_on_a_tab_shows_its_pane() -> None:
     async with lab(size=(80, 24)) as it:
         tabs = it.text("#tabs")
-        for x in (tabs.index(name) - 2, tabs.index(name) + len(name) - 1):
-            await it.press("5" if name != "Events" else "1")
-            await it.pilot.click("#tabs", offset=(x, 0))
-            await it.tell()
-            assert [p.title for p in it.screen.panes if p.display] == [name]
+        for name in ("Config", "Loss", "Batch", "Generation", "Events"):
+            for x in (tabs.index(name) - 2, tabs.index(name) + len(name) - 1):
+                await it.press("escape", "5" if name != "Events" else "1")
+                await it.pilot.click("#tabs", offset=(x, 0))
+                await it.tell()
+                assert [p.title for p in it.screen.panes if p.display] == [name]
 
 
 async def test_zoom_shows_one_pane_then_all() -> None:
@@ -144,19 +134,48 @@ async def test_theme_key_cycles_through_three_themes() -> None:
         assert len(set(themes)) == 3 and "high-contrast" in themes
 
 
-@pytest.mark.parametrize(("answer", "closed"), [("stop", True), ("finish", False), ("cancel", False)])
-async def test_quit_asks_while_training_runs(answer: str, closed: bool) -> None:
+async def test_quit_asks_while_training_runs() -> None:
+    async with lab() as it:
+
+        async def answer(choice: str) -> None:
+            await it.press("q")
+            assert isinstance(it.pilot.app.screen, Ask)
+            await it.pilot.press(*["down"] * ["stop", "finish", "cancel"].index(choice), "enter")
+            await it.pilot.pause()
+            await it.pilot.app.workers.wait_for_complete()
+
+        await answer("cancel")
+        assert not it.source.closed
+        await answer("finish")
+        assert not it.source.closed
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.closed
+
+
+async def test_quit_and_stop_closes_the_run() -> None:
     async with lab() as it:
         await it.press("q")
-        assert isinstance(it.pilot.app.screen, Ask)
-        await it.pilot.press(*["down"] * ["stop", "finish", "cancel"].index(answer), "enter")
+        await it.pilot.press("enter")
         await it.pilot.pause()
         await it.pilot.app.workers.wait_for_complete()
-        assert it.source.closed == closed
-        if answer == "finish":
-            await it.tell(ev.Stopped(step=30, reason="done"))
-            await it.pilot.app.workers.wait_for_complete()
-            assert it.source.closed
+        assert it.source.closed
+
+
+async def test_quit_detaches_from_a_run_of_another_process_or_stops_it() -> None:
+    async with lab() as it:
+        it.source.role = "steering"
+        await it.press("q")
+        await it.pilot.press("enter")
+        await it.pilot.pause()
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.closed and cmd.Stop() not in it.source.sent
+    async with lab() as it:
+        it.source.role = "steering"
+        await it.press("q")
+        await it.pilot.press("down", "enter")
+        await it.pilot.pause()
+        assert it.source.sent == [cmd.Stop()]
 
 
 async def test_quit_does_not_ask_after_the_end() -> None:

@@ -15,6 +15,7 @@ from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
 
 
+@pytest.mark.slow
 def test_killed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     records: list[dict[str, object]] = []
     summary = Torture(tmp_path, kills=2, seed=1, report=records.append, steps=60, fresh=True, modes=(False,)).run()
