@@ -22,6 +22,10 @@ Source = Annotated[
     str,
     typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.", autocompletion=complete_source),
 ]
+OptionalSource = Annotated[
+    str | None,
+    typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.", autocompletion=complete_source),
+]
 SourceOrRun = Annotated[
     str | None,
     typer.Argument(

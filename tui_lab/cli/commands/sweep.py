@@ -9,11 +9,11 @@ import typer
 
 from tui_lab.cli.options import (
     Json,
+    OptionalSource,
     Quiet,
     Sets,
     Steps,
     SweepEngine,
-    complete_source,
     overrides_of,
     require_source_or_resume,
     trust_code,
@@ -31,10 +31,7 @@ commands = typer.Typer()
 @commands.command("sweep")
 @user_prints_to_stderr()
 def sweep(
-    source: Annotated[
-        str | None,
-        typer.Argument(metavar="PRESET|CONFIG", help="A preset's name or a TOML file.", autocompletion=complete_source),
-    ] = None,
+    source: OptionalSource = None,
     over: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=V1,V2,…", help="Values to try, or with --random a range: KEY=LOW..HIGH[:log]."),
