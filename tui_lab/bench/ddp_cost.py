@@ -1,6 +1,6 @@
 """The cost of several processes: bytes and seconds of the gradients' all_reduce, compared with those of a step.
 
-torchrun --nproc-per-node 2 -m tui_lab bench scale
+torchrun --no-python --nproc-per-node 2 tui-lab bench scale
 """
 
 import json
@@ -40,7 +40,7 @@ def bench_scale(preset: str, rounds: int) -> dict[str, Any] | None:
     if not is_distributed():
         raise ConfigError.of(
             "missing",
-            "needs several processes; start it with torchrun --nproc-per-node 2 -m tui_lab bench scale",
+            "needs several processes; start it with torchrun --no-python --nproc-per-node 2 tui-lab bench scale",
             key="bench scale",
         )
     keep_freed_memory()

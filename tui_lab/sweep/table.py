@@ -33,7 +33,7 @@ MIN_ROWS = 3
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrialFigures:
     """Figures of a trial, now or at its end; None if unknown."""
 
     steps: int | None = None
@@ -43,18 +43,18 @@ class Progress:
     steps_per_s: float | None = None
 
 
-def progress(row: TrialRow) -> Progress:
+def progress(row: TrialRow) -> TrialFigures:
     """Return the figures of a trial: from its summary, or from the end of its event log while it runs."""
     if summary := row.summary:
         seconds = summary.train_seconds
-        return Progress(
+        return TrialFigures(
             steps=summary.steps,
             train_loss=summary.train_loss,
             val_loss=summary.val_loss,
             exact_match=summary.exact_match,
             steps_per_s=summary.steps / seconds if seconds else None,
         )
-    return _progress_of(_last_events(row)) if row.state in ("running", "interrupted") else Progress()
+    return _progress_of(_last_events(row)) if row.state in ("running", "interrupted") else TrialFigures()
 
 
 def _last_events(row: TrialRow) -> list[ev.Event]:
@@ -67,11 +67,11 @@ def _last_events(row: TrialRow) -> list[ev.Event]:
     return events
 
 
-def _progress_of(events: Sequence[ev.Event]) -> Progress:
+def _progress_of(events: Sequence[ev.Event]) -> TrialFigures:
     steps = [event for event in events if isinstance(event, ev.StepDone)]
     evaluated = next((event for event in reversed(events) if isinstance(event, ev.Evaluated)), None)
     seconds = sum(step.seconds for step in steps)
-    return Progress(
+    return TrialFigures(
         steps=steps[-1].step if steps else None,
         train_loss=steps[-1].loss_ema if steps else None,
         val_loss=evaluated.val_loss if evaluated else None,
@@ -122,7 +122,7 @@ def _cells(plan: Plan, row: TrialRow, metrics: Sequence[str]) -> list[Text]:
     return texts + [Text(number) for number in [*numbers, _speed(figures)]]
 
 
-def _speed(figures: Progress) -> str:
+def _speed(figures: TrialFigures) -> str:
     return "–" if figures.steps_per_s is None else f"{figures.steps_per_s:,.0f}"
 
 
