@@ -105,7 +105,7 @@ def test_progress_of_a_running_trial_is_read_from_its_event_log(tmp_path: Path) 
     figures = table.progress(running)
     assert summary is not None and (figures.steps, figures.train_loss) == (8, summary.train_loss)
     assert figures.steps_per_s and figures.val_loss == summary.val_loss
-    assert table.progress(waiting) == table.Progress()
+    assert table.progress(waiting) == table.TrialFigures()
 
 
 def test_sparklines_have_one_scale() -> None:
