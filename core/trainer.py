@@ -153,7 +153,7 @@ class Trainer:
         loss, grad_norm = torch.stack(tensors).tolist()
         check_finite(step, loss, grad_norm, lr)
         update_ratio = watch_update(self.model) if measured else None
-        apply_gradients(self.model, self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
+        apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,

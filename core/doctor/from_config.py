@@ -80,7 +80,7 @@ def update_of(hooks: TrainStepHooks, clip: float) -> Update:
 
     def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
         loss, norm = backward(cast(Model, model), hooks, x, y)
-        apply_gradients(model, hooks, optimizers, float(norm), clip)
+        apply_gradients(hooks, optimizers, float(norm), clip)
         return float(loss)
 
     return update
