@@ -85,7 +85,7 @@ class ControlListener:
         *,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        """Create the control file anew, so that commands for an earlier process are never executed. Raises OSError."""
+        """Replace the control file, so that commands for an earlier process are never executed. Raises OSError."""
         self._path = folder / CONTROL
         self._receive = receive
         self._reject = reject
@@ -93,7 +93,7 @@ class ControlListener:
         self._closed = threading.Event()
         self._partial = b""
         self._path.unlink(missing_ok=True)
-        # Readable and writable by this user alone: whoever can write here steers the run.
+        # Only this user may read or write it: writing here steers the run.
         flags = os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
         self._thread = threading.Thread(target=self._listen, name="control", daemon=True)

@@ -1,4 +1,4 @@
-"""End the app, however it ends: every run is stopped and saved, and the user is told how to resume it."""
+"""End the app, however it ends: every run is stopped and saved, and the resume command is shown."""
 
 import os
 import signal

@@ -91,7 +91,7 @@ def _wishes(event: ev.Event, looks: list[int]) -> list[cmd.Command]:
 
 
 def stopped_by_the_last(group: ProcessGroup) -> Any:
-    """Stop comes to the last rank alone, as a signal does from whoever takes one machine away."""
+    """Stop reaches the last rank only, like a signal from a scheduler that takes one machine away."""
 
     def steer(training: Trainer, event: ev.Event) -> None:
         if group.rank == group.size - 1 and event.kind == "step" and event.step == 3:

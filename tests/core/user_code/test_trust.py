@@ -1,4 +1,4 @@
-"""No Python file runs unless the user named it, whoever made the config or the run, and only as it was then."""
+"""No Python file runs unless the user named it, no matter who made the config or run, and only while unchanged."""
 
 import os
 from collections.abc import Callable
