@@ -1,6 +1,6 @@
 """Textual 8.2.8: the footer ignores changes while the terminal has no focus, and the first key does not update it.
 
-A run continues in an unfocused terminal, so the footer would keep keys that no longer apply. This footer follows changes
+A run continues in an unfocused terminal, so the footer would show keys that do not apply. This footer follows changes
 whether or not the terminal has the focus.
 """
 
