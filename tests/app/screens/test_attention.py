@@ -100,7 +100,7 @@ async def test_maps_of_all_heads_name_the_sharpest() -> None:
     async with attending(size=(200, 50)) as at:
         maps = at.maps()
         shown = at.text("#maps")
-        assert all(f"{layer}.{head} " in shown for layer in range(maps.layers) for head in range(maps.heads))
+        assert all(f"L{layer}.H{head} " in shown for layer in range(maps.layers) for head in range(maps.heads))
         best = at.view.heads[0]
         assert f"sharpest: layer {best.layer}, head {best.head}: sharpness {best.sharpness:.2f}" in at.text("#about")
         assert at.view.selected == (best.layer, best.head) and "step 30 (paused)" in at.text("#about")

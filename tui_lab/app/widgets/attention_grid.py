@@ -80,7 +80,7 @@ def small_maps(
         block: list[list[Segment]] = [[] for _ in range(grid.height)]
         for column in range(grid.columns.first, grid.columns.first + grid.columns.shown):
             here = (row, column)
-            title = f"{row}.{column} {notes.get(here, '')}"[: grid.width - 1]
+            title = f"L{row}.H{column} {notes.get(here, '')}"[: grid.width - 1]
             drawn = picture(levels_of(maps[row, column], ramp, points), ramp, scale)
             block[0] += [
                 Segment(title, _mark(here == chosen)),
