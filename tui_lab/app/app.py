@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
     from tui_lab.app.screens.lab_actions import Destination
     from tui_lab.app.screens.runs import RunsScreen
-    from tui_lab.app.session.session import Report, Session
+    from tui_lab.app.session.session import Session
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.config.schema import Config
     from tui_lab.core.runs.open_run import OpenRun
+    from tui_lab.data.corpora.encode import ReportProgress
 
 HIGH_CONTRAST = Theme(
     name="high-contrast",
@@ -68,7 +69,7 @@ SECONDS_BEFORE_NOTICE = 2.0
 """Most runs stop sooner; only then does the user learn that the app waits."""
 
 
-def open_pick(pick: Pick, report: "Report", commands: "CommandQueue") -> "OpenRun":
+def open_pick(pick: Pick, report: "ReportProgress", commands: "CommandQueue") -> "OpenRun":
     """Open a preset or resume a run; called in the training thread, which imports torch."""
     from tui_lab.core.runs import open_run
 
@@ -216,7 +217,7 @@ class LabApp(BaseApp):
 
         return Replay(name, self._clock)
 
-    def _session(self, open: "Callable[[Report, CommandQueue], OpenRun]", *, paused: bool = False) -> "Session":
+    def _session(self, open: "Callable[[ReportProgress, CommandQueue], OpenRun]", *, paused: bool = False) -> "Session":
         from tui_lab.app.session.session import Session
 
         return Session(open, paused=paused)
@@ -295,7 +296,7 @@ class LabApp(BaseApp):
         if code and await self.push_screen_wait(ask_for_trust(code)) == "run":
             self._trust(code)
 
-        def open(report: "Report", commands: "CommandQueue") -> "OpenRun":
+        def open(report: "ReportProgress", commands: "CommandQueue") -> "OpenRun":
             from tui_lab.core.runs import open_run
 
             freeze_gc_objects()

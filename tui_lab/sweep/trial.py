@@ -19,7 +19,7 @@ from tui_lab.core.runs.summary import Summarizer, summarize_log
 from tui_lab.core.runs.sweep.folder import Result
 from tui_lab.core.trainer import Trainer
 
-Report = Callable[[int, float], bool]
+ReportMetric = Callable[[int, float], bool]
 """Called with the step and the metric; returns whether to stop the trial early."""
 
 
@@ -53,7 +53,12 @@ class Stopper:
 
 
 def train_trial(
-    name: str, config: Callable[[], Config], folder: Path, metric: str, stopper: Stopper, report: Report | None = None
+    name: str,
+    config: Callable[[], Config],
+    folder: Path,
+    metric: str,
+    stopper: Stopper,
+    report: ReportMetric | None = None,
 ) -> Result | None:
     """Train a trial and return its result, or None if it was stopped and saved before its end.
 
@@ -90,7 +95,7 @@ def _open(name: str, config: Callable[[], Config], folder: Path) -> OpenRun:
     return open_run.start(name, config(), folder)
 
 
-def _train(opened: OpenRun, metric: str, stopper: Stopper, report: Report | None) -> bool:
+def _train(opened: OpenRun, metric: str, stopper: Stopper, report: ReportMetric | None) -> bool:
     """Train to the end; return whether `report` stopped it. Raises OSError if a file cannot be written."""
     try:
         prune_requested = _consume_events(opened, metric, stopper, report)
@@ -101,7 +106,7 @@ def _train(opened: OpenRun, metric: str, stopper: Stopper, report: Report | None
     return prune_requested and opened.summarizer.reason == "stopped"
 
 
-def _consume_events(opened: OpenRun, metric: str, stopper: Stopper, report: Report | None) -> bool:
+def _consume_events(opened: OpenRun, metric: str, stopper: Stopper, report: ReportMetric | None) -> bool:
     prune_requested = False
     with stopper.attached(opened.trainer):
         for event in opened.run.record(opened.trainer.events()):

@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_marks import MarkedRun
-from tui_lab.app.session.run_curves import Curves
+from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.chart import Chart, Curve, Dot
 
 HINT = "Space marks runs; their loss curves are shown here"
@@ -21,7 +21,7 @@ class RunCurves:
     """A marked run with its curves; None while they are read."""
 
     run: MarkedRun
-    curves: Curves | None
+    curves: LossCurves | None
 
 
 class CurvesView(Vertical):

@@ -23,7 +23,7 @@ from tui_lab.app.screens.run_replies import RepliesView
 from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.run_text import list_text, run_text
 from tui_lab.app.screens.settings_diff import DiffView
-from tui_lab.app.session.run_curves import Curves
+from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.session.run_reader import RunReader
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
@@ -72,7 +72,7 @@ class RunsScreen(BaseScreen[None], Screen[None]):
         self.runs = RunList()
         self.marks = Marks()
         self.reader = RunReader(runs.runs_folder(), clock)
-        self._curves: dict[Path, Curves] = {}
+        self._curves: dict[Path, LossCurves] = {}
         self._reading_problem: str | None = None
 
     def compose(self) -> ComposeResult:

@@ -14,7 +14,7 @@ Line = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Curves:
+class LossCurves:
     """(step, nats per target): the running train loss and the validation loss; or the reason why there are none."""
 
     train: Line = ()
@@ -26,14 +26,14 @@ class CurveFile:
     """Read curves and remember them; for use by one thread at a time."""
 
     def __init__(self) -> None:
-        self._cache: dict[Path, tuple[object, Curves]] = {}
+        self._cache: dict[Path, tuple[object, LossCurves]] = {}
 
-    def read(self, path: Path) -> Curves:
+    def read(self, path: Path) -> LossCurves:
         """Return the curves of the run in folder `path`."""
         try:
             status = (path / EVENTS).stat()
         except OSError as error:
-            return Curves(problem=f"{path.name}: {error.strerror}")
+            return LossCurves(problem=f"{path.name}: {error.strerror}")
         stamp = (status.st_mtime_ns, status.st_size)
         cached = self._cache.get(path)
         if cached is None or cached[0] != stamp:
@@ -41,12 +41,12 @@ class CurveFile:
         return cached[1]
 
 
-def _read(run: Run) -> Curves:
+def _read(run: Run) -> LossCurves:
     try:
         events = run.downsampled().events()
     except (RunError, OSError) as error:
-        return Curves(problem=str(error))
+        return LossCurves(problem=str(error))
     loss_curves = curves(events)
     train = list(zip(*loss_curves.running, strict=True))
     val = list(zip(*loss_curves.validation, strict=True))
-    return Curves(tuple(extremes(train, POINTS // 2)), tuple(extremes(val, POINTS // 2)))
+    return LossCurves(tuple(extremes(train, POINTS // 2)), tuple(extremes(val, POINTS // 2)))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_lab.app.session.run_curves import CurveFile, Curves
+from tui_lab.app.session.run_curves import CurveFile, LossCurves
 from tui_lab.core.runs.catalog import RunRow, find_runs
 
 SECONDS_BETWEEN_READINGS = 3.0
@@ -18,7 +18,7 @@ class Reading:
     """All runs, and the curves of the requested ones. problem: why they could not be read, or None."""
 
     rows: tuple[RunRow, ...] = ()
-    curves: tuple[tuple[Path, Curves], ...] = ()
+    curves: tuple[tuple[Path, LossCurves], ...] = ()
     problem: str | None = None
 
 

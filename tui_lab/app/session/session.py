@@ -18,9 +18,7 @@ from tui_lab.util.files import advice
 # The first frame is painted before torch is imported.
 if TYPE_CHECKING:
     from tui_lab.core.runs.open_run import OpenRun
-
-Report = Callable[[str, int, int], None]
-"""Called with what is being prepared, how much is done and how much there is."""
+    from tui_lab.data.corpora.encode import ReportProgress
 
 
 class _Closed(Exception):
@@ -33,7 +31,7 @@ class Session:
     role: Role = "training"
     playback: Playback | None = None
 
-    def __init__(self, open: "Callable[[Report, cmd.CommandQueue], OpenRun]", *, paused: bool = False) -> None:
+    def __init__(self, open: "Callable[[ReportProgress, cmd.CommandQueue], OpenRun]", *, paused: bool = False) -> None:
         self._open = open
         self._start_paused = paused
         self._commands: cmd.CommandQueue = queue.SimpleQueue()
