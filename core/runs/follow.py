@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tui_lab.core import events as ev
+from tui_lab.core.runs.event_log import LONGEST_LINE
 from tui_lab.util.errors import RunError
 
-MAX_LINE = 2**24
-"""Bytes of one event, as in the event log."""
 MAX_READ = 2**24
 """Bytes read at one look, so that a follower that fell behind stays responsive."""
 
@@ -52,8 +51,8 @@ class LogFollower:
         stream.seek(self._offset)
         data = stream.read(MAX_READ)
         end = data.rfind(b"\n") + 1
-        if not end and len(data) >= MAX_LINE:
-            raise RunError.of("damaged", f"a line of more than {MAX_LINE:,} bytes", value=str(self._path))
+        if not end and len(data) >= LONGEST_LINE:
+            raise RunError.of("damaged", f"a line of more than {LONGEST_LINE:,} bytes", value=str(self._path))
         events = []
         for line in data[:end].splitlines():
             try:

@@ -32,23 +32,6 @@ TIMEOUT_SECONDS = 1800.0
 """How long a rank waits for the others (torch's default). A process that exits is noticed at once, by its socket."""
 HEARTBEAT_SECONDS = 5.0
 """How often the ranks exchange commands while training is paused."""
-SHARED_COMMANDS = {
-    command.__name__: command
-    for command in (
-        cmd.Pause,
-        cmd.Resume,
-        cmd.Step,
-        cmd.Set,
-        cmd.Scale,
-        cmd.Shift,
-        cmd.Cycle,
-        cmd.Undo,
-        cmd.Evaluate,
-        cmd.Save,
-        cmd.Stop,
-    )
-}
-"""Commands that run on every rank; the others run on rank 0."""
 _SOURCE_LOCATION = re.compile(r"^\[[^\]]*\]\s*")  # gloo's file and line.
 _LOST_CONNECTION = re.compile(r"gloo|nccl|connection|timed out|timeout|peer|broken pipe", re.IGNORECASE)
 
@@ -314,21 +297,15 @@ def _drain(waiting: cmd.CommandQueue, *, wait: bool, timeout: float | None) -> l
 
 
 def _to_bytes(commands: Sequence[cmd.Command]) -> bytes:
-    return dumps([[type(command).__name__, _arguments(command)] for command in commands]).encode()
-
-
-def _arguments(command: cmd.Command) -> dict[str, Any]:
-    return vars(command) if type(command).__name__ in SHARED_COMMANDS else {}
+    """Encode the commands; one that cannot leave the process becomes null."""
+    return dumps(
+        [cmd.to_json(command) if type(command) in cmd.SENDABLE.values() else None for command in commands]
+    ).encode()
 
 
 def _from_bytes(data: bytes) -> list[cmd.Command]:
     """Decode the commands. Inspect and Snapshot run on rank 0; here they become an Inspect that does nothing."""
-
-    commands: list[cmd.Command] = []
-    for name, arguments in json.loads(data):
-        command = SHARED_COMMANDS.get(name)
-        commands.append(cmd.Inspect(_do_nothing) if command is None else command(**arguments))
-    return commands
+    return [cmd.Inspect(_do_nothing) if record is None else cmd.from_json(record) for record in json.loads(data)]
 
 
 def _do_nothing(model: Any) -> None:

@@ -158,7 +158,7 @@ def test_commands_are_shared_except_inspect_and_snapshot() -> None:
     from typing import get_args
 
     kinds = set(get_args(cmd.Command))
-    assert kinds - set(distributed.SHARED_COMMANDS.values()) == {cmd.Inspect, cmd.Snapshot}
+    assert kinds - set(cmd.SENDABLE.values()) == {cmd.Inspect, cmd.Snapshot}
 
 
 @pytest.mark.parametrize(
