@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from tui_lab.core import events as ev
-from tui_lab.core.config import settings
-from tui_lab.core.config.schema import Config
+from tui_lab.core.config import script
+from tui_lab.core.config.script import RunConfig
 from tui_lab.util.errors import ConfigError
 
 # The app makes commands before torch is imported.
@@ -113,17 +113,41 @@ class Inspect:
 
 
 @dataclass(frozen=True)
+class Generate:
+    """Generate text in the process that has the model; the answer goes into the run folder, see core/runs/answers.py.
+
+    id: names the answer: letters, digits and hyphens. The other fields: see `Sampling`.
+    """
+
+    id: str
+    prompt: str
+    max_new_tokens: int = 100
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Attend:
+    """Capture the attention weights for one row of the recorded batch; the answer goes into the run folder."""
+
+    id: str
+    row: int = 0
+
+
+@dataclass(frozen=True)
 class Stop:
     """Save and end."""
 
 
 Change = Set | Scale | Shift | Cycle | Undo
-Command = Pause | Resume | Step | Change | Evaluate | Save | Snapshot | Inspect | Stop
+Command = Pause | Resume | Step | Change | Evaluate | Save | Snapshot | Inspect | Generate | Attend | Stop
 CommandQueue = queue.SimpleQueue[Command]
 """Thread-safe; `put` may also be called from a signal handler."""
 
 
-def resolve(command: Change, config: Config, undo_stack: Sequence[ev.Changed]) -> tuple[str, Any]:
+def resolve(command: Change, config: RunConfig, undo_stack: Sequence[ev.Changed]) -> tuple[str, Any]:
     """Return the key that `command` changes and its new value, given the settings in force.
 
     Raises ConfigError if there is nothing to change, or if the setting cannot change while training.
@@ -133,26 +157,26 @@ def resolve(command: Change, config: Config, undo_stack: Sequence[ev.Changed]) -
             raise ConfigError.of("invalid", "nothing to undo: no live change since the start")
         return undo_stack[-1].key, undo_stack[-1].old
     key = command.key
-    if not settings.is_live(key):
+    value = script.get(config, key)
+    if key not in script.live_keys(config):
         raise ConfigError.of("needs_restart", "cannot change while training; it needs a restart", key=key)
-    value = settings.get(config, key)
     if isinstance(command, Scale | Shift) and not isinstance(value, int | float):
         raise ConfigError.of("wrong_type", "is not a number; use Set or Cycle", key=key, value=value)
     match command:
         case Scale(_, factor):
-            return key, _within_bounds(key, value, value * factor)
+            return key, _within_bounds(config, key, value, value * factor)
         case Shift(_, amount):
             # Rounded, so that 0.1 + 0.05 is 0.15.
-            return key, _within_bounds(key, value, round(value + amount, 10))
+            return key, _within_bounds(config, key, value, round(value + amount, 10))
         case Cycle(_, values):
             return key, values[(values.index(value) + 1) % len(values)] if value in values else values[0]
         case Set(_, new_value):
             return key, new_value
 
 
-def _within_bounds(key: str, old: float, wanted: float) -> float:
+def _within_bounds(config: RunConfig, key: str, old: float, wanted: float) -> float:
     """Return `wanted` cut to the bounds of `key`. Raises ConfigError if nothing of the change is left."""
-    low, high = settings.bounds(key)
+    low, high = script.bounds(config, key)
     new = max(low, min(high, wanted))
     new = int(new) if isinstance(old, int) else new
     if new == old:
@@ -172,6 +196,8 @@ SENDABLE: dict[str, type[Command]] = {
     "undo": Undo,
     "evaluate": Evaluate,
     "save": Save,
+    "generate": Generate,
+    "attend": Attend,
     "stop": Stop,
 }
 """The commands that can be sent to another process, by name. Snapshot and Inspect hold functions, so they cannot."""

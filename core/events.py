@@ -3,7 +3,7 @@
 Each one is also a line of events.jsonl. The types and bounds of the fields are checked when a line is read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
@@ -45,7 +45,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """The trainer is ready for its next step. faults: the planted faults."""
+    """The trainer is ready for its next step. faults: the planted faults.
+
+    Of a script, what is not known is 0: steps, n_vocab, train_examples, val_examples.
+    """
 
     kind: Literal["started"] = "started"
     steps: Count
@@ -63,15 +66,19 @@ class Started(Event):
 class StepDone(Event):
     """One optimizer step. loss in nats per target; grad_norm before clipping; seconds of this step alone.
 
-    The last three are measured every few steps and None otherwise. update_ratio: see step_metrics; dead_units: the
-    fraction of ReLUs that no token activates; data_seconds: the part of `seconds` that went into making the batch.
+    grad_norm is None only in a script's run, at steps where it was not measured. extra: further measurements of a
+    script's run by name, such as "lr/1" for the rate of the second parameter group.
+
+    The other optional fields are measured every few steps and None otherwise. update_ratio: see step_metrics;
+    dead_units: the fraction of ReLUs that no token activates; data_seconds: the part of `seconds` that went into making
+    the batch.
     """
 
     kind: Literal["step"] = "step"
     loss: float
     loss_ema: float
     lr: float
-    grad_norm: float
+    grad_norm: float | None
     epoch: Count
     tokens: Count
     seconds: float
@@ -79,6 +86,7 @@ class StepDone(Event):
     update_ratio: float | None = None
     dead_units: float | None = None
     data_seconds: float | None = None
+    extra: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +170,32 @@ class Failed(Event):
 
     kind: Literal["failed"] = "failed"
     message: str
+    details: str = ""
+    """A traceback, or empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged(Event):
+    """What a script logged by `run.log`, or the losses of an evaluation that are not its validation loss."""
+
+    kind: Literal["logged"] = "logged"
+    values: dict[str, float] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 AnyEvent = Annotated[
-    Started | StepDone | Evaluated | Changed | Paused | Resumed | Saved | Warned | SaveFailed | Stopped | Failed,
+    Started
+    | StepDone
+    | Evaluated
+    | Changed
+    | Paused
+    | Resumed
+    | Saved
+    | Warned
+    | SaveFailed
+    | Stopped
+    | Failed
+    | Logged,
     Field(discriminator="kind"),
 ]
 _ADAPTER: LazyAdapter[Event] = LazyAdapter(AnyEvent)

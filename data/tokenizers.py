@@ -205,6 +205,68 @@ class SeenVocabulary:
         return {"name": "seen", "base": self._base.state(), "kept": self._kept.tolist()}
 
 
+class TableTokenizer:
+    """The tokens of a script's own tokenizer: id → bytes. It decodes; only the script can encode as it does.
+
+    `encode` takes the longest token at each place, which is right for characters and close for byte pairs.
+    """
+
+    name = "table"
+
+    def __init__(self, tokens: Sequence[bytes]) -> None:
+        self._tokens = list(tokens)
+        self.n_vocab = len(self._tokens)
+        self._ids = {token: i for i, token in reversed(list(enumerate(self._tokens))) if token}
+        self._longest = max((len(token) for token in self._ids), default=0)
+
+    def encode(self, text: str) -> Ids:
+        """Return ids of shape [n]; bytes that no token begins with are left out."""
+        raw = text.encode("utf-8", "replace")
+        ids = []
+        start = 0
+        while start < len(raw):
+            for length in range(min(self._longest, len(raw) - start), 0, -1):
+                if (token := self._ids.get(raw[start : start + length])) is not None:
+                    ids.append(token)
+                    start += length
+                    break
+            else:
+                start += 1
+        return np.array(ids, dtype=np.int64)
+
+    def token_bytes(self, token: int) -> bytes:
+        return self._tokens[token]
+
+    def state(self) -> dict[str, Any]:
+        return {"name": self.name, "tokens": [base64.b64encode(token).decode("ascii") for token in self._tokens]}
+
+
+class IdTokenizer:
+    """Ids as numbers, where the tokens' texts are not known. Text is numbers separated by spaces."""
+
+    name = "ids"
+
+    def __init__(self, n_vocab: int) -> None:
+        self.n_vocab = n_vocab
+
+    def encode(self, text: str) -> Ids:
+        """Return ids of shape [n]. Raises DataError for a word that is not an id."""
+        try:
+            ids = np.array([int(part) for part in text.split()], dtype=np.int64)
+        except (ValueError, OverflowError):
+            ids = np.array([-1])
+        if ids.size and (ids.min() < 0 or ids.max() >= self.n_vocab):
+            allowed = f"ids from 0 to {self.n_vocab - 1:,}, separated by spaces"
+            raise DataError.of("invalid", "the tokens' texts are not known", value=text, allowed=allowed)
+        return ids
+
+    def token_bytes(self, token: int) -> bytes:
+        return f"{token} ".encode()
+
+    def state(self) -> dict[str, Any]:
+        return {"name": self.name, "n_vocab": self.n_vocab}
+
+
 def from_state(state: dict[str, Any]) -> Tokenizer:
     """Rebuild a tokenizer from its `state()`. Raises DataError when `state` is not valid."""
     try:
@@ -216,14 +278,22 @@ def from_state(state: dict[str, Any]) -> Tokenizer:
                 return CharTokenizer(state["alphabet"])
             case "digits" if type(state["n_digits"]) is int:
                 return DigitsTokenizer(state["n_digits"])
+            case "table":
+                return TableTokenizer([base64.b64decode(token) for token in state["tokens"]])
+            case "ids" if type(state["n_vocab"]) is int:
+                return IdTokenizer(state["n_vocab"])
             case "seen" if state["base"]["name"] != "seen":
                 base = from_state(state["base"])
                 return SeenVocabulary(base, _checked(state["kept"], base.n_vocab))
             case other:
                 raise DataError.of(
-                    "unknown_name", "not a tokenizer", key="tokenizer", value=other, allowed="gpt2, char, digits"
+                    "unknown_name",
+                    "not a tokenizer",
+                    key="tokenizer",
+                    value=other,
+                    allowed="gpt2, char, digits, table, ids",
                 )
-    except (KeyError, TypeError, AttributeError, UnicodeEncodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError.of("damaged", "not the state of a tokenizer", value=state) from error
 
 

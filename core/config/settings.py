@@ -57,9 +57,13 @@ def is_live(key: str) -> bool:
 
 def bounds(key: str) -> tuple[float, float]:
     """The smallest and the largest value of `key`, which exists; infinite where there is no bound."""
-    limits = fields()[key].metadata
-    low = max((limit.ge for limit in limits if hasattr(limit, "ge")), default=-math.inf)
-    return low, min((limit.le for limit in limits if hasattr(limit, "le")), default=math.inf)
+    return limits_of(fields()[key])
+
+
+def limits_of(field: FieldInfo) -> tuple[float, float]:
+    """The smallest and the largest value of a field; infinite where there is no bound."""
+    low = max((limit.ge for limit in field.metadata if hasattr(limit, "ge")), default=-math.inf)
+    return low, min((limit.le for limit in field.metadata if hasattr(limit, "le")), default=math.inf)
 
 
 def get(config: Config, key: str) -> Any:

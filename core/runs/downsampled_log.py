@@ -1,7 +1,8 @@
 """A downsampled event log: bounded in size, so that a run of a million steps opens at once.
 
-Events that happen once are all kept. Of steps, of steps that measured more, and of evaluations, each group of neighbors
-keeps its lowest and its highest loss, so that a plot with fewer columns than groups shows every peak.
+Events that happen once are all kept. Of steps, of steps that measured more, of evaluations and of logged values, each
+group of neighbors keeps its lowest and its highest loss or value, so that a plot with fewer columns than groups shows
+every peak.
 """
 
 from collections.abc import Callable, Iterable
@@ -47,6 +48,7 @@ class DownsampledLog:
         self._steps = Thinned(lambda event: float(event.loss), limit)
         self._measured = Thinned(lambda event: float(event.loss), limit)
         self._evaluated = Thinned(lambda event: float(event.val_loss), limit)
+        self._logged = Thinned(lambda event: next(iter(event.values.values()), 0.0), limit)
 
     def add(self, event: ev.Event) -> None:
         item = (self.count, event)
@@ -57,12 +59,15 @@ class DownsampledLog:
                 (self._steps if event.update_ratio is None else self._measured).add(item)
             case ev.Evaluated():
                 self._evaluated.add(item)
+            case ev.Logged():
+                self._logged.add(item)
             case _:
                 self._once.append(item)
 
     def events(self) -> list[ev.Event]:
         """The kept events, in the order in which they happened."""
-        parts = (self._once, self._steps.items, self._measured.items, self._evaluated.items)
+        groups = (self._steps, self._measured, self._evaluated, self._logged)
+        parts = (self._once, *(group.items for group in groups))
         return [event for _, event in sorted((item for part in parts for item in part), key=lambda item: item[0])]
 
     def before(self, step: int, seconds: float) -> "DownsampledLog":

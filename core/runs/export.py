@@ -65,7 +65,7 @@ def to_json(runs: Mapping[str, Run], path: Path) -> None:
             head = {
                 "name": name,
                 "summary": summary_of(run).to_json(),
-                "config": run.config().model_dump(mode="json"),
+                "config": run.trainer_config().model_dump(mode="json"),
                 "tags": notes.tags,
                 "note": notes.note,
             }
@@ -91,7 +91,7 @@ def to_event_file(run: Run, path: Path) -> None:
 def _event_messages(run: Run) -> Iterator[bytes]:
     """The messages of an event file. Wall time: the start of the run plus the time of its steps."""
     time = _created(run)
-    yield tensorboard.text(0, time, "config", f"```toml\n{settings.to_toml(run.config())}```")
+    yield tensorboard.text(0, time, "config", f"```toml\n{settings.to_toml(run.trainer_config())}```")
     for event in run.events():
         match event:
             case ev.StepDone():

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tui_lab.core import events as ev
-from tui_lab.core.config import settings
+from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
@@ -65,8 +66,18 @@ class Run:
         files.sweep_temporaries(self.checkpoints)
         return lock
 
-    def config(self) -> Config:
-        return settings.load(str(self.path / CONFIG))
+    def config(self) -> RunConfig:
+        """The config as the run began. Raises ConfigError."""
+        return read_config(self.path / CONFIG)
+
+    def trainer_config(self) -> Config:
+        """The config of a run of our trainer. Raises RunError for the run of a script."""
+        config = self.config()
+        if not isinstance(config, Config):
+            raise RunError.of(
+                "unavailable", "this run was recorded from a script; only the script can build its model", key=self.name
+            )
+        return config
 
     def tokenizer(self) -> "Tokenizer":
         """The tokenizer of tokenizer.json. Raises RunError when the file is damaged."""
@@ -145,7 +156,13 @@ class Run:
         self.log.clear()
 
 
-def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None = None) -> Run:
+def read_config(path: Path) -> RunConfig:
+    """The config in a config.toml. Raises ConfigError."""
+    tables = settings.read_tables(str(path))
+    return script.build(tables) if script.is_script(tables) else settings.build(tables)
+
+
+def create(name: str, config: RunConfig, tokenizer: "Tokenizer", out: Path | None = None) -> Run:
     """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
     path = out if out is not None else free_path(runs_folder(), name)
     try:
@@ -157,7 +174,7 @@ def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None =
             files.sweep_temporaries(path)
             # The config last: it makes the folder a run.
             files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
-            files.write_text(path / CONFIG, settings.to_toml(config))
+            files.write_text(path / CONFIG, config_text(config))
         finally:
             lock.release()
     except (OSError, ValueError) as error:
@@ -166,6 +183,11 @@ def create(name: str, config: Config, tokenizer: "Tokenizer", out: Path | None =
         reason = getattr(error, "strerror", None) or str(error)  # ValueError: a NUL in the name.
         raise RunError.of("unwritable", f"cannot create a run here: {reason}", key=shortened(str(path))) from error
     return Run(path)
+
+
+def config_text(config: RunConfig) -> str:
+    """The text of a config.toml."""
+    return settings.to_toml(config) if isinstance(config, Config) else script.to_toml(config)
 
 
 def _refuse_taken(path: Path) -> None:

@@ -16,12 +16,12 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import Lock
 from tui_lab.core.runs.summary import Summarizer, summarize, summarize_log
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.control import TrainControl, undo_stack
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
 from tui_lab.data.corpora.encode import ReportProgress
 from tui_lab.data.dataset import Task
@@ -158,7 +158,7 @@ def _restart(
             "the last checkpoint in the event log is missing; restore it to resume",
             key=str(run.checkpoints),
         )
-    config = run.config() if steps is None else settings.changed(run.config(), "train.steps", steps)
+    config = run.trainer_config() if steps is None else settings.changed(run.trainer_config(), "train.steps", steps)
     task = build_task(config, progress)
     _require_same_tokenizer(run, task)
     with _translate_out_of_memory(config, task.tokenizer.n_vocab):
@@ -195,7 +195,7 @@ def fork(
         raise RunError.of(
             "conflict", "a fork must keep the tokenizer and vocabulary; start a new run instead", key=parent.name
         )
-    run = runs.create(f"{parent.name}-fork", parent.config(), task.tokenizer)
+    run = runs.create(f"{parent.name}-fork", parent.trainer_config(), task.tokenizer)
     lock = run.lock()
     events = [event for event in parent.events() if event.step <= step and event.kind not in NOT_INHERITED]
     summarizer = summarize(run.record([*events, *_changes(checkpoint.progress.config, config, step)]))

@@ -23,7 +23,7 @@ from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.commands import CommandQueue
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
-from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.util.exit_codes import FAILED
 
 Change = Callable[[Trainer], None]

@@ -21,7 +21,7 @@ from tui_lab.cli import distributed_run
 from tui_lab.core import events as ev
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.open_run import OpenRun
-from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.util.errors import ConfigError
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tui_lab"]

@@ -12,11 +12,11 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.checkpoint import Checkpoint
 from tui_lab.core.training.checkpointing import Save
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
+from tui_lab.core.training.trainer import Trainer
 
 E = TypeVar("E", bound=ev.Event)
 TABLES = {

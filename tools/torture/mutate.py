@@ -68,7 +68,7 @@ def _show(path: Path) -> None:
 
     run = runs.find(str(path))
     summary_text(summary_of(run))
-    run.config()
+    run.trainer_config()
 
 
 def _generate(path: Path) -> None:
@@ -89,7 +89,7 @@ def _replay(path: Path) -> None:
 
     run = runs.find(str(path))
     state = LabState()
-    config = run.config()
+    config = run.trainer_config()
     state.apply(Ready(run.name, str(run.path), config, build_task(config), tuple(run.downsampled().events())))
     for event in run.events():
         state.apply(event)

@@ -84,7 +84,9 @@ def untrusted_code(pick: Pick) -> str:
 
     Raises ConfigError and RunError if the config cannot be read.
     """
-    config = settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).config()
+    config = (
+        settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).trainer_config()
+    )
     return trust.untrusted(config.model.source)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tui_lab.bench.nanogpt_baseline import EagerGPT, EagerLoop
 from tui_lab.core.config.schema import Config
 from tui_lab.core.model import Transformer
-from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.external_model import logits_of
 
 LITGPT_PYTHON = Path(".venv-litgpt/bin/python")

@@ -17,10 +17,10 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.distributed import DistributedGroup, backend_for, is_distributed, process_group
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.data.dataset import Task
 from tui_lab.runs.machine import machine
 from tui_lab.util.errors import ConfigError

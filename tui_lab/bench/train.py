@@ -16,9 +16,9 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.linear import onednn_available, onednn_linear
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.runs.machine import machine
 
 GEMM_SIZE = 2048

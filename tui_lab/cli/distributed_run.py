@@ -13,13 +13,13 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs.open_run import OpenRun
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Progress
 from tui_lab.core.training.distributed import DistributedGroup, backend_for, process_group
 from tui_lab.core.training.reproducibility import fingerprint
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.util.errors import ConfigError, DataError, Problem, RunError, TrainingError
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, FAILED, INTERRUPTED
 from tui_lab.util.strict_json import dumps

@@ -94,7 +94,7 @@ def trust_code(
     if source is not None and (source in settings.presets() or settings.is_file(Path(source))):
         config = settings.load(source, sets or [])
     elif run or source:
-        config = runs.find(run or source or "").config()
+        config = runs.find(run or source or "").trainer_config()
     else:
         return
     if config.model.source:

@@ -67,7 +67,7 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
     for event in run.events():
         findings += monitors.update(event)
     events = run.downsampled().events()
-    config = run.config()
+    config = run.trainer_config()
     task = _prepare_task(config)
     return ReportData(
         name=run.name,

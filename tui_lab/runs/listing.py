@@ -107,7 +107,7 @@ class RunDetails:
 def run_details(name: str) -> RunDetails:
     """Read one run. Raises RunError."""
     run = runs.find(name)
-    config = run.config()
+    config = run.trainer_config()
     return RunDetails(
         row=row_of(run.path, run.name),
         config=config,

@@ -17,7 +17,7 @@ from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.summary import Summarizer, summarize_log
 from tui_lab.core.runs.sweep.folder import Result
-from tui_lab.core.trainer import Trainer
+from tui_lab.core.training.trainer import Trainer
 
 ReportMetric = Callable[[int, float], bool]
 """Called with the step and the metric; returns whether to stop the trial early."""

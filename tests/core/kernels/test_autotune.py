@@ -66,7 +66,7 @@ def test_onednn_where_it_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
 def test_config_of_a_run_has_the_kernels_it_was_trained_with() -> None:
     opened = open_run.start("tiny", tiny("train.steps=1"))
-    written = opened.run.config().train
+    written = opened.run.trainer_config().train
     assert (written.matmul, written.head_rows) == ("blas", 128)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from tests.core.tiny import trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.distributed import SINGLE_PROCESS, DistributedGroup, ProcessGroup, process_group
 from tui_lab.core.training.reproducibility import fingerprint
+from tui_lab.core.training.trainer import Trainer
 
 EVALUATED = ("train.eval_every=3", "optim.grad_clip=0.5")
 SCENARIOS: dict[str, tuple[str, ...]] = {

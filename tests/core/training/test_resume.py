@@ -11,8 +11,8 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.model import Linear
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.trainer import Trainer
 
 # 3 digits of 5 give 125 rows, so that an epoch of batches of 40 ends between steps 2 and 3.
 EDGE = ("train.batch_size=40", "model.dropout=0.3")

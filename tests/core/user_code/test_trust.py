@@ -83,8 +83,8 @@ def test_opening_a_run_does_not_execute_its_untrusted_file(file: Path, tmp_path:
     run = run_of_another_machine(file, tmp_path / "a")
     assert refused(lambda: load_model(run))
     assert refused(lambda: open_run.resume(str(run.path), 4))
-    assert refused(lambda: open_run.fork(str(run.path), run.config()))
-    assert refused(lambda: open_run.start("again", run.config()))
+    assert refused(lambda: open_run.fork(str(run.path), run.trainer_config()))
+    assert refused(lambda: open_run.start("again", run.trainer_config()))
     assert not executed(file) and list(run.events()) and run.downsampled().events(), "its event log can be read"
     trust_code(None, allow_code=True, run=str(run.path))
     load_model(run)

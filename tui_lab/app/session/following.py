@@ -96,7 +96,7 @@ class Following:
         from tui_lab.core.training.task_factory import build_task
 
         run = self._run
-        config = run.config()
+        config = run.trainer_config()
         task = build_task(config)
         downsampled, offset = run.log.stored_downsampled()
         log = LogFollower(run.log.path, offset)

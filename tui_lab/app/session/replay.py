@@ -172,7 +172,7 @@ class Replay:
             run = runs.find(self._name)
             from tui_lab.core.training.task_factory import build_task
 
-            config = run.config()
+            config = run.trainer_config()
             self._buffer.put(Ready(run.name, str(run.path), config, build_task(config)))
             downsampled = [event for event in run.downsampled().events() if event.kind not in LEFT_OUT]
             self._buffer.put(_DownsampledLog(downsampled))

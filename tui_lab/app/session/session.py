@@ -149,4 +149,4 @@ class Session:
 
 def _ready(opened: "OpenRun") -> Ready:
     past = tuple(opened.run.downsampled().events())
-    return Ready(opened.run.name, str(opened.run.path), opened.run.config(), opened.trainer.task, past)
+    return Ready(opened.run.name, str(opened.run.path), opened.run.trainer_config(), opened.trainer.task, past)

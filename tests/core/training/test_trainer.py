@@ -11,8 +11,8 @@ from tests.core.tiny import losses, of_kind, same_weights, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
-from tui_lab.core.trainer import Trainer
 from tui_lab.core.training.checkpoint import Checkpoint, Weights
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
 

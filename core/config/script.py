@@ -1,0 +1,160 @@
+"""The config of a run recorded from a training script: what the script was, and the settings that can be steered."""
+
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import JsonValue, ValidationError
+from pydantic.fields import FieldInfo
+
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config, Section, setting
+from tui_lab.util.errors import ConfigError, Problem, nearest
+
+LARGEST_FACTOR = 1e6
+CAPTURED = "settings."
+"""Prefix of the keys of captured settings."""
+
+
+class ScriptModelConfig(Section):
+    """The model of a script. None: the script has nothing of that kind, or it is not known yet."""
+
+    name: str = setting("", "Model", "The class of the model.")
+    dropout: float | None = setting(
+        None, "Dropout rate", "Of all dropout layers; undo restores the script's own rates.", live=True, ge=0.0, le=1.0
+    )
+    context: int | None = setting(None, "Context", "Tokens in each row of x.", unit="tokens", ge=0)
+
+
+class ScriptOptimConfig(Section):
+    """The optimizer of a script, and what can be changed on top of it."""
+
+    name: str = setting("", "Optimizer", "The class of the optimizer; of the first, if there are several.")
+    lr: float | None = setting(None, "Learning rate", "The script's own rate when recording began.")
+    lr_factor: float = setting(
+        1.0,
+        "Learning rate factor",
+        "Multiplies the learning rate that the script sets, so that its schedule continues.",
+        live=True,
+        ge=0.0,
+        le=LARGEST_FACTOR,
+    )
+    weight_decay: float | None = setting(
+        None, "Weight decay", "Of the parameter groups that have any.", live=True, ge=0.0, le=100.0
+    )
+    grad_clip: float | None = setting(
+        None, "Gradient clipping", "Maximum norm of the whole gradient; 0: off.", live=True, ge=0.0
+    )
+
+
+class ScriptTrainConfig(Section):
+    """The length of the training, as far as the script's settings tell."""
+
+    steps: int = setting(0, "Steps", "Optimizer steps in total; 0: unknown.", unit="steps", ge=0)
+    unit: Literal["tokens", "samples"] = setting("tokens", "Unit", "What is counted per second.")
+
+
+class ScriptConfig(Section):
+    """A run recorded from a script. Its keys are dotted as those of a Config, and `settings.NAME` for captured ones."""
+
+    kind: Literal["script"] = "script"
+    command: tuple[str, ...] = ()
+    """The script and its arguments."""
+    folder: str = ""
+    """The folder in which it was started."""
+    model: ScriptModelConfig = ScriptModelConfig()
+    optim: ScriptOptimConfig = ScriptOptimConfig()
+    train: ScriptTrainConfig = ScriptTrainConfig()
+    settings: dict[str, int | float | bool | str] = {}
+    """The script's own settings: simple globals, parsed arguments, fields of config objects."""
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "model": ScriptModelConfig,
+    "optim": ScriptOptimConfig,
+    "train": ScriptTrainConfig,
+}
+RunConfig = Config | ScriptConfig
+"""The config of any run: of our trainer, or of a script."""
+
+
+def is_script(tables: dict[str, Any]) -> bool:
+    """Whether TOML tables are those of a ScriptConfig."""
+    return tables.get("kind") == "script"
+
+
+def build(tables: dict[str, Any]) -> ScriptConfig:
+    """The ScriptConfig of TOML tables. Raises ConfigError."""
+    try:
+        return ScriptConfig.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(settings.problems_of(error, ScriptConfig.model_fields)) from error
+
+
+def to_toml(config: ScriptConfig) -> str:
+    """The text of the config file; a value that is not known is left out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def values_of(config: RunConfig) -> dict[str, Any]:
+    """Every setting of a run by its dotted key."""
+    if isinstance(config, Config):
+        return {key: settings.get(config, key) for key in settings.fields()}
+    values: dict[str, Any] = {}
+    for section in _SECTIONS:
+        for name, value in getattr(config, section):
+            if value is not None:
+                values[f"{section}.{name}"] = value
+    return values | {CAPTURED + name: value for name, value in config.settings.items()}
+
+
+def live_keys(config: RunConfig) -> list[str]:
+    """The settings that can be changed while this run trains. What a script does not have is not among them."""
+    if isinstance(config, Config):
+        return [key for key in settings.fields() if settings.is_live(key)]
+    return [key for key in values_of(config) if _is_live(key)]
+
+
+def get(config: RunConfig, key: str) -> Any:
+    """The value of a dotted key. Raises ConfigError where the run has no such setting."""
+    values = values_of(config)
+    if key not in values:
+        raise ConfigError(_unknown_key(config, key))
+    return values[key]
+
+
+def bounds(config: RunConfig, key: str) -> tuple[float, float]:
+    """The smallest and the largest value of `key`, which exists; infinite where there is no bound."""
+    if isinstance(config, Config):
+        return settings.bounds(key)
+    return settings.limits_of(_field(key))
+
+
+def changed(config: RunConfig, key: str, value: Any) -> RunConfig:
+    """A copy of `config` with another value of `key`, validated again. Raises ConfigError."""
+    if isinstance(config, Config):
+        return settings.changed(config, key, value)
+    if key not in values_of(config):
+        raise ConfigError(_unknown_key(config, key))
+    tables: dict[str, JsonValue] = config.model_dump(exclude_none=True)
+    section, _, name = key.partition(".")
+    table = tables[section]
+    assert isinstance(table, dict)
+    table[name] = value
+    return build(tables)
+
+
+def _is_live(key: str) -> bool:
+    if key.startswith(CAPTURED):
+        return False
+    extra = _field(key).json_schema_extra
+    return bool(isinstance(extra, dict) and extra["live"])
+
+
+def _field(key: str) -> FieldInfo:
+    section, _, name = key.partition(".")
+    return _SECTIONS[section].model_fields[name]
+
+
+def _unknown_key(config: RunConfig, key: str) -> Problem:
+    suggestion = nearest(key, values_of(config))
+    return Problem(code="unknown_key", message="this run has no such setting", key=key, suggestion=suggestion)
