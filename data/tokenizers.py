@@ -278,9 +278,9 @@ def from_state(state: dict[str, Any]) -> Tokenizer:
                 return CharTokenizer(state["alphabet"])
             case "digits" if type(state["n_digits"]) is int:
                 return DigitsTokenizer(state["n_digits"])
-            case "table":
-                return TableTokenizer([base64.b64decode(token) for token in state["tokens"]])
-            case "ids" if type(state["n_vocab"]) is int:
+            case "table" if isinstance(state["tokens"], list):
+                return TableTokenizer([base64.b64decode(token, validate=True) for token in state["tokens"]])
+            case "ids" if type(state["n_vocab"]) is int and state["n_vocab"] >= 0:
                 return IdTokenizer(state["n_vocab"])
             case "seen" if state["base"]["name"] != "seen":
                 base = from_state(state["base"])

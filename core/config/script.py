@@ -1,16 +1,19 @@
 """The config of a run recorded from a training script: what the script was, and the settings that can be steered."""
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config, Section, setting
-from tui_lab.util.errors import ConfigError, Problem, nearest
+from tui_lab.util.errors import ConfigError, Problem, nearest, shortened
 
 LARGEST_FACTOR = 1e6
+Captured = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str
+"""The value of a captured setting. A script may well begin with best_loss = float("inf")."""
 CAPTURED = "settings."
 """Prefix of the keys of captured settings."""
 
@@ -64,8 +67,22 @@ class ScriptConfig(Section):
     model: ScriptModelConfig = ScriptModelConfig()
     optim: ScriptOptimConfig = ScriptOptimConfig()
     train: ScriptTrainConfig = ScriptTrainConfig()
-    settings: dict[str, int | float | bool | str] = {}
+    settings: dict[str, Captured] = {}
     """The script's own settings: simple globals, parsed arguments, fields of config objects."""
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _check_settings(cls, values: Any) -> Any:
+        # Pydantic would report one problem for each type that a value may have.
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if not isinstance(value, bool | int | float | str):
+                raise ConfigError.of(
+                    "wrong_type",
+                    "must be a number, true, false or text",
+                    key=CAPTURED + shortened(str(name)),
+                    value=value,
+                )
+        return values
 
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -78,8 +95,8 @@ RunConfig = Config | ScriptConfig
 
 
 def is_script(tables: dict[str, Any]) -> bool:
-    """Whether TOML tables are those of a ScriptConfig."""
-    return tables.get("kind") == "script"
+    """Whether TOML tables are those of a ScriptConfig; the config of our trainer has no `kind`."""
+    return "kind" in tables
 
 
 def build(tables: dict[str, Any]) -> ScriptConfig:
@@ -87,12 +104,16 @@ def build(tables: dict[str, Any]) -> ScriptConfig:
     try:
         return ScriptConfig.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(settings.problems_of(error, ScriptConfig.model_fields)) from error
+        raise ConfigError(settings.problems_of(error, _every_key())) from error
 
 
 def to_toml(config: ScriptConfig) -> str:
-    """The text of the config file; a value that is not known is left out."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    """The text of the config file; a value that is not known is left out.
+
+    The bytes of a file name that are not UTF-8 become question marks, since TOML cannot hold them.
+    """
+    text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def values_of(config: RunConfig) -> dict[str, Any]:
@@ -126,7 +147,7 @@ def bounds(config: RunConfig, key: str) -> tuple[float, float]:
     """The smallest and the largest value of `key`, which exists; infinite where there is no bound."""
     if isinstance(config, Config):
         return settings.bounds(key)
-    return settings.limits_of(_field(key))
+    return (-math.inf, math.inf) if key.startswith(CAPTURED) else settings.limits_of(_field(key))
 
 
 def changed(config: RunConfig, key: str, value: Any) -> RunConfig:
@@ -150,11 +171,20 @@ def _is_live(key: str) -> bool:
     return bool(isinstance(extra, dict) and extra["live"])
 
 
+def _every_key() -> list[str]:
+    """The keys of a config file, except those of captured settings."""
+    in_sections = [f"{section}.{name}" for section, kind in _SECTIONS.items() for name in kind.model_fields]
+    return [*ScriptConfig.model_fields, *in_sections]
+
+
 def _field(key: str) -> FieldInfo:
     section, _, name = key.partition(".")
     return _SECTIONS[section].model_fields[name]
 
 
 def _unknown_key(config: RunConfig, key: str) -> Problem:
-    suggestion = nearest(key, values_of(config))
+    keys = values_of(config)
+    # A name without its section: `dropout` for `model.dropout`.
+    full_key = next((full for full in keys if full.partition(".")[2] == key), "")
+    suggestion = full_key or nearest(key, keys)
     return Problem(code="unknown_key", message="this run has no such setting", key=key, suggestion=suggestion)

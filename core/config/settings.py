@@ -130,6 +130,13 @@ def _read_tables(source: str) -> dict[str, Any]:
 
 def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """The Config of tables as in TOML with KEY=VALUE overrides. Raises ConfigError with all problems."""
+    if tables.get("kind") == "script":
+        raise ConfigError.of(
+            "invalid",
+            "is the config of a run recorded from a script; only the script can repeat it: tui-lab watch SCRIPT",
+            key="kind",
+            value="script",
+        )
     merged: dict[str, Any] = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in tables.items()
     }

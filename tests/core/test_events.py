@@ -19,11 +19,15 @@ COUNT_FIELDS = (
     "step", "steps", "parameters", "n_vocab", "train_examples", "val_examples", "threads", "epoch", "tokens",
     "examples", "since_best",
 )  # fmt: skip
+OPTIONAL_FIELDS = ("grad_norm", "update_ratio", "dead_units", "data_seconds", "exact_match", "perplexity")
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(COUNT_FIELDS, COUNTS),
-    **dict.fromkeys(("loss", "loss_ema", "lr", "grad_norm", "seconds", "tokens_per_s", "val_loss"), FLOATS),
-    **dict.fromkeys(("update_ratio", "dead_units", "data_seconds", "exact_match", "perplexity"), st.none() | FLOATS),
-    **dict.fromkeys(("device", "key", "path", "message"), st.text()),
+    **dict.fromkeys(("loss", "loss_ema", "lr", "seconds", "tokens_per_s", "val_loss"), FLOATS),
+    **dict.fromkeys(OPTIONAL_FIELDS, st.none() | FLOATS),
+    **dict.fromkeys(("device", "key", "path", "message", "details"), st.text()),
+    "extra": st.none() | st.dictionaries(st.text(), FLOATS),
+    "values": st.dictionaries(st.text(), FLOATS),
+    "texts": st.dictionaries(st.text(), st.text()),
     **dict.fromkeys(("resumed", "best"), st.booleans()),
     **dict.fromkeys(("old", "new"), st.none() | COUNTS | st.booleans() | st.text()),
     "faults": st.lists(st.text()).map(tuple),
@@ -68,6 +72,16 @@ def test_stop_reason_of_old_logs_is_read() -> None:
     assert event == ev.Stopped(step=1, reason="stopped")
 
 
+def test_events_of_old_logs_get_the_defaults_of_newer_fields() -> None:
+    step = {
+        "event": "step", "step": 1, "loss": 2.0, "loss_ema": 2.0, "lr": 0.1, "grad_norm": 1.0, "epoch": 0, "tokens": 4,
+        "seconds": 1.0, "tokens_per_s": 4.0,
+    }  # fmt: skip
+    parsed = ev.from_json(step)
+    assert isinstance(parsed, ev.StepDone) and parsed.extra is None
+    assert ev.from_json({"event": "failed", "step": 1, "message": "no"}) == ev.Failed(step=1, message="no", details="")
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -81,6 +95,8 @@ def test_stop_reason_of_old_logs_is_read() -> None:
         {"event": "paused", "step": 2**63},
         {"event": "warned", "step": 1, "message": 2},
         {"event": "stopped", "step": 1, "reason": "bored"},
+        {"event": "logged", "step": 1, "values": {"accuracy": "high"}},
+        {"event": "logged", "step": 1, "texts": {"sample": 2}},
     ],
 )
 def test_record_of_another_shape_is_refused(record: Any) -> None:

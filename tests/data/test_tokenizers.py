@@ -1,6 +1,7 @@
 """Tokenizers: text to ids and back, GPT-2's published ids, and states saved as JSON."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,9 @@ from tui_lab.data.tokenizers import (
     CharTokenizer,
     DigitsTokenizer,
     Gpt2Tokenizer,
+    IdTokenizer,
     SeenVocabulary,
+    TableTokenizer,
     Tokenizer,
     decode,
     gpt2_encoding,
@@ -116,9 +119,49 @@ def test_seen_vocabulary_decodes_kept_tokens_and_marks_others(seen: str, text: s
     assert decode(tokenizer, tokenizer.encode(text)) == "".join(c if c in seen else "\ufffd" for c in text)
 
 
+@given(st.text("abcé", max_size=50))
+def test_table_of_characters_round_trips(text: str) -> None:
+    tokenizer = TableTokenizer([character.encode() for character in "abcé"])
+    assert decode(tokenizer, tokenizer.encode(text)) == text
+    assert len(tokenizer.encode(text)) == len(text)
+
+
+def test_table_encodes_by_the_longest_token() -> None:
+    tokenizer = TableTokenizer([b"a", b"b", b"ab", b"abb"])
+    assert tokenizer.encode("abbaba").tolist() == [3, 2, 0]
+
+
+def test_table_leaves_out_bytes_that_no_token_begins_with() -> None:
+    tokenizer = TableTokenizer([b"a", b"", b"a"])
+    assert tokenizer.encode("xaxax").tolist() == [0, 0], "equal tokens are encoded as the first of them"
+    assert TableTokenizer([]).encode("x").tolist() == []
+
+
+def test_text_of_ids_is_numbers() -> None:
+    tokenizer = IdTokenizer(300)
+    assert tokenizer.encode(" 0  299\n7").tolist() == [0, 299, 7]
+    assert tokenizer.encode("").tolist() == []
+    assert decode(tokenizer, [0, 299, 7]) == "0 299 7 "
+
+
+@pytest.mark.parametrize("text", ["300", "-1", "seven", "1.5", "9" * 30])
+def test_a_word_that_is_not_an_id_is_an_error(text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        IdTokenizer(300).encode(f"1 {text}")
+    assert (caught.value.code, caught.value.problems[0].value) == ("invalid", f"1 {text}")
+
+
 @pytest.mark.parametrize(
     "tokenizer",
-    [Gpt2Tokenizer(), CharTokenizer("éß"), DigitsTokenizer(7), SeenVocabulary(CharTokenizer("é"), [65, 66, 256])],
+    [
+        Gpt2Tokenizer(),
+        CharTokenizer("éß"),
+        DigitsTokenizer(7),
+        SeenVocabulary(CharTokenizer("é"), [65, 66, 256]),
+        TableTokenizer([b"a", b"\xff", b""]),
+        SeenVocabulary(TableTokenizer([b"a", b"b", b"c"]), [0, 2]),
+        IdTokenizer(5),
+    ],
 )
 def test_from_state_rebuilds_the_tokenizer(tokenizer: Tokenizer) -> None:
     again = tokenizers.from_state(json.loads(json.dumps(tokenizer.state())))
@@ -126,6 +169,22 @@ def test_from_state_rebuilds_the_tokenizer(tokenizer: Tokenizer) -> None:
     assert [again.token_bytes(i) for i in range(3)] == [tokenizer.token_bytes(i) for i in range(3)]
 
 
-def test_from_state_refuses_a_damaged_state() -> None:
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"name": "char"},
+        {"name": "table"},
+        {"name": "table", "tokens": 3},
+        {"name": "table", "tokens": "YQ=="},
+        {"name": "table", "tokens": ["a"]},
+        {"name": "table", "tokens": [3]},
+        {"name": "ids", "n_vocab": "5"},
+        {"name": "ids", "n_vocab": True},
+        {"name": "ids", "n_vocab": -1},
+        {"name": "tabel", "tokens": []},
+    ],
+)
+def test_from_state_refuses_a_damaged_state(state: dict[str, Any]) -> None:
     with pytest.raises(DataError):
-        tokenizers.from_state({"name": "char"})
+        tokenizers.from_state(state)

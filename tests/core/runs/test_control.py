@@ -22,6 +22,8 @@ COMMANDS: tuple[cmd.Command, ...] = (
     cmd.Undo(),
     cmd.Evaluate(),
     cmd.Save(),
+    cmd.Generate("answer-1", "To be", 20, 0.8, 5, 0.9, 3),
+    cmd.Attend("answer-2", row=1),
     cmd.Stop(),
 )
 
