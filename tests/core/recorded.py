@@ -1,16 +1,20 @@
 """Run folders with made-up events, which take no training, so that a test can have many."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import ScriptConfig, ScriptModelConfig, ScriptOptimConfig, ScriptTrainConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summarizer, Summary, summarize
-from tui_lab.data.tokenizers import DigitsTokenizer
+from tui_lab.data.tokenizers import DigitsTokenizer, IdTokenizer, TableTokenizer, Tokenizer
+from tui_lab.util import files
+from tui_lab.util.strict_json import dumps
 
 STARTED = ev.Started(step=0, steps=8, parameters=1234, n_vocab=5, train_examples=9, val_examples=4, device="cpu",
                      threads=1, resumed=False)  # fmt: skip
@@ -53,5 +57,70 @@ def recorded(path: Path, events: Iterable[ev.Event] | None = None, *, config: Co
     run = runs.create("recorded", config or tiny(), DigitsTokenizer(5), path)
     summarizer = summarize(run.record(story() if events is None else events))
     if summary:
+        run.write_summary(summarizer.summary(str(path)))
+    return run
+
+
+Unit = Literal["tokens", "samples"]
+Ending = Literal["done", "stopped", "failed", "running"]
+SCRIPT_STARTED = ev.Started(step=0, steps=0, parameters=4321, n_vocab=3, train_examples=0, val_examples=0, device="cpu",
+                            threads=1, resumed=False)  # fmt: skip
+"""Of a script whose number of steps is not known."""
+JUST_LAUNCHED = ScriptConfig(command=("train.py", "--batch_size=12"), folder="/home/user/project")
+"""What is known of a script before its first optimizer step."""
+
+
+def script_config(unit: Unit = "tokens", **captured: bool | int | float | str) -> ScriptConfig:
+    """The config of a script that has made a step. captured: further settings of the script."""
+    return JUST_LAUNCHED.model_copy(
+        update={
+            "model": ScriptModelConfig(name="GPT", dropout=0.1, context=8 if unit == "tokens" else None),
+            "optim": ScriptOptimConfig(name="AdamW", lr=0.01, weight_decay=0.1, grad_clip=1.0),
+            "train": ScriptTrainConfig(unit=unit),
+            "settings": {"batch_size": 12, "learning_rate": 0.01, "compile": False, "out_dir": "out"} | captured,
+        }
+    )
+
+
+def script_step(step: int) -> ev.StepDone:
+    """Step `step` of a script; the gradient norm is measured at every second one."""
+    loss = 2.0 / step
+    return ev.StepDone(step=step, loss=loss, loss_ema=loss, lr=0.01, grad_norm=None if step % 2 else 1.0, epoch=0,
+                       tokens=96 * step, seconds=0.5, tokens_per_s=192.0,
+                       extra={"script_lr": 0.01, "lr/1": 0.001, "memory_mib": 300.5})  # fmt: skip
+
+
+def script_story(steps: int = 8, ending: Ending = "done", unit: Unit = "tokens") -> Iterator[ev.Event]:
+    """Steps with logged values and an evaluation after every fourth, a change of the rate, and an end."""
+    yield SCRIPT_STARTED if unit == "tokens" else replace(SCRIPT_STARTED, n_vocab=0)
+    for step in range(1, steps + 1):
+        yield script_step(step)
+        if step % 4 == 0:
+            yield evaluated(step, 1.0 / step, exact_match=None)
+            yield ev.Logged(step=step, values={"accuracy": step / 8}, texts={"sample": f"After {step} steps:\n\tto be"})
+    yield ev.Changed(step=steps, key="optim.lr_factor", old=1.0, new=2.0)
+    if ending in ("done", "stopped"):
+        yield ev.Stopped(step=steps, reason="done" if ending == "done" else "stopped")
+    if ending == "failed":
+        details = 'Traceback (most recent call last):\n  File "train.py", line 9, in <module>\nValueError: no more data'
+        yield ev.Failed(step=steps, message="ValueError: no more data", details=details)
+
+
+def recorded_script(path: Path, *, started: bool = True, ending: Ending = "done", unit: Unit = "tokens",
+                    config: ScriptConfig | None = None, events: Iterable[ev.Event] | None = None) -> Run:  # fmt: skip
+    """A run folder in `path` as the recorder of a script leaves it, by default with `script_story(ending=ending)`.
+
+    started: whether the script made an optimizer step. Where it did not, an ending of "running" means that there is no
+    event at all. A run whose ending is "running" has no summary; hold `run.lock()` to let it look alive.
+    """
+    run = runs.create("script", JUST_LAUNCHED, IdTokenizer(0), path)
+    if started:
+        tokenizer: Tokenizer = TableTokenizer([b"a", b"b", b"c"]) if unit == "tokens" else IdTokenizer(0)
+        files.write_text(run.path / runs.TOKENIZER, dumps(tokenizer.state()))
+        files.write_text(run.path / runs.CONFIG, runs.config_text(config or script_config(unit)))
+    story = script_story(ending=ending, unit=unit) if events is None else events
+    ended = (ev.Stopped, ev.Failed)
+    summarizer = summarize(run.record(event for event in story if started or isinstance(event, ended)))
+    if ending != "running":
         run.write_summary(summarizer.summary(str(path)))
     return run
