@@ -90,6 +90,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "optim": ScriptOptimConfig,
     "train": ScriptTrainConfig,
 }
+_EMPTY_WHERE_UNKNOWN = frozenset({"model.name", "model.context", "optim.name", "train.steps"})
 RunConfig = Config | ScriptConfig
 """The config of any run: of our trainer, or of a script."""
 
@@ -104,7 +105,7 @@ def build(tables: dict[str, Any]) -> ScriptConfig:
     try:
         return ScriptConfig.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(settings.problems_of(error, _every_key())) from error
+        raise ConfigError(settings.problems_of(error, [*ScriptConfig.model_fields, *keys()])) from error
 
 
 def to_toml(config: ScriptConfig) -> str:
@@ -114,6 +115,11 @@ def to_toml(config: ScriptConfig) -> str:
     """
     text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def keys() -> list[str]:
+    """The keys of the settings that every script may have; captured settings are not among them."""
+    return [f"{section}.{name}" for section, kind in _SECTIONS.items() for name in kind.model_fields]
 
 
 def values_of(config: RunConfig) -> dict[str, Any]:
@@ -126,6 +132,21 @@ def values_of(config: RunConfig) -> dict[str, Any]:
             if value is not None:
                 values[f"{section}.{name}"] = value
     return values | {CAPTURED + name: value for name, value in config.settings.items()}
+
+
+def known_values(config: RunConfig) -> dict[str, Any]:
+    """As `values_of`, without the settings of a script that are not known yet: names and counts that are empty."""
+    values = values_of(config)
+    if isinstance(config, Config):
+        return values
+    return {key: value for key, value in values.items() if value or key not in _EMPTY_WHERE_UNKNOWN}
+
+
+def find(config: RunConfig, key: str) -> Any:
+    """The value of a dotted key; None where the run has no such setting or it is not known."""
+    if isinstance(config, Config):
+        return settings.get(config, key) if key in settings.fields() else None
+    return known_values(config).get(key)
 
 
 def live_keys(config: RunConfig) -> list[str]:
@@ -171,20 +192,14 @@ def _is_live(key: str) -> bool:
     return bool(isinstance(extra, dict) and extra["live"])
 
 
-def _every_key() -> list[str]:
-    """The keys of a config file, except those of captured settings."""
-    in_sections = [f"{section}.{name}" for section, kind in _SECTIONS.items() for name in kind.model_fields]
-    return [*ScriptConfig.model_fields, *in_sections]
-
-
 def _field(key: str) -> FieldInfo:
     section, _, name = key.partition(".")
     return _SECTIONS[section].model_fields[name]
 
 
 def _unknown_key(config: RunConfig, key: str) -> Problem:
-    keys = values_of(config)
+    values = values_of(config)
     # A name without its section: `dropout` for `model.dropout`.
-    full_key = next((full for full in keys if full.partition(".")[2] == key), "")
-    suggestion = full_key or nearest(key, keys)
+    full_key = next((full for full in values if full.partition(".")[2] == key), "")
+    suggestion = full_key or nearest(key, values)
     return Problem(code="unknown_key", message="this run has no such setting", key=key, suggestion=suggestion)

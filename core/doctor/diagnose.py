@@ -53,6 +53,7 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
             raise
         from tui_lab.core.training import checkpoint as ckpt
 
+        run.refuse_script("to diagnose the model, use: tui-lab doctor FILE.py:NAME")
         path = run.latest()
         config = ckpt.load_progress(path).config
         return settings.build(config.model_dump(), overrides), ckpt.load_weights(path / "model.safetensors")

@@ -80,6 +80,7 @@ def load_chosen(run: Run, which: Which = "auto") -> tuple[ChosenWeights, Model, 
         chosen = _choose(run, path, which)
         return chosen, ckpt.load_model(path, best=chosen.which == "best")[1]
 
+    run.refuse_script(f"to generate, open the app while the script runs: tui-lab app {run.name}")
     chosen, weights = run.read_latest(read)
     tokenizer = run.tokenizer()
     ckpt.check_fits(chosen.config, tokenizer.n_vocab, weights)

@@ -11,8 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tui_lab.core.config import settings
+from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.runs.event_log import read_events
 from tui_lab.core.runs.folder import CONFIG, EVENTS, SUMMARY, Run
 from tui_lab.core.runs.lock import in_use
@@ -56,8 +57,15 @@ class RunRow:
     seconds: float | None = None
     tags: tuple[str, ...] = ()
     note: str = ""
-    config: Config | None = None
+    config: RunConfig | None = None
     problem: str = ""
+
+    @property
+    def kind(self) -> Literal["trainer", "script"] | None:
+        """What recorded the run: our trainer, or the recorder of a script."""
+        if self.config is None:
+            return None
+        return "trainer" if isinstance(self.config, Config) else "script"
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def row_of(path: Path, name: str) -> RunRow:
     except OSError:
         created = 0.0
     try:
-        config = read_config(path / CONFIG)
+        config = run.config()
         summary, seconds = _summary(run)
         state: RunState = "running" if in_use(path) is not None else summary.reason
     except (ValueError, TypeError, OSError) as error:
@@ -132,11 +140,6 @@ def row_of(path: Path, name: str) -> RunRow:
         note=notes.note,
         config=config,
     )
-
-
-def read_config(path: Path) -> Config:
-    """The config in a config.toml. Raises ConfigError or OSError."""
-    return settings.build(settings.read_tables(str(path)))
 
 
 def _summary(run: Run) -> tuple[Summary, float | None]:
@@ -204,9 +207,18 @@ def write_notes(folder: Path, tags: Sequence[str], note: str) -> None:
 
 
 def config_differences(rows: Iterable[RunRow]) -> dict[str, list[Any]]:
-    """The settings that differ between the rows: per dotted key a value for each row, None for a damaged config."""
-    configs = [row.config for row in rows]
-    values_of = {
-        key: [None if config is None else settings.get(config, key) for config in configs] for key in settings.fields()
-    }
-    return {key: values for key, values in values_of.items() if any(value != values[0] for value in values)}
+    """The settings that differ between the rows: per dotted key a value for each row, None where it is not known.
+
+    Runs of our trainer have other settings than those of scripts. What only one of the two kinds has differs where it
+    does between runs of that kind.
+    """
+    rows = list(rows)
+    values = [{} if row.config is None else script.known_values(row.config) for row in rows]
+    different = {}
+    for key in dict.fromkeys(key for one in values for key in one):
+        kinds = {row.kind for row, one in zip(rows, values, strict=True) if key in one} | {None}
+        compared = [one.get(key) for row, one in zip(rows, values, strict=True) if row.kind in kinds]
+        # NaN is not equal to itself.
+        if any(value != compared[0] and repr(value) != repr(compared[0]) for value in compared):
+            different[key] = [one.get(key) for one in values]
+    return different

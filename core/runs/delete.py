@@ -3,14 +3,27 @@
 import shutil
 from pathlib import Path
 
-from tui_lab.core.runs.catalog import NOTES, read_config
+from tui_lab.core.runs.catalog import NOTES
 from tui_lab.core.runs.control import CONTROL
-from tui_lab.core.runs.folder import CONFIG, DIGEST, EVENTS, OUTPUT, SUMMARY, TOKENIZER
+from tui_lab.core.runs.folder import (
+    ANSWERS,
+    BATCH,
+    CHECKPOINTS,
+    CONFIG,
+    DIGEST,
+    EVENTS,
+    OUTPUT,
+    SUMMARY,
+    TOKENIZER,
+    read_config,
+)
 from tui_lab.core.runs.lock import HOLDER, LOCK, in_use
 from tui_lab.util import files
 from tui_lab.util.errors import Code, ConfigError, RunError
 
-OWN = frozenset({CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, "checkpoints"})
+OWN = frozenset(
+    {CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS, BATCH, ANSWERS}
+)
 """The content of a run folder. A folder with other files is not deleted, since they may be the user's work."""
 
 

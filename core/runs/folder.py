@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, TypeVar
 from tui_lab.core import events as ev
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import RunConfig
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.runs.summary import Summary, read_summary
 from tui_lab.util import files
-from tui_lab.util.errors import DataError, RunError, nearest, shortened
+from tui_lab.util.errors import ConfigError, DataError, RunError, nearest, shortened
 from tui_lab.util.strict_json import dumps, loads
 
 # Listing runs must not import torch and numpy: only the methods that need them import them.
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
 DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
 OUTPUT = "output.log"
-"""What a detached run prints."""
+"""What a detached run or a script prints."""
+BATCH, ANSWERS = "batch.safetensors", "answers"
+"""Of the run of a script: its latest batch, and the answers to commands."""
 LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
 """Bytes; a tokenizer with every letter of Unicode needs 2**24."""
 T = TypeVar("T")
@@ -70,14 +73,23 @@ class Run:
         """The config as the run began. Raises ConfigError."""
         return read_config(self.path / CONFIG)
 
-    def trainer_config(self) -> Config:
-        """The config of a run of our trainer. Raises RunError for the run of a script."""
+    def trainer_config(self, instead: str = "") -> Config:
+        """The config of a run of our trainer. Raises RunError for the run of a script; instead: see `refuse_script`."""
+        self.refuse_script(instead)
         config = self.config()
-        if not isinstance(config, Config):
-            raise RunError.of(
-                "unavailable", "this run was recorded from a script; only the script can build its model", key=self.name
-            )
+        assert isinstance(config, Config)
         return config
+
+    def refuse_script(self, instead: str = "") -> None:
+        """Raises RunError for the run of a script. instead: what the user can do, by default start the script again."""
+        try:
+            config = self.config()
+        except ConfigError:
+            return
+        if isinstance(config, ScriptConfig):
+            instead = instead or f"to train again, start the script: {watch_command(config)}"
+            message = f"recorded from a script, and only the script can build its model; {instead}"
+            raise RunError.of("unavailable", message, key=self.name)
 
     def tokenizer(self) -> "Tokenizer":
         """The tokenizer of tokenizer.json. Raises RunError when the file is damaged."""
@@ -190,6 +202,11 @@ def config_text(config: RunConfig) -> str:
     return settings.to_toml(config) if isinstance(config, Config) else script.to_toml(config)
 
 
+def watch_command(config: ScriptConfig) -> str:
+    """The command that starts a script again."""
+    return shlex.join(["tui-lab", "watch", *config.command])
+
+
 def _refuse_taken(path: Path) -> None:
     """Raises RunError for a folder that holds more than what a killed `create` leaves."""
     if not path.exists() and not path.is_symlink():
@@ -197,13 +214,21 @@ def _refuse_taken(path: Path) -> None:
     leftovers = {LOCK, HOLDER, TOKENIZER, OUTPUT}
     if path.is_dir() and all(p.name in leftovers or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
         return
-    hint = f"; to continue this run, use --resume {path}" if (path / CONFIG).exists() else ""
+    hint = f"; to continue this run, use --resume {path}" if _can_resume(path) else ""
     raise RunError.of("exists", f"already exists{hint}", key="--out", value=str(path))
+
+
+def _can_resume(path: Path) -> bool:
+    """Whether a folder is the run of our trainer, which can be resumed."""
+    try:
+        return isinstance(read_config(path / CONFIG), Config)
+    except ConfigError:
+        return False
 
 
 def _refuse_links(path: Path) -> None:
     """Raises RunError where a part of the run is a symlink: nothing is written outside the run folder."""
-    for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS):
+    for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS, BATCH, ANSWERS):
         if (path / name).is_symlink():
             raise RunError.of(
                 "invalid",

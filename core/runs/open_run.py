@@ -100,6 +100,7 @@ def resume(
     """
     keep_freed_memory()
     run = runs.find(name)
+    run.refuse_script()
     lock = run.lock()
     try:
         if not run.has_checkpoint:
@@ -130,7 +131,7 @@ def _resume(
     with _translate_write_errors(run):
         run.rewind(checkpoint.progress.step, checkpoint.progress.seconds, path)
     summarizer = summarize_log(run.downsampled())
-    control = TrainControl(commands, undo_stack(summarizer.changes))
+    control = TrainControl(commands, undo_stack(summarizer.changes, config))
     trainer = Trainer(setup, save=run.save, saved_step=checkpoint.progress.step, control=control, group=group)
     return OpenRun(run, trainer, summarizer, lock)
 
@@ -180,6 +181,7 @@ def fork(
     """
     keep_freed_memory()
     parent = runs.find(name)
+    parent.refuse_script()
     checkpoint = parent.read_latest(ckpt.load)
     step = checkpoint.progress.step
     if config.train.steps < step:
@@ -199,7 +201,7 @@ def fork(
     lock = run.lock()
     events = [event for event in parent.events() if event.step <= step and event.kind not in NOT_INHERITED]
     summarizer = summarize(run.record([*events, *_changes(checkpoint.progress.config, config, step)]))
-    trainer = Trainer(setup, save=run.save, control=TrainControl(commands, undo_stack(summarizer.changes)))
+    trainer = Trainer(setup, save=run.save, control=TrainControl(commands, undo_stack(summarizer.changes, config)))
     return OpenRun(run, trainer, summarizer, lock)
 
 

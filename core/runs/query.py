@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_lab.core.config import settings
+from tui_lab.core.config import script, settings
 from tui_lab.core.config.settings import parse_value
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.summary import COMPARE
@@ -16,6 +16,7 @@ FIGURES: Mapping[str, Callable[[RunRow], Any]] = {
     "name": lambda row: row.name,
     "created": lambda row: row.created,
     "state": lambda row: row.state,
+    "kind": lambda row: row.kind,
     "steps": lambda row: row.steps,
     "train_loss": lambda row: row.train_loss,
     "val_loss": lambda row: row.val_loss,
@@ -57,26 +58,36 @@ def value_of(row: RunRow, key: str) -> Any:
     if key in FIGURES:
         return FIGURES[key](row)
     check_key(key)
-    return None if row.config is None else settings.get(row.config, key)
+    return None if row.config is None else script.find(row.config, key)
 
 
 def check_key(key: str) -> None:
-    """Raises ConfigError with the nearest key for one that does not exist."""
-    keys = (*FIGURES, *settings.fields())
-    if key not in keys:
+    """Raises ConfigError with the nearest key for one that does not exist; a captured setting may have any name."""
+    keys = tuple(dict.fromkeys((*FIGURES, *settings.fields(), *script.keys())))
+    if key not in keys and not key.startswith(script.CAPTURED):
         full_key = next((full for full in keys if full.partition(".")[2] == key), "")
         raise ConfigError.of(
             "unknown_key",
             "unknown key",
             key=key,
-            allowed=f"{', '.join(FIGURES)}, and every setting",
+            allowed=f"{', '.join(FIGURES)}, every setting, and settings.NAME for those of a script",
             suggestion=full_key or nearest(key, keys),
         )
 
 
+def check_captured(rows: Iterable[RunRow], keys: Iterable[str]) -> None:
+    """Raises ConfigError with the nearest key where one of `keys` is a captured setting that none of the rows has."""
+    configs = [row.config for row in rows if row.config is not None]
+    captured = {key for config in configs for key in script.known_values(config) if key.startswith(script.CAPTURED)}
+    for key in keys:
+        if key.startswith(script.CAPTURED) and key not in captured:
+            suggestion = nearest(key, sorted(captured))
+            raise ConfigError.of("unknown_key", "no run has this setting", key=key, suggestion=suggestion)
+
+
 def parse_condition(text: str) -> Condition:
     """Parse KEY<VALUE (also <=, >, >=, =, !=, ~ for "contains"), a tag, or a part of a name. Raises ConfigError."""
-    match = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=|~)\s*(.*?)\s*", text)
+    match = re.fullmatch(r"\s*([\w.-]+?)\s*(<=|>=|!=|==|<|>|=|~)\s*(.*?)\s*", text)
     if match is None:
         word = text.strip()
         if not word or re.search(r"[<>=~!]", word):
@@ -91,7 +102,7 @@ def parse_condition(text: str) -> Condition:
     operand = match[3]
     compare = match[2].replace("==", "=")
     check_key(key)
-    if compare == "~" or key in ("tag", "name", "note", "state"):
+    if compare == "~" or key in ("tag", "name", "note", "state", "kind"):
         return Condition(key, compare, operand)
     value = parse_value(operand)
     if compare in COMPARE and not _is_number(value):
@@ -114,7 +125,14 @@ def ordered(rows: Iterable[RunRow], key: str) -> list[RunRow]:
     rows = list(rows)
     with_value = [row for row in rows if _is_known(value_of(row, name))]
     without_value = [row for row in rows if not _is_known(value_of(row, name))]
-    return sorted(with_value, key=lambda row: value_of(row, name), reverse=key.startswith("-")) + without_value
+    return sorted(with_value, key=lambda row: _rank(value_of(row, name)), reverse=key.startswith("-")) + without_value
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """What to sort a value by. A setting may be a number in one script and text in another: numbers come first."""
+    kinds = (bool | int | float, tuple)
+    kind = next((number for number, kind in enumerate(kinds) if isinstance(value, kind)), len(kinds))
+    return kind, str(value) if kind == len(kinds) else value
 
 
 def _is_known(value: Any) -> bool:

@@ -15,7 +15,7 @@ from tui_lab.core.events import Changed
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
-from tui_lab.core.runs.query import ordered, parse_condition, select
+from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.core.runs.summary import Summary
 from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
 from tui_lab.runs.summary_text import line, summary_text
@@ -42,6 +42,7 @@ def select_runs(folder: Path | None, sort: str, where: Sequence[str]) -> Selecti
         raise RunError.of("not_found", "no such folder", key=str(folder))
     root = folder if folder is not None else runs.runs_folder()
     rows = find_runs(root)
+    check_captured(rows, [*(condition.key for condition in conditions), sort.removeprefix("-")])
     return Selection(root, ordered(select(rows, conditions), sort), len(rows))
 
 

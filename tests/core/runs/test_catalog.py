@@ -1,6 +1,7 @@
 """The catalog: one row per run, whatever the state of its files."""
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.recorded import STARTED, evaluated, recorded, story, update
+from tests.core.recorded import STARTED, Ending, evaluated, recorded, recorded_script, script_config, story, update
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog as cat
@@ -172,3 +173,55 @@ def test_lock_that_cannot_be_read_is_ignored(tmp_path: Path) -> None:
     (run.path / LOCK).unlink(missing_ok=True)
     (run.path / LOCK).mkdir()
     assert row(run.path).state == "done"
+
+
+@pytest.mark.parametrize("ending", ["done", "stopped", "failed"])
+def test_row_of_a_script_has_its_results(tmp_path: Path, ending: Ending) -> None:
+    one = row(recorded_script(tmp_path / "a", ending=ending).path)
+    assert (one.kind, one.state, one.steps, one.train_loss, one.n_parameters) == ("script", ending, 8, 2.0 / 8, 4321)
+    assert (one.val_loss, one.best_step, one.metric_name, one.seconds) == (1.0 / 8, 8, None, 4.0)
+    assert one.config == script_config() and not one.problem
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+@pytest.mark.parametrize("started", [True, False])
+def test_row_of_a_script_without_an_end(tmp_path: Path, started: bool, is_live: bool) -> None:
+    run = recorded_script(tmp_path / "a", started=started, ending="running")
+    lock = run.lock() if is_live else None
+    one = row(run.path)
+    assert (one.state, one.steps) == ("running" if is_live else "interrupted", 8 if started else 0)
+    assert one.problem == "" and one.n_parameters == (4321 if started else None)
+    if lock is not None:
+        lock.release()
+
+
+def test_script_that_failed_before_its_first_step(tmp_path: Path) -> None:
+    one = row(recorded_script(tmp_path / "a", started=False, ending="failed").path)
+    assert (one.state, one.steps, one.train_loss, one.kind) == ("failed", 0, None, "script")
+
+
+@pytest.mark.parametrize(
+    "text", ['kind = "scirpt"\n', 'kind = "script"\n[modle]\n', 'kind = "script"\n[settings', "kind = 3"]
+)
+def test_damaged_config_of_a_script_is_a_damaged_row(tmp_path: Path, text: str) -> None:
+    run = recorded_script(tmp_path / "a")
+    (run.path / "config.toml").write_text(text, "utf-8")
+    assert (row(run.path).state, row(run.path).kind) == ("damaged", None) and row(run.path).problem
+
+
+def test_settings_of_scripts_that_differ(tmp_path: Path) -> None:
+    configs = [script_config(), script_config(learning_rate=0.5, seed=1), script_config(best=math.nan)]
+    rows = [row(recorded_script(tmp_path / str(number), config=one).path) for number, one in enumerate(configs)]
+    assert cat.config_differences(rows[:2]) == {"settings.learning_rate": [0.01, 0.5], "settings.seed": [None, 1]}
+    assert cat.config_differences([rows[2], rows[2]]) == {}
+
+
+def test_settings_of_a_script_and_of_our_trainer_that_differ(tmp_path: Path) -> None:
+    script = row(recorded_script(tmp_path / "a").path)
+    ours = [
+        row(recorded(tmp_path / f"b{lr}", config=tiny(f"optim.lr={lr}", "optim.momentum=0.5")).path) for lr in (1, 2)
+    ]
+    both = cat.config_differences([script, ours[0]])
+    assert both["optim.lr"] == [0.01, 1.0] and both["optim.name"] == ["AdamW", "adam"]
+    assert not both.keys() & {"settings.learning_rate", "model.name", "model.d_model", "train.steps", "optim.momentum"}
+    assert cat.config_differences([script, *ours])["optim.lr"] == [0.01, 1.0, 2.0]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.core.recorded import recorded
+from tests.core.recorded import recorded, recorded_script
 from tui_lab.core.runs.catalog import find_runs, write_notes
 from tui_lab.core.runs.delete import remove
 from tui_lab.core.runs.lock import LOCK
@@ -64,3 +64,19 @@ def test_run_in_use_is_refused(tmp_path: Path) -> None:
         assert refusal(run.path) == "in_use"
     remove(run.path)
     assert find_runs(tmp_path) == []
+
+
+def test_run_of_a_script_is_deleted_with_its_batch_output_and_answers(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    (run.path / "answers").mkdir()
+    (run.path / "answers" / "answer-1.jsonl").write_text("{}\n", "utf-8")
+    (run.path / "batch.safetensors").write_bytes(b"")
+    (run.path / "output.log").write_text("step 1\n", "utf-8")
+    remove(run.path)
+    assert not run.path.exists()
+
+
+def test_run_of_a_script_that_wrote_into_its_run_folder_is_refused(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    (run.path / "weights.pt").write_bytes(b"mine")
+    assert refusal(run.path) == "conflict"

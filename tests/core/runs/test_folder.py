@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.recorded import recorded, recorded_script, script_config
 from tests.core.tiny import tiny, trainer, trainer_and_run
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.doctor.diagnose import open_training
 from tui_lab.core.inference.load_model import choose_weights, load_model
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import summarize
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.util import files
-from tui_lab.util.errors import RunError
+from tui_lab.util.errors import ConfigError, RunError
 
 
 def finished_run(path: Path, *overrides: str) -> Run:
@@ -133,3 +136,39 @@ def test_best_weights_are_used_where_the_run_stops_early(tmp_path: Path) -> None
 def test_last_weights_are_used_where_the_run_does_not_stop_early(tmp_path: Path) -> None:
     chosen = choose_weights(finished_run(tmp_path / "a", "optim.lr=100", "train.eval_every=1"))
     assert chosen.which == "last" and chosen.step == chosen.last
+
+
+def test_config_of_a_script_is_read_but_not_trained(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    assert run.config() == script_config()
+    for refused in (
+        run.trainer_config,
+        run.refuse_script,
+        lambda: load_model(run),
+        lambda: open_run.resume(str(run.path), None),
+        lambda: open_run.fork(str(run.path), tiny()),
+        lambda: open_training(str(run.path), []),
+    ):
+        with pytest.raises(RunError) as caught:
+            refused()
+        assert (caught.value.code, caught.value.problems[0].key) == ("unavailable", run.name)
+    run.lock().release()
+
+
+def test_damaged_config_of_a_script_is_an_error(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    (run.path / "config.toml").write_text('kind = "script"\n[optim]\nlr_facter = 1\n', "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        run.config()
+    assert caught.value.problems[0].suggestion == "optim.lr_factor"
+
+
+def test_folder_of_a_script_is_taken_without_a_hint_to_resume(tmp_path: Path) -> None:
+    runs_of_each_kind = (recorded_script(tmp_path / "a"), recorded(tmp_path / "b"))
+    hints = []
+    for run in runs_of_each_kind:
+        with pytest.raises(RunError) as caught:
+            runs.create("again", tiny(), run.tokenizer(), run.path)
+        assert caught.value.code == "exists"
+        hints.append("--resume" in caught.value.problems[0].message)
+    assert hints == [False, True]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.recorded import script_config
 from tests.core.tiny import tiny
 from tui_lab.core.runs.catalog import RunRow
-from tui_lab.core.runs.query import ordered, parse_condition, select
+from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.util.errors import ConfigError
 
 
@@ -87,3 +88,47 @@ def test_rows_are_sorted_by_a_setting() -> None:
     with pytest.raises(ConfigError) as caught:
         ordered([], "step")
     assert (caught.value.code, caught.value.problems[0].suggestion) == ("unknown_key", "steps")
+
+
+def script_row(name: str, **captured: bool | int | float | str) -> RunRow:
+    return RunRow(Path(name), name, 0.0, "done", config=script_config("tokens", **captured))
+
+
+SCRIPT = script_row("script-1", learning_rate=3e-4, compile=True, note="a b")
+OTHER_SCRIPT = script_row("script-2", learning_rate="auto")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optim.lr>=0.01", [BAD, SCRIPT, OTHER_SCRIPT]),
+        ("settings.learning_rate<0.001", [SCRIPT]),
+        ("settings.learning_rate=auto", [OTHER_SCRIPT]),
+        ("settings.compile=true", [SCRIPT]),
+        ("settings.note~B", [SCRIPT]),
+        ("optim.lr_factor=1.0", [SCRIPT, OTHER_SCRIPT]),
+        ("model.name=GPT", [SCRIPT, OTHER_SCRIPT]),
+        ("train.steps>=0", [GOOD, BAD]),
+        ("kind=script", [SCRIPT, OTHER_SCRIPT]),
+        ("kind=trainer", [GOOD, BAD]),
+        ("kind!=trainer", [BROKEN, SCRIPT, OTHER_SCRIPT]),
+    ],
+)
+def test_condition_selects_runs_of_scripts_too(text: str, expected: list[RunRow]) -> None:
+    assert select([GOOD, BAD, BROKEN, SCRIPT, OTHER_SCRIPT], [parse_condition(text)]) == expected
+
+
+def test_numbers_come_before_text() -> None:
+    third = script_row("script-3", learning_rate=1)
+    rows = [OTHER_SCRIPT, GOOD, third, BROKEN, SCRIPT]
+    assert ordered(rows, "settings.learning_rate") == [SCRIPT, third, OTHER_SCRIPT, GOOD, BROKEN]
+    assert ordered(rows, "-settings.learning_rate") == [OTHER_SCRIPT, third, SCRIPT, GOOD, BROKEN]
+
+
+def test_captured_setting_that_no_run_has_suggests_the_nearest() -> None:
+    rows = [GOOD, SCRIPT, BROKEN]
+    check_captured(rows, ["settings.learning_rate", "optim.lr", "", "val_loss"])
+    with pytest.raises(ConfigError) as caught:
+        check_captured(rows, ["settings.lerning_rate"])
+    [problem] = caught.value.problems
+    assert (problem.code, problem.suggestion) == ("unknown_key", "settings.learning_rate")

@@ -15,6 +15,7 @@ from tui_lab.app.screens.run_marks import MarkedRun
 from tui_lab.app.session.messages import ReplyFinished, ReplyStarted, ReplyText
 from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
 from tui_lab.app.widgets.input import Field
+from tui_lab.core.config.schema import Config
 from tui_lab.core.inference.sampling import Sampling
 from tui_lab.util.escape import printable
 
@@ -45,7 +46,8 @@ class RepliesView(Vertical):
 
     def show_runs(self, runs: Sequence[MarkedRun]) -> None:
         """Show a column per run, with its earlier reply if there is one."""
-        if not self._has_first_prompt and runs and (config := runs[0].row.config) is not None:
+        config = runs[0].row.config if runs else None
+        if not self._has_first_prompt and isinstance(config, Config):
             self._has_first_prompt = True
             if config.data.task == "reverse":
                 self.query_one(Input).value = first_prompt(config.data)
