@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from tests.core.tiny import trainer
-from tui_lab.bench import report, train
+from tui_lab.bench import report, train, watch_cost
 from tui_lab.bench.baselines import ours
 from tui_lab.bench.ddp_cost import bench_scale, figures, link, ring_bytes
 from tui_lab.bench.nanogpt_baseline import EagerGPT, EagerLoop, generate_uncached
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import ModelConfig
 from tui_lab.core.model import Transformer
+from tui_lab.runs.machine import machine
 from tui_lab.util.errors import ConfigError
 
 MODEL = ModelConfig(d_model=8, n_layers=2, n_heads=2, d_head=6, d_ff=8, context=7)
@@ -86,10 +87,10 @@ def test_bench_all_continues_after_a_failed_part(monkeypatch: pytest.MonkeyPatch
     parts: list[set[str]] = []
     result = report.bench_all("my.txt", progress.append, lambda so_far: parts.append(set(so_far)))
     assert result["failed"] == ["generate"]
-    assert len(progress) == 8  # One line per part, and one for the failure.
+    assert len(progress) == 9  # One line per part, and one for the failure.
     assert result["headline"] == ["headline", "--text", "my.txt"] and len(result["ui"]) == 2
     assert "start" in parts[0] and "headline" not in parts[0]
-    assert {"start", "train", "reverse", "flat", "ui", "headline"} <= parts[-1]
+    assert {"start", "train", "reverse", "flat", "ui", "watch", "headline"} <= parts[-1]
 
 
 def test_performance_document_has_the_marks() -> None:
@@ -121,3 +122,30 @@ def test_bench_scale_needs_several_processes(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError) as caught:
         bench_scale("reverse", 2)
     assert caught.value.code == "missing"
+
+
+def test_overhead_of_watching_is_the_ratio_of_the_medians() -> None:
+    plain = [1.0, 2.0, 3.0, 100.0]
+    figures = watch_cost.comparison(plain, [1.1 * seconds for seconds in plain], limit=0.05)
+    assert figures["overhead"] == pytest.approx(0.1) and figures["overhead_95"] == pytest.approx([0.1, 0.1])
+    assert figures["plain_ms"] == pytest.approx(2500) and figures["turns"] == 4
+    assert not figures["within_limit"]
+    memory = {"steps": [1000, 2000], "watched": {"growth_mib": 1.5}, "plain": {"growth_mib": 0.0}}
+    text = report.markdown(
+        {"machine": machine(), "date": "", "watch": {"time": {"1M": {"x": figures}}, "memory": memory}}
+    )
+    assert "| 1M, x | 2500.00 | 2750.00 | 10.0% | 10.0 … 10.0 | 5% |" in text and "+1.5 MiB" in text
+    assert watch_cost.comparison(plain, plain, limit=0.05)["within_limit"]
+
+
+def test_script_of_the_watch_benchmark_makes_the_steps_it_is_asked_for(tmp_path: Path) -> None:
+    with watch_cost.script(tmp_path / "run", "tiny", "clip", watched=False) as script:
+        assert script.parameters > 0 and script.memory_mib() > 0
+        assert script.seconds(3) > 0
+    with pytest.raises(ValueError):  # Its stdin is closed.
+        script.seconds(1)
+
+
+def test_script_that_ends_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), watch_cost.script(tmp_path / "run", "no such size", watched=False):
+        pass

@@ -27,3 +27,13 @@ def test_bench_headline_stops_every_run_at_the_target(cli: Cli) -> None:
     assert abs(ours["train_loss"] - loop["train_loss"]) < 1e-3
     assert abs(ours["val_loss"] - loop["val_loss"]) < 1e-2
     assert all(row["peak_memory_mib"] > 0 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_bench_watch_measures_time_and_memory(cli: Cli) -> None:
+    done = cli("bench", "watch", "--pairs", "1", "--turns", "2", "--memory-steps", "2000", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert set(figures["time"]) == {"100K", "10M"} and set(figures["time"]["10M"]) == {"no_clipping", "clipping"}
+    assert 10e6 < figures["time"]["10M"]["clipping"]["parameters"] < 11e6
+    assert figures["memory"]["steps"] == [1000, 2000] and figures["memory"]["watched"]["mib"][0] > 0

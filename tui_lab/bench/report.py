@@ -37,6 +37,7 @@ def bench_all(text: str, progress: Callable[[str], None], so_far: Callable[[Figu
         "reverse": lambda: _measure("train", "--preset", "reverse"),
         "generate": lambda: _measure("generate"),
         "flat": lambda: _measure("flat"),
+        "watch": lambda: _measure("watch", "--memory-steps", "100000"),
         "ui": lambda: [_measure("ui", "--size", size) for size in SIZES],
         "headline": lambda: _measure("headline", "--text", text),
     }
@@ -82,6 +83,7 @@ def markdown(figures: Figures) -> str:
         "generate": _generate,
         "headline": lambda part: _headline(part, figures["text"]),
         "ui": _ui,
+        "watch": _watch,
         "flat": _flat,
         "start": _start,
     }
@@ -180,6 +182,29 @@ def _ui(figures: list[Figures]) -> str:
             )
     return "**The app**, in a pseudo-terminal, alternating with headless training.\n\n" + table(
         ("preset, terminal", "of headless steps/s", "95% interval", "key to paint, p99 ms", "while generating"), rows
+    )
+
+
+def _watch(figures: Figures) -> str:
+    rows = [
+        [
+            f"{size}, {variant.replace('_', ' ')}",
+            f"{cost['plain_ms']:.2f}",
+            f"{cost['watched_ms']:.2f}",
+            f"{100 * cost['overhead']:.1f}%",
+            f"{100 * cost['overhead_95'][0]:.1f} … {100 * cost['overhead_95'][1]:.1f}",
+            f"{100 * cost['limit']:.0f}%",
+        ]
+        for size, variants in figures["time"].items()
+        for variant, cost in variants.items()
+    ]
+    memory = figures["memory"]
+    first, last = memory["steps"]
+    return (
+        "**`tui-lab watch`**, a plain torch loop, alternating with the same loop not watched (`tui-lab bench watch`). "
+        f"Memory from step {first:,} to {last:,} of a tiny model: {memory['watched']['growth_mib']:+.1f} MiB, "
+        f"not watched {memory['plain']['growth_mib']:+.1f} MiB.\n\n"
+        + table(("model", "ms per step", "watched", "overhead", "95% interval", "limit"), rows)
     )
 
 
