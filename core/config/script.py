@@ -14,6 +14,8 @@ from tui_lab.util.errors import ConfigError, Problem, nearest, shortened
 LARGEST_FACTOR = 1e6
 Captured = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str
 """The value of a captured setting. A script may well begin with best_loss = float("inf")."""
+Unit = Literal["tokens", "samples"]
+"""What a run counts: the `tokens` of its steps and of its summary."""
 CAPTURED = "settings."
 """Prefix of the keys of captured settings."""
 
@@ -53,7 +55,7 @@ class ScriptTrainConfig(Section):
     """The length of the training, as far as the script's settings tell."""
 
     steps: int = setting(0, "Steps", "Optimizer steps in total; 0: unknown.", unit="steps", ge=0)
-    unit: Literal["tokens", "samples"] = setting("tokens", "Unit", "What is counted per second.")
+    unit: Unit = setting("tokens", "Unit", "What is counted per second.")
 
 
 class ScriptConfig(Section):
@@ -147,6 +149,11 @@ def find(config: RunConfig, key: str) -> Any:
     if isinstance(config, Config):
         return settings.get(config, key) if key in settings.fields() else None
     return known_values(config).get(key)
+
+
+def unit_of(config: RunConfig) -> Unit:
+    """What the run counts per second."""
+    return "tokens" if isinstance(config, Config) else config.train.unit
 
 
 def live_keys(config: RunConfig) -> list[str]:

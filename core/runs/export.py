@@ -2,26 +2,34 @@
 
 import codecs
 import csv
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tui_lab.core import events as ev
-from tui_lab.core.config import settings
+from tui_lab.core.config import script
+from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import tensorboard
 from tui_lab.core.runs.catalog import read_notes
-from tui_lab.core.runs.folder import CONFIG, Run
+from tui_lab.core.runs.folder import CONFIG, Run, config_text
 from tui_lab.core.runs.summary import Summary, summarize_log
 from tui_lab.util import files
-from tui_lab.util.errors import RunError
+from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.strict_json import dumps
 
 COLUMNS = tuple(
-    dict.fromkeys(field.name for kind in (ev.StepDone, ev.Evaluated) for field in fields(kind) if field.name != "kind")
+    dict.fromkeys(
+        field.name
+        for kind in (ev.StepDone, ev.Evaluated)
+        for field in fields(kind)
+        if field.name not in ("kind", "extra")
+    )
 )
-"""Of the CSV, after run and event: those of updates, then those that only evaluations have."""
+"""Of the CSV, after run and event: those of steps, then those that only evaluations have."""
+LOGGED = "logged/"
+"""What the names of logged values and texts begin with in an export."""
 
 _STEP_TAGS = {
     "loss/train": "loss",
@@ -30,7 +38,6 @@ _STEP_TAGS = {
     "optim/grad_norm": "grad_norm",
     "optim/update_ratio": "update_ratio",
     "model/dead_units": "dead_units",
-    "speed/tokens_per_s": "tokens_per_s",
 }
 _EVALUATED_TAGS = {
     "loss/validation": "val_loss",
@@ -45,15 +52,38 @@ def summary_of(run: Run) -> Summary:
 
 
 def to_csv(runs: Mapping[str, Run], path: Path) -> None:
-    """Write a line for each step and evaluation of the runs. Raises RunError."""
+    """Write a line for each step and evaluation of the runs, and for what scripts logged. Raises RunError."""
+    columns = tuple(dict.fromkeys((*COLUMNS, *(column for run in runs.values() for column in _script_columns(run)))))
     with _writing(path) as out:
         rows = csv.writer(codecs.getwriter("utf-8")(out))
-        rows.writerow(("run", "event", *COLUMNS))
+        rows.writerow(("run", "event", *columns))
         for name, run in runs.items():
             for event in run.events():
-                if isinstance(event, ev.StepDone | ev.Evaluated):
-                    values = asdict(event)
-                    rows.writerow((name, event.kind, *(values.get(column) for column in COLUMNS)))
+                if (values := _csv_values(event)) is not None:
+                    rows.writerow((name, event.kind, *(values.get(column) for column in columns)))
+
+
+def _script_columns(run: Run) -> Iterable[str]:
+    """The columns that only this run has: further measurements, logged values and texts."""
+    with suppress(ConfigError):
+        if isinstance(run.config(), Config):
+            return ()  # Its event log does not have to be read twice.
+    return dict.fromkeys(name for event in run.events() for name in _csv_values(event) or ())
+
+
+def _csv_values(event: ev.Event) -> dict[str, Any] | None:
+    """The values of a line by column; None for an event that has no line."""
+    match event:
+        case ev.StepDone(extra=extra):
+            values = (extra or {}) | vars(event)
+        case ev.Evaluated():
+            values = dict(vars(event))
+        case ev.Logged():
+            values = {LOGGED + name: value for name, value in (event.values | event.texts).items()}
+            values["step"] = event.step
+        case _:
+            return None
+    return {name: value for name, value in values.items() if name not in ("kind", "extra")}
 
 
 def to_json(runs: Mapping[str, Run], path: Path) -> None:
@@ -65,7 +95,7 @@ def to_json(runs: Mapping[str, Run], path: Path) -> None:
             head = {
                 "name": name,
                 "summary": summary_of(run).to_json(),
-                "config": run.trainer_config().model_dump(mode="json"),
+                "config": run.config().model_dump(mode="json"),
                 "tags": notes.tags,
                 "note": notes.note,
             }
@@ -91,16 +121,41 @@ def to_event_file(run: Run, path: Path) -> None:
 def _event_messages(run: Run) -> Iterator[bytes]:
     """The messages of an event file. Wall time: the start of the run plus the time of its steps."""
     time = _created(run)
-    yield tensorboard.text(0, time, "config", f"```toml\n{settings.to_toml(run.trainer_config())}```")
+    config = run.config()
+    speed = f"speed/{script.unit_of(config)}_per_s"
+    yield tensorboard.text(0, time, "config", f"```toml\n{config_text(config)}```")
     for event in run.events():
         match event:
             case ev.StepDone():
                 time += event.seconds
-                yield tensorboard.scalars(event.step, time, _values(event, _STEP_TAGS))
+                extra = {_extra_tag(name): value for name, value in (event.extra or {}).items()}
+                values = extra | _values(event, _STEP_TAGS) | {speed: event.tokens_per_s}
+                yield tensorboard.scalars(event.step, time, values)
             case ev.Evaluated():
                 yield tensorboard.scalars(event.step, time, _values(event, _EVALUATED_TAGS))
             case ev.Changed():
                 yield tensorboard.text(event.step, time, "changes", f"`{event.key}`: {event.old} → {event.new}")
+            case ev.Logged():
+                if event.values:
+                    logged = {LOGGED + name: value for name, value in event.values.items()}
+                    yield tensorboard.scalars(event.step, time, logged)
+                for name, text in event.texts.items():
+                    yield tensorboard.text(event.step, time, LOGGED + name, _code_block(text))
+            case ev.Failed():
+                text = f"{event.message}\n{event.details}".rstrip()
+                yield tensorboard.text(event.step, time, "failure", _code_block(text))
+
+
+def _extra_tag(name: str) -> str:
+    """The tag of a further measurement, such as "lr/1", "loss/2" or "memory_mib"."""
+    if name.startswith("loss/"):
+        return name
+    return f"memory/{name}" if "memory" in name else f"optim/{name}"
+
+
+def _code_block(text: str) -> str:
+    """`text` in Markdown, as it is."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def _values(event: ev.Event, tags: Mapping[str, str]) -> dict[str, float]:

@@ -31,7 +31,11 @@ def _current_name(reason: Any) -> Any:
 
 
 class Summary(BaseModel):
-    """The result of a run. None: not known. train_loss: the exponentially weighted mean (0.9) of the steps' losses."""
+    """The result of a run. None: not known.
+
+    train_loss: the exponentially weighted mean (0.9) of the steps' losses. tokens: samples in the run of a script that
+    does not take tokens.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -124,14 +128,14 @@ class Summarizer:
             reason=self.reason,
             steps=step.step if step else 0,
             parameters=self.started.parameters if self.started else None,
-            n_vocab=self.started.n_vocab if self.started else None,
+            n_vocab=(self.started.n_vocab or None) if self.started else None,
             train_loss=step.loss_ema if step else None,
             val_loss=evaluated.val_loss if evaluated else None,
             best_val_loss=best.val_loss if best else None,
             best_step=best.step if best else None,
             exact_match=evaluated.exact_match if evaluated else None,
             perplexity=evaluated.perplexity if evaluated else None,
-            val_examples=evaluated.examples if evaluated else None,
+            val_examples=(evaluated.examples or None) if evaluated else None,
             tokens=tokens,
             tokens_per_s=round(tokens / self.seconds, 1) if self.seconds > 0 else None,
             train_seconds=round(self.seconds, 3),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import ScriptConfig, ScriptModelConfig, ScriptOptimConfig, ScriptTrainConfig
+from tui_lab.core.config.script import ScriptConfig, ScriptModelConfig, ScriptOptimConfig, ScriptTrainConfig, Unit
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summarizer, Summary, summarize
@@ -61,7 +61,6 @@ def recorded(path: Path, events: Iterable[ev.Event] | None = None, *, config: Co
     return run
 
 
-Unit = Literal["tokens", "samples"]
 Ending = Literal["done", "stopped", "failed", "running"]
 SCRIPT_STARTED = ev.Started(step=0, steps=0, parameters=4321, n_vocab=3, train_examples=0, val_examples=0, device="cpu",
                             threads=1, resumed=False)  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from tests.command_line import CliError, RunCli
-from tests.core.recorded import STARTED, evaluated, recorded, story, update
+from tests.core.recorded import STARTED, evaluated, recorded, recorded_script, script_config, story, update
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
@@ -181,3 +181,140 @@ def test_curves_are_drawn_into_one_picture(run_cli: RunCli, cli_error: CliError,
     recorded(three / "empty", [])
     cli_error("runs", "export", "empty", "--to", tmp_path / "e.svg")
     assert not (tmp_path / "e.svg").exists()
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    """Runs of scripts in every state in the runs folder, and one of our trainer; the order is that of their names."""
+    root = runs.runs_folder()
+    script_and_own_runs = [
+        recorded_script(root / "a-done", config=script_config(learning_rate=0.5)),
+        recorded_script(root / "b-failed", ending="failed", unit="samples"),
+        recorded_script(root / "c-killed", ending="running"),
+        recorded_script(root / "d-launched", started=False, ending="running"),
+        recorded_script(root / "e-crashed", started=False, ending="failed"),
+        recorded(root / "f-ours", config=tiny()),
+    ]
+    for age, run in enumerate(script_and_own_runs, 1):
+        os.utime(run.path / "config.toml", (age, age))
+    return root
+
+
+def test_ls_shows_runs_of_scripts_and_our_own(run_cli: RunCli, scripts: Path) -> None:
+    rows = json.loads(run_cli("runs", "ls", "--json").out)
+    assert [row["state"] for row in rows] == ["done", "failed", "interrupted", "interrupted", "failed", "done"]
+    assert [row["kind"] for row in rows] == ["script"] * 5 + ["trainer"]
+    assert [row["steps"] for row in rows] == [8, 8, 8, 0, 0, 8]
+    assert names(run_cli, "--where", "settings.learning_rate>0.1") == ["a-done"]
+    assert names(run_cli, "--where", "kind=script", "--sort", "-settings.learning_rate")[0] == "a-done"
+    assert names(run_cli, "--where", "optim.lr=0.01") == ["a-done", "b-failed", "c-killed", "f-ours"]
+    lines = run_cli("runs", "ls").out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == sorted(path.name for path in scripts.iterdir())
+
+
+def test_ls_refuses_a_captured_setting_that_no_run_has(cli_error: CliError, scripts: Path) -> None:
+    for arguments in (("--where", "settings.learnign_rate<1"), ("--sort", "-settings.learnign_rate")):
+        [problem] = cli_error("runs", "ls", *arguments).problems
+        assert (problem.code, problem.suggestion) == ("unknown_key", "settings.learning_rate")
+
+
+def test_show_of_a_script_has_its_command_settings_and_changes(run_cli: RunCli, scripts: Path) -> None:
+    text = run_cli("runs", "show", "a-done").out
+    for shown in ("train.py --batch_size=12", "accuracy 1", "optim.lr_factor 1.0 → 2.0", "tokens/s"):
+        assert shown in text
+    assert re.search(r"^settings\.learning_rate +0\.5$", text, re.MULTILINE) and "default" not in text
+    values = json.loads(run_cli("runs", "show", "a-done", "--json").out)
+    assert (values["kind"], values["logged"], values["failure"]) == ("script", {"accuracy": 1.0}, None)
+    assert values["not_default"]["settings.learning_rate"] == 0.5 and "optim.lr_factor" not in values["not_default"]
+
+
+def test_show_of_a_failed_script_has_the_traceback(run_cli: RunCli, scripts: Path) -> None:
+    text = run_cli("runs", "show", "b-failed").out
+    assert 'File "train.py", line 9' in text and "samples/s" in text
+    failure = json.loads(run_cli("runs", "show", "b-failed", "--json").out)["failure"]
+    assert failure["message"] == "ValueError: no more data" and failure["details"].startswith("Traceback")
+
+
+def test_show_of_a_script_without_a_step(run_cli: RunCli, scripts: Path) -> None:
+    lock = runs.find("d-launched").lock()
+    values = json.loads(run_cli("runs", "show", "d-launched", "--json").out)
+    lock.release()
+    assert (values["state"], values["steps"], values["parameters"]) == ("running", 0, None)
+    assert "has not made an optimizer step" in run_cli("runs", "show", "e-crashed").out
+
+
+def test_compare_shows_scripts_and_our_own_runs_together(run_cli: RunCli, scripts: Path, tmp_path: Path) -> None:
+    comparison = json.loads(run_cli("runs", "compare", "a-done", "b-failed", "f-ours", "--json").out)
+    assert comparison["different"]["settings.learning_rate"] == [0.5, 0.01, None]
+    assert "model.d_model" not in comparison["different"]
+    result = run_cli(
+        "runs", "compare", *sorted(path.name for path in scripts.iterdir()), "--curves", tmp_path / "x.svg"
+    )
+    assert result.code == 0 and (tmp_path / "x.svg").read_text("utf-8").count(">f-ours<") >= 1
+
+
+def test_compare_of_scripts_cannot_prompt_them(run_cli: RunCli, cli_error: CliError, scripts: Path) -> None:
+    assert cli_error("runs", "compare", "a-done", "b-failed", "--prompt", "x").code == "unavailable"
+    trained(scripts / "g-trained", "train.steps=1")
+    command = ("runs", "compare", "a-done", "g-trained", "--prompt", "123", "--max-new-tokens", 2, "--json")
+    replies = json.loads(run_cli(*command).out)["replies"]
+    assert replies["a-done"].startswith("(") and len(replies["g-trained"]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".svg", ".tfevents"])
+@pytest.mark.parametrize("name", ["a-done", "b-failed", "c-killed", "d-launched"])
+def test_every_format_takes_the_run_of_a_script(run_cli: RunCli, scripts: Path, name: str, suffix: str) -> None:
+    result = run_cli("runs", "export", name, "--to", f"x{suffix}")
+    assert result.code == (2 if (name, suffix) == ("d-launched", ".svg") else 0), result.err
+
+
+def test_tag_note_and_rm_take_the_run_of_a_script(run_cli: RunCli, scripts: Path) -> None:
+    assert run_cli("runs", "tag", "a-done", "keep").out == "keep\n"
+    assert run_cli("runs", "note", "d-launched", "hangs").code == 0
+    assert names(run_cli, "--where", "tag=keep") == ["a-done"] and names(run_cli, "--where", "note~hang")
+    assert run_cli("runs", "rm", "a-done", "d-launched", "--yes").code == 0
+    assert len(names(run_cli)) == 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--resume", "a-done"),
+        ("run", "--resume", "a-done", "--steps", 99),
+        ("run", "--resume", "a-done", "--allow-code"),
+        ("run", "--resume", "d-launched", "--detach"),
+        ("generate", "a-done", "--prompt", "x"),
+        ("generate", "d-launched", "--prompt", "x", "--allow-code"),
+        ("doctor", "a-done"),
+        ("doctor", "a-done", "--allow-code"),
+        ("run", "runs/a-done/config.toml"),
+        ("sweep", "runs/a-done/config.toml", "--over", "optim.lr=0.1,0.2"),
+        ("doctor", "runs/a-done/config.toml"),
+        ("batch", "runs/a-done/config.toml"),
+        ("randomness", "runs/a-done/config.toml"),
+        ("config", "validate", "runs/a-done/config.toml"),
+    ],
+)
+def test_what_a_script_cannot_do_is_exit_2(
+    run_cli: RunCli, scripts: Path, arguments: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scripts.parent)
+    result = run_cli(*(str(one).replace("runs/", f"{scripts}/") for one in arguments))
+    assert result.code == 2 and "script" in result.err and not result.out
+    assert len(result.err.splitlines()) == 1
+    assert sorted(path.name for path in scripts.iterdir())[0] == "a-done" and len(list(scripts.iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    "text", ['kind = "scirpt"\n', 'kind = "script"\n[modle]\n', 'kind = "script"\n[settings', "kind=3"]
+)
+def test_damaged_config_of_a_script_is_exit_2_but_listed(
+    run_cli: RunCli, scripts: Path, tmp_path: Path, text: str
+) -> None:
+    (scripts / "a-done" / "config.toml").write_text(text, "utf-8")
+    for command in (("show", "a-done"), ("export", "a-done", "--to", "x.json"), ("rm", "a-done", "--yes")):
+        result = run_cli("runs", *command)
+        assert result.code == 2 and result.err.startswith("tui-lab: ")
+    [row] = [row for row in json.loads(run_cli("runs", "ls", "--json").out) if row["name"] == "a-done"]
+    assert (row["state"], row["kind"]) == ("damaged", None) and row["problem"]
+    assert run_cli("runs", "compare", "a-done", "b-failed").code == 0

@@ -84,6 +84,8 @@ def trust_code(
     With `allow_code`, trust the one that the config `source` or the run `run` names too. Raises ConfigError, RunError.
     """
     from tui_lab.core.config import settings
+    from tui_lab.core.config.schema import Config
+    from tui_lab.core.config.script import RunConfig
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.user_code import trust
     from tui_lab.core.user_code.import_file import is_user_code
@@ -92,10 +94,10 @@ def trust_code(
     if not allow_code or (source is not None and is_user_code(source)):
         return
     if source is not None and (source in settings.presets() or settings.is_file(Path(source))):
-        config = settings.load(source, sets or [])
+        config: RunConfig = settings.load(source, sets or [])
     elif run or source:
-        config = runs.find(run or source or "").trainer_config()
+        config = runs.find(run or source or "").config()
     else:
         return
-    if config.model.source:
+    if isinstance(config, Config) and config.model.source:
         trust.allow(config.model.source)

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
 from tui_lab.core.runs.folder import Run
@@ -59,6 +60,8 @@ def compare(names: Sequence[str], prompt: Prompt | None) -> Comparison:
     if len(named) < 2:
         raise ConfigError.of("invalid", "needs two or more runs", key="runs compare", value=len(named))
     rows = [row_of(run.path, name) for name, run in named.items()]
+    if prompt is not None and all(row.kind == "script" for row in rows):
+        named[rows[0].name].refuse_script("compare them without --prompt")
     replies = {} if prompt is None else {name: reply(run, prompt) for name, run in named.items()}
     return Comparison(named, rows, config_differences(rows), prompt, replies)
 
@@ -74,11 +77,16 @@ def named_runs(names: Sequence[str]) -> dict[str, Run]:
 
 
 def reply(run: Run, prompt: Prompt) -> str:
-    """Generate a run's reply; if its tokenizer cannot encode the prompt, return the reason in parentheses."""
+    """Generate a run's reply; return the reason in parentheses if its tokenizer cannot encode the prompt.
+
+    The run of a script has no reply either, since only the script can build its model.
+    """
     from tui_lab.core.inference.generate import generate
     from tui_lab.core.inference.load_model import load_model
     from tui_lab.core.inference.sampling import Sampling
 
+    if isinstance(run.config(), ScriptConfig):
+        return "(the model of a script cannot be loaded)"
     sampling = Sampling(temperature=prompt.temperature, seed=prompt.seed)
     model, tokenizer = load_model(run)
     try:

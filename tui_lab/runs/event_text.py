@@ -1,18 +1,16 @@
 """Events as lines of text."""
 
+from collections.abc import Mapping
+
 from tui_lab.core import events as ev
+from tui_lab.util.errors import shortened
 
 
 def event_text(event: ev.Event) -> str | None:
     """Return the line for an event that people want to read; None for the others, such as a step."""
     match event:
         case ev.Started():
-            resumed = f", resumed at step {event.step:,}" if event.resumed else ""
-            faults = f"; planted faults: {', '.join(event.faults)}" if event.faults else ""
-            return (
-                f"{event.parameters:,} parameters, vocabulary {event.n_vocab:,}, {event.train_examples:,} training and "
-                f"{event.val_examples:,} validation examples, {event.device}, {event.threads} threads{resumed}{faults}"
-            )
+            return _started_text(event)
         case ev.Evaluated():
             metric = ""
             if event.exact_match is not None:
@@ -23,7 +21,35 @@ def event_text(event: ev.Event) -> str | None:
             return f"step {event.step:,}: validation loss {event.val_loss:.4f}{metric}{best}"
         case ev.Changed():
             return f"step {event.step:,}: {event.key} {event.old} → {event.new}"
+        case ev.Logged():
+            return f"step {event.step:,}: {logged_text(event.values, event.texts)}"
         case ev.Warned() | ev.SaveFailed():
             return f"step {event.step:,}: warning: {event.message}"
         case _:
             return None
+
+
+def failure_text(event: ev.Failed) -> str:
+    """Return how a run failed, with the traceback in lines of its own."""
+    return f"step {event.step:,}: failed: {event.message}\n{event.details}".rstrip()
+
+
+def logged_text(values: Mapping[str, float], texts: Mapping[str, str]) -> str:
+    """Return logged values and texts in one line; a long text is cut."""
+    parts = [f"{name} {value:.6g}" for name, value in values.items()]
+    parts += [f"{name}: {shortened(' '.join(text.split()))}" for name, text in texts.items()]
+    return ", ".join(parts)
+
+
+def _started_text(event: ev.Started) -> str:
+    """The line of a start; of a script, what is not known is left out."""
+    parts = [f"{event.parameters:,} parameters"]
+    if event.n_vocab:
+        parts.append(f"vocabulary {event.n_vocab:,}")
+    if event.train_examples or event.val_examples:
+        parts.append(f"{event.train_examples:,} training and {event.val_examples:,} validation examples")
+    parts += [event.device, f"{event.threads} threads"]
+    if event.resumed:
+        parts.append(f"resumed at step {event.step:,}")
+    faults = f"; planted faults: {', '.join(event.faults)}" if event.faults else ""
+    return ", ".join(parts) + faults

@@ -43,6 +43,7 @@ def row_json(row: RunRow) -> dict[str, Any]:
         "name": row.name,
         "created": row.created,
         "state": row.state,
+        "kind": row.kind,
         "steps": row.steps,
         "train_loss": row.train_loss,
         "val_loss": row.val_loss,

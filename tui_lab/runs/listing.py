@@ -1,5 +1,6 @@
 """Select and show runs: the table of `runs ls`, and the details of `runs show`."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +10,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core.config import settings
+from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.events import Changed
+from tui_lab.core.config.script import RunConfig, ScriptConfig
+from tui_lab.core.events import Changed, Failed, Logged, Started, Stopped
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.core.runs.summary import Summary
+from tui_lab.runs.event_text import failure_text, logged_text
 from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
 from tui_lab.runs.summary_text import line, summary_text
 from tui_lab.util.errors import RunError
@@ -73,53 +76,92 @@ def runs_table(rows: Sequence[RunRow], *, details: bool) -> Table:
 
 @dataclass(frozen=True)
 class RunDetails:
-    """One run. changes: the live changes, as JSON values; not_default: the settings that differ from the default."""
+    """One run. changes: the live changes, as JSON values; not_default: the settings that differ from the default.
+
+    logged: the last of each value that a script logged; failure: how the run ended, if it failed.
+    """
 
     row: RunRow
-    config: Config
+    config: RunConfig
     summary: Summary
     changes: Sequence[dict[str, Any]]
     not_default: dict[str, Any]
+    logged: dict[str, float]
+    failure: Failed | None
 
     def to_json(self) -> dict[str, Any]:
         return self.summary.to_json() | {
             "state": self.row.state,
+            "kind": self.row.kind,
             "tags": list(self.row.tags),
             "note": self.row.note,
             "changed": list(self.changes),
             "config": self.config.model_dump(mode="json"),
             "not_default": self.not_default,
+            "logged": self.logged,
+            "failure": self.failure and self.failure.to_json(),
         }
 
     def text(self) -> str:
-        lines = [summary_text(self.summary)]
-        if self.row.state == "running":
-            lines.append(line("state", "running: another process is training it"))
+        lines = [summary_text(self.summary, script.unit_of(self.config))]
+        lines += self._state_lines()
+        if isinstance(self.config, ScriptConfig):
+            lines += [line("script", shlex.join(self.config.command)), line("folder", self.config.folder)]
+        if self.logged:
+            lines.append(line("logged last", logged_text(self.logged, {})))
         if self.row.tags:
             lines.append(line("tags", " ".join(self.row.tags)))
         if self.row.note:
             lines.append(line("note", self.row.note))
-        settings_text = settings_table(self.not_default) if self.not_default else "all settings are at their defaults"
+        if isinstance(self.config, Config):
+            settings_text = settings_table(self.not_default) or "all settings are at their defaults"
+        else:
+            settings_text = plain_settings_table(self.not_default)
         lines.append(f"\n{settings_text}\n")
         lines += [f"step {one['step']:,}: {one['key']} {one['old']} → {one['new']}" for one in self.changes]
+        if self.failure is not None:
+            lines.append(failure_text(self.failure))
         return "\n".join(lines).rstrip("\n")
+
+    def _state_lines(self) -> list[str]:
+        """What the summary does not say about the state."""
+        states = []
+        if self.row.state == "running":
+            states.append("running: another process is training it")
+        if isinstance(self.config, ScriptConfig) and self.summary.parameters is None:
+            states.append("the script has not made an optimizer step")
+        return [line("state", "; ".join(states))] if states else []
 
 
 def run_details(name: str) -> RunDetails:
     """Read one run. Raises RunError."""
     run = runs.find(name)
-    config = run.trainer_config()
+    config = run.config()
+    events = run.downsampled().events()
+    logged: dict[str, float] = {}
+    ending: Started | Stopped | Failed | None = None
+    for event in events:
+        match event:
+            case Logged():
+                logged |= event.values
+            case Started() | Stopped() | Failed():
+                ending = event
     return RunDetails(
         row=row_of(run.path, run.name),
         config=config,
         summary=summary_of(run),
-        changes=[event.to_json() for event in run.downsampled().events() if isinstance(event, Changed)],
+        changes=[event.to_json() for event in events if isinstance(event, Changed)],
         not_default=not_default(config),
+        logged=logged,
+        failure=ending if isinstance(ending, Failed) else None,
     )
 
 
-def not_default(config: Config) -> dict[str, Any]:
-    """Return the settings that differ from the default, as JSON values by dotted key."""
+def not_default(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that differ from the default, as JSON values by dotted key; of a script, all it has."""
+    if not isinstance(config, Config):
+        defaults = script.values_of(ScriptConfig())
+        return {key: value for key, value in script.known_values(config).items() if defaults.get(key) != value}
     values, defaults = config.model_dump(mode="json"), Config().model_dump(mode="json")
     different = {}
     for key in settings.fields():
@@ -133,8 +175,14 @@ def not_default(config: Config) -> dict[str, Any]:
 def settings_table(values: dict[str, Any]) -> str:
     """Return a line per setting, with its default."""
     default = Config()
-    width = max(map(len, values))
+    width = max(map(len, values), default=0)
     return "\n".join(
         f"{key:<{width}}  {setting_text(value)}  (default {setting_text(settings.get(default, key))})"
         for key, value in values.items()
     )
+
+
+def plain_settings_table(values: dict[str, Any]) -> str:
+    """Return a line per setting, without the defaults, which a script does not have."""
+    width = max(map(len, values), default=0)
+    return "\n".join(f"{key:<{width}}  {setting_text(value)}" for key, value in values.items())

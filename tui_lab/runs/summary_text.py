@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from tui_lab.core.config.script import Unit
 from tui_lab.core.runs.summary import Summary
 from tui_lab.data.dataset import Task
 
@@ -14,7 +15,7 @@ _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("train_loss", "train loss", lambda x: f"{x:.4f}"),
     ("val_loss", "validation loss", lambda x: f"{x:.4f}"),
     ("perplexity", "perplexity", lambda x: f"{x:,.2f}"),
-    ("tokens_per_s", "tokens/s", lambda x: f"{x:,.0f}"),
+    ("tokens_per_s", "{unit}/s", lambda x: f"{x:,.0f}"),
     ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
 )
 
@@ -33,8 +34,8 @@ def line(title: str, value: str) -> str:
     return f"{title:<{WIDTH}} {value}"
 
 
-def summary_text(summary: Summary) -> str:
-    """Format a summary, one line per figure."""
+def summary_text(summary: Summary, unit: Unit = "tokens") -> str:
+    """Format a summary, one line per figure. unit: what `summary.tokens` counts."""
     reason = summary.reason
     ending = _REASONS.get(reason, reason)
     lines = [f"{ending} after {summary.steps:,} steps → {summary.run}"]
@@ -47,7 +48,7 @@ def summary_text(summary: Summary) -> str:
     for key, title, form in _NUMBERS:
         value = getattr(summary, key)
         if value is not None:
-            lines.append(line(title, form(value)))
+            lines.append(line(title.format(unit=unit), form(value)))
     if summary.faults:
         lines.append(line("planted faults", ", ".join(summary.faults)))
     return "\n".join(lines)

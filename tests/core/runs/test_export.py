@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.recorded import STARTED, evaluated, recorded, story, update
+from tests.core.recorded import (
+    STARTED,
+    Unit,
+    evaluated,
+    recorded,
+    recorded_script,
+    script_config,
+    script_story,
+    story,
+    update,
+)
 from tui_lab.core import events as ev
 from tui_lab.core.runs import export, tensorboard
 from tui_lab.core.runs.catalog import write_notes
@@ -187,3 +197,43 @@ def test_exported_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "all.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_csv_of_a_script_has_its_further_measurements_and_what_it_logged(tmp_path: Path) -> None:
+    runs = {"script": recorded_script(tmp_path / "a"), "ours": recorded(tmp_path / "b")}
+    export.to_csv(runs, tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    of_script = [row for row in rows if row["run"] == "script"]
+    assert [row["grad_norm"] for row in of_script if row["event"] == "step"] == ["", "1.0"] * 4
+    assert {(row["script_lr"], row["lr/1"]) for row in of_script if row["event"] == "step"} == {("0.01", "0.001")}
+    logged = [row for row in of_script if row["event"] == "logged"]
+    assert [(row["step"], row["logged/accuracy"]) for row in logged] == [("4", "0.5"), ("8", "1.0")]
+    assert "\n" in logged[0]["logged/sample"] and logged[0]["loss"] == ""
+    assert {row["lr/1"] for row in rows if row["run"] == "ours"} == {""} and "extra" not in rows[0]
+
+
+def test_json_of_a_script_has_its_config_and_every_event(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a", config=script_config(best_loss=math.inf), ending="failed")
+    export.to_json({"a": run, "launched": recorded_script(tmp_path / "b", started=False, ending="running")},
+                   tmp_path / "all.json")  # fmt: skip
+    first, second = json.loads((tmp_path / "all.json").read_text("utf-8"))["runs"]
+    assert [ev.from_json(event) for event in first["events"]] == list(script_story(ending="failed"))
+    assert (first["config"]["kind"], first["config"]["settings"]["best_loss"]) == ("script", "Infinity")
+    assert (second["events"], second["summary"]["n_vocab"], second["config"]["settings"]) == ([], None, {})
+
+
+@pytest.mark.parametrize("unit", ["tokens", "samples"])
+def test_event_file_of_a_script_has_what_it_measured_and_logged(tmp_path: Path, unit: Unit) -> None:
+    run = recorded_script(tmp_path / "a", unit=unit, ending="failed")
+    export.to_event_file(run, tmp_path / "a.tfevents")
+    messages = [dict(fields(record)) for record in records((tmp_path / "a.tfevents").read_bytes())]
+    tags = set()
+    for message in messages[1:]:
+        summary = message[5]
+        assert isinstance(summary, bytes)
+        tags |= {tag for _, value in fields(summary) if isinstance(value, bytes) for tag in [dict(fields(value))[1]]}
+    expected = {"config", "loss/train", "optim/lr/1", "optim/script_lr", "memory/memory_mib", "optim/grad_norm",
+                "logged/accuracy", "logged/sample", "changes", "failure", f"speed/{unit}_per_s"}  # fmt: skip
+    assert expected <= {tag.decode() for tag in tags if isinstance(tag, bytes)}
+    assert [message.get(2, 0) for message in messages[1:]] == sorted(message.get(2, 0) for message in messages[1:])

@@ -12,7 +12,7 @@ from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.messages import Preparing, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
-from tui_lab.runs.event_text import event_text
+from tui_lab.runs.event_text import event_text, failure_text
 from tui_lab.util.escape import printable
 
 MAX_LINES = 2000
@@ -29,7 +29,7 @@ def log_line(message: SessionMessage) -> str | None:
             restored = "" if message.restored is None else f"; restored the best weights, of step {message.restored:,}"
             return f"step {message.step:,}: {ending_name(message.reason)}{restored}"
         case ev.Failed():
-            return f"step {message.step:,}: failed: {message.message}"
+            return failure_text(message)
         case SessionFailed():
             return f"{message.message}\n{message.details}".rstrip()
         case ev.Event():

@@ -69,11 +69,14 @@ def run(
     if resume is not None and (sets or out):
         raise ConfigError.of("conflict", "a resumed run keeps its settings; only --steps is allowed", key="--resume")
     from tui_lab.cli import run as implementation
+    from tui_lab.core.runs import folder as runs
     from tui_lab.core.runs.summary import parse_requirement
     from tui_lab.core.training import distributed
 
     requirements = [parse_requirement(text) for text in require or []]
     trust_code(sets, allow_code, source=source, run=resume)
+    if resume is not None:
+        runs.find(resume).refuse_script()  # Before a child process or a JUnit file.
     if detach:
         raise typer.Exit(_detach(source, resume, out))
     begin = partial(_begin, source, overrides_of(sets, steps), steps, out, resume, junit, json or quiet)
