@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tests.core.recorded import (
     STARTED,
-    Unit,
     evaluated,
     recorded,
     recorded_script,
@@ -23,6 +22,7 @@ from tests.core.recorded import (
     update,
 )
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import Unit
 from tui_lab.core.runs import export, tensorboard
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.util import files
