@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.command_line import CliError, RunCli
-from tests.core.recorded import STARTED, evaluated, recorded, update
+from tests.core.recorded import STARTED, Ending, evaluated, recorded, recorded_script, script_config, update
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import Unit
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.core.runs.folder import Run
@@ -256,3 +257,51 @@ def test_each_curve_of_a_sweep_has_its_own_color_in_light_and_dark(names: list[s
     light, dark, printed = (re.findall(r"--s\d+: (#\w{6});", part) for part in chart.style.split("@media"))
     assert len(set(light)) == len(set(dark)) == len(names) and printed == light
     assert all(f"var(--s{i})" in chart.svg for i in range(len(names)))
+
+
+@pytest.mark.parametrize("unit", ["tokens", "samples"])
+def test_report_on_a_script_leaves_out_what_needs_its_model(tmp_path: Path, unit: Unit) -> None:
+    page = page_of(recorded_script(tmp_path / "a", unit=unit))
+    assert not page.open and not page.requests
+    shown = [
+        "train.py --batch_size=12",
+        "learning_rate 0.01",
+        "AdamW",
+        "accuracy 1 0.5 1 2",
+        "optim.lr_factor",
+        f"{unit}/s",
+    ]
+    assert [text for text in shown if text not in page.text] == []
+    assert "After 8 steps" in page.text and "Randomness" not in page.text and "default" not in page.text
+    assert ("ln V" in page.text) == (unit == "tokens")
+
+
+def test_report_on_a_failed_script_has_the_traceback(tmp_path: Path) -> None:
+    page = page_of(recorded_script(tmp_path / "a", ending="failed"))
+    assert 'File "train.py", line 9' in page.text and "pre" in page.tags
+
+
+@pytest.mark.parametrize("ending", ["running", "failed"])
+def test_report_on_a_script_without_a_step(tmp_path: Path, ending: Ending) -> None:
+    page = page_of(recorded_script(tmp_path / "a", started=False, ending=ending))
+    assert not page.open and "No steps recorded." in page.text and "step 0" in page.text
+
+
+def test_script_cannot_be_prompted(cli_error: CliError, tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    assert cli_error("report", run.path, "--to", "a.html", "--prompt", "x").code == "unavailable"
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_nothing_of_a_script_is_markup(tmp_path: Path) -> None:
+    config = script_config("tokens", **{EVIL: EVIL}).model_copy(update={"command": (EVIL,), "folder": EVIL})
+    events = [
+        STARTED,
+        update(1),
+        ev.Logged(step=1, values={EVIL: 1.0}, texts={EVIL: EVIL}),
+        ev.Failed(step=1, message=EVIL, details=EVIL),
+    ]
+    source = run_report(gather(recorded_script(tmp_path / "a", config=config, events=events), []))
+    page = Page(source)
+    assert not {"script", "img"} & set(page.tags) and not page.requests and not page.open and "\x1b" not in source
+    assert page.text.count("<script>alert(1)</script>") >= 8

@@ -4,8 +4,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.core.config import settings
+from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.runs.figures import setting_text
 from tui_lab.runs.listing import not_default
 from tui_lab.util.escape import printable
@@ -38,6 +39,7 @@ def environment() -> "Environment":
         lstrip_blocks=True,
     )
     jinja.filters["count"] = "{:,}".format
+    jinja.filters["figure"] = "{:.6g}".format
     jinja.filters["setting"] = setting_text
     return jinja
 
@@ -47,8 +49,10 @@ def _printable(value: Any) -> Any:
     return value if hasattr(value, "__html__") else printable(str(value))
 
 
-def settings_by_section(config: Config, without: tuple[str, ...] = ()) -> dict[str, list[SettingRow]]:
-    """Return every setting by section, except those in `without` (dotted keys)."""
+def settings_by_section(config: RunConfig, without: tuple[str, ...] = ()) -> dict[str, list[SettingRow]]:
+    """Return every setting by section, except those in `without` (dotted keys). Those of a script have no default."""
+    if not isinstance(config, Config):
+        return _script_settings(config)
     different = not_default(config)
     default = Config()
     sections: dict[str, list[SettingRow]] = {}
@@ -59,4 +63,12 @@ def settings_by_section(config: Config, without: tuple[str, ...] = ()) -> dict[s
         value = setting_text(settings.get(config, key))
         row = (name, value, setting_text(settings.get(default, key)) if key in different else None)
         sections.setdefault(section or name, []).append(row)
+    return sections
+
+
+def _script_settings(config: ScriptConfig) -> dict[str, list[SettingRow]]:
+    sections: dict[str, list[SettingRow]] = {}
+    for key, value in script.known_values(config).items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, []).append((name, setting_text(value), None))
     return sections

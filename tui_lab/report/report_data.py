@@ -3,11 +3,12 @@
 import importlib.metadata
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs.catalog import RunRow, row_of
@@ -38,21 +39,61 @@ class Sample:
     answer: str | None = None
 
 
+@dataclass
+class LoggedValue:
+    """A value that a script logged, over the whole run."""
+
+    name: str
+    last: float
+    lowest: float
+    highest: float
+    times: int = 1
+
+    def update(self, value: float) -> None:
+        """Take the next value into account."""
+        self.last = value
+        self.lowest = min(self.lowest, value)
+        self.highest = max(self.highest, value)
+        self.times += 1
+
+
+@dataclass
+class LoggedSoFar:
+    """What a script logged: every value, and the last text of each name with its step."""
+
+    values: dict[str, LoggedValue] = field(default_factory=dict)
+    texts: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def update(self, event: ev.Logged) -> None:
+        """Take the next event into account."""
+        for name, value in event.values.items():
+            if name in self.values:
+                self.values[name].update(value)
+            else:
+                self.values[name] = LoggedValue(name, value, value, value)
+        self.texts |= {name: (event.step, text) for name, text in event.texts.items()}
+
+
 @dataclass(frozen=True)
 class ReportData:
-    """The content of a report. samples and sources: a string is the reason why they are not available."""
+    """The content of a report.
+
+    samples and sources: a string is the reason why they are not available; None for the run of a script, where only the
+    script can build the model.
+    """
 
     name: str
     row: RunRow
     summary: Summary
-    config: Config
+    config: RunConfig
     curves: Curves
     started: tuple[ev.Started, ...]
     warnings: tuple[ev.Warned | ev.SaveFailed, ...]
-    failure: str
+    failure: ev.Failed | None
     findings: tuple[Finding, ...]
-    samples: "tuple[Sample, ...] | str"
-    sources: "tuple[RandomSource, ...] | str"
+    logged: LoggedSoFar
+    samples: "tuple[Sample, ...] | str | None"
+    sources: "tuple[RandomSource, ...] | str | None"
     environment: dict[str, str]
     created: str
 
@@ -60,15 +101,20 @@ class ReportData:
 def gather(run: Run, prompts: Sequence[str]) -> ReportData:
     """Read a run, and generate samples from `prompts`, by default from the start of held-out examples.
 
-    Raises ConfigError or RunError for a run that cannot be read.
+    Raises ConfigError or RunError for a run that cannot be read, and for prompts to the run of a script.
     """
+    config = run.config()
+    if prompts:
+        run.refuse_script("write the report without --prompt")
     monitors = Monitors()
     findings: list[Finding] = []
+    logged = LoggedSoFar()
     for event in run.events():
         findings += monitors.update(event)
+        if isinstance(event, ev.Logged):
+            logged.update(event)
     events = run.downsampled().events()
-    config = run.trainer_config()
-    task = _prepare_task(config)
+    task = _prepare_task(config) if isinstance(config, Config) else None
     return ReportData(
         name=run.name,
         row=row_of(run.path, run.name),
@@ -77,10 +123,11 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
         curves=curves(events),
         started=tuple(event for event in events if isinstance(event, ev.Started)),
         warnings=tuple(event for event in events if isinstance(event, ev.Warned | ev.SaveFailed)),
-        failure=next((event.message for event in reversed(events) if isinstance(event, ev.Failed)), ""),
+        failure=next((event for event in reversed(events) if isinstance(event, ev.Failed)), None),
         findings=tuple(findings),
-        samples=_samples(run, config, task, prompts),
-        sources=_randomness(config, task),
+        logged=logged,
+        samples=_samples(run, config, task, prompts) if isinstance(config, Config) and task is not None else None,
+        sources=_randomness(config, task) if isinstance(config, Config) and task is not None else None,
         environment=environment(),
         created=time.strftime("%Y-%m-%d %H:%M"),
     )

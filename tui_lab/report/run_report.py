@@ -1,5 +1,9 @@
 """The report on a run."""
 
+import shlex
+
+from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import unit_of
 from tui_lab.report.chart import loss_chart
 from tui_lab.report.render import render, settings_by_section
 from tui_lab.report.report_data import ReportData
@@ -16,12 +20,22 @@ STATES = {
 """How a run ended, where the name of its state is not specific enough."""
 
 
+SCRIPT_STATES = STATES | {"done": "ended by itself", "interrupted": "killed, or its machine went down"}
+
+
 def run_report(data: ReportData) -> str:
     """Return the HTML page."""
+    config = data.config
+    own = config if isinstance(config, Config) else None
+    states = STATES if own is not None else SCRIPT_STATES
     return render(
         "run.html",
         data=data,
-        state=STATES.get(data.row.state, data.row.state),
+        state=states.get(data.row.state, data.row.state),
+        total_steps=config.train.steps,
+        command="" if isinstance(config, Config) else f"{shlex.join(config.command)}, started in {config.folder}",
+        faults=() if own is None else own.faults,
+        has_answers=own is not None and own.data.task == "reverse",
         figures=_figures(data),
         chart=loss_chart(data.curves).svg if data.curves.train[0] else None,
         settings=settings_by_section(data.config),
@@ -42,7 +56,7 @@ def _figures(data: ReportData) -> list[tuple[str, str]]:
         ("exact match", figure_text("exact_match", summary.exact_match)),
         ("perplexity", figure_text("perplexity", summary.perplexity)),
         ("parameters", figure_text("parameters", summary.parameters)),
-        ("tokens/s", f"{summary.tokens_per_s:,.0f}" if summary.tokens_per_s else "–"),
+        (f"{unit_of(data.config)}/s", f"{summary.tokens_per_s:,.0f}" if summary.tokens_per_s else "–"),
         ("seconds of training", f"{summary.train_seconds:,.1f}"),
     ]
     return [(title, value) for title, value in figures if value != "–"]
