@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tui_lab.core.doctor.case import Case, examine
     from tui_lab.core.doctor.findings import Finding, Report
+    from tui_lab.core.watch.api import WatchedRun, watch
 
-__all__ = ["Case", "Finding", "Report", "examine"]
+__all__ = ["Case", "Finding", "Report", "WatchedRun", "examine", "watch"]
 
 _MODULES = {
     "Case": "tui_lab.core.doctor.case",
     "examine": "tui_lab.core.doctor.case",
     "Finding": "tui_lab.core.doctor.findings",
     "Report": "tui_lab.core.doctor.findings",
+    "WatchedRun": "tui_lab.core.watch.api",
+    "watch": "tui_lab.core.watch.api",
 }
 
 

@@ -29,6 +29,11 @@ class TrainControl:
     def has_pending(self) -> bool:
         return bool(self._pending)
 
+    @property
+    def steps_left(self) -> int:
+        """The steps that remain until the next pause; 0 if none is planned."""
+        return self._steps_left
+
     def poll(self, group: ProcessGroup, *, wait: bool = False) -> None:
         """Take the commands that have arrived; with `wait`, block until there is one, unless some are pending."""
         self._pending.extend(group.commands(self.commands, wait=wait and not self._pending))

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.util import files
+from tui_lab.util.errors import LabError
 from tui_lab.util.lazy_adapter import LazyAdapter
 from tui_lab.util.strict_json import dumps, loads
 
@@ -57,7 +58,7 @@ def write_generation(folder: Path, answer_id: str, step: int, tokens: Iterable[G
             for token in tokens:
                 out.write(dumps(asdict(token)) + "\n")
         except Exception as failure:
-            error = f"{type(failure).__name__}: {failure}"
+            error = str(failure) if isinstance(failure, LabError) else f"{type(failure).__name__}: {failure}"
         out.write(dumps({"done": True, "error": error}) + "\n")
 
 

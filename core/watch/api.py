@@ -1,0 +1,170 @@
+"""`tui_lab.watch`: record the training loop of the calling code, with as much or as little as it passes."""
+
+import atexit
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tui_lab.core import events as ev
+from tui_lab.core.watch.model_search import Inputs
+from tui_lab.core.watch.recorder import Given
+from tui_lab.core.watch.recording import Recording
+from tui_lab.core.watch.script_tokenizer import from_object
+from tui_lab.util.errors import ConfigError
+
+VALIDATION_NAMES = ("val_loss", "eval_loss", "valid_loss", "validation_loss")
+
+
+class WatchedRun:
+    """The run that records this process; a context manager.
+
+    path: its folder. The hooks record every optimizer step on their own; `step` is for loops without a torch optimizer.
+    """
+
+    def __init__(self, recording: Recording, *, owns: bool) -> None:
+        self._recording = recording
+        self._owns = owns
+        self._stepped_at = time.perf_counter()
+
+    @property
+    def path(self) -> Path:
+        return self._recording.run.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._owns:
+            self._recording.end(error)
+
+    def log(self, **values: Any) -> None:
+        """Record metrics (numbers, or tensors of one number) and samples (text) of the present step.
+
+        val_loss is a validation loss, in nats per target. Raises ConfigError for a value of another type.
+        """
+        log = self._recording.recorder.log
+        numbers = {name: _number(name, value) for name, value in values.items() if not isinstance(value, str)}
+        texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        for name in VALIDATION_NAMES:
+            if name in numbers:
+                log.validation(numbers.pop(name))
+        if numbers or texts:
+            log.put(ev.Logged(step=log.n_steps, values=numbers, texts=texts))
+
+    def step(
+        self,
+        *,
+        loss: float | Tensor,
+        lr: float = 0.0,
+        x: Tensor | None = None,
+        y: Tensor | None = None,
+        grad_norm: float | Tensor | None = None,
+    ) -> None:
+        """Record one step of a loop that uses no torch optimizer. x, y: the batch, [B, T] each.
+
+        Raises StopRequested, a KeyboardInterrupt, if the user asked to stop; waits while the run is paused.
+        """
+        recorder = self._recording.recorder
+        batches = recorder.batches
+        if x is not None:
+            batches.forward(Inputs(x, y))
+        recorder.start_by_hand(Inputs(x, y), lr)
+        hashes, batch = batches.end_step(recorder.log.n_steps, 1)
+        if batch is not None:
+            recorder.log.batch(batch, None if hashes is None else batches.history(batch.step, hashes))
+        now = time.perf_counter()
+        recorder.log.step(
+            loss=_number("loss", loss),
+            lr=lr,
+            n_counted=0 if x is None else x.numel(),
+            seconds=now - self._stepped_at,
+            grad_norm=None if grad_norm is None else _number("grad_norm", grad_norm),
+        )
+        self._recording.boundary()
+        self._stepped_at = time.perf_counter()
+
+    def lr(self, lr: float) -> float:
+        """`lr` times the factor that the user asked for. Only for loops that call `step`: hooks do it by themselves."""
+        return lr * self._recording.recorder.steering.lr_factor
+
+    def close(self) -> None:
+        """End the recording; called at the end of the process, too."""
+        if self._owns:
+            self._recording.end()
+
+
+def watch(
+    model: nn.Module | None = None,
+    optimizer: Optimizer | Iterable[Optimizer] | None = None,
+    *,
+    tokenizer: Any = None,
+    config: Mapping[str, Any] | object | None = None,
+    name: str | None = None,
+    steps: int = 0,
+    out: str | Path | None = None,
+) -> WatchedRun:
+    """Record the training of this process as a run; follow it with `tui-lab app RUN`.
+
+    Everything is optional: what is not given is found. tokenizer: of tiktoken or Hugging Face, a dict itos, or any
+    object with encode and decode. config: a mapping, or an object whose attributes are the settings. name: of the run
+    folder. steps: in total, if known. Under `tui-lab watch`, or when called again, it returns the run that is being
+    recorded. Raises ConfigError or RunError.
+    """
+    optimizers = _optimizers(optimizer)
+    given = Given(model, optimizers, None if tokenizer is None else from_object(tokenizer), _settings(config), steps)
+    active = Recording.active
+    if active is not None:
+        active.recorder.given = _merged(active.recorder.given, given)
+        return WatchedRun(active, owns=False)
+    script = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c") else "notebook"
+    recording = Recording.start(name or script, sys.argv, None if out is None else Path(out), given)
+    atexit.register(recording.end)
+    return WatchedRun(recording, owns=True)
+
+
+def _optimizers(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer, ...]:
+    if optimizer is None:
+        return ()
+    optimizers = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    for each in optimizers:
+        if not isinstance(each, Optimizer):
+            allowed = "a torch optimizer, or a list of them"
+            raise ConfigError.of("wrong_type", "is no optimizer", key="optimizer", value=type(each), allowed=allowed)
+    return optimizers
+
+
+def _settings(config: Mapping[str, Any] | object | None) -> Mapping[str, Any] | None:
+    if config is None or isinstance(config, Mapping):
+        return config
+    with contextlib.suppress(TypeError):
+        return vars(config)
+    raise ConfigError.of("wrong_type", "has no settings", key="config", value=config, allowed="a dict or an object")
+
+
+def _merged(old: Given, new: Given) -> Given:
+    """What was given now, and for the rest what was given before."""
+    return Given(
+        new.model or old.model,
+        new.optimizers or old.optimizers,
+        new.tokenizer or old.tokenizer,
+        new.settings or old.settings,
+        new.steps or old.steps,
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value.detach())
+    if isinstance(value, bool | int | float) or hasattr(value, "__float__"):
+        return float(value)
+    allowed = "a number, a tensor of one number, or text"
+    raise ConfigError.of("wrong_type", f"is a {type(value).__name__}", key=name, value=value, allowed=allowed)

@@ -1,0 +1,141 @@
+"""Collects the batch of a step: x, y, the losses of its cells, and which rows came before."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tui_lab.core.watch.budget import Budget
+from tui_lab.core.watch.cells import Cells, batch_cells
+from tui_lab.core.watch.model_search import Inputs
+from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
+from tui_lab.core.watch.row_memory import RowHasher, RowMemory
+from tui_lab.data.dataset import IGNORED
+
+MAX_ROWS = 64
+"""Rows of x and y that are recorded."""
+MAX_CELL_ROWS = 8
+"""Rows whose cells are measured."""
+SECONDS_BETWEEN_BATCHES = 1.0
+Ids = npt.NDArray[np.int64]
+
+
+class Batches:
+    """Call `forward` and `criterion` as they happen in a step, then `end_step`."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._budget = Budget(clock=clock)
+        self._hasher = RowHasher()
+        self._memory = RowMemory()
+        self._taken_at = float("-inf")
+        self._inputs: Inputs | None = None
+        self._targets: Tensor | None = None
+        self._ignore_index: int | None = None
+        self._cells: Cells | None = None
+        self.always = False
+        """Record every batch: while the user goes step by step."""
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """The inputs of the first micro-batch of the current step."""
+        return self._inputs
+
+    def forward(self, inputs: Inputs) -> None:
+        """The model was called with `inputs` for training; only the first call of a step counts."""
+        if self._inputs is None:
+            self._inputs = inputs
+
+    def criterion(self, name: str, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        """The loss function was called for training; only the first call of a step counts."""
+        if self._targets is not None:
+            return
+        self._targets = targets.detach()
+        self._ignore_index = int(options.get("ignore_index", -100))
+        x = self._inputs.x if self._inputs is not None and self._inputs.has_tokens else None
+        if name != "cross_entropy" or x is None or not self._is_due():
+            return
+        with self._budget.spend(), torch.no_grad():
+            shape = (int(x.shape[0]), int(x.shape[1]))
+            self._cells = batch_cells(logits.detach(), self._targets, self._ignore_index, shape, MAX_CELL_ROWS)
+
+    def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | None, RecordedBatch | None]:
+        """End the step, counted from 0: the hashes of the rows of x, int64 [B] on its device, and the batch if due.
+
+        Tensors are copied now: a script may use their memory again.
+        """
+        inputs = self._inputs
+        hashes = None
+        batch = None
+        if inputs is not None and inputs.x is not None:
+            hashes = self._hasher.hashes(inputs.x)
+            if self._is_due():
+                with self._budget.spend():
+                    batch = self._recorded(step, micro_batches, inputs, inputs.x)
+                self._taken_at = self._clock()
+        self._inputs = None
+        self._targets = None
+        self._cells = None
+        return hashes, batch
+
+    def history(self, step: int, row_hashes: Tensor) -> RowHistory:
+        """What is known of the rows with these hashes; call it once for every step, in order."""
+        return self._memory.add(step, row_hashes.tolist())
+
+    def _is_due(self) -> bool:
+        if self.always:
+            return True
+        return self._clock() - self._taken_at >= SECONDS_BETWEEN_BATCHES and self._budget.allows()
+
+    def _recorded(self, step: int, micro_batches: int, inputs: Inputs, x: Tensor) -> RecordedBatch:
+        cells = self._cells
+        x_ids = _ids(x) if inputs.has_tokens else None
+        targets = inputs.y if inputs.y is not None else self._targets
+        return RecordedBatch(
+            step=step,
+            n_rows=int(x.shape[0]),
+            micro_batches=micro_batches,
+            x_shape=_shape(x),
+            y_shape="" if targets is None else _shape(targets),
+            x=x_ids,
+            y=None if x_ids is None else self._recorded_targets(x, x_ids.shape[0]),
+            losses=None if cells is None else cells.losses,
+            top=None if cells is None else cells.top,
+            probabilities=None if cells is None else cells.probabilities,
+            history=None,
+        )
+
+    def _recorded_targets(self, x: Tensor, n_rows: int) -> Ids | None:
+        """The targets of the first rows, as the loss saw them or else as the model was given them."""
+        B, T = x.shape
+        seen = self._targets
+        if seen is not None and not seen.is_floating_point():
+            if seen.numel() == B * T:
+                return _with_ignored(seen.reshape(B, T)[:n_rows], self._ignore_index)
+            if seen.numel() == B * (T - 1):
+                rows = _with_ignored(seen.reshape(B, T - 1)[:n_rows], self._ignore_index)
+                return np.pad(rows, ((0, 0), (0, 1)), constant_values=IGNORED)
+        given = self._inputs.y if self._inputs is not None else None
+        if given is not None and given.shape == x.shape and not given.is_floating_point():
+            return _with_ignored(given[:n_rows], -100)
+        return None
+
+
+def _ids(tensor: Tensor) -> Ids:
+    ids: Ids = tensor.detach()[:MAX_ROWS].to("cpu", torch.int64).numpy().copy()
+    return ids
+
+
+def _with_ignored(targets: Tensor, ignore_index: int | None) -> Ids:
+    ids = _ids(targets)
+    # A target that is not an id is ignored, whatever the loss function is told.
+    ids[(ids == ignore_index) | (ids < 0)] = IGNORED
+    return ids
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -1,0 +1,124 @@
+"""The commands that a script's run takes between two steps."""
+
+import os
+from typing import Any
+
+from torch import nn
+
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config import script
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.training.control import TrainControl
+from tui_lab.core.training.distributed import SINGLE_PROCESS
+from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch.answering import Answering
+from tui_lab.core.watch.recorder import Recorder
+from tui_lab.core.watch.steering import StopRequested
+from tui_lab.util.errors import ConfigError, RunError
+
+NOT_FOR_SCRIPTS = "a script evaluates when it wants to"
+ONE_RANK = "a script with several processes cannot be changed from outside: only one of them would change"
+
+
+class Boundary:
+    """Executes commands in the script's thread; while paused, it waits there."""
+
+    def __init__(self, commands: cmd.CommandQueue, answering: Answering) -> None:
+        self.control = TrainControl(commands)
+        self.recorder: Recorder | None = None
+        self._answering = answering
+        self._commands = commands
+        self._own: dict[str, Any] = {}
+        """The script's own value of each setting that was changed."""
+
+    def __call__(self) -> None:
+        """Execute what has arrived. Raises StopRequested if the user asked to stop."""
+        control = self.control
+        if self.recorder is None:
+            return
+        control.count_step()
+        if self._commands.empty() and not control.has_pending and not control.stop_requested:
+            return
+        self.recorder.close_step()  # The user sees the step after which the script waits.
+        control.poll(SINGLE_PROCESS)
+        self._execute_pending(self.recorder)
+        while control.paused and not control.stop_requested:
+            control.poll(SINGLE_PROCESS, wait=True)
+            self._execute_pending(self.recorder)
+        self.recorder.batches.always = control.steps_left > 0
+        self.recorder.clock.next_step()
+        if control.stop_requested:
+            raise StopRequested("stopped from tui-lab")
+
+    def _execute_pending(self, recorder: Recorder) -> None:
+        while (command := self.control.next_command()) is not None:
+            try:
+                self._execute(command, recorder)
+            except (ConfigError, RunError, OSError) as error:
+                recorder.log.warn(str(error))
+
+    def _execute(self, command: cmd.Command, recorder: Recorder) -> None:
+        log = recorder.log
+        match command:
+            case cmd.Pause():
+                if self.control.pause():
+                    log.put(ev.Paused(step=log.n_steps))
+            case cmd.Resume() | cmd.Step():
+                if self.control.resume(command.n if isinstance(command, cmd.Step) else 0):
+                    log.put(ev.Resumed(step=log.n_steps))
+            case cmd.Set() | cmd.Scale() | cmd.Shift() | cmd.Cycle() | cmd.Undo():
+                self._change(command, recorder)
+            case cmd.Save():
+                self.save(recorder)
+            case cmd.Generate():
+                self._answering.generate(command, self._model(recorder), recorder)
+            case cmd.Attend():
+                self._answering.attend(command, self._model(recorder), recorder)
+            case cmd.Stop():
+                self.control.request_stop()
+            case _:
+                log.warn(NOT_FOR_SCRIPTS)
+
+    def save(self, recorder: Recorder) -> None:
+        """Write a checkpoint of the weights and the optimizers. Raises OSError."""
+        run = recorder.log.run
+        path = checkpoints.save(run.checkpoints, recorder.log.n_steps, self._model(recorder), recorder.optimizers)
+        recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
+
+    def _model(self, recorder: Recorder) -> nn.Module | None:
+        return recorder.given.model or recorder.finder.likely_model
+
+    def _change(self, command: cmd.Change, recorder: Recorder) -> None:
+        """Change a setting, or warn why not; do nothing if it has that value already."""
+        log = recorder.log
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError.of("unavailable", ONE_RANK)
+        key, value = cmd.resolve(command, log.config, self.control.undo_stack)
+        old = script.get(log.config, key)
+        config = script.changed(log.config, key, value)
+        new = script.get(config, key)
+        if new == old or not isinstance(config, ScriptConfig):
+            return
+        self._own.setdefault(key, old)
+        self._apply(key, new, recorder)
+        log.config = config
+        change = ev.Changed(step=log.n_steps, key=key, old=old, new=new)
+        self.control.record_change(change, undone=isinstance(command, cmd.Undo))
+        log.put(change)
+
+    def _apply(self, key: str, value: float, recorder: Recorder) -> None:
+        """Put a value into force; the script's own value takes our hands off it again."""
+        steering = recorder.steering
+        changed_value = None if value == self._own[key] else value
+        match key:
+            case "optim.lr_factor":
+                steering.lr_factor = value
+            case "optim.weight_decay":
+                steering.weight_decay = changed_value
+            case "optim.grad_clip":
+                steering.grad_clip = changed_value
+            case "model.dropout":
+                model = self._model(recorder)
+                if model is not None:
+                    steering.set_dropout(model, changed_value)

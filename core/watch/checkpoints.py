@@ -1,0 +1,77 @@
+"""Checkpoints of a script: the weights of its model and the state of its optimizers, as safetensors and JSON."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tui_lab.core.training.checkpoint import name_of
+from tui_lab.util import files
+from tui_lab.util.strict_json import dumps, loads
+
+MODEL = "model.safetensors"
+LARGEST_STATE = 2**24
+"""Bytes of the part of an optimizer's state that is not in tensors."""
+
+
+def save(folder: Path, step: int, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> Path:
+    """Write `folder`/step-N, then remove the older ones. Raises OSError with the old ones intact.
+
+    The model's file loads with `model.load_state_dict(safetensors.torch.load_file(path))`; the optimizers' files with
+    `load_optimizer`.
+    """
+    path = folder / name_of(step)
+    if path.exists():
+        files.remove(path)
+    with files.new_folder(path) as temporary:
+        if model is not None:
+            save_file(_copied(model.state_dict()), temporary / MODEL)
+        for i, optimizer in enumerate(optimizers):
+            tensors, numbers = _split(optimizer.state_dict())
+            save_file(tensors, temporary / f"optimizer-{i}.safetensors")
+            (temporary / f"optimizer-{i}.json").write_text(dumps(numbers, indent=1), "utf-8")
+    for older in folder.glob("step-*"):
+        if older != path:
+            files.remove(older)
+    return path
+
+
+def load_optimizer(optimizer: Optimizer, checkpoint: Path, number: int = 0) -> None:
+    """Load the state of the optimizer `number` of a checkpoint. Raises OSError or ValueError."""
+    tensors = load_file(checkpoint / f"optimizer-{number}.safetensors")
+    numbers = loads(files.read_text(checkpoint / f"optimizer-{number}.json", LARGEST_STATE))
+    state: dict[int, dict[str, Any]] = {int(key): dict(value) for key, value in numbers["state"].items()}
+    for key, tensor in tensors.items():
+        parameter, _, name = key.partition("/")
+        state.setdefault(int(parameter), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"]})
+
+
+def _copied(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each with its own memory: safetensors refuses tied weights."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in weights.items()
+        if isinstance(tensor, Tensor)
+    }
+
+
+def _split(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of an optimizer's state, named "parameter/name", and everything else that JSON can hold."""
+    tensors: dict[str, Any] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    for parameter, values in state["state"].items():
+        numbers[str(parameter)] = {name: value for name, value in values.items() if _is_plain(value)}
+        tensors |= {f"{parameter}/{name}": value for name, value in values.items() if isinstance(value, torch.Tensor)}
+    groups = [{name: value for name, value in group.items() if _is_plain(value)} for group in state["param_groups"]]
+    return _copied(tensors), {"state": numbers, "param_groups": groups}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, int | float | str | bool)

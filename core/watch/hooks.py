@@ -1,0 +1,225 @@
+"""Hooks on torch: they tell a listener what a training script does, and change nothing of it.
+
+Only public places of torch are replaced: functions of torch.nn.functional, torch.autograd.backward, clip_grad_norm_,
+methods of GradScaler and of the DataLoader's iterators, and torch's global hooks before and after an optimizer step.
+"""
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+CRITERIA = ("cross_entropy", "nll_loss", "binary_cross_entropy_with_logits", "mse_loss")
+"""The functions of torch.nn.functional that are taken for losses; the loss modules of torch.nn call them, too."""
+
+
+class Listener(Protocol):
+    """What the hooks call, always in the thread that trains. `failed` gets what any other method raises."""
+
+    def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        """A loss function returned `output`. options: its keyword arguments."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Backpropagation from the scalar `loss` begins."""
+        ...
+
+    def max_norm(self, wanted: float) -> float:
+        """The norm to which the gradients are clipped, where the script wants `wanted`."""
+        ...
+
+    def clipped(self, norm: Tensor) -> None:
+        """The gradients were clipped; `norm` is their norm before."""
+        ...
+
+    def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
+        """GradScaler multiplied `loss`."""
+        ...
+
+    def skipped(self) -> None:
+        """GradScaler skipped an optimizer step, since a gradient was not finite."""
+        ...
+
+    def before_step(self, optimizer: Optimizer) -> None: ...
+
+    def after_step(self, optimizer: Optimizer) -> None: ...
+
+    def waited(self, seconds: float) -> None:
+        """A DataLoader took `seconds` to give a batch."""
+        ...
+
+    def failed(self, hook: str, error: Exception) -> None:
+        """The method `hook` raised `error`; it is not called again."""
+        ...
+
+
+class TorchHooks:
+    """Installs the hooks and removes them. Control flow exceptions, as StopRequested, pass through to the script."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._disabled: set[str] = set()
+        self._thread: int | None = None
+        self._active = False
+        self._suspended = 0
+        self._undo: list[Callable[[], None]] = []
+        self._n_steps = 0
+
+    def install(self) -> None:
+        """Install all hooks. A forked child does not call the listener."""
+        self._active = True
+        for name in CRITERIA:
+            self._replace(torch.nn.functional, name, functools.partial(self._criterion, name))
+        self._replace(torch.autograd, "backward", self._backward)
+        self._replace(torch.nn.utils, "clip_grad_norm_", self._clip)
+        self._replace(torch.nn.utils.clip_grad, "clip_grad_norm_", self._clip)
+        self._replace(torch.amp.GradScaler, "scale", self._scale)
+        self._replace(torch.amp.GradScaler, "step", self._scaler_step)
+        self._replace(_BaseDataLoaderIter, "__next__", self._next_batch)
+        self._replace(torch.jit, "script", self._jit_script)  # noqa: TID251 - nothing is loaded.
+        for register, call in (
+            (register_optimizer_step_pre_hook, self._before_step),
+            (register_optimizer_step_post_hook, self._after_step),
+        ):
+            self._undo.append(register(call).remove)
+        os.register_at_fork(after_in_child=self._forked)
+
+    def remove(self) -> None:
+        """Remove all hooks. What a script has imported by name stays a wrapper, which then only passes calls on."""
+        self._active = False
+        while self._undo:
+            self._undo.pop()()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Call no hook meanwhile: for what the recorder itself runs on the model."""
+        self._suspended += 1
+        try:
+            yield
+        finally:
+            self._suspended -= 1
+
+    def _forked(self) -> None:
+        self._active = False
+
+    def _replace(self, place: Any, name: str, wrapper: Callable[..., Any]) -> None:
+        """Replace `place.name` by a function that calls wrapper(original, *args, **kwargs)."""
+        original = vars(place)[name]
+
+        @functools.wraps(original)
+        def replaced(*args: Any, **kwargs: Any) -> Any:
+            # A compiled graph must hold the original, not its wrapper.
+            if torch.compiler.is_compiling():
+                return original(*args, **kwargs)
+            return wrapper(original, *args, **kwargs)
+
+        setattr(place, name, replaced)
+
+        def undo() -> None:
+            if vars(place).get(name) is replaced:
+                setattr(place, name, original)
+
+        self._undo.append(undo)
+
+    def listens(self) -> bool:
+        """Whether this call is to be recorded: in the thread that trains, and in the process that began to record."""
+        if not self._active or self._suspended:
+            return False
+        return self._thread is None or self._thread == threading.get_ident()
+
+    def tell(self, hook: str, *args: Any) -> Any:
+        """Call a method of the listener, unless it failed before; return what it returns, None if it fails.
+
+        What the listener itself calls is not recorded.
+        """
+        if hook in self._disabled:
+            return None
+        self._suspended += 1
+        try:
+            return getattr(self._listener, hook)(*args)
+        except Exception as error:
+            self._disabled.add(hook)
+            self._listener.failed(hook, error)
+            return None
+        finally:
+            self._suspended -= 1
+
+    def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        output = original(*args, **kwargs)
+        if self.listens() and isinstance(output, Tensor) and output.dim() == 0:
+            given = dict(zip(("input", "target"), args, strict=False)) | kwargs
+            logits = given.pop("input", None)
+            targets = given.pop("target", None)
+            if isinstance(logits, Tensor) and isinstance(targets, Tensor):
+                self.tell("criterion", name, output, logits, targets, given)
+        return output
+
+    def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._active and not self._suspended:
+            if self._thread is None:
+                self._thread = threading.get_ident()
+            loss = tensors[0] if isinstance(tensors, list | tuple) and len(tensors) == 1 else tensors
+            if isinstance(loss, Tensor) and loss.numel() == 1 and self.listens():
+                self.tell("backward", loss)
+        return original(tensors, *args, **kwargs)
+
+    def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
+        if not self.listens():
+            return original(parameters, max_norm, *args, **kwargs)
+        wanted = self.tell("max_norm", max_norm)
+        norm = original(parameters, max_norm if wanted is None else wanted, *args, **kwargs)
+        self.tell("clipped", norm)
+        return norm
+
+    def _scale(self, original: Callable[..., Any], scaler: Any, outputs: Any) -> Any:
+        scaled = original(scaler, outputs)
+        if self.listens() and isinstance(outputs, Tensor) and scaled is not outputs:
+            self.tell("scaled", outputs, scaled, scaler._scale)
+        return scaled
+
+    def _scaler_step(self, original: Callable[..., Any], scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        steps = self._n_steps
+        result = original(scaler, optimizer, *args, **kwargs)
+        if self.listens() and self._n_steps == steps:
+            self.tell("skipped")
+        return result
+
+    def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
+        started = time.perf_counter()
+        batch = original(iterator)
+        if self.listens():
+            self.tell("waited", time.perf_counter() - started)
+        return batch
+
+    def _jit_script(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """TorchScript compiles the source of the functions that it finds, so it must find torch's own."""
+        replaced = [(torch.nn.functional, name, vars(torch.nn.functional)[name]) for name in CRITERIA]
+        for place, name, wrapper in replaced:
+            setattr(place, name, getattr(wrapper, "__wrapped__", wrapper))
+        try:
+            return original(*args, **kwargs)
+        finally:
+            for place, name, wrapper in replaced:
+                setattr(place, name, wrapper)
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._active or self._suspended or torch.compiler.is_compiling():
+            return
+        if self._thread is None:
+            self._thread = threading.get_ident()
+        self._n_steps += 1
+        if self.listens():
+            self.tell("before_step", optimizer)
+
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.listens() and not torch.compiler.is_compiling():
+            self.tell("after_step", optimizer)

@@ -1,0 +1,117 @@
+"""What is measured every few steps of a script, within a budget: gradient norm, update ratio, dead units, memory."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from tui_lab.core.watch.budget import Budget
+
+MAX_MATRICES = 16
+MAX_WEIGHTS = 2**22
+"""Weights of a matrix at most for the update ratio, which needs a copy."""
+UPDATE_RATIO_EVERY = 10
+"""Steps between measurements at least, as for our own trainer."""
+SECONDS_BETWEEN_MEMORY = 1.0
+MIB = 2**20
+
+
+class Measurements:
+    """Measures around a step of one optimizer. Nothing is changed: weights are copied, gradients only read."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._budget = Budget(clock=clock)
+        self._clock = clock
+        self._process = psutil.Process()
+        self._memory_at = float("-inf")
+        self._weights: list[Tensor] = []
+        self._before: list[Tensor] = []
+        self._step = 0
+        self._ratio_at: int | None = None
+
+    def before_step(self, optimizer: Optimizer, model: nn.Module | None) -> None:
+        """Copy the weights if the update ratio is due."""
+        self._step += 1
+        due = self._ratio_at is None or self._step >= self._ratio_at + UPDATE_RATIO_EVERY
+        if not due or not self._budget.allows():
+            return
+        with self._budget.spend():
+            self._ratio_at = self._step
+            self._weights = measured_weights(optimizer, model)
+            self._before = [weight.detach().clone() for weight in self._weights]
+
+    def update_ratio(self) -> Tensor | None:
+        """After the step: ‖Δw‖ / ‖w‖ over the copied weights, [] on their device; None if none were copied."""
+        if not self._before:
+            return None
+        with self._budget.spend(), torch.no_grad():
+            changes = [w.detach() - old for w, old in zip(self._weights, self._before, strict=True)]
+            ratio = torch.nn.utils.get_total_norm(changes) / torch.nn.utils.get_total_norm(self._before)
+        self._weights = []
+        self._before = []
+        return ratio
+
+    def gradient_norm(self, optimizers: Iterable[Optimizer]) -> Tensor | None:
+        """The norm of all gradients that the last step used, [] on their device, if the budget allows."""
+        if not self._budget.allows():
+            return None
+        with self._budget.spend(), torch.no_grad():
+            groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+            gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+            return torch.nn.utils.get_total_norm(gradients) if gradients else None
+
+    def memory(self) -> dict[str, float]:
+        """The memory of this process and of the GPU in MiB, once a second."""
+        now = self._clock()
+        if now - self._memory_at < SECONDS_BETWEEN_MEMORY:
+            return {}
+        self._memory_at = now
+        values = {"memory_mib": self._process.memory_info().rss / MIB}
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            values["gpu_memory_mib"] = torch.cuda.max_memory_allocated() / MIB
+        return values
+
+
+def measured_weights(optimizer: Optimizer, model: nn.Module | None) -> list[Tensor]:
+    """Up to `MAX_MATRICES` weight matrices, spread evenly over the parameters.
+
+    Embeddings are left out where the model is known: most of their rows do not occur in a batch.
+    """
+    embeddings: set[int] = set()
+    if model is not None:
+        modules = (module for module in model.modules() if isinstance(module, nn.Embedding))
+        embeddings = {id(module.weight) for module in modules}
+    matrices = [
+        p
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if p.dim() >= 2 and p.requires_grad and p.numel() <= MAX_WEIGHTS and id(p) not in embeddings
+    ]
+    every = max(1, len(matrices) // MAX_MATRICES)
+    return matrices[::every][:MAX_MATRICES]
+
+
+class DeadUnits:
+    """Watches the nn.ReLU modules of a model during one step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._dead: list[Tensor] = []
+        self._handles: list[RemovableHandle] = []
+        for module in model.modules():
+            if isinstance(module, nn.ReLU):
+                self._handles.append(module.register_forward_hook(self._record))
+
+    def _record(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if output.dim() >= 2 and torch.is_grad_enabled():
+            self._dead.append((output.detach() == 0).flatten(0, -2).all(dim=0).float().mean())
+
+    def share(self) -> Tensor | None:
+        """Remove the hooks; return the fraction of units that were zero for every row, [], or None without ReLUs."""
+        for handle in self._handles:
+            handle.remove()
+        return torch.stack(self._dead).mean() if self._dead else None

@@ -1,0 +1,101 @@
+"""Call a script's model as the script does, without a trace: for attention maps and generated text."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tui_lab.core.watch.model_search import Inputs
+
+Forward = Callable[[Tensor], Any]
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """Where a call of the model has x and y: a position or a name, or a key of a dictionary at such a place."""
+
+    x: tuple[int | str, ...]
+    y: tuple[int | str, ...] | None
+
+    def forward(self, model: nn.Module) -> Forward:
+        """A function of x int64 [B, T] alone. Where the model cannot do without targets, it is given x for them."""
+
+        def call(x: Tensor) -> Any:
+            try:
+                return _call(model, {self.x: x})
+            except TypeError:
+                if self.y is None:
+                    raise
+                return _call(model, {self.x: x, self.y: x})
+
+        return call
+
+
+def call_form(args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> CallForm | None:
+    """The form of a call with these arguments; None if it has no x."""
+    x = _place_of(inputs.x, args, kwargs)
+    return None if x is None else CallForm(x, _place_of(inputs.y, args, kwargs))
+
+
+def _place_of(tensor: Tensor | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int | str, ...] | None:
+    places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    for place, value in places:
+        if tensor is not None and value is tensor:
+            return (place,)
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                if tensor is not None and item is tensor:
+                    return (place, str(key))
+    return None
+
+
+def _call(model: nn.Module, values: Mapping[tuple[int | str, ...], Tensor]) -> Any:
+    arguments: dict[int | str, Any] = {}
+    for place, tensor in values.items():
+        if len(place) == 1:
+            arguments[place[0]] = tensor
+        else:
+            arguments.setdefault(place[0], {})[place[1]] = tensor
+    positions = [place for place in arguments if isinstance(place, int)]
+    args = [arguments.get(i) for i in range(max(positions, default=-1) + 1)]
+    return model(*args, **{place: value for place, value in arguments.items() if isinstance(place, str)})
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module in a compiled or parallel wrapper: calling the wrapper could compile it again or wait for others."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module gets its own mode back. Random numbers stay as they are."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=_devices(model)), torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    return [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
+
+
+def copied(model: nn.Module) -> nn.Module | None:
+    """A copy of the model with weights of its own; None where it cannot be copied."""
+    try:
+        return copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
+    except Exception:  # Any module of a user may refuse, in its own way.
+        return None

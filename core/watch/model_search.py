@@ -1,0 +1,169 @@
+"""Find the model of a script: the outermost module that owns the parameters of its optimizers and is called."""
+
+import functools
+import gc
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+MAX_CANDIDATES = 8
+X_NAMES = ("input_ids", "idx", "x", "tokens", "inputs", "ids", "src", "input")
+Y_NAMES = ("labels", "targets", "target", "y", "label")
+NOT_X = ("mask", "position", "type_id", "length")
+"""Parts of the names of integer arguments that hold no tokens."""
+
+OnCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
+OnReturn = Callable[[nn.Module, Any], None]
+
+
+def parameters_of(optimizers: Iterable[Optimizer]) -> list[Tensor]:
+    """Every parameter once."""
+    parameters = {id(p): p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    return list(parameters.values())
+
+
+def candidates(optimizers: Iterable[Optimizer]) -> list[nn.Module]:
+    """The modules that own most of the optimizers' parameters, the outermost first.
+
+    A training framework wraps the model in modules that it never calls, so the caller takes the first that is called.
+    """
+    wanted = {id(p) for p in parameters_of(optimizers)}
+    # By type: isinstance would ask objects for their __class__, which proxies answer with code.
+    modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    owned = [(len(wanted & {id(p) for p in module.parameters()}), module) for module in modules]
+    most = max((count for count, _ in owned), default=0)
+    if most == 0:
+        return []
+    best = [module for count, module in owned if count == most]
+    sizes = {id(module): sum(1 for _ in module.modules()) for module in best}
+    best.sort(key=lambda module: -sizes[id(module)])
+    return [module for module in best if not _is_inside_compiled(module, best)][:MAX_CANDIDATES]
+
+
+def _is_inside_compiled(module: nn.Module, others: Iterable[nn.Module]) -> bool:
+    """Whether `module` is called by a compiled graph only, which does not look at its class again."""
+    return any(getattr(other, "_orig_mod", None) is module for other in others)
+
+
+class ModelFinder:
+    """Watches the calls of the candidates until one is called; from then on only of that one.
+
+    Their classes get a `__call__` for this. A hook on the module itself would be copied and saved with it.
+    """
+
+    def __init__(self, on_call: OnCall, on_return: OnReturn) -> None:
+        self.model: nn.Module | None = None
+        """The model; None until it is called."""
+        self._on_call = on_call
+        self._on_return = on_return
+        self._watched: dict[int, nn.Module] = {}
+        self._undo: list[Callable[[], None]] = []
+
+    @property
+    def is_searching(self) -> bool:
+        return bool(self._watched)
+
+    @property
+    def likely_model(self) -> nn.Module | None:
+        """The model, or before it is called the outermost candidate."""
+        return self.model or next(iter(self._watched.values()), None)
+
+    def search(self, optimizers: Iterable[Optimizer], given: nn.Module | None = None) -> None:
+        """Watch the model `given`, or all modules that may be the model."""
+        modules = [given] if given is not None else candidates(optimizers)
+        self._watched = {id(module): module for module in modules}
+        for kind in {type(module) for module in modules}:
+            self._watch_calls(kind)
+
+    def remove(self) -> None:
+        """Stop watching."""
+        self._watched = {}
+        while self._undo:
+            self._undo.pop()()
+
+    def _watch_calls(self, kind: type[nn.Module]) -> None:
+        original: Callable[..., Any] = kind.__call__
+        has_own = "__call__" in vars(kind)
+
+        @functools.wraps(original)
+        def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling() or id(module) not in self._watched:
+                return original(module, *args, **kwargs)
+            self._take(module)
+            self._on_call(module, args, kwargs)
+            output = original(module, *args, **kwargs)
+            self._on_return(module, output)
+            return output
+
+        def undo() -> None:
+            if vars(kind).get("__call__") is not called:
+                return
+            if has_own:
+                setattr(kind, "__call__", original)  # noqa: B010 - mypy refuses to assign a method.
+            else:
+                del kind.__call__
+
+        setattr(kind, "__call__", called)  # noqa: B010
+        self._undo.append(undo)
+
+    def _take(self, module: nn.Module) -> None:
+        """The first candidate that is called is the model."""
+        if self.model is None:
+            self.model = module
+            self._watched = {id(module): module}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tensors of one call of the model. x: token ids [B, T], or the first tensor of a model without tokens."""
+
+    x: Tensor | None
+    y: Tensor | None
+
+    @property
+    def has_tokens(self) -> bool:
+        return self.x is not None and self.x.dim() == 2 and not self.x.is_floating_point()
+
+
+def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
+    """The x and y among the arguments of a model; a dictionary or tuple that is an argument is looked into."""
+    named = list(_named_tensors(args, kwargs))
+    whole = [(name, t) for name, t in named if _holds_ids(t) and not any(part in name for part in NOT_X)]
+    y = next((t for name, t in named if name in Y_NAMES), None)
+    x = next((t for wanted in X_NAMES for name, t in whole if name == wanted), None)
+    if x is None:
+        x = next((t for name, t in whole if name not in Y_NAMES), None)
+    if x is None:
+        return Inputs(next((t for name, t in named if t.dim() >= 1 and name not in Y_NAMES), None), y)
+    if y is None:
+        y = next((t for _, t in whole if t is not x and t.shape == x.shape), None)
+    return Inputs(x, y)
+
+
+def _holds_ids(tensor: Tensor) -> bool:
+    return tensor.dim() >= 2 and not tensor.is_floating_point() and not tensor.is_complex()
+
+
+def _named_tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[tuple[str, Tensor]]:
+    for name, value in [*kwargs.items(), *((f"{i}", value) for i, value in enumerate(args))]:
+        if isinstance(value, Tensor):
+            yield str(name), value
+        elif isinstance(value, Mapping):
+            yield from ((str(key), item) for key, item in value.items() if isinstance(item, Tensor))
+        elif isinstance(value, list | tuple):
+            yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Tensor))
+
+
+def loss_of(output: Any) -> Tensor | None:
+    """The scalar loss in what a model returned: `.loss`, ["loss"], or a scalar in a tuple."""
+    if isinstance(output, Tensor):
+        return output if output.dim() == 0 else None
+    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(found, Tensor) and found.dim() == 0:
+        return found
+    parts = output if isinstance(output, list | tuple) else ()
+    return next((p for p in parts if isinstance(p, Tensor) and p.dim() == 0 and p.is_floating_point()), None)

@@ -1,0 +1,331 @@
+"""The recorder: turns what the hooks see of a script into steps and evaluations of a run."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tui_lab.core.watch.batches import Batches
+from tui_lab.core.watch.evaluations import Evaluation, Evaluations
+from tui_lab.core.watch.hooks import TorchHooks
+from tui_lab.core.watch.measurements import Measurements
+from tui_lab.core.watch.model_calls import CallForm, call_form
+from tui_lab.core.watch.model_search import Inputs, ModelFinder, inputs_of, loss_of
+from tui_lab.core.watch.recorded_batch import Ids
+from tui_lab.core.watch.run_log import RunLog
+from tui_lab.core.watch.script_config import Discovered, user_namespaces
+from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
+from tui_lab.core.watch.steering import Steering
+from tui_lab.core.watch.step_clock import StepClock
+from tui_lab.core.watch.steps import OpenStep, Pending, StepValues
+
+
+@dataclass
+class Given:
+    """What the script passed to `tui_lab.watch`; the rest is found. optimizers: empty: any. steps: 0: unknown."""
+
+    model: nn.Module | None = None
+    optimizers: tuple[Optimizer, ...] = ()
+    tokenizer: ScriptTokenizer | None = None
+    settings: Mapping[str, Any] | None = None
+    steps: int = 0
+
+
+class Recorder:
+    """Listens to the hooks. boundary: called between two steps, when commands may run.
+
+    A step becomes an event when the next one begins: its values are read then, so that a GPU need not wait.
+    """
+
+    def __init__(
+        self,
+        log: RunLog,
+        boundary: Callable[[], None],
+        given: Given | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.log = log
+        self.given = given or Given()
+        self.steering = Steering()
+        self.hooks = TorchHooks(self)
+        self.finder = ModelFinder(self._called, self._returned)
+        self.batches = Batches(clock)
+        self.clock = StepClock(clock)
+        self.optimizers: list[Optimizer] = []
+        self.form: CallForm | None = None
+        self.last_x: Ids | None = None
+        """The rows of x of the latest recorded batch."""
+        self._boundary = boundary
+        self._now = clock
+        self._measurements = Measurements(clock)
+        self._evaluations = Evaluations()
+        self._finished_evaluations: list[tuple[int, Evaluation]] = []
+        """With the number of steps after which each took place."""
+        self._pending = Pending()
+        self._open: OpenStep | None = None
+        self._last_optimizer: Optimizer | None = None
+        """The one that ends a step; None until the first step is complete."""
+        self._is_stepping = False
+        self._losses_inside = 0
+        self._criteria_in_call = 0
+        self._first_inputs: Inputs | None = None
+        self._n_vocab = 0
+        self._grad_clip = 0.0
+        self._n_skipped = 0
+
+    # What the hooks see
+
+    def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        """A loss: of training if it has gradients, otherwise of an evaluation."""
+        self._criteria_in_call += 1
+        n_samples = int(targets.shape[0]) if targets.dim() else 1
+        is_cross_entropy = name == "cross_entropy"
+        if is_cross_entropy and logits.dim() >= 2 and not targets.is_floating_point():
+            self._n_vocab = max(self._n_vocab, int(logits.shape[1]))
+        if not output.requires_grad:
+            self.clock.evaluation()
+            self._evaluations.add(output, n_samples, is_cross_entropy=is_cross_entropy)
+            return
+        self._training()
+        self._pending.criterion = output
+        self.batches.criterion(name, logits, targets, options)
+        if not self.finder.is_searching:  # Before the model is known, the targets tell the size of the batch.
+            self._pending.n_tokens += targets.numel()
+            self._pending.n_samples += n_samples
+
+    def backward(self, loss: Tensor) -> None:
+        self._training()
+        self._losses_inside += self._is_stepping
+        if self._losses_inside > 1:  # LBFGS evaluates the loss again and again; the first one is that of the step.
+            return
+        pending = self._pending
+        if pending.unscaled is not None and pending.unscaled[1] is loss:
+            loss = pending.unscaled[0]
+        pending.losses.add(loss, pending.criterion)
+        pending.criterion = None
+        pending.unscaled = None
+
+    def max_norm(self, wanted: float) -> float:
+        self._grad_clip = float(wanted)
+        return self.steering.max_norm(wanted)
+
+    def clipped(self, norm: Tensor) -> None:
+        self._pending.norms.append(norm.detach())
+
+    def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
+        self._pending.unscaled = (loss, scaled_loss)
+        self._pending.loss_scale = scale
+
+    def skipped(self) -> None:
+        """The gradients were not finite, so there is no step, and its losses do not belong to the next one."""
+        self._n_skipped += 1
+        self._pending = Pending()
+        self.batches.end_step(self.log.n_steps, 0)
+        if self._n_skipped == 1:
+            self.log.warn(
+                "GradScaler skipped a step: a gradient was not finite. It tries again with a smaller loss scale"
+            )
+
+    def waited(self, seconds: float) -> None:
+        if not self.clock.is_evaluating:
+            self._pending.data_seconds += seconds
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        if not self._is_watched(optimizer):
+            return
+        self._training()
+        if self._open is not None and self._open.has_stepped(optimizer):
+            self._end_cycle(self._open.optimizers[-1])
+        step = self._open = self._open or OpenStep(self.log.n_steps)
+        self._meet(optimizer)
+        if not step.optimizers:
+            step.script_lr = float(optimizer.param_groups[0]["lr"])
+            self._measurements.before_step(optimizer, self.finder.likely_model)
+        self.steering.before_step(optimizer)
+        step.lrs += [float(group["lr"]) for group in optimizer.param_groups]
+        self._is_stepping = True
+        self._losses_inside = 0
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        self.steering.after_step()
+        step = self._open
+        if step is None or not self._is_stepping:
+            return
+        self._is_stepping = False
+        self._attach(step, optimizer)
+        if optimizer is self._last_optimizer:
+            self._boundary()
+
+    def failed(self, hook: str, error: Exception) -> None:
+        self.log.warn(f"recording ({hook}) stopped after an error, and the script goes on: {error!r}")
+
+    # Calls of the model
+
+    def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._criteria_in_call = 0
+        if self.hooks.listens():
+            self.hooks.tell("training_call" if torch.is_grad_enabled() else "evaluation_call", args, kwargs)
+
+    def _returned(self, module: nn.Module, output: Any) -> None:
+        """In an evaluation, the loss that the model returns counts if no loss function was seen: it may be compiled."""
+        if self.hooks.listens() and not torch.is_grad_enabled() and not self._criteria_in_call:
+            self.hooks.tell("evaluation_output", output)
+
+    def training_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The model is called with gradients."""
+        self._training()
+        inputs = inputs_of(args, kwargs)
+        self.batches.forward(inputs)
+        if inputs.x is None:
+            return
+        if self._first_inputs is None:
+            self._first_inputs = inputs
+            self.form = call_form(args, kwargs, inputs) if inputs.has_tokens else None
+        self._pending.n_samples += int(inputs.x.shape[0]) if inputs.x.dim() else 1
+        self._pending.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
+
+    def evaluation_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The model is called without gradients."""
+        self.clock.evaluation()
+
+    def evaluation_output(self, output: Any) -> None:
+        """The model returned `output` without gradients."""
+        if (loss := loss_of(output)) is not None:
+            self._evaluations.add(loss, 1, is_cross_entropy=self._n_vocab > 0)
+
+    # One step
+
+    def _training(self) -> None:
+        """Training goes on, so an evaluation ends."""
+        if self.clock.training():
+            self._finish_evaluation()
+
+    def _finish_evaluation(self) -> None:
+        if (evaluation := self._evaluations.finish()) is not None:
+            has_open_step = self._open is not None and bool(self._open.optimizers)
+            self._finished_evaluations.append((self.log.n_steps + has_open_step, evaluation))
+
+    def _end_cycle(self, last: Optimizer) -> None:
+        """The open step is complete: `last` was the last optimizer in it."""
+        is_first = self._last_optimizer is None
+        self._last_optimizer = last
+        self.close_step()
+        if is_first:  # Commands have waited until it was known where a step ends.
+            self._boundary()
+
+    def _meet(self, optimizer: Optimizer) -> None:
+        """Note an optimizer; at the first one, begin to look for the model."""
+        if any(optimizer is other for other in self.optimizers):
+            return
+        self.optimizers.append(optimizer)
+        if len(self.optimizers) == 1:
+            began = self._now()
+            self.finder.search([optimizer], self.given.model)
+            self.clock.exclude(self._now() - began)
+
+    def _attach(self, step: OpenStep, optimizer: Optimizer) -> None:
+        """Move what has happened since the last optimizer step into `step`."""
+        pending = self._pending
+        self._pending = Pending()
+        is_first = not step.optimizers
+        step.optimizers.append(optimizer)
+        if pending.losses.n:
+            step.losses.append(pending.losses)
+        step.n_tokens += pending.n_tokens
+        step.n_samples += pending.n_samples
+        step.data_seconds += pending.data_seconds
+        for norm in pending.norms:
+            step.to_read[f"norm/{len(step.to_read)}"] = norm
+        if pending.loss_scale is not None:
+            step.to_read["loss_scale"] = pending.loss_scale
+        if is_first:
+            self._measure(step, pending)
+        step.seconds = self.clock.step_seconds()
+        step.queue_values()
+
+    def _measure(self, step: OpenStep, pending: Pending) -> None:
+        """Add what is measured once a step, after its first optimizer."""
+        ratio = self._measurements.update_ratio()
+        if ratio is not None:
+            step.to_read["update_ratio"] = ratio
+        if not pending.norms and (norm := self._measurements.gradient_norm(step.optimizers)) is not None:
+            step.to_read["norm/0"] = norm
+        step.row_hashes, step.batch = self.batches.end_step(step.number, max(1, pending.losses.n))
+        step.extra |= self._measurements.memory()
+
+    def close_step(self) -> None:
+        """Record the open step, and the evaluations after it. Waits for its values."""
+        step = self._open
+        self._open = None
+        if step is not None and step.optimizers:
+            values = step.read()
+            self._start(step)
+            self._record_evaluations()
+            self.log.step_done(step, values, self._extra(step, values))
+            self._record_batch(step, values)
+            self.clock.next_step()
+        self._record_evaluations()
+
+    def _record_evaluations(self) -> None:
+        """Record the evaluations that took place after the steps that are recorded."""
+        if not self.log.is_started:
+            return
+        n_steps = self.log.n_steps
+        for _, evaluation in (pair for pair in self._finished_evaluations if pair[0] <= n_steps):
+            self.log.evaluation(evaluation)
+        self._finished_evaluations = [pair for pair in self._finished_evaluations if pair[0] > n_steps]
+
+    def _extra(self, step: OpenStep, values: StepValues) -> dict[str, float]:
+        """Further measurements of a step, by the names that events use."""
+        extra = {f"lr/{i}": lr for i, lr in enumerate(step.lrs) if i and lr != step.lrs[0]}
+        extra |= {f"loss/{i + 1}": loss for i, loss in enumerate(values.losses) if i}
+        if self.steering.lr_factor != 1.0:
+            extra["script_lr"] = step.script_lr
+        if "loss_scale" in values.scalars:
+            extra["loss_scale"] = values.scalars["loss_scale"]
+        if self._n_skipped:
+            extra["skipped_steps"] = float(self._n_skipped)
+        if step.micro_batches > 1:
+            extra["micro_batches"] = float(step.micro_batches)
+        return extra
+
+    def _record_batch(self, step: OpenStep, values: StepValues) -> None:
+        history = None if values.row_hashes is None else self.batches.history(step.number, values.row_hashes)
+        if step.batch is not None:
+            self.last_x = step.batch.x
+            self.log.batch(step.batch, history)
+
+    def _start(self, step: OpenStep) -> None:
+        """Before the first step is recorded: write what is known of the script."""
+        if self.log.is_started:
+            return
+        found = Discovered(
+            model=self.finder.likely_model,
+            optimizers=tuple(self.optimizers),
+            lr=step.script_lr,
+            grad_clip=self._grad_clip,
+            seen_vocab=self._n_vocab,
+            inputs=self._first_inputs,
+            steps=self.given.steps,
+        )
+        self.log.start(found, user_namespaces(sys._getframe()), self.given.tokenizer, self.given.settings)
+
+    def start_by_hand(self, inputs: Inputs, lr: float) -> None:
+        """Start the run at the first step of a loop that records its steps itself."""
+        self._first_inputs = self._first_inputs or inputs
+        self._start(OpenStep(0, script_lr=lr))
+
+    def finish(self) -> None:
+        """Remove the hooks and record what is left."""
+        self.hooks.remove()
+        self.finder.remove()
+        self._finish_evaluation()
+        self.close_step()
+
+    def _is_watched(self, optimizer: Optimizer) -> bool:
+        return not self.given.optimizers or any(optimizer is given for given in self.given.optimizers)

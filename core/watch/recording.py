@@ -1,0 +1,120 @@
+"""Start and end the recording of a script's run in this process."""
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.runs import control
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.lock import Lock
+from tui_lab.core.watch import answers
+from tui_lab.core.watch.answering import Answering
+from tui_lab.core.watch.boundary import Boundary
+from tui_lab.core.watch.event_writer import EventWriter
+from tui_lab.core.watch.recorder import Given, Recorder
+from tui_lab.core.watch.run_log import RunLog
+from tui_lab.core.watch.steering import StopRequested
+from tui_lab.data.tokenizers import IdTokenizer
+
+SECONDS_WITHOUT_STEP = 60.0
+NO_STEP = "no optimizer step yet after a minute: tui-lab records loops that call the step() of a torch optimizer"
+
+
+class Recording:
+    """A run that is being recorded. One per process; `active` is the present one.
+
+    Create it with `start`. After `end`, `problem` says why nothing was recorded or what could not be written.
+    """
+
+    active: "Recording | None" = None
+
+    def __init__(self, run: Run, lock: Lock, config: ScriptConfig, given: Given | None) -> None:
+        self.run = run
+        self.problem = ""
+        self._lock = lock
+        self._has_ended = False
+        self._pid = os.getpid()
+        commands: cmd.CommandQueue = queue.SimpleQueue()
+        self._writer = EventWriter(run)
+        self._answering = Answering(run)
+        self.boundary = Boundary(commands, self._answering)
+        self.recorder = Recorder(RunLog(run, config, self._writer), self.boundary, given)
+        self.boundary.recorder = self.recorder
+        self._listening = contextlib.ExitStack()
+        self._listening.enter_context(control.listen(run.path, commands.put))
+        self._timer = threading.Timer(SECONDS_WITHOUT_STEP, self._check_for_steps)
+        self._timer.daemon = True
+        self._timer.start()
+        self.recorder.hooks.install()
+
+    @classmethod
+    def start(
+        cls, name: str, command: Sequence[str], out: Path | None = None, given: Given | None = None
+    ) -> "Recording":
+        """Create the run folder, `out` or one named after `name`, and begin to record. Raises RunError."""
+        config = ScriptConfig(command=tuple(command), folder=str(Path.cwd()))
+        run = runs.create(name, config, IdTokenizer(0), out)
+        lock = run.lock()
+        answers.clear(run.path)
+        cls.active = cls(run, lock, config, given)
+        return cls.active
+
+    @property
+    def n_steps(self) -> int:
+        """The optimizer steps recorded so far."""
+        return self.recorder.log.n_steps
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Record the last step, how the script ended, and the summary. error: the exception that ended the script."""
+        if self._has_ended or os.getpid() != self._pid:  # A forked child leaves by the same way.
+            return
+        self._has_ended = True
+        Recording.active = None
+        self._timer.cancel()
+        self._listening.close()
+        self._answering.close()
+        try:
+            self.recorder.finish()
+            if self.n_steps:
+                self.boundary.save(self.recorder)
+        except Exception as failure:  # A half-built model may raise anything when it is read.
+            self.recorder.log.warn(f"the last state was not saved: {failure!r}")
+        self.recorder.log.put(_ending(self.n_steps, error))
+        self._writer.close()
+        self.problem = self._writer.problem or ("" if self.n_steps else self._why_no_steps())
+        self._lock.release()
+
+    def _check_for_steps(self) -> None:
+        """Runs in the timer's thread, which only puts an event into the writer's queue."""
+        if not self.recorder.optimizers:
+            self._writer.put(ev.Warned(step=0, message=NO_STEP))
+
+    def _why_no_steps(self) -> str:
+        if any(name in sys.modules for name in ("jax", "tensorflow", "mxnet")) and not self.recorder.optimizers:
+            return "nothing was recorded: the script uses another library than torch, and only torch can be watched"
+        if self.recorder.optimizers:
+            return "nothing was recorded: the script ended in its first optimizer step"
+        return "nothing was recorded: the script made no step of a torch optimizer"
+
+
+def _ending(step: int, error: BaseException | None) -> ev.Event:
+    """The last event. A script that exits with a code other than 0 has failed."""
+    match error:
+        case None | SystemExit(code=None | 0):
+            return ev.Stopped(step=step, reason="done")
+        case StopRequested() | KeyboardInterrupt():
+            return ev.Stopped(step=step, reason="stopped")
+        case SystemExit():
+            return ev.Failed(step=step, message=f"the script exited with {error.code!r}")
+        case _:
+            details = "".join(traceback.format_exception(error))
+            return ev.Failed(step=step, message=f"{type(error).__name__}: {error}", details=details)

@@ -1,0 +1,68 @@
+"""Remembers which rows a script has trained on, by a hash of each, in bounded memory."""
+
+from collections import OrderedDict, deque
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tui_lab.core.watch.recorded_batch import RowHistory
+
+MAX_ROWS = 2**16
+"""Rows that are remembered; the ones used longest ago are forgotten first."""
+MAX_ROWS_A_STEP = 256
+MAX_VALUES = 4096
+"""Values of a row that its hash covers."""
+RECENT_STEPS = 64
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class RowHasher:
+    """Hashes rows by a random linear function modulo 2**64 (Carter and Wegman 1979), on their device."""
+
+    def __init__(self) -> None:
+        self._coefficients: dict[tuple[int, torch.device], Tensor] = {}
+
+    def hashes(self, x: Tensor) -> Tensor:
+        """int64 [B] for x of any dtype [B, …]."""
+        rows = x.detach()[:MAX_ROWS_A_STEP].flatten(1) if x.dim() > 1 else x.detach()[:MAX_ROWS_A_STEP, None]
+        rows = rows[:, :MAX_VALUES]
+        if rows.dtype == torch.bool:
+            rows = rows.to(torch.int8)
+        if rows.is_floating_point():
+            rows = rows.contiguous().view(_INTEGERS[rows.element_size()])
+        return (rows.to(torch.int64) * self._coefficients_for(rows)).sum(dim=1)
+
+    def _coefficients_for(self, rows: Tensor) -> Tensor:
+        key = (rows.shape[1], rows.device)
+        if key not in self._coefficients:
+            if len(self._coefficients) > 16:  # Rows of many lengths.
+                self._coefficients.clear()
+            generator = torch.Generator().manual_seed(0)  # The script's random numbers stay as they are.
+            drawn = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator, dtype=torch.int64)
+            self._coefficients[key] = (drawn | 1).to(rows.device)
+        return self._coefficients[key]
+
+
+class RowMemory:
+    """For each row hash: the step at which it was last used, and how often it was used."""
+
+    def __init__(self, limit: int = MAX_ROWS) -> None:
+        self._limit = limit
+        self._rows: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._recent_new: deque[float] = deque(maxlen=RECENT_STEPS)
+
+    def add(self, step: int, hashes: list[int]) -> RowHistory:
+        """Note that the rows with these hashes were used in `step`; return what was known of them before."""
+        last_steps = []
+        times = []
+        for row in hashes:
+            last_step, n = self._rows.pop(row, (-1, 0))
+            self._rows[row] = (step, n + 1)
+            last_steps.append(last_step)
+            times.append(n + 1)
+        while len(self._rows) > self._limit:
+            self._rows.popitem(last=False)
+        self._recent_new.append(sum(1 for last_step in last_steps if last_step < 0) / max(1, len(hashes)))
+        recent = np.array(self._recent_new, dtype=np.float32)
+        return RowHistory(np.array(last_steps, dtype=np.int64), np.array(times, dtype=np.int64), recent)

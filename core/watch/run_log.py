@@ -1,0 +1,140 @@
+"""The run of a script as its recorder writes it: config, tokenizer, events, and the latest batch."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.runs.folder import CONFIG, TOKENIZER, Run, config_text
+from tui_lab.core.watch.evaluations import Evaluation
+from tui_lab.core.watch.event_writer import EventWriter
+from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory, write_batch
+from tui_lab.core.watch.script_config import Discovered
+from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
+from tui_lab.core.watch.steps import OpenStep, StepValues
+from tui_lab.util import files
+from tui_lab.util.strict_json import dumps
+
+LOSS_EMA = 0.9
+"""The weight of the past in the running mean of the loss, as for our own trainer."""
+
+
+class RunLog:
+    """Makes the events and passes them to the writer. n_steps: the steps recorded so far."""
+
+    def __init__(self, run: Run, config: ScriptConfig, writer: EventWriter) -> None:
+        self.run = run
+        self.config = config
+        self.n_steps = 0
+        self.is_started = False
+        self.tokenizer: ScriptTokenizer | None = None
+        self._writer = writer
+        self._loss_ema: float | None = None
+        self._n_counted = 0
+        self._best_val_loss = math.inf
+        self._since_best = 0
+
+    def start(
+        self,
+        found: Discovered,
+        namespaces: Sequence[Mapping[str, Any]],
+        tokenizer: ScriptTokenizer | None,
+        settings: Mapping[str, Any] | None,
+    ) -> None:
+        """Write what is known of the script, before the first event. tokenizer, settings: as the user gave them."""
+        self.is_started = True
+        self.config = found.config(self.config, namespaces, settings)
+        self.tokenizer = tokenizer or found.find_tokenizer(namespaces)
+        state = found.tokenizer_state(self.tokenizer)
+        path = self.run.path
+        text = config_text(self.config)
+
+        def write() -> None:
+            files.write_text(path / TOKENIZER, dumps(state))
+            files.write_text(path / CONFIG, text)
+
+        self._writer.put(write)
+        self._writer.put(found.started(self.config))
+
+    def step_done(self, step: OpenStep, values: StepValues, extra: Mapping[str, float]) -> None:
+        """Record a step."""
+        loss = values.losses[0] if values.losses else math.nan
+        is_token = self.config.train.unit == "tokens"
+        seconds = step.seconds
+        self.step(
+            loss=loss,
+            lr=step.lrs[0] if step.lrs else 0.0,
+            n_counted=step.n_tokens if is_token else step.n_samples,
+            seconds=seconds,
+            grad_norm=values.grad_norm,
+            update_ratio=values.scalars.get("update_ratio"),
+            dead_units=values.scalars.get("dead_units"),
+            data_seconds=step.data_seconds if step.data_seconds > 0 else None,
+            extra={**step.extra, **extra} or None,
+        )
+
+    def step(self, *, loss: float, lr: float, n_counted: int, seconds: float, **measured: Any) -> None:
+        """Record a step with these values. n_counted: its tokens or samples; measured: the other fields of StepDone."""
+        before = self._loss_ema
+        self._loss_ema = loss if before is None or math.isnan(before) else LOSS_EMA * before + (1 - LOSS_EMA) * loss
+        self._n_counted += n_counted
+        self.n_steps += 1
+        event = ev.StepDone(
+            step=self.n_steps,
+            loss=loss,
+            loss_ema=self._loss_ema,
+            lr=lr,
+            epoch=0,
+            tokens=self._n_counted,
+            seconds=seconds,
+            tokens_per_s=n_counted / seconds if seconds > 0 else 0.0,
+            **measured,
+        )
+        self.put(event)
+
+    def batch(self, batch: RecordedBatch, history: RowHistory | None) -> None:
+        """Replace the recorded batch."""
+        complete = replace(batch, history=history)
+        self._writer.put(lambda: write_batch(self.run.path, complete))
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Record the losses of an evaluation."""
+        losses = evaluation.losses
+        others = {f"loss {split}": loss for split, loss in losses.items() if split != evaluation.validation}
+        if others:
+            self.put(ev.Logged(step=self.n_steps, values=others))
+        perplexity = _perplexity(evaluation.val_loss) if evaluation.is_cross_entropy else None
+        self.validation(evaluation.val_loss, perplexity, evaluation.examples)
+
+    def validation(self, val_loss: float, perplexity: float | None = None, examples: int = 0) -> None:
+        """Record a validation loss of the weights after the last recorded step, in nats per target."""
+        is_best = val_loss < self._best_val_loss
+        self._best_val_loss = min(val_loss, self._best_val_loss)
+        self._since_best = 0 if is_best else self._since_best + 1
+        event = ev.Evaluated(
+            step=self.n_steps,
+            val_loss=val_loss,
+            exact_match=None,
+            perplexity=perplexity,
+            examples=examples,
+            best=is_best,
+            since_best=self._since_best,
+        )
+        self.put(event)
+
+    def warn(self, message: str) -> None:
+        """Record something that the user should know."""
+        self.put(ev.Warned(step=self.n_steps, message=message))
+
+    def put(self, event: ev.Event) -> None:
+        """Record any event."""
+        self._writer.put(event)
+
+
+def _perplexity(loss: float) -> float:
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

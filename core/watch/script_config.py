@@ -1,0 +1,111 @@
+"""What is known of a script at its first step, as a config and as the event that starts the run."""
+
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.watch.model_calls import unwrapped
+from tui_lab.core.watch.model_search import Inputs, parameters_of
+from tui_lab.core.watch.script_settings import captured_settings, total_steps
+from tui_lab.core.watch.script_tokenizer import ScriptTokenizer, find_tokenizer
+from tui_lab.core.watch.steering import dropout_rates
+from tui_lab.data.tokenizers import IdTokenizer
+
+LIBRARIES = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """What has been found. lr: of the first step. grad_clip: the norm to which the script clips, 0: not at all.
+
+    seen_vocab: the number of logits; inputs: of the first call of the model that was seen; steps: 0 if not known.
+    """
+
+    model: nn.Module | None
+    optimizers: tuple[Optimizer, ...]
+    lr: float
+    grad_clip: float
+    seen_vocab: int
+    inputs: Inputs | None
+    steps: int = 0
+
+    @property
+    def has_tokens(self) -> bool:
+        return self.inputs is not None and self.inputs.has_tokens
+
+    @property
+    def n_vocab(self) -> int:
+        """The number of logits if the model takes tokens."""
+        return self.seen_vocab if self.has_tokens else 0
+
+    def config(
+        self, config: ScriptConfig, namespaces: Sequence[Mapping[str, Any]], given: Mapping[str, Any] | None
+    ) -> ScriptConfig:
+        """`config` completed. given: the settings passed to `tui_lab.watch`, instead of the script's variables."""
+        settings = captured_settings(namespaces if given is None else [dict(given)])
+        rates = [rate for _, _, rate in dropout_rates(self.model)] if self.model is not None else []
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        unit: Literal["tokens", "samples"] = "tokens" if self.has_tokens else "samples"
+        x = self.inputs.x if self.inputs is not None else None
+        model = {
+            "name": "" if self.model is None else type(unwrapped(self.model)).__name__,
+            "dropout": max(rates) if rates else None,
+            "context": int(x.shape[1]) if x is not None and self.has_tokens else None,
+        }
+        optim = {
+            "name": type(self.optimizers[0]).__name__ if self.optimizers else "",
+            "lr": self.lr,
+            "weight_decay": max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0) or None,
+            "grad_clip": self.grad_clip,
+        }
+        train = {"steps": self.steps or total_steps(settings), "unit": unit}
+        tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings}
+        return ScriptConfig.model_validate(tables)
+
+    def find_tokenizer(self, namespaces: Sequence[Mapping[str, Any]]) -> ScriptTokenizer | None:
+        """The script's tokenizer; None for a model without tokens, or if there is none."""
+        return find_tokenizer(namespaces, self.seen_vocab or None) if self.has_tokens else None
+
+    def tokenizer_state(self, tokenizer: ScriptTokenizer | None) -> dict[str, Any]:
+        """The content of tokenizer.json."""
+        return IdTokenizer(self.seen_vocab).state() if tokenizer is None else tokenizer.tokenizer().state()
+
+    def started(self, config: ScriptConfig) -> ev.Started:
+        """The event that starts the run."""
+        parameters = list(self.model.parameters()) if self.model is not None else parameters_of(self.optimizers)
+        device = str(parameters[0].device) if parameters else "cpu"
+        return ev.Started(
+            step=0,
+            steps=config.train.steps,
+            parameters=sum(p.numel() for p in parameters),
+            n_vocab=self.n_vocab,
+            train_examples=0,
+            val_examples=0,
+            device=device,
+            threads=torch.get_num_threads(),
+            resumed=False,
+        )
+
+
+def user_namespaces(frame: FrameType | None) -> list[Mapping[str, Any]]:
+    """The globals of `__main__`, and the local variables of the running functions that belong to no library."""
+    namespaces: list[Mapping[str, Any]] = [vars(sys.modules["__main__"])]
+    package = str(Path(__file__).parent)
+    standard_library = sysconfig.get_paths()["stdlib"]
+    while frame is not None:
+        name = frame.f_code.co_filename
+        is_library = any(part in name for part in LIBRARIES) or name.startswith((package, standard_library, "<frozen"))
+        if not is_library and frame.f_locals is not frame.f_globals:
+            namespaces.append(frame.f_locals)
+        frame = frame.f_back
+    return namespaces

@@ -1,0 +1,85 @@
+"""What the keyboard changes in a script: put in before each optimizer step and taken out after it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+DROPOUT_ATTRIBUTES = ("dropout", "dropout_p", "attn_dropout", "attention_dropout", "resid_dropout")
+"""Attributes of modules that hold a dropout rate as a number, such as the one nanoGPT passes to its attention."""
+
+
+class StopRequested(KeyboardInterrupt):
+    """The user asked to stop. As for Ctrl+C, the script's own cleanup runs, and `except Exception` does not hide it."""
+
+
+class Steering:
+    """The changes in force. With none, nothing of the script is touched.
+
+    weight_decay, grad_clip: None: the script's own. grad_clip: the norm that the gradients are clipped to, 0: not at
+    all.
+    """
+
+    def __init__(self) -> None:
+        self.lr_factor = 1.0
+        self.weight_decay: float | None = None
+        self.grad_clip: float | None = None
+        self._clipped = False
+        self._own_values: list[tuple[dict[str, Any], str, Any]] = []
+        self._own_dropout: list[tuple[nn.Module, str, float]] = []
+
+    def max_norm(self, wanted: float) -> float:
+        """The norm for the script's own call of clip_grad_norm_."""
+        self._clipped = True
+        if self.grad_clip is None:
+            return wanted
+        return self.grad_clip if self.grad_clip > 0 else float("inf")
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Put the changes into `optimizer` for this step."""
+        if self.grad_clip and not self._clipped:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, gradient_norm(optimizer))
+        self._clipped = False
+        for group in optimizer.param_groups:
+            if self.lr_factor != 1.0:
+                self._set(group, "lr", group["lr"] * self.lr_factor)
+            if self.weight_decay is not None and group.get("weight_decay"):
+                self._set(group, "weight_decay", self.weight_decay)
+
+    def after_step(self) -> None:
+        """Give the optimizer its own values back: a scheduler computes the next rate from them."""
+        while self._own_values:
+            group, name, value = self._own_values.pop()
+            group[name] = value
+
+    def _set(self, group: dict[str, Any], name: str, value: Any) -> None:
+        self._own_values.append((group, name, group[name]))
+        group[name] = value
+
+    def set_dropout(self, model: nn.Module, rate: float | None) -> None:
+        """Set every dropout rate of `model`; None gives each layer its own rate back."""
+        if not self._own_dropout:
+            self._own_dropout = list(dropout_rates(model))
+        for module, name, own in self._own_dropout:
+            setattr(module, name, own if rate is None else rate)
+
+
+def dropout_rates(model: nn.Module) -> Iterable[tuple[nn.Module, str, float]]:
+    """Every module with a dropout rate, the name of its attribute, and the rate."""
+    for module in model.modules():
+        names = ("p",) if isinstance(module, nn.modules.dropout._DropoutNd) else DROPOUT_ATTRIBUTES
+        for name in names:
+            rate = vars(module).get(name)
+            if isinstance(rate, float) and 0 <= rate <= 1:
+                yield module, name, rate
+
+
+def gradient_norm(optimizer: Optimizer) -> Tensor:
+    """The norm of all gradients of `optimizer`, without GradScaler's factor where a fused optimizer still has it."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    scale = getattr(optimizer, "grad_scale", None)
+    return norm if scale is None else norm / scale

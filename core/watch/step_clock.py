@@ -1,0 +1,48 @@
+"""The time of each step of a script, without evaluations and pauses."""
+
+from collections.abc import Callable
+
+
+class StepClock:
+    """clock: seconds. A step lasts from the end of the one before to its optimizer's step."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._step_began: float | None = None
+        self._evaluation_began: float | None = None
+        self._excluded = 0.0
+
+    @property
+    def is_evaluating(self) -> bool:
+        return self._evaluation_began is not None
+
+    def evaluation(self) -> None:
+        """The model works without gradients: the time from here to the next training call is not that of a step."""
+        if self._evaluation_began is None:
+            self._evaluation_began = self._clock()
+
+    def training(self) -> bool:
+        """Training begins or goes on; return whether an evaluation has ended by that."""
+        now = self._clock()
+        has_evaluated = self._evaluation_began is not None
+        if self._step_began is None:
+            self._step_began = now
+        elif self._evaluation_began is not None:
+            self._excluded += now - self._evaluation_began
+        self._evaluation_began = None
+        return has_evaluated
+
+    def step_seconds(self) -> float:
+        """The time of the step so far."""
+        if self._step_began is None:
+            return 0.0
+        return max(0.0, self._clock() - self._step_began - self._excluded)
+
+    def exclude(self, seconds: float) -> None:
+        """Do not count `seconds` of the present step, which the recorder used."""
+        self._excluded += seconds
+
+    def next_step(self) -> None:
+        """A new step begins now."""
+        self._step_began = self._clock()
+        self._excluded = 0.0

@@ -1,0 +1,95 @@
+"""The step that a script is making: what the hooks have seen of it so far."""
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tui_lab.core.watch.recorded_batch import RecordedBatch
+from tui_lab.core.watch.values import LaterValues, LossSum
+
+
+@dataclass
+class Pending:
+    """What has happened since the last optimizer step. It belongs to the optimizer that steps next."""
+
+    losses: LossSum = field(default_factory=LossSum)
+    criterion: Tensor | None = None
+    """What the loss function returned, until a backward pass starts."""
+    norms: list[Tensor] = field(default_factory=list)
+    """Gradient norms before clipping; several where a script clips parts of the model."""
+    loss_scale: Tensor | None = None
+    unscaled: tuple[Tensor, Tensor] | None = None
+    """The loss and the product that GradScaler made of it."""
+    n_tokens: int = 0
+    n_samples: int = 0
+    data_seconds: float = 0.0
+
+
+@dataclass
+class OpenStep:
+    """One step: each optimizer at most once. It is complete when an optimizer steps for the second time.
+
+    number: counted from 0. lrs: the rates of all parameter groups that the step used; script_lr: the first without our
+    factor. The tensors in `to_read` are read when the step is closed.
+    """
+
+    number: int
+    optimizers: list[Optimizer] = field(default_factory=list)
+    losses: list[LossSum] = field(default_factory=list)
+    lrs: list[float] = field(default_factory=list)
+    script_lr: float = math.nan
+    n_tokens: int = 0
+    n_samples: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+    extra: dict[str, float] = field(default_factory=dict)
+    batch: RecordedBatch | None = None
+    to_read: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale"."""
+    row_hashes: Tensor | None = None
+    later: LaterValues | None = None
+
+    def has_stepped(self, optimizer: Optimizer) -> bool:
+        return any(optimizer is other for other in self.optimizers)
+
+    @property
+    def micro_batches(self) -> int:
+        return self.losses[0].n if self.losses else 0
+
+    def queue_values(self) -> None:
+        """Start to copy all values to the CPU."""
+        tensors = [tensor for loss in self.losses for tensor in loss.tensors()]
+        tensors += self.to_read.values()
+        if self.row_hashes is not None:
+            tensors.append(self.row_hashes)
+        self.later = LaterValues(tensors)
+
+    def read(self) -> "StepValues":
+        """The values of the step, after `queue_values`. Waits for them."""
+        assert self.later is not None
+        tensors = self.later.read()
+        hashes = tensors.pop() if self.row_hashes is not None else None
+        numbers = [float(tensor) for tensor in tensors]
+        losses = []
+        for loss in self.losses:
+            n = len(loss.tensors())
+            losses.append(loss.mean(numbers[:n]))
+            numbers = numbers[n:]
+        return StepValues(losses, dict(zip(self.to_read, numbers, strict=True)), hashes)
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """losses: the mean of the micro-batches for each optimizer that had a loss of its own; scalars: by name."""
+
+    losses: list[float]
+    scalars: dict[str, float]
+    row_hashes: Tensor | None
+
+    @property
+    def grad_norm(self) -> float | None:
+        """The norm before clipping: of all parts together where a script clips parts of the model."""
+        norms = [value for name, value in self.scalars.items() if name.startswith("norm/")]
+        return math.hypot(*norms) if norms else None

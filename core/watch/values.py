@@ -1,0 +1,75 @@
+"""Values of tensors that are read later, so that a GPU does not wait for the recorder."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class LaterValues:
+    """Copies of tensors on the CPU. On a GPU the copy is only queued; `read` waits for what was queued before it."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._tensors = list(tensors)
+        if any(t.is_cuda for t in tensors):
+            self._tensors = [t.to("cpu", non_blocking=True) for t in tensors]
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def read(self) -> list[Tensor]:
+        """The tensors, complete."""
+        if self._event is not None:
+            self._event.synchronize()
+            self._event = None
+        return self._tensors
+
+
+class LossSum:
+    """The losses of the micro-batches of a step, added up where they are.
+
+    A script that accumulates either divides each loss by the number of micro-batches or not. The value of its loss
+    function for the first micro-batch tells which. Without one it is taken to divide, as the mean's gradient needs.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._sum: Tensor | None = None
+        self._first: Tensor | None = None
+        self._criterion: Tensor | None = None
+
+    def add(self, loss: Tensor, criterion: Tensor | None) -> None:
+        """Add the loss from which a backward pass starts; criterion: what the loss function returned, if known."""
+        value = _copied(loss)
+        if self._sum is None:
+            self._sum = value
+            self._criterion = None if criterion is None else criterion.detach()
+        else:
+            if self._first is None:
+                self._first = self._sum.clone()
+            self._sum += value
+        self.n += 1
+
+    def tensors(self) -> list[Tensor]:
+        """What `mean` needs to read."""
+        return [t for t in (self._sum, self._first, self._criterion) if t is not None] if self.n > 1 else self._total()
+
+    def mean(self, values: Sequence[float]) -> float:
+        """The mean loss of the micro-batches, from the values of `tensors`."""
+        if self.n <= 1:
+            return values[0]
+        total, first = values[:2]
+        is_divided = True
+        if len(values) > 2 and values[2] != 0:
+            # Half-way between 1 (not divided) and 1/n (divided).
+            is_divided = abs(first / values[2]) < (1 + 1 / self.n) / 2
+        return total if is_divided else total / self.n
+
+    def _total(self) -> list[Tensor]:
+        return [] if self._sum is None else [self._sum]
+
+
+def _copied(loss: Tensor) -> Tensor:
+    """A copy, in float64 where the device has it: the sum of many losses in bfloat16 would lose digits."""
+    dtype = torch.float32 if loss.device.type == "mps" else torch.float64
+    return loss.detach().reshape(()).to(dtype, copy=True)
