@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.cli.documents import GUIDE, README, ROOT, command_of, program
-from tui_lab.core.config import settings
+from tui_lab.core.config import script, settings
 from tui_lab.util import exit_codes
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FOLDERS = "core|data|docs|examples|tests|tools|tui_lab"
 PATH = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]*[\w/]")
 MODULE = re.compile(r"\btui_lab(?:\.[a-z_]\w*)+")
-SETTING = re.compile(r"(?:model|data|optim|train)\.(?!py$)[a-z_]+")
+SETTING = re.compile(r"(?:model|data|optim|train)\.(?!(?:py|safetensors)$)[a-z_]+")
 FILE_NAME = re.compile(r"[\w/]+\.(?:py|tcss)")
 
 
@@ -65,7 +65,7 @@ def test_links_lead_to_files(page: Path) -> None:
 @every_page
 def test_settings_named_exist(page: Path) -> None:
     keys = {code for code in inline_code(page) if SETTING.fullmatch(code)}
-    assert keys - set(settings.fields()) == set()
+    assert keys - {*settings.fields(), *script.keys()} == set()
 
 
 @every_page
