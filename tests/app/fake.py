@@ -60,15 +60,17 @@ class FakeSource:
 
 def ready(preset: str = "reverse", *overrides: str) -> Ready:
     config = settings.load(preset, overrides)
-    return Ready(f"{preset}-1", f"runs/{preset}-1", config, build_task(config))
+    task = build_task(config)
+    return Ready(f"{preset}-1", f"runs/{preset}-1", config, task, task.tokenizer)
 
 
 def started(of: Ready) -> ev.Started:
+    assert of.task is not None
     return ev.Started(
         step=0,
         steps=of.config.train.steps,
         parameters=1,
-        n_vocab=of.task.tokenizer.n_vocab,
+        n_vocab=of.tokenizer.n_vocab,
         train_examples=of.task.train.n_examples,
         val_examples=of.task.val.n_examples,
         device="cpu",
@@ -161,7 +163,8 @@ async def lab(
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
         await app.push_screen(screen)
         opened = ready(preset, *overrides)
-        it = Lab(pilot, screen, source, now, opened.config)
+        assert opened.trainer_config is not None
+        it = Lab(pilot, screen, source, now, opened.trainer_config)
         await it.tell(opened, started(opened))
         half = steps // 2
         await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))

@@ -90,7 +90,8 @@ def _replay(path: Path) -> None:
     run = runs.find(str(path))
     state = LabState()
     config = run.trainer_config()
-    state.apply(Ready(run.name, str(run.path), config, build_task(config), tuple(run.downsampled().events())))
+    task = build_task(config)
+    state.apply(Ready(run.name, str(run.path), config, task, task.tokenizer, tuple(run.downsampled().events())))
     for event in run.events():
         state.apply(event)
 

@@ -15,7 +15,8 @@ class Command:
     """A command of the lab screen, run by `LabActions`.
 
     keys: Textual's names, separated by commas. footer: the label in the footer; not shown there if empty.
-    show_key: how the key is displayed; by default the first of `keys`.
+    show_key: how the key is displayed; by default the first of `keys`. not_for_scripts: why the run of a script has no
+    such command; empty if it has.
     """
 
     id: str
@@ -26,28 +27,37 @@ class Command:
     needs: Needs = "nothing"
     footer: str = ""
     show_key: str = ""
+    not_for_scripts: str = ""
 
+
+ITS_DATA = "The script makes its own batches; change this in the script."
+ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
 
 COMMANDS: tuple[Command, ...] = (
     Command("pause", "space", "Pause/resume", "Pause after this step, or resume.", "Run", "steering", "Pause"),
     Command("step", "s", "Step", "Run one step, then pause.", "Run", "steering", "Step"),
     Command("ten_steps", "S", "Ten steps", "Run ten steps, then pause.", "Run", "steering", show_key="S"),
-    Command("evaluate", "e", "Evaluate", "Measure the validation loss now.", "Run", "live"),
+    Command("evaluate", "e", "Evaluate", "Measure the validation loss now.", "Run", "live",
+            not_for_scripts="The script decides when it evaluates, and on which data."),
     Command("checkpoint", "c", "Save checkpoint", "Save a checkpoint now.", "Run", "live"),
     Command("restart", "r", "Restart", "Start a new run with the edited settings; the old run is kept.", "Run",
-            "training"),
-    Command("fork", "f", "Fork", "Start a new run from the last checkpoint, with the edited settings.", "Run"),
+            "training", not_for_scripts=ITS_MODEL),
+    Command("fork", "f", "Fork", "Start a new run from the last checkpoint, with the edited settings.", "Run",
+            not_for_scripts=ITS_MODEL),
     Command("slower", "less_than_sign", "Play slower", "Play the replay slower.", "Run", "replay", show_key="<"),
     Command("faster", "greater_than_sign", "Play faster", "Play the replay faster.", "Run", "replay", show_key=">"),
     Command("lr_down", "l", "Halve lr", "Halve the learning rate.", "Live changes", "live", "lr÷2"),
     Command("lr_up", "L", "Double lr", "Double the learning rate.", "Live changes", "live", "lr×2", show_key="L"),
     Command("dropout_down", "d", "Less dropout", "Lower dropout by 0.05.", "Live changes", "live"),
     Command("dropout_up", "D", "More dropout", "Raise dropout by 0.05.", "Live changes", "live", show_key="D"),
-    Command("batch_down", "b", "Halve batch", "Halve the batch size.", "Live changes", "live"),
-    Command("batch_up", "B", "Double batch", "Double the batch size.", "Live changes", "live", show_key="B"),
+    Command("batch_down", "b", "Halve batch", "Halve the batch size.", "Live changes", "live",
+            not_for_scripts=ITS_DATA),
+    Command("batch_up", "B", "Double batch", "Double the batch size.", "Live changes", "live", show_key="B",
+            not_for_scripts=ITS_DATA),
     Command("overfit", "o", "Overfit one", "Train on one example only, or on all again.", "Live changes", "live",
-            "Overfit"),
-    Command("shuffle", "h", "Shuffle mode", "Switch the shuffle mode: epoch, once, off.", "Live changes", "live"),
+            "Overfit", not_for_scripts=ITS_DATA),
+    Command("shuffle", "h", "Shuffle mode", "Switch the shuffle mode: epoch, once, off.", "Live changes", "live",
+            not_for_scripts=ITS_DATA),
     Command("undo", "u", "Undo", "Revert the last live change.", "Live changes", "live"),
     Command("generate", "g", "Generate", "Generate text from the prompt.", "View", footer="Generate"),
     Command("pane_1", "1", "Config", "Go to the settings.", "View"),
@@ -56,12 +66,13 @@ COMMANDS: tuple[Command, ...] = (
     Command("pane_4", "4", "Generation", "Go to the prompt and the replies.", "View"),
     Command("pane_5", "5", "Events", "Go to the log.", "View"),
     Command("pane_6", "6", "Doctor", "Go to the doctor's findings.", "View"),
-    Command("diagnose", "k", "Diagnose", "Check the edited settings for bugs.", "View", footer="Diagnose"),
+    Command("diagnose", "k", "Diagnose", "Check the edited settings for bugs.", "View", footer="Diagnose",
+            not_for_scripts="The doctor cannot rebuild this model here; try: tui-lab doctor FILE.py"),
     Command("attention", "A", "Attention", "Show the attention of every head for the example in the batch pane.",
             "View", show_key="A"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
     Command("save_config", "ctrl+s", "Save settings", "Save the edited settings to a TOML file.", "App",
-            show_key="ctrl+s"),
+            show_key="ctrl+s", not_for_scripts="These are the settings of the script, not of a config for tui-lab."),
     Command("theme", "t", "Theme", "Switch the theme: dark, light, high contrast.", "App"),
     Command("help", "question_mark,f1", "Help", "Show help for this pane, all keys, and a glossary.", "App",
             footer="Help", show_key="?"),
@@ -76,6 +87,11 @@ BY_ID = {command.id: command for command in COMMANDS}
 def key_of(command: Command) -> str:
     """Return the key as displayed to the user."""
     return command.show_key or command.keys.partition(",")[0]
+
+
+def command_of_key(key: str) -> Command | None:
+    """Return the command of a key, by Textual's name."""
+    return next((command for command in COMMANDS if key in command.keys.split(",")), None)
 
 
 def applies(needs: Needs, *, phase: str, role: Role) -> bool:

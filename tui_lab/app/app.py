@@ -23,6 +23,7 @@ from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.lock import in_use
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from tui_lab.app.session.session import Session
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
-    from tui_lab.core.config.schema import Config
     from tui_lab.core.runs.open_run import OpenRun
     from tui_lab.data.corpora.encode import ReportProgress
 
@@ -88,6 +88,14 @@ def untrusted_code(pick: Pick) -> str:
         settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).trainer_config()
     )
     return trust.untrusted(config.model.source)
+
+
+def is_script(name: str) -> bool:
+    """Return whether a run was recorded from a script; False if its config cannot be read."""
+    try:
+        return not isinstance(runs.find(name).config(), Config)
+    except (ConfigError, RunError):
+        return False
 
 
 def ask_for_trust(code: str) -> Ask:
@@ -174,6 +182,9 @@ class LabApp(BaseApp):
         if holder is not None:
             self._ask_to_view(pick, holder)
             return
+        if pick.kind == "resume" and is_script(pick.name):
+            self._open(Pick("replay", pick.name))  # Only the script can train it.
+            return
         try:
             code = untrusted_code(pick)
         except (ConfigError, RunError):
@@ -256,6 +267,7 @@ class LabApp(BaseApp):
     async def _stop_and_save(self, lab: "LabScreen") -> str | None:
         """Wait until a lab's run is saved; return a message for the user if its training does not respond."""
         lab.generation.stop()
+        lab.script_generation.stop()
         lab.source.close()
         await asyncio.to_thread(lab.doctor.stop)
         seconds = shutdown.grace(lab.state.seconds_a_step, self._grace)

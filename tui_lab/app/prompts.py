@@ -1,8 +1,16 @@
 """The prompt that a form starts with, by task."""
 
+from typing import TYPE_CHECKING
+
 from tui_lab.core.config.schema import DataConfig
 
+# At runtime it would import numpy, which Home does not wait for.
+if TYPE_CHECKING:
+    from tui_lab.data.tokenizers import Tokenizer
+
 TEXT_PROMPT = "SOCRATES: "
+SCRIPT_PROMPTS = ("The ", "the ", " ", "a", "0")
+"""For a script, the first of these that its tokenizer has."""
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -11,3 +19,15 @@ def first_prompt(data: DataConfig) -> str:
     if data.task != "reverse":
         return TEXT_PROMPT
     return "".join(DIGITS[(3 * i + 1) % data.n_digits] for i in range(data.length))
+
+
+def script_prompt(tokenizer: "Tokenizer") -> str:
+    """Return a prompt that the tokenizer of a script can encode; 0 if the texts of its tokens are not known."""
+    from tui_lab.data.tokenizers import IdTokenizer, decode, show
+
+    if isinstance(tokenizer, IdTokenizer):
+        return "0"
+    for prompt in SCRIPT_PROMPTS:
+        if decode(tokenizer, tokenizer.encode(prompt)) == prompt:
+            return prompt
+    return show(tokenizer, 0) if tokenizer.n_vocab else ""

@@ -27,27 +27,31 @@ def losses(*values: float) -> CellLosses:
     return CellLosses(np.array(values, np.float32), np.zeros((n, 1), np.int64), np.ones((n, 1), np.float32))
 
 
+def example_of(task: Task, x: Ids, y: Ids, measured: CellLosses | None) -> Example:
+    return Example(task.tokenizer, task.next_token, x, y, measured)
+
+
 def test_ignored_targets_have_no_text(text_task: Task) -> None:
-    lines = draw_cells(Example(text_task, ids(1), ids(IGNORED), None), 0, 1).plain.splitlines()
+    lines = draw_cells(example_of(text_task, ids(1), ids(IGNORED), None), 0, 1).plain.splitlines()
     assert [line[0] for line in lines] == ["t", "x", "y"] and lines[2].split() == ["y", "–"]
 
 
 def test_target_that_is_not_the_next_token_is_marked(text_task: Task) -> None:
-    good = Example(text_task, ids(1, 2, 3), ids(2, 3, 4), None)
-    shifted = Example(text_task, ids(1, 2, 3), ids(1, 3, 4), None)
+    good = example_of(text_task, ids(1, 2, 3), ids(2, 3, 4), None)
+    shifted = example_of(text_task, ids(1, 2, 3), ids(1, 3, 4), None)
     assert "≠" not in draw_cells(good, 0, 3).plain
     assert draw_cells(shifted, 0, 3).plain.count("≠") == 1 and shifted.violates_next_token(0)
 
 
 def test_losses_have_marks_as_well_as_colors(text_task: Task) -> None:
-    example = Example(text_task, ids(1, 2, 3, 4), ids(2, 3, 4, 5), losses(0.1, 1.0, 3.0, 6.0))
+    example = example_of(text_task, ids(1, 2, 3, 4), ids(2, 3, 4, 5), losses(0.1, 1.0, 3.0, 6.0))
     line = draw_cells(example, 0, 4).plain.splitlines()[2]
     marks = [line[NAME_WIDTH + i * CELL_WIDTH + CELL_WIDTH - 2] for i in range(4)]
     assert marks == list(LOSS_MARKS)
 
 
 def test_rows_hold_as_many_cells_as_fit(text_task: Task) -> None:
-    example = Example(text_task, ids(*range(5)), ids(*range(1, 6)), None)
+    example = example_of(text_task, ids(*range(5)), ids(*range(1, 6)), None)
     assert len(draw_cells(example, 0, 2).plain.splitlines()) == 9
 
 

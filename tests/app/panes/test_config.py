@@ -7,6 +7,7 @@ from tui_lab.app.panes.config import ConfigPane
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 
 
 async def edit(it: Lab, key: str, text: str) -> None:
@@ -62,7 +63,7 @@ async def test_changed_settings_are_kept_filtered_and_reset() -> None:
         pane = it.screen.query_one(ConfigPane)
         pane.set_value("model.d_model", 32)
         await it.tell(ev.Changed(step=30, key="optim.lr", old=0.003, new=0.006))
-        assert pane.edited is not None
+        assert isinstance(pane.edited, Config)
         assert (pane.edited.optim.lr, pane.edited.model.d_model) == (0.006, 32)
 
         await it.press("v")

@@ -88,7 +88,7 @@ async def test_keys_change_axis_smoothing_cursor_and_zoom(drawings: Drawings) ->
 
 async def test_overlay_shows_an_earlier_run_and_then_none() -> None:
     other = ready("reverse")
-    run = runs.create("earlier", other.config, other.task.tokenizer)
+    run = runs.create("earlier", other.config, other.tokenizer)
     list(run.record([update(1), update(2)]))
     async with lab() as it:
         pane = it.screen.query_one(LossPane)

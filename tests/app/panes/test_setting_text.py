@@ -11,7 +11,7 @@ from tui_lab.core.kernels.parameter_count import count_parameters
 def test_formatted_value_parses_to_itself(key: str) -> None:
     config = settings.load("reverse")
     value = settings.get(config, key)
-    assert settings.get(settings.changed(config, key, parse_value(key, format_value(value))), key) == value
+    assert settings.get(settings.changed(config, key, parse_value(config, key, format_value(value))), key) == value
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,20 @@ def test_formatted_value_parses_to_itself(key: str) -> None:
     ],
 )
 def test_parse_value_of_lists_and_texts(key: str, text: str, value: object) -> None:
-    assert parse_value(key, text) == value
+    assert parse_value(settings.load("reverse"), key, text) == value
+
+
+def limits(key: str) -> str:
+    return allowed(key, FIELDS[key])
 
 
 def test_allowed_names_choices_bounds_and_unit() -> None:
-    assert choices("data.shuffle") == ["epoch", "once", "off"] and allowed("data.shuffle") == "epoch | once | off"
-    assert choices("optim.betas") == [] and choices("model.d_model") == []
-    assert "1 to 65,536" in allowed("model.d_model")
-    assert allowed("data.val_fraction") == "greater than 0, less than 1"
+    assert (
+        choices(FIELDS["data.shuffle"]) == ["epoch", "once", "off"] and limits("data.shuffle") == "epoch | once | off"
+    )
+    assert choices(FIELDS["optim.betas"]) == [] and choices(FIELDS["model.d_model"]) == []
+    assert "1 to 65,536" in limits("model.d_model")
+    assert limits("data.val_fraction") == "greater than 0, less than 1"
 
 
 def test_parameters_text_has_the_count_and_a_line_per_kind() -> None:

@@ -14,6 +14,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from tests.app.fake import Lab, lab, update
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.attention_view import AttentionView
+from tui_lab.app.session.attention_source import Rows
 from tui_lab.app.widgets.heatmap import HALF, Ramp
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -21,7 +22,6 @@ from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.example import attention_maps
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model
-from tui_lab.data.loader import Batch
 
 COLORS = Ramp(tuple(f"#{i:02x}{i:02x}{i:02x}" for i in range(0, 256, 8)), "#000000")
 SIGNS = Ramp((), "")
@@ -38,7 +38,7 @@ class Attending:
 
     it: Lab
     screen: AttentionScreen
-    batch: Batch
+    batch: Rows
     model: Model
 
     @property

@@ -66,9 +66,9 @@ def test_error_while_opening_is_a_message(error: Exception, has_details: bool) -
 def test_model_generates_after_the_end() -> None:
     session, session_messages = train()
     ready = session_messages[0]
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, Ready) and ready.trainer_config is not None
     generation = GenerationThread(session.send)
-    generation.start(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.config, ready.task.tokenizer)
+    generation.start(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.trainer_config, ready.tokenizer)
     messages: list[GenerationMessage] = []
 
     def finished() -> bool:
@@ -84,7 +84,8 @@ def test_model_generates_after_the_end() -> None:
 
 def test_fork_starts_with_the_events_and_weights_of_its_run() -> None:
     ready, _ = trained()
-    config = settings.changed(settings.changed(ready.config, "train.steps", 12), "optim.lr", 0.002)
+    assert ready.trainer_config is not None
+    config = settings.changed(settings.changed(ready.trainer_config, "train.steps", 12), "optim.lr", 0.002)
     opened = open_run.fork(ready.path, config)
     assert opened.trainer.step == 8 and opened.run.path.name.startswith("tiny")
     list(opened.run.record(opened.trainer.events()))

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
-from tui_lab.app.panes.batch_text import cell_details, shuffle_state, used_examples
+from tui_lab.app.panes.batch_text import cell_details, example_title, shuffle_state, used_examples
 from tui_lab.app.panes.cells import CELL_WIDTH, Cells, Example
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.recorded_batch import RecordedBatchView
+from tui_lab.app.session.attention_source import Rows, rows_of_batch
 from tui_lab.app.session.inspector import Inspector
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tui_lab.core.inference.example import CellLosses
     from tui_lab.core.user_code.external_model import Model
 
+LATEST_ONLY = "A script makes its own batches: only the latest one is recorded."
 SECONDS_BETWEEN_MEASUREMENTS = 2.0
 SECONDS_BETWEEN_DRAWINGS = 0.25
 
@@ -67,17 +70,37 @@ class BatchPane(Pane):
         self._state: LabState | None = None
         self._drawn: object = None
         self._drawn_at = -math.inf
+        self._is_script = False
 
     def compose(self) -> ComposeResult:
-        yield Static(id="order")
-        yield Static(id="drawn")
-        with VerticalScroll(can_focus=False):
-            yield Cells(id="cells")
-        yield Static(id="cell")
-        yield Field(id="goto", placeholder="step", type="integer")
+        with Vertical(id="loaded-batch"):
+            yield Static(id="order")
+            yield Static(id="drawn")
+            with VerticalScroll(can_focus=False):
+                yield Cells(id="cells")
+            yield Static(id="cell")
+            yield Field(id="goto", placeholder="step", type="integer")
+        yield RecordedBatchView(id="recorded-batch")
+
+    def show_script(self) -> None:
+        """Show the batches that are recorded from a script from now on."""
+        self._is_script = True
+        self.main = "#recorded-cells"
+        had_focus = self.query_one("#cells").has_focus
+        self.query_one("#loaded-batch").display = False
+        self._recorded.display = True
+        if had_focus:
+            self.query_one(self.main).focus()
+
+    @property
+    def _recorded(self) -> RecordedBatchView:
+        return self.query_one(RecordedBatchView)
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
+        if self._is_script:
+            self._recorded.show(state, now)
+            return
         for inspection in self._inspector.drain():
             self._take_measurement(inspection.result)
         if state.ready is None or now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
@@ -89,8 +112,10 @@ class BatchPane(Pane):
             self.redraw()
         self._request_losses(state, now)
 
-    def current_example(self, state: LabState) -> tuple[Batch, int] | None:
-        """Return the batch and the row that are shown, or would be if the pane were visible; None before the start."""
+    def current_example(self, state: LabState) -> tuple[Rows, int] | None:
+        """Return the rows and which of them is shown, or would be if the pane were visible; None before the start."""
+        if state.is_script:
+            return self._recorded.current_row(state)
         if self.display and self.shown_batch is not None:
             batch = self.shown_batch
         else:
@@ -99,7 +124,7 @@ class BatchPane(Pane):
             if loader is None:
                 return None
             batch = loader.batch(step)
-        return batch, self.example % len(batch.ids)
+        return rows_of_batch(batch), self.example % len(batch.ids)
 
     def step_shown(self, state: LabState) -> int:
         """Return the step the user went to, or the latest step."""
@@ -137,10 +162,13 @@ class BatchPane(Pane):
             return
         batch = self.shown_batch
         self.example %= len(batch.ids)
-        example = Example(self._state.ready.task, batch.x[self.example], batch.y[self.example], self._losses)
-        cells = self.query_one(Cells)
+        ready = self._state.ready
+        next_token = ready.task is not None and ready.task.next_token
+        x, y = batch.x[self.example], batch.y[self.example]
+        example = Example(ready.tokenizer, next_token, x, y, self._losses)
+        cells = self.query_one("#cells", Cells)
         cells.show_example(example, self.cells_per_row)
-        self.put("#cell", cell_details(batch, self.example, example, cells.selected))
+        self.put("#cell", cell_details(example_title(batch, self.example, cells.selected), example, cells.selected))
 
     def _request_losses(self, state: LabState, now: float) -> None:
         """Measure the losses of the shown step's example, at once or at intervals while following."""
@@ -180,25 +208,38 @@ class BatchPane(Pane):
 
     def go_to(self, step: int) -> None:
         """Show the batch of `step`, past or future."""
-        if self._state is None:
+        if self._state is None or self._refused():
             return
         loaders = self._state.loaders
         self.chosen_step = max(loaders[0].from_step if loaders else 0, step)
         self.redraw()
 
+    def _refused(self) -> bool:
+        """Say that there are no other batches, if so."""
+        if self._is_script:
+            self.app.notify(LATEST_ONLY)
+        return self._is_script
+
     def action_example(self, by: int) -> None:
+        if self._is_script:
+            self._recorded.move(by)
+            return
         self.example += by
         self._losses = None
         self._inspector.reset()
         self.redraw()
 
     def action_follow(self) -> None:
+        if self._is_script:
+            return
         self.chosen_step = None
         self.query_one("#goto", Input).display = False
-        self.query_one(Cells).focus()
+        self.query_one("#cells").focus()
         self.redraw()
 
     def action_ask_step(self) -> None:
+        if self._refused():
+            return
         field = self.query_one("#goto", Input)
         field.display = True
         field.value = ""
@@ -209,7 +250,7 @@ class BatchPane(Pane):
         if event.value.strip().lstrip("-").isdigit():
             self.go_to(int(event.value))
         event.input.display = False
-        self.query_one(Cells).focus()
+        self.query_one("#cells").focus()
 
 
 def _same_examples(one: Batch, other: Batch) -> bool:

@@ -7,9 +7,9 @@ from rich.text import Text
 
 from tui_lab.app.panes.cells import Example
 from tui_lab.app.widgets.histogram_bar import histogram_bar
-from tui_lab.data.dataset import IGNORED, Task
+from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch, Loader
-from tui_lab.data.tokenizers import bytes_of, show
+from tui_lab.data.tokenizers import Tokenizer, bytes_of, show
 
 N_SHOWN_IDS = 6
 N_STRIP_STEPS = 64
@@ -41,30 +41,37 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     )
 
 
-def cell_details(batch: Batch, row: int, example: Example, t: int) -> Text:
-    """Return up to three lines: which example and position, input and target, loss and top predictions."""
-    target = int(example.y[t])
+def example_title(batch: Batch, row: int, t: int) -> str:
+    """Return which example and position is selected."""
     source = "" if batch.offsets is None else f", token {int(batch.offsets[row]) + t:,} of the source"
+    return f"example {batch.ids[row]} ({row + 1}/{len(batch.ids)}), t = {t}{source}"
+
+
+def cell_details(title: str, example: Example, t: int) -> Text:
+    """Return up to three lines: the title, input and target, loss and top predictions."""
+    target = int(example.y[t])
     text = Text.assemble(
-        (f"example {batch.ids[row]} ({row + 1}/{len(batch.ids)}), t = {t}{source}\n", "dim"),
+        (f"{title}\n", "dim"),
         ("x ", "bold"),
-        f"{token_name(example.task, int(example.x[t]))}   ",
+        f"{token_name(example.tokenizer, int(example.x[t]))}   ",
         ("y ", "bold"),
-        "-1: ignored by the loss, no target here" if target == IGNORED else token_name(example.task, target),
+        "-1: ignored by the loss, no target here" if target == IGNORED else token_name(example.tokenizer, target),
     )
     if example.losses is None:
         return text
     loss = example.loss(t)
     text.append("\n" if math.isnan(loss) else f"\nloss {loss:.3f}, p = {math.exp(-loss):.3f}. ")
     probabilities = example.losses.probabilities[t].tolist()
+    if not probabilities:
+        return text
     text.append(f"top {len(probabilities)}: ", "dim")
     for token, p in zip(example.losses.top[t].tolist(), probabilities, strict=True):
-        text.append(f"{show(example.task.tokenizer, token)} ({p:.2f})  ", "bold green" if token == target else "")
+        text.append(f"{show(example.tokenizer, token)} ({p:.2f})  ", "bold green" if token == target else "")
     return text
 
 
-def token_name(task: Task, token: int) -> str:
+def token_name(tokenizer: Tokenizer, token: int) -> str:
     """Return a token with its id, and with its bytes where its text does not show them."""
-    raw = bytes_of(task.tokenizer, token)
-    text = show(task.tokenizer, token)
+    raw = bytes_of(tokenizer, token)
+    text = show(tokenizer, token)
     return f"{text} id {token}" + ("" if raw == text.encode("ascii", "replace") else f" bytes {raw.hex(' ')}")

@@ -2,21 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 from rich.text import Text
 from textual.binding import Binding
 from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
-from tui_lab.data.dataset import IGNORED, Task
+from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Ids
-from tui_lab.data.tokenizers import show
+from tui_lab.data.tokenizers import Tokenizer, show
 
-if TYPE_CHECKING:
-    from tui_lab.core.inference.example import CellLosses
-
+Floats = npt.NDArray[np.float32]
 CELL_WIDTH = 9
 NAME_WIDTH = 4
 """Columns of the names t, x and y at the start of a line."""
@@ -27,14 +27,29 @@ LOSS_STYLES = tuple(f"#ffffff on {color}" for color in ("#10301c", "#3a3a10", "#
 LOSS_MARKS = " ▂▅█"
 
 
+class Losses(Protocol):
+    """What a model gives at each of T positions; see `core.inference.example.CellLosses`."""
+
+    @property
+    def losses(self) -> Floats: ...
+    @property
+    def top(self) -> Ids: ...
+    @property
+    def probabilities(self) -> Floats: ...
+
+
 @dataclass(frozen=True)
 class Example:
-    """x, y: token ids, int64 [T]. losses: None until they are measured."""
+    """x, y: token ids, int64 [T]. next_token: whether the targets are the next tokens.
 
-    task: Task
+    losses: None until they are measured.
+    """
+
+    tokenizer: Tokenizer
+    next_token: bool
     x: Ids
     y: Ids
-    losses: "CellLosses | None"
+    losses: Losses | None
 
     def loss(self, t: int) -> float:
         """Return the loss at position `t` in nats; NaN if it is not measured or the target is ignored."""
@@ -42,7 +57,7 @@ class Example:
 
     def violates_next_token(self, t: int) -> bool:
         """Return whether y[t] differs from x[t+1] in a next-token task."""
-        return self.task.next_token and t + 1 < len(self.x) and self.y[t] != self.x[t + 1]
+        return self.next_token and t + 1 < len(self.x) and self.y[t] != self.x[t + 1]
 
 
 class Cells(Static, can_focus=True):
@@ -112,7 +127,7 @@ def draw_cells(example: Example, selected: int, per_row: int) -> Text:
 
 
 def _draw_cell(example: Example, t: int, selected: bool) -> tuple[Text, Text, Text]:
-    tokenizer = example.task.tokenizer
+    tokenizer = example.tokenizer
     target = int(example.y[t])
     ignored = target == IGNORED
     loss = example.loss(t)

@@ -13,12 +13,24 @@ from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.panes.setting_text import FIELDS, allowed, choices, format_value, parameters_text, parse_value
+from tui_lab.app.panes.setting_text import (
+    about_text,
+    choices,
+    field_of,
+    format_value,
+    is_live,
+    keys_of,
+    parameters_text,
+    parse_value,
+    value_of,
+)
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.table import Table
-from tui_lab.core.config import settings
+from tui_lab.core import events as ev
+from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
@@ -49,13 +61,13 @@ class ConfigPane(Pane):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self.initial: Config | None = None
+        self.initial: RunConfig | None = None
         """The settings that the run started with."""
-        self.running: Config | None = None
+        self.running: RunConfig | None = None
         """The settings in effect."""
-        self.edited: Config | None = None
+        self.edited: RunConfig | None = None
         """The settings in effect, with the edits that wait for a restart."""
-        self._n_vocab: int | None = None
+        self._started: ev.Started | None = None
         self._only_changed = False
         self._formula = False
 
@@ -72,21 +84,20 @@ class ConfigPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         """Take over the settings that changed in the run; edits that wait for a restart stay."""
-        n_vocab = state.started.n_vocab if state.started else None
-        if state.config is None or (state.config == self.running and n_vocab == self._n_vocab):
+        if state.config is None or (state.config == self.running and state.started == self._started):
             return
         previous = self.running
         self.running = state.config
-        self._n_vocab = n_vocab
+        self._started = state.started
         if self.initial is None and state.ready is not None:
             self.initial = state.ready.config
         if self.edited is None or previous is None:
             self.edited = state.config
         else:
-            for key in FIELDS:
-                value = settings.get(state.config, key)
-                if value != settings.get(previous, key):
-                    self.edited = settings.changed(self.edited, key, value)
+            before = script.values_of(previous)
+            for key, value in script.values_of(state.config).items():
+                if value != before.get(key):
+                    self.edited = script.changed(self.edited, key, value)
         self.fill()
 
     @property
@@ -102,9 +113,11 @@ class ConfigPane(Pane):
 
     def fill(self) -> None:
         """Redraw the rows and the parameter count; the cursor stays on its setting."""
+        if self.edited is None:
+            return
         table = self._table
         cursor_key = self.key
-        keys = [key for key in FIELDS if not self._only_changed or self._is_changed(key)]
+        keys = [key for key in keys_of(self.edited) if not self._only_changed or self._is_changed(key)]
         if [row.key.value for row in table.ordered_rows] == keys:
             for key in keys:
                 for column, cell in zip(COLUMNS, self._row(key), strict=True):
@@ -122,19 +135,26 @@ class ConfigPane(Pane):
 
     def _is_changed(self, key: str) -> bool:
         """Return whether the edited value differs from the value at the start of the run."""
-        return bool(self.edited and self.initial and settings.get(self.edited, key) != settings.get(self.initial, key))
+        return _differ(self.edited, self.initial, key)
 
     def _waits(self, key: str) -> bool:
         """Return whether the edited value is not in effect yet."""
-        return bool(self.edited and self.running and settings.get(self.edited, key) != settings.get(self.running, key))
+        return _differ(self.edited, self.running, key)
+
+    def _is_live(self, key: str) -> bool:
+        return self.edited is not None and is_live(self.edited, key)
+
+    @property
+    def _is_script(self) -> bool:
+        return self.edited is not None and not isinstance(self.edited, Config)
 
     def _row(self, key: str) -> tuple[Text, Text, Text]:
         assert self.edited is not None
         waits = self._waits(key)
-        note = "restart" if waits else "live" if settings.is_live(key) else ""
+        note = ("sent" if self._is_script else "restart") if waits else "live" if self._is_live(key) else ""
         style = "bold" if self._is_changed(key) else ""
         mark = "≠" if self._is_changed(key) else " "
-        value = printable(format_value(settings.get(self.edited, key)))
+        value = printable(format_value(value_of(self.edited, key)))
         return (
             Text(f"{mark} {key}", style=style, no_wrap=True),
             Text(value, style=style, no_wrap=True, overflow="ellipsis"),
@@ -146,11 +166,10 @@ class ConfigPane(Pane):
         key = self.key
         if key is None or self.edited is None or self.initial is None:
             return
-        field = FIELDS[key]
-        text = Text.assemble((f"{field.title}. ", "bold"), str(field.description), (f"  {allowed(key)}", "dim"))
+        text = about_text(self.edited, key)
         if self._is_changed(key):
-            text.append(f"  started as {format_value(settings.get(self.initial, key))}", "italic")
-        if self._waits(key):
+            text.append(f"  started as {format_value(value_of(self.initial, key))}", "italic")
+        if self._waits(key) and not self._is_script:
             text.append("  needs restart: r restart, f fork", "bold")
         self.query_one("#about", Static).update(text)
         if not self.query_one("#value", Input).has_focus:
@@ -162,17 +181,23 @@ class ConfigPane(Pane):
             return
         field = self.query_one("#value", Input)
         with field.prevent(Input.Changed):
-            field.value = format_value(settings.get(self.edited, self.key))
+            field.value = format_value(value_of(self.edited, self.key))
         self._show_problem("")
         self.remove_class("-wrong")
 
     def _show_problem(self, problem: str) -> None:
         self.query_one("#problem", Static).update(Text(f"✗ {printable(problem)}", "bold") if problem else "")
 
-    def _show_parameters(self, config: Config | None) -> None:
-        if config is not None and self._n_vocab is not None:
-            text = parameters_text(config, self._n_vocab, formula=self._formula)
-            self.query_one("#parameters", Static).update(text)
+    def _show_parameters(self, config: RunConfig | None) -> None:
+        if config is None or self._started is None:
+            return
+        if isinstance(config, Config):
+            text = parameters_text(config, self._started.n_vocab, formula=self._formula)
+        else:
+            text = Text.assemble(
+                (f"{self._started.parameters:,}", "bold"), f" parameters  {printable(config.model.name)}"
+            )
+        self.query_one("#parameters", Static).update(text)
 
     @on(DataTable.RowHighlighted)
     def _cursor_moved(self) -> None:
@@ -180,10 +205,13 @@ class ConfigPane(Pane):
 
     @on(DataTable.RowSelected)
     def _edit(self) -> None:
-        if self.key is None:
+        if self.key is None or self.edited is None:
+            return
+        if self._is_script and not self._is_live(self.key):
+            self._show_problem("read only: the script sets it, so change it there")
             return
         field = self.query_one("#value", Input)
-        names = choices(self.key)
+        names = choices(field_of(self.edited, self.key))
         field.suggester = SuggestFromList(names) if names else None
         field.focus()
 
@@ -201,7 +229,7 @@ class ConfigPane(Pane):
         key = self.key
         if candidate is None or key is None:
             return
-        value = settings.get(candidate, key)
+        value = value_of(candidate, key)
         if key == "model.source" and value:
             with suppress(ConfigError):  # The trainer reports that the file does not exist.
                 trust.allow(value)
@@ -212,16 +240,16 @@ class ConfigPane(Pane):
         """Set a setting to a valid value and post `ValueSet`. Raises ConfigError."""
         if self.edited is None:
             return
-        self.edited = settings.changed(self.edited, key, value)
+        self.edited = script.changed(self.edited, key, value)
         self.post_message(self.ValueSet(key, value))
         self.fill()
 
-    def _parse(self, text: str) -> tuple[Config | None, str]:
+    def _parse(self, text: str) -> tuple[RunConfig | None, str]:
         """Return the settings with the typed value, or None and what is wrong with it."""
         if self.key is None or self.edited is None:
             return None, ""
         try:
-            return settings.changed(self.edited, self.key, parse_value(self.key, text)), ""
+            return script.changed(self.edited, self.key, parse_value(self.edited, self.key, text)), ""
         except ConfigError as error:
             return None, str(error.problems[0])
 
@@ -232,8 +260,10 @@ class ConfigPane(Pane):
     def action_reset(self) -> None:
         key = self.key
         if key is not None and self.initial is not None:
+            if self._is_script and not self._is_live(key):
+                return
             try:
-                self.set_value(key, settings.get(self.initial, key))
+                self.set_value(key, value_of(self.initial, key))
             except ConfigError as error:
                 self._show_problem(str(error.problems[0]))
 
@@ -244,3 +274,8 @@ class ConfigPane(Pane):
     def action_formula(self) -> None:
         self._formula = not self._formula
         self._show_parameters(self.edited)
+
+
+def _differ(one: RunConfig | None, other: RunConfig | None, key: str) -> bool:
+    """Return whether two configs have different values of a setting."""
+    return one is not None and other is not None and one != other and value_of(one, key) != value_of(other, key)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tui_lab.core.user_code.external_model import Model
 
 NOT_CHECKED = "Not checked yet. Press k to diagnose."
+MONITORED = "The doctor watches this script while it trains."
 NO_PROBLEMS = "No problems found"
 
 
@@ -92,6 +93,8 @@ class DoctorPane(Pane):
         self._state = state
         for inspection in self._inspector.drain():
             self._sources = inspection.result
+        if state.is_script and self._health == NOT_CHECKED:
+            self._health = MONITORED
         drawn = (self._health, self._diagnosed, len(state.noticed), self._shows_randomness, self._sources)
         if drawn != self._drawn:
             self._drawn = drawn
@@ -138,7 +141,14 @@ class DoctorPane(Pane):
             text = crash_text(self._crashes)
             if (finding := self.selected) is not None:
                 text.append_text(explained(finding, ("evidence", "fix")))
-                text.append("\nEnter: details   a: apply the fix and diagnose again", "dim")
+                apply = (
+                    ""
+                    if self._state is not None and self._state.is_script
+                    else "   a: apply the fix and diagnose again"
+                )
+                text.append(f"\nEnter: details{apply}", "dim")
+            elif self._state is not None and self._state.is_script:
+                text.append("What it notices is listed here: a loss that diverges or stays flat, slow data.", "dim")
             else:
                 text.append("k: diagnose   j: sources of randomness", "dim")
         self.query_one("#evidence", Static).update(text)
@@ -149,20 +159,26 @@ class DoctorPane(Pane):
             self.app.push_screen(Explain(finding))
 
     def action_apply(self) -> None:
-        if (finding := self.selected) is not None:
+        if self._state is not None and self._state.is_script:
+            self.app.notify("The doctor cannot change a script; see the fix, and change it there.")
+        elif (finding := self.selected) is not None:
             self.post_message(self.Apply(finding))
 
     def action_randomness(self) -> None:
         """Show the sources of randomness at the latest step, or the findings again."""
+        if self._state is not None and self._state.is_script:
+            self.app.notify("Only the script knows its sources of randomness.")
+            return
         self._shows_randomness = not self._shows_randomness
         if self._shows_randomness and self._state is not None and self._state.ready is not None:
             self._request_sources(self._state)
         self.redraw()
 
     def _request_sources(self, state: LabState) -> None:
-        assert state.ready is not None and state.config is not None
-        config = state.config
+        assert state.ready is not None
+        config = state.trainer_config
         task = state.ready.task
+        assert config is not None and task is not None
         step = max(0, state.step - 1)
 
         def read_sources(model: "Model") -> "tuple[RandomSource, ...]":

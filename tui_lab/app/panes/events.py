@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from textual import events
 from textual.app import ComposeResult
-from textual.widgets import RichLog
+from textual.widgets import RichLog, Static
 
 from tui_lab.app.labels import ending_name
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.session.messages import Preparing, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Preparing, Printed, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
 from tui_lab.runs.event_text import event_text, failure_text
@@ -30,6 +30,9 @@ def log_line(message: SessionMessage) -> str | None:
             return f"step {message.step:,}: {ending_name(message.reason)}{restored}"
         case ev.Failed():
             return failure_text(message)
+        case ev.Logged():
+            # The loss pane shows the latest values; here they would push everything else out.
+            return event_text(message) if message.texts else None
         case SessionFailed():
             return f"{message.message}\n{message.details}".rstrip()
         case ev.Event():
@@ -50,11 +53,24 @@ class EventsPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield RichLog(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
+        yield Static(id="unfinished")
 
     def note(self, message: SessionMessage) -> None:
         """Log a message of the session, if it has a line."""
+        if isinstance(message, Printed):
+            self._note_output(message)
+            return
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
             self.query_one(RichLog).write(f"{self._clock()} {printable(line)}")
+
+    def _note_output(self, printed: Printed) -> None:
+        """Log new output; a line without an end is shown below the log until it ends."""
+        lines = [f"… {printed.n_skipped:,} bytes of output skipped; output.log has them"] if printed.n_skipped else []
+        lines += [printable(line) for line in printed.lines]
+        if lines:
+            self.query_one(RichLog).write("\n".join(lines))
+        self.query_one("#unfinished").display = bool(printed.unfinished)
+        self.put("#unfinished", printable(printed.unfinished))
 
     def on_print(self, event: events.Print) -> None:
         """Log what user code prints; on the terminal it would break the screen."""

@@ -11,12 +11,12 @@ from textual.widgets import Input, Static
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.replies import Replies, Reply, probability_style
 from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
-from tui_lab.app.prompts import TEXT_PROMPT, first_prompt
+from tui_lab.app.prompts import TEXT_PROMPT, first_prompt, script_prompt
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
-from tui_lab.data.tokenizers import show
+from tui_lab.data.tokenizers import IdTokenizer, show
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
@@ -87,7 +87,13 @@ class GenerationPane(Pane):
         if self._has_first_prompt or state.ready is None:
             return
         self._has_first_prompt = True
-        data = state.ready.config.data
+        config = state.ready.trainer_config
+        if config is None:
+            self.query_one("#prompt", Input).value = script_prompt(state.ready.tokenizer)
+            if isinstance(state.ready.tokenizer, IdTokenizer):
+                self.query_one("#prompt", Input).placeholder = "token ids, separated by spaces"
+            return
+        data = config.data
         if data.task == "reverse":
             self.query_one("#prompt", Input).value = first_prompt(data)
             self.query_one("#temperature", Input).value = "0"
@@ -106,7 +112,7 @@ class GenerationPane(Pane):
             return
         self._set_first_prompt(self._state)
         try:
-            request = self._make_request(reverse=self._state.ready.task.name == "reverse")
+            request = self._make_request(reverse=_is_reverse(self._state))
         except ConfigError as error:
             problem = Text(f"✗ {printable(str(error.problems[0]))}", "bold")
             self.query_one("#alternatives", Static).update(problem)
@@ -160,7 +166,7 @@ class GenerationPane(Pane):
             return Text(f" ✗ {printable(reply.error)}", "bold")
         if not reply.done:
             return Text("▌")
-        if self._state is None or self._state.ready is None or self._state.ready.task.name != "reverse":
+        if self._state is None or not _is_reverse(self._state):
             return Text()
         expected = reply.request.prompt[::-1]
         if "".join(token.text for token in reply.tokens) == expected:
@@ -171,7 +177,7 @@ class GenerationPane(Pane):
         """Return the alternatives to the selected token, or the meaning of the styles."""
         if self._state is None or self._state.ready is None or self.selected is None or not self.replies[-1].tokens:
             return LEGEND
-        tokenizer = self._state.ready.task.tokenizer
+        tokenizer = self._state.ready.tokenizer
         tokens = self.replies[-1].tokens
         selected = tokens[self.selected % len(tokens)]
         title = f"{show(tokenizer, selected.token)} p = {selected.probability:.3f}"
@@ -198,3 +204,8 @@ class GenerationPane(Pane):
 
     def action_leave(self) -> None:
         self.query_one(Replies).focus()
+
+
+def _is_reverse(state: LabState) -> bool:
+    """Return whether the run is of the task whose right replies are known."""
+    return state.ready is not None and state.ready.task is not None and state.ready.task.name == "reverse"

@@ -1,14 +1,17 @@
 """The loss pane: the loss curves of a run, and a sparkline for each metric."""
 
+import math
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Sparkline, Static
 
-from tui_lab.app.panes.loss_text import best_text, changes_text, merge_changes, value_at
+from tui_lab.app.panes.loss_text import Scale, best_text, changes_text, merge_changes, more_text, scale_of, value_at
 from tui_lab.app.panes.overlays import OVERLAY_STYLES, Overlay, read_overlay
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.session.progress import AXES, Axis
 from tui_lab.app.session.series import Series, extremes, smooth
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, Curve, Dot
@@ -42,6 +45,7 @@ class LossPane(Pane):
     BINDINGS = [
         Binding("y", "log", "Log axis", show=False),
         Binding("m", "smooth", "Smoothing", show=False),
+        Binding("x", "x_axis", "Horizontal axis", show=False),
         Binding("a", "overlay", "Overlay a run", show=False),
         Binding("left_square_bracket", "cursor(-1)", "Cursor left", show=False),
         Binding("right_square_bracket", "cursor(1)", "Cursor right", show=False),
@@ -52,6 +56,7 @@ class LossPane(Pane):
         self.log_axis = False
         self.smoothing = 0
         """Index into `SMOOTHING`."""
+        self.axis: Axis = "step"
         self.cursor: float | None = None
         """The step whose values are shown."""
         self.overlays: list[Overlay] = []
@@ -64,11 +69,12 @@ class LossPane(Pane):
     def compose(self) -> ComposeResult:
         yield Static(id="readout")
         yield Static(id="best")
+        yield Static(id="more")
         yield Chart(id="chart")
         with Vertical(id="sparks"):
             for name, title in SPARKLINES.items():
                 with Horizontal(classes="spark"):
-                    yield Static(title, classes="name")
+                    yield Static(title, id=f"name-{name}", classes="name")
                     yield Sparkline([], id=f"spark-{name}")
                     yield Static("–", id=f"last-{name}", classes="last")
 
@@ -80,7 +86,10 @@ class LossPane(Pane):
         self._state = state
         if now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
-        drawn = (state.step, state.phase, len(state.changes), state.evaluated, state.restored, self.size, self.floor)
+        logged = tuple(state.logged.values())
+        drawn = (
+            state.step, state.phase, len(state.changes), state.evaluated, state.restored, self.size, self.floor, logged,
+        )  # fmt: skip
         if drawn != self._drawn:
             self._drawn = drawn
             self._drawn_at = now
@@ -91,13 +100,20 @@ class LossPane(Pane):
         if state is None:
             return
         if not self.has_class("-low"):
+            self.put("#name-tokens_per_s", f"{state.unit}/s")
             for name in SPARKLINES:
                 self._draw_sparkline(name, state.curves[name])
-        self._draw_chart(state)
+        scale = self._scale(state)
+        self._draw_chart(state, scale)
         self.put("#readout", self._readout(state))
-        scale = "log" if self.log_axis else "linear"
-        weight = SMOOTHING[self.smoothing]
-        self.border_subtitle = f"{scale}, smoothed {weight}" if weight else scale
+        parts = [] if self.axis == "step" else [f"x: {scale.name}"]
+        parts.append("log" if self.log_axis else "linear")
+        if weight := SMOOTHING[self.smoothing]:
+            parts.append(f"smoothed {weight}")
+        self.border_subtitle = ", ".join(parts)
+        more = more_text(state)
+        self.query_one("#more").display = bool(more)
+        self.put("#more", more, layout=True)
         best = best_text(state)
         self.query_one("#best").display = bool(best)
         self.put("#best", best)
@@ -110,7 +126,12 @@ class LossPane(Pane):
             sparkline.data = data
         self.put(f"#last-{name}", "–" if series.last is None else f"{series.last:,.4g}")
 
-    def _curves(self, state: LabState) -> list[Curve]:
+    def _scale(self, state: LabState) -> Scale:
+        """Return the unit of the horizontal axis, which suits the longest curve."""
+        progresses = [state.progress, *(overlay.progress for overlay in self.overlays)]
+        return scale_of(self.axis, state.unit, max(progress.at(self.axis, math.inf) for progress in progresses))
+
+    def _curves(self, state: LabState, scale: Scale) -> list[Curve]:
         columns = max(20, self.query_one(Chart).size.width - 12)
         weight = SMOOTHING[self.smoothing]
         train = state.curves["loss"].points
@@ -118,23 +139,26 @@ class LossPane(Pane):
             train = smooth(train, weight)
         return [
             *(
-                Curve(overlay.name, extremes(overlay.points, columns), style)
+                Curve(overlay.name, scale.placed(overlay.progress, extremes(overlay.points, columns)), style)
                 for overlay, style in zip(self.overlays, OVERLAY_STYLES, strict=False)
             ),
-            Curve("train", extremes(train, columns), "cyan"),
-            Curve("validation", state.curves["val_loss"].points, "yellow", dotted=True),
+            Curve("train", scale.placed(state.progress, extremes(train, columns)), "cyan"),
+            Curve("validation", scale.placed(state.progress, state.curves["val_loss"].points), "yellow", dotted=True),
         ]
 
-    def _draw_chart(self, state: LabState) -> None:
+    def _draw_chart(self, state: LabState, scale: Scale) -> None:
+        progress = state.progress
         changed_steps = sorted({change.step for change in merge_changes(state.changes)})
-        marks = [(float(step), "green") for step in changed_steps]
+        marks = [(scale.at(progress, step), "green") for step in changed_steps]
         if self.cursor is not None:
-            marks.append((self.cursor, "white"))
+            marks.append((scale.at(progress, self.cursor), "white"))
         levels = ((state.chance_loss, "bright_black"), (self.floor, "red"))
         references = [(y, style) for y, style in levels if y is not None]
-        dots = [] if state.best is None else [Dot(state.best.step, state.best.val_loss, "bold yellow")]
+        dots = (
+            [] if state.best is None else [Dot(scale.at(progress, state.best.step), state.best.val_loss, "bold yellow")]
+        )
         chart = self.query_one(Chart)
-        chart.draw(self._curves(state), marks=marks, dots=dots, references=references, log=self.log_axis)
+        chart.draw(self._curves(state, scale), marks=marks, dots=dots, references=references, log=self.log_axis)
 
     def _readout(self, state: LabState) -> Text:
         """Return the values at the cursor, or the legend if there is no cursor."""
@@ -153,9 +177,9 @@ class LossPane(Pane):
         return text.append(changes_text(near), "green")
 
     def _legend(self, state: LabState) -> Text:
-        text = Text.assemble(("— train ", "cyan"), ("o val ", "yellow"), ("┄ ln V ", "dim"))
+        text = Text.assemble(("— train ", "cyan"), ("o val ", "yellow"))
         if state.chance_loss is not None:
-            text.append(f"{state.chance_loss:.3f} ", "dim")
+            text.append(f"┄ ln V {state.chance_loss:.3f} ", "dim")
         if self.floor is not None:
             text.append(f"┄ floor {self.floor:.3f} ", "red")
         if changes := merge_changes(state.changes):
@@ -170,6 +194,12 @@ class LossPane(Pane):
 
     def action_smooth(self) -> None:
         self.smoothing = (self.smoothing + 1) % len(SMOOTHING)
+        self.redraw()
+
+    def action_x_axis(self) -> None:
+        """Plot over steps, over training time, or over tokens."""
+        self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
+        self.query_one(Chart).action_reset_scales()
         self.redraw()
 
     def action_cursor(self, by: int) -> None:

@@ -1,12 +1,71 @@
 """Texts of the loss pane: the changes of a run, and its lowest validation loss."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rich.text import Text
 
+from tui_lab.app.session.progress import Axis, Progress
 from tui_lab.app.session.series import Points
 from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.util.escape import printable
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A horizontal axis: `name` is its unit, one of which is `unit` seconds, tokens or steps."""
+
+    axis: Axis
+    name: str
+    unit: float
+
+    def at(self, progress: Progress, step: float) -> float:
+        """Return the place of a step."""
+        return progress.at(self.axis, step) / self.unit
+
+    def placed(self, progress: Progress, points: Points) -> Points:
+        """Return the points with their steps replaced by places."""
+        return points if self.axis == "step" else [(self.at(progress, step), value) for step, value in points]
+
+
+def scale_of(axis: Axis, unit: str, end: float) -> Scale:
+    """Return a scale on which `end`, in seconds, tokens or steps, is a short number. unit: tokens or samples."""
+    if axis == "step":
+        return Scale(axis, "step", 1.0)
+    if axis == "time":
+        name, size = ("s", 1.0) if end < 600 else ("min", 60.0) if end < 36_000 else ("h", 3600.0)
+        return Scale(axis, f"training time in {name}", size)
+    prefix, size = ("", 1.0) if end < 1e5 else ("thousand ", 1e3) if end < 1e8 else ("million ", 1e6)
+    return Scale(axis, prefix + unit, size)
+
+
+NAMED_EXTRAS = ("script_lr", "memory_mib", "gpu_memory_mib", "loss_scale", "skipped_steps", "micro_batches")
+
+
+def more_text(state: LabState) -> Text:
+    """Return what else was measured in the run of a script: rates, waiting for data, memory, and what it logged."""
+    config = state.config
+    if not isinstance(config, ScriptConfig):
+        return Text()
+    extra = state.extra
+    parts = []
+    if "script_lr" in extra:
+        parts.append(f"lr {extra['script_lr']:.3g} × {config.optim.lr_factor:g}")
+    parts += [f"{name.replace('/', ' ')} {value:.3g}" for name, value in extra.items() if name not in NAMED_EXTRAS]
+    if state.data_share is not None:
+        parts.append(f"data {state.data_share:.0%} of a step")
+    memory = [(extra.get("memory_mib"), "memory"), (extra.get("gpu_memory_mib"), "GPU")]
+    parts += [f"{name} {mib:,.0f} MiB" for mib, name in memory if mib is not None]
+    if "micro_batches" in extra and extra["micro_batches"] > 1:
+        parts.append(f"{extra['micro_batches']:g} micro-batches")
+    if "loss_scale" in extra:
+        parts.append(f"loss scale {extra['loss_scale']:g}")
+    if extra.get("skipped_steps"):
+        parts.append(f"{extra['skipped_steps']:g} skipped steps")
+    parts += [f"{printable(name)} {value:.4g}" for name, value in state.logged.items()]
+    return Text(" · ".join(parts))
 
 
 def merge_changes(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
@@ -26,7 +85,7 @@ def changes_text(changes: Iterable[ev.Changed]) -> str:
 def best_text(state: LabState) -> Text:
     """Return the lowest validation loss if it is not the latest or the run may stop early; otherwise an empty text."""
     best = state.best
-    patience = 0 if state.config is None else state.config.train.patience
+    patience = 0 if state.trainer_config is None else state.trainer_config.train.patience
     if best is None or not (patience or state.worse):
         return Text()
     suffix = f" (patience {patience})" if patience else ""

@@ -5,14 +5,48 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
-from tui_lab.core.config import settings
+from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import CAPTURED, RunConfig
 from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
 
 FIELDS = settings.fields()
 BOUND_NAMES = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
 LEAST_HIDDEN_BOUND = 10**9
 """Bounds from here on only guard against overflow and are not shown."""
+
+
+def field_of(config: RunConfig, key: str) -> FieldInfo | None:
+    """Return the field of a setting; None for one that was captured from a script."""
+    if isinstance(config, Config):
+        return FIELDS[key]
+    section, _, name = key.partition(".")
+    return None if key.startswith(CAPTURED) else type(getattr(config, section)).model_fields[name]
+
+
+def value_of(config: RunConfig, key: str) -> Any:
+    """Return the value of a setting that the run has."""
+    if isinstance(config, Config):
+        return settings.get(config, key)
+    if key.startswith(CAPTURED):
+        return config.settings.get(key.removeprefix(CAPTURED))
+    section, _, name = key.partition(".")
+    return getattr(getattr(config, section), name)
+
+
+def is_live(config: RunConfig, key: str) -> bool:
+    """Return whether a setting can change while the run trains."""
+    if isinstance(config, Config):
+        return settings.is_live(key)
+    return not key.startswith(CAPTURED) and key in script.live_keys(config)
+
+
+def keys_of(config: RunConfig) -> list[str]:
+    """Return the settings of a run in the order in which they are shown: of a script, those that can change first."""
+    if isinstance(config, Config):
+        return list(FIELDS)
+    live = script.live_keys(config)
+    return [*live, *(key for key in script.values_of(config) if key not in live)]
 
 
 def format_value(value: Any) -> str:
@@ -22,8 +56,10 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def parse_value(key: str, text: str) -> Any:
+def parse_value(config: RunConfig, key: str, text: str) -> Any:
     """Return the value that the text means for `key`; it may not be valid."""
+    if not isinstance(config, Config):
+        return settings.parse_value(text)
     if key == "optim.betas":
         return settings.parse_value(f"[{text.strip().strip('[]')}]")
     if key == "faults":
@@ -31,17 +67,27 @@ def parse_value(key: str, text: str) -> Any:
     return text.strip() if FIELDS[key].annotation is str else settings.parse_value(text)
 
 
-def choices(key: str) -> list[str]:
+def choices(field: FieldInfo | None) -> list[str]:
     """Return the values of a setting that takes one of a few names; empty for others."""
-    return [choice for choice in get_args(FIELDS[key].annotation) if isinstance(choice, str)]
+    return [] if field is None else [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
 
 
-def allowed(key: str) -> str:
+def about_text(config: RunConfig, key: str) -> Text:
+    """Return the title of a setting, its meaning and what is allowed."""
+    field = field_of(config, key)
+    if field is None:
+        return Text.assemble(("Captured from the script. ", "bold"), "Change it there.")
+    text = Text.assemble((f"{field.title}. ", "bold"), str(field.description))
+    if isinstance(config, Config) or is_live(config, key):
+        return text.append(f"  {allowed(key, field)}", "dim")
+    return text.append("  The script sets it.", "dim")
+
+
+def allowed(key: str, field: FieldInfo) -> str:
     """Return the choices or bounds of a setting, with its unit."""
-    field = FIELDS[key]
     if key == "faults":
         return "names, separated by commas; tui-lab faults lists them"
-    if names := choices(key):
+    if names := choices(field):
         return " | ".join(names)
     extra = field.json_schema_extra
     unit = extra["unit"] if isinstance(extra, dict) else ""

@@ -10,7 +10,7 @@ from tui_lab.app.labels import ending_name
 from tui_lab.app.session.state import LabState
 from tui_lab.util.escape import printable
 
-SIGNS = {"loading": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
+SIGNS = {"loading": "…", "waiting": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
 SECONDS_BETWEEN_DRAWINGS = 1.5
 
 
@@ -31,6 +31,8 @@ def phase_text(state: LabState) -> str:
     match state.phase:
         case "loading":
             return f"loading: {state.doing}"
+        case "waiting":
+            return "no optimizer step yet"
         case "ended":
             return ending_name(state.ending)
         case phase:
@@ -57,15 +59,19 @@ class StatusLine(Static):
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{SIGNS[state.phase]} {phase_text(state)}", "bold reverse")
         text.append(f" {note}" if note else "", "bold")
-        if state.ready is not None:
-            text.append(f" {printable(state.ready.name)}")
-        if state.config is not None:
-            text.append(f"  step {state.step:,}/{state.config.train.steps:,}")
+        run = state.ready or state.waiting
+        text.append(f" {printable(run.name)}" if run is not None else "")
+        if state.waiting is not None:
+            text.append(f"  started {span(state.waiting.seconds)} ago")
+        elif state.config is not None:
+            n_steps = state.config.train.steps
+            text.append(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""))
         if state.last is not None:
-            text.append(f"  epoch {state.last.epoch}  loss {state.last.loss_ema:.4f}")
+            text.append("" if state.is_script else f"  epoch {state.last.epoch}")
+            text.append(f"  loss {state.last.loss_ema:.4f}")
             if state.phase in ("running", "paused") and state.seconds_left is not None:
                 text.append(f"  ETA {span(state.seconds_left)}")
-            text.append(f"  {state.last.tokens_per_s:,.0f} tok/s")
+            text.append(f"  {state.last.tokens_per_s:,.0f} {'tok' if state.unit == 'tokens' else state.unit}/s")
         if state.started is not None:
             text.append(f"  {state.started.device} ×{state.started.threads}")
         text.append(f"  {self._memory() / 2**20:,.0f} MiB")

@@ -3,8 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -16,38 +14,24 @@ from textual.widgets import Static
 from tui_lab.app.screens.attention_text import Example, cell_text, head_text, legend, part_shown, summary
 from tui_lab.app.screens.attention_view import AttentionView
 from tui_lab.app.screens.help import Help
-from tui_lab.app.session.inspector import Inspector
+from tui_lab.app.session.attention_source import AttentionSource, MeasuredMaps, Rows
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.chart import has_braille
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.heatmap import LETTERS, SHADES, Ramp, ramp_of
 from tui_lab.app.widgets.static_text import update_text
-from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps, heads_of
 from tui_lab.data.dataset import IGNORED
-from tui_lab.data.loader import Batch
-
-if TYPE_CHECKING:
-    from tui_lab.core.user_code.external_model import Model
 
 SECONDS_BETWEEN_TICKS = 0.25
-SECONDS_BETWEEN_INSPECTIONS = 1.0
+NO_MAPS_YET = "for the trainer's next step; a replay needs a checkpoint"
 PAINT_SHARE = 0.02
 """Fraction of a core that drawing may take."""
 
 
-@dataclass(frozen=True)
-class MeasuredMaps:
-    """The maps for one row of the batch after `step` steps; None if the model does not provide them."""
-
-    step: int
-    row: int
-    maps: AttentionMaps | None
-
-
 class AttentionScreen(BaseScreen[None], Screen[None]):
-    """Shows one example of `batch`; inspects the model again when its weights change. Costs nothing once closed."""
+    """Shows one example of `rows`; inspects the model again when its weights change. Costs nothing once closed."""
 
     CSS_PATH = "attention.tcss"
     BINDINGS = [
@@ -73,9 +57,9 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
     def __init__(
         self,
         state: LabState,
-        batch: Batch,
+        rows: Rows,
         row: int,
-        send: Callable[[cmd.Command], None],
+        source: AttentionSource,
         steer: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -84,12 +68,12 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         """steer: runs a command of the lab screen by its id. replayed: the weights never change."""
         super().__init__()
         self._state = state
-        self._batch = batch
+        self._rows = rows
         self.row = row
         self._steer = steer
         self._clock = clock
         self._replayed = replayed
-        self._inspector: Inspector[MeasuredMaps] = Inspector(send)
+        self._source = source
         self._measured: MeasuredMaps | None = None
         self._stale = True
         self._next_paint_at = -math.inf
@@ -107,7 +91,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
     @property
     def n_requests(self) -> int:
         """How often the model was asked for its maps."""
-        return self._inspector.n_requests
+        return self._source.n_requests
 
     def on_mount(self) -> None:
         self.view.focus()
@@ -120,9 +104,9 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         if not self.is_attached:
             return
         now = self._clock()
-        for inspection in self._inspector.drain():
-            if inspection.result.row == self.row:
-                self._take(inspection.result)
+        for measured in self._source.drain():
+            if measured.row == self.row:
+                self._take(measured)
         if self._stale and now >= self._next_paint_at:
             self.redraw()
         elif self.is_current:
@@ -132,25 +116,16 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
     def _take(self, measured: MeasuredMaps) -> None:
         self._measured = measured
         self._stale = True
-        if measured.maps is not None:
-            self.view.set_maps(measured.maps, heads_of(measured.maps, self._batch.y[self.row] != IGNORED))
+        self._rows = measured.rows
+        if isinstance(measured.maps, AttentionMaps):
+            self.view.set_maps(measured.maps, heads_of(measured.maps, self._rows.y[self.row] != IGNORED))
 
     def _request_maps(self, now: float) -> None:
         state = self._state
         if state.phase == "loading":
             return
-        x = self._batch.x[self.row]
-        row = self.row
-        step = state.step
-
-        def measure(model: "Model") -> MeasuredMaps:
-            from tui_lab.core.inference.example import attention_maps
-
-            return MeasuredMaps(step, row, attention_maps(model, x))
-
-        key = (row, 0 if self._replayed else step)
         running = state.phase == "running"
-        self._inspector.request(key, measure, now, min_pause=SECONDS_BETWEEN_INSPECTIONS, running=running)
+        self._source.request(self._rows, self.row, state.step, now, replayed=self._replayed, running=running)
 
     # Drawing
 
@@ -184,14 +159,15 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         """The example of the maps that are shown; those of the example in `row` may not have arrived yet."""
         assert self._state.ready is not None
         row = self.row if self._measured is None else self._measured.row
-        return Example(self._batch, row, self._state.ready.task)
+        return Example(self._rows, row, self._state.ready.tokenizer)
 
     def _about(self) -> Text:
         title = Text("attention ", "bold")
         measured = self._measured
         if measured is None:
             weights = "no weights yet"
-            second = Text("waiting for the trainer's next step; a replay needs a checkpoint", "dim")
+            waiting = "for the script's next step" if self._state.is_script else NO_MAPS_YET
+            second = Text(f"waiting {waiting}", "dim")
         else:
             weights = "the last weights" if self._replayed else f"weights of step {measured.step:,}"
             second = summary(measured.maps, self.view.heads)
@@ -229,15 +205,15 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         self.view.move_to_end(last=last)
 
     def action_example(self, by: int) -> None:
-        self.row = (self.row + by) % len(self._batch.ids)
-        self._inspector.reset()
+        self.row = (self.row + by) % len(self._rows.x)
+        self._source.reset()
         self.tick()
 
     def action_steer(self, command_id: str) -> None:
         self._steer(command_id)
 
     def action_help(self) -> None:
-        self.app.push_screen(Help("attention"))
+        self.app.push_screen(Help("attention", is_script=self._state.is_script))
 
 
 def _one_line_each(*parts: Text | str) -> Text:

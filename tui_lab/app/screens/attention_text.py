@@ -5,34 +5,34 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from tui_lab.app.session.attention_source import Rows
 from tui_lab.app.widgets.attention_grid import Grid, Window
 from tui_lab.app.widgets.heatmap import Ramp, fitting
 from tui_lab.core.inference.attention import AttentionMaps, Head
-from tui_lab.data.dataset import IGNORED, Task
-from tui_lab.data.loader import Batch
-from tui_lab.data.tokenizers import show
+from tui_lab.data.dataset import IGNORED
+from tui_lab.data.tokenizers import Tokenizer, show
+from tui_lab.util.escape import printable
 
 
 @dataclass(frozen=True)
 class Example:
     """One row of a batch."""
 
-    batch: Batch
+    rows: Rows
     row: int
-    task: Task
+    tokenizer: Tokenizer
 
     @property
     def title(self) -> str:
-        ids = self.batch.ids
-        return f"example {ids[self.row]} ({self.row + 1}/{len(ids)}) of step {self.batch.step:,}"
+        return f"{self.rows.names[self.row]} of step {self.rows.step:,}"
 
     def names(self, every: int = 1) -> list[str]:
         """Return the tokens of its input, or every `every`-th of them."""
-        return [show(self.task.tokenizer, token) for token in self.batch.x[self.row].tolist()[::every]]
+        return [show(self.tokenizer, token) for token in self.rows.x[self.row].tolist()[::every]]
 
     def target(self, t: int) -> str:
-        token = int(self.batch.y[self.row][t])
-        return "no target" if token == IGNORED else f"target {show(self.task.tokenizer, token)}"
+        token = int(self.rows.y[self.row][t])
+        return "no target" if token == IGNORED else f"target {show(self.tokenizer, token)}"
 
 
 def _sharpness_text(head: Head) -> str:
@@ -48,10 +48,13 @@ def head_text(selected: tuple[int, int], heads: Sequence[Head]) -> str:
     return f"layer {selected[0]}, head {selected[1]}"
 
 
-def summary(maps: AttentionMaps | None, heads: Sequence[Head]) -> Text:
-    """Return the sharpest head, after a warning if later positions have weight. heads: sharpest first."""
-    if maps is None:
-        return Text("attention weights are available for the built-in model only, not for model.source")
+def summary(maps: AttentionMaps | str, heads: Sequence[Head]) -> Text:
+    """Return the sharpest head, after a warning if later positions have weight; or why there are no maps.
+
+    heads: sharpest first.
+    """
+    if isinstance(maps, str):
+        return Text(printable(maps))
     warning = "✗ weight on later positions: no causal mask. " if maps.sees_later else ""
     sharpest = f"sharpest: {_sharpness_text(heads[0])}" if heads else "positions are grouped in blocks: no sharpness"
     return Text.assemble((warning, "bold"), sharpest)

@@ -1,17 +1,18 @@
 """The lab: panes over one run, a status line, and the keys that act on them."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
-from textual.events import DescendantFocus, Resize
+from textual.events import DescendantFocus, Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
-from tui_lab.app.actions import BY_ID, COMMANDS, applies
+from tui_lab.app.actions import BY_ID, COMMANDS, applies, command_of_key
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
@@ -19,6 +20,7 @@ from tui_lab.app.panes.events import EventsPane
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.setting_text import is_live
 from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of
@@ -27,13 +29,14 @@ from tui_lab.app.screens.pane_layout import PaneLayout
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation_thread import GenerationThread
 from tui_lab.app.session.messages import Diagnosed, Ready, SessionMessage
+from tui_lab.app.session.script_generation import ScriptGeneration
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import events as ev
-from tui_lab.core.config import settings
+from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.diagnose import examine_config_in_child
 from tui_lab.runs.summary_text import replaced_characters
@@ -82,10 +85,13 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.source = source
         self.state = LabState()
         self.generation = GenerationThread(source.send)
+        self.script_generation = ScriptGeneration(source.send, lambda: self.state.phase)
         self.doctor = DoctorThread(examine)
         self.clock = clock
         self._diagnose_first = diagnose_first
         self.close_when_done: Destination | None = None
+        self.stopping = False
+        """Whether the process that trains was told to stop, and the lab closes when it has."""
         self._next_beat: Timer | None = None
 
         # Kept as attributes: a query walks the whole screen, and a tick comes ten times a second.
@@ -145,7 +151,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             return  # The screen is being removed.
         for message in self.source.drain():
             self._apply(message)
-        for generation_message in self.generation.drain():
+        for generation_message in [*self.generation.drain(), *self.script_generation.drain()]:
             self.generation_pane.receive(generation_message)
         for doctor_message in self.doctor.drain():
             self.doctor_pane.receive(doctor_message)
@@ -165,16 +171,22 @@ class LabScreen(BaseScreen[None], Screen[None]):
         for pane in frame.panes:
             pane.show(self.state, now)
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
+        if self.stopping and not self.state.over:
+            note = "stopping…"
         self._status.show(self.state, now, note, at_once=frame.complete)
 
     def _apply(self, message: SessionMessage) -> None:
         phase = self.state.phase
+        was_script = self.state.is_script
         n_noticed = len(self.state.noticed)
         self.state.apply(message)
         self._log.note(message)
         if isinstance(message, Ready | ev.Started | ev.Changed):
             # Even while hidden: restart, fork and diagnose use the config edited there.
             self.config_pane.show(self.state, self.clock())
+        if self.state.is_script and not was_script:
+            self.batch_pane.show_script()
+            self.refresh_bindings()
         if isinstance(message, Ready):
             self._opened(message)
         else:
@@ -192,14 +204,18 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def _opened(self, ready: Ready) -> None:
         """Name the planted faults, and diagnose a run that was started with a fix."""
-        faults = ", ".join(ready.config.faults)
+        config = ready.trainer_config
+        if config is None or ready.task is None:
+            self._painting.request()
+            return
+        faults = ", ".join(config.faults)
         self.query_one("#banner", Static).update(f"planted fault: {faults}   (k: diagnose)")
         self.set_class(bool(faults), "-faulty")
         if text := replaced_characters(ready.task):
             self.notify(text, severity="warning")
         if self._diagnose_first:
             self._diagnose_first = False
-            self.doctor.start(ready.config)
+            self.doctor.start(config)
 
     # Which panes are visible, and the focus
 
@@ -242,20 +258,41 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def on_input_changed(self) -> None:
         self._painting.typed(self.clock())
 
-    def on_key(self) -> None:
-        """Show what a key did at once, not at the next tick."""
+    def on_key(self, event: Key) -> None:
+        """Show what a key did at once, not at the next tick; say why a script does not have a command."""
+        command = command_of_key(event.key)
+        if command is not None and (reason := self.why_not(command.id)):
+            self.notify(reason)
+        self._key_or_click()
+
+    def on_click(self) -> None:
+        self._key_or_click()
+
+    def _key_or_click(self) -> None:
         self._painting.key_pressed(self.clock())
         self.call_later(self._beat)
-
-    on_click = on_key
 
     # Commands
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action != "do":
             return True
-        needs = BY_ID[str(parameters[0])].needs
-        return applies(needs, phase=self.state.phase, role=self.source.role)
+        command_id = str(parameters[0])
+        needs = BY_ID[command_id].needs
+        return applies(needs, phase=self.state.phase, role=self.source.role) and not self.why_not(command_id)
+
+    def why_not(self, command_id: str) -> str:
+        """Return why the run of a script does not have a command; empty if it has, and for our own runs."""
+        if not self.state.is_script:
+            return ""
+        if command_id in ("dropout_down", "dropout_up") and not self._has_dropout:
+            return "This model has no dropout layers."
+        return BY_ID[command_id].not_for_scripts
+
+    @property
+    def _has_dropout(self) -> bool:
+        config = self.state.config
+        return config is not None and "model.dropout" in script.live_keys(config)
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""
@@ -263,13 +300,29 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._commands.actions[id]()
 
     def on_generation_pane_requested(self, message: GenerationPane.Requested) -> None:
-        if self.state.ready is not None and self.state.config is not None:
-            self.generation.start(message.request, self.state.config, self.state.ready.task.tokenizer)
+        ready = self.state.ready
+        config = self.state.trainer_config
+        if ready is None:
+            return
+        if config is not None:
+            self.generation.start(message.request, config, ready.tokenizer)
+        elif self.source.role == "steering" and not self.state.over:
+            self.script_generation.start(message.request, Path(ready.path))
+        else:
+            self.script_generation.refuse(message.request, self.why_no_model)
+
+    @property
+    def why_no_model(self) -> str:
+        """Why nothing can be computed with the model of a script."""
+        if self.source.role == "watching" and not self.state.over:
+            return "this app cannot write to the run folder, so it cannot ask the script"
+        return "the model exists only in the script, which has ended"
 
     def on_config_pane_value_set(self, message: ConfigPane.ValueSet) -> None:
         """Apply a live setting at once; other settings wait for a restart or fork."""
         live_now = applies("live", phase=self.state.phase, role=self.source.role)
-        if live_now and settings.is_live(message.key):
+        config = self.state.config
+        if live_now and config is not None and is_live(config, message.key):
             self._commands.controls.set_live({message.key: message.value})
 
     def on_doctor_pane_apply(self, message: DoctorPane.Apply) -> None:

@@ -12,6 +12,7 @@ from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.notices import Notice
 from tui_lab.app.screens.run_controls import RunControls
 from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -43,6 +44,11 @@ DETACH_CHOICES = (
     Choice("stop", "Stop it and save"),
     Choice("cancel", "Cancel"),
 )
+SCRIPT_CHOICES = (
+    Choice("detach", "Keep the script training, and detach"),
+    Choice("stop", "Stop the script after this step"),
+    Choice("cancel", "Cancel"),
+)
 
 
 class LabActions:
@@ -70,7 +76,7 @@ class LabActions:
             "zoom": lab.zoom,
             "save_config": lambda: self.with_edited(self.save_config),
             "theme": lambda: lab.call_later(lab.app.run_action, "next_theme"),
-            "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name)),
+            "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name, lab.why_not, lab.state.is_script)),
             "runs": lambda: lab.app.push_screen(RunsScreen()),
             "home": lambda: self.close("home"),
             "quit": lambda: self.close("quit"),
@@ -79,7 +85,7 @@ class LabActions:
     def with_edited(self, act: Callable[[Config], object]) -> None:
         """Call `act` with the config as edited in its pane, once a run is open."""
         edited = self._lab.config_pane.edited
-        if edited is not None and self._lab.state.ready is not None:
+        if isinstance(edited, Config) and self._lab.state.ready is not None:
             act(edited)
 
     def generate(self) -> None:
@@ -100,6 +106,9 @@ class LabActions:
 
     def show_attention(self) -> None:
         lab = self._lab
+        if lab.state.is_script and (lab.source.role != "steering" or lab.state.over):
+            lab.notify(f"Attention is not available: {lab.why_no_model}.", severity="warning")
+            return
         example = lab.batch_pane.current_example(lab.state)
         if example is None:
             lab.notify("There is no example yet.", severity="warning")
@@ -109,11 +118,13 @@ class LabActions:
             if lab.check_action("do", (id,)):
                 lab.action_do(id)
 
-        batch, row = example
+        rows, row = example
+        source: AttentionSource = InspectedMaps(lab.source.send)
         replayed = lab.source.role != "training"
-        lab.app.push_screen(
-            AttentionScreen(lab.state, batch, row, lab.source.send, do_if_applies, lab.clock, replayed=replayed)
-        )
+        if lab.state.is_script and lab.state.ready is not None:
+            source = ScriptMaps(lab.source.send, Path(lab.state.ready.path))
+            replayed = False
+        lab.app.push_screen(AttentionScreen(lab.state, rows, row, source, do_if_applies, lab.clock, replayed=replayed))
 
     def save_config(self, config: Config) -> None:
         """Ask for a file name, and write the config there."""
@@ -147,7 +158,9 @@ class LabActions:
         def detach(answer: str | None) -> None:
             if answer == "stop":
                 lab.source.send(cmd.Stop())
-            if answer in ("detach", "stop"):
+                lab.stopping = True
+                lab.close_when_done = destination
+            elif answer == "detach":
                 lab.post_message(lab.Close(lab, destination))
 
         def close(answer: str | None) -> None:
@@ -159,7 +172,9 @@ class LabActions:
                     lab.source.send(cmd.Resume())
 
         if lab.source.role == "steering":
-            lab.app.push_screen(Ask("Another process is training this run.", DETACH_CHOICES), detach)
+            choices = SCRIPT_CHOICES if lab.state.is_script else DETACH_CHOICES
+            question = "The script has not stopped yet." if lab.stopping else "Another process is training this run."
+            lab.app.push_screen(Ask(question, choices), detach)
         else:
             lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)
 

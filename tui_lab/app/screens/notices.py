@@ -29,8 +29,11 @@ def notice_of(message: SessionMessage) -> Notice | None:
             return Notice(f"{message.message}. {hint}", "Paused: cannot save", "error", ERROR_SECONDS)
         case ev.Warned():
             return Notice(message.message, f"step {message.step:,}", "warning")
-        case ev.Failed() | SessionFailed():
+        case ev.Failed():
             return Notice(message.message, "Training failed", "error", ERROR_SECONDS)
+        case SessionFailed():
+            title = "The script is gone" if message.is_script else "Training failed"
+            return Notice(message.message, title, "error", ERROR_SECONDS)
         case ev.Stopped():
             return Notice(ending_name(message.reason), f"step {message.step:,}")
         case _:

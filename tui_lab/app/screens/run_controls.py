@@ -22,8 +22,15 @@ class RunControls:
             "pause": self.pause_or_resume,
             "slower": partial(self.change_speed, -1),
             "faster": partial(self.change_speed, 1),
+            "lr_down": partial(self.scale_lr, 0.5),
+            "lr_up": partial(self.scale_lr, 2.0),
             **{id: partial(source.send, command) for id, command in COMMANDS.items()},
         }
+
+    def scale_lr(self, factor: float) -> None:
+        """Multiply the learning rate; of a script, the factor on top of its own schedule."""
+        key = "optim.lr_factor" if self._state.is_script else "optim.lr"
+        self._source.send(cmd.Scale(key, factor))
 
     def pause_or_resume(self) -> None:
         playback = self._source.playback
@@ -47,8 +54,6 @@ COMMANDS: dict[str, cmd.Command] = {
     "ten_steps": cmd.Step(10),
     "evaluate": cmd.Evaluate(),
     "checkpoint": cmd.Save(),
-    "lr_down": cmd.Scale("optim.lr", 0.5),
-    "lr_up": cmd.Scale("optim.lr", 2.0),
     "dropout_down": cmd.Shift("model.dropout", -DROPOUT_STEP),
     "dropout_up": cmd.Shift("model.dropout", DROPOUT_STEP),
     "batch_down": cmd.Scale("train.batch_size", 0.5),

@@ -2,14 +2,19 @@
 
 import queue
 import threading
+import time
 import traceback
+from datetime import datetime
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.output_tail import OutputTail
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import control, lock
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.follow import LogFollower, Restarted
@@ -19,6 +24,10 @@ POLL_SECONDS = 0.1
 """How often new events are read."""
 HOLDER_SECONDS = 1.0
 """How often the lock is tried: within two of these the app says that the training process is gone."""
+OUTPUT_SECONDS = 0.5
+"""How often new output is read."""
+N_LAST_LINES = 6
+"""Lines of output that are shown with the end of a script."""
 PAUSING = (ev.Started, ev.Paused, ev.Resumed)
 """The events that say whether a run is paused."""
 
@@ -26,7 +35,8 @@ PAUSING = (ev.Started, ev.Paused, ev.Resumed)
 class Following:
     """Give the events that another process records, and send commands to it.
 
-    Snapshot and Inspect are answered from the run's checkpoints, since the model is in the other process.
+    Snapshot and Inspect are answered from the run's checkpoints, since the model is in the other process. A script is
+    ready once it has made an optimizer step: only then are its model and its settings known.
     """
 
     playback: Playback | None = None
@@ -35,6 +45,9 @@ class Following:
         self._run = runs.find(name)
         self._holder = holder
         self._buffer = Buffer[SessionMessage]()
+        self._output = OutputTail(self._run.path / runs.OUTPUT)
+        self._is_script = False
+        self._ready = False
         self._looks: queue.SimpleQueue[cmd.Snapshot | cmd.Inspect | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._threads = [
@@ -82,9 +95,12 @@ class Following:
     def _follow(self) -> None:
         try:
             log = self._open()
-            seconds = 0.0
-            while not self._closed.is_set() and not self._ended(log, check_holder=seconds >= HOLDER_SECONDS):
-                seconds = 0.0 if seconds >= HOLDER_SECONDS else seconds + POLL_SECONDS
+            n_polls = 0
+            while not self._closed.is_set() and not self._ended(log, check_holder=_is_due(n_polls, HOLDER_SECONDS)):
+                if _is_due(n_polls, OUTPUT_SECONDS):
+                    self._read_output()
+                    self._wait_for_first_step()
+                n_polls += 1
                 self._closed.wait(POLL_SECONDS)
         except (ConfigError, DataError, RunError) as error:
             self._buffer.put(SessionFailed(str(error)))
@@ -93,21 +109,35 @@ class Following:
 
     def _open(self) -> LogFollower:
         """Give what the run did so far, downsampled, and where to read on."""
-        from tui_lab.core.training.task_factory import build_task
-
         run = self._run
-        config = run.trainer_config()
-        task = build_task(config)
+        self._is_script = isinstance(run.config(), ScriptConfig)
         downsampled, offset = run.log.stored_downsampled()
         log = LogFollower(run.log.path, offset)
         while isinstance(events := log.poll(), list) and events:
             for event in events:
                 downsampled.add(event)
         past = downsampled.events()
-        self._buffer.put(Ready(run.name, str(run.path), config, task, tuple(past)))
+        if self._is_script and not any(isinstance(event, ev.Started) for event in past):
+            self._wait_for_first_step()
+            self._read_output()
+            for event in past:
+                self._buffer.put(event)
+            return log
+        self._ready = True
+        self._buffer.put(open_ready(run, tuple(past)))
+        self._read_output()
         for event in _present(past):
             self._buffer.put(event)
         return log
+
+    def _wait_for_first_step(self) -> None:
+        if not self._ready:
+            seconds = max(0.0, time.time() - _started_at(self._holder, self._run))
+            self._buffer.put(Waiting(self._run.name, str(self._run.path), seconds))
+
+    def _read_output(self) -> None:
+        if (printed := self._output.poll()) is not None:
+            self._buffer.put(printed)
 
     def _ended(self, log: LogFollower, *, check_holder: bool) -> bool:
         """Pass the new events on; return whether no more can come."""
@@ -117,18 +147,36 @@ class Following:
         if isinstance(events, Restarted) or (holder is not None and holder != self._holder):
             self._buffer.put(SessionFailed("another process has resumed this run; open it again to follow it"))
             return True
+        last = next((event for event in events if isinstance(event, ev.Stopped | ev.Failed)), None)
+        if last is not None or holder is None:
+            self._read_output()  # Before the end, which may quote it.
         for event in events:
-            self._buffer.put(event)
-        if any(isinstance(event, ev.Stopped | ev.Failed) for event in events):
-            return True
-        if holder is None:
-            self._buffer.put(
-                SessionFailed(
-                    f"process {self._holder.pid} exited before the run finished; "
-                    f"resume it with: tui-lab run --resume {self._run.path}"
-                )
-            )
-        return holder is None
+            if isinstance(event, ev.Started) and not self._ready:
+                self._ready = True
+                self._buffer.put(open_ready(self._run))
+            if not isinstance(event, ev.Stopped) or self._ready:
+                self._buffer.put(event)
+        if isinstance(last, ev.Stopped) and not self._ready:
+            self._buffer.put(SessionFailed(self._without_step("the script ended"), is_script=True))
+        elif last is None and holder is None:
+            self._buffer.put(SessionFailed(self._gone(), is_script=self._is_script))
+        return last is not None or holder is None
+
+    def _gone(self) -> str:
+        """Say that the process ended without recording it."""
+        process = f"process {self._holder.pid}" if self._holder.pid else "the process"
+        if not self._is_script:
+            return f"{process} exited before the run finished; resume it with: tui-lab run --resume {self._run.path}"
+        if not self._ready:
+            return self._without_step(f"{process} exited")
+        return f"{process} exited before the script ended: it was killed, or it crashed{self._quoted_output()}"
+
+    def _without_step(self, what: str) -> str:
+        return f"{what} before it made an optimizer step, so there is nothing to show{self._quoted_output()}"
+
+    def _quoted_output(self) -> str:
+        lines = [line for line in self._output.last_lines if line][-N_LAST_LINES:]
+        return ". It printed last:\n" + "\n".join(lines) if lines else ". It printed nothing"
 
     def _answer_looks(self) -> None:
         weights = SavedWeights(self._run)
@@ -140,6 +188,30 @@ class Following:
                 if str(error) != last_problem:  # A pane asks again and again until there is a checkpoint.
                     last_problem = str(error)
                     self._warn(last_problem)
+
+
+def open_ready(run: runs.Run, past: tuple[ev.Event, ...] = ()) -> Ready:
+    """Return the message that a run is open. Raises ConfigError, DataError or RunError."""
+    config = run.config()
+    if isinstance(config, Config):
+        from tui_lab.core.training.task_factory import build_task
+
+        task = build_task(config)
+        return Ready(run.name, str(run.path), config, task, task.tokenizer, past)
+    return Ready(run.name, str(run.path), config, None, run.tokenizer(), past)
+
+
+def _is_due(n_polls: int, seconds: float) -> bool:
+    """Return whether something that happens every `seconds` is due at this poll."""
+    return n_polls % round(seconds / POLL_SECONDS) == 0
+
+
+def _started_at(holder: lock.Holder, run: runs.Run) -> float:
+    """Return when the process took the lock, in seconds since 1970."""
+    try:
+        return datetime.strptime(holder.since, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except ValueError:
+        return (run.path / lock.LOCK).stat().st_mtime
 
 
 def _present(past: list[ev.Event]) -> list[ev.Event]:

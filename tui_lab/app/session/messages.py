@@ -9,9 +9,11 @@ from pathlib import Path
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.data.dataset import Task
+from tui_lab.data.tokenizers import Tokenizer
 
 # From a run or replay
 
@@ -31,11 +33,40 @@ class Ready:
 
     name: str
     path: str
-    config: Config
+    config: RunConfig
     """As the run began; the live changes are among `past`."""
-    task: Task
+    task: Task | None
+    """None for the run of a script."""
+    tokenizer: Tokenizer
     past: tuple[ev.Event, ...] = ()
     """What the run did before it was opened, downsampled."""
+
+    @property
+    def trainer_config(self) -> Config | None:
+        """The config of a run of our trainer; None for the run of a script."""
+        return None if isinstance(self.config, ScriptConfig) else self.config
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A script runs, and has not made an optimizer step yet. seconds: since it was started."""
+
+    name: str
+    path: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What the process that trains has printed since the last message.
+
+    unfinished: the latest part of a line without an end, such as a progress bar. n_skipped: bytes that were left out
+    before `lines`.
+    """
+
+    lines: tuple[str, ...]
+    unfinished: str = ""
+    n_skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,9 +75,11 @@ class SessionFailed:
 
     message: str
     details: str = ""
+    is_script: bool = False
+    """Whether a script ended, without an error that is known."""
 
 
-SessionMessage = Preparing | Ready | SessionFailed | ev.Event
+SessionMessage = Preparing | Ready | Waiting | Printed | SessionFailed | ev.Event
 
 # From the generation thread; `number` is that of the request
 

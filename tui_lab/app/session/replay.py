@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage
+from tui_lab.app.session.following import open_ready
+from tui_lab.app.session.messages import SessionFailed, SessionMessage
+from tui_lab.app.session.output_tail import OutputTail
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
@@ -20,6 +23,7 @@ SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, math.inf)
 """At infinite speed the rest comes at once, from the downsampled log."""
 LEFT_OUT = ("paused", "resumed")
 """Kinds of events that a replay does not repeat: it has its own pause."""
+NEVER_STEPPED = "this script never made an optimizer step, so there is nothing to show but what it printed"
 SECONDS_BETWEEN_CHECKS = 0.5
 """How often a reader that waits for room looks whether the replay was closed."""
 MAX_EVENTS_AHEAD = 4096
@@ -170,12 +174,13 @@ class Replay:
     def _work(self) -> None:
         try:
             run = runs.find(self._name)
-            from tui_lab.core.training.task_factory import build_task
-
-            config = run.trainer_config()
-            self._buffer.put(Ready(run.name, str(run.path), config, build_task(config)))
+            self._buffer.put(open_ready(run))
+            if (printed := OutputTail(run.path / runs.OUTPUT).poll()) is not None:
+                self._buffer.put(printed)
             downsampled = [event for event in run.downsampled().events() if event.kind not in LEFT_OUT]
             self._buffer.put(_DownsampledLog(downsampled))
+            if not any(isinstance(event, ev.Started | ev.Failed) for event in downsampled) and _is_script(run):
+                self._buffer.put(SessionFailed(NEVER_STEPPED, is_script=True))
             threading.Thread(target=self._read, args=(run,), name="reading", daemon=True).start()
             self._answer_commands(run)
         except (ConfigError, DataError, RunError) as error:
@@ -211,3 +216,7 @@ class Replay:
                     weights.answer(command)
                 except (ConfigError, DataError, RunError) as error:
                     self._buffer.put(ev.Warned(step=0, message=str(error)))
+
+
+def _is_script(run: runs.Run) -> bool:
+    return isinstance(run.config(), ScriptConfig)

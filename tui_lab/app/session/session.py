@@ -149,4 +149,5 @@ class Session:
 
 def _ready(opened: "OpenRun") -> Ready:
     past = tuple(opened.run.downsampled().events())
-    return Ready(opened.run.name, str(opened.run.path), opened.run.trainer_config(), opened.trainer.task, past)
+    task = opened.trainer.task
+    return Ready(opened.run.name, str(opened.run.path), opened.run.trainer_config(), task, task.tokenizer, past)

@@ -4,18 +4,21 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tui_lab.app.session.messages import Preparing, Ready, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Preparing, Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.series import Series
 from tui_lab.core import events as ev
-from tui_lab.core.config import settings
+from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.data.loader import Loader
 from tui_lab.util.errors import ConfigError, DataError
 
-Phase = Literal["loading", "running", "paused", "ended", "failed"]
+Phase = Literal["loading", "waiting", "running", "paused", "ended", "failed"]
+"""waiting: a script runs, and has not made an optimizer step yet."""
 CURVES = ("loss", "val_loss", "grad_norm", "lr", "update_ratio", "tokens_per_s")
 SPEED_SMOOTHING = 0.95
 """Weight of the earlier steps in the moving average of the time a step takes."""
@@ -29,7 +32,9 @@ class LabState:
     doing: str = "loading torch"
     """While loading: what is being prepared."""
     ready: Ready | None = None
-    config: Config | None = None
+    waiting: Waiting | None = None
+    """While a script has not made an optimizer step: which script."""
+    config: RunConfig | None = None
     """In force now."""
     started: ev.Started | None = None
     step: int = 0
@@ -39,6 +44,14 @@ class LabState:
     restored: int | None = None
     """The step of the best weights, if early stopping has restored them."""
     seconds_a_step: float | None = None
+    progress: Progress = field(default_factory=Progress)
+    """The time and the tokens at each step."""
+    data_share: float | None = None
+    """The fraction of a step spent waiting for the batch, as last measured."""
+    extra: dict[str, float] = field(default_factory=dict)
+    """The latest further measurements of a script, by name."""
+    logged: dict[str, float] = field(default_factory=dict)
+    """The latest values that a script has logged, by name."""
     ending: str = ""
     """Why the run ended, or the error it failed with."""
     curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in CURVES})
@@ -54,6 +67,10 @@ class LabState:
                 self.doing = f"{what} {done / max(1, total):.0%}"
             case Ready():
                 self._apply_ready(message)
+            case Waiting():
+                self.waiting = message
+                if self.phase == "loading":
+                    self.phase = "waiting"
             case SessionFailed():
                 self.phase = "failed"
                 self.ending = message.message
@@ -65,7 +82,9 @@ class LabState:
     def _apply_ready(self, message: Ready) -> None:
         self.ready = message
         self.config = message.config
-        self.loaders = [build_loader(message.config, message.task)]
+        self.waiting = None
+        if message.task is not None and isinstance(message.config, Config):
+            self.loaders = [build_loader(message.config, message.task)]
         for event in message.past:
             self.apply(event)
         self.phase = "loading"
@@ -86,7 +105,9 @@ class LabState:
             case ev.Paused():
                 self.phase = "paused"
             case ev.Resumed():
-                self.phase = "running"
+                self.phase = "running" if self.waiting is None else "waiting"
+            case ev.Logged():
+                self.logged |= event.values
             case ev.Stopped():
                 self.phase = "ended"
                 self.ending = event.reason
@@ -102,6 +123,10 @@ class LabState:
         for name in CURVES:
             if name != "val_loss":
                 self.curves[name].add(event.step, getattr(event, name))
+        self.progress.add(event)
+        if event.data_seconds is not None and event.seconds > 0:
+            self.data_share = event.data_seconds / event.seconds
+        self.extra |= event.extra or {}
 
     def _apply_evaluation(self, event: ev.Evaluated) -> None:
         self.evaluated = event
@@ -114,12 +139,27 @@ class LabState:
         if self.config is None:
             return
         try:
-            config = settings.changed(self.config, event.key, event.new)
-            if event.key in LOADER_KEYS:
+            config = script.changed(self.config, event.key, event.new)
+            if event.key in LOADER_KEYS and isinstance(config, Config):
                 self.loaders.append(change_loader(self.loaders[-1], event.step, config))
         except (ConfigError, DataError):
             return  # An event log that was edited, or written by another version, can still be viewed.
         self.config = config
+
+    @property
+    def is_script(self) -> bool:
+        """Whether the run is recorded from a script."""
+        return self.waiting is not None or isinstance(self.config, ScriptConfig)
+
+    @property
+    def trainer_config(self) -> Config | None:
+        """The config in force of a run of our trainer; None for the run of a script."""
+        return self.config if isinstance(self.config, Config) else None
+
+    @property
+    def unit(self) -> str:
+        """What is counted per second: tokens or samples."""
+        return self.config.train.unit if isinstance(self.config, ScriptConfig) else "tokens"
 
     def loader_at(self, step: int) -> Loader | None:
         """Return the loader with the settings in force at `step`; for a future step, with the current ones."""
@@ -138,11 +178,12 @@ class LabState:
 
     @property
     def seconds_left(self) -> float | None:
-        if self.config is None or self.seconds_a_step is None:
+        """Until the last step; None if the number of steps is not known."""
+        if self.config is None or self.seconds_a_step is None or not self.config.train.steps:
             return None
         return max(0, self.config.train.steps - self.step) * self.seconds_a_step
 
     @property
     def chance_loss(self) -> float | None:
-        """Loss of a uniform prediction, ln V, in nats per target."""
-        return math.log(self.started.n_vocab) if self.started else None
+        """Loss of a uniform prediction, ln V, in nats per target; None if there is no vocabulary."""
+        return math.log(self.started.n_vocab) if self.started and self.started.n_vocab > 1 else None

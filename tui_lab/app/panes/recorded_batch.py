@@ -1,0 +1,193 @@
+"""The batch of a watched script, as its recorder saw it: cells, alignment, and which rows came back."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Static
+
+from tui_lab.app.panes.batch_text import cell_details
+from tui_lab.app.panes.cells import CELL_WIDTH, Cells, Example, Floats
+from tui_lab.app.session.attention_source import Rows, rows_of_recorded
+from tui_lab.app.session.batch_reader import BatchReader, BatchReading
+from tui_lab.app.session.state import LabState
+from tui_lab.app.widgets.histogram_bar import LEVELS
+from tui_lab.app.widgets.static_text import update_text
+from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch, RowHistory, read_batch
+from tui_lab.data.tokenizers import Tokenizer
+from tui_lab.util.escape import printable
+
+NO_BATCH = "No batch is recorded yet."
+NO_TOKENS = "The model does not take token ids, so there are no cells to show."
+
+
+@dataclass(frozen=True)
+class RowLosses:
+    """See `core.inference.example.CellLosses`; k = 0 where the predictions were not measured."""
+
+    losses: Floats
+    top: Ids
+    probabilities: Floats
+
+
+class RecordedBatchView(Vertical):
+    """Reads the recorded batch when its file changes, and shows one of its rows."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.row = 0
+        self.reading: BatchReading | None = None
+        self.reader: BatchReader | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._drawn: object = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(NO_BATCH, id="recorded")
+        yield Static(id="alignment")
+        yield Static(id="returned")
+        with VerticalScroll(can_focus=False):
+            yield Cells(id="recorded-cells")
+        yield Static(id="recorded-cell")
+
+    @property
+    def rows(self) -> Rows | None:
+        """The rows of the batch that is shown; None if there are none, or no tokens."""
+        batch = None if self.reading is None else self.reading.batch
+        return None if batch is None else rows_of_recorded(batch)
+
+    def current_row(self, state: LabState) -> tuple[Rows, int] | None:
+        """Return the rows and which of them is shown, or would be if the pane were visible."""
+        if self.reading is None and state.ready is not None:
+            with contextlib.suppress(OSError, ValueError):  # The pane shows the problem.
+                batch = read_batch(Path(state.ready.path))
+                rows = None if batch is None else rows_of_recorded(batch)
+                return None if rows is None else (rows, 0)
+        rows = self.rows
+        return None if rows is None else (rows, self.row % len(rows.x))
+
+    def show(self, state: LabState, now: float) -> None:
+        """Draw the latest batch that was read."""
+        if state.ready is None:
+            return
+        if self.reader is None:
+            self.reader = BatchReader(Path(state.ready.path))
+            self._tokenizer = state.ready.tokenizer
+        if (reading := self.reader.poll(now)) is not None:
+            self.reading = reading
+        drawn = (self.reading, self.row, self.size)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self.redraw()
+
+    def move(self, by: int) -> None:
+        """Show the row `by` places further."""
+        self.row += by
+        self.redraw()
+
+    def redraw(self) -> None:
+        reading = self.reading
+        if reading is None or reading.batch is None:
+            update_text(self._static("#recorded"), printable(reading.problem) if reading else NO_BATCH, layout=True)
+            return
+        batch = reading.batch
+        update_text(self._static("#recorded"), batch_title(batch), layout=True)
+        aligned = reading.alignment.text if reading.alignment is not None else no_alignment(batch)
+        update_text(self._static("#alignment"), aligned, layout=True)
+        returned = (
+            Text() if batch.history is None else returned_rows(batch, batch.history, max(10, self.size.width - 30))
+        )
+        update_text(self._static("#returned"), returned, layout=True)
+        self._show_cells(batch)
+
+    def _show_cells(self, batch: RecordedBatch) -> None:
+        rows = self.rows
+        self.query_one(VerticalScroll).display = rows is not None
+        self.query_one("#recorded-cell").display = rows is not None
+        if rows is None or self._tokenizer is None:
+            return
+        self.row %= len(rows.x)
+        aligned = None if self.reading is None else self.reading.alignment
+        next_token = aligned is not None and aligned.next_token
+        example = Example(self._tokenizer, next_token, rows.x[self.row], rows.y[self.row], losses_of(batch, self.row))
+        cells = self.query_one(Cells)
+        cells.show_example(example, max(1, (self.size.width - 8) // CELL_WIDTH))
+        title = row_title(batch, self.row, len(rows.x), cells.selected)
+        update_text(self._static("#recorded-cell"), cell_details(title, example, cells.selected))
+
+    def on_cells_selected(self) -> None:
+        self.redraw()
+
+    def _static(self, selector: str) -> Static:
+        return self.query_one(selector, Static)
+
+
+def batch_title(batch: RecordedBatch) -> Text:
+    """Return the step and the size of a batch."""
+    parts = [f"  {batch.n_rows:,} row{'' if batch.n_rows == 1 else 's'}"]
+    if batch.micro_batches > 1:
+        parts.append(f"the first of {batch.micro_batches:,} micro-batches")
+    parts += [f"{name} {shape}" for name, shape in (("x", batch.x_shape), ("y", batch.y_shape)) if shape]
+    return Text.assemble((f"step {batch.step:,}", "bold"), printable("  ".join(parts)))
+
+
+def no_alignment(batch: RecordedBatch) -> str:
+    """Return why the alignment of a batch is not known."""
+    return NO_TOKENS if batch.x is None else "The loss takes no targets that belong to these tokens."
+
+
+def returned_rows(batch: RecordedBatch, history: RowHistory, width: int) -> Text:
+    """Return two lines: which rows of the batch were used before; a strip of the share of new rows in each step."""
+    strip = "".join(_level(share) for share in history.recent_new[-width:].tolist())
+    n_steps = min(width, len(history.recent_new))
+    return Text.assemble(
+        (history_text(batch.step, history), "bold"), ("\nnew rows ", "dim"), strip, (f" last {n_steps:,} steps", "dim")
+    )
+
+
+def _level(share: float) -> str:
+    """Return the character for a fraction of new rows: a dot for none, a full block for all."""
+    return LEVELS[0] if share <= 0 else LEVELS[max(1, min(len(LEVELS) - 1, round(share * (len(LEVELS) - 1))))]
+
+
+def history_text(step: int, history: RowHistory) -> str:
+    """Return a sentence about when the rows of the batch of `step` were used before."""
+    n_rows = len(history.last_step)
+    used = history.last_step[history.last_step >= 0]
+    ages = np.unique(step - used).tolist()
+    n_new = n_rows - len(used)
+    if not ages:
+        return f"{n_rows:,} of {n_rows:,} rows are new"
+    when = _steps_ago(ages[0]) if len(ages) == 1 else f"{ages[0]:,} to {ages[-1]:,} steps ago"
+    if n_new:
+        return f"{n_new:,} of {n_rows:,} rows are new; the others were last used {when}"
+    if ages == [1]:
+        return "same rows as the step before"
+    return f"all rows were last used {when}"
+
+
+def _steps_ago(age: int) -> str:
+    return "in this step" if age == 0 else "one step ago" if age == 1 else f"{age:,} steps ago"
+
+
+def row_title(batch: RecordedBatch, row: int, n_shown: int, t: int) -> str:
+    """Return which row and position is selected, and when the row was used before."""
+    shown = "" if n_shown == batch.n_rows else f" ({n_shown:,} of {batch.n_rows:,} are recorded)"
+    title = f"row {row + 1:,}/{n_shown:,}{shown}, t = {t}"
+    if batch.history is None or row >= len(batch.history.last_step):
+        return title
+    last_step, times = int(batch.history.last_step[row]), int(batch.history.times[row])
+    return f"{title}; " + ("new" if last_step < 0 else f"used {times:,} times, before at step {last_step:,}")
+
+
+def losses_of(batch: RecordedBatch, row: int) -> RowLosses | None:
+    """Return what was measured for a row; None if nothing was."""
+    if batch.losses is None or row >= len(batch.losses):
+        return None
+    losses = batch.losses[row]
+    if batch.top is None or batch.probabilities is None or row >= len(batch.top):
+        return RowLosses(losses, np.zeros((len(losses), 0), np.int64), np.zeros((len(losses), 0), np.float32))
+    return RowLosses(losses, batch.top[row], batch.probabilities[row])

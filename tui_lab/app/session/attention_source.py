@@ -1,0 +1,178 @@
+"""Where the attention screen gets its maps: from a model that can be inspected, or from a watched script."""
+
+import threading
+import uuid
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tui_lab.app.session.inspector import Inspector
+from tui_lab.core import commands as cmd
+from tui_lab.core.inference.attention import AttentionMaps
+from tui_lab.core.watch import answers
+from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.data.loader import Batch
+
+if TYPE_CHECKING:
+    from tui_lab.core.user_code.external_model import Model
+
+Ids = npt.NDArray[np.int64]
+SECONDS_BETWEEN_REQUESTS = 1.0
+POLL_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0
+NO_ANSWER = f"the script has not answered within {PATIENCE_SECONDS:.0f} s; a step may take longer"
+BUILT_IN_ONLY = "attention weights are available for the built-in model only, not for model.source"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a batch that can be shown. x, y: int64 [R, T]; names: what each row is called."""
+
+    step: int
+    x: Ids
+    y: Ids
+    names: tuple[str, ...]
+
+
+def rows_of_batch(batch: Batch) -> Rows:
+    n_rows = len(batch.ids)
+    names = tuple(f"example {example} ({row}/{n_rows})" for row, example in enumerate(batch.ids.tolist(), 1))
+    return Rows(batch.step, batch.x, batch.y, names)
+
+
+def rows_of_recorded(batch: RecordedBatch) -> Rows | None:
+    """Return the recorded rows; None if they are not tokens. Without targets, all of them count as ignored."""
+    if batch.x is None:
+        return None
+    y = batch.y if batch.y is not None and batch.y.shape == batch.x.shape else np.full_like(batch.x, -1)
+    names = tuple(f"row {row} of {batch.n_rows}" for row in range(1, len(batch.x) + 1))
+    return Rows(batch.step, batch.x, y, names)
+
+
+@dataclass(frozen=True)
+class MeasuredMaps:
+    """The maps for one row after `step` steps, or why there are none. rows: those that the row is one of."""
+
+    step: int
+    row: int
+    maps: AttentionMaps | str
+    rows: Rows
+
+
+class AttentionSource(Protocol):
+    """Sends one request at a time; the results come back through `drain`."""
+
+    @property
+    def n_requests(self) -> int: ...
+
+    def request(self, rows: Rows, row: int, step: int, now: float, *, replayed: bool, running: bool) -> None:
+        """Request the maps of a row, unless they are those of the last request or that was too recent."""
+        ...
+
+    def reset(self) -> None:
+        """Let the next request pass at once."""
+        ...
+
+    def drain(self) -> list[MeasuredMaps]: ...
+
+
+class InspectedMaps:
+    """From a model in this process, or from a checkpoint."""
+
+    def __init__(self, send: Callable[[cmd.Command], None]) -> None:
+        self._inspector: Inspector[MeasuredMaps] = Inspector(send)
+
+    @property
+    def n_requests(self) -> int:
+        return self._inspector.n_requests
+
+    def request(self, rows: Rows, row: int, step: int, now: float, *, replayed: bool, running: bool) -> None:
+        def measure(model: "Model") -> MeasuredMaps:
+            from tui_lab.core.inference.example import attention_maps
+
+            maps = attention_maps(model, rows.x[row])
+            return MeasuredMaps(step, row, BUILT_IN_ONLY if maps is None else maps, rows)
+
+        key = (row, 0 if replayed else step)
+        self._inspector.request(key, measure, now, min_pause=SECONDS_BETWEEN_REQUESTS, running=running)
+
+    def reset(self) -> None:
+        self._inspector.reset()
+
+    def drain(self) -> list[MeasuredMaps]:
+        return [inspection.result for inspection in self._inspector.drain()]
+
+
+class ScriptMaps:
+    """From the process of the script that is recorded in `folder`."""
+
+    def __init__(self, send: Callable[[cmd.Command], None], folder: Path) -> None:
+        self._send = send
+        self._folder = folder
+        self._results: SimpleQueue[MeasuredMaps] = SimpleQueue()
+        self._last_key: Hashable = None
+        self._requested_at = float("-inf")
+        self._stop = threading.Event()
+        self.n_requests = 0
+
+    def request(self, rows: Rows, row: int, step: int, now: float, *, replayed: bool, running: bool) -> None:
+        if self._last_key == (row, step) or now - self._requested_at < SECONDS_BETWEEN_REQUESTS or self._waiting(now):
+            return
+        self._last_key = (row, step)
+        self._requested_at = now
+        self._stop = threading.Event()
+        self.n_requests += 1
+        answer_id = uuid.uuid4().hex
+        self._send(cmd.Attend(answer_id, row))
+        arguments = (answer_id, rows, row, step, self._stop)
+        threading.Thread(target=self._read, args=arguments, name="script attention", daemon=True).start()
+
+    def _waiting(self, now: float) -> bool:
+        return self.n_requests > 0 and not self._stop.is_set() and now - self._requested_at < PATIENCE_SECONDS
+
+    def reset(self) -> None:
+        self._stop.set()
+        self._last_key = None
+        self._requested_at = float("-inf")
+
+    def drain(self) -> list[MeasuredMaps]:
+        measured = []
+        while True:
+            try:
+                measured.append(self._results.get_nowait())
+            except Empty:
+                return measured
+
+    def _read(self, answer_id: str, rows: Rows, row: int, step: int, stop: threading.Event) -> None:
+        """Wait for the answer, at most as long as a request is kept."""
+        n_looks = 0
+        try:
+            while not stop.is_set() and n_looks * POLL_SECONDS < PATIENCE_SECONDS:
+                maps = answers.read_attention(self._folder, answer_id)
+                if maps is not None:
+                    self._results.put(self._measured(maps, rows, row, step))
+                    return
+                n_looks += 1
+                stop.wait(POLL_SECONDS)
+            if not stop.is_set():
+                self._results.put(MeasuredMaps(step, row, NO_ANSWER, rows))
+        except (OSError, ValueError) as error:
+            self._results.put(MeasuredMaps(step, row, f"the attention weights cannot be read: {error}", rows))
+        finally:
+            stop.set()
+            answers.remove(self._folder, answer_id)
+
+    def _measured(self, maps: AttentionMaps | str, rows: Rows, row: int, step: int) -> MeasuredMaps:
+        """The maps are those of the batch that is recorded now, which may be a later one than `rows`."""
+        batch = read_batch(self._folder)
+        recorded = None if batch is None else rows_of_recorded(batch)
+        if recorded is not None and row < len(recorded.x):
+            rows = recorded
+        if isinstance(maps, AttentionMaps) and maps.length != rows.x.shape[1]:
+            maps = f"the maps are of {maps.length} positions, and the recorded rows have {rows.x.shape[1]} tokens"
+        return MeasuredMaps(step, row, maps, rows)
