@@ -62,7 +62,7 @@ def attention_maps(model: Model, x: Ids, most: int = MOST_WEIGHTS) -> AttentionM
     maps: list[Tensor] = []
 
     def record(module: nn.Module, inputs: object, weights: Tensor) -> None:
-        maps.append(_in_blocks(weights[0].float(), block))
+        maps.append(in_blocks(weights[0].float(), block))
 
     handles = [module.register_forward_hook(record) for module in modules]
     try:
@@ -75,9 +75,9 @@ def attention_maps(model: Model, x: Ids, most: int = MOST_WEIGHTS) -> AttentionM
     return AttentionMaps(weights, T, block)
 
 
-def _in_blocks(weights: Tensor, block: int) -> Tensor:
-    """Return the largest weight of each block of positions: [H, T, T] → [H, n, n]."""
+def in_blocks(weights: Tensor, block: int) -> Tensor:
+    """Return the largest weight of each block of positions: [H, T, S] → [H, ⌈T/block⌉, ⌈S/block⌉]."""
     if block == 1:
         return weights
-    missing = -weights.shape[-1] % block
-    return F.max_pool2d(F.pad(weights, (0, missing, 0, missing)), block)
+    T, S = weights.shape[1:]
+    return F.max_pool2d(F.pad(weights, (0, -S % block, 0, -T % block)), block)
