@@ -14,6 +14,7 @@ from typing import Any, Literal
 from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
+from tui_lab.core.events import Started
 from tui_lab.core.runs.event_log import read_events
 from tui_lab.core.runs.folder import CONFIG, EVENTS, SUMMARY, Run
 from tui_lab.core.runs.lock import in_use
@@ -28,6 +29,8 @@ DEPTH = 4
 """Levels of folders below the root that are searched: a sweep's trials are two deep."""
 TAIL = 2**18
 """Bytes read from the end of the event log of a run without a summary."""
+FIRST_EVENTS = 100
+"""Events at the start of an event log among which Started is: a script may log or be warned before it."""
 NOTES_LIMIT = 2**16
 """Bytes of a notes.json, at most."""
 RunState = EndReason | Literal["running", "damaged"]
@@ -166,9 +169,11 @@ def _summarize_ends(run: Run) -> tuple[Summarizer, bool]:
     downsampled, offset = log.stored_downsampled()
     start = max(offset, log.size() - TAIL)
     is_complete = start == offset
-    # Without a downsampled log, the first event still has the number of parameters.
-    only_first = not is_complete and not offset
-    summarizer = summarize(islice(log.read(), 1)) if only_first else summarize_log(downsampled)
+    summarizer = summarize_log(downsampled)
+    if not is_complete and not offset:
+        # Without a downsampled log, one of the first events still has the number of parameters.
+        first = (event for event in islice(log.read(), FIRST_EVENTS) if isinstance(event, Started))
+        summarizer = summarize(islice(first, 1))
     for event in read_events(log.path, start, mid_line=not is_complete):
         summarizer.update(event)
     return summarizer, is_complete

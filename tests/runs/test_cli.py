@@ -318,3 +318,10 @@ def test_damaged_config_of_a_script_is_exit_2_but_listed(
     [row] = [row for row in json.loads(run_cli("runs", "ls", "--json").out) if row["name"] == "a-done"]
     assert (row["state"], row["kind"]) == ("damaged", None) and row["problem"]
     assert run_cli("runs", "compare", "a-done", "b-failed").code == 0
+
+
+def test_captured_text_with_a_newline_stays_on_its_line(run_cli: RunCli, scripts: Path) -> None:
+    path = recorded_script(scripts / "g", config=script_config(start="\n\x1b[2J", prompt="é")).path
+    text = run_cli("runs", "show", path).out
+    assert r"settings.start          '\n\x1b[2J'" in text and "é" in text
+    assert r"'\n\x1b[2J'" in run_cli("runs", "compare", path, "a-done").out

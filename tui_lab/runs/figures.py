@@ -30,9 +30,11 @@ def figure_text(key: str, value: Any) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """Format a setting's value; an empty string is shown as "" and a list in brackets."""
+    """Format a setting's value; an empty string is shown as "", a list in brackets, a text with a newline in quotes."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(setting_text, value)) + "]"
+    if isinstance(value, str) and not value.isprintable():
+        return repr(value)
     return '""' if value == "" else str(value)
 
 

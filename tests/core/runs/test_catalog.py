@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.recorded import STARTED, Ending, evaluated, recorded, recorded_script, script_config, story, update
+from tests.core.recorded import (
+    STARTED,
+    Ending,
+    evaluated,
+    recorded,
+    recorded_script,
+    script_config,
+    script_story,
+    story,
+    update,
+)
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog as cat
@@ -225,3 +235,10 @@ def test_settings_of_a_script_and_of_our_trainer_that_differ(tmp_path: Path) -> 
     assert both["optim.lr"] == [0.01, 1.0] and both["optim.name"] == ["AdamW", "adam"]
     assert not both.keys() & {"settings.learning_rate", "model.name", "model.d_model", "train.steps", "optim.momentum"}
     assert cat.config_differences([script, *ours])["optim.lr"] == [0.01, 1.0, 2.0]
+
+
+def test_script_that_logged_before_its_first_step_has_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [ev.Warned(step=0, message="slow"), ev.Logged(step=0, values={"a": 1.0}), *script_story(200, "running")]
+    run = recorded_script(tmp_path / "a", events=events, ending="running")
+    monkeypatch.setattr(cat, "TAIL", 2000)
+    assert (row(run.path).n_parameters, row(run.path).steps) == (4321, 200)

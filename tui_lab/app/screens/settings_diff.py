@@ -50,7 +50,11 @@ def _summary(runs: Sequence[MarkedRun], n_different: int) -> str:
         return "mark two or more runs with Space to diff their settings"
     if n_unreadable:
         return f"{n_different} settings differ; {n_unreadable} configs are unreadable"
-    return f"{n_different} of {len(settings.fields())} settings differ" if n_different else "same settings"
+    if not n_different:
+        return "same settings"
+    if any(run.row.kind == "script" for run in runs):
+        return f"{n_different} settings differ"
+    return f"{n_different} of {len(settings.fields())} settings differ"
 
 
 def _format(value: object) -> str:
