@@ -92,17 +92,44 @@ def generate(
     if not tokens:
         raise ConfigError.of("missing", "must have at least one character", key="prompt", value=prompt)
     model.eval()
-    generator = torch.Generator().manual_seed(sampling.seed)
     with torch.inference_mode():
-        next_logits = model.decoder(max_new_tokens, use_cache=use_cache)
+        decoder = model.decoder(max_new_tokens, use_cache=use_cache)
+
+    def next_logits(row: list[int]) -> Tensor:
+        with torch.inference_mode():
+            return decoder(row).float().cpu()
+
+    yield from continue_row(
+        next_logits,
+        tokenizer,
+        tokens,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        n_alternatives=n_alternatives,
+        stop=stop,
+    )
+
+
+def continue_row(
+    next_logits: Callable[[list[int]], Tensor],
+    tokenizer: Tokenizer,
+    tokens: list[int],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    n_alternatives: int = 5,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Generated]:
+    """Generate the tokens after `tokens` as `generate` does, with any function from all tokens so far to logits [V]."""
+    row = list(tokens)
+    generator = torch.Generator().manual_seed(sampling.seed)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for i in range(max_new_tokens):
         if stop():
             return
-        with torch.inference_mode():
-            logits = next_logits(tokens).float().cpu()
+        logits = next_logits(row)
         token = choose(logits, sampling, generator)
-        tokens.append(token)
+        row.append(token)
         probabilities = logits.softmax(dim=0)
         yield Generated(
             token=token,

@@ -66,7 +66,8 @@ class Head(nn.Module):
         scores = self.query(x) @ self.key(x).transpose(-2, -1) * (D // H) ** -0.5
         scores = scores.masked_fill(torch.ones(x.shape[1], x.shape[1]).tril() == 0, -math.inf)
         weights: Tensor = self.softmax(scores)
-        return weights @ self.value(x)
+        attended: Tensor = weights @ self.value(x)
+        return attended
 
 
 class Heads(nn.Module):
