@@ -50,6 +50,12 @@ class ScriptOptimConfig(Section):
         None, "Gradient clipping", "Maximum norm of the whole gradient; 0: off.", live=True, ge=0.0
     )
 
+    @field_validator("grad_clip", mode="before")
+    @classmethod
+    def _infinite_is_off(cls, value: Any) -> Any:
+        # Scripts clip to an infinite norm in order to measure it.
+        return 0.0 if value == math.inf else value
+
 
 class ScriptTrainConfig(Section):
     """The length of the training, as far as the script's settings tell."""

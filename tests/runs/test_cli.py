@@ -253,6 +253,11 @@ def test_compare_shows_scripts_and_our_own_runs_together(run_cli: RunCli, script
     assert result.code == 0 and (tmp_path / "x.svg").read_text("utf-8").count(">f-ours<") >= 1
 
 
+def test_compare_keeps_the_keys_whole(run_cli: RunCli, scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "settings.learning_rate" in run_cli("runs", "compare", "a-done", "b-failed", "c-killed").out
+
+
 def test_compare_of_scripts_cannot_prompt_them(run_cli: RunCli, cli_error: CliError, scripts: Path) -> None:
     assert cli_error("runs", "compare", "a-done", "b-failed", "--prompt", "x").code == "unavailable"
     trained(scripts / "g-trained", "train.steps=1")

@@ -117,7 +117,7 @@ def _table(rows: Sequence[RunRow], lines: dict[str, list[str]], *, wrap: bool = 
     """Return a table with a column per run and a line per figure, setting or reply."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     if any(lines):
-        table.add_column("")
+        table.add_column("", no_wrap=True)
     for row in rows:
         table.add_column(Text(printable(row.name)), justify="left" if wrap else "right", overflow="fold")
     for name, values in lines.items():

@@ -112,6 +112,11 @@ def test_change_outside_the_bounds_is_an_error(key: str, value: object, code: st
     assert (caught.value.code, caught.value.problems[0].key) == (code, key)
 
 
+def test_clipping_to_an_infinite_norm_is_off() -> None:
+    assert ScriptOptimConfig(grad_clip=math.inf).grad_clip == 0.0
+    assert script.get(script.changed(full(), "optim.grad_clip", math.inf), "optim.grad_clip") == 0.0
+
+
 @pytest.mark.parametrize(
     ("key", "suggestion"),
     [("optim.lr_facter", "optim.lr_factor"), ("dropout", "model.dropout"), ("settings.learning_rat",
