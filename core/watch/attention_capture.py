@@ -7,6 +7,7 @@ runs as it is; the weights of the fused ones are computed a second time.
 import inspect
 import math
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -63,13 +64,16 @@ def _without_compiled_code() -> Iterator[None]:
 
 @contextmanager
 def _module_inputs(capture: "_Capture") -> Iterator[None]:
-    """Give the input of each module to `capture` while it runs."""
+    """Give the input of each module to `capture` while it runs; a model may run in another thread, too."""
+    thread = threading.get_ident()
 
     def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
-        capture.enter_module(module, next((each for each in args if isinstance(each, Tensor)), None))
+        if threading.get_ident() == thread:
+            capture.enter_module(module, next((each for each in args if isinstance(each, Tensor)), None))
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        capture.leave_module()
+        if threading.get_ident() == thread:
+            capture.leave_module()
 
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:

@@ -33,21 +33,22 @@ def generate_plain(
 
     forward: from ids int64 [1, t] to logits [1, t, V] or [1, 1, V], also in a tuple, a dict or an object; the model
     must be in evaluation mode. context: the longest row, None if unknown; then it is found by trying. n_vocab: the ids
-    that the model takes are below it. The script's random numbers stay as they are. Raises ConfigError for a prompt
-    that cannot be encoded, and for a model that fails, needs more arguments or returns no logits.
+    that the model takes are below it; None: below its number of logits. Draws no global random number. Raises
+    ConfigError, at the first token, for a prompt that cannot be encoded or has tokens that the model does not, and for
+    a model that fails, needs more arguments or returns no logits.
     """
     sampling = Sampling(request.temperature, request.top_k, request.top_p, request.seed)
-    tokens = _encoded(encode, request.prompt, n_vocab)
+    tokens = _encoded(encode, request.prompt)
     if context is None and device.type != "cpu":
         context = SAFE_CONTEXT
     next_logits = _NextLogits(forward, context, device)
+    _check_ids(tokens, request.prompt, next_logits.n_vocab() if n_vocab is None else n_vocab)
     yield from continue_row(
         next_logits, tokenizer, tokens, max_new_tokens=request.max_new_tokens, sampling=sampling, stop=stop
     )
 
 
-def _encoded(encode: Callable[[str], list[int]], prompt: str, n_vocab: int | None) -> list[int]:
-    """The ids of the prompt. One that the model has no embedding for would end a process on an accelerator."""
+def _encoded(encode: Callable[[str], list[int]], prompt: str) -> list[int]:
     try:
         tokens = [int(token) for token in encode(prompt)]
     except Exception as error:
@@ -55,12 +56,16 @@ def _encoded(encode: Callable[[str], list[int]], prompt: str, n_vocab: int | Non
         raise ConfigError.of("invalid", message, key="prompt", value=prompt) from error
     if not tokens:
         raise ConfigError.of("missing", "must have at least one token", key="prompt", value=prompt)
+    return tokens
+
+
+def _check_ids(tokens: list[int], prompt: str, n_vocab: int | None) -> None:
+    """An id that the model has no embedding for would end a process on an accelerator."""
     outside = [token for token in tokens if token < 0 or (n_vocab is not None and token >= n_vocab)]
     if outside:
-        allowed = f"tokens from 0 to {n_vocab - 1:,}" if n_vocab is not None else "0 or more"
-        message = f"token {outside[0]} is not in the model's vocabulary"
+        allowed = f"0 to {n_vocab - 1:,}" if n_vocab is not None else "0 or more"
+        message = f"token {outside[0]:,} is not in the model's vocabulary"
         raise ConfigError.of("invalid", message, key="prompt", value=prompt, allowed=allowed)
-    return tokens
 
 
 class _NextLogits:
@@ -72,6 +77,13 @@ class _NextLogits:
         self._device = device
         self._is_padded = False
         """Whether the model takes only rows of the whole context."""
+
+    def n_vocab(self) -> int | None:
+        """Return the number of logits, None if the model does not take a row of one token."""
+        try:
+            return len(self._logits([0]))
+        except Exception:
+            return None
 
     def __call__(self, tokens: list[int]) -> Tensor:
         row = tokens[-self._context :] if self._context is not None else tokens

@@ -1,6 +1,7 @@
 """Leave the script's random numbers as they are while its code is called for us."""
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,14 @@ import torch
 
 @contextmanager
 def unchanged_rng() -> Iterator[None]:
-    """Restore the global generators of Python, NumPy and torch, on every device in use, at the end of the block."""
+    """Restore the global generators of Python, NumPy and torch, on every device in use, at the end of the block.
+
+    In another thread than the main one it does nothing: the script trains at the same time, and to restore the
+    generators would repeat numbers that it has drawn.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     python_state = random.getstate()
     numpy_state = np.random.get_state()
     cpu_state = torch.get_rng_state()

@@ -117,9 +117,9 @@ class TestContext:
 
         def forward(ids: Tensor) -> Tensor:
             lengths.append(ids.shape[1])
-            return torch.zeros(1, ids.shape[1], 5)
+            return torch.zeros(1, ids.shape[1], 256)
 
-        tokens_of(forward, request(n=6), context=4)
+        tokens_of(forward, request(n=6), context=4, n_vocab=256)
         assert lengths == [2, 3, 4, 4, 4, 4]
 
     @pytest.mark.parametrize("prompt", ["S", "Socrates", "Socrates, where from?"])
@@ -160,7 +160,7 @@ class TestErrors:
             lambda ids: torch.zeros(2, ids.shape[1], 5),
             lambda ids: torch.zeros(5),
             lambda ids: (None, torch.tensor(1.0)),
-            lambda ids: torch.full((1, ids.shape[1], 5), torch.nan),
+            lambda ids: torch.full((1, ids.shape[1], 256), torch.nan),
         ],
     )
     def test_model_that_gives_no_logits(self, forward: Callable[..., Any], context: int | None) -> None:
@@ -173,6 +173,7 @@ class TestErrors:
     def test_prompt(self) -> None:
         assert problem(model(), request(prompt="")) == "missing"
         assert problem(model(), n_vocab=10) == "invalid"
+        assert problem(lambda ids: torch.zeros(1, ids.shape[1], 10)) == "invalid"
         with pytest.raises(ConfigError):
             list(generate_plain(model(), lambda text: [1 // 0], TOKENIZER, request(), 8, CPU))
 
