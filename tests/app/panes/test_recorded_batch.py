@@ -1,0 +1,92 @@
+"""The batch pane over the batch that was recorded from a script."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.app.fake import Lab
+from tests.app.script import batch, history, script_lab
+from tui_lab.app.panes.recorded_batch import NO_BATCH, NO_TOKENS, RecordedBatchView, history_text
+from tui_lab.core.watch.recorded_batch import RecordedBatch, write_batch
+
+
+async def show(it: Lab, path: Path, recorded: RecordedBatch) -> None:
+    """Write a batch and wait until the pane has read it."""
+    write_batch(path, recorded)
+    await it.tell()
+    reader = it.screen.query_one(RecordedBatchView).reader
+    assert reader is not None
+    reader.join()
+    await it.tell()
+
+
+async def test_recorded_batch_is_shown_decoded_with_its_losses(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        assert it.text("#recorded").strip() == NO_BATCH
+        assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "recorded-cells"
+        recorded = batch(29, micro_batches=4)
+        await show(it, tmp_path, recorded)
+        title = it.text("#recorded")
+        assert "step 29" in title and "12 rows" in title and "4 micro-batches" in title
+        assert "x[t+1] for 100 %" in it.text("#alignment")
+        assert "12 of 12 rows are new" in it.text("#returned")
+        assert recorded.x is not None
+        first = chr(ord("a") + int(recorded.x[0, 0]))
+        assert it.text("#recorded-cells").splitlines()[1].split()[:2] == ["x", first]
+        assert "loss 1.500" in it.text("#recorded-cell") and "top 3" in it.text("#recorded-cell")
+        await it.press("n", "n")
+        assert "row 3/12" in it.text("#recorded-cell") and "loss" not in it.text("#recorded-cell")
+
+
+async def test_newer_batch_replaces_the_older_one(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        await show(it, tmp_path, batch(29))
+        await show(it, tmp_path, batch(30, offset=None, history=history([29] * 12, [1.0, 0.0])))
+        assert "step 30" in it.text("#recorded") and "%" not in it.text("#alignment")
+        assert "same rows as the step before" in it.text("#returned") and "█·" in it.text("#returned")
+
+
+async def test_batch_without_tokens_has_shapes_and_a_sentence(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(("x", "y", "losses", "top", "probabilities", "history"))
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        await show(it, tmp_path, batch(x_shape="float32 [64, 1, 28, 28]", y_shape="int64 [64]", **nothing))
+        assert "float32 [64, 1, 28, 28]" in it.text("#recorded") and NO_TOKENS in it.text("#alignment")
+        await it.press("n", "A")
+        assert it.screen.is_current
+
+
+async def test_damaged_batch_is_named(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        (tmp_path / "batch.safetensors").write_bytes(b"no")
+        await it.tell()
+        reader = it.screen.query_one(RecordedBatchView).reader
+        assert reader is not None
+        reader.join()
+        await it.tell()
+        assert "cannot be read" in it.text("#recorded")
+
+
+@pytest.mark.parametrize("key", ["comma", "full_stop", "pageup", "slash"])
+async def test_there_are_no_other_batches(key: str, tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("3", key)
+        assert len(it.pilot.app._notifications) == 1 and not it.screen.query_one("#goto").display
+
+
+@pytest.mark.parametrize(
+    ("last_step", "text"),
+    [
+        ([-1, -1], "2 of 2 rows are new"),
+        ([9, 9], "same rows as the step before"),
+        ([0, 0], "all rows were last used 10 steps ago"),
+        ([3, 8], "all rows were last used 2 to 7 steps ago"),
+        ([-1, 9], "1 of 2 rows are new; the others were last used one step ago"),
+    ],
+)
+def test_sentence_says_when_the_rows_were_used_before(last_step: list[int], text: str) -> None:
+    assert history_text(10, history(last_step)) == text

@@ -1,0 +1,331 @@
+"""The lab over the run of a script: what it shows, what it can steer, and why not the rest. At 80x24."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from textual.widgets import DataTable, Input
+
+from tests.app.fake import Lab, update
+from tests.app.script import CONFIG, LETTERS, batch, samples_config, script_lab, script_ready, without
+from tests.app.script import STARTED as SCRIPT_STARTED
+from tests.app.session.helpers import MAX_TURNS
+from tui_lab.app.actions import COMMANDS
+from tui_lab.app.panes.config import ConfigPane
+from tui_lab.app.screens.attention import AttentionScreen
+from tui_lab.app.screens.dialogs import Ask
+from tui_lab.app.screens.help import Help
+from tui_lab.app.session.messages import Printed, SessionFailed, Waiting
+from tui_lab.app.session.source import Role
+from tui_lab.app.widgets.chart import Chart
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.inference.attention import AttentionMaps
+from tui_lab.core.inference.sampling import Generated
+from tui_lab.core.watch import answers
+from tui_lab.core.watch.recorded_batch import write_batch
+from tui_lab.data.tokenizers import IdTokenizer
+
+
+def log_of(it: Lab) -> str:
+    return "\n".join(strip.text for strip in it.screen.query_one("#log").lines)  # type: ignore[attr-defined]
+
+
+def notices(it: Lab) -> list[str]:
+    return [notice.message for notice in it.pilot.app._notifications]
+
+
+async def test_before_the_first_step_the_lab_shows_output_and_can_be_left(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=-1) as it:
+        await it.tell(Waiting("train-1", str(tmp_path), 75.0), Printed(("loading data",)))
+        status = it.text("#status")
+        assert "no optimizer step yet" in status and "1:15" in status and "train-1" in status
+        await it.press("5")
+        assert "loading data" in log_of(it)
+        await it.press("space")
+        assert it.source.sent == [cmd.Pause()]
+        await it.press("q")
+        assert isinstance(it.pilot.app.screen, Ask)
+        await it.pilot.press("escape")
+        await it.tell(script_ready(tmp_path), SCRIPT_STARTED, update(1))
+        assert "running" in it.text("#status") and "step 1 " in it.text("#status")
+
+
+async def test_script_without_a_step_shows_what_it_printed_last(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=-1) as it:
+        failed = SessionFailed("the script ended before it made an optimizer step\nusage: train.py", is_script=True)
+        await it.tell(Waiting("train-1", str(tmp_path), 1.0), failed)
+        assert it.screen.state.phase == "failed" and "usage: train.py" in notices(it)[-1]
+
+
+async def test_unknown_number_of_steps_is_not_shown(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=1234) as it:
+        status = it.text("#status")
+        assert "step 1,234 " in status and "/" not in status.partition("tok/s")[0] and "ETA" not in status
+
+
+async def test_samples_are_counted_where_there_are_no_tokens(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, samples_config()) as it:
+        assert "samples/s" in it.text("#status")
+        assert it.text("#name-tokens_per_s").strip() == "samples/s"
+
+
+async def test_loss_pane_shows_the_further_measurements_of_a_script(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, size=(200, 50)) as it:
+        extra = {"script_lr": 3e-4, "lr/1": 1e-3, "memory_mib": 512.0, "gpu_memory_mib": 2048.0, "loss_scale": 65536.0,
+                 "skipped_steps": 2.0}  # fmt: skip
+        await it.tell(
+            ev.Changed(step=30, key="optim.lr_factor", old=1.0, new=8.0),
+            update(31, extra=extra, seconds=0.1, data_seconds=0.012, grad_norm=None),
+            ev.Logged(step=31, values={"accuracy": 0.93}),
+        )
+        more = it.text("#more").replace("\n", " ")
+        parts = ["lr 0.0003 × 8", "lr 1 0.001", "data 12%", "memory 512 MiB", "GPU 2,048 MiB", "loss scale 65536"]
+        assert [part for part in [*parts, "2 skipped steps", "accuracy 0.93"] if part not in more] == []
+        assert it.screen.state.curves["grad_norm"].points[-1][0] == 30, "a gap where it was not measured"
+
+
+async def test_line_of_the_uniform_loss_needs_a_vocabulary(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        assert "ln V 3.332" in it.text("#readout")
+        await it.tell(ev.from_json(SCRIPT_STARTED.to_json() | {"n_vocab": 0}), update(31))
+        assert "ln V" not in it.text("#readout") and it.screen.state.chance_loss is None
+
+
+LR_KEYS = {"l": cmd.Scale("optim.lr_factor", 0.5), "L": cmd.Scale("optim.lr_factor", 2.0)}
+
+
+async def test_keys_steer_the_script(tmp_path: Path) -> None:
+    steering: dict[str, cmd.Command] = {
+        **LR_KEYS,
+        "d": cmd.Shift("model.dropout", -0.05),
+        "D": cmd.Shift("model.dropout", 0.05),
+        "u": cmd.Undo(),
+        "c": cmd.Save(),
+        "s": cmd.Step(1),
+        "S": cmd.Step(10),
+        "space": cmd.Pause(),
+    }
+    async with script_lab(tmp_path) as it:
+        await it.press(*steering)
+        assert it.source.sent == list(steering.values())
+
+
+UNAVAILABLE = [command for command in COMMANDS if command.not_for_scripts]
+
+
+async def test_keys_that_a_script_does_not_have_say_why(tmp_path: Path) -> None:
+    assert {command.id for command in UNAVAILABLE} >= {"evaluate", "restart", "fork", "diagnose", "batch_up", "shuffle"}
+    async with script_lab(tmp_path) as it:
+        for command in UNAVAILABLE:
+            await it.press(command.show_key or command.keys)
+            assert notices(it)[-1] == command.not_for_scripts
+            assert not it.screen.check_action("do", (command.id,))
+        assert it.source.sent == []
+
+
+async def test_dropout_keys_need_dropout_layers(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, without("model", "dropout")) as it:
+        await it.press("D")
+        assert it.source.sent == [] and "dropout" in notices(it)[-1]
+
+
+async def test_palette_footer_and_help_offer_what_a_script_has(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        titles = {c.title for c in it.pilot.app.get_system_commands(it.screen)}
+        assert "Double lr (L)" in titles
+        footer = {getattr(key, "description", "") for key in it.screen.query("FooterKey")}
+        assert {"Pause", "lr×2", "Generate"} <= footer
+        for command in UNAVAILABLE:
+            assert not any(title.startswith(f"{command.title} (") for title in titles), command.id
+            assert command.footer not in footer - {""}
+        await it.press("question_mark")
+        assert isinstance(it.pilot.app.screen, Help)
+        shown = it.pilot.app.screen.query_one("Markdown").source  # type: ignore[attr-defined]
+        assert all(command.not_for_scripts in shown for command in UNAVAILABLE)
+        assert all(command.help not in shown for command in UNAVAILABLE)
+
+
+async def test_live_settings_come_first_and_captured_ones_are_read_only(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("1")
+        keys = [row.value for row in it.screen.query_one("#settings", DataTable).rows]
+        live = ["model.dropout", "optim.lr_factor", "optim.weight_decay", "optim.grad_clip"]
+        assert keys[:4] == live and "settings.batch_size" in keys[4:]
+        await it.press("down", "enter")
+        value = it.screen.query_one("#value", Input)
+        assert value.has_focus
+        value.value = "4"
+        await it.press("enter")
+        assert it.source.sent == [cmd.Set("optim.lr_factor", 4)]
+        await it.press(*["down"] * keys.index("settings.batch_size"), "enter")
+        assert not value.has_focus and it.text("#problem") != ""
+        await it.press("x")
+        assert len(it.source.sent) == 1
+
+
+async def test_change_of_the_script_is_shown_as_changed(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("1")
+        await it.tell(ev.Changed(step=30, key="optim.lr_factor", old=1.0, new=8.0), update(31))
+        pane = it.screen.query_one(ConfigPane)
+        assert pane.running is not None and pane.running.optim.lr_factor == 8.0  # type: ignore[union-attr]
+        assert "≠ optim.lr_factor" in it.text("#settings")
+
+
+@pytest.mark.parametrize("answer", ["detach", "stop"])
+async def test_quit_detaches_or_waits_for_the_end_of_the_script(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with script_lab(tmp_path) as it:
+        closed: list[Any] = []
+        monkeypatch.setattr(type(it.pilot.app), "on_lab_screen_close", lambda app, message: closed.append(message))
+        await it.press("q", *(["enter"] if answer == "detach" else ["down", "enter"]))
+        await it.tell()
+        assert it.source.sent == ([] if answer == "detach" else [cmd.Stop()])
+        if answer == "stop":
+            assert "stopping" in it.text("#status") and not closed
+            await it.tell(ev.Stopped(step=31, reason="stopped"))
+        assert len(closed) == 1
+
+
+async def test_progress_bar_is_shown_until_its_line_ends(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("5")
+        await it.tell(Printed(("epoch 1",), " 40%|####      |", 12_345))
+        assert "12,345 bytes" in log_of(it) and "epoch 1" in log_of(it) and "40%" not in log_of(it)
+        assert "40%" in it.text("#unfinished")
+        await it.tell(Printed(("100%|##########|",)))
+        assert not it.screen.query_one("#unfinished").display
+
+
+async def test_traceback_of_the_script_is_logged(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("5")
+        await it.tell(ev.Failed(step=30, message="ValueError: oh", details="Traceback\n  File train.py, line 7"))
+        assert "line 7" in log_of(it) and it.screen.state.phase == "failed"
+
+
+async def test_doctor_pane_does_not_offer_to_diagnose_a_script(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("6")
+        assert "Press k" not in it.text("#health") and "k: diagnose" not in it.text("#evidence")
+        await it.press("j", "a")
+        assert len(notices(it)) == 2 and it.source.sent == []
+
+
+async def test_config_without_optional_settings_is_shown(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, without("optim", "weight_decay", "grad_clip", "lr")) as it:
+        await it.press("1")
+        keys = [row.value for row in it.screen.query_one("#settings", DataTable).rows]
+        assert keys[:2] == ["model.dropout", "optim.lr_factor"] and "optim.lr" not in keys
+        assert CONFIG.model.name in it.text("#parameters")
+
+
+async def settle(it: Lab, done: Callable[[], bool]) -> None:
+    """Let the threads of the lab work until `done`."""
+    for _ in range(MAX_TURNS):
+        await it.tell()
+        if done():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the condition was never met")
+
+
+async def test_reply_comes_from_the_process_of_the_script(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("g")
+        [command] = it.source.sent
+        assert isinstance(command, cmd.Generate) and command.prompt == "the "
+        tokens = [Generated(number, LETTERS.token_bytes(number).decode(), 0.6, ()) for number in (0, 1, 2)]
+        answers.write_generation(tmp_path, command.id, 30, tokens)
+        pane = it.screen.generation_pane
+        await settle(it, lambda: pane.replies[-1].done)
+        await it.tell()
+        assert "step 30 the abc" in it.text("#replies")
+
+
+@pytest.mark.parametrize("role", ["replay", "watching"])
+async def test_model_of_a_script_cannot_be_asked_after_its_end_or_without_a_way_to(role: Role, tmp_path: Path) -> None:
+    async with script_lab(tmp_path, role=role) as it:
+        await it.press("g")
+        await it.tell()
+        reply = it.screen.generation_pane.replies[-1]
+        assert reply.done and reply.error and it.source.sent == []
+        write_batch(tmp_path, batch())
+        await it.press("A")
+        assert it.screen.is_current and len(notices(it)) == 1
+
+
+async def test_prompt_is_token_ids_where_their_texts_are_not_known(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, tokenizer=IdTokenizer(50)) as it:
+        await it.press("4")
+        assert it.screen.query_one("#prompt", Input).value == "0"
+
+
+async def test_attention_maps_come_from_the_process_of_the_script(tmp_path: Path) -> None:
+    write_batch(tmp_path, batch())
+    async with script_lab(tmp_path) as it:
+        await it.press("A")
+        screen = it.pilot.app.screen
+        assert isinstance(screen, AttentionScreen)
+        screen.tick()
+        [command] = it.source.sent
+        assert isinstance(command, cmd.Attend) and command.row == 0
+        write_batch(tmp_path, batch(33))
+        weights = np.tril(np.ones((1, 2, 16, 16), np.float32))
+        answers.write_attention(tmp_path, command.id, AttentionMaps(weights, 16))
+
+        def shown() -> bool:
+            it.now[0] += 1.0
+            screen.tick()
+            return screen.view.maps is not None
+
+        await settle(it, shown)
+        about = screen.query_one("#about").render_line(0).text
+        assert "row 1 of 12 of step 33" in about, "the batch that the maps belong to"
+
+
+async def test_script_that_gives_no_attention_maps_says_why(tmp_path: Path) -> None:
+    write_batch(tmp_path, batch())
+    async with script_lab(tmp_path) as it:
+        await it.press("A")
+        screen = it.pilot.app.screen
+        assert isinstance(screen, AttentionScreen)
+        screen.tick()
+        [command] = it.source.sent
+        assert isinstance(command, cmd.Attend)
+        answers.write_attention(tmp_path, command.id, "this model has no attention")
+
+        def shown() -> bool:
+            it.now[0] += 1.0
+            screen.tick()
+            return "this model has no attention" in screen.query_one("#about").render_line(1).text
+
+        await settle(it, shown)
+
+
+@pytest.mark.parametrize(("n_presses", "name", "place"), [(1, "training time in s", 0.31), (2, "tokens", 704 * 31)])
+async def test_curves_over_time_or_tokens(
+    n_presses: int, name: str, place: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    draw = Chart.draw
+
+    def record(chart: Chart, curves: Any, **options: Any) -> None:
+        drawn.append(curves)
+        draw(chart, curves, **options)
+
+    monkeypatch.setattr(Chart, "draw", record)
+    async with script_lab(tmp_path) as it:
+        await it.press("2", *["x"] * n_presses)
+        await it.tell(update(31))
+        assert name in str(it.screen.loss_pane.border_subtitle)
+        train, validation = drawn[-1]
+        assert train.points[-1][0] == pytest.approx(place)
+        assert validation.points[0][0] == pytest.approx(place * 30 / 31)
+        await it.press(*["x"] * (3 - n_presses))
+        assert drawn[-1][0].points[-1][0] == 31
