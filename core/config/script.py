@@ -44,7 +44,7 @@ class ScriptOptimConfig(Section):
         le=LARGEST_FACTOR,
     )
     weight_decay: float | None = setting(
-        None, "Weight decay", "Of the parameter groups that have any.", live=True, ge=0.0, le=100.0
+        None, "Weight decay", "Of the parameter groups that have any.", live=True, ge=0.0, le=LARGEST_FACTOR
     )
     grad_clip: float | None = setting(
         None, "Gradient clipping", "Maximum norm of the whole gradient; 0: off.", live=True, ge=0.0

@@ -235,6 +235,14 @@ def test_show_of_a_failed_script_has_the_traceback(run_cli: RunCli, scripts: Pat
     assert failure["message"] == "ValueError: no more data" and failure["details"].startswith("Traceback")
 
 
+def test_show_has_the_last_warnings(run_cli: RunCli, scripts: Path) -> None:
+    warnings = [ev.Warned(step=number, message=f"warning\n number {number}") for number in range(9)]
+    path = recorded_script(scripts / "g", events=warnings, started=True, ending="running").path
+    lines = [line for line in run_cli("runs", "show", path).out.splitlines() if "number" in line]
+    assert len(lines) == 5 and "step 8" in lines[-1]
+    assert len(json.loads(run_cli("runs", "show", path, "--json").out)["warnings"]) == 9
+
+
 def test_show_of_a_script_without_a_step(run_cli: RunCli, scripts: Path) -> None:
     lock = runs.find("d-launched").lock()
     values = json.loads(run_cli("runs", "show", "d-launched", "--json").out)

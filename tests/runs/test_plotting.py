@@ -1,5 +1,6 @@
 """Pictures of curves: names, colors, scales, and odd values."""
 
+import os
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -86,3 +87,12 @@ def test_labels_keep_their_distance_and_order(heights: list[float]) -> None:
     assert all(height <= 1.0 for height in placed)
     if all(b - a > plotting.LABEL_HEIGHT for a, b in zip(heights, heights[1:], strict=False)):
         assert placed == heights, "labels with enough room do not move"
+
+
+def test_a_picture_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_overlay({"a": FALLING}, tmp_path / "a.svg", title="T")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.svg").stat().st_mode & 0o777 == 0o640

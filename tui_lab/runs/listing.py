@@ -13,7 +13,7 @@ from rich.text import Text
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
-from tui_lab.core.events import Changed, Failed, Logged, Started, Stopped
+from tui_lab.core.events import Changed, Failed, Logged, SaveFailed, Started, Stopped, Warned
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
@@ -24,6 +24,9 @@ from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
 from tui_lab.runs.summary_text import line, summary_text
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
+
+MAX_WARNINGS = 5
+"""Of the last warnings, so many are printed."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ def runs_table(rows: Sequence[RunRow], *, details: bool) -> Table:
 class RunDetails:
     """One run. changes: the live changes, as JSON values; not_default: the settings that differ from the default.
 
-    logged: the last of each value that a script logged; failure: how the run ended, if it failed.
+    logged: the last of each value that a script logged; warnings: a line for each; failure: how the run ended, if it
+    failed.
     """
 
     row: RunRow
@@ -87,6 +91,7 @@ class RunDetails:
     changes: Sequence[dict[str, Any]]
     not_default: dict[str, Any]
     logged: dict[str, float]
+    warnings: Sequence[str]
     failure: Failed | None
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +104,7 @@ class RunDetails:
             "config": self.config.model_dump(mode="json"),
             "not_default": self.not_default,
             "logged": self.logged,
+            "warnings": list(self.warnings),
             "failure": self.failure and self.failure.to_json(),
         }
 
@@ -119,6 +125,7 @@ class RunDetails:
             settings_text = plain_settings_table(self.not_default)
         lines.append(f"\n{settings_text}\n")
         lines += [f"step {one['step']:,}: {one['key']} {one['old']} → {one['new']}" for one in self.changes]
+        lines += self.warnings[-MAX_WARNINGS:]
         if self.failure is not None:
             lines.append(failure_text(self.failure))
         return "\n".join(lines).rstrip("\n")
@@ -139,11 +146,14 @@ def run_details(name: str) -> RunDetails:
     config = run.config()
     events = run.downsampled().events()
     logged: dict[str, float] = {}
+    warnings: list[str] = []
     ending: Started | Stopped | Failed | None = None
     for event in events:
         match event:
             case Logged():
                 logged |= event.values
+            case Warned() | SaveFailed():
+                warnings.append(f"step {event.step:,}: warning: {' '.join(event.message.split())}")
             case Started() | Stopped() | Failed():
                 ending = event
     return RunDetails(
@@ -153,6 +163,7 @@ def run_details(name: str) -> RunDetails:
         changes=[event.to_json() for event in events if isinstance(event, Changed)],
         not_default=not_default(config),
         logged=logged,
+        warnings=warnings,
         failure=ending if isinstance(ending, Failed) else None,
     )
 

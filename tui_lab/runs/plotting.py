@@ -71,7 +71,8 @@ def save_overlay(
         axes.set_ylabel(y, parse_math=False)
         out = io.BytesIO()
         figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    files.write_bytes(path, out.getvalue())
+    with files.new_file(path) as stream:
+        stream.write(out.getvalue())
 
 
 def series_colors(names: Sequence[str]) -> list[str]:
