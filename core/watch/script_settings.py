@@ -37,8 +37,9 @@ _CONFIG_NAMES = frozenset({
     "hyperparameters", "hyperparams", "opt", "options", "opts", "params", "parameters", "settings"
 })  # fmt: skip
 _LOOP_VARIABLES = frozenset({
-    "batch_idx", "batch_index", "dt", "epoch", "global_step", "i", "idx", "ii", "index", "it", "iter_num",
-    "iteration", "j", "local_iter_num", "loss", "micro_step", "start", "start_time", "step", "t", "t0", "t1"
+    "batch_idx", "batch_index", "best_loss", "best_val_loss", "dt", "epoch", "global_step", "i", "idx", "ii", "index",
+    "it", "iter_num", "iteration", "j", "local_iter_num", "loss", "lossf", "micro_step", "running_loss", "running_mfu",
+    "start", "start_time", "step", "t", "t0", "t1", "total_loss"
 })  # fmt: skip
 """Names of simple variables that change in a loop."""
 _STEP_NAMES = (
@@ -112,7 +113,7 @@ def _is_public(name: object) -> bool:
 
 
 def _add(settings: dict[str, Setting], key: str, value: Any) -> None:
-    """Add `value` unless it is not a simple one, has no room, or its key exists."""
+    """Add `value` unless it is not a simple one, has no room, or is there: nanoGPT's `config` copies its globals."""
     key = _clean(key)
     if key in settings or len(settings) >= MAX_SETTINGS:
         return
@@ -120,7 +121,8 @@ def _add(settings: dict[str, Setting], key: str, value: Any) -> None:
         simple = _simple(value)
     except Exception:
         return
-    if simple is not None:
+    variable = settings.get(key.rpartition(".")[2])
+    if simple is not None and not (variable == simple and type(variable) is type(simple)):
         settings[key] = HIDDEN if _is_secret(key, simple) else simple
 
 

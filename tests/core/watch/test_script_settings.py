@@ -143,6 +143,10 @@ class TestObjects:
         trainer = SimpleNamespace(config=CfgNode(max_iters=9), lr=1)
         assert captured_settings([{"self": trainer}]) == {"config.max_iters": 9}
 
+    def test_copy_of_a_variable_is_left_out(self) -> None:
+        variables = {"lr": 0.1, "n": 1, "config": {"lr": 0.1, "n": True, "seed": 2}}
+        assert captured_settings([variables]) == {"lr": 0.1, "n": 1, "config.n": True, "config.seed": 2}
+
     def test_optimizers_modules_and_tensors_are_not_configs(self) -> None:
         weight = torch.nn.Parameter(torch.ones(1))
         variables = {"opt": torch.optim.SGD([weight], lr=0.1), "args": torch.nn.Linear(1, 1), "params": weight}
@@ -183,7 +187,8 @@ class TestSecrets:
         + ["credentials", "wandb-api-key", "push_to_hub_token"],
     )
     def test_secrets_are_hidden(self, name: str) -> None:
-        assert captured_settings([{name: "abc"}, {"config": {name: "abc"}}]) == {name: HIDDEN, f"config.{name}": HIDDEN}
+        assert captured_settings([{name: "abc"}]) == {name: HIDDEN}
+        assert captured_settings([{"config": {name: "abc"}}]) == {f"config.{name}": HIDDEN}
 
     def test_fields_of_an_object_of_secrets_are_hidden(self) -> None:
         assert captured_settings([{"args": {"credentials": {"user": "me"}}}]) == {"args.credentials.user": HIDDEN}
