@@ -19,7 +19,7 @@ from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.script_tokenizer import from_object
 from tui_lab.util.errors import ConfigError
 
-VALIDATION_NAMES = ("val_loss", "eval_loss", "valid_loss", "validation_loss")
+VALIDATION_NAMES = ("val_loss", "val/loss", "eval_loss", "eval/loss", "valid_loss", "validation_loss")
 
 
 class WatchedRun:
@@ -51,12 +51,14 @@ class WatchedRun:
 
         val_loss is a validation loss, in nats per target. Raises ConfigError for a value of another type.
         """
-        log = self._recording.recorder.log
+        recorder = self._recording.recorder
+        log = recorder.log
         numbers = {name: _number(name, value) for name, value in values.items() if not isinstance(value, str)}
         texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        recorder.end_step()
         for name in VALIDATION_NAMES:
             if name in numbers:
-                log.validation(numbers.pop(name))
+                recorder.validation(numbers.pop(name))
         if numbers or texts:
             log.put(ev.Logged(step=log.n_steps, values=numbers, texts=texts))
 

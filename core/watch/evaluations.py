@@ -46,6 +46,15 @@ class Evaluation:
         return self.losses[self.validation]
 
 
+@dataclass
+class EvaluationCall:
+    """The latest call of the model without gradients. n_rows: of its batch. losses: computed while it ran."""
+
+    is_running: bool = False
+    n_rows: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+
+
 class Evaluations:
     """Collects the losses of one evaluation at a time."""
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.batches import Batches
-from tui_lab.core.watch.evaluations import Evaluation, Evaluations
+from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
 from tui_lab.core.watch.hooks import TorchHooks
 from tui_lab.core.watch.measurements import Measurements
 from tui_lab.core.watch.model_calls import CallForm, call_form
@@ -72,7 +72,7 @@ class Recorder:
         """The one that ends a step; None until the first step is complete."""
         self._is_stepping = False
         self._losses_inside = 0
-        self._criteria_in_call = 0
+        self._evaluation_call = EvaluationCall()
         self._first_inputs: Inputs | None = None
         self._n_vocab = 0
         self._grad_clip = 0.0
@@ -82,14 +82,17 @@ class Recorder:
 
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss: of training if it has gradients, otherwise of an evaluation."""
-        self._criteria_in_call += 1
         n_samples = int(targets.shape[0]) if targets.dim() else 1
         is_cross_entropy = name == "cross_entropy"
         if is_cross_entropy and logits.dim() >= 2 and not targets.is_floating_point():
             self._n_vocab = max(self._n_vocab, int(logits.shape[1]))
         if not output.requires_grad:
             self.clock.evaluation()
-            self._evaluations.add(output, n_samples, is_cross_entropy=is_cross_entropy)
+            call = self._evaluation_call
+            if call.is_running:
+                call.losses.append(output)
+            else:
+                self._evaluations.add(output, call.n_rows or n_samples, is_cross_entropy=is_cross_entropy)
             return
         self._training()
         self._pending.criterion = output
@@ -167,17 +170,16 @@ class Recorder:
     # Calls of the model
 
     def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self._criteria_in_call = 0
         if self.hooks.listens():
             self.hooks.tell("training_call" if torch.is_grad_enabled() else "evaluation_call", args, kwargs)
 
     def _returned(self, module: nn.Module, output: Any) -> None:
-        """In an evaluation, the loss that the model returns counts if no loss function was seen: it may be compiled."""
-        if self.hooks.listens() and not torch.is_grad_enabled() and not self._criteria_in_call:
+        if self.hooks.listens() and not torch.is_grad_enabled():
             self.hooks.tell("evaluation_output", output)
 
     def training_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called with gradients."""
+        self._evaluation_call.is_running = False
         self._training()
         inputs = inputs_of(args, kwargs)
         self.batches.forward(inputs)
@@ -192,11 +194,22 @@ class Recorder:
     def evaluation_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called without gradients."""
         self.clock.evaluation()
+        x = inputs_of(args, kwargs).x
+        self._evaluation_call = EvaluationCall(
+            is_running=True, n_rows=int(x.shape[0]) if x is not None and x.dim() else 1
+        )
 
     def evaluation_output(self, output: Any) -> None:
-        """The model returned `output` without gradients."""
-        if (loss := loss_of(output)) is not None:
-            self._evaluations.add(loss, 1, is_cross_entropy=self._n_vocab > 0)
+        """The model returned `output` without gradients.
+
+        The loss that it returns counts instead of those in the call: it may be a mean where those are sums, or have
+        further terms, or come from a compiled function.
+        """
+        call = self._evaluation_call
+        call.is_running = False
+        returned = loss_of(output)
+        for loss in call.losses if returned is None else [returned]:
+            self._evaluations.add(loss, call.n_rows, is_cross_entropy=self._n_vocab > 0)
 
     # One step
 
@@ -217,6 +230,28 @@ class Recorder:
         self.close_step()
         if is_first:  # Commands have waited until it was known where a step ends.
             self._boundary()
+
+    def end_step(self) -> None:
+        """Record the open step if it is complete, before what the script logs after it."""
+        step = self._open
+        if step is None or not step.optimizers or self._is_stepping:
+            return
+        if self._last_optimizer is None or self._last_optimizer is step.optimizers[-1]:
+            self._end_cycle(step.optimizers[-1])
+
+    def validation(self, val_loss: float) -> None:
+        """Record the script's own validation loss, instead of the mean of the evaluation that has just ended."""
+        self.end_step()
+        self._finish_evaluation()
+        n_steps = self.log.n_steps
+        observed = [evaluation for at, evaluation in self._finished_evaluations if at == n_steps]
+        self._finished_evaluations = [pair for pair in self._finished_evaluations if pair[0] != n_steps]
+        if observed:
+            evaluation = observed[-1]
+            losses = {**evaluation.losses, evaluation.validation: val_loss}
+            self.log.evaluation(replace(evaluation, losses=losses))
+        else:
+            self.log.validation(val_loss)
 
     def _meet(self, optimizer: Optimizer) -> None:
         """Note an optimizer; at the first one, begin to look for the model."""
