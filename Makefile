@@ -129,10 +129,11 @@ COMPILE = $(BIN)/pip-compile --quiet --unsafe-package torch --upgrade-package $(
 	--generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links
 
 # The extras that `all` stands for: pip-compile would write a requirement on tui-lab itself, with a path, for `all`.
-DEV = --extra plots --extra sweep --extra serve --extra tensorboard --extra dev
+# lightning is installed everywhere, so that CI tests one callback; transformers, six times its size, is with the peers.
+DEV = --extra plots --extra sweep --extra serve --extra tensorboard --extra lightning --extra dev
 
 lock:
 	$(COMPILE) $(DEV) --output-file requirements.lock pyproject.toml
-	$(COMPILE) $(DEV) --extra peers --output-file requirements-peers.lock pyproject.toml
+	$(COMPILE) $(DEV) --extra peers --extra huggingface --output-file requirements-peers.lock pyproject.toml
 	$(COMPILE) $(DEV) --extra audit --output-file requirements-audit.lock pyproject.toml
 	$(COMPILE) --extra litgpt --output-file requirements-litgpt.lock pyproject.toml

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tui_lab.util.errors import ConfigError
 
-Extra = Literal["plots", "sweep", "serve", "tensorboard", "ray"]
+Extra = Literal["plots", "sweep", "serve", "tensorboard", "huggingface", "lightning", "ray"]
 
 
 def require(module: str, *, extra: Extra, feature: str) -> None:
