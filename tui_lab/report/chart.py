@@ -125,7 +125,8 @@ def _plot_losses(axes: "Axes", curves: Curves) -> None:
             color=MARK,
             fontsize=9,
         )
-    axes.set_ylabel("loss, nats")
+    # A script may train with another loss than cross-entropy; then there is no vocabulary either.
+    axes.set_ylabel("loss, nats" if curves.chance is not None else "loss")
     _style_axes(axes)
     _add_legend(axes)
 

@@ -151,6 +151,24 @@ def test_damaged_config_reports_one_problem(tables: dict[str, Any], code: str, k
     assert (problem.code, problem.key, problem.suggestion) == (code, key, suggestion)
 
 
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.datetimes()
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
+NAMES = (
+    st.sampled_from(["command", "folder", "model", "optim", "train", "settings", "lr", "name", "steps", "kind"]) | TEXTS
+)
+TABLES = st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, max_size=3), max_size=4)
+
+
+@given(TABLES)
+def test_any_tables_are_a_config_or_a_config_error(tables: dict[str, Any]) -> None:
+    try:
+        config = script.build({"kind": "script"} | tables)
+    except ConfigError as error:
+        assert all(str(problem) for problem in error.problems)
+    else:
+        assert script.live_keys(config) and script.known_values(config)
+
+
 def test_settings_of_a_trainers_config_are_read_the_same_way() -> None:
     config = tiny()
     assert script.values_of(config) == {key: settings.get(config, key) for key in settings.fields()}
