@@ -10,6 +10,7 @@ from tui_lab.core.runs.summary import Summarizer, Summary
 from tui_lab.util.errors import RunError
 
 Job = Callable[[], None]
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class EventWriter:
@@ -21,7 +22,8 @@ class EventWriter:
     def __init__(self, run: Run) -> None:
         self.problem = ""
         self._run = run
-        self._queue: queue.SimpleQueue[ev.Event | Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[ev.Event | Job] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._summarizer = Summarizer()
         self._thread = threading.Thread(target=self._write, name="tui-lab writer", daemon=True)
         self._thread.start()
@@ -31,7 +33,7 @@ class EventWriter:
 
     def close(self) -> Summary:
         """Write everything and the summary, which is returned."""
-        self._queue.put(None)
+        self._closing.set()
         self._thread.join()
         summary = self._summarizer.summary(str(self._run.path))
         try:
@@ -52,7 +54,7 @@ class EventWriter:
 
     def _events(self) -> Iterator[ev.Event]:
         """The events until the end; jobs are run as they come."""
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             if isinstance(item, ev.Event):
                 self._summarizer.update(item)
                 yield item
@@ -61,3 +63,18 @@ class EventWriter:
                 item()
             except (OSError, ValueError) as error:
                 self.problem = str(error)
+
+    def _next(self) -> ev.Event | Job | None:
+        """The next item; None when the writer is closed and all are taken.
+
+        It looks now and then instead of waiting for each item: to wake a thread at every step costs a small model a
+        few percent.
+        """
+        while True:
+            is_closing = self._closing.is_set()
+            try:
+                return self._queue.get_nowait()
+            except queue.Empty:
+                if is_closing:
+                    return None
+                self._closing.wait(SECONDS_BETWEEN_LOOKS)
