@@ -12,6 +12,8 @@ from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch import answers
+from tui_lab.core.watch.attention_capture import capture_attention
+from tui_lab.core.watch.generation import generate_plain
 from tui_lab.core.watch.model_calls import CallForm, copied, evaluating, unwrapped
 from tui_lab.core.watch.recorded_batch import Ids
 from tui_lab.core.watch.recorder import Recorder
@@ -73,12 +75,12 @@ class Answering:
         answers.write_generation(self._run.path, command.id, step, tokens())
 
     def _generated(self, command: cmd.Generate, model: nn.Module, form: CallForm, log: RunLog) -> Iterable[Generated]:
-        from tui_lab.core.watch.generation import generate_plain
-
         device = next(model.parameters()).device
         encode, shown = encoder_of(log.tokenizer)
         context = log.config.model.context
-        return generate_plain(form.forward(model), encode, shown, command, context, device, self._stop.is_set)
+        forward = form.forward(model)
+        n_vocab = log.n_vocab or None
+        return generate_plain(forward, encode, shown, command, context, device, self._stop.is_set, n_vocab)
 
 
 def encoder_of(tokenizer: ScriptTokenizer | None) -> tuple[Callable[[str], list[int]], Tokenizer]:
@@ -92,8 +94,6 @@ def encoder_of(tokenizer: ScriptTokenizer | None) -> tuple[Callable[[str], list[
 def _attention(model: nn.Module | None, form: CallForm | None, x: Ids | None, row: int) -> AttentionMaps | str:
     if model is None or form is None or x is None:
         return NO_TOKENS
-    from tui_lab.core.watch.attention_capture import capture_attention
-
     inner = unwrapped(model)
     device = next(inner.parameters()).device
     row_ids = torch.from_numpy(np.ascontiguousarray(x[row % len(x)])[None]).to(device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.watch.model_search import Inputs
+from tui_lab.core.watch.unchanged_rng import unchanged_rng
 
 Forward = Callable[[Tensor], Any]
 
@@ -82,15 +83,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.random.fork_rng(devices=_devices(model)), torch.no_grad():
+        with unchanged_rng(), torch.no_grad():
             yield
     finally:
         for module in training:
             module.training = True
-
-
-def _devices(model: nn.Module) -> list[torch.device]:
-    return [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
 
 
 def copied(model: nn.Module) -> nn.Module | None:

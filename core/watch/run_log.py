@@ -30,6 +30,8 @@ class RunLog:
         self.n_steps = 0
         self.is_started = False
         self.tokenizer: ScriptTokenizer | None = None
+        self.n_vocab = 0
+        """The number of logits of a model that takes tokens; 0: unknown."""
         self._writer = writer
         self._loss_ema: float | None = None
         self._n_counted = 0
@@ -47,6 +49,7 @@ class RunLog:
         self.is_started = True
         self.config = found.config(self.config, namespaces, settings)
         self.tokenizer = tokenizer or found.find_tokenizer(namespaces)
+        self.n_vocab = found.n_vocab
         state = found.tokenizer_state(self.tokenizer)
         path = self.run.path
         text = config_text(self.config)
