@@ -13,6 +13,7 @@ from textual.widgets import DataTable, Input
 from tests.app.fake import lab, painted, widened
 from tests.app.run_folders import folder, trained
 from tests.app.screens.test_attention import PlainText
+from tests.core.recorded import recorded_script, script_config
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
@@ -251,6 +252,29 @@ async def test_marked_runs_reply_side_by_side_until_the_screen_closes() -> None:
         await it.pilot.press("escape", "escape")
         await it.pilot.pause()
         assert stop.is_set() and not it.screen.is_attached
+
+
+async def test_runs_of_scripts_are_shown_next_to_our_own() -> None:
+    for name, rate in (("script-1", 0.5), ("script-2", 0.25)):
+        recorded_script(runs.runs_folder() / name, config=script_config(learning_rate=rate))
+    recorded_script(runs.runs_folder() / "script-3", started=False, ending="running")
+    trained("trained")
+    async with runs_screen() as it:
+        it.screen.runs.sort_by("name")
+        it.screen.redraw()
+        assert it.names() == ["script-1", "script-2", "script-3", "trained"] and "damaged" not in it.text("#table")
+        await it.press("home", "space", "space", "v", "d")
+        table = it.screen.query_one("#differing", DataTable)
+        rows = [[str(cell) for cell in table.get_row_at(i)] for i in range(table.row_count)]
+        assert rows == [["settings.learning_rate", "0.5", "0.25"]] and it.text("#same").strip() == "1 setting differs"
+        await it.press("space", "space", "g", *"123")
+        generation = it.screen.query_one(RepliesView).generation
+        await it.pilot.press("enter")
+        generation.join()
+        await it.settle()
+        assert "script" in it.text(".reply-0") and it.text(".reply-3").split()[-1].isdigit()
+        await it.press("escape", "slash", *"settings.learning_rate<0.3", "enter")
+        assert it.names() == ["script-2"]
 
 
 @pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)], ids=["80x24", "200x50"])

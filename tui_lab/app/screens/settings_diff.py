@@ -53,7 +53,7 @@ def _summary(runs: Sequence[MarkedRun], n_different: int) -> str:
     if not n_different:
         return "same settings"
     if any(run.row.kind == "script" for run in runs):
-        return f"{n_different} settings differ"
+        return "1 setting differs" if n_different == 1 else f"{n_different} settings differ"
     return f"{n_different} of {len(settings.fields())} settings differ"
 
 
