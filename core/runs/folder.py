@@ -178,11 +178,11 @@ def create(name: str, config: RunConfig, tokenizer: "Tokenizer", out: Path | Non
     """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
     path = out if out is not None else free_path(runs_folder(), name)
     try:
-        _refuse_taken(path)
+        refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
         lock = take(path)
         try:
-            _refuse_taken(path)
+            refuse_taken(path)
             files.sweep_temporaries(path)
             # The config last: it makes the folder a run.
             files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
@@ -207,7 +207,7 @@ def watch_command(config: ScriptConfig) -> str:
     return shlex.join(["tui-lab", "watch", *config.command])
 
 
-def _refuse_taken(path: Path) -> None:
+def refuse_taken(path: Path) -> None:
     """Raises RunError for a folder that holds more than what a killed `create` leaves."""
     if not path.exists() and not path.is_symlink():
         return

@@ -24,6 +24,11 @@ def source_or_run(incomplete: str) -> Items:
     return [*source(incomplete), *run(incomplete)]
 
 
+def script(incomplete: str) -> Items:
+    """Return Python files."""
+    return list(_paths(incomplete, _is_python))
+
+
 def run(incomplete: str) -> Items:
     """Return the runs of the runs folder, newest first, and paths of run folders."""
     from tui_lab.core.runs.folder import list_runs
@@ -95,6 +100,10 @@ def _paths(incomplete: str, is_wanted: Callable[[Path], bool]) -> Iterator[tuple
 
 def _is_toml(path: Path) -> bool:
     return path.suffix == ".toml" and path.is_file()
+
+
+def _is_python(path: Path) -> bool:
+    return path.suffix == ".py" and path.is_file()
 
 
 def _is_run(path: Path) -> bool:

@@ -1,11 +1,12 @@
-"""`tui-lab run --detach`: train in a background process that outlives the terminal."""
+"""Processes that outlive the terminal: `tui-lab run --detach`, and the scripts of `tui-lab watch`."""
 
 import os
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_lab.cli.output import say, write
@@ -18,6 +19,29 @@ from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE
 
 POLL_SECONDS = 0.05
+LONGEST_OUTPUT = 2**20
+"""Bytes of the output of a process that are shown, at most: its last ones."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line and its environment."""
+
+    words: list[str]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Detached:
+    """A process that writes into a run folder.
+
+    code, output: its exit code and what it printed, if it ended before it held the folder.
+    """
+
+    folder: Path
+    pid: int
+    code: int | None = None
+    output: str = ""
 
 
 def start(arguments: Sequence[str], name: str, out: Path | None) -> int:
@@ -25,16 +49,7 @@ def start(arguments: Sequence[str], name: str, out: Path | None) -> int:
 
     Returns once it trains, or with its exit code if it ends before that.
     """
-    folder = out if out is not None else runs.free_path(runs.runs_folder(), name)
-    is_new = out is None or not out.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError.of("unwritable", f"cannot create a run here: {error.strerror}", value=str(folder)) from error
-    code = _launch([*arguments, "--out", str(folder)], folder)
-    if code != DONE and is_new and not (folder / CONFIG).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    return code
+    return _report(start_in_new_folder(lambda folder: _run([*arguments, "--out", str(folder)]), name, out))
 
 
 def resume(arguments: Sequence[str], name: str) -> int:
@@ -42,30 +57,88 @@ def resume(arguments: Sequence[str], name: str) -> int:
     folder = runs.find(name).path
     if holder := in_use(folder):
         raise InUse(folder, holder)
-    return _launch(arguments, folder)
+    return _report(_launch(_run(arguments), folder))
 
 
-def _launch(arguments: Sequence[str], folder: Path) -> int:
-    log = folder / OUTPUT
-    first_byte = log.stat().st_size if log.exists() else 0
-    pid = _spawn(python_module("tui_lab", "run", *arguments), log)
-    while not _trains(folder, pid):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return _ended(log, first_byte, os.waitstatus_to_exitcode(status))
-        time.sleep(POLL_SECONDS)
-    write(printable(str(folder)))
-    say(f"process {pid} is training; follow and steer it with: tui-lab app {shlex.quote(str(folder))}")
+def start_in_new_folder(command: Callable[[Path], Command], name: str, out: Path | None) -> Detached:
+    """Start the process of `command(folder)`; returns when it writes into the folder, or has ended.
+
+    A new folder that it leaves without a run is removed after it has failed. Raises RunError when `out` is taken.
+    """
+    if out is not None:
+        runs.refuse_taken(out)
+    folder = out if out is not None else runs.free_path(runs.runs_folder(), name)
+    is_new = out is None or not out.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError.of("unwritable", f"cannot create a run here: {error.strerror}", value=str(folder)) from error
+    return _launch(command(folder), folder, is_new=is_new)
+
+
+def is_running(process: Detached) -> bool:
+    """Whether it still writes into its folder."""
+    holder = in_use(process.folder) if (process.folder / CONFIG).is_file() else None
+    return holder is not None and holder.pid == process.pid
+
+
+def show_output(process: Detached) -> None:
+    """Show what a process that has ended printed: on stdout if it succeeded, else on stderr."""
+    stream_of_result = write if process.code == DONE else say
+    if process.output:
+        stream_of_result(printable(process.output))
+
+
+def arguments_without_detach() -> list[str]:
+    """Return what followed `tui-lab run` on this command line, without --detach."""
+    return [argument for argument in sys.argv[2:] if argument != "--detach"]
+
+
+def _run(arguments: Sequence[str]) -> Command:
+    return Command(python_module("tui_lab", "run", *arguments), child_environment())
+
+
+def _report(process: Detached) -> int:
+    """Say that the process trains, or show what it printed; return the exit code."""
+    if process.code is not None:
+        show_output(process)
+        return process.code
+    folder = str(process.folder)
+    write(printable(folder))
+    say(f"process {process.pid} is training; follow and steer it with: tui-lab app {shlex.quote(folder)}")
     return DONE
 
 
-def _spawn(command: list[str], log: Path) -> int:
+def _launch(command: Command, folder: Path, *, is_new: bool = False) -> Detached:
+    log = folder / OUTPUT
+    first_byte = log.stat().st_size if log.exists() else 0
+    process = Detached(folder, _spawn(command, log))
+    while not is_running(process):
+        ended, status = os.waitpid(process.pid, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            return _ended(process, first_byte, code if code >= 0 else 128 - code, is_new=is_new)
+        time.sleep(POLL_SECONDS)
+    return process
+
+
+def _ended(process: Detached, first_byte: int, code: int, *, is_new: bool) -> Detached:
+    log = process.folder / OUTPUT
+    with log.open("rb") as stream:
+        stream.seek(max(first_byte, log.stat().st_size - LONGEST_OUTPUT))
+        output = stream.read().decode("utf-8", "replace").strip()
+    if code != DONE and is_new and not (process.folder / CONFIG).exists():
+        shutil.rmtree(process.folder, ignore_errors=True)
+    return replace(process, code=code, output=output)
+
+
+def _spawn(command: Command, log: Path) -> int:
     """Start `command` in a separate session, which a closed terminal does not reach; return its process id."""
     append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     return os.posix_spawn(
-        command[0],
-        command,
-        child_environment(),
+        command.words[0],
+        command.words,
+        command.environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o666),
@@ -73,24 +146,3 @@ def _spawn(command: list[str], log: Path) -> int:
         ],
         setsid=True,
     )
-
-
-def _trains(folder: Path, pid: int) -> bool:
-    holder = in_use(folder) if (folder / CONFIG).is_file() else None
-    return holder is not None and holder.pid == pid
-
-
-def _ended(log: Path, first_byte: int, code: int) -> int:
-    """Show what the process printed; return its exit code."""
-    with log.open("rb") as stream:
-        stream.seek(first_byte)
-        printed = stream.read().decode("utf-8", "replace").strip()
-    stream_of_result = write if code == DONE else say
-    if printed:
-        stream_of_result(printable(printed))
-    return code if code >= 0 else 128 - code
-
-
-def arguments_without_detach() -> list[str]:
-    """Return what followed `tui-lab run` on this command line, without --detach."""
-    return [argument for argument in sys.argv[2:] if argument != "--detach"]

@@ -14,6 +14,7 @@ LAST_STEP = 10**12
 
 complete_source = completion.without_errors(completion.source)
 complete_any = completion.without_errors(completion.source_or_run)
+complete_script = completion.without_errors(completion.script)
 complete_run = completion.without_errors(completion.run)
 complete_setting = completion.without_errors(completion.setting)
 complete_requirement = completion.without_errors(completion.requirement)

@@ -1,0 +1,170 @@
+"""The process of a watched script: Python itself runs the script, and code of ours runs before it.
+
+A script that another program executes (with runpy or exec) sees other frames, other modules and another `__main__`
+than under `python SCRIPT`. So the process is `python SCRIPT ARGS`, exactly as the user would start it. One thing
+differs: Python imports the module `sitecustomize` before it runs a script, and PYTHONPATH begins with a folder that
+has one of ours (tui_lab/cli/startup). It first undoes every change of the environment, so that no child process of
+the script is affected.
+"""
+
+import atexit
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import tui_lab
+from tui_lab.util.exit_codes import INTERRUPTED
+from tui_lab.util.strict_json import dumps
+
+VARIABLE = "TUI_LAB_WATCH"
+"""The variable of the environment that holds a JSON object for the startup code, which removes it."""
+_STEERING = "tui_lab.core.watch.steering"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What Python runs: the file `script`, or with `is_module` the module of that name."""
+
+    script: str
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What follows `python` on the command line."""
+        return (*(("-m",) if self.is_module else ()), self.script, *self.arguments)
+
+    @property
+    def command_line(self) -> list[str]:
+        return [sys.executable, *self.words]
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self.script.rpartition(".")[2] if self.is_module else Path(self.script).stem
+
+    @property
+    def first_folder(self) -> str:
+        """The folder that Python puts first on sys.path."""
+        return os.getcwd() if self.is_module else os.path.dirname(os.path.realpath(self.script))
+
+
+def environment(startup_folder: Path, settings: dict[str, Any]) -> dict[str, str]:
+    """This process's environment, changed so that Python first runs the startup code with `settings`."""
+    python_path = os.environ.get("PYTHONPATH")
+    folder = str(startup_folder.absolute())
+    start = {
+        "folder": folder,
+        "python_path": python_path,
+        "package": os.path.dirname(os.path.abspath(tui_lab.__file__)),
+        "settings": settings,
+    }
+    path = os.pathsep.join([folder, *([python_path] if python_path else [])])
+    return {**os.environ, "PYTHONPATH": path, VARIABLE: dumps(start)}
+
+
+def forget_shadowed_modules(loaded: Sequence[str], folder: str) -> None:
+    """Remove from sys.modules those of the modules `loaded` that the script would import from its own `folder`.
+
+    The startup code imports modules, such as `queue`, before the script's folder is on sys.path. A script that has a
+    queue.py gets its own under `python SCRIPT`.
+    """
+    for name in {module.partition(".")[0] for module in loaded}:
+        spec = importlib.machinery.PathFinder.find_spec(name, [folder])
+        own = sys.modules.get(name)
+        if spec is None or spec.origin is None or own is None or spec.origin == getattr(own, "__file__", None):
+            continue
+        for module in [m for m in loaded if m.partition(".")[0] == name]:
+            sys.modules.pop(module, None)
+
+
+def end_quietly_when_stopped() -> None:
+    """Let a StopRequested that the script does not catch end it without a traceback, with exit code 130."""
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if _is_stop(kind):
+            raise SystemExit(INTERRUPTED)  # Python exits with this code, after all cleanup.
+        previous(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def _is_stop(kind: type[BaseException]) -> bool:
+    # The module imports torch, which the script may not have done.
+    steering = sys.modules.get(_STEERING)
+    return steering is not None and issubclass(kind, steering.StopRequested)
+
+
+def at_end(call: Callable[[BaseException | None], None]) -> None:
+    """Call `call` when this process, not a forked one, ends: after all exit handlers of the script.
+
+    It gets the exception that ended the script. Not called when a signal or `os._exit` ends the process.
+    """
+    pid = os.getpid()
+
+    def handler() -> None:
+        if os.getpid() == pid:
+            # Set by Python for an exception that nothing catches, also where a script has its own sys.excepthook.
+            call(getattr(sys, "last_value", None))
+
+    # The first handler registered is the last to be called.
+    atexit.register(handler)
+
+
+def when_imported(name: str, call: Callable[[], None]) -> None:
+    """Call `call` once, right after the module `name` has been imported; now if it has been already.
+
+    torch reads OMP_NUM_THREADS, PYTORCH_CUDA_ALLOC_CONF and others when it is imported, and a script may set them
+    before. So it must not be imported on the script's behalf.
+    """
+    if name in sys.modules:
+        call()
+    else:
+        sys.meta_path.insert(0, _ImportWatcher(name, call))
+
+
+class _ImportWatcher(importlib.abc.MetaPathFinder):
+    """Lets the other finders find everything; the loader of one module is replaced until it has run."""
+
+    def __init__(self, name: str, call: Callable[[], None]) -> None:
+        self._name = name
+        self._call = call
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, self._call)
+                return spec
+        sys.meta_path.insert(0, self)  # It is not installed; the script may install it or extend sys.path.
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: Any, call: Callable[[], None]) -> None:
+        self._loader = loader
+        self._call = call
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._call()

@@ -1,0 +1,97 @@
+"""`tui-lab watch`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from tui_lab.cli.options import complete_script
+from tui_lab.util.errors import ConfigError
+
+commands = typer.Typer()
+
+_WITH_VALUE = ("--out", "-m")
+
+
+class WatchCommand(TyperCommand):
+    """What follows the script or `-m MODULE` belongs to the script, options and `--` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_end_of_options(args))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[--headless] [--out DIR]", "SCRIPT|-m MODULE", "[ARGS]…"]
+
+
+def _with_end_of_options(arguments: list[str]) -> list[str]:
+    """Put `--` after the options of `watch`. The script itself ends them already, `-m MODULE` does not."""
+    i = 0
+    while i < len(arguments) and arguments[i].startswith("-") and arguments[i] != "--":
+        i += 2 if arguments[i] in _WITH_VALUE else 1
+        if arguments[i - 2 : i - 1] == ["-m"] or _is_joined_module(arguments[i - 1]):
+            return [*arguments[:i], "--", *arguments[i:]]
+    return arguments
+
+
+def _is_joined_module(word: str) -> bool:
+    """Whether `word` is -mMODULE, as Python accepts it."""
+    return word.startswith("-m") and len(word) > 2
+
+
+@commands.command(
+    "watch",
+    cls=WatchCommand,
+    context_settings={"allow_interspersed_args": False},
+)
+def watch(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SCRIPT [ARGS]…",
+            help="The script, and its own arguments.",
+            autocompletion=complete_script,
+            show_default=False,
+        ),
+    ] = None,
+    module: Annotated[
+        str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT, as for python -m.")
+    ] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", metavar="", help="Run here without the app; follow with: tui-lab app RUN.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; by default a new folder in runs/.")
+    ] = None,
+) -> None:
+    """Record the training of any PyTorch script, unchanged, and steer it from the app.
+
+    The script trains in the background: quit the app or close the terminal, and it keeps training.
+    Everything after SCRIPT or -m MODULE is passed to the script, so give --headless and --out before it.
+    """
+    from tui_lab.cli import watch as implementation
+    from tui_lab.core.runs import folder as runs
+    from tui_lab.core.watch.script_process import Target
+
+    script, arguments = _script_and_arguments(words or [], module)
+    target = Target(script, tuple(arguments), is_module=module is not None)
+    implementation.check(target)
+    if out is not None:
+        runs.refuse_taken(out)
+    if headless:
+        implementation.run_headless(target, out)
+    if "RANK" in os.environ:
+        raise ConfigError.of("conflict", "the app cannot be opened under torchrun; use: tui-lab watch --headless")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError.of("unavailable", "the app needs a terminal; without one use: tui-lab watch --headless")
+    raise typer.Exit(implementation.run_in_background(target, out))
+
+
+def _script_and_arguments(words: list[str], module: str | None) -> tuple[str, list[str]]:
+    if module:
+        return module, words
+    if not words:
+        raise ConfigError.of("missing", "give a SCRIPT, or -m MODULE", key="watch")
+    return words[0], words[1:]

@@ -1,0 +1,249 @@
+"""`tui-lab watch`: start a script in a process that records it, and what that process does before and after it."""
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tui_lab.cli.output import say
+from tui_lab.core.runs.folder import CONFIG, OUTPUT
+from tui_lab.core.watch.output_log import OutputLog
+from tui_lab.core.watch.script_process import (
+    Target,
+    at_end,
+    end_quietly_when_stopped,
+    environment,
+    forget_shadowed_modules,
+)
+from tui_lab.util.errors import ConfigError, LabError, nearest
+from tui_lab.util.exit_codes import BAD_USAGE
+from tui_lab.util.files import advice
+
+if TYPE_CHECKING:
+    from tui_lab.core.watch.recording import Recording
+
+STARTUP = Path(__file__).parent / "startup"
+_PYTHON_FILES = (".py", ".pyw", ".pyc")
+_NOTEBOOK_HINT = "in a notebook use: import tui_lab; run = tui_lab.watch()"
+
+
+def check(target: Target) -> None:
+    """Raise ConfigError for a target that Python could not run."""
+    if target.is_module:
+        _check_module(target.script)
+    else:
+        _check_script(target.script)
+
+
+def _check_script(script: str) -> None:
+    path = Path(script)
+    if path.is_dir():
+        if (path / "__main__.py").is_file():
+            return
+        names = _python_files(path)
+        raise ConfigError.of(
+            "invalid",
+            "is a folder; give the script in it",
+            value=script,
+            suggestion=str(path / (nearest(path.name, names) or names[0])) if names else "",
+        )
+    if not path.exists():
+        folder = path.parent if path.parent.is_dir() else Path()
+        similar = nearest(path.name, _python_files(folder))
+        raise ConfigError.of(
+            "not_found", "no such file", value=script, suggestion=str(folder / similar) if similar else ""
+        )
+    if path.suffix not in _PYTHON_FILES and path.is_file() and not _is_python(path):
+        hint = f"; {_NOTEBOOK_HINT}" if path.suffix == ".ipynb" else ""
+        raise ConfigError.of("invalid", f"is not a Python script{hint}", value=script)
+
+
+def _is_python(path: Path) -> bool:
+    """Whether a file with another suffix than .py is Python: it begins with #! and python, or it compiles."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError.of("unreadable", str(error.strerror), value=str(path)) from error
+    if content.startswith(b"#!") and b"python" in content.partition(b"\n")[0]:
+        return True
+    if path.suffix in (".ipynb", ".json"):
+        return False
+    try:
+        compile(content, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _check_module(name: str) -> None:
+    """Look for the module without importing anything: the packages' code must run once, in the watched process."""
+    top, *rest = name.split(".")
+    spec = _spec(top)
+    if spec is None:
+        names = _modules_in([os.getcwd()])
+        raise ConfigError.of("not_found", "no such module", key="-m", value=name, suggestion=nearest(top, names))
+    parent = top
+    for part in rest:
+        found = PathFinder.find_spec(f"{parent}.{part}", spec.submodule_search_locations or [])
+        if found is None:
+            similar = nearest(part, _modules_in(spec.submodule_search_locations or []))
+            suggestion = f"{parent}.{similar}" if similar else ""
+            raise ConfigError.of(
+                "not_found", f"{parent} has no module {part}", key="-m", value=name, suggestion=suggestion
+            )
+        spec = found
+        parent = f"{parent}.{part}"
+    locations = spec.submodule_search_locations
+    if locations is not None and PathFinder.find_spec(f"{name}.__main__", locations) is None:
+        names = _modules_in(locations)
+        suggestion = f"{name}.{nearest('train', names) or names[0]}" if names else ""
+        raise ConfigError.of(
+            "invalid", "is a package without __main__; give a module in it", key="-m", value=name, suggestion=suggestion
+        )
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """The spec of a top-level module, as `python -m` in this folder finds it."""
+    spec = PathFinder.find_spec(name, [os.getcwd()])
+    if spec is None or spec.origin is None:
+        with contextlib.suppress(ValueError):  # A module without a spec, as __main__.
+            spec = importlib.util.find_spec(name) or spec
+    return spec
+
+
+def _python_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.py"))
+
+
+def _modules_in(folders: Iterable[str]) -> list[str]:
+    """The names of the modules and packages in these folders."""
+    paths = [path for folder in folders if os.path.isdir(folder) for path in Path(folder).iterdir()]
+    modules = {path.stem for path in paths if path.suffix == ".py"}
+    packages = {path.name for path in paths if path.is_dir() and any(path.glob("*.py"))}
+    return sorted((modules | packages) - {"__init__", "__main__"})
+
+
+def _startup_settings(target: Target, out: Path | None, *, in_background: bool) -> dict[str, object]:
+    """The keyword arguments of `begin`, for the watched process."""
+    return {
+        "script": target.script,
+        "arguments": target.arguments,
+        "is_module": target.is_module,
+        "out": None if out is None else str(out),
+        "in_background": in_background,
+    }
+
+
+def run_headless(target: Target, out: Path | None) -> NoReturn:
+    """Become the process of the script, which has this process's id, terminal, signals and environment."""
+    settings = _startup_settings(target, out, in_background=False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, target.command_line, environment(STARTUP, settings))
+
+
+def run_in_background(target: Target, out: Path | None) -> int:
+    """Start the script in a process that outlives the terminal, and open the app that follows it.
+
+    Returns the app's exit code; if the script ends before the app opens, what it printed is shown, and its own exit
+    code is returned.
+    """
+    from tui_lab.cli import detach
+
+    def command(folder: Path) -> detach.Command:
+        settings = _startup_settings(target, folder, in_background=True)
+        return detach.Command(target.command_line, environment(STARTUP, settings))
+
+    process = detach.start_in_new_folder(command, target.name, out)
+    folder = shlex.quote(str(process.folder))
+    if process.code is not None:
+        detach.show_output(process)
+        is_recorded = (process.folder / CONFIG).exists()
+        hint = f"; see its run with: tui-lab app {folder}" if is_recorded else ""
+        say(f"the script ended with exit code {process.code} before the app opened{hint}")
+        return process.code
+    from tui_lab.app.main import main as run_app
+
+    code = run_app(str(process.folder))
+    if detach.is_running(process):
+        say(f"process {process.pid} keeps training; follow and steer it with: tui-lab app {folder}")
+    return code
+
+
+def begin(
+    loaded_before: set[str],
+    script: str,
+    arguments: list[str],
+    is_module: bool,
+    out: str | None,
+    in_background: bool,
+) -> None:
+    """Begin to record this process, which is going to run the script. Python calls it through `startup`.
+
+    Where it is not possible to record, a bad --out ends the process; anything else is a message, and the script runs.
+    """
+    target = Target(script, tuple(arguments), is_module)
+    try:
+        recording = _start(target, out)
+        output = _copy_output(recording.run.path, in_background=in_background) if _is_first_rank() else None
+        end_quietly_when_stopped()
+        at_end(lambda error: _end(recording, output, error, in_background=in_background))
+    except LabError as error:
+        for line in str(error).splitlines():
+            say(f"tui-lab: {line}")
+        os._exit(BAD_USAGE)  # An exception here would not end Python.
+    except Exception as error:
+        say(f"tui-lab: the script is not recorded: {type(error).__name__}: {error}")
+    forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder)
+
+
+def _start(target: Target, out: str | None) -> "Recording":
+    from tui_lab.core.watch.recording import Recording
+
+    arguments = sys.argv
+    # The lock's file says which command holds it.
+    sys.argv = ["tui-lab", "watch", *target.words]
+    try:
+        return Recording.start(target.name, target.words, None if out is None else Path(out))
+    finally:
+        sys.argv = arguments
+
+
+def _copy_output(folder: Path, *, in_background: bool) -> OutputLog | None:
+    """Name the run folder on stderr, then copy what the script prints to output.log."""
+    if not in_background:
+        say(f"recording into {folder}; follow it with: tui-lab app {shlex.quote(str(folder))}")
+    try:
+        output = OutputLog(folder / OUTPUT)
+    except OSError as error:
+        say(f"tui-lab: the output is not recorded: {advice(error)}")
+        return None
+    output.attach()
+    return output
+
+
+def _end(recording: "Recording", output: OutputLog | None, error: BaseException | None, *, in_background: bool) -> None:
+    if output is not None:
+        output.end()
+    try:
+        recording.end(error)
+    except Exception as failure:
+        say(f"tui-lab: the end of the run is not recorded: {type(failure).__name__}: {failure}")
+        return
+    if not _is_first_rank():
+        return
+    if recording.problem:
+        say(f"tui-lab: {recording.problem}")
+    elif not in_background:
+        steps = f"{recording.n_steps:,} step{'' if recording.n_steps == 1 else 's'}"
+        say(f"recorded {steps} in {recording.run.path}")
+
+
+def _is_first_rank() -> bool:
+    """Whether this is the process that records, among those that torchrun starts."""
+    return os.environ.get("RANK", "0") == "0"
