@@ -3,9 +3,7 @@
 import contextlib
 import os
 import queue
-import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +17,10 @@ from tui_lab.core.runs.lock import Lock
 from tui_lab.core.watch import answers
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.boundary import Boundary
+from tui_lab.core.watch.ending import ending, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
 from tui_lab.core.watch.recorder import Given, Recorder
 from tui_lab.core.watch.run_log import RunLog
-from tui_lab.core.watch.steering import StopRequested
 from tui_lab.data.tokenizers import IdTokenizer
 
 SECONDS_WITHOUT_STEP = 60.0
@@ -62,9 +60,15 @@ class Recording:
     ) -> "Recording":
         """Create the run folder, `out` or one named after `name`, and begin to record. Raises RunError."""
         config = ScriptConfig(command=tuple(command), folder=str(Path.cwd()))
-        run = runs.create(name, config, IdTokenizer(0), out)
+        # The script may change its current folder.
+        run = Run(runs.create(name, config, IdTokenizer(0), out).path.absolute())
         lock = run.lock()
         answers.clear(run.path)
+        return cls.begin(run, lock, config, given)
+
+    @classmethod
+    def begin(cls, run: Run, lock: Lock, config: ScriptConfig, given: Given | None = None) -> "Recording":
+        """Begin to record into a new folder, which `lock` holds."""
         cls.active = cls(run, lock, config, given)
         return cls.active
 
@@ -88,33 +92,14 @@ class Recording:
                 self.boundary.save(self.recorder)
         except Exception as failure:  # A half-built model may raise anything when it is read.
             self.recorder.log.warn(f"the last state was not saved: {failure!r}")
-        self.recorder.log.put(_ending(self.n_steps, error))
+        self.recorder.log.put(ending(self.n_steps, error))
         self._writer.close()
-        self.problem = self._writer.problem or ("" if self.n_steps else self._why_no_steps())
+        self.problem = self._writer.problem
+        if not self.problem and not self.n_steps:
+            self.problem = why_no_steps(has_optimizer=bool(self.recorder.optimizers))
         self._lock.release()
 
     def _check_for_steps(self) -> None:
         """Runs in the timer's thread, which only puts an event into the writer's queue."""
         if not self.recorder.optimizers:
             self._writer.put(ev.Warned(step=0, message=NO_STEP))
-
-    def _why_no_steps(self) -> str:
-        if any(name in sys.modules for name in ("jax", "tensorflow", "mxnet")) and not self.recorder.optimizers:
-            return "nothing was recorded: the script uses another library than torch, and only torch can be watched"
-        if self.recorder.optimizers:
-            return "nothing was recorded: the script ended in its first optimizer step"
-        return "nothing was recorded: the script made no step of a torch optimizer"
-
-
-def _ending(step: int, error: BaseException | None) -> ev.Event:
-    """The last event. A script that exits with a code other than 0 has failed."""
-    match error:
-        case None | SystemExit(code=None | 0):
-            return ev.Stopped(step=step, reason="done")
-        case StopRequested() | KeyboardInterrupt():
-            return ev.Stopped(step=step, reason="stopped")
-        case SystemExit():
-            return ev.Failed(step=step, message=f"the script exited with {error.code!r}")
-        case _:
-            details = "".join(traceback.format_exception(error))
-            return ev.Failed(step=step, message=f"{type(error).__name__}: {error}", details=details)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from tui_lab.cli.output import say
 from tui_lab.core.runs.folder import CONFIG, OUTPUT
@@ -20,12 +20,10 @@ from tui_lab.core.watch.script_process import (
     environment,
     forget_shadowed_modules,
 )
+from tui_lab.core.watch.script_recording import ScriptRecording
 from tui_lab.util.errors import ConfigError, LabError, nearest
 from tui_lab.util.exit_codes import BAD_USAGE
 from tui_lab.util.files import advice
-
-if TYPE_CHECKING:
-    from tui_lab.core.watch.recording import Recording
 
 STARTUP = Path(__file__).parent / "startup"
 _PYTHON_FILES = (".py", ".pyw", ".pyc")
@@ -50,7 +48,7 @@ def _check_script(script: str) -> None:
             "invalid",
             "is a folder; give the script in it",
             value=script,
-            suggestion=str(path / (nearest(path.name, names) or names[0])) if names else "",
+            suggestion=str(path / (nearest("train.py", names) or names[0])) if names else "",
         )
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
@@ -117,7 +115,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 def _python_files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*.py"))
+    return sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
 
 
 def _modules_in(folders: Iterable[str]) -> list[str]:
@@ -128,7 +126,7 @@ def _modules_in(folders: Iterable[str]) -> list[str]:
     return sorted((modules | packages) - {"__init__", "__main__"})
 
 
-def _startup_settings(target: Target, out: Path | None, *, in_background: bool) -> dict[str, object]:
+def startup_settings(target: Target, out: Path | None, *, in_background: bool) -> dict[str, object]:
     """The keyword arguments of `begin`, for the watched process."""
     return {
         "script": target.script,
@@ -140,11 +138,15 @@ def _startup_settings(target: Target, out: Path | None, *, in_background: bool) 
 
 
 def run_headless(target: Target, out: Path | None) -> NoReturn:
-    """Become the process of the script, which has this process's id, terminal, signals and environment."""
-    settings = _startup_settings(target, out, in_background=False)
+    """Become the process of the script, which has this process's id, terminal, signals and environment.
+
+    Of the processes that torchrun starts, the first records.
+    """
+    is_recorded = os.environ.get("RANK", "0") == "0"
+    settings = startup_settings(target, out, in_background=False)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, target.command_line, environment(STARTUP, settings))
+    os.execve(sys.executable, target.command_line, environment(STARTUP, settings) if is_recorded else dict(os.environ))
 
 
 def run_in_background(target: Target, out: Path | None) -> int:
@@ -156,7 +158,7 @@ def run_in_background(target: Target, out: Path | None) -> int:
     from tui_lab.cli import detach
 
     def command(folder: Path) -> detach.Command:
-        settings = _startup_settings(target, folder, in_background=True)
+        settings = startup_settings(target, folder, in_background=True)
         return detach.Command(target.command_line, environment(STARTUP, settings))
 
     process = detach.start_in_new_folder(command, target.name, out)
@@ -190,60 +192,65 @@ def begin(
     target = Target(script, tuple(arguments), is_module)
     try:
         recording = _start(target, out)
-        output = _copy_output(recording.run.path, in_background=in_background) if _is_first_rank() else None
+        shown_folder = _relative(recording.run.path)
+        if not in_background:
+            _say(f"recording into {shown_folder}; follow it with: tui-lab app {shlex.quote(shown_folder)}")
+        output = _copy_output(recording.run.path)
         end_quietly_when_stopped()
-        at_end(lambda error: _end(recording, output, error, in_background=in_background))
+        at_end(lambda error: _end(recording, output, error, "" if in_background else shown_folder))
     except LabError as error:
         for line in str(error).splitlines():
-            say(f"tui-lab: {line}")
+            _say(f"tui-lab: {line}")
         os._exit(BAD_USAGE)  # An exception here would not end Python.
     except Exception as error:
-        say(f"tui-lab: the script is not recorded: {type(error).__name__}: {error}")
+        _say(f"tui-lab: the script is not recorded: {type(error).__name__}: {error}")
     forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder)
 
 
-def _start(target: Target, out: str | None) -> "Recording":
-    from tui_lab.core.watch.recording import Recording
-
+def _start(target: Target, out: str | None) -> ScriptRecording:
     arguments = sys.argv
     # The lock's file says which command holds it.
     sys.argv = ["tui-lab", "watch", *target.words]
     try:
-        return Recording.start(target.name, target.words, None if out is None else Path(out))
+        folder = None if out is None else Path(out)
+        return ScriptRecording(target.name, target.words, folder, lambda problem: _say(f"tui-lab: {problem}"))
     finally:
         sys.argv = arguments
 
 
-def _copy_output(folder: Path, *, in_background: bool) -> OutputLog | None:
-    """Name the run folder on stderr, then copy what the script prints to output.log."""
-    if not in_background:
-        say(f"recording into {folder}; follow it with: tui-lab app {shlex.quote(str(folder))}")
+def _copy_output(folder: Path) -> OutputLog | None:
+    """Copy what the script prints to output.log."""
     try:
         output = OutputLog(folder / OUTPUT)
     except OSError as error:
-        say(f"tui-lab: the output is not recorded: {advice(error)}")
+        _say(f"tui-lab: the output is not recorded: {advice(error)}")
         return None
     output.attach()
     return output
 
 
-def _end(recording: "Recording", output: OutputLog | None, error: BaseException | None, *, in_background: bool) -> None:
+def _end(recording: ScriptRecording, output: OutputLog | None, error: BaseException | None, shown_folder: str) -> None:
+    """End the recording and say what was recorded; where all is well, only with a `shown_folder`."""
     if output is not None:
         output.end()
     try:
         recording.end(error)
     except Exception as failure:
-        say(f"tui-lab: the end of the run is not recorded: {type(failure).__name__}: {failure}")
-        return
-    if not _is_first_rank():
+        _say(f"tui-lab: the end of the run is not recorded: {type(failure).__name__}: {failure}")
         return
     if recording.problem:
-        say(f"tui-lab: {recording.problem}")
-    elif not in_background:
+        _say(f"tui-lab: {recording.problem}")
+    elif shown_folder:
         steps = f"{recording.n_steps:,} step{'' if recording.n_steps == 1 else 's'}"
-        say(f"recorded {steps} in {recording.run.path}")
+        _say(f"recorded {steps} in {shown_folder}")
 
 
-def _is_first_rank() -> bool:
-    """Whether this is the process that records, among those that torchrun starts."""
-    return os.environ.get("RANK", "0") == "0"
+def _say(text: str) -> None:
+    """Write a line to the stderr that Python began with: the script may have closed or replaced its own."""
+    with contextlib.suppress(OSError, ValueError, AttributeError), contextlib.redirect_stderr(sys.__stderr__):
+        say(text)
+
+
+def _relative(path: Path) -> str:
+    """`path` as seen from the current folder, if it is in there."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,31 @@
+"""How a watched script ended, and why nothing was recorded of it. Does not import torch."""
+
+import sys
+import traceback
+
+from tui_lab.core import events as ev
+
+OTHER_LIBRARIES = ("jax", "tensorflow", "mxnet")
+
+
+def ending(step: int, error: BaseException | None) -> ev.Event:
+    """The last event. error: what ended the script; one that exits with a code other than 0 has failed."""
+    match error:
+        case None | SystemExit(code=None | 0):
+            return ev.Stopped(step=step, reason="done")
+        case KeyboardInterrupt():  # By the user: Ctrl+C, or StopRequested.
+            return ev.Stopped(step=step, reason="stopped")
+        case SystemExit():
+            return ev.Failed(step=step, message=f"the script exited with {error.code!r}")
+        case _:
+            details = "".join(traceback.format_exception(error))
+            return ev.Failed(step=step, message=f"{type(error).__name__}: {error}", details=details)
+
+
+def why_no_steps(*, has_optimizer: bool) -> str:
+    """Why no step was recorded. has_optimizer: whether the step of an optimizer began."""
+    if has_optimizer:
+        return "nothing was recorded: the script ended in its first optimizer step"
+    if any(name in sys.modules for name in OTHER_LIBRARIES):
+        return "nothing was recorded: the script uses another library than torch, and only torch can be watched"
+    return "nothing was recorded: the script made no step of a torch optimizer"

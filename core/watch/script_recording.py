@@ -1,0 +1,82 @@
+"""Record a script from its first line on, without importing torch or numpy before the script does.
+
+Both read variables of the environment when they are imported (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS,
+PYTORCH_CUDA_ALLOC_CONF, …), which a script may set in its first lines.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.watch.ending import ending, why_no_steps
+from tui_lab.core.watch.event_writer import EventWriter
+from tui_lab.core.watch.script_process import when_imported
+
+if TYPE_CHECKING:
+    from tui_lab.core.watch.recording import Recording
+    from tui_lab.data.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class _UnknownTokens:
+    """Stands for an IdTokenizer, whose module imports numpy."""
+
+    def state(self) -> dict[str, Any]:
+        return {"name": "ids", "n_vocab": 0}
+
+
+class ScriptRecording:
+    """A run folder that this process holds; the Recording begins when the script imports torch.
+
+    problem: why nothing, or not everything, was recorded; empty if all was.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], out: Path | None, report: Callable[[str], None] = lambda problem: None
+    ) -> None:
+        """Create the folder, `out` or one named after `name`. report: gets what prevents recording, once.
+
+        Raises RunError.
+        """
+        self.problem = ""
+        self._config = ScriptConfig(command=tuple(command), folder=str(Path.cwd()))
+        run = runs.create(name, self._config, cast("Tokenizer", _UnknownTokens()), out)
+        self.run = Run(run.path.absolute())  # The script may change its current folder.
+        self._lock = self.run.lock()
+        self._recording: Recording | None = None
+        self._report = report
+        self._pid = os.getpid()
+        when_imported("torch", self._begin)
+
+    @property
+    def n_steps(self) -> int:
+        """The optimizer steps recorded so far."""
+        return 0 if self._recording is None else self._recording.n_steps
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Record how the script ended, and the summary; release the folder."""
+        if self._recording is not None:
+            self._recording.end(error)
+            self.problem = self._recording.problem
+            return
+        writer = EventWriter(self.run)
+        writer.put(ending(0, error))
+        writer.close()
+        self.problem = self.problem or writer.problem or why_no_steps(has_optimizer=False)
+        self._lock.release()
+
+    def _begin(self) -> None:
+        if os.getpid() != self._pid:  # A forked child is not recorded.
+            return
+        try:
+            from tui_lab.core.watch.recording import Recording
+
+            self._recording = Recording.begin(self.run, self._lock, self._config)
+        except Exception as error:  # Whatever it is, the script must run.
+            self.problem = f"the script cannot be recorded: {type(error).__name__}: {error}"
+            self._report(self.problem)
