@@ -174,7 +174,7 @@ class _CopiedFile(io.FileIO):
 
 def _unbuffered_like(stream: io.TextIOWrapper, file: _CopiedFile) -> io.TextIOWrapper:
     text = io.TextIOWrapper(
-        file,  # type: ignore[arg-type]
+        file,
         encoding=stream.encoding,
         errors=stream.errors,
         newline="\n",
