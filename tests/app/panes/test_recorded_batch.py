@@ -30,7 +30,7 @@ async def test_recorded_batch_is_shown_decoded_with_its_losses(tmp_path: Path) -
         await show(it, tmp_path, recorded)
         title = it.text("#recorded")
         assert "step 29" in title and "12 rows" in title and "4 micro-batches" in title
-        assert "x[t+1] for 100 %" in it.text("#alignment")
+        assert "y[t] = x[t+1] for 100 %" in it.text("#alignment")
         assert "12 of 12 rows are new" in it.text("#returned")
         assert recorded.x is not None
         first = chr(ord("a") + int(recorded.x[0, 0]))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
@@ -70,7 +71,7 @@ class EventsPane(Pane):
         if lines:
             self.query_one(RichLog).write("\n".join(lines))
         self.query_one("#unfinished").display = bool(printed.unfinished)
-        self.put("#unfinished", printable(printed.unfinished))
+        self.put("#unfinished", Text(printable(printed.unfinished)))
 
     def on_print(self, event: events.Print) -> None:
         """Log what user code prints; on the terminal it would break the screen."""

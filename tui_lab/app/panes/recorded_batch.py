@@ -91,12 +91,13 @@ class RecordedBatchView(Vertical):
     def redraw(self) -> None:
         reading = self.reading
         if reading is None or reading.batch is None:
-            update_text(self._static("#recorded"), printable(reading.problem) if reading else NO_BATCH, layout=True)
+            problem = printable(reading.problem) if reading is not None and reading.problem else NO_BATCH
+            update_text(self._static("#recorded"), Text(problem), layout=True)
             return
         batch = reading.batch
         update_text(self._static("#recorded"), batch_title(batch), layout=True)
         aligned = reading.alignment.text if reading.alignment is not None else no_alignment(batch)
-        update_text(self._static("#alignment"), aligned, layout=True)
+        update_text(self._static("#alignment"), Text(aligned), layout=True)
         returned = (
             Text() if batch.history is None else returned_rows(batch, batch.history, max(10, self.size.width - 30))
         )

@@ -1,6 +1,7 @@
 """The status line: phase, step, loss, ETA, throughput and memory."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import psutil
 from rich.text import Text
@@ -39,6 +40,14 @@ def phase_text(state: LabState) -> str:
             return phase
 
 
+class Part(NamedTuple):
+    """A part of the line; those of the lowest rank are left out first."""
+
+    text: str
+    rank: int
+    style: str = ""
+
+
 class StatusLine(Static):
     """`memory` returns the bytes that this process uses."""
 
@@ -56,23 +65,32 @@ class StatusLine(Static):
                 self.update(line, layout=False)
 
     def _line(self, state: LabState, note: str) -> Text:
+        """Return the parts that fit into the line, without those that matter least."""
+        parts = self._parts(state, note)
+        while self.size.width and sum(len(part.text) for part in parts) > self.size.width and len(parts) > 1:
+            parts.remove(min(parts, key=lambda part: part.rank))
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{SIGNS[state.phase]} {phase_text(state)}", "bold reverse")
-        text.append(f" {note}" if note else "", "bold")
+        for part in parts:
+            text.append(part.text, part.style)
+        return text
+
+    def _parts(self, state: LabState, note: str) -> list[Part]:
         run = state.ready or state.waiting
-        text.append(f" {printable(run.name)}" if run is not None else "")
+        parts = [Part(f"{SIGNS[state.phase]} {phase_text(state)}", 9, "bold reverse")]
+        parts += [Part(f" {note}", 4, "bold")] if note else []
+        parts += [Part(f" {printable(run.name)}", 6)] if run is not None else []
         if state.waiting is not None:
-            text.append(f"  started {span(state.waiting.seconds)} ago")
+            parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:
             n_steps = state.config.train.steps
-            text.append(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""))
+            parts.append(Part(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""), 8))
         if state.last is not None:
-            text.append("" if state.is_script else f"  epoch {state.last.epoch}")
-            text.append(f"  loss {state.last.loss_ema:.4f}")
+            parts += [] if state.is_script else [Part(f"  epoch {state.last.epoch}", 2)]
+            parts.append(Part(f"  loss {state.last.loss_ema:.4f}", 7))
             if state.phase in ("running", "paused") and state.seconds_left is not None:
-                text.append(f"  ETA {span(state.seconds_left)}")
-            text.append(f"  {state.last.tokens_per_s:,.0f} {'tok' if state.unit == 'tokens' else state.unit}/s")
+                parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
+            unit = "tok" if state.unit == "tokens" else state.unit
+            parts.append(Part(f"  {state.last.tokens_per_s:,.0f} {unit}/s", 3))
         if state.started is not None:
-            text.append(f"  {state.started.device} ×{state.started.threads}")
-        text.append(f"  {self._memory() / 2**20:,.0f} MiB")
-        return text
+            parts.append(Part(f"  {state.started.device} ×{state.started.threads}", 1))
+        return [*parts, Part(f"  {self._memory() / 2**20:,.0f} MiB", 0)]
