@@ -85,7 +85,7 @@ class Monitors:
                 title="The loss is diverging.",
                 evidence=f"running loss {event.loss_ema:.3f} at step {event.step:,}; the best was {self.best_loss:.3f}",
                 why="Steps overshoot, and each makes the next one larger.",
-                fix="Halve optim.lr, or set optim.grad_clip to 1.",
+                fix="Halve the learning rate, or set optim.grad_clip to 1.",
                 severity="warning",
             )
 
@@ -127,7 +127,7 @@ class Monitors:
                 evidence=f"{event.dead_units:.0%} never fire at step {event.step:,}; "
                 f"{self.initial_dead_share:.0%} at the start",
                 why="A ReLU that is zero for every token has no gradient and never recovers.",
-                fix="Halve optim.lr and restart; dead units stay dead.",
+                fix="Halve the learning rate and restart; dead units stay dead.",
                 severity="warning",
             )
 
@@ -155,7 +155,7 @@ class Monitors:
                 title="The steps are too large for the weights.",
                 evidence=f"update-to-weight ratio {event.update_ratio:.2g} at step {event.step:,}; 1e-3 is typical",
                 why="Each step overwrites what the one before it learned.",
-                fix="Divide optim.lr by ten.",
+                fix="Divide the learning rate by ten.",
                 severity="warning",
                 proposal={"optim.lr": event.lr / 10},
             )
@@ -172,7 +172,7 @@ class Monitors:
                 evidence=f"validation loss {event.val_loss:.3f}; the best was {self.best_val_loss:.3f}, "
                 f"{event.since_best} evaluations ago; train loss {train_loss:.3f}",
                 why="From here on the model memorizes its training examples.",
-                fix="Set train.patience to stop early, raise model.dropout, or use more data.",
+                fix="Stop early (train.patience in a config), raise model.dropout, or use more data.",
                 severity="warning",
                 proposal={"train.patience": WORSE_EVALUATIONS},
             )
