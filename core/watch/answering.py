@@ -57,7 +57,8 @@ class Answering:
             return
         inner = unwrapped(model)
         model_copy = copied(inner)
-        generated = self._generated(command, model_copy or inner, recorder.form, recorder.log)
+        used = inner if model_copy is None else model_copy
+        generated = self._generated(command, used, recorder.form, recorder.log)
         if model_copy is None:
             with evaluating(inner):
                 answers.write_generation(self._run.path, command.id, step, generated)

@@ -155,7 +155,7 @@ def _settings(config: Mapping[str, Any] | object | None) -> Mapping[str, Any] | 
 def _merged(old: Given, new: Given) -> Given:
     """What was given now, and for the rest what was given before."""
     return Given(
-        new.model or old.model,
+        old.model if new.model is None else new.model,
         new.optimizers or old.optimizers,
         new.tokenizer or old.tokenizer,
         new.settings or old.settings,

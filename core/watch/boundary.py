@@ -89,7 +89,8 @@ class Boundary:
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
     def _model(self, recorder: Recorder) -> nn.Module | None:
-        return recorder.given.model or recorder.finder.likely_model
+        given = recorder.given.model
+        return recorder.finder.likely_model if given is None else given
 
     def _change(self, command: cmd.Change, recorder: Recorder) -> None:
         """Change a setting, or warn why not; do nothing if it has that value already."""

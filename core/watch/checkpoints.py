@@ -21,8 +21,7 @@ LARGEST_STATE = 2**24
 def save(folder: Path, step: int, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> Path:
     """Write `folder`/step-N, then remove the older ones. Raises OSError with the old ones intact.
 
-    The model's file loads with `model.load_state_dict(safetensors.torch.load_file(path))`; the optimizers' files with
-    `load_optimizer`.
+    `model.load_state_dict(load_model(path))` and `load_optimizer` restore them.
     """
     path = folder / name_of(step)
     if path.exists():
@@ -38,6 +37,12 @@ def save(folder: Path, step: int, model: nn.Module | None, optimizers: Sequence[
         if older != path:
             files.remove(older)
     return path
+
+
+def load_model(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint. Raises OSError or SafetensorError."""
+    weights: dict[str, Tensor] = load_file(checkpoint / MODEL)
+    return weights
 
 
 def load_optimizer(optimizer: Optimizer, checkpoint: Path, number: int = 0) -> None:

@@ -70,7 +70,9 @@ class ModelFinder:
     @property
     def likely_model(self) -> nn.Module | None:
         """The model, or before it is called the outermost candidate."""
-        return self.model or next(iter(self._watched.values()), None)
+        if self.model is not None:  # Its truth value may be that of a length.
+            return self.model
+        return next(iter(self._watched.values()), None)
 
     def search(self, optimizers: Iterable[Optimizer], given: nn.Module | None = None) -> None:
         """Watch the model `given`, or all modules that may be the model."""

@@ -1,0 +1,357 @@
+"""The recorder: what it records equals what the loop sees, and the loop does not change."""
+
+import copy
+import math
+import os
+import pickle  # noqa: TID251 - the script does it.
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.core.watch import loops
+from tests.core.watch.loops import STEPS, T, TinyModel, V, batch, start
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch.recording import Recording
+from tui_lab.core.watch.steering import StopRequested
+
+
+@contextmanager
+def recording(folder: Path, *commands: cmd.Command) -> Iterator[Recording]:
+    """A recording that executes `commands` after the first step."""
+    record = Recording.start("test", ["test.py"], folder / "run")
+    for command in commands:
+        record.boundary.control.commands.put(command)
+    try:
+        yield record
+    except BaseException as error:
+        record.end(error)
+        raise
+    finally:
+        record.end()
+
+
+def events_of(record: Recording) -> list[ev.Event]:
+    return list(record.run.events())
+
+
+def steps_of(record: Recording) -> list[ev.StepDone]:
+    return [event for event in record.run.events() if isinstance(event, ev.StepDone)]
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    return [p.detach() for p in model.parameters()]
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        _, loss = model(*batch(step))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", loops.LOOPS)
+def test_recorded_losses_are_those_of_the_loop_and_its_weights_stay(name: str, tmp_path: Path) -> None:
+    alone = loops.LOOPS[name]()
+    with recording(tmp_path) as record:
+        watched = loops.LOOPS[name]()
+    assert all(torch.equal(a, b) for a, b in zip(weights(alone.model), weights(watched.model), strict=True))
+    steps = steps_of(record)
+    assert [step.loss for step in steps] == pytest.approx(watched.losses, abs=1e-6)
+    assert [step.step for step in steps] == list(range(1, STEPS + 1))
+    if watched.lrs:
+        assert [step.lr for step in steps] == watched.lrs
+    if watched.norms:
+        assert [step.grad_norm for step in steps] == pytest.approx(watched.norms)
+    assert not [event for event in record.run.events() if isinstance(event, ev.Warned)]
+
+
+def test_run_begins_with_what_was_found_of_the_script(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        loops.clipping_with_schedule()
+    started = next(event for event in record.run.events() if isinstance(event, ev.Started))
+    config = record.run.config()
+    assert isinstance(config, ScriptConfig)
+    assert started.parameters == sum(p.numel() for p in TinyModel().parameters())
+    assert started.n_vocab == V
+    assert (config.model.name, config.model.dropout, config.model.context) == ("TinyModel", 0.25, T)
+    assert (config.optim.name, config.optim.lr, config.optim.grad_clip) == ("SGD", 0.1, 0.1)
+    assert config.optim.weight_decay is None, "this optimizer has none"
+    assert config.train.unit == "tokens"
+
+
+def recorded_batch(record: Recording) -> RecordedBatch:
+    recorded = read_batch(record.run.path)
+    assert recorded is not None
+    return recorded
+
+
+def test_batch_is_recorded_with_its_targets_and_history(tmp_path: Path) -> None:
+    with recording(tmp_path, cmd.Step(STEPS)) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        record.recorder.batches.always = True
+        for _ in range(STEPS):
+            train(model, optimizer, range(1))
+    recorded = recorded_batch(record)
+    x, y = batch(0)
+    assert recorded.x is not None and recorded.y is not None and recorded.losses is not None
+    assert (recorded.x == x.numpy()).all() and (recorded.y == y.numpy()).all()
+    assert recorded.losses.shape == (4, T)
+    assert recorded.history is not None
+    assert (recorded.history.last_step == STEPS - 2).all(), "each step had the same rows"
+
+
+def test_rows_that_do_not_come_back_are_new(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        record.recorder.batches.always = True
+        loops.plain()
+    history = recorded_batch(record).history
+    assert history is not None
+    assert (history.last_step == -1).all() and (history.times == 1).all()
+    assert (history.recent_new == 1).all()
+
+
+def test_model_without_tokens_counts_samples(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(STEPS):
+            F.mse_loss(model(torch.ones(5, 3)), torch.zeros(5, 2)).backward()
+            optimizer.step()
+    config = record.run.config()
+    assert isinstance(config, ScriptConfig) and config.train.unit == "samples"
+    assert steps_of(record)[-1].tokens == 5 * STEPS
+    recorded = recorded_batch(record)
+    assert recorded.x is None and recorded.x_shape.startswith("[5, 3]")
+
+
+def test_evaluations_belong_to_the_step_before_them(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    @torch.no_grad()
+    def estimate(model: nn.Module) -> None:
+        for split in ("train", "val"):
+            losses = [model(*batch(100 + i))[1].item() for i in range(3)]
+            if split == "val":
+                seen.append(sum(losses) / 3)
+
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(STEPS):
+            if step % 3 == 0:
+                estimate(model)
+            train(model, optimizer, range(step, step + 1))
+        estimate(model)
+    evaluated = [event for event in record.run.events() if isinstance(event, ev.Evaluated)]
+    assert [event.step for event in evaluated] == [0, 3, STEPS]
+    assert [event.val_loss for event in evaluated] == pytest.approx(seen)
+    logged = [event for event in record.run.events() if isinstance(event, ev.Logged)]
+    assert [list(event.values) for event in logged] == [["loss train"]] * 3
+
+
+class ModelInAWrapper(nn.Module):
+    """A module that owns the model but is never called, as the module of a training framework."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = TinyModel()
+
+
+def test_model_is_the_outermost_module_that_is_called(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        wrapper = ModelInAWrapper()
+        train(wrapper.model, torch.optim.SGD(wrapper.parameters(), lr=0.1), range(STEPS))
+        assert record.recorder.finder.model is wrapper.model
+
+
+def test_model_can_be_copied_and_pickled_while_watched(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1), range(STEPS))
+        twin = copy.deepcopy(model)
+        assert torch.equal(pickle.loads(pickle.dumps(model)).head.weight, model.head.weight)  # noqa: S301
+        twin(*batch(0))
+    assert len(steps_of(record)) == STEPS
+
+
+def test_hooks_are_gone_after_the_end(tmp_path: Path) -> None:
+    before = (F.cross_entropy, torch.autograd.backward, nn.utils.clip_grad_norm_, TinyModel.__call__)
+    with recording(tmp_path):
+        loops.plain()
+        assert F.cross_entropy is not before[0]
+    assert (F.cross_entropy, torch.autograd.backward, nn.utils.clip_grad_norm_, TinyModel.__call__) == before
+
+
+def test_script_can_compile_losses_with_torchscript(tmp_path: Path) -> None:
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets)
+
+    with recording(tmp_path), pytest.warns(DeprecationWarning):
+        scripted = torch.jit.script(loss)  # noqa: TID251
+        assert scripted(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)).item() == pytest.approx(math.log(3))
+
+
+def test_forked_child_is_not_recorded(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        loops.plain(2)
+        pid = os.fork()
+        if pid == 0:
+            loops.plain(5)
+            os._exit(0 if record.n_steps == 1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert len(steps_of(record)) == 2
+
+
+def test_skipped_step_is_no_step(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4)
+        for step in range(STEPS):
+            _, loss = model(*batch(step))
+            scaler.scale(loss * (math.inf if step == 3 else 1.0)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+    steps = steps_of(record)
+    assert len(steps) == STEPS - 1
+    assert all(math.isfinite(step.loss) for step in steps)
+    assert steps[-1].extra is not None and steps[-1].extra["skipped_steps"] == 1
+    assert steps[-1].extra["loss_scale"] == 2.0**3
+
+
+def test_error_in_a_hook_is_recorded_once_and_the_script_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recording(tmp_path) as record:
+
+        def fail(loss: Tensor) -> None:
+            raise ValueError("a bug of ours")
+
+        monkeypatch.setattr(record.recorder, "backward", fail)
+        trained = loops.plain()
+    assert len(trained.losses) == STEPS
+    warnings = [event for event in record.run.events() if isinstance(event, ev.Warned)]
+    assert len(warnings) == 1 and "a bug of ours" in warnings[0].message
+
+
+def test_exception_is_recorded_with_its_traceback_and_the_last_state(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), recording(tmp_path) as record:
+        loops.plain()
+        raise ZeroDivisionError("of the script")
+    events = events_of(record)
+    assert isinstance(events[-2], ev.Saved)
+    failed = events[-1]
+    assert isinstance(failed, ev.Failed)
+    assert "of the script" in failed.message and "Traceback" in failed.details
+
+
+def test_run_without_a_step_says_why(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        start()(*batch(0))
+    assert "no step" in record.problem
+    assert [type(event) for event in record.run.events()] == [ev.Stopped]
+
+
+def changes_of(record: Recording) -> list[tuple[str, object, object]]:
+    return [(event.key, event.old, event.new) for event in record.run.events() if isinstance(event, ev.Changed)]
+
+
+def test_lr_factor_multiplies_the_schedule_and_undo_takes_it_away(tmp_path: Path) -> None:
+    double = cmd.Scale("optim.lr_factor", 2.0)
+    with recording(tmp_path, double, double, double, cmd.Undo()) as record:
+        trained = loops.clipping_with_schedule()
+    steps = steps_of(record)
+    assert [step.lr for step in steps] == pytest.approx([trained.lrs[0], *(4 * lr for lr in trained.lrs[1:])])
+    assert steps[-1].extra is not None and steps[-1].extra["script_lr"] == pytest.approx(trained.lrs[-1])
+    assert [new for _, _, new in changes_of(record)] == [2.0, 4.0, 8.0, 4.0]
+
+
+def test_steered_step_is_the_step_of_an_optimizer_with_those_values(tmp_path: Path) -> None:
+    model = start()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    train(model, optimizer, range(1))
+    optimizer.param_groups[0]["lr"] = 3e-2
+    optimizer.param_groups[0]["weight_decay"] = 0.5
+    train(model, optimizer, range(1, STEPS))
+
+    commands = (cmd.Scale("optim.lr_factor", 3.0), cmd.Set("optim.weight_decay", 0.5))
+    with recording(tmp_path, *commands):
+        steered = start()
+        own = torch.optim.AdamW(steered.parameters(), lr=1e-2, weight_decay=0.1)
+        train(steered, own, range(STEPS))
+    assert own.param_groups[0]["lr"] == 1e-2 and own.param_groups[0]["weight_decay"] == 0.1
+    for ours, theirs in zip(weights(steered), weights(model), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_clipping_can_be_added_to_a_script_that_does_not_clip(tmp_path: Path) -> None:
+    with recording(tmp_path, cmd.Set("optim.grad_clip", 1e-9)) as record:
+        trained = loops.plain()
+        moved = start()
+        optimizer = torch.optim.SGD(moved.parameters(), lr=1.0)
+        before = [w.clone() for w in weights(moved)]
+        train(moved, optimizer, range(1))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before, weights(moved), strict=True))
+    assert changes_of(record) == [("optim.grad_clip", 0.0, 1e-9)]
+    assert trained.losses
+
+
+def test_dropout_changes_every_layer_and_undo_restores_each(tmp_path: Path) -> None:
+    with recording(tmp_path, cmd.Shift("model.dropout", 0.25), cmd.Undo(), cmd.Set("model.dropout", 0.75)):
+        model = start()
+        other = nn.Dropout(0.1)
+        model.hidden.append(other)
+        rates = []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(3):
+            train(model, optimizer, range(step, step + 1))
+            rates.append((model.hidden[2].p, other.p))
+    assert rates == [(0.25, 0.1), (0.75, 0.75), (0.75, 0.75)]
+
+
+def test_setting_that_a_script_does_not_have_is_refused(tmp_path: Path) -> None:
+    with recording(tmp_path, cmd.Set("train.batch_size", 8), cmd.Evaluate()) as record:
+        loops.plain()
+    warnings = [event for event in record.run.events() if isinstance(event, ev.Warned)]
+    assert len(warnings) == 2 and not changes_of(record)
+
+
+def test_stop_passes_the_handlers_of_errors_and_runs_the_cleanup(tmp_path: Path) -> None:
+    cleaned = []
+    with pytest.raises(StopRequested), recording(tmp_path, cmd.Stop()) as record:
+        try:
+            loops.plain()
+        except Exception:
+            pytest.fail("a stop is no error")
+        finally:
+            cleaned.append(True)
+    assert cleaned
+    assert events_of(record)[-1] == ev.Stopped(step=1, reason="stopped")
+
+
+def test_checkpoint_continues_the_training(tmp_path: Path) -> None:
+    model = start().eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    with recording(tmp_path) as record:
+        train(model, optimizer, range(3))
+    path = record.run.latest()
+    twin = start().eval()
+    twin.load_state_dict(checkpoints.load_model(path))
+    other = torch.optim.AdamW(twin.parameters(), lr=5e-1)
+    checkpoints.load_optimizer(other, path)
+    train(model, optimizer, range(3, STEPS))
+    train(twin, other, range(3, STEPS))
+    assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(twin), strict=True))
