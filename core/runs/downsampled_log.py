@@ -2,11 +2,11 @@
 
 Events that happen once are all kept. Of steps, of steps that measured more, of evaluations and of logged values, each
 group of neighbors keeps its lowest and its highest loss or value, so that a plot with fewer columns than groups shows
-every peak.
+every peak. Of logged texts, the newest are kept.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from tui_lab.util.thinning import extremes
 
 LIMIT = 4096
 """Groups of neighbors of each kind, at most: more than a terminal has columns."""
+MOST_CHARACTERS = 2**22
+"""Of logged texts; beyond them, the older half is dropped."""
 LARGEST_FILE = 2**26
-"""Bytes; four times what the groups can need."""
+"""Bytes; about four times what the groups and the texts can need."""
 Numbered = tuple[int, ev.Event]
 """An event and its number in the log."""
 
@@ -49,6 +51,7 @@ class DownsampledLog:
         self._measured = Thinned(lambda event: float(event.loss), limit)
         self._evaluated = Thinned(lambda event: float(event.val_loss), limit)
         self._logged = Thinned(lambda event: next(iter(event.values.values()), 0.0), limit)
+        self._n_characters = 0
 
     def add(self, event: ev.Event) -> None:
         item = (self.count, event)
@@ -61,8 +64,25 @@ class DownsampledLog:
                 self._evaluated.add(item)
             case ev.Logged():
                 self._logged.add(item)
+                self._n_characters += _characters(event)
+                if self._n_characters > MOST_CHARACTERS:
+                    self._drop_old_texts()
             case _:
                 self._once.append(item)
+
+    def _drop_old_texts(self) -> None:
+        """Keep the newest texts of at most half of MOST_CHARACTERS, and every value."""
+        newest_first: list[Numbered] = []
+        n_characters = 0
+        for number, event in reversed(self._logged.items):
+            assert isinstance(event, ev.Logged)
+            is_kept = not newest_first or n_characters + _characters(event) <= MOST_CHARACTERS // 2
+            logged = event if is_kept else replace(event, texts={})
+            n_characters += _characters(logged)
+            if logged.values or logged.texts:
+                newest_first.append((number, logged))
+        self._logged.items = newest_first[::-1]
+        self._n_characters = n_characters
 
     def events(self) -> list[ev.Event]:
         """The kept events, in the order in which they happened."""
@@ -80,6 +100,10 @@ class DownsampledLog:
         """Write digest.json. offset: the bytes of events.jsonl that this log covers. Raises OSError."""
         content = {"offset": offset, "seconds": self.seconds, "events": [event.to_json() for event in self.events()]}
         files.write_text(path, sealed(content))
+
+
+def _characters(event: ev.Logged) -> int:
+    return sum(map(len, event.texts.values()))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs import event_log
+from tui_lab.core.runs import downsampled_log, event_log
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog, line_of
 from tui_lab.util import files
@@ -145,3 +145,27 @@ def test_failed_write_of_the_downsampled_log_leaves_no_old_one(tmp_path: Path, m
     monkeypatch.setattr(files, "write_text", full)
     list(log.write([update(2), ev.Saved(step=2, path="there")]))
     assert not log.digest_path.exists() and len(log.downsampled().events()) == 4
+
+
+def test_newest_logged_texts_and_every_value_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downsampled_log, "MOST_CHARACTERS", 1000)
+    log = DownsampledLog()
+    logged = [ev.Logged(step=step, values={"accuracy": 0.5} if step % 2 else {}, texts={"sample": "x" * 100})
+              for step in range(1, 31)]  # fmt: skip
+    for event in logged:
+        log.add(event)
+    kept = [event for event in log.events() if isinstance(event, ev.Logged)]
+    with_text = [event for event in kept if event.texts]
+    assert with_text == logged[-len(with_text) :] and 5 <= len(with_text) <= 10
+    assert [event.step for event in kept if event.values] == list(range(1, 31, 2))
+    assert all(event.values or event.texts for event in kept)
+
+
+def test_a_logged_text_beyond_the_limit_is_kept_while_it_is_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downsampled_log, "MOST_CHARACTERS", 1000)
+    log = DownsampledLog()
+    long, short = (ev.Logged(step=step, texts={"sample": "x" * size}) for step, size in ((1, 2000), (2, 10)))
+    log.add(long)
+    assert log.events() == [long]
+    log.add(short)
+    assert log.events() == [short]
