@@ -7,6 +7,7 @@ what is left after a crash would change. A pseudo terminal would change the wind
 process prints through Python is copied. A script in the background writes to output.log itself, which has everything.
 """
 
+import _thread
 import contextlib
 import io
 import os
@@ -162,8 +163,8 @@ class _CopiedFile(io.FileIO):
         try:
             self._written(memoryview(data)[:n_written])
         except KeyboardInterrupt:
-            # The caller looks for signals after the write.
-            _ = (*map(signal.raise_signal, (signal.SIGINT,)),)
+            # As if the signal came now: the caller, which counts what is written, handles signals after each block.
+            (_,) = map(_thread.interrupt_main, (signal.SIGINT,))
         return n_written
 
     def close(self) -> None:

@@ -58,13 +58,13 @@ def own_file() -> str:
 
 
 def is_only_parsed(arguments: list[str]) -> bool:
-    """Whether a command waits for a person, takes minutes, needs a network or stays in the background.
+    """Whether a command waits for a person, takes minutes, needs a network, or runs in a process of its own.
 
     Only its usage is checked here.
     """
     return (
         not arguments
-        or arguments[0] in ("app", "serve", "bench")
+        or arguments[0] in ("app", "serve", "bench", "watch")
         or arguments[:2] in (["data", "fetch"], ["sweep", "dropout-sweep"])
         or "--self-test" in arguments
         or "--detach" in arguments

@@ -1,13 +1,17 @@
 """`tui-lab watch`: a script runs exactly as under Python alone, and its training is recorded."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -25,7 +29,8 @@ from tui_lab.core.watch.script_process import Target
 from tui_lab.core.watch.script_process import environment as script_environment
 
 PYTHON = [sys.executable]
-HEADLESS = [sys.executable, "-m", "tui_lab", "watch", "--headless"]
+WATCH = [sys.executable, "-m", "tui_lab", "watch"]
+HEADLESS = [*WATCH, "--headless"]
 OWN_LINES = re.compile(rb"^(recording into|recorded \d+ steps?|tui-lab:) .*\n", re.MULTILINE)
 Outcome = tuple[int, bytes, bytes]
 
@@ -330,17 +335,70 @@ def test_a_terminal_stays_a_terminal(script: Callable[..., Path]) -> None:
 
 def run_in_terminal(command: list[str], folder: Path) -> bytes:
     """What `command` writes to a terminal, as an ordinary file would have it."""
+    with in_terminal(command, folder) as (_, leader):
+        return b"".join(blocks_of(leader)).replace(b"\r\n", b"\n")
+
+
+@contextmanager
+def in_terminal(command: list[str], folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Run `command` in a terminal of its own; closed at the end. Gives the process and the terminal's other side."""
     leader, terminal = pty.openpty()
-    with subprocess.Popen(command, cwd=folder, env=environment(), stdin=terminal, stdout=terminal, stderr=terminal):
-        os.close(terminal)
-        output = b""
-        try:
-            while block := os.read(leader, 2**16):
-                output += block
-        except OSError:  # The other side is closed.
-            pass
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(TERM="xterm-256color"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    try:
+        yield process, leader
+    finally:
         os.close(leader)
-    return output.replace(b"\r\n", b"\n")
+        process.wait()
+
+
+def blocks_of(leader: int) -> Iterator[bytes]:
+    """What is written to a terminal, until every process has closed it."""
+    try:
+        while block := os.read(leader, 2**16):
+            yield block
+    except OSError:
+        return
+
+
+def test_the_app_follows_a_script_that_outlives_its_terminal(script: Callable[..., Path]) -> None:
+    path = script(SLOW_TRAINING)
+    with in_terminal([*WATCH, "train.py", "100000"], path.parent) as (process, leader):
+        shown = b""
+        for block in blocks_of(leader):
+            shown += block
+            if b"trained by process" in shown:
+                break
+    [recorded] = list_runs()
+    holder = in_use(recorded.path)
+    assert holder is not None and holder.pid != process.pid
+    try:
+        assert os.getsid(holder.pid) == holder.pid, "it has no terminal that can be closed"
+        n_steps = len(losses_of(recorded))
+        while len(losses_of(recorded)) <= n_steps:
+            assert in_use(recorded.path) is not None
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+    assert (recorded.path / OUTPUT).read_bytes().startswith(b"0 ")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_script_that_ends_before_the_app_opens_is_shown(code: int, script: Callable[..., Path]) -> None:
+    path = script(f"print('only this'); raise SystemExit({code})")
+    with in_terminal([*WATCH, "train.py"], path.parent) as (process, leader):
+        output = b"".join(blocks_of(leader))
+    assert process.returncode == code
+    assert b"only this" in output and f"exit code {code}".encode() in output and b"\x1b[?1049h" not in output
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Detached:
-    """A process that writes into a run folder.
+    """A process that writes into a run folder, and whose output begins at `first_byte` of output.log.
 
-    code, output: its exit code and what it printed, if it ended before it held the folder.
+    code, output: its exit code and what it printed, once it has ended.
     """
 
     folder: Path
     pid: int
+    first_byte: int
     code: int | None = None
     output: str = ""
 
@@ -112,24 +113,28 @@ def _report(process: Detached) -> int:
 def _launch(command: Command, folder: Path, *, is_new: bool = False) -> Detached:
     log = folder / OUTPUT
     first_byte = log.stat().st_size if log.exists() else 0
-    process = Detached(folder, _spawn(command, log))
+    process = Detached(folder, _spawn(command, log), first_byte)
     while not is_running(process):
-        ended, status = os.waitpid(process.pid, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-            return _ended(process, first_byte, code if code >= 0 else 128 - code, is_new=is_new)
+        process = poll(process)
+        if process.code is not None:
+            if process.code != DONE and is_new and not (folder / CONFIG).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            return process
         time.sleep(POLL_SECONDS)
     return process
 
 
-def _ended(process: Detached, first_byte: int, code: int, *, is_new: bool) -> Detached:
+def poll(process: Detached) -> Detached:
+    """Return the process with its exit code and output if it has ended; call it only until then."""
+    pid, status = os.waitpid(process.pid, os.WNOHANG)
+    if not pid:
+        return process
+    code = os.waitstatus_to_exitcode(status)
     log = process.folder / OUTPUT
     with log.open("rb") as stream:
-        stream.seek(max(first_byte, log.stat().st_size - LONGEST_OUTPUT))
+        stream.seek(max(process.first_byte, log.stat().st_size - LONGEST_OUTPUT))
         output = stream.read().decode("utf-8", "replace").strip()
-    if code != DONE and is_new and not (process.folder / CONFIG).exists():
-        shutil.rmtree(process.folder, ignore_errors=True)
-    return replace(process, code=code, output=output)
+    return replace(process, code=code if code >= 0 else 128 - code, output=output)
 
 
 def _spawn(command: Command, log: Path) -> int:

@@ -1,6 +1,7 @@
 """`tui-lab watch`: start a script in a process that records it, and what that process does before and after it."""
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import shlex
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tui_lab.cli.output import say
 from tui_lab.core.runs.folder import CONFIG, OUTPUT
@@ -22,11 +23,15 @@ from tui_lab.core.watch.script_process import (
 )
 from tui_lab.core.watch.script_recording import ScriptRecording
 from tui_lab.util.errors import ConfigError, LabError, nearest
-from tui_lab.util.exit_codes import BAD_USAGE
+from tui_lab.util.exit_codes import BAD_USAGE, DONE, INTERRUPTED
 from tui_lab.util.files import advice
+
+if TYPE_CHECKING:
+    from tui_lab.cli.detach import Detached
 
 STARTUP = Path(__file__).parent / "startup"
 _PYTHON_FILES = (".py", ".pyw", ".pyc")
+LINES_OF_A_FAILURE = 20
 _NOTEBOOK_HINT = "in a notebook use: import tui_lab; run = tui_lab.watch()"
 
 
@@ -162,19 +167,38 @@ def run_in_background(target: Target, out: Path | None) -> int:
         return detach.Command(target.command_line, environment(STARTUP, settings))
 
     process = detach.start_in_new_folder(command, target.name, out)
-    folder = shlex.quote(str(process.folder))
+    # It takes as long to import the app as a script takes to refuse its arguments.
+    from tui_lab.app.main import main as run_app
+    from tui_lab.app.main import prepare
+
+    if process.code is None:
+        prepare()
+        importlib.import_module("tui_lab.app.app")
+        process = detach.poll(process)
     if process.code is not None:
         detach.show_output(process)
         is_recorded = (process.folder / CONFIG).exists()
-        hint = f"; see its run with: tui-lab app {folder}" if is_recorded else ""
+        hint = f"; its run: tui-lab app {shlex.quote(str(process.folder))}" if is_recorded else ""
         say(f"the script ended with exit code {process.code} before the app opened{hint}")
         return process.code
-    from tui_lab.app.main import main as run_app
-
     code = run_app(str(process.folder))
-    if detach.is_running(process):
-        say(f"process {process.pid} keeps training; follow and steer it with: tui-lab app {folder}")
+    _say_what_remains(process)
     return code
+
+
+def _say_what_remains(process: "Detached") -> None:
+    """Say whether the script still runs, and if it failed, the last lines that it printed."""
+    from tui_lab.cli import detach
+
+    process = detach.poll(process)
+    folder = shlex.quote(str(process.folder))
+    if process.code is not None:
+        if process.code not in (DONE, INTERRUPTED):
+            for line in process.output.splitlines()[-LINES_OF_A_FAILURE:]:
+                say(line)
+        say(f"the script ended with exit code {process.code}; its run: tui-lab app {folder}")
+    elif detach.is_running(process):
+        say(f"process {process.pid} keeps training; follow and steer it with: tui-lab app {folder}")
 
 
 def begin(

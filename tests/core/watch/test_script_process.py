@@ -1,0 +1,79 @@
+"""The process of a watched script starts as Python does, and torch is imported by the script alone."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tui_lab.core.watch import script_process
+from tui_lab.core.watch.script_process import Target, forget_shadowed_modules, when_imported
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module that can be imported and that nothing has imported yet."""
+    name = "imported_by_a_script"
+    (tmp_path / f"{name}.py").write_text("complete = False\ncomplete = True\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    finders = list(sys.meta_path)
+    yield name
+    sys.meta_path[:] = finders
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "name"),
+    [
+        (Target("a/train.py", ("--lr", "1")), ["a/train.py", "--lr", "1"], "train"),
+        (Target("pkg.train", ("-m",), is_module=True), ["-m", "pkg.train", "-m"], "train"),
+    ],
+)
+def test_the_command_line_is_that_of_python(target: Target, words: list[str], name: str) -> None:
+    assert target.command_line == [sys.executable, *words] and target.name == name
+
+
+def test_the_callback_comes_once_after_the_module_is_complete(module: str) -> None:
+    calls: list[bool] = []
+    when_imported(module, lambda: calls.append(sys.modules[module].complete))
+    assert calls == []
+    imported = importlib.import_module(module)
+    importlib.reload(imported)
+    assert calls == [True]
+    assert imported.__spec__ is not None and imported.__loader__ is imported.__spec__.loader
+    assert type(imported.__loader__).__module__ != script_process.__name__
+
+
+def test_the_callback_comes_at_once_for_a_module_that_is_imported(module: str) -> None:
+    calls: list[int] = []
+    importlib.import_module(module)
+    when_imported(module, lambda: calls.append(1))
+    assert calls == [1]
+
+
+def test_a_module_that_is_missing_at_first_is_still_waited_for(module: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{module}.py"
+    text = path.read_text()
+    path.unlink()
+    calls: list[int] = []
+    when_imported(module, lambda: calls.append(1))
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(module)
+    path.write_text(text)
+    importlib.invalidate_caches()
+    importlib.import_module(module)
+    assert calls == [1]
+
+
+def test_only_modules_that_the_folder_has_are_forgotten(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / f"{module}.py").touch()
+    importlib.import_module(module)
+    forget_shadowed_modules([module, "os"], str(tmp_path))
+    assert module in sys.modules, "it is the same file"
+    forget_shadowed_modules([module, "os"], str(tmp_path / "script"))
+    assert module not in sys.modules and sys.modules["os"] is os
