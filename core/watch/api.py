@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -19,23 +20,25 @@ from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.script_tokenizer import from_object
 from tui_lab.util.errors import ConfigError
 
+MAX_TEXT = 10_000
+"""Characters of a logged text."""
 VALIDATION_NAMES = ("val_loss", "val/loss", "eval_loss", "eval/loss", "valid_loss", "validation_loss")
 
 
 class WatchedRun:
     """The run that records this process; a context manager.
 
-    path: its folder. The hooks record every optimizer step on their own; `step` is for loops without a torch optimizer.
+    path: its folder; None in the processes of torchrun that do not record: all but the first. The hooks record every optimizer step on their own; `step` is for loops without a torch optimizer.
     """
 
-    def __init__(self, recording: Recording, *, owns: bool) -> None:
+    def __init__(self, recording: Recording | None, *, owns: bool) -> None:
         self._recording = recording
         self._owns = owns
         self._stepped_at = time.perf_counter()
 
     @property
-    def path(self) -> Path:
-        return self._recording.run.path
+    def path(self) -> Path | None:
+        return None if self._recording is None else self._recording.run.path
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +46,7 @@ class WatchedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._owns:
+        if self._owns and self._recording is not None:
             self._recording.end(error)
 
     def log(self, **values: Any) -> None:
@@ -51,10 +54,12 @@ class WatchedRun:
 
         val_loss is a validation loss, in nats per target. Raises ConfigError for a value of another type.
         """
+        if self._recording is None:
+            return
         recorder = self._recording.recorder
         log = recorder.log
         numbers = {name: _number(name, value) for name, value in values.items() if not isinstance(value, str)}
-        texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        texts = {name: _shortened(value) for name, value in values.items() if isinstance(value, str)}
         recorder.end_step()
         for name in VALIDATION_NAMES:
             if name in numbers:
@@ -75,6 +80,8 @@ class WatchedRun:
 
         Raises StopRequested, a KeyboardInterrupt, if the user asked to stop; waits while the run is paused.
         """
+        if self._recording is None:
+            return
         recorder = self._recording.recorder
         batches = recorder.batches
         if x is not None:
@@ -96,11 +103,11 @@ class WatchedRun:
 
     def lr(self, lr: float) -> float:
         """`lr` times the factor that the user asked for. Only for loops that call `step`: hooks do it by themselves."""
-        return lr * self._recording.recorder.steering.lr_factor
+        return lr if self._recording is None else lr * self._recording.recorder.steering.lr_factor
 
     def close(self) -> None:
         """End the recording; called at the end of the process, too."""
-        if self._owns:
+        if self._owns and self._recording is not None:
             self._recording.end()
 
 
@@ -127,6 +134,8 @@ def watch(
     if active is not None:
         active.recorder.given = _merged(active.recorder.given, given)
         return WatchedRun(active, owns=False)
+    if os.environ.get("RANK", "0") != "0":
+        return WatchedRun(None, owns=False)
     script = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c") else "notebook"
     recording = Recording.start(name or script, sys.argv, None if out is None else Path(out), given)
     atexit.register(recording.end)
@@ -161,6 +170,10 @@ def _merged(old: Given, new: Given) -> Given:
         new.settings or old.settings,
         new.steps or old.steps,
     )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 def _number(name: str, value: Any) -> float:
