@@ -28,7 +28,9 @@ VALIDATION_NAMES = ("val_loss", "val/loss", "eval_loss", "eval/loss", "valid_los
 class WatchedRun:
     """The run that records this process; a context manager.
 
-    path: its folder; None in the processes of torchrun that do not record: all but the first. The hooks record every optimizer step on their own; `step` is for loops without a torch optimizer.
+    path: its folder; None in the processes of torchrun that do not record: all but the first.
+
+    The hooks record every optimizer step on their own; `step` is for loops without a torch optimizer.
     """
 
     def __init__(self, recording: Recording | None, *, owns: bool) -> None:

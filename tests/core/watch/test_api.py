@@ -37,16 +37,15 @@ def test_given_model_optimizer_tokenizer_and_config_are_recorded(tmp_path: Path)
     model = start()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     itos = dict(enumerate("abcdefghijk"))
-    with tui_lab.watch(
-        model, optimizer, tokenizer=itos, config=Namespace(n_layer=3), steps=6, out=tmp_path / "r"
-    ) as run:
+    config = Namespace(n_layer=3)
+    with tui_lab.watch(model, optimizer, tokenizer=itos, config=config, steps=6, out=tmp_path / "r") as run:
         for step in range(STEPS):
             _, loss = model(*batch(step))
             loss.backward()
             optimizer.step()
-    config = watched(run).config()
-    assert isinstance(config, ScriptConfig)
-    assert (config.settings, config.train.steps) == ({"n_layer": 3}, 6)
+    recorded = watched(run).config()
+    assert isinstance(recorded, ScriptConfig)
+    assert (recorded.settings, recorded.train.steps) == ({"n_layer": 3}, 6)
     tokenizer = watched(run).tokenizer()
     assert isinstance(tokenizer, TableTokenizer)
     assert tokenizer.token_bytes(1) == b"b"

@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> Iterator[tui_lab.WatchedRun]:
 
 def events(run: tui_lab.WatchedRun) -> list[ev.Event]:
     run.close()
+    assert run.path is not None
     lines = (run.path / "events.jsonl").read_text("utf-8").splitlines()
     return [ev.parse_event(line) for line in lines]
 

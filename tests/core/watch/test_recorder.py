@@ -127,7 +127,8 @@ def test_model_without_tokens_counts_samples(tmp_path: Path) -> None:
         model = nn.Linear(3, 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(STEPS):
-            F.mse_loss(model(torch.ones(5, 3)), torch.zeros(5, 2)).backward()
+            loss = F.mse_loss(model(torch.ones(5, 3)), torch.zeros(5, 2))
+            torch.autograd.backward(loss)
             optimizer.step()
     config = record.run.config()
     assert isinstance(config, ScriptConfig) and config.train.unit == "samples"
@@ -314,12 +315,12 @@ def test_dropout_changes_every_layer_and_undo_restores_each(tmp_path: Path) -> N
         model = start()
         other = nn.Dropout(0.1)
         model.hidden.append(other)
-        rates = []
+        rates: list[list[float]] = []
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for step in range(3):
             train(model, optimizer, range(step, step + 1))
-            rates.append((model.hidden[2].p, other.p))
-    assert rates == [(0.25, 0.1), (0.75, 0.75), (0.75, 0.75)]
+            rates.append([module.p for module in model.modules() if isinstance(module, nn.Dropout)])
+    assert rates == [[0.25, 0.1], [0.75, 0.75], [0.75, 0.75]]
 
 
 def test_setting_that_a_script_does_not_have_is_refused(tmp_path: Path) -> None:
