@@ -24,6 +24,7 @@ from tui_lab.util.strict_json import dumps
 
 VARIABLE = "TUI_LAB_WATCH"
 """The variable of the environment that holds a JSON object for the startup code, which removes it."""
+_WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _STEERING = "tui_lab.core.watch.steering"
 
 
@@ -42,7 +43,8 @@ class Target:
 
     @property
     def command_line(self) -> list[str]:
-        return [sys.executable, *self.words]
+        """Also with the options that this Python got, such as torchrun's -u."""
+        return [sys.executable, *interpreter_options(sys.orig_argv), *self.words]
 
     @property
     def name(self) -> str:
@@ -53,6 +55,27 @@ class Target:
     def first_folder(self) -> str:
         """The folder that Python puts first on sys.path."""
         return os.getcwd() if self.is_module else os.path.dirname(os.path.realpath(self.script))
+
+
+def interpreter_options(command_line: Sequence[str]) -> list[str]:
+    """The options of Python in its command line, except those that make it ignore PYTHONPATH or a script's folder."""
+    options: list[str] = []
+    words = iter(command_line[1:])
+    for word in words:
+        if not word.startswith("-") or word == "-" or word.startswith("-c"):
+            break
+        if word in _WITH_VALUE:
+            options += [word, next(words, "")]
+            continue
+        if word.startswith(("--", "-W", "-X")):
+            options.append(word)
+            continue
+        letters, module, _ = word[1:].partition("m")
+        kept = "".join(letter for letter in letters if letter not in "EIP")
+        options += [f"-{kept}"] if kept else []
+        if module:
+            break
+    return options
 
 
 def environment(startup_folder: Path, settings: dict[str, Any]) -> dict[str, str]:

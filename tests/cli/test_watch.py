@@ -302,6 +302,14 @@ def test_a_script_that_does_not_train_is_told_apart(script: Callable[..., Path])
     assert b"tui-lab: nothing was recorded" in stderr
 
 
+def test_options_of_python_are_those_that_tui_lab_got(script: Callable[..., Path]) -> None:
+    """As torchrun starts it: python -u -m tui_lab."""
+    path = script(INTROSPECTION)
+    options = ["-u", "-X", "utf8", "-W", "error"]
+    code, stdout, _ = run([sys.executable, *options, *HEADLESS[1:], "train.py"], path.parent)
+    assert (code, stdout) == run([sys.executable, *options, "train.py"], path.parent)[:2]
+
+
 def test_only_the_first_rank_records(script: Callable[..., Path]) -> None:
     path = script("import os; print(os.environ['RANK'])")
     assert run([*HEADLESS, "train.py"], path.parent, RANK="1", WORLD_SIZE="2") == (0, b"1\n", b"")

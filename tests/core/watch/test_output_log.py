@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.core.watch import output_log
 from tui_lab.core.watch.output_log import BYTES_PER_SECOND, FIRST_BYTES, LAST_BYTES, LIMIT, OutputLog, _CopiedFile
 
 LINE = b"%07d a line of a script that prints a lot of them\n"
@@ -31,7 +30,7 @@ def test_slow_output_is_in_the_file_at_once(log: OutputLog, tmp_path: Path) -> N
 def test_of_fast_output_the_first_and_last_part_of_a_second_are_kept(
     log: OutputLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output_log.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
     n_lines = 5 * BYTES_PER_SECOND // len(LINE % 0)
     for i in range(n_lines):
         log.add(memoryview(LINE % i))
@@ -68,7 +67,7 @@ def test_a_file_that_cannot_be_written_ends_the_copy(log: OutputLog, tmp_path: P
 
 
 def test_a_forked_child_copies_nothing(log: OutputLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_log.os, "getpid", lambda: 1)
+    monkeypatch.setattr("os.getpid", lambda: 1)
     log.add(memoryview(b"x"))
     assert (tmp_path / "output.log").read_bytes() == b""
 
@@ -84,6 +83,6 @@ def test_an_interrupt_while_a_block_is_written_neither_repeats_nor_swallows_it(t
         stream.write(b"a line\n")
         with pytest.raises(KeyboardInterrupt):
             stream.flush()
-        stream.raw._written = lambda data: None  # type: ignore[attr-defined]
+        stream.raw._written = lambda data: None
         stream.close()
     assert (tmp_path / "printed").read_bytes() == b"a line\n"

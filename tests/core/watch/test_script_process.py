@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tui_lab.core.watch import script_process
-from tui_lab.core.watch.script_process import Target, forget_shadowed_modules, when_imported
+from tui_lab.core.watch.script_process import Target, forget_shadowed_modules, interpreter_options, when_imported
 
 
 @pytest.fixture
@@ -31,8 +31,29 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         (Target("pkg.train", ("-m",), is_module=True), ["-m", "pkg.train", "-m"], "train"),
     ],
 )
-def test_the_command_line_is_that_of_python(target: Target, words: list[str], name: str) -> None:
-    assert target.command_line == [sys.executable, *words] and target.name == name
+def test_the_command_line_is_that_of_python(
+    target: Target, words: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-u", "-m", "tui_lab", "watch"])
+    assert target.command_line == [sys.executable, "-u", *words] and target.name == name
+
+
+@pytest.mark.parametrize(
+    ("command_line", "options"),
+    [
+        (["python", "/bin/tui-lab", "watch", "-u"], []),
+        (["python", "-m", "tui_lab", "-u"], []),
+        (["python", "-um", "tui_lab"], ["-u"]),
+        (["python", "-Wm", "-c", "x"], ["-Wm"]),
+        (["python", "-W", "error", "-X", "dev", "-OO", "-m", "tui_lab"], ["-W", "error", "-X", "dev", "-OO"]),
+        (
+            ["python", "-P", "-EB", "--check-hash-based-pycs", "always", "x"],
+            ["-B", "--check-hash-based-pycs", "always"],
+        ),
+    ],
+)
+def test_options_of_python_are_passed_on(command_line: list[str], options: list[str]) -> None:
+    assert interpreter_options(command_line) == options
 
 
 def test_the_callback_comes_once_after_the_module_is_complete(module: str) -> None:
