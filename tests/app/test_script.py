@@ -59,6 +59,23 @@ async def test_script_without_a_step_shows_what_it_printed_last(tmp_path: Path) 
         failed = SessionFailed("the script ended before it made an optimizer step\nusage: train.py", is_script=True)
         await it.tell(Waiting("train-1", str(tmp_path), 1.0), failed)
         assert it.screen.state.phase == "failed" and "usage: train.py" in notices(it)[-1]
+        assert "usage: train.py" in log_of(it) and it.screen.query_one("#events").display
+
+
+async def test_steering_keys_appear_once_the_script_takes_commands(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=-1, role="watching") as it:
+        await it.tell(Waiting("train-1", str(tmp_path), 1.0))
+        assert "Pause" not in it.painted()
+        it.source.role = "steering"
+        await it.tell()
+        assert "Pause" in it.painted()
+
+
+async def test_model_is_not_known_before_the_first_step(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=-1) as it:
+        await it.tell(Waiting("train-1", str(tmp_path), 1.0))
+        await it.press("g", "A")
+        assert len(notices(it)) == 2 and it.source.sent == []
 
 
 async def test_unknown_number_of_steps_is_not_shown(tmp_path: Path) -> None:
@@ -83,7 +100,7 @@ async def test_loss_pane_shows_the_further_measurements_of_a_script(tmp_path: Pa
             ev.Logged(step=31, values={"accuracy": 0.93}),
         )
         more = it.text("#more").replace("\n", " ")
-        parts = ["lr 0.0003 × 8", "lr 1 0.001", "data 12%", "memory 512 MiB", "GPU 2,048 MiB", "loss scale 65536"]
+        parts = ["lr 0.0003 × 8", "lr[1] 0.001", "data 12%", "memory 512 MiB", "GPU 2,048 MiB", "loss scale 65536"]
         assert [part for part in [*parts, "2 skipped steps", "accuracy 0.93"] if part not in more] == []
         assert it.screen.state.curves["grad_norm"].points[-1][0] == 30, "a gap where it was not measured"
 

@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
 from tests.app.fake import lab
+from tests.app.script import CONFIG, LETTERS
 from tests.core.tiny import tiny, trainer
 from tui_lab.app.app import LabApp, pick_of, untrusted_code
 from tui_lab.app.screens.dialogs import Ask, Choice
@@ -49,6 +50,14 @@ async def answer(pilot: Pilot[None], choice: str) -> None:
     choices.highlighted = choices.get_option_index(choice)
     choices.focus()
     await pilot.press("enter")
+
+
+async def test_run_of_a_script_is_replayed_and_not_resumed() -> None:
+    run = runs.create("train", CONFIG, LETTERS)
+    app = RecordingApp()
+    async with app.run_test():
+        app.open(Pick("resume", str(run.path)))
+        assert app.picked == [Pick("replay", str(run.path))]
 
 
 async def test_home_keeps_its_size_after_a_dialog() -> None:

@@ -53,7 +53,7 @@ def more_text(state: LabState) -> Text:
     parts = []
     if "script_lr" in extra:
         parts.append(f"lr {extra['script_lr']:.3g} × {config.optim.lr_factor:g}")
-    parts += [f"{name.replace('/', ' ')} {value:.3g}" for name, value in extra.items() if name not in NAMED_EXTRAS]
+    parts += [f"{_extra_name(name)} {value:.3g}" for name, value in extra.items() if name not in NAMED_EXTRAS]
     if state.data_share is not None:
         parts.append(f"data {state.data_share:.0%} of a step")
     memory = [(extra.get("memory_mib"), "memory"), (extra.get("gpu_memory_mib"), "GPU")]
@@ -66,6 +66,12 @@ def more_text(state: LabState) -> Text:
         parts.append(f"{extra['skipped_steps']:g} skipped steps")
     parts += [f"{printable(name)} {value:.4g}" for name, value in state.logged.items()]
     return Text(" · ".join(parts))
+
+
+def _extra_name(name: str) -> str:
+    """Return how a further measurement is shown: lr/1, the rate of the second parameter group, as lr[1]."""
+    kind, _, number = name.partition("/")
+    return f"{kind}[{number}]" if kind == "lr" else printable(name.replace("/", " "))
 
 
 def merge_changes(changes: Iterable[ev.Changed]) -> list[ev.Changed]:

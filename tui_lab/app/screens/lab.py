@@ -41,7 +41,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.diagnose import examine_config_in_child
 from tui_lab.runs.summary_text import replaced_characters
 
-LOSS, DOCTOR = 2, 6
+LOSS, EVENTS, DOCTOR = 2, 5, 6
 """Numbers of panes."""
 
 
@@ -93,6 +93,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.stopping = False
         """Whether the process that trains was told to stop, and the lab closes when it has."""
         self._next_beat: Timer | None = None
+        self._role = source.role
 
         # Kept as attributes: a query walks the whole screen, and a tick comes ten times a second.
         self.config_pane = ConfigPane(id="config")
@@ -158,6 +159,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self._painting.request()
             if isinstance(doctor_message, Diagnosed):
                 self.loss_pane.floor = doctor_message.report.reference_loss
+        if self.source.role != self._role:  # The process opened or closed its control channel.
+            self._role = self.source.role
+            self.refresh_bindings()
         self._painting.seconds_a_step = self.state.seconds_a_step
         self._draw(self.clock())
         if self.close_when_done is not None and self.state.over:
@@ -196,6 +200,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.show_notice(notice)
         if self.state.phase != phase:
             self.refresh_bindings()
+            if self.state.is_script and self.state.phase == "failed" and self.state.ready is None:
+                self.go_to(EVENTS)  # There is nothing else to see.
         if self.state.phase != phase or isinstance(message, ev.Changed | ev.Evaluated):
             self._painting.request()
 

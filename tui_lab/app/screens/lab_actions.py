@@ -44,11 +44,6 @@ DETACH_CHOICES = (
     Choice("stop", "Stop it and save"),
     Choice("cancel", "Cancel"),
 )
-SCRIPT_CHOICES = (
-    Choice("detach", "Keep the script training, and detach"),
-    Choice("stop", "Stop the script after this step"),
-    Choice("cancel", "Cancel"),
-)
 
 
 class LabActions:
@@ -89,6 +84,9 @@ class LabActions:
             act(edited)
 
     def generate(self) -> None:
+        if self._lab.state.is_script and self._lab.state.ready is None:
+            self._lab.notify("The script has not made an optimizer step yet, so its model is not known.")
+            return
         # The focus goes to the answers, not to the prompt, so that the next key is a command again.
         self._lab.go_to(GENERATION, "#replies")
         self._lab.generation_pane.generate(self._lab.state)
@@ -172,11 +170,21 @@ class LabActions:
                     lab.source.send(cmd.Resume())
 
         if lab.source.role == "steering":
-            choices = SCRIPT_CHOICES if lab.state.is_script else DETACH_CHOICES
+            choices = script_choices(lab.state.phase) if lab.state.is_script else DETACH_CHOICES
             question = "The script has not stopped yet." if lab.stopping else "Another process is training this run."
             lab.app.push_screen(Ask(question, choices), detach)
         else:
             lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)
+
+
+def script_choices(phase: str) -> tuple[Choice, ...]:
+    """Return what can be done with a script when the app is left."""
+    doing = "paused" if phase == "paused" else "running"
+    return (
+        Choice("detach", f"Keep the script {doing}, and detach"),
+        Choice("stop", "Stop the script after this step"),
+        Choice("cancel", "Cancel"),
+    )
 
 
 def save_config(config: Config, path: Path) -> Notice:
