@@ -135,7 +135,7 @@ def two_losses() -> Trained:
         first.step()
         first.zero_grad()
         other_loss = F.mse_loss(other(torch.ones(2, 4)), torch.zeros(2, 1))
-        other_loss.backward()
+        torch.autograd.backward(other_loss)
         second.step()
         second.zero_grad()
         trained.losses.append(loss.item())
@@ -155,7 +155,7 @@ def lbfgs() -> Trained:
             loss.backward()
             return float(loss.detach())
 
-        trained.losses.append(float(optimizer.step(closure)))
+        trained.losses.append(float(optimizer.step(closure)))  # type: ignore[no-untyped-call]
     return trained
 
 
