@@ -280,7 +280,7 @@ class Recorder:
             step.to_read["loss_scale"] = pending.loss_scale
         if is_first:
             self._measure(step, pending)
-        step.seconds = self.clock.step_seconds()
+        step.seconds += self.clock.optimizer_stepped()
         step.queue_values()
 
     def _measure(self, step: OpenStep, pending: Pending) -> None:
@@ -303,7 +303,6 @@ class Recorder:
             self._record_evaluations()
             self.log.step_done(step, values, self._extra(step, values))
             self._record_batch(step, values)
-            self.clock.next_step()
         self._record_evaluations()
 
     def _record_evaluations(self) -> None:

@@ -32,11 +32,13 @@ class StepClock:
         self._evaluation_began = None
         return has_evaluated
 
-    def step_seconds(self) -> float:
-        """The time of the step so far."""
-        if self._step_began is None:
-            return 0.0
-        return max(0.0, self._clock() - self._step_began - self._excluded)
+    def optimizer_stepped(self) -> float:
+        """An optimizer has stepped: return the time since the one before it. What follows belongs to the next one."""
+        now = self._clock()
+        seconds = 0.0 if self._step_began is None else max(0.0, now - self._step_began - self._excluded)
+        self._step_began = now
+        self._excluded = 0.0
+        return seconds
 
     def exclude(self, seconds: float) -> None:
         """Do not count `seconds` of the present step, which the recorder used."""
