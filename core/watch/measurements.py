@@ -11,12 +11,15 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from tui_lab.core.watch.budget import Budget
+from tui_lab.core.watch.model_calls import unwrapped
 
 MAX_MATRICES = 16
 MAX_WEIGHTS = 2**22
 """Weights of a matrix at most for the update ratio, which needs a copy."""
 UPDATE_RATIO_EVERY = 10
 """Steps between measurements at least, as for our own trainer."""
+DEAD_UNITS_EVERY = 50
+"""As for our own trainer."""
 SECONDS_BETWEEN_MEMORY = 1.0
 MIB = 2**20
 
@@ -33,6 +36,8 @@ class Measurements:
         self._before: list[Tensor] = []
         self._step = 0
         self._ratio_at: int | None = None
+        self._dead_units: DeadUnits | None = None
+        self._dead_units_at: int | None = None
 
     def before_step(self, optimizer: Optimizer, model: nn.Module | None) -> None:
         """Copy the weights if the update ratio is due."""
@@ -64,6 +69,21 @@ class Measurements:
             groups = (group for optimizer in optimizers for group in optimizer.param_groups)
             gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
             return torch.nn.utils.get_total_norm(gradients) if gradients else None
+
+    def forward(self, model: nn.Module) -> None:
+        """Before a call of the model: watch its ReLUs if they are due, unless hooks would compile it again."""
+        due = self._dead_units_at is None or self._step >= self._dead_units_at + DEAD_UNITS_EVERY
+        if not due or self._dead_units is not None or unwrapped(model) is not model or not self._budget.allows():
+            return
+        self._dead_units_at = self._step
+        with self._budget.spend():
+            self._dead_units = DeadUnits(model)
+
+    def dead_units(self) -> Tensor | None:
+        """After the step: the fraction of dead units, [] on their device; None if it was not measured."""
+        watched = self._dead_units
+        self._dead_units = None
+        return None if watched is None else watched.share()
 
     def memory(self) -> dict[str, float]:
         """The memory of this process and of the GPU in MiB, once a second."""

@@ -171,16 +171,17 @@ class Recorder:
 
     def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.hooks.listens():
-            self.hooks.tell("training_call" if torch.is_grad_enabled() else "evaluation_call", args, kwargs)
+            self.hooks.tell("training_call" if torch.is_grad_enabled() else "evaluation_call", module, args, kwargs)
 
     def _returned(self, module: nn.Module, output: Any) -> None:
         if self.hooks.listens() and not torch.is_grad_enabled():
             self.hooks.tell("evaluation_output", output)
 
-    def training_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called with gradients."""
         self._evaluation_call.is_running = False
         self._training()
+        self._measurements.forward(module)
         inputs = inputs_of(args, kwargs)
         self.batches.forward(inputs)
         if inputs.x is None:
@@ -191,7 +192,7 @@ class Recorder:
         self._pending.n_samples += int(inputs.x.shape[0]) if inputs.x.dim() else 1
         self._pending.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
 
-    def evaluation_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called without gradients."""
         self.clock.evaluation()
         x = inputs_of(args, kwargs).x
@@ -288,6 +289,8 @@ class Recorder:
         ratio = self._measurements.update_ratio()
         if ratio is not None:
             step.to_read["update_ratio"] = ratio
+        if (dead_units := self._measurements.dead_units()) is not None:
+            step.to_read["dead_units"] = dead_units
         if not pending.norms and (norm := self._measurements.gradient_norm(step.optimizers)) is not None:
             step.to_read["norm/0"] = norm
         step.row_hashes, step.batch = self.batches.end_step(step.number, max(1, pending.losses.n))

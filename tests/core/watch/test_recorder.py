@@ -89,6 +89,21 @@ def test_run_begins_with_what_was_found_of_the_script(tmp_path: Path) -> None:
     assert config.train.unit == "tokens"
 
 
+def test_dead_units_are_those_of_relu_modules(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        layer = model.hidden[0]
+        assert isinstance(layer, nn.Linear)
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.bias.fill_(1.0)
+            layer.bias[:4] = -1.0  # 4 of 16 units never fire.
+        train(model, torch.optim.SGD(model.parameters(), lr=1e-9), range(STEPS))
+        assert not model.hidden[1]._forward_hooks
+    measured = [step.dead_units for step in steps_of(record) if step.dead_units is not None]
+    assert measured == [pytest.approx(0.25)]
+
+
 def recorded_batch(record: Recording) -> RecordedBatch:
     recorded = read_batch(record.run.path)
     assert recorded is not None
