@@ -26,23 +26,26 @@ NO_TOKENS = "the script's model has not been called with token ids"
 
 
 class Answering:
-    """Looks at a model between two steps. Text is generated from a copy in a thread, so that training goes on."""
+    """Looks at a model between two steps. Text is generated from a copy in a thread, so that training goes on.
+
+    thread: of the latest generation, None if there was none.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def close(self) -> None:
         """End the generation under way."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self.thread is not None:
+            self.thread.join()
 
     def attend(self, command: cmd.Attend, model: nn.Module | None, recorder: Recorder) -> None:
         """Write the attention maps of one row of the latest batch, or why there are none. Raises OSError."""
         if answers.is_valid_id(command.id):
-            maps = _attention(model, recorder.form, recorder.last_x, command.row)
+            maps = _attention(model, recorder.form, recorder.latest_x, command.row)
             answers.write_attention(self._run.path, command.id, maps)
 
     def generate(self, command: cmd.Generate, model: nn.Module | None, recorder: Recorder) -> None:
@@ -64,9 +67,9 @@ class Answering:
                 answers.write_generation(self._run.path, command.id, step, generated)
             return
         arguments = (self._run.path, command.id, step, generated)
-        self._thread = threading.Thread(target=answers.write_generation, args=arguments, name="tui-lab generation")
-        self._thread.daemon = True
-        self._thread.start()
+        self.thread = threading.Thread(target=answers.write_generation, args=arguments, name="tui-lab generation")
+        self.thread.daemon = True
+        self.thread.start()
 
     def _refuse(self, command: cmd.Generate, step: int) -> None:
         def tokens() -> Iterable[Generated]:

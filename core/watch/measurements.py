@@ -72,8 +72,9 @@ class Measurements:
 
     def forward(self, model: nn.Module) -> None:
         """Before a call of the model: watch its ReLUs if they are due, unless hooks would compile it again."""
-        due = self._dead_units_at is None or self._step >= self._dead_units_at + DEAD_UNITS_EVERY
-        if not due or self._dead_units is not None or unwrapped(model) is not model or not self._budget.allows():
+        last = self._dead_units_at
+        due = last is None or (self._step >= last + DEAD_UNITS_EVERY and self._budget.allows())
+        if not due or self._dead_units is not None or unwrapped(model) is not model:
             return
         self._dead_units_at = self._step
         with self._budget.spend():

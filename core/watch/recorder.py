@@ -58,7 +58,7 @@ class Recorder:
         self.clock = StepClock(clock)
         self.optimizers: list[Optimizer] = []
         self.form: CallForm | None = None
-        self.last_x: Ids | None = None
+        self._last_x: Ids | None = None
         """The rows of x of the latest recorded batch."""
         self._boundary = boundary
         self._now = clock
@@ -334,7 +334,7 @@ class Recorder:
     def _record_batch(self, step: OpenStep, values: StepValues) -> None:
         history = None if values.row_hashes is None else self.batches.history(step.number, values.row_hashes)
         if step.batch is not None:
-            self.last_x = step.batch.x
+            self._last_x = step.batch.x
             self.log.batch(step.batch, history)
 
     def _start(self, step: OpenStep) -> None:
@@ -351,6 +351,14 @@ class Recorder:
             steps=self.given.steps,
         )
         self.log.start(found, user_namespaces(sys._getframe()), self.given.tokenizer, self.given.settings)
+
+    @property
+    def latest_x(self) -> Ids | None:
+        """Token ids of the latest recorded batch, or of the present one if none is recorded: int64 [R, T]."""
+        if self._last_x is not None:
+            return self._last_x
+        inputs = self.batches.inputs
+        return inputs.x.cpu().numpy() if inputs is not None and inputs.x is not None and inputs.has_tokens else None
 
     def start_by_hand(self, inputs: Inputs, lr: float) -> None:
         """Start the run at the first step of a loop that records its steps itself."""

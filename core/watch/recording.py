@@ -43,8 +43,8 @@ class Recording:
         self._pid = os.getpid()
         commands: cmd.CommandQueue = queue.SimpleQueue()
         self._writer = EventWriter(run)
-        self._answering = Answering(run)
-        self.boundary = Boundary(commands, self._answering)
+        self.answering = Answering(run)
+        self.boundary = Boundary(commands, self.answering)
         self.recorder = Recorder(RunLog(run, config, self._writer), self.boundary, given)
         self.boundary.recorder = self.recorder
         self._listening = contextlib.ExitStack()
@@ -85,7 +85,7 @@ class Recording:
         Recording.active = None
         self._timer.cancel()
         self._listening.close()
-        self._answering.close()
+        self.answering.close()
         try:
             self.recorder.finish()
             if self.n_steps:
