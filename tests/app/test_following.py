@@ -77,3 +77,78 @@ def test_the_app_shows_that_the_training_process_was_killed(folder: Path, tmp_pa
     person.wait_for("exited before")
     person.press("q")
     assert person.leave() == 0
+
+
+SCRIPT = """
+import time
+import torch
+from torch.nn import functional as F
+
+print("training begins", flush=True)
+model = torch.nn.Linear(4, 3)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+while True:
+    loss = F.cross_entropy(model(torch.randn(8, 4)), torch.randint(3, (8,)))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def script_folder(tmp_path: Path) -> Iterator[Path]:
+    """The run of a script that trains for as long as the test needs it."""
+    folder = tmp_path / "runs" / "watched"
+    (tmp_path / "train.py").write_text(SCRIPT, "utf-8")
+    process = subprocess.Popen(
+        python_module("tui_lab", "watch", "--headless", "--out", str(folder), "train.py"),
+        env=child_environment(TUI_LAB_RUNS=str(tmp_path / "runs")),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # Printed once the folder exists.
+    yield folder
+    process.kill()
+    process.stdout.close()
+    process.wait()
+
+
+def test_script_is_followed_steered_left_and_its_end_is_shown(script_folder: Path, tmp_path: Path) -> None:
+    first = Person(tmp_path, "app", str(script_folder))
+    first.wait_for("▶ running")
+    first.press("LLL")
+    first.wait_for("→ 8.0 at ")
+    first.wait_for("× 8")
+    first.press(" ")
+    first.wait_for("paused")
+    first.terminal.kill()
+
+    second = Person(tmp_path, "app", str(script_folder))
+    second.wait_for("paused")
+    second.press("uuu ")
+    second.wait_for("▶ running")
+    second.press("5")
+    second.wait_for("training begins")
+    holder = in_use(script_folder)
+    assert holder is not None
+    factors = [(event.old, event.new) for event in Run(script_folder).events() if isinstance(event, ev.Changed)]
+    assert factors == [(1, 2), (2, 4), (4, 8), (8, 4), (4, 2), (2, 1)]
+    os.kill(holder.pid, signal.SIGKILL)
+    second.wait_for("exited before")
+    second.press("q")
+    assert second.leave() == 0
+
+
+def test_script_is_stopped_from_the_app(script_folder: Path, tmp_path: Path) -> None:
+    person = Person(tmp_path, "app", str(script_folder))
+    person.wait_for("▶ running")
+    person.press("q")
+    person.wait_for("Stop the script")
+    person.press("\x1b[B\r")
+    assert person.leave() == 0
+    with FileLock(script_folder / LOCK, timeout=PATIENCE):
+        [stopped] = [event for event in Run(script_folder).events() if isinstance(event, ev.Stopped)]
+        assert stopped.reason == "stopped"

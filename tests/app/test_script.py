@@ -105,6 +105,13 @@ async def test_loss_pane_shows_the_further_measurements_of_a_script(tmp_path: Pa
         assert it.screen.state.curves["grad_norm"].points[-1][0] == 30, "a gap where it was not measured"
 
 
+async def test_values_that_do_not_fit_are_counted(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.tell(ev.Logged(step=30, values={f"metric {number}": 1.0 for number in range(60)}))
+        shown = it.text("#more")
+        assert "metric 0 1" in shown and shown.rstrip().endswith("more") and len(shown.splitlines()) <= 3
+
+
 async def test_line_of_the_uniform_loss_needs_a_vocabulary(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
         assert "ln V 3.332" in it.text("#readout")

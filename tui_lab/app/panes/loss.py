@@ -29,6 +29,8 @@ SPARKLINES = {
 }
 """Titles of the metrics."""
 METRICS_AT_CURSOR = ("loss", "val_loss", "lr", "grad_norm")
+MORE_LINES = 3
+"""Lines for further measurements, at most, as in lab.tcss."""
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 SECONDS_BETWEEN_DRAWINGS = 1.0
 LEAST_HEIGHT_FOR_SPARKLINES = 17
@@ -111,7 +113,7 @@ class LossPane(Pane):
         if weight := SMOOTHING[self.smoothing]:
             parts.append(f"smoothed {weight}")
         self.border_subtitle = ", ".join(parts)
-        more = more_text(state)
+        more = more_text(state, MORE_LINES * (self.size.width - 4))
         self.query_one("#more").display = bool(more)
         self.put("#more", more, layout=True)
         best = best_text(state)

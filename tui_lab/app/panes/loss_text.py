@@ -41,11 +41,16 @@ def scale_of(axis: Axis, unit: str, end: float) -> Scale:
     return Scale(axis, prefix + unit, size)
 
 
+LONGEST_BREAK = 20
+"""Characters that a line may lose where it is wrapped."""
 NAMED_EXTRAS = ("script_lr", "memory_mib", "gpu_memory_mib", "loss_scale", "skipped_steps", "micro_batches")
 
 
-def more_text(state: LabState) -> Text:
-    """Return what else was measured in the run of a script: rates, waiting for data, memory, and what it logged."""
+def more_text(state: LabState, length: int) -> Text:
+    """Return what else was measured in the run of a script: rates, waiting for data, memory, and what it logged.
+
+    length: characters, about; how many values do not fit is the last part.
+    """
     config = state.config
     if not isinstance(config, ScriptConfig):
         return Text()
@@ -65,6 +70,11 @@ def more_text(state: LabState) -> Text:
     if extra.get("skipped_steps"):
         parts.append(f"{extra['skipped_steps']:g} skipped steps")
     parts += [f"{printable(name)} {value:.4g}" for name, value in state.logged.items()]
+    n_fitting = len(parts)
+    while n_fitting > 1 and len(" · ".join(parts[:n_fitting])) > length - 2 * LONGEST_BREAK:
+        n_fitting -= 1
+    if n_fitting < len(parts):
+        parts[n_fitting:] = [f"… {len(parts) - n_fitting} more"]
     return Text(" · ".join(parts))
 
 

@@ -176,8 +176,8 @@ def _steps_ago(age: int) -> str:
 
 def row_title(batch: RecordedBatch, row: int, n_shown: int, t: int) -> str:
     """Return which row and position is selected, and when the row was used before."""
-    shown = "" if n_shown == batch.n_rows else f" ({n_shown:,} of {batch.n_rows:,} are recorded)"
-    title = f"row {row + 1:,}/{n_shown:,}{shown}, t = {t}"
+    of_all = "" if n_shown == batch.n_rows else f" of {batch.n_rows:,}"
+    title = f"row {row + 1:,}/{n_shown:,}{of_all}, t = {t}"
     if batch.history is None or row >= len(batch.history.last_step):
         return title
     last_step, times = int(batch.history.last_step[row]), int(batch.history.times[row])
