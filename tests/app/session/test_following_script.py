@@ -1,5 +1,6 @@
 """Following the run of a script, from its start to its end; the test writes what a recorder would write."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from tests.app.fake import update
 from tests.app.script import CONFIG, LETTERS, STARTED
 from tests.app.session.helpers import collect
 from tui_lab.app.session.following import Following
-from tui_lab.app.session.messages import Printed, Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.messages import Interrupted, Printed, Ready, SessionFailed, SessionMessage, Waiting
 from tui_lab.app.session.replay import Replay
+from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
@@ -138,10 +140,27 @@ def test_replay_shows_an_ended_script_and_what_it_printed(script: Script) -> Non
     replay.join()
 
 
+def test_replay_of_a_killed_run_ends_as_interrupted(script: Script) -> None:
+    script.start_training()
+    replay = Replay(str(script.run.path), lambda: 0.0)
+    replay.start()
+    replay.speed = math.inf
+    state = LabState()
+    for message in collect(replay, lambda message: isinstance(message, Interrupted)):
+        state.apply(message)
+    assert (state.phase, state.ending) == ("ended", "interrupted") and state.step == 1
+    replay.close()
+    replay.join()
+
+
 def test_replay_of_a_script_without_a_step_says_so(script: Script) -> None:
     replay = Replay(str(script.run.path), lambda: 0.0)
     replay.start()
     messages = collect(replay, lambda message: isinstance(message, SessionFailed))
-    assert isinstance(messages[-1], SessionFailed) and messages[-1].is_script
+    state = LabState()
+    for message in messages:
+        state.apply(message)
+    [failed] = [message for message in messages if isinstance(message, SessionFailed)]
+    assert failed.is_script and state.phase == "failed"
     replay.close()
     replay.join()

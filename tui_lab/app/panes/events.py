@@ -10,7 +10,7 @@ from textual.widgets import RichLog, Static
 
 from tui_lab.app.labels import ending_name
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.session.messages import Preparing, Printed, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Interrupted, Preparing, Printed, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
 from tui_lab.runs.event_text import event_text, failure_text
@@ -34,6 +34,8 @@ def log_line(message: SessionMessage) -> str | None:
         case ev.Logged():
             # The loss pane shows the latest values; here they would push everything else out.
             return event_text(message) if message.texts else None
+        case Interrupted():
+            return "the log ends here: the run was interrupted"
         case SessionFailed():
             return f"{message.message}\n{message.details}".rstrip()
         case ev.Event():

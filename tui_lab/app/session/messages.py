@@ -79,7 +79,12 @@ class SessionFailed:
     """Whether a script ended, without an error that is known."""
 
 
-SessionMessage = Preparing | Ready | Waiting | Printed | SessionFailed | ev.Event
+@dataclass(frozen=True)
+class Interrupted:
+    """A replay has come to the end of a log that does not say how the run ended."""
+
+
+SessionMessage = Preparing | Ready | Waiting | Printed | SessionFailed | Interrupted | ev.Event
 
 # From the generation thread; `number` is that of the request
 

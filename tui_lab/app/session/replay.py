@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.following import open_ready
-from tui_lab.app.session.messages import SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Interrupted, SessionFailed, SessionMessage
 from tui_lab.app.session.output_tail import OutputTail
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role
@@ -58,6 +58,8 @@ class Replay:
         self._played: list[ev.Event] = []
         """The events of the current step that were played."""
         self._ended = False
+        self._said_end = False
+        """Whether the app knows how the run ended."""
         self._closed = False
         self._seconds = 0.0
         """Time of the run that has passed and was not used by an event yet."""
@@ -111,7 +113,13 @@ class Replay:
                 self._downsampled = message.events
             else:
                 messages.append(message)
-        return [*messages, *self._due()]
+        due = list(self._due())
+        messages += due
+        self._said_end = self._said_end or any(isinstance(event, ev.Stopped | ev.Failed) for event in due)
+        if self._ended and not self._said_end:
+            self._said_end = True
+            messages.append(Interrupted())
+        return messages
 
     def _due(self) -> Iterable[ev.Event]:
         """Return the events whose time has come."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tui_lab.app.session.messages import Preparing, Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.messages import Interrupted, Preparing, Ready, SessionFailed, SessionMessage, Waiting
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.series import Series
 from tui_lab.core import events as ev
@@ -71,6 +71,9 @@ class LabState:
                 self.waiting = message
                 if self.phase == "loading":
                     self.phase = "waiting"
+            case Interrupted() if not self.over:
+                self.phase = "ended"
+                self.ending = "interrupted"
             case SessionFailed():
                 self.phase = "failed"
                 self.ending = message.message
