@@ -84,6 +84,10 @@ self-test: peers
 
 # Kill runs a hundred times and damage a thousand run folders (docs/reliability.md). Takes half an hour.
 TORTURE ?= --times 100 --seed 0
+# What needs a GPU: a watched script there, and what watching costs. Needs torch with CUDA in $(PYTHON).
+device:
+	$(PYTHON) -m tools.device
+
 torture: $(STAMP) damage
 	$(BIN)/python -m tools.torture.kill $(TORTURE)
 

@@ -85,25 +85,27 @@ def bench_watch(
     pairs: int = PAIRS,
     turns: int = TURNS,
     memory_steps: int = MEMORY_STEPS,
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """Return all figures as JSON values."""
+    """Return all figures as JSON values. device: "cpu" or "cuda"."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {
             "machine": machine(),
-            "time": {size: _size(size, folder, pairs, turns) for size in sizes},
+            "device": device,
+            "time": {size: _size(size, folder, pairs, turns, device) for size in sizes},
             "memory": memory(folder, memory_steps),
         }
 
 
-def _size(size: str, folder: Path, pairs: int, turns: int) -> dict[str, Any]:
-    variants = {"no_clipping": (), "clipping": ("clip",)}
+def _size(size: str, folder: Path, pairs: int, turns: int, device: str) -> dict[str, Any]:
+    variants = {"no_clipping": (device,), "clipping": (device, "clip")}
     return {name: overhead(size, options, folder, pairs, turns) for name, options in variants.items()}
 
 
 def overhead(size: str, options: tuple[str, ...], folder: Path, pairs: int, turns: int) -> dict[str, Any]:
     """Compare the script as it is with the script watched. The two processes take turns; the other one waits."""
-    steps = STEPS_A_TURN[size]
+    steps = STEPS_A_TURN[size] * (20 if "cuda" in options else 1)
     plain: list[float] = []
     watched: list[float] = []
     for pair in range(pairs):

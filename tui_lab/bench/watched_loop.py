@@ -1,6 +1,6 @@
 """A plain training script, as a user would write one. It imports only torch and does not know that it is watched.
 
-`python watched_loop.py SIZE [clip]` reads numbers of steps from stdin, one a line, makes that many optimizer steps and
+`python watched_loop.py SIZE [clip] [cuda]` reads numbers of steps from stdin, one a line, makes that many optimizer steps and
 prints how many seconds they took. The first line that it prints is the number of parameters.
 """
 
@@ -58,9 +58,10 @@ class Model(nn.Module):
 def main() -> None:
     width, layers, heads, vocab, context, rows = SHAPES[sys.argv[1]]
     clip = "clip" in sys.argv[2:]
+    device = torch.device("cuda" if "cuda" in sys.argv[2:] else "cpu")
     torch.manual_seed(0)
     data = torch.randint(vocab, (100_000,))
-    model = Model(width, layers, heads, vocab, context)
+    model = Model(width, layers, heads, vocab, context).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     sys.stdout.write(f"{sum(p.numel() for p in model.parameters())}\n")
     sys.stdout.flush()
@@ -70,12 +71,14 @@ def main() -> None:
             first = torch.randint(len(data) - context, (rows, 1))
             x = data[first + torch.arange(context)]
             y = data[first + torch.arange(1, context + 1)]
-            loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+            loss = F.cross_entropy(model(x.to(device)).flatten(0, 1), y.to(device).flatten())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if clip:
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         sys.stdout.write(f"{time.perf_counter() - start}\n")
         sys.stdout.flush()
 

@@ -97,13 +97,15 @@ def watch(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of processes, one after the other.")] = 3,
     turns: Annotated[int, typer.Option(min=2, help="Turns of each process of a pair.")] = 24,
     memory_steps: Annotated[int, typer.Option(min=2000, help="Steps until memory is measured again.")] = 10_000,
+    device: Annotated[str, typer.Option(help="Where the script's model is: cpu or cuda.")] = "cpu",
     json: Json = False,
 ) -> None:
     """Cost of `tui-lab watch`: the time of a script's steps with and without it, and memory after many steps."""
     from tui_lab.bench.watch_cost import bench_watch
     from tui_lab.cli.output import write_figures
 
-    write_figures(bench_watch(pairs=pairs, turns=turns, memory_steps=memory_steps), as_json=json)
+    figures = bench_watch(pairs=pairs, turns=turns, memory_steps=memory_steps, device=device)
+    write_figures(figures, as_json=json)
 
 
 @commands.command("scale")

@@ -1,0 +1,67 @@
+"""A training script for a GPU, as a user would write one: float16 with GradScaler, accumulation, clipping, a schedule.
+
+`python gpu_loop.py STEPS` prints the loss of each step and the SHA-256 of the final weights.
+"""
+
+import hashlib
+import sys
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PARTS = 4
+
+
+class Model(nn.Module):
+    """Ids [B, T] to logits [B, T, V], with dropout."""
+
+    def __init__(self, vocab: int = 65, width: int = 384, context: int = 128) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab, width)
+        self.positions = nn.Embedding(context, width)
+        layers = (nn.TransformerEncoderLayer(width, 6, 4 * width, 0.1, batch_first=True) for _ in range(6))
+        self.layers = nn.ModuleList(layers)
+        self.head = nn.Linear(width, vocab)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.tokens(x) + self.positions.weight
+        for layer in self.layers:
+            hidden = layer(hidden)
+        logits: Tensor = self.head(hidden)
+        return logits
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    # The fast attention kernels add up gradients in another order each time.
+    torch.backends.cuda.enable_flash_sdp(enabled=False)
+    torch.backends.cuda.enable_mem_efficient_sdp(enabled=False)
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+    model = Model().cuda()
+    data = torch.randint(65, (100_000,), device="cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(sys.argv[1]))
+    scaler = torch.amp.GradScaler("cuda")
+    for _ in range(int(sys.argv[1])):
+        total = torch.zeros((), device="cuda")
+        for _ in range(PARTS):
+            first = torch.randint(len(data) - 129, (16, 1), device="cuda")
+            x = data[first + torch.arange(128, device="cuda")]
+            with torch.autocast("cuda", dtype=torch.float16):
+                loss = F.cross_entropy(model(x).flatten(0, 1), x.flatten()) / PARTS
+            scaler.scale(loss).backward()
+            total += loss.detach()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        sys.stdout.write(f"{total.item():.9g}\n")
+    weights = b"".join(p.detach().cpu().numpy().tobytes() for p in model.parameters())
+    sys.stdout.write(hashlib.sha256(weights).hexdigest() + "\n")
+
+
+if __name__ == "__main__":
+    main()
