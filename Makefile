@@ -10,7 +10,7 @@ TEXT ?= bundled
 TORCH ?= torch==2.13.0
 
 .PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
-	snapshots format lab lock
+	snapshots format lab lock device
 
 install: $(STAMP)
 

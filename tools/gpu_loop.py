@@ -50,7 +50,7 @@ def main() -> None:
             x = data[first + torch.arange(128, device="cuda")]
             with torch.autocast("cuda", dtype=torch.float16):
                 loss = F.cross_entropy(model(x).flatten(0, 1), x.flatten()) / PARTS
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

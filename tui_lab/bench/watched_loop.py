@@ -1,7 +1,7 @@
 """A plain training script, as a user would write one. It imports only torch and does not know that it is watched.
 
-`python watched_loop.py SIZE [clip] [cuda]` reads numbers of steps from stdin, one a line, makes that many optimizer steps and
-prints how many seconds they took. The first line that it prints is the number of parameters.
+`python watched_loop.py SIZE [clip] [cuda]` reads numbers of steps from stdin, one a line, makes that many optimizer
+steps and prints how many seconds they took. The first line that it prints is the number of parameters.
 """
 
 import sys
