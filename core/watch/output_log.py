@@ -10,12 +10,12 @@ process prints through Python is copied. A script in the background writes to ou
 import _thread
 import contextlib
 import io
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ LAST_BYTES = 2**22
 LIMIT = 2**24
 """A file that grows beyond this is cut: its first and last bytes stay, and a line between them says what is missing."""
 BYTES_PER_SECOND = 2**20
-"""A script that prints faster is not slowed down by the copy: of each second, only the first and last part is copied.
+BYTES_OF_A_WRITE = 2**12
+"""What a write counts for in addition to its bytes.
 
-The last part is written at the next output of a later second, or at the end."""
+A script that prints more than this in a second is not slowed down by the copy: the rest of the second waits in memory,
+at most twice this size of it, the last part."""
 _LONGEST_LINE = 2**16
 
 
@@ -41,17 +43,16 @@ class OutputLog:
         """Raises OSError where the file cannot be opened."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(path, flags, 0o666)
-        self._pid = os.getpid()
-        # Only acquired without waiting: a thread or signal handler that prints meanwhile writes at once.
         self._lock = threading.Lock()
-        self._ended = False
+        self._timer: threading.Timer | None = None
+        self._allowance: float = BYTES_PER_SECOND
         self._next_second = 0.0
-        self._allowance = 0
-        self._waiting: deque[bytes] = deque()
-        self._n_waiting = 0
+        self._waiting = bytearray()
         self._n_skipped = 0
         self._end_of_first = 0
         self._n_cut = 0
+        # A forked process prints without a copy: it is not what is recorded.
+        os.register_at_fork(after_in_child=self._stop)
 
     def attach(self) -> None:
         """Copy what sys.stdout and sys.stderr write from now on."""
@@ -64,8 +65,9 @@ class OutputLog:
 
     def end(self) -> None:
         """Write what waits; from now on every output is copied at once."""
-        self._ended = True
-        self.look(memoryview(b""))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._begin_second(math.inf)
 
     def _attach(self, name: str, stream: io.TextIOWrapper) -> None:
         stream.flush()
@@ -81,56 +83,84 @@ class OutputLog:
             setattr(sys, name, unbuffered)
             setattr(sys, f"__{name}__", unbuffered)
 
-    def add(self, data: memoryview) -> None:
-        """Copy what has just been printed. A forked process prints without a copy: it is not what is recorded."""
-        if os.getpid() != self._pid or self._file < 0:
-            return
-        try:
-            if self._lock.acquire(blocking=False):
-                try:
-                    self._add(data)
-                finally:
-                    self._lock.release()
-            else:
-                os.write(self._file, data)
-        except OSError:
-            self._file = -1
-
-    def look(self, data: memoryview) -> None:
-        """Cut the file if it is too long, without a copy of `data`."""
-        self.add(data[:0])
-
-    def _add(self, data: memoryview) -> None:
-        now = time.monotonic()
-        if now >= self._next_second or self._ended:
-            self._next_second = now + 1
-            self._allowance = BYTES_PER_SECOND
-            self._write_waiting()
-            if os.fstat(self._file).st_size > LIMIT:
-                self._cut()
+    def add(self, data: bytes | memoryview) -> None:
+        """Copy what has just been printed."""
         if self._allowance > 0:
-            self._allowance -= len(data)
-            if len(data):
-                os.write(self._file, data)
+            self._add_now(data)
             return
-        self._waiting.append(bytes(data))
-        self._n_waiting += len(data)
-        while self._n_waiting > BYTES_PER_SECOND:
-            skipped = len(self._waiting.popleft())
-            self._n_waiting -= skipped
-            self._n_skipped += skipped
+        waiting = self._waiting
+        waiting += data
+        if len(waiting) > 2 * BYTES_PER_SECOND:
+            del waiting[:BYTES_PER_SECOND]
+            self._n_skipped += BYTES_PER_SECOND
+
+    def look(self, data: bytes | memoryview) -> None:
+        """Cut the file if it is too long, without a copy of `data`."""
+        now = time.monotonic()
+        if now >= self._next_second:
+            self._next_second = now + 1
+            self._begin_second(0.0)
+
+    def _add_now(self, data: bytes | memoryview) -> None:
+        now = time.monotonic()
+        if now >= self._next_second:
+            self._next_second = now + 1
+            self._begin_second(BYTES_PER_SECOND)
+        elif self._waiting:
+            self._write_waiting()
+        self._append(data)
+        self._allowance -= len(data) + BYTES_OF_A_WRITE
+        if self._allowance <= 0:
+            self._begin_second_later()
+
+    def _begin_second_later(self) -> None:
+        """In a thread: the script may print nothing more for long."""
+        delay = max(0.0, self._next_second - time.monotonic())
+        self._timer = threading.Timer(delay, self._second_has_begun)
+        self._timer.daemon = True
+        try:
+            self._timer.start()
+        except RuntimeError:  # The interpreter is shutting down.
+            self._begin_second(math.inf)
+
+    def _second_has_begun(self) -> None:
+        self._next_second = time.monotonic() + 1
+        self._begin_second(BYTES_PER_SECOND)
+        self._timer = None
+
+    def _begin_second(self, allowance: float) -> None:
+        self._write_waiting()
+        # Where another thread, or the code that a signal handler interrupts, cuts the file already, this need not wait.
+        if self._file >= 0 and self._lock.acquire(blocking=False):
+            try:
+                if os.fstat(self._file).st_size > LIMIT:
+                    self._cut()
+            except OSError:
+                self._stop()
+            finally:
+                self._lock.release()
+        self._allowance = max(self._allowance, allowance)
+
+    def _append(self, data: bytes | memoryview) -> None:
+        if self._file >= 0 and len(data):
+            try:
+                os.write(self._file, data)
+            except OSError:
+                self._stop()
+
+    def _stop(self) -> None:
+        """Copy nothing from now on, at no cost."""
+        self._file = -1
+        self._allowance = math.inf
 
     def _write_waiting(self) -> None:
-        if not self._waiting:
-            return
-        text = b"".join(self._waiting)
+        text = bytes(self._waiting)
+        del self._waiting[: len(text)]  # The script may have added more.
         if self._n_skipped:
             # The gap begins and ends in the middle of a line.
             text = b"\n" + _left_out(self._n_skipped) + text
-        self._waiting.clear()
-        self._n_waiting = 0
-        self._n_skipped = 0
-        os.write(self._file, text)
+            self._n_skipped = 0
+        self._append(text)
 
     def _cut(self) -> None:
         size = os.fstat(self._file).st_size
@@ -147,7 +177,7 @@ class OutputLog:
 class _CopiedFile(io.FileIO):
     """A file of which every block is passed on after it has been written. replaced: a file to be closed with it."""
 
-    def __init__(self, descriptor: int, written: Callable[[memoryview], None], name: str) -> None:
+    def __init__(self, descriptor: int, written: Callable[[bytes | memoryview], None], name: str) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.name = name
         self.replaced: Any = None
@@ -161,7 +191,7 @@ class _CopiedFile(io.FileIO):
         if not n_written:
             return n_written
         try:
-            self._written(memoryview(data)[:n_written])
+            self._written(data if n_written == len(data) else memoryview(data)[:n_written])
         except KeyboardInterrupt:
             # As if the signal came now: the caller, which counts what is written, handles signals after each block.
             (_,) = map(_thread.interrupt_main, (signal.SIGINT,))
