@@ -92,7 +92,7 @@ def test_what_waits_is_written_without_further_output(log: OutputLog, tmp_path: 
 def test_an_interrupt_while_a_block_is_written_neither_repeats_nor_swallows_it(tmp_path: Path) -> None:
     """SIGINT arrives when the block is in the file, but the copy is not."""
 
-    def interrupt(data: memoryview) -> None:
+    def interrupt(data: bytes | memoryview) -> None:
         signal.raise_signal(signal.SIGINT)
 
     with (tmp_path / "printed").open("wb") as target:
