@@ -183,7 +183,8 @@ class LabApp(BaseApp):
             self._ask_to_view(pick, holder)
             return
         if pick.kind == "resume" and is_script(pick.name):
-            self._open(Pick("replay", pick.name))  # Only the script can train it.
+            self.notify("Only the script can train this run, so it is replayed. Start the script again to train.")
+            self._open(Pick("replay", pick.name))
             return
         try:
             code = untrusted_code(pick)

@@ -56,7 +56,7 @@ async def test_batch_without_tokens_has_shapes_and_a_sentence(tmp_path: Path) ->
         await show(it, tmp_path, batch(x_shape="float32 [64, 1, 28, 28]", y_shape="int64 [64]", **nothing))
         assert "float32 [64, 1, 28, 28]" in it.text("#recorded") and NO_TOKENS in it.text("#alignment")
         await it.press("n", "A")
-        assert it.screen.is_current
+        assert it.screen.is_current and it.pilot.app._notifications
 
 
 async def test_damaged_batch_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.app.script import CONFIG, LETTERS
 from tests.core.tiny import tiny, trainer
 from tui_lab.app.app import LabApp, pick_of, untrusted_code
 from tui_lab.app.screens.dialogs import Ask, Choice
-from tui_lab.app.screens.home import Pick, PickKind
+from tui_lab.app.screens.home import Pick, PickKind, run_hint
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
 from tui_lab.cli.commands.app import open_app
@@ -58,6 +58,20 @@ async def test_run_of_a_script_is_replayed_and_not_resumed() -> None:
     async with app.run_test():
         app.open(Pick("resume", str(run.path)))
         assert app.picked == [Pick("replay", str(run.path))]
+
+
+async def test_home_says_what_can_be_done_with_a_run(run: Run) -> None:
+    script = runs.create("train", CONFIG, LETTERS)
+    assert "resume" in run_hint(run.path) and "c: resume" not in run_hint(script.path)
+    lock = take(script.path)
+    assert "follow" in run_hint(script.path)
+    async with LabApp().run_test() as pilot:
+        await pilot.pause()
+        choices = pilot.app.screen.query_one(OptionList)
+        lines = [str(choices.get_option_at_index(i).prompt) for i in range(choices.option_count)]
+        [line] = [line for line in lines if script.name in line]
+        assert "running" in line
+    lock.release()
 
 
 async def test_home_keeps_its_size_after_a_dialog() -> None:

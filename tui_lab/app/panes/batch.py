@@ -126,6 +126,12 @@ class BatchPane(Pane):
             batch = loader.batch(step)
         return rows_of_batch(batch), self.example % len(batch.ids)
 
+    @property
+    def has_batch(self) -> bool:
+        """Whether a batch of a script was recorded."""
+        reading = self._recorded.reading
+        return reading is not None and reading.batch is not None
+
     def step_shown(self, state: LabState) -> int:
         """Return the step the user went to, or the latest step."""
         return self.chosen_step if self.chosen_step is not None else max(0, state.step - 1)

@@ -22,7 +22,7 @@ from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
 
 NO_BATCH = "No batch is recorded yet."
-NO_TOKENS = "The model does not take token ids, so there are no cells to show."
+NO_TOKENS = "The model does not take token ids, so there are no cells or attention maps."
 
 
 @dataclass(frozen=True)

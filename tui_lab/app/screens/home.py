@@ -1,6 +1,7 @@
 """Home: the presets and the earlier runs."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rich.text import Text
@@ -17,8 +18,11 @@ from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.lock import in_use
+from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
 TITLE = "tui-lab: watch, steer and debug the training of a transformer"
@@ -87,7 +91,7 @@ class Home(BaseScreen[None], Screen[None]):
         if kind == "preset":
             text = "\n".join([*settings.presets()[name].header[1:], "Enter: start   Space: open paused"])
         elif kind == "run":
-            text = "Enter: replay   c: resume"
+            text = run_hint(Path(name))
         self.query_one("#about", Static).update(Text(text))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -118,9 +122,23 @@ class Home(BaseScreen[None], Screen[None]):
         self.app.push_screen(Help("home"))
 
 
+def run_hint(path: Path) -> str:
+    """Return what the keys do with a run."""
+    if in_use(path) is not None:
+        return "Enter: follow it live, and steer it"
+    try:
+        resumable = isinstance(Run(path).config(), Config)
+    except ConfigError:
+        resumable = True  # The error is shown when it is opened.
+    return "Enter: replay" + (
+        "   c: resume" if resumable else "   Recorded from a script: only the script can train it."
+    )
+
+
 def _run_line(run: Run) -> Text:
     summary = run.summary()
     values = [] if summary is None else [(title, summary.metric(key)) for key, title in METRICS.items()]
     numbers = [f"{title} {value:.4g}" for title, value in values if value is not None]
-    state = summary.reason if summary else "interrupted"
+    # Only a run without a summary is tried: most runs have ended long ago.
+    state = summary.reason if summary else "running" if in_use(run.path) else "interrupted"
     return Text.assemble((f"  {printable(run.name):<34}", "bold"), f"{state:<12}", "  ".join(numbers), no_wrap=True)

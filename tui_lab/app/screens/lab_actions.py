@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tui_lab.app.panes.recorded_batch import NO_TOKENS
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
@@ -109,7 +110,8 @@ class LabActions:
             return
         example = lab.batch_pane.current_example(lab.state)
         if example is None:
-            lab.notify("There is no example yet.", severity="warning")
+            no_tokens = lab.state.is_script and lab.batch_pane.has_batch
+            lab.notify(NO_TOKENS if no_tokens else "There is no example yet.", severity="warning")
             return
 
         def do_if_applies(id: str) -> None:
