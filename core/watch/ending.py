@@ -6,6 +6,13 @@ import traceback
 from tui_lab.core import events as ev
 
 OTHER_LIBRARIES = ("jax", "tensorflow", "mxnet")
+LAUNCHERS = (
+    "torch.distributed.run",
+    "torch.distributed.launcher.api",
+    "accelerate.commands.launch",
+    "deepspeed.launcher.runner",
+)
+"""Modules that start a script in other processes."""
 
 
 def ending(step: int, error: BaseException | None) -> ev.Event:
@@ -26,6 +33,9 @@ def why_no_steps(*, has_optimizer: bool) -> str:
     """Why no step was recorded. has_optimizer: whether the step of an optimizer began."""
     if has_optimizer:
         return "nothing was recorded: the script ended in its first optimizer step"
+    if any(name in sys.modules for name in LAUNCHERS):
+        advice = "use: torchrun … -m tui_lab watch --headless SCRIPT"
+        return f"nothing was recorded: the script ran in other processes; {advice}"
     if any(name in sys.modules for name in OTHER_LIBRARIES):
         return "nothing was recorded: the script uses another library than torch, and only torch can be watched"
     return "nothing was recorded: the script made no step of a torch optimizer"

@@ -310,6 +310,20 @@ def test_options_of_python_are_those_that_tui_lab_got(script: Callable[..., Path
     assert (code, stdout) == run([sys.executable, *options, "train.py"], path.parent)[:2]
 
 
+def test_a_launcher_gets_advice(script: Callable[..., Path]) -> None:
+    folder = script("print('hello')").parent
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "train.py"]
+    code, stdout, stderr = run([*HEADLESS, *launch], folder)
+    assert code == 0 and stdout == b"hello\n"
+    assert b"torchrun" in stderr
+
+
+def test_a_closed_stdout_stays_closed(script: Callable[..., Path]) -> None:
+    folder = script("import sys; print('x'); print(sys.stdout, file=sys.stderr)").parent
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh"]
+    assert OWN_LINES.sub(b"", run([*shell, *HEADLESS, "train.py"], folder)[2]) == b"None\n"
+
+
 def test_only_the_first_rank_records(script: Callable[..., Path]) -> None:
     path = script("import os; print(os.environ['RANK'])")
     assert run([*HEADLESS, "train.py"], path.parent, RANK="1", WORLD_SIZE="2") == (0, b"1\n", b"")
@@ -380,7 +394,7 @@ def blocks_of(leader: int) -> Iterator[bytes]:
 
 
 def test_the_app_follows_a_script_that_outlives_its_terminal(script: Callable[..., Path]) -> None:
-    path = script(SLOW_TRAINING)
+    path = script(SLOW_TRAINING.replace(", flush=True", ""))
     with in_terminal([*WATCH, "train.py", "100000"], path.parent) as (process, leader):
         shown = b""
         for block in blocks_of(leader):
@@ -395,6 +409,7 @@ def test_the_app_follows_a_script_that_outlives_its_terminal(script: Callable[..
         n_steps = len(losses_of(recorded))
         while len(losses_of(recorded)) <= n_steps:
             assert in_use(recorded.path) is not None
+        assert len((recorded.path / OUTPUT).read_bytes().splitlines()) >= n_steps, "each line is there at once"
     finally:
         os.kill(holder.pid, signal.SIGKILL)
     assert (recorded.path / OUTPUT).read_bytes().startswith(b"0 ")

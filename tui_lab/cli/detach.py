@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -114,12 +115,22 @@ def _launch(command: Command, folder: Path, *, is_new: bool = False) -> Detached
     log = folder / OUTPUT
     first_byte = log.stat().st_size if log.exists() else 0
     process = Detached(folder, _spawn(command, log), first_byte)
+    try:
+        process = _wait_until_it_holds(process)
+    except KeyboardInterrupt:  # It is in another session, which the terminal's signal does not reach.
+        os.kill(process.pid, signal.SIGTERM)
+        raise
+    if process.code not in (None, DONE) and is_new and not (folder / CONFIG).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    return process
+
+
+def _wait_until_it_holds(process: Detached) -> Detached:
+    """Return when the process writes into its folder, or has ended."""
     while not is_running(process):
         process = poll(process)
         if process.code is not None:
-            if process.code != DONE and is_new and not (folder / CONFIG).exists():
-                shutil.rmtree(folder, ignore_errors=True)
-            return process
+            break
         time.sleep(POLL_SECONDS)
     return process
 

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from importlib.machinery import ModuleSpec, PathFinder
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -149,8 +150,9 @@ def run_headless(target: Target, out: Path | None) -> NoReturn:
     """
     is_recorded = os.environ.get("RANK", "0") == "0"
     settings = startup_settings(target, out, in_background=False)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # It is None where its descriptor is closed.
+            stream.flush()
     os.execve(sys.executable, target.command_line, environment(STARTUP, settings) if is_recorded else dict(os.environ))
 
 
@@ -181,9 +183,10 @@ def run_in_background(target: Target, out: Path | None) -> int:
         hint = f"; its run: tui-lab app {shlex.quote(str(process.folder))}" if is_recorded else ""
         say(f"the script ended with exit code {process.code} before the app opened{hint}")
         return process.code
-    code = run_app(str(process.folder))
-    _say_what_remains(process)
-    return code
+    try:
+        return run_app(str(process.folder))
+    finally:
+        _say_what_remains(process)
 
 
 def _say_what_remains(process: "Detached") -> None:
@@ -219,7 +222,7 @@ def begin(
         shown_folder = _relative(recording.run.path)
         if not in_background:
             _say(f"recording into {shown_folder}; follow it with: tui-lab app {shlex.quote(shown_folder)}")
-        output = _copy_output(recording.run.path)
+        output = _copy_output(recording.run.path, in_background=in_background)
         end_quietly_when_stopped()
         at_end(lambda error: _end(recording, output, error, "" if in_background else shown_folder))
     except LabError as error:
@@ -243,8 +246,11 @@ def _start(target: Target, out: str | None) -> ScriptRecording:
         sys.argv = arguments
 
 
-def _copy_output(folder: Path) -> OutputLog | None:
+def _copy_output(folder: Path, *, in_background: bool) -> OutputLog | None:
     """Copy what the script prints to output.log."""
+    if in_background and isinstance(sys.stdout, TextIOWrapper):
+        # As on the terminal from which it was started; in a file, a line would be seen when 8 KiB have been printed.
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         output = OutputLog(folder / OUTPUT)
     except OSError as error:
