@@ -265,6 +265,15 @@ def training(script: Callable[..., Path]) -> Iterator["subprocess.Popen[bytes]"]
         process.kill()
 
 
+def test_a_script_trains_on_where_the_recorder_cannot_begin(script: Callable[..., Path]) -> None:
+    """The project has a module in place of a library that the recorder needs."""
+    path = script(TRAINING)
+    script("", "project/safetensors.py")
+    assert assert_same(["train.py", "2"], path.parent)[0] == 0
+    [recorded] = list_runs()
+    assert [type(event) for event in recorded.events()] == [ev.Stopped] and in_use(recorded.path) is None
+
+
 def test_a_killed_script_leaves_a_run_that_can_be_read(training: "subprocess.Popen[bytes]") -> None:
     [recorded] = list_runs()
     training.kill()
