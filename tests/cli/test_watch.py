@@ -304,11 +304,13 @@ def test_an_interrupt_ends_the_script_as_under_python(training: "subprocess.Pope
     assert isinstance(last, ev.Stopped) and last.reason == "stopped"
 
 
-def test_a_script_that_does_not_train_is_told_apart(script: Callable[..., Path]) -> None:
-    path = script("print('hello')")
-    code, stdout, stderr = run([*HEADLESS, "train.py"], path.parent)
-    assert code == 0 and stdout == b"hello\n"
-    assert b"tui-lab: nothing was recorded" in stderr
+@pytest.mark.parametrize(("code", "reason"), [("", b"made no step"), ("import jax", b"another library than torch")])
+def test_a_script_that_does_not_train_gets_a_reason(code: str, reason: bytes, script: Callable[..., Path]) -> None:
+    path = script(f"{code}\nprint('hello')")
+    script("", "project/jax.py")
+    exit_code, stdout, stderr = run([*HEADLESS, "train.py"], path.parent)
+    assert exit_code == 0 and stdout == b"hello\n"
+    assert b"tui-lab: nothing was recorded" in stderr and reason in stderr
 
 
 def test_options_of_python_are_those_that_tui_lab_got(script: Callable[..., Path]) -> None:
