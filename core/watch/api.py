@@ -90,8 +90,10 @@ class WatchedRun:
             batches.forward(Inputs(x, y))
         recorder.start_by_hand(Inputs(x, y), lr)
         hashes, batch = batches.end_step(recorder.log.n_steps, 1)
+        if hashes is not None:
+            batches.add_rows(recorder.log.n_steps, hashes)
         if batch is not None:
-            recorder.log.batch(batch, None if hashes is None else batches.history(batch.step, hashes))
+            recorder.log.batch(batch, None if hashes is None else batches.history())
         now = time.perf_counter()
         recorder.log.step(
             loss=_number("loss", loss),

@@ -82,9 +82,13 @@ class Batches:
         self._cells = None
         return hashes, batch
 
-    def history(self, step: int, row_hashes: Tensor) -> RowHistory:
-        """What is known of the rows with these hashes; call it once for every step, in order."""
-        return self._memory.add(step, row_hashes.tolist())
+    def add_rows(self, step: int, row_hashes: Tensor) -> None:
+        """Remember the rows with these hashes; call it once for every step, in order."""
+        self._memory.add(step, row_hashes.tolist())
+
+    def history(self) -> RowHistory:
+        """What was known of the rows of the latest `add_rows` before it."""
+        return self._memory.history()
 
     def _is_due(self) -> bool:
         if self.always:

@@ -332,8 +332,10 @@ class Recorder:
         return extra
 
     def _record_batch(self, step: OpenStep, values: StepValues) -> None:
-        history = None if values.row_hashes is None else self.batches.history(step.number, values.row_hashes)
+        if values.row_hashes is not None:
+            self.batches.add_rows(step.number, values.row_hashes)
         if step.batch is not None:
+            history = None if values.row_hashes is None else self.batches.history()
             self._last_x = step.batch.x
             self.log.batch(step.batch, history)
 

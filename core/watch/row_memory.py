@@ -51,18 +51,23 @@ class RowMemory:
         self._limit = limit
         self._rows: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._recent_new: deque[float] = deque(maxlen=RECENT_STEPS)
+        self._last_steps: list[int] = []
+        self._times: list[int] = []
 
-    def add(self, step: int, hashes: list[int]) -> RowHistory:
-        """Note that the rows with these hashes were used in `step`; return what was known of them before."""
-        last_steps = []
-        times = []
+    def add(self, step: int, hashes: list[int]) -> None:
+        """Note that the rows with these hashes were used in `step`."""
+        self._last_steps = []
+        self._times = []
         for row in hashes:
             last_step, n = self._rows.pop(row, (-1, 0))
             self._rows[row] = (step, n + 1)
-            last_steps.append(last_step)
-            times.append(n + 1)
+            self._last_steps.append(last_step)
+            self._times.append(n + 1)
         while len(self._rows) > self._limit:
             self._rows.popitem(last=False)
-        self._recent_new.append(sum(1 for last_step in last_steps if last_step < 0) / max(1, len(hashes)))
+        self._recent_new.append(self._last_steps.count(-1) / max(1, len(hashes)))
+
+    def history(self) -> RowHistory:
+        """What was known of the rows of the latest `add` before it."""
         recent = np.array(self._recent_new, dtype=np.float32)
-        return RowHistory(np.array(last_steps, dtype=np.int64), np.array(times, dtype=np.int64), recent)
+        return RowHistory(np.array(self._last_steps, dtype=np.int64), np.array(self._times, dtype=np.int64), recent)

@@ -13,7 +13,10 @@ _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 def dumps(value: Any, indent: int | None = None) -> str:
     """Return `value` as strict JSON (RFC 8259), with "NaN", "Infinity" and "-Infinity" as in protobuf's JSON."""
-    return json.dumps(_named(value), indent=indent, allow_nan=False)
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:  # A number that is not finite. To look for one first would take twice as long.
+        return json.dumps(_named(value), indent=indent, allow_nan=False)
 
 
 def loads(text: str | bytes) -> Any:
