@@ -353,3 +353,16 @@ async def test_curves_over_time_or_tokens(
         assert validation.points[0][0] == pytest.approx(place * 30 / 31)
         await it.press(*["x"] * (3 - n_presses))
         assert drawn[-1][0].points[-1][0] == 31
+
+
+async def test_reply_is_not_repeated_before_the_script_has_answered(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("g")
+        it.screen.query_one("#every", Input).value = "1"
+        await it.tell(update(31))
+        await it.tell(update(32))
+        assert len(it.source.sent) == 1
+        it.screen.script_generation.stop()
+        await settle(it, lambda: it.screen.generation_pane.replies[0].done)
+        await it.tell(update(33))
+        assert len(it.source.sent) == 2

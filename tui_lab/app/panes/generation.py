@@ -102,6 +102,8 @@ class GenerationPane(Pane):
         """Generate again if that is due by the field `every`."""
         field = self.query_one("#every", Input)
         every = int(field.value) if field.value.isdigit() and self.replies and not field.has_focus else 0
+        if state.is_script and self.generating:
+            return  # The script would answer every request, also one that nobody waits for any more.
         if every and state.step >= self._requested_at_step + every and state.phase == "running":
             self.generate()
 

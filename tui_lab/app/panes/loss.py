@@ -34,6 +34,8 @@ MORE_LINES = 3
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 SECONDS_BETWEEN_DRAWINGS = 1.0
 LEAST_HEIGHT_FOR_SPARKLINES = 17
+LEAST_HEIGHT_FOR_MORE = 19
+"""For all lines of further measurements; one less is shown below it."""
 CURSOR_STEPS = 50
 """Key presses that move the cursor over the whole run."""
 
@@ -113,7 +115,8 @@ class LossPane(Pane):
         if weight := SMOOTHING[self.smoothing]:
             parts.append(f"smoothed {weight}")
         self.border_subtitle = ", ".join(parts)
-        more = more_text(state, MORE_LINES * (self.size.width - 4))
+        n_lines = MORE_LINES if self.size.height >= LEAST_HEIGHT_FOR_MORE else MORE_LINES - 1
+        more = more_text(state, n_lines * self.size.width)
         self.query_one("#more").display = bool(more)
         self.put("#more", more, layout=True)
         best = best_text(state)

@@ -76,7 +76,7 @@ class RecordedBatchView(Vertical):
         if self.reader is None:
             self.reader = BatchReader(Path(state.ready.path))
             self._tokenizer = state.ready.tokenizer
-        if (reading := self.reader.poll(now)) is not None:
+        if (reading := self.reader.poll(now, running=state.phase == "running")) is not None:
             self.reading = reading
         drawn = (self.reading, self.row, self.size)
         if drawn != self._drawn:

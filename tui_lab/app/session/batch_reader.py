@@ -7,7 +7,9 @@ from pathlib import Path
 from tui_lab.app.session.alignment import Alignment, alignment
 from tui_lab.core.watch.recorded_batch import BATCH, RecordedBatch, read_batch
 
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_BATCHES = 2.0
+"""While the script trains: batches then change faster than one can read."""
+SECONDS_BETWEEN_LOOKS = 0.25
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,17 @@ class BatchReader:
         self._stamp: object = None
         self._looked_at = float("-inf")
 
-    def poll(self, now: float) -> BatchReading | None:
-        """Return a reading that has ended since the last call; start one if the file has changed. now: seconds."""
+    def poll(self, now: float, *, running: bool) -> BatchReading | None:
+        """Return a reading that has ended since the last call; start one if the file has changed.
+
+        now: seconds. running: whether the script trains.
+        """
         if self._thread is not None and self._thread.is_alive():
             return None
         reading = self._reading
         self._reading = None
-        if reading is None and now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
+        pause = SECONDS_BETWEEN_BATCHES if running else SECONDS_BETWEEN_LOOKS
+        if reading is None and now - self._looked_at >= pause:
             self._looked_at = now
             self._read_if_changed()
         return reading
