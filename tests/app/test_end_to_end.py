@@ -25,6 +25,7 @@ class Person:
         self.screen = pyte.Screen(100, 32)
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
+        self.has_ended = False
 
     @property
     def sees(self) -> str:
@@ -46,8 +47,18 @@ class Person:
         self.terminal.send(keys)
 
     def leave(self) -> int:
+        """Wait until the program has ended; return its exit code."""
         self.raw += self.terminal.read(PATIENCE)
+        return self.end()
+
+    def end(self) -> int:
+        """Return the exit code of a program that writes nothing more."""
+        self.has_ended = True
         return self.terminal.end()
+
+    def kill(self) -> None:
+        self.has_ended = True
+        self.terminal.kill()
 
 
 def test_start_pause_change_generate_quit_and_replay(tmp_path: Path) -> None:

@@ -104,6 +104,11 @@ async def test_loss_pane_shows_the_further_measurements_of_a_script(tmp_path: Pa
         assert [part for part in [*parts, "2 skipped steps", "accuracy 0.93"] if part not in more] == []
         assert it.screen.state.curves["grad_norm"].points[-1][0] == 30, "a gap where it was not measured"
 
+        await it.tell(update(32, extra={}))
+        later = it.text("#more")
+        assert "memory 512 MiB" in later, "the memory is not measured at every step"
+        assert "lr" not in later, "the script's own rate is that of the step"
+
 
 async def test_values_that_do_not_fit_are_counted(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:

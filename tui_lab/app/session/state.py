@@ -20,6 +20,8 @@ from tui_lab.util.errors import ConfigError, DataError
 Phase = Literal["loading", "waiting", "running", "paused", "ended", "failed"]
 """waiting: a script runs, and has not made an optimizer step yet."""
 CURVES = ("loss", "val_loss", "grad_norm", "lr", "update_ratio", "tokens_per_s")
+RARE_EXTRAS = ("memory_mib", "gpu_memory_mib")
+"""Further measurements that are not made at every step; the latest values are kept."""
 SPEED_SMOOTHING = 0.95
 """Weight of the earlier steps in the moving average of the time a step takes."""
 
@@ -129,7 +131,8 @@ class LabState:
         self.progress.add(event)
         if event.data_seconds is not None and event.seconds > 0:
             self.data_share = event.data_seconds / event.seconds
-        self.extra |= event.extra or {}
+        rare = {name: value for name, value in self.extra.items() if name in RARE_EXTRAS}
+        self.extra = rare | (event.extra or {})
 
     def _apply_evaluation(self, event: ev.Evaluated) -> None:
         self.evaluated = event
