@@ -32,7 +32,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Step:
-    """Make `n` steps, then pause."""
+    """Make `n` steps, then pause. Several commands sent at once accumulate."""
 
     n: int = 1
 

@@ -58,9 +58,12 @@ class TrainControl:
         return was_running
 
     def resume(self, steps: int = 0) -> bool:
-        """Continue, for `steps` steps if given. Returns whether the trainer was paused."""
+        """Continue; with `steps` pause after that many, and after those that are left of an earlier call.
+
+        Returns whether the trainer was paused.
+        """
         was_paused = self.paused
-        self._steps_left = steps
+        self._steps_left = self._steps_left + steps if steps else 0
         self.paused = False
         return was_paused
 

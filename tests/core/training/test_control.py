@@ -47,6 +47,23 @@ def test_single_steps_end_with_a_pause() -> None:
     assert control.next_command() == cmd.Pause()
 
 
+def test_single_steps_asked_for_several_times_accumulate() -> None:
+    control = TrainControl()
+    control.resume(steps=2)
+    control.resume(steps=1)
+    for _ in range(3):
+        assert not control.has_pending
+        control.count_step()
+    assert control.next_command() == cmd.Pause()
+
+
+def test_resume_cancels_the_remaining_single_steps() -> None:
+    control = TrainControl()
+    control.resume(steps=2)
+    control.resume()
+    assert control.steps_left == 0
+
+
 def test_pause_cancels_the_remaining_single_steps() -> None:
     control = TrainControl()
     control.resume(steps=2)
