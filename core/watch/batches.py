@@ -82,9 +82,9 @@ class Batches:
         self._cells = None
         return hashes, batch
 
-    def add_rows(self, step: int, row_hashes: Tensor) -> None:
+    def add_rows(self, step: int, row_hashes: list[int]) -> None:
         """Remember the rows with these hashes; call it once for every step, in order."""
-        self._memory.add(step, row_hashes.tolist())
+        self._memory.add(step, row_hashes)
 
     def history(self) -> RowHistory:
         """What was known of the rows of the latest `add_rows` before it."""

@@ -40,7 +40,7 @@ class Boundary:
         control.count_step()
         if self._commands.empty() and not control.has_pending and not control.stop_requested:
             return
-        self.recorder.close_step()  # The user sees the step after which the script waits.
+        self.recorder.close_step(wait=True)  # The user sees the step after which the script waits.
         control.poll(SINGLE_PROCESS)
         self._execute_pending(self.recorder)
         while control.paused and not control.stop_requested:

@@ -22,6 +22,7 @@ from tui_lab.core.watch.script_config import Discovered, user_namespaces
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
 from tui_lab.core.watch.steering import Steering
 from tui_lab.core.watch.step_clock import StepClock
+from tui_lab.core.watch.step_queue import StepQueue
 from tui_lab.core.watch.steps import OpenStep, Pending, StepValues
 
 
@@ -39,7 +40,7 @@ class Given:
 class Recorder:
     """Listens to the hooks. boundary: called between two steps, when commands may run.
 
-    A step becomes an event when the next one begins: its values are read then, so that a GPU need not wait.
+    A step becomes an event when the next one begins or later: its values are read then, so that a GPU need not wait.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Recorder:
         """With the number of steps after which each took place."""
         self._pending = Pending()
         self._open: OpenStep | None = None
+        self._queue = StepQueue(clock)
         self._last_optimizer: Optimizer | None = None
         """The one that ends a step; None until the first step is complete."""
         self._is_stepping = False
@@ -128,7 +130,7 @@ class Recorder:
         """The gradients were not finite, so there is no step, and its losses do not belong to the next one."""
         self._n_skipped += 1
         self._pending = Pending()
-        self.batches.end_step(self.log.n_steps, 0)
+        self.batches.end_step(self.n_complete, 0)
         if self._n_skipped == 1:
             self.log.warn(
                 "GradScaler skipped a step: a gradient was not finite. It tries again with a smaller loss scale"
@@ -143,8 +145,8 @@ class Recorder:
             return
         self._training()
         if self._open is not None and self._open.has_stepped(optimizer):
-            self._end_cycle(self._open.optimizers[-1])
-        step = self._open = self._open or OpenStep(self.log.n_steps)
+            self._end_cycle(self._open.optimizers[-1], wait=False)
+        step = self._open = self._open or OpenStep(self.n_complete)
         self._meet(optimizer)
         if not step.optimizers:
             step.script_lr = float(optimizer.param_groups[0]["lr"])
@@ -222,13 +224,13 @@ class Recorder:
     def _finish_evaluation(self) -> None:
         if (evaluation := self._evaluations.finish()) is not None:
             has_open_step = self._open is not None and bool(self._open.optimizers)
-            self._finished_evaluations.append((self.log.n_steps + has_open_step, evaluation))
+            self._finished_evaluations.append((self.n_complete + has_open_step, evaluation))
 
-    def _end_cycle(self, last: Optimizer) -> None:
+    def _end_cycle(self, last: Optimizer, *, wait: bool) -> None:
         """The open step is complete: `last` was the last optimizer in it."""
         is_first = self._last_optimizer is None
         self._last_optimizer = last
-        self.close_step()
+        self.close_step(wait=wait)
         if is_first:  # Commands have waited until it was known where a step ends.
             self._boundary()
 
@@ -238,7 +240,7 @@ class Recorder:
         if step is None or not step.optimizers or self._is_stepping:
             return
         if self._last_optimizer is None or self._last_optimizer is step.optimizers[-1]:
-            self._end_cycle(step.optimizers[-1])
+            self._end_cycle(step.optimizers[-1], wait=True)
 
     def validation(self, val_loss: float) -> None:
         """Record the script's own validation loss, instead of the mean of the evaluation that has just ended."""
@@ -282,7 +284,6 @@ class Recorder:
         if is_first:
             self._measure(step, pending)
         step.seconds += self.clock.optimizer_stepped()
-        step.queue_values()
 
     def _measure(self, step: OpenStep, pending: Pending) -> None:
         """Add what is measured once a step, after its first optimizer."""
@@ -296,16 +297,23 @@ class Recorder:
         step.row_hashes, step.batch = self.batches.end_step(step.number, max(1, pending.losses.n))
         step.extra |= self._measurements.memory()
 
-    def close_step(self) -> None:
-        """Record the open step, and the evaluations after it. Waits for its values."""
+    @property
+    def n_complete(self) -> int:
+        """The complete steps, recorded or not."""
+        return self.log.n_steps + len(self._queue)
+
+    def close_step(self, *, wait: bool) -> None:
+        """End the open step, and record the steps whose values are there; with `wait` all of them."""
         step = self._open
         self._open = None
         if step is not None and step.optimizers:
-            values = step.read()
-            self._start(step)
+            step.extra |= self._extra(step)
+            self._queue.add(step)
+        for complete, values in self._queue.take(wait=wait):
+            self._start(complete)
             self._record_evaluations()
-            self.log.step_done(step, values, self._extra(step, values))
-            self._record_batch(step, values)
+            self.log.step_done(complete, values)
+            self._record_batch(complete, values)
         self._record_evaluations()
 
     def _record_evaluations(self) -> None:
@@ -317,14 +325,11 @@ class Recorder:
             self.log.evaluation(evaluation)
         self._finished_evaluations = [pair for pair in self._finished_evaluations if pair[0] > n_steps]
 
-    def _extra(self, step: OpenStep, values: StepValues) -> dict[str, float]:
-        """Further measurements of a step, by the names that events use."""
+    def _extra(self, step: OpenStep) -> dict[str, float]:
+        """Further figures of a step, by the names that events use."""
         extra = {f"lr/{i}": lr for i, lr in enumerate(step.lrs) if i and lr != step.lrs[0]}
-        extra |= {f"loss/{i + 1}": loss for i, loss in enumerate(values.losses) if i}
         if self.steering.lr_factor != 1.0:
             extra["script_lr"] = step.script_lr
-        if "loss_scale" in values.scalars:
-            extra["loss_scale"] = values.scalars["loss_scale"]
         if self._n_skipped:
             extra["skipped_steps"] = float(self._n_skipped)
         if step.micro_batches > 1:
@@ -372,7 +377,7 @@ class Recorder:
         self.hooks.remove()
         self.finder.remove()
         self._finish_evaluation()
-        self.close_step()
+        self.close_step(wait=True)
 
     def _is_watched(self, optimizer: Optimizer) -> bool:
         return not self.given.optimizers or any(optimizer is given for given in self.given.optimizers)

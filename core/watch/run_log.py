@@ -61,8 +61,11 @@ class RunLog:
         self._writer.put(write)
         self._writer.put(found.started(self.config))
 
-    def step_done(self, step: OpenStep, values: StepValues, extra: Mapping[str, float]) -> None:
+    def step_done(self, step: OpenStep, values: StepValues) -> None:
         """Record a step."""
+        extra = step.extra | {f"loss/{i + 1}": loss for i, loss in enumerate(values.losses) if i}
+        if "loss_scale" in values.scalars:
+            extra["loss_scale"] = values.scalars["loss_scale"]
         loss = values.losses[0] if values.losses else math.nan
         is_token = self.config.train.unit == "tokens"
         seconds = step.seconds
@@ -75,7 +78,7 @@ class RunLog:
             update_ratio=values.scalars.get("update_ratio"),
             dead_units=values.scalars.get("dead_units"),
             data_seconds=step.data_seconds if step.data_seconds > 0 else None,
-            extra={**step.extra, **extra} or None,
+            extra=extra or None,
         )
 
     def step(self, *, loss: float, lr: float, n_counted: int, seconds: float, **measured: Any) -> None:

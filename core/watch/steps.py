@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.recorded_batch import RecordedBatch
-from tui_lab.core.watch.values import LaterValues, LossSum
+from tui_lab.core.watch.values import LossSum
 
 
 @dataclass
@@ -29,10 +29,10 @@ class Pending:
 
 @dataclass
 class OpenStep:
-    """One step: each optimizer at most once. It is complete when an optimizer steps for the second time.
+    """One step: each optimizer at most once. It is complete when an optimizer is about to step for the second time.
 
     number: counted from 0. lrs: the rates of all parameter groups that the step used; script_lr: the first without our
-    factor. The tensors in `to_read` are read when the step is closed.
+    factor. The tensors in `to_read` are read when the step is recorded.
     """
 
     number: int
@@ -49,7 +49,6 @@ class OpenStep:
     to_read: dict[str, Tensor] = field(default_factory=dict)
     """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale"."""
     row_hashes: Tensor | None = None
-    later: LaterValues | None = None
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
         return any(optimizer is other for other in self.optimizers)
@@ -58,26 +57,19 @@ class OpenStep:
     def micro_batches(self) -> int:
         return self.losses[0].n if self.losses else 0
 
-    def queue_values(self) -> None:
-        """Start to copy all values to the CPU."""
-        tensors = [tensor for loss in self.losses for tensor in loss.tensors()]
-        tensors += self.to_read.values()
-        if self.row_hashes is not None:
-            tensors.append(self.row_hashes)
-        self.later = LaterValues(tensors)
+    @property
+    def scalars(self) -> list[Tensor]:
+        """What `values` needs, [] each."""
+        return [*(tensor for loss in self.losses for tensor in loss.tensors()), *self.to_read.values()]
 
-    def read(self) -> "StepValues":
-        """The values of the step, after `queue_values`. Waits for them."""
-        assert self.later is not None
-        tensors = self.later.read()
-        hashes = tensors.pop() if self.row_hashes is not None else None
-        numbers = [float(tensor) for tensor in tensors]
+    def values(self, numbers: list[float], row_hashes: list[int] | None) -> "StepValues":
+        """The values of the step, from those of `scalars` and `row_hashes`."""
         losses = []
         for loss in self.losses:
             n = len(loss.tensors())
             losses.append(loss.mean(numbers[:n]))
             numbers = numbers[n:]
-        return StepValues(losses, dict(zip(self.to_read, numbers, strict=True)), hashes)
+        return StepValues(losses, dict(zip(self.to_read, numbers, strict=True)), row_hashes)
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class StepValues:
 
     losses: list[float]
     scalars: dict[str, float]
-    row_hashes: Tensor | None
+    row_hashes: list[int] | None
 
     @property
     def grad_norm(self) -> float | None:

@@ -7,22 +7,42 @@ from torch import Tensor
 
 
 class LaterValues:
-    """Copies of tensors on the CPU. On a GPU the copy is only queued; `read` waits for what was queued before it."""
+    """Copies of tensors on the CPU. On a GPU the copies are only queued, all in one; `read` waits for them."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, scalars: Sequence[Tensor], rows: Sequence[Tensor]) -> None:
+        """scalars: [] each; rows: int64 [n] each."""
         self._event: torch.cuda.Event | None = None
-        self._tensors = list(tensors)
-        if any(t.is_cuda for t in tensors):
-            self._tensors = [t.to("cpu", non_blocking=True) for t in tensors]
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record()
+        self._scalars = list(scalars)
+        self._rows = list(rows)
+        devices = {t.device for t in (*scalars, *rows)}
+        if not any(device.type == "cuda" for device in devices):
+            return
+        if len(devices) == 1:
+            self._copy_together()
+        else:
+            self._scalars = [t.to("cpu", non_blocking=True) for t in scalars]
+            self._rows = [t.to("cpu", non_blocking=True) for t in rows]
+        self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._event.record()
 
-    def read(self) -> list[Tensor]:
-        """The tensors, complete."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether `read` would not wait."""
+        return self._event is None or bool(self._event.query())
+
+    def read(self) -> tuple[list[float], list[list[int]]]:
+        """The values of the scalars and of the rows."""
         if self._event is not None:
             self._event.synchronize()
-            self._event = None
-        return self._tensors
+        return [float(t) for t in self._scalars], [t.tolist() for t in self._rows]
+
+    def _copy_together(self) -> None:
+        if self._scalars:
+            stacked = torch.stack([t.reshape(()).to(torch.float64) for t in self._scalars])
+            self._scalars = list(stacked.to("cpu", non_blocking=True).unbind())
+        if self._rows:
+            sizes = [len(t) for t in self._rows]
+            self._rows = list(torch.cat(self._rows).to("cpu", non_blocking=True).split(sizes))
 
 
 class LossSum:

@@ -1,0 +1,70 @@
+"""Complete steps whose values are still on the device."""
+
+from collections.abc import Callable
+
+from tui_lab.core.watch.steps import OpenStep, StepValues
+from tui_lab.core.watch.values import LaterValues
+
+SECONDS_BETWEEN_COPIES = 0.2
+MAX_STEPS = 64
+"""Steps that are copied together, at most."""
+
+
+class StepQueue:
+    """Gives steps with their values, in order.
+
+    On the CPU a step is ready at once. On a GPU the values of many steps are copied together, and are ready once that
+    copy is done, so that neither the GPU nor the script waits.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._steps: list[OpenStep] = []
+        self._copied: tuple[list[OpenStep], LaterValues] | None = None
+        self._copied_at = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._steps) + (0 if self._copied is None else len(self._copied[0]))
+
+    def add(self, step: OpenStep) -> None:
+        self._steps.append(step)
+
+    def take(self, *, wait: bool) -> list[tuple[OpenStep, StepValues]]:
+        """The steps that are ready; with `wait` all of them."""
+        ready = []
+        while True:
+            if self._copied is not None and (wait or self._copied[1].is_complete):
+                ready += self._read(*self._copied)
+                self._copied = None
+            if self._copied is not None or not self._steps or not (wait or self._copy_is_due()):
+                return ready
+            self._copy()
+            if not wait and self._copied is not None and not self._copied[1].is_complete:
+                return ready
+
+    def _copy_is_due(self) -> bool:
+        if len(self._steps) >= MAX_STEPS or not _is_on_gpu(self._steps[-1]):
+            return True
+        return self._clock() - self._copied_at >= SECONDS_BETWEEN_COPIES
+
+    def _copy(self) -> None:
+        steps = self._steps
+        self._steps = []
+        self._copied_at = self._clock()
+        scalars = [scalar for step in steps for scalar in step.scalars]
+        rows = [step.row_hashes for step in steps if step.row_hashes is not None]
+        self._copied = (steps, LaterValues(scalars, rows))
+
+    def _read(self, steps: list[OpenStep], values: LaterValues) -> list[tuple[OpenStep, StepValues]]:
+        numbers, rows = values.read()
+        ready = []
+        for step in steps:
+            n = len(step.scalars)
+            row_hashes = rows.pop(0) if step.row_hashes is not None else None
+            ready.append((step, step.values(numbers[:n], row_hashes)))
+            numbers = numbers[n:]
+        return ready
+
+
+def _is_on_gpu(step: OpenStep) -> bool:
+    return any(scalar.is_cuda for scalar in step.scalars)
