@@ -231,6 +231,25 @@ async def test_progress_bar_is_shown_until_its_line_ends(tmp_path: Path) -> None
         assert not it.screen.query_one("#unfinished").display
 
 
+async def test_output_that_came_while_the_pane_was_hidden_is_not_wrapped_narrowly(tmp_path: Path) -> None:
+    line = "a line that is longer than the least width of the log"
+    async with script_lab(tmp_path) as it:
+        await it.press("5", "2")
+        await it.tell(Printed((line,)))
+        await it.press("5")
+        assert line in log_of(it)
+
+
+async def test_predictions_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
+    top = {"top": np.zeros((2, 16, 20), np.int64), "probabilities": np.full((2, 16, 20), 0.05, np.float32)}
+    write_batch(tmp_path, batch(29, **top))
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        await settle(it, lambda: "top" in it.text("#recorded-cell"))
+        last = it.text("#recorded-cell").splitlines()[-1]
+        assert last.startswith("loss") and last.endswith(")") and last.count("(") < 20
+
+
 async def test_traceback_of_the_script_is_logged(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
         await it.press("5")

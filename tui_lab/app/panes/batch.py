@@ -174,7 +174,8 @@ class BatchPane(Pane):
         example = Example(ready.tokenizer, next_token, x, y, self._losses)
         cells = self.query_one("#cells", Cells)
         cells.show_example(example, self.cells_per_row)
-        self.put("#cell", cell_details(example_title(batch, self.example, cells.selected), example, cells.selected))
+        title = example_title(batch, self.example, cells.selected)
+        self.put("#cell", cell_details(title, example, cells.selected, self.size.width))
 
     def _request_losses(self, state: LabState, now: float) -> None:
         """Measure the losses of the shown step's example, at once or at intervals while following."""

@@ -1,6 +1,8 @@
 """Texts of the batch pane: the shuffle state, which examples were used, and the details of a cell."""
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from rich.text import Text
@@ -47,8 +49,8 @@ def example_title(batch: Batch, row: int, t: int) -> str:
     return f"example {batch.ids[row]} ({row + 1}/{len(batch.ids)}), t = {t}{source}"
 
 
-def cell_details(title: str, example: Example, t: int) -> Text:
-    """Return up to three lines: the title, input and target, loss and top predictions."""
+def cell_details(title: str, example: Example, t: int, width: int) -> Text:
+    """Return up to three lines: the title, input and target, loss and as many predictions as fit into `width`."""
     target = int(example.y[t])
     text = Text.assemble(
         (f"{title}\n", "dim"),
@@ -60,14 +62,21 @@ def cell_details(title: str, example: Example, t: int) -> Text:
     if example.losses is None:
         return text
     loss = example.loss(t)
-    text.append("\n" if math.isnan(loss) else f"\nloss {loss:.3f}, p = {math.exp(-loss):.3f}. ")
-    probabilities = example.losses.probabilities[t].tolist()
-    if not probabilities:
-        return text
-    text.append(f"top {len(probabilities)}: ", "dim")
-    for token, p in zip(example.losses.top[t].tolist(), probabilities, strict=True):
-        text.append(f"{show(example.tokenizer, token)} ({p:.2f})  ", "bold green" if token == target else "")
+    last_line = "" if math.isnan(loss) else f"loss {loss:.3f}, p = {math.exp(-loss):.3f}. "
+    top = zip(example.losses.top[t].tolist(), example.losses.probabilities[t].tolist(), strict=True)
+    predictions = [(token, f"{show(example.tokenizer, token)} ({p:.2f})") for token, p in top]
+    n_fitting = _n_fitting([text for _, text in predictions], width - len(last_line) - len("top 5: "))
+    text.append(f"\n{last_line}")
+    text.append(f"top {n_fitting}: " if predictions else "", "dim")
+    for token, prediction in predictions[:n_fitting]:
+        text.append(f"{prediction}  ", "bold green" if token == target else "")
     return text
+
+
+def _n_fitting(texts: Sequence[str], width: int) -> int:
+    """Return how many of the texts, at least one, fit into a line with two spaces between them."""
+    ends = accumulate(len(text) + 2 for text in texts)
+    return max(1, sum(end - 2 <= width for end in ends))
 
 
 def token_name(tokenizer: Tokenizer, token: int) -> str:

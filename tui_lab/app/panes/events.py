@@ -1,6 +1,7 @@
 """The events pane: a log of the run, and what user code printed."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from rich.text import Text
@@ -53,6 +54,8 @@ class EventsPane(Pane):
     def __init__(self, id: str, clock: Callable[[], str] = lambda: time.strftime("%H:%M:%S")) -> None:
         super().__init__(id=id)
         self._clock = clock
+        self._waiting: deque[str] = deque(maxlen=MAX_LINES)
+        """What is to be logged once the pane has a width to wrap it at."""
 
     def compose(self) -> ComposeResult:
         yield RichLog(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
@@ -64,21 +67,36 @@ class EventsPane(Pane):
             self._note_output(message)
             return
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
-            self.query_one(RichLog).write(f"{self._clock()} {printable(line)}")
+            self._write(f"{self._clock()} {printable(line)}")
 
     def _note_output(self, printed: Printed) -> None:
         """Log new output; a line without an end is shown below the log until it ends."""
         lines = [f"… {printed.n_skipped:,} bytes of output skipped; output.log has them"] if printed.n_skipped else []
         lines += [printable(line) for line in printed.lines]
         if lines:
-            self.query_one(RichLog).write("\n".join(lines))
+            self._write("\n".join(lines))
         self.query_one("#unfinished").display = bool(printed.unfinished)
         self.put("#unfinished", Text(printable(printed.unfinished)))
 
     def on_print(self, event: events.Print) -> None:
         """Log what user code prints; on the terminal it would break the screen."""
         if text := event.text.rstrip("\n"):
-            self.query_one(RichLog).write(f"{'stderr' if event.stderr else 'stdout'}: {printable(text)}")
+            self._write(f"{'stderr' if event.stderr else 'stdout'}: {printable(text)}")
+
+    def _write(self, text: str) -> None:
+        self._waiting.append(text)
+        self._log_waiting()
+
+    def _log_waiting(self) -> None:
+        """Log what waits, unless the pane is hidden: it would be wrapped at RichLog's least width."""
+        log = self.query_one(RichLog)
+        if not self.display or log.scrollable_content_region.width <= 0:
+            return
+        while self._waiting:
+            log.write(self._waiting.popleft())
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._log_waiting)
 
     def show(self, state: LabState, now: float) -> None:
-        return None
+        self._log_waiting()

@@ -117,7 +117,7 @@ class RecordedBatchView(Vertical):
         cells = self.query_one(Cells)
         cells.show_example(example, max(1, (self.size.width - 8) // CELL_WIDTH))
         title = row_title(batch, self.row, len(rows.x), cells.selected)
-        update_text(self._static("#recorded-cell"), cell_details(title, example, cells.selected))
+        update_text(self._static("#recorded-cell"), cell_details(title, example, cells.selected, self.size.width))
 
     def on_cells_selected(self) -> None:
         self.redraw()

@@ -15,7 +15,7 @@ CLEAR_SHARE = 0.9
 """The fraction of the targets that must fit."""
 MEANINGS = {
     1: "y[t] = x[t+1] for {} of the targets: the next token",
-    0: "y[t] = x[t] for {} of the targets: a copy, which the model may shift itself",
+    0: "y[t] = x[t] for {} of the targets: a copy, which the model may shift",
 }
 
 

@@ -48,6 +48,7 @@ class Following:
         self._output = OutputTail(self._run.path / runs.OUTPUT)
         self._is_script = False
         self._ready = False
+        self._is_over = False
         self._looks: queue.SimpleQueue[cmd.Snapshot | cmd.Inspect | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._threads = [
@@ -60,7 +61,8 @@ class Following:
         return "steering" if control.can_send(self._run.path) else "watching"
 
     def status_note(self) -> str:
-        return f"trained by process {self._holder.pid}" + ("" if self.role == "steering" else ", read only")
+        read_only = ", read only" if self.role == "watching" and not self._is_over else ""
+        return f"trained by process {self._holder.pid}{read_only}"
 
     def start(self) -> None:
         for thread in self._threads:
@@ -160,7 +162,8 @@ class Following:
             self._buffer.put(SessionFailed(self._without_step("the script ended"), is_script=True))
         elif last is None and holder is None:
             self._buffer.put(SessionFailed(self._gone(), is_script=self._is_script))
-        return last is not None or holder is None
+        self._is_over = last is not None or holder is None
+        return self._is_over
 
     def _gone(self) -> str:
         """Say that the process ended without recording it."""
