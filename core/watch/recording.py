@@ -21,6 +21,7 @@ from tui_lab.core.watch.ending import ending, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
 from tui_lab.core.watch.recorder import Given, Recorder
 from tui_lab.core.watch.run_log import RunLog
+from tui_lab.core.watch.steering import StopRequested
 from tui_lab.data.tokenizers import IdTokenizer
 
 SECONDS_WITHOUT_STEP = 60.0
@@ -92,6 +93,8 @@ class Recording:
                 self.boundary.save(self.recorder)
         except Exception as failure:  # A half-built model may raise anything when it is read.
             self.recorder.log.warn(f"the last state was not saved: {failure!r}")
+        if self.boundary.control.stop_requested and isinstance(error, SystemExit | None):
+            error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
         self.recorder.log.put(ending(self.n_steps, error))
         self._writer.close()
         self.problem = self._writer.problem

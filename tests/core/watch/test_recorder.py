@@ -1,9 +1,11 @@
 """The recorder: what it records equals what the loop sees, and the loop does not change."""
 
+import contextlib
 import copy
 import math
 import os
 import pickle  # noqa: TID251 - the script does it.
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -355,6 +357,18 @@ def test_stop_passes_the_handlers_of_errors_and_runs_the_cleanup(tmp_path: Path)
         finally:
             cleaned.append(True)
     assert cleaned
+    assert events_of(record)[-1] == ev.Stopped(step=1, reason="stopped")
+
+
+@pytest.mark.parametrize("exits", [False, True])
+def test_stop_that_the_script_catches_is_no_failure(exits: bool, tmp_path: Path) -> None:
+    """As Lightning does, which then calls sys.exit(1)."""
+    with contextlib.suppress(SystemExit), recording(tmp_path, cmd.Stop()) as record:
+        try:
+            loops.plain()
+        except KeyboardInterrupt:
+            if exits:
+                sys.exit(1)
     assert events_of(record)[-1] == ev.Stopped(step=1, reason="stopped")
 
 
