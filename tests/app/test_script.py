@@ -241,7 +241,10 @@ async def test_output_that_came_while_the_pane_was_hidden_is_not_wrapped_narrowl
 
 
 async def test_predictions_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
-    top = {"top": np.zeros((2, 16, 20), np.int64), "probabilities": np.full((2, 16, 20), 0.05, np.float32)}
+    top: dict[str, Any] = {
+        "top": np.zeros((2, 16, 20), np.int64),
+        "probabilities": np.full((2, 16, 20), 0.05, np.float32),
+    }
     write_batch(tmp_path, batch(29, **top))
     async with script_lab(tmp_path) as it:
         await it.press("3")

@@ -14,6 +14,7 @@ from textual_plot import AxisFormatter, NumericAxisFormatter
 from textual_plot.plot_widget import Legend
 
 from tui_lab.app.textual_fixes.blank_line_style import StyledCanvas
+from tui_lab.app.textual_fixes.label_past_edge import LabelCanvas
 from tui_lab.app.textual_fixes.mouse_outside_terminal import is_outside
 from tui_lab.app.textual_fixes.plot_without_room import PlotWithoutRoom
 from tui_lab.app.textual_fixes.point_on_edge import DrawPointsOnEdge
@@ -84,8 +85,9 @@ class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         with Grid():
-            for name in ("margin-top", "margin-left", "plot", "margin-bottom"):
+            for name in ("margin-top", "margin-left", "plot"):
                 yield StyledCanvas(1, 1, id=name)
+            yield LabelCanvas(1, 1, id="margin-bottom")
         yield Legend(id="legend")
 
     def on_mount(self) -> None:
