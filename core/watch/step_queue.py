@@ -20,7 +20,8 @@ class StepQueue:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._steps: list[OpenStep] = []
-        self._copied: tuple[list[OpenStep], LaterValues] | None = None
+        self._copied: tuple[list[OpenStep], list[int], LaterValues] | None = None
+        """Steps, how many scalars each has, and their values."""
         self._copied_at = float("-inf")
 
     def __len__(self) -> int:
@@ -33,14 +34,12 @@ class StepQueue:
         """The steps that are ready; with `wait` all of them."""
         ready = []
         while True:
-            if self._copied is not None and (wait or self._copied[1].is_complete):
+            if self._copied is not None and (wait or self._copied[2].is_complete):
                 ready += self._read(*self._copied)
                 self._copied = None
             if self._copied is not None or not self._steps or not (wait or self._copy_is_due()):
                 return ready
             self._copy()
-            if not wait and self._copied is not None and not self._copied[1].is_complete:
-                return ready
 
     def _copy_is_due(self) -> bool:
         if len(self._steps) >= MAX_STEPS or not _is_on_gpu(self._steps[-1]):
@@ -51,15 +50,15 @@ class StepQueue:
         steps = self._steps
         self._steps = []
         self._copied_at = self._clock()
-        scalars = [scalar for step in steps for scalar in step.scalars]
+        scalars = [step.scalars for step in steps]
         rows = [step.row_hashes for step in steps if step.row_hashes is not None]
-        self._copied = (steps, LaterValues(scalars, rows))
+        values = LaterValues([scalar for of_step in scalars for scalar in of_step], rows)
+        self._copied = (steps, [len(of_step) for of_step in scalars], values)
 
-    def _read(self, steps: list[OpenStep], values: LaterValues) -> list[tuple[OpenStep, StepValues]]:
+    def _read(self, steps: list[OpenStep], counts: list[int], values: LaterValues) -> list[tuple[OpenStep, StepValues]]:
         numbers, rows = values.read()
         ready = []
-        for step in steps:
-            n = len(step.scalars)
+        for step, n in zip(steps, counts, strict=True):
             row_hashes = rows.pop(0) if step.row_hashes is not None else None
             ready.append((step, step.values(numbers[:n], row_hashes)))
             numbers = numbers[n:]
@@ -67,4 +66,4 @@ class StepQueue:
 
 
 def _is_on_gpu(step: OpenStep) -> bool:
-    return any(scalar.is_cuda for scalar in step.scalars)
+    return any(tensor.is_cuda for loss in step.losses for tensor in loss.tensors())

@@ -14,9 +14,9 @@ class LaterValues:
         self._event: torch.cuda.Event | None = None
         self._scalars = list(scalars)
         self._rows = list(rows)
-        devices = {t.device for t in (*scalars, *rows)}
-        if not any(device.type == "cuda" for device in devices):
+        if not any(t.is_cuda for t in (*scalars, *rows)):
             return
+        devices = {t.device for t in (*scalars, *rows)}
         if len(devices) == 1:
             self._copy_together()
         else:
@@ -92,4 +92,5 @@ class LossSum:
 def _copied(loss: Tensor) -> Tensor:
     """A copy, in float64 where the device has it: the sum of many losses in bfloat16 would lose digits."""
     dtype = torch.float32 if loss.device.type == "mps" else torch.float64
-    return loss.detach().reshape(()).to(dtype, copy=True)
+    value = loss.detach().to(dtype, copy=True)
+    return value.reshape(()) if value.dim() else value
