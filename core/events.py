@@ -66,6 +66,7 @@ class Started(Event):
 class StepDone(Event):
     """One optimizer step. loss in nats per target; grad_norm before clipping; seconds of this step alone.
 
+    seconds and tokens_per_s are 0 at the first step of a script's run: it is not known when that step began.
     grad_norm is None only in a script's run, at steps where it was not measured. extra: further measurements of a
     script's run by name, such as "lr/1" for the rate of the second parameter group.
 

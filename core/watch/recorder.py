@@ -283,7 +283,9 @@ class Recorder:
             step.to_read["loss_scale"] = pending.loss_scale
         if is_first:
             self._measure(step, pending)
-        step.seconds += self.clock.optimizer_stepped()
+        seconds = self.clock.optimizer_stepped()
+        if step.number > 0:  # When the first step began is not known: the model was not known before its end.
+            step.seconds += seconds
 
     def _measure(self, step: OpenStep, pending: Pending) -> None:
         """Add what is measured once a step, after its first optimizer."""

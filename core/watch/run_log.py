@@ -68,16 +68,16 @@ class RunLog:
             extra["loss_scale"] = values.scalars["loss_scale"]
         loss = values.losses[0] if values.losses else math.nan
         is_token = self.config.train.unit == "tokens"
-        seconds = step.seconds
+        has_data_time = step.data_seconds > 0 and step.seconds > 0
         self.step(
             loss=loss,
             lr=step.lrs[0] if step.lrs else 0.0,
             n_counted=step.n_tokens if is_token else step.n_samples,
-            seconds=seconds,
+            seconds=step.seconds,
             grad_norm=values.grad_norm,
             update_ratio=values.scalars.get("update_ratio"),
             dead_units=values.scalars.get("dead_units"),
-            data_seconds=step.data_seconds if step.data_seconds > 0 else None,
+            data_seconds=step.data_seconds if has_data_time else None,
             extra=extra or None,
         )
 

@@ -84,6 +84,17 @@ async def test_unknown_number_of_steps_is_not_shown(tmp_path: Path) -> None:
         assert "step 1,234 " in status and "/" not in status.partition("tok/s")[0] and "ETA" not in status
 
 
+async def test_a_step_of_unknown_time_has_no_speed(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=-1, size=(200, 50)) as it:
+        await it.tell(script_ready(tmp_path), SCRIPT_STARTED, update(1, seconds=0.0, tokens_per_s=0.0))
+        assert "tok/s" not in it.text("#status")
+        await it.tell(update(2, seconds=0.5))
+        assert "tok/s" in it.text("#status")
+        state = it.screen.state
+        assert state.seconds_a_step == 0.5
+        assert [step for step, _ in state.curves["tokens_per_s"].points] == [2]
+
+
 async def test_samples_are_counted_where_there_are_no_tokens(tmp_path: Path) -> None:
     async with script_lab(tmp_path, samples_config()) as it:
         assert "samples/s" in it.text("#status")

@@ -77,6 +77,14 @@ def test_recorded_losses_are_those_of_the_loop_and_its_weights_stay(name: str, t
     assert not [event for event in record.run.events() if isinstance(event, ev.Warned)]
 
 
+def test_time_of_the_first_step_is_not_known(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        loops.two_optimizers()
+    first, *others = steps_of(record)
+    assert first.seconds == first.tokens_per_s == 0
+    assert all(step.seconds > 0 and step.tokens_per_s > 0 for step in others)
+
+
 def test_run_begins_with_what_was_found_of_the_script(tmp_path: Path) -> None:
     with recording(tmp_path) as record:
         loops.clipping_with_schedule()

@@ -89,6 +89,7 @@ class StatusLine(Static):
             parts.append(Part(f"  loss {state.last.loss_ema:.4f}", 7))
             if state.phase in ("running", "paused") and state.seconds_left is not None:
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
+        if state.last is not None and state.last.seconds > 0:
             unit = "tok" if state.unit == "tokens" else state.unit
             parts.append(Part(f"  {state.last.tokens_per_s:,.0f} {unit}/s", 3))
         if state.started is not None:

@@ -123,10 +123,12 @@ class LabState:
 
     def _apply_step(self, event: ev.StepDone) -> None:
         self.last = event
-        earlier = event.seconds if self.seconds_a_step is None else self.seconds_a_step
-        self.seconds_a_step = SPEED_SMOOTHING * earlier + (1 - SPEED_SMOOTHING) * event.seconds
+        if event.seconds > 0:
+            earlier = event.seconds if self.seconds_a_step is None else self.seconds_a_step
+            self.seconds_a_step = SPEED_SMOOTHING * earlier + (1 - SPEED_SMOOTHING) * event.seconds
+            self.curves["tokens_per_s"].add(event.step, event.tokens_per_s)
         for name in CURVES:
-            if name != "val_loss":
+            if name not in ("val_loss", "tokens_per_s"):
                 self.curves[name].add(event.step, getattr(event, name))
         self.progress.add(event)
         if event.data_seconds is not None and event.seconds > 0:
