@@ -400,7 +400,7 @@ async def test_reply_is_not_repeated_before_the_script_has_answered(tmp_path: Pa
         await it.tell(update(31))
         await it.tell(update(32))
         assert len(it.source.sent) == 1
-        it.screen.script_generation.stop()
+        it.screen.generation.stop()
         await settle(it, lambda: it.screen.generation_pane.replies[0].done)
         await it.tell(update(33))
         assert len(it.source.sent) == 2

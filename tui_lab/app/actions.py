@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tui_lab.app.session.source import Role
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 
 Needs = Literal["nothing", "steering", "training", "live", "replay"]
 """When a command is enabled. steering: a run or replay in progress; training: a run of this app, in progress or ended;
@@ -30,6 +31,7 @@ class Command:
     not_for_scripts: str = ""
 
 
+NO_DROPOUT = "The script's model has no dropout layers."
 ITS_DATA = "The script makes its own batches; change this in the script."
 ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
 
@@ -92,6 +94,15 @@ def key_of(command: Command) -> str:
 def command_of_key(key: str) -> Command | None:
     """Return the command of a key, by Textual's name."""
     return next((command for command in COMMANDS if key in command.keys.split(",")), None)
+
+
+def why_not(command_id: str, config: RunConfig | None) -> str:
+    """Return why the run of a script does not have a command; empty if it has, and for our own runs."""
+    if not isinstance(config, ScriptConfig):
+        return ""
+    if command_id in ("dropout_down", "dropout_up") and config.model.dropout is None:
+        return NO_DROPOUT
+    return BY_ID[command_id].not_for_scripts
 
 
 def applies(needs: Needs, *, phase: str, role: Role) -> bool:

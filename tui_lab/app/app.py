@@ -268,7 +268,6 @@ class LabApp(BaseApp):
     async def _stop_and_save(self, lab: "LabScreen") -> str | None:
         """Wait until a lab's run is saved; return a message for the user if its training does not respond."""
         lab.generation.stop()
-        lab.script_generation.stop()
         lab.source.close()
         await asyncio.to_thread(lab.doctor.stop)
         seconds = shutdown.grace(lab.state.seconds_a_step, self._grace)

@@ -213,7 +213,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         self._steer(command_id)
 
     def action_help(self) -> None:
-        self.app.push_screen(Help("attention", is_script=self._state.is_script))
+        self.app.push_screen(Help("attention", self._state.run_config))
 
 
 def _one_line_each(*parts: Text | str) -> Text:

@@ -1,18 +1,15 @@
 """The help screen: a page, all keys of the lab, and the glossary."""
 
 import importlib.resources
-from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
-from tui_lab.app.actions import COMMANDS, key_of
+from tui_lab.app.actions import COMMANDS, key_of, why_not
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
-
-WhyNot = Callable[[str], str]
-"""Returns why the run does not have the command with an id; empty if it has."""
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 
 
 def page(name: str, *, is_script: bool = False) -> str:
@@ -22,16 +19,16 @@ def page(name: str, *, is_script: bool = False) -> str:
     return (own if is_script and own.is_file() else folder / f"{name}.md").read_text("utf-8")
 
 
-def keys(why_not: WhyNot) -> str:
+def keys(config: RunConfig | None) -> str:
     """Return the keys of all commands of the lab, by group, in Markdown; last those that the run does not have."""
     lines = ["## All keys"]
-    usable = [command for command in COMMANDS if not why_not(command.id)]
+    usable = [command for command in COMMANDS if not why_not(command.id, config)]
     for group in dict.fromkeys(command.group for command in usable):
         lines += [f"\n**{group}**\n", "| key | what it does |", "|---|---|"]
         lines += [f"| `{key_of(c)}` | {c.title}: {c.help} |" for c in usable if c.group == group]
     if len(usable) < len(COMMANDS):
         lines += ["\n**Not available for a script**\n", "| key | why |", "|---|---|"]
-        lines += [f"| `{key_of(c)}` | {c.title}: {why_not(c.id)} |" for c in COMMANDS if c not in usable]
+        lines += [f"| `{key_of(c)}` | {c.title}: {why_not(c.id, config)} |" for c in COMMANDS if c not in usable]
     return "\n".join(lines)
 
 
@@ -39,18 +36,19 @@ class Help(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
     BINDINGS = [Binding("escape,q,question_mark", "dismiss(None)", "Close")]
 
-    def __init__(self, name: str, why_not: WhyNot = lambda command_id: "", is_script: bool = False) -> None:
+    def __init__(self, name: str, config: RunConfig | None = None) -> None:
+        """config: of the run that is shown, if any."""
         super().__init__()
         self._page = name
-        self._why_not = why_not
-        self._is_script = is_script
+        self._config = config
 
     def compose(self) -> ComposeResult:
         from textual.widgets import Markdown  # Imported late: slow, and the first frame does not need it.
 
         with VerticalScroll(id="page"):
-            pages = [page(self._page, is_script=self._is_script), *([page("script")] if self._is_script else [])]
-            yield Markdown("\n\n".join([*pages, keys(self._why_not), page("glossary")]), open_links=False)
+            is_script = isinstance(self._config, ScriptConfig)
+            pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
+            yield Markdown("\n\n".join([*pages, keys(self._config), page("glossary")]), open_links=False)
 
     def on_mount(self) -> None:
         scroll = self.query_one("#page")

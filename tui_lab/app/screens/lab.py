@@ -1,7 +1,6 @@
 """The lab: panes over one run, a status line, and the keys that act on them."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -12,7 +11,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
-from tui_lab.app.actions import BY_ID, COMMANDS, applies, command_of_key
+from tui_lab.app.actions import BY_ID, COMMANDS, applies, command_of_key, why_not
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
@@ -23,20 +22,18 @@ from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.setting_text import is_live
 from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.screens.lab_actions import Destination, LabActions
-from tui_lab.app.screens.notices import Notice, notice_of
+from tui_lab.app.screens.notices import Notice, notice_of, show_notice
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.screens.pane_layout import PaneLayout
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
-from tui_lab.app.session.generation_thread import GenerationThread
+from tui_lab.app.session.generation import Generation
 from tui_lab.app.session.messages import Diagnosed, Ready, SessionMessage
-from tui_lab.app.session.script_generation import ScriptGeneration
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import events as ev
-from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.diagnose import examine_config_in_child
 from tui_lab.runs.summary_text import replaced_characters
@@ -84,8 +81,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         super().__init__()
         self.source = source
         self.state = LabState()
-        self.generation = GenerationThread(source.send)
-        self.script_generation = ScriptGeneration(source.send, lambda: self.state.phase)
+        self.generation = Generation(source, self.state)
         self.doctor = DoctorThread(examine)
         self.clock = clock
         self._diagnose_first = diagnose_first
@@ -103,14 +99,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._log = EventsPane(id="events")
         self.doctor_pane = DoctorPane(id="doctor", send=source.send)
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
-        self.panes: list[Pane] = [
-            self.config_pane,
-            self.loss_pane,
-            self.batch_pane,
-            self.generation_pane,
-            self._log,
-            self.doctor_pane,
-        ]
+        self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
+        self.panes += [self._log, self.doctor_pane]
         self._painting = PaintScheduler(self.panes)
         self._pane_layout = PaneLayout([pane.number for pane in self.panes], active=LOSS)
         self._commands = LabActions(self)
@@ -152,7 +142,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             return  # The screen is being removed.
         for message in self.source.drain():
             self._apply(message)
-        for generation_message in [*self.generation.drain(), *self.script_generation.drain()]:
+        for generation_message in self.generation.drain():
             self.generation_pane.receive(generation_message)
         for doctor_message in self.doctor.drain():
             self.doctor_pane.receive(doctor_message)
@@ -195,18 +185,15 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self._opened(message)
         else:
             for finding, step in self.state.noticed[n_noticed:]:
-                self.show_notice(Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
+                show_notice(self, Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
         if (notice := notice_of(message)) is not None:
-            self.show_notice(notice)
+            show_notice(self, notice)
         if self.state.phase != phase:
             self.refresh_bindings()
             if self.state.is_script and self.state.phase == "failed" and self.state.ready is None:
                 self.go_to(EVENTS)  # There is nothing else to see.
         if self.state.phase != phase or isinstance(message, ev.Changed | ev.Evaluated):
             self._painting.request()
-
-    def show_notice(self, notice: Notice) -> None:
-        self.notify(notice.text, title=notice.title, severity=notice.severity, timeout=notice.timeout)
 
     def _opened(self, ready: Ready) -> None:
         """Name the planted faults, and diagnose a run that was started with a fix."""
@@ -267,14 +254,11 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def on_key(self, event: Key) -> None:
         """Show what a key did at once, not at the next tick; say why a script does not have a command."""
         command = command_of_key(event.key)
-        if command is not None and (reason := self.why_not(command.id)):
+        if command is not None and (reason := why_not(command.id, self.state.run_config)):
             self.notify(reason)
-        self._key_or_click()
+        self.on_click()
 
     def on_click(self) -> None:
-        self._key_or_click()
-
-    def _key_or_click(self) -> None:
         self._painting.key_pressed(self.clock())
         self.call_later(self._beat)
 
@@ -284,21 +268,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if action != "do":
             return True
         command_id = str(parameters[0])
-        needs = BY_ID[command_id].needs
-        return applies(needs, phase=self.state.phase, role=self.source.role) and not self.why_not(command_id)
-
-    def why_not(self, command_id: str) -> str:
-        """Return why the run of a script does not have a command; empty if it has, and for our own runs."""
-        if not self.state.is_script:
-            return ""
-        if command_id in ("dropout_down", "dropout_up") and not self._has_dropout:
-            return "This model has no dropout layers."
-        return BY_ID[command_id].not_for_scripts
-
-    @property
-    def _has_dropout(self) -> bool:
-        config = self.state.config
-        return config is not None and "model.dropout" in script.live_keys(config)
+        usable = not why_not(command_id, self.state.run_config)
+        return usable and applies(BY_ID[command_id].needs, phase=self.state.phase, role=self.source.role)
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""
@@ -306,23 +277,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._commands.actions[id]()
 
     def on_generation_pane_requested(self, message: GenerationPane.Requested) -> None:
-        ready = self.state.ready
-        config = self.state.trainer_config
-        if ready is None:
-            return
-        if config is not None:
-            self.generation.start(message.request, config, ready.tokenizer)
-        elif self.source.role == "steering" and not self.state.over:
-            self.script_generation.start(message.request, Path(ready.path))
-        else:
-            self.script_generation.refuse(message.request, self.why_no_model)
-
-    @property
-    def why_no_model(self) -> str:
-        """Why nothing can be computed with the model of a script."""
-        if self.source.role == "watching" and not self.state.over:
-            return "this app cannot write to the run folder, so it cannot ask the script"
-        return "the model exists only in the script, which has ended"
+        self.generation.start(message.request)
 
     def on_config_pane_value_set(self, message: ConfigPane.ValueSet) -> None:
         """Apply a live setting at once; other settings wait for a restart or fork."""

@@ -10,10 +10,11 @@ from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
 from tui_lab.app.screens.help import Help
-from tui_lab.app.screens.notices import Notice
+from tui_lab.app.screens.notices import Notice, show_notice
 from tui_lab.app.screens.run_controls import RunControls
 from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
+from tui_lab.app.session.generation import why_no_model
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -72,7 +73,7 @@ class LabActions:
             "zoom": lab.zoom,
             "save_config": lambda: self.with_edited(self.save_config),
             "theme": lambda: lab.call_later(lab.app.run_action, "next_theme"),
-            "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name, lab.why_not, lab.state.is_script)),
+            "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name, lab.state.run_config)),
             "runs": lambda: lab.app.push_screen(RunsScreen()),
             "home": lambda: self.close("home"),
             "quit": lambda: self.close("quit"),
@@ -105,8 +106,8 @@ class LabActions:
 
     def show_attention(self) -> None:
         lab = self._lab
-        if lab.state.is_script and (lab.source.role != "steering" or lab.state.over):
-            lab.notify(f"Attention is not available: {lab.why_no_model}.", severity="warning")
+        if lab.state.is_script and (reason := why_no_model(lab.source, lab.state)):
+            lab.notify(f"Attention is not available: {reason}.", severity="warning")
             return
         example = lab.batch_pane.current_example(lab.state)
         if example is None:
@@ -133,7 +134,7 @@ class LabActions:
 
         def save(name: str | None) -> None:
             if name is not None:
-                lab.show_notice(save_config(config, Path(name).expanduser()))
+                show_notice(lab, save_config(config, Path(name).expanduser()))
 
         lab.app.push_screen(AskLine("Save the config as", f"{lab.state.ready.name}.toml"), save)
 

@@ -1,8 +1,10 @@
 """Which messages of a run are shown as a toast, and how."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from textual.notifications import SeverityLevel
+from textual.screen import Screen
 
 from tui_lab.app.labels import ending_name
 from tui_lab.app.session.messages import SessionFailed, SessionMessage
@@ -19,6 +21,10 @@ class Notice:
     title: str = ""
     severity: SeverityLevel = "information"
     timeout: float | None = None
+
+
+def show_notice(screen: Screen[Any], notice: Notice) -> None:
+    screen.notify(notice.text, title=notice.title, severity=notice.severity, timeout=notice.timeout)
 
 
 def notice_of(message: SessionMessage) -> Notice | None:

@@ -160,6 +160,11 @@ class LabState:
         return self.waiting is not None or isinstance(self.config, ScriptConfig)
 
     @property
+    def run_config(self) -> RunConfig | None:
+        """The config in force; of a script that has not made a step yet, one without what is not known yet."""
+        return ScriptConfig() if self.waiting is not None else self.config
+
+    @property
     def trainer_config(self) -> Config | None:
         """The config in force of a run of our trainer; None for the run of a script."""
         return self.config if isinstance(self.config, Config) else None

@@ -1,0 +1,48 @@
+"""Generate text with the model of a run: in this process from a copy of the weights, or in the process of a script."""
+
+from pathlib import Path
+
+from tui_lab.app.session.generation_thread import GenerationThread, Request
+from tui_lab.app.session.messages import GenerationMessage
+from tui_lab.app.session.script_generation import ScriptGeneration
+from tui_lab.app.session.source import Source
+from tui_lab.app.session.state import LabState
+
+
+class Generation:
+    """Answer one request at a time; a new one ends the one before. `drain` returns the messages."""
+
+    def __init__(self, source: Source, state: LabState) -> None:
+        self._source = source
+        self._state = state
+        self._here = GenerationThread(source.send)
+        self._in_script = ScriptGeneration(source.send, lambda: state.phase)
+
+    def start(self, request: Request) -> None:
+        """Answer a request once the run is ready; with an error if its model cannot be asked."""
+        ready = self._state.ready
+        config = self._state.trainer_config
+        if ready is None:
+            return
+        if config is not None:
+            self._here.start(request, config, ready.tokenizer)
+        elif reason := why_no_model(self._source, self._state):
+            self._in_script.refuse(request, reason)
+        else:
+            self._in_script.start(request, Path(ready.path))
+
+    def stop(self) -> None:
+        self._here.stop()
+        self._in_script.stop()
+
+    def drain(self) -> list[GenerationMessage]:
+        return [*self._here.drain(), *self._in_script.drain()]
+
+
+def why_no_model(source: Source, state: LabState) -> str:
+    """Return why the model of a script cannot be asked for anything; empty if it can."""
+    if source.role == "steering" and not state.over:
+        return ""
+    if source.role == "watching" and not state.over:
+        return "this app cannot write to the run folder, so it cannot ask the script"
+    return "the model exists only in the script, which has ended"
