@@ -60,6 +60,16 @@ async def test_curves_sparklines_and_marks_show_the_run(drawings: Drawings) -> N
         assert len(drawings.calls) == n_drawn, "nothing has changed"
 
 
+async def test_a_paused_run_is_drawn_at_once_after_every_key() -> None:
+    async with lab() as it:
+        await it.tell(ev.Paused(step=30))
+        for new in (2, 4):
+            it.source.items.append(ev.Changed(step=30, key="optim.lr", old=new / 2, new=new))
+            it.screen.tick()
+            await it.pilot.pause()
+            assert f"→ {new}" in it.text("#readout")
+
+
 async def axis(it: Lab) -> str:
     await it.pilot.pause()
     return it.text("#chart #margin-bottom")

@@ -88,7 +88,7 @@ class LossPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
-        if now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
+        if state.phase != "paused" and now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
         logged = tuple(state.logged.values())
         drawn = (
