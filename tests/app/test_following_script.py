@@ -148,16 +148,18 @@ def assert_factors_of_the_rates(events: list[ev.Event]) -> None:
     assert {1.0, 8.0} <= factors
 
 
-@pytest.mark.slow
 def test_the_app_shows_that_a_script_was_killed(watched: Watched, person: Callable[..., Person]) -> None:
     follower = person("app", str(watched.folder))
     follower.wait_for("▶ running")
+    follower.press("5")
+    follower.wait_for("training begins")
     watched.process.kill()
     follower.wait_for("exited before")
     follower.press("q")
     assert follower.leave() == 0
 
 
+@pytest.mark.slow
 def test_two_followers_steer_one_script(watched: Watched, person: Callable[..., Person]) -> None:
     one, other = person("app", str(watched.folder)), person("app", str(watched.folder))
     one.wait_for("▶ running")
@@ -176,6 +178,17 @@ def test_two_followers_steer_one_script(watched: Watched, person: Callable[..., 
     other.press("\r")
     assert other.leave() == 0
     watched.wait_for_next_step()
+
+
+@pytest.mark.slow
+def test_what_a_stopped_script_left_is_said_in_its_terminal(script: Path, person: Callable[..., Person]) -> None:
+    starter = person("watch", script.name)
+    starter.wait_for("▶ running")
+    stop(starter)
+    assert starter.leave() == 0
+    [run] = list_runs()
+    after = starter.raw[starter.raw.rindex(b"\x1b[?1049l") :].decode()
+    assert f"exit code {INTERRUPTED}" in after and str(run.path) in after.replace("\r\n", "")
 
 
 def forbid_writing(control: Path) -> None:

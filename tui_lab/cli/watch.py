@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from importlib.machinery import ModuleSpec, PathFinder
 from io import TextIOWrapper
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 STARTUP = Path(__file__).parent / "startup"
 _PYTHON_FILES = (".py", ".pyw", ".pyc")
 LINES_OF_A_FAILURE = 20
+SECONDS_TO_END = 3.0
+"""Seconds that Python may take to end after the recording has ended."""
 _NOTEBOOK_HINT = "in a notebook use: import tui_lab; run = tui_lab.watch()"
 
 
@@ -194,6 +197,10 @@ def _say_what_remains(process: "Detached") -> None:
     from tui_lab.cli import detach
 
     process = detach.poll(process)
+    deadline = time.monotonic() + SECONDS_TO_END
+    while process.code is None and not detach.is_running(process) and time.monotonic() < deadline:
+        time.sleep(0.05)  # The recording has ended, and Python is about to.
+        process = detach.poll(process)
     folder = shlex.quote(str(process.folder))
     if process.code is not None:
         if process.code not in (DONE, INTERRUPTED):
@@ -202,6 +209,8 @@ def _say_what_remains(process: "Detached") -> None:
         say(f"the script ended with exit code {process.code}; its run: tui-lab app {folder}")
     elif detach.is_running(process):
         say(f"process {process.pid} keeps training; follow and steer it with: tui-lab app {folder}")
+    else:
+        say(f"process {process.pid} still runs, and is not recorded; its run: tui-lab app {folder}")
 
 
 def begin(
