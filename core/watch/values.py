@@ -28,7 +28,7 @@ class LaterValues:
     @property
     def is_complete(self) -> bool:
         """Whether `read` would not wait."""
-        return self._event is None or bool(self._event.query())
+        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
 
     def read(self) -> tuple[list[float], list[list[int]]]:
         """The values of the scalars and of the rows."""
@@ -42,7 +42,7 @@ class LaterValues:
             self._scalars = list(stacked.to("cpu", non_blocking=True).unbind())
         if self._rows:
             sizes = [len(t) for t in self._rows]
-            self._rows = list(torch.cat(self._rows).to("cpu", non_blocking=True).split(sizes))
+            self._rows = list(torch.split(torch.cat(self._rows).to("cpu", non_blocking=True), sizes))
 
 
 class LossSum:
