@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SHARE = 0.01
-"""Of the time of the script. The hooks that run at every step need about as much again in a small model."""
+SHARE = 0.004
+"""Of the time of the script. There are two budgets, and in a small model the hooks at every step need more than both."""
 
 
 class Budget:
