@@ -1,9 +1,17 @@
-"""Draw docs/app.svg and docs/doctor.svg from the real app: `python -m tools.screenshots`. Takes a few minutes."""
+"""Draw the pictures in docs from the real app; takes a few minutes.
+
+`python -m tools.screenshots` draws app.svg and doctor.svg. `python -m tools.screenshots NANOGPT`, with a checkout of
+karpathy/nanoGPT, draws watch.svg, watch-80x24.svg and watch-200x50.svg: its train.py, watched.
+"""
 
 import asyncio
+import contextlib
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from textual.pilot import Pilot
@@ -11,6 +19,8 @@ from textual.pilot import Pilot
 from tui_lab.app.app import LabApp, pick_of
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.core.config import settings
+from tui_lab.data.corpora.paths import BUNDLED, find_files
+from tui_lab.util.child import python_module
 
 DOCS = Path(__file__).parents[1] / "docs"
 PATIENCE_SECONDS = 600
@@ -65,9 +75,59 @@ async def draw_doctor() -> None:
         await pilot.press("ctrl+q")
 
 
+SHAPE = "--n_layer=3 --n_head=4 --n_embd=96 --block_size=64 --batch_size=12 --dropout=0.1"
+LENGTH = "--max_iters=4000 --lr_decay_iters=4000 --eval_interval=100 --eval_iters=5"
+TRAIN = ["config/train_shakespeare_char.py", "--device=cpu", "--compile=False", *SHAPE.split(" "), *LENGTH.split(" ")]
+WATCH_PICTURES = {(80, 24): "watch-80x24.svg", (120, 40): "watch.svg", (200, 50): "watch-200x50.svg"}
+
+
+@contextlib.contextmanager
+def watched_nanogpt(checkout: Path, folder: Path) -> Iterator[Path]:
+    """Train a copy of `checkout`, watched, on the bundled text; the run's folder."""
+    copy = folder / "nanoGPT"
+    shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git", "assets", "out*"))
+    data = copy / "data" / "shakespeare_char"
+    text = "\n\n".join(path.read_text("utf-8") for path in find_files(BUNDLED))
+    (data / "input.txt").write_text(text, "utf-8")
+    subprocess.run([sys.executable, "prepare.py"], cwd=data, check=True, stdout=subprocess.DEVNULL)
+    run = folder / "runs" / "nanogpt"
+    command = python_module("tui_lab", "watch", "--headless", "--out", str(run), "train.py", *TRAIN)
+    with subprocess.Popen(command, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield run
+        finally:
+            process.terminate()
+
+
+async def draw_watch(run: Path) -> None:
+    """The run after a doubled learning rate, with a generated text, at three sizes."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (run / "config.toml").exists():
+            await asyncio.sleep(0.1)
+    for number, (size, name) in enumerate(WATCH_PICTURES.items(), start=1):
+        await draw_follower(run, size, name, first_step=150 * number, doubles_lr=number == 1)
+
+
+async def draw_follower(run: Path, size: tuple[int, int], name: str, first_step: int, *, doubles_lr: bool) -> None:
+    app = LabApp(pick_of(str(run), []))
+    async with app.run_test(size=size) as pilot:
+        lab = await open_lab(app, pilot)
+        await wait_until(pilot, lambda: lab.state.step >= first_step)
+        await pilot.press(*("L" if doubles_lr else ""), "g")
+        await wait_until(pilot, lambda: lab.state.step >= first_step + 60)
+        await pilot.press("2")
+        await pilot.pause(3)
+        save(app, name)
+        app.exit()
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TUI_LAB_RUNS"] = folder
+        if len(sys.argv) > 1:
+            with watched_nanogpt(Path(sys.argv[1]), Path(folder)) as run:
+                asyncio.run(draw_watch(run))
+            return
         asyncio.run(draw_lab())
         asyncio.run(draw_doctor())
 

@@ -37,6 +37,8 @@ class Batches:
         self._targets: Tensor | None = None
         self._ignore_index: int | None = None
         self._cells: Cells | None = None
+        self._is_recorded = False
+        """Whether the batch of the current step is recorded."""
         self.always = False
         """Record every batch: while the user goes step by step."""
 
@@ -49,6 +51,7 @@ class Batches:
         """The model was called with `inputs` for training; only the first call of a step counts."""
         if self._inputs is None:
             self._inputs = inputs
+            self._is_recorded = self._is_due()
 
     def criterion(self, name: str, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         """The loss function was called for training; only the first call of a step counts."""
@@ -57,7 +60,7 @@ class Batches:
         self._targets = targets.detach()
         self._ignore_index = int(options.get("ignore_index", -100))
         x = self._inputs.x if self._inputs is not None and self._inputs.has_tokens else None
-        if name != "cross_entropy" or x is None or not self._is_due():
+        if name != "cross_entropy" or x is None or not self._is_recorded:
             return
         with self._budget.spend(), torch.no_grad():
             shape = (int(x.shape[0]), int(x.shape[1]))
@@ -73,7 +76,7 @@ class Batches:
         batch = None
         if inputs is not None and inputs.x is not None:
             hashes = self._hasher.hashes(inputs.x)
-            if self._is_due():
+            if self._is_recorded:
                 with self._budget.spend():
                     batch = self._recorded(step, micro_batches, inputs, inputs.x)
                 self._taken_at = self._clock()
