@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SHARE = 0.004
-"""Of the time of the script. There are two budgets, and in a small model the hooks at every step need more than both."""
+"""Of the time of the script. There are two budgets; in a small model the hooks at every step need more than both."""
 
 
 class Budget:
