@@ -15,6 +15,7 @@ from tests.app.script import STARTED as SCRIPT_STARTED
 from tests.app.session.helpers import MAX_TURNS
 from tui_lab.app.actions import COMMANDS
 from tui_lab.app.panes.config import ConfigPane
+from tui_lab.app.panes.setting_text import about_text
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask
 from tui_lab.app.screens.help import Help
@@ -82,6 +83,16 @@ async def test_unknown_number_of_steps_is_not_shown(tmp_path: Path) -> None:
     async with script_lab(tmp_path, steps=1234) as it:
         status = it.text("#status")
         assert "step 1,234 " in status and "/" not in status.partition("tok/s")[0] and "ETA" not in status
+
+
+async def test_a_long_name_of_a_setting_leaves_room_for_the_values(tmp_path: Path) -> None:
+    name = "gradient_accumulation_steps_of_the_script"
+    config = CONFIG.model_copy(update={"settings": {name: 5}})
+    async with script_lab(tmp_path, config, size=(120, 40)) as it:
+        table = it.screen.query_one("#settings", DataTable)
+        first, value, _ = table.ordered_columns
+        assert first.get_render_width(table) + value.get_render_width(table) < table.size.width
+        assert name in about_text(config, f"settings.{name}").plain
 
 
 async def test_a_step_of_unknown_time_has_no_speed(tmp_path: Path) -> None:

@@ -2,7 +2,17 @@
 
 import pytest
 
-from tui_lab.app.panes.setting_text import FIELDS, allowed, choices, format_value, parameters_text, parse_value
+from tui_lab.app.panes.setting_text import (
+    FIELDS,
+    LONGEST_NAME,
+    allowed,
+    choices,
+    format_value,
+    parameters_text,
+    parse_value,
+    short_name,
+    short_value,
+)
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.parameter_count import count_parameters
 
@@ -26,6 +36,20 @@ def test_formatted_value_parses_to_itself(key: str) -> None:
 )
 def test_parse_value_of_lists_and_texts(key: str, text: str, value: object) -> None:
     assert parse_value(settings.load("reverse"), key, text) == value
+
+
+def test_names_are_cut_only_where_a_script_has_long_ones() -> None:
+    assert [short_name(key) for key in FIELDS] == list(FIELDS)
+    name = short_name("settings.gradient_accumulation_steps")
+    assert len(name) == LONGEST_NAME and name.startswith("settings.gradient_acc")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(9.900990099009901e-06, "9.901e-06"), (0.1, "0.1"), (123456789012, "123456789012"), (True, "True")],
+)
+def test_computed_numbers_are_shown_with_a_few_digits(value: object, text: str) -> None:
+    assert short_value(value) == text
 
 
 def limits(key: str) -> str:

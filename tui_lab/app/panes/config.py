@@ -22,6 +22,8 @@ from tui_lab.app.panes.setting_text import (
     keys_of,
     parameters_text,
     parse_value,
+    short_name,
+    short_value,
     value_of,
 )
 from tui_lab.app.session.state import LabState
@@ -154,9 +156,9 @@ class ConfigPane(Pane):
         note = ("sent" if self._is_script else "restart") if waits else "live" if self._is_live(key) else ""
         style = "bold" if self._is_changed(key) else ""
         mark = "≠" if self._is_changed(key) else " "
-        value = printable(format_value(value_of(self.edited, key)))
+        value = printable(short_value(value_of(self.edited, key)))
         return (
-            Text(f"{mark} {key}", style=style, no_wrap=True),
+            Text(f"{mark} {short_name(key)}", style=style, no_wrap=True),
             Text(value, style=style, no_wrap=True, overflow="ellipsis"),
             Text(note, style="bold reverse" if waits else "dim", no_wrap=True),
         )

@@ -12,6 +12,10 @@ from tui_lab.core.kernels.parameter_count import count_parameters, parameter_tab
 
 FIELDS = settings.fields()
 BOUND_NAMES = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+LONGEST_NAME = 26
+"""Characters of a setting's name in the list; a script's names may be long enough to hide all values."""
+LONGEST_NUMBER = 10
+"""Characters of a number in the list."""
 LEAST_HIDDEN_BOUND = 10**9
 """Bounds from here on only guard against overflow and are not shown."""
 
@@ -49,11 +53,22 @@ def keys_of(config: RunConfig) -> list[str]:
     return [*live, *(key for key in script.values_of(config) if key not in live)]
 
 
+def short_name(key: str) -> str:
+    """Return the name of a setting, cut to fit into the list."""
+    return key if len(key) <= LONGEST_NAME else f"{key[: LONGEST_NAME - 1]}…"
+
+
 def format_value(value: Any) -> str:
     """Return a value as the user would type it."""
     if isinstance(value, tuple):
         return ", ".join(item if isinstance(item, str) else f"{item:g}" for item in value)
     return str(value)
+
+
+def short_value(value: Any) -> str:
+    """Return a value as the list shows it: a computed number, such as a rate of a schedule, with a few digits."""
+    text = format_value(value)
+    return f"{value:.4g}" if isinstance(value, float) and len(text) > LONGEST_NUMBER else text
 
 
 def parse_value(config: RunConfig, key: str, text: str) -> Any:
@@ -76,7 +91,7 @@ def about_text(config: RunConfig, key: str) -> Text:
     """Return the title of a setting, its meaning and what is allowed."""
     field = field_of(config, key)
     if field is None:
-        return Text.assemble(("Captured from the script. ", "bold"), "Change it there.")
+        return Text.assemble((f"{key} ", "bold"), "was captured from the script. Change it there.")
     text = Text.assemble((f"{field.title}. ", "bold"), str(field.description))
     if isinstance(config, Config) or is_live(config, key):
         return text.append(f"  {allowed(key, field)}", "dim")
