@@ -8,8 +8,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -98,15 +97,6 @@ class TorchHooks:
         self._active = False
         while self._undo:
             self._undo.pop()()
-
-    @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Call no hook meanwhile: for what the recorder itself runs on the model."""
-        self._suspended += 1
-        try:
-            yield
-        finally:
-            self._suspended -= 1
 
     def _forked(self) -> None:
         self._active = False
@@ -205,6 +195,8 @@ class TorchHooks:
         replaced = [(torch.nn.functional, name, vars(torch.nn.functional)[name]) for name in CRITERIA]
         for place, name, wrapper in replaced:
             setattr(place, name, getattr(wrapper, "__wrapped__", wrapper))
+        # It looks up names in the frame of its caller, which is two frames further up than without us.
+        kwargs["_frames_up"] = kwargs.get("_frames_up", 0) + 2
         try:
             return original(*args, **kwargs)
         finally:

@@ -226,6 +226,14 @@ def test_script_can_compile_losses_with_torchscript(tmp_path: Path) -> None:
 
     with recording(tmp_path), pytest.warns(DeprecationWarning):
         scripted = torch.jit.script(loss)  # noqa: TID251
+
+        class Pair:
+            """Compiled by looking up `Tensor` in this frame."""
+
+            def __init__(self, first: Tensor) -> None:
+                self.first = first
+
+        torch.jit.script(Pair)  # noqa: TID251
         assert scripted(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)).item() == pytest.approx(math.log(3))
 
 
