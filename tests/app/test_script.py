@@ -337,6 +337,11 @@ async def test_prompt_is_token_ids_where_their_texts_are_not_known(tmp_path: Pat
     async with script_lab(tmp_path, tokenizer=IdTokenizer(50)) as it:
         await it.press("4")
         assert it.screen.query_one("#prompt", Input).value == "0"
+        write_batch(tmp_path, batch())
+        await it.press("escape", "3")
+        await settle(it, lambda: "y[t]" in it.text("#alignment"))
+        cells = it.text("#recorded-cells").splitlines()
+        assert all(cell.isdigit() for cell in cells[1].split()[1:]) and "id " in it.text("#recorded-cell")
 
 
 async def test_attention_maps_come_from_the_process_of_the_script(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from rich.text import Text
 
 from tui_lab.app.panes.cells import Example
+from tui_lab.app.token_text import token_name, token_text
 from tui_lab.app.widgets.histogram_bar import histogram_bar
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch, Loader
-from tui_lab.data.tokenizers import Tokenizer, bytes_of, show
 
 N_SHOWN_IDS = 6
 N_STRIP_STEPS = 64
@@ -64,7 +64,7 @@ def cell_details(title: str, example: Example, t: int, width: int) -> Text:
     loss = example.loss(t)
     last_line = "" if math.isnan(loss) else f"loss {loss:.3f}, p = {math.exp(-loss):.3f}. "
     top = zip(example.losses.top[t].tolist(), example.losses.probabilities[t].tolist(), strict=True)
-    predictions = [(token, f"{show(example.tokenizer, token)} ({p:.2f})") for token, p in top]
+    predictions = [(token, f"{token_text(example.tokenizer, token)} ({p:.2f})") for token, p in top]
     n_fitting = _n_fitting([text for _, text in predictions], width - len(last_line) - len("top 5: "))
     text.append(f"\n{last_line}")
     text.append(f"top {n_fitting}: " if predictions else "", "dim")
@@ -77,10 +77,3 @@ def _n_fitting(texts: Sequence[str], width: int) -> int:
     """Return how many of the texts, at least one, fit into a line with two spaces between them."""
     ends = accumulate(len(text) + 2 for text in texts)
     return max(1, sum(end - 2 <= width for end in ends))
-
-
-def token_name(tokenizer: Tokenizer, token: int) -> str:
-    """Return a token with its id, and with its bytes where its text does not show them."""
-    raw = bytes_of(tokenizer, token)
-    text = show(tokenizer, token)
-    return f"{text} id {token}" + ("" if raw == text.encode("ascii", "replace") else f" bytes {raw.hex(' ')}")

@@ -12,9 +12,10 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
+from tui_lab.app.token_text import token_text
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Ids
-from tui_lab.data.tokenizers import Tokenizer, show
+from tui_lab.data.tokenizers import Tokenizer
 
 Floats = npt.NDArray[np.float32]
 CELL_WIDTH = 9
@@ -143,8 +144,8 @@ def _draw_cell(example: Example, t: int, selected: bool) -> tuple[Text, Text, Te
         style = "" if math.isnan(loss) else LOSS_STYLES[level]
     return (
         Text(fit(f"{t}"), "dim"),
-        Text(fit(show(tokenizer, int(example.x[t]))), "reverse" if selected else ""),
-        Text(fit("–" if ignored else show(tokenizer, target), mark), style),
+        Text(fit(token_text(tokenizer, int(example.x[t]))), "reverse" if selected else ""),
+        Text(fit("–" if ignored else token_text(tokenizer, target), mark), style),
     )
 
 

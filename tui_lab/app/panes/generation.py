@@ -15,8 +15,9 @@ from tui_lab.app.prompts import TEXT_PROMPT, first_prompt, script_prompt
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.state import LabState
+from tui_lab.app.token_text import token_text
 from tui_lab.app.widgets.input import Field
-from tui_lab.data.tokenizers import IdTokenizer, show
+from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
@@ -182,11 +183,11 @@ class GenerationPane(Pane):
         tokenizer = self._state.ready.tokenizer
         tokens = self.replies[-1].tokens
         selected = tokens[self.selected % len(tokens)]
-        title = f"{show(tokenizer, selected.token)} p = {selected.probability:.3f}"
+        title = f"{token_text(tokenizer, selected.token)} p = {selected.probability:.3f}"
         text = Text.assemble((title, "bold"), "; alternatives: ")
         for other in selected.alternatives:
             if other.token != selected.token:
-                text.append(f"{show(tokenizer, other.token)} {other.probability:.3f}  ")
+                text.append(f"{token_text(tokenizer, other.token)} {other.probability:.3f}  ")
         return text
 
     def on_replies_token_moved(self, event: Replies.TokenMoved) -> None:

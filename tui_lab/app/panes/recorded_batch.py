@@ -13,7 +13,7 @@ from textual.widgets import Static
 from tui_lab.app.panes.batch_text import cell_details
 from tui_lab.app.panes.cells import CELL_WIDTH, Cells, Example, Floats
 from tui_lab.app.session.attention_source import Rows, rows_of_recorded
-from tui_lab.app.session.batch_reader import BatchReader, BatchReading
+from tui_lab.app.session.batch_reader import SECONDS_BETWEEN_LOOKS, BatchReader, BatchReading
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.histogram_bar import LEVELS
 from tui_lab.app.widgets.static_text import update_text
@@ -78,6 +78,9 @@ class RecordedBatchView(Vertical):
             self._tokenizer = state.ready.tokenizer
         if (reading := self.reader.poll(now, running=state.phase == "running")) is not None:
             self.reading = reading
+        elif self.reading is None and self.reader.busy:
+            # The first batch is shown as soon as it is read, not at the next round of drawing.
+            self.set_timer(SECONDS_BETWEEN_LOOKS, lambda: self.show(state, now))
         drawn = (self.reading, self.row, self.size)
         if drawn != self._drawn:
             self._drawn = drawn

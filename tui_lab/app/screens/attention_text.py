@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from tui_lab.app.session.attention_source import Rows
+from tui_lab.app.token_text import token_text
 from tui_lab.app.widgets.attention_grid import Grid, Window
 from tui_lab.app.widgets.heatmap import Ramp, fitting
 from tui_lab.core.inference.attention import AttentionMaps, Head
 from tui_lab.data.dataset import IGNORED
-from tui_lab.data.tokenizers import Tokenizer, show
+from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
 
 
@@ -28,11 +29,11 @@ class Example:
 
     def names(self, every: int = 1) -> list[str]:
         """Return the tokens of its input, or every `every`-th of them."""
-        return [show(self.tokenizer, token) for token in self.rows.x[self.row].tolist()[::every]]
+        return [token_text(self.tokenizer, token) for token in self.rows.x[self.row].tolist()[::every]]
 
     def target(self, t: int) -> str:
         token = int(self.rows.y[self.row][t])
-        return "no target" if token == IGNORED else f"target {show(self.tokenizer, token)}"
+        return "no target" if token == IGNORED else f"target {token_text(self.tokenizer, token)}"
 
 
 def _sharpness_text(head: Head) -> str:

@@ -47,6 +47,11 @@ class BatchReader:
             self._read_if_changed()
         return reading
 
+    @property
+    def busy(self) -> bool:
+        """Whether a reading is in progress, or one has not been taken yet."""
+        return self._reading is not None or (self._thread is not None and self._thread.is_alive())
+
     def join(self) -> None:
         """Wait for the reading in progress."""
         if self._thread is not None:

@@ -1,0 +1,17 @@
+"""How the app shows a token."""
+
+from tui_lab.data.tokenizers import IdTokenizer, Tokenizer, bytes_of, show
+
+
+def token_text(tokenizer: Tokenizer, token: int) -> str:
+    """Return a token as printable text, as `show` does; its number where the texts are not known."""
+    return str(token) if isinstance(tokenizer, IdTokenizer) else show(tokenizer, token)
+
+
+def token_name(tokenizer: Tokenizer, token: int) -> str:
+    """Return a token with its id, and with its bytes where its text does not show them."""
+    if isinstance(tokenizer, IdTokenizer):
+        return f"id {token}"
+    raw = bytes_of(tokenizer, token)
+    text = show(tokenizer, token)
+    return f"{text} id {token}" + ("" if raw == text.encode("ascii", "replace") else f" bytes {raw.hex(' ')}")
