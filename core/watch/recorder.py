@@ -94,7 +94,7 @@ class Recorder:
             if call.is_running:
                 call.losses.append(output)
             else:
-                self._evaluations.add(output, call.n_rows or n_samples, is_cross_entropy=is_cross_entropy)
+                self._evaluations.add(output, call.n_rows, is_cross_entropy=is_cross_entropy)
             return
         self._training()
         self._pending.criterion = output
