@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.batches import Batches
-from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
+from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.hooks import TorchHooks
 from tui_lab.core.watch.measurements import Measurements
 from tui_lab.core.watch.model_calls import CallForm, call_form
-from tui_lab.core.watch.model_search import Inputs, ModelFinder, inputs_of, loss_of
+from tui_lab.core.watch.model_search import Inputs, ModelFinder, inputs_of
 from tui_lab.core.watch.recorded_batch import Ids
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_config import Discovered, user_namespaces
@@ -64,9 +64,7 @@ class Recorder:
         self._boundary = boundary
         self._now = clock
         self._measurements = Measurements(clock)
-        self._evaluations = Evaluations()
-        self._finished_evaluations: list[tuple[int, Evaluation]] = []
-        """With the number of steps after which each took place."""
+        self._evaluations = EvaluationRecorder()
         self._pending = Pending()
         self._open: OpenStep | None = None
         self._queue = StepQueue(clock)
@@ -74,7 +72,6 @@ class Recorder:
         """The one that ends a step; None until the first step is complete."""
         self._is_stepping = False
         self._losses_inside = 0
-        self._evaluation_call = EvaluationCall()
         self._first_inputs: Inputs | None = None
         self._n_vocab = 0
         self._grad_clip = 0.0
@@ -90,11 +87,7 @@ class Recorder:
             self._n_vocab = max(self._n_vocab, int(logits.shape[1]))
         if not output.requires_grad:
             self.clock.evaluation()
-            call = self._evaluation_call
-            if call.is_running:
-                call.losses.append(output)
-            else:
-                self._evaluations.add(output, call.n_rows, is_cross_entropy=is_cross_entropy)
+            self._evaluations.criterion(output, is_cross_entropy=is_cross_entropy)
             return
         self._training()
         self._pending.criterion = output
@@ -181,7 +174,7 @@ class Recorder:
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called with gradients."""
-        self._evaluation_call.is_running = False
+        self._evaluations.interrupted()
         self._training()
         self._measurements.forward(module)
         inputs = inputs_of(args, kwargs)
@@ -197,22 +190,11 @@ class Recorder:
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called without gradients."""
         self.clock.evaluation()
-        x = inputs_of(args, kwargs).x
-        self._evaluation_call = EvaluationCall(
-            is_running=True, n_rows=int(x.shape[0]) if x is not None and x.dim() else 1
-        )
+        self._evaluations.called(args, kwargs)
 
     def evaluation_output(self, output: Any) -> None:
-        """The model returned `output` without gradients.
-
-        The loss that it returns counts instead of those in the call: it may be a mean where those are sums, or have
-        further terms, or come from a compiled function.
-        """
-        call = self._evaluation_call
-        call.is_running = False
-        returned = loss_of(output)
-        for loss in call.losses if returned is None else [returned]:
-            self._evaluations.add(loss, call.n_rows, is_cross_entropy=self._n_vocab > 0)
+        """The model returned `output` without gradients."""
+        self._evaluations.returned(output, is_cross_entropy=self._n_vocab > 0)
 
     # One step
 
@@ -222,9 +204,8 @@ class Recorder:
             self._finish_evaluation()
 
     def _finish_evaluation(self) -> None:
-        if (evaluation := self._evaluations.finish()) is not None:
-            has_open_step = self._open is not None and bool(self._open.optimizers)
-            self._finished_evaluations.append((self.n_complete + has_open_step, evaluation))
+        has_open_step = self._open is not None and bool(self._open.optimizers)
+        self._evaluations.finish(self.n_complete + has_open_step)
 
     def _end_cycle(self, last: Optimizer, *, wait: bool) -> None:
         """The open step is complete: `last` was the last optimizer in it."""
@@ -246,13 +227,9 @@ class Recorder:
         """Record the script's own validation loss, instead of the mean of the evaluation that has just ended."""
         self.end_step()
         self._finish_evaluation()
-        n_steps = self.log.n_steps
-        observed = [evaluation for at, evaluation in self._finished_evaluations if at == n_steps]
-        self._finished_evaluations = [pair for pair in self._finished_evaluations if pair[0] != n_steps]
-        if observed:
-            evaluation = observed[-1]
-            losses = {**evaluation.losses, evaluation.validation: val_loss}
-            self.log.evaluation(replace(evaluation, losses=losses))
+        evaluation = self._evaluations.take_corrected(self.log.n_steps, val_loss)
+        if evaluation is not None:
+            self.log.evaluation(evaluation)
         else:
             self.log.validation(val_loss)
 
@@ -320,12 +297,9 @@ class Recorder:
 
     def _record_evaluations(self) -> None:
         """Record the evaluations that took place after the steps that are recorded."""
-        if not self.log.is_started:
-            return
-        n_steps = self.log.n_steps
-        for _, evaluation in (pair for pair in self._finished_evaluations if pair[0] <= n_steps):
-            self.log.evaluation(evaluation)
-        self._finished_evaluations = [pair for pair in self._finished_evaluations if pair[0] > n_steps]
+        if self.log.is_started:
+            for evaluation in self._evaluations.take(self.log.n_steps):
+                self.log.evaluation(evaluation)
 
     def _extra(self, step: OpenStep) -> dict[str, float]:
         """Further figures of a step, by the names that events use."""

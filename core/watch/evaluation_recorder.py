@@ -1,0 +1,69 @@
+"""Collects the evaluations of a script until the steps before them are recorded."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
+from tui_lab.core.watch.model_search import inputs_of, loss_of
+
+
+class EvaluationRecorder:
+    """Gets every loss that is computed without gradients. An evaluation ends when training goes on."""
+
+    def __init__(self) -> None:
+        self._evaluations = Evaluations()
+        self._call = EvaluationCall()
+        self._finished: list[tuple[int, Evaluation]] = []
+        """With the number of steps after which each took place."""
+
+    def criterion(self, output: Tensor, *, is_cross_entropy: bool) -> None:
+        """A loss function returned `output`, within a call of the model or after it."""
+        if self._call.is_running:
+            self._call.losses.append(output)
+        else:
+            self._evaluations.add(output, self._call.n_rows, is_cross_entropy=is_cross_entropy)
+
+    def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The model is called."""
+        x = inputs_of(args, kwargs).x
+        n_rows = int(x.shape[0]) if x is not None and x.dim() else 1
+        self._call = EvaluationCall(is_running=True, n_rows=n_rows)
+
+    def returned(self, output: Any, *, is_cross_entropy: bool) -> None:
+        """The model returned `output`.
+
+        The loss that it returns counts instead of those in the call: it may be a mean where those are sums, or have
+        further terms, or come from a compiled function.
+        """
+        call = self._call
+        call.is_running = False
+        returned = loss_of(output)
+        for loss in call.losses if returned is None else [returned]:
+            self._evaluations.add(loss, call.n_rows, is_cross_entropy=is_cross_entropy)
+
+    def interrupted(self) -> None:
+        """A call for training follows: a call without gradients that has not returned raised an exception."""
+        self._call.is_running = False
+
+    def finish(self, n_steps: int) -> None:
+        """End the evaluation, if there is one; it took place after `n_steps` steps. Waits for its losses."""
+        if (evaluation := self._evaluations.finish()) is not None:
+            self._finished.append((n_steps, evaluation))
+
+    def take(self, n_steps: int) -> list[Evaluation]:
+        """The evaluations of the first `n_steps` steps, each once."""
+        due = [evaluation for at, evaluation in self._finished if at <= n_steps]
+        self._finished = [pair for pair in self._finished if pair[0] > n_steps]
+        return due
+
+    def take_corrected(self, n_steps: int, val_loss: float) -> Evaluation | None:
+        """The latest evaluation after `n_steps` steps with the validation loss of the script; None if there is none."""
+        at_step = [evaluation for at, evaluation in self._finished if at == n_steps]
+        self._finished = [pair for pair in self._finished if pair[0] != n_steps]
+        if not at_step:
+            return None
+        evaluation = at_step[-1]
+        return replace(evaluation, losses={**evaluation.losses, evaluation.validation: val_loss})
