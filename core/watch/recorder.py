@@ -257,7 +257,7 @@ class Recorder:
         for norm in pending.norms:
             step.to_read[f"norm/{len(step.to_read)}"] = norm
         if pending.loss_scale is not None:
-            step.to_read["loss_scale"] = pending.loss_scale
+            step.to_read["loss_scale"] = pending.loss_scale.clone()  # GradScaler changes it in place after the step.
         if is_first:
             self._measure(step, pending)
         seconds = self.clock.optimizer_stepped()
