@@ -56,7 +56,7 @@ class WatchedRun:
 
         val_loss is a validation loss, in nats per target. Raises ConfigError for a value of another type.
         """
-        if self._recording is None:
+        if self._recording is None or not self._recording.is_here:
             return
         recorder = self._recording.recorder
         log = recorder.log
@@ -82,7 +82,7 @@ class WatchedRun:
 
         Raises StopRequested, a KeyboardInterrupt, if the user asked to stop; waits while the run is paused.
         """
-        if self._recording is None:
+        if self._recording is None or not self._recording.is_here:
             return
         recorder = self._recording.recorder
         batches = recorder.batches
@@ -113,6 +113,7 @@ class WatchedRun:
         """End the recording; called at the end of the process, too."""
         if self._owns and self._recording is not None:
             self._recording.end()
+            atexit.unregister(self._recording.end)
 
 
 def watch(

@@ -13,11 +13,13 @@ from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS
 from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.answering import Answering
+from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.steering import StopRequested
 from tui_lab.util.errors import ConfigError, RunError
 
 NOT_FOR_SCRIPTS = "a script evaluates when it wants to"
+SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
 ONE_RANK = "a script with several processes cannot be changed from outside: only one of them would change"
 
 
@@ -74,9 +76,9 @@ class Boundary:
             case cmd.Save():
                 self.save(recorder)
             case cmd.Generate():
-                self._answering.generate(command, self._model(recorder), recorder)
+                self._answering.generate(command, self._callable_model(recorder), recorder)
             case cmd.Attend():
-                self._answering.attend(command, self._model(recorder), recorder)
+                self._answering.attend(command, self._callable_model(recorder), recorder)
             case cmd.Stop():
                 self.control.request_stop()
             case _:
@@ -85,12 +87,20 @@ class Boundary:
     def save(self, recorder: Recorder) -> None:
         """Write a checkpoint of the weights and the optimizers. Raises OSError."""
         run = recorder.log.run
-        path = checkpoints.save(run.checkpoints, recorder.log.n_steps, self._model(recorder), recorder.optimizers)
+        model = self._model(recorder)
+        if model is not None and is_sharded(model):
+            raise RunError.of("unavailable", SHARDED)
+        path = checkpoints.save(run.checkpoints, recorder.log.n_steps, model, recorder.optimizers)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
     def _model(self, recorder: Recorder) -> nn.Module | None:
         given = recorder.given.model
         return recorder.finder.likely_model if given is None else given
+
+    def _callable_model(self, recorder: Recorder) -> nn.Module | None:
+        """The model, unless all processes would have to call it together."""
+        model = self._model(recorder)
+        return None if model is None or is_sharded(model) else model
 
     def _change(self, command: cmd.Change, recorder: Recorder) -> None:
         """Change a setting, or warn why not; do nothing if it has that value already."""
@@ -111,7 +121,7 @@ class Boundary:
         log.put(change)
 
     def _apply(self, key: str, value: float, recorder: Recorder) -> None:
-        """Put a value into force; the script's own value takes our hands off it again."""
+        """Put a value into force; the script's own value ends the change."""
         steering = recorder.steering
         changed_value = None if value == self._own[key] else value
         match key:

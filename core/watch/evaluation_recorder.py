@@ -16,8 +16,15 @@ class EvaluationRecorder:
     def __init__(self) -> None:
         self._evaluations = Evaluations()
         self._call = EvaluationCall()
+        self._has_called = False
+        """Whether the model was called without gradients since its last call for training."""
         self._finished: list[tuple[int, Evaluation]] = []
         """With the number of steps after which each took place."""
+
+    @property
+    def has_called(self) -> bool:
+        """Whether a loss without gradients is that of an evaluation, and not a metric of a training batch."""
+        return self._has_called
 
     def criterion(self, output: Tensor, *, is_cross_entropy: bool) -> None:
         """A loss function returned `output`, within a call of the model or after it."""
@@ -31,6 +38,7 @@ class EvaluationRecorder:
         x = inputs_of(args, kwargs).x
         n_rows = int(x.shape[0]) if x is not None and x.dim() else 1
         self._call = EvaluationCall(is_running=True, n_rows=n_rows)
+        self._has_called = True
 
     def returned(self, output: Any, *, is_cross_entropy: bool) -> None:
         """The model returned `output`.
@@ -47,6 +55,7 @@ class EvaluationRecorder:
     def interrupted(self) -> None:
         """A call for training follows: a call without gradients that has not returned raised an exception."""
         self._call.is_running = False
+        self._has_called = False
 
     def finish(self, n_steps: int) -> None:
         """End the evaluation, if there is one; it took place after `n_steps` steps. Waits for its losses."""

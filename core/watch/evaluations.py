@@ -7,6 +7,8 @@ from types import FrameType
 
 from torch import Tensor
 
+from tui_lab.core.watch.frames import locals_of
+
 SPLIT_NAMES = ("split", "phase", "mode", "stage", "subset", "partition")
 """Names of the local variable in which evaluation functions keep the part of the data."""
 VALIDATION = ("val", "valid", "validation", "dev", "eval", "evaluation", "test")
@@ -97,7 +99,7 @@ def split_name(frame: FrameType | None) -> str:
         code = frame.f_code
         for name in SPLIT_NAMES:
             if name in code.co_varnames and "site-packages" not in code.co_filename:
-                value = frame.f_locals.get(name)
+                value = locals_of(frame).get(name)
                 if isinstance(value, str) and 0 < len(value) <= 40:
                     return value
         frame = frame.f_back

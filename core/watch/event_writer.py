@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from tui_lab.core import events as ev
@@ -11,6 +12,8 @@ from tui_lab.util.errors import RunError
 
 Job = Callable[[], None]
 SECONDS_BETWEEN_LOOKS = 0.1
+MAX_WAITING = 50_000
+"""Items that wait to be written: some 50 MB."""
 
 
 class EventWriter:
@@ -29,7 +32,10 @@ class EventWriter:
         self._thread.start()
 
     def put(self, item: ev.Event | Job) -> None:
+        """Take an item; waits where the disk is so slow that too many are held."""
         self._queue.put(item)
+        while self._queue.qsize() > MAX_WAITING and self._thread.is_alive():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def close(self) -> Summary:
         """Write everything and the summary, which is returned."""

@@ -8,6 +8,7 @@ import functools
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -90,7 +91,8 @@ class TorchHooks:
             (register_optimizer_step_post_hook, self._after_step),
         ):
             self._undo.append(register(call).remove)
-        os.register_at_fork(after_in_child=self._forked)
+        hooks = weakref.ref(self)  # What is registered stays until the process ends.
+        os.register_at_fork(after_in_child=lambda: _deactivate(hooks()))
 
     def remove(self) -> None:
         """Remove all hooks. What a script has imported by name stays a wrapper, which then only passes calls on."""
@@ -98,7 +100,8 @@ class TorchHooks:
         while self._undo:
             self._undo.pop()()
 
-    def _forked(self) -> None:
+    def deactivate(self) -> None:
+        """Only pass calls on from now on."""
         self._active = False
 
     def _replace(self, place: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -204,7 +207,7 @@ class TorchHooks:
                 setattr(place, name, wrapper)
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self._active or self._suspended or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not self._active or self._suspended:
             return
         if self._thread is None:
             self._thread = threading.get_ident()
@@ -213,5 +216,10 @@ class TorchHooks:
             self.tell("before_step", optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.listens() and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and self.listens():
             self.tell("after_step", optimizer)
+
+
+def _deactivate(hooks: TorchHooks | None) -> None:
+    if hooks is not None:
+        hooks.deactivate()

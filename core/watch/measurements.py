@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from tui_lab.core.watch.budget import Budget
-from tui_lab.core.watch.model_calls import unwrapped
+from tui_lab.core.watch.model_calls import is_sharded, unwrapped
 
 MAX_MATRICES = 16
 MAX_WEIGHTS = 2**22
@@ -68,6 +68,8 @@ class Measurements:
         with self._budget.spend(), torch.no_grad():
             groups = (group for optimizer in optimizers for group in optimizer.param_groups)
             gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+            if any(is_sharded(gradient) for gradient in gradients):
+                return None
             return torch.nn.utils.get_total_norm(gradients) if gradients else None
 
     def forward(self, model: nn.Module) -> None:
@@ -111,7 +113,11 @@ def measured_weights(optimizer: Optimizer, model: nn.Module | None) -> list[Tens
         p
         for group in optimizer.param_groups
         for p in group["params"]
-        if p.dim() >= 2 and p.requires_grad and p.numel() <= MAX_WEIGHTS and id(p) not in embeddings
+        if p.dim() >= 2
+        and p.requires_grad
+        and p.numel() <= MAX_WEIGHTS
+        and id(p) not in embeddings
+        and not is_sharded(p)
     ]
     every = max(1, len(matrices) // MAX_MATRICES)
     return matrices[::every][:MAX_MATRICES]

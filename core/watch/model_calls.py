@@ -77,6 +77,27 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def is_sharded(thing: Tensor | nn.Module) -> bool:
+    """Whether a tensor, or any parameter of a module, is spread over several processes.
+
+    To read such a tensor, or to call such a module, all processes must do it together, and only one records.
+    """
+    if isinstance(thing, Tensor):
+        return hasattr(thing, "placements")
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in thing.modules()):
+        return True
+    return any(is_sharded(parameter) for parameter in thing.parameters())
+
+
+def has_room_for_copy(model: nn.Module) -> bool:
+    """Whether a copy of the model fits into the memory of its GPU twice over; always on the CPU."""
+    parameters = list(model.parameters())
+    if not parameters or not parameters[0].is_cuda:
+        return True
+    free, _ = torch.cuda.mem_get_info(parameters[0].device)
+    return bool(free > 2 * sum(p.numel() * p.element_size() for p in parameters))
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module gets its own mode back. Random numbers stay as they are."""
@@ -92,6 +113,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def copied(model: nn.Module) -> nn.Module | None:
     """A copy of the model with weights of its own; None where it cannot be copied."""
+    if not has_room_for_copy(model):
+        return None
     try:
         return copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
     except Exception:  # Any module of a user may refuse, in its own way.

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ def candidates(optimizers: Iterable[Optimizer]) -> list[nn.Module]:
     wanted = {id(p) for p in parameters_of(optimizers)}
     # By type: isinstance would ask objects for their __class__, which proxies answer with code.
     modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
-    owned = [(len(wanted & {id(p) for p in module.parameters()}), module) for module in modules]
+    owned = [(len(wanted & _parameter_ids(module)), module) for module in modules]
     most = max((count for count, _ in owned), default=0)
     if most == 0:
         return []
@@ -42,6 +43,13 @@ def candidates(optimizers: Iterable[Optimizer]) -> list[nn.Module]:
     sizes = {id(module): sum(1 for _ in module.modules()) for module in best}
     best.sort(key=lambda module: -sizes[id(module)])
     return [module for module in best if not _is_inside_compiled(module, best)][:MAX_CANDIDATES]
+
+
+def _parameter_ids(module: nn.Module) -> set[int]:
+    try:
+        return {id(p) for p in module.parameters()}
+    except Exception:  # A module may define `parameters` in its own way, or be half built.
+        return set()
 
 
 def _is_inside_compiled(module: nn.Module, others: Iterable[nn.Module]) -> bool:
@@ -56,28 +64,36 @@ class ModelFinder:
     """
 
     def __init__(self, on_call: OnCall, on_return: OnReturn) -> None:
-        self.model: nn.Module | None = None
-        """The model; None until it is called."""
+        self._model: weakref.ref[nn.Module] | None = None
         self._on_call = on_call
         self._on_return = on_return
-        self._watched: dict[int, nn.Module] = {}
+        self._watched: dict[int, weakref.ref[nn.Module]] = {}
         self._undo: list[Callable[[], None]] = []
 
     @property
-    def is_searching(self) -> bool:
+    def is_active(self) -> bool:
+        """Whether calls are watched."""
         return bool(self._watched)
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model; None until it is called, and when the script has dropped it."""
+        return None if self._model is None else self._model()
 
     @property
     def likely_model(self) -> nn.Module | None:
         """The model, or before it is called the outermost candidate."""
-        if self.model is not None:  # Its truth value may be that of a length.
-            return self.model
-        return next(iter(self._watched.values()), None)
+        model = self.model
+        if model is not None:  # Its truth value may be that of a length.
+            return model
+        return next((module for ref in self._watched.values() if (module := ref()) is not None), None)
 
     def search(self, optimizers: Iterable[Optimizer], given: nn.Module | None = None) -> None:
-        """Watch the model `given`, or all modules that may be the model."""
+        """Watch the model `given`, or all modules that may be the model, instead of those before."""
+        self.remove()
+        self._model = None
         modules = [given] if given is not None else candidates(optimizers)
-        self._watched = {id(module): module for module in modules}
+        self._watched = {id(module): weakref.ref(module) for module in modules}
         for kind in {type(module) for module in modules}:
             self._watch_calls(kind)
 
@@ -93,11 +109,13 @@ class ModelFinder:
 
         @functools.wraps(original)
         def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if torch.compiler.is_compiling() or id(module) not in self._watched:
-                return original(module, *args, **kwargs)
+            # Looked up at each call: torch.fx replaces the method of nn.Module while it traces.
+            call = functools.partial(original, module) if has_own else getattr(super(kind, module), "__call__")  # noqa: B009
+            if torch.compiler.is_compiling() or not self._watches(module):
+                return call(*args, **kwargs)
             self._take(module)
             self._on_call(module, args, kwargs)
-            output = original(module, *args, **kwargs)
+            output = call(*args, **kwargs)
             self._on_return(module, output)
             return output
 
@@ -112,11 +130,15 @@ class ModelFinder:
         setattr(kind, "__call__", called)  # noqa: B010
         self._undo.append(undo)
 
+    def _watches(self, module: nn.Module) -> bool:
+        watched = self._watched.get(id(module))
+        return watched is not None and watched() is module
+
     def _take(self, module: nn.Module) -> None:
         """The first candidate that is called is the model."""
-        if self.model is None:
-            self.model = module
-            self._watched = {id(module): module}
+        if self._model is None:
+            self._model = weakref.ref(module)
+            self._watched = {id(module): self._model}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.hooks import TorchHooks
 from tui_lab.core.watch.measurements import Measurements
-from tui_lab.core.watch.model_calls import CallForm, call_form
+from tui_lab.core.watch.model_calls import CallForm, call_form, is_sharded
 from tui_lab.core.watch.model_search import Inputs, ModelFinder, inputs_of
 from tui_lab.core.watch.recorded_batch import Ids
 from tui_lab.core.watch.run_log import RunLog
@@ -57,7 +58,7 @@ class Recorder:
         self.finder = ModelFinder(self._called, self._returned)
         self.batches = Batches(clock)
         self.clock = StepClock(clock)
-        self.optimizers: list[Optimizer] = []
+        self._optimizers: list[weakref.ref[Optimizer]] = []
         self.form: CallForm | None = None
         self._last_x: Ids | None = None
         """The rows of x of the latest recorded batch."""
@@ -68,7 +69,7 @@ class Recorder:
         self._pending = Pending()
         self._open: OpenStep | None = None
         self._queue = StepQueue(clock)
-        self._last_optimizer: Optimizer | None = None
+        self._last_optimizer: weakref.ref[Optimizer] | None = None
         """The one that ends a step; None until the first step is complete."""
         self._is_stepping = False
         self._losses_inside = 0
@@ -86,13 +87,15 @@ class Recorder:
         if is_cross_entropy and logits.dim() >= 2 and not targets.is_floating_point():
             self._n_vocab = max(self._n_vocab, int(logits.shape[1]))
         if not output.requires_grad:
+            if self.finder.model is not None and not self._evaluations.has_called:
+                return
             self.clock.evaluation()
             self._evaluations.criterion(output, is_cross_entropy=is_cross_entropy)
             return
         self._training()
         self._pending.criterion = output
         self.batches.criterion(name, logits, targets, options)
-        if not self.finder.is_searching:  # Before the model is known, the targets tell the size of the batch.
+        if not self.finder.is_active:  # Before the model is known, the targets tell the size of the batch.
             self._pending.n_tokens += targets.numel()
             self._pending.n_samples += n_samples
 
@@ -113,7 +116,8 @@ class Recorder:
         return self.steering.max_norm(wanted)
 
     def clipped(self, norm: Tensor) -> None:
-        self._pending.norms.append(norm.detach())
+        if not is_sharded(norm):
+            self._pending.norms.append(norm.detach())
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
         self._pending.unscaled = (loss, scaled_loss)
@@ -137,10 +141,10 @@ class Recorder:
         if not self._is_watched(optimizer):
             return
         self._training()
-        if self._open is not None and self._open.has_stepped(optimizer):
+        if self._open is not None and (self._open.has_stepped(optimizer) or self._is_last(self._open)):
             self._end_cycle(self._open.optimizers[-1], wait=False)
         step = self._open = self._open or OpenStep(self.n_complete)
-        self._meet(optimizer)
+        self._register(optimizer, is_first=not step.optimizers)
         if not step.optimizers:
             step.script_lr = float(optimizer.param_groups[0]["lr"])
             self._measurements.before_step(optimizer, self.finder.likely_model)
@@ -151,15 +155,21 @@ class Recorder:
 
     def after_step(self, optimizer: Optimizer) -> None:
         self.steering.after_step()
+        if not self._is_watched(optimizer):  # What led to this step is not recorded.
+            self._pending = Pending()
+            self.batches.end_step(self.n_complete, 0)
+            return
         step = self._open
         if step is None or not self._is_stepping:
             return
         self._is_stepping = False
         self._attach(step, optimizer)
-        if optimizer is self._last_optimizer:
+        if self._is_last(step):
             self._boundary()
 
     def failed(self, hook: str, error: Exception) -> None:
+        if hook in ("before_step", "after_step"):
+            self.steering.release()
         self.log.warn(f"recording ({hook}) stopped after an error, and the script goes on: {error!r}")
 
     # Calls of the model
@@ -183,7 +193,8 @@ class Recorder:
             return
         if self._first_inputs is None:
             self._first_inputs = inputs
-            self.form = call_form(args, kwargs, inputs) if inputs.has_tokens else None
+        if self.form is None and inputs.has_tokens:
+            self.form = call_form(args, kwargs, inputs)
         self._pending.n_samples += int(inputs.x.shape[0]) if inputs.x.dim() else 1
         self._pending.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
 
@@ -210,7 +221,7 @@ class Recorder:
     def _end_cycle(self, last: Optimizer, *, wait: bool) -> None:
         """The open step is complete: `last` was the last optimizer in it."""
         is_first = self._last_optimizer is None
-        self._last_optimizer = last
+        self._last_optimizer = weakref.ref(last)
         self.close_step(wait=wait)
         if is_first:  # Commands have waited until it was known where a step ends.
             self._boundary()
@@ -220,7 +231,7 @@ class Recorder:
         step = self._open
         if step is None or not step.optimizers or self._is_stepping:
             return
-        if self._last_optimizer is None or self._last_optimizer is step.optimizers[-1]:
+        if self._last_optimizer is None or self._is_last(step):
             self._end_cycle(step.optimizers[-1], wait=True)
 
     def validation(self, val_loss: float) -> None:
@@ -233,13 +244,26 @@ class Recorder:
         else:
             self.log.validation(val_loss)
 
-    def _meet(self, optimizer: Optimizer) -> None:
-        """Note an optimizer; at the first one, begin to look for the model."""
-        if any(optimizer is other for other in self.optimizers):
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """Those that have stepped, in that order, and that the script still has."""
+        return [optimizer for ref in self._optimizers if (optimizer := ref()) is not None]
+
+    def _is_last(self, step: OpenStep) -> bool:
+        """Whether the optimizer that stepped last is the one that ends a step."""
+        last = None if self._last_optimizer is None else self._last_optimizer()
+        return last is not None and bool(step.optimizers) and step.optimizers[-1] is last
+
+    def _register(self, optimizer: Optimizer, *, is_first: bool) -> None:
+        """Note an optimizer. If it is new and the first in its step, another training begins: look for its model."""
+        optimizers = self.optimizers
+        if any(optimizer is other for other in optimizers):
             return
-        self.optimizers.append(optimizer)
-        if len(self.optimizers) == 1:
+        self._optimizers = [weakref.ref(other) for other in [*optimizers, optimizer]]
+        if is_first:
             began = self._now()
+            self.form = None
+            self._last_x = None
             self.finder.search([optimizer], self.given.model)
             self.clock.exclude(self._now() - began)
 
@@ -249,6 +273,8 @@ class Recorder:
         self._pending = Pending()
         is_first = not step.optimizers
         step.optimizers.append(optimizer)
+        if not pending.losses.n and pending.criterion is not None:  # As with torch.autograd.grad.
+            pending.losses.add(pending.criterion, None)
         if pending.losses.n:
             step.losses.append(pending.losses)
         step.n_tokens += pending.n_tokens
@@ -287,6 +313,7 @@ class Recorder:
         self._open = None
         if step is not None and step.optimizers:
             step.extra |= self._extra(step)
+            step.optimizers = []  # A queued step must not keep a model of the script alive.
             self._queue.add(step)
         for complete, values in self._queue.take(wait=wait):
             self._start(complete)

@@ -23,6 +23,7 @@ from tui_lab.core.watch.recorder import Given, Recorder
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.steering import StopRequested
 from tui_lab.data.tokenizers import IdTokenizer
+from tui_lab.util.errors import RunError
 
 SECONDS_WITHOUT_STEP = 60.0
 NO_STEP = "no optimizer step yet after a minute: tui-lab records loops that call the step() of a torch optimizer"
@@ -91,6 +92,8 @@ class Recording:
             self.recorder.finish()
             if self.n_steps:
                 self.boundary.save(self.recorder)
+        except RunError as failure:
+            self.recorder.log.warn(str(failure))
         except Exception as failure:  # A half-built model may raise anything when it is read.
             self.recorder.log.warn(f"the last state was not saved: {failure!r}")
         if self.boundary.control.stop_requested and isinstance(error, SystemExit | None):
@@ -100,7 +103,13 @@ class Recording:
         self.problem = self._writer.problem
         if not self.problem and not self.n_steps:
             self.problem = why_no_steps(has_optimizer=bool(self.recorder.optimizers))
+        self.recorder.given = Given()
         self._lock.release()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that records, and not a forked one."""
+        return os.getpid() == self._pid
 
     def _check_for_steps(self) -> None:
         """Runs in the timer's thread, which only puts an event into the writer's queue."""

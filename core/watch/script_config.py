@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.watch.frames import locals_of
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import Inputs, parameters_of
 from tui_lab.core.watch.script_settings import captured_settings, total_steps
@@ -106,6 +107,6 @@ def user_namespaces(frame: FrameType | None) -> list[Mapping[str, Any]]:
         name = frame.f_code.co_filename
         is_library = any(part in name for part in LIBRARIES) or name.startswith((package, standard_library, "<frozen"))
         if not is_library and frame.f_locals is not frame.f_globals:
-            namespaces.append(frame.f_locals)
+            namespaces.append(locals_of(frame))
         frame = frame.f_back
     return namespaces

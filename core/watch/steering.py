@@ -39,6 +39,7 @@ class Steering:
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Put the changes into `optimizer` for this step."""
+        self.after_step()  # A step that raised an exception has left its changes.
         if self.grad_clip and not self._clipped:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, gradient_norm(optimizer))
@@ -54,6 +55,13 @@ class Steering:
         while self._own_values:
             group, name, value = self._own_values.pop()
             group[name] = value
+
+    def release(self) -> None:
+        """Change nothing any more."""
+        self.after_step()
+        self.lr_factor = 1.0
+        self.weight_decay = None
+        self.grad_clip = None
 
     def _set(self, group: dict[str, Any], name: str, value: Any) -> None:
         self._own_values.append((group, name, group[name]))

