@@ -110,7 +110,7 @@ class ModelFinder:
         @functools.wraps(original)
         def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             # Looked up at each call: torch.fx replaces the method of nn.Module while it traces.
-            call = functools.partial(original, module) if has_own else getattr(super(kind, module), "__call__")  # noqa: B009
+            call = functools.partial(original, module) if has_own else getattr(super(kind, module), "__call__")  # noqa: B004, B009
             if torch.compiler.is_compiling() or not self._watches(module):
                 return call(*args, **kwargs)
             self._take(module)
