@@ -154,7 +154,9 @@ def _optimizers(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Opti
     for each in optimizers:
         if not isinstance(each, Optimizer):
             allowed = "a torch optimizer, or a list of them"
-            raise ConfigError.of("wrong_type", "is no optimizer", key="optimizer", value=type(each), allowed=allowed)
+            raise ConfigError.of(
+                "wrong_type", "is not an optimizer", key="optimizer", value=type(each), allowed=allowed
+            )
     return optimizers
 
 

@@ -37,7 +37,7 @@ def why_no_steps(*, has_optimizer: bool) -> str:
         advice = "use: torchrun … -m tui_lab watch --headless SCRIPT"
         return f"nothing was recorded: the script ran in other processes; {advice}"
     if any(name in sys.modules for name in OTHER_LIBRARIES):
-        return "nothing was recorded: the script uses another library than torch, and only torch can be watched"
+        return "nothing was recorded: the script uses a library other than torch, and only torch can be watched"
     return (
         "nothing was recorded: the script made no step of a torch optimizer; a loop without one can record its steps "
         "itself: run = tui_lab.watch(), then run.step(loss=…)"

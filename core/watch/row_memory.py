@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tui_lab.core.watch.recorded_batch import RowHistory
 
-MAX_ROWS = 2**16
+MAX_ROWS = 2**15
 """Rows that are remembered, at most."""
 MAX_ROWS_A_STEP = 256
 MAX_VALUES = 4096
@@ -35,7 +35,11 @@ class RowHasher:
             rows = rows.to(torch.int8)
         if rows.is_floating_point():
             rows = rows.contiguous().view(_INTEGERS[rows.element_size()])
-        return (rows.to(torch.int64) * self._coefficients_for(rows)).sum(dim=1)
+        integers = rows.to(torch.int64)
+        coefficients = self._coefficients_for(rows)
+        if rows.device.type == "cpu":  # NumPy multiplies small integer matrices without torch's cost of a call.
+            return torch.from_numpy(integers.numpy() @ coefficients.numpy())
+        return (integers * coefficients).sum(dim=1)
 
     def _coefficients_for(self, rows: Tensor) -> Tensor:
         key = (rows.shape[1], rows.device)

@@ -304,7 +304,7 @@ def test_an_interrupt_ends_the_script_as_under_python(training: "subprocess.Pope
     assert isinstance(last, ev.Stopped) and last.reason == "stopped"
 
 
-@pytest.mark.parametrize(("code", "reason"), [("", b"made no step"), ("import jax", b"another library than torch")])
+@pytest.mark.parametrize(("code", "reason"), [("", b"made no step"), ("import jax", b"other than torch")])
 def test_a_script_that_does_not_train_gets_a_reason(code: str, reason: bytes, script: Callable[..., Path]) -> None:
     path = script(f"{code}\nprint('hello')")
     script("", "project/jax.py")

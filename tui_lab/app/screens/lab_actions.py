@@ -174,7 +174,10 @@ class LabActions:
 
         if lab.source.role == "steering":
             choices = script_choices(lab.state.phase) if lab.state.is_script else DETACH_CHOICES
-            question = "The script has not stopped yet." if lab.stopping else "Another process is training this run."
+            running = (
+                "The script is still training." if lab.state.is_script else "Another process is training this run."
+            )
+            question = "The script has not stopped yet." if lab.stopping else running
             lab.app.push_screen(Ask(question, choices), detach)
         else:
             lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)

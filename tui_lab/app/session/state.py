@@ -80,7 +80,8 @@ class LabState:
                 self.phase = "failed"
                 self.ending = message.message
             case ev.Event():
-                self.step = message.step
+                if not isinstance(message, ev.Warned):  # The app's own warnings have no step.
+                    self.step = message.step
                 self._apply_event(message)
                 self.noticed += [(finding, message.step) for finding in self.monitors.update(message)]
 
