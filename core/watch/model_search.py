@@ -155,6 +155,10 @@ class Inputs:
 
 def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
     """The x and y among the arguments of a model; a dictionary or tuple that is an argument is looked into."""
+    if len(args) == 2 and not kwargs and all(isinstance(arg, Tensor) for arg in args):
+        first, second = args  # The usual call, model(x, y), without a look at names.
+        if _holds_ids(first) and first.shape == second.shape:
+            return Inputs(first, second)
     named = list(_named_tensors(args, kwargs))
     whole = [(name, t) for name, t in named if _holds_ids(t) and not any(part in name for part in NOT_X)]
     y = next((t for name, t in named if name in Y_NAMES), None)

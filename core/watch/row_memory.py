@@ -3,6 +3,7 @@
 from collections import deque
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,26 +27,34 @@ class RowHasher:
 
     def __init__(self) -> None:
         self._coefficients: dict[tuple[int, torch.device], Tensor] = {}
+        self._arrays: dict[int, npt.NDArray[np.int64]] = {}
 
     def hashes(self, x: Tensor) -> Tensor:
         """int64 [B] for x of any dtype [B, …]."""
+        if x.dtype == torch.int64 and x.dim() == 2 and x.device.type == "cpu":
+            # The usual case. NumPy multiplies small integer matrices without torch's cost of several calls.
+            rows = x.numpy()[:MAX_ROWS_A_STEP, :MAX_VALUES]
+            return torch.from_numpy(rows @ self._on_cpu(rows.shape[1]))
         rows = x.detach()[:MAX_ROWS_A_STEP].flatten(1) if x.dim() > 1 else x.detach()[:MAX_ROWS_A_STEP, None]
         rows = rows[:, :MAX_VALUES]
         if rows.dtype == torch.bool:
             rows = rows.to(torch.int8)
         if rows.is_floating_point():
             rows = rows.contiguous().view(_INTEGERS[rows.element_size()])
-        integers = rows.to(torch.int64)
-        coefficients = self._coefficients_for(rows)
-        if rows.device.type == "cpu":  # NumPy multiplies small integer matrices without torch's cost of a call.
-            return torch.from_numpy(integers.numpy() @ coefficients.numpy())
-        return (integers * coefficients).sum(dim=1)
+        return (rows.to(torch.int64) * self._coefficients_for(rows)).sum(dim=1)
+
+    def _on_cpu(self, n: int) -> npt.NDArray[np.int64]:
+        """The coefficients of `n` values as a NumPy array."""
+        if n not in self._arrays:
+            self._arrays[n] = self._coefficients_for(torch.empty(0, n, dtype=torch.int64)).numpy()
+        return self._arrays[n]
 
     def _coefficients_for(self, rows: Tensor) -> Tensor:
         key = (rows.shape[1], rows.device)
         if key not in self._coefficients:
             if len(self._coefficients) > 16:  # Rows of many lengths.
                 self._coefficients.clear()
+                self._arrays.clear()
             generator = torch.Generator().manual_seed(0)  # The script's random numbers stay as they are.
             drawn = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator, dtype=torch.int64)
             self._coefficients[key] = (drawn | 1).to(rows.device)
