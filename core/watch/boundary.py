@@ -131,6 +131,7 @@ class Boundary:
                 steering.weight_decay = changed_value
             case "optim.grad_clip":
                 steering.grad_clip = changed_value
+                recorder.hooks.max_norm = steering.max_norm
             case "model.dropout":
                 model = self._model(recorder)
                 if model is not None:

@@ -33,12 +33,8 @@ class Listener(Protocol):
         """Backpropagation from the scalar `loss` begins."""
         ...
 
-    def max_norm(self, wanted: float) -> float:
-        """The norm to which the gradients are clipped, where the script wants `wanted`."""
-        ...
-
-    def clipped(self, norm: Tensor) -> None:
-        """The gradients were clipped; `norm` is their norm before."""
+    def clipped(self, norm: Tensor, wanted: float) -> None:
+        """The script asked for gradients of the norm `wanted` at most; `norm` is their norm before."""
         ...
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
@@ -66,6 +62,8 @@ class TorchHooks:
     """Installs the hooks and removes them. Control flow exceptions, as StopRequested, pass through to the script."""
 
     def __init__(self, listener: Listener) -> None:
+        self.max_norm: float | None = None
+        """The norm for clip_grad_norm_ instead of the script's own."""
         self._listener = listener
         self._disabled: set[str] = set()
         self._thread: int | None = None
@@ -168,9 +166,9 @@ class TorchHooks:
     def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
         if not self.listens():
             return original(parameters, max_norm, *args, **kwargs)
-        wanted = self.tell("max_norm", max_norm)
-        norm = original(parameters, max_norm if wanted is None else wanted, *args, **kwargs)
-        self.tell("clipped", norm)
+        limit = max_norm if self.max_norm is None else self.max_norm
+        norm = original(parameters, limit, *args, **kwargs)
+        self.tell("clipped", norm, max_norm)
         return norm
 
     def _scale(self, original: Callable[..., Any], scaler: Any, outputs: Any) -> Any:

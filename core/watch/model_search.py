@@ -106,16 +106,18 @@ class ModelFinder:
     def _watch_calls(self, kind: type[nn.Module]) -> None:
         original: Callable[..., Any] = kind.__call__
         has_own = "__call__" in vars(kind)
+        is_plain = original is nn.Module.__call__
 
         @functools.wraps(original)
         def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             # Looked up at each call: torch.fx replaces the method of nn.Module while it traces.
-            call = functools.partial(original, module) if has_own else getattr(super(kind, module), "__call__")  # noqa: B004, B009
+            call = nn.Module.__call__ if is_plain else original
             if torch.compiler.is_compiling() or not self._watches(module):
-                return call(*args, **kwargs)
-            self._take(module)
+                return call(module, *args, **kwargs)
+            if self._model is None:
+                self._select(module)
             self._on_call(module, args, kwargs)
-            output = call(*args, **kwargs)
+            output = call(module, *args, **kwargs)
             self._on_return(module, output)
             return output
 
@@ -134,11 +136,10 @@ class ModelFinder:
         watched = self._watched.get(id(module))
         return watched is not None and watched() is module
 
-    def _take(self, module: nn.Module) -> None:
+    def _select(self, module: nn.Module) -> None:
         """The first candidate that is called is the model."""
-        if self._model is None:
-            self._model = weakref.ref(module)
-            self._watched = {id(module): self._model}
+        self._model = weakref.ref(module)
+        self._watched = {id(module): self._model}
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,9 @@ class Recorder:
         pending.criterion = None
         pending.unscaled = None
 
-    def max_norm(self, wanted: float) -> float:
+    def clipped(self, norm: Tensor, wanted: float) -> None:
         self._grad_clip = float(wanted)
-        return self.steering.max_norm(wanted)
-
-    def clipped(self, norm: Tensor) -> None:
+        self.steering.has_clipped = True
         if not is_sharded(norm):
             self._pending.norms.append(norm.detach())
 
@@ -170,6 +168,7 @@ class Recorder:
     def failed(self, hook: str, error: Exception) -> None:
         if hook in ("before_step", "after_step"):
             self.steering.release()
+            self.hooks.max_norm = None
         self.log.warn(f"recording ({hook}) stopped after an error, and the script goes on: {error!r}")
 
     # Calls of the model

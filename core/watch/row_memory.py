@@ -33,8 +33,8 @@ class RowHasher:
         """int64 [B] for x of any dtype [B, …]."""
         if x.dtype == torch.int64 and x.dim() == 2 and x.device.type == "cpu":
             # The usual case. NumPy multiplies small integer matrices without torch's cost of several calls.
-            rows = x.numpy()[:MAX_ROWS_A_STEP, :MAX_VALUES]
-            return torch.from_numpy(rows @ self._on_cpu(rows.shape[1]))
+            array: npt.NDArray[np.int64] = x.numpy()[:MAX_ROWS_A_STEP, :MAX_VALUES]
+            return torch.from_numpy(array @ self._on_cpu(array.shape[1]))
         rows = x.detach()[:MAX_ROWS_A_STEP].flatten(1) if x.dim() > 1 else x.detach()[:MAX_ROWS_A_STEP, None]
         rows = rows[:, :MAX_VALUES]
         if rows.dtype == torch.bool:

@@ -26,24 +26,23 @@ class Steering:
         self.lr_factor = 1.0
         self.weight_decay: float | None = None
         self.grad_clip: float | None = None
-        self._clipped = False
+        self.has_clipped = False
+        """Whether the script has clipped the gradients of the present step itself."""
         self._own_values: list[tuple[dict[str, Any], str, Any]] = []
         self._own_dropout: list[tuple[nn.Module, str, float]] = []
 
-    def max_norm(self, wanted: float) -> float:
-        """The norm for the script's own call of clip_grad_norm_."""
-        self._clipped = True
-        if self.grad_clip is None:
-            return wanted
-        return self.grad_clip if self.grad_clip > 0 else float("inf")
+    @property
+    def max_norm(self) -> float | None:
+        """The norm for the script's own calls of clip_grad_norm_; None: its own."""
+        return float("inf") if self.grad_clip == 0 else self.grad_clip
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Put the changes into `optimizer` for this step."""
         self.after_step()  # A step that raised an exception has left its changes.
-        if self.grad_clip and not self._clipped:
+        if self.grad_clip and not self.has_clipped:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, gradient_norm(optimizer))
-        self._clipped = False
+        self.has_clipped = False
         for group in optimizer.param_groups:
             if self.lr_factor != 1.0:
                 self._set(group, "lr", group["lr"] * self.lr_factor)

@@ -23,14 +23,13 @@ class StepClock:
 
     def training(self) -> bool:
         """Training begins or goes on; return whether an evaluation has ended by that."""
-        now = self._clock()
-        has_evaluated = self._evaluation_began is not None
+        began = self._evaluation_began
         if self._step_began is None:
-            self._step_began = now
-        elif self._evaluation_began is not None:
-            self._excluded += now - self._evaluation_began
+            self._step_began = self._clock()
+        elif began is not None:
+            self._excluded += self._clock() - began
         self._evaluation_began = None
-        return has_evaluated
+        return began is not None
 
     def optimizer_stepped(self) -> float:
         """An optimizer has stepped: return the time since the one before it. What follows belongs to the next one."""

@@ -8,13 +8,14 @@ from typing import Any
 
 SEAL = "crc32"
 _SEALED = re.compile(r'\{"crc32": (\d{1,10}),')
+_ENCODER = json.JSONEncoder(allow_nan=False)
 _NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
     """Return `value` as strict JSON (RFC 8259), with "NaN", "Infinity" and "-Infinity" as in protobuf's JSON."""
     try:
-        return json.dumps(value, indent=indent, allow_nan=False)
+        return _ENCODER.encode(value) if indent is None else json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:  # A number that is not finite. To look for one first would take twice as long.
         return json.dumps(_named(value), indent=indent, allow_nan=False)
 
