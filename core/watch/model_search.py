@@ -60,6 +60,8 @@ def _is_inside_compiled(module: nn.Module, others: Iterable[nn.Module]) -> bool:
 class ModelFinder:
     """Watches the calls of the candidates until one is called; from then on only of that one.
 
+    on_return is called only where gradients are off.
+
     Their classes get a `__call__` for this. A hook on the module itself would be copied and saved with it.
     """
 
@@ -118,7 +120,8 @@ class ModelFinder:
                 self._select(module)
             self._on_call(module, args, kwargs)
             output = call(module, *args, **kwargs)
-            self._on_return(module, output)
+            if not torch.is_grad_enabled():
+                self._on_return(module, output)
             return output
 
         def undo() -> None:

@@ -178,7 +178,7 @@ class Recorder:
             self.hooks.tell("training_call" if torch.is_grad_enabled() else "evaluation_call", module, args, kwargs)
 
     def _returned(self, module: nn.Module, output: Any) -> None:
-        if self.hooks.listens() and not torch.is_grad_enabled():
+        if self.hooks.listens():
             self.hooks.tell("evaluation_output", output)
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
