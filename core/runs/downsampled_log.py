@@ -16,7 +16,7 @@ from tui_lab.util.lazy_adapter import LazyAdapter
 from tui_lab.util.strict_json import sealed, unsealed_text
 from tui_lab.util.thinning import extremes
 
-LIMIT = 4096
+LIMIT = 1024
 """Groups of neighbors of each kind, at most: more than a terminal has columns."""
 MOST_CHARACTERS = 2**22
 """Of logged texts; beyond them, the older half is dropped."""
