@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SHARE = 0.003
+SHARE = 0.002
 """Of the time of the script. There are two budgets; in a small model the hooks at every step need more than both."""
 
 

@@ -11,7 +11,7 @@ from tui_lab.core.runs.summary import Summarizer, Summary
 from tui_lab.util.errors import RunError
 
 Job = Callable[[], None]
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_LOOKS = 0.2
 MAX_WAITING = 50_000
 """Items that wait to be written: some 50 MB."""
 

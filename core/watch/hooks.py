@@ -147,11 +147,15 @@ class TorchHooks:
     def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)
         if self.listens() and isinstance(output, Tensor) and output.dim() == 0:
-            given = dict(zip(("input", "target"), args, strict=False)) | kwargs
-            logits = given.pop("input", None)
-            targets = given.pop("target", None)
+            options = kwargs
+            if len(args) == 2:
+                logits, targets = args
+            else:
+                options = dict(zip(("input", "target"), args, strict=False)) | kwargs
+                logits = options.pop("input", None)
+                targets = options.pop("target", None)
             if isinstance(logits, Tensor) and isinstance(targets, Tensor):
-                self.tell("criterion", name, output, logits, targets, given)
+                self.tell("criterion", name, output, logits, targets, options)
         return output
 
     def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
