@@ -91,7 +91,7 @@ class WatchedRun:
         recorder.start_by_hand(Inputs(x, y), lr)
         hashes, batch = batches.end_step(recorder.log.n_steps, 1)
         if hashes is not None:
-            batches.add_rows(recorder.log.n_steps, hashes.tolist())
+            batches.add_rows(recorder.log.n_steps, hashes.tolist() if isinstance(hashes, Tensor) else hashes)
         if batch is not None:
             recorder.log.batch(batch, None if hashes is None else batches.history())
         now = time.perf_counter()

@@ -66,13 +66,13 @@ class Batches:
             shape = (int(x.shape[0]), int(x.shape[1]))
             self._cells = batch_cells(logits.detach(), self._targets, self._ignore_index, shape, MAX_CELL_ROWS)
 
-    def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | None, RecordedBatch | None]:
-        """End the step, counted from 0: the hashes of the rows of x, int64 [B] on its device, and the batch if due.
+    def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | list[int] | None, RecordedBatch | None]:
+        """End the step, counted from 0: the hashes of the rows of x, see RowHasher, and the batch if it is due.
 
         Tensors are copied now: a script may use their memory again.
         """
         inputs = self._inputs
-        hashes = None
+        hashes: Tensor | list[int] | None = None
         batch = None
         if inputs is not None and inputs.x is not None:
             hashes = self._hasher.hashes(inputs.x)

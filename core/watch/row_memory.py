@@ -3,7 +3,6 @@
 from collections import deque
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,6 +13,8 @@ MAX_ROWS = 2**15
 MAX_ROWS_A_STEP = 256
 MAX_VALUES = 4096
 """Values of a row that its hash covers."""
+MAX_VALUES_OF_BYTES = 512
+"""The same where Python hashes the bytes of the values."""
 RECENT_STEPS = 64
 _TIMES_BITS = 24
 _MAX_TIMES = 2**_TIMES_BITS - 1
@@ -27,14 +28,14 @@ class RowHasher:
 
     def __init__(self) -> None:
         self._coefficients: dict[tuple[int, torch.device], Tensor] = {}
-        self._arrays: dict[int, npt.NDArray[np.int64]] = {}
 
-    def hashes(self, x: Tensor) -> Tensor:
-        """int64 [B] for x of any dtype [B, …]."""
-        if x.dtype == torch.int64 and x.dim() == 2 and x.device.type == "cpu":
-            # The usual case. NumPy multiplies small integer matrices without torch's cost of several calls.
-            array: npt.NDArray[np.int64] = x.numpy()[:MAX_ROWS_A_STEP, :MAX_VALUES]
-            return torch.from_numpy(array @ self._on_cpu(array.shape[1]))
+    def hashes(self, x: Tensor) -> Tensor | list[int]:
+        """B numbers of 64 bits for x of any dtype [B, …]: a list for token ids on the CPU, otherwise int64 [B]."""
+        if x.dtype == torch.int64 and x.dim() == 2 and x.numel() and not x.is_cuda and x.device.type == "cpu":
+            # The usual case. Python hashes bytes without the cost of calls into torch or NumPy.
+            content = x.numpy()[:MAX_ROWS_A_STEP, :MAX_VALUES_OF_BYTES].tobytes()
+            width = 8 * min(x.shape[1], MAX_VALUES_OF_BYTES)
+            return [hash(content[start : start + width]) for start in range(0, len(content), width)]
         rows = x.detach()[:MAX_ROWS_A_STEP].flatten(1) if x.dim() > 1 else x.detach()[:MAX_ROWS_A_STEP, None]
         rows = rows[:, :MAX_VALUES]
         if rows.dtype == torch.bool:
@@ -43,18 +44,11 @@ class RowHasher:
             rows = rows.contiguous().view(_INTEGERS[rows.element_size()])
         return (rows.to(torch.int64) * self._coefficients_for(rows)).sum(dim=1)
 
-    def _on_cpu(self, n: int) -> npt.NDArray[np.int64]:
-        """The coefficients of `n` values as a NumPy array."""
-        if n not in self._arrays:
-            self._arrays[n] = self._coefficients_for(torch.empty(0, n, dtype=torch.int64)).numpy()
-        return self._arrays[n]
-
     def _coefficients_for(self, rows: Tensor) -> Tensor:
         key = (rows.shape[1], rows.device)
         if key not in self._coefficients:
             if len(self._coefficients) > 16:  # Rows of many lengths.
                 self._coefficients.clear()
-                self._arrays.clear()
             generator = torch.Generator().manual_seed(0)  # The script's random numbers stay as they are.
             drawn = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator, dtype=torch.int64)
             self._coefficients[key] = (drawn | 1).to(rows.device)

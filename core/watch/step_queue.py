@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from tui_lab.core.watch.steps import OpenStep, StepValues
 from tui_lab.core.watch.values import LaterValues
 
@@ -49,7 +51,7 @@ class StepQueue:
         self._steps = []
         self._copied_at = self._clock()
         scalars = [step.scalars for step in steps]
-        rows = [step.row_hashes for step in steps if step.row_hashes is not None]
+        rows = [step.row_hashes for step in steps if isinstance(step.row_hashes, Tensor)]
         values = LaterValues([scalar for of_step in scalars for scalar in of_step], rows)
         self._copied = (steps, [len(of_step) for of_step in scalars], values)
 
@@ -57,7 +59,7 @@ class StepQueue:
         numbers, rows = values.read()
         ready = []
         for step, n in zip(steps, counts, strict=True):
-            row_hashes = rows.pop(0) if step.row_hashes is not None else None
+            row_hashes = rows.pop(0) if isinstance(step.row_hashes, Tensor) else step.row_hashes
             ready.append((step, step.values(numbers[:n], row_hashes)))
             numbers = numbers[n:]
         return ready

@@ -48,7 +48,7 @@ class OpenStep:
     batch: RecordedBatch | None = None
     to_read: dict[str, Tensor] = field(default_factory=dict)
     """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale"."""
-    row_hashes: Tensor | None = None
+    row_hashes: Tensor | list[int] | None = None
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
         return any(optimizer is other for other in self.optimizers)
