@@ -11,6 +11,8 @@ from tui_lab.core import events as ev
 from tui_lab.core.model import Layer
 from tui_lab.core.training.checkpoint import Progress
 
+LOSS_EMA = 0.9
+"""The weight of the past in the running mean of the loss."""
 UPDATE_RATIO_EVERY = 10
 """Steps between measurements: copying the weights at every step would cost the small models a few percent."""
 DEAD_UNITS_EVERY = 50

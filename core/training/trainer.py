@@ -27,6 +27,7 @@ from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
 from tui_lab.core.training.setup import TrainSetup
 from tui_lab.core.training.step_metrics import (
     DEAD_UNITS_EVERY,
+    LOSS_EMA,
     UPDATE_RATIO_EVERY,
     StepMetrics,
     step_done,
@@ -37,9 +38,6 @@ from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
 from tui_lab.core.training.train_step import apply_gradients, check_finite, dropout_seed
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
-
-LOSS_EMA = 0.9
-"""The weight of the past in the running mean of the loss."""
 
 
 class Trainer:

@@ -10,16 +10,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from tui_lab.core.training.step_metrics import DEAD_UNITS_EVERY, UPDATE_RATIO_EVERY
 from tui_lab.core.watch.budget import Budget
 from tui_lab.core.watch.model_calls import is_sharded, unwrapped
+from tui_lab.core.watch.model_search import gradients_of
 
 MAX_MATRICES = 16
 MAX_WEIGHTS = 2**22
 """Weights of a matrix at most for the update ratio, which needs a copy."""
-UPDATE_RATIO_EVERY = 10
-"""Steps between measurements at least, as for our own trainer."""
-DEAD_UNITS_EVERY = 50
-"""As for our own trainer."""
 SECONDS_BETWEEN_MEMORY = 1.0
 MIB = 2**20
 
@@ -66,8 +64,7 @@ class Measurements:
         if not self._budget.allows():
             return None
         with self._budget.spend(), torch.no_grad():
-            groups = (group for optimizer in optimizers for group in optimizer.param_groups)
-            gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+            gradients = gradients_of(optimizers)
             if any(is_sharded(gradient) for gradient in gradients):
                 return None
             return torch.nn.utils.get_total_norm(gradients) if gradients else None

@@ -27,6 +27,11 @@ def parameters_of(optimizers: Iterable[Optimizer]) -> list[Tensor]:
     return list(parameters.values())
 
 
+def gradients_of(optimizers: Iterable[Optimizer]) -> list[Tensor]:
+    """Every gradient that is there, once."""
+    return [p.grad for p in parameters_of(optimizers) if p.grad is not None]
+
+
 def candidates(optimizers: Iterable[Optimizer]) -> list[nn.Module]:
     """The modules that own most of the optimizers' parameters, the outermost first.
 

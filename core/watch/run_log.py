@@ -8,6 +8,7 @@ from typing import Any
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import CONFIG, TOKENIZER, Run, config_text
+from tui_lab.core.training.step_metrics import LOSS_EMA
 from tui_lab.core.watch.evaluations import Evaluation
 from tui_lab.core.watch.event_writer import EventWriter
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory, write_batch
@@ -16,9 +17,6 @@ from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
 from tui_lab.core.watch.steps import OpenStep, StepValues
 from tui_lab.util import files
 from tui_lab.util.strict_json import dumps
-
-LOSS_EMA = 0.9
-"""The weight of the past in the running mean of the loss, as for our own trainer."""
 
 
 class RunLog:

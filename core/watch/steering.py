@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.watch.model_search import gradients_of, parameters_of
+
 DROPOUT_ATTRIBUTES = ("dropout", "dropout_p", "attn_dropout", "attention_dropout", "resid_dropout")
 """Attributes of modules that hold a dropout rate as a number, such as the one nanoGPT passes to its attention."""
 
@@ -40,7 +42,7 @@ class Steering:
         """Put the changes into `optimizer` for this step."""
         self.after_step()  # A step that raised an exception has left its changes.
         if self.grad_clip and not self.has_clipped:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            parameters = parameters_of([optimizer])
             torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, gradient_norm(optimizer))
         self.has_clipped = False
         for group in optimizer.param_groups:
@@ -86,7 +88,6 @@ def dropout_rates(model: nn.Module) -> Iterable[tuple[nn.Module, str, float]]:
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:
     """The norm of all gradients of `optimizer`, without GradScaler's factor where a fused optimizer still has it."""
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = torch.nn.utils.get_total_norm(gradients_of([optimizer]))
     scale = getattr(optimizer, "grad_scale", None)
     return norm if scale is None else norm / scale
