@@ -26,7 +26,7 @@ NO_TOKENS = "the script's model has not been called with token ids"
 
 
 class Answering:
-    """Looks at a model between two steps. Text is generated from a copy in a thread, so that training goes on.
+    """Looks at a model between two steps. Text is generated from a copy in a thread, so that training continues.
 
     thread: of the latest generation, None if there was none.
     """

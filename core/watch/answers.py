@@ -5,7 +5,6 @@ safetensors file, which appears when it is complete. The process that asked remo
 """
 
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,11 +40,6 @@ class GenerationAnswer:
 def is_valid_id(answer_id: str) -> bool:
     """Whether `answer_id` can name a file."""
     return _ID.fullmatch(answer_id) is not None
-
-
-def clear(folder: Path) -> None:
-    """Remove the answers of an earlier process."""
-    shutil.rmtree(folder / ANSWERS, ignore_errors=True)
 
 
 def write_generation(folder: Path, answer_id: str, step: int, tokens: Iterable[Generated]) -> None:

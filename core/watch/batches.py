@@ -139,7 +139,7 @@ def _ids(tensor: Tensor) -> Ids:
 
 def _with_ignored(targets: Tensor, ignore_index: int | None) -> Ids:
     ids = _ids(targets)
-    # A target that is not an id is ignored, whatever the loss function is told.
+    # A target that is not an id is ignored, also where it differs from ignore_index.
     ids[(ids == ignore_index) | (ids < 0)] = IGNORED
     return ids
 

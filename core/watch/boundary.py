@@ -59,7 +59,7 @@ class Boundary:
                 self._execute(command, recorder)
             except (ConfigError, RunError, OSError) as error:
                 recorder.log.warn(str(error))
-            except Exception as error:  # A user's model may raise anything; recording goes on.
+            except Exception as error:  # A user's model may raise anything; recording continues.
                 recorder.log.warn(f"{type(command).__name__} failed: {error!r}")
 
     def _execute(self, command: cmd.Command, recorder: Recorder) -> None:

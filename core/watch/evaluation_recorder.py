@@ -11,7 +11,7 @@ from tui_lab.core.watch.model_search import inputs_of, loss_of
 
 
 class EvaluationRecorder:
-    """Gets every loss that is computed without gradients. An evaluation ends when training goes on."""
+    """Gets every loss that is computed without gradients. An evaluation ends when training continues."""
 
     def __init__(self) -> None:
         self._evaluations = Evaluations()

@@ -169,7 +169,7 @@ class Recorder:
         if hook in ("before_step", "after_step"):
             self.steering.release()
             self.hooks.max_norm = None
-        self.log.warn(f"recording ({hook}) stopped after an error, and the script goes on: {error!r}")
+        self.log.warn(f"recording ({hook}) stopped after an error, and the script continues: {error!r}")
 
     # Calls of the model
 
@@ -209,7 +209,7 @@ class Recorder:
     # One step
 
     def _training(self) -> None:
-        """Training goes on, so an evaluation ends."""
+        """Training continues, so an evaluation ends."""
         if self.clock.training():
             self._finish_evaluation()
 

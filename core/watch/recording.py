@@ -14,7 +14,6 @@ from tui_lab.core.runs import control
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import Lock
-from tui_lab.core.watch import answers
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.boundary import Boundary
 from tui_lab.core.watch.ending import ending, why_no_steps
@@ -65,7 +64,6 @@ class Recording:
         # The script may change its current folder.
         run = Run(runs.create(name, config, IdTokenizer(0), out).path.absolute())
         lock = run.lock()
-        answers.clear(run.path)
         return cls.begin(run, lock, config, given)
 
     @classmethod

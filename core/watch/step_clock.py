@@ -22,7 +22,7 @@ class StepClock:
             self._evaluation_began = self._clock()
 
     def training(self) -> bool:
-        """Training begins or goes on; return whether an evaluation has ended by that."""
+        """Training begins or continues; return whether that ended an evaluation."""
         began = self._evaluation_began
         if self._step_began is None:
             self._step_began = self._clock()

@@ -28,7 +28,7 @@ LONGEST_OUTPUT = 2**20
 class Command:
     """A command line and its environment."""
 
-    words: list[str]
+    command_line: list[str]
     environment: dict[str, str]
 
 
@@ -152,8 +152,8 @@ def _spawn(command: Command, log: Path) -> int:
     """Start `command` in a separate session, which a closed terminal does not reach; return its process id."""
     append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     return os.posix_spawn(
-        command.words[0],
-        command.words,
+        command.command_line[0],
+        command.command_line,
         command.environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
