@@ -7,11 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.doctor.batch import Batch
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.doctor.runner import examine as examine_target
 from tui_lab.core.doctor.target import LossFunction, Pair, Target, Update, mean_cross_entropy
 from tui_lab.core.doctor.target_rules import next_token
-from tui_lab.core.user_code.external_model import logits_of
+from tui_lab.core.doctor.tokens import logits_in
 from tui_lab.util.errors import ConfigError
 
 MAX_BATCHES = 64
@@ -45,7 +46,7 @@ class Case:
     batches: Pair | Iterable[Pair] | Callable[[int], Pair]
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     optimizer: Optimizer | Sequence[Optimizer] | None = None
-    update: Update | None = None
+    update: Callable[..., object] | None = None
     n_vocab: int | None = None
     ignored: int = -100
     rule: str | Callable[[Tensor], Tensor] | None = None
@@ -72,13 +73,15 @@ def target_from_case(case: Case) -> Target:
     optimizers: list[Optimizer] = []
     if case.optimizer is not None:
         optimizers = [case.optimizer] if isinstance(case.optimizer, Optimizer) else list(case.optimizer)
-    loss_function = _loss_function(case)
+    loss = case.loss
     return Target(
         model=case.model,
         optimizers=optimizers,
         batch=batch,
-        loss_function=loss_function,
-        update=case.update or usual_update(loss_function, case.ignored),
+        forward=lambda model, batch: model(batch[0]),
+        loss_function=_loss_function(case),
+        output_loss=None if loss is None else lambda output, batch: loss(logits_in(output), batch[1]),
+        update=_update(case),
         ignored=case.ignored,
         varies=varies,
         n_vocab=case.n_vocab,
@@ -92,20 +95,28 @@ def target_from_case(case: Case) -> Target:
     )
 
 
-def usual_update(loss_function: LossFunction | None, ignored: int) -> Update:
-    """Return the update of torch's tutorials: clear gradients, forward, backward, step."""
+def _update(case: Case) -> Update:
+    """Return the case's update, or that of torch's tutorials: clear gradients, forward, backward, step."""
+    own = case.update
+    if own is not None:
+        return lambda model, optimizers, batch: own(model, optimizers, *batch)
+    loss_function = _loss_function(case)
 
-    def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
+    def update(model: nn.Module, optimizers: Sequence[Optimizer], batch: Batch) -> float:
         model.train()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        loss = loss_function(model, x, y) if loss_function else mean_cross_entropy(logits_of(model, x), y, ignored)
+        loss = loss_function(model, batch) if loss_function else _cross_entropy(model, batch, case.ignored)
         loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
         return float(loss.detach())
 
     return update
+
+
+def _cross_entropy(model: nn.Module, batch: Batch, ignored: int) -> Tensor:
+    return mean_cross_entropy(logits_in(model(batch[0])), batch[1], ignored)
 
 
 def batches_of(batches: Any) -> tuple[Callable[[int], Pair], bool]:
@@ -159,13 +170,7 @@ def _wrong_type(field: str, value: Any, allowed: str) -> ConfigError:
 
 def _loss_function(case: Case) -> LossFunction | None:
     loss = case.loss
-    if loss is None:
-        return None
-
-    def loss_function(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return loss(logits_of(model, x), y)
-
-    return loss_function
+    return None if loss is None else lambda model, batch: loss(logits_in(model(batch[0])), batch[1])
 
 
 def _is_pair(value: Any) -> bool:

@@ -1,9 +1,10 @@
-"""The doctor's report: findings, checks that crashed, and checks that were skipped."""
+"""The doctor's report: findings, hints, and what became of each check."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Severity = Literal["error", "warning"]
+Kind = Literal["finding", "hint"]
+"""A finding is shown by a test that a healthy program passes; a hint is only a suspicion."""
 
 FindingCode = Literal[
     # Data
@@ -31,6 +32,7 @@ class Finding:
     """A named cause with its evidence.
 
     title: one sentence. evidence: what was measured. why: why it matters. fix: what to do.
+    location: the line of the user's code, "train.py:42"; empty if it is unknown.
     drawing: lines that show the evidence.
     proposal: settings (dotted keys) that would fix it.
     explains: codes of findings that are only consequences of this one.
@@ -42,7 +44,8 @@ class Finding:
     evidence: str
     why: str
     fix: str
-    severity: Severity = "error"
+    kind: Kind = "finding"
+    location: str = ""
     drawing: tuple[str, ...] = ()
     proposal: dict[str, Any] = field(default_factory=dict)
     explains: tuple[FindingCode, ...] = ()
@@ -53,13 +56,17 @@ class Finding:
         return asdict(self)
 
 
-class Skip(Exception):
-    """Raised by a check that lacks information; the message is the reason."""
+class NotJudged(Exception):
+    """Raised by a check that lacks information which the user could give; the message is the reason."""
+
+
+class NotApplicable(Exception):
+    """Raised by a check whose subject this program does not have; the message is the reason."""
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A check that did not run, and the reason."""
+class Unchecked:
+    """A check that was not run to its end, and the reason."""
 
     check: str
     reason: str
@@ -74,15 +81,23 @@ class Crashed:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """findings: the most fundamental cause first. seconds: the time that each check took."""
+    """What became of each check.
 
-    findings: tuple[Finding, ...]
-    skipped: tuple[Skipped, ...]
-    passed: tuple[str, ...]
-    seconds: dict[str, float]
+    findings, hints: the most fundamental cause first. seconds: the time that each check took.
+    examined: what of the program was examined, in words. not_examined: what was not, each with a way to change that.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    hints: tuple[Finding, ...] = ()
+    passed: tuple[str, ...] = ()
+    not_judged: tuple[Unchecked, ...] = ()
+    not_applicable: tuple[Unchecked, ...] = ()
     crashed: tuple[Crashed, ...] = ()
+    examined: tuple[str, ...] = ()
+    not_examined: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
@@ -113,9 +128,13 @@ class Report:
         return {
             "healthy": self.healthy,
             "findings": [finding.to_json() for finding in self.findings],
+            "hints": [hint.to_json() for hint in self.hints],
             "crashed": [asdict(crashed) for crashed in self.crashed],
-            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "not_judged": [asdict(unchecked) for unchecked in self.not_judged],
+            "not_applicable": [asdict(unchecked) for unchecked in self.not_applicable],
             "passed": list(self.passed),
+            "examined": list(self.examined),
+            "not_examined": list(self.not_examined),
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
         }
 
@@ -123,11 +142,15 @@ class Report:
 def report_from_json(record: dict[str, Any]) -> Report:
     """Return the report that `Report.to_json` wrote."""
     return Report(
-        tuple(_finding(finding) for finding in record["findings"]),
-        tuple(Skipped(**skipped) for skipped in record["skipped"]),
-        tuple(record["passed"]),
-        dict(record["seconds"]),
-        tuple(Crashed(**crashed) for crashed in record["crashed"]),
+        findings=tuple(_finding(finding) for finding in record["findings"]),
+        hints=tuple(_finding(hint) for hint in record["hints"]),
+        passed=tuple(record["passed"]),
+        not_judged=tuple(Unchecked(**unchecked) for unchecked in record["not_judged"]),
+        not_applicable=tuple(Unchecked(**unchecked) for unchecked in record["not_applicable"]),
+        crashed=tuple(Crashed(**crashed) for crashed in record["crashed"]),
+        examined=tuple(record["examined"]),
+        not_examined=tuple(record["not_examined"]),
+        seconds=dict(record["seconds"]),
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.config.schema import Config
+from tui_lab.core.doctor.loss_probe import ConstantLogits
 from tui_lab.core.doctor.target import Draws, Pair, Target, Update
 from tui_lab.core.doctor.target_rules import next_token
 from tui_lab.core.kernels.device import choose_device, use_threads
@@ -47,7 +48,9 @@ def target_from_config(config: Config, task: Task | None = None, weights: dict[s
         model=model,
         optimizers=optimizers,
         batch=batches_of(loader),
-        loss_function=lambda model, x, y: mean_loss(cast(Model, model), hooks, x, y),
+        forward=lambda model, batch: model(batch[0]),
+        loss_function=lambda model, batch: mean_loss(cast(Model, model), hooks, *batch),
+        output_loss=lambda output, batch: mean_loss(cast(Model, ConstantLogits(output)), hooks, *batch),
         update=update_of(hooks, config.optim.grad_clip),
         ignored=IGNORED,
         n_vocab=task.tokenizer.n_vocab,
@@ -78,8 +81,8 @@ def batches_of(loader: Loader) -> Callable[[int], Pair]:
 def update_of(hooks: TrainStepHooks, clip: float) -> Update:
     """Return the run's own update of a given batch; the gradient norm is clipped to `clip`."""
 
-    def update(model: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> float:
-        loss, norm = backward(cast(Model, model), hooks, x, y)
+    def update(model: nn.Module, optimizers: Sequence[Optimizer], batch: Pair) -> float:
+        loss, norm = backward(cast(Model, model), hooks, *batch)
         apply_gradients(hooks, optimizers, float(norm), clip)
         return float(loss)
 

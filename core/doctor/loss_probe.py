@@ -6,12 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.findings import FindingCode, Skip
+from tui_lab.core.doctor.findings import FindingCode, NotJudged
 from tui_lab.core.doctor.target import Target, mean_cross_entropy
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
 
-ROWS = 3
-TOKENS = 8
 TOLERANCE = 1e-3
 """Relative difference up to which two losses count as equal."""
 
@@ -33,16 +31,16 @@ class ConstantLogits(nn.Module):
 
 def shifts_targets(target: Target) -> bool:
     """Return whether the loss shifts the targets itself, as Hugging Face models do."""
-    if target.loss_function is None:
+    if target.output_loss is None:
         return False
-    x, targets = target.batch(0)
     try:
         with target.evaluating(), torch.no_grad():
-            outputs = target.logits(x[:1].to(target.device))
-        logits, y = sample_logits(target, outputs, bool((targets == target.ignored).any()))
-        value = own_loss(target, logits, y)
+            outputs = target.logits_of(target.probe.batch)
+        logits = sample_logits(target, outputs)
+        value = own_loss(target, logits)
     except Exception:  # The check of the loss reports it.
         return False
+    y = target.probe.y
     return close(value, float(mean_cross_entropy(logits[:, :-1], y[:, 1:], target.ignored)))
 
 
@@ -57,33 +55,30 @@ def correct_loss(outputs: Tensor, y: Tensor, ignored: int) -> float:
     return float(mean_cross_entropy(logits, y, ignored))
 
 
-def sample_logits(target: Target, outputs: Tensor, ignoring: bool) -> tuple[Tensor, Tensor]:
-    """Return outputs [ROWS, TOKENS, V] of the same kind as the model's `outputs`, and targets [ROWS, TOKENS].
+def sample_logits(target: Target, outputs: Tensor) -> Tensor:
+    """Return outputs [b, t, V] for the probe, of the same kind as the model's `outputs` [b, t, V].
 
-    They favor the targets, so that a smoothed loss differs from the plain one on average. Some targets are ignored if
-    `ignoring`.
+    They favor the targets, so that a smoothed loss differs from the plain one on average.
     """
     generator = torch.Generator().manual_seed(1)
-    n_vocab = outputs.shape[2]
-    y = torch.randint(0, n_vocab, (ROWS, TOKENS), generator=generator)
-    logits = 3.0 * torch.randn(ROWS, TOKENS, n_vocab, generator=generator) + 3.0 * F.one_hot(y, n_vocab)
-    if ignoring:
-        y[0, :3] = target.ignored
+    y = target.probe.y.cpu().clamp(min=0)
+    noise = torch.randn(outputs.shape, generator=generator)
+    logits = 3.0 * noise + 3.0 * F.one_hot(y, outputs.shape[2])
     if are_probabilities(outputs):
         logits = logits.softmax(dim=-1)
     elif bool((outputs.logsumexp(dim=-1).abs() < 1e-3).all()):
         # The model returns log-probabilities, for which the negative log-likelihood is the cross-entropy.
         logits = logits.log_softmax(dim=-1)
-    return logits.to(target.device), y.to(target.device)
+    return logits.to(target.device)
 
 
-def own_loss(target: Target, logits: Tensor, y: Tensor) -> float:
-    """Return the run's loss for `logits`. Raises Skip if it does not accept them."""
-    assert target.loss_function is not None
+def own_loss(target: Target, logits: Tensor) -> float:
+    """Return the run's loss of the probe for `logits`. Raises NotJudged if it does not accept them."""
+    assert target.output_loss is not None
     try:
-        value = target.loss_function(ConstantLogits(logits), torch.zeros_like(y), y)
+        value = target.output_loss(logits, target.probe.batch)
     except Exception as error:
-        raise Skip(f"the loss does not accept test logits: {error}") from error
+        raise NotJudged(f"the loss does not accept test logits: {error}") from error
     return float(value.detach())
 
 

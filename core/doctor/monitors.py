@@ -86,7 +86,7 @@ class Monitors:
                 evidence=f"running loss {event.loss_ema:.3f} at step {event.step:,}; the best was {self.best_loss:.3f}",
                 why="Steps overshoot, and each makes the next one larger.",
                 fix="Halve the learning rate, or set optim.grad_clip to 1.",
-                severity="warning",
+                kind="hint",
             )
 
     def _plateau(self, event: ev.StepDone) -> Iterator[Finding]:
@@ -102,7 +102,7 @@ class Monitors:
                 evidence=f"{event.loss_ema:.4f} for {PLATEAU_STEPS} steps; ln(1 + (V − 1) / e) = {lowest:.4f}",
                 why="Probabilities passed as logits can never become confident.",
                 fix="Pass the logits to cross_entropy.",
-                severity="warning",
+                kind="hint",
                 reference_loss=lowest,
             )
         elif abs(high - uniform) < AT_LEVEL * uniform:
@@ -112,7 +112,7 @@ class Monitors:
                 evidence=f"{event.loss_ema:.4f} for {PLATEAU_STEPS} steps; ln V = {uniform:.4f}",
                 why="A uniform guess is as good as the model.",
                 fix="Diagnose it (k in the app), and try to overfit one example (o).",
-                severity="warning",
+                kind="hint",
             )
 
     def _dead_units(self, event: ev.StepDone) -> Iterator[Finding]:
@@ -128,7 +128,7 @@ class Monitors:
                 f"{self.initial_dead_share:.0%} at the start",
                 why="A ReLU that is zero for every token has no gradient and never recovers.",
                 fix="Halve the learning rate and restart; dead units stay dead.",
-                severity="warning",
+                kind="hint",
             )
 
     def _data_time(self, event: ev.StepDone) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ class Monitors:
                 evidence=f"{event.data_seconds / event.seconds:.0%} of a step is spent building the batch",
                 why="The model computes nothing during that time.",
                 fix="Keep the text on a local disk, or train a larger model.",
-                severity="warning",
+                kind="hint",
             )
 
     def _update_ratio(self, event: ev.StepDone) -> Iterator[Finding]:
@@ -156,7 +156,7 @@ class Monitors:
                 evidence=f"update-to-weight ratio {event.update_ratio:.2g} at step {event.step:,}; 1e-3 is typical",
                 why="Each step overwrites what the one before it learned.",
                 fix="Divide the learning rate by ten.",
-                severity="warning",
+                kind="hint",
                 proposal={"optim.lr": event.lr / 10},
             )
 
@@ -173,6 +173,6 @@ class Monitors:
                 f"{event.since_best} evaluations ago; train loss {train_loss:.3f}",
                 why="From here on the model memorizes its training examples.",
                 fix="Stop early (train.patience in a config), raise model.dropout, or use more data.",
-                severity="warning",
+                kind="hint",
                 proposal={"train.patience": WORSE_EVALUATIONS},
             )

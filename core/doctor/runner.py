@@ -26,8 +26,17 @@ from tui_lab.core.doctor.checks import (
     token_ids,
     validation_leak,
 )
-from tui_lab.core.doctor.findings import Crashed, Finding, FindingCode, Report, Skip, Skipped
+from tui_lab.core.doctor.findings import (
+    Crashed,
+    Finding,
+    FindingCode,
+    NotApplicable,
+    NotJudged,
+    Report,
+    Unchecked,
+)
 from tui_lab.core.doctor.target import Target
+from tui_lab.core.watch.unchanged_rng import unchanged_rng
 from tui_lab.util.errors import ConfigError
 
 
@@ -77,19 +86,20 @@ def examine(target: Target, *, on_check: Callable[[str], None] = lambda name: No
 @contextmanager
 def _restored(target: Target) -> Iterator[None]:
     """Restore at the end what a user's update may change although it is given copies."""
-    generator = torch.get_rng_state()
-    training = target.model.training
+    training = {module for module in target.model.modules() if module.training}
     weights = {name: tensor.detach().clone() for name, tensor in target.model.state_dict().items()}
     states = [{p: dict(state) for p, state in optimizer.state.items()} for optimizer in target.optimizers]
     groups = [[dict(group) for group in optimizer.param_groups] for optimizer in target.optimizers]
     gradients = [p.grad for p in target.model.parameters()]
     try:
-        yield
+        with unchanged_rng():
+            yield
     finally:
         with torch.no_grad():
             for name, tensor in target.model.state_dict().items():
                 tensor.copy_(weights[name])
-        target.model.train(training)
+        for module in target.model.modules():
+            module.training = module in training
         for p, gradient in zip(target.model.parameters(), gradients, strict=True):
             p.grad = gradient
         for optimizer, groups_before in zip(target.optimizers, groups, strict=True):
@@ -98,38 +108,68 @@ def _restored(target: Target) -> Iterator[None]:
         for optimizer, state in zip(target.optimizers, states, strict=True):
             optimizer.state.clear()
             optimizer.state.update(state)
-        torch.set_rng_state(generator)
 
 
 def _examine(target: Target, on_check: Callable[[str], None]) -> Report:
-    findings: list[Finding] = []
-    skipped: list[Skipped] = []
-    crashed: list[Crashed] = []
-    passed: list[str] = []
-    seconds: dict[str, float] = {}
-    blocking = ""
+    results = _Results()
     for check in CHECKS:
-        error = next((finding.code for finding in findings if finding.severity == "error"), "")
-        if cause := blocking or (error if check.trains else ""):
-            skipped.append(Skipped(check.name, f"not run because of {cause}; diagnose again once it is fixed"))
+        error = next((finding.code for finding in results.findings), "")
+        if cause := results.blocking or (error if check.trains else ""):
+            reason = f"not run because of {cause}; diagnose again once it is fixed"
+            results.not_judged.append(Unchecked(check.name, reason))
             continue
         on_check(check.name)
         began = time.perf_counter()
-        n_before = len(findings)
+        results.run(check, target)
+        results.seconds[check.name] = time.perf_counter() - began
+    return results.report()
+
+
+class _Results:
+    """Collects what became of each check."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.hints: list[Finding] = []
+        self.passed: list[str] = []
+        self.not_judged: list[Unchecked] = []
+        self.not_applicable: list[Unchecked] = []
+        self.crashed: list[Crashed] = []
+        self.seconds: dict[str, float] = {}
+        self.blocking = ""
+        """The code of a finding after which no further check runs."""
+
+    def run(self, check: Check, target: Target) -> None:
+        """Run one check. A ConfigError, such as for a batch of the wrong shape, is raised."""
+        n_before = len(self.findings)
         try:
             # One by one, so that a finding is kept if the check crashes after it.
             for finding in check.run(target):
-                findings.append(finding)
-            if len(findings) == n_before:
-                passed.append(check.name)
-        except Skip as skip:
-            skipped.append(Skipped(check.name, str(skip)))
+                (self.findings if finding.kind == "finding" else self.hints).append(finding)
+                if finding.code in check.blocks:
+                    self.blocking = finding.code
+            if len(self.findings) == n_before:
+                self.passed.append(check.name)
+        except NotJudged as unknown:
+            self.not_judged.append(Unchecked(check.name, str(unknown)))
+        except NotApplicable as absent:
+            self.not_applicable.append(Unchecked(check.name, str(absent)))
         except ConfigError:
             raise
-        except Exception as error_of_check:
-            crashed.append(Crashed(check.name, type(error_of_check).__name__, str(error_of_check)))
-        blocking = next((finding.code for finding in findings[n_before:] if finding.code in check.blocks), "")
-        seconds[check.name] = time.perf_counter() - began
-    consequences = {code for finding in findings for code in finding.explains}
-    causes = tuple(finding for finding in findings if finding.code not in consequences)
-    return Report(causes, tuple(skipped), tuple(passed), seconds, tuple(crashed))
+        except Exception as error:
+            self.crashed.append(Crashed(check.name, type(error).__name__, str(error)))
+
+    def report(self) -> Report:
+        """Return the report, without findings that are only consequences of others."""
+        consequences = {code for finding in self.findings for code in finding.explains}
+        return Report(
+            findings=tuple(finding for finding in self.findings if finding.code not in consequences),
+            hints=tuple(hint for hint in self.hints if hint.code not in consequences),
+            passed=tuple(self.passed),
+            not_judged=tuple(self.not_judged),
+            not_applicable=tuple(self.not_applicable),
+            crashed=tuple(self.crashed),
+            examined=tuple(self.passed),
+            not_examined=tuple(f"{unchecked.check}: {unchecked.reason}" for unchecked in self.not_judged),
+            seconds=self.seconds,
+        )

@@ -1,6 +1,7 @@
-"""What the doctor diagnoses: a training run in parts, from a config or from user code."""
+"""What the doctor diagnoses: a training run in parts, from a config, from user code or from a script."""
 
 import copy
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,12 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.doctor.batch import Batch, first_rows, n_rows, on_device
+from tui_lab.core.doctor.findings import NotApplicable, NotJudged
+from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.tokens import PAIRS, TokenView
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
-from tui_lab.core.user_code.external_model import logits_of
 
 Pair = tuple[Tensor, Tensor]
-LossFunction = Callable[[nn.Module, Tensor, Tensor], Tensor]
-Update = Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], object]
+Forward = Callable[[nn.Module, Batch], Any]
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+Update = Callable[[nn.Module, Sequence[Optimizer], Batch], object]
 
 PROBE_ROWS = 3
 PROBE_TOKENS = 16
@@ -35,20 +40,52 @@ class Draws:
 
 @dataclass(frozen=True)
 class Probe:
-    """A small part of the first batches, x and y [b, t]: enough for most checks, and cheap with a large vocabulary."""
+    """A small part of the first batches: enough for most checks, and cheap with a large vocabulary.
 
-    x: Tensor
-    y: Tensor
+    x, y: its ids and targets [b, t]. Only a program with tokens has them.
+    """
+
+    batch: Batch
+    tokens: TokenView | None
+
+    @property
+    def x(self) -> Tensor:
+        """The ids int64 [b, t]. Raises NotApplicable for a program without tokens."""
+        return required(self.tokens).x(self.batch)
+
+    @property
+    def y(self) -> Tensor:
+        """The targets int64 [b, t]. Raises NotApplicable for a program without tokens, NotJudged without targets."""
+        return targets_of(required(self.tokens), self.batch)
+
+
+def required(tokens: TokenView | None) -> TokenView:
+    """Return `tokens`. Raises NotApplicable if there is none."""
+    if tokens is None:
+        raise NotApplicable("the model does not map token ids [B, T] to logits [B, T, V]")
+    return tokens
+
+
+def targets_of(tokens: TokenView, batch: Batch) -> Tensor:
+    """Return the targets int64 [B, T] of a batch. Raises NotJudged if they are not in the batch."""
+    if tokens.y is None:
+        raise NotJudged("the targets are not part of the batch")
+    return tokens.y(batch)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A training run that checks can execute in parts. None means unknown; a check that needs it is skipped.
+    """A training run that checks can execute in parts. None means unknown; a check that needs it is not judged.
 
-    model: ids [B, T] → logits [B, T, V].
-    batch: step → x and y, int64 [B, T].
-    loss_function: (model, x, y) → the mean loss that is trained on; None: torch's cross-entropy is assumed.
-    update: makes one update of the given model and optimizers on x and y, as the training does.
+    model: the model that is trained.
+    batch: step → a batch of any form.
+    forward: (model, batch) → what the model returns.
+    loss_function: (model, batch) → the mean loss that is trained on; None: torch's cross-entropy is assumed.
+    output_loss: (what the model returned, batch) → the loss; None: the loss cannot be computed from outputs alone.
+    update: makes one update of the given model and optimizers on a batch, as the training does.
+    tokens: where batches and outputs hold ids, targets and logits; None: not a model over tokens.
+    record: what the real training loop did.
+    fixed_shape: whether the loss accepts only batches of their full size.
     ignored: the target that the loss skips.
     varies: whether `batch` can return more than one batch.
     n_vocab: the tokenizer's vocabulary size.
@@ -67,10 +104,15 @@ class Target:
 
     model: nn.Module
     optimizers: Sequence[Optimizer]
-    batch: Callable[[int], Pair]
+    batch: Callable[[int], Batch]
+    forward: Forward
     loss_function: LossFunction | None
     update: Update
     ignored: int
+    output_loss: Callable[[Any, Batch], Tensor] | None = None
+    tokens: TokenView | None = PAIRS
+    record: LoopRecord | None = None
+    fixed_shape: bool = False
     varies: bool = True
     n_vocab: int | None = None
     rule: Callable[[Tensor], Tensor] | None = None
@@ -86,25 +128,45 @@ class Target:
     show: Callable[[int], str] = str
     seed: int = 0
 
+    def pair(self, step: int) -> Pair:
+        """Return the ids and targets of a batch, int64 [B, T] both. Raises NotApplicable or NotJudged without them."""
+        tokens = required(self.tokens)
+        batch = self.batch(step)
+        return tokens.x(batch), targets_of(tokens, batch)
+
     @cached_property
     def probe(self) -> Probe:
         """Rows of the first steps, cut to PROBE_TOKENS where the model accepts shorter rows and counted targets remain.
 
         Propagates exceptions raised by `batch`.
         """
-        pairs = [self.batch(step) for step in range(PROBE_ROWS if self.varies else 1)]
-        x, y = (torch.cat([pair[i][:PROBE_ROWS] for pair in pairs])[:PROBE_ROWS].to(self.device) for i in (0, 1))
-        # Contiguous, since a model or loss may call view(-1) on its arguments.
-        short_x = x[:, :PROBE_TOKENS].contiguous()
-        short_y = y[:, :PROBE_TOKENS].contiguous()
-        if x.shape[1] <= PROBE_TOKENS or not (short_y != self.ignored).any():
-            return Probe(x, y)
+        batch = on_device(self.batch(0) if self.fixed_shape else self._first_rows(), self.device)
+        whole = Probe(batch, self.tokens)
+        tokens = self.tokens
+        if tokens is None or tokens.y is None or tokens.shortened is None or self.fixed_shape:
+            return whole
+        if whole.x.shape[1] <= PROBE_TOKENS:
+            return whole
+        short = Probe(tokens.shortened(batch, PROBE_TOKENS), tokens)
+        if not (short.y != self.ignored).any():
+            return whole
         try:
             with self.evaluating(), torch.no_grad():
-                self.logits(short_x)
+                self.output(short.batch)
         except Exception:  # The model accepts rows of one length only.
-            return Probe(x, y)
-        return Probe(short_x, short_y)
+            return whole
+        return short
+
+    def _first_rows(self) -> Batch:
+        """Return PROBE_ROWS rows, one of each of the first batches where these have the same shape."""
+        first = self.batch(0)
+        if self.tokens is not PAIRS or not self.varies:
+            return first_rows(first, PROBE_ROWS)
+        pairs = [first, *(self.batch(step) for step in range(1, PROBE_ROWS))]
+        if len({tuple(pair[0].shape[1:]) for pair in pairs}) > 1:  # Padded to the longest row of each batch.
+            return first_rows(first, PROBE_ROWS)
+        rows = tuple(torch.cat([pair[i][:PROBE_ROWS] for pair in pairs])[:PROBE_ROWS] for i in (0, 1))
+        return rows[0].contiguous(), rows[1].contiguous()
 
     def fresh(self) -> "Target":
         """Return a copy that trials may change; its optimizers hold the parameters of the copied model."""
@@ -125,38 +187,67 @@ class Target:
         """The device of the first parameter."""
         return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
+    def output(self, batch: Batch) -> Any:
+        """Return what the model returns for a batch, with the target's seed, in the model's present mode."""
+        seed_everything(self.seed)
+        return self.forward(self.model, on_device(batch, self.device))
+
     def logits(self, x: Tensor) -> Tensor:
-        """Return logits [B, T, V] with the target's seed, in the model's present mode."""
-        torch.manual_seed(self.seed)
-        return logits_of(self.model, x)
+        """Return logits [B, T, V] of the probe with the ids `x`; as `output`. Raises NotApplicable without tokens."""
+        tokens = required(self.tokens)
+        return tokens.logits(self.output(tokens.with_x(self.probe.batch, x)))
 
-    def plain_loss(self, x: Tensor, y: Tensor) -> float:
-        """Return the mean cross-entropy in evaluation mode, whatever the run's own loss is."""
+    def logits_of(self, batch: Batch) -> Tensor:
+        """Return logits [B, T, V] of a batch; as `output`. Raises NotApplicable for a program without tokens."""
+        return required(self.tokens).logits(self.output(batch))
+
+    def plain_loss(self) -> float:
+        """Return the probe's mean cross-entropy in evaluation mode, whatever the run's own loss is."""
         with self.evaluating(), torch.no_grad():
-            return float(mean_cross_entropy(self.logits(x), y, self.ignored))
+            return float(mean_cross_entropy(self.logits_of(self.probe.batch), self.probe.y, self.ignored))
 
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """Return the loss that is trained on, with the target's seed."""
-        torch.manual_seed(self.seed)
         if self.loss_function is None:
-            return mean_cross_entropy(logits_of(self.model, x), y, self.ignored)
-        return self.loss_function(self.model, x, y)
+            tokens = required(self.tokens)
+            y = targets_of(tokens, batch).to(self.device)
+            return mean_cross_entropy(self.logits_of(batch), y, self.ignored)
+        seed_everything(self.seed)
+        return self.loss_function(self.model, on_device(batch, self.device))
+
+    def apply_update(self, batch: Batch, seed: int | None = None) -> None:
+        """Make one update of this target's model, with `seed` or the target's own."""
+        seed_everything(self.seed if seed is None else seed)
+        self.update(self.model, self.optimizers, on_device(batch, self.device))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Put the model into evaluation mode, and restore its mode afterwards."""
-        training = self.model.training
+        """Put the model into evaluation mode, and restore the mode of every module afterwards."""
+        training = [module for module in self.model.modules() if module.training]
         self.model.eval()
         try:
             yield
         finally:
-            self.model.train(training)
+            for module in training:
+                module.training = True
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate of every parameter group."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch: a user's model may draw from any of them."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def trial_rows(batch: Batch, n: int, *, whole: bool) -> Batch:
+    """Return the first `n` rows of a batch, or the `whole` batch."""
+    return batch if whole else first_rows(batch, min(n, n_rows(batch)))
 
 
 def mean_cross_entropy(logits: Tensor, y: Tensor, ignored: int) -> Tensor:

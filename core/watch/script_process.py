@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import tui_lab
 from tui_lab.util.exit_codes import INTERRUPTED
 from tui_lab.util.strict_json import dumps
 
@@ -85,7 +84,7 @@ def environment(startup_folder: Path, settings: dict[str, Any]) -> dict[str, str
     start = {
         "folder": folder,
         "python_path": python_path,
-        "package": os.path.dirname(os.path.abspath(tui_lab.__file__)),
+        "package": os.path.dirname(os.path.abspath(str(sys.modules["tui_lab"].__file__))),
         "settings": settings,
     }
     path = os.pathsep.join([folder, *([python_path] if python_path else [])])

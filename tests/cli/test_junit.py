@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.core.recorded import summary
 from tests.process import TINY, Cli
 from tui_lab.cli.junit import TestCase, prepare, report_cases, run_cases, write, xml
-from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skipped
+from tui_lab.core.doctor.findings import Crashed, Finding, Report, Unchecked
 from tui_lab.core.runs.summary import parse_requirement
 from tui_lab.util.errors import ConfigError
 
@@ -54,7 +54,13 @@ def test_report_of_the_doctor_becomes_cases() -> None:
         code="causal_leak", title="A title.", evidence="evidence", why="why", fix="fix", drawing=("x\x1b[31m", "y")
     )
     crashed = Crashed("sight", "ValueError", "no view")
-    report = Report((finding,), (Skipped("ids", "no corpus"),), ("loss",), {"loss": 0.25}, (crashed,))
+    report = Report(
+        findings=(finding,),
+        not_judged=(Unchecked("ids", "no corpus"),),
+        passed=("loss",),
+        seconds={"loss": 0.25},
+        crashed=(crashed,),
+    )
     text = xml("doctor", report_cases(report))
     error = element(text, "sight").find("error")
     assert error is not None and error.attrib["message"] == "ValueError: no view"

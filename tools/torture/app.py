@@ -278,7 +278,7 @@ def isolated() -> Iterator[Path]:
     previous_folder = Path.cwd()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        report = Report((FINDING,), (), ("data",), {})
+        report = Report(findings=(FINDING,), passed=("data",))
         with (
             mock.patch.dict(os.environ, {"TUI_LAB_RUNS": "runs", "TUI_LAB_CACHE": str(folder / "cache"), "HOME": name}),
             mock.patch("tui_lab.core.doctor.diagnose.examine_in_child", lambda *a, **k: report),

@@ -65,7 +65,7 @@ def cut_short() -> Iterator[None]:
 
     with (
         mock.patch("tui_lab.cli.run.train", stopped),
-        mock.patch("tui_lab.core.doctor.runner.examine", lambda *a, **k: Report((), (), (), {})),
+        mock.patch("tui_lab.core.doctor.runner.examine", lambda *a, **k: Report()),
         mock.patch("tui_lab.cli.doctor.self_test", lambda *a, **k: 0),
         mock.patch("textual_serve.server.Server.serve", lambda *a, **k: None),
         mock.patch("tui_lab.core.kernels.autotune.measure", lambda *a: Kernels()),

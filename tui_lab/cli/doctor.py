@@ -36,9 +36,9 @@ def show(report: Report, source: str) -> None:
         console.print(Text(f"{printable(source)}: no problems found ({n_passed} checks passed)", style="bold green"))
     if report.passed:
         console.print(Text(f"{n_passed} passed: {', '.join(report.passed)}", style="dim"))
-    for reason in dict.fromkeys(skipped.reason for skipped in report.skipped):
-        names = ", ".join(skipped.check for skipped in report.skipped if skipped.reason == reason)
-        console.print(Text(f"skipped {names}: {printable(reason)}", style="dim"))
+    for reason in dict.fromkeys(unchecked.reason for unchecked in report.not_judged):
+        names = ", ".join(unchecked.check for unchecked in report.not_judged if unchecked.reason == reason)
+        console.print(Text(f"not judged: {names}: {printable(reason)}", style="dim"))
 
 
 def _show_finding(console: "Console", number: int, finding: Finding) -> None:

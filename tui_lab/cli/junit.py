@@ -60,7 +60,8 @@ def report_cases(report: Report) -> list[TestCase]:
         details = "\n".join([finding.evidence, finding.why, finding.fix, *finding.drawing])
         cases.append(TestCase(finding.code, "failure", finding.title, details))
     cases += [TestCase(name, seconds=seconds.get(name, 0.0)) for name in report.passed]
-    cases += [TestCase(skipped.check, "skipped", skipped.reason) for skipped in report.skipped]
+    for unchecked in (*report.not_judged, *report.not_applicable):
+        cases.append(TestCase(unchecked.check, "skipped", unchecked.reason))
     return cases
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.target import Target
 
 SUM_TOLERANCE = 1e-3
@@ -16,7 +16,7 @@ SCALE_TOLERANCE = 0.02
 
 def check(target: Target) -> Iterator[Finding]:
     if target.attention is None:
-        raise Skip("this model does not expose its attention weights")
+        raise NotJudged("this model does not expose its attention weights")
     with target.evaluating(), torch.no_grad():
         layers = target.attention(target.model, target.probe.x)
     for number, (weights, _) in enumerate(layers):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.findings import Finding, Skip
-from tui_lab.core.doctor.target import PROBE_ROWS, Target
+from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.model import set_dropout
 from tui_lab.core.training.optim_without_dynamo import Adam
 
@@ -51,7 +51,7 @@ def _along_the_row(influence: tuple[Tensor, Tensor] | None, sees_future: bool, s
         elif not sees_past:
             yield _no_context(())
         else:
-            raise Skip("no embedding module was found to take gradients at, and changing tokens showed no problem")
+            raise NotJudged("no embedding module was found to take gradients at, and changing tokens showed no problem")
         return
     own, _ = influence  # [T, T]
     future = own.triu(diagonal=1) > GRADIENT_TOLERANCE * own.max().clamp(min=1e-30)
@@ -108,9 +108,8 @@ def _warmed_up(target: Target) -> Target:
     trial = target.fresh()
     optimizer = Adam([p for p in trial.model.parameters() if p.requires_grad] or [torch.zeros(1)], lr=1e-3)
     for step in range(WARM_UP_UPDATES):
-        x, y = (part[:PROBE_ROWS].to(trial.device) for part in trial.batch(step))
         optimizer.zero_grad()
-        loss = trial.loss(x, y)
+        loss = trial.loss(trial_rows(trial.batch(step), PROBE_ROWS, whole=trial.fixed_shape))
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.target import Draws, Pair, Target
 
 STEPS = 16
@@ -12,13 +12,13 @@ STEPS = 16
 
 def check(target: Target) -> Iterator[Finding]:
     if not target.varies:
-        raise Skip("one batch was given, not a loader")
-    pairs = [target.batch(step) for step in range(STEPS)]
+        raise NotJudged("one batch was given, not a loader")
+    pairs = [target.pair(step) for step in range(STEPS)]
     rows = [{tuple(row) for row in x.tolist()} for x, _ in pairs]
     if target.pinned:
         yield from _pinned(target, target.pinned, pairs, len(set().union(*rows)))
         return
-    again, _ = target.batch(0)
+    again, _ = target.pair(0)
     if not torch.equal(again, pairs[0][0]) and target.draws is not None:
         yield _moving(target, pairs, "", "step 0 returns different examples when it is called twice")
     elif len(set().union(*rows)) == 1 and len(pairs) * len(pairs[0][0]) > 2:

@@ -47,7 +47,7 @@ def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]
 
 def check(target: Target) -> Iterator[Finding]:
     with target.evaluating(), torch.no_grad():
-        shares = dead_shares(target.model, lambda: target.logits(target.probe.x))
+        shares = dead_shares(target.model, lambda: target.output(target.probe.batch))
     dead = {name: share for name, share in shares.items() if share >= DEAD_SHARE}
     if dead:
         name, share = max(dead.items(), key=lambda item: item[1])

@@ -1,13 +1,13 @@
 """Do two runs with the same seed agree, and is dropout off in evaluation? Cost: four forward passes, two updates."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.target import Target
-from tui_lab.core.user_code.external_model import logits_of
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -45,8 +45,7 @@ def _first_gradients(target: Target) -> dict[str, Tensor]:
     for name, p in trial.model.named_parameters():
         if p.requires_grad:
             p.register_post_accumulate_grad_hook(keeping(name))  # type: ignore[no-untyped-call]
-    torch.manual_seed(target.seed)
-    trial.update(trial.model, trial.optimizers, target.probe.x, target.probe.y)
+    trial.apply_update(target.probe.batch)
     return first
 
 
@@ -55,8 +54,7 @@ def _dropout_in_evaluation(target: Target) -> Iterator[Finding]:
     with target.evaluating(), torch.no_grad():
         outputs = []
         for seed in (1, 2):
-            torch.manual_seed(seed)
-            outputs.append(logits_of(target.model, target.probe.x))
+            outputs.append(replace(target, seed=seed).logits(target.probe.x))
     if not _same(*outputs):
         yield Finding(
             code="dropout_in_eval",

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core.doctor.batch import first_rows
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.target import Target
 
@@ -14,9 +15,9 @@ def check(target: Target) -> Iterator[Finding]:
     x = target.probe.x
     try:
         with target.evaluating(), torch.no_grad():
-            logits = target.logits(x)
+            logits = target.logits_of(target.probe.batch)
             # The probe may be cut: a position table that is too short shows only in a whole row.
-            target.logits(target.batch(0)[0][:1].to(target.device))
+            target.logits_of(first_rows(target.batch(0), 1))
     except Exception as error:
         yield _fails(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
         return
@@ -71,7 +72,7 @@ def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
 
 def _not_finite(target: Target) -> Finding:
     with target.evaluating(), torch.no_grad():
-        first = first_not_finite(target.model, lambda: target.logits(target.probe.x))
+        first = first_not_finite(target.model, lambda: target.logits_of(target.probe.batch))
     return Finding(
         code="not_finite",
         title="The logits are not finite before any training.",

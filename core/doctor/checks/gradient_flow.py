@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.target import Target
 
 RATIO = 1e4
@@ -13,9 +13,9 @@ layers that each shrink the gradient by ten reaches it at d = 4 (Glorot and Beng
 
 def check(target: Target) -> Iterator[Finding]:
     trial = target.fresh()
-    loss = trial.loss(target.probe.x, target.probe.y)
+    loss = trial.loss(target.probe.batch)
     if not loss.requires_grad:
-        raise Skip("no parameter requires a gradient")
+        raise NotJudged("no parameter requires a gradient")
     loss.backward()  # type: ignore[no-untyped-call]
     families: dict[str, list[tuple[str, float]]] = {}
     for name, p in trial.model.named_parameters():
@@ -24,7 +24,7 @@ def check(target: Target) -> Iterator[Finding]:
             families.setdefault(family, []).append((name, float(p.grad.norm())))
     layered = {family: norms for family, norms in families.items() if len(norms) > 1}
     if not layered:
-        raise Skip("there are no two layers to compare")
+        raise NotJudged("there are no two layers to compare")
     for norms in layered.values():
         sizes = [size for _, size in norms if size > 0]
         if sizes and max(sizes) > RATIO * min(sizes):

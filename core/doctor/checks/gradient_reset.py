@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.target import MAX_CALLS, Target
 
 UPDATES = 4
@@ -23,12 +23,12 @@ MAX_SHRINKING = 0.1
 def check(target: Target) -> Iterator[Finding]:
     yield from _rates(target)
     if not target.optimizers:
-        raise Skip("no optimizer was given")
+        raise NotJudged("no optimizer was given")
     frozen = target.fresh()
     frozen.set_lr(0.0)
     norms, modes = _record(frozen, UPDATES)
     if not norms:
-        raise Skip("no gradient reaches the first parameter")
+        raise NotJudged("no gradient reaches the first parameter")
     if norms[-1] > GROWN * norms[0] > 0:
         # They may be cleared every n-th call, if an update accumulates over calls.
         norms = _record(target.fresh(), MAX_CALLS)[0]
@@ -74,8 +74,7 @@ def _record(trial: Target, updates: int) -> tuple[list[float], list[bool]]:
     try:
         for _ in range(updates):
             norms_of_update.clear()
-            torch.manual_seed(trial.seed)
-            trial.update(trial.model, trial.optimizers, trial.probe.x, trial.probe.y)
+            trial.apply_update(trial.probe.batch)
             norms += norms_of_update[-1:]
             with torch.no_grad():
                 # An update may set its own learning rate, so the weights are restored in any case.

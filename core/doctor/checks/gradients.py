@@ -10,7 +10,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.target import PROBE_ROWS, Target
+from tui_lab.core.doctor.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.training.optim_without_dynamo import Adam
 
 UPDATES = 12
@@ -18,18 +18,18 @@ LR = 1e-3
 
 
 def check(target: Target) -> Iterator[Finding]:
-    x, y = target.probe.x, target.probe.y
+    batch = target.probe.batch
     trial = target.fresh()
     frozen = [name for name, p in trial.model.named_parameters() if not p.requires_grad]
     # Trained parts are frozen on purpose, and so are sine and cosine tables of positions.
     frozen = [name for name in frozen if target.untrained and not _is_position(name)]
     if frozen:
         yield _frozen(frozen)
-    loss = trial.loss(x, y)
+    loss = trial.loss(batch)
     leaves = unregistered(loss, trial.model)
     if leaves:
         # Leaves that each pass creates are not forgotten weights.
-        in_second_pass = {id(leaf) for leaf in unregistered(trial.loss(x, y), trial.model)}
+        in_second_pass = {id(leaf) for leaf in unregistered(trial.loss(batch), trial.model)}
         leaves = [leaf for leaf in leaves if id(leaf) in in_second_pass]
     if leaves:
         yield _unregistered(leaves)
@@ -74,8 +74,8 @@ def _still_without_gradient(trial: Target, missing: list[str]) -> list[str]:
     optimizer = Adam(trainable, lr=LR)
     for step in range(UPDATES):
         optimizer.step()
-        x, y = (part[:PROBE_ROWS].to(trial.device) for part in trial.batch(step))
-        again = _without_gradient(trial, replace(trial, seed=step).loss(x, y))
+        batch = trial_rows(trial.batch(step), PROBE_ROWS, whole=trial.fixed_shape)
+        again = _without_gradient(trial, replace(trial, seed=step).loss(batch))
         missing = [name for name in missing if name in again]
     return missing
 

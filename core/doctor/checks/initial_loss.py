@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterator
 
-from tui_lab.core.doctor.findings import Finding, Skip
+import torch
+
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.target import Target
 
 MAX_EXCESS = 1.0
@@ -13,11 +15,10 @@ MAX_EXCESS = 1.0
 
 def check(target: Target) -> Iterator[Finding]:
     if not target.untrained:
-        raise Skip("the model is already trained")
-    x, y = target.probe.x, target.probe.y
-    with target.evaluating():
-        n_vocab = target.logits(x[:1]).shape[2]
-    loss = target.plain_loss(x, y)
+        raise NotJudged("the model is already trained")
+    with target.evaluating(), torch.no_grad():
+        n_vocab = target.logits_of(target.probe.batch).shape[2]
+    loss = target.plain_loss()
     uniform = math.log(n_vocab)
     if loss > uniform + MAX_EXCESS:
         yield Finding(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, FindingCode, Skip
+from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
 from tui_lab.core.doctor.loss_floor import floor
 from tui_lab.core.doctor.loss_probe import (
     are_probabilities,
@@ -37,9 +37,9 @@ def check(target: Target) -> Iterator[Finding]:
         if are_probabilities(outputs):
             yield _double_softmax(outputs.shape[2], "the model's outputs are positive and sum to one")
             return
-        raise Skip("no loss function was given, so torch's cross-entropy is assumed")
+        raise NotJudged("no loss function was given, so torch's cross-entropy is assumed")
     with target.evaluating():
-        loss = float(target.loss(target.probe.x, target.probe.y).detach())
+        loss = float(target.loss(target.probe.batch).detach())
     if not math.isfinite(loss):
         yield _not_finite(loss)
         return
@@ -49,8 +49,9 @@ def check(target: Target) -> Iterator[Finding]:
 def _compare(target: Target, outputs: Tensor, loss: float) -> Iterator[Finding]:
     """Compare the loss with the cross-entropy, first on test logits, then on the model's `outputs`."""
     x, y = target.probe.x, target.probe.y
-    logits, targets = sample_logits(target, outputs, bool((y == target.ignored).any()))
-    value = own_loss(target, logits, targets)
+    logits = sample_logits(target, outputs)
+    targets = y
+    value = own_loss(target, logits)
     correct = correct_loss(logits, targets, target.ignored)
     if not close(value, correct):
         for code, faulty in faulty_losses(logits, targets, target.ignored):
@@ -59,10 +60,10 @@ def _compare(target: Target, outputs: Tensor, loss: float) -> Iterator[Finding]:
                 if code != "double_shift" or not torch.equal(x, y):
                     yield _finding(code, value, correct, outputs.shape[2])
                 return
-        raise Skip(f"the loss is {value:.4g} where cross-entropy gives {correct:.4g}: custom losses are not checked")
+        raise NotJudged(f"the loss is {value:.4g} where cross-entropy gives {correct:.4g}: it is another loss")
     expected = correct_loss(outputs, y, target.ignored)
     if abs(loss - expected) > MODEL_TOLERANCE * max(1.0, abs(expected)):
-        raise Skip(f"on the model the loss is {loss:.4g} where cross-entropy gives {expected:.4g}: it is not checked")
+        raise NotJudged(f"on the model the loss is {loss:.4g} where cross-entropy gives {expected:.4g}")
 
 
 def _finding(code: FindingCode, value: float, correct: float, n_vocab: int) -> Finding:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.target import Target
 
 
 def check(target: Target) -> Iterator[Finding]:
     yield from _tied(target)
     if not target.optimizers:
-        raise Skip("no optimizer was given")
+        raise NotJudged("no optimizer was given")
     held = {id(p) for o in target.optimizers for group in o.param_groups for p in group["params"]}
     trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
     owned = {id(p) for p in target.model.parameters()}

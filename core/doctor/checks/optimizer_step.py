@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, FindingCode, Skip
+from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
 from tui_lab.core.doctor.target import MAX_CALLS, Target
 
 CLIPPED = 1e-6
@@ -59,21 +59,20 @@ class UpdateRecord:
 
 def check(target: Target) -> Iterator[Finding]:
     if not target.optimizers:
-        raise Skip("no optimizer was given")
+        raise NotJudged("no optimizer was given")
     if not any(p.requires_grad for p in target.model.parameters()):
-        raise Skip("no parameter requires a gradient")
+        raise NotJudged("no parameter requires a gradient")
     trial = target.fresh()
     record = UpdateRecord(trial)
     for _ in range(MAX_CALLS):
-        torch.manual_seed(trial.seed)
-        trial.update(trial.model, trial.optimizers, trial.probe.x, trial.probe.y)
+        trial.apply_update(trial.probe.batch)
         if record.stepped and record.squared_norms or not record.called:
             break
     if not record.called:
         yield _update_ignores_model()
     elif not record.squared_norms:
         # Only if the loss could have given gradients.
-        if trial.loss(trial.probe.x, trial.probe.y).requires_grad:
+        if trial.loss(trial.probe.batch).requires_grad:
             yield _no_backward()
     elif not record.stepped:
         yield _no_step()
@@ -99,7 +98,7 @@ def _climbs(target: Target, trial: Target, record: UpdateRecord) -> bool:
         return True
     fresh = target.fresh()
     fresh.model.train()
-    loss = fresh.loss(target.probe.x, target.probe.y)
+    loss = fresh.loss(target.probe.batch)
     pairs = [
         (record.gradients[id(p)], own)
         for p, own in zip(trial.model.parameters(), fresh.model.parameters(), strict=True)

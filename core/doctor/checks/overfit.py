@@ -9,14 +9,14 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.batch import Batch
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loss_probe import shifts_targets
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.target import Target, mean_cross_entropy, required, targets_of, trial_rows
 from tui_lab.core.model import set_dropout
 
-Measure = Callable[[Target, Tensor, Tensor], float]
+Measure = Callable[[Target, Batch], float]
 ROWS = 2
 UPDATES = 40
 RANGE_UPDATES = 30
@@ -32,17 +32,17 @@ FREQUENCIES = 0.9
 
 def check(target: Target) -> Iterator[Finding]:
     if not target.optimizers:
-        raise Skip("no optimizer was given")
+        raise NotJudged("no optimizer was given")
     shifts = shifts_targets(target)
     # A loss that shifts the targets itself is the only one that can judge them.
-    train = partial(_train, target, _own_loss if shifts else Target.plain_loss)
+    train = partial(_train, target, _own_loss if shifts else _plain_loss)
     bar = math.inf if shifts else _bar(target)
     first, last = train(None, UPDATES)
     if last < (1 - MIN_FALL) * first and (last < bar or train(None, LONG_UPDATES)[1] < bar):
         return
     lr = _rate(target)
     if _rate_after_updates(target) != lr:
-        raise Skip("the update sets its own learning rate, so no other rate can be tried")
+        raise NotJudged("the update sets its own learning rate, so no other rate can be tried")
     losses = {rate: train(rate, RANGE_UPDATES)[1] for rate in RATES}
     best = min(losses, key=lambda rate: losses[rate] if math.isfinite(losses[rate]) else math.inf)
     gain = first - losses[best]
@@ -76,7 +76,7 @@ def _rate_after_updates(target: Target) -> float:
     """Return the learning rate after two updates, which a schedule within them may have changed."""
     trial = target.fresh()
     for _ in range(2):
-        trial.update(trial.model, trial.optimizers, trial.probe.x[:ROWS], trial.probe.y[:ROWS])
+        trial.apply_update(_rows(trial))
     return _rate(trial)
 
 
@@ -86,17 +86,26 @@ def _train(target: Target, measure: Measure, lr: float | None, updates: int) -> 
     set_dropout(trial.model, 0.0)
     if lr is not None:
         trial.set_lr(lr)
-    x, y = trial.probe.x[:ROWS], trial.probe.y[:ROWS]
-    first = measure(trial, x, y)
+    batch = _rows(trial)
+    first = measure(trial, batch)
     for step in range(updates):
-        torch.manual_seed(trial.seed + step)
-        trial.update(trial.model, trial.optimizers, x, y)
-    return first, measure(trial, x, y)
+        trial.apply_update(batch, trial.seed + step)
+    return first, measure(trial, batch)
 
 
-def _own_loss(target: Target, x: Tensor, y: Tensor) -> float:
+def _rows(target: Target) -> Batch:
+    return trial_rows(target.probe.batch, ROWS, whole=target.fixed_shape)
+
+
+def _plain_loss(target: Target, batch: Batch) -> float:
+    with target.evaluating(), torch.no_grad():
+        y = targets_of(required(target.tokens), batch)
+        return float(mean_cross_entropy(target.logits_of(batch), y, target.ignored))
+
+
+def _own_loss(target: Target, batch: Batch) -> float:
     with target.evaluating():
-        return float(target.loss(x, y).detach())
+        return float(target.loss(batch).detach())
 
 
 def _wrong_rate(

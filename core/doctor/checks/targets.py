@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loss_probe import shifts_targets
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.doctor.target_rules import UNKNOWN, next_token
@@ -20,7 +20,9 @@ AGREEMENT = 0.98
 
 
 def check(target: Target) -> Iterator[Finding]:
-    pairs = [target.batch(step) for step in range(STEPS if target.varies else 1)]
+    pairs = [target.pair(step) for step in range(STEPS if target.varies else 1)]
+    # Batches that are padded to their longest row have different lengths.
+    pairs = [pair for pair in pairs if pair[0].shape[1] == pairs[0][0].shape[1]]
     x = torch.cat([pair[0] for pair in pairs])
     y = torch.cat([pair[1] for pair in pairs])
     if _agrees(_shifted(x, 0), y, target.ignored) and shifts_targets(target):
@@ -35,7 +37,7 @@ def check(target: Target) -> Iterator[Finding]:
     elif (misplaced := _misplaced(target, x, y, next_token(x))) is not None:
         yield misplaced
     else:
-        raise Skip("Case.rule is not set, and y is not a shift of x")
+        raise NotJudged("Case.rule is not set, and y is not a shift of x")
 
 
 def _compare_with_rule(target: Target, x: Tensor, y: Tensor, expected: Tensor) -> Iterator[Finding]:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import torch
 
+from tui_lab.core.doctor.batch import first_rows
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.target import Target, required
 
 PADDED_TO = 128
 """A vocabulary rounded up to a multiple of this is intended: it makes the head faster (nanoGPT rounds to 64)."""
@@ -15,7 +16,8 @@ STEPS = 8
 
 def embedding_size(target: Target) -> int | None:
     """Return the number of entries of the embedding that is called with the ids, or None if there is none."""
-    x = target.batch(0)[0][:1].to(target.device)
+    batch = first_rows(target.batch(0), 1)
+    x = required(target.tokens).x(batch).to(target.device)
     sizes: list[int] = []
 
     def called(module: torch.nn.Module, inputs: tuple[object, ...]) -> None:
@@ -28,7 +30,7 @@ def embedding_size(target: Target) -> int | None:
     try:
         # An id outside the embedding raises, but only after the hook was called.
         with target.evaluating(), torch.no_grad(), contextlib.suppress(Exception):
-            target.logits(x)
+            target.logits_of(batch)
     finally:
         for handle in handles:
             handle.remove()
@@ -38,7 +40,7 @@ def embedding_size(target: Target) -> int | None:
 def check(target: Target) -> Iterator[Finding]:
     rows = embedding_size(target)
     for step in range(STEPS if target.varies else 1):
-        x, y = target.batch(step)
+        x, y = target.pair(step)
         wrong = list(_out_of_range(target, x, y[y != target.ignored], rows, step))
         if wrong:
             yield from wrong

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tui_lab.core.doctor.findings import Finding, Skip
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.target import Target
 
 MAX_SHARE = 0.05
@@ -11,7 +11,7 @@ MAX_SHARE = 0.05
 
 def check(target: Target) -> Iterator[Finding]:
     if target.validation is None:
-        raise Skip("no validation examples were given, or they are too short to tell a leak from chance")
+        raise NotJudged("no validation examples were given, or they are too short to tell a leak from chance")
     shared, compared = target.validation()
     if shared > MAX_SHARE * compared:
         yield Finding(

@@ -149,7 +149,7 @@ def reference_target(reference: ReferenceModel, config: Config) -> Target:
             batches_of(loader),
             loss=lambda logits, y: mean_loss(wrapped(ConstantLogits(logits)), hooks, y, y),
             optimizer=optimizer,
-            update=lambda model, optimizers, x, y: update(wrapped(model), optimizers, x, y),
+            update=lambda model, optimizers, x, y: update(wrapped(model), optimizers, (x, y)),
             n_vocab=n_vocab,
             ignored=IGNORED,
             rule="next_token",

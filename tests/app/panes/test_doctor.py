@@ -15,7 +15,7 @@ from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFaile
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
-from tui_lab.core.doctor.findings import Crashed, Finding, Report, Skipped
+from tui_lab.core.doctor.findings import Crashed, Finding, Report, Unchecked
 
 SHUFFLED = Finding(
     code="shuffle_every_step",
@@ -42,7 +42,13 @@ NO_SETTING_FIXES = Finding(
 
 
 def report(*findings: Finding, crashed: tuple[Crashed, ...] = ()) -> Report:
-    return Report(findings, (Skipped("overfit", "later"),), ("ids", "loss"), {"ids": 0.1}, crashed)
+    return Report(
+        findings=findings,
+        not_judged=(Unchecked("overfit", "later"),),
+        passed=("ids", "loss"),
+        seconds={"ids": 0.1},
+        crashed=crashed,
+    )
 
 
 @pytest.fixture

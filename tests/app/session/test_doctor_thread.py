@@ -11,7 +11,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Report
 from tui_lab.util.errors import ConfigError
 
-HEALTHY = Report((), (), ("ids",), {})
+HEALTHY = Report(passed=("ids",))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tui_lab.core.config.faults import FAULTS
 from tui_lab.core.doctor import runner
 from tui_lab.core.doctor.case import target_from_case
 from tui_lab.core.doctor.checks import causality, targets
-from tui_lab.core.doctor.findings import Crashed, Finding, FindingCode, Report, Skip, report_from_json
+from tui_lab.core.doctor.findings import Crashed, Finding, FindingCode, NotJudged, Report, report_from_json
 from tui_lab.core.doctor.fixes import fixed
 from tui_lab.core.doctor.from_config import target_from_config
 from tui_lab.core.doctor.loss_floor import floor
@@ -86,12 +86,12 @@ def test_loss_may_call_view_on_targets_longer_than_the_probe() -> None:
 
     report = examine(case(batches=batch, loss=loss, validation=batch(1000)[0]))
     assert report.findings == ()
-    assert len(CHECKS) - len(report.skipped) >= 15 and report.crashed == ()
+    assert len(CHECKS) - len(report.not_judged) >= 15 and report.crashed == ()
 
 
 def test_checks_without_information_are_skipped() -> None:
     report = examine(case(batches=pair(), optimizer=None))
-    skipped = {skipped.check for skipped in report.skipped}
+    skipped = {skipped.check for skipped in report.not_judged}
     assert {"data order", "optimizer parameters", "optimizer step", "attention", "overfit"} <= skipped
     assert report.crashed == ()
 
@@ -141,7 +141,7 @@ def test_custom_loss_is_skipped() -> None:
 
     report = examine(case(loss=smoothed))
     assert report.findings == ()
-    assert "loss" in {skipped.check for skipped in report.skipped}
+    assert "loss" in {skipped.check for skipped in report.not_judged}
 
 
 def test_causal_leak_has_its_reach_and_a_matrix_of_dependencies() -> None:
@@ -324,14 +324,14 @@ def test_finding_is_kept_if_its_check_then_crashes_or_skips(monkeypatch: pytest.
 
     checks = (
         Check("crashes", ending_with(ZeroDivisionError("by zero"), "no_context")),
-        Check("skips", ending_with(Skip("no corpus"), "output_shape"), ("output_shape",)),
-        Check("blocked", ending_with(Skip("not reached"), "no_step")),
+        Check("skips", ending_with(NotJudged("no corpus"), "output_shape"), ("output_shape",)),
+        Check("blocked", ending_with(NotJudged("not reached"), "no_step")),
     )
     monkeypatch.setattr(runner, "CHECKS", checks)
     report = examine(case())
     assert codes(report) == ["no_context", "output_shape"]
     assert report.crashed == (Crashed("crashes", "ZeroDivisionError", "by zero"),)
-    assert [skipped.check for skipped in report.skipped] == ["skips", "blocked"]
+    assert [skipped.check for skipped in report.not_judged] == ["skips", "blocked"]
 
 
 def test_batch_of_the_wrong_shape_is_a_config_error() -> None:

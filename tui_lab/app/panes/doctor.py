@@ -40,7 +40,7 @@ class ListedFinding:
     step: int | None
 
     def line(self, number: int) -> Text:
-        sign = "✗" if self.finding.severity == "error" else "!"
+        sign = "✗" if self.finding.kind == "finding" else "!"
         when = "" if self.step is None else f"step {self.step:,}: "
         return Text.assemble((f"{number} {sign} ", "bold"), when, self.finding.title)
 
@@ -203,7 +203,7 @@ def health_text(report: Report) -> str:
     elif report.healthy:
         parts.append(NO_PROBLEMS)
     counts = [f"{len(report.passed)} checks passed"] if report.passed else []
-    counts += [f"{len(report.skipped)} skipped"] if report.skipped else []
+    counts += [f"{len(report.not_judged)} not judged"] if report.not_judged else []
     return "; ".join(parts) + (f" ({', '.join(counts)})" if counts else "")
 
 
