@@ -122,7 +122,7 @@ def _examine(target: Target, on_check: Callable[[str], None]) -> Report:
         began = time.perf_counter()
         results.run(check, target)
         results.seconds[check.name] = time.perf_counter() - began
-    return results.report()
+    return results.report(target)
 
 
 class _Results:
@@ -159,8 +159,8 @@ class _Results:
         except Exception as error:
             self.crashed.append(Crashed(check.name, type(error).__name__, str(error)))
 
-    def report(self) -> Report:
-        """Return the report, without findings that are only consequences of others."""
+    def report(self, target: Target) -> Report:
+        """Return the report on `target`, without findings that are only consequences of others."""
         consequences = {code for finding in self.findings for code in finding.explains}
         return Report(
             findings=tuple(finding for finding in self.findings if finding.code not in consequences),
@@ -169,7 +169,13 @@ class _Results:
             not_judged=tuple(self.not_judged),
             not_applicable=tuple(self.not_applicable),
             crashed=tuple(self.crashed),
-            examined=tuple(self.passed),
-            not_examined=tuple(f"{unchecked.check}: {unchecked.reason}" for unchecked in self.not_judged),
+            examined=(*target.recognized, *self.passed),
+            not_examined=(*target.unseen, *self._reasons()),
             seconds=self.seconds,
         )
+
+    def _reasons(self) -> Iterator[str]:
+        """Yield each reason why checks were not judged, after the names of these checks."""
+        for reason in dict.fromkeys(unchecked.reason for unchecked in self.not_judged):
+            names = [unchecked.check for unchecked in self.not_judged if unchecked.reason == reason]
+            yield f"{', '.join(names)} ({reason})"

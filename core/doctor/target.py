@@ -100,6 +100,8 @@ class Target:
     untrained: whether the model still has its initial weights.
     causal: whether a position may see only itself and earlier ones.
     show: token id → text.
+    recognized: what of the program was recognized, in words, for the report: "50 updates of the loop", "dict batches".
+    unseen: what no check can see of this program, each with a way to change that.
     """
 
     model: nn.Module
@@ -127,6 +129,8 @@ class Target:
     causal: bool = True
     show: Callable[[int], str] = str
     seed: int = 0
+    recognized: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def pair(self, step: int) -> Pair:
         """Return the ids and targets of a batch, int64 [B, T] both. Raises NotApplicable or NotJudged without them."""

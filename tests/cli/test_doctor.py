@@ -165,3 +165,22 @@ def test_monitor_reports_a_run_that_learns_nothing(cli: Cli) -> None:
     stuck = (*TINY, "--steps", "300", "--set", "optim.lr=0", "--set", "train.eval_every=0")
     assert "stuck at ln V" in cli("run", "reverse", *stuck).stderr
     assert cli("run", "reverse", *stuck, "--quiet").stderr == ""
+
+
+def test_explain_prints_the_entry_of_a_code(run_cli: RunCli) -> None:
+    done = run_cli("doctor", "--explain", "double_softmax", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["code"] == "double_softmax"
+
+
+def test_explain_of_an_unknown_code_suggests_the_nearest(run_cli: RunCli) -> None:
+    done = run_cli("doctor", "--explain", "double_sofmax")
+    assert done.code == 2 and "double_softmax" in done.err
+
+
+def test_sarif_file_has_the_findings(run_cli: RunCli, tmp_path: Path) -> None:
+    file = tmp_path / "doctor.json"
+    done = run_cli("doctor", "confusion-1", "--sarif", str(file))
+    assert done.code == 1
+    [run] = json.loads(file.read_text("utf-8"))["runs"]
+    assert run["results"][0]["ruleId"] == "shifted_targets"

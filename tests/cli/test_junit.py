@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.core.recorded import summary
 from tests.process import TINY, Cli
-from tui_lab.cli.junit import TestCase, prepare, report_cases, run_cases, write, xml
+from tui_lab.cli.junit import TestCase, report_cases, run_cases, write, xml
+from tui_lab.cli.result_file import prepare
 from tui_lab.core.doctor.findings import Crashed, Finding, Report, Unchecked
 from tui_lab.core.runs.summary import parse_requirement
 from tui_lab.util.errors import ConfigError
@@ -87,9 +88,9 @@ def test_unwritable_file_is_an_error_before_the_training(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "x.xml"):
         with pytest.raises(ConfigError) as raised:
-            prepare(path)
+            prepare(path, "--junit")
         assert raised.value.problems[0].key == "--junit"
-    prepare(tmp_path / "a" / "b.xml")
+    prepare(tmp_path / "a" / "b.xml", "--junit")
     write(tmp_path / "a" / "b.xml", "s", [])
     assert ElementTree.parse(tmp_path / "a" / "b.xml").getroot().attrib["tests"] == "0"
 

@@ -29,6 +29,13 @@ def script(incomplete: str) -> Items:
     return list(_paths(incomplete, _is_python))
 
 
+def finding_code(incomplete: str) -> Items:
+    """Return the codes of the doctor's findings."""
+    from tui_lab.core.doctor.catalogue import CATALOGUE
+
+    return _matching(incomplete, [(entry.code, entry.meaning) for entry in CATALOGUE.values()])
+
+
 def run(incomplete: str) -> Items:
     """Return the runs of the runs folder, newest first, and paths of run folders."""
     from tui_lab.core.runs.folder import list_runs

@@ -1,9 +1,16 @@
 """`tui-lab doctor`: print the doctor's report, or run its self-test."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tui_lab.cli.output import stdout
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tui_lab.cli.output import console, stdout, write_json
+from tui_lab.core.doctor.catalogue import CATALOGUE
 from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.util.errors import ConfigError, nearest
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
@@ -18,44 +25,67 @@ def exit_code(report: Report) -> int:
     return NOT_JUDGED if report.crashed else DONE
 
 
+def explain(code: str, *, as_json: bool) -> None:
+    """Print what the catalogue says about a code. Raises ConfigError for an unknown one."""
+    entry = CATALOGUE.get(code)
+    if entry is None:
+        raise ConfigError.of(
+            "unknown_name",
+            "no finding has this code",
+            key="--explain",
+            value=code,
+            allowed=", ".join(CATALOGUE),
+            suggestion=nearest(code, CATALOGUE),
+        )
+    if as_json:
+        write_json(asdict(entry))
+        return
+    rows = [("looks like", entry.symptom), ("test", entry.test), ("fix", entry.fix)]
+    _show_rows(console(), Text.assemble((entry.meaning, "bold"), (f"  [{code}]", "dim")), rows)
+
+
 def show(report: Report, source: str) -> None:
     """Print the report on `source`: first the checks that crashed, since without them it is not complete."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=stdout(), highlight=False)
+    out = console()
     if report.crashed:
-        console.print(Text(report.crash_count, style="bold red"))
+        out.print(Text(report.crash_count, style="bold red"))
         for error, checks in report.crashes.items():
-            console.print(Text(f"  {', '.join(checks)}: {printable(error)}"), soft_wrap=True)
-        console.print()
+            out.print(Text(f"  {', '.join(checks)}: {printable(error)}"), soft_wrap=True)
+        out.print()
     for number, finding in enumerate(report.findings, 1):
-        _show_finding(console, number, finding)
-    n_passed = len(report.passed)
+        _show_finding(out, f"{number}. ", "bold red", finding)
+    for hint in report.hints:
+        _show_finding(out, "hint: ", "bold yellow", hint)
+    _show_verdict(out, report, source)
+
+
+def _show_verdict(out: "Console", report: Report, source: str) -> None:
+    """Print the verdict, and in two lines what was examined and what was not."""
     if report.healthy:
-        console.print(Text(f"{printable(source)}: no problems found ({n_passed} checks passed)", style="bold green"))
-    if report.passed:
-        console.print(Text(f"{n_passed} passed: {', '.join(report.passed)}", style="dim"))
-    for reason in dict.fromkeys(unchecked.reason for unchecked in report.not_judged):
-        names = ", ".join(unchecked.check for unchecked in report.not_judged if unchecked.reason == reason)
-        console.print(Text(f"not judged: {names}: {printable(reason)}", style="dim"))
+        out.print(Text(f"{printable(source)}: no problems found", style="bold green"))
+    if report.examined:
+        out.print(Text(f"examined: {printable('; '.join(report.examined))}", style="dim"))
+    if report.not_examined:
+        out.print(Text(f"not examined: {printable('; '.join(report.not_examined))}", style="dim"))
 
 
-def _show_finding(console: "Console", number: int, finding: Finding) -> None:
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    console.print(Text.assemble((f"{number}. {printable(finding.title)}", "bold red"), (f"  [{finding.code}]", "dim")))
-    grid = Table.grid(padding=(0, 1), pad_edge=True)
-    grid.add_column(style="bold", width=9)
-    grid.add_column(ratio=1)
-    for name in ("evidence", "why", "fix"):
-        grid.add_row(name, Text(printable(getattr(finding, name))))
-    console.print(Padding(grid, (0, 0, 0, 2)))
+def _show_finding(out: "Console", prefix: str, style: str, finding: Finding) -> None:
+    place = f"  {printable(finding.location)}" if finding.location else ""
+    title = Text.assemble((f"{prefix}{printable(finding.title)}", style), (f"  [{finding.code}]{place}", "dim"))
+    _show_rows(out, title, [(name, printable(getattr(finding, name))) for name in ("evidence", "why", "fix")])
     for line in finding.drawing:
-        console.print(Text(f"      {printable(line)}"), soft_wrap=True)
-    console.print()
+        out.print(Text(f"      {printable(line)}"), soft_wrap=True)
+    out.print()
+
+
+def _show_rows(out: "Console", title: Text, rows: list[tuple[str, str]]) -> None:
+    out.print(title)
+    grid = Table.grid(padding=(0, 1), pad_edge=True)
+    grid.add_column(style="bold", width=10)
+    grid.add_column(ratio=1)
+    for name, text in rows:
+        grid.add_row(name, Text(text))
+    out.print(Padding(grid, (0, 0, 0, 2)))
 
 
 def self_test(seed: int, *, as_json: bool) -> int:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from tui_lab.core.doctor.findings import Report
+from tui_lab.cli import result_file
+from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.runs.summary import Requirement, Summary
-from tui_lab.util import files
-from tui_lab.util.errors import ConfigError
 
 # XML 1.0, production 2: no other character is allowed in a document, not even escaped.
 _NOT_XML = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -50,19 +49,23 @@ def _requirement_case(requirement: Requirement, summary: Summary) -> TestCase:
 
 
 def report_cases(report: Report) -> list[TestCase]:
-    """Return crashed checks as errors, findings as failures, then the checks that passed or were skipped."""
+    """Return crashed checks as errors, findings as failures, hints as passed, then all other checks."""
     seconds = report.seconds
     cases = []
     for crash in report.crashed:
         message = f"{crash.error}: {crash.message}"
         cases.append(TestCase(crash.check, "error", message, seconds=seconds.get(crash.check, 0.0)))
-    for finding in report.findings:
-        details = "\n".join([finding.evidence, finding.why, finding.fix, *finding.drawing])
-        cases.append(TestCase(finding.code, "failure", finding.title, details))
+    cases += [TestCase(finding.code, "failure", finding.title, _details(finding)) for finding in report.findings]
+    cases += [TestCase(hint.code, details=f"hint: {hint.title}\n{_details(hint)}") for hint in report.hints]
     cases += [TestCase(name, seconds=seconds.get(name, 0.0)) for name in report.passed]
     for unchecked in (*report.not_judged, *report.not_applicable):
         cases.append(TestCase(unchecked.check, "skipped", unchecked.reason))
     return cases
+
+
+def _details(finding: Finding) -> str:
+    location = [finding.location] if finding.location else []
+    return "\n".join([*location, finding.evidence, finding.why, finding.fix, *finding.drawing])
 
 
 def xml(suite: str, cases: Sequence[TestCase]) -> str:
@@ -90,30 +93,9 @@ def xml(suite: str, cases: Sequence[TestCase]) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def prepare(path: Path) -> None:
-    """Create the folder of `path` before training starts. Raises ConfigError if the file cannot be written there."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise ConfigError.of(
-                "invalid",
-                "this is a folder",
-                key="--junit",
-                value=str(path),
-                allowed=f"a file, such as {path / 'tui-lab.xml'}",
-            )
-    except OSError as error:
-        message = f"its folder cannot be created: {error.strerror}"
-        raise ConfigError.of("unwritable", message, key="--junit", value=str(path)) from error
-
-
 def write(path: Path, suite: str, cases: Sequence[TestCase]) -> None:
     """Write the cases to `path`. Raises ConfigError if the file cannot be written."""
-    try:
-        files.write_text(path, xml(suite, cases))
-    except OSError as error:
-        message = f"not written: {error.strerror}"
-        raise ConfigError.of("unwritable", message, key="--junit", value=str(path)) from error
+    result_file.write(path, xml(suite, cases), "--junit")
 
 
 def _clean(text: str) -> str:

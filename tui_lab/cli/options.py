@@ -15,6 +15,7 @@ LAST_STEP = 10**12
 complete_source = completion.without_errors(completion.source)
 complete_any = completion.without_errors(completion.source_or_run)
 complete_script = completion.without_errors(completion.script)
+complete_code = completion.without_errors(completion.finding_code)
 complete_run = completion.without_errors(completion.run)
 complete_setting = completion.without_errors(completion.setting)
 complete_requirement = completion.without_errors(completion.requirement)

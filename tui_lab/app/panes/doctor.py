@@ -77,6 +77,7 @@ class DoctorPane(Pane):
         self._health = NOT_CHECKED
         self._diagnosed: tuple[Finding, ...] = ()
         self._crashes: Mapping[str, Sequence[str]] = {}
+        self._not_examined: tuple[str, ...] = ()
         self._listed: list[ListedFinding] = []
         self._sources: tuple[RandomSource, ...] | None = None
         self._state: LabState | None = None
@@ -106,8 +107,9 @@ class DoctorPane(Pane):
             case CheckStarted(name):
                 self._health = f"checking: {name} …"
             case Diagnosed(_, report):
-                self._diagnosed = report.findings
+                self._diagnosed = (*report.findings, *report.hints)
                 self._crashes = report.crashes
+                self._not_examined = report.not_examined
                 self._health = health_text(report)
             case DiagnosisFailed(problem):
                 self._health = f"✗ {problem}"
@@ -139,6 +141,8 @@ class DoctorPane(Pane):
             text = randomness_text(self._sources)
         else:
             text = crash_text(self._crashes)
+            if self._not_examined and not self._diagnosed:
+                text.append(f"not examined: {printable('; '.join(self._not_examined))}\n", "dim")
             if (finding := self.selected) is not None:
                 text.append_text(explained(finding, ("evidence", "fix")))
                 apply = (
@@ -203,6 +207,7 @@ def health_text(report: Report) -> str:
     elif report.healthy:
         parts.append(NO_PROBLEMS)
     counts = [f"{len(report.passed)} checks passed"] if report.passed else []
+    counts += [f"{len(report.hints)} hint{'s' if len(report.hints) > 1 else ''}"] if report.hints else []
     counts += [f"{len(report.not_judged)} not judged"] if report.not_judged else []
     return "; ".join(parts) + (f" ({', '.join(counts)})" if counts else "")
 

@@ -102,13 +102,12 @@ def _begin(
     group: "ProcessGroup | None" = None,
 ) -> "OpenRun":
     """Open a new run, or the run `resume`."""
-    from tui_lab.cli.junit import prepare
     from tui_lab.cli.progress import preparing
+    from tui_lab.cli.result_file import prepare
     from tui_lab.core.runs import open_run
     from tui_lab.core.training.distributed import SINGLE_PROCESS
 
-    if junit is not None:
-        prepare(junit)
+    prepare(junit, "--junit")
     with preparing(silent=silent) as report:
         if resume is not None:
             return open_run.resume(resume, steps, progress=report, group=group or SINGLE_PROCESS)

@@ -1,0 +1,407 @@
+"""Every finding code: what it means, what it looks like, how the doctor decides, and what to do.
+
+`tui-lab doctor --explain CODE` prints an entry, and `python -m tools.doctor_guide` writes the tables of
+docs/guide/doctor.md. Needs no torch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tui_lab.core.doctor.findings import FindingCode
+
+Section = Literal["data", "model", "loss", "training", "monitors"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known about a code.
+
+    meaning: what is wrong. symptom: what it looks like in training. test: how the doctor decides. fix: what to do.
+    """
+
+    code: FindingCode
+    section: Section
+    meaning: str
+    symptom: str
+    test: str
+    fix: str
+
+
+def _entries(section: Section, **texts: tuple[str, str, str, str]) -> list[Entry]:
+    return [Entry(code, section, *text) for code, text in texts.items()]  # type: ignore[arg-type]
+
+
+_ALL = [
+    *_entries(
+        "data",
+        wrong_vocab=(
+            "The model's vocabulary does not match the ids: an id is outside of it, or it has entries that no id uses.",
+            "An index error, on a GPU an opaque device-side assert; or a loss that starts above ln V of the tokenizer.",
+            "Ids of eight batches are compared with the embedding that is called with them, and its size with the "
+            "tokenizer's. Rounding up to a multiple of 128 is accepted.",
+            "Build the model with the tokenizer's vocabulary size, and mark ignored targets with the loss's "
+            "ignore_index.",
+        ),
+        shuffle_every_step=(
+            "The loader draws other examples than its order says, or than were pinned.",
+            "One example cannot be overfitted; within an epoch some examples come twice, others never.",
+            "Sixteen steps are drawn and compared with the order of the epoch or the number of pinned examples.",
+            "Shuffle once per epoch, with a seed, outside of the step.",
+        ),
+        constant_batch=(
+            "Every step trains on the same examples, although none were pinned.",
+            "The training loss falls to zero, and nothing else is learned.",
+            "The rows of sixteen steps are the same rows.",
+            "Create the loader's iterator outside of the loop, and take the next batch at each step.",
+        ),
+        shifted_targets=(
+            "The target at position t is not the token that follows: it is one too far, one short, or wraps around.",
+            "The loss falls, and generated text skips or repeats tokens.",
+            "The targets are compared with the inputs, moved by one or two positions either way.",
+            "Shift once, in the loader or in the loss: x = tokens[:-1], y = tokens[1:].",
+        ),
+        copied_targets=(
+            "The target is the input at the same position, and neither the loss nor the model shifts it.",
+            "The loss falls to zero fast, and generated text repeats the prompt's last token.",
+            "Every trained target equals the input at its own position.",
+            "Shift by one: x = tokens[:-1], y = tokens[1:].",
+        ),
+        swapped_rows=(
+            "Inputs and targets come from different examples.",
+            "The model can only memorize the pairs; validation loss does not fall.",
+            "Targets that are neither the next token of their row nor a shift of it.",
+            "Cut x and y from the same row, and shuffle both with the same permutation.",
+        ),
+        unmasked_targets=(
+            "Targets count in the loss at positions where the task defines none.",
+            "Part of the loss stays high and hides how well the rest is learned.",
+            "Needs a rule for the task; targets are compared with it.",
+            "Set the targets of those positions to the loss's ignore_index.",
+        ),
+        ignored_targets=(
+            "Most targets are ignored, so most of the compute gives no gradient.",
+            "The loss is noisy and falls slowly.",
+            "No target counts, or only one per row.",
+            "Ignore only padding and the prompt.",
+        ),
+        leaked_validation=(
+            "Validation examples also occur in the training data.",
+            "Validation loss follows the training loss down, and overfitting never shows.",
+            "More than 5 % of the compared validation examples are training examples.",
+            "Split before cutting windows: into contiguous parts, or by a hash of each example.",
+        ),
+    ),
+    *_entries(
+        "model",
+        forward_fails=(
+            "The model raises an exception on a batch.",
+            "Training stops, or never starts.",
+            "One forward pass of a few rows, and one of a whole row.",
+            "Read the evidence: it is the exception of your code.",
+        ),
+        output_shape=(
+            "The model does not return logits [B, T, V] for ids [B, T].",
+            "A loss over the wrong dimension runs without an error and trains the wrong thing.",
+            "The shape of the output of one forward pass.",
+            "Project to the vocabulary last, and keep the order batch, time, vocabulary.",
+        ),
+        not_finite=(
+            "A value is NaN or infinite before any training.",
+            "The loss is NaN from some step on, and every weight after it.",
+            "One forward pass; the first module with such an output is named.",
+            "Look there for a division by zero, the log of a number that is not positive, or a row of scores that is "
+            "fully masked.",
+        ),
+        nondeterministic=(
+            "Two runs with the same seed differ.",
+            "No result can be reproduced, and no change can be judged by a single run.",
+            "Two forward passes and two gradients with all generators seeded alike.",
+            "Draw every random number from a generator that the seed sets, and keep no state between calls.",
+        ),
+        dropout_in_eval=(
+            "Dropout is active in evaluation mode.",
+            "Validation loss is noisy and too high; generated text suffers.",
+            "After model.eval(), two passes with different seeds differ.",
+            "Call model.eval() before evaluating, and pass training=self.training to F.dropout.",
+        ),
+        attention_rows=(
+            "The attention weights of a query do not sum to one over the keys.",
+            "Slow learning, often with a leak of later tokens.",
+            "The weights of one forward pass, summed over keys and over queries.",
+            "Apply softmax(dim=-1) to the scores [B, H, T query, T key].",
+        ),
+        score_scale=(
+            "The attention scores are not divided by √d_head.",
+            "Attention saturates early: loss falls slowly, and attention maps show single spots.",
+            "The factor is fitted from weights and products q kᵀ.",
+            "Divide q kᵀ by √d_head once.",
+        ),
+        causal_leak=(
+            "A position sees later positions, so the answer is in its input.",
+            "The loss falls to near zero, and generated text is meaningless.",
+            "Tokens after t are exchanged, and the gradient of the logits at t with respect to later inputs is taken.",
+            "Set the scores above the diagonal to -inf before the softmax over the keys.",
+        ),
+        no_context=(
+            "Each position sees only itself.",
+            "The loss stops at that of bigrams.",
+            "Tokens in the first half are exchanged; the logits in the second half stay the same.",
+            "Check that the attention output is added back, and that the mask is not inverted.",
+        ),
+        batch_mixing=(
+            "The rows of a batch influence each other.",
+            "Validation and generation give other results than training, since they use other batches.",
+            "Other rows are exchanged; the logits of the first and the last row change.",
+            "Look for a view or a mean over the batch dimension, and for batch norm.",
+        ),
+        input_ignored=(
+            "The output does not depend on the input.",
+            "The loss stops at the entropy of the token frequencies.",
+            "All tokens are exchanged; the logits stay the same, also after a few updates.",
+            "Follow the embedding to the first layer: is it used, and is it multiplied by zero?",
+        ),
+        initial_loss=(
+            "The untrained model is confidently wrong.",
+            "The loss starts far above ln V, and the first steps only undo the initial scale.",
+            "The first loss is more than one nat above ln V; common initializations stay within 0.5.",
+            "Use smaller initial weights: 0.02 for embeddings and head, Glorot or Kaiming elsewhere.",
+        ),
+        dead_relus=(
+            "Most units of a feed-forward layer never fire.",
+            "The loss stops early; a larger model does not help.",
+            "The inputs of linear layers that come from a ReLU: 90 % of the units are zero for every token.",
+            "Initialize biases to zero and weights with Glorot or Kaiming; lower the learning rate if units die later.",
+        ),
+        frozen_parameters=(
+            "Parameters of an untrained model do not require gradients.",
+            "The loss falls, but not as far as it could.",
+            "requires_grad is False in a model that was not trained before; tables of positions are accepted.",
+            "Call requires_grad_(True), unless this is intended.",
+        ),
+        unregistered_parameters=(
+            "Tensors that get gradients are not parameters of the model.",
+            "No optimizer updates them, no checkpoint saves them, and .to(device) does not move them.",
+            "The leaves of the loss's graph are compared with model.parameters().",
+            "Store layers in nn.ModuleList or nn.ModuleDict, and tensors in nn.Parameter.",
+        ),
+        no_positions=(
+            "The model does not know where a token stands.",
+            "The loss stops above that of a model with positions; word order is random in generated text.",
+            "The position table gets no gradient, or the order of earlier tokens changes nothing after the first "
+            "block.",
+            "Add positions to the token embedding, or rotate q and k, along the time axis.",
+        ),
+        missing_gradient=(
+            "Parameters get no gradient.",
+            "They keep their initial values, and the other layers learn around them.",
+            "Twelve backward passes on several batches and seeds.",
+            "Between them and the loss, look for .detach(), .data, torch.no_grad(), .item() or an argmax, and for "
+            "modules that are never called.",
+        ),
+        gradient_flow=(
+            "The gradient vanishes or explodes from layer to layer.",
+            "Some layers barely learn, others overshoot.",
+            "Norms of corresponding matrices differ by more than 10,000; healthy designs stay below 100.",
+            "Add residual connections and normalization, or initialize with a scale that preserves the norm.",
+        ),
+        tied_head=(
+            "Two modules share one tensor, but the design does not tie them.",
+            "The model has fewer parameters than its design, and each use changes the other's weights.",
+            "Two names for one parameter.",
+            "Give each its own parameter; tie weights only on purpose.",
+        ),
+    ),
+    *_entries(
+        "loss",
+        double_softmax=(
+            "Softmax is applied twice: cross_entropy already includes it.",
+            "The loss starts at ln V and cannot fall below ln(1 + (V − 1) / e), at any learning rate.",
+            "The loss and its gradient for given logits are those of a cross-entropy of probabilities.",
+            "Pass the logits to cross_entropy; use softmax only for sampling.",
+        ),
+        double_shift=(
+            "The targets are shifted twice: in the loader and in the loss or the model.",
+            "The loss falls, and generated text skips every second token.",
+            "The trained target at t is the token at t + 2.",
+            "Shift once. Hugging Face models shift `labels` themselves, so pass them the unshifted inputs.",
+        ),
+        missing_log_softmax=(
+            "nll_loss receives logits.",
+            "The loss is negative and falls without bound.",
+            "The loss for given logits is F.nll_loss of the logits.",
+            "Use F.cross_entropy for logits; F.nll_loss expects log-probabilities.",
+        ),
+        scrambled_logits=(
+            "The logits are reshaped where they should be transposed.",
+            "The loss falls a little and then stays.",
+            "The loss for given logits is that of logits.reshape(B, V, T).",
+            "Use F.cross_entropy(logits.flatten(0, 1), y.flatten()), or logits.transpose(1, 2).",
+        ),
+        gradient_ascent=(
+            "Training maximizes the loss.",
+            "The loss rises, or a reported loss falls while accuracy falls too.",
+            "The sign of the loss for given logits, and the cosine between step and gradient.",
+            "Minimize the negative log-likelihood; F.cross_entropy already has the right sign.",
+        ),
+        summed_loss=(
+            "The loss is summed over the targets, not averaged.",
+            "A learning rate that suits one batch size fails with another; clipping is always active.",
+            "The loss for given logits is the mean times the number of targets.",
+            'Use reduction="mean", or divide by the number of counted targets.',
+        ),
+        wrong_divisor=(
+            "The loss is divided by another number than that of the counted targets.",
+            "Loss and step size depend on how many targets a batch ignores.",
+            "The loss for given logits is the sum divided by the rows or by all positions.",
+            "Divide by the number of counted targets.",
+        ),
+        activated_logits=(
+            "An activation follows the head, so logits are never negative.",
+            "The loss stops high: unlikely tokens keep too much probability.",
+            "No logit of a forward pass is negative, and they do not sum to one.",
+            "Return the output of the last linear layer, without ReLU, sigmoid or softmax.",
+        ),
+    ),
+    *_entries(
+        "training",
+        stale_optimizer=(
+            "The optimizer holds none of the model's parameters.",
+            "The loss does not move at any learning rate.",
+            "Its parameters are compared with the model's.",
+            "Create the optimizer after the model, and after anything that replaces parameters.",
+        ),
+        missing_from_optimizer=(
+            "The optimizer does not hold all trainable parameters.",
+            "The loss falls, but not as far as it could.",
+            "Its parameters are compared with the model's; those that are missing are named.",
+            "Pass model.parameters(), or check that the groups together contain all of them.",
+        ),
+        update_ignores_model=(
+            "Case.update does not use the model that it is given.",
+            "The doctor cannot check the update.",
+            "None of the model's modules is called during an update.",
+            "In Case.update, use the model and the optimizers passed as arguments.",
+        ),
+        no_backward=(
+            "The loop never calls backward() on the model's loss.",
+            "The loss does not move.",
+            "No parameter gets a gradient.",
+            "Call loss.backward() before optimizer.step().",
+        ),
+        no_step=(
+            "The loop never calls optimizer.step().",
+            "The loss does not move.",
+            "Gradients, but no step.",
+            "Call optimizer.step() after loss.backward().",
+        ),
+        cleared_before_step=(
+            "The gradients are cleared between backward() and step().",
+            "The loss does not move.",
+            "Backward gives a gradient, and the step receives none.",
+            "Call zero_grad() before backward(), or after step().",
+        ),
+        gradient_clipped=(
+            "Clipping removes almost all of the gradient.",
+            "SGD barely moves the weights; Adam's epsilon dominates.",
+            "The step receives less than a millionth of what backward gave.",
+            "Clip to a norm of about 1.",
+        ),
+        no_zero_grad=(
+            "Gradients are never cleared, so they add up over the steps.",
+            "The loss falls at first, then oscillates or diverges.",
+            "Before the first backward() of later updates, the gradients are not zero.",
+            "Call optimizer.zero_grad() once per update.",
+        ),
+        eval_in_training=(
+            "The model trains in evaluation mode, so dropout is never applied.",
+            "Training and validation loss drift apart.",
+            "The mode of every forward pass of an update.",
+            "Call model.train() before each step; an evaluation leaves the model in evaluation mode.",
+        ),
+        dropout_too_high=(
+            "Dropout removes more than three quarters of all activations.",
+            "The loss barely falls.",
+            "The rate; Srivastava et al. 2014 use 0.2 to 0.5. In PyTorch, p is the probability of dropping.",
+            "Use 0 to overfit on purpose, and 0.1 to 0.3 for small datasets.",
+        ),
+        weight_decay_too_high=(
+            "Weight decay shrinks the weights faster than they learn.",
+            "The loss returns to ln V.",
+            "lr × weight decay is above 0.1; 1e-5 is typical.",
+            "Use a weight decay of 0 to 0.1.",
+        ),
+        lr_too_high=(
+            "The learning rate is too high.",
+            "The loss rises, oscillates or becomes NaN.",
+            "Forty updates on two rows, then the same at six other rates.",
+            "Take the rate that worked best, then halve or double it.",
+        ),
+        lr_too_low=(
+            "The learning rate is too low.",
+            "The loss barely moves.",
+            "Forty updates on two rows, then the same at six other rates.",
+            "Take the rate that worked best, then halve or double it.",
+        ),
+        cannot_overfit=(
+            "The model cannot memorize two rows at any learning rate.",
+            "No setting helps.",
+            "Up to 200 updates on two rows at six rates.",
+            "Check everything between the input and the loss: shapes, masks, detached tensors, and the targets.",
+        ),
+    ),
+    *_entries(
+        "monitors",
+        diverging=(
+            "The loss is rising.",
+            "The average loss is well above its lowest value.",
+            "The running average during training.",
+            "Lower the learning rate, or clip the gradients.",
+        ),
+        dying_relus=(
+            "Units of the feed-forward layers stop firing.",
+            "The loss stops falling while more units die.",
+            "The share of dead units during training.",
+            "Lower the learning rate, or use GELU.",
+        ),
+        data_starvation=(
+            "Training waits for data.",
+            "Steps take longer than their compute.",
+            "The time that steps wait for a batch.",
+            "Load in parallel, or prepare the data once.",
+        ),
+        nothing_learned=(
+            "The loss stays at ln V.",
+            "A flat curve.",
+            "The running average after many steps.",
+            "Run the doctor on the program.",
+        ),
+        overfitting=(
+            "Validation loss rises while training loss falls.",
+            "The curves part.",
+            "The last evaluations during training.",
+            "Stop early, add dropout or data, or use a smaller model.",
+        ),
+    ),
+]
+CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in _ALL}
+
+
+def markdown() -> str:
+    """Return all codes as Markdown tables, one for each section."""
+    titles = {"data": "Data", "model": "Model", "loss": "Loss", "training": "Training", "monitors": "While it trains"}
+    lines: list[str] = []
+    for section in SECTIONS:
+        lines += [
+            f"### {titles[section]}",
+            "",
+            "| code | what is wrong | how the doctor decides | fix |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{entry.code}` | {entry.meaning} | {entry.test} | {entry.fix} |"
+            for entry in CATALOGUE.values()
+            if entry.section == section
+        ]
+        lines.append("")
+    return "\n".join(lines)

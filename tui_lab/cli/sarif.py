@@ -1,0 +1,72 @@
+"""SARIF files, which code scanning shows as notes on lines of code: the findings and hints of the doctor.
+
+The format is SARIF 2.1.0 (OASIS, 2020).
+"""
+
+import importlib.metadata
+import re
+from pathlib import Path
+from typing import Any
+
+from tui_lab.cli import result_file
+from tui_lab.core.doctor.catalogue import CATALOGUE
+from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.util.strict_json import dumps
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LINE = re.compile(r"^(?P<file>.+):(?P<line>\d+)$")
+
+
+def document(report: Report, source: str) -> dict[str, Any]:
+    """Return the SARIF log of a report on `source`; crashed checks are notifications of the tool."""
+    results = [_result(finding, source) for finding in (*report.findings, *report.hints)]
+    codes = sorted({str(result["ruleId"]) for result in results})
+    crashes = [
+        {"level": "error", "message": {"text": f"{crash.check}: {crash.error}: {crash.message}"}}
+        for crash in report.crashed
+    ]
+    driver = {
+        "name": "tui-lab doctor",
+        "version": importlib.metadata.version("tui-lab"),
+        "rules": [_rule(code) for code in codes],
+    }
+    invocation = {"executionSuccessful": not report.crashed, "toolExecutionNotifications": crashes}
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "invocations": [invocation], "results": results}],
+    }
+
+
+def write(path: Path, report: Report, source: str) -> None:
+    """Write the report to `path`. Raises ConfigError if the file cannot be written."""
+    result_file.write(path, dumps(document(report, source), 2) + "\n", "--sarif")
+
+
+def _rule(code: str) -> dict[str, Any]:
+    entry = CATALOGUE[code]
+    return {
+        "id": code,
+        "shortDescription": {"text": entry.meaning},
+        "fullDescription": {"text": f"{entry.symptom} {entry.test}"},
+        "help": {"text": entry.fix},
+    }
+
+
+def _result(finding: Finding, source: str) -> dict[str, Any]:
+    return {
+        "ruleId": finding.code,
+        "level": "error" if finding.kind == "finding" else "note",
+        "message": {"text": f"{finding.title} {finding.evidence}. {finding.fix}"},
+        "locations": [_location(finding.location, source)],
+    }
+
+
+def _location(location: str, source: str) -> dict[str, Any]:
+    """Return the line of the finding, or the whole file of `source`."""
+    match = _LINE.match(location)
+    file = match["file"] if match else re.sub(r"(\.py):.*$", r"\1", source)
+    physical: dict[str, Any] = {"artifactLocation": {"uri": Path(file).as_posix()}}
+    if match:
+        physical["region"] = {"startLine": int(match["line"])}
+    return {"physicalLocation": physical}
