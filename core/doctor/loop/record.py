@@ -10,26 +10,32 @@ Operation = Literal["forward", "evaluation", "backward", "scale", "unscale", "cl
 
 @dataclass(frozen=True)
 class LoopEvent:
-    """One call of the loop.
+    """One call of the loop, or several equal calls in a row.
 
     operation: "forward" is a call of the whole model with gradients, "evaluation" one without.
     line: where the user's code made the call, "train.py:42"; empty if unknown.
     training: of a forward or evaluation, whether the model was in training mode.
-    value: of backward the loss, of clip the largest norm allowed, of scale the loss scale.
+    value: of backward the loss, of an evaluation the loss if one was computed from it, of clip the largest norm or
+        value allowed, of scale the loss scale.
+    norm: of clip, the norm of the gradients before.
+    count: the number of equal calls in a row.
     """
 
     operation: Operation
     line: str = ""
     training: bool | None = None
     value: float | None = None
+    norm: float | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True)
 class LossMeasurement:
     """The gradient of one backward call's loss with respect to the model's logits.
 
-    x: ids [B, T]. logits, gradient: [B, T, V]. line: of the backward call.
+    x: ids [B, T]. logits, gradient: [B, T, V], or [B, V] for one output a row. line: of the backward call.
     scale: the loss scale of a GradScaler; gradient is that of the loss before it was scaled.
+    update: the number of the update. targets: what the loss function got, if one of torch's was called.
     """
 
     x: Tensor | None
@@ -37,19 +43,29 @@ class LossMeasurement:
     gradient: Tensor
     scale: float = 1.0
     line: str = ""
+    update: int = 0
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class UpdateRecord:
     """What happened after the step before, up to and including one optimizer step.
 
+    Steps of several optimizers without a backward call between them are one update.
+
     events: in their order. losses: of the backward calls, before a GradScaler multiplied them.
     leftover: the norm of the gradients that were there before the first backward call.
-    given: the norm of what the backward calls added. received: the norm at the step. All in unscaled units,
-    except received where the loop never unscaled. cosine: between what backward gave and what the step received.
-    lrs: of every parameter group. moved: the fraction of trainable tensors that the step changed.
+    given: the norm of what the backward calls added since the gradients were last zero. received: the norm at the
+    step. Both of the parameters that stepped and in unscaled units, except received where the loop never unscaled.
+    cosine: between the two; nan if it was not measured.
+    restarts: backward calls that found the gradients of earlier ones of this update cleared.
+    loss_scale: of a GradScaler. lrs: of every parameter group that stepped.
+    moved: the fraction of trainable tensors that the step changed.
     relative_change: norm of the change over norm of the weights.
     rows: hashes of the rows of x. n_targets: per backward call, counted targets; 0 if unknown.
+    optimizers: which optimizers stepped, numbered in the order of their first step.
+    has_closure: whether a step called backward itself, as with LBFGS and in Lightning.
+    not_finite: names of parameters whose gradient was not finite at the step.
     """
 
     number: int
@@ -59,22 +75,33 @@ class UpdateRecord:
     given: float = 0.0
     received: float = 0.0
     cosine: float = 1.0
+    restarts: int = 0
     loss_scale: float = 1.0
     lrs: tuple[float, ...] = ()
     moved: float = 1.0
     relative_change: float = 0.0
     rows: tuple[int, ...] = ()
     n_targets: tuple[int, ...] = ()
+    optimizers: tuple[int, ...] = (0,)
+    has_closure: bool = False
+    not_finite: tuple[str, ...] = ()
+
+    def events_of(self, *operations: Operation) -> tuple[LoopEvent, ...]:
+        """Return the events of these operations."""
+        return tuple(event for event in self.events if event.operation in operations)
 
 
 @dataclass(frozen=True)
 class LoopRecord:
     """All updates that were recorded.
 
-    remaining: events after the last step. measurements: of the backward calls of one early update.
-    never_cleared: names of parameters whose gradients were not zero before any backward call of later updates.
+    remaining: events after the last step. measurements: of the backward calls of the first updates.
+    never_cleared: names of parameters whose gradients no update but the first cleared before backward added to them.
     unmoved: names of trainable parameters that no step changed.
     evaluation_rows: hashes of the rows of x in evaluations.
+    n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
+    has_ended: whether the loop ran to its own end. is_rehearsal: whether the doctor called the update itself.
+    notes: what could not be measured, and why.
     """
 
     updates: tuple[UpdateRecord, ...] = ()
@@ -83,3 +110,7 @@ class LoopRecord:
     never_cleared: tuple[str, ...] = ()
     unmoved: tuple[str, ...] = ()
     evaluation_rows: frozenset[int] = field(default_factory=frozenset)
+    n_skipped: int = 0
+    has_ended: bool = False
+    is_rehearsal: bool = False
+    notes: tuple[str, ...] = ()

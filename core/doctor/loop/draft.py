@@ -1,0 +1,73 @@
+"""The update that a recorder is recording."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tui_lab.core.doctor.loop.lines import user_line
+from tui_lab.core.doctor.loop.record import LoopEvent, Operation
+
+MAX_EVENTS = 4000
+"""Events that are kept, for a loop that never steps."""
+
+
+class Draft:
+    """What has happened since the update before. events: those after its step already belong to this one."""
+
+    def __init__(self, events: Sequence[LoopEvent] = ()) -> None:
+        self.events = list(events)
+        self.losses: list[float] = []
+        self.targets: Tensor | None = None
+        """Of the latest loss function, until a backward pass begins."""
+        self.n_targets = 0
+        self.n_targets_of_backward: list[int] = []
+        self.rows: list[int] = []
+        self.lrs: list[float] = []
+        self.loss_scale = 1.0
+        self.stepped: list[Optimizer] = []
+        self.n_events_of_update = 0
+        """Events up to the latest step."""
+        self.is_stepping = False
+        self.has_closure = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether an optimizer has stepped, so that the next forward or backward call begins another update."""
+        return bool(self.stepped) and not self.is_stepping
+
+    def has_stepped(self, optimizer: Optimizer) -> bool:
+        """Return whether `optimizer` stepped in this update."""
+        return any(one is optimizer for one in self.stepped)
+
+    def add(
+        self,
+        operation: Operation,
+        *,
+        line: str | None = None,
+        training: bool | None = None,
+        value: float | None = None,
+        norm: float | None = None,
+    ) -> None:
+        """Add an event. A forward or evaluation call that equals the event before is counted instead."""
+        if len(self.events) >= MAX_EVENTS:
+            return
+        event = LoopEvent(operation, user_line() if line is None else line, training, value, norm)
+        if operation in ("forward", "evaluation") and len(self.events) > self.n_events_of_update:
+            last = self.events[-1]
+            if (last.operation, last.line, last.training) == (operation, event.line, training):
+                self.events[-1] = replace(last, count=last.count + 1)
+                return
+        self.events.append(event)
+
+    def add_evaluation_loss(self, loss: float) -> None:
+        """Note a loss that was computed without gradients, if the last event is an evaluation."""
+        if self.events and self.events[-1].operation == "evaluation":
+            self.events[-1] = replace(self.events[-1], value=loss)
+
+    def stepped_now(self, optimizer: Optimizer) -> None:
+        """Note that `optimizer` has stepped: the update ends here, unless another optimizer steps, too."""
+        self.is_stepping = False
+        self.stepped.append(optimizer)
+        self.n_events_of_update = len(self.events)

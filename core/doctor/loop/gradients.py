@@ -1,0 +1,215 @@
+"""Measures the gradients and weights of a loop: what backward gives, what the step receives, what moves."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.watch.model_search import parameters_of
+
+MAX_ELEMENTS = 2**24
+"""Elements of all parameters that are copied to compare them; the largest parameters beyond it are not compared."""
+
+
+@dataclass
+class Cycle:
+    """One parameter between two steps of its optimizer.
+
+    left: the norm of its gradient right after the step before; None before the first step.
+    was_cleared: whether a backward call or a step saw it without the gradient of the step before.
+    was_added: whether a backward call added to that gradient.
+    """
+
+    left: float | None = None
+    was_cleared: bool = False
+    was_added: bool = False
+    n_cleared: int = 0
+    n_kept: int = 0
+
+
+@dataclass
+class UpdateGradients:
+    """The measurements of one update. given: by parameter id, what backward added, in unscaled units."""
+
+    leftover: float | None = None
+    given: dict[int, Tensor] = field(default_factory=dict)
+    restarts: int = 0
+    given_norm: float = 0.0
+    received_norm: float = 0.0
+    dot: float = 0.0
+    is_compared: bool = False
+    moved: set[int] = field(default_factory=set)
+    change: float = 0.0
+    weights: float = 0.0
+    not_finite: tuple[str, ...] = ()
+
+
+class GradientBook:
+    """Call `watch` with the parameters as they become known, then the other methods as the loop runs."""
+
+    def __init__(self) -> None:
+        self._parameters: dict[int, tuple[str, Tensor]] = {}
+        self._compared: dict[int, Tensor] = {}
+        self._cycles: dict[int, Cycle] = {}
+        self._norms_before: dict[int, float] = {}
+        self._gradients_before: dict[int, Tensor] = {}
+        self._weights_before: dict[int, Tensor] = {}
+        self._unmoved: dict[int, str] = {}
+        self.update = UpdateGradients()
+
+    def watch(self, named: Iterable[tuple[str, Tensor]]) -> None:
+        """Add parameters; one that is there already gets the new name if it has none."""
+        for name, parameter in named:
+            own_name = self._parameters.get(id(parameter), ("", parameter))[0]
+            self._parameters[id(parameter)] = (own_name or name, parameter)
+        trainable = [p for _, p in self._parameters.values() if p.requires_grad and not is_sharded(p)]
+        left = MAX_ELEMENTS
+        self._compared = {}
+        for parameter in sorted(trainable, key=lambda p: p.numel()):
+            left -= parameter.numel()
+            if left >= 0:
+                self._compared[id(parameter)] = parameter
+                if id(parameter) not in self._unmoved and id(parameter) not in self._cycles:
+                    self._unmoved[id(parameter)] = self.name_of(parameter)
+                self._cycles.setdefault(id(parameter), Cycle())
+
+    def name_of(self, parameter: Tensor) -> str:
+        """Return the parameter's name, or its shape if it belongs to no known module."""
+        name = self._parameters.get(id(parameter), ("", parameter))[0]
+        return name or f"a tensor {list(parameter.shape)} of no module"
+
+    @property
+    def never_cleared(self) -> tuple[str, ...]:
+        """Names of parameters whose gradients were kept and added to in at least two updates, and never cleared."""
+        kept = [key for key, cycle in self._cycles.items() if cycle.n_kept >= 2 and not cycle.n_cleared]
+        return tuple(self.name_of(self._parameters[key][1]) for key in kept)
+
+    @property
+    def unmoved(self) -> tuple[str, ...]:
+        """Names of trainable parameters that no step changed."""
+        return tuple(self.name_of(self._parameters[key][1]) for key in self._unmoved)
+
+    def before_backward(self) -> None:
+        """Note the gradients that are there before a backward pass."""
+        present = {key: p.grad for key, p in self._compared.items() if p.grad is not None}
+        self._norms_before = dict(zip(present, norms(list(present.values())), strict=True))
+        nonzero = {key: present[key] for key, norm in self._norms_before.items() if norm > 0}
+        for key, cycle in self._cycles.items():
+            if cycle.left is not None and self._norms_before.get(key, 0.0) == 0:
+                cycle.was_cleared = True
+        update = self.update
+        if update.leftover is None:
+            update.leftover = total(self._norms_before[key] for key in nonzero)
+        elif update.given and not any(key in nonzero for key in update.given):
+            update.restarts += any(bool(gradient.any()) for gradient in update.given.values())
+            update.given.clear()
+        self._gradients_before = {key: _dense(gradient).clone() for key, gradient in nonzero.items()}
+
+    def after_backward(self, scale: float) -> None:
+        """Add what the backward pass gave, divided by the loss scale."""
+        for key, parameter in self._compared.items():
+            if parameter.grad is None:
+                continue
+            gradient = _dense(parameter.grad)
+            before = self._gradients_before.get(key)
+            added = gradient.clone() if before is None else gradient - before
+            if scale != 1.0:
+                added /= scale
+            given = self.update.given.get(key)
+            self.update.given[key] = added if given is None else given.add_(added)
+            cycle = self._cycles[key]
+            if before is not None and cycle.left and not cycle.was_cleared and self._norms_before[key] == cycle.left:
+                cycle.was_added = cycle.was_added or bool(added.any())
+        self._gradients_before = {}
+
+    def before_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
+        """Compare what backward gave with what the step receives, and note the weights."""
+        self._weights_before = {key: p.detach().clone() for key, p in self._compared.items()}
+        if not has_closure:
+            self._receive(optimizer)
+
+    def after_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
+        """Note what the step changed. A step with a closure received the gradients that are there after it."""
+        if has_closure:
+            self._receive(optimizer)
+        self._end_cycles(optimizer)
+        keys = [key for key in self._weights_before if key in self._compared]
+        now = [self._compared[key].detach() for key in keys]
+        before = [self._weights_before[key] for key in keys]
+        changes = norms([a - b for a, b in zip(now, before, strict=True)])
+        changed = {key for key, change in zip(keys, changes, strict=True) if change != 0}
+        self.update.moved |= changed
+        self.update.change = total((self.update.change, *changes))
+        self.update.weights = total(norms(before))
+        for key in changed:
+            self._unmoved.pop(key, None)
+        self._weights_before = {}
+
+    def end_update(self) -> UpdateGradients:
+        """Return the measurements of the update and begin the next."""
+        ended = self.update
+        self.update = UpdateGradients()
+        return ended
+
+    def forget_gradients(self) -> None:
+        """Forget what backward gave: a GradScaler skipped the step."""
+        self.update.given.clear()
+
+    @property
+    def n_trainable(self) -> int:
+        """The number of tensors that are compared."""
+        return len(self._compared)
+
+    def _receive(self, optimizer: Optimizer) -> None:
+        held = [p for p in parameters_of([optimizer]) if id(p) in self._compared]
+        update = self.update
+        gradients = {id(p): _dense(p.grad) for p in held if p.grad is not None}
+        given = {id(p): update.given[id(p)] for p in held if id(p) in update.given}
+        update.is_compared = update.is_compared or bool(given) or bool(gradients)
+        received_norms = dict(zip(gradients, norms(list(gradients.values())), strict=True))
+        update.received_norm = total((update.received_norm, *received_norms.values()))
+        update.given_norm = total((update.given_norm, *norms(list(given.values()))))
+        both = [key for key in given if key in gradients]
+        update.dot += sum(dots([given[key] for key in both], [gradients[key] for key in both]))
+        infinite = [key for key, norm in received_norms.items() if not norm < float("inf")]
+        update.not_finite += tuple(self.name_of(self._parameters[key][1]) for key in infinite)
+
+    def _end_cycles(self, optimizer: Optimizer) -> None:
+        held = [p for p in parameters_of([optimizer]) if id(p) in self._cycles]
+        gradients = {id(p): p.grad for p in held if p.grad is not None}
+        left = dict(zip(gradients, norms(list(gradients.values())), strict=True))
+        for parameter in held:
+            cycle = self._cycles[id(parameter)]
+            if cycle.left:
+                if cycle.was_added and not cycle.was_cleared:
+                    cycle.n_kept += 1
+                elif cycle.was_cleared:
+                    cycle.n_cleared += 1
+            cycle.left = left.get(id(parameter), 0.0)
+            cycle.was_cleared = False
+            cycle.was_added = False
+
+
+def norms(tensors: Sequence[Tensor]) -> list[float]:
+    """Return the norm of each tensor."""
+    if not tensors:
+        return []
+    each = torch._foreach_norm([_dense(t.detach()) for t in tensors])
+    return [float(n) for n in torch.stack([n.double().cpu() for n in each])]
+
+
+def dots(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[float]:
+    """Return the scalar product of each pair."""
+    return [float((a.detach().double() * b.detach().double()).sum()) for a, b in zip(first, second, strict=True)]
+
+
+def total(values: Iterable[float]) -> float:
+    """Return the norm of a vector whose parts have these norms."""
+    return float(sum(value * value for value in values) ** 0.5)
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor.to_dense() if tensor.layout != torch.strided else tensor

@@ -1,0 +1,189 @@
+"""Further hooks on torch for the recorder of a loop: the order of its calls, and when each begins and ends."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from tui_lab.core.watch.hooks import Listener, TorchHooks
+
+
+class LoopListener(Listener, Protocol):
+    """What LoopHooks calls, always in the thread that trains."""
+
+    def created(self, optimizer: Optimizer) -> None: ...
+
+    def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A module with parameters is called, not from within another such call."""
+        ...
+
+    def model_return(self, module: nn.Module, output: Any) -> None:
+        """The call of `model_call` returned."""
+        ...
+
+    def loss(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        """A loss function returned `output`, of any shape."""
+        ...
+
+    def backward_done(self) -> None:
+        """The backward pass that `backward` began is complete."""
+        ...
+
+    def clip_done(self, kind: str, limit: float, norm: Tensor | None) -> None:
+        """Gradients were clipped to `limit`. kind: "norm" or "value"; norm: before, if it is known."""
+        ...
+
+    def zero_grad(self, owner: Optimizer | nn.Module) -> None:
+        """The gradients of `owner` are about to be cleared."""
+        ...
+
+    def unscaled(self, optimizer: Optimizer) -> None:
+        """The loop itself called GradScaler.unscale_."""
+        ...
+
+    def scheduled(self) -> None:
+        """A learning rate scheduler made a step."""
+        ...
+
+
+class UnusedHooks:
+    """What TorchHooks tells and a recorder of loops does not need, since LoopHooks tells more."""
+
+    def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        """`loss` tells it."""
+
+    def clipped(self, norm: Tensor, wanted: float) -> None:
+        """`clip_done` tells it."""
+
+    def waited(self, seconds: float) -> None:
+        """Not needed."""
+
+
+class LoopHooks(TorchHooks):
+    """Installs the hooks of TorchHooks and those of a loop's order."""
+
+    def __init__(self, listener: LoopListener) -> None:
+        super().__init__(listener)
+        self.step_has_closure = False
+        """Whether the present optimizer step got a closure, which calls backward within the step."""
+        self._depth = 0
+        """Of nested calls of modules with parameters."""
+        self._is_scaler_stepping = False
+        self._is_scheduling = False
+
+    def install(self) -> None:
+        """Install all hooks. A forked child does not call the listener."""
+        super().install()
+        self._replace(nn.Module, "__call__", self._module_call)
+        self._replace(Optimizer, "__init__", self._created)
+        self._replace(Optimizer, "zero_grad", self._zero_grad)
+        self._replace(nn.Module, "zero_grad", self._zero_grad)
+        self._replace(torch.nn.utils, "clip_grad_value_", self._clip_value)
+        self._replace(torch.nn.utils.clip_grad, "clip_grad_value_", self._clip_value)
+        self._replace(torch.nn.utils.clip_grad, "_clip_grads_with_norm_", self._clip_with_norm)
+        self._replace(torch.amp.GradScaler, "unscale_", self._unscale)
+        for kind in _with_own_step(LRScheduler, ReduceLROnPlateau):
+            self._replace(kind, "step", self._schedule)
+
+    def _module_call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self._depth or not self.listens() or next(module.parameters(), None) is None:
+            return original(module, *args, **kwargs)
+        self.tell("model_call", module, args, kwargs)
+        self._depth += 1
+        try:
+            output = original(module, *args, **kwargs)
+        finally:
+            self._depth -= 1
+        self.tell("model_return", module, output)
+        return output
+
+    def _created(self, original: Callable[..., Any], optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        original(optimizer, *args, **kwargs)
+        if self.listens():
+            self.tell("created", optimizer)
+
+    def _zero_grad(self, original: Callable[..., Any], owner: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.listens():
+            self.tell("zero_grad", owner)
+        return original(owner, *args, **kwargs)
+
+    def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        output = original(*args, **kwargs)
+        if self.listens() and isinstance(output, Tensor):
+            options = dict(zip(("input", "target"), args, strict=False)) | kwargs
+            targets = options.pop("target", None)
+            if isinstance(targets, Tensor):
+                self.tell("loss", name, output, targets, options)
+        return output
+
+    def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        result = super()._backward(original, tensors, *args, **kwargs)
+        if self.listens():
+            self.tell("backward_done")
+        return result
+
+    def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
+        # `_clip_with_norm` tells of it, also where the function was imported by name before.
+        return original(parameters, max_norm, *args, **kwargs)
+
+    def _clip_with_norm(
+        self, original: Callable[..., Any], parameters: Any, max_norm: float, total_norm: Tensor, *args: Any
+    ) -> Any:
+        result = original(parameters, max_norm, total_norm, *args)
+        if self.listens():
+            self.tell("clip_done", "norm", float(max_norm), total_norm)
+        return result
+
+    def _clip_value(
+        self, original: Callable[..., Any], parameters: Any, clip_value: float, *args: Any, **kwargs: Any
+    ) -> Any:
+        result = original(parameters, clip_value, *args, **kwargs)
+        if self.listens():
+            self.tell("clip_done", "value", float(clip_value), None)
+        return result
+
+    def _unscale(self, original: Callable[..., Any], scaler: Any, optimizer: Any) -> Any:
+        result = original(scaler, optimizer)
+        if self.listens() and not self._is_scaler_stepping and scaler.is_enabled():
+            self.tell("unscaled", optimizer)
+        return result
+
+    def _scaler_step(self, original: Callable[..., Any], scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        self._is_scaler_stepping = True
+        try:
+            return super()._scaler_step(original, scaler, optimizer, *args, **kwargs)
+        finally:
+            self._is_scaler_stepping = False
+
+    def _schedule(self, original: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+        # A scheduler steps once when it is created, and SequentialLR steps others.
+        is_own = not self._is_scheduling and sys._getframe(2).f_code.co_name != "_initial_step"
+        if not is_own or not self.listens():
+            return original(scheduler, *args, **kwargs)
+        self._is_scheduling = True
+        try:
+            result = original(scheduler, *args, **kwargs)
+        finally:
+            self._is_scheduling = False
+        self.tell("scheduled")
+        return result
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.step_has_closure = any(map(callable, (*args[1:], *kwargs.values())))
+        super()._before_step(optimizer, args, kwargs)
+
+
+def _with_own_step(*kinds: type) -> Iterator[type]:
+    """Yield the classes, and all that derive from them, that define a `step` of their own, each once."""
+    classes: dict[type, None] = {}
+    stack = list(kinds)
+    while stack:
+        kind = stack.pop()
+        if kind not in classes:
+            classes[kind] = None
+            stack += kind.__subclasses__()
+    yield from (kind for kind in classes if "step" in vars(kind))

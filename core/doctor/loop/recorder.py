@@ -1,0 +1,299 @@
+"""Records a training loop while it runs: the order of its calls, its gradients, its rates and its rows."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tui_lab.core.doctor.loop.called_modules import CalledModules
+from tui_lab.core.doctor.loop.draft import Draft
+from tui_lab.core.doctor.loop.gradients import GradientBook
+from tui_lab.core.doctor.loop.hooks import LoopHooks, UnusedHooks
+from tui_lab.core.doctor.loop.lines import user_line
+from tui_lab.core.doctor.loop.logits import LogitsGradients
+from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.watch.model_calls import unwrapped
+from tui_lab.core.watch.model_search import inputs_of, parameters_of
+from tui_lab.core.watch.row_memory import RowHasher
+
+
+class CallCapture(Protocol):
+    """What LoopRecorder calls for whoever wants the batches and outputs of the loop itself."""
+
+    def training_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An outermost module with trainable parameters is called with gradients."""
+        ...
+
+    def returned(self, output: Any) -> None:
+        """The call of `training_call` returned."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Backpropagation of the scalar `loss` begins. A GradScaler may have multiplied it."""
+        ...
+
+
+class LoopRecorder(UnusedHooks):
+    """Records what happens in this process between `with LoopRecorder() as recorder:` and the end of the block.
+
+    model: None: the outermost module that is called with gradients and owns the optimizers' parameters.
+    optimizers: those that exist already; others are found when they are created.
+    on_update: called at the boundary after each update; it may raise StopRequested to end a script.
+    measure_updates: for how many updates the loss is measured, see LossMeasurement.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module | None = None,
+        optimizers: Sequence[Optimizer] = (),
+        on_update: Callable[[UpdateRecord], None] = lambda update: None,
+        measure_updates: int = 2,
+        capture: CallCapture | None = None,
+    ) -> None:
+        self._modules = CalledModules(model)
+        self._on_update = on_update
+        self._measure_updates = measure_updates
+        self._capture = capture
+        self._hooks = LoopHooks(self)
+        self._book = GradientBook()
+        self._logits = LogitsGradients()
+        self._hasher = RowHasher()
+        self._known: list[weakref.ref[Optimizer]] = [weakref.ref(optimizer) for optimizer in optimizers]
+        """Optimizers that exist, whether or not they have stepped."""
+        self._stepped: list[Optimizer] = []
+        """Optimizers that have stepped, in the order of their first step."""
+        self._call: tuple[nn.Module, Tensor | None] | None = None
+        """The module that is being called, and its x."""
+        self._updates: list[UpdateRecord] = []
+        self._draft = Draft()
+        self._scaled: tuple[Tensor, Tensor] | None = None
+        """A loss and the product that GradScaler made of it."""
+        self._scale = 1.0
+        self._evaluation_rows: set[int] = set()
+        self._n_skipped = 0
+        self._notes: dict[str, None] = {}
+        if model is not None:
+            self._book.watch(model.named_parameters())
+
+    def __enter__(self) -> "LoopRecorder":
+        self._hooks.install()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hooks.remove()
+        self._logits.release()
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model; None until it is known."""
+        return self._modules.model
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """Those that have stepped, in the order of their first step."""
+        return list(self._stepped)
+
+    @property
+    def created_optimizers(self) -> list[Optimizer]:
+        """All that are known, whether or not they have stepped."""
+        return [optimizer for ref in self._known if (optimizer := ref()) is not None]
+
+    def record(self, *, has_ended: bool = False) -> LoopRecord:
+        """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
+        self._close_update(call=False)
+        if self._logits.problem:
+            self._notes[self._logits.problem] = None
+        return LoopRecord(
+            updates=tuple(self._updates),
+            remaining=tuple(self._draft.events),
+            measurements=tuple(self._logits.measurements),
+            never_cleared=self._book.never_cleared,
+            unmoved=self._book.unmoved if self._updates else (),
+            evaluation_rows=frozenset(self._evaluation_rows),
+            n_skipped=self._n_skipped,
+            has_ended=has_ended,
+            notes=tuple(self._notes),
+        )
+
+    # What the hooks tell: calls of modules and losses
+
+    def created(self, optimizer: Optimizer) -> None:
+        self._known.append(weakref.ref(optimizer))
+
+    def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not torch.is_grad_enabled():
+            self._evaluation(module, args, kwargs)
+            return
+        if not any(p.requires_grad for p in module.parameters()):
+            return
+        self._close_update()
+        if self._modules.add(module):
+            self._book.watch(unwrapped(module).named_parameters())
+        x = inputs_of(args, kwargs).x
+        self._call = (module, x)
+        self._draft.add("forward", training=module.training)
+        self._draft.rows += self._hashes(x)
+        if self._capture is not None:
+            self._capture.training_call(module, args, kwargs)
+
+    def model_return(self, module: nn.Module, output: Any) -> None:
+        if self._call is None or self._call[0] is not module:
+            return
+        x = self._call[1]
+        self._call = None
+        if len(self._updates) < self._measure_updates:
+            self._logits.called(x, output)
+        if self._capture is not None:
+            self._capture.returned(output)
+
+    def _evaluation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._modules.concerns(module):  # A teacher, or a metric that is a module.
+            return
+        self._draft.add("evaluation", training=module.training)
+        self._evaluation_rows.update(self._hashes(inputs_of(args, kwargs).x))
+
+    def loss(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        draft = self._draft
+        if not output.requires_grad:
+            if output.numel() == 1:
+                draft.add_evaluation_loss(float(output))
+            return
+        draft.targets = targets
+        if name in ("cross_entropy", "nll_loss") and not targets.is_floating_point():
+            draft.n_targets += int((targets != options.get("ignore_index", -100)).sum())
+
+    # Gradients
+
+    def backward(self, loss: Tensor) -> None:
+        self._close_update()
+        draft = self._draft
+        if self._modules.is_empty and not draft.losses:
+            self._book.watch(("", p) for p in parameters_of(self.created_optimizers))
+        unscaled = loss
+        self._scale = 1.0
+        if self._scaled is not None and self._scaled[1] is loss:
+            unscaled = self._scaled[0]
+            self._scale = draft.loss_scale
+        self._scaled = None
+        line = user_line()
+        value = float(unscaled.detach())
+        self._draft.add("backward", line=line, value=value)
+        draft.losses.append(value)
+        draft.n_targets_of_backward.append(draft.n_targets)
+        if len(self._updates) < self._measure_updates:
+            self._logits.measure(loss, self._scale, line, len(self._updates), draft.targets)
+        draft.n_targets = 0
+        draft.targets = None
+        if self._capture is not None:
+            self._capture.backward(loss)
+        self._book.before_backward()
+
+    def backward_done(self) -> None:
+        self._book.after_backward(self._scale)
+
+    def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
+        self._close_update()
+        self._scaled = (loss, scaled_loss)
+        self._draft.loss_scale = 1.0 if scale is None else float(scale)
+        self._draft.add("scale", value=self._draft.loss_scale)
+
+    def unscaled(self, optimizer: Optimizer) -> None:
+        self._draft.add("unscale")
+
+    def skipped(self) -> None:
+        """The gradients were not finite, so there is no step, and they do not belong to the next one."""
+        self._n_skipped += 1
+        self._draft = Draft()
+        self._book.end_update()
+
+    def clip_done(self, kind: str, limit: float, norm: Tensor | None) -> None:
+        self._draft.add("clip", value=limit, norm=None if norm is None else float(norm))
+
+    def zero_grad(self, owner: Optimizer | nn.Module) -> None:
+        self._draft.add("zero_grad")
+
+    def scheduled(self) -> None:
+        self._draft.add("schedule")
+
+    # Steps
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        has_closure = self._hooks.step_has_closure
+        draft = self._draft
+        if draft.has_stepped(optimizer):  # Without a forward or backward call between.
+            self._close_update()
+            draft = self._draft
+        if not any(one is optimizer for one in self._stepped):
+            self._stepped.append(optimizer)
+            self._book.watch(("", p) for p in parameters_of([optimizer]))
+        draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
+        draft.is_stepping = True
+        draft.has_closure = draft.has_closure or has_closure
+        if not has_closure:
+            self._draft.add("step")
+        self._book.before_step(optimizer, has_closure=has_closure)
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        has_closure = self._hooks.step_has_closure
+        draft = self._draft
+        if has_closure:
+            draft.add("step")
+        self._book.after_step(optimizer, has_closure=has_closure)
+        draft.stepped_now(optimizer)
+        if self._updates and set(self._updates[-1].optimizers) <= set(self._numbers(draft)):
+            self._close_update()
+
+    def failed(self, hook: str, error: Exception) -> None:
+        self._notes[f"the recorder's {hook} stopped after {type(error).__name__}: {error}"] = None
+
+    def _numbers(self, draft: Draft) -> tuple[int, ...]:
+        """Return the numbers of the optimizers that stepped."""
+        return tuple(number for number, optimizer in enumerate(self._stepped) if draft.has_stepped(optimizer))
+
+    def _hashes(self, x: Tensor | None) -> list[int]:
+        if x is None or x.dim() == 0 or x.numel() == 0:
+            return []
+        hashes = self._hasher.hashes(x)
+        return hashes.tolist() if isinstance(hashes, Tensor) else hashes
+
+    def _close_update(self, *, call: bool = True) -> None:
+        """End the update if its last optimizer has stepped; what came after the step belongs to the next one."""
+        draft = self._draft
+        if not draft.is_complete:
+            return
+        model = self._modules.choose(self.optimizers)
+        if model is not None and self._modules.add(model):
+            self._book.watch(unwrapped(model).named_parameters())
+        ended = self._book.end_update()
+        self._draft = Draft(events=draft.events[draft.n_events_of_update :])
+        product = ended.given_norm * ended.received_norm
+        update = UpdateRecord(
+            number=len(self._updates),
+            events=tuple(draft.events[: draft.n_events_of_update]),
+            losses=tuple(draft.losses),
+            leftover=ended.leftover or 0.0,
+            given=ended.given_norm,
+            received=ended.received_norm,
+            cosine=ended.dot / product if product > 0 else float("nan"),
+            restarts=ended.restarts,
+            loss_scale=draft.loss_scale,
+            lrs=tuple(draft.lrs),
+            moved=len(ended.moved) / max(1, self._book.n_trainable),
+            relative_change=ended.change / ended.weights if ended.weights else 0.0,
+            rows=tuple(draft.rows),
+            n_targets=tuple(draft.n_targets_of_backward),
+            optimizers=self._numbers(draft),
+            has_closure=draft.has_closure,
+            not_finite=ended.not_finite,
+        )
+        self._updates.append(update)
+        self._logits.release()
+        if call:
+            self._on_update(update)
