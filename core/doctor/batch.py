@@ -1,6 +1,8 @@
-"""Batches of any form: a tensor, or tuples, lists and mappings of tensors, nested."""
+"""Batches of any form: a tensor, or tuples, lists, mappings and dataclasses of tensors, nested."""
 
 import copy
+import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +23,9 @@ def tensors_of(batch: Batch) -> Iterator[Tensor]:
     elif isinstance(batch, list | tuple):
         for value in batch:
             yield from tensors_of(value)
+    elif dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        for field in dataclasses.fields(batch):
+            yield from tensors_of(getattr(batch, field.name))
 
 
 def mapped(batch: Batch, function: Callable[[Tensor], Any]) -> Batch:
@@ -39,6 +44,11 @@ def mapped(batch: Batch, function: Callable[[Tensor], Any]) -> Batch:
         return type(batch)(*(mapped(value, function) for value in batch))
     if isinstance(batch, list | tuple):
         return type(batch)(mapped(value, function) for value in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        other = copy.copy(batch)
+        for field in dataclasses.fields(batch):
+            object.__setattr__(other, field.name, mapped(getattr(batch, field.name), function))
+        return other
     return batch
 
 
@@ -61,3 +71,14 @@ def first_rows(batch: Batch, n: int) -> Batch:
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch with every tensor on `device`."""
     return mapped(batch, lambda tensor: tensor.to(device))
+
+
+def numbered(batch: Batch, function: Callable[[int, Tensor], Any]) -> Batch:
+    """Return a batch of the same form with `function` applied to every tensor and its place in `tensors_of`."""
+    numbers = itertools.count()
+    return mapped(batch, lambda tensor: function(next(numbers), tensor))
+
+
+def nth_tensor(batch: Batch, n: int) -> Tensor:
+    """Return tensor `n` of `tensors_of`."""
+    return next(itertools.islice(tensors_of(batch), n, None))

@@ -1,6 +1,5 @@
 """What the doctor diagnoses: a training run in parts, from a config, from user code or from a script."""
 
-import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.doctor.batch import Batch, first_rows, n_rows, on_device
+from tui_lab.core.doctor.batch import Batch, first_rows, n_rows, on_device, tensors_of
+from tui_lab.core.doctor.copies import Copies, unfaithful
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.tokens import PAIRS, TokenView
@@ -99,6 +99,9 @@ class Target:
     dropout: the dropout rate that is meant to act in training.
     untrained: whether the model still has its initial weights.
     causal: whether a position may see only itself and earlier ones.
+    evaluate: (model, batch) → the user's evaluation step.
+    generate: (model, ids [1, T], n) → ids [1, T + n].
+    form: how the model is called and where its loss comes from, in words.
     show: token id → text.
     recognized: what of the program was recognized, in words, for the report: "50 updates of the loop", "dict batches".
     unseen: what no check can see of this program, each with a way to change that.
@@ -127,6 +130,9 @@ class Target:
     dropout: float | None = None
     untrained: bool = True
     causal: bool = True
+    evaluate: Callable[[nn.Module, Batch], object] | None = None
+    generate: Callable[..., Tensor] | None = None
+    form: str = ""
     show: Callable[[int], str] = str
     seed: int = 0
     recognized: tuple[str, ...] = ()
@@ -173,18 +179,51 @@ class Target:
         return rows[0].contiguous(), rows[1].contiguous()
 
     def fresh(self) -> "Target":
-        """Return a copy that trials may change; its optimizers hold the parameters of the copied model."""
-        memo: dict[int, Any] = {}
-        model, optimizers = copy.deepcopy((self.model, list(self.optimizers)), memo)
-        for own, other in zip(self.optimizers, optimizers, strict=True):
-            # torch copies only groups and state. A callable attribute may be a scheduler's, bound to the original.
-            for name, value in vars(own).items():
-                if name not in vars(other) and not callable(value):
-                    setattr(other, name, copy.deepcopy(value, memo))
-        fresh = replace(self, model=model, optimizers=optimizers)
+        """Return a copy that trials may change; its optimizers hold the parameters of the copied model.
+
+        Functions that refer to the model or its optimizers, such as an update that uses a scheduler, get the copies.
+        Raises NotJudged if the model cannot be copied.
+        """
+        if self._no_copy:
+            raise NotJudged(self._no_copy)
+        fresh = self._copied()
         if "probe" in vars(self):
             vars(fresh)["probe"] = self.probe
+        vars(fresh)["_no_copy"] = ""
         return fresh
+
+    def _copied(self) -> "Target":
+        copies = Copies(self.model, list(self.optimizers))
+        return replace(
+            self,
+            model=copies.model,
+            optimizers=copies.optimizers,
+            forward=copies.rebound(self.forward),
+            loss_function=copies.rebound(self.loss_function),
+            output_loss=copies.rebound(self.output_loss),
+            update=copies.rebound(self.update),
+        )
+
+    @cached_property
+    def _no_copy(self) -> str:
+        """Why the model cannot be copied; "" if it can."""
+        try:
+            copied = self._copied()
+        except Exception as error:
+            return f"the model cannot be copied for trials: {type(error).__name__}: {error}"
+        try:
+            original_batch = self.probe.batch
+            reason = unfaithful(
+                self.model, copied.model, lambda: self.outputs(original_batch), lambda: copied.outputs(original_batch)
+            )
+        except Exception:  # The model fails on its batch, which the check of the forward pass reports.
+            return ""
+        return f"the model cannot be copied for trials: {reason}" if reason else ""
+
+    def outputs(self, batch: Batch) -> list[Tensor]:
+        """Return every tensor of the output in evaluation mode, with the target's seed."""
+        with self.evaluating():
+            return list(tensors_of(self.output(batch)))
 
     @property
     def device(self) -> torch.device:
@@ -213,7 +252,9 @@ class Target:
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss that is trained on, with the target's seed."""
         if self.loss_function is None:
-            tokens = required(self.tokens)
+            if self.tokens is None:
+                raise NotJudged("no loss was given: Case(…, loss=(model, batch) → the loss)")
+            tokens = self.tokens
             y = targets_of(tokens, batch).to(self.device)
             return mean_cross_entropy(self.logits_of(batch), y, self.ignored)
         seed_everything(self.seed)

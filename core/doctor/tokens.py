@@ -1,12 +1,12 @@
 """How a program's batches hold token ids, and where the model's output has the logits over them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from tui_lab.core.doctor.batch import Batch
+from tui_lab.core.doctor.batch import Batch, tensors_of
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,35 @@ class TokenView:
 
 
 def logits_in(output: Any) -> Tensor:
-    """Return the logits in a model's output: a tensor, the first item of a tuple, or an attribute or key `logits`."""
-    if isinstance(output, tuple | list):
-        output = output[0]
+    """Return the logits in a model's output: an attribute or key `logits`, or the first float tensor that has axes.
+
+    Raises ValueError if there is no tensor.
+    """
     if isinstance(output, Tensor):
         return output
-    logits: Tensor = output["logits"] if isinstance(output, dict) else output.logits
-    return logits
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    tensors = list(tensors_of(output))
+    if not tensors:
+        raise ValueError(f"the model returns a {type(output).__name__} without a tensor")
+    return next((t for t in tensors if t.is_floating_point() and t.dim()), tensors[0])
+
+
+def loss_in(output: Any) -> Tensor | None:
+    """Return the loss in a model's output: the output itself, an attribute or key `loss`, or a scalar of a tuple."""
+    loss = output
+    if isinstance(output, Mapping):
+        loss = output.get("loss")
+    elif isinstance(output, list | tuple) and not hasattr(output, "_fields"):
+        loss = next((t for t in output if _is_scalar(t)), None)
+    elif not isinstance(output, Tensor):
+        loss = getattr(output, "loss", None)
+    return loss if _is_scalar(loss) else None
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.numel() == 1
 
 
 PAIRS = TokenView(

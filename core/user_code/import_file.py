@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import linecache
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from typing import Any
 from tui_lab.core.config.settings import is_file
 from tui_lab.util.errors import ConfigError, nearest
 
+_PATHS = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+LIBRARIES = ("<frozen", *_PATHS, str(Path(__file__).parents[2]))
+"""How the paths of code begin that is not the user's: Python's own, installed packages, tui-lab."""
 PATH_SETTINGS = ("data.path", "model.source")
 """Settings that name files of the user."""
 
@@ -135,6 +139,14 @@ def _user_error(error: BaseException, file: Path, doing: str) -> ConfigError:
     text = linecache.getline(str(file.resolve()), line).strip() if line else ""
     message = f"{place}: {doing} raised {type(error).__name__}: {error}" + (f" (in: {text})" if text else "")
     return ConfigError.of("user_code", message)
+
+
+def described(error: BaseException) -> str:
+    """Return an error of user code with the innermost line that is not a library's: "file.py, line 3: raised …"."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(LIBRARIES)]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
+    text = f" (in: {frames[-1].line})" if frames and frames[-1].line else ""
+    return f"{place}{type(error).__name__}: {error}{text}"
 
 
 def _defined_in(value: Any, module: ModuleType) -> bool:

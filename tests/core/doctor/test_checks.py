@@ -217,9 +217,12 @@ IDS = torch.zeros(2, 3, dtype=torch.long)
         ({"batches": 3}, "Case.batches", "wrong_type"),
         ({"batches": "ab"}, "Case.batches", "wrong_type"),
         ({"batches": []}, "Case.batches", "missing"),
-        ({"batches": [IDS]}, "Case.batches", "wrong_type"),
-        ({"batches": (IDS.float(), IDS.float())}, "Case.batches", "wrong_type"),
-        ({"batches": (IDS, IDS[:, :2])}, "Case.batches", "invalid"),
+        ({"batches": ["ab"]}, "Case.batches", "wrong_type"),
+        ({"batches": (IDS[:0], IDS[:0])}, "Case.batches", "invalid"),
+        ({"batches": [(IDS, IDS), (IDS[:0], IDS[:0])]}, "Case.batches", "invalid"),
+        ({"loss": lambda logits, y: logits}, "Case.loss", "user_code"),
+        ({"loss": lambda logits, y: logits.missing}, "Case.loss", "user_code"),
+        ({"forward": 3}, "Case.forward", "wrong_type"),
         ({"rule": "next"}, "Case.rule", "invalid"),
         ({"loss": 3}, "Case.loss", "wrong_type"),
         ({"update": "step"}, "Case.update", "wrong_type"),
@@ -303,15 +306,18 @@ def test_first_module_with_a_non_finite_output_is_in_the_evidence() -> None:
     assert finding.code == "not_finite" and "mix" in finding.evidence
 
 
-def test_batch_function_that_raises_crashes_the_checks() -> None:
+@pytest.mark.parametrize("first_failure", [0, 5])
+def test_batch_function_that_raises_is_a_config_error_with_its_line(first_failure: int) -> None:
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        raise OSError("the file is gone")
+        if step >= first_failure:
+            raise OSError("the file is gone")
+        return pair(step)
 
-    report = examine(case(batches=batch))
-    assert not report.healthy and set(report.passed) <= {"optimizer parameters"}
-    assert Crashed("token ids", "OSError", "the file is gone") in report.crashed
-    assert report_from_json(json.loads(dumps(report.to_json()))) == replace(report, seconds=ANY)
-    assert not report.to_json()["healthy"]
+    with pytest.raises(ConfigError) as raised:
+        examine(case(batches=batch))
+    [problem] = raised.value.problems
+    assert (problem.key, problem.code) == ("Case.batches", "user_code")
+    assert "test_checks.py, line" in problem.message and f"step {first_failure}" in problem.message
 
 
 def test_finding_is_kept_if_its_check_then_crashes_or_skips(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,11 +338,8 @@ def test_finding_is_kept_if_its_check_then_crashes_or_skips(monkeypatch: pytest.
     assert codes(report) == ["no_context", "output_shape"]
     assert report.crashed == (Crashed("crashes", "ZeroDivisionError", "by zero"),)
     assert [skipped.check for skipped in report.not_judged] == ["skips", "blocked"]
-
-
-def test_batch_of_the_wrong_shape_is_a_config_error() -> None:
-    with pytest.raises(ConfigError):
-        examine(case(batches=lambda step: (torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))))
+    assert report_from_json(json.loads(dumps(report.to_json()))) == replace(report, seconds=ANY)
+    assert not report.healthy and not report.to_json()["healthy"]
 
 
 def test_report_round_trips_through_json() -> None:

@@ -182,21 +182,34 @@ def test_fault_of_an_update_is_found(loop: Loop, code: str) -> None:
     assert codes(examine(case(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), update=loop)))[:1] == [code]
 
 
-def test_update_must_use_the_model_that_it_is_given() -> None:
+def test_update_of_the_enclosing_model_is_examined_on_copies() -> None:
     model = Small()
     before = {name: p.clone() for name, p in model.state_dict().items()}
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
     def update(_: nn.Module, __: Sequence[Optimizer], x: Tensor, y: Tensor) -> None:
         optimizer.zero_grad()
         loss_of(model, x, y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        scheduler.step()
 
     torch.manual_seed(5)
     generator = torch.get_rng_state()
-    assert codes(examine(case(model, optimizer=optimizer, update=update)))[:1] == ["update_ignores_model"]
+    assert examine(case(model, optimizer=optimizer, update=update)).healthy
     assert all(torch.equal(before[name], p) for name, p in model.state_dict().items()) and not optimizer.state
-    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.equal(torch.get_rng_state(), generator) and scheduler.last_epoch == 0
+
+
+def test_update_of_another_model_is_found() -> None:
+    other = Small()
+
+    def update(_: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> None:
+        optimizers[0].zero_grad()
+        loss_of(other, x, y).backward()  # type: ignore[no-untyped-call]
+        optimizers[0].step()
+
+    assert codes(examine(case(update=update)))[:1] == ["update_ignores_model"]
 
 
 def test_shift_that_wraps_around_is_found() -> None:
