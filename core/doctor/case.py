@@ -130,7 +130,7 @@ def target_from_case(case: Case) -> Target:
         causal=case.causal,
         evaluate=case.evaluate,
         generate=case.generate,
-        form=f"{form.words}; {loss.words}",
+        recognized=(form.words, loss.words),
     )
 
 

@@ -101,7 +101,6 @@ class Target:
     causal: whether a position may see only itself and earlier ones.
     evaluate: (model, batch) → the user's evaluation step.
     generate: (model, ids [1, T], n) → ids [1, T + n].
-    form: how the model is called and where its loss comes from, in words.
     show: token id → text.
     recognized: what of the program was recognized, in words, for the report: "50 updates of the loop", "dict batches".
     unseen: what no check can see of this program, each with a way to change that.
@@ -132,7 +131,6 @@ class Target:
     causal: bool = True
     evaluate: Callable[[nn.Module, Batch], object] | None = None
     generate: Callable[..., Tensor] | None = None
-    form: str = ""
     show: Callable[[int], str] = str
     seed: int = 0
     recognized: tuple[str, ...] = ()

@@ -29,20 +29,29 @@ class Flat(Healthy):
     def forward(self, x):
         return super().forward(x).flatten(1)
 
-def _case(model, fails):
+def _case(model, fails=lambda step: False, update=None):
     from tui_lab import Case
     def batch(step):
         if fails(step):
             raise OSError("the file is gone")
         tokens = torch.randint(0, 13, (4, 17), generator=torch.Generator().manual_seed(step))
         return tokens[:, :-1], tokens[:, 1:]
-    return Case(model, batch)
+    return Case(model, batch, optimizer=torch.optim.Adam(model.parameters()), update=update)
+
+def _update(model, optimizers, x, y):
+    raise OSError("the disk is full")
 
 def no_batches():
     return _case(Healthy(), lambda step: True)
 
 def few_batches():
-    return _case(Peeks(), lambda step: step > 2)
+    return _case(Healthy(), lambda step: step > 2)
+
+def crashes():
+    return _case(Healthy(), update=_update)
+
+def peeks_and_crashes():
+    return _case(Peeks(), update=_update)
 
 def prints():
     print("a word from the file")
@@ -99,15 +108,15 @@ def test_output_of_user_code_goes_to_stderr(file: Path, cli: Cli) -> None:
     assert json.loads(done.stdout)["healthy"] and "a word from the file" in done.stderr
 
 
-def test_exit_code_is_4_if_every_check_crashed(file: Path, run_cli: RunCli) -> None:
-    done = run_cli("doctor", "mine.py:no_batches", "--junit", "report.xml")
+def test_exit_code_is_4_if_a_check_crashed(file: Path, run_cli: RunCli) -> None:
+    done = run_cli("doctor", "mine.py:crashes", "--junit", "report.xml")
     assert done.code == 4 and "no problems found" not in done.out
-    assert "OSError: the file is gone" in done.out
+    assert "OSError: the disk is full" in done.out
     assert 'errors="0"' not in (file.parent / "report.xml").read_text("utf-8")
 
 
 def test_findings_and_crashes_are_both_reported(file: Path, run_cli: RunCli) -> None:
-    done = run_cli("doctor", "mine.py:few_batches", "--json")
+    done = run_cli("doctor", "mine.py:peeks_and_crashes", "--json")
     report: dict[str, Any] = json.loads(done.out)
     assert done.code == 1 and not report["healthy"] and report["findings"][0]["code"] == "causal_leak"
     assert {crash["error"] for crash in report["crashed"]} == {"OSError"}
@@ -118,7 +127,9 @@ def test_findings_and_crashes_are_both_reported(file: Path, run_cli: RunCli) -> 
     [
         (["mine.py:loops", "--timeout", "2"], "did not finish within 2 s (last stage: "),
         (["mine.py:dies"], "its process ended with exit code 7"),
-        (["mine.py:raises"], "line 49: raises() raised ValueError: not today"),
+        (["mine.py:raises"], "raises() raised ValueError: not today"),
+        (["mine.py:no_batches"], "the batch of step 0"),
+        (["mine.py:few_batches"], "OSError: the file is gone"),
         (["mine.py:Healthi"], "did you mean 'Healthy'?"),
         (["mine.py"], "add :NAME"),
         (["none.py:x"], "no such file"),
