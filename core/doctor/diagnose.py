@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tui_lab.util.errors import ConfigError, Problem, RunError
 
 OnCheck = Callable[[str], None]
 """Called with the name of each check before it runs."""
+NAME_SECONDS = 60.0
+"""The time limit for FILE.py:NAME."""
 CONFIG_SECONDS = 300.0
 """The time limit for a config in a child process."""
 POLL_SECONDS = 0.2
@@ -85,30 +88,44 @@ def examine_in_child(source: str, timeout: float, on_check: OnCheck = _ignore, *
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.jsonl"
         out.touch()
-        code = _run_child(source, out, timeout, on_check, quiet)
-        if (problems := _last(out, "problems")) is not None:
+        command = Command(python_module("tui_lab.core.doctor.worker", source, str(out)), child_environment())
+        code = run_child(command, out, timeout, on_check, quiet=quiet)
+        if (problems := last_value(out, "problems")) is not None:
             raise ConfigError([Problem(**problem) for problem in problems])
-        stage = _last(out, "check") or "starting"
+        stage = last_value(out, "check") or "starting"
         if code is None:
             message = f"did not finish within {timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"
             raise ConfigError.of("user_code", message, value=source)
-        report = _last(out, "report")
+        report = last_value(out, "report")
         if report is None:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise ConfigError.of("user_code", f"its process ended with {how} (last stage: {stage})", value=source)
         return report_from_json(report)
 
 
-def _run_child(source: str, out: Path, timeout: float, on_check: OnCheck, quiet: bool) -> int | None:
-    """Run the worker and report its progress; return its exit code, or None after a timeout. `on_check` may raise."""
+@dataclass(frozen=True)
+class Command:
+    """How to start a child process. folder: its current one; None: ours."""
+
+    words: Sequence[str]
+    environment: dict[str, str]
+    folder: str | None = None
+
+
+def run_child(command: Command, out: Path, timeout: float, on_check: OnCheck, *, quiet: bool) -> int | None:
+    """Run a child that writes JSON lines to `out`; return its exit code, or None after a timeout. `on_check` may raise.
+
+    Its output goes to our stderr, or nowhere if `quiet`.
+    """
     output = subprocess.DEVNULL if quiet else None
     child = subprocess.Popen(
-        python_module("tui_lab.core.doctor.worker", source, str(out)),
+        command.words,
+        cwd=command.folder,
         stdin=subprocess.DEVNULL,
         stdout=output or sys.__stderr__,
         stderr=output,
         start_new_session=True,  # So that the processes it starts are killed with it.
-        env=child_environment(**(ONE_THREAD if quiet else {})),
+        env=command.environment | (ONE_THREAD if quiet else {}),
     )
     deadline = time.monotonic() + timeout
     try:
@@ -116,7 +133,7 @@ def _run_child(source: str, out: Path, timeout: float, on_check: OnCheck, quiet:
             try:
                 return child.wait(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
             except subprocess.TimeoutExpired:
-                on_check(_last(out, "check") or "starting")
+                on_check(last_value(out, "check") or "starting")
         return None
     finally:
         _kill(child)
@@ -130,7 +147,7 @@ def _kill(child: "subprocess.Popen[bytes]") -> None:
     child.wait()
 
 
-def _last(out: Path, key: str) -> Any:
+def last_value(out: Path, key: str) -> Any:
     """Return the last value of `key` among the lines, or None."""
     value = None
     for line in out.read_text("utf-8").splitlines():

@@ -77,14 +77,18 @@ def interpreter_options(command_line: Sequence[str]) -> list[str]:
     return options
 
 
-def environment(startup_folder: Path, settings: dict[str, Any]) -> dict[str, str]:
-    """This process's environment, changed so that Python first runs the startup code with `settings`."""
+def environment(startup_folder: Path, settings: dict[str, Any], begin: str = "tui_lab.cli.watch") -> dict[str, str]:
+    """This process's environment, changed so that Python first runs the startup code with `settings`.
+
+    begin: the module whose function `begin` it calls.
+    """
     python_path = os.environ.get("PYTHONPATH")
     folder = str(startup_folder.absolute())
     start = {
         "folder": folder,
         "python_path": python_path,
         "package": os.path.dirname(os.path.abspath(str(sys.modules["tui_lab"].__file__))),
+        "begin": begin,
         "settings": settings,
     }
     path = os.pathsep.join([folder, *([python_path] if python_path else [])])

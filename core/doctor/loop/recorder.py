@@ -32,8 +32,12 @@ class CallCapture(Protocol):
         """The call of `training_call` returned."""
         ...
 
-    def backward(self, loss: Tensor) -> None:
-        """Backpropagation of the scalar `loss` begins. A GradScaler may have multiplied it."""
+    def criterion(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        """A loss function of torch returned `output`, with gradients. options: its other arguments, with `input`."""
+        ...
+
+    def backward(self, loss: Tensor, scale: float) -> None:
+        """Backpropagation of the scalar `loss` begins; a GradScaler multiplied it by `scale`."""
         ...
 
 
@@ -166,6 +170,8 @@ class LoopRecorder(UnusedHooks):
                 draft.add_evaluation_loss(float(output))
             return
         draft.targets = targets
+        if self._capture is not None:
+            self._capture.criterion(name, output, targets, options)
         if name in ("cross_entropy", "nll_loss") and not targets.is_floating_point():
             draft.n_targets += int((targets != options.get("ignore_index", -100)).sum())
 
@@ -192,7 +198,7 @@ class LoopRecorder(UnusedHooks):
         draft.n_targets = 0
         draft.targets = None
         if self._capture is not None:
-            self._capture.backward(loss)
+            self._capture.backward(loss, self._scale)
         self._book.before_backward()
 
     def backward_done(self) -> None:

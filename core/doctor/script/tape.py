@@ -142,6 +142,12 @@ class Tape:
         return [entry.call for entry in self.entries.values() if entry.function is None]
 
     @property
+    def used_inputs(self) -> set[int]:
+        """The numbers of the calls whose arguments it uses."""
+        references = [self.result, *(r for entry in self.entries.values() for r in entry.references)]
+        return {reference.call for reference in references if isinstance(reference, Input)}
+
+    @property
     def functions(self) -> list[Entry]:
         """The entries without the calls of the model."""
         return [entry for entry in self.entries.values() if entry.function is not None]
@@ -275,10 +281,10 @@ class TapeRecorder(TorchFunctionMode):
     It must not disturb a script: where another mode is on top of it, it stays where it is and only passes calls on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modules: list[nn.Module] | None = None) -> None:
+        """modules: those that were called before, whose numbers stay; new ones are added to the list."""
         super().__init__()
-        self.modules: list[nn.Module] = []
-        """Those that were called, each once."""
+        self.modules = [] if modules is None else modules
         self.outputs: dict[int, Any] = {}
         """What each call returned."""
         self.problem = ""
@@ -297,7 +303,9 @@ class TapeRecorder(TorchFunctionMode):
         self._paused = False
         self._active = False
         self._done = False
-        self._device = torch.device("cpu")
+        self._device = device_of(self.modules)
+        for number, module in enumerate(self.modules):
+            self._add_weights(number, module)
 
     # The mode on torch's stack
 
@@ -306,7 +314,7 @@ class TapeRecorder(TorchFunctionMode):
         if _has_own_mode():
             self.problem = "the script uses a TorchFunctionMode"
             return
-        self.__enter__()
+        self.__enter__()  # type: ignore[no-untyped-call]
         self._active = True
 
     def close(self) -> bool:
@@ -350,7 +358,9 @@ class TapeRecorder(TorchFunctionMode):
             self._give_up("the model is called too often for one loss")
             return -1
         if not any(module is other for other in self.modules):
-            self._add_module(module)
+            self.modules.append(module)
+            self._device = device_of(self.modules)
+            self._add_weights(len(self.modules) - 1, module)
         self._results.append((args, kwargs))
         for path, tensor in tensors_in((args, kwargs)):
             if isinstance(self._references.get(id(tensor)), Input | None):
@@ -371,10 +381,11 @@ class TapeRecorder(TorchFunctionMode):
         for path, tensor in tensors_in(output):
             self._references[id(tensor)] = Output(call, path)
 
-    def _add_module(self, module: nn.Module) -> None:
-        number = len(self.modules)
-        self.modules.append(module)
-        self._device = device_of(self.modules)
+    def number_of(self, call: int) -> int:
+        """Return the number of the module of a call."""
+        return self._entries[self._calls[call]].module
+
+    def _add_weights(self, number: int, module: nn.Module) -> None:
         for name, tensor in named_tensors(module).items():
             self._references.setdefault(id(tensor), Weight(number, name))
 

@@ -1,13 +1,15 @@
 """`tui-lab doctor`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tui_lab.cli.options import AllowCode, Json, Junit, Sets, complete_any, complete_code, trust_code
 from tui_lab.cli.output import user_prints_to_stderr, write_json
-from tui_lab.util.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tui_lab.core.doctor.findings import Report
 
 commands = typer.Typer()
 
@@ -18,11 +20,26 @@ def doctor(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PRESET|CONFIG|RUN|FILE.py:NAME]", help="What to diagnose.", autocompletion=complete_any
+            metavar="[PRESET|CONFIG|RUN|SCRIPT.py|FILE.py:NAME]", help="What to diagnose.", autocompletion=complete_any
         ),
     ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGS…]", help="Arguments of SCRIPT.py.", show_default=False)
+    ] = None,
+    module: Annotated[
+        str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT.py, as for python -m.")
+    ] = None,
     sets: Sets = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Time limit for FILE.py:NAME, in seconds.")] = 60.0,
+    updates: Annotated[int, typer.Option(min=1, help="Examine a script after this many updates.")] = 50,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Examine a script this long after its first update, at the latest.")
+    ] = 20.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Time limit for user code, in seconds; by default 300 for a script, 60 for FILE.py:NAME."
+        ),
+    ] = None,
     self_test: Annotated[
         bool, typer.Option("--self-test", metavar="", help="Test the doctor: every planted fault in every design.")
     ] = False,
@@ -37,12 +54,13 @@ def doctor(
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
-    """Find why a model does not learn. Exit 1 if something is found, 4 if a check crashed."""
+    """Find why a model does not learn. Exit 1 if something is found, 4 if a check crashed.
+
+    A SCRIPT.py runs unchanged for some updates; what it does is recorded and examined. It writes no checkpoints.
+    """
     from tui_lab.cli import doctor as implementation
-    from tui_lab.cli import junit as junit_file
-    from tui_lab.cli import result_file
-    from tui_lab.cli import sarif as sarif_file
-    from tui_lab.core.doctor.diagnose import examine_source
+    from tui_lab.cli import result_file, script_doctor
+    from tui_lab.core.doctor.script.process import Limits
 
     if explain is not None:
         implementation.explain(explain, as_json=json)
@@ -50,17 +68,28 @@ def doctor(
     trust_code(sets, allow_code, source=source)
     if self_test:
         raise typer.Exit(implementation.self_test(seed, as_json=json))
-    if source is None:
-        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or FILE.py:NAME", key="doctor")
+    script = script_doctor.script_of(source, arguments or [], module)
     result_file.prepare(junit, "--junit")
     result_file.prepare(sarif, "--sarif")
-    report = examine_source(source, sets or [], timeout)
+    if script is not None:
+        name, report = script.script, script_doctor.examine(script, sets or [], Limits(updates, seconds, timeout))
+    else:
+        name, report = script_doctor.examine_other(source, sets or [], timeout)
+    _write(report, name, junit, sarif, as_json=json)
+    raise typer.Exit(implementation.exit_code(report))
+
+
+def _write(report: "Report", source: str, junit: Path | None, sarif: Path | None, *, as_json: bool) -> None:
+    """Write the report to the files that were asked for, and to stdout."""
+    from tui_lab.cli import doctor as implementation
+    from tui_lab.cli import junit as junit_file
+    from tui_lab.cli import sarif as sarif_file
+
     if junit is not None:
         junit_file.write(junit, f"doctor {source}", junit_file.report_cases(report))
     if sarif is not None:
         sarif_file.write(sarif, report, source)
-    if json:
+    if as_json:
         write_json({"source": source, **report.to_json()})
     else:
         implementation.show(report, source)
-    raise typer.Exit(implementation.exit_code(report))

@@ -1,4 +1,4 @@
-"""Python imports this before a watched script: undo what made it do so, then begin to record.
+"""Python imports this before a watched or examined script: undo what made it do so, then begin to record.
 
 The environment and sys.path are as they would be without us when the real `sitecustomize`, if there is one, and the
 script run.
@@ -53,9 +53,7 @@ if __name__ == "sitecustomize":
         module = importlib.util.module_from_spec(spec)
         sys.modules["tui_lab"] = module
         spec.loader.exec_module(module)
-        from tui_lab.cli.watch import begin
-
-        begin(_loaded_before, **start["settings"])
+        importlib.import_module(start["begin"]).begin(_loaded_before, **start["settings"])
 
     _text = _restore()
     if _text is not None:

@@ -201,13 +201,17 @@ def test_capture_gets_the_calls_and_losses_of_the_loop() -> None:
         def returned(self, output: Any) -> None:
             self.calls.append(("output", output[0].shape[-1]))
 
-        def backward(self, loss: Tensor) -> None:
+        def criterion(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+            assert "input" in options
+            self.calls.append((name, targets.dim()))
+
+        def backward(self, loss: Tensor, scale: float) -> None:
             self.calls.append(("loss", loss.dim()))
 
     capture = Capture()
     with LoopRecorder(capture=capture):
         LOOPS["plain"]()
-    assert capture.calls == [("call", 2), ("output", V), ("loss", 0)] * STEPS
+    assert capture.calls == [("call", 2), ("cross_entropy", 1), ("output", V), ("loss", 0)] * STEPS
 
 
 def test_gradient_that_is_not_finite_is_named() -> None:

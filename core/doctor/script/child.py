@@ -1,0 +1,186 @@
+"""The process of a script that is examined: what happens before its first line and after its last update.
+
+Python itself runs the script, as for `tui-lab watch` (see core.watch.script_process); torch is not imported before
+the script does it.
+"""
+
+import contextlib
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tui_lab.core.doctor.script.files import UnwrittenFiles
+from tui_lab.core.watch.script_process import at_end, forget_shadowed_modules, when_imported
+from tui_lab.util.strict_json import dumps
+
+if TYPE_CHECKING:
+    from tui_lab.core.doctor.script.examination import Examination
+
+SEED = 0
+"""For every generator, before the script's first line, so that the same command gives the same verdict."""
+
+
+class Lines:
+    """Writes JSON lines for the parent process: {"check": …} while it works, then {"report": …} or {"no_steps": …}."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open until the process ends.
+
+    def write(self, **record: Any) -> None:
+        self._file.write(dumps(record) + "\n")
+        self._file.flush()
+
+
+class Child:
+    """Prepares the process, and examines the script at its last update or at its end."""
+
+    def __init__(self, lines: Lines, script: str, updates: int, seconds: float, deadline: float) -> None:
+        self._lines = lines
+        self._script = script
+        self._updates = updates
+        self._seconds = seconds
+        self._deadline = deadline
+        self._files = UnwrittenFiles()
+        self._examination: Examination | None = None
+        self._pid = os.getpid()
+        self.own_modules: set[str] = set()
+        """Modules that were imported before us."""
+
+    def prepare(self) -> None:
+        """Seed the generators, and begin to record when the script imports torch."""
+        random.seed(SEED)
+        when_imported("numpy", _seed_numpy)
+        self._files.install()
+        when_imported("torch", self._begin)
+        at_end(self._end)
+
+    def _begin(self) -> None:
+        if os.getpid() != self._pid:  # A forked child is not recorded.
+            return
+        import torch
+
+        torch.manual_seed(SEED)
+        from tui_lab.core.doctor.script.examination import Examination
+
+        self._examination = Examination(
+            self._script, self._updates, self._seconds, self._deadline, self._files.names, self._progress
+        )
+        self._examination.on_complete = self._complete
+        self._examination.begin()
+
+    def _progress(self, doing: str) -> None:
+        self._lines.write(check=doing)
+
+    def _complete(self) -> None:
+        """Examine what was recorded and end the process at once: no cleanup of the script may write anything."""
+        self._examine("")
+        self._leave()
+
+    def _end(self, error: BaseException | None) -> None:
+        """The script has ended by itself, or by an error that nothing caught."""
+        place = "" if error is None else error_place(error, self._script)
+        if self._examination is None or self._examination.is_empty:
+            self._lines.write(no_steps={"candidates": candidates(), "error": place})
+            return  # Python ends with the script's own exit code.
+        self._examine(place)
+        self._leave()
+
+    def _examine(self, error: str) -> None:
+        """Write the report. error: the one that ended the script, and its place."""
+        assert self._examination is not None
+        try:
+            report = self._examination.report(error)
+        except Exception as failure:
+            from tui_lab.core.doctor.findings import Crashed, Report
+
+            traceback.print_exc()
+            report = Report(crashed=(Crashed("the script", type(failure).__name__, str(failure)),))
+        self._lines.write(report=report.to_json(), error=error)
+
+    def _leave(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # The script may have closed or replaced it.
+                stream.flush()
+        os._exit(0)
+
+
+def begin(
+    loaded_before: set[str],
+    script: str,
+    folder: str,
+    out: str,
+    updates: int,
+    seconds: float,
+    timeout: float,
+) -> None:
+    """Prepare this process, which is going to run the script. Python calls it through `startup`.
+
+    folder: the folder that Python puts first on sys.path for this script.
+    """
+    child = Child(Lines(out), script, updates, seconds, time.monotonic() + timeout)
+    child.prepare()
+    if not sys.flags.safe_path:
+        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], folder)
+
+
+def _seed_numpy() -> None:
+    import numpy as np
+
+    np.random.seed(SEED)
+
+
+def error_place(error: BaseException, script: str) -> str:
+    """Return what an error of user code was and where: the innermost line that is in no installed package."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: syntax error: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_own(frame.filename)] or frames[-1:]
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if not own:
+        return f"{script}: {text}"
+    line = f" (in: {own[-1].line})" if own[-1].line else ""
+    return f"{_relative(own[-1].filename)}, line {own[-1].lineno}: {text}{line}"
+
+
+def _is_own(file: str) -> bool:
+    folders: tuple[str, ...] = (
+        sys.prefix,
+        sys.base_prefix,
+        os.path.dirname(os.__file__),
+        str(Path(__file__).parents[3]),
+    )
+    path = os.path.realpath(file)
+    in_current = path.startswith(os.path.realpath(os.getcwd()) + os.sep) and "site-packages" not in path
+    return not file.startswith("<") and (in_current or not path.startswith(folders))
+
+
+def _relative(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+
+
+def candidates() -> list[str]:
+    """Return names of the script that `tui-lab doctor FILE.py:NAME` may take: models, and functions that return one."""
+    torch = sys.modules.get("torch")
+    main = vars(sys.modules["__main__"])
+    if torch is None:
+        return []
+    module: Any = torch.nn.Module
+    names: list[str] = []
+    for name, value in main.items():
+        own = getattr(value, "__module__", "") == "__main__"
+        is_model = isinstance(value, module) or (isinstance(value, type) and issubclass(value, module) and own)
+        is_case = type(value).__name__ == "Case"
+        if not name.startswith("_") and (is_model or is_case or (_is_function(value) and own)):
+            names.append(name)
+    return names
+
+
+def _is_function(value: Any) -> bool:
+    code: Callable[..., Any] | None = getattr(value, "__code__", None)
+    return code is not None

@@ -1,0 +1,163 @@
+"""Record a script while it trains, and examine what was recorded."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.script.capture import Capture
+from tui_lab.core.doctor.script.target import target_from_script, whole_model
+
+MIN_UPDATES = 3
+MAX_BACKWARDS = 512
+"""Backward calls without any optimizer step after which a script is not waited for any longer."""
+SECONDS_BETWEEN_REPORTS = 0.5
+SHARE_OF_TIME = 0.5
+"""Of the time limit, after which training ends in any case, so that time is left for the checks."""
+
+
+class Examination:
+    """Records from `begin` on, and calls `on_complete` at the boundary after the last update that is wanted.
+
+    unwritten: names of the files that the script would have written. progress: gets what is being done.
+    deadline: of time.monotonic(), for everything.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        updates: int,
+        seconds: float,
+        deadline: float,
+        unwritten: Sequence[str],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.on_complete: Callable[[], None] = lambda: None
+        self._script = script
+        self._updates = updates
+        self._seconds = seconds
+        self._started = time.monotonic()
+        self._latest = self._started + SHARE_OF_TIME * (deadline - self._started)
+        self._unwritten = unwritten
+        self._progress = progress
+        self._n_updates = 0
+        self._n_backwards = 0
+        self._first = 0.0
+        """When the first backward call or update was."""
+        self._reported = 0.0
+        self._capture = Capture(lambda: self._recorder.created_optimizers)
+        self._recorder = LoopRecorder(on_update=self._updated, capture=self)
+        self._loads = _LoadedWeights()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the script has neither called backward() nor made an optimizer step."""
+        return self._n_updates == 0 and self._n_backwards == 0
+
+    def begin(self) -> None:
+        """Install the hooks."""
+        self._recorder.__enter__()
+        self._loads.watch()
+        self._progress("running the script")
+
+    # What LoopRecorder calls
+
+    def training_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._capture.training_call(model, args, kwargs)
+
+    def returned(self, output: Any) -> None:
+        self._capture.returned(output)
+
+    def criterion(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
+        self._capture.criterion(name, output, targets, options)
+
+    def backward(self, loss: Tensor, scale: float) -> None:
+        self._capture.backward(loss, scale)
+        self._n_backwards += 1
+        now = time.monotonic()
+        self._first = self._first or now
+        if not self._n_updates and (self._n_backwards > MAX_BACKWARDS or self._is_late(now)):
+            self.on_complete()
+
+    def _updated(self, update: UpdateRecord) -> None:
+        now = time.monotonic()
+        self._n_updates += 1
+        if self._n_updates == 1:
+            self._first = now
+        if now - self._reported > SECONDS_BETWEEN_REPORTS:
+            self._reported = now
+            self._progress(f"update {self._n_updates} of {self._updates}")
+        has_enough = self._n_updates >= MIN_UPDATES and now - self._first > self._seconds
+        if self._n_updates >= self._updates or has_enough or now > self._latest:
+            self.on_complete()
+
+    def _is_late(self, now: float) -> bool:
+        return now - self._first > self._seconds or now > self._latest
+
+    # The report
+
+    def report(self, error: str) -> Report:
+        """Examine what was recorded. error: the one that ended the script, and its place."""
+        self._recorder.__exit__(None, None, None)
+        self._capture.close()
+        record = self._recorder.record()
+        self._progress("examining")
+        with torch.enable_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            report = self._examined(record)
+        examined = list(report.examined)
+        if self._unwritten:
+            examined.append(f"not written: {', '.join(self._unwritten)}")
+        unseen = [f"what follows the error ({error})"] if error else []
+        return replace(report, examined=tuple(examined), not_examined=(*unseen, *report.not_examined))
+
+    def _examined(self, record: LoopRecord) -> Report:
+        from tui_lab.core.doctor.runner import examine
+
+        model = whole_model(self._capture, self._recorder.model)
+        optimizers = self._recorder.optimizers or self._recorder.created_optimizers
+        target = target_from_script(self._capture, record, model, optimizers, trained=self._loads.trained)
+        report = examine(target, on_check=self._progress)
+        if not record.updates and not any(finding.code == "no_step" for finding in report.findings):
+            report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))
+        return report
+
+
+def _no_step(n_backwards: int, record: LoopRecord) -> Finding:
+    backward = next((event for event in record.remaining if event.operation == "backward"), None)
+    return Finding(
+        code="no_step",
+        title="The optimizer never makes a step, so no weight changes.",
+        evidence=f"{n_backwards} backward calls, and no call of step()",
+        why="backward() only computes gradients; the weights change in optimizer.step().",
+        fix="Call optimizer.step() after loss.backward().",
+        location="" if backward is None else backward.line,
+    )
+
+
+class _LoadedWeights:
+    """Notices whether a script loads the weights of an earlier training."""
+
+    def __init__(self) -> None:
+        self.trained = False
+        self._has_read = False
+
+    def watch(self) -> None:
+        load: Callable[..., Any] = vars(torch)["load"]
+        load_state = nn.Module.load_state_dict
+
+        def loading(*args: Any, **kwargs: Any) -> Any:
+            self._has_read = True
+            return load(*args, **kwargs)
+
+        def loading_state(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            self.trained = self.trained or self._has_read
+            return load_state(module, *args, **kwargs)
+
+        vars(torch)["load"] = loading
+        setattr(nn.Module, "load_state_dict", loading_state)  # noqa: B010 - mypy refuses to assign a method.

@@ -1,0 +1,114 @@
+"""Run a script in a child process that examines it, and read its report."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tui_lab.core.doctor.diagnose import Command, OnCheck, last_value, run_child
+from tui_lab.core.doctor.findings import Report, report_from_json
+from tui_lab.core.watch.script_process import Target, environment
+from tui_lab.util.errors import ConfigError
+
+UPDATES = 50
+SECONDS = 20.0
+TIMEOUT = 300.0
+_BEGIN = "tui_lab.core.doctor.script.child"
+MAX_CANDIDATES = 8
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a script trains.
+
+    updates: after which it is examined. seconds: the same, since its first update. timeout: seconds for everything,
+    by default TIMEOUT.
+    """
+
+    updates: int = UPDATES
+    seconds: float = SECONDS
+    timeout: float | None = None
+
+
+def target_of(command: Sequence[str]) -> Target:
+    """Return the script of a recorded command: what follows `python` on its command line."""
+    if command[0] == "-m":
+        return Target(command[1], tuple(command[2:]), is_module=True)
+    return Target(command[0], tuple(command[1:]))
+
+
+def examine_script(
+    target: Target, limits: Limits, on_check: OnCheck, *, folder: str | None = None, quiet: bool = False
+) -> Report:
+    """Run a script for some updates and diagnose what it does.
+
+    folder: the current folder of the script; None: ours. Its output goes to our stderr, or nowhere if `quiet`.
+    Raises ConfigError if the script cannot be examined: it fails, makes no step, or does not end in time.
+    """
+    limits = replace(limits, timeout=limits.timeout or TIMEOUT)
+    with tempfile.TemporaryDirectory() as lines_folder:
+        out = Path(lines_folder) / "report.jsonl"
+        out.touch()
+        code = run_child(_command(target, limits, out, folder), out, limits.timeout or TIMEOUT, on_check, quiet=quiet)
+        report = last_value(out, "report")
+        if report is None:
+            raise _problem(target, limits, code, out)
+        error = last_value(out, "error")
+    result = report_from_json(report)
+    if error and not result.findings and not result.crashed:
+        raise ConfigError.of("user_code", str(error), value=target.script)
+    return result
+
+
+def _command(target: Target, limits: Limits, out: Path, folder: str | None) -> Command:
+    settings: dict[str, Any] = {
+        "script": target.script,
+        "folder": _first_folder(target, folder),
+        "out": str(out),
+        "updates": limits.updates,
+        "seconds": limits.seconds,
+        "timeout": limits.timeout,
+    }
+    startup = Path(os.path.abspath(str(sys.modules["tui_lab"].__file__))).parent / "cli" / "startup"
+    variables = environment(startup, settings, _BEGIN)
+    # A set of strings has the order of their hashes, so that a vocabulary made from one would differ in every run.
+    variables.setdefault("PYTHONHASHSEED", "0")
+    return Command(target.command_line, variables, folder)
+
+
+def _first_folder(target: Target, folder: str | None) -> str:
+    """Return the folder that Python puts first on sys.path."""
+    current = folder or os.getcwd()
+    return current if target.is_module else os.path.dirname(os.path.realpath(os.path.join(current, target.script)))
+
+
+def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> ConfigError:
+    """Return why there is no report."""
+    stage = last_value(out, "check") or "starting"
+    if code is None:
+        limit = f"did not finish within {limits.timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"
+        return ConfigError.of("user_code", limit, value=target.script)
+    no_steps = last_value(out, "no_steps")
+    if no_steps is None:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return ConfigError.of("user_code", f"its process ended with {how} (last stage: {stage})", value=target.script)
+    if no_steps["error"]:
+        return ConfigError.of("user_code", str(no_steps["error"]), value=target.script)
+    if code != 0:
+        ended = f"the script ended with exit code {code} before its first optimizer step"
+        return ConfigError.of("user_code", ended, value=target.script)
+    return ConfigError.of("user_code", _next_step(target, no_steps["candidates"]), value=target.script)
+
+
+def _next_step(target: Target, candidates: list[str]) -> str:
+    """Say what to do with a script that does not train."""
+    message = "makes no optimizer step"
+    if target.is_module:
+        return f"{message}; name the module that trains"
+    message += f"; to examine a model in it: tui-lab doctor {target.script}:NAME"
+    if candidates:
+        return f"{message}, with NAME one of: {', '.join(candidates[:MAX_CANDIDATES])}"
+    return f"{message}, where NAME is a model, or a function that returns one: def model(): return MyModel(...)"

@@ -1,0 +1,443 @@
+"""A target for the doctor's checks from what was captured of a script."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from tui_lab.core.doctor.batch import Batch
+from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.script.capture import Capture, CapturedStep
+from tui_lab.core.doctor.script.places import at, with_value
+from tui_lab.core.doctor.script.tape import Inputs
+from tui_lab.core.doctor.script.token_form import Targets, TokenForm
+from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.tokens import TokenView
+
+CLEARLY_TRAINED = 0.85
+"""Of ln V: an untrained model has a first loss of about ln V; one below this has learned something."""
+SAME_RATIO = 1e-4
+"""Relative difference up to which two ratios of losses are equal."""
+
+
+@dataclass(frozen=True)
+class ScriptParts:
+    """What a trial needs to do what the script does.
+
+    modules: (model) → the modules that the script calls, in the order of the tape's numbers.
+    steps: those captured; all have the same form. factor: what a replayed loss is multiplied by, so that it is the
+    mean loss of its batch without the loss scale and the division by the number of micro-batches.
+    plain: whether the loss is the cross-entropy of the logits, times a constant. inside: whether the model computes it.
+    """
+
+    modules: Callable[[nn.Module], Sequence[nn.Module]]
+    steps: Sequence[CapturedStep]
+    form: TokenForm | None
+    plain: Targets | None
+    ratio: float
+    factor: float
+    inside: bool
+    problem: str
+
+    # Batches
+
+    def batch(self, number: int) -> Batch:
+        """Return a captured batch: args and kwargs of the model's call, the targets, and the step for its loss."""
+        step = self.steps[number % len(self.steps)]
+        call = step.call
+        if call is None:
+            calls = {f"call {i}": {"args": args, "kwargs": kwargs} for i, (args, kwargs) in step.inputs.items()}
+            return {**calls, "step": step}
+        args, kwargs = step.inputs[call]
+        if self.form is not None:
+            args, kwargs = self.form.batch_first((args, kwargs))
+        batch: dict[str, Any] = {"args": args, "kwargs": kwargs, "step": step}
+        return {**batch, "targets": step.targets.y} if step.targets is not None else batch
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        """Return the arguments as the script passes them."""
+        step: CapturedStep = batch["step"]
+        call = step.call
+        if call is None:
+            return {
+                number: (batch[f"call {number}"]["args"], batch[f"call {number}"]["kwargs"]) for number in step.inputs
+            }
+        arguments = (batch["args"], batch["kwargs"])
+        return {**step.inputs, call: arguments if self.form is None else self.form.batch_first(arguments)}
+
+    # Calls
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        """Return what the model returns, with logits [B, T, V] if it has any. Raises NotJudged for several calls."""
+        step: CapturedStep = batch["step"]
+        if step.call is None:
+            raise NotJudged(
+                "the script calls its model several times for one loss; only its loop and loss are examined"
+            )
+        args, kwargs = self._inputs(batch)[step.call]
+        module = self.modules(model)[step.module]
+        with _autocast(step.autocast, model):
+            output = module(*args, **kwargs)
+        return output if self.form is None else self.form.shown(output, at((args, kwargs), self.form.x))
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch. Raises NotJudged if the script's loss is not known."""
+        step: CapturedStep = batch["step"]
+        if self.plain is not None and not self.inside:
+            return self.output_loss(self.forward(model, batch), batch)
+        if step.tape is None:
+            raise NotJudged(f"the script's loss could not be followed: {step.problem}")
+        return step.tape.replay(self.modules(model), self._inputs(batch)) * (self.factor / step.scale)
+
+    def output_loss(self, output: Any, batch: Batch, model: nn.Module | None = None) -> Tensor:
+        """Return the loss for what `forward` returned, or for logits [B, T, V] alone."""
+        step: CapturedStep = batch["step"]
+        form = self.form
+        if self.plain is not None and form is not None:
+            logits = output if isinstance(output, Tensor) else at(output, form.logits)
+            function = F.nll_loss if step.criterion == "nll_loss" else F.cross_entropy
+            y = batch["targets"].reshape(-1)
+            loss: Tensor = function(logits.reshape(-1, logits.shape[-1]), y, **_options(self.plain.options))
+            return loss * (self.ratio * self.factor)
+        if step.tape is None:
+            raise NotJudged(f"the script's loss could not be followed: {step.problem}")
+        assert model is not None
+        if form is not None:
+            output = form.original(output)
+        return step.tape.replay(self.modules(model), self._inputs(batch), output) * (self.factor / step.scale)
+
+    # Tokens
+
+    def tokens(self) -> TokenView | None:
+        """Return where the batches hold ids and targets; None for a model that does not map ids to logits."""
+        form = self.form
+        if form is None:
+            return None
+        has_targets = all(step.targets is not None for step in self.steps)
+        return TokenView(
+            x=lambda batch: at((batch["args"], batch["kwargs"]), form.x).long(),
+            y=(lambda batch: batch["targets"].long()) if has_targets else None,
+            with_x=self._with_x,
+            logits=lambda output: output if isinstance(output, Tensor) else at(output, form.logits),
+            shortened=self._shortened if self.plain is not None else None,
+        )
+
+    def _with_x(self, batch: Batch, x: Tensor) -> Batch:
+        assert self.form is not None
+        old = at((batch["args"], batch["kwargs"]), self.form.x)
+        args, kwargs = with_value((batch["args"], batch["kwargs"]), self.form.x, x.to(old.dtype))
+        return {**batch, "args": args, "kwargs": kwargs}
+
+    def _shortened(self, batch: Batch, t: int) -> Batch:
+        """Cut every dimension that is as long as a row; the first is that of the rows."""
+        assert self.form is not None
+        B, T = at((batch["args"], batch["kwargs"]), self.form.x).shape
+
+        def cut(tensor: Tensor) -> Tensor:
+            for dim, size in enumerate(tensor.shape):
+                if size == T and not (dim == 0 and size == B):
+                    tensor = tensor.narrow(dim, 0, t)
+            return tensor.contiguous()
+
+        from tui_lab.core.doctor.batch import mapped
+
+        short = mapped({key: value for key, value in batch.items() if key != "step"}, cut)
+        return {**short, "step": batch["step"]}
+
+    # Updates
+
+    def update(self, clip: float | None) -> Callable[[nn.Module, Sequence[Optimizer], Batch], float]:
+        """Return the usual update, with the script's gradient clipping."""
+
+        def update(model: nn.Module, optimizers: Sequence[Optimizer], batch: Batch) -> float:
+            model.train()
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss = self.loss(model, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            for optimizer in optimizers:
+                optimizer.step(lambda: float(loss.detach())) if _needs_closure(optimizer) else optimizer.step()
+            return float(loss.detach())
+
+        return update
+
+
+def target_from_script(
+    capture: Capture, record: LoopRecord, model: nn.Module, optimizers: Sequence[Optimizer], *, trained: bool
+) -> Target:
+    """Return the target; the model gets its initial weights back, and the optimizers lose their state.
+
+    Nothing of the script runs afterwards, so that its own model and optimizers are used. trained: whether the script
+    loaded weights. Raises NotJudged if nothing was captured.
+    """
+    steps = _of_one_form(capture.steps)
+    parts = _parts(capture, steps, record, model)
+    missing = capture.initial.restore()
+    _forget_graphs(model)
+    tokens = parts.tokens()
+    loss_known = parts.plain is not None or all(step.tape is not None for step in steps)
+    ignored = parts.plain.ignored if parts.plain is not None else _ignored(steps)
+    _reset(optimizers, capture, record)
+    recognized = [f"{len(record.updates)} updates of the script"]
+    unseen = list(record.notes)
+    if parts.plain is not None:
+        recognized.append("the loss: cross-entropy" + (" inside the model" if parts.inside else ""))
+    elif not loss_known:
+        unseen.append(f"the loss ({parts.problem})")
+    if missing:
+        unseen.append(f"the initial weights of {', '.join(missing)} (too large to keep)")
+    return Target(
+        model=model,
+        optimizers=list(optimizers),
+        batch=parts.batch,
+        forward=parts.forward,
+        loss_function=parts.loss,
+        output_loss=_output_loss(parts, model),
+        update=parts.update(_clip(record)),
+        ignored=ignored,
+        tokens=tokens,
+        record=record,
+        fixed_shape=parts.plain is None and not parts.inside,
+        varies=_varies(steps),
+        dropout=max((m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)), default=None),
+        untrained=not trained and not missing and not _looks_trained(steps, parts),
+        causal=_is_causal(steps, parts),
+        recognized=tuple(recognized),
+        unseen=tuple(unseen),
+    )
+
+
+def _of_one_form(steps: Sequence[CapturedStep]) -> Sequence[CapturedStep]:
+    """Return the steps whose calls have the form of the first that is complete."""
+    if not steps:
+        raise NotJudged("no call of the model was followed by backward()")
+    first = next((step for step in steps if step.tape is not None), steps[0])
+    return [step for step in steps if _form(step) == _form(first)]
+
+
+def _form(step: CapturedStep) -> Any:
+    targets = None if step.targets is None else step.targets.form
+    return (step.call is None, step.tape is None, step.form, targets, step.criterion, len(step.inputs))
+
+
+def _parts(capture: Capture, steps: Sequence[CapturedStep], record: LoopRecord, model: nn.Module) -> ScriptParts:
+    ratios = [step.targets.ratio for step in steps if step.targets is not None and step.targets.ratio is not None]
+    is_plain = len(ratios) == len(steps) and all(abs(r - ratios[0]) <= SAME_RATIO * abs(ratios[0]) for r in ratios)
+    reduced = steps[0].targets is not None and steps[0].targets.options.get("reduction", "mean") == "mean"
+    plain = steps[0].targets if is_plain and reduced and len(set(_weights_of(steps))) == 1 else None
+    tape = steps[0].tape
+    micro_batches = max((len(update.losses) for update in record.updates[:1]), default=1)
+    return ScriptParts(
+        modules=_modules(capture, model),
+        steps=steps,
+        form=steps[0].form,
+        plain=plain,
+        ratio=ratios[0] if ratios else 1.0,
+        factor=_undone_division(steps, ratios[0] if is_plain else None, micro_batches),
+        inside=tape is not None and tape.is_output,
+        problem=next((step.problem for step in steps if step.problem), ""),
+    )
+
+
+def _weights_of(steps: Sequence[CapturedStep]) -> list[tuple[int, float]]:
+    """Return what tells the options of the loss apart."""
+    return [
+        (step.targets.ignored, float(step.targets.options.get("label_smoothing", 0.0)))
+        for step in steps
+        if step.targets is not None
+    ]
+
+
+def _undone_division(steps: Sequence[CapturedStep], ratio: float | None, micro_batches: int) -> float:
+    """Return the number of micro-batches if the script divides each loss by it, else 1."""
+    if micro_batches <= 1:
+        return 1.0
+    if ratio is not None and abs(ratio * micro_batches - 1) < SAME_RATIO:
+        return float(micro_batches)
+    tape = steps[0].tape
+    for entry in [] if tape is None else tape.functions[-3:]:
+        numbers = [value for value in (*entry.args, *entry.kwargs.values()) if isinstance(value, int | float)]
+        divides = entry.name in ("div", "div_", "__truediv__", "true_divide") and micro_batches in numbers
+        multiplies = entry.name in ("mul", "mul_", "__mul__", "__rmul__") and any(
+            math.isclose(number * micro_batches, 1.0, rel_tol=1e-6) for number in numbers
+        )
+        if divides or multiplies:
+            return float(micro_batches)
+    return 1.0
+
+
+def _modules(capture: Capture, model: nn.Module) -> Callable[[nn.Module], Sequence[nn.Module]]:
+    """Return a function that finds in a copy of the model the modules that the script calls."""
+    names = {id(module): name for name, module in model.named_modules(remove_duplicate=False)}
+    paths = [names.get(id(module), "") for module in capture.modules]
+    return lambda copied: [copied.get_submodule(path) for path in paths]
+
+
+def whole_model(capture: Capture, found: nn.Module | None) -> nn.Module:
+    """Return the module that contains all that the script calls: the model, or its parts in a ModuleList."""
+    called = capture.modules
+    if found is not None:
+        inside = {id(module) for module in found.modules()}
+        if all(id(module) in inside for module in called):
+            return found
+    return called[0] if len(called) == 1 else nn.ModuleList(called)
+
+
+def _forget_graphs(model: nn.Module) -> None:
+    """Replace tensors that a forward left in attributes by plain ones: those of a graph cannot be copied."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                setattr(module, name, value.detach())
+
+
+def _output_loss(parts: ScriptParts, model: nn.Module) -> Callable[[Any, Batch], Tensor] | None:
+    if parts.plain is not None:
+        return parts.output_loss
+    if parts.inside or any(step.tape is None or step.call is None for step in parts.steps):
+        return None
+    return lambda output, batch: parts.output_loss(output, batch, model)
+
+
+def _options(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in ("weight", "ignore_index", "label_smoothing")}
+
+
+def _ignored(steps: Sequence[CapturedStep]) -> int:
+    return steps[0].targets.ignored if steps[0].targets is not None else -100
+
+
+def _clip(record: LoopRecord) -> float | None:
+    """Return the norm that the script clips its gradients to, None if it does not."""
+    for update in record.updates:
+        for event in update.events:
+            if event.operation == "clip" and event.value is not None and math.isfinite(event.value) and event.norm:
+                return event.value
+    return None
+
+
+def _varies(steps: Sequence[CapturedStep]) -> bool:
+    """Whether the captured batches differ."""
+    from tui_lab.core.doctor.batch import tensors_of
+
+    first = [tensor for args, kwargs in steps[0].inputs.values() for tensor in tensors_of([args, kwargs])]
+    for step in steps[1:]:
+        others = [tensor for args, kwargs in step.inputs.values() for tensor in tensors_of([args, kwargs])]
+        if len(first) != len(others) or any(not torch.equal(a, b) for a, b in zip(first, others, strict=True)):
+            return True
+    return False
+
+
+def _looks_trained(steps: Sequence[CapturedStep], parts: ScriptParts) -> bool:
+    """Whether the first cross-entropy is clearly below that of a uniform guess."""
+    targets = steps[0].targets
+    if targets is None or targets.ratio is None or targets.n_classes < 2:
+        return False
+    return steps[0].loss / targets.ratio < CLEARLY_TRAINED * math.log(targets.n_classes)
+
+
+def _is_causal(steps: Sequence[CapturedStep], parts: ScriptParts) -> bool:
+    """Whether targets are later ids of x, so that a position must not see them."""
+    if parts.form is None or any(step.targets is None for step in steps):
+        return False
+    agreements = []
+    for number in range(min(4, len(steps))):
+        batch = parts.batch(number)
+        x, y = at((batch["args"], batch["kwargs"]), parts.form.x), batch["targets"]
+        agreements.append(max(_agreement(x, y, k) for k in (1, 2, 0)))
+    return min(agreements) > 0.9
+
+
+def _agreement(x: Tensor, y: Tensor, k: int) -> float:
+    """Return the fraction of the counted targets y[t] that are x[t + k]."""
+    if x.shape != y.shape or x.shape[1] <= k:
+        return 0.0
+    later, wanted = x[:, k:], y[:, : y.shape[1] - k]
+    counted = wanted >= 0
+    return float((later == wanted)[counted].float().mean()) if bool(counted.any()) else 0.0
+
+
+# Optimizers
+
+
+def _reset(optimizers: Sequence[Optimizer], capture: Capture, record: LoopRecord) -> None:
+    """Remove the state of the optimizers, and give each group the largest rate that its schedule reaches."""
+    for optimizer in optimizers:
+        rates = _peak_rates(optimizer, capture, record, alone=len(optimizers) == 1)
+        if not capture.initial.has_state:
+            optimizer.state.clear()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = torch.tensor(rate) if isinstance(group["lr"], Tensor) else rate
+        optimizer.zero_grad()
+
+
+def _peak_rates(optimizer: Optimizer, capture: Capture, record: LoopRecord, *, alone: bool) -> list[float]:
+    """Return for each parameter group the largest learning rate of its schedule, as far as that is known."""
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    before = next((groups for other, groups in capture.initial.groups if other is optimizer), None)
+    if before is not None and len(before) == len(rates):
+        rates = [max(rate, float(group["lr"])) for rate, group in zip(rates, before, strict=True)]
+    n = len(rates)
+    seen = [update.lrs for update in record.updates if alone and len(update.lrs) == n]
+    for lrs in seen:
+        rates = [max(rate, lr) for rate, lr in zip(rates, lrs, strict=True)]
+    scheduled = _scheduled_rates(optimizer)
+    if scheduled is not None:
+        return [max(rate, lr) for rate, lr in zip(rates, scheduled, strict=True)]
+    default = optimizer.defaults.get("lr")
+    rises = len(seen) > 1 and seen[-1][0] > seen[0][0]
+    if rises and len(set(rates)) == 1 and isinstance(default, float) and default > rates[0]:
+        return [default] * n  # A loop that sets lr itself, and has not come to the end of its warmup.
+    return rates
+
+
+def _scheduled_rates(optimizer: Optimizer, updates: int = 4000) -> list[float] | None:
+    """Return the largest rates that the optimizer's scheduler reaches in its next updates; None without one.
+
+    The scheduler itself is run on: the script has ended.
+    """
+    import gc
+    import time
+
+    from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+    schedulers = [thing for thing in gc.get_objects() if issubclass(type(thing), LRScheduler)]
+    own = [s for s in schedulers if getattr(s, "optimizer", None) is optimizer and not isinstance(s, ReduceLROnPlateau)]
+    inner = {id(part) for s in own for part in getattr(s, "_schedulers", ())}  # Of SequentialLR and ChainedScheduler.
+    scheduler = next((s for s in own if id(s) not in inner), None)
+    if scheduler is None:
+        return None
+    before = [float(group["lr"]) for group in optimizer.param_groups]
+    largest = before
+    until = time.monotonic() + 0.3
+    with contextlib.suppress(Exception):  # OneCycleLR ends with an error.
+        for _ in range(updates):
+            scheduler.step()
+            rates = [float(group["lr"]) for group in optimizer.param_groups]
+            largest = [max(pair) for pair in zip(largest, rates, strict=True)]
+            if time.monotonic() > until:
+                break
+    return largest
+
+
+def _needs_closure(optimizer: Optimizer) -> bool:
+    return isinstance(optimizer, torch.optim.LBFGS)
+
+
+@contextlib.contextmanager
+def _autocast(dtype: torch.dtype | None, model: nn.Module) -> Iterator[None]:
+    if dtype is None:
+        yield
+        return
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    with torch.autocast(device, dtype):
+        yield

@@ -1,0 +1,58 @@
+"""`tui-lab doctor SCRIPT.py`: run a script and examine it, with the progress on stderr."""
+
+from collections.abc import Sequence
+
+from tui_lab.cli.output import say
+from tui_lab.cli.watch import check
+from tui_lab.core.doctor.diagnose import NAME_SECONDS, examine_source
+from tui_lab.core.doctor.findings import Report
+from tui_lab.core.doctor.script.process import Limits, examine_script
+from tui_lab.core.watch.script_process import Target
+from tui_lab.util.errors import ConfigError
+
+
+def script_of(source: str | None, arguments: Sequence[str], module: str | None) -> Target | None:
+    """Return the script that the command line names; None if it names something else. Raises ConfigError."""
+    if module is not None:
+        words = arguments if source is None else (source, *arguments)
+        target = Target(module, tuple(words), is_module=True)
+    elif source is not None and source.endswith((".py", ".pyw")):
+        target = Target(source, tuple(arguments))
+    elif arguments:
+        raise ConfigError.of("conflict", "only a SCRIPT.py has arguments", key="doctor", value=" ".join(arguments))
+    else:
+        return None
+    check(target)
+    return target
+
+
+def examine(target: Target, overrides: Sequence[str], limits: Limits) -> Report:
+    """Examine a script; say on stderr what is being done. Raises ConfigError."""
+    if overrides:
+        raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key="--set")
+    return examine_script(target, limits, _Progress(target, limits))
+
+
+def examine_other(source: str | None, overrides: Sequence[str], timeout: float | None) -> tuple[str, Report]:
+    """Examine a preset, config, run or FILE.py:NAME; return its name, too. Raises a LabError."""
+    if source is None:
+        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME", key="doctor")
+    return source, examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout)
+
+
+class _Progress:
+    """Says the stages of an examination, each once; of the updates, some."""
+
+    def __init__(self, target: Target, limits: Limits) -> None:
+        self._name = target.script
+        self._stage = ""
+        self._limits = limits
+
+    def __call__(self, stage: str) -> None:
+        if stage == self._stage:
+            return
+        self._stage = stage
+        if stage == "running the script":
+            say(f"doctor: running {self._name} for {self._limits.updates} updates; it writes no checkpoints")
+        elif stage == "examining":
+            say("doctor: examining what it did")
