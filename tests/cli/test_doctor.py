@@ -131,11 +131,11 @@ def test_findings_and_crashes_are_both_reported(file: Path, run_cli: RunCli) -> 
         (["mine.py:no_batches"], "the batch of step 0"),
         (["mine.py:few_batches"], "OSError: the file is gone"),
         (["mine.py:Healthi"], "did you mean 'Healthy'?"),
-        (["mine.py"], "add :NAME"),
+        (["mine.py"], "tui-lab doctor mine.py:NAME, with NAME one of: Healthy, Peeks, Flat"),
         (["none.py:x"], "no such file"),
         (["mine.py:Healthy", "--set", "optim.lr=1"], "has no settings"),
         (["revers"], "did you mean 'reverse'?"),
-        ([], "name a PRESET, CONFIG, RUN or FILE.py:NAME"),
+        ([], "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME"),
         (["reverse", "--set", 'faults=["no_maks"]'], "did you mean 'no_mask'?"),
     ],
 )
