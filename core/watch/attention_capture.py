@@ -43,7 +43,7 @@ def capture_attention(
     """
     capture = _Capture(row, batch_size, max_weights)
     try:
-        with torch.no_grad(), unchanged_rng(), _without_compiled_code(), _module_inputs(capture), capture:
+        with torch.no_grad(), unchanged_rng(), without_compiled_code(), _module_inputs(capture), capture:
             call()
     except Exception as error:
         return f"The forward pass failed: {type(error).__name__}: {error}"
@@ -51,7 +51,7 @@ def capture_attention(
 
 
 @contextmanager
-def _without_compiled_code() -> Iterator[None]:
+def without_compiled_code() -> Iterator[None]:
     """Run the Python code of compiled modules, which a mode can see."""
     if "torch._dynamo" not in sys.modules:
         yield
