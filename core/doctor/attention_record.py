@@ -307,7 +307,8 @@ class _Recorder(TorchFunctionMode):
             pair = einsum_contraction(args[0], operands) if isinstance(args[0], str) else None
         elif name in ("baddbmm", "baddbmm_", "addmm"):
             factor = float(kwargs.get("alpha", 1.0))
-            pair = contraction(*args[1:3]) if len(args) >= 3 else None
+            factors = args[1:3] if len(args) >= 3 else (kwargs.get("batch1"), kwargs.get("batch2"))
+            pair = contraction(*factors)
         else:
             second = args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2"))
             first, second = (second, args[0]) if name == "__rmatmul__" else (args[0], second)

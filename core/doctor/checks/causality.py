@@ -1,106 +1,428 @@
-"""Does each position see itself and earlier positions of its own row, and nothing else?
+"""Does each position see itself and earlier positions of its own row, and nothing else? If not, why?
 
-By gradient: ∂logits[0, t] / ∂embedding[b, s] must be 0 for s > t and for b ≠ 0. By exchange: changing tokens after t
-must not change the logits up to t, which also finds dependencies without a gradient. Cost: a backward pass for each
-position, at most 16.
+One token at a time is exchanged, in evaluation mode, and in training mode where that computes something else. The cause
+is then looked for in the record of a forward pass: attention weights above the diagonal, reshapes that mix positions,
+norms and means over the wrong axis. Cost: a forward pass for each position, at most 16, and as many in training mode.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.attention_record import AttentionCall, AttentionRecord, Mix, record_attention
+from tui_lab.core.doctor.dependence import (
+    TOLERANCE,
+    Dependence,
+    counted_predictions,
+    dependence,
+    other_tokens,
+    trained_offset,
+    without_dropout,
+)
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import PROBE_ROWS, Target, trial_rows
-from tui_lab.core.model import set_dropout
 from tui_lab.core.training.optim_without_dynamo import Adam
 
-GRADIENT_TOLERANCE = 1e-6
-"""Of the largest gradient: float32 rounding reaches about 1e-7, a real dependency is of the order of the logits."""
 WARM_UP_UPDATES = 8
 """After these, weights that start at zero pass something on."""
+SAME_MODE = 1e-4
+"""Relative difference of the logits up to which training mode computes the same as evaluation mode."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What was measured in one mode. only_here: whether the other mode shows none of it; mode: its name."""
+
+    target: Target
+    mode: str
+    result: Dependence
+    context: Callable[[], AbstractContextManager[None]]
+    only_here: bool = False
+
+    @property
+    def suffix(self) -> str:
+        return f" in {self.mode} mode only" if self.only_here else ""
+
+    def record(self) -> AttentionRecord:
+        x = self.target.probe.x
+        with self.context():
+            return record_attention(self.target.model, lambda: self.target.logits(x), x)
 
 
 def check(target: Target) -> Iterator[Finding]:
     x = target.probe.x
+    if x.shape[1] < 2:
+        raise NotApplicable("rows have only one token")
     with target.evaluating():
-        inert = _ignores_input(target, x) or not _sees_past(target, x)
+        inert = _ignores_input(target) or not _sees_past(target)
     if inert:
         # Weights may start at zero on purpose; after some updates they show what they see.
         target = _warmed_up(target)
     with target.evaluating():
-        if _ignores_input(target, x):
+        if _ignores_input(target):
             yield _input_ignored()
             return
-        sees_future = _sees_future(target, x)
-        sees_past = _sees_past(target, x)
-        influence = _influence(target, x)
-    if _rows_mix(target, x, influence):
-        yield _batch_mixing()
-        if not sees_future:
+    modes = _measured(target)
+    mixing = [measured for measured in modes if measured.result.mixes_rows]
+    if mixing:
+        yield _rows_mix(mixing[0])
+        if not any(measured.result.future.any() for measured in modes):
             return
-    if target.causal:
-        yield from _along_the_row(influence, sees_future, sees_past)
-
-
-def _along_the_row(influence: tuple[Tensor, Tensor] | None, sees_future: bool, sees_past: bool) -> Iterator[Finding]:
-    if influence is None:
-        if sees_future:
-            yield _causal_leak(None, ())
-        elif not sees_past:
-            yield _no_context(())
-        else:
-            raise NotJudged("no embedding module was found to take gradients at, and changing tokens showed no problem")
+    if not target.causal:
         return
-    own, _ = influence  # [T, T]
-    future = own.triu(diagonal=1) > GRADIENT_TOLERANCE * own.max().clamp(min=1e-30)
-    if bool(future.any()):
-        reach = max(int(s - t) for t, s in future.nonzero().tolist())
-        yield _causal_leak(reach, _picture(own))
-    elif sees_future:
-        yield _causal_leak(None, _picture(own))
-    elif not sees_past:
-        yield _no_context(_picture(own))
+    leaking = [measured for measured in modes if bool(measured.result.future.any())]
+    if leaking:
+        yield from _leak(leaking[0], mixing)
+        return
+    yield from _past(modes[0])
 
 
-def _rows_mix(target: Target, x: Tensor, influence: tuple[Tensor, Tensor] | None) -> bool:
-    """By exchange in evaluation mode, and in training mode if there is a batch norm; and by gradient."""
-    if len(x) < 2:
+def _measured(target: Target) -> list[_Measured]:
+    """Measure in evaluation mode, and in training mode if it computes something else with dropout off."""
+    with target.evaluating(), torch.no_grad():
+        evaluated = target.logits(target.probe.x)
+        result = dependence(target)
+    modes = [_Measured(target, "evaluation", result, target.evaluating)]
+    trial = target.fresh()
+    trial.model.train()
+    with torch.no_grad(), without_dropout():
+        try:
+            first, second = (trial.logits(trial.probe.x) for _ in range(2))
+        except Exception:  # A batch norm fails for a single row; the checks of the loss report other reasons.
+            return modes
+        differs = not _close(evaluated, first)
+        if not differs or not _close(first, second):  # Such as a spectral norm, which changes with each pass.
+            return modes
+        modes.append(_Measured(trial, "training", dependence(trial), _training))
+    return [_with_difference(modes[0], modes[1]), _with_difference(modes[1], modes[0])]
+
+
+def _training() -> AbstractContextManager[None]:
+    return without_dropout()
+
+
+def _with_difference(measured: _Measured, other: _Measured) -> _Measured:
+    future = bool(measured.result.future.any()) and not bool(other.result.future.any())
+    rows = measured.result.mixes_rows and not other.result.mixes_rows
+    return _Measured(measured.target, measured.mode, measured.result, measured.context, future or rows)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    size = a.float().abs().nan_to_num(0.0).max().clamp(min=1e-3)
+    return bool((a.float() - b.float()).nan_to_num(0.0).abs().max() <= SAME_MODE * size)
+
+
+# Leaks along the row
+
+
+def _leak(measured: _Measured, mixing: list[_Measured]) -> Iterator[Finding]:
+    """Yield the finding of a leak, unless another one explains it or the model may be bidirectional on purpose."""
+    record = measured.record()
+    result = measured.result
+    mixes = [mix for mix in record.mixes if not mix.over_rows or mix.kind == "norm"]
+    if mixing and not mixes and not _open_attentions(measured, record):
+        return  # The mixture of rows explains it.
+    if trained_offset(measured.target) is None:
+        raise NotJudged(
+            "positions see later ones, and the targets are not the next tokens: set causal=False if this is meant to "
+            "be so, as in BERT or a classifier"
+        )
+    heads = [mix for mix in mixes if mix.kind in ("heads_split", "heads_merged")]
+    norms = [mix for mix in mixes if mix.kind == "norm"]
+    if calls := _open_attentions(measured, record):
+        yield _open_mask(measured, calls, len(_self_attentions(measured, record)))
+    elif heads:
+        yield _heads_mixed(heads[0], _evidence(result), measured)
+    elif norms:
+        yield _norm_axis(norms[0], _evidence(result), measured)
+    elif mixes:
+        yield _mean_over_row(mixes[0], measured)
+    else:
+        yield _unexplained(measured)
+
+
+def _evidence(result: Dependence) -> str:
+    """Say how far, how large and where."""
+    future = result.own * result.future
+    t, s = divmod(int(future.argmax()), future.shape[1])
+    share = float(future.max()) / result.largest
+    pairs = result.future.nonzero()
+    reach = int((pairs[:, 1] - pairs[:, 0]).max())
+    exact = "exactly one position ahead" if reach == 1 else f"up to t + {reach}"
+    return (
+        f"the logits at t depend on tokens {exact}; the largest effect, of token {s} on position {t}, is "
+        f"{share:.2g} of that of any token"
+    )
+
+
+def _self_attentions(measured: _Measured, record: AttentionRecord) -> list[tuple[int, AttentionCall]]:
+    """Return the attentions over positions that leak: their keys change with the tokens that are seen too early."""
+    x = measured.target.probe.x
+    leaks = measured.result.future.any(dim=0).to(x.device)
+    other = torch.where(leaks, other_tokens(x, counted_predictions(measured.target)), x)
+    with measured.context():
+        second = record_attention(measured.target.model, lambda: measured.target.logits(other), other)
+    pairs = zip(record.calls, second.calls, strict=False)
+    return [
+        (number, call)
+        for number, (call, after) in enumerate(pairs)
+        if call.is_square
+        and (call.key is None or after.key is None or not torch.equal(call.key, after.key))
+    ]
+
+
+def _open_attentions(measured: _Measured, record: AttentionRecord) -> list[tuple[int, AttentionCall]]:
+    """Return the attentions over x in which counted positions look at later ones."""
+    counted = measured.result.counted.to(measured.target.device)
+
+    def looks_ahead(weights: Tensor) -> bool:
+        ahead = weights.float().nan_to_num(0.0).triu(1)
+        if ahead.shape[-1] == len(counted):
+            ahead = ahead * counted[:, None]
+        return float(ahead.abs().max()) > TOLERANCE
+
+    calls = _self_attentions(measured, record)
+    return [(number, call) for number, call in calls if looks_ahead(call.weights)]
+
+
+def _open_mask(measured: _Measured, calls: list[tuple[int, AttentionCall]], n_calls: int) -> Finding:
+    number, call = calls[0]
+    weights = call.weights.float().nan_to_num(0.0)
+    where = f"attention {number}" + (f" ({call.module})" if call.module else "")
+    rows = "all of them" if len(calls) == n_calls else f"{len(calls)} of {n_calls}"
+    share = float(weights.triu(1).sum() / weights.sum().clamp(min=1e-12))
+    if not weights.tril(-1).any():
+        title = f"The causal mask is upside down: each position sees itself and later positions{measured.suffix}."
+        fix = "Invert the mask. In scaled_dot_product_attention, True means that the key may be seen; in "
+        fix += "nn.MultiheadAttention and nn.Transformer, True means that it is masked."
+    elif not weights.triu(2).any():
+        title = f"The causal mask is off by one: each position sees the next token{measured.suffix}."
+        fix = "Mask above the diagonal, not from the second one on: torch.triu(ones, diagonal=1), or "
+        fix += "torch.tril(ones) for the keys that may be seen."
+    else:
+        title = f"Attention has no causal mask: each position sees later positions{measured.suffix}."
+        fix = "Set the scores above the diagonal to -inf before the softmax, or pass is_causal=True or the mask "
+        fix += "(tgt_mask for a decoder). If the model is meant to see both sides, as BERT is, set causal=False."
+    return _causal_leak(
+        measured,
+        title,
+        f"{where} gives {share:.0%} of its weight to later positions ({rows} look ahead); {_evidence(measured.result)}",
+        fix,
+        call.location,
+    )
+
+
+def _mean_over_row(mix: Mix, measured: _Measured) -> Finding:
+    return _causal_leak(
+        measured,
+        f"A {mix.operation.split(' ')[0]} over the positions lets each position see later ones{measured.suffix}.",
+        f"{mix.operation} in {mix.module or 'the model'} combines different positions; {_evidence(measured.result)}",
+        "Reduce over the features (dim=-1), or over earlier positions only, as cumsum does.",
+        mix.location,
+    )
+
+
+def _unexplained(measured: _Measured) -> Finding:
+    pairs = measured.result.future.nonzero()
+    by_one = bool((pairs[:, 1] - pairs[:, 0] == 1).all())
+    return _causal_leak(
+        measured,
+        f"Each position sees {'the next token' if by_one else 'later positions'}{measured.suffix}.",
+        f"{_evidence(measured.result)}; no attention looks ahead",
+        "Look for a roll or shift in the wrong direction, a convolution that is padded on both sides, a bidirectional "
+        "recurrent layer, and for views that split or merge heads. If it is meant, set causal=False.",
+        "",
+    )
+
+
+def _causal_leak(measured: _Measured, title: str, evidence: str, fix: str, location: str) -> Finding:
+    why = "The model reads the answer from its input: the loss falls to zero, and generated text is meaningless."
+    if measured.only_here and measured.mode == "evaluation":
+        why = "The validation loss is computed in this mode, so it does not show how well the model predicts; "
+        why += "whole rows must be masked in evaluation, too."
+    return Finding(
+        code="causal_leak",
+        title=title,
+        evidence=evidence,
+        why=why,
+        fix=fix,
+        location=location,
+        drawing=measured.result.drawing(),
+    )
+
+
+def _heads_mixed(mix: Mix, evidence: str, measured: _Measured) -> Finding:
+    merged = mix.kind == "heads_merged"
+    return Finding(
+        code="heads_mixed",
+        title=("The heads are merged" if merged else "The heads are split")
+        + f" by a reshape without a transpose, which mixes positions{measured.suffix}.",
+        evidence=f"vectors of {mix.module or 'the model'} "
+        + ("hold parts of several positions" if merged else "are not in the order of the positions")
+        + f"; {evidence}",
+        why="Each position gets parts of other positions, later ones among them, so the model cannot attend to what it "
+        "selects.",
+        fix="Move the head axis back first: x.transpose(1, 2).reshape(B, T, C)."
+        if merged
+        else "Split the features, then move the head axis: x.view(B, T, H, C // H).transpose(1, 2).",
+        location=mix.location,
+        drawing=measured.result.drawing(),
+        explains=("causal_leak", "no_context", "batch_mixing"),
+    )
+
+
+def _norm_axis(mix: Mix, evidence: str, measured: _Measured) -> Finding:
+    over = "rows of the batch" if mix.over_rows else "positions"
+    return Finding(
+        code="norm_axis",
+        title=f"A norm runs over the {over}, not only over the features{measured.suffix}.",
+        evidence=f"{mix.operation} in {mix.module or 'the model'}; {evidence}",
+        why="Each position learns about "
+        + ("the other rows of its batch, which differ in validation and generation." if mix.over_rows else "later ones."),
+        fix="Normalize each position by itself: nn.LayerNorm(d_model) over the last axis.",
+        location=mix.location,
+        drawing=measured.result.drawing(),
+        explains=("causal_leak", "batch_mixing"),
+    )
+
+
+# Other rows of the batch
+
+
+def _rows_mix(measured: _Measured) -> Finding:
+    if _takes_positions_first(measured.target):
+        return _positions_first()
+    record = measured.record()
+    mixes = sorted((mix for mix in record.mixes if mix.over_rows), key=lambda mix: mix.kind == "reduction")
+    result = measured.result
+    assert result.others is not None
+    evidence = f"a token changes the logits of other rows by {float(result.others.max()) / result.largest:.2g} of what it "
+    evidence += "changes in its own"
+    if not mixes:
+        return _batch_mixing(f"The rows of a batch influence each other{measured.suffix}.", evidence, _ROWS_FIX, "")
+    mix = mixes[0]
+    if mix.kind == "norm":
+        return _norm_axis(mix, evidence, measured)
+    if mix.kind == "reduction":
+        title = f"A {mix.operation.split(' ')[0]} over the batch lets rows influence each other{measured.suffix}."
+        return _batch_mixing(title, f"{mix.operation} in {mix.module or 'the model'}; {evidence}", _ROWS_FIX, mix.location)
+    if mix.operation.startswith("Multi"):
+        title = "Attention runs over the rows of the batch, not over the positions."
+        fix = "Create nn.MultiheadAttention, or the encoder layer, with batch_first=True, or give it [T, B, C]."
+        return _batch_mixing(title, f"{mix.module} gets [B, T, C] but expects [T, B, C]; {evidence}", fix, mix.location)
+    return _batch_mixing(
+        "A reshape mixes rows of the batch with positions.",
+        f"vectors in {mix.module or 'the model'} are not in the order of rows and positions; {evidence}",
+        "Exchange axes with transpose or permute; view and reshape only regroup elements.",
+        mix.location,
+    )
+
+
+_ROWS_FIX = "Look for a view or a mean over the batch dimension, and for batch norm; normalize over features instead."
+
+
+def _takes_positions_first(target: Target) -> bool:
+    """Whether rows are independent once the ids are given as [T, B]."""
+    x = target.probe.x
+    if x.shape[0] == x.shape[1]:
         return False
-    with target.evaluating():
-        if _depends_on_other_rows(target, x):
-            return True
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in target.model.modules()):
-        trial = target.fresh()
-        trial.model.train()
-        set_dropout(trial.model, 0.0)
-        if _depends_on_other_rows(trial, x):
-            return True
-    if influence is None:
+    other = other_tokens(x, counted_predictions(target))
+    other[0] = x[0]
+    try:
+        with target.evaluating(), torch.no_grad():
+            before, after = (target.logits(ids.t().contiguous()) for ids in (x, other))
+    except Exception:  # The model accepts no such shape.
         return False
-    own, others = influence
-    return bool((others > GRADIENT_TOLERANCE * own.max().clamp(min=1e-30)).any())
+    if before.dim() != 3 or before.shape[:2] != x.t().shape:
+        return False
+    changed = (before - after).abs().amax(dim=(0, 2))
+    return float(changed[0]) <= TOLERANCE * float(changed.max())
 
 
-def _sees_past(target: Target, x: Tensor) -> bool:
+def _positions_first() -> Finding:
+    return _batch_mixing(
+        "The model takes [T, B], positions first, and gets rows first.",
+        "with transposed ids, no row depends on another one; as given, each does",
+        "Give it x.t(), or create its layers with batch_first=True.",
+        "",
+    )
+
+
+def _batch_mixing(title: str, evidence: str, fix: str, location: str) -> Finding:
+    return Finding(
+        code="batch_mixing",
+        title=title,
+        evidence=evidence,
+        why="Results depend on which rows share a batch; validation and generation use different batches than training "
+        "does.",
+        fix=fix,
+        location=location,
+    )
+
+
+# Too little context, or none
+
+
+def _past(measured: _Measured) -> Iterator[Finding]:
+    """Judge whether positions see what came before."""
+    result = measured.result
+    T = len(result.own)
+    past = result.own.tril(-1) > TOLERANCE * result.largest
+    complete = bool((past | ~torch.ones(T, T, dtype=torch.bool).tril(-1)).all())
+    if complete or T < 2:
+        return
+    heads = [mix for mix in measured.record().mixes if mix.kind in ("heads_split", "heads_merged")]
+    blind = int((~past).tril(-1).sum())
+    if heads:
+        yield _heads_mixed(heads[0], f"{blind} of {T * (T - 1) // 2} pairs of positions do not see each other", measured)
+    elif not past.any():
+        yield _no_context(result)
+
+
+def _no_context(result: Dependence) -> Finding:
+    return Finding(
+        code="no_context",
+        title="Each position sees only itself.",
+        evidence="exchanging a token changes the logits at its own position only",
+        why="Without context, the model can only learn bigram statistics.",
+        fix="Check that the attention output is added back, and that the mask does not hide every other position.",
+        drawing=result.drawing(),
+        explains=("dead_relus",),
+    )
+
+
+# Models that ignore their input
+
+
+def _input_ignored() -> Finding:
+    return Finding(
+        code="input_ignored",
+        title="The model ignores its input.",
+        evidence="changing the tokens doesn't change the logits",
+        why="It can only learn how frequent each token is.",
+        fix="Follow the embedding to the first layer: is it used, and is it multiplied by zero?",
+        explains=("missing_gradient", "no_context", "no_positions"),
+    )
+
+
+def _ignores_input(target: Target) -> bool:
+    x = target.probe.x
+    with torch.no_grad():
+        before, after = target.logits(x), target.logits(other_tokens(x, counted_predictions(target)))
+    return torch.allclose(before, after, rtol=1e-6, atol=1e-7, equal_nan=True)
+
+
+def _sees_past(target: Target) -> bool:
     """Return whether changing tokens in the first half changes the logits in the second half."""
+    x = target.probe.x
     middle = x.shape[1] // 2
-    if not middle:
-        return True
-    other = torch.cat([_other_tokens(x)[:, :middle], x[:, middle:]], dim=1)
+    other = torch.cat([other_tokens(x, counted_predictions(target))[:, :middle], x[:, middle:]], dim=1)
     with torch.no_grad():
-        return _differ(target.logits(x)[:, middle:], target.logits(other)[:, middle:])
-
-
-def _sees_future(target: Target, x: Tensor) -> bool:
-    """Return whether changing tokens in the second half changes the logits in the first half."""
-    middle = x.shape[1] // 2
-    if not middle:
-        return False
-    other = torch.cat([x[:, :middle], _other_tokens(x)[:, middle:]], dim=1)
-    with torch.no_grad():
-        return _differ(target.logits(x)[:, :middle], target.logits(other)[:, :middle])
+        before, after = target.logits(x)[:, middle:], target.logits(other)[:, middle:]
+    return not _close(before, after)
 
 
 def _warmed_up(target: Target) -> Target:
@@ -114,130 +436,3 @@ def _warmed_up(target: Target) -> Target:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return trial
-
-
-def _ignores_input(target: Target, x: Tensor) -> bool:
-    with torch.no_grad():
-        return torch.allclose(target.logits(x), target.logits(_other_tokens(x)), rtol=1e-6, atol=1e-7)
-
-
-def _other_tokens(x: Tensor) -> Tensor:
-    """Replace every token by another one of those that occur in x."""
-    present = torch.unique(x)
-    if len(present) < 2:
-        present = torch.arange(min(int(present[0]), 1), int(present[0]) + 1, device=x.device)
-    other: Tensor = present[(torch.searchsorted(present, x.contiguous()) + 1) % len(present)]
-    return other
-
-
-def _depends_on_other_rows(target: Target, x: Tensor) -> bool:
-    """Return whether the first or last row's logits change with the others: a recurrent net may look one way only."""
-    for row in (0, len(x) - 1):
-        other = _other_tokens(x).clone()
-        other[row] = x[row]
-        with torch.no_grad():
-            if _differ(target.logits(x)[row], target.logits(other)[row]):
-                return True
-    return False
-
-
-def _differ(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() > 1e-4 * a.abs().max().clamp(min=1e-3))
-
-
-def _influence(target: Target, x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return gradient norms of row 0's logits at t: to its own embedding at s [T, T], and to all other rows' [T].
-
-    None if no embedding module receives x.
-    """
-    leaves: list[Tensor] = []
-
-    def cut(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        ids = inputs[0] if inputs else None
-        if leaves or not isinstance(ids, Tensor) or ids.shape != x.shape or not torch.equal(ids, x):
-            return None
-        leaves.append(output.detach().requires_grad_())
-        return leaves[0]
-
-    embeddings = [m for m in target.model.modules() if isinstance(m, nn.Embedding)]
-    handles = [module.register_forward_hook(cut, prepend=True) for module in embeddings]
-    try:
-        logits = target.logits(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not leaves or not logits.requires_grad:
-        return None
-    direction = torch.randn(logits.shape[2], generator=torch.Generator().manual_seed(0)).to(logits)
-    scores = logits[0].float() @ direction.float()  # [T]
-    own, others = [], []
-    for t in range(len(scores)):
-        [gradient] = torch.autograd.grad(scores[t], leaves, retain_graph=True, allow_unused=True)
-        norms = torch.zeros(x.shape) if gradient is None else gradient.norm(dim=-1).cpu()  # [B, T]
-        own.append(norms[0])
-        others.append(norms[1:].sum())
-    return torch.stack(own), torch.stack(others)
-
-
-def _picture(own: Tensor) -> tuple[str, ...]:
-    """Draw which inputs s (columns) the logits at t (rows) depend on."""
-    largest = own.max().clamp(min=1e-30)
-
-    def sign(norm: Tensor) -> str:
-        return "█" if norm > 0.1 * largest else "▒" if norm > GRADIENT_TOLERANCE * largest else "·"
-
-    return (
-        "rows: logits at t; columns: input at s; █ ▒ depends, · does not",
-        *("".join(map(sign, row)) + f"  t={t}" for t, row in enumerate(own)),
-    )
-
-
-def _causal_leak(reach: int | None, drawing: tuple[str, ...]) -> Finding:
-    """reach: how many positions ahead a gradient reaches; None: no gradient shows it, only exchanged tokens."""
-    if reach is None:
-        evidence = "changing tokens after t changes the logits at t"
-    else:
-        evidence = f"∂logits[t] / ∂x[s] is not 0 for s up to t + {reach}"
-    return Finding(
-        code="causal_leak",
-        title="Each position sees later positions.",
-        evidence=evidence,
-        why="The model reads the answer from its input: the loss falls to zero, and generated text is meaningless.",
-        fix="Set the scores above the diagonal to -inf before a softmax over the keys. Check the mask's diagonal, and "
-        "every view that splits or merges heads.",
-        drawing=drawing,
-    )
-
-
-def _no_context(drawing: tuple[str, ...]) -> Finding:
-    return Finding(
-        code="no_context",
-        title="Each position sees only itself.",
-        evidence="changing tokens in the first half doesn't change the logits in the second half",
-        why="Without context, the model can only learn bigram statistics.",
-        fix="Check that the attention output is added back, and that the mask is not inverted.",
-        drawing=drawing,
-        explains=("dead_relus",),
-    )
-
-
-def _batch_mixing() -> Finding:
-    return Finding(
-        code="batch_mixing",
-        title="The rows of a batch influence each other.",
-        evidence="the logits of one row depend on the tokens of other rows",
-        why="Results depend on which rows share a batch; validation and generation use different batches than training "
-        "does.",
-        fix="Look for a view or a mean over the batch dimension, and for batch norm; normalize over features instead.",
-    )
-
-
-def _input_ignored() -> Finding:
-    return Finding(
-        code="input_ignored",
-        title="The model ignores its input.",
-        evidence="changing the tokens doesn't change the logits",
-        why="It can only learn how frequent each token is.",
-        fix="Follow the embedding to the first layer: is it used, and is it multiplied by zero?",
-        explains=("missing_gradient", "no_context", "no_positions"),
-    )

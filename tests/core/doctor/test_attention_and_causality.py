@@ -1,0 +1,162 @@
+"""Attention and causality of user models: which cause is named for which mistake."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.core.doctor.small_transformer import C, Decoder, T, V, batch, target_of
+from tui_lab.core.doctor.attention_record import record_attention
+from tui_lab.core.doctor.checks import attention, causality
+from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.target import Target
+
+
+def findings(target: Target) -> list[Finding]:
+    """Return what both checks yield, without what an earlier finding explains."""
+    both = [*attention.check(target), *causality.check(target)]
+    explained = {code for finding in both if finding.kind == "finding" for code in finding.explains}
+    return [finding for finding in both if finding.code not in explained]
+
+
+@pytest.mark.parametrize("fault", ["", "rotary", "no_positions", "positions_of_zero"])
+def test_decoder_without_such_a_mistake_has_no_findings(fault: str) -> None:
+    assert findings(target_of(fault)) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "word"),
+    [
+        ("mask_after_softmax", "mask_after_softmax", "after the softmax"),
+        ("softmax_over_queries", "attention_rows", "queries"),
+        ("softmax_over_heads", "attention_rows", "heads"),
+        ("multiplied", "score_scale", "multiplied"),
+        ("no_mask", "causal_leak", "no causal mask"),
+        ("late_mask", "causal_leak", "off by one"),
+        ("inverted_mask", "causal_leak", "upside down"),
+        ("no_mask_in_training", "causal_leak", "in training mode only"),
+        ("no_mask_in_evaluation", "causal_leak", "in evaluation mode only"),
+        ("heads_merged", "heads_mixed", "merged"),
+        ("heads_split", "heads_mixed", "split"),
+        ("norm_over_positions", "norm_axis", "positions"),
+        ("batch_norm", "norm_axis", "rows of the batch"),
+        ("mean_over_row", "causal_leak", "mean"),
+        ("view_for_transpose", "batch_mixing", "reshape"),
+    ],
+)
+def test_mistake_is_the_first_finding(fault: str, code: str, word: str) -> None:
+    first = findings(target_of(fault))[0]
+    assert (first.kind, first.code) == ("finding", code) and word in first.title
+    assert first.location.startswith("small_transformer.py:") or code in ("batch_mixing", "norm_axis")
+
+
+def test_missing_division_by_the_root_is_a_hint() -> None:
+    [finding] = findings(target_of("unscaled"))
+    assert (finding.kind, finding.code) == ("hint", "score_scale")
+
+
+class Torch(nn.Module):
+    """torch's own encoder layer with a causal mask; the layout of its input may be wrong."""
+
+    def __init__(self, batch_first: bool, causal: bool = True) -> None:
+        super().__init__()
+        self.causal = causal
+        self.tokens, self.places = nn.Embedding(V, C), nn.Parameter(torch.randn(T, C))
+        self.layer = nn.TransformerEncoderLayer(C, 4, 64, 0.0, batch_first=batch_first)
+        self.head = nn.Linear(C, V)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        e = self.tokens(ids) + self.places[: ids.shape[1]]
+        n = ids.shape[1] if self.layer.self_attn.batch_first else ids.shape[0]
+        mask = nn.Transformer.generate_square_subsequent_mask(n) if self.causal else None
+        logits: Tensor = self.head(self.layer(e, src_mask=mask))
+        return logits
+
+
+def test_multihead_attention_over_the_rows_is_batch_mixing() -> None:
+    assert findings(target_of(Torch(batch_first=True))) == []
+    [finding] = findings(target_of(Torch(batch_first=False)))
+    assert finding.code == "batch_mixing" and "batch_first" in finding.fix
+
+
+def test_model_that_takes_positions_first_is_recognized() -> None:
+    class PositionsFirst(Decoder):
+        def forward(self, ids: Tensor) -> Tensor:
+            return super().forward(ids.t()).transpose(0, 1)
+
+    [finding] = findings(target_of(PositionsFirst()))
+    assert finding.code == "batch_mixing" and "[T, B]" in finding.title
+
+
+def masked_words(step: int) -> tuple[Tensor, Tensor]:
+    """The targets are the words that were replaced by token 0."""
+    y = batch(step)[0].clamp(min=1)
+    hidden = torch.rand(y.shape, generator=torch.Generator().manual_seed(step)) < 0.3
+    return y.masked_fill(hidden, 0), y.masked_fill(~hidden, -100)
+
+
+def test_bidirectional_model_without_next_tokens_is_not_judged() -> None:
+    target = target_of(Torch(batch_first=True, causal=False), batches=masked_words, rule=None)
+    with pytest.raises(NotJudged):
+        list(causality.check(target))
+    next_tokens = target_of(Torch(batch_first=True, causal=False))
+    assert [finding.code for finding in causality.check(next_tokens)] == ["causal_leak"]
+
+
+def test_prefix_without_targets_may_look_ahead() -> None:
+    class Prefix(Decoder):
+        """Sees the whole first half from everywhere."""
+
+        def forward(self, ids: Tensor) -> Tensor:
+            n = ids.shape[1] // 2
+            return super().forward(ids) + self.head(self.tokens(ids)[:, :n].mean(dim=1, keepdim=True))
+
+    def prompted(step: int) -> tuple[Tensor, Tensor]:
+        x, y = batch(step)
+        y = y.clone()
+        y[:, : T // 2] = -100
+        return x, y
+
+    assert findings(target_of(Prefix(), batches=prompted)) == []
+    assert findings(target_of(Prefix()))[0].code == "causal_leak"
+
+
+@pytest.mark.parametrize(
+    ("scores", "scale"),
+    [
+        (lambda q, k: q @ k.transpose(-2, -1) / 2, 0.5),
+        (lambda q, k: (q / 2) @ k.transpose(-2, -1), 0.5),
+        (lambda q, k: torch.einsum("bid,bjd->bij", q * 0.5, k), 0.5),
+        (lambda q, k: torch.einsum("...id,...jd->...ij", q, k).mul_(0.5), 0.5),
+        (lambda q, k: torch.baddbmm(torch.zeros(1), q, k.transpose(1, 2), beta=0, alpha=0.5), 0.5),
+        (lambda q, k: (q * 0.5).view(2, 5, 2, 2).flatten(2) @ (k.transpose(1, 2) * 3), 1.5),
+        (lambda q, k: q @ k.mT, 1.0),
+    ],
+)
+def test_scale_is_followed_through_the_operations(scores: Callable[[Tensor, Tensor], Tensor], scale: float) -> None:
+    class Scored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            weights = torch.softmax(scores(self.q(x), self.k(x)), -1)
+            mean: Tensor = weights @ x
+            return mean
+
+    model, x = Scored(), torch.randn(2, 5, 4)
+    [call] = record_attention(model, lambda: model(x)).calls
+    assert call.scale == pytest.approx(scale) and call.d_head == 4
+    assert torch.allclose(call.weights.sum(-1), torch.ones(2, 5))
+
+
+def test_scaled_dot_product_attention_is_recorded_with_its_mask_and_scale() -> None:
+    class Fused(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            q = x * 2
+            return torch.nn.functional.scaled_dot_product_attention(q, x, x, is_causal=True, scale=0.25)
+
+    model, x = Fused(), torch.randn(2, 3, 5, 4)
+    [call] = record_attention(model, lambda: model(x)).calls
+    assert torch.allclose(call.weights @ x, model(x), atol=1e-5) and not call.weights.triu(1).any()
