@@ -387,8 +387,9 @@ class _Recorder(TorchFunctionMode):
                 product.location if product else "",
             )
         )
-        self._keep(_Tag(result, positions=_spread(product.query_positions if product else None, result),
-                        origin=tag.origin))
+        self._keep(
+            _Tag(result, positions=_spread(product.query_positions if product else None, result), origin=tag.origin)
+        )
 
     def _scaled_dot_product(self, args: Any, kwargs: Any, result: Tensor) -> None:
         q, k = (args[i] if len(args) > i else kwargs[n] for i, n in enumerate(("query", "key")))
@@ -406,9 +407,7 @@ class _Recorder(TorchFunctionMode):
 
     def _multi_head(self, args: Any, kwargs: Any, result: Any) -> None:
         weights, query, key = multi_head_weights(args, kwargs)
-        self.record.calls.append(
-            AttentionCall(self._module, user_line(), weights, weights, None, query, key)
-        )
+        self.record.calls.append(AttentionCall(self._module, user_line(), weights, weights, None, query, key))
         tag = self._tag(query)
         if tag is None or tag.positions is None:
             return
@@ -434,9 +433,7 @@ class _Recorder(TorchFunctionMode):
         moved = list(_tensors((positions,), {})) if positions is not None else []
         for number, each in enumerate(outputs):
             own = moved[number] if len(moved) == len(outputs) and moved[number].shape == each.shape else None
-            self._keep(
-                _Tag(each, first.factor, own, first.origin, first.product, first.softmax, first.is_weight, line)
-            )
+            self._keep(_Tag(each, first.factor, own, first.origin, first.product, first.softmax, first.is_weight, line))
 
     def _moved(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return the positions after a layout operation, or None if they are unknown for one of its tensors."""

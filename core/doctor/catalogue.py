@@ -126,22 +126,49 @@ _ALL = [
             "Call model.eval() before evaluating, and pass training=self.training to F.dropout.",
         ),
         attention_rows=(
-            "The attention weights of a query do not sum to one over the keys.",
+            "The softmax of attention runs over the queries, the heads or the batch, not over the keys.",
             "Slow learning, often with a leak of later tokens.",
-            "The weights of one forward pass, summed over keys and over queries.",
+            "The weights that the values are multiplied by, in any code that calls a softmax, are summed.",
             "Apply softmax(dim=-1) to the scores [B, H, T query, T key].",
         ),
         score_scale=(
-            "The attention scores are not divided by √d_head.",
+            "The attention scores are not divided by √d_head, or multiplied by it, or divided twice.",
             "Attention saturates early: loss falls slowly, and attention maps show single spots.",
-            "The factor is fitted from weights and products q kᵀ.",
+            "The factor between q kᵀ and the softmax is followed through the operations. A missing division is a hint, "
+            "since some designs omit it on purpose (T5).",
             "Divide q kᵀ by √d_head once.",
+        ),
+        mask_after_softmax=(
+            "The mask sets attention weights to zero after the softmax, so they no longer sum to one.",
+            "A small leak of later tokens through the divisor; early positions get almost no attention.",
+            "The weights that the values are multiplied by are compared with what the softmax returned.",
+            "Mask before the softmax: scores.masked_fill(mask, -inf).softmax(dim=-1).",
+        ),
+        attention_saturated=(
+            "Each query looks at a single key before any training.",
+            "The gradient of attention is almost zero, so it hardly learns.",
+            "The largest weight of a query is above 0.95 on average in an untrained model. It is a hint.",
+            "Look for scores that are too large: a missing division by √d_head, large initial weights, no norm.",
         ),
         causal_leak=(
             "A position sees later positions, so the answer is in its input.",
             "The loss falls to near zero, and generated text is meaningless.",
-            "Tokens after t are exchanged, and the gradient of the logits at t with respect to later inputs is taken.",
+            "Each token is exchanged by itself, in evaluation and in training mode; the logits at earlier positions "
+            "whose targets count must stay the same.",
             "Set the scores above the diagonal to -inf before the softmax over the keys.",
+        ),
+        heads_mixed=(
+            "A reshape splits or merges attention heads without moving the head axis, which mixes positions.",
+            "Later tokens leak, or positions see only a block of others; the model learns slowly or cheats.",
+            "The position of each element is followed through reshapes and transposes; the mixture shows in which "
+            "logits depend on which tokens.",
+            "Split with view(B, T, H, d).transpose(1, 2), and merge with transpose(1, 2).reshape(B, T, C).",
+        ),
+        norm_axis=(
+            "A norm runs over positions or rows of the batch, not only over the features.",
+            "Later tokens or other rows leak; validation and generation differ from training.",
+            "Logits depend on later tokens or other rows, and a norm reduces over elements of several positions.",
+            "Use nn.LayerNorm(d_model) over the last axis.",
         ),
         no_context=(
             "Each position sees only itself.",
@@ -152,7 +179,7 @@ _ALL = [
         batch_mixing=(
             "The rows of a batch influence each other.",
             "Validation and generation give other results than training, since they use other batches.",
-            "Other rows are exchanged; the logits of the first and the last row change.",
+            "Each token of one row is exchanged, in evaluation and in training mode; the logits of other rows change.",
             "Look for a view or a mean over the batch dimension, and for batch norm.",
         ),
         input_ignored=(
@@ -191,6 +218,43 @@ _ALL = [
             "The position table gets no gradient, or the order of earlier tokens changes nothing after the first "
             "block.",
             "Add positions to the token embedding, or rotate q and k, along the time axis.",
+        ),
+        no_residual=(
+            "A block does not add its input to what it computes.",
+            "Deep models hardly learn: gradients and the token itself get lost on the way.",
+            "The mean of the diagonal of the block's Jacobian is below 0.06, and no path of additions leads from its "
+            "input to its output.",
+            "Add the input back after attention and after the feed-forward part: x = x + attention(norm(x)).",
+        ),
+        padding_attended=(
+            "Padding changes the logits of real tokens.",
+            "Results depend on how long the other rows of a batch are.",
+            "Tokens under the mask are exchanged, or padding is added under a mask; logits of real tokens change.",
+            "Give every attention the padding mask, in the form that it expects.",
+        ),
+        prefix_differs=(
+            "A row's first tokens alone get other logits than within the longer row.",
+            "Generation, which feeds shorter rows, is worse than the validation loss suggests.",
+            "The first half of the probe is passed alone, and compared with the first half of the whole.",
+            "Look for what depends on the length: masks and positions counted from the end, means over the row.",
+        ),
+        mode_difference=(
+            "Without dropout, training mode still computes something else than evaluation mode.",
+            "The validation loss belongs to another function than the one that is trained.",
+            "Logits of both modes are compared with every dropout switched off. It is a hint.",
+            "Look for `if self.training:` in forward.",
+        ),
+        cache_differs=(
+            "Generation with a key/value cache computes other logits than the model without it.",
+            "The loss is good, but generated text is not.",
+            "The logits of each generated token are compared with a full forward pass over the same tokens.",
+            "Mask the prompt's pass, continue the positions, and append keys and values along the time axis.",
+        ),
+        device_difference=(
+            "The model computes something else on the accelerator than on the CPU.",
+            "Training on one device goes well and on the other not.",
+            "The logits of one batch on both devices differ by more than rounding.",
+            "Look for tensors created on the wrong device or without a seed, and for operations in low precision.",
         ),
         missing_gradient=(
             "Parameters get no gradient.",

@@ -12,9 +12,10 @@ FindingCode = Literal[
     "unmasked_targets", "ignored_targets", "leaked_validation",
     # Model
     "forward_fails", "output_shape", "not_finite", "nondeterministic", "dropout_in_eval", "attention_rows",
-    "mask_after_softmax", "score_scale", "attention_saturated", "causal_leak", "heads_mixed", "norm_axis", "no_context", "batch_mixing", "input_ignored", "initial_loss", "dead_relus",
-    "frozen_parameters", "unregistered_parameters", "no_positions", "missing_gradient", "gradient_flow", "tied_head",
-    "no_residual", "padding_attended", "prefix_differs", "mode_difference", "cache_differs", "device_difference",
+    "mask_after_softmax", "score_scale", "attention_saturated", "causal_leak", "heads_mixed", "norm_axis",
+    "no_context", "batch_mixing", "input_ignored", "initial_loss", "dead_relus", "frozen_parameters",
+    "unregistered_parameters", "no_positions", "missing_gradient", "gradient_flow", "tied_head", "no_residual",
+    "padding_attended", "prefix_differs", "mode_difference", "cache_differs", "device_difference",
     # Loss
     "double_softmax", "double_shift", "missing_log_softmax", "scrambled_logits", "gradient_ascent", "summed_loss",
     "wrong_divisor", "activated_logits",

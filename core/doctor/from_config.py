@@ -13,7 +13,6 @@ from tui_lab.core.doctor.loss_probe import ConstantLogits
 from tui_lab.core.doctor.target import Draws, Pair, Target, Update
 from tui_lab.core.doctor.target_rules import next_token
 from tui_lab.core.kernels.device import choose_device, use_threads
-from tui_lab.core.model import Transformer
 from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.optim import set_lr
 from tui_lab.core.training.task_factory import build_loader, build_task
@@ -58,7 +57,6 @@ def target_from_config(config: Config, task: Task | None = None, weights: dict[s
         pinned=config.data.overfit,
         draws=lambda step: draws(loader, step),
         validation=lambda: shared_examples(task),
-        attention=None if config.model.source else attention_of,
         d_head=None if config.model.source else config.model.d_head,
         untied=None if config.model.source else True,
         dropout=config.model.dropout,
@@ -128,21 +126,3 @@ def _spread(dataset: Dataset, most: int) -> np.ndarray[tuple[int], np.dtype[np.i
     """Return the ids of all examples, or of `most` evenly spaced ones, with the first and the last."""
     n = min(most, dataset.n_examples)
     return np.linspace(0, dataset.n_examples - 1, n).round().astype(np.int64)
-
-
-def attention_of(model: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return for each layer the attention weights, and q kᵀ before any scaling, [B, H, T, T] each."""
-    assert isinstance(model, Transformer)
-    weights_and_scores: list[tuple[Tensor, Tensor]] = []
-
-    def record(module: nn.Module, inputs: tuple[Tensor, Tensor], weights: Tensor) -> None:
-        q, k = inputs
-        weights_and_scores.append((weights, q @ k.transpose(2, 3)))
-
-    handles = [module.register_forward_hook(record) for module in model.attention_modules()]
-    try:
-        model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return weights_and_scores

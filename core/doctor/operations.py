@@ -18,12 +18,54 @@ SCALINGS = {
 }
 CASTS = frozenset(("to", "float", "half", "bfloat16", "double", "type_as", "type", "contiguous", "clone", "detach"))
 NORMS = frozenset(("layer_norm", "rms_norm", "group_norm", "instance_norm"))
-REDUCTIONS = frozenset(("mean", "sum", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "amax", "logsumexp"))
+REDUCTIONS = frozenset(
+    ("mean", "sum", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "amax", "logsumexp")
+)
 LAYOUTS = frozenset(
-    "view reshape view_as reshape_as transpose transpose_ permute swapaxes swapdims movedim moveaxis flatten unflatten "
-    "unsqueeze squeeze expand expand_as __getitem__ chunk split unsafe_split unsafe_chunk tensor_split unbind cat "
-    "concat concatenate stack hstack vstack dstack repeat repeat_interleave t narrow select index_select roll flip "
-    "tile __get__ unfold".split()
+    [
+        "view",
+        "reshape",
+        "view_as",
+        "reshape_as",
+        "transpose",
+        "transpose_",
+        "permute",
+        "swapaxes",
+        "swapdims",
+        "movedim",
+        "moveaxis",
+        "flatten",
+        "unflatten",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "expand_as",
+        "__getitem__",
+        "chunk",
+        "split",
+        "unsafe_split",
+        "unsafe_chunk",
+        "tensor_split",
+        "unbind",
+        "cat",
+        "concat",
+        "concatenate",
+        "stack",
+        "hstack",
+        "vstack",
+        "dstack",
+        "repeat",
+        "repeat_interleave",
+        "t",
+        "narrow",
+        "select",
+        "index_select",
+        "roll",
+        "flip",
+        "tile",
+        "__get__",
+        "unfold",
+    ]
 )
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
 

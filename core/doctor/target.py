@@ -93,7 +93,6 @@ class Target:
     pinned: how many examples are meant to be repeated; 0: none.
     draws: step → the examples that it drew and those that it should draw.
     validation: () → how many of how many validation examples are training examples.
-    attention: (model, x) → for each layer the attention weights and the scores q kᵀ before scaling, [B, H, T, T].
     d_head: the size of an attention head.
     untied: whether no two modules may share parameters.
     dropout: the dropout rate that is meant to act in training.
@@ -123,7 +122,6 @@ class Target:
     pinned: int | None = None
     draws: Callable[[int], Draws] | None = None
     validation: Callable[[], tuple[int, int]] | None = None
-    attention: Callable[[nn.Module, Tensor], list[tuple[Tensor, Tensor]]] | None = None
     d_head: int | None = None
     untied: bool | None = None
     dropout: float | None = None

@@ -19,8 +19,6 @@ MIN_KEYS = 4
 """A query that sees fewer keys may well have one large weight."""
 NORMALIZED = 0.01
 """Relative deviation of the norms of q up to which q counts as normalized. Normalized: below 1e-3; others: 0.05 on."""
-COMPENSATED = 0.35
-"""q is at most this times 1 / √d_head · k · 4 where the initial weights replace the division, as those of T5 do."""
 
 
 def check(target: Target) -> Iterator[Finding]:

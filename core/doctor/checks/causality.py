@@ -6,7 +6,7 @@ norms and means over the wrong axis. Cost: a forward pass for each position, at 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -169,8 +169,7 @@ def _self_attentions(measured: _Measured, record: AttentionRecord) -> list[tuple
     return [
         (number, call)
         for number, (call, after) in enumerate(pairs)
-        if call.is_square
-        and (call.key is None or after.key is None or not torch.equal(call.key, after.key))
+        if call.is_square and (call.key is None or after.key is None or not torch.equal(call.key, after.key))
     ]
 
 
@@ -281,7 +280,11 @@ def _norm_axis(mix: Mix, evidence: str, measured: _Measured) -> Finding:
         title=f"A norm runs over the {over}, not only over the features{measured.suffix}.",
         evidence=f"{mix.operation} in {mix.module or 'the model'}; {evidence}",
         why="Each position learns about "
-        + ("the other rows of its batch, which differ in validation and generation." if mix.over_rows else "later ones."),
+        + (
+            "the other rows of its batch, which differ in validation and generation."
+            if mix.over_rows
+            else "later ones."
+        ),
         fix="Normalize each position by itself: nn.LayerNorm(d_model) over the last axis.",
         location=mix.location,
         drawing=measured.result.drawing(),
@@ -299,7 +302,9 @@ def _rows_mix(measured: _Measured) -> Finding:
     mixes = sorted((mix for mix in record.mixes if mix.over_rows), key=lambda mix: mix.kind == "reduction")
     result = measured.result
     assert result.others is not None
-    evidence = f"a token changes the logits of other rows by {float(result.others.max()) / result.largest:.2g} of what it "
+    evidence = (
+        f"a token changes the logits of other rows by {float(result.others.max()) / result.largest:.2g} of what it "
+    )
     evidence += "changes in its own"
     if not mixes:
         return _batch_mixing(f"The rows of a batch influence each other{measured.suffix}.", evidence, _ROWS_FIX, "")
@@ -308,7 +313,9 @@ def _rows_mix(measured: _Measured) -> Finding:
         return _norm_axis(mix, evidence, measured)
     if mix.kind == "reduction":
         title = f"A {mix.operation.split(' ')[0]} over the batch lets rows influence each other{measured.suffix}."
-        return _batch_mixing(title, f"{mix.operation} in {mix.module or 'the model'}; {evidence}", _ROWS_FIX, mix.location)
+        return _batch_mixing(
+            title, f"{mix.operation} in {mix.module or 'the model'}; {evidence}", _ROWS_FIX, mix.location
+        )
     if mix.operation.startswith("Multi"):
         title = "Attention runs over the rows of the batch, not over the positions."
         fix = "Create nn.MultiheadAttention, or the encoder layer, with batch_first=True, or give it [T, B, C]."
@@ -377,7 +384,9 @@ def _past(measured: _Measured) -> Iterator[Finding]:
     heads = [mix for mix in measured.record().mixes if mix.kind in ("heads_split", "heads_merged")]
     blind = int((~past).tril(-1).sum())
     if heads:
-        yield _heads_mixed(heads[0], f"{blind} of {T * (T - 1) // 2} pairs of positions do not see each other", measured)
+        yield _heads_mixed(
+            heads[0], f"{blind} of {T * (T - 1) // 2} pairs of positions do not see each other", measured
+        )
     elif not past.any():
         yield _no_context(result)
 
