@@ -21,52 +21,13 @@ NORMS = frozenset(("layer_norm", "rms_norm", "group_norm", "instance_norm"))
 REDUCTIONS = frozenset(
     ("mean", "sum", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "amax", "logsumexp")
 )
-LAYOUTS = frozenset(
-    [
-        "view",
-        "reshape",
-        "view_as",
-        "reshape_as",
-        "transpose",
-        "transpose_",
-        "permute",
-        "swapaxes",
-        "swapdims",
-        "movedim",
-        "moveaxis",
-        "flatten",
-        "unflatten",
-        "unsqueeze",
-        "squeeze",
-        "expand",
-        "expand_as",
-        "__getitem__",
-        "chunk",
-        "split",
-        "unsafe_split",
-        "unsafe_chunk",
-        "tensor_split",
-        "unbind",
-        "cat",
-        "concat",
-        "concatenate",
-        "stack",
-        "hstack",
-        "vstack",
-        "dstack",
-        "repeat",
-        "repeat_interleave",
-        "t",
-        "narrow",
-        "select",
-        "index_select",
-        "roll",
-        "flip",
-        "tile",
-        "__get__",
-        "unfold",
-    ]
-)
+LAYOUTS = frozenset((
+    "view", "reshape", "view_as", "reshape_as", "transpose", "transpose_", "permute", "swapaxes", "swapdims", "movedim",
+    "moveaxis", "flatten", "unflatten", "unsqueeze", "squeeze", "expand", "expand_as", "__getitem__", "chunk", "split",
+    "unsafe_split", "unsafe_chunk", "tensor_split", "unbind", "cat", "concat", "concatenate", "stack", "hstack",
+    "vstack", "dstack", "repeat", "repeat_interleave", "t", "narrow", "select", "index_select", "roll", "flip", "tile",
+    "__get__", "unfold",
+))  # fmt: skip
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
 
 
@@ -106,7 +67,7 @@ def einsum_contraction(equation: str, operands: Sequence[Any]) -> Contraction | 
     if orders[0] is None or orders[1] is None:
         return None
     first, second = orders
-    return Contraction(*operands, lambda t: t.permute(first), lambda t: t.permute(second))
+    return Contraction(operands[0], operands[1], lambda t: t.permute(first), lambda t: t.permute(second))
 
 
 def _without_ellipsis(terms: list[str], output: str, operands: Sequence[Tensor]) -> tuple[list[str], str]:

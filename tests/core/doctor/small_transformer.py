@@ -29,11 +29,8 @@ class Attention(nn.Module):
         scores = self.scaled(q @ k.transpose(-2, -1))
         weights = self.weights(scores)
         heads = weights @ v
-        if self.fault == "heads_merged":
-            merged = heads.reshape(x.shape)
-        else:
-            merged = heads.transpose(1, 2).reshape(x.shape)
-        projected: Tensor = self.out(merged)
+        heads = heads if self.fault == "heads_merged" else heads.transpose(1, 2)
+        projected: Tensor = self.out(heads.reshape(x.shape))
         return projected
 
     def split(self, projected: Tensor) -> Tensor:

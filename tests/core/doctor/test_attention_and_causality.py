@@ -110,7 +110,8 @@ def test_prefix_without_targets_may_look_ahead() -> None:
 
         def forward(self, ids: Tensor) -> Tensor:
             n = ids.shape[1] // 2
-            return super().forward(ids) + self.head(self.tokens(ids)[:, :n].mean(dim=1, keepdim=True))
+            logits: Tensor = super().forward(ids) + self.head(self.tokens(ids)[:, :n].mean(dim=1, keepdim=True))
+            return logits
 
     def prompted(step: int) -> tuple[Tensor, Tensor]:
         x, y = batch(step)
