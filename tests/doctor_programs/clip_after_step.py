@@ -10,7 +10,7 @@ FIXED = "--fixed" in sys.argv
 torch.manual_seed(14)
 torch.set_num_threads(1)
 
-LENGTH = 12
+LENGTH = 8
 
 
 class RNN(nn.Module):
@@ -37,7 +37,7 @@ def adding_problem(n):
 
 
 model = RNN()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 criterion = nn.MSELoss()
 average = 0.0
 for step in range(1, 301):
@@ -46,11 +46,11 @@ for step in range(1, 301):
     optimizer.zero_grad()
     loss.backward()
     if FIXED:
-        clip_grad_norm_(model.parameters(), 0.5)
+        clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     else:
         optimizer.step()
-        clip_grad_norm_(model.parameters(), 0.5)
+        clip_grad_norm_(model.parameters(), 1.0)
     average += loss.item() / 50
     if step % 50 == 0:
         print(f"step {step}: mean loss {average:.4f}")

@@ -1,4 +1,4 @@
-"""A decoder with rotary positions and grouped keys: repeat the number that stands k places back."""
+"""A decoder with rotary positions and grouped keys: repeat the number that stands three places back."""
 
 import sys
 
