@@ -23,6 +23,10 @@ FindingCode = Literal[
     "stale_optimizer", "missing_from_optimizer", "update_ignores_model", "no_backward", "no_step",
     "cleared_before_step", "gradient_clipped", "no_zero_grad", "eval_in_training", "dropout_too_high",
     "weight_decay_too_high", "lr_too_high", "lr_too_low", "cannot_overfit",
+    # The loop
+    "cleared_between_backwards", "clip_before_unscale", "loss_scale_kept", "clip_without_effect",
+    "accumulation_not_divided", "gradient_not_finite", "weights_never_move", "train_mode_in_evaluation", "lr_zero",
+    "lr_schedule", "schedule_before_step", "decayed_norms",
     # Monitors
     "diverging", "dying_relus", "data_starvation", "nothing_learned", "overfitting",
 ]  # fmt: skip

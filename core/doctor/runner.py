@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,6 +18,9 @@ from tui_lab.core.doctor.checks import (
     gradient_reset,
     gradients,
     initial_loss,
+    loop_gradients,
+    loop_modes,
+    loop_rates,
     loss,
     optimizer_parameters,
     optimizer_step,
@@ -36,6 +39,7 @@ from tui_lab.core.doctor.findings import (
     Unchecked,
 )
 from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.update_state import UpdateState
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
 from tui_lab.util.errors import ConfigError
 
@@ -67,6 +71,9 @@ CHECKS = (
     Check("optimizer parameters", optimizer_parameters.check),
     Check("optimizer step", optimizer_step.check),
     Check("gradient reset", gradient_reset.check),
+    Check("loop gradients", loop_gradients.check),
+    Check("training mode", loop_modes.check),
+    Check("rates", loop_rates.check),
     Check("gradient flow", gradient_flow.check),
     Check("overfit", overfit.check, trains=True),
 )
@@ -76,11 +83,18 @@ CHECKS = (
 def examine(target: Target, *, on_check: Callable[[str], None] = lambda name: None) -> Report:
     """Run every check; `on_check` receives each one's name before it runs.
 
-    The model, the optimizers and torch's generator are left unchanged. A check that raises is reported as crashed,
-    except for a ConfigError (such as a batch of the wrong shape), which is raised.
+    The model, the optimizers, what the update keeps between calls, and torch's generator are left unchanged. A check
+    that raises is reported as crashed, except for a ConfigError (such as a batch of the wrong shape), which is raised.
     """
+    # A scheduler of the update may set the rates of the optimizers that it was created with.
+    keep_state = [target.update, *(optimizer.param_groups for optimizer in target.optimizers)]
+    restored_elsewhere = (*target.model.modules(), *target.model.parameters(), *target.optimizers)
+    update_state = UpdateState(keep_state, exclude=restored_elsewhere)
     with _restored(target):
-        return _examine(target, on_check)
+        try:
+            return _examine(replace(target, update_state=update_state), on_check)
+        finally:
+            update_state.restore()
 
 
 @contextmanager
@@ -161,10 +175,11 @@ class _Results:
 
     def report(self, target: Target) -> Report:
         """Return the report on `target`, without findings that are only consequences of others."""
+        codes = {finding.code for finding in self.findings}
         consequences = {code for finding in self.findings for code in finding.explains}
         return Report(
             findings=tuple(finding for finding in self.findings if finding.code not in consequences),
-            hints=tuple(hint for hint in self.hints if hint.code not in consequences),
+            hints=tuple(hint for hint in self.hints if hint.code not in consequences | codes),
             passed=tuple(self.passed),
             not_judged=tuple(self.not_judged),
             not_applicable=tuple(self.not_applicable),

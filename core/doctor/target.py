@@ -16,7 +16,9 @@ from tui_lab.core.doctor.batch import Batch, first_rows, n_rows, on_device, tens
 from tui_lab.core.doctor.copies import Copies, unfaithful
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.loop.rehearsal import rehearse
 from tui_lab.core.doctor.tokens import PAIRS, TokenView
+from tui_lab.core.doctor.update_state import UpdateState
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
 
 Pair = tuple[Tensor, Tensor]
@@ -84,7 +86,8 @@ class Target:
     output_loss: (what the model returned, batch) → the loss; None: the loss cannot be computed from outputs alone.
     update: makes one update of the given model and optimizers on a batch, as the training does.
     tokens: where batches and outputs hold ids, targets and logits; None: not a model over tokens.
-    record: what the real training loop did.
+    record: what the real training loop did; checks use `loop`.
+    update_state: what the update keeps between its calls; every copy for a trial begins with it as it was.
     fixed_shape: whether the loss accepts only batches of their full size.
     ignored: the target that the loss skips.
     varies: whether `batch` can return more than one batch.
@@ -115,6 +118,7 @@ class Target:
     output_loss: Callable[[Any, Batch], Tensor] | None = None
     tokens: TokenView | None = PAIRS
     record: LoopRecord | None = None
+    update_state: UpdateState | None = None
     fixed_shape: bool = False
     varies: bool = True
     n_vocab: int | None = None
@@ -163,6 +167,28 @@ class Target:
             return whole
         return short
 
+    @property
+    def loop(self) -> LoopRecord:
+        """What the training loop did: the record of the real one, or else of a rehearsal, which is made once.
+
+        Raises NotJudged without an optimizer, and whatever the update raises.
+        """
+        if self.record is not None:
+            return self.record
+        if not self.optimizers:
+            raise NotJudged("no optimizer was given")
+        rehearsed = self._rehearsed
+        if isinstance(rehearsed, Exception):
+            raise rehearsed
+        return rehearsed
+
+    @cached_property
+    def _rehearsed(self) -> LoopRecord | Exception:
+        try:
+            return rehearse(self)
+        except Exception as error:  # `loop` raises it, each time without another rehearsal.
+            return error
+
     def _first_rows(self) -> Batch:
         """Return PROBE_ROWS rows, one of each of the first batches where these have the same shape."""
         first = self.batch(0)
@@ -182,6 +208,8 @@ class Target:
         """
         if self._no_copy:
             raise NotJudged(self._no_copy)
+        if self.update_state is not None:
+            self.update_state.restore()
         fresh = self._copied()
         if "probe" in vars(self):
             vars(fresh)["probe"] = self.probe

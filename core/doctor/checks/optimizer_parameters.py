@@ -1,19 +1,22 @@
 """Does the optimizer hold all parameters of the model, and are none shared by mistake? Cost: none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.loop.reading import some
 from tui_lab.core.doctor.target import Target
+from tui_lab.core.watch.model_search import parameters_of
 
 
 def check(target: Target) -> Iterator[Finding]:
     yield from _tied(target)
     if not target.optimizers:
         raise NotJudged("no optimizer was given")
-    held = {id(p) for o in target.optimizers for group in o.param_groups for p in group["params"]}
-    trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
+    held = {id(p): p for p in parameters_of(target.optimizers)}
     owned = {id(p) for p in target.model.parameters()}
-    if held and not held & owned:
+    if held and not held.keys() & owned:
         yield Finding(
             code="stale_optimizer",
             title="The optimizer holds none of the model's parameters.",
@@ -21,18 +24,65 @@ def check(target: Target) -> Iterator[Finding]:
             why="It updates weights that nothing uses, so the loss does not move at any learning rate.",
             fix="Create the optimizer after the model, and after anything that replaces its parameters: a copy, a "
             "load, a move to another device.",
-            explains=("no_zero_grad", "cleared_before_step"),
+            explains=("no_zero_grad", "cleared_before_step", "weights_never_move"),
         )
         return
-    missing = [name for name, p in trainable.items() if id(p) not in held]
+    trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
+    missing = {name: p for name, p in trainable.items() if id(p) not in held}
+    foreign = [p for key, p in held.items() if key not in owned]
+    if replaced := _replaced(missing, foreign):
+        yield _made_before(replaced)
+    missing = {name: p for name, p in missing.items() if name not in replaced}
     if missing:
+        # Whoever trains a part of a trained model gives its optimizer only that part.
+        trains_part = not target.untrained and 2 * len(missing) > len(trainable)
         yield Finding(
             code="missing_from_optimizer",
             title=f"{len(missing)} of {len(trainable)} parameters are missing from the optimizer.",
-            evidence="missing: " + ", ".join(missing[:6]) + (" …" if len(missing) > 6 else ""),
+            evidence="missing: " + some(tuple(missing)),
             why="They get gradients but are never updated.",
             fix="Pass model.parameters(), or check that the parameter groups together contain all of them.",
+            kind="hint" if trains_part else "finding",
         )
+
+
+def _replaced(missing: Mapping[str, Tensor], foreign: list[Tensor]) -> dict[str, Tensor]:
+    """Return for missing parameters the tensor of an optimizer that they probably replaced.
+
+    It belongs to no module of the model, and has the same shape, or one that differs in one size, as an embedding
+    that was resized.
+    """
+    replaced: dict[str, Tensor] = {}
+    left = list(foreign)
+    for name, parameter in missing.items():
+        close = [p for p in left if _differing_sizes(p, parameter) <= 1]
+        if close:
+            old = min(close, key=lambda p: _differing_sizes(p, parameter))
+            replaced[name] = old
+            left = [p for p in left if p is not old]
+    return replaced
+
+
+def _differing_sizes(first: Tensor, second: Tensor) -> int:
+    """Return in how many dimensions the shapes differ."""
+    if first.dim() != second.dim():
+        return max(first.dim(), second.dim())
+    return sum(a != b for a, b in zip(first.shape, second.shape, strict=True))
+
+
+def _made_before(replaced: Mapping[str, Tensor]) -> Finding:
+    name = next(iter(replaced))
+    others = f" and {len(replaced) - 1} others" if len(replaced) > 1 else ""
+    old = "; ".join(f"a tensor {list(p.shape)} in place of {name}" for name, p in list(replaced.items())[:4])
+    return Finding(
+        code="stale_optimizer",
+        title=f"The optimizer was created before {name}{others} was replaced, so it updates the old tensor.",
+        evidence=f"it holds tensors that no module of the model has: {old}",
+        why="The new parameter gets gradients, but nothing updates it.",
+        fix="Create the optimizer after the last change of the model's parameters: resizing an embedding, replacing a "
+        "layer, moving or copying the model.",
+        explains=("no_zero_grad", "missing_from_optimizer", "weights_never_move"),
+    )
 
 
 def _tied(target: Target) -> Iterator[Finding]:

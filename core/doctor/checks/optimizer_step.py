@@ -1,36 +1,39 @@
 """Does an update call backward and step, and does the step get what backward gave?
 
-Cost: one update, or as many as gradient accumulation over calls needs.
+Cost: one update of a copy, or as many as gradient accumulation over calls needs; the rest is read from the record of
+the loop.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
+from tui_lab.core.doctor.loop.reading import direction, line_between, line_of
+from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.target import MAX_CALLS, Target
 
 CLIPPED = 1e-6
 """Fraction of the gradient's norm that the step gets: no intended clipping leaves less."""
 OPPOSED = -0.5
 """Cosine between what a step gets and the loss's gradient below which it climbs; dropout keeps it well above 0."""
-EXPLAINS: tuple[FindingCode, ...] = ("cannot_overfit", "lr_too_low", "no_zero_grad")
+EXPLAINS: tuple[FindingCode, ...] = ("cannot_overfit", "lr_too_low", "no_zero_grad", "weights_never_move")
 
 
-class UpdateRecord:
-    """Records an update through hooks on the model and its optimizers.
+class TrialUpdates:
+    """Records updates of a copy through hooks on the model and its optimizers.
 
-    squared_norms: of the gradients that backward gave, by parameter id. gradients: what the step got, by parameter id.
+    gradients: what the step got, by parameter id.
     """
 
     def __init__(self, trial: Target) -> None:
         self.called = False
         self.stepped = False
+        self.has_gradient = False
         self.with_closure = False
-        self.squared_norms: dict[int, float] = {}
         self.gradients: dict[int, Tensor] = {}
         for module in trial.model.modules():
             module.register_forward_pre_hook(self._forward)
@@ -44,8 +47,7 @@ class UpdateRecord:
         self.called = True
 
     def _accumulated(self, p: Tensor) -> None:
-        if p.grad is not None:
-            self.squared_norms[id(p)] = float(p.grad.norm()) ** 2
+        self.has_gradient = True
 
     def _stepping(self, optimizer: Any, positional: Any, named: Any) -> None:
         self.stepped = True
@@ -62,37 +64,71 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotJudged("no optimizer was given")
     if not any(p.requires_grad for p in target.model.parameters()):
         raise NotJudged("no parameter requires a gradient")
+    if target.record is not None:
+        yield from _judge_record(target, target.record)
+    else:
+        yield from _judge_copy(target)
+
+
+def _judge_copy(target: Target) -> Iterator[Finding]:
+    """Judge what the update does with a copy."""
     trial = target.fresh()
-    record = UpdateRecord(trial)
+    updates = TrialUpdates(trial)
     for _ in range(MAX_CALLS):
         trial.apply_update(trial.probe.batch)
-        if record.stepped and record.squared_norms or not record.called:
+        if updates.stepped and updates.has_gradient or not updates.called:
             break
-    if not record.called:
+    if not updates.called:
         yield _update_ignores_model()
-    elif not record.squared_norms:
+    elif not updates.has_gradient:
         # Only if the loss could have given gradients.
         if trial.loss(trial.probe.batch).requires_grad:
-            yield _no_backward()
-    elif not record.stepped:
-        yield _no_step()
-    elif not record.with_closure:
-        yield from _judge_step(target, trial, record)
+            yield _no_backward(f"no parameter got a gradient in {MAX_CALLS} updates")
+    elif not updates.stepped:
+        yield _no_step(f"gradients but no step in {MAX_CALLS} updates")
+    elif not updates.with_closure:
+        found = list(_received(target.loop.updates))
+        yield from found
+        if not found and _climbs(target, trial, updates):
+            yield _gradient_ascent()
 
 
-def _judge_step(target: Target, trial: Target, record: UpdateRecord) -> Iterator[Finding]:
-    held = {id(p) for o in trial.optimizers for group in o.param_groups for p in group["params"]}
-    given = sum(size for key, size in record.squared_norms.items() if key in held) ** 0.5
-    received = sum(float(gradient.norm()) ** 2 for key, gradient in record.gradients.items() if key in held) ** 0.5
-    if given > 0 and received == 0:
-        yield _cleared_before_step(given)
-    elif 0 < received < CLIPPED * given:
-        yield _gradient_clipped(given, received)
-    elif _climbs(target, trial, record):
-        yield _gradient_ascent()
+def _judge_record(target: Target, record: LoopRecord) -> Iterator[Finding]:
+    """Judge what the user's own loop did."""
+    n_backward = sum(event.operation == "backward" for event in record.remaining)
+    if not record.updates:
+        if n_backward >= MAX_CALLS or (record.has_ended and n_backward > 1):
+            location = next((event.line for event in record.remaining if event.operation == "backward"), "")
+            yield _no_step(f"{n_backward} calls of backward(), and none of step()", location)
+        elif not n_backward:
+            raise NotJudged("the loop made no update while it was recorded")
+    elif not any(update.losses for update in record.updates):
+        # torch.autograd.grad gives gradients without a backward call.
+        if not any(update.received for update in record.updates):
+            n = len(record.updates)
+            yield _no_backward(f"{n} steps, without a gradient in any of them", line_of(record.updates[-1], "step"))
+    else:
+        found = list(_received(record.updates))
+        yield from found
+        climbs = any(group.get("maximize") for o in target.optimizers for group in o.param_groups)
+        signs = [direction(measurement) for measurement in record.measurements]
+        if not found and (climbs or any(sign is not None and sign < OPPOSED for sign in signs)):
+            yield _gradient_ascent(line_of(record.updates[0], "backward"))
 
 
-def _climbs(target: Target, trial: Target, record: UpdateRecord) -> bool:
+def _received(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
+    """Compare what the steps of all updates received with what backward gave."""
+    updates = [update for update in all_updates if update.losses and not update.has_closure and update.given > 0]
+    if not updates:
+        return
+    last = updates[-1]
+    if all(update.received == 0 for update in updates):
+        yield _cleared_before_step(updates[0], line_between(last, "zero_grad", "backward", "step"))
+    elif all(0 < update.received < CLIPPED * update.given and update.loss_scale == 1 for update in updates):
+        yield _gradient_clipped(updates[0])
+
+
+def _climbs(target: Target, trial: Target, updates: TrialUpdates) -> bool:
     """Return whether the step follows the gradient of the loss instead of opposing it."""
     if any(group.get("maximize") for optimizer in trial.optimizers for group in optimizer.param_groups):
         return True
@@ -100,9 +136,9 @@ def _climbs(target: Target, trial: Target, record: UpdateRecord) -> bool:
     fresh.model.train()
     loss = fresh.loss(target.probe.batch)
     pairs = [
-        (record.gradients[id(p)], own)
+        (updates.gradients[id(p)], own)
         for p, own in zip(trial.model.parameters(), fresh.model.parameters(), strict=True)
-        if id(p) in record.gradients
+        if id(p) in updates.gradients
     ]
     if not loss.requires_grad or not pairs:
         return False
@@ -127,51 +163,57 @@ def _update_ignores_model() -> Finding:
     )
 
 
-def _no_backward() -> Finding:
+def _no_backward(evidence: str, location: str = "") -> Finding:
     return Finding(
         code="no_backward",
         title="The update never calls backward() on the model's loss.",
-        evidence=f"no parameter got a gradient in {MAX_CALLS} updates",
+        evidence=evidence,
         why="A step without gradients changes nothing.",
         fix="Call loss.backward() before optimizer.step(), on the loss that was computed from this model.",
+        location=location,
         explains=EXPLAINS,
     )
 
 
-def _no_step() -> Finding:
+def _no_step(evidence: str, location: str = "") -> Finding:
     return Finding(
         code="no_step",
         title="The update never calls optimizer.step().",
-        evidence=f"gradients but no step in {MAX_CALLS} updates",
+        evidence=evidence,
         why="The weights keep their initial values.",
         fix="Call optimizer.step() after loss.backward().",
+        location=location,
         explains=EXPLAINS,
     )
 
 
-def _cleared_before_step(given: float) -> Finding:
+def _cleared_before_step(update: UpdateRecord, location: str) -> Finding:
     return Finding(
         code="cleared_before_step",
         title="The gradients are cleared between backward() and step().",
-        evidence=f"backward() gave a gradient of norm {given:.3g}, but the step received none",
+        evidence=f"backward() gave a gradient of norm {update.given:.3g}, but the step received none",
         why="The step changes nothing, or only follows stale momentum.",
         fix="Call zero_grad() at the start of a step, before backward().",
+        location=location,
         explains=EXPLAINS,
     )
 
 
-def _gradient_clipped(given: float, received: float) -> Finding:
+def _gradient_clipped(update: UpdateRecord) -> Finding:
+    limits = [event.value for event in update.events_of("clip") if event.value is not None]
+    limit = f" to {min(limits):g}" if limits else ""
     return Finding(
         code="gradient_clipped",
-        title="Clipping removes almost all of the gradient.",
-        evidence=f"backward() gave a gradient of norm {given:.3g}, but the step received {received:.3g}",
+        title=f"Clipping{limit} removes almost all of the gradient.",
+        evidence=f"backward() gave a gradient of norm {update.given:.3g}, but the step received {update.received:.3g}",
         why="SGD barely moves the weights; Adam divides the tiny gradient by its own size plus epsilon.",
-        fix="Clip to a norm of about 1.",
+        fix="Clip to a norm of about 1." if limits else "Look for what makes the gradients small before step().",
+        location=line_of(update, "clip"),
         explains=EXPLAINS,
     )
 
 
-def _gradient_ascent() -> Finding:
+def _gradient_ascent(location: str = "") -> Finding:
     return Finding(
         code="gradient_ascent",
         title="The steps increase the loss.",
@@ -179,5 +221,6 @@ def _gradient_ascent() -> Finding:
         "maximize=True",
         why="Each step makes the correct tokens less likely.",
         fix="Call loss.backward() on the loss itself, without maximize=True.",
+        location=location,
         explains=EXPLAINS,
     )

@@ -22,6 +22,12 @@ class CalledModules:
         """Whether no module was called."""
         return not self._called
 
+    @property
+    def has_called_model(self) -> bool:
+        """Whether one of the called modules has parameters of the model."""
+        called = [module for ref in self._called.values() if (module := ref()) is not None]
+        return self.model is not None and any(self.concerns(module) for module in called)
+
     def add(self, module: nn.Module) -> bool:
         """Note a called module. Return whether it is new."""
         known = self._called.get(id(module))

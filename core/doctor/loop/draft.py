@@ -19,8 +19,11 @@ class Draft:
     def __init__(self, events: Sequence[LoopEvent] = ()) -> None:
         self.events = list(events)
         self.losses: list[float] = []
+        self.means: list[float | None] = []
         self.targets: Tensor | None = None
         """Of the latest loss function, until a backward pass begins."""
+        self.mean: float | None = None
+        """What it returned, if that is a mean."""
         self.n_targets = 0
         self.n_targets_of_backward: list[int] = []
         self.rows: list[int] = []

@@ -28,6 +28,8 @@ class Cycle:
     was_added: bool = False
     n_cleared: int = 0
     n_kept: int = 0
+    n_received: int = 0
+    """Steps at which neither the gradient nor the rate was zero."""
 
 
 @dataclass
@@ -91,6 +93,12 @@ class GradientBook:
     def unmoved(self) -> tuple[str, ...]:
         """Names of trainable parameters that no step changed."""
         return tuple(self.name_of(self._parameters[key][1]) for key in self._unmoved)
+
+    @property
+    def unmoved_with_gradient(self) -> tuple[str, ...]:
+        """Names of parameters that had a gradient at two steps or more, and that no step changed."""
+        keys = [key for key in self._unmoved if self._cycles[key].n_received >= 2]
+        return tuple(self.name_of(self._parameters[key][1]) for key in keys)
 
     def before_backward(self) -> None:
         """Note the gradients that are there before a backward pass."""
@@ -169,11 +177,17 @@ class GradientBook:
         gradients = {id(p): _dense(p.grad) for p in held if p.grad is not None}
         given = {id(p): update.given[id(p)] for p in held if id(p) in update.given}
         update.is_compared = update.is_compared or bool(given) or bool(gradients)
+        scale = getattr(optimizer, "grad_scale", None)  # A fused optimizer divides by GradScaler's factor itself.
         received_norms = dict(zip(gradients, norms(list(gradients.values())), strict=True))
+        if scale is not None:
+            received_norms = {key: norm / float(scale) for key, norm in received_norms.items()}
         update.received_norm = total((update.received_norm, *received_norms.values()))
         update.given_norm = total((update.given_norm, *norms(list(given.values()))))
         both = [key for key in given if key in gradients]
-        update.dot += sum(dots([given[key] for key in both], [gradients[key] for key in both]))
+        update.dot += sum(dots([given[key] for key in both], [gradients[key] for key in both])) / float(scale or 1.0)
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for key, norm in received_norms.items():
+            self._cycles[key].n_received += norm > 0 and rates[key] != 0
         infinite = [key for key, norm in received_norms.items() if not norm < float("inf")]
         update.not_finite += tuple(self.name_of(self._parameters[key][1]) for key in infinite)
 

@@ -53,7 +53,8 @@ class UpdateRecord:
 
     Steps of several optimizers without a backward call between them are one update.
 
-    events: in their order. losses: of the backward calls, before a GradScaler multiplied them.
+    events: in their order. losses: of the backward calls, before a GradScaler multiplied them. means: for each the
+    value of the mean that one of torch's loss functions returned before it; None if none did.
     leftover: the norm of the gradients that were there before the first backward call.
     given: the norm of what the backward calls added since the gradients were last zero. received: the norm at the
     step. Both of the parameters that stepped and in unscaled units, except received where the loop never unscaled.
@@ -71,6 +72,7 @@ class UpdateRecord:
     number: int
     events: tuple[LoopEvent, ...] = ()
     losses: tuple[float, ...] = ()
+    means: tuple[float | None, ...] = ()
     leftover: float = 0.0
     given: float = 0.0
     received: float = 0.0
@@ -97,7 +99,8 @@ class LoopRecord:
 
     remaining: events after the last step. measurements: of the backward calls of the first updates.
     never_cleared: names of parameters whose gradients no update but the first cleared before backward added to them.
-    unmoved: names of trainable parameters that no step changed.
+    unmoved: names of trainable parameters that no step changed. unmoved_with_gradient: those of them that had a
+        gradient other than zero at their optimizer's steps.
     evaluation_rows: hashes of the rows of x in evaluations.
     n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
     has_ended: whether the loop ran to its own end. is_rehearsal: whether the doctor called the update itself.
@@ -109,6 +112,7 @@ class LoopRecord:
     measurements: tuple[LossMeasurement, ...] = ()
     never_cleared: tuple[str, ...] = ()
     unmoved: tuple[str, ...] = ()
+    unmoved_with_gradient: tuple[str, ...] = ()
     evaluation_rows: frozenset[int] = field(default_factory=frozenset)
     n_skipped: int = 0
     has_ended: bool = False

@@ -100,6 +100,11 @@ class LoopRecorder(UnusedHooks):
         return self._modules.model
 
     @property
+    def has_called_model(self) -> bool:
+        """Whether a module with parameters of the model was called with gradients."""
+        return self._modules.has_called_model
+
+    @property
     def optimizers(self) -> list[Optimizer]:
         """Those that have stepped, in the order of their first step."""
         return list(self._stepped)
@@ -120,6 +125,7 @@ class LoopRecorder(UnusedHooks):
             measurements=tuple(self._logits.measurements),
             never_cleared=self._book.never_cleared,
             unmoved=self._book.unmoved if self._updates else (),
+            unmoved_with_gradient=self._book.unmoved_with_gradient,
             evaluation_rows=frozenset(self._evaluation_rows),
             n_skipped=self._n_skipped,
             has_ended=has_ended,
@@ -172,6 +178,8 @@ class LoopRecorder(UnusedHooks):
         draft.targets = targets
         if self._capture is not None:
             self._capture.criterion(name, output, targets, options)
+        is_mean = output.numel() == 1 and options.get("reduction", "mean") == "mean"
+        draft.mean = float(output.detach()) if is_mean else None
         if name in ("cross_entropy", "nll_loss") and not targets.is_floating_point():
             draft.n_targets += int((targets != options.get("ignore_index", -100)).sum())
 
@@ -195,8 +203,10 @@ class LoopRecorder(UnusedHooks):
         draft.n_targets_of_backward.append(draft.n_targets)
         if len(self._updates) < self._measure_updates:
             self._logits.measure(loss, self._scale, line, len(self._updates), draft.targets)
+        draft.means.append(draft.mean)
         draft.n_targets = 0
         draft.targets = None
+        draft.mean = None
         if self._capture is not None:
             self._capture.backward(loss, self._scale)
         self._book.before_backward()
@@ -284,6 +294,7 @@ class LoopRecorder(UnusedHooks):
             number=len(self._updates),
             events=tuple(draft.events[: draft.n_events_of_update]),
             losses=tuple(draft.losses),
+            means=tuple(draft.means),
             leftover=ended.leftover or 0.0,
             given=ended.given_norm,
             received=ended.received_norm,

@@ -1,0 +1,185 @@
+"""Are the rates of the loop plausible, and does its schedule advance once per step?
+
+Cost: none beyond the record of the loop.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.loop.reading import line_of, named_at
+from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.doctor.target import Target
+
+MAX_DROPOUT = 0.75
+"""Higher rates suggest a keep probability: Srivastava et al. 2014 use 0.2 to 0.5."""
+MAX_SHRINKING = 0.1
+"""lr × weight decay: the fraction of every weight that a step of AdamW removes."""
+MIN_UPDATES = 3
+DECAY_OF_NORMS = 0.1
+"""Weight decay from which the decay of norms and biases is mentioned: the value of GPT-3 (Brown et al. 2020), whose
+followers leave them out. The default of AdamW, 0.01, makes no difference."""
+
+
+def check(target: Target) -> Iterator[Finding]:
+    yield from _settings(target)
+    record = target.loop
+    if len(record.updates) < MIN_UPDATES:
+        raise NotJudged(f"the loop made {len(record.updates)} updates; {MIN_UPDATES} are needed")
+    highest = [max(update.lrs) for update in record.updates if update.lrs]
+    if any(min(update.lrs, default=0.0) < 0 for update in record.updates):
+        yield _crosses_zero(record.updates)
+    elif not any(highest):
+        yield _always_zero(record.updates)
+    elif (number := _ends_at_zero(record)) is not None:
+        yield _reaches_zero(record, number)
+    if not record.n_skipped and record.updates[0].events_of("schedule"):
+        yield _before_step(record.updates[0])
+
+
+def _settings(target: Target) -> Iterator[Finding]:
+    """Judge settings that prevent learning whatever the loop does."""
+    if target.dropout is not None and target.dropout > MAX_DROPOUT:
+        yield _dropout_too_high(target.dropout)
+    groups = [group for optimizer in target.optimizers for group in optimizer.param_groups]
+    decays = [(float(g["lr"]), float(g.get("weight_decay") or 0.0)) for g in groups]
+    shrinking = max((lr * decay for lr, decay in decays if decay > 1), default=0.0)
+    if shrinking > MAX_SHRINKING:
+        yield _weight_decay_too_high(shrinking)
+    decayed = {id(p): g for g in groups if (g.get("weight_decay") or 0.0) >= DECAY_OF_NORMS for p in g["params"]}
+    norms = [
+        name
+        for name, module in target.model.named_modules()
+        if "norm" in type(module).__name__.lower()
+        and any(id(p) in decayed for p in module.parameters(recurse=False))
+        and not isinstance(module, nn.Embedding | nn.Linear)
+    ]
+    if norms:
+        yield _decayed_norms(norms, max(float(group["weight_decay"]) for group in decayed.values()))
+
+
+def _ends_at_zero(record: LoopRecord) -> int | None:
+    """Return the update from which on all rates are zero; None if they are not, or if it is the end of a real loop."""
+    rates = [max(update.lrs, default=0.0) for update in record.updates]
+    number = len(rates)
+    while number and rates[number - 1] == 0:
+        number -= 1
+    n_zero = len(rates) - number
+    return number if n_zero >= MIN_UPDATES and (record.is_rehearsal or n_zero > number) else None
+
+
+def _micro_batches(updates: Sequence[UpdateRecord]) -> int:
+    """Return how many backward calls an update has, if all have the same number."""
+    counts = {len(update.losses) for update in updates}
+    return counts.pop() if len(counts) == 1 else 1
+
+
+def _crosses_zero(updates: Sequence[UpdateRecord]) -> Finding:
+    number = next(update.number for update in updates if min(update.lrs, default=0.0) < 0)
+    rates = [max(update.lrs) for update in updates[: number + 1]]
+    return Finding(
+        code="lr_schedule",
+        title=f"The learning rate turns negative at update {number + 1}, so training undoes itself.",
+        evidence=_course(rates, updates),
+        why="With a negative rate every step increases the loss.",
+        fix=_fix_of_schedule(updates),
+        location=line_of(updates[number], "step"),
+        explains=("cannot_overfit", "lr_too_low", "lr_too_high", "gradient_ascent"),
+    )
+
+
+def _reaches_zero(record: LoopRecord, number: int) -> Finding:
+    updates = record.updates
+    n = _micro_batches(updates)
+    per_update = min(len(update.events_of("schedule")) for update in updates[1:])
+    # Alone, a rate of zero may be the end of a short training.
+    is_shown = per_update > 1 or not record.is_rehearsal
+    return Finding(
+        code="lr_schedule",
+        title=f"The learning rate is zero from update {number + 1} on, so nothing is learned any more.",
+        evidence=_course([max(update.lrs) for update in updates], updates)
+        + (f"; the scheduler makes {per_update} steps per update" if per_update > 1 else ""),
+        why="The schedule ends before the training does.",
+        fix=_fix_of_schedule(updates)
+        if n > 1 or per_update > 1
+        else "Give the schedule the number of optimizer steps.",
+        location=line_of(updates[number], "schedule") or line_of(updates[number], "step"),
+        kind="finding" if is_shown else "hint",
+    )
+
+
+def _course(rates: Sequence[float], updates: Sequence[UpdateRecord]) -> str:
+    chosen = sorted({0, len(rates) // 2, len(rates) - 1})
+    course = ", ".join(f"{rates[i]:.3g} at update {i + 1}" for i in chosen)
+    n = _micro_batches(updates)
+    return f"learning rate {course}" + (f"; each update has {n} backward calls" if n > 1 else "")
+
+
+def _fix_of_schedule(updates: Sequence[UpdateRecord]) -> str:
+    n = _micro_batches(updates)
+    if n > 1:
+        return (
+            f"Count optimizer steps, not micro-batches: the schedule advances {n} times too fast if it counts the "
+            f"backward calls. Or give it {n} times as many steps. Never let the rate fall below zero."
+        )
+    return "Give the schedule the real number of optimizer steps, and never let the rate fall below zero."
+
+
+def _always_zero(updates: Sequence[UpdateRecord]) -> Finding:
+    return Finding(
+        code="lr_zero",
+        title="The learning rate is zero in every update, so no weight moves.",
+        evidence=f"{len(updates)} updates, all with a rate of 0 in every parameter group",
+        why="A step of size zero changes nothing.",
+        fix="Check the units of the warm-up: steps, not epochs; and that the scheduler's step() is called once per "
+        "optimizer step.",
+        location=line_of(updates[0], "schedule") or line_of(updates[0], "step"),
+        explains=("cannot_overfit", "lr_too_low", "weights_never_move"),
+    )
+
+
+def _before_step(update: UpdateRecord) -> Finding:
+    line = line_of(update, "schedule")
+    return Finding(
+        code="schedule_before_step",
+        title="The scheduler steps before the optimizer does.",
+        evidence=f"in the first update, scheduler.step(){named_at(line)} comes before optimizer.step()",
+        why="The first value of the schedule is skipped, and all others come one step early.",
+        fix="Call scheduler.step() after optimizer.step().",
+        location=line,
+    )
+
+
+def _dropout_too_high(dropout: float) -> Finding:
+    return Finding(
+        code="dropout_too_high",
+        title=f"Dropout removes {dropout:.0%} of all activations.",
+        evidence=f"rate {dropout:g}; 0 to 0.5 is typical",
+        why="Almost none of the input reaches the loss. In PyTorch, p is the probability of dropping, not of keeping.",
+        fix="Use 0 to overfit on purpose, and 0.1 to 0.3 for small datasets.",
+        proposal={"model.dropout": 0.1},
+    )
+
+
+def _weight_decay_too_high(shrinking: float) -> Finding:
+    return Finding(
+        code="weight_decay_too_high",
+        title=f"Weight decay removes {shrinking:.0%} of every weight at each step.",
+        evidence=f"lr × weight decay = {shrinking:.3g}; 1e-5 is typical",
+        why="The weights shrink faster than they learn.",
+        fix="Use a weight decay of 0 to 0.1.",
+        proposal={"optim.weight_decay": 0.01},
+        explains=("cannot_overfit",),
+    )
+
+
+def _decayed_norms(norms: list[str], decay: float) -> Finding:
+    return Finding(
+        code="decayed_norms",
+        title=f"Weight decay of {decay:g} also shrinks the scales of {len(norms)} normalization layers.",
+        evidence="such as " + ", ".join(norms[:3]),
+        why="It pulls the scales toward zero instead of one. Most recipes leave norms and biases out.",
+        fix="Put parameters with fewer than two dimensions into a group of their own with weight_decay=0.",
+        kind="hint",
+    )

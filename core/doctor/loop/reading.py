@@ -1,0 +1,110 @@
+"""Questions that several checks ask of a record."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from tui_lab.core.doctor.loop.record import LoopEvent, LossMeasurement, Operation, UpdateRecord
+from tui_lab.core.watch.steering import dropout_rates
+
+MAX_RESIDUAL = 0.05
+"""Of a gradient with respect to logits, the part that weighted cross-entropy does not explain; rounding in bfloat16
+leaves 0.01, label smoothing of 0.1 leaves 0.1."""
+MIN_UNSURE = 1e-3
+"""1 - the probability of the target, below which the weight of a target cannot be read off its gradient."""
+
+
+def line_of(update: UpdateRecord, operation: Operation) -> str:
+    """Return the line of the first event with this operation, or ""."""
+    return next((event.line for event in update.events_of(operation)), "")
+
+
+def between(update: UpdateRecord, after: Operation, before: Operation) -> tuple[LoopEvent, ...]:
+    """Return the events between the last `after` and the first `before` that follows it."""
+    operations = [event.operation for event in update.events]
+    if after not in operations:
+        return ()
+    first = len(operations) - 1 - operations[::-1].index(after)
+    last = next((i for i in range(first, len(operations)) if operations[i] == before), len(operations))
+    return update.events[first + 1 : last]
+
+
+def line_between(update: UpdateRecord, operation: Operation, after: Operation, before: Operation) -> str:
+    """Return the line of the first such event that `between` returns, or ""."""
+    return next((event.line for event in between(update, after, before) if event.operation == operation), "")
+
+
+def trained_forwards(update: UpdateRecord) -> Iterator[LoopEvent]:
+    """Yield the forward call before each backward call."""
+    latest = None
+    for event in update.events:
+        if event.operation == "forward":
+            latest = event
+        elif event.operation == "backward" and latest is not None:
+            yield latest
+            latest = None
+
+
+def named_at(line: str) -> str:
+    """Return " in train.py:42" for a sentence, or "" if the line is unknown."""
+    return f" in {line}" if line else ""
+
+
+def some(names: tuple[str, ...], n: int = 6) -> str:
+    """Return up to `n` names, and how many more there are."""
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+
+
+def mode_matters(model: nn.Module) -> str:
+    """Return what behaves differently in training: "dropout of 0.1", "batch normalization", or ""."""
+    rate = max((rate for _, _, rate in dropout_rates(model)), default=0.0)
+    if rate > 0:
+        return f"dropout of {rate:g}"
+    normalizes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in model.modules())
+    return "batch normalization" if normalizes else ""
+
+
+def direction(measurement: LossMeasurement) -> float | None:
+    """Return the cosine between the measured gradient and that of the cross-entropy of its targets.
+
+    None if the targets are unknown or do not match the logits.
+    """
+    n_vocab = measurement.logits.shape[-1]
+    logits = measurement.logits.reshape(-1, n_vocab).float()
+    gradient = measurement.gradient.reshape(-1, n_vocab).float()
+    targets = measurement.targets
+    if targets is None or targets.is_floating_point() or targets.numel() != len(logits):
+        return None
+    y = targets.reshape(-1)
+    counted = (y >= 0) & (y < n_vocab) & (gradient != 0).any(dim=-1)
+    if not counted.any():
+        return None
+    expected = logits[counted].softmax(dim=-1)
+    expected[torch.arange(len(expected)), y[counted]] -= 1
+    return float(torch.nn.functional.cosine_similarity(expected.flatten(), gradient[counted].flatten(), dim=0))
+
+
+def target_weights(measurement: LossMeasurement) -> Tensor | None:
+    """Return the weight of each trained target in the loss [N], read off the gradient; None if it is another loss.
+
+    For L = Σ wᵢ · cross-entropy of target yᵢ, the gradient of L with respect to row i of the logits is
+    wᵢ (softmax - one-hot yᵢ). Only yᵢ has a negative entry. A mean has Σ wᵢ = 1.
+    """
+    n_vocab = measurement.logits.shape[-1]
+    gradient = measurement.gradient.reshape(-1, n_vocab).float()
+    trained = (gradient != 0).any(dim=-1)
+    if n_vocab < 2 or not trained.any():
+        return None
+    gradient = gradient[trained]
+    expected = measurement.logits.reshape(-1, n_vocab)[trained].float().softmax(dim=-1)
+    smallest, y = gradient.min(dim=-1)
+    rows = torch.arange(len(gradient))
+    unsure = 1 - expected[rows, y]
+    weights = -smallest / unsure.clamp(min=MIN_UNSURE)
+    expected[rows, y] -= 1
+    clear = unsure > MIN_UNSURE
+    if not clear.any():
+        return None
+    residual = (gradient - weights[:, None] * expected)[clear].norm() / gradient[clear].norm()
+    return weights if float(residual) < MAX_RESIDUAL else None
