@@ -330,9 +330,9 @@ _ALL = [
     *_entries(
         "training",
         stale_optimizer=(
-            "The optimizer holds none of the model's parameters.",
+            "The optimizer holds none of the model's parameters, or the old tensor of one that was replaced since.",
             "The loss does not move at any learning rate.",
-            "Its parameters are compared with the model's.",
+            "Its parameters are compared with the model's; a tensor that no module has any more is an old one.",
             "Create the optimizer after the model, and after anything that replaces parameters.",
         ),
         missing_from_optimizer=(
@@ -388,6 +388,86 @@ _ALL = [
             "The loss barely falls.",
             "The rate; Srivastava et al. 2014 use 0.2 to 0.5. In PyTorch, p is the probability of dropping.",
             "Use 0 to overfit on purpose, and 0.1 to 0.3 for small datasets.",
+        ),
+        cleared_between_backwards=(
+            "The gradients are cleared before each micro-batch, so a step gets those of the last one only.",
+            "Gradient accumulation behaves like training on small batches.",
+            "In every update, each backward call of the same line finds the gradients of the one before cleared. "
+            "Repeated calls on the same rows, as in adversarial training, do not count.",
+            "Call zero_grad() once per step, outside of the loop over micro-batches.",
+        ),
+        clip_before_unscale=(
+            "Gradients are clipped while they are still multiplied by GradScaler's loss scale.",
+            "With mixed precision SGD barely learns; without it training works.",
+            "In every update clipping comes after backward() and before any unscale_(), and the scale is above one. "
+            "What the step receives is compared with what backward() gave.",
+            "Call scaler.unscale_(optimizer) before clipping.",
+        ),
+        loss_scale_kept=(
+            "The optimizer steps with gradients that are still multiplied by GradScaler's loss scale.",
+            "The loss explodes with SGD; with Adam it seems to work until gradients are clipped.",
+            "The norm that the step receives is the loss scale times the norm that backward() gave, within 2 %.",
+            "Call scaler.step(optimizer) instead of optimizer.step(), then scaler.update().",
+        ),
+        clip_without_effect=(
+            "Gradients are clipped after the step and before the next backward(), so the step gets them unclipped.",
+            "The loss spikes although the gradients are clipped.",
+            "In every update, all clipping happens before the first backward().",
+            "Clip between backward() and step().",
+        ),
+        accumulation_not_divided=(
+            "The mean losses of several micro-batches are added up, not averaged.",
+            "A larger number of accumulation steps acts like a larger learning rate.",
+            "Several backward calls of the same line per step, on different rows; the weights of the targets in each, "
+            "read off the gradient with respect to the logits, add up to one, so n of them add up to n. A hint where "
+            "the optimizer divides by the gradient's size and nothing is clipped.",
+            "Divide each loss by the number of micro-batches, or sum the losses and divide by the number of targets.",
+        ),
+        gradient_not_finite=(
+            "The loss is finite, but its gradient is infinite or NaN.",
+            "All weights are NaN after the first step.",
+            "The gradients that the first step receives.",
+            "Between the named module and the loss, look for a division by zero, the square root or logarithm of zero, "
+            "or rows whose attention is masked everywhere.",
+        ),
+        weights_never_move=(
+            "Parameters get a gradient, but no step changes them.",
+            "They keep their initial values.",
+            "At least ten updates with a gradient and a rate above zero leave them equal to the last bit. A finding if "
+            "it holds for more than half of the parameters, otherwise a hint.",
+            "Check the learning rate of their group; keep weights in float32 and use autocast for bfloat16.",
+        ),
+        train_mode_in_evaluation=(
+            "The model is evaluated in training mode, although it has dropout or batch normalization.",
+            "The validation loss is too high and changes from one evaluation to the next.",
+            "All calls without gradients between updates, on rows that are not trained on, run in training mode.",
+            "Call model.eval() before an evaluation, and model.train() after it.",
+        ),
+        lr_zero=(
+            "The learning rate is zero in every update.",
+            "The loss does not change.",
+            "The rates of all parameter groups at every step.",
+            "Check that the warm-up counts steps, and that scheduler.step() is called once per optimizer step.",
+        ),
+        lr_schedule=(
+            "The schedule of the learning rate ends before the training does: the rate is zero or negative.",
+            "The loss stops falling, or rises again, long before the end.",
+            "The rates at the steps of the loop, or of up to fifty rehearsed updates. A negative rate is a finding; "
+            "zero alone may be the end of a short training, so in a rehearsal it is a hint unless the scheduler steps "
+            "several times per update.",
+            "Count optimizer steps, not micro-batches or epochs, and never let the rate fall below zero.",
+        ),
+        schedule_before_step=(
+            "The learning rate scheduler steps before the optimizer.",
+            "The first value of the schedule is skipped.",
+            "The order of the calls in the first update.",
+            "Call scheduler.step() after optimizer.step().",
+        ),
+        decayed_norms=(
+            "Weight decay of 0.1 or more also applies to the scales of normalization layers.",
+            "Slightly worse results than with the usual recipes.",
+            "The parameter groups of the optimizer. Only a hint.",
+            "Put parameters with fewer than two dimensions into a group with weight_decay=0.",
         ),
         weight_decay_too_high=(
             "Weight decay shrinks the weights faster than they learn.",

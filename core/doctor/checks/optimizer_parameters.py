@@ -1,8 +1,9 @@
 """Does the optimizer hold all parameters of the model, and are none shared by mistake? Cost: none."""
 
+import gc
 from collections.abc import Iterator, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.reading import some
@@ -30,6 +31,9 @@ def check(target: Target) -> Iterator[Finding]:
     trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
     missing = {name: p for name, p in trainable.items() if id(p) not in held}
     foreign = [p for key, p in held.items() if key not in owned]
+    if missing and foreign:
+        in_modules = _ids_in_modules()
+        foreign = [p for p in foreign if id(p) not in in_modules]
     if replaced := _replaced(missing, foreign):
         yield _made_before(replaced)
     missing = {name: p for name, p in missing.items() if name not in replaced}
@@ -46,11 +50,18 @@ def check(target: Target) -> Iterator[Finding]:
         )
 
 
+def _ids_in_modules() -> set[int]:
+    """Return the ids of the parameters of all modules in this process."""
+    # By type: isinstance would ask objects for their __class__, which proxies answer with code.
+    modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    return {id(p) for module in modules for p in vars(module).get("_parameters", {}).values() if p is not None}
+
+
 def _replaced(missing: Mapping[str, Tensor], foreign: list[Tensor]) -> dict[str, Tensor]:
     """Return for missing parameters the tensor of an optimizer that they probably replaced.
 
-    It belongs to no module of the model, and has the same shape, or one that differs in one size, as an embedding
-    that was resized.
+    foreign: tensors that no module has. The old one has the same shape, or one that differs in one size, as an
+    embedding that was resized.
     """
     replaced: dict[str, Tensor] = {}
     left = list(foreign)
