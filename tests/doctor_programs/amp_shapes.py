@@ -51,7 +51,7 @@ step = 0
 for epoch in range(6):
     model.train()
     for rows in torch.randperm(len(train_images)).split(50):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.float16):
             loss = criterion(model(train_images[rows]), train_labels[rows])
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()

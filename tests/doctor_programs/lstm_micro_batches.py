@@ -46,7 +46,7 @@ def sample(source, count):
 
 
 model = CharLSTM(len(alphabet))
-optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
 
 
 def loss_of(x, y):

@@ -23,7 +23,7 @@ def date_line():
 
 
 CHARS = sorted(set("".join(date_line() for _ in range(2000))) | {"\n"})
-CONTEXT, WIDTH, HEADS, LAYERS = 31, 64, 4, 2
+CONTEXT, WIDTH, HEADS, LAYERS = 26, 64, 4, 2
 HEAD = WIDTH // HEADS
 
 
@@ -82,7 +82,7 @@ class Llama(nn.Module):
 
 
 def batch(size):
-    lines = [date_line().ljust(CONTEXT, "\n")[:CONTEXT] for _ in range(size)]
+    lines = [date_line().ljust(CONTEXT, "\n") for _ in range(size)]
     return torch.tensor([[CHARS.index(c) for c in line] for line in lines])
 
 
