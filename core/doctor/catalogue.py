@@ -58,7 +58,8 @@ _ALL = [
         shifted_targets=(
             "The target at position t is not the token that follows: it is one too far, one short, or wraps around.",
             "The loss falls, and generated text skips or repeats tokens.",
-            "The targets are compared with the inputs, moved by one or two positions either way.",
+            "The trained targets are read from the gradient of the loss, and compared with the inputs, moved by one or "
+            "two positions either way.",
             "Shift once, in the loader or in the loss: x = tokens[:-1], y = tokens[1:].",
         ),
         copied_targets=(
@@ -90,6 +91,20 @@ _ALL = [
             "Validation loss follows the training loss down, and overfitting never shows.",
             "More than 5 % of the compared validation examples are training examples.",
             "Split before cutting windows: into contiguous parts, or by a hash of each example.",
+        ),
+        padding_trained=(
+            "The fill at the end of short rows counts in the loss.",
+            "The loss falls fast and looks low; the text itself is learned slower.",
+            "The gradient of the loss is not 0 where rows repeat one token to their end. A finding if a mask, a "
+            "padding_idx or rows that are padded to the longest of each batch show that it is padding, else a hint.",
+            "Set the targets of the padding to the loss's ignore_index, all but an end token.",
+        ),
+        end_never_target=(
+            "The end of a row is never a target, often since the padding token is also the end token.",
+            "The loss is fine, and generation does not stop.",
+            "The last trained targets of the rows differ, and the token that follows is never one. A finding if a "
+            "mask, the model's config or the longest row of each batch shows that it is a real end, else a hint.",
+            "Pad with an id of its own, or keep the first end token of each row as a target.",
         ),
     ),
     *_entries(
@@ -326,6 +341,18 @@ _ALL = [
             "No logit of a forward pass is negative, and they do not sum to one.",
             "Return the output of the last linear layer, without ReLU, sigmoid or softmax.",
         ),
+        output_broadcast=(
+            "Outputs [B, 1] and targets [B] are broadcast to [B, B], so every output is compared with every target.",
+            "The model predicts the mean of all targets; torch warns of a different target size.",
+            "The shapes that the loss combines are recorded.",
+            "Give both the same shape: output.squeeze(-1), or targets.unsqueeze(-1).",
+        ),
+        double_sigmoid=(
+            "Sigmoid is applied twice: binary_cross_entropy_with_logits already includes it.",
+            "The loss stops between 0.31 and 0.69, and no answer is certain.",
+            "The gradient of the loss with respect to the outputs is that of a binary cross-entropy of sigmoids.",
+            "Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
+        ),
     ),
     *_entries(
         "training",
@@ -492,6 +519,12 @@ _ALL = [
             "No setting helps.",
             "Up to 200 updates on two rows at six rates.",
             "Check everything between the input and the loss: shapes, masks, detached tensors, and the targets.",
+        ),
+        other_loss=(
+            "The update does not follow the gradient of the loss that is stated.",
+            "The loss that is printed does not fall as the one that is trained.",
+            "Both gradients are compared without dropout: in 26 healthy programs the cosine is at least 0.9999.",
+            "State the loss that the update computes, or look for what the update does to logits and targets.",
         ),
     ),
     *_entries(

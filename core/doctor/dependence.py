@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from tui_lab.core.doctor.loss_probe import shifts_targets
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.doctor.target_rules import UNKNOWN, next_token
+from tui_lab.core.doctor.trained_targets import label_shift
 
 AGREEMENT = 0.9
 """Fraction of the counted targets that are the next tokens, in a model that predicts them."""
@@ -106,7 +106,7 @@ def trained_offset(target: Target) -> int | None:
             return 1
         if float((expected == y)[known].float().mean()) > AGREEMENT:
             return offset
-    return 1 if target.rule is next_token and not shifts_targets(target) else None
+    return 1 if target.rule is next_token and not label_shift(target) else None
 
 
 def other_tokens(x: Tensor, counted: Tensor) -> Tensor:

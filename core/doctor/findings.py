@@ -9,7 +9,7 @@ Kind = Literal["finding", "hint"]
 FindingCode = Literal[
     # Data
     "wrong_vocab", "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows",
-    "unmasked_targets", "ignored_targets", "leaked_validation",
+    "unmasked_targets", "ignored_targets", "leaked_validation", "padding_trained", "end_never_target",
     # Model
     "forward_fails", "output_shape", "not_finite", "nondeterministic", "dropout_in_eval", "attention_rows",
     "mask_after_softmax", "score_scale", "attention_saturated", "causal_leak", "heads_mixed", "norm_axis",
@@ -18,11 +18,11 @@ FindingCode = Literal[
     "padding_attended", "prefix_differs", "mode_difference", "cache_differs", "device_difference",
     # Loss
     "double_softmax", "double_shift", "missing_log_softmax", "scrambled_logits", "gradient_ascent", "summed_loss",
-    "wrong_divisor", "activated_logits",
+    "wrong_divisor", "activated_logits", "output_broadcast", "double_sigmoid",
     # Training
     "stale_optimizer", "missing_from_optimizer", "update_ignores_model", "no_backward", "no_step",
     "cleared_before_step", "gradient_clipped", "no_zero_grad", "eval_in_training", "dropout_too_high",
-    "weight_decay_too_high", "lr_too_high", "lr_too_low", "cannot_overfit",
+    "weight_decay_too_high", "lr_too_high", "lr_too_low", "cannot_overfit", "other_loss",
     # The loop
     "cleared_between_backwards", "clip_before_unscale", "loss_scale_kept", "clip_without_effect",
     "accumulation_not_divided", "gradient_not_finite", "weights_never_move", "train_mode_in_evaluation", "lr_zero",

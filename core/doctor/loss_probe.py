@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.doctor.findings import FindingCode, NotJudged
+from tui_lab.core.doctor.loss_forms import LOWEST_PROBABILITY, are_probabilities
 from tui_lab.core.doctor.target import Target, mean_cross_entropy
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
 
@@ -29,29 +30,9 @@ class ConstantLogits(nn.Module):
         return cross_entropy_sum(self.given, y)
 
 
-def shifts_targets(target: Target) -> bool:
-    """Return whether the loss shifts the targets itself, as Hugging Face models do."""
-    if target.output_loss is None:
-        return False
-    try:
-        with target.evaluating(), torch.no_grad():
-            outputs = target.logits_of(target.probe.batch)
-        logits = sample_logits(target, outputs)
-        value = own_loss(target, logits)
-    except Exception:  # The check of the loss reports it.
-        return False
-    y = target.probe.y
-    return close(value, float(mean_cross_entropy(logits[:, :-1], y[:, 1:], target.ignored)))
-
-
-def are_probabilities(outputs: Tensor) -> bool:
-    """Return whether `outputs` are nonnegative and sum to one over the last axis."""
-    return bool((outputs >= 0).all()) and bool(((outputs.sum(dim=-1) - 1).abs() < 1e-3).all())
-
-
 def correct_loss(outputs: Tensor, y: Tensor, ignored: int) -> float:
     """Return the mean cross-entropy of logits, or of probabilities if the outputs are such."""
-    logits = outputs.clamp(min=1e-30).log() if are_probabilities(outputs) else outputs
+    logits = outputs.clamp(min=LOWEST_PROBABILITY).log() if are_probabilities(outputs) else outputs
     return float(mean_cross_entropy(logits, y, ignored))
 
 
@@ -91,9 +72,12 @@ def faulty_losses(logits: Tensor, y: Tensor, ignored: int) -> Iterator[tuple[Fin
     count = int((y != ignored).sum())
     flat = logits.flatten(0, 1)
     reshaped = logits.reshape(len(logits), logits.shape[2], -1)
-    yield "double_softmax", float(mean_cross_entropy(logits.softmax(dim=-1), y, ignored))
-    yield "double_shift", float(mean_cross_entropy(logits[:, :-1], y[:, 1:], ignored))
-    yield "double_shift", float(cross_entropy_sum(logits[:, :-1], y[:, 1:], ignored)) / count
+    if are_probabilities(logits):
+        yield "double_softmax", float(mean_cross_entropy(logits, y, ignored))
+        logits = logits.clamp(min=LOWEST_PROBABILITY).log()
+        total = float(cross_entropy_sum(logits, y, ignored))
+    else:
+        yield "double_softmax", float(mean_cross_entropy(logits.softmax(dim=-1), y, ignored))
     yield "summed_loss", total
     yield "wrong_divisor", total / len(y)
     yield "wrong_divisor", total / y.numel()

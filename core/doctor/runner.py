@@ -25,8 +25,10 @@ from tui_lab.core.doctor.checks import (
     optimizer_parameters,
     optimizer_step,
     overfit,
+    row_ends,
     targets,
     token_ids,
+    trained_loss,
     validation_leak,
 )
 from tui_lab.core.doctor.findings import (
@@ -59,10 +61,12 @@ CHECKS = (
     Check("token ids", token_ids.check, ("wrong_vocab",)),
     Check("data order", data_order.check),
     Check("targets", targets.check),
+    Check("row ends", row_ends.check),
     Check("validation leak", validation_leak.check),
     Check("forward", forward.check, ("forward_fails", "output_shape", "not_finite")),
     Check("determinism", determinism.check, ("nondeterministic",)),
     Check("loss", loss.check),
+    Check("trained loss", trained_loss.check),
     Check("attention", attention.check),
     Check("causality", causality.check),
     Check("initial loss", initial_loss.check),

@@ -1,8 +1,10 @@
 """Is the loss the mean cross-entropy over the counted targets? Cost: a few evaluations on test logits.
 
 The run's own loss is called with logits of known cross-entropy, and compared with what known faults would return
-for them. A softmax before the cross-entropy leaves a floor of ln(1 + (V − 1) / e): the lowest loss that probabilities,
-read as logits, can reach. A second log_softmax is harmless, since it returns log-probabilities unchanged.
+for them. A loss that accepts no test logits, such as one inside the model, is judged by its gradient with respect to
+the model's own logits. A softmax before the cross-entropy leaves a floor of ln(1 + (V − 1) / e): the lowest loss that
+probabilities, read as logits, can reach. A second log_softmax is harmless, since it returns log-probabilities
+unchanged.
 """
 
 import math
@@ -11,54 +13,73 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
-from tui_lab.core.doctor.loss_floor import floor
-from tui_lab.core.doctor.loss_probe import (
-    are_probabilities,
-    close,
-    correct_loss,
-    faulty_losses,
-    own_loss,
-    sample_logits,
-)
+from tui_lab.core.doctor.checks import score_loss
+from tui_lab.core.doctor.checks.loss_findings import double_softmax, loss_finding, mistake_in
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.loss_forms import are_probabilities
+from tui_lab.core.doctor.loss_gradient import Measurement, of_update, stated
+from tui_lab.core.doctor.loss_probe import close, correct_loss, faulty_losses, own_loss, sample_logits
 from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.target_rules import UNKNOWN
+from tui_lab.core.doctor.trained_targets import label_shift, shifted
 
 MODEL_TOLERANCE = 2e-3
 """Relative difference on the model's own logits up to which the loss counts as a cross-entropy."""
+MAX_RESHAPED = 2**22
+"""Elements of logits that are reshaped to look for scrambled ones."""
 
 
 def check(target: Target) -> Iterator[Finding]:
+    if target.tokens is None:
+        yield from score_loss.check(target)
+        return
     with target.evaluating(), torch.no_grad():
-        outputs = target.logits(target.probe.x)
+        outputs = target.logits_of(target.probe.batch)
     if not are_probabilities(outputs) and bool((outputs >= 0).all()) and bool((outputs > 0).any()):
         yield _activated_logits()
         return
     if target.loss_function is None:
-        if are_probabilities(outputs):
-            yield _double_softmax(outputs.shape[2], "the model's outputs are positive and sum to one")
-            return
-        raise NotJudged("no loss function was given, so torch's cross-entropy is assumed")
+        yield from _judge_assumed(target, outputs)
+        return
     with target.evaluating():
         loss = float(target.loss(target.probe.batch).detach())
     if not math.isfinite(loss):
         yield _not_finite(loss)
         return
-    yield from _compare(target, outputs, loss)
+    if target.output_loss is not None and target.tokens.y is not None:
+        try:
+            yield from _compare(target, outputs, loss)
+        except NotJudged:
+            yield from _judge_gradient(target, stated(target))
+    else:
+        yield from _judge_gradient(target, stated(target))
+
+
+def _judge_assumed(target: Target, outputs: Tensor) -> Iterator[Finding]:
+    """Judge a model whose loss is not stated by the loss of its update."""
+    try:
+        measurement = of_update(target)[0]
+    except (NotJudged, NotApplicable):
+        if not are_probabilities(outputs):
+            raise
+        yield double_softmax(outputs.shape[2], "the model's outputs are positive and sum to one", kind="hint")
+        return
+    # Whether a step climbs is judged by the check of the optimizer's step.
+    yield from (one for one in _judge_gradient(target, measurement) if one.code != "gradient_ascent")
 
 
 def _compare(target: Target, outputs: Tensor, loss: float) -> Iterator[Finding]:
     """Compare the loss with the cross-entropy, first on test logits, then on the model's `outputs`."""
-    x, y = target.probe.x, target.probe.y
+    moved = shifted(target.probe.y, label_shift(target))
+    y = moved.masked_fill(moved == UNKNOWN, target.ignored)
     logits = sample_logits(target, outputs)
-    targets = y
     value = own_loss(target, logits)
-    correct = correct_loss(logits, targets, target.ignored)
+    correct = correct_loss(logits, y, target.ignored)
     if not close(value, correct):
-        for code, faulty in faulty_losses(logits, targets, target.ignored):
+        for code, faulty in faulty_losses(logits, y, target.ignored):
             if close(value, faulty):
-                # A loss that shifts is right if the loader does not.
-                if code != "double_shift" or not torch.equal(x, y):
-                    yield _finding(code, value, correct, outputs.shape[2])
+                evidence = f"on test logits your loss returns {value:.4g}; a correct cross-entropy gives {correct:.4g}"
+                yield loss_finding(code, evidence, outputs.shape[2])
                 return
         raise NotJudged(f"the loss is {value:.4g} where cross-entropy gives {correct:.4g}: it is another loss")
     expected = correct_loss(outputs, y, target.ignored)
@@ -66,69 +87,31 @@ def _compare(target: Target, outputs: Tensor, loss: float) -> Iterator[Finding]:
         raise NotJudged(f"on the model the loss is {loss:.4g} where cross-entropy gives {expected:.4g}")
 
 
-def _finding(code: FindingCode, value: float, correct: float, n_vocab: int) -> Finding:
-    evidence = f"on test logits your loss returns {value:.4g}; a correct cross-entropy gives {correct:.4g}"
-    match code:
-        case "double_softmax":
-            return _double_softmax(n_vocab, evidence)
-        case "double_shift":
-            return Finding(
-                code=code,
-                title="The targets are shifted twice: in the loader and in the loss.",
-                evidence=evidence + "; logits[:, :-1] against y[:, 1:] gives the same value",
-                why="The model learns to skip a token.",
-                fix="Shift once. Hugging Face models shift `labels` themselves, so pass them the unshifted inputs.",
-            )
-        case "missing_log_softmax":
-            return Finding(
-                code=code,
-                title="nll_loss receives logits: a log_softmax is missing.",
-                evidence=evidence + "; F.nll_loss of the logits gives the same value",
-                why="This loss can fall without bound just by raising the target logit; the other logits are ignored.",
-                fix="Use F.cross_entropy for logits; F.nll_loss expects log-probabilities.",
-                explains=("initial_loss",),
-            )
-        case "scrambled_logits":
-            return Finding(
-                code=code,
-                title="The logits are reshaped where they should be transposed.",
-                evidence=evidence + "; logits.reshape(B, V, T) gives the same value",
-                why="Each target is compared with logits of other positions and tokens.",
-                fix="Use F.cross_entropy(logits.flatten(0, 1), y.flatten()), or logits.transpose(1, 2).",
-            )
-        case _:
-            return _wrong_scale(code, evidence)
+def _judge_gradient(target: Target, measurement: Measurement) -> Iterator[Finding]:
+    """Judge a loss by its gradient with respect to the model's own logits."""
+    n_vocab = measurement.logits.shape[2]
+    if (mistake := mistake_in(measurement)) is not None:
+        yield loss_finding(*mistake, n_vocab, measurement.line)
+    elif _is_scrambled(target, measurement):
+        evidence = "the gradient of the loss is that of cross_entropy(logits.reshape(B, V, T), y)"
+        yield loss_finding("scrambled_logits", evidence, n_vocab, measurement.line)
+    elif measurement.reading.form == "other":
+        raise NotJudged("it is another loss than the cross-entropy of the returned logits")
 
 
-def _wrong_scale(code: FindingCode, evidence: str) -> Finding:
-    """The cross-entropy times a wrong factor."""
-    match code:
-        case "gradient_ascent":
-            return Finding(
-                code=code,
-                title="The sign of the loss is wrong: training maximizes it.",
-                evidence=evidence,
-                why="Each step makes the correct tokens less likely.",
-                fix="Minimize the negative log-likelihood; F.cross_entropy already has the right sign.",
-            )
-        case "summed_loss":
-            return Finding(
-                code=code,
-                title="The loss is summed over the targets, not averaged.",
-                evidence=evidence,
-                why="The gradient grows with the batch: a learning rate that suits one batch size fails with another, "
-                "and gradient clipping is always active.",
-                fix='Use reduction="mean", or divide by the number of counted targets.',
-            )
-        case _:
-            return Finding(
-                code="wrong_divisor",
-                title="The loss is not averaged over the counted targets.",
-                evidence=evidence,
-                why="The loss and the step size depend on how many targets a batch ignores, so batches cannot be "
-                "compared.",
-                fix="Divide by (y != ignored).sum().",
-            )
+def _is_scrambled(target: Target, measurement: Measurement) -> bool:
+    """Return whether the gradient is that of the cross-entropy of logits that were reshaped, not transposed."""
+    y, shape = measurement.y, measurement.logits.shape
+    if measurement.reading.form != "other" or y is None or shape[1] == 1 or shape.numel() > MAX_RESHAPED:
+        return False
+    logits = measurement.logits.float().requires_grad_()
+    counted = y != target.ignored
+    if not bool(((y >= 0) & (y < shape[2]))[counted].all()):
+        return False
+    with torch.enable_grad():
+        loss = torch.nn.functional.cross_entropy(logits.reshape(shape[0], shape[2], -1), y, ignore_index=target.ignored)
+    (expected,) = torch.autograd.grad(loss, [logits])
+    return float(torch.cosine_similarity(expected.flatten(), measurement.gradient.float().flatten(), dim=0)) > 0.999
 
 
 def _activated_logits() -> Finding:
@@ -149,25 +132,4 @@ def _not_finite(loss: float) -> Finding:
         evidence="measured on the first rows",
         why="One NaN spreads to every weight at the next step.",
         fix="Look for the log of a probability that can be zero, and for a mean over zero targets.",
-    )
-
-
-def _double_softmax(n_vocab: int, evidence: str) -> Finding:
-    lowest = floor(n_vocab)
-    uniform = math.log(n_vocab)
-    return Finding(
-        code="double_softmax",
-        title="Softmax applied twice: cross_entropy already includes it.",
-        evidence=f"{evidence}; the loss starts at ln V = {uniform:.3f} and cannot fall below "
-        f"ln(1 + (V − 1) / e) = {lowest:.3f}",
-        why="Probabilities are at most 1, so the second softmax can never become confident, and almost no gradient is "
-        "left: no learning rate, schedule or optimizer can help.",
-        fix="Pass the logits to cross_entropy; use softmax only for sampling.",
-        drawing=(
-            f"ln V                {uniform:8.3f}  ┤ where the loss starts",
-            f"ln(1 + (V − 1) / e) {lowest:8.3f}  ┤ the lowest loss with this fault",
-            f"without the softmax {0:8.3f}  ┤ the lowest loss on one example",
-        ),
-        explains=("initial_loss", "cannot_overfit"),
-        reference_loss=lowest,
     )

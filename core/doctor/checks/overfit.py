@@ -12,8 +12,9 @@ import torch
 
 from tui_lab.core.doctor.batch import Batch
 from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.loss_probe import shifts_targets
 from tui_lab.core.doctor.target import Target, mean_cross_entropy, required, targets_of, trial_rows
+from tui_lab.core.doctor.target_rules import UNKNOWN
+from tui_lab.core.doctor.trained_targets import label_shift, shifted
 from tui_lab.core.model import set_dropout
 
 Measure = Callable[[Target, Batch], float]
@@ -33,10 +34,8 @@ FREQUENCIES = 0.9
 def check(target: Target) -> Iterator[Finding]:
     if not target.optimizers:
         raise NotJudged("no optimizer was given")
-    shifts = shifts_targets(target)
-    # A loss that shifts the targets itself is the only one that can judge them.
-    train = partial(_train, target, _own_loss if shifts else _plain_loss)
-    bar = math.inf if shifts else _bar(target)
+    train = partial(_train, target, partial(_plain_loss, label_shift(target)))
+    bar = _bar(target)
     first, last = train(None, UPDATES)
     if last < (1 - MIN_FALL) * first and (last < bar or train(None, LONG_UPDATES)[1] < bar):
         return
@@ -97,15 +96,12 @@ def _rows(target: Target) -> Batch:
     return trial_rows(target.probe.batch, ROWS, whole=target.fixed_shape)
 
 
-def _plain_loss(target: Target, batch: Batch) -> float:
+def _plain_loss(shift: int, target: Target, batch: Batch) -> float:
+    """Return the mean cross-entropy of the batch's targets, moved by `shift` as the trained loss moves them."""
     with target.evaluating(), torch.no_grad():
-        y = targets_of(required(target.tokens), batch)
+        moved = shifted(targets_of(required(target.tokens), batch).to(target.device), shift)
+        y = moved.masked_fill(moved == UNKNOWN, target.ignored)
         return float(mean_cross_entropy(target.logits_of(batch), y, target.ignored))
-
-
-def _own_loss(target: Target, batch: Batch) -> float:
-    with target.evaluating():
-        return float(target.loss(batch).detach())
 
 
 def _wrong_rate(

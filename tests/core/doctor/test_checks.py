@@ -136,15 +136,6 @@ def test_log_likelihood_of_probabilities_is_healthy() -> None:
     assert "double_softmax" not in codes(report)
 
 
-def test_custom_loss_is_skipped() -> None:
-    def smoothed(logits: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(logits.flatten(0, 1), y.flatten(), label_smoothing=0.1)
-
-    report = examine(case(loss=smoothed))
-    assert report.findings == ()
-    assert "loss" in {skipped.check for skipped in report.not_judged}
-
-
 def test_causal_leak_has_its_reach_and_a_matrix_of_dependencies() -> None:
     class Open(Small):
         def forward(self, x: Tensor) -> Tensor:

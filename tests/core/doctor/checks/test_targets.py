@@ -1,0 +1,136 @@
+"""Targets, padding and row ends: what is trained, wherever it is shifted or ignored."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.core.doctor.checks.programs import (
+    T,
+    V,
+    WithLoss,
+    copied,
+    cross_entropy,
+    in_parts,
+    labeled_target,
+    padded,
+    pairs_case,
+    repeated,
+    results,
+    shifting_cross_entropy,
+    text,
+    there_and_back,
+)
+from tui_lab.core.doctor.checks import row_ends, targets
+from tui_lab.core.doctor.trained_targets import label_shift
+
+COPIED = [("finding", "copied_targets")]
+TWICE = [("finding", "double_shift")]
+
+
+def test_model_that_shifts_its_labels_is_healthy_on_labels_that_equal_the_inputs() -> None:
+    target = labeled_target(WithLoss(shifting_cross_entropy), copied)
+    assert results(targets.check, target) == [] and label_shift(target) == 1
+
+
+def test_labels_shifted_in_the_loader_and_in_the_model_are_shifted_twice() -> None:
+    assert results(targets.check, labeled_target(WithLoss(shifting_cross_entropy), text)) == TWICE
+
+
+def test_labels_that_nobody_shifts_are_copied() -> None:
+    assert results(targets.check, labeled_target(WithLoss(cross_entropy), copied)) == COPIED
+    assert results(targets.check, labeled_target(WithLoss(cross_entropy), text)) == []
+
+
+@pytest.mark.parametrize(("batches", "expected"), [(copied, []), (text, TWICE)])
+def test_shift_is_seen_in_an_update_without_a_stated_loss(batches: Any, expected: list[tuple[str, str]]) -> None:
+    update = in_parts(lambda model, x, y: shifting_cross_entropy(model(x), y))
+    assert results(targets.check, pairs_case(batches=batches, update=update)) == expected
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 4, 6, 8])
+def test_repeated_motifs_are_healthy(period: int) -> None:
+    batch = repeated(period)
+    assert results(targets.check, pairs_case(batches=batch, loss=cross_entropy)) == []
+
+    def same(step: int) -> tuple[Tensor, Tensor]:
+        x, _ = batch(step)
+        return x, x.clone()
+
+    assert results(targets.check, labeled_target(WithLoss(shifting_cross_entropy), same)) == []
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 6])
+def test_copied_motifs_are_found(period: int) -> None:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        x, _ = repeated(period)(step)
+        return x, x.clone()
+
+    assert results(targets.check, pairs_case(batches=batch, loss=cross_entropy)) == COPIED
+
+
+def test_rows_there_and_back_do_not_wrap_around_but_rolled_ones_do() -> None:
+    def rolled(step: int) -> tuple[Tensor, Tensor]:
+        x, _ = text(step)
+        return x, x.roll(-1, dims=1)
+
+    assert results(targets.check, pairs_case(batches=there_and_back, loss=cross_entropy)) == []
+    assert results(targets.check, pairs_case(batches=rolled, loss=cross_entropy)) == [("finding", "shifted_targets")]
+
+
+def test_reconstruction_by_a_model_that_sees_all_positions_is_only_a_hint() -> None:
+    class Open(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Embedding(V, 16)
+            self.head = nn.Linear(16, V)
+
+        def forward(self, x: Tensor) -> Tensor:
+            e = self.tokens(x)
+            logits: Tensor = self.head(e + e.mean(dim=1, keepdim=True))
+            return logits
+
+    found = results(targets.check, pairs_case(Open(), batches=copied, loss=cross_entropy))
+    assert found == [("hint", "copied_targets")]
+
+
+def test_loss_of_the_last_position_alone_is_a_hint() -> None:
+    target = pairs_case(loss=lambda logits, y: F.cross_entropy(logits[:, -1], y[:, -1]))
+    assert results(targets.check, target) == [("hint", "ignored_targets")]
+
+
+def test_trained_padding_is_a_finding_if_rows_are_padded_to_the_longest() -> None:
+    to_longest = pairs_case(batches=padded(0, trained=True), loss=cross_entropy)
+    to_fixed = pairs_case(batches=padded(0, trained=True, length=T + 1), loss=cross_entropy)
+    assert results(targets.check, to_longest) == [("finding", "padding_trained")]
+    assert results(targets.check, to_fixed) == [("hint", "padding_trained")]
+    assert results(targets.check, pairs_case(batches=padded(0), loss=cross_entropy)) == []
+
+
+def test_end_that_is_also_the_padding_is_never_a_target() -> None:
+    found = [("finding", "end_never_target")]
+    assert results(row_ends.check, pairs_case(batches=padded(2), loss=cross_entropy)) == found
+    assert results(row_ends.check, pairs_case(batches=padded(0), loss=cross_entropy)) == []
+
+
+def test_end_is_only_suspected_to_be_missing_if_nothing_shows_one() -> None:
+    found = [("hint", "end_never_target")]
+    assert results(row_ends.check, pairs_case(batches=padded(2, length=T + 1), loss=cross_entropy)) == found
+    assert results(row_ends.check, pairs_case(batches=padded(0, end=None), loss=cross_entropy)) == found
+
+
+def test_windows_of_a_text_have_no_row_ends() -> None:
+    assert results(row_ends.check, pairs_case(loss=cross_entropy)) == [("not applicable", "")]
+
+
+def test_mask_that_counts_the_end_proves_that_it_is_one() -> None:
+    def batch(step: int) -> dict[str, Tensor]:
+        x, y = padded(2, length=T + 1)(step)
+        n_visible = (x != 2).sum(dim=1, keepdim=True) + 1
+        return {"input_ids": x, "labels": y, "attention_mask": (torch.arange(T) < n_visible).long()}
+
+    target = labeled_target(WithLoss(cross_entropy))
+    masked = type(target)(**{**vars(target), "batch": batch})
+    assert results(row_ends.check, masked) == [("finding", "end_never_target")]
