@@ -291,7 +291,7 @@ class TapeRecorder(TorchFunctionMode):
         """Why the tape is not complete; empty if it is."""
         self.arguments: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         """The arguments of each entry. They keep the tensors alive, so that their ids stay theirs."""
-        self._results: list[Any] = []
+        self._results: dict[int, Any] = {}
         self._entries: dict[int, Entry] = {}
         self._references: dict[int, Reference] = {}
         self._snapshots: dict[int, Tensor] = {}
@@ -341,7 +341,7 @@ class TapeRecorder(TorchFunctionMode):
         number = self._add(func, args, kwargs)
         result = func(*args, **kwargs)
         if number is not None:
-            self._results.append(result)
+            self._results[number] = result
             for path, tensor in tensors_in(result):
                 self._references[id(tensor)] = Result(number, path)
         return result
@@ -361,7 +361,6 @@ class TapeRecorder(TorchFunctionMode):
             self.modules.append(module)
             self._device = device_of(self.modules)
             self._add_weights(len(self.modules) - 1, module)
-        self._results.append((args, kwargs))
         for path, tensor in tensors_in((args, kwargs)):
             if isinstance(self._references.get(id(tensor)), Input | None):
                 self._references[id(tensor)] = Input(call, path)
@@ -395,7 +394,7 @@ class TapeRecorder(TorchFunctionMode):
         self._entries = {}
         self._references = {}
         self._snapshots = {}
-        self._results = []
+        self._results = {}
         self.arguments = {}
         self.outputs = {}
 
@@ -469,6 +468,8 @@ class TapeRecorder(TorchFunctionMode):
         if result is None:
             raise TapeError("the loss comes from a function that torch does not show, such as an autograd.Function")
         entries = {number: self._entries[number] for number in self._needed(result)}
+        if any(self._is_hidden(number) for number in entries):
+            raise TapeError("the loss uses an autograd.Function, which torch does not show")
         references = [result, *(r for entry in entries.values() for r in entry.references)]
         if not any(isinstance(r, Output | Attribute) for r in references):
             raise TapeError("the loss does not depend on what the model returned, as far as torch shows")
@@ -476,6 +477,11 @@ class TapeRecorder(TorchFunctionMode):
         if constants & self._with_history:
             raise TapeError("the loss uses a tensor that depends on weights in a way that torch does not show")
         return Tape(entries, result, {index: self._snapshots[index] for index in sorted(constants)})
+
+    def _is_hidden(self, number: int) -> bool:
+        """Whether an entry was called by an autograd.Function, which has a gradient of its own."""
+        tensors = [tensor for _, tensor in tensors_in(self._results.get(number))]
+        return not self._entries[number].gradients and any(tensor.grad_fn is not None for tensor in tensors)
 
     def _needed(self, result: Reference) -> list[int]:
         """Return the numbers of the entries that the result depends on; all if some change tensors in place."""
