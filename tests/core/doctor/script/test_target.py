@@ -1,0 +1,289 @@
+"""What is captured of a training loop becomes a target that does the same: batches, tokens, loss, rates, weights."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.script.capture import Capture
+from tui_lab.core.doctor.script.target import target_from_script, whole_model
+from tui_lab.core.doctor.target import Target, required
+
+V, B, T = 13, 6, 8
+LR = 0.01
+UPDATES = 4
+
+
+class Small(nn.Module):
+    """Logits [B, T, V] of ids [B, T]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.r, self.h = nn.Embedding(V, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, V)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.h(self.r(self.e(x))[0])
+        return logits
+
+
+class WithLoss(Small):
+    """As nanoGPT: (logits, loss)."""
+
+    def forward(self, x: Tensor, targets: Tensor | None = None) -> Any:
+        logits = super().forward(x)
+        if targets is None:
+            return logits[:, -1:], None
+        return logits, F.cross_entropy(logits.view(-1, V), targets.view(-1))
+
+
+class Flattened(Small):
+    """As a well-known lecture: logits [B·T, V] together with the loss."""
+
+    def forward(self, x: Tensor, targets: Tensor) -> Any:
+        logits = super().forward(x).view(-1, V)
+        return logits, F.cross_entropy(logits, targets.view(-1))
+
+
+class ShiftsItself(Small):
+    """As in transformers: labels are the inputs, and an output with `loss` and `logits`."""
+
+    @dataclass
+    class Output:
+        loss: Tensor
+        logits: Tensor
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> Any:
+        logits = super().forward(input_ids)
+        loss = F.cross_entropy(logits[:, :-1].reshape(-1, V), labels[:, 1:].reshape(-1))
+        return self.Output(loss, logits)
+
+
+class TimeFirst(Small):
+    """Ids [T, B] → logits [T, B, V]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.r = nn.GRU(8, 8)
+
+
+class Pair(nn.Module):
+    """An encoder and a decoder that a loop calls one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Embedding(V, 8), Small()
+
+
+def rows(step: int) -> Tensor:
+    return torch.randint(0, V, (B, T + 1), generator=torch.Generator().manual_seed(step))
+
+
+def pair(step: int) -> tuple[Tensor, Tensor]:
+    tokens = rows(step)
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+def outside(model: nn.Module, step: int) -> Tensor:
+    x, y = pair(step)
+    return F.cross_entropy(model(x).view(-1, V), y.reshape(-1))
+
+
+def inside(model: nn.Module, step: int) -> Tensor:
+    x, y = pair(step)
+    loss: Tensor = model(x, y.contiguous())[1]
+    return loss
+
+
+def labels(model: nn.Module, step: int) -> Tensor:
+    tokens = rows(step)
+    loss: Tensor = model(input_ids=tokens, labels=tokens).loss
+    return loss
+
+
+def shifted(model: nn.Module, step: int) -> Tensor:
+    tokens = rows(step)
+    return F.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
+
+
+def time_first(model: nn.Module, step: int) -> Tensor:
+    x, y = pair(step)
+    return F.cross_entropy(model(x.T).reshape(-1, V), y.T.reshape(-1))
+
+
+def with_z_loss(model: nn.Module, step: int) -> Tensor:
+    x, y = pair(step)
+    logits = model(x)
+    return F.cross_entropy(logits.view(-1, V), y.reshape(-1)) + 1e-2 * logits.logsumexp(-1).pow(2).mean()
+
+
+def parts(model: Any, step: int) -> Tensor:
+    x, y = pair(step)
+    memory = model.encoder(x).mean()
+    return F.cross_entropy(model.decoder(x).view(-1, V), y.reshape(-1)) + memory.pow(2)
+
+
+Loss = Callable[[Any, int], Tensor]
+PROGRAMS: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
+    "own loop": (Small, outside),
+    "loss inside": (WithLoss, inside),
+    "flattened logits": (Flattened, inside),
+    "labels": (ShiftsItself, labels),
+    "shift": (Small, shifted),
+    "[T, B]": (TimeFirst, time_first),
+    "z-loss": (Small, with_z_loss),
+    "parts": (Pair, parts),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    torch.manual_seed(0)
+    yield
+
+
+def value(loss: Tensor) -> float:
+    return float(loss.detach())
+
+
+def examined(
+    model: nn.Module,
+    loss: Loss,
+    *,
+    micro_batches: int = 1,
+    divide: float = 1.0,
+    schedule: Callable[[Any], Any] | None = None,
+    set_lr: Callable[[int], float] | None = None,
+) -> Target:
+    """Train as a script does, and return the target."""
+    capture = Capture(lambda: recorder.created_optimizers)
+    with LoopRecorder(capture=capture) as recorder:
+        optimizer = torch.optim.Adam(model.parameters(), lr=LR)
+        scheduler = None if schedule is None else schedule(optimizer)
+        for step in range(UPDATES):
+            if set_lr is not None:
+                optimizer.param_groups[0]["lr"] = set_lr(step)
+            for i in range(micro_batches):
+                (loss(model, step * micro_batches + i) / divide).backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            optimizer.zero_grad()
+            if scheduler is not None:
+                scheduler.step()
+    capture.close()
+    whole = whole_model(capture, recorder.model)
+    return target_from_script(capture, recorder.record(), whole, recorder.optimizers, trained=False)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_loss_of_a_copy_is_that_of_the_script(name: str) -> None:
+    kind, loss = PROGRAMS[name]
+    target = examined(kind(), loss)
+    trial = target.fresh()
+    for step in range(UPDATES):
+        assert value(trial.loss(target.batch(step))) == pytest.approx(value(loss(trial.model, step)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "parts"])
+def test_tokens_are_those_of_the_script(name: str) -> None:
+    kind, loss = PROGRAMS[name]
+    target = examined(kind(), loss)
+    tokens = required(target.tokens)
+    has_row = name in ("labels", "shift")
+    for step in range(UPDATES):
+        x, y = (rows(step), F.pad(rows(step)[:, 1:], (0, 1), value=-100 if name == "labels" else 0))
+        if not has_row:
+            x, y = pair(step)
+        assert torch.equal(tokens.x(target.batch(step)), x) and torch.equal(target.pair(step)[1], y)
+    with target.evaluating():
+        logits = target.logits_of(target.batch(0))
+        other = target.logits(target.probe.x.flip(0))
+    assert logits.shape == (*tokens.x(target.batch(0)).shape, V) and other.shape[:2] == target.probe.x.shape
+    assert target.causal and target.untrained and target.varies
+
+
+@pytest.mark.parametrize("name", ["own loop", "loss inside", "flattened logits", "labels", "shift", "[T, B]"])
+def test_plain_cross_entropy_can_be_tried_on_fewer_rows(name: str) -> None:
+    kind, loss = PROGRAMS[name]
+    target = examined(kind(), loss)
+    assert not target.fixed_shape and target.probe.x.shape[0] < B
+    target.loss(target.probe.batch).backward()  # type: ignore[no-untyped-call]
+    output = target.output(target.probe.batch)
+    assert target.output_loss is not None
+    wanted = value(target.loss(target.probe.batch))
+    assert value(target.output_loss(output, target.probe.batch)) == pytest.approx(wanted, rel=1e-6)
+    assert value(target.output_loss(target.logits_of(target.probe.batch), target.probe.batch)) == pytest.approx(wanted)
+
+
+def test_other_loss_is_tried_on_whole_batches() -> None:
+    target = examined(Small(), with_z_loss)
+    assert target.fixed_shape and target.probe.x.shape[0] == B
+    output = target.output(target.batch(0))
+    assert target.output_loss is not None
+    assert value(target.output_loss(output, target.batch(0))) == pytest.approx(value(target.loss(target.batch(0))))
+
+
+def test_model_has_its_initial_weights() -> None:
+    torch.manual_seed(3)
+    model = Small()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    target = examined(model, outside)
+    assert all(torch.equal(before[name], tensor) for name, tensor in target.model.state_dict().items())
+    assert not any(optimizer.state for optimizer in target.optimizers)
+
+
+@pytest.mark.parametrize("name", ["own loop", "loss inside", "z-loss"])
+def test_division_by_the_number_of_micro_batches_is_undone(name: str) -> None:
+    kind, loss = PROGRAMS[name]
+    divided = examined(kind(), loss, micro_batches=2, divide=2.0)
+    batch = divided.batch(0)
+    assert value(divided.loss(batch)) == pytest.approx(value(loss(divided.model, 0)), rel=1e-6)
+    undivided = examined(kind(), loss, micro_batches=2)
+    assert value(undivided.loss(undivided.batch(0))) == pytest.approx(value(loss(undivided.model, 0)), rel=1e-6)
+
+
+def test_update_learns_and_clips_as_the_script_does() -> None:
+    target = examined(Small(), outside).fresh()
+    before = value(target.loss(target.batch(0)))
+    for _ in range(20):
+        target.apply_update(target.batch(0))
+    assert value(target.loss(target.batch(0))) < before
+    gradients = [p.grad for p in target.model.parameters() if p.grad is not None]
+    assert float(torch.nn.utils.get_total_norm(gradients)) <= 0.5 + 1e-4
+
+
+def test_rate_is_the_largest_of_the_schedule() -> None:
+    def warmup(optimizer: Any) -> Any:
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 100))
+
+    target = examined(Small(), outside, schedule=warmup)
+    assert target.optimizers[0].param_groups[0]["lr"] == pytest.approx(LR)
+    by_hand = examined(Small(), outside, set_lr=lambda step: LR * (step + 1) / 100)
+    assert by_hand.optimizers[0].param_groups[0]["lr"] == pytest.approx(LR)
+    constant = examined(Small(), outside, set_lr=lambda step: LR / 100)
+    assert constant.optimizers[0].param_groups[0]["lr"] == pytest.approx(LR / 100)
+
+
+def test_several_calls_for_one_loss_have_a_loss_and_no_output() -> None:
+    target = examined(Pair(), parts)
+    assert target.tokens is None
+    with pytest.raises(NotJudged):
+        target.output(target.batch(0))
+
+
+def test_classifier_has_no_tokens() -> None:
+    class Classifier(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[:, 0]
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        return F.cross_entropy(model(pair(step)[0]), pair(step)[1][:, 0])
+
+    target = examined(Classifier(), loss)
+    assert target.tokens is None
+    assert value(target.loss(target.batch(1))) == pytest.approx(value(loss(target.model, 1)))
