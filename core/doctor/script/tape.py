@@ -31,6 +31,13 @@ _READ_ONLY = frozenset({
 """Functions that return no tensor and change none; what they returned is a literal in later calls."""
 
 
+_RANDOM = frozenset({
+    "rand_like", "randn_like", "randint_like", "bernoulli", "multinomial", "normal", "poisson", "normal_", "uniform_",
+    "bernoulli_", "random_", "exponential_", "log_normal_", "geometric_", "cauchy_",
+})  # fmt: skip
+"""Functions without gradients whose results are kept, since they would draw other numbers."""
+
+
 class TapeError(Exception):
     """The loss cannot be replayed; the message is the reason."""
 
@@ -294,6 +301,8 @@ class TapeRecorder(TorchFunctionMode):
         self._results: dict[int, Any] = {}
         self._entries: dict[int, Entry] = {}
         self._references: dict[int, Reference] = {}
+        self._fresh: list[Tensor] = []
+        """Tensors without a reference, kept alive so that their ids stay theirs."""
         self._snapshots: dict[int, Tensor] = {}
         self._with_history: set[int] = set()
         """Numbers of snapshots of tensors that depend on weights in a way that was not seen."""
@@ -338,12 +347,21 @@ class TapeRecorder(TorchFunctionMode):
         if len(self._entries) >= MAX_ENTRIES:
             self._give_up("the script calls too many functions between the model and backward()")
             return func(*args, **kwargs)
+        if getattr(func, "__name__", "") in _RANDOM or next(tensors_in((args, kwargs)), None) is None:
+            return self._new(func(*args, **kwargs))
         number = self._add(func, args, kwargs)
         result = func(*args, **kwargs)
         if number is not None:
             self._results[number] = result
             for path, tensor in tensors_in(result):
                 self._references[id(tensor)] = Result(number, path)
+        return result
+
+    def _new(self, result: Any) -> Any:
+        """Return a result that does not depend on other tensors: a copy of it is kept when it is used."""
+        for _, tensor in tensors_in(result):
+            self._references.pop(id(tensor), None)
+            self._fresh.append(tensor)
         return result
 
     # The calls of the model
@@ -394,6 +412,7 @@ class TapeRecorder(TorchFunctionMode):
         self._entries = {}
         self._references = {}
         self._snapshots = {}
+        self._fresh = []
         self._results = {}
         self.arguments = {}
         self.outputs = {}

@@ -74,6 +74,13 @@ def without_gradients_of_the_target(model: Model, logits: Tensor) -> Tensor:
     return F.kl_div(logits.log_softmax(-1), wanted, reduction="batchmean")
 
 
+def with_noise(model: Model, logits: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    targets = torch.randint(0, V, (4, 6), generator=generator)
+    noise = torch.empty(4, 6, V).normal_(generator=generator)
+    return F.cross_entropy((logits + noise).transpose(1, 2), targets) + torch.tensor(0.5)
+
+
 LOSSES: dict[str, Loss] = {
     "view(-1)": lambda model, logits: cross_entropy(logits),
     "sizes": lambda model, logits: F.cross_entropy(logits.view(logits.size(0) * logits.shape[1], -1), y.flatten()),
@@ -89,6 +96,7 @@ LOSSES: dict[str, Loss] = {
     "z-loss": lambda model, logits: cross_entropy(logits) + 1e-4 * logits.logsumexp(-1).pow(2).mean(),
     "auxiliary loss of a module": lambda model, logits: cross_entropy(logits) + 0.01 * model.aux,
     "weights' own loss": lambda model, logits: cross_entropy(logits) + sum(p.pow(2).sum() for p in model.parameters()),
+    "random numbers": with_noise,
     "masked mean": masked_mean,
     "changed in place": changed_in_place,
     "with metrics": with_metrics,
