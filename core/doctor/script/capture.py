@@ -10,7 +10,15 @@ from torch.optim import Optimizer
 
 from tui_lab.core.doctor.script.places import at, replaced
 from tui_lab.core.doctor.script.tape import Inputs, Tape, TapeError, TapeRecorder, autocast_dtype, device_of
-from tui_lab.core.doctor.script.token_form import Targets, TokenForm, aligned_targets, token_form, with_layout
+from tui_lab.core.doctor.script.token_form import (
+    Targets,
+    TokenForm,
+    aligned_targets,
+    flat_logits,
+    inner_form,
+    token_form,
+    with_layout,
+)
 from tui_lab.core.watch.model_calls import is_sharded, unwrapped
 
 MAX_BATCHES = 16
@@ -217,6 +225,8 @@ class Capture:
         flat = None if criterion is None else criterion.flat
         y = None if flat is None else flat[1]
         form = token_form(self.modules[tape.number_of(call)], inputs, output, y)
+        if form is None and flat is not None:
+            form = inner_form(self.modules[tape.number_of(call)], inputs, flat)
         if form is None:
             return None, None
         x = at(inputs, form.x)
@@ -246,8 +256,7 @@ def _flat(logits: Any, targets: Tensor) -> tuple[Tensor, Tensor] | None:
     """Return logits [N, V] and targets [N] of a cross-entropy over classes; None for another form."""
     if not isinstance(logits, Tensor) or targets.is_floating_point() or logits.dim() != targets.dim() + 1:
         return None
-    moved = logits if logits.dim() == 2 else logits.movedim(1, -1)
-    return moved.detach().reshape(-1, moved.shape[-1]), targets.detach().reshape(-1).clone()
+    return flat_logits(logits.detach()), targets.detach().reshape(-1).clone()
 
 
 def _is_lazy(module: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui_lab.core.doctor.loop.lines import is_user_code
 from tui_lab.core.doctor.script.files import UnwrittenFiles
 from tui_lab.core.watch.script_process import at_end, forget_shadowed_modules, when_imported
 from tui_lab.util.strict_json import dumps
@@ -78,7 +79,7 @@ class Child:
 
     def _complete(self) -> None:
         """Examine what was recorded and end the process at once: no cleanup of the script may write anything."""
-        self._examine("")
+        self._examine("", has_ended=False)
         self._leave()
 
     def _end(self, error: BaseException | None) -> None:
@@ -87,14 +88,14 @@ class Child:
         if self._examination is None or self._examination.is_empty:
             self._lines.write(no_steps={"candidates": candidates(), "error": place})
             return  # Python ends with the script's own exit code.
-        self._examine(place)
+        self._examine(place, has_ended=error is None)
         self._leave()
 
-    def _examine(self, error: str) -> None:
+    def _examine(self, error: str, *, has_ended: bool) -> None:
         """Write the report. error: the one that ended the script, and its place."""
         assert self._examination is not None
         try:
-            report = self._examination.report(error)
+            report = self._examination.report(error, has_ended=has_ended)
         except Exception as failure:
             from tui_lab.core.doctor.findings import Crashed, Report
 
@@ -139,24 +140,12 @@ def error_place(error: BaseException, script: str) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: syntax error: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_own(frame.filename)] or frames[-1:]
+    own = [frame for frame in frames if is_user_code(frame.filename)] or frames[-1:]
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if not own:
         return f"{script}: {text}"
     line = f" (in: {own[-1].line})" if own[-1].line else ""
     return f"{_relative(own[-1].filename)}, line {own[-1].lineno}: {text}{line}"
-
-
-def _is_own(file: str) -> bool:
-    folders: tuple[str, ...] = (
-        sys.prefix,
-        sys.base_prefix,
-        os.path.dirname(os.__file__),
-        str(Path(__file__).parents[3]),
-    )
-    path = os.path.realpath(file)
-    in_current = path.startswith(os.path.realpath(os.getcwd()) + os.sep) and "site-packages" not in path
-    return not file.startswith("<") and (in_current or not path.startswith(folders))
 
 
 def _relative(file: str) -> str:

@@ -49,7 +49,7 @@ class Examination:
         self._n_updates = 0
         self._n_backwards = 0
         self._first = 0.0
-        """When the first backward call or update was."""
+        """When the first update was."""
         self._reported = 0.0
         self._capture = Capture(lambda: self._recorder.created_optimizers)
         self._recorder = LoopRecorder(on_update=self._updated, capture=self)
@@ -81,8 +81,7 @@ class Examination:
         self._capture.backward(loss, scale)
         self._n_backwards += 1
         now = time.monotonic()
-        self._first = self._first or now
-        if not self._n_updates and (self._n_backwards > MAX_BACKWARDS or self._is_late(now)):
+        if not self._n_updates and (self._n_backwards > MAX_BACKWARDS or now > self._latest):
             self.on_complete()
 
     def _updated(self, update: UpdateRecord) -> None:
@@ -97,16 +96,16 @@ class Examination:
         if self._n_updates >= self._updates or has_enough or now > self._latest:
             self.on_complete()
 
-    def _is_late(self, now: float) -> bool:
-        return now - self._first > self._seconds or now > self._latest
-
     # The report
 
-    def report(self, error: str) -> Report:
-        """Examine what was recorded. error: the one that ended the script, and its place."""
+    def report(self, error: str, *, has_ended: bool) -> Report:
+        """Examine what was recorded. error: the one that ended the script, and its place.
+
+        has_ended: whether the script ran to its end.
+        """
         self._recorder.__exit__(None, None, None)
         self._capture.close()
-        record = self._recorder.record()
+        record = self._recorder.record(has_ended=has_ended)
         self._progress("examining")
         with torch.enable_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             report = self._examined(record)
@@ -123,7 +122,8 @@ class Examination:
         optimizers = self._recorder.optimizers or self._recorder.created_optimizers
         target = target_from_script(self._capture, record, model, optimizers, trained=self._loads.trained)
         report = examine(target, on_check=self._progress)
-        if not record.updates and not any(finding.code == "no_step" for finding in report.findings):
+        waited = record.has_ended or self._n_backwards > MAX_BACKWARDS
+        if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
             report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))
         return report
 

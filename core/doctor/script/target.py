@@ -15,7 +15,7 @@ from tui_lab.core.doctor.batch import Batch
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
-from tui_lab.core.doctor.script.places import at, with_value
+from tui_lab.core.doctor.script.places import at
 from tui_lab.core.doctor.script.tape import Inputs
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
 from tui_lab.core.doctor.target import Target
@@ -84,8 +84,9 @@ class ScriptParts:
         args, kwargs = self._inputs(batch)[step.call]
         module = self.modules(model)[step.module]
         with _autocast(step.autocast, model):
-            output = module(*args, **kwargs)
-        return output if self.form is None else self.form.shown(output, at((args, kwargs), self.form.x))
+            if self.form is None:
+                return module(*args, **kwargs)
+            return self.form.forward(lambda: module(*args, **kwargs), at((args, kwargs), self.form.x))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean loss of a batch. Raises NotJudged if the script's loss is not known."""
@@ -122,7 +123,7 @@ class ScriptParts:
             return None
         has_targets = all(step.targets is not None for step in self.steps)
         return TokenView(
-            x=lambda batch: at((batch["args"], batch["kwargs"]), form.x).long(),
+            x=lambda batch: form.ids((batch["args"], batch["kwargs"])).long(),
             y=(lambda batch: batch["targets"].long()) if has_targets else None,
             with_x=self._with_x,
             logits=lambda output: output if isinstance(output, Tensor) else at(output, form.logits),
@@ -131,19 +132,19 @@ class ScriptParts:
 
     def _with_x(self, batch: Batch, x: Tensor) -> Batch:
         assert self.form is not None
-        old = at((batch["args"], batch["kwargs"]), self.form.x)
-        args, kwargs = with_value((batch["args"], batch["kwargs"]), self.form.x, x.to(old.dtype))
+        args, kwargs = self.form.with_ids((batch["args"], batch["kwargs"]), x)
         return {**batch, "args": args, "kwargs": kwargs}
 
     def _shortened(self, batch: Batch, t: int) -> Batch:
         """Cut every dimension that is as long as a row; the first is that of the rows."""
         assert self.form is not None
-        B, T = at((batch["args"], batch["kwargs"]), self.form.x).shape
+        B, T = self.form.ids((batch["args"], batch["kwargs"])).shape
+        ends = {T: t, T + self.form.cut: t + self.form.cut}
 
         def cut(tensor: Tensor) -> Tensor:
             for dim, size in enumerate(tensor.shape):
-                if size == T and not (dim == 0 and size == B):
-                    tensor = tensor.narrow(dim, 0, t)
+                if size in ends and not (dim == 0 and size == B):
+                    tensor = tensor.narrow(dim, 0, ends[size])
             return tensor.contiguous()
 
         from tui_lab.core.doctor.batch import mapped
@@ -352,7 +353,7 @@ def _is_causal(steps: Sequence[CapturedStep], parts: ScriptParts) -> bool:
     agreements = []
     for number in range(min(4, len(steps))):
         batch = parts.batch(number)
-        x, y = at((batch["args"], batch["kwargs"]), parts.form.x), batch["targets"]
+        x, y = parts.form.ids((batch["args"], batch["kwargs"])), batch["targets"]
         agreements.append(max(_agreement(x, y, k) for k in (1, 2, 0)))
     return min(agreements) > 0.9
 

@@ -1,14 +1,16 @@
 """Find the token ids, the logits over them and the targets in a call of a script's model."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
+from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.script.places import Key, Path, at, replaced, tensors_in, with_value
 from tui_lab.core.watch.model_search import NOT_X, X_NAMES, Y_NAMES
 
@@ -27,12 +29,38 @@ class TokenForm:
 
     x: the place of the ids in (args, kwargs). logits: the place of the logits in the output.
     flattened: whether these are [B·T, V]. time_first: whether ids are [T, B] and logits [T, B, V].
+    inner: whether the model returns no logits, but computes a cross-entropy of them; see `forward`.
+    cut: ids at the end of each row that the model takes for targets only.
     """
 
     x: Path
     logits: Path
     flattened: bool = False
     time_first: bool = False
+    inner: bool = False
+    cut: int = 0
+
+    def ids(self, arguments: Any) -> Tensor:
+        """Return the ids [B, T] of arguments with the batch first."""
+        x: Tensor = at(arguments, self.x)
+        return x[:, : x.shape[1] - self.cut]
+
+    def with_ids(self, arguments: Any, ids: Tensor) -> Any:
+        """Return the arguments with other ids."""
+        x: Tensor = at(arguments, self.x)
+        return with_value(
+            arguments, self.x, torch.cat([ids.to(x.dtype), x[: len(ids), x.shape[1] - self.cut :]], dim=1)
+        )
+
+    def forward(self, call: Callable[[], Any], x: Tensor) -> Any:
+        """Return what the model returns, with logits [B, T, V]. x: the ids as the script has them."""
+        if not self.inner:
+            return self.shown(call(), x)
+        with _CriterionInput() as criterion:
+            output = call()
+        if criterion.logits is None:
+            raise NotJudged("the model did not compute a cross-entropy")
+        return self.shown({"output": output, "logits": flat_logits(criterion.logits)}, x)
 
     def batch_first(self, value: Any) -> Any:
         """Return arguments with [B, T, …] in place of [T, B, …]; the same function gives the script's form back."""
@@ -45,13 +73,19 @@ class TokenForm:
         """Return the output with logits [B, T, V]. x: the ids as the script has them."""
         logits = at(output, self.logits)
         if self.flattened:
-            logits = logits.view(*x.shape, logits.shape[-1])
+            logits = logits.view(*self._shape(x), logits.shape[-1])
         if self.time_first:
             logits = logits.transpose(0, 1)
         return with_value(output, self.logits, logits) if self.flattened or self.time_first else output
 
+    def _shape(self, x: Tensor) -> tuple[int, int]:
+        rows, columns = x.shape
+        return (rows - self.cut, columns) if self.time_first else (rows, columns - self.cut)
+
     def original(self, output: Any) -> Any:
-        """Return the output as the script gets it; the opposite of `shown`."""
+        """Return the output as the script gets it; the opposite of `forward`."""
+        if self.inner:
+            return output["output"]
         if not (self.flattened or self.time_first):
             return output
         logits = at(output, self.logits)
@@ -95,6 +129,43 @@ def token_form(model: nn.Module, arguments: Arguments, output: Any, y: Tensor | 
             place, x = _chosen(fitting, y)
             return TokenForm(place, path, flattened=logits.dim() == 2)
     return None
+
+
+def inner_form(model: nn.Module, arguments: Arguments, flat: tuple[Tensor, Tensor]) -> TokenForm | None:
+    """Return the form of a model that returns only the loss, whose cross-entropy got logits [N, V] and targets [N]."""
+    logits, y = flat
+    for cut in (0, 1):
+        fitting = [(name, path, x) for name, path, x in _ids(model, arguments) if _is_cut(x, len(logits), cut)]
+        if fitting:
+            path, _ = _chosen(fitting, y)
+            return TokenForm(path, (Key("item", "logits"),), flattened=True, inner=True, cut=cut)
+    return None
+
+
+def _is_cut(x: Tensor, n: int, cut: int) -> bool:
+    return x.shape[1] > 1 + cut and n == x.shape[0] * (x.shape[1] - cut)
+
+
+def flat_logits(logits: Tensor) -> Tensor:
+    """Return logits [N, V] of those that a cross-entropy takes: [N, V], or [B, V, …]."""
+    moved = logits if logits.dim() == 2 else logits.movedim(1, -1)
+    return moved.reshape(-1, moved.shape[-1])
+
+
+class _CriterionInput(TorchFunctionMode):
+    """Notes the logits of the last cross-entropy that is computed while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits: Tensor | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("cross_entropy", "nll_loss"):
+            self.logits = args[0] if args else kwargs.get("input")
+        return func(*args, **kwargs)
 
 
 def _fits(x: Tensor, logits: Tensor) -> bool:
@@ -174,6 +245,8 @@ def aligned_targets(
 
     x: ids as the script has them. output: what the model returned, as the script gets it.
     """
+    if form.inner:
+        output = {"output": output, "logits": flat[0]}
     logits = at(form.shown(output, x), form.logits)
     B, T, V = logits.shape
     got, y = flat

@@ -64,6 +64,14 @@ class ShiftsItself(Small):
         return self.Output(loss, logits)
 
 
+class OnlyLoss(Small):
+    """Returns the loss of rows [B, T + 1], whose next ids it predicts."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = super().forward(tokens[:, :-1])
+        return F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:])
+
+
 class TimeFirst(Small):
     """Ids [T, B] → logits [T, B, V]."""
 
@@ -100,6 +108,11 @@ def inside(model: nn.Module, step: int) -> Tensor:
     return loss
 
 
+def only_loss(model: nn.Module, step: int) -> Tensor:
+    loss: Tensor = model(rows(step))
+    return loss
+
+
 def labels(model: nn.Module, step: int) -> Tensor:
     tokens = rows(step)
     loss: Tensor = model(input_ids=tokens, labels=tokens).loss
@@ -133,6 +146,7 @@ PROGRAMS: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
     "own loop": (Small, outside),
     "loss inside": (WithLoss, inside),
     "flattened logits": (Flattened, inside),
+    "only the loss": (OnlyLoss, only_loss),
     "labels": (ShiftsItself, labels),
     "shift": (Small, shifted),
     "[T, B]": (TimeFirst, time_first),
@@ -207,7 +221,9 @@ def test_tokens_are_those_of_the_script(name: str) -> None:
     assert target.causal and target.untrained and target.varies
 
 
-@pytest.mark.parametrize("name", ["own loop", "loss inside", "flattened logits", "labels", "shift", "[T, B]"])
+@pytest.mark.parametrize(
+    "name", ["own loop", "loss inside", "flattened logits", "only the loss", "labels", "shift", "[T, B]"]
+)
 def test_plain_cross_entropy_can_be_tried_on_fewer_rows(name: str) -> None:
     kind, loss = PROGRAMS[name]
     target = examined(kind(), loss)
