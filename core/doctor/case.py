@@ -35,6 +35,7 @@ MAX_BATCHES = 64
 """Batches taken from an iterable, which may be endless."""
 MIN_VALIDATION_TOKENS = 32
 """Shorter rows repeat by chance, so a leak cannot be told from chance."""
+DEFAULT_IGNORED = -100
 MODEL_NAMES = ("model", "net", "network", "module")
 """Names of a loss's first parameter that stand for the model, not for its output."""
 
@@ -54,7 +55,7 @@ class Case:
     update: (model, optimizers, batch) or (model, optimizers, x, y) makes one update of the model that it is given, as
         your loop does; None: the usual five lines. What it keeps in variables of its own is shared by all trials.
     n_vocab: the tokenizer's vocabulary size.
-    ignored: the target that the loss skips.
+    ignored: the target that the loss skips; the only negative one in the batches need not be named.
     rule: "next_token", or a function x → y that the task defines.
     pinned: how many examples are meant to be repeated.
     tied: whether the head may share the embedding's weights.
@@ -73,7 +74,7 @@ class Case:
     optimizer: Optimizer | Sequence[Optimizer] | None = None
     update: Callable[..., object] | None = None
     n_vocab: int | None = None
-    ignored: int = -100
+    ignored: int = DEFAULT_IGNORED
     rule: str | Callable[[Tensor], Tensor] | None = None
     pinned: int | None = None
     tied: bool = True
@@ -105,6 +106,7 @@ def target_from_case(case: Case) -> Target:
         form = forms.recognize(model, first, forward=case.forward, has_loss=case.loss is not None)
         batch = _turned(drawn, form)
         loss = _loss(case, form, model, batch(0))
+    ignored = _ignored(case, form, batch(0))
     optimizers: list[Optimizer] = []
     if case.optimizer is not None:
         optimizers = [case.optimizer] if isinstance(case.optimizer, Optimizer) else list(case.optimizer)
@@ -115,10 +117,11 @@ def target_from_case(case: Case) -> Target:
         forward=form.forward,
         loss_function=loss.function,
         output_loss=loss.of_output,
-        update=_update(case, form, loss.function),
+        update=_update(case, form, loss.function, ignored),
         tokens=form.tokens,
+        targets=form.targets,
         fixed_shape=form.fixed_shape or loss.fixed_shape,
-        ignored=case.ignored,
+        ignored=ignored,
         varies=varies,
         n_vocab=case.n_vocab,
         rule=next_token if case.rule == "next_token" else case.rule if callable(case.rule) else None,
@@ -194,7 +197,13 @@ def _usual_loss(form: Form, model: nn.Module, batch: Batch) -> Loss:
 
 
 def _applied(form: Form, of_output: Callable[[Any, Batch], Tensor]) -> LossFunction:
-    return lambda model, batch: of_output(form.forward(model, batch), batch)
+    tokens = form.tokens
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        output = form.forward(model, batch)
+        return of_output(tokens.logits(output) if tokens else output, batch)
+
+    return loss
 
 
 def _own_loss(loss: Callable[..., Tensor], form: Form, model: nn.Module, batch: Batch) -> Loss:
@@ -256,7 +265,7 @@ def _positional(function: Callable[..., object]) -> list[str]:
     return names + ["*args" for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
 
 
-def _update(case: Case, form: Form, loss: LossFunction | None) -> Update:
+def _update(case: Case, form: Form, loss: LossFunction | None, ignored: int) -> Update:
     """Return the case's update, or that of torch's tutorials: clear gradients, forward, backward, step."""
     own, layout = case.update, form.layout
     if own is not None:
@@ -272,13 +281,22 @@ def _update(case: Case, form: Form, loss: LossFunction | None) -> Update:
         model.train()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        value = loss(model, batch) if loss else _cross_entropy(form, model, batch, case.ignored)
+        value = loss(model, batch) if loss else _cross_entropy(form, model, batch, ignored)
         value.backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
         return float(value.detach())
 
     return update
+
+
+def _ignored(case: Case, form: Form, batch: Batch) -> int:
+    """Return the target that the loss skips: the case's, or the only negative one that the batch has."""
+    y = form.tokens.y(batch) if form.tokens and form.tokens.y else None
+    if case.ignored != DEFAULT_IGNORED or y is None:
+        return case.ignored
+    negative = torch.unique(y[y < 0])
+    return int(negative[0]) if len(negative) == 1 else case.ignored
 
 
 def _x_and_y(batch: Batch) -> Sequence[Any]:

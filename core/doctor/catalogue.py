@@ -134,6 +134,12 @@ _ALL = [
             "Two forward passes and two gradients with all generators seeded alike.",
             "Draw every random number from a generator that the seed sets, and keep no state between calls.",
         ),
+        weights_change_in_forward=(
+            "The forward pass assigns to parameters of the model.",
+            "Evaluation changes the model, and the same batch gives another loss each time.",
+            "The parameters of a copy before and after two forward passes without a step.",
+            "Compute with a changed value instead of assigning to the parameter; keep running values in buffers.",
+        ),
         dropout_in_eval=(
             "Dropout is active in evaluation mode.",
             "Validation loss is noisy and too high; generated text suffers.",

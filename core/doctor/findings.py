@@ -16,6 +16,7 @@ FindingCode = Literal[
     "no_context", "batch_mixing", "input_ignored", "initial_loss", "dead_relus", "frozen_parameters",
     "unregistered_parameters", "no_positions", "missing_gradient", "gradient_flow", "tied_head", "no_residual",
     "padding_attended", "prefix_differs", "mode_difference", "cache_differs", "device_difference",
+    "weights_change_in_forward",
     # Loss
     "double_softmax", "double_shift", "missing_log_softmax", "scrambled_logits", "gradient_ascent", "summed_loss",
     "wrong_divisor", "activated_logits", "output_broadcast", "double_sigmoid",

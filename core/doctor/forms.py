@@ -6,7 +6,7 @@ along the second axis, as nn.LSTM takes them by default, are turned, so that che
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,10 +38,10 @@ class Call:
 class Form:
     """How a program calls its model. All functions take batches with rows along the first axis.
 
-    forward: (model, batch) → what the model returns, or logits [B, T, V] where these had to be turned.
+    forward: (model, batch) → what the model returns; flat logits get their shape.
     targets: batch → what a loss compares the output with, in the user's own layout; None: unknown.
     inner_loss: (model, batch) → the loss that the model computes itself, or None.
-    user_logits: (what `forward` returns or logits [B, T, V], batch) → the output as the user's loss expects it.
+    user_logits: (logits [B, T, V], or without tokens the output, batch) → the output as the user's loss expects it.
     tokens: None if the model does not map ids [B, T] to logits [B, T, V].
     layout: how the user's batches are turned; None: they are not.
     fixed_shape: whether the model accepts only whole batches.
@@ -301,7 +301,9 @@ def _form(model: nn.Module, call: Call, batch: Batch, sample: Batch, output: Any
     layout = _layout(model, call, batch, sample, logits, ids)
     if layout is not None:
         batch = layout.turned(batch)
-    tokens = _token_view(model, call, batch, ids)
+    tokens = _token_view(model, call, batch, ids, layout)
+    if tokens is not None and tokens is not PAIRS:
+        tokens = replace(tokens, logits=_logits(layout, ids))
     forward = _forward(call, layout, ids)
     form = Form(
         forward=forward,
@@ -317,23 +319,27 @@ def _form(model: nn.Module, call: Call, batch: Batch, sample: Batch, output: Any
 
 
 def _forward(call: Call, layout: Layout | None, ids: Ids | None) -> Forward:
-    flat = ids is not None and ids.flat
-    if layout is None and not flat:
+    """Return a function that calls the model on turned batches, and gives flat logits their shape [B, T, V]."""
+    if layout is None and not (ids and ids.flat):
         return call.run
-    rows_last = layout is not None and layout.time_first
+    time_first = layout is not None and layout.time_first
 
     def forward(model: nn.Module, batch: Batch) -> Any:
         output = call.run(model, layout.restored(batch) if layout else batch)
-        if ids is None:
+        if ids is None or not ids.flat:
             return output
         logits = logits_in(output)
-        if flat:
-            rows = nth_tensor(batch, ids.number).shape[0]
-            shape = (-1, rows, logits.shape[-1]) if rows_last else (rows, -1, logits.shape[-1])
-            logits = logits.view(shape)
-        return logits.transpose(0, 1) if rows_last else logits
+        rows = nth_tensor(batch, ids.number).shape[0]
+        return logits.view(-1, rows, logits.shape[-1]) if time_first else logits.view(rows, -1, logits.shape[-1])
 
     return forward
+
+
+def _logits(layout: Layout | None, ids: Ids | None) -> Callable[[Any], Tensor]:
+    """Return a function from the output to logits [B, T, V]."""
+    if ids is None or layout is None or not layout.time_first:
+        return logits_in
+    return lambda output: logits_in(output).transpose(0, 1)
 
 
 def _user_logits(layout: Layout | None, ids: Ids | None) -> Callable[[Any, Batch], Any]:
@@ -367,10 +373,10 @@ def _restoring(targets: Targets | None, layout: Layout | None) -> Targets | None
 def _accepts_few_rows(model: nn.Module, forward: Forward, batch: Batch) -> bool:
     rows = min(PROBE_ROWS, n_rows(batch))
     try:
-        output = logits_in(run(model, forward, first_rows(batch, rows)))
+        run(model, forward, first_rows(batch, rows))
     except Exception:
         return False
-    return not output.dim() or output.shape[0] == rows
+    return True
 
 
 def _ids(model: nn.Module, call: Call, batch: Batch, logits: Tensor) -> Ids | None:
@@ -519,7 +525,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).abs().max() <= 1e-5 * b.abs().max())
 
 
-def _token_view(model: nn.Module, call: Call, batch: Batch, ids: Ids | None) -> TokenView | None:
+def _token_view(model: nn.Module, call: Call, batch: Batch, ids: Ids | None, layout: Layout | None) -> TokenView | None:
     """Return the view of a batch with rows along the first axis."""
     if ids is None:
         return _labels_view(model, batch)
@@ -529,7 +535,7 @@ def _token_view(model: nn.Module, call: Call, batch: Batch, ids: Ids | None) -> 
         x = nth_tensor(batch, ids.number)
         # Targets that are computed from the batch, such as y[:, 1:].
         return TensorView(ids.number, False, None).view(call.targets if y.shape == x.shape else None)
-    if _is_pair_of_ids(batch) and ids == Ids(0) and number == 1 and call.words == "model(x)":
+    if _is_pair_of_ids(batch) and ids == Ids(0) and number == 1 and layout is None and call.words == "model(x)":
         return PAIRS
     x = nth_tensor(batch, ids.number)[:, : -1 if ids.cut else None]
     fitting = number is not None and isinstance(y, Tensor) and _are_ids(y) and y.shape == x.shape

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tui_lab.core.doctor.catalogue import CATALOGUE
 from tui_lab.core.doctor.checks import (
     attention,
     causality,
@@ -48,13 +49,23 @@ from tui_lab.util.errors import ConfigError
 
 @dataclass(frozen=True)
 class Check:
-    """blocks: codes of findings after which no further check runs, since it would only repeat them."""
+    """blocks: codes after which no further check runs, since it would only repeat them.
+
+    trains: whether the check trains for many updates. It is not run after a finding, except one about the data: rows
+    can be memorized whatever their targets and order are.
+    compares: whether the check compares outputs, which means nothing if they differ by chance.
+    """
 
     name: str
     run: Callable[[Target], Iterator[Finding]]
     blocks: tuple[FindingCode, ...] = ()
     trains: bool = False
-    """Whether the check trains for many updates; it is skipped after any error."""
+    compares: bool = False
+
+
+NOT_COMPARABLE: tuple[FindingCode, ...] = ("nondeterministic", "weights_change_in_forward")
+UNTRAINABLE_DATA: tuple[FindingCode, ...] = ("wrong_vocab", "ignored_targets")
+"""Findings about the data after which nothing can be learned."""
 
 
 CHECKS = (
@@ -64,17 +75,17 @@ CHECKS = (
     Check("row ends", row_ends.check),
     Check("validation leak", validation_leak.check),
     Check("forward", forward.check, ("forward_fails", "output_shape", "not_finite")),
-    Check("determinism", determinism.check, ("nondeterministic",)),
+    Check("determinism", determinism.check),
     Check("loss", loss.check),
     Check("trained loss", trained_loss.check),
     Check("attention", attention.check),
-    Check("causality", causality.check),
+    Check("causality", causality.check, compares=True),
     Check("initial loss", initial_loss.check),
     Check("dead ReLUs", dead_relus.check),
     Check("gradients", gradients.check),
     Check("optimizer parameters", optimizer_parameters.check),
-    Check("optimizer step", optimizer_step.check),
-    Check("gradient reset", gradient_reset.check),
+    Check("optimizer step", optimizer_step.check, compares=True),
+    Check("gradient reset", gradient_reset.check, compares=True),
     Check("loop gradients", loop_gradients.check),
     Check("training mode", loop_modes.check),
     Check("rates", loop_rates.check),
@@ -105,7 +116,8 @@ def examine(target: Target, *, on_check: Callable[[str], None] = lambda name: No
 def _restored(target: Target) -> Iterator[None]:
     """Restore at the end what a user's update may change although it is given copies."""
     training = {module for module in target.model.modules() if module.training}
-    weights = {name: tensor.detach().clone() for name, tensor in target.model.state_dict().items()}
+    tensors = (*target.model.parameters(), *target.model.buffers())
+    weights = [tensor.detach().clone() for tensor in tensors]
     states = [{p: dict(state) for p, state in optimizer.state.items()} for optimizer in target.optimizers]
     groups = [[dict(group) for group in optimizer.param_groups] for optimizer in target.optimizers]
     gradients = [p.grad for p in target.model.parameters()]
@@ -114,8 +126,9 @@ def _restored(target: Target) -> Iterator[None]:
             yield
     finally:
         with torch.no_grad():
-            for name, tensor in target.model.state_dict().items():
-                tensor.copy_(weights[name])
+            for tensor, weight in zip(tensors, weights, strict=True):
+                if tensor.shape == weight.shape:
+                    tensor.copy_(weight)
         for module in target.model.modules():
             module.training = module in training
         for p, gradient in zip(target.model.parameters(), gradients, strict=True):
@@ -131,8 +144,7 @@ def _restored(target: Target) -> Iterator[None]:
 def _examine(target: Target, on_check: Callable[[str], None]) -> Report:
     results = _Results()
     for check in CHECKS:
-        error = next((finding.code for finding in results.findings), "")
-        if cause := results.blocking or (error if check.trains else ""):
+        if cause := results.cause_against(check):
             reason = f"not run because of {cause}; diagnose again once it is fixed"
             results.not_judged.append(Unchecked(check.name, reason))
             continue
@@ -141,6 +153,10 @@ def _examine(target: Target, on_check: Callable[[str], None]) -> Report:
         results.run(check, target)
         results.seconds[check.name] = time.perf_counter() - began
     return results.report(target)
+
+
+def _is_trainable_data(code: FindingCode) -> bool:
+    return CATALOGUE[code].section == "data" and code not in UNTRAINABLE_DATA
 
 
 class _Results:
@@ -156,6 +172,17 @@ class _Results:
         self.seconds: dict[str, float] = {}
         self.blocking = ""
         """The code of a finding after which no further check runs."""
+
+    def cause_against(self, check: Check) -> str:
+        """Return the code of a finding or hint after which the check would mean nothing, or ""."""
+        if self.blocking:
+            return self.blocking
+        for finding in (*self.findings, *self.hints):
+            if check.compares and finding.code in NOT_COMPARABLE:
+                return finding.code
+            if check.trains and finding.kind == "finding" and not _is_trainable_data(finding.code):
+                return finding.code
+        return ""
 
     def run(self, check: Check, target: Target) -> None:
         """Run one check. A ConfigError, such as for a batch of the wrong shape, is raised."""

@@ -86,6 +86,7 @@ class Target:
     output_loss: (what the model returned, batch) → the loss; None: the loss cannot be computed from outputs alone.
     update: makes one update of the given model and optimizers on a batch, as the training does.
     tokens: where batches and outputs hold ids, targets and logits; None: not a model over tokens.
+    targets: batch → what the loss compares the output with, of any form.
     record: what the real training loop did; checks use `loop`.
     update_state: what the update keeps between its calls; every copy for a trial begins with it as it was.
     fixed_shape: whether the loss accepts only batches of their full size.
@@ -117,6 +118,7 @@ class Target:
     ignored: int
     output_loss: Callable[[Any, Batch], Tensor] | None = None
     tokens: TokenView | None = PAIRS
+    targets: Callable[[Batch], Any] | None = None
     record: LoopRecord | None = None
     update_state: UpdateState | None = None
     fixed_shape: bool = False

@@ -14,17 +14,21 @@ DEAD_SHARE = 0.9
 
 
 def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
-    """Return the fraction of units that are always zero in `run`, for each linear layer whose input comes from a ReLU.
+    """Return the fraction of units that are always zero in `run`, by the name of the layer after them.
 
-    Such an input has no negative value and at least one zero.
+    Such a layer is linear or a convolution, and its input comes from a ReLU: it depends on parameters, has no negative
+    value and at least one zero. Data may be like that, too, but depend on no parameter; gradients must be on.
     """
     shares: dict[str, float] = {}
 
     def measure(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any) -> None:
-            if not inputs or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
+            if not inputs or not isinstance(inputs[0], Tensor) or not inputs[0].requires_grad:
                 return
-            h = inputs[0].detach().flatten(0, -2)
+            h = inputs[0].detach()
+            if isinstance(module, nn.modules.conv._ConvNd):  # A convolution, whose units are the channels [B, C, …].
+                h = h.transpose(1, -1)
+            h = h.flatten(0, -2)
             if bool((h >= 0).all()) and bool((h == 0).any()):
                 shares[name] = float((h == 0).all(dim=0).float().mean())
 
@@ -34,7 +38,7 @@ def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]
         module.register_forward_pre_hook(measure(name))
         for name, module in model.named_modules()
         if isinstance(getattr(module, "weight", None), Tensor)
-        and module.weight.dim() == 2
+        and (isinstance(module, nn.modules.conv._ConvNd) or module.weight.dim() == 2)
         and not isinstance(module, nn.Embedding)
     ]
     try:
@@ -46,7 +50,7 @@ def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]
 
 
 def check(target: Target) -> Iterator[Finding]:
-    with target.evaluating(), torch.no_grad():
+    with target.evaluating(), torch.enable_grad():
         shares = dead_shares(target.model, lambda: target.output(target.probe.batch))
     dead = {name: share for name, share in shares.items() if share >= DEAD_SHARE}
     if dead:

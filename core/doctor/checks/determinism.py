@@ -1,23 +1,34 @@
-"""Do two runs with the same seed agree, and is dropout off in evaluation? Cost: four forward passes, two updates."""
+"""Do two runs with the same seed agree, is dropout off in evaluation, and does a forward pass leave the weights alone?
+
+Cost: six forward passes, two updates.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tui_lab.core.doctor.batch import Batch, mapped, n_rows
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.target import Target
 
 
 def check(target: Target) -> Iterator[Finding]:
-    x = target.probe.x
-    with target.evaluating(), torch.no_grad():
-        first = target.logits(x)
-        target.logits(x.flip(0).flip(1))  # State that is kept between calls shows after another batch.
-        second = target.logits(x)
+    batch = target.probe.batch
+    changed = _changed_weights(target)
+    if changed:
+        yield _changes_weights(changed)
+        return
+    with torch.no_grad():
+        first = target.outputs(batch)
+        target.outputs(_reversed(target, batch))  # State that is kept between calls shows after another batch.
+        second = target.outputs(batch)
     if not _same(first, second):
-        yield _nondeterministic("two forward passes with the same seed", _difference(first, second))
+        if _repeats_from_same_state(target):
+            yield _keeps_state(_difference(first, second))
+        else:
+            yield _nondeterministic("two forward passes with the same seed", _difference(first, second))
         return
     yield from _dropout_in_evaluation(target)
     if not any(p.requires_grad for p in target.model.parameters()):
@@ -25,9 +36,43 @@ def check(target: Target) -> Iterator[Finding]:
     one = _first_gradients(target)
     other = _first_gradients(target)
     for name in one.keys() & other.keys():
-        if not _same(one[name], other[name]):
-            yield _nondeterministic(f"two gradients of {name} with the same seed", _difference(one[name], other[name]))
+        pair = [one[name]], [other[name]]
+        if not _same(*pair):
+            yield _nondeterministic(f"two gradients of {name} with the same seed", _difference(*pair))
             return
+
+
+def _changed_weights(target: Target) -> list[str]:
+    """Return the parameters that a forward pass of a copy changes, in evaluation or training mode."""
+    trial = target.fresh()
+    # An embedding with max_norm scales its rows in each forward pass, as documented.
+    scaled = {id(p) for m in trial.model.modules() if getattr(m, "max_norm", None) for p in m.parameters()}
+    before = {name: p.detach().clone() for name, p in trial.model.named_parameters() if id(p) not in scaled}
+    with torch.no_grad():
+        trial.outputs(trial.probe.batch)
+        trial.model.train()
+        trial.output(trial.probe.batch)
+    after = dict(trial.model.named_parameters())
+    return [
+        name
+        for name, value in before.items()
+        if name in after and (after[name].shape != value.shape or not _same([after[name]], [value]))
+    ]
+
+
+def _reversed(target: Target, batch: Batch) -> Batch:
+    """Return a batch with other inputs at most places."""
+    if target.tokens is not None:
+        return target.tokens.with_x(batch, target.tokens.x(batch).flip(0).flip(1))
+    rows = n_rows(batch)
+    return mapped(batch, lambda tensor: tensor.flip(0) if tensor.dim() and len(tensor) == rows else tensor)
+
+
+def _repeats_from_same_state(target: Target) -> bool:
+    """Return whether copies that were not called before agree."""
+    with torch.no_grad():
+        outputs = [trial.outputs(trial.probe.batch) for trial in (target.fresh(), target.fresh())]
+    return _same(*outputs)
 
 
 def _first_gradients(target: Target) -> dict[str, Tensor]:
@@ -50,36 +95,72 @@ def _first_gradients(target: Target) -> dict[str, Tensor]:
 
 
 def _dropout_in_evaluation(target: Target) -> Iterator[Finding]:
-    """Compare two seeds in evaluation mode: a difference comes from torch's generator."""
-    with target.evaluating(), torch.no_grad():
-        outputs = []
-        for seed in (1, 2):
-            outputs.append(replace(target, seed=seed).logits(target.probe.x))
-    if not _same(*outputs):
+    """Compare two seeds in evaluation mode: a difference comes from a global generator."""
+    with torch.no_grad():
+        one, other = (replace(target, seed=seed).outputs(target.probe.batch) for seed in (1, 2))
+    if not _same(one, other):
+        kinds = sorted(
+            {type(m).__name__ for m in target.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
+        )
         yield Finding(
             code="dropout_in_eval",
             title="Dropout is active during evaluation.",
-            evidence=f"after model.eval(), two passes with different seeds differ by {_difference(*outputs):.3g}",
+            evidence=f"after model.eval(), two passes with different seeds differ by {_difference(one, other):.3g}"
+            + (f"; the model has {', '.join(kinds)}" if kinds else "; the model has no nn.Dropout"),
             why="The validation loss is measured on a model with dropped units, so it is noisy and too high; "
             "generation suffers too.",
             fix="Call model.eval() before evaluating, and pass training=self.training to F.dropout.",
         )
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
+def _same(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) and all(
+        one.shape == other.shape and torch.allclose(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
+        for one, other in zip(a, b, strict=True)
+    )
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max())
+def _difference(a: list[Tensor], b: list[Tensor]) -> float:
+    """Return the largest difference of two outputs; infinite if their shapes differ."""
+    if len(a) != len(b) or any(one.shape != other.shape for one, other in zip(a, b, strict=True)):
+        return float("inf")
+    return max(
+        (float((one.double() - other.double()).abs().max()) for one, other in zip(a, b, strict=True) if one.numel()),
+        default=0.0,
+    )
 
 
 def _nondeterministic(pair: str, difference: float) -> Finding:
     return Finding(
         code="nondeterministic",
         title="Two runs with the same seed differ.",
-        evidence=f"{pair} differ by up to {difference:.3g}",
+        evidence=f"{pair} differ by up to {difference:.3g}; the generators of torch, numpy and Python were seeded",
         why="No result can be reproduced, and no change can be judged by a single run.",
-        fix="Draw every random number from a generator that the seed sets. Look for noise from numpy, os.urandom or "
-        "the clock, and for state kept between calls.",
+        fix="Draw every random number from a generator that the seed sets. Look for a generator of your own, "
+        "os.urandom or the clock.",
+    )
+
+
+def _keeps_state(difference: float) -> Finding:
+    """A hint: recurrent nets that carry their state from batch to batch do so on purpose."""
+    return Finding(
+        code="nondeterministic",
+        kind="hint",
+        title="The output depends on the calls before it: the model keeps state.",
+        evidence=f"the same batch before and after another one gives outputs that differ by {difference:.3g}; a copy "
+        "that was not called before repeats the first output",
+        why="A cache or hidden state of other rows leaks into the next batch, unless you carry it over on purpose.",
+        fix="Reset the state at the start of forward(), or pass it in and out.",
+    )
+
+
+def _changes_weights(names: list[str]) -> Finding:
+    return Finding(
+        code="weights_change_in_forward",
+        title=f"The forward pass changes {len(names)} of the model's parameters.",
+        evidence="changed without a step of the optimizer: " + ", ".join(names[:6]) + (" …" if len(names) > 6 else ""),
+        why="Evaluation and generation then train the model in a way that no loss controls, and no result repeats.",
+        fix="Compute with a changed value, w = self.weight / norm, instead of assigning to the parameter, .data or "
+        "with torch.no_grad(); keep running values in buffers.",
+        explains=("nondeterministic", "no_zero_grad"),
     )

@@ -19,9 +19,8 @@ def check(target: Target) -> Iterator[Finding]:
     loss.backward()  # type: ignore[no-untyped-call]
     families: dict[str, list[tuple[str, float]]] = {}
     for name, p in trial.model.named_parameters():
-        if p.dim() == 2 and p.grad is not None and (match := re.search(r"\.(\d+)\.", name)):
-            family = name[: match.start()] + ".*." + name[match.end() :]
-            families.setdefault(family, []).append((name, float(p.grad.norm())))
+        if p.dim() >= 2 and p.grad is not None and (family := family_of(name)):
+            families.setdefault(f"{family} {list(p.shape)}", []).append((name, float(p.grad.norm())))
     layered = {family: norms for family, norms in families.items() if len(norms) > 1}
     if not layered:
         raise NotJudged("there are no two layers to compare")
@@ -37,3 +36,9 @@ def check(target: Target) -> Iterator[Finding]:
                 "(Glorot, Kaiming).",
             )
             return
+
+
+def family_of(name: str) -> str:
+    """Return a parameter's name with the number of its layer replaced: blocks.3.fc.weight, block3.fc.weight; or ""."""
+    match = re.search(r"(?<![0-9])\d+(?=\.)", name)
+    return name[: match.start()] + "*" + name[match.end() :] if match else ""

@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.tokens import logits_in
 
 MAX_EXCESS = 1.0
 """Nats above ln V. Logits of standard deviation σ cost σ² / 2 nats, so this is σ = 1.4. Karpathy's recipe (2019),
@@ -17,16 +20,36 @@ def check(target: Target) -> Iterator[Finding]:
     if not target.untrained:
         raise NotJudged("the model is already trained")
     with target.evaluating(), torch.no_grad():
-        n_vocab = target.logits_of(target.probe.batch).shape[2]
-    loss = target.plain_loss()
-    uniform = math.log(n_vocab)
+        if target.tokens is not None:
+            n_classes = target.logits_of(target.probe.batch).shape[2]
+            loss = target.plain_loss()
+            symbol = "V"
+        else:
+            loss, n_classes = _of_classes(target)
+            symbol = "C"
+    uniform = math.log(n_classes)
     if loss > uniform + MAX_EXCESS:
         yield Finding(
             code="initial_loss",
             title=f"The untrained model is confidently wrong: loss {loss:.2f}; a uniform guess gives {uniform:.2f}.",
-            evidence=f"cross-entropy {loss:.3f} before training; ln V = ln {n_vocab:,} = {uniform:.3f}",
+            evidence=f"cross-entropy {loss:.3f} before training; ln {symbol} = ln {n_classes:,} = {uniform:.3f}",
             why="The first steps only undo the initial scale, and saturated softmaxes pass little gradient.",
             fix="Use smaller initial weights: standard deviation 0.02 for embeddings and head (Radford et al. 2018), "
-            "Glorot or Kaiming for the rest.",
+            "Glorot or Kaiming for the rest."
+            if target.tokens
+            else "Scale the inputs to mean 0 and standard deviation 1, and use smaller initial weights in the last "
+            "layer (Glorot or Kaiming).",
             explains=("missing_gradient", "gradient_flow", "cannot_overfit", "lr_too_high", "lr_too_low"),
         )
+
+
+def _of_classes(target: Target) -> tuple[float, int]:
+    """Return the cross-entropy of a classifier's first rows, and its number of classes. Raises NotApplicable."""
+    scores = logits_in(target.output(target.probe.batch))
+    y = target.targets(target.probe.batch) if target.targets else None
+    if not isinstance(y, Tensor) or y.dim() != 1 or y.is_floating_point() or y.dtype is torch.bool:
+        raise NotApplicable("the model does not return scores of classes")
+    if scores.dim() != 2 or len(scores) != len(y) or scores.shape[1] < 2 or int(y.max()) >= scores.shape[1]:
+        raise NotApplicable("the model does not return scores of classes")
+    loss = F.cross_entropy(scores.float(), y.long().to(scores.device), ignore_index=target.ignored)
+    return float(loss), scores.shape[1]

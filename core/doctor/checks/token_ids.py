@@ -1,11 +1,12 @@
-"""Are the ids in the model's vocabulary, and does it match the tokenizer's? Cost: eight batches, one forward pass."""
+"""Are the ids in the model's vocabulary, and does it match the tokenizer's? Cost: eight batches, two forward passes."""
 
 import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
-from tui_lab.core.doctor.batch import first_rows
+from tui_lab.core.doctor.batch import Batch, first_rows
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.target import Target, required
 
@@ -16,7 +17,7 @@ STEPS = 8
 
 def embedding_size(target: Target) -> int | None:
     """Return the number of entries of the embedding that is called with the ids, or None if there is none."""
-    batch = first_rows(target.batch(0), 1)
+    batch = target.batch(0) if target.fixed_shape else first_rows(target.batch(0), 1)
     x = required(target.tokens).x(batch).to(target.device)
     sizes: list[int] = []
 
@@ -38,12 +39,19 @@ def embedding_size(target: Target) -> int | None:
 
 
 def check(target: Target) -> Iterator[Finding]:
+    tokens = required(target.tokens)
     rows = embedding_size(target)
+    n_logits = _n_logits(target)
     for step in range(STEPS if target.varies else 1):
-        x, y = target.pair(step)
-        wrong = list(_out_of_range(target, x, y[y != target.ignored], rows, step))
-        if wrong:
-            yield from wrong
+        batch = target.batch(step)
+        wrong = _out_of_range(tokens.x(batch), "x", rows or n_logits or target.n_vocab, step, "")
+        if wrong is None and tokens.y is not None:
+            y = tokens.y(batch)
+            ignoring = f", or {target.ignored} to ignore a target"
+            wrong = _out_of_range(y[y != target.ignored], "y", n_logits or rows or target.n_vocab, step, ignoring)
+            wrong = None if wrong and _loss_accepts(target, batch) else wrong
+        if wrong is not None:
+            yield wrong
             return
     n_vocab = target.n_vocab
     if n_vocab is not None and rows is not None and not n_vocab <= rows <= -(-n_vocab // PADDED_TO) * PADDED_TO:
@@ -57,23 +65,37 @@ def check(target: Target) -> Iterator[Finding]:
         )
 
 
-def _out_of_range(
-    target: Target, x: torch.Tensor, targets: torch.Tensor, rows: int | None, step: int
-) -> Iterator[Finding]:
-    size = rows if rows is not None else target.n_vocab
-    for name, ids in (("x", x), ("y", targets)):
-        if ids.numel() == 0 or (int(ids.min()) >= 0 and (size is None or int(ids.max()) < size)):
-            continue
-        low, high = int(ids.min()), int(ids.max())
-        allowed = (f"0 to {size - 1:,}" if size else "0 or more") + (
-            f", or {target.ignored} to ignore a target" if name == "y" else ""
-        )
-        yield Finding(
-            code="wrong_vocab",
-            title=f"{name} contains the id {high if low >= 0 else low:,}, which is not in the model's vocabulary.",
-            evidence=f"step {step}: ids of {name} range from {low:,} to {high:,}; allowed: {allowed}",
-            why="An id outside the embedding raises an index error, or on a GPU, an opaque device-side assert.",
-            fix="Build the model with tokenizer.n_vocab, and mark ignored targets with the loss's ignore_index.",
-            explains=("forward_fails",),
-        )
-        return
+def _n_logits(target: Target) -> int | None:
+    """Return the number of logits for each position, or None if the model fails."""
+    tokens = required(target.tokens)
+    batch = target.batch(0) if target.fixed_shape else first_rows(target.batch(0), 1)
+    with target.evaluating(), torch.no_grad(), contextlib.suppress(Exception):
+        return int(target.logits_of(tokens.with_x(batch, torch.zeros_like(tokens.x(batch)))).shape[-1])
+    return None
+
+
+def _loss_accepts(target: Target, batch: Batch) -> bool:
+    """Return whether the run's own loss takes the targets, as it does if it ignores those outside the vocabulary."""
+    if target.loss_function is None:
+        return False
+    try:
+        with target.evaluating(), torch.no_grad():
+            return bool(torch.isfinite(target.loss(batch)))
+    except Exception:
+        return False
+
+
+def _out_of_range(ids: Tensor, name: str, size: int | None, step: int, also_allowed: str) -> Finding | None:
+    """Return the finding if any id is not from 0 to `size` - 1."""
+    if ids.numel() == 0 or (int(ids.min()) >= 0 and (size is None or int(ids.max()) < size)):
+        return None
+    low, high = int(ids.min()), int(ids.max())
+    allowed = (f"0 to {size - 1:,}" if size else "0 or more") + also_allowed
+    return Finding(
+        code="wrong_vocab",
+        title=f"{name} contains the id {high if low >= 0 else low:,}, which is not in the model's vocabulary.",
+        evidence=f"step {step}: ids of {name} range from {low:,} to {high:,}; allowed: {allowed}",
+        why="An id outside the embedding raises an index error, or on a GPU, an opaque device-side assert.",
+        fix="Build the model with tokenizer.n_vocab, and mark ignored targets with the loss's ignore_index.",
+        explains=("forward_fails",),
+    )
