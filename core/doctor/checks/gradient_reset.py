@@ -29,7 +29,7 @@ def restarting(updates: Sequence[UpdateRecord]) -> bool:
     Adversarial training and sharpness-aware steps do so on the same rows or in different lines.
     """
     return all(
-        not update.has_closure
+        not update.searches
         and update.restarts == len(update.losses) - 1 > 0
         and len({event.line for event in update.events_of("backward")}) == 1
         and len(set(update.rows)) > len(update.rows) // len(update.losses)

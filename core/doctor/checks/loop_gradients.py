@@ -43,14 +43,14 @@ EXPLAINS: tuple[FindingCode, ...] = (
 
 def check(target: Target) -> Iterator[Finding]:
     record = target.loop
-    updates = [update for update in record.updates if update.losses and not update.has_closure]
+    updates = [update for update in record.updates if update.losses and not update.searches]
     if len(updates) < MIN_UPDATES:
         raise NotJudged(f"the loop made {len(updates)} updates with a backward call; {MIN_UPDATES} are needed")
     if updates[0].not_finite and all(map(math.isfinite, updates[0].losses)):
         yield _not_finite(target, updates[0])
     elif all(_clipped_while_scaled(update) for update in updates):
         yield _clip_before_unscale(updates[0])
-    elif all(_steps_with_scale(update) for update in updates):
+    elif all(_steps_with_scale(update) for update in updates if math.isfinite(update.received)):
         yield _loss_scale_kept(updates[0])
     if all(_clips_without_effect(update) for update in updates[1:]) and any(u.events_of("clip") for u in updates):
         yield _clip_without_effect(updates[1])

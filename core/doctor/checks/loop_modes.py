@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.reading import mode_matters, trained_forwards
-from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord
+from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord, UpdateRecord
 from tui_lab.core.doctor.target import Target
 
 MIN_UPDATES = 2
@@ -16,33 +16,42 @@ def check(target: Target) -> Iterator[Finding]:
     matters = f"dropout of {target.dropout:g}" if target.dropout else mode_matters(target.model)
     if not matters:
         raise NotApplicable("the model has neither dropout nor batch normalization, so its mode makes no difference")
-    modes = [list(trained_forwards(update)) for update in record.updates]
-    forwards = [forward for update in modes for forward in update]
+    forwards = [forward for update in record.updates for forward in trained_forwards(update)]
     if not forwards:
         raise NotJudged("no call of the model for training was recorded")
     if not any(forward.training for forward in forwards):
-        yield _eval_in_training(matters, forwards[0].line)
-    elif (number := _first_without_mode(modes)) is not None:
-        yield _stays_in_evaluation(record, matters, number, modes[number][0].line)
+        yield _eval_in_training(matters, forwards[0].line, after_evaluation=bool(_evaluations_of(record.updates[0])))
+    elif (run := _without_mode(record)) is not None:
+        yield _stays_in_evaluation(run, matters, len(record.updates))
     yield from _evaluations(record, matters)
 
 
-def _first_without_mode(modes: Sequence[Sequence[LoopEvent]]) -> int | None:
-    """Return the update from which on all train in evaluation mode, after others that did not, or None."""
-    number = len(modes)
-    while number and not any(forward.training for forward in modes[number - 1]):
-        number -= 1
-    n_judged = sum(1 for update in modes[number:] if update)
-    return number if number > 0 and n_judged >= MIN_UPDATES and modes[number] else None
+def _evaluations_of(update: UpdateRecord) -> tuple[LoopEvent, ...]:
+    return update.events_of("evaluation")
+
+
+def _without_mode(record: LoopRecord) -> Sequence[UpdateRecord] | None:
+    """Return the first updates in a row that train in evaluation mode since an evaluation; None if there are none.
+
+    Of a loop with several optimizers that take turns, only the updates of the first are compared.
+    """
+    updates = [update for update in record.updates if update.optimizers == record.updates[0].optimizers]
+    modes = [any(forward.training for forward in trained_forwards(update)) for update in updates]
+    for first in range(1, len(updates)):
+        if modes[first - 1] and not modes[first] and _evaluations_of(updates[first]):
+            end = next((i for i in range(first, len(updates)) if modes[i]), len(updates))
+            if end - first >= MIN_UPDATES:
+                return updates[first:end]
+    return None
 
 
 def _evaluations(record: LoopRecord, matters: str) -> Iterator[Finding]:
     """Judge evaluations between updates. What happens in most updates belongs to the training, as pseudo-labels do."""
     trained_rows = {row for update in record.updates for row in update.rows}
-    with_one = [update for update in record.updates if update.events_of("evaluation")]
+    with_one = [update for update in record.updates if _evaluations_of(update)]
     if not with_one or 2 * len(with_one) > len(record.updates) or record.evaluation_rows <= trained_rows:
         return
-    evaluations = [event for update in with_one for event in update.events_of("evaluation")]
+    evaluations = [event for update in with_one for event in _evaluations_of(update)]
     wrong = [event for event in evaluations if event.training]
     if len(wrong) == len(evaluations):
         n_calls = sum(event.count for event in wrong)
@@ -57,10 +66,11 @@ def _evaluations(record: LoopRecord, matters: str) -> Iterator[Finding]:
         )
 
 
-def _eval_in_training(matters: str, location: str) -> Finding:
+def _eval_in_training(matters: str, location: str, *, after_evaluation: bool) -> Finding:
+    since = ", in which an evaluation left it" if after_evaluation else ""
     return Finding(
         code="eval_in_training",
-        title=f"The model trains in evaluation mode, so its {matters} is never applied.",
+        title=f"The model trains in evaluation mode{since}, so its {matters} is never applied.",
         evidence="model.training is False in every forward pass of an update",
         why="Regularization is off, so training and validation loss drift apart.",
         fix="Call model.train() before each step; an evaluation leaves the model in evaluation mode.",
@@ -68,15 +78,15 @@ def _eval_in_training(matters: str, location: str) -> Finding:
     )
 
 
-def _stays_in_evaluation(record: LoopRecord, matters: str, number: int, location: str) -> Finding:
-    evaluated = bool(record.updates[number].events_of("evaluation"))
-    after = "an evaluation" if evaluated else f"{number} updates"
+def _stays_in_evaluation(run: Sequence[UpdateRecord], matters: str, n_updates: int) -> Finding:
+    first = run[0].number + 1
+    forward = next(trained_forwards(run[0]), None)
     return Finding(
         code="eval_in_training",
-        title=f"After {after}, the model keeps training in evaluation mode, so its {matters} is no longer applied.",
-        evidence=f"model.training is True in the first {number} updates, and False in the "
-        f"{len(record.updates) - number} after them",
+        title=f"After an evaluation, the model trains on in evaluation mode, so its {matters} is no longer applied.",
+        evidence=f"model.training is True up to update {first - 1} of {n_updates}, and False in the {len(run)} updates "
+        "after the evaluation",
         why="Regularization is off from then on, so training and validation loss drift apart.",
         fix="Call model.train() after each evaluation, or at the start of each step.",
-        location=location,
+        location="" if forward is None else forward.line,
     )

@@ -3,6 +3,7 @@
 Cost: none beyond the record of the loop.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 from torch import nn
@@ -17,6 +18,13 @@ MAX_DROPOUT = 0.75
 MAX_SHRINKING = 0.1
 """lr × weight decay: the fraction of every weight that a step of AdamW removes."""
 MIN_UPDATES = 3
+MIN_SCHEDULED = 10
+"""Updates from which the course of the rates, or of the changes, is judged."""
+USED_UP = 0.05
+"""Of the highest rate: usual schedules spend less than a tenth of the training below it, at its end."""
+LARGE_CHANGE = 0.3
+SMALL_CHANGE = 1e-7
+"""Relative change of all weights by a step. Healthy small models measure 1e-5 to 0.05, fine-tuning 1e-6."""
 DECAY_OF_NORMS = 0.1
 """Weight decay from which the decay of norms and biases is mentioned: the value of GPT-3 (Brown et al. 2020), whose
 followers leave them out. The default of AdamW, 0.01, makes no difference."""
@@ -34,6 +42,10 @@ def check(target: Target) -> Iterator[Finding]:
         yield _always_zero(record.updates)
     elif (number := _ends_at_zero(record)) is not None:
         yield _reaches_zero(record, number)
+    elif (number := _used_up(record)) is not None:
+        yield _too_fast(record.updates, number)
+    if not record.is_rehearsal:
+        yield from _changes(record)
     if not record.n_skipped and record.updates[0].events_of("schedule"):
         yield _before_step(record.updates[0])
 
@@ -67,6 +79,42 @@ def _ends_at_zero(record: LoopRecord) -> int | None:
         number -= 1
     n_zero = len(rates) - number
     return number if n_zero >= MIN_UPDATES and (record.is_rehearsal or n_zero > number) else None
+
+
+def _used_up(record: LoopRecord) -> int | None:
+    """Return the update from which on the rates of a real loop stay below USED_UP of the highest, or None.
+
+    Only if that is in the first quarter of its updates and it goes on: a schedule is planned for all of them.
+    """
+    rates = [max(update.lrs, default=0.0) for update in record.updates]
+    number = len(rates)
+    while number and rates[number - 1] < USED_UP * max(rates):
+        number -= 1
+    is_scheduled = any(update.events_of("schedule") for update in record.updates)
+    is_early = len(rates) >= MIN_SCHEDULED and 4 * number <= len(rates)
+    return number if is_scheduled and is_early and not record.is_rehearsal else None
+
+
+def _changes(record: LoopRecord) -> Iterator[Finding]:
+    """Mention updates whose size is far from what works. What happens to the loss decides, so these are hints."""
+    updates = [update for update in record.updates if max(update.lrs, default=0.0) > 0]
+    if len(updates) < MIN_SCHEDULED:
+        return
+    changes = sorted(update.relative_change for update in updates if math.isfinite(update.relative_change))
+    # With weights that are no longer finite, the first step tells how it began.
+    is_finite = len(changes) == len(updates)
+    typical = changes[len(changes) // 2] if is_finite else updates[0].relative_change
+    if typical > LARGE_CHANGE or 0 < typical < SMALL_CHANGE:
+        is_large = typical > LARGE_CHANGE
+        yield Finding(
+            code="lr_too_high" if is_large else "lr_too_low",
+            title=f"Each step changes the weights by {typical:.1e} of their size, which is very "
+            f"{'much' if is_large else 'little'}.",
+            evidence=f"{'the median' if is_finite else 'the first'} of {len(updates)} updates; about 1e-3 is usual",
+            why="The weights cannot settle." if is_large else "Thousands of steps change nothing that matters.",
+            fix=f"Try a {'lower' if is_large else 'higher'} learning rate.",
+            kind="hint",
+        )
 
 
 def _micro_batches(updates: Sequence[UpdateRecord]) -> int:
@@ -106,6 +154,23 @@ def _reaches_zero(record: LoopRecord, number: int) -> Finding:
         else "Give the schedule the number of optimizer steps.",
         location=line_of(updates[number], "schedule") or line_of(updates[number], "step"),
         kind="finding" if is_shown else "hint",
+    )
+
+
+def _too_fast(updates: Sequence[UpdateRecord], number: int) -> Finding:
+    highest = max(max(update.lrs) for update in updates)
+    last = max(updates[-1].lrs)
+    line = next((line for update in updates if (line := line_of(update, "schedule"))), "")
+    return Finding(
+        code="lr_schedule",
+        title=f"The schedule is used up after {number} updates: the learning rate is {highest / last:.0f} times lower "
+        "from then on.",
+        evidence=f"{_course([max(update.lrs) for update in updates], updates)}; scheduler.step(){named_at(line)}",
+        why="Almost all of the training runs at the final, tiny rate.",
+        fix="If the schedule counts epochs, call scheduler.step() once per epoch; if it counts steps, give it the "
+        "number of optimizer steps of the whole training.",
+        location=line,
+        explains=("lr_too_low",),
     )
 
 

@@ -118,7 +118,7 @@ def _judge_record(target: Target, record: LoopRecord) -> Iterator[Finding]:
 
 def _received(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
     """Compare what the steps of all updates received with what backward gave."""
-    updates = [update for update in all_updates if update.losses and not update.has_closure and update.given > 0]
+    updates = [update for update in all_updates if update.losses and not update.searches and update.given > 0]
     if not updates:
         return
     last = updates[-1]

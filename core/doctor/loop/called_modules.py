@@ -1,6 +1,5 @@
 """Finds the model of a loop among the outermost modules that it calls."""
 
-import weakref
 from collections.abc import Sequence
 
 from torch import nn
@@ -10,12 +9,15 @@ from tui_lab.core.watch.model_search import candidates, parameters_of
 
 
 class CalledModules:
-    """The outermost modules with trainable parameters that were called with gradients."""
+    """The outermost modules with trainable parameters that were called with gradients.
+
+    They are kept, so that they can be examined when the loop has ended.
+    """
 
     def __init__(self, model: nn.Module | None) -> None:
         self.model = model
-        """The model; None until `choose` finds it. It is kept, so that it can be examined when the loop has ended."""
-        self._called: dict[int, weakref.ref[nn.Module]] = {}
+        """The model; None until `choose` finds it."""
+        self._called: dict[int, nn.Module] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -25,23 +27,20 @@ class CalledModules:
     @property
     def has_called_model(self) -> bool:
         """Whether one of the called modules has parameters of the model."""
-        called = [module for ref in self._called.values() if (module := ref()) is not None]
-        return self.model is not None and any(self.concerns(module) for module in called)
+        return self.model is not None and any(self.concerns(module) for module in self._called.values())
 
     def add(self, module: nn.Module) -> bool:
         """Note a called module. Return whether it is new."""
-        known = self._called.get(id(module))
-        if known is not None and known() is module:
-            return False
-        self._called[id(module)] = weakref.ref(module)
-        return True
+        is_new = id(module) not in self._called
+        self._called[id(module)] = module
+        return is_new
 
     def choose(self, optimizers: Sequence[Optimizer]) -> nn.Module | None:
         """Choose as the model the called module with most of the optimizers' parameters, unless there is one already.
 
         Where its parts are called one by one, as those of an encoder-decoder may be, it is the module that has them.
         """
-        called = [module for ref in self._called.values() if (module := ref()) is not None]
+        called = list(self._called.values())
         if self.model is not None or not called:
             return self.model
         wanted = {id(p) for p in parameters_of(optimizers)}

@@ -33,7 +33,10 @@ class Draft:
         self.n_events_of_update = 0
         """Events up to the latest step."""
         self.is_stepping = False
-        self.has_closure = False
+        self.n_backwards_in_step = 0
+        """Backward calls of the closure of the present step."""
+        self.searches = False
+        """Whether a step called backward several times, as the line search of LBFGS does."""
 
     @property
     def is_complete(self) -> bool:
@@ -72,5 +75,7 @@ class Draft:
     def stepped_now(self, optimizer: Optimizer) -> None:
         """Note that `optimizer` has stepped: the update ends here, unless another optimizer steps, too."""
         self.is_stepping = False
+        self.searches = self.searches or self.n_backwards_in_step > 1
+        self.n_backwards_in_step = 0
         self.stepped.append(optimizer)
         self.n_events_of_update = len(self.events)

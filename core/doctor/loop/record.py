@@ -65,7 +65,8 @@ class UpdateRecord:
     relative_change: norm of the change over norm of the weights.
     rows: hashes of the rows of x. n_targets: per backward call, counted targets; 0 if unknown.
     optimizers: which optimizers stepped, numbered in the order of their first step.
-    has_closure: whether a step called backward itself, as with LBFGS and in Lightning.
+    searches: whether a step called backward several times, as the line search of LBFGS does; then its gradients are
+        not compared.
     not_finite: names of parameters whose gradient was not finite at the step.
     """
 
@@ -85,7 +86,7 @@ class UpdateRecord:
     rows: tuple[int, ...] = ()
     n_targets: tuple[int, ...] = ()
     optimizers: tuple[int, ...] = (0,)
-    has_closure: bool = False
+    searches: bool = False
     not_finite: tuple[str, ...] = ()
 
     def events_of(self, *operations: Operation) -> tuple[LoopEvent, ...]:

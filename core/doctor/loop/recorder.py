@@ -1,6 +1,5 @@
 """Records a training loop while it runs: the order of its calls, its gradients, its rates and its rows."""
 
-import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol
@@ -67,7 +66,7 @@ class LoopRecorder(UnusedHooks):
         self._book = GradientBook()
         self._logits = LogitsGradients()
         self._hasher = RowHasher()
-        self._known: list[weakref.ref[Optimizer]] = [weakref.ref(optimizer) for optimizer in optimizers]
+        self._known: list[Optimizer] = list(optimizers)
         """Optimizers that exist, whether or not they have stepped."""
         self._stepped: list[Optimizer] = []
         """Optimizers that have stepped, in the order of their first step."""
@@ -112,11 +111,12 @@ class LoopRecorder(UnusedHooks):
     @property
     def created_optimizers(self) -> list[Optimizer]:
         """All that are known, whether or not they have stepped."""
-        return [optimizer for ref in self._known if (optimizer := ref()) is not None]
+        return list(self._known)
 
     def record(self, *, has_ended: bool = False) -> LoopRecord:
         """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
         self._close_update(call=False)
+        self._modules.choose(self.optimizers or self.created_optimizers)
         if self._logits.problem:
             self._notes[self._logits.problem] = None
         return LoopRecord(
@@ -135,7 +135,7 @@ class LoopRecorder(UnusedHooks):
     # What the hooks tell: calls of modules and losses
 
     def created(self, optimizer: Optimizer) -> None:
-        self._known.append(weakref.ref(optimizer))
+        self._known.append(optimizer)
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.is_grad_enabled():
@@ -200,6 +200,7 @@ class LoopRecorder(UnusedHooks):
         value = float(unscaled.detach())
         self._draft.add("backward", line=line, value=value)
         draft.losses.append(value)
+        draft.n_backwards_in_step += draft.is_stepping
         draft.n_targets_of_backward.append(draft.n_targets)
         if len(self._updates) < self._measure_updates:
             self._logits.measure(loss, self._scale, line, len(self._updates), draft.targets)
@@ -251,7 +252,6 @@ class LoopRecorder(UnusedHooks):
             self._book.watch(("", p) for p in parameters_of([optimizer]))
         draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
         draft.is_stepping = True
-        draft.has_closure = draft.has_closure or has_closure
         if not has_closure:
             self._draft.add("step")
         self._book.before_step(optimizer, has_closure=has_closure)
@@ -307,7 +307,7 @@ class LoopRecorder(UnusedHooks):
             rows=tuple(draft.rows),
             n_targets=tuple(draft.n_targets_of_backward),
             optimizers=self._numbers(draft),
-            has_closure=draft.has_closure,
+            searches=draft.searches,
             not_finite=ended.not_finite,
         )
         self._updates.append(update)

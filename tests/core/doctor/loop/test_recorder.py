@@ -77,7 +77,7 @@ def test_each_micro_batch_has_its_loss_and_its_counted_targets() -> None:
 
 def test_step_with_a_closure_is_recorded_after_what_the_closure_did() -> None:
     update = recorded(LOOPS["lbfgs"]).updates[0]
-    assert update.has_closure and operations(update)[-2:] == ["backward", "step"]
+    assert update.searches and operations(update)[-2:] == ["backward", "step"]
 
 
 def test_two_optimizers_after_one_backward_are_one_update() -> None:
