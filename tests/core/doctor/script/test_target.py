@@ -27,7 +27,10 @@ class Small(nn.Module):
         super().__init__()
         self.e, self.r, self.h = nn.Embedding(V, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, V)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
+        return self.logits(x)
+
+    def logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.h(self.r(self.e(x))[0])
         return logits
 
@@ -36,7 +39,7 @@ class WithLoss(Small):
     """As nanoGPT: (logits, loss)."""
 
     def forward(self, x: Tensor, targets: Tensor | None = None) -> Any:
-        logits = super().forward(x)
+        logits = self.logits(x)
         if targets is None:
             return logits[:, -1:], None
         return logits, F.cross_entropy(logits.view(-1, V), targets.view(-1))
@@ -45,8 +48,9 @@ class WithLoss(Small):
 class Flattened(Small):
     """As a well-known lecture: logits [B·T, V] together with the loss."""
 
-    def forward(self, x: Tensor, targets: Tensor) -> Any:
-        logits = super().forward(x).view(-1, V)
+    def forward(self, x: Tensor, targets: Tensor | None = None) -> Any:
+        assert targets is not None
+        logits = self.logits(x).view(-1, V)
         return logits, F.cross_entropy(logits, targets.view(-1))
 
 
@@ -58,8 +62,9 @@ class ShiftsItself(Small):
         loss: Tensor
         logits: Tensor
 
-    def forward(self, input_ids: Tensor, labels: Tensor) -> Any:
-        logits = super().forward(input_ids)
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Any:
+        assert labels is not None
+        logits = self.logits(x)
         loss = F.cross_entropy(logits[:, :-1].reshape(-1, V), labels[:, 1:].reshape(-1))
         return self.Output(loss, logits)
 
@@ -67,9 +72,8 @@ class ShiftsItself(Small):
 class OnlyLoss(Small):
     """Returns the loss of rows [B, T + 1], whose next ids it predicts."""
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        logits = super().forward(tokens[:, :-1])
-        return F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:])
+    def forward(self, x: Tensor) -> Any:
+        return F.cross_entropy(self.logits(x[:, :-1]).transpose(1, 2), x[:, 1:])
 
 
 class TimeFirst(Small):
@@ -99,7 +103,8 @@ def pair(step: int) -> tuple[Tensor, Tensor]:
 
 def outside(model: nn.Module, step: int) -> Tensor:
     x, y = pair(step)
-    return F.cross_entropy(model(x).view(-1, V), y.reshape(-1))
+    loss: Tensor = F.cross_entropy(model(x).view(-1, V), y.reshape(-1))
+    return loss
 
 
 def inside(model: nn.Module, step: int) -> Tensor:
@@ -115,7 +120,7 @@ def only_loss(model: nn.Module, step: int) -> Tensor:
 
 def labels(model: nn.Module, step: int) -> Tensor:
     tokens = rows(step)
-    loss: Tensor = model(input_ids=tokens, labels=tokens).loss
+    loss: Tensor = model(tokens, labels=tokens).loss
     return loss
 
 
@@ -295,7 +300,7 @@ def test_several_calls_for_one_loss_have_a_loss_and_no_output() -> None:
 def test_classifier_has_no_tokens() -> None:
     class Classifier(Small):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x)[:, 0]
+            return self.logits(x)[:, 0]
 
     def loss(model: nn.Module, step: int) -> Tensor:
         return F.cross_entropy(model(pair(step)[0]), pair(step)[1][:, 0])

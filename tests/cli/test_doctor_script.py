@@ -1,0 +1,162 @@
+"""`tui-lab doctor SCRIPT.py`: an unchanged script is run, stopped, and examined."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process import Cli
+
+LOOP = """
+import sys
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+V = 11
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e, self.r, self.h = nn.Embedding(V, 16), nn.GRU(16, 16, batch_first=True), nn.Linear(16, V)
+    def forward(self, x):
+        return self.h(self.r(self.e(x))[0])
+
+torch.set_num_threads(1)
+model = Model()
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+data = torch.randint(0, V, (200, 13))
+print("arguments", sys.argv[1:])
+for step in range(1000):
+    rows = data[torch.randint(0, len(data), (8,))]
+    x, y = rows[:, :-1], rows[:, 1:]
+    loss = F.cross_entropy(model(x).view(-1, V), y.reshape(-1))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+SHORT = "--updates", "12"
+
+
+def write(folder: Path, code: str, name: str = "train.py") -> None:
+    (folder / name).write_text(code, "utf-8")
+
+
+def codes(report: dict[str, Any]) -> list[str]:
+    return [finding["code"] for finding in report["findings"]]
+
+
+def test_healthy_script_is_stopped_and_has_no_findings(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, LOOP + "    if step > 11: raise SystemExit('not stopped')\n")
+    done = cli("doctor", "train.py", *SHORT, "--json", "--", "--lr", "3")
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 0 and report["healthy"] and {"loss", "causality", "overfit"} <= set(report["passed"])
+    assert "12 updates" in report["examined"][0] and "arguments ['--lr', '3']" in done.stderr
+
+
+def test_fault_of_the_script_is_found(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, LOOP.replace("rows[:, :-1], rows[:, 1:]", "rows[:, 1:], rows[:, 1:]"))
+    done = cli("doctor", "train.py", *SHORT, "--json", "--junit", "report.xml")
+    assert done.returncode == 1 and codes(json.loads(done.stdout))[0] == "copied_targets"
+    assert "copied_targets" in (tmp_path / "report.xml").read_text("utf-8")
+
+
+def test_checkpoints_are_not_written_and_cleanup_does_not_run(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "best.pt").write_bytes(b"mine")
+    saves = """
+    torch.save(model.state_dict(), "best.pt")
+    model.load_state_dict(torch.load("best.pt"))
+"""
+    code = LOOP + saves
+    body = "".join(f"    {line}\n" for line in code.splitlines())
+    write(tmp_path, f"try:\n{body}finally:\n    open('best.pt', 'wb').write(b'half')\n")
+    done = cli("doctor", "train.py", *SHORT, "--json")
+    assert done.returncode == 0 and (tmp_path / "best.pt").read_bytes() == b"mine"
+    assert any("best.pt" in text for text in json.loads(done.stdout)["examined"])
+
+
+def test_module_is_run_as_python_runs_it(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "package").mkdir()
+    write(tmp_path, "", "package/__init__.py")
+    write(tmp_path, "size = 8\n", "package/settings.py")
+    write(tmp_path, LOOP + "    from . import settings\n", "package/train.py")
+    done = cli("doctor", "-m", "package.train", *SHORT, "--json", "--", "--lr", "3")
+    assert done.returncode == 0 and "arguments ['--lr', '3']" in done.stderr
+
+
+def test_script_that_ends_early_is_examined_at_its_end(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, LOOP.replace("range(1000)", "range(5)"))
+    done = cli("doctor", "train.py", "--json")
+    assert done.returncode == 0 and "5 updates" in json.loads(done.stdout)["examined"][0]
+
+
+def test_error_of_the_script_is_shown_with_its_line(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, LOOP + "    if step == 7: raise ValueError('not today')\n")
+    done = cli("doctor", "train.py", "--json")
+    line = len(LOOP.splitlines()) + 1
+    assert done.returncode == 2 and done.stdout == "" and f"train.py, line {line}: ValueError: not today" in done.stderr
+
+
+def test_findings_before_an_error_are_reported(tmp_path: Path, cli: Cli) -> None:
+    code = LOOP.replace("rows[:, :-1], rows[:, 1:]", "rows[:, 1:], rows[:, 1:]")
+    write(tmp_path, code + "    if step == 7: raise ValueError('not today')\n")
+    done = cli("doctor", "train.py", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 1 and codes(report)[0] == "copied_targets" and "not today" in report["not_examined"][0]
+
+
+def test_loop_without_a_step_is_found(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, LOOP.replace("    optimizer.step()\n", "").replace("range(1000)", "range(20)"))
+    done = cli("doctor", "train.py", "--json")
+    assert done.returncode == 1 and "no_step" in codes(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import broken\n", "broken.py, line 2: syntax error: "),
+        ("def f(:\n", "train.py, line 1: syntax error: "),
+        ("import argparse\nargparse.ArgumentParser().parse_args(['--x'])\n", "ended with exit code 2"),
+        ("import os\nos._exit(7)\n", "ended with exit code 7"),
+        ("import torch\nclass Net(torch.nn.Module): pass\n", "tui-lab doctor train.py:NAME, with NAME one of: Net"),
+        ("print('hello')\n", "tui-lab doctor train.py:NAME"),
+        ("while True: pass\n", "did not finish within 2 s"),
+    ],
+    ids=["import", "syntax", "arguments", "exit", "model", "no torch", "endless"],
+)
+def test_script_that_cannot_be_examined_is_a_usage_error(code: str, words: str, tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, "x = 1\nx = = 2\n", "broken.py")
+    write(tmp_path, code)
+    done = cli("doctor", "train.py", *(["--timeout", "2"] if "True" in code else []))
+    assert done.returncode == 2 and done.stdout == "" and words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["none.py"], ["-m", "none"], ["train.py", "--set", "optim.lr=1"], ["reverse", "--", "--lr"], ["."]],
+    ids=" ".join,
+)
+def test_wrong_command_lines_are_refused_before_anything_runs(arguments: list[str], tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, "print('it runs')\n")
+    done = cli("doctor", *arguments)
+    assert done.returncode == 2 and done.stdout == "" and "it runs" not in done.stderr
+
+
+def test_same_command_has_the_same_report(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, LOOP.replace("torch.randint(0, V, (200, 13))", "torch.tensor([[hash('a') % V] * 13] * 200)"))
+    reports = [json.loads(cli("doctor", "train.py", *SHORT, "--json").stdout) for _ in range(2)]
+    for report in reports:
+        del report["seconds"]
+    assert reports[0] == reports[1] and "PYTHONHASHSEED" not in os.environ
+
+
+def test_workers_of_a_loader_do_not_hang(tmp_path: Path, cli: Cli) -> None:
+    loader = """
+loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(data), batch_size=8, num_workers=2)
+for step, (rows,) in enumerate(batch for epoch in range(100) for batch in loader):
+"""
+    start, _, rest = LOOP.partition("for step in range(1000):\n")
+    write(tmp_path, start + loader + rest.partition("\n")[2])
+    done = cli("doctor", "train.py", *SHORT, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["healthy"]
