@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
+from tui_lab.core.watch import script_process
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recorder import Given
 from tui_lab.core.watch.recording import Recording
@@ -139,7 +140,7 @@ def watch(
     if active is not None:
         active.recorder.given = _merged(active.recorder.given, given)
         return WatchedRun(active, owns=False)
-    if os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0" or script_process.is_examined:
         return WatchedRun(None, owns=False)
     script = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c") else "notebook"
     recording = Recording.start(name or script, sys.argv, None if out is None else Path(out), given)

@@ -23,6 +23,8 @@ from tui_lab.util.strict_json import dumps
 
 VARIABLE = "TUI_LAB_WATCH"
 """The variable of the environment that holds a JSON object for the startup code, which removes it."""
+is_examined = False
+"""Whether the doctor runs this script: `tui_lab.watch()` records nothing then."""
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _STEERING = "tui_lab.core.watch.steering"
 

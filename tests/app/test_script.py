@@ -15,10 +15,12 @@ from tests.app.script import STARTED as SCRIPT_STARTED
 from tests.app.session.helpers import MAX_TURNS
 from tui_lab.app.actions import COMMANDS
 from tui_lab.app.panes.config import ConfigPane
+from tui_lab.app.panes.doctor import DoctorPane
 from tui_lab.app.panes.setting_text import about_text
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask
 from tui_lab.app.screens.help import Help
+from tui_lab.app.session.doctor_thread import DoctorThread
 from tui_lab.app.session.messages import Printed, SessionFailed, Waiting
 from tui_lab.app.session.source import Role
 from tui_lab.app.widgets.chart import Chart
@@ -169,7 +171,7 @@ UNAVAILABLE = [command for command in COMMANDS if command.not_for_scripts]
 
 
 async def test_keys_that_a_script_does_not_have_say_why(tmp_path: Path) -> None:
-    assert {command.id for command in UNAVAILABLE} >= {"evaluate", "restart", "fork", "diagnose", "batch_up", "shuffle"}
+    assert {command.id for command in UNAVAILABLE} >= {"evaluate", "restart", "fork", "batch_up", "shuffle"}
     async with script_lab(tmp_path) as it:
         for command in UNAVAILABLE:
             await it.press(command.show_key or command.keys)
@@ -282,10 +284,12 @@ async def test_traceback_of_the_script_is_logged(tmp_path: Path) -> None:
         assert "line 7" in log_of(it) and it.screen.state.phase == "failed"
 
 
-async def test_doctor_pane_does_not_offer_to_diagnose_a_script(tmp_path: Path) -> None:
+async def test_script_is_diagnosed_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts: list[Any] = []
+    monkeypatch.setattr(DoctorThread, "start", lambda self, config: scripts.append(config))
     async with script_lab(tmp_path) as it:
-        await it.press("6")
-        assert "Press k" not in it.text("#health") and "k: diagnose" not in it.text("#evidence")
+        await it.press("k")
+        assert scripts == [it.screen.state.run_config] and it.screen.active_pane.number == DoctorPane.number
         await it.press("j", "a")
         assert len(notices(it)) == 2 and it.source.sent == []
 

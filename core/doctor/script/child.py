@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_lab.core.doctor.loop.lines import is_user_code
 from tui_lab.core.doctor.script.files import UnwrittenFiles
+from tui_lab.core.watch import script_process
 from tui_lab.core.watch.script_process import at_end, forget_shadowed_modules, when_imported
 from tui_lab.util.strict_json import dumps
 
@@ -54,6 +55,7 @@ class Child:
 
     def prepare(self) -> None:
         """Seed the generators, and begin to record when the script imports torch."""
+        script_process.is_examined = True
         random.seed(SEED)
         when_imported("numpy", _seed_numpy)
         self._files.install()

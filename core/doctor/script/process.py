@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core.doctor.diagnose import Command, OnCheck, last_value, run_child
+from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
+from tui_lab.core.doctor.diagnose import Command, OnCheck, examine_config_in_child, last_value, run_child
 from tui_lab.core.doctor.findings import Report, report_from_json
 from tui_lab.core.watch.script_process import Target, environment
 from tui_lab.util.errors import ConfigError
@@ -40,6 +42,21 @@ def target_of(command: Sequence[str]) -> Target:
     return Target(command[0], tuple(command[1:]))
 
 
+def examine_run(config: RunConfig, on_check: OnCheck) -> Report:
+    """Diagnose a config, or the script of a recorded run in its folder, in a child process.
+
+    Raises ConfigError, DataError or RunError.
+    """
+    if isinstance(config, Config):
+        return examine_config_in_child(config, on_check)
+    if not config.command or "kernel_launcher" in config.command[0]:
+        raise ConfigError.of("missing", "this run was recorded in a notebook, and has no script to run again")
+    target = target_of(config.command)
+    if not target.is_module and not os.path.exists(os.path.join(config.folder, target.script)):
+        raise ConfigError.of("not_found", f"no such file in {config.folder}", value=target.script)
+    return examine_script(target, Limits(), on_check, folder=config.folder, quiet=True)
+
+
 def examine_script(
     target: Target, limits: Limits, on_check: OnCheck, *, folder: str | None = None, quiet: bool = False
 ) -> Report:
@@ -48,6 +65,8 @@ def examine_script(
     folder: the current folder of the script; None: ours. Its output goes to our stderr, or nowhere if `quiet`.
     Raises ConfigError if the script cannot be examined: it fails, makes no step, or does not end in time.
     """
+    if folder is not None and not os.path.isdir(folder):
+        raise ConfigError.of("not_found", "the script's folder does not exist", value=folder)
     limits = replace(limits, timeout=limits.timeout or TIMEOUT)
     with tempfile.TemporaryDirectory() as lines_folder:
         out = Path(lines_folder) / "report.jsonl"
@@ -76,6 +95,7 @@ def _command(target: Target, limits: Limits, out: Path, folder: str | None) -> C
     variables = environment(startup, settings, _BEGIN)
     # A set of strings has the order of their hashes, so that a vocabulary made from one would differ in every run.
     variables.setdefault("PYTHONHASHSEED", "0")
+    variables.setdefault("WANDB_MODE", "disabled")  # These updates are no run of the user's project.
     return Command(target.command_line, variables, folder)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tui_lab.core.user_code.external_model import Model
 
 NOT_CHECKED = "Not checked yet. Press k to diagnose."
-MONITORED = "The doctor watches this script while it trains."
+MONITORED = "The doctor watches this script while it trains. Press k to examine it."
 NO_PROBLEMS = "No problems found"
 
 
@@ -152,7 +152,11 @@ class DoctorPane(Pane):
                 )
                 text.append(f"\nEnter: details{apply}", "dim")
             elif self._state is not None and self._state.is_script:
-                text.append("What it notices is listed here: a loss that diverges or stays flat, slow data.", "dim")
+                text.append(
+                    "What it notices is listed here: a loss that diverges or stays flat, slow data.\n"
+                    "k: run the script a second time for some updates, without checkpoints, and examine it",
+                    "dim",
+                )
             else:
                 text.append("k: diagnose   j: sources of randomness", "dim")
         self.query_one("#evidence", Static).update(text)

@@ -10,6 +10,7 @@ from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.fixes import fixed
 
@@ -42,7 +43,7 @@ class DoctorControls:
         self._restart = restart
         self._warn = warn
 
-    def diagnose(self, config: Config) -> None:
+    def diagnose(self, config: RunConfig) -> None:
         if self._doctor.busy:
             self._warn("The doctor is already running.")
         self._doctor.start(config)

@@ -35,7 +35,7 @@ from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.diagnose import examine_config_in_child
+from tui_lab.core.doctor.script.process import examine_run
 from tui_lab.runs.summary_text import replaced_characters
 
 LOSS, EVENTS, DOCTOR = 2, 5, 6
@@ -75,7 +75,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         source: Source,
         clock: Callable[[], float],
         memory: Callable[[], int] | None = None,
-        examine: Examine = examine_config_in_child,
+        examine: Examine = examine_run,
         diagnose_first: bool = False,
     ) -> None:
         super().__init__()

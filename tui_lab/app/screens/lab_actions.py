@@ -18,6 +18,7 @@ from tui_lab.app.session.generation import why_no_model
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.util import files
 
@@ -68,7 +69,7 @@ class LabActions:
             "restart": lambda: self.with_edited(self.restart),
             "fork": lambda: self.with_edited(partial(self.restart, fork=True)),
             "generate": self.generate,
-            "diagnose": lambda: self.with_edited(self.diagnose),
+            "diagnose": self.diagnose,
             "attention": self.show_attention,
             "zoom": lab.zoom,
             "save_config": lambda: self.with_edited(self.save_config),
@@ -93,7 +94,15 @@ class LabActions:
         self._lab.go_to(GENERATION, "#replies")
         self._lab.generation_pane.generate(self._lab.state)
 
-    def diagnose(self, config: Config) -> None:
+    def diagnose(self) -> None:
+        """Diagnose the edited config, or run the script of a recorded run again and examine it."""
+        script = self._lab.state.run_config
+        if isinstance(script, ScriptConfig):
+            self._diagnose(script)
+        else:
+            self.with_edited(self._diagnose)
+
+    def _diagnose(self, config: RunConfig) -> None:
         self._lab.go_to(DOCTOR)
         self._doctor.diagnose(config)
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFailed, DoctorMessage
-from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.findings import Report
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
-Examine = Callable[[Config, Callable[[str], None]], Report]
-"""Diagnose a config; call the function with the name of each check."""
+Examine = Callable[[RunConfig, Callable[[str], None]], Report]
+"""Diagnose a config, or the script of a recorded run; call the function with the name of each check."""
 
 
 class _Stopped(Exception):
@@ -18,7 +18,7 @@ class _Stopped(Exception):
 
 
 class DoctorThread:
-    """Diagnose one config at a time; `drain` returns the messages."""
+    """Diagnose one config or script at a time; `drain` returns the messages."""
 
     def __init__(self, examine: Examine) -> None:
         self._examine = examine
@@ -31,7 +31,7 @@ class DoctorThread:
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, config: Config) -> None:
+    def start(self, config: RunConfig) -> None:
         """Start to diagnose `config`, unless a diagnosis is under way."""
         if not self.busy:
             self._thread = threading.Thread(target=self._work, args=(config,), name="doctor", daemon=True)
@@ -53,7 +53,7 @@ class DoctorThread:
             self._current_check = name
             self._buffer.put(CheckStarted(name))
 
-    def _work(self, config: Config) -> None:
+    def _work(self, config: RunConfig) -> None:
         try:
             self._buffer.put(Diagnosed(config, self._examine(config, self._check_started)))
         except _Stopped:

@@ -121,7 +121,7 @@ class CheckStarted:
 
 @dataclass(frozen=True)
 class Diagnosed:
-    config: Config
+    config: RunConfig
     report: Report
 
 

@@ -126,24 +126,27 @@ def labels(model: nn.Module, step: int) -> Tensor:
 
 def shifted(model: nn.Module, step: int) -> Tensor:
     tokens = rows(step)
-    return F.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
+    logits: Tensor = model(tokens)
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
 
 
 def time_first(model: nn.Module, step: int) -> Tensor:
     x, y = pair(step)
-    return F.cross_entropy(model(x.T).reshape(-1, V), y.T.reshape(-1))
+    logits: Tensor = model(x.T)
+    return F.cross_entropy(logits.reshape(-1, V), y.T.reshape(-1))
 
 
 def with_z_loss(model: nn.Module, step: int) -> Tensor:
     x, y = pair(step)
-    logits = model(x)
+    logits: Tensor = model(x)
     return F.cross_entropy(logits.view(-1, V), y.reshape(-1)) + 1e-2 * logits.logsumexp(-1).pow(2).mean()
 
 
 def parts(model: Any, step: int) -> Tensor:
     x, y = pair(step)
     memory = model.encoder(x).mean()
-    return F.cross_entropy(model.decoder(x).view(-1, V), y.reshape(-1)) + memory.pow(2)
+    loss: Tensor = F.cross_entropy(model.decoder(x).view(-1, V), y.reshape(-1)) + memory.pow(2)
+    return loss
 
 
 Loss = Callable[[Any, int], Tensor]
