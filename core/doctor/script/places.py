@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -62,6 +63,13 @@ def with_value(value: Any, path: Path, new: Any) -> Any:
     changed = copy.copy(value)
     changed[key.name] = item
     return changed
+
+
+def only(value: Any, path: Path) -> Any:
+    """Return an object that has `value` at `path`, and nothing else."""
+    for key in reversed(path):
+        value = {key.name: value} if key.kind == "item" else SimpleNamespace(**{key.name: value})
+    return value
 
 
 def replaced(value: Any, function: Callable[[Tensor], Any], depth: int = 0) -> Any:

@@ -162,7 +162,13 @@ class Tape:
     @property
     def is_output(self) -> bool:
         """Whether the loss is in the model's output, changed by arithmetic on scalars at most."""
-        return all(entry.scalar and not entry.in_place for entry in self.functions)
+        return all(entry.scalar for entry in self.functions)
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The tensors that it takes from what the model's calls return."""
+        references = [self.result, *(r for entry in self.functions for r in entry.references)]
+        return [reference for reference in references if isinstance(reference, Output)]
 
     def replay(self, modules: Sequence[nn.Module], inputs: Inputs, output: Any = None) -> Tensor:
         """Return the loss. Raises what the functions raise.

@@ -15,8 +15,8 @@ from tui_lab.core.doctor.batch import Batch
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
-from tui_lab.core.doctor.script.places import at
-from tui_lab.core.doctor.script.tape import Inputs
+from tui_lab.core.doctor.script.places import at, only
+from tui_lab.core.doctor.script.tape import Inputs, Tape
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.doctor.tokens import TokenView
@@ -111,8 +111,18 @@ class ScriptParts:
             raise NotJudged(f"the script's loss could not be followed: {step.problem}")
         assert model is not None
         if form is not None:
-            output = form.original(output)
+            output = form.original(self._whole(output, step.tape))
         return step.tape.replay(self.modules(model), self._inputs(batch), output) * (self.factor / step.scale)
+
+    def _whole(self, output: Any, tape: Tape) -> Any:
+        """Return an output that has what the loss uses; `output` may be logits alone. Raises NotJudged."""
+        assert self.form is not None
+        path = self.form.logits
+        if not path or not isinstance(output, Tensor):
+            return output
+        if {reference.path for reference in tape.outputs} != {path}:
+            raise NotJudged("the script's loss uses more of the output than the logits")
+        return only(output, path)
 
     # Tokens
 

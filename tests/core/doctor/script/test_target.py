@@ -118,6 +118,12 @@ def only_loss(model: nn.Module, step: int) -> Tensor:
     return loss
 
 
+def doubled(model: nn.Module, step: int) -> Tensor:
+    loss = inside(model, step)
+    loss *= 2
+    return loss
+
+
 def labels(model: nn.Module, step: int) -> Tensor:
     tokens = rows(step)
     loss: Tensor = model(tokens, labels=tokens).loss
@@ -153,6 +159,7 @@ Loss = Callable[[Any, int], Tensor]
 PROGRAMS: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
     "own loop": (Small, outside),
     "loss inside": (WithLoss, inside),
+    "changed in place": (WithLoss, doubled),
     "flattened logits": (Flattened, inside),
     "only the loss": (OnlyLoss, only_loss),
     "labels": (ShiftsItself, labels),
@@ -230,7 +237,8 @@ def test_tokens_are_those_of_the_script(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["own loop", "loss inside", "flattened logits", "only the loss", "labels", "shift", "[T, B]"]
+    "name",
+    ["own loop", "loss inside", "changed in place", "flattened logits", "only the loss", "labels", "shift", "[T, B]"],
 )
 def test_plain_cross_entropy_can_be_tried_on_fewer_rows(name: str) -> None:
     kind, loss = PROGRAMS[name]
@@ -311,3 +319,20 @@ def test_classifier_has_no_tokens() -> None:
     target = examined(Classifier(), loss)
     assert target.tokens is None
     assert value(target.loss(target.batch(1))) == pytest.approx(value(loss(target.model, 1)))
+
+
+def test_loss_of_a_tuple_accepts_logits_alone() -> None:
+    class Tuple(Small):
+        def forward(self, x: Tensor) -> Any:
+            logits = self.logits(x)
+            return x, logits
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        x, y = pair(step)
+        logits: Tensor = model(x)[1]
+        return F.cross_entropy(logits.transpose(1, 2), y) + 1e-3 * logits.pow(2).mean()
+
+    target = examined(Tuple(), loss)
+    batch = target.batch(0)
+    assert target.output_loss is not None
+    assert value(target.output_loss(target.logits_of(batch), batch)) == pytest.approx(value(loss(target.model, 0)))
