@@ -1,5 +1,6 @@
 """Runs the checks: in which order, and which are skipped once a cause is known."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,8 +96,15 @@ CHECKS = (
 """In the order in which findings are reported: faults of the data before those of the model and the training."""
 
 
-def examine(target: Target, *, on_check: Callable[[str], None] = lambda name: None) -> Report:
+NO_TIME = "the time limit was near; --timeout SECONDS sets it"
+
+
+def examine(
+    target: Target, *, on_check: Callable[[str], None] = lambda name: None, deadline: float = math.inf
+) -> Report:
     """Run every check; `on_check` receives each one's name before it runs.
+
+    deadline: of time.monotonic(); checks that would begin later are not judged.
 
     The model, the optimizers, what the update keeps between calls, and torch's generator are left unchanged. A check
     that raises is reported as crashed, except for a ConfigError (such as a batch of the wrong shape), which is raised.
@@ -107,7 +115,7 @@ def examine(target: Target, *, on_check: Callable[[str], None] = lambda name: No
     update_state = UpdateState(keep_state, exclude=restored_elsewhere)
     with _restored(target):
         try:
-            return _examine(replace(target, update_state=update_state), on_check)
+            return _examine(replace(target, update_state=update_state), on_check, deadline)
         finally:
             update_state.restore()
 
@@ -141,12 +149,15 @@ def _restored(target: Target) -> Iterator[None]:
             optimizer.state.update(state)
 
 
-def _examine(target: Target, on_check: Callable[[str], None]) -> Report:
+def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -> Report:
     results = _Results()
     for check in CHECKS:
         if cause := results.cause_against(check):
             reason = f"not run because of {cause}; diagnose again once it is fixed"
             results.not_judged.append(Unchecked(check.name, reason))
+            continue
+        if time.monotonic() > deadline:
+            results.not_judged.append(Unchecked(check.name, NO_TIME))
             continue
         on_check(check.name)
         began = time.perf_counter()

@@ -18,6 +18,8 @@ MIN_UPDATES = 3
 MAX_BACKWARDS = 512
 """Backward calls without any optimizer step after which a script is not waited for any longer."""
 SECONDS_BETWEEN_REPORTS = 0.5
+SHARE_WITH_CHECKS = 0.85
+"""Of the time limit, after which no further check begins."""
 SHARE_OF_TIME = 0.5
 """Of the time limit, after which training ends in any case, so that time is left for the checks."""
 
@@ -43,6 +45,7 @@ class Examination:
         self._updates = updates
         self._seconds = seconds
         self._started = time.monotonic()
+        self._last_check = self._started + SHARE_WITH_CHECKS * (deadline - self._started)
         self._latest = self._started + SHARE_OF_TIME * (deadline - self._started)
         self._unwritten = unwritten
         self._progress = progress
@@ -121,7 +124,7 @@ class Examination:
         model = whole_model(self._capture, self._recorder.model)
         optimizers = self._recorder.optimizers or self._recorder.created_optimizers
         target = target_from_script(self._capture, record, model, optimizers, trained=self._loads.trained)
-        report = examine(target, on_check=self._progress)
+        report = examine(target, on_check=self._progress, deadline=self._last_check)
         waited = record.has_ended or self._n_backwards > MAX_BACKWARDS
         if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
             report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))

@@ -27,7 +27,7 @@ SAME_RATIO = 1e-4
 """Relative difference up to which two ratios of losses are equal."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # With slots, so that UpdateState takes the batches for no state of the update.
 class ScriptParts:
     """What a trial needs to do what the script does.
 

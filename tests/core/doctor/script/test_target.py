@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.runner import NO_TIME, examine
 from tui_lab.core.doctor.script.capture import Capture
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
 from tui_lab.core.doctor.target import Target, required
+from tui_lab.core.doctor.update_state import UpdateState
 
 V, B, T = 13, 6, 8
 LR = 0.01
@@ -336,3 +338,19 @@ def test_loss_of_a_tuple_accepts_logits_alone() -> None:
     batch = target.batch(0)
     assert target.output_loss is not None
     assert value(target.output_loss(target.logits_of(batch), batch)) == pytest.approx(value(loss(target.model, 0)))
+
+
+def test_no_check_begins_after_the_deadline() -> None:
+    target = examined(Small(), outside)
+    report = examine(target, deadline=0.0)
+    assert report.passed == () and report.findings == () and len(report.not_judged) > 10
+    assert {unchecked.reason for unchecked in report.not_judged} == {NO_TIME}
+
+
+def test_trials_share_no_copies_of_the_batches() -> None:
+    target = examined(Small(), outside)
+    state = UpdateState([target.update])
+    before = target.batch(0)["args"][0].clone()
+    target.batch(0)["args"][0].zero_()
+    state.restore()
+    assert not torch.equal(target.batch(0)["args"][0], before)
