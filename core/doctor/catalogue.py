@@ -470,6 +470,13 @@ _ALL = [
             "it holds for more than half of the parameters, otherwise a hint.",
             "Check the learning rate of their group; keep weights in float32 and use autocast for bfloat16.",
         ),
+        updates_lost=(
+            "The weights are bfloat16 or float16, and most changes of a step are too small for them.",
+            "Fine-tuning with a small learning rate barely learns.",
+            "The elements that had a gradient and that a step left unchanged: more than half, in the median of the "
+            "updates.",
+            "Keep the weights in float32, and use torch.autocast.",
+        ),
         train_mode_in_evaluation=(
             "The model is evaluated in training mode, although it has dropout or batch normalization.",
             "The validation loss is too high and changes from one evaluation to the next.",

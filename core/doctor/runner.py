@@ -23,6 +23,7 @@ from tui_lab.core.doctor.checks import (
     loop_gradients,
     loop_modes,
     loop_rates,
+    loop_rows,
     loss,
     optimizer_parameters,
     optimizer_step,
@@ -72,6 +73,7 @@ UNTRAINABLE_DATA: tuple[FindingCode, ...] = ("wrong_vocab", "ignored_targets")
 CHECKS = (
     Check("token ids", token_ids.check, ("wrong_vocab",)),
     Check("data order", data_order.check),
+    Check("rows of the loop", loop_rows.check),
     Check("targets", targets.check),
     Check("row ends", row_ends.check),
     Check("validation leak", validation_leak.check),

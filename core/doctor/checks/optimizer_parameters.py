@@ -17,20 +17,22 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotJudged("no optimizer was given")
     held = {id(p): p for p in parameters_of(target.optimizers)}
     owned = {id(p) for p in target.model.parameters()}
+    trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
+    missing = {name: p for name, p in trainable.items() if id(p) not in held}
+    foreign = [p for key, p in held.items() if key not in owned]
     if held and not held.keys() & owned:
+        replaced = _replaced(missing, foreign)
         yield Finding(
             code="stale_optimizer",
             title="The optimizer holds none of the model's parameters.",
-            evidence=f"it holds {len(held)} other parameters; the model has {len(owned)}",
+            evidence=f"it holds {len(held)} other parameters, the model has {len(owned)}"
+            + (f"; such as {_in_place(replaced)}" if replaced else ""),
             why="It updates weights that nothing uses, so the loss does not move at any learning rate.",
             fix="Create the optimizer after the model, and after anything that replaces its parameters: a copy, a "
             "load, a move to another device.",
             explains=("no_zero_grad", "cleared_before_step", "weights_never_move"),
         )
         return
-    trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
-    missing = {name: p for name, p in trainable.items() if id(p) not in held}
-    foreign = [p for key, p in held.items() if key not in owned]
     if missing and foreign:
         in_modules = _ids_in_modules()
         foreign = [p for p in foreign if id(p) not in in_modules]
@@ -81,14 +83,17 @@ def _differing_sizes(first: Tensor, second: Tensor) -> int:
     return sum(a != b for a, b in zip(first.shape, second.shape, strict=True))
 
 
+def _in_place(replaced: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"a tensor {list(p.shape)} in place of {name}" for name, p in list(replaced.items())[:4])
+
+
 def _made_before(replaced: Mapping[str, Tensor]) -> Finding:
     name = next(iter(replaced))
     others = f" and {len(replaced) - 1} others" if len(replaced) > 1 else ""
-    old = "; ".join(f"a tensor {list(p.shape)} in place of {name}" for name, p in list(replaced.items())[:4])
     return Finding(
         code="stale_optimizer",
         title=f"The optimizer was created before {name}{others} was replaced, so it updates the old tensor.",
-        evidence=f"it holds tensors that no module of the model has: {old}",
+        evidence=f"it holds tensors that no module of the model has: {_in_place(replaced)}",
         why="The new parameter gets gradients, but nothing updates it.",
         fix="Create the optimizer after the last change of the model's parameters: resizing an embedding, replacing a "
         "layer, moving or copying the model.",

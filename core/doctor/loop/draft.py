@@ -2,15 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.record import LoopEvent, Operation
 
 MAX_EVENTS = 4000
 """Events that are kept, for a loop that never steps."""
+
+
+class Loaders:
+    """What an update took from DataLoaders."""
+
+    def __init__(self) -> None:
+        self.n_batches = 0
+        self._n_iterators = 0
+        self._line = ""
+        self._n_available = 0
+
+    def iterated(self, loader: DataLoader[Any]) -> None:
+        """Note that the loop made an iterator of `loader`."""
+        self._n_iterators += 1
+        self._line = user_line()
+        try:
+            self._n_available = len(loader)
+        except TypeError:  # Of an iterable dataset without a length.
+            self._n_available = 0
+
+    @property
+    def restarted(self) -> str:
+        """The line that made an iterator of several batches for the only batch of the update, or ""."""
+        is_one = self._n_iterators == 1 and self.n_batches == 1 and self._n_available > 1
+        return self._line if is_one else ""
 
 
 class Draft:
@@ -27,6 +54,7 @@ class Draft:
         self.n_targets = 0
         self.n_targets_of_backward: list[int] = []
         self.rows: list[int] = []
+        self.loaders = Loaders()
         self.lrs: list[float] = []
         self.loss_scale = 1.0
         self.stepped: list[Optimizer] = []

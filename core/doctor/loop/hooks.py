@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils.data import DataLoader
 
 from tui_lab.core.watch.hooks import Listener, TorchHooks
 
@@ -27,6 +28,14 @@ class LoopListener(Listener, Protocol):
 
     def loss(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss function returned `output`, of any shape."""
+        ...
+
+    def iterated(self, loader: DataLoader[Any]) -> None:
+        """The loop made an iterator of a DataLoader."""
+        ...
+
+    def drawn(self) -> None:
+        """A DataLoader's iterator returned a batch."""
         ...
 
     def backward_done(self) -> None:
@@ -86,6 +95,7 @@ class LoopHooks(TorchHooks):
         self._replace(torch.nn.utils.clip_grad, "clip_grad_value_", self._clip_value)
         self._replace(torch.nn.utils.clip_grad, "_clip_grads_with_norm_", self._clip_with_norm)
         self._replace(torch.amp.GradScaler, "unscale_", self._unscale)
+        self._replace(DataLoader, "__iter__", self._iterate)
         for kind in _with_own_step(LRScheduler, ReduceLROnPlateau):
             self._replace(kind, "step", self._schedule)
 
@@ -125,6 +135,17 @@ class LoopHooks(TorchHooks):
         if self.listens():
             self.tell("backward_done")
         return result
+
+    def _iterate(self, original: Callable[..., Any], loader: Any) -> Any:
+        if self.listens():
+            self.tell("iterated", loader)
+        return original(loader)
+
+    def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
+        batch = original(iterator)
+        if self.listens():
+            self.tell("drawn")
+        return batch
 
     def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
         # `_clip_with_norm` tells of it, also where the function was imported by name before.

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from tui_lab.core.doctor.loop.called_modules import CalledModules
 from tui_lab.core.doctor.loop.draft import Draft
@@ -183,6 +184,14 @@ class LoopRecorder(UnusedHooks):
         if name in ("cross_entropy", "nll_loss") and not targets.is_floating_point():
             draft.n_targets += int((targets != options.get("ignore_index", -100)).sum())
 
+    def iterated(self, loader: DataLoader[Any]) -> None:
+        self._close_update()
+        self._draft.loaders.iterated(loader)
+
+    def drawn(self) -> None:
+        self._close_update()
+        self._draft.loaders.n_batches += 1
+
     # Gradients
 
     def backward(self, loss: Tensor) -> None:
@@ -306,6 +315,8 @@ class LoopRecorder(UnusedHooks):
             relative_change=ended.change / ended.weights if ended.weights else 0.0,
             rows=tuple(draft.rows),
             n_targets=tuple(draft.n_targets_of_backward),
+            restarted=draft.loaders.restarted,
+            lost=ended.lost,
             optimizers=self._numbers(draft),
             searches=draft.searches,
             not_finite=ended.not_finite,

@@ -13,6 +13,7 @@ from tui_lab.core.doctor.checks import (
     loop_gradients,
     loop_modes,
     loop_rates,
+    loop_rows,
     optimizer_parameters,
     optimizer_step,
 )
@@ -27,6 +28,7 @@ CHECKS: tuple[Any, ...] = (
     loop_gradients,
     loop_modes,
     loop_rates,
+    loop_rows,
 )
 
 

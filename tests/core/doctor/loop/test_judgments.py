@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.core.doctor.loop.judged import codes, judged, loss_of, sgd
 from tests.core.watch.loops import LOOPS, V, batch, start
@@ -479,5 +480,47 @@ def test_weights_too_coarse_for_their_changes_never_move() -> None:
 
         yield from codes(judged(run))
 
-    assert list(loop(torch.bfloat16)) == ["weights_never_move"]
+    assert list(loop(torch.bfloat16)) == ["updates_lost"]
     assert list(loop(torch.float32)) == []
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.bfloat16, ["updates_lost"]), (torch.float32, [])])
+def test_changes_that_half_precision_weights_round_away(dtype: torch.dtype, expected: list[str]) -> None:
+    def loop() -> None:
+        model = start().to(dtype)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
+        train(optimizer, model)
+
+    assert codes(judged(loop)) == expected
+
+
+# Rows
+
+
+def from_loader(*, restarts: bool, shuffle: bool = False, rows: int = 16) -> Loop:
+    def loop() -> None:
+        model, optimizer = sgd()
+        x, y = batch(0, rows)
+        loader = DataLoader(TensorDataset(x, y), batch_size=4, shuffle=shuffle)
+        iterator: Iterator[list[Tensor]] = iter([])
+        for _ in range(12):
+            pair = next(iter(loader)) if restarts else next(iterator, None)
+            if pair is None:
+                iterator = iter(loader)
+                pair = next(iterator)
+            optimizer.zero_grad()
+            F.cross_entropy(model(pair[0])[0].flatten(0, 1), pair[1].flatten()).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return loop
+
+
+def test_loader_that_begins_again_in_each_update_is_found() -> None:
+    findings = judged(from_loader(restarts=True))
+    assert codes(findings) == ["constant_batch"] and findings[0].location.startswith("test_judgments.py:")
+    assert judged(from_loader(restarts=False)) == []
+    assert judged(from_loader(restarts=True, shuffle=True)) == []
+
+
+def test_all_data_in_each_update_are_a_hint_only() -> None:
+    assert [(f.code, f.kind) for f in judged(from_loader(restarts=True, rows=4))] == [("constant_batch", "hint")]
