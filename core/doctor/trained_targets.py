@@ -1,12 +1,12 @@
 """The targets that the loss really trains, wherever they are shifted: in the loader, in the loss or in the model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.batch import Batch, first_rows, with_tensor
+from tui_lab.core.doctor.batch import Batch, first_rows, tensors_of, with_tensor
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.loss_gradient import Measurement, measured_loss, trained
 from tui_lab.core.doctor.target import Target, required, targets_of
@@ -90,8 +90,26 @@ def _trained_targets(target: Target) -> TrainedTargets:
     if tokens.y is None:
         return TrainedTargets(_measured_batches(target, measurement), None, measurement)
     shift = _shift(target, measurement)
-    steps = range(STEPS if target.varies else 1)
-    return TrainedTargets([trained_batch(target, target.batch(step), shift or 0) for step in steps], shift, measurement)
+    batches = []
+    for step in range(STEPS if target.varies else 1):
+        batch = trained_batch(target, target.batch(step), shift or 0)
+        labels = _labels_before_the_shift(batch)
+        batches.append(batch if labels is None else replace(batch, y=labels))
+    if all(one.y is not None and not torch.equal(one.y, one.trained) for one in batches) and shift == 0:
+        shift = 1
+    return TrainedTargets(batches, shift, measurement)
+
+
+def _labels_before_the_shift(batch: TrainedBatch) -> Tensor | None:
+    """Return the labels that the model got, if the targets are known only as its loss used them, else None."""
+    for tensor in tensors_of(batch.batch):
+        if tensor is batch.x or tensor.is_floating_point() or tensor.shape != batch.trained.shape:
+            continue
+        moved = shifted(tensor.long(), 1)
+        known = moved != UNKNOWN
+        if torch.equal(moved[known], batch.trained[known]) and not torch.equal(tensor[known], batch.trained[known]):
+            return tensor.long()
+    return None
 
 
 def trained_batch(target: Target, batch: Batch, shift: int) -> TrainedBatch:

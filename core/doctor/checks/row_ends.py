@@ -19,23 +19,37 @@ MAX_STEPS = 64
 
 def check(target: Target) -> Iterator[Finding]:
     trained = trained_targets(target)
-    edge = max(trained.shift or 0, 0)
+    edge = max(trained.shift or 0, _positions_cut_off(target))
     ends = [end for batch in trained.batches for end in _ends(batch, target.ignored, edge)]
     if not any(ignored for _, ignored, _ in ends):
         raise NotApplicable("no row ends with ignored targets, so none is padded")
     if len(ends) < MIN_ROWS:
         raise NotJudged(f"{len(ends)} rows are too few; {MIN_ROWS} are needed")
-    last, n_last = Counter(token for token, _, _ in ends).most_common(1)[0]
-    if n_last >= COMMON * len(ends):
-        return
+    _, n_last = Counter(token for token, _, _ in ends).most_common(1)[0]
+    is_common = n_last >= COMMON * len(ends)
     followers = {follower for _, _, follower in ends if follower is not None}
     if len(followers) != 1:
+        if is_common:
+            return
         raise NotJudged("the rows do not end with the same token, and no single one fills them up")
     [padding] = followers
     if any(bool((batch.trained == padding).any()) for batch in trained.batches):
         return  # The same token is a target elsewhere.
-    proof = _proof(target, trained, padding, edge)
+    proof = _end_marked(target, trained, padding)
+    if is_common and not proof:
+        return
+    proof = proof or _end_of_longest_rows(target, trained, edge)
     yield _end_never_target(target, ends, padding, proof)
+
+
+def _positions_cut_off(target: Target) -> int:
+    """Return how many positions of each row the loss of the real loop leaves out: 1 for logits[:, :-1]."""
+    measured = target.record.measurements if target.record is not None else ()
+    for one in measured:
+        if one.targets is not None and one.logits.dim() == 3:
+            rows, length = one.logits.shape[:2]
+            return 1 if one.targets.numel() == rows * (length - 1) else 0
+    return 0
 
 
 def _ends(batch: TrainedBatch, ignored: int, edge: int) -> Iterator[tuple[int, int, int | None]]:
@@ -55,7 +69,7 @@ def _ends(batch: TrainedBatch, ignored: int, edge: int) -> Iterator[tuple[int, i
         yield int(y[last]), length - 1 - edge - last, int(fill[0]) if constant else -1 if len(fill) else None
 
 
-def _proof(target: Target, trained: TrainedTargets, padding: int, edge: int) -> str:
+def _end_marked(target: Target, trained: TrainedTargets, padding: int) -> str:
     """Return what shows that the first ignored token of each row is a real end; empty if nothing does."""
     first = trained.batches[0]
     for tensor in tensors_of(first.batch):
@@ -63,6 +77,11 @@ def _proof(target: Target, trained: TrainedTargets, padding: int, edge: int) -> 
             return "the batch's mask counts one token more than has a target"
     if getattr(getattr(target.model, "config", None), "eos_token_id", None) == padding:
         return f"the model's config has eos_token_id={padding}"
+    return ""
+
+
+def _end_of_longest_rows(target: Target, trained: TrainedTargets, edge: int) -> str:
+    """Return that rows without padding end with an ignored target, too; empty if they do not."""
     lengths: set[int] = set()
     for batch in _more_batches(target, trained):
         if min((n for _, n, _ in _ends(batch, target.ignored, edge)), default=0) < 1:
@@ -104,7 +123,7 @@ def _end_never_target(target: Target, ends: list[tuple[int, int, int | None]], p
         title=f"The end of a row is never a target: the id {shown} that fills rows up is always ignored."
         if proof
         else f"No row is trained to end: the id {shown} that fills rows up is always ignored.",
-        evidence=f"the last targets of {len(ends)} rows are {len(tokens)} different tokens ({common} …), the id "
+        evidence=f"the last trained targets of {len(ends)} rows are {common}{' …' if len(tokens) > 4 else ''}; the id "
         f"{padding} follows and is never a target" + (f"; {proof}" if proof else ""),
         why="The model never learns to produce the end, so generation runs on until its limit.",
         fix=f"Pad with an id of its own, or ignore the id {padding} only after its first place in each row, so that "

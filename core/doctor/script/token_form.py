@@ -19,6 +19,8 @@ DECODER_NAMES = ("decoder_input_ids", "tgt", "trg", "tgt_in", "target_in", "tgt_
 """Names of arguments that hold a decoder's ids, where a model takes those of an encoder, too."""
 AGREEMENT = 0.9
 """Fraction of the targets that are the next id of x, above which x is taken for the row that is continued."""
+LABEL_NAMES = ("labels", "label", "targets", "y")
+"""Names of arguments that never hold the ids of which a model returns logits, if others may."""
 LossForm = Literal["all", "shifted", "last"]
 """Which logits the loss gets: all, all but each row's last (targets are those of the next position), only the last."""
 
@@ -177,6 +179,9 @@ def _fits(x: Tensor, logits: Tensor) -> bool:
 
 def _chosen(fitting: list[tuple[str, Path, Tensor]], y: Tensor | None) -> tuple[Path, Tensor]:
     """Return the ids that the targets continue; by their names if none or several do."""
+
+    # Labels that the model shifts are continued by the targets, too.
+    fitting = [candidate for candidate in fitting if candidate[0] not in LABEL_NAMES] or fitting
 
     def rank(candidate: tuple[str, Path, Tensor]) -> tuple[bool, bool, bool, bool]:
         name, _, x = candidate

@@ -1,5 +1,6 @@
 """Targets, padding and row ends: what is trained, wherever it is shifted or ignored."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,5 +133,30 @@ def test_mask_that_counts_the_end_proves_that_it_is_one() -> None:
         return {"input_ids": x, "labels": y, "attention_mask": (torch.arange(T) < n_visible).long()}
 
     target = labeled_target(WithLoss(cross_entropy))
-    masked = type(target)(**{**vars(target), "batch": batch})
-    assert results(row_ends.check, masked) == [("finding", "end_never_target")]
+    assert results(row_ends.check, replace(target, batch=batch)) == [("finding", "end_never_target")]
+
+
+def test_targets_as_the_loss_got_them_are_compared_with_the_labels_in_the_batch() -> None:
+    """A script's targets are known as its loss used them: shifted already, and ignored at the end."""
+
+    def as_used(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        x, labels = batch
+        used = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], dim=1)
+        return {"input_ids": x, "labels": used, "kwargs": labels}
+
+    target = labeled_target(WithLoss(cross_entropy))
+    twice = replace(target, batch=lambda step: as_used(text(step)))
+    once = replace(target, batch=lambda step: as_used(copied(step)))
+    assert results(targets.check, twice) == TWICE
+    assert results(targets.check, once) == [] and results(row_ends.check, once) == [("not applicable", "")]
+
+
+def test_marked_end_that_is_never_a_target_is_found_where_all_rows_end_with_one_word() -> None:
+    def batch(step: int, padding: int = 2) -> dict[str, Tensor]:
+        x, y = padded(padding, end=5, length=T + 1)(step)
+        return {"input_ids": x, "labels": y, "mask": (torch.arange(T) < (x != padding).sum(1, keepdim=True) + 1).long()}
+
+    target = replace(labeled_target(WithLoss(cross_entropy)), batch=batch)
+    assert results(row_ends.check, target) == [("finding", "end_never_target")]
+    unmarked = replace(target, batch=lambda step: {k: v for k, v in batch(step).items() if k != "mask"})
+    assert results(row_ends.check, unmarked) == []
