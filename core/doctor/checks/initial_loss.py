@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.target import Target, mean_cross_entropy
 from tui_lab.core.doctor.tokens import logits_in
+from tui_lab.core.doctor.trained_targets import trained_batch, trained_targets
 
 MAX_EXCESS = 1.0
 """Nats above ln V. Logits of standard deviation σ cost σ² / 2 nats, so this is σ = 1.4. Karpathy's recipe (2019),
@@ -22,7 +23,7 @@ def check(target: Target) -> Iterator[Finding]:
     with target.evaluating(), torch.no_grad():
         if target.tokens is not None:
             n_classes = target.logits_of(target.probe.batch).shape[2]
-            loss = target.plain_loss()
+            loss = _of_tokens(target)
             symbol = "V"
         else:
             loss, n_classes = _of_classes(target)
@@ -41,6 +42,15 @@ def check(target: Target) -> Iterator[Finding]:
             "layer (Glorot or Kaiming).",
             explains=("missing_gradient", "gradient_flow", "cannot_overfit", "lr_too_high", "lr_too_low"),
         )
+
+
+def _of_tokens(target: Target) -> float:
+    """Return the mean cross-entropy of the targets that the loss trains, which it may have shifted itself."""
+    if target.loss_function is None:
+        return target.plain_loss()
+    trained = trained_targets(target)
+    y = trained_batch(target, target.probe.batch, trained.shift or 0).trained.to(target.device)
+    return float(mean_cross_entropy(target.logits_of(target.probe.batch), y, target.ignored))
 
 
 def _of_classes(target: Target) -> tuple[float, int]:
