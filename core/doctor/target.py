@@ -1,6 +1,5 @@
 """What the doctor diagnoses: a training run in parts, from a config, from user code or from a script."""
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from tui_lab.core.doctor.loop.rehearsal import rehearse
 from tui_lab.core.doctor.tokens import PAIRS, TokenView
 from tui_lab.core.doctor.update_state import UpdateState
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.user_code.import_file import seed_everything
 
 Pair = tuple[Tensor, Tensor]
 Forward = Callable[[nn.Module, Batch], Any]
@@ -307,13 +307,6 @@ class Target:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch: a user's model may draw from any of them."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def trial_rows(batch: Batch, n: int, *, whole: bool) -> Batch:

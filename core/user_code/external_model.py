@@ -66,8 +66,7 @@ def build_external_model(config: Config, n_vocab: int) -> ExternalModel:
     source = config.model.source
     settings = config.model.model_dump(exclude={"source"})
     trust.require(source)
-    torch.manual_seed(config.train.seed)
-    inner = import_file.load(source, {"n_vocab": n_vocab, **settings})
+    inner = import_file.load(source, {"n_vocab": n_vocab, **settings}, seed=config.train.seed)
     if not isinstance(inner, nn.Module):
         raise ConfigError.of(
             "user_code",

@@ -6,9 +6,12 @@ inside the user's functions still work, and no file of the project can replace a
 Nothing is added before user code is needed, so the modules that tui-lab itself needs are loaded by then.
 """
 
+import builtins
+import importlib
 import importlib.util
 import inspect
 import linecache
+import random
 import sys
 import sysconfig
 import traceback
@@ -24,6 +27,9 @@ from tui_lab.util.errors import ConfigError, nearest
 _PATHS = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 LIBRARIES = ("<frozen", *_PATHS, str(Path(__file__).parents[2]))
 """How the paths of code begin that is not the user's: Python's own, installed packages, tui-lab."""
+MODULE = "tui_lab_user_code"
+"""The name under which a file is imported."""
+MAX_FOLDERS_ABOVE = 5
 PATH_SETTINGS = ("data.path", "model.source")
 """Settings that name files of the user."""
 
@@ -58,12 +64,20 @@ def absolute_setting(key: str, value: Any) -> Any:
     return absolute_source(value) if key == "model.source" and isinstance(value, str) and value else value
 
 
-def load(source: str, arguments: dict[str, Any], progress: Callable[[str], None] = lambda doing: None) -> Any:
+def load(
+    source: str,
+    arguments: dict[str, Any],
+    progress: Callable[[str], None] = lambda doing: None,
+    *,
+    seed: int = 0,
+) -> Any:
     """Import FILE.py and return NAME; a class or function is called with those of `arguments` that it accepts.
 
-    This runs the file, so the user must have named it. `progress` receives what is being done. Raises ConfigError.
+    This runs the file, so the user must have named it. `progress` receives what is being done. `seed` sets the global
+    generators of Python, NumPy and torch before the import and before the call. Raises ConfigError.
     """
     file, name = split_source(source)
+    seed_everything(seed)
     with _project_paths(file):
         progress("importing the file")
         module = _import(file)
@@ -79,7 +93,18 @@ def load(source: str, arguments: dict[str, Any], progress: Callable[[str], None]
                 suggestion=nearest(name, names),
             )
         progress(f"calling {name}")
+        seed_everything(seed)
         return _called(getattr(module, name), file, name, arguments)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch: user code may draw from any of them."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 @contextmanager
@@ -88,6 +113,8 @@ def _project_paths(file: Path) -> Iterator[None]:
     folders = [str(file.resolve().parent)]
     with suppress(FileNotFoundError):  # The current folder was deleted.
         folders.append(str(Path.cwd()))
+    if package := _module_name(file)[1]:
+        folders.append(str(file.resolve().parents[package.count(".") + 1]))
     folders = list(dict.fromkeys(folders))
     argv = sys.argv
     sys.path[:0] = folders
@@ -104,17 +131,58 @@ def _project_paths(file: Path) -> Iterator[None]:
                 sys.path.append(folder)
 
 
+class _Trains(BaseException):
+    """Raised at an optimizer's first step while a file is imported."""
+
+
 def _import(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tui_lab_user_code", file)
+    name, package = _module_name(file)
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # dataclasses and pickle look the module up by its name.
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        with _no_training():
+            if package:
+                importlib.import_module(package)
+            spec.loader.exec_module(module)
+    except _Trains:
+        raise ConfigError.of(
+            "user_code",
+            f"this file trains when it is imported: run `tui-lab doctor {file}`, or move the training into "
+            '`if __name__ == "__main__":`',
+            value=str(file),
+        ) from None
     except (Exception, SystemExit) as error:
         raise _user_error(error, file, "importing it") from error
     return module
+
+
+def _module_name(file: Path) -> tuple[str, str]:
+    """Return the name to import a file under, and its package, so that relative imports work; "" without a package."""
+    parts: list[str] = []
+    folder = file.resolve().parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    package = ".".join(parts)
+    return (f"{package}.{MODULE}" if package else MODULE), package
+
+
+@contextmanager
+def _no_training() -> Iterator[None]:
+    """Raise _Trains when an optimizer steps."""
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    def stop(*_: Any) -> None:
+        raise _Trains
+
+    handle = register_optimizer_step_pre_hook(stop)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _called(value: Any, file: Path, name: str, arguments: dict[str, Any]) -> Any:
@@ -123,9 +191,49 @@ def _called(value: Any, file: Path, name: str, arguments: dict[str, Any]) -> Any
         return value
     try:
         parameters = inspect.signature(value).parameters
-        return value(**{key: argument for key, argument in arguments.items() if key in parameters})
+    except (TypeError, ValueError):
+        parameters = {}
+    given = {key: argument for key, argument in arguments.items() if key in parameters}
+    if missing := [p for p in parameters.values() if _is_required(p) and p.name not in given]:
+        raise _needs_arguments(file, name, missing)
+    try:
+        return value(**given)
     except (Exception, SystemExit) as error:
         raise _user_error(error, file, f"{name}()") from error
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_ONLY)
+    return parameter.kind in named and parameter.default is inspect.Parameter.empty
+
+
+def _needs_arguments(file: Path, name: str, missing: list[inspect.Parameter]) -> ConfigError:
+    """The next step: a function without arguments, in a file beside this one."""
+    values = ", ".join(f"{p.name}={_value_for(p, name)}" for p in missing)
+    imported = [name, *dict.fromkeys(_class_of(p) for p in missing if _class_of(p))]
+    module = file.stem if file.stem.isidentifier() else "…"
+    return ConfigError.of(
+        "missing",
+        f"{name} needs {', '.join(p.name for p in missing)}: write `from {module} import {', '.join(imported)}` and "
+        f"`def model(): return {name}({values})` in a file, such as {file.parent / 'my_model.py'}, and name that: "
+        "my_model.py:model",
+        value=f"{file}:{name}",
+    )
+
+
+def _class_of(parameter: inspect.Parameter) -> str:
+    """Return the name of a parameter's class if the user wrote it, as `config: ModelArgs` tells; or ""."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        return annotation if annotation.isidentifier() and annotation not in vars(builtins) else ""
+    is_own = inspect.isclass(annotation) and annotation.__module__.endswith(MODULE)
+    return str(annotation.__name__) if is_own else ""
+
+
+def _value_for(parameter: inspect.Parameter, name: str) -> str:
+    if cls := _class_of(parameter):
+        return f"{cls}(…)"
+    return f"{name}Config(…)" if "conf" in parameter.name.lower() else "…"
 
 
 def _user_error(error: BaseException, file: Path, doing: str) -> ConfigError:
@@ -133,12 +241,26 @@ def _user_error(error: BaseException, file: Path, doing: str) -> ConfigError:
     if isinstance(error, SyntaxError) and error.filename and is_file(Path(error.filename)):
         # It may be in a file that the user's file imports.
         return ConfigError.of("user_code", f"{error.filename}, line {error.lineno}: syntax error: {error.msg}")
+    if isinstance(error, ImportError) and (step := _import_step(error, file)):
+        return ConfigError.of("user_code", f"{file}: {error}; {step}")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == file.resolve()]
     line = frames[-1].lineno if frames else None
     place = f"{file}, line {line}" if line else str(file)
     text = linecache.getline(str(file.resolve()), line).strip() if line else ""
     message = f"{place}: {doing} raised {type(error).__name__}: {error}" + (f" (in: {text})" if text else "")
     return ConfigError.of("user_code", message)
+
+
+def _import_step(error: ImportError, file: Path) -> str:
+    """Return what to do about a module that is found only from another folder, or ""."""
+    above = file.resolve().parents
+    if "relative import" in str(error):
+        return f"it belongs to a package: put an __init__.py into {above[0]}, or import it from a file in {above[1]}"
+    top = (error.name or "").partition(".")[0]
+    for folder in above[1:MAX_FOLDERS_ABOVE] if top else ():
+        if (folder / top).is_dir() or (folder / f"{top}.py").is_file():
+            return f"{top} is in {folder}: `cd {folder}` and name {file.resolve().relative_to(folder)} from there"
+    return ""
 
 
 def described(error: BaseException) -> str:

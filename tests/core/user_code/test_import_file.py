@@ -5,18 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tui_lab.core.user_code.import_file import load
 from tui_lab.util.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
-def own_modules() -> Iterator[None]:
+def own_modules(tmp_path: Path) -> Iterator[None]:
     """Modules that a test's files import are forgotten after it."""
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -119,3 +120,60 @@ def test_unusable_source_is_a_config_error(source: str, code: str, suggestion: s
 def test_callable_receives_the_arguments_that_it_accepts(project: Path) -> None:
     write(project / "model.py", "def make(n_vocab, *, dropout=0.0):\n    return n_vocab, dropout\n")
     assert load("model.py:make", {"n_vocab": 5, "context": 3}) == (5, 0.0)
+
+
+def test_global_generators_are_seeded_before_the_import_and_before_the_call(project: Path) -> None:
+    write(
+        project / "model.py",
+        "import random\nimport numpy\nimport torch\n"
+        "def draw():\n    return random.random(), numpy.random.rand(), float(torch.rand(1))\n"
+        "AT_IMPORT = draw()\n",
+    )
+    first = load("model.py:AT_IMPORT", {})
+    torch.rand(3)
+    assert load("model.py:AT_IMPORT", {}) == first == load("model.py:draw", {})
+
+
+def test_class_that_needs_arguments_is_a_config_error_with_the_next_step(project: Path) -> None:
+    write(
+        project / "model.py",
+        "class Args:\n    pass\nclass GPT:\n    def __init__(self, params: Args, n: int):\n        pass\n",
+    )
+    with pytest.raises(ConfigError) as raised:
+        load("model.py:GPT", {"n": 3})
+    [problem] = raised.value.problems
+    assert problem.code == "missing" and "from model import GPT, Args" in problem.message
+    assert "def model(): return GPT(params=Args(…))" in problem.message
+
+
+def test_file_that_trains_when_imported_is_sent_to_the_script_doctor(project: Path) -> None:
+    write(
+        project / "train.py",
+        "import torch\nmodel = torch.nn.Linear(2, 2)\nopt = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "while True:\n    model(torch.ones(1, 2)).sum().backward()\n    opt.step()\n",
+    )
+    with pytest.raises(ConfigError) as raised:
+        load("train.py:model", {})
+    assert "tui-lab doctor train.py" in raised.value.problems[0].message
+
+
+def test_file_of_a_package_may_use_relative_imports(project: Path) -> None:
+    package = project / "sub" / "project_package"
+    package.mkdir()
+    write(package / "__init__.py", "")
+    write(package / "parts.py", "VALUE = 5\n")
+    write(package / "model.py", "from .parts import VALUE\nfrom project_package.parts import VALUE as same\n")
+    assert load("sub/project_package/model.py:VALUE", {}) == 5
+
+
+def test_module_of_a_folder_above_is_named_with_that_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project / "project_namespace"
+    folder.mkdir()
+    write(folder / "parts.py", "VALUE = 5\n")
+    write(folder / "model.py", "from project_namespace.parts import VALUE\n")
+    write(folder / "relative.py", "from .parts import VALUE\n")
+    monkeypatch.chdir(project / "sub")
+    for name in ("model", "relative"):
+        with pytest.raises(ConfigError) as raised:
+            load(f"../project_namespace/{name}.py:VALUE", {})
+        assert str(project) in raised.value.problems[0].message
