@@ -521,6 +521,12 @@ def _independent_columns(model: nn.Module, call: Call, batch: Batch, ids: Ids | 
     return _same(by_column[:, 1:], before[:, 1:]) and not _same(by_row[1:], before[1:])
 
 
+def takes_time_first(model: nn.Module, ids: Tensor) -> bool:
+    """Return whether a model of ids [T, B] → logits [T, B, V] keeps the columns apart, and not the rows."""
+    call = Call("model(x)", lambda model, batch: model(batch))
+    return _independent_columns(model, call, ids, Ids(0))
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).abs().max() <= 1e-5 * b.abs().max())
 

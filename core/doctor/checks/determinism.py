@@ -31,7 +31,8 @@ def check(target: Target) -> Iterator[Finding]:
             yield _nondeterministic("two forward passes with the same seed", _difference(first, second))
         return
     yield from _dropout_in_evaluation(target)
-    if not any(p.requires_grad for p in target.model.parameters()):
+    has_loss = target.loss_function is not None or target.tokens is not None
+    if not has_loss or not any(p.requires_grad for p in target.model.parameters()):
         return
     one = _first_gradients(target)
     other = _first_gradients(target)
