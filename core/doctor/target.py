@@ -19,7 +19,7 @@ from tui_lab.core.doctor.loop.rehearsal import rehearse
 from tui_lab.core.doctor.tokens import PAIRS, TokenView
 from tui_lab.core.doctor.update_state import UpdateState
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
-from tui_lab.core.user_code.import_file import seed_everything
+from tui_lab.core.user_code.import_file import seed_everything as seed_everything
 
 Pair = tuple[Tensor, Tensor]
 Forward = Callable[[nn.Module, Batch], Any]

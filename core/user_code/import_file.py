@@ -15,7 +15,7 @@ import random
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -190,7 +190,7 @@ def _called(value: Any, file: Path, name: str, arguments: dict[str, Any]) -> Any
     if not (inspect.isclass(value) or inspect.isfunction(value)):
         return value
     try:
-        parameters = inspect.signature(value).parameters
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(value).parameters
     except (TypeError, ValueError):
         parameters = {}
     given = {key: argument for key, argument in arguments.items() if key in parameters}
