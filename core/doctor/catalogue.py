@@ -86,6 +86,13 @@ _ALL = [
             "No target counts, or only one per row.",
             "Ignore only padding and the prompt.",
         ),
+        data_changed=(
+            "Reading an item changes what the data set stores, such as by an augmentation or a normalization in place.",
+            "The loss rises or stalls after a few epochs, since every epoch changes the data further.",
+            "Items of the data sets that the loop read from are read twice more; the second read changes stored values. "
+            "A hint if worker processes read, which have copies.",
+            "Copy the item in __getitem__ before it is changed: .copy() for arrays, .clone() for tensors.",
+        ),
         leaked_validation=(
             "Validation examples also occur in the training data.",
             "Validation loss follows the training loss down, and overfitting never shows.",
@@ -471,11 +478,27 @@ _ALL = [
             "Check the learning rate of their group; keep weights in float32 and use autocast for bfloat16.",
         ),
         updates_lost=(
-            "The weights are bfloat16 or float16, and most changes of a step are too small for them.",
-            "Fine-tuning with a small learning rate barely learns.",
-            "The elements that had a gradient and that a step left unchanged: more than half, in the median of the "
-            "updates.",
-            "Keep the weights in float32, and use torch.autocast.",
+            "The weights are in bfloat16 or float16, and most updates are too small for their digits.",
+            "The loss falls slower and slower, or not at all, at a rate that works in float32.",
+            "Up to twelve steps are repeated in float32 on a copy: more than half of the changes, by number and by sum, "
+            "leave the weight as it was, and small changes are lost without exception, unlike with stochastic rounding "
+            "or a copy in float32.",
+            "Keep the weights in float32 and use autocast, or let the optimizer keep a copy in float32.",
+        ),
+        stale_buffers=(
+            "An averaged copy of the model (EMA, SWA) follows its parameters but keeps the buffers of its start.",
+            "The copy is as bad as chance in evaluation, although the model is good.",
+            "A module with the model's structure whose parameters move with the model's, and whose buffers stay the same "
+            "while the model's change. A finding if it was evaluated with them, else a hint.",
+            "Copy the buffers, too; or call torch.optim.swa_utils.update_bn before the evaluation.",
+        ),
+        state_carried=(
+            "A recurrent state is carried from batch to batch, although the batches are unrelated rows.",
+            "The model is worse than one that starts each batch from zero, and its output depends on earlier batches.",
+            "A state that a call returns is an input of a call of a later update. A finding if a shuffling DataLoader "
+            "gave another batch between, or if rows do not begin with the token that ended the same row before; a hint "
+            "if neither is known.",
+            "Start each batch from a zero state.",
         ),
         train_mode_in_evaluation=(
             "The model is evaluated in training mode, although it has dropout or batch normalization.",
@@ -490,12 +513,16 @@ _ALL = [
             "Check that the warm-up counts steps, and that scheduler.step() is called once per optimizer step.",
         ),
         lr_schedule=(
-            "The schedule of the learning rate ends before the training does: the rate is zero or negative.",
-            "The loss stops falling, or rises again, long before the end.",
+            "The schedule of the learning rate does not fit the loop: its rate is zero or negative before the end, a "
+            "tiny fraction of what is meant, or it counts epochs where the loop counts updates.",
+            "The loss barely moves, stops falling, or rises again, long before the end.",
             "The rates at the steps of the loop, or of up to fifty rehearsed updates. A negative rate is a finding; "
             "zero alone may be the end of a short training, so in a rehearsal it is a hint unless the scheduler steps "
-            "several times per update.",
-            "Count optimizer steps, not micro-batches or epochs, and never let the rate fall below zero.",
+            "several times per update. The functions of LambdaLR are called: none of their factors exceeds 0.05. A "
+            "warm-up that advances once an epoch and leaves the rate at 0, would take 50 epochs or more, or belongs to "
+            "a schedule as long as several epochs of updates. Milestones of epochs that pass within the first one.",
+            "Return a factor in LambdaLR; call scheduler.step() once for what the schedule counts, and never let the "
+            "rate fall below zero.",
         ),
         schedule_before_step=(
             "The learning rate scheduler steps before the optimizer.",

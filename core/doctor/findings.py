@@ -10,6 +10,7 @@ FindingCode = Literal[
     # Data
     "wrong_vocab", "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows",
     "unmasked_targets", "ignored_targets", "leaked_validation", "padding_trained", "end_never_target",
+    "data_changed",
     # Model
     "forward_fails", "output_shape", "not_finite", "nondeterministic", "dropout_in_eval", "attention_rows",
     "mask_after_softmax", "score_scale", "attention_saturated", "causal_leak", "heads_mixed", "norm_axis",
@@ -27,7 +28,7 @@ FindingCode = Literal[
     # The loop
     "cleared_between_backwards", "clip_before_unscale", "loss_scale_kept", "clip_without_effect",
     "accumulation_not_divided", "gradient_not_finite", "weights_never_move", "train_mode_in_evaluation", "lr_zero",
-    "lr_schedule", "schedule_before_step", "decayed_norms", "updates_lost",
+    "lr_schedule", "schedule_before_step", "decayed_norms", "updates_lost", "stale_buffers", "state_carried",
     # Monitors
     "diverging", "dying_relus", "data_starvation", "nothing_learned", "overfitting",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from tui_lab.core.doctor.checks.schedules import check_schedules
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.reading import line_of, named_at
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
@@ -36,7 +37,11 @@ def check(target: Target) -> Iterator[Finding]:
     if len(record.updates) < MIN_UPDATES:
         raise NotJudged(f"the loop made {len(record.updates)} updates; {MIN_UPDATES} are needed")
     highest = [max(update.lrs) for update in record.updates if update.lrs]
-    if any(min(update.lrs, default=0.0) < 0 for update in record.updates):
+    schedules = list(check_schedules(record))
+    yield from schedules
+    if any(finding.kind == "finding" for finding in schedules):
+        pass  # It explains the rates.
+    elif any(min(update.lrs, default=0.0) < 0 for update in record.updates):
         yield _crosses_zero(record.updates)
     elif not any(highest):
         yield _always_zero(record.updates)

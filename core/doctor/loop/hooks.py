@@ -1,5 +1,6 @@
 """Further hooks on torch for the recorder of a loop: the order of its calls, and when each begins and ends."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -10,7 +11,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
+from tui_lab.core.doctor.loop.carried_states import RECURRENT
 from tui_lab.core.watch.hooks import Listener, TorchHooks
+
+FURTHER_CRITERIA = ("kl_div",)
+"""Loss functions that only the observer is told of."""
 
 
 class LoopListener(Listener, Protocol):
@@ -54,8 +59,20 @@ class LoopListener(Listener, Protocol):
         """The loop itself called GradScaler.unscale_."""
         ...
 
-    def scheduled(self) -> None:
+    def scheduled(self, scheduler: Any) -> None:
         """A learning rate scheduler made a step."""
+        ...
+
+    def recurrent_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """One of torch's recurrent layers is called with gradients, anywhere."""
+        ...
+
+    def recurrent_return(self, module: nn.Module, output: Any) -> None:
+        """The call of `recurrent_call` returned."""
+        ...
+
+    def fetched(self, iterator: Any) -> None:
+        """The iterator of a DataLoader gave a batch."""
         ...
 
 
@@ -96,10 +113,14 @@ class LoopHooks(TorchHooks):
         self._replace(torch.nn.utils.clip_grad, "_clip_grads_with_norm_", self._clip_with_norm)
         self._replace(torch.amp.GradScaler, "unscale_", self._unscale)
         self._replace(DataLoader, "__iter__", self._iterate)
+        for name in FURTHER_CRITERIA:
+            self._replace(torch.nn.functional, name, functools.partial(self._criterion, name))
         for kind in _with_own_step(LRScheduler, ReduceLROnPlateau):
             self._replace(kind, "step", self._schedule)
 
     def _module_call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(module, RECURRENT) and torch.is_grad_enabled() and self.listens():
+            original = functools.partial(self._recurrent, original)
         if self._depth or not self.listens() or next(module.parameters(), None) is None:
             return original(module, *args, **kwargs)
         self.tell("model_call", module, args, kwargs)
@@ -110,6 +131,18 @@ class LoopHooks(TorchHooks):
             self._depth -= 1
         self.tell("model_return", module, output)
         return output
+
+    def _recurrent(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        self.tell("recurrent_call", module, args, kwargs)
+        output = original(module, *args, **kwargs)
+        self.tell("recurrent_return", module, output)
+        return output
+
+    def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
+        batch = original(iterator)
+        if self.listens():
+            self.tell("fetched", iterator)
+        return batch
 
     def _created(self, original: Callable[..., Any], optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
         original(optimizer, *args, **kwargs)
@@ -190,7 +223,7 @@ class LoopHooks(TorchHooks):
             result = original(scheduler, *args, **kwargs)
         finally:
             self._is_scheduling = False
-        self.tell("scheduled")
+        self.tell("scheduled", scheduler)
         return result
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from tui_lab.core.doctor.loop.observed import Observed
+
 Operation = Literal["forward", "evaluation", "backward", "scale", "unscale", "clip", "step", "zero_grad", "schedule"]
 
 
@@ -110,6 +112,7 @@ class LoopRecord:
     n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
     has_ended: whether the loop ran to its own end. is_rehearsal: whether the doctor called the update itself.
     notes: what could not be measured, and why.
+    observed: what was noticed beside the order of the calls.
     """
 
     updates: tuple[UpdateRecord, ...] = ()
@@ -123,3 +126,4 @@ class LoopRecord:
     has_ended: bool = False
     is_rehearsal: bool = False
     notes: tuple[str, ...] = ()
+    observed: Observed = field(default_factory=Observed)

@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from tui_lab.core.doctor.loop.called_modules import CalledModules
 from tui_lab.core.doctor.loop.draft import Draft
 from tui_lab.core.doctor.loop.gradients import GradientBook
-from tui_lab.core.doctor.loop.hooks import LoopHooks, UnusedHooks
+from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA, LoopHooks
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.logits import LogitsGradients
+from tui_lab.core.doctor.loop.observer import ObservedHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import inputs_of, parameters_of
@@ -41,7 +42,7 @@ class CallCapture(Protocol):
         ...
 
 
-class LoopRecorder(UnusedHooks):
+class LoopRecorder(ObservedHooks):
     """Records what happens in this process between `with LoopRecorder() as recorder:` and the end of the block.
 
     model: None: the outermost module that is called with gradients and owns the optimizers' parameters.
@@ -59,6 +60,7 @@ class LoopRecorder(UnusedHooks):
         measure_updates: int = 2,
         capture: CallCapture | None = None,
     ) -> None:
+        super().__init__()
         self._modules = CalledModules(model)
         self._on_update = on_update
         self._measure_updates = measure_updates
@@ -120,6 +122,7 @@ class LoopRecorder(UnusedHooks):
         self._modules.choose(self.optimizers or self.created_optimizers)
         if self._logits.problem:
             self._notes[self._logits.problem] = None
+        observed = self._observer.observed
         return LoopRecord(
             updates=tuple(self._updates),
             remaining=tuple(self._draft.events),
@@ -130,7 +133,8 @@ class LoopRecorder(UnusedHooks):
             evaluation_rows=frozenset(self._evaluation_rows),
             n_skipped=self._n_skipped,
             has_ended=has_ended,
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._observer.notes),
+            observed=observed,
         )
 
     # What the hooks tell: calls of modules and losses
@@ -151,6 +155,7 @@ class LoopRecorder(UnusedHooks):
         self._call = (module, x)
         self._draft.add("forward", training=module.training)
         self._draft.rows += self._hashes(x)
+        self._observer.model_call(module, args, kwargs, x)
         if self._capture is not None:
             self._capture.training_call(module, args, kwargs)
 
@@ -159,12 +164,14 @@ class LoopRecorder(UnusedHooks):
             return
         x = self._call[1]
         self._call = None
+        self._observer.model_return(module, output)
         if len(self._updates) < self._measure_updates:
             self._logits.called(x, output)
         if self._capture is not None:
             self._capture.returned(output)
 
     def _evaluation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._observer.evaluated(module)
         if not self._modules.concerns(module):  # A teacher, or a metric that is a module.
             return
         self._draft.add("evaluation", training=module.training)
@@ -175,6 +182,9 @@ class LoopRecorder(UnusedHooks):
         if not output.requires_grad:
             if output.numel() == 1:
                 draft.add_evaluation_loss(float(output))
+            return
+        self._observer.criterion(name, targets, options)
+        if name in FURTHER_CRITERIA:
             return
         draft.targets = targets
         if self._capture is not None:
@@ -245,8 +255,9 @@ class LoopRecorder(UnusedHooks):
     def zero_grad(self, owner: Optimizer | nn.Module) -> None:
         self._draft.add("zero_grad")
 
-    def scheduled(self) -> None:
+    def scheduled(self, scheduler: Any) -> None:
         self._draft.add("schedule")
+        self._observer.scheduled(scheduler)
 
     # Steps
 
@@ -264,6 +275,8 @@ class LoopRecorder(UnusedHooks):
         if not has_closure:
             self._draft.add("step")
         self._book.before_step(optimizer, has_closure=has_closure)
+        if not has_closure:
+            self._observer.before_step(optimizer)
 
     def after_step(self, optimizer: Optimizer) -> None:
         has_closure = self._hooks.step_has_closure
@@ -271,6 +284,7 @@ class LoopRecorder(UnusedHooks):
         if has_closure:
             draft.add("step")
         self._book.after_step(optimizer, has_closure=has_closure)
+        self._observer.after_step()
         draft.stepped_now(optimizer)
         if self._updates and set(self._updates[-1].optimizers) <= set(self._numbers(draft)):
             self._close_update()
@@ -322,6 +336,7 @@ class LoopRecorder(UnusedHooks):
             not_finite=ended.not_finite,
         )
         self._updates.append(update)
+        self._observer.update_ended(self.model)
         self._logits.release()
         if call:
             self._on_update(update)

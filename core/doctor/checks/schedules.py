@@ -1,0 +1,185 @@
+"""Does each scheduler of learning rates count what the loop counts? Called by the check of the rates."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, MultiStepLR, StepLR
+
+from tui_lab.core.doctor.findings import Finding, FindingCode
+from tui_lab.core.doctor.loop.observed import ScheduleUse
+from tui_lab.core.doctor.loop.record import LoopRecord
+
+MAX_FACTOR = 0.05
+"""Of a LambdaLR's function: one that never returns more does not return factors of the rate."""
+CLEARLY_A_RATE = 0.01
+MAX_BASE = 0.05
+"""An optimizer's rate up to which it is meant as one; with lr=1 the function returns the rate itself."""
+GRID = [*range(1001), *(int(10 ** (3 + i / 20)) for i in range(1, 61))]
+"""Steps at which a schedule is read: all up to 1000, then up to 10**6."""
+LOW = 0.2
+"""Of the optimizer's rate, in all recorded updates, from which a warm-up is looked at."""
+MIN_PER_STEP = 8
+"""Updates for each step of the scheduler, from which it steps once an epoch."""
+LONG_WARMUP = 50
+"""Epochs: recipes warm up for 5 to 40 (DeiT 5, DINO 10, MAE 40)."""
+MAX_LEFT = 1e-3
+"""Of the rate at the end of the first epoch, below which a schedule is meant for epochs."""
+EXPLAINS: tuple[FindingCode, ...] = ("lr_too_low", "cannot_overfit", "weights_never_move", "lr_zero")
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a LambdaLR does. warmup: steps until its largest factor. length: steps until it stays at zero, or None."""
+
+    first: float
+    largest: float
+    warmup: int
+    length: int | None
+
+
+def check_schedules(record: LoopRecord) -> Iterator[Finding]:
+    """Yield what is wrong with the first scheduler that has a fault."""
+    for use in record.observed.schedules:
+        finding = _rate_returned(use, record) or _counts_updates(use, record) or _counts_epochs(use, record)
+        if finding is not None:
+            yield finding
+            return
+
+
+def _course(scheduler: LambdaLR) -> Course | None:
+    """Return what the functions of a LambdaLR give; None if they cannot be called."""
+    try:
+        factors = [max(float(function(step)) for function in scheduler.lr_lambdas) for step in GRID]
+    except Exception:  # A function of the user that is made for a range of steps.
+        return None
+    largest = max(factors)
+    if not largest > 0 or not math.isfinite(largest):
+        return None
+    top = next(i for i, factor in enumerate(factors) if factor >= 0.99 * largest)
+    end = next((i for i in range(top, len(factors)) if factors[i] <= 1e-6 * largest), None)
+    return Course(factors[0], largest, GRID[top], None if end is None or GRID[end] > 1000 else GRID[end])
+
+
+def _base(scheduler: Any) -> float:
+    return max((float(rate) for rate in getattr(scheduler, "base_lrs", ())), default=0.0)
+
+
+def _rates(record: LoopRecord) -> list[float]:
+    return [max(update.lrs, default=0.0) for update in record.updates]
+
+
+def _rate_returned(use: ScheduleUse, record: LoopRecord) -> Finding | None:
+    """The function of a LambdaLR returns a rate, not a factor."""
+    if not isinstance(use.scheduler, LambdaLR) or not 0 < (base := _base(use.scheduler)) <= MAX_BASE:
+        return None
+    course = _course(use.scheduler)
+    if course is None or course.largest > MAX_FACTOR:
+        return None
+    is_shown = course.largest <= CLEARLY_A_RATE or 0.5 <= course.largest / base <= 2
+    return Finding(
+        code="lr_schedule",
+        kind="finding" if is_shown else "hint",
+        title="The function of LambdaLR returns a learning rate, but LambdaLR multiplies it by the optimizer's rate.",
+        evidence=f"it never returns more than {course.largest:.3g}, and the optimizer's rate is {base:.3g}, so the "
+        f"rate never exceeds {base * course.largest:.3g}; it was at most {max(_rates(record)):.3g}",
+        why=f"The rate is {1 / course.largest:,.0f} times smaller than the optimizer's.",
+        fix="Return a factor: the rate divided by its peak; or create the optimizer with lr=1.0.",
+        location=use.line,
+        explains=EXPLAINS,
+    )
+
+
+def _counts_updates(use: ScheduleUse, record: LoopRecord) -> Finding | None:
+    """A warm-up counts optimizer steps, but the scheduler steps once an epoch."""
+    if not isinstance(use.scheduler, LambdaLR) or len(record.updates) < MIN_PER_STEP:
+        return None
+    course, base = _course(use.scheduler), _base(use.scheduler)
+    n = _updates_per_step(use, record)
+    if course is None or n < MIN_PER_STEP or course.warmup < 2:
+        return None
+    rates = _rates(record)
+    if max(rates) > LOW * base * course.largest:
+        return None
+    n_zero = len(list(itertools.takewhile(lambda rate: rate == 0, rates)))
+    is_exact = course.length is not None and course.length >= n and course.length % n == 0
+    is_shown = n_zero >= MIN_PER_STEP or course.warmup >= LONG_WARMUP or (is_exact and bool(use.updates))
+    share = max(rates) / base if base else 0.0
+    stepped = f"{len(use.updates)} step{'' if len(use.updates) == 1 else 's'}" if use.updates else "no step"
+    return Finding(
+        code="lr_schedule",
+        kind="finding" if is_shown else "hint",
+        title=f"The warm-up of {course.warmup} steps advances once in {n} updates, so the learning rate stays near 0."
+        if is_shown
+        else f"The warm-up of {course.warmup} steps may advance once an epoch instead of once an update.",
+        evidence=f"in {len(rates)} updates the scheduler made {stepped}; the rate was at most {max(rates):.3g}, "
+        f"{share:.1%} of the optimizer's {base:.3g}"
+        + (f", and 0 in the first {n_zero}" if n_zero > 1 else "")
+        + (f"; its {course.length} steps are {course.length // n} × {n} updates" if is_exact and course.length else ""),
+        why=f"At this pace the warm-up takes {course.warmup * n:,} updates.",
+        fix="Call scheduler.step() after each optimizer step (in Lightning, return the scheduler with interval set to "
+        "step), or count the warm-up in epochs.",
+        location=use.line,
+        explains=EXPLAINS,
+    )
+
+
+def _updates_per_step(use: ScheduleUse, record: LoopRecord) -> int:
+    """Return how many updates the loop makes for each step of the scheduler; all if it makes none."""
+    if not use.updates:
+        return len(record.updates)
+    gaps = [later - earlier for earlier, later in itertools.pairwise((0, *use.updates))]
+    return min(gaps)
+
+
+def _updates_per_epoch(record: LoopRecord) -> int:
+    """Return how many updates one pass over the training data has; 0 if unknown."""
+    loaders = record.observed.loaders
+    n_batches = max((use.n_batches for use in loaders if use.shuffles), default=0)
+    n_batches = n_batches or (loaders[0].n_batches if loaders else 0)
+    micro = max((len(update.losses) for update in record.updates), default=1)
+    return n_batches // max(1, micro)
+
+
+def _counts_epochs(use: ScheduleUse, record: LoopRecord) -> Finding | None:
+    """A schedule is made for epochs, but the scheduler steps after every update."""
+    n = _updates_per_epoch(record)
+    updates = use.updates
+    is_per_update = len(updates) >= MIN_PER_STEP and updates[-1] - updates[0] == len(updates) - 1
+    if n < MIN_PER_STEP or not is_per_update:
+        return None
+    what, left = _left_after(use.scheduler, n)
+    if not what or left > MAX_LEFT and not isinstance(use.scheduler, MultiStepLR):
+        return None
+    rates = _rates(record)
+    if rates[-1] >= rates[0]:
+        return None
+    return Finding(
+        code="lr_schedule",
+        title=f"{type(use.scheduler).__name__} is made for epochs, but it steps after every update.",
+        evidence=f"{what}, and an epoch has {n} updates; the rate fell from {rates[0]:.3g} to {rates[-1]:.3g} in "
+        f"{len(rates)} updates",
+        why=f"At the end of the first epoch only {left:.1g} of the rate is left.",
+        fix="Call scheduler.step() once an epoch, or give the schedule in updates.",
+        location=use.line,
+        explains=EXPLAINS,
+    )
+
+
+def _left_after(scheduler: Any, n: int) -> tuple[str, float]:
+    """Return what a schedule is in words, and the fraction of the rate after `n` steps; "" if it is another kind."""
+    if isinstance(scheduler, MultiStepLR):
+        milestones: Sequence[int] = sorted(scheduler.milestones.elements())
+        passed = sum(milestone < n for milestone in milestones)
+        if not milestones or passed < len(milestones):
+            return "", 1.0
+        return f"its last milestone is step {milestones[-1]}", float(scheduler.gamma**passed)
+    if isinstance(scheduler, StepLR):
+        return f"it multiplies the rate by {scheduler.gamma:g} every {scheduler.step_size} steps", float(
+            scheduler.gamma ** (n // scheduler.step_size)
+        )
+    if isinstance(scheduler, ExponentialLR):
+        return f"it multiplies the rate by {scheduler.gamma:g} at each step", float(scheduler.gamma**n)
+    return "", 1.0

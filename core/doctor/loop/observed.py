@@ -1,0 +1,116 @@
+"""What a recorder observes beside the order of the calls: criteria, loaders, states, averages, schedules, rounding."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+InputForm = Literal["log-probabilities", "probabilities", "scores", "unit values", "unknown"]
+"""scores: neither, with values above 0. unit values: all between 0 and 1, for a criterion that takes any score."""
+
+
+@dataclass(frozen=True)
+class CriterionCall:
+    """One call of a loss function of torch, with gradients.
+
+    form: what its input is. total: the mean of Σ exp(input) over the classes, or of Σ input for probabilities.
+    made_by: the operation that gave the input, without reshapes: "softmax", "log_softmax", "sigmoid" or "".
+    log_target: of kl_div. shape: of the input.
+    """
+
+    name: str
+    line: str
+    form: InputForm
+    shape: tuple[int, ...]
+    total: float = 1.0
+    made_by: str = ""
+    log_target: bool = False
+
+
+@dataclass(frozen=True)
+class LoaderUse:
+    """A DataLoader that the loop took batches from.
+
+    index_sampler: gives the indices that the loader reads. shuffles: whether its order is random.
+    n_batches: of one pass; 0 if unknown. n_workers: processes that read.
+    """
+
+    dataset: Any
+    index_sampler: Any
+    shuffles: bool
+    n_batches: int
+    n_workers: int
+
+
+@dataclass(frozen=True)
+class CarriedState:
+    """A recurrent state that a call got from an earlier update.
+
+    n: how often. n_shuffled: after how many of them a shuffling DataLoader had given another batch.
+    continuity: the fraction of rows whose first id is the target that ended the row before; None: unknown.
+    module: the type that got it. shape: of the state.
+    """
+
+    module: str
+    line: str
+    shape: tuple[int, ...]
+    n: int = 0
+    n_shuffled: int = 0
+    continuity: float | None = None
+
+
+@dataclass(frozen=True)
+class AveragedCopy:
+    """A second module whose parameters followed those of the model.
+
+    stale: names of its buffers that never changed while the model's did. n_evaluations: calls in evaluation mode with
+    such buffers. is_torch: whether torch.optim.swa_utils.AveragedModel holds it.
+    distance: of the buffers from the model's, relative to these.
+    """
+
+    kind: str
+    stale: tuple[str, ...]
+    n_updates: int
+    n_evaluations: int
+    is_torch: bool
+    distance: float
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class ScheduleUse:
+    """A scheduler of learning rates. updates: after how many updates of the loop each of its steps came."""
+
+    scheduler: Any
+    updates: tuple[int, ...]
+    line: str
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What the steps of an optimizer lost by rounding its weights, against the same steps in float32.
+
+    n: weights that a step would change. n_lost: those of them that it left as they were. size, size_lost: sums of
+    their changes in float32. n_small: changes of 0.1 to 0.45 of the distance to the next value of the type.
+    n_small_made: those of them that were made all the same: none where each is rounded to the nearest.
+    """
+
+    dtype: str
+    n_updates: int = 0
+    n: int = 0
+    n_lost: int = 0
+    size: float = 0.0
+    size_lost: float = 0.0
+    n_small: int = 0
+    n_small_made: int = 0
+    lr: float = 0.0
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that was observed."""
+
+    criteria: tuple[CriterionCall, ...] = ()
+    loaders: tuple[LoaderUse, ...] = ()
+    carried: tuple[CarriedState, ...] = ()
+    averages: tuple[AveragedCopy, ...] = ()
+    schedules: tuple[ScheduleUse, ...] = field(default_factory=tuple)
+    rounding: tuple[Rounding, ...] = ()

@@ -1,0 +1,148 @@
+"""Observes a loop beside the order of its calls; LoopRecorder tells it what happens."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+
+from tui_lab.core.doctor.loop.averages import SEARCH_AT, AverageWatch
+from tui_lab.core.doctor.loop.carried_states import StateWatch
+from tui_lab.core.doctor.loop.criterion_inputs import CriterionInputs
+from tui_lab.core.doctor.loop.hooks import UnusedHooks
+from tui_lab.core.doctor.loop.lines import user_line
+from tui_lab.core.doctor.loop.observed import LoaderUse, Observed, ScheduleUse
+from tui_lab.core.doctor.loop.rounding import RoundingWatch
+
+MAX_LOADERS = 8
+
+
+class Observer:
+    """Passes what happens to those who watch for one thing each.
+
+    One that raises is not told anything more, and `notes` has its error.
+    """
+
+    def __init__(self) -> None:
+        self.notes: dict[str, None] = {}
+        self._disabled: set[str] = set()
+        self._criteria = CriterionInputs()
+        self._states = StateWatch()
+        self._averages = AverageWatch()
+        self._rounding = RoundingWatch()
+        self._loaders: dict[int, tuple[Any, LoaderUse]] = {}
+        self._schedules: dict[int, tuple[Any, list[int], str]] = {}
+        self._n_updates = 0
+
+    @property
+    def observed(self) -> Observed:
+        """Everything so far."""
+        averages: list[Any] = []
+        self._tell("averages", lambda: averages.extend(self._averages.results(self._n_updates)))
+        return Observed(
+            criteria=tuple(self._criteria.calls),
+            loaders=tuple(use for _, use in self._loaders.values()),
+            carried=self._states.results,
+            averages=tuple(averages),
+            schedules=tuple(ScheduleUse(s, tuple(updates), line) for s, updates, line in self._schedules.values()),
+            rounding=self._rounding.results,
+        )
+
+    def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
+        values = [value for value in (*args, *kwargs.values()) if value is not x]
+        self._tell("states", lambda: self._states.batch(x))
+        self._tell("states", lambda: self._states.entering(module, values))
+
+    def model_return(self, module: nn.Module, output: Any) -> None:
+        values = output.values() if isinstance(output, dict) else output
+        # The first is the prediction, which a loop may feed back on purpose.
+        if isinstance(values, tuple | list) and len(values) > 1:
+            self._tell("states", lambda: self._states.leaving(module, values[1:]))
+
+    def recurrent_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        values = [*args[1:], kwargs.get("hx")]
+        self._tell("states", lambda: self._states.entering(module, values))
+
+    def recurrent_return(self, module: nn.Module, output: Any) -> None:
+        states = output[1:] if isinstance(module, nn.RNNBase) else (output,)
+        self._tell("states", lambda: self._states.leaving(module, states))
+
+    def evaluated(self, module: nn.Module) -> None:
+        """A module was called without gradients."""
+        self._tell("averages", lambda: self._averages.called(module, user_line()))
+
+    def criterion(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
+        """A loss function of torch was called with gradients. options: with its `input`."""
+        self._tell("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
+        self._tell("states", lambda: self._states.targets(targets))
+
+    def fetched(self, iterator: Any) -> None:
+        """A DataLoader's iterator gave a batch."""
+        self._tell("loaders", lambda: self._fetched(iterator))
+
+    def scheduled(self, scheduler: Any) -> None:
+        _, updates, _ = self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
+        updates.append(self._n_updates)
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        self._tell("rounding", lambda: self._rounding.before_step(optimizer))
+
+    def after_step(self) -> None:
+        self._tell("rounding", self._rounding.after_step)
+
+    def update_ended(self, model: nn.Module | None) -> None:
+        """An update is over."""
+        self._n_updates += 1
+        self._states.n_updates = self._n_updates
+        if self._n_updates == SEARCH_AT and model is not None:
+            self._tell("averages", lambda: self._averages.search(model, self._n_updates))
+
+    def _fetched(self, iterator: Any) -> None:
+        key = id(iterator._dataset)
+        known = self._loaders.get(key)
+        if known is None and len(self._loaders) < MAX_LOADERS:
+            known = self._loaders[key] = (iterator._dataset, _use_of(iterator))
+        self._states.fetched(shuffled=known is not None and known[1].shuffles)
+
+    def _tell(self, watch: str, call: Callable[[], object]) -> None:
+        if watch in self._disabled:
+            return
+        try:
+            call()
+        except Exception as error:
+            self._disabled.add(watch)
+            self.notes[f"{watch} were not observed after {type(error).__name__}: {error}"] = None
+
+
+class ObservedHooks(UnusedHooks):
+    """What only an observer needs of what LoopHooks tells."""
+
+    def __init__(self) -> None:
+        self._observer = Observer()
+
+    def recurrent_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._observer.recurrent_call(module, args, kwargs)
+
+    def recurrent_return(self, module: nn.Module, output: Any) -> None:
+        self._observer.recurrent_return(module, output)
+
+    def fetched(self, iterator: Any) -> None:
+        self._observer.fetched(iterator)
+
+
+def _use_of(iterator: Any) -> LoaderUse:
+    index_sampler = iterator._index_sampler
+    sampler = getattr(index_sampler, "sampler", index_sampler)
+    is_random = isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler)
+    try:
+        n_batches = len(iterator)
+    except TypeError:  # Of an iterable data set.
+        n_batches = 0
+    return LoaderUse(
+        dataset=iterator._dataset,
+        index_sampler=index_sampler,
+        shuffles=is_random or getattr(sampler, "shuffle", False) is True,
+        n_batches=n_batches,
+        n_workers=iterator._num_workers,
+    )
