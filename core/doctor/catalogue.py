@@ -89,8 +89,8 @@ _ALL = [
         data_changed=(
             "Reading an item changes what the data set stores, such as by an augmentation or a normalization in place.",
             "The loss rises or stalls after a few epochs, since every epoch changes the data further.",
-            "Items of the data sets that the loop read from are read twice more; the second read changes stored values. "
-            "A hint if worker processes read, which have copies.",
+            "Items of the data sets that the loop read from are read twice more; the second read changes stored "
+            "values. A hint if worker processes read, which have copies.",
             "Copy the item in __getitem__ before it is changed: .copy() for arrays, .clone() for tensors.",
         ),
         leaked_validation=(
@@ -255,10 +255,13 @@ _ALL = [
             "Add the input back after attention and after the feed-forward part: x = x + attention(norm(x)).",
         ),
         padding_attended=(
-            "Padding changes the logits of real tokens.",
+            "Padding changes the logits of real tokens, or the output of the row.",
             "Results depend on how long the other rows of a batch are.",
-            "Tokens under the mask are exchanged, or padding is added under a mask; logits of real tokens change.",
-            "Give every attention the padding mask, in the form that it expects.",
+            "Tokens under the mask are exchanged, or padding is added under a mask; logits of real tokens change. For "
+            "one output per row: padded rows alone, with and without their padding; the output changes by more than "
+            "0.25 of the distance between two rows.",
+            "Give every attention the padding mask, in the form that it expects; take a recurrent layer's state at the "
+            "last real token, or pack the sequences.",
         ),
         prefix_differs=(
             "A row's first tokens alone get other logits than within the longer row.",
@@ -480,16 +483,16 @@ _ALL = [
         updates_lost=(
             "The weights are in bfloat16 or float16, and most updates are too small for their digits.",
             "The loss falls slower and slower, or not at all, at a rate that works in float32.",
-            "Up to twelve steps are repeated in float32 on a copy: more than half of the changes, by number and by sum, "
-            "leave the weight as it was, and small changes are lost without exception, unlike with stochastic rounding "
-            "or a copy in float32.",
+            "Up to twelve steps are repeated in float32 on a copy: more than half of the changes, by number and by "
+            "sum, leave the weight as it was, and small changes are lost without exception, unlike with stochastic "
+            "rounding or a copy in float32.",
             "Keep the weights in float32 and use autocast, or let the optimizer keep a copy in float32.",
         ),
         stale_buffers=(
             "An averaged copy of the model (EMA, SWA) follows its parameters but keeps the buffers of its start.",
             "The copy is as bad as chance in evaluation, although the model is good.",
-            "A module with the model's structure whose parameters move with the model's, and whose buffers stay the same "
-            "while the model's change. A finding if it was evaluated with them, else a hint.",
+            "A module with the model's structure whose parameters move with the model's, and whose buffers stay the "
+            "same while the model's change. A finding if it was evaluated with them, else a hint.",
             "Copy the buffers, too; or call torch.optim.swa_utils.update_bn before the evaluation.",
         ),
         state_carried=(

@@ -212,9 +212,12 @@ class _Results:
     def run(self, check: Check, target: Target) -> None:
         """Run one check. A ConfigError, such as for a batch of the wrong shape, is raised."""
         n_before = len(self.findings)
+        named = {finding.code for finding in self.findings}
         try:
             # One by one, so that a finding is kept if the check crashes after it.
             for finding in check.run(target):
+                if finding.code in named:  # An earlier check has named it by other means.
+                    continue
                 (self.findings if finding.kind == "finding" else self.hints).append(finding)
                 if finding.code in check.blocks:
                     self.blocking = finding.code

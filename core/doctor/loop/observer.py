@@ -81,9 +81,10 @@ class Observer:
         """A DataLoader's iterator gave a batch."""
         self._tell("loaders", lambda: self._fetched(iterator))
 
-    def scheduled(self, scheduler: Any) -> None:
+    def scheduled(self, scheduler: Any, *, has_stepped: bool) -> None:
+        """A scheduler made a step. has_stepped: whether an optimizer has, since the last update ended."""
         _, updates, _ = self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
-        updates.append(self._n_updates)
+        updates.append(self._n_updates + has_stepped)
 
     def before_step(self, optimizer: Optimizer) -> None:
         self._tell("rounding", lambda: self._rounding.before_step(optimizer))

@@ -257,7 +257,7 @@ class LoopRecorder(ObservedHooks):
 
     def scheduled(self, scheduler: Any) -> None:
         self._draft.add("schedule")
-        self._observer.scheduled(scheduler)
+        self._observer.scheduled(scheduler, has_stepped=self._draft.is_complete)
 
     # Steps
 

@@ -35,13 +35,16 @@ class RoundingWatch:
     def before_step(self, optimizer: Optimizer) -> None:
         """Make the step on a copy of the weights in float32."""
         self._pending = []
-        chosen = list(_low_parameters(optimizer)) if self._n_steps < MAX_UPDATES else []
+        self._n_steps += 1
+        # What an optimizer keeps is only known after its first step.
+        if not 1 < self._n_steps <= MAX_UPDATES + 1:
+            return
+        chosen = [p for p in _low_parameters(optimizer) if not _keeps_rest(p, optimizer)]
         if not chosen:
             return
-        self._n_steps += 1
         trial, copies = _in_float32(optimizer, chosen)
         rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
-        type(optimizer).step(trial)  # type: ignore[call-arg]
+        type(optimizer).step(trial)
         self._pending = [(p, p.detach().clone(), copies[id(p)].detach(), rates[id(p)]) for p in chosen]
 
     def after_step(self) -> None:
@@ -90,6 +93,29 @@ def _in_float32(optimizer: Optimizer, chosen: list[Tensor]) -> tuple[Optimizer, 
     return trial, copies
 
 
+def _keeps_rest(parameter: Tensor, optimizer: Optimizer) -> bool:
+    """Return whether the optimizer's state keeps the weight in float32, or what was rounded away before."""
+    state = optimizer.state.get(parameter, {})
+    for value in state.values():
+        if not isinstance(value, Tensor) or value.shape != parameter.shape or not value.is_floating_point():
+            continue
+        weight = parameter.detach()
+        if value.dtype == torch.float32 and float((value.to(weight.dtype) == weight).float().mean()) > 0.99:
+            return True
+        is_used = (weight != 0) & (value != 0)
+        rest = (value.float().abs() / _digit(weight))[is_used]
+        # The rest is at most half of a digit for weights of any size; a mean of gradients is not.
+        if len(rest) and float(rest.max()) <= 0.52 and float(rest.median()) >= 0.03:
+            return True
+    return False
+
+
+def _digit(weight: Tensor) -> Tensor:
+    """Return the distance from each weight to the next value of its type, in float32."""
+    exponent = torch.frexp(weight.float())[1]
+    return torch.ldexp(torch.full(weight.shape, torch.finfo(weight.dtype).eps, device=weight.device), exponent - 1)
+
+
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
     def copied(value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -106,9 +132,7 @@ def _added(result: Rounding, parameter: Tensor, before: Tensor, wanted: Tensor, 
     change = (wanted - start).abs()
     counted = (parameter.grad != 0) & (change > 0) & torch.isfinite(change)
     is_lost = counted & (parameter.detach() == before)
-    exponent = torch.frexp(start)[1]
-    digit = torch.ldexp(torch.full_like(start, torch.finfo(parameter.dtype).eps), exponent - 1)
-    relative = change / digit
+    relative = change / _digit(before)
     is_small = counted & (start != 0) & (relative > SMALL[0]) & (relative < SMALL[1])
     return replace(
         result,
