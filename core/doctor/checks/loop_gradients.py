@@ -16,8 +16,6 @@ from tui_lab.core.doctor.target import Target
 MIN_UPDATES = 2
 MIN_UNMOVED = 10
 """Updates after which a weight that never moved is mentioned: a warm-up may begin with tiny steps."""
-LOST = 0.5
-"""Of the changes of half precision weights, the fraction that rounding may remove."""
 TOLERANCE = 0.02
 """Relative difference of norms that count as equal: rounding in bfloat16 gives 0.004."""
 MEAN_TOLERANCE = 0.05
@@ -58,10 +56,6 @@ def check(target: Target) -> Iterator[Finding]:
         yield _clip_without_effect(updates[1])
     if (n := _undivided(record, updates)) > 1:
         yield _not_divided(target, updates, n)
-    if (lost := [update.lost for update in record.updates if update.lost is not None]) and len(lost) >= MIN_UNMOVED:
-        typical = sorted(lost)[len(lost) // 2]
-        if typical > LOST:
-            yield _updates_lost(target, typical, len(lost))
     yield from _never_moved(target, record)
 
 
@@ -131,19 +125,6 @@ def _never_moved(target: Target, record: LoopRecord) -> Iterator[Finding]:
         "1/256 of it in bfloat16, is rounded away: keep the weights in float32 and use autocast.",
         # A few may have tiny gradients only.
         kind="finding" if 2 * len(names) > n_trainable else "hint",
-    )
-
-
-def _updates_lost(target: Target, lost: float, n_updates: int) -> Finding:
-    dtype = next(p.dtype for p in target.model.parameters() if p.dtype in (torch.bfloat16, torch.float16))
-    name = str(dtype).removeprefix("torch.")
-    return Finding(
-        code="updates_lost",
-        title=f"The weights are {name}, so {lost:.0%} of their changes are lost in rounding.",
-        evidence=f"{lost:.0%} of the elements with a gradient are the same after a step; median of {n_updates} updates",
-        why=f"A change below {torch.finfo(dtype).eps / 2:.2g} of a weight does not change it, and steps are smaller.",
-        fix="Keep the weights in float32, and use torch.autocast to compute in half precision.",
-        explains=("weights_never_move", "lr_too_low", "cannot_overfit"),
     )
 
 

@@ -47,14 +47,6 @@ class UpdateGradients:
     change: float = 0.0
     weights: float = 0.0
     not_finite: tuple[str, ...] = ()
-    n_half: int = 0
-    """Elements of half precision weights that had a gradient."""
-    n_lost: int = 0
-    """Those of them that the step left unchanged."""
-
-    @property
-    def lost(self) -> float | None:
-        return self.n_lost / self.n_half if self.n_half else None
 
 
 class GradientBook:
@@ -162,7 +154,6 @@ class GradientBook:
         self.update.weights = total(norms(before))
         for key in changed:
             self._unmoved.pop(key, None)
-        self._count_lost(optimizer)
         self._weights_before = {}
 
     def end_update(self) -> UpdateGradients:
@@ -199,17 +190,6 @@ class GradientBook:
             self._cycles[key].n_received += norm > 0 and rates[key] != 0
         infinite = [key for key, norm in received_norms.items() if not norm < float("inf")]
         update.not_finite += tuple(self.name_of(self._parameters[key][1]) for key in infinite)
-
-    def _count_lost(self, optimizer: Optimizer) -> None:
-        for group in optimizer.param_groups:
-            for parameter in group["params"] if group["lr"] else ():
-                before = self._weights_before.get(id(parameter))
-                gradient = parameter.grad
-                if before is None or gradient is None or parameter.dtype not in (torch.bfloat16, torch.float16):
-                    continue
-                has_gradient = _dense(gradient) != 0
-                self.update.n_half += int(has_gradient.sum())
-                self.update.n_lost += int((has_gradient & (before == parameter.detach())).sum())
 
     def _end_cycles(self, optimizer: Optimizer) -> None:
         held = [p for p in parameters_of([optimizer]) if id(p) in self._cycles]

@@ -138,12 +138,6 @@ class LoopHooks(TorchHooks):
         self.tell("recurrent_return", module, output)
         return output
 
-    def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
-        batch = original(iterator)
-        if self.listens():
-            self.tell("fetched", iterator)
-        return batch
-
     def _created(self, original: Callable[..., Any], optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
         original(optimizer, *args, **kwargs)
         if self.listens():
@@ -178,6 +172,7 @@ class LoopHooks(TorchHooks):
         batch = original(iterator)
         if self.listens():
             self.tell("drawn")
+            self.tell("fetched", iterator)
         return batch
 
     def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:

@@ -89,8 +89,9 @@ class Rounding:
     """What the steps of an optimizer lost by rounding its weights, against the same steps in float32.
 
     n: weights that a step would change. n_lost: those of them that it left as they were. size, size_lost: sums of
-    their changes in float32. n_small: changes of 0.1 to 0.45 of the distance to the next value of the type.
-    n_small_made: those of them that were made all the same: none where each is rounded to the nearest.
+    their changes in float32. n_expected: how many changes of less than 0.45 of the distance to the next value of the
+    type would be made if each were rounded at random, in proportion. n_made: how many of them were made: none where
+    each is rounded to the nearest.
     """
 
     dtype: str
@@ -99,8 +100,8 @@ class Rounding:
     n_lost: int = 0
     size: float = 0.0
     size_lost: float = 0.0
-    n_small: int = 0
-    n_small_made: int = 0
+    n_expected: float = 0.0
+    n_made: int = 0
     lr: float = 0.0
 
 

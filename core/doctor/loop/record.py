@@ -67,7 +67,6 @@ class UpdateRecord:
     relative_change: norm of the change over norm of the weights.
     rows: hashes of the rows of x. n_targets: per backward call, counted targets; 0 if unknown.
     restarted: the line that made a new iterator of a DataLoader with several batches and took its first batch only.
-    lost: of the elements of half precision weights that had a gradient, the fraction that the step left unchanged.
     optimizers: which optimizers stepped, numbered in the order of their first step.
     searches: whether a step called backward several times, as the line search of LBFGS does; then its gradients are
         not compared.
@@ -90,7 +89,6 @@ class UpdateRecord:
     rows: tuple[int, ...] = ()
     n_targets: tuple[int, ...] = ()
     restarted: str = ""
-    lost: float | None = None
     optimizers: tuple[int, ...] = (0,)
     searches: bool = False
     not_finite: tuple[str, ...] = ()

@@ -330,7 +330,6 @@ class LoopRecorder(ObservedHooks):
             rows=tuple(draft.rows),
             n_targets=tuple(draft.n_targets_of_backward),
             restarted=draft.loaders.restarted,
-            lost=ended.lost,
             optimizers=self._numbers(draft),
             searches=draft.searches,
             not_finite=ended.not_finite,

@@ -16,7 +16,7 @@ LOW = (torch.bfloat16, torch.float16)
 MAX_UPDATES = 12
 MAX_ELEMENTS = 2**22
 """Weights of an optimizer whose steps are repeated in float32; the largest tensors beyond it are left out."""
-SMALL = (0.1, 0.45)
+SMALL = 0.45
 """Changes, in units of the last digit, that rounding to the nearest always loses and other rounding does not."""
 
 
@@ -103,9 +103,9 @@ def _keeps_rest(parameter: Tensor, optimizer: Optimizer) -> bool:
         if value.dtype == torch.float32 and float((value.to(weight.dtype) == weight).float().mean()) > 0.99:
             return True
         is_used = (weight != 0) & (value != 0)
-        rest = (value.float().abs() / _digit(weight))[is_used]
-        # The rest is at most half of a digit for weights of any size; a mean of gradients is not.
-        if len(rest) and float(rest.max()) <= 0.52 and float(rest.median()) >= 0.03:
+        rest = (value.float() / _digit(weight))[is_used]
+        # The rest is at most half of a digit, for weights of any size and of both signs; a mean of gradients is not.
+        if len(rest) >= 8 and float(rest.abs().max()) <= 0.52 and float(rest.min()) < 0 < float(rest.max()):
             return True
     return False
 
@@ -133,14 +133,14 @@ def _added(result: Rounding, parameter: Tensor, before: Tensor, wanted: Tensor, 
     counted = (parameter.grad != 0) & (change > 0) & torch.isfinite(change)
     is_lost = counted & (parameter.detach() == before)
     relative = change / _digit(before)
-    is_small = counted & (start != 0) & (relative > SMALL[0]) & (relative < SMALL[1])
+    is_small = counted & (start != 0) & (relative < SMALL)
     return replace(
         result,
         n=result.n + int(counted.sum()),
         n_lost=result.n_lost + int(is_lost.sum()),
         size=result.size + float(change[counted].sum()),
         size_lost=result.size_lost + float(change[is_lost].sum()),
-        n_small=result.n_small + int(is_small.sum()),
-        n_small_made=result.n_small_made + int((is_small & ~is_lost).sum()),
+        n_expected=result.n_expected + float(relative[is_small].sum()),
+        n_made=result.n_made + int((is_small & ~is_lost).sum()),
         lr=max(result.lr, lr),
     )

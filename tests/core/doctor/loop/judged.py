@@ -14,6 +14,7 @@ from tui_lab.core.doctor.checks import (
     loop_modes,
     loop_rates,
     loop_rows,
+    lost_updates,
     optimizer_parameters,
     optimizer_step,
 )
@@ -26,6 +27,7 @@ CHECKS: tuple[Any, ...] = (
     optimizer_step,
     gradient_reset,
     loop_gradients,
+    lost_updates,
     loop_modes,
     loop_rates,
     loop_rows,

@@ -480,7 +480,7 @@ def test_weights_too_coarse_for_their_changes_never_move() -> None:
 
         yield from codes(judged(run))
 
-    assert list(loop(torch.bfloat16)) == ["updates_lost"]
+    assert list(loop(torch.bfloat16)) == ["weights_never_move"]
     assert list(loop(torch.float32)) == []
 
 
