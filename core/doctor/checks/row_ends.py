@@ -9,7 +9,15 @@ from torch import Tensor
 from tui_lab.core.doctor.batch import tensors_of
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
-from tui_lab.core.doctor.trained_targets import TrainedBatch, TrainedTargets, trained_batch, trained_targets
+from tui_lab.core.doctor.target_rules import next_token
+from tui_lab.core.doctor.trained_targets import (
+    AGREEMENT,
+    TrainedBatch,
+    TrainedTargets,
+    agreement,
+    trained_batch,
+    trained_targets,
+)
 
 COMMON = 0.9
 """Fraction of the rows that have the same last target if it marks the end."""
@@ -19,6 +27,8 @@ MAX_STEPS = 64
 
 def check(target: Target) -> Iterator[Finding]:
     trained = trained_targets(target)
+    if not any(_continues(batch, target.ignored) for batch in trained.batches):
+        raise NotApplicable("the targets are not the next ids of their row")
     edge = max(trained.shift or 0, _positions_cut_off(target))
     ends = [end for batch in trained.batches for end in _ends(batch, target.ignored, edge)]
     if not any(ignored for _, ignored, _ in ends):
@@ -35,11 +45,16 @@ def check(target: Target) -> Iterator[Finding]:
     [padding] = followers
     if any(bool((batch.trained == padding).any()) for batch in trained.batches):
         return  # The same token is a target elsewhere.
-    proof = _end_marked(target, trained, padding)
+    proof = _end_in_mask(target, trained)
     if is_common and not proof:
         return
-    proof = proof or _end_of_longest_rows(target, trained, edge)
+    proof = proof or _end_in_config(target, padding) or _end_of_longest_rows(target, trained, edge)
     yield _end_never_target(target, ends, padding, proof)
+
+
+def _continues(batch: TrainedBatch, ignored: int) -> bool:
+    """Return whether the trained targets are the next ids of their row."""
+    return agreement(next_token(batch.x), batch.trained, batch.trained != ignored) > AGREEMENT
 
 
 def _positions_cut_off(target: Target) -> int:
@@ -69,12 +84,16 @@ def _ends(batch: TrainedBatch, ignored: int, edge: int) -> Iterator[tuple[int, i
         yield int(y[last]), length - 1 - edge - last, int(fill[0]) if constant else -1 if len(fill) else None
 
 
-def _end_marked(target: Target, trained: TrainedTargets, padding: int) -> str:
-    """Return what shows that the first ignored token of each row is a real end; empty if nothing does."""
+def _end_in_mask(target: Target, trained: TrainedTargets) -> str:
+    """Return that a mask shows the first ignored token of each row to be a real end; empty if it does not."""
     first = trained.batches[0]
-    for tensor in tensors_of(first.batch):
-        if _shows_end(tensor, first, target.ignored):
-            return "the batch's mask counts one token more than has a target"
+    if any(_shows_end(tensor, first, target.ignored) for tensor in tensors_of(first.batch)):
+        return "the batch's mask counts one token more than has a target"
+    return ""
+
+
+def _end_in_config(target: Target, padding: int) -> str:
+    """Return that the model's config names the token as the end; empty if it does not."""
     if getattr(getattr(target.model, "config", None), "eos_token_id", None) == padding:
         return f"the model's config has eos_token_id={padding}"
     return ""

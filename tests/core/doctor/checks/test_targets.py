@@ -1,6 +1,7 @@
 """Targets, padding and row ends: what is trained, wherever it is shifted or ignored."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,3 +161,12 @@ def test_marked_end_that_is_never_a_target_is_found_where_all_rows_end_with_one_
     assert results(row_ends.check, target) == [("finding", "end_never_target")]
     unmarked = replace(target, batch=lambda step: {k: v for k, v in batch(step).items() if k != "mask"})
     assert results(row_ends.check, unmarked) == []
+
+
+def test_config_that_names_another_end_is_no_proof_where_all_rows_end_with_one_token() -> None:
+    model = WithLoss(cross_entropy)
+    model.config = SimpleNamespace(eos_token_id=0)  # type: ignore[assignment]
+    assert results(row_ends.check, labeled_target(model, padded(0, end=2))) == []
+    assert results(row_ends.check, labeled_target(model, padded(0, end=None, length=T + 1))) == [
+        ("finding", "end_never_target")
+    ]
