@@ -41,6 +41,16 @@ def my_step(model, optimizers, x, y):
     my_loss(model(x), y).backward()
     optimizers[0].step()
 
+class Seq2Seq(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.source, self.target, self.head = nn.Embedding(30, 16), nn.Embedding(30, 16), nn.Linear(16, 30)
+
+    def forward(self, source, target):
+        return self.head(torch.tanh(self.target(target).cumsum(1) + self.source(source).mean(1, keepdim=True)))
+
+ids = torch.randint(0, 30, (4, 7), generator=torch.Generator().manual_seed(0))
+pairs = [{"source": ids, "target": ids.flip(1)}]
 tokens = torch.randint(0, 300, (3, 9), generator=torch.Generator().manual_seed(0))
 x, y = tokens[:, :-1], tokens[:, 1:]
 loader = [(x, y), (y, x)]
@@ -48,6 +58,18 @@ tokenizer = types.SimpleNamespace(n_vocab=300)
 next_batch = lambda step: (x[:1], y[:1])
 """
 """What the reader's own file stands for: a small model, data, a loss and a training step."""
+SCRIPT = """
+import argparse
+from mine import loop
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--batch_size", type=int)
+assert parser.parse_args().batch_size == 12
+case = loop()
+for step in range(100):
+    case.update(case.model, [case.optimizer], *case.batches(step))
+"""
+"""The reader's training script."""
 
 
 def own_file() -> str:
@@ -88,6 +110,8 @@ def shortened(arguments: list[str]) -> list[str]:
     if arguments[0] in ("run", "sweep") and not resumed:
         short += [] if "--steps" in arguments else ["--steps", "2"]
         short += ["--set", "train.eval_examples=1", "--set", "train.batch_size=4"]
+    if arguments[:2] in (["doctor", "train.py"], ["doctor", "-m"]):
+        short[1:1] = ["--updates", "5"]
     if (arguments[0] == "generate" or "--prompt" in arguments) and "--max-new-tokens" not in arguments:
         short += ["--max-new-tokens", "5"]
     return short
@@ -122,6 +146,9 @@ def test_commands_of_a_page_work_in_order(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-text.txt").write_text(README.read_text("utf-8") * 4, "utf-8")
     (tmp_path / "mine.py").write_text(own_file(), "utf-8")
+    (tmp_path / "train.py").write_text(SCRIPT, "utf-8")
+    (tmp_path / "mypackage").mkdir()
+    (tmp_path / "mypackage" / "train.py").write_text(SCRIPT, "utf-8")
     for shown in without_earlier_pages(page):
         if is_only_parsed(shown.arguments):
             continue
@@ -176,6 +203,6 @@ def test_the_python_shown_works() -> None:
 
     names: dict[str, Any] = {}
     exec(own_file(), names)
-    for name in ("training", "loop"):
+    for name in ("training", "loop", "translator"):
         assert isinstance(names[name](), Case)
     names["test_my_training_has_no_known_mistake"]()
