@@ -36,6 +36,17 @@ for step in range(1000):
     loss.backward()
     optimizer.step()
 """
+BY_HAND = """
+import torch
+w = torch.zeros(3, requires_grad=True)
+for _ in range(5):
+    (w - 1).pow(2).sum().backward()
+    w.data -= 0.1 * w.grad
+    w.grad = None
+"""
+TENSORS = BY_HAND.replace("for _", "optimizer = torch.optim.SGD([w], lr=0.1)\nfor _").replace(
+    "w.data -= 0.1 * w.grad", "optimizer.step()"
+)
 SHORT = "--updates", "12"
 
 
@@ -120,10 +131,11 @@ def test_loop_without_a_step_is_found(tmp_path: Path, cli: Cli) -> None:
         ("import argparse\nargparse.ArgumentParser().parse_args(['--x'])\n", "ended with exit code 2"),
         ("import os\nos._exit(7)\n", "ended with exit code 7"),
         ("import torch\nclass Net(torch.nn.Module): pass\n", "tui-lab doctor train.py:NAME, with NAME one of: Net"),
+        (BY_HAND, "no torch optimizer changes the weights"),
         ("print('hello')\n", "tui-lab doctor train.py:NAME"),
         ("while True: pass\n", "did not finish within 2 s"),
     ],
-    ids=["import", "syntax", "arguments", "exit", "model", "no torch", "endless"],
+    ids=["import", "syntax", "arguments", "exit", "model", "by hand", "no torch", "endless"],
 )
 def test_script_that_cannot_be_examined_is_a_usage_error(code: str, words: str, tmp_path: Path, cli: Cli) -> None:
     write(tmp_path, "x = 1\nx = = 2\n", "broken.py")
@@ -141,6 +153,13 @@ def test_wrong_command_lines_are_refused_before_anything_runs(arguments: list[st
     write(tmp_path, "print('it runs')\n")
     done = cli("doctor", *arguments)
     assert done.returncode == 2 and done.stdout == "" and "it runs" not in done.stderr
+
+
+def test_loop_without_a_module_is_judged_by_its_record(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path, TENSORS)
+    done = cli("doctor", "train.py", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and "5 updates" in report["examined"][0] and not report["crashed"]
 
 
 def test_same_command_has_the_same_report(tmp_path: Path, cli: Cli) -> None:

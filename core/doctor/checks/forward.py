@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.batch import first_rows, tensors_of
-from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.user_code.import_file import described
 
@@ -22,6 +22,8 @@ def check(target: Target) -> Iterator[Finding]:
             if not target.fixed_shape:
                 # The probe may be cut: a position table that is too short shows only in a whole row.
                 target.output(first_rows(target.batch(0), 1))
+    except (NotApplicable, NotJudged):
+        raise
     except Exception as error:
         yield _fails(target, error)
         return

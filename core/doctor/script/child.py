@@ -88,7 +88,7 @@ class Child:
         """The script has ended by itself, or by an error that nothing caught."""
         place = "" if error is None else error_place(error, self._script)
         if self._examination is None or self._examination.is_empty:
-            self._lines.write(no_steps={"candidates": candidates(), "error": place})
+            self._lines.write(no_steps={"candidates": candidates(), "error": place, "by_hand": False})
             return  # Python ends with the script's own exit code.
         self._examine(place, has_ended=error is None)
         self._leave()
@@ -96,6 +96,9 @@ class Child:
     def _examine(self, error: str, *, has_ended: bool) -> None:
         """Write the report. error: the one that ended the script, and its place."""
         assert self._examination is not None
+        if not self._examination.has_optimizer:
+            self._lines.write(no_steps={"candidates": [], "error": error, "by_hand": True})
+            return
         try:
             report = self._examination.report(error, has_ended=has_ended)
         except Exception as failure:

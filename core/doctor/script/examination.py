@@ -63,6 +63,11 @@ class Examination:
         """Whether the script has neither called backward() nor made an optimizer step."""
         return self._n_updates == 0 and self._n_backwards == 0
 
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether the script has created an optimizer of torch."""
+        return bool(self._recorder.optimizers or self._recorder.created_optimizers)
+
     def begin(self) -> None:
         """Install the hooks."""
         self._recorder.__enter__()
@@ -121,8 +126,8 @@ class Examination:
     def _examined(self, record: LoopRecord) -> Report:
         from tui_lab.core.doctor.runner import examine
 
-        model = whole_model(self._capture, self._recorder.model)
         optimizers = self._recorder.optimizers or self._recorder.created_optimizers
+        model = whole_model(self._capture, self._recorder.model, optimizers)
         target = target_from_script(self._capture, record, model, optimizers, trained=self._loads.trained)
         report = examine(target, on_check=self._progress, deadline=self._last_check)
         waited = record.has_ended or self._n_backwards > MAX_BACKWARDS

@@ -120,6 +120,11 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
     if code != 0:
         ended = f"the script ended with exit code {code} before its first optimizer step"
         return ConfigError.of("user_code", ended, value=target.script)
+    if no_steps["by_hand"]:
+        by_hand = (
+            "calls backward(), but no torch optimizer changes the weights; only loops that call step() are examined"
+        )
+        return ConfigError.of("user_code", by_hand, value=target.script)
     return ConfigError.of("user_code", _next_step(target, no_steps["candidates"]), value=target.script)
 
 

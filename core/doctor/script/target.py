@@ -20,6 +20,7 @@ from tui_lab.core.doctor.script.tape import Inputs, Tape
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.doctor.tokens import TokenView
+from tui_lab.core.watch.model_search import parameters_of
 
 CLEARLY_TRAINED = 0.85
 """Of ln V: an untrained model has a first loss of about ln V; one below this has learned something."""
@@ -188,8 +189,10 @@ def target_from_script(
     """Return the target; the model gets its initial weights back, and the optimizers lose their state.
 
     Nothing of the script runs afterwards, so that its own model and optimizers are used. trained: whether the script
-    loaded weights. Raises NotJudged if nothing was captured.
+    loaded weights.
     """
+    if not capture.steps:
+        return _recorded_only(record, model, optimizers)
     steps = _of_one_form(capture.steps)
     parts = _parts(capture, steps, record, model)
     missing = capture.initial.restore()
@@ -227,10 +230,39 @@ def target_from_script(
     )
 
 
+class _Parameters(nn.Module):
+    """Holds the tensors that a script trains without a module."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        super().__init__()
+        for number, parameter in enumerate(parameters):
+            # register_parameter accepts no plain tensors.
+            self._parameters[f"tensor_{number}"] = parameter  # type: ignore[assignment]
+
+
+def _recorded_only(record: LoopRecord, model: nn.Module, optimizers: Sequence[Optimizer]) -> Target:
+    """Return a target of which only the loop can be judged."""
+    reason = "the script computes its loss without calling a module that has parameters; only its loop is examined"
+
+    def unknown(*arguments: Any) -> Any:
+        raise NotJudged(reason)
+
+    return Target(
+        model=model,
+        optimizers=list(optimizers),
+        batch=unknown,
+        forward=unknown,
+        loss_function=unknown,
+        update=unknown,
+        ignored=-100,
+        tokens=None,
+        record=record,
+        recognized=(f"{len(record.updates)} updates of the script",),
+    )
+
+
 def _of_one_form(steps: Sequence[CapturedStep]) -> Sequence[CapturedStep]:
     """Return the steps whose calls have the form of the first that is complete."""
-    if not steps:
-        raise NotJudged("no call of the model was followed by backward()")
     first = next((step for step in steps if step.tape is not None), steps[0])
     return [step for step in steps if _form(step) == _form(first)]
 
@@ -293,9 +325,14 @@ def _modules(capture: Capture, model: nn.Module) -> Callable[[nn.Module], Sequen
     return lambda copied: [copied.get_submodule(path) for path in paths]
 
 
-def whole_model(capture: Capture, found: nn.Module | None) -> nn.Module:
-    """Return the module that contains all that the script calls: the model, or its parts in a ModuleList."""
+def whole_model(capture: Capture, found: nn.Module | None, optimizers: Sequence[Optimizer] = ()) -> nn.Module:
+    """Return the module that contains all that the script calls: the model, or its parts in a ModuleList.
+
+    For a script that calls no module, it holds the parameters of the optimizers.
+    """
     called = capture.modules
+    if not called:
+        return _Parameters(parameters_of(optimizers))
     if found is not None:
         inside = {id(module) for module in found.modules()}
         if all(id(module) in inside for module in called):
