@@ -45,6 +45,8 @@ def check(target: Target) -> Iterator[Finding]:
     for step in range(STEPS if target.varies else 1):
         batch = target.batch(step)
         wrong = _out_of_range(tokens.x(batch), "x", rows or n_logits or target.n_vocab, step, "")
+        if wrong is not None and rows is None and _model_accepts(target, batch):
+            wrong = None  # A decoder may take ids that it never returns, such as that of the start.
         if wrong is None and tokens.y is not None:
             y = tokens.y(batch)
             ignoring = f", or {target.ignored} to ignore a target"
@@ -72,6 +74,16 @@ def _n_logits(target: Target) -> int | None:
     with target.evaluating(), torch.no_grad(), contextlib.suppress(Exception):
         return int(target.logits_of(tokens.with_x(batch, torch.zeros_like(tokens.x(batch)))).shape[-1])
     return None
+
+
+def _model_accepts(target: Target, batch: Batch) -> bool:
+    """Return whether the model takes the batch."""
+    try:
+        with target.evaluating(), torch.no_grad():
+            target.output(batch)
+    except Exception:
+        return False
+    return True
 
 
 def _loss_accepts(target: Target, batch: Batch) -> bool:

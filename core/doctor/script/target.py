@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -194,6 +194,8 @@ def target_from_script(
     if not capture.steps:
         return _recorded_only(record, model, optimizers)
     steps = _of_one_form(capture.steps)
+    if steps[0].call is None:  # What was measured is the output of one of several calls.
+        record = replace(record, measurements=())
     parts = _parts(capture, steps, record, model)
     missing = capture.initial.restore()
     _forget_graphs(model)
