@@ -43,9 +43,9 @@ class TokenForm:
     cut: int = 0
 
     def ids(self, arguments: Any) -> Tensor:
-        """Return the ids [B, T] of arguments with the batch first."""
+        """Return the ids [B, T] of arguments with the batch first; the tensor itself, unless it is cut."""
         x: Tensor = at(arguments, self.x)
-        return x[:, : x.shape[1] - self.cut]
+        return x[:, : -self.cut] if self.cut else x
 
     def with_ids(self, arguments: Any, ids: Tensor) -> Any:
         """Return the arguments with other ids."""

@@ -231,6 +231,9 @@ def test_tokens_are_those_of_the_script(name: str) -> None:
         if not has_row:
             x, y = pair(step)
         assert torch.equal(tokens.x(target.batch(step)), x) and torch.equal(target.pair(step)[1], y)
+    if name != "only the loss":
+        # Checks tell the ids from other arguments of the same shape by identity.
+        assert tokens.x(target.probe.batch) is target.probe.x
     with target.evaluating():
         logits = target.logits_of(target.batch(0))
         other = target.logits(target.probe.x.flip(0))
