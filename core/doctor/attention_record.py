@@ -9,10 +9,11 @@ A TorchFunctionMode sees each function of torch that the model calls. Two things
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +41,8 @@ from tui_lab.core.doctor.operations import (
 from tui_lab.core.watch.attention_capture import without_compiled_code
 
 MixKind = Literal["heads_split", "heads_merged", "batch_and_time", "norm", "reduction"]
-LIBRARY_FOLDERS = ("site-packages", "dist-packages", str(Path(torch.__file__).parent), str(Path(__file__).parents[2]))
+OWN_FOLDERS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[2]}{os.sep}")
+LIBRARY_FOLDERS = ("site-packages", "dist-packages", *OWN_FOLDERS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,8 @@ class AttentionCall:
     d_head: int | None = None
     scale: float | None = None
     scores_location: str = ""
+    is_own: bool = False
+    """Whether the user's code multiplies q and k, and both come from linear maps."""
 
     @property
     def is_square(self) -> bool:
@@ -109,6 +113,7 @@ class _Product:
     factor: float | None
     location: str
     query_positions: Tensor | None
+    is_own: bool = False
 
 
 @dataclass(eq=False)
@@ -131,6 +136,8 @@ class _Tag:
     softmax: _Softmax | None = None
     is_weight: bool = False
     layout_location: str = ""
+    is_projected: bool = False
+    """Whether it comes from a linear map, without a softmax or product of two activations since."""
 
 
 def record_attention(model: nn.Module, call: Callable[[], object], x: Tensor | None = None) -> AttentionRecord:
@@ -177,6 +184,19 @@ def user_line() -> str:
             break
         frame = frame.f_back
     return ""
+
+
+def _in_user_code() -> bool:
+    """Whether the innermost function that runs, torch's and ours aside, is the user's."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not any(folder in file for folder in OWN_FOLDERS):
+            return not any(folder in file for folder in LIBRARY_FOLDERS)
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return False
 
 
 class _Recorder(TorchFunctionMode):
@@ -249,6 +269,10 @@ class _Recorder(TorchFunctionMode):
     def _embedding(self, ids: Tensor, result: Tensor) -> None:
         if ids.dim() == 2:
             self._keep(self._new(result))
+        self._looked_up(ids)
+
+    def _looked_up(self, ids: Tensor) -> None:
+        """Record that ids other than the tokens are equal at every position."""
         T = self._x.shape[-1] if self._x is not None else 0
         is_own = self._x is not None and ids.shape == self._x.shape and torch.equal(ids, self._x)
         if T > 1 and not is_own and ids.dim() and ids.shape[-1] == T and bool((ids == ids[..., :1]).all()):
@@ -264,8 +288,11 @@ class _Recorder(TorchFunctionMode):
         """Return the tag of a linear map's result: each vector comes from the positions of the vector before."""
         tag = self._tag(value)
         if tag is not None and tag.positions is not None and _is_constant(tag.positions):
-            return _Tag(result, positions=tag.positions[..., :1].expand(result.shape), origin=tag.origin)
-        return self._new(result)
+            positions = tag.positions[..., :1].expand(result.shape)
+            return _Tag(result, positions=positions, origin=tag.origin, is_projected=True)
+        new = self._new(result)
+        new.is_projected = True
+        return new
 
     def _new(self, result: Tensor) -> _Tag:
         """Return the tag of vectors [B, T, C] or [T, B, C] that are numbered by row · T + position."""
@@ -334,7 +361,8 @@ class _Recorder(TorchFunctionMode):
             self._check_heads(a, query_positions)
             self._check_heads(b, self._positions_of(b, pair.right))
             query, key = pair.left(pair.a), pair.right(pair.b)
-            product = _Product(query, key, known, user_line(), query_positions)
+            is_own = a is not None and b is not None and a.is_projected and b.is_projected and _in_user_code()
+            product = _Product(query, key, known, user_line(), query_positions, is_own)
             self._keep(_Tag(result, product=product, origin=a.origin if a else (0, 0)))
 
     def _positions_of(self, tag: _Tag | None, aligned: Callable[[Tensor], Tensor]) -> Tensor | None:
@@ -385,6 +413,7 @@ class _Recorder(TorchFunctionMode):
                 d_head,
                 scale,
                 product.location if product else "",
+                product is not None and product.is_own,
             )
         )
         self._keep(
@@ -400,7 +429,8 @@ class _Recorder(TorchFunctionMode):
         factors = [1.0 if tag is None else tag.factor for tag in tags]
         known = None if None in factors else scale * factors[0] * factors[1]  # type: ignore[operator]
         line = user_line()
-        call = AttentionCall(self._module, line, weights, weights, scores, q, k, q.shape[-1], known, line)
+        is_own = all(tag is not None and tag.is_projected for tag in tags) and _in_user_code()
+        call = AttentionCall(self._module, line, weights, weights, scores, q, k, q.shape[-1], known, line, is_own)
         self.record.calls.append(call)
         positions = self._positions_of(tags[0], lambda t: t)
         self._keep(_Tag(result, positions=_spread(positions, result), origin=tags[0].origin if tags[0] else (0, 0)))
@@ -420,6 +450,9 @@ class _Recorder(TorchFunctionMode):
     # Operations that keep or move elements
 
     def _layout(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        index = args[1] if len(args) > 1 else None
+        if func is Tensor.__getitem__ and isinstance(index, Tensor) and not index.is_floating_point():
+            self._looked_up(index)
         tagged = [tag for tag in map(self._tag, _tensors(args, kwargs)) if tag is not None]
         if not tagged:
             if any(self._is_weight(value) for value in _tensors(args, kwargs)):
@@ -433,7 +466,7 @@ class _Recorder(TorchFunctionMode):
         moved = list(_tensors((positions,), {})) if positions is not None else []
         for number, each in enumerate(outputs):
             own = moved[number] if len(moved) == len(outputs) and moved[number].shape == each.shape else None
-            self._keep(_Tag(each, first.factor, own, first.origin, first.product, first.softmax, first.is_weight, line))
+            self._keep(replace(first, tensor=each, positions=own, layout_location=line))
 
     def _moved(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return the positions after a layout operation, or None if they are unknown for one of its tensors."""
@@ -470,9 +503,7 @@ class _Recorder(TorchFunctionMode):
             positions = _agreed([tag.positions for tag in tagged], result)
         if positions is not None and positions.shape != result.shape:
             positions = None
-        self._keep(
-            _Tag(result, factor, positions, first.origin, first.product, first.softmax, False, first.layout_location)
-        )
+        self._keep(replace(first, tensor=result, factor=factor, positions=positions))
 
     def _factor(self, name: str, args: Any, tag: _Tag, values: list[Tensor]) -> float | None:
         """Return the factor of a tensor after an operation with it."""

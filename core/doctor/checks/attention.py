@@ -133,7 +133,8 @@ def _scale(number: int, call: AttentionCall, target: Target) -> Finding | None:
     if _close(scale, math.sqrt(d)) or _close(scale, d):
         return _score_scale(number, call, "finding")
     if scale > 1 - SCALE_TOLERANCE and not _compensated(call):
-        return _score_scale(number, call, "hint")
+        is_proven = call.is_own and target.untrained and _close(scale, 1.0)
+        return _score_scale(number, call, "finding" if is_proven else "hint")
     return None
 
 

@@ -288,7 +288,7 @@ def _norm_axis(mix: Mix, evidence: str, measured: _Measured) -> Finding:
         fix="Normalize each position by itself: nn.LayerNorm(d_model) over the last axis.",
         location=mix.location,
         drawing=measured.result.drawing(),
-        explains=("causal_leak", "batch_mixing"),
+        explains=("causal_leak", "batch_mixing", "no_positions"),
     )
 
 
