@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from tui_lab.core.doctor.loop.lines import is_user_code, user_line
 from tui_lab.core.doctor.operations import (
     CASTS,
     LAYOUTS,
@@ -41,8 +43,8 @@ from tui_lab.core.doctor.operations import (
 from tui_lab.core.watch.attention_capture import without_compiled_code
 
 MixKind = Literal["heads_split", "heads_merged", "batch_and_time", "norm", "reduction"]
-OWN_FOLDERS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[2]}{os.sep}")
-LIBRARY_FOLDERS = ("site-packages", "dist-packages", *OWN_FOLDERS)
+_OWN = os.path.realpath(__file__)
+_TORCH = f"{Path(torch.__file__).resolve().parent}{os.sep}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,28 +175,13 @@ def _module_names(model: nn.Module, stack: list[str]) -> Iterator[None]:
             handle.remove()
 
 
-def user_line() -> str:
-    """Return the innermost line of the user's code that is running, "train.py:42"; empty if a library runs."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith("<") and not any(folder in file for folder in LIBRARY_FOLDERS):
-            return f"{Path(file).name}:{frame.f_lineno}"
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    return ""
-
-
 def _in_user_code() -> bool:
-    """Whether the innermost function that runs, torch's and ours aside, is the user's."""
-    frame = sys._getframe(1)
+    """Whether the user's code, and not an installed package, calls torch's function that runs."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not any(folder in file for folder in OWN_FOLDERS):
-            return not any(folder in file for folder in LIBRARY_FOLDERS)
-        if frame.f_back is None:
-            break
+        file = os.path.realpath(frame.f_code.co_filename)
+        if not file.startswith((_TORCH, _OWN)):
+            return is_user_code(frame.f_code.co_filename)
         frame = frame.f_back
     return False
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.attention_record import LIBRARY_FOLDERS
+from tui_lab.core.doctor.loop.lines import is_user_code
 
 MIN_PARAMETERS = 5
 """A block has more parameter tensors than this many minus one: stacks of single layers are no blocks."""
@@ -54,6 +54,6 @@ def first_vectors(value: Any) -> Tensor | None:
 def forward_line(module: nn.Module) -> str:
     """Return where the module's forward begins, "model.py:42"; empty for a library's."""
     code = getattr(type(module).forward, "__code__", None)
-    if code is None or any(folder in code.co_filename for folder in LIBRARY_FOLDERS):
+    if code is None or not is_user_code(code.co_filename):
         return ""
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}"

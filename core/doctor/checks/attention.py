@@ -127,7 +127,7 @@ def _scale(number: int, call: AttentionCall, target: Target) -> Finding | None:
         return None if _close(scale, right) else _score_scale(number, call, "finding")
     if scale <= right * (1 + SCALE_TOLERANCE):
         # 1 / d is also the scale of μP (Yang et al. 2022).
-        return _score_scale(number, call, "hint") if _close(scale, 1 / d) else None
+        return _score_scale(number, call, "hint") if _close(scale, 1 / d) and call.is_own else None
     if _normalized(call):
         return None
     if _close(scale, math.sqrt(d)) or _close(scale, d):

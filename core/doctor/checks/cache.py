@@ -171,9 +171,7 @@ def _generated(target: Target, owner: nn.Module, prompt: Tensor) -> tuple[list[_
         try:
             arguments = _arguments(owner, ids, target.probe.x.shape[1])
             with _passes(target.model) as passes, _Greedy(passes):
-                result = _generate_of(owner)(**arguments)  # type: ignore[misc]
-                if inspect.isgenerator(result):
-                    list(result)
+                _run(owner, arguments)
         except NotJudged:
             raise
         except Exception as error:
@@ -184,6 +182,14 @@ def _generated(target: Target, owner: nn.Module, prompt: Tensor) -> tuple[list[_
             return list(passes), tokens
         problem = "its passes do not map ids to logits"
     raise NotJudged(f"generate() could not be run on a prompt of the batch: {problem}")
+
+
+def _run(owner: nn.Module, arguments: dict[str, Any]) -> None:
+    method = _generate_of(owner)
+    assert method is not None
+    result = method(**arguments)
+    if inspect.isgenerator(result):
+        list(result)
 
 
 def _arguments(owner: nn.Module, ids: Tensor, longest: int) -> dict[str, Any]:
@@ -326,7 +332,7 @@ def _positions_restart(target: Target, owner: nn.Module, prompt: Tensor) -> bool
     seed_everything(target.seed)
     try:
         with _passes(target.model) as passes, _Greedy(passes) as greedy:
-            _generate_of(owner)(**_arguments(owner, ids, target.probe.x.shape[1]))  # type: ignore[misc]
+            _run(owner, _arguments(owner, ids, target.probe.x.shape[1]))
     except Exception:  # Its first run, on two rows, has worked.
         return False
     zero = [

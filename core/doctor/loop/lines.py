@@ -40,4 +40,12 @@ def is_user_code(file: str) -> bool:
     if file.startswith("<"):
         return False
     path = os.path.realpath(file)
-    return "site-packages" not in path and not path.startswith(_NOT_USER_CODE)
+    if "site-packages" in path or path.startswith(_NOT_USER_CODE):
+        return False
+    return not any(_holds_packages(folder) for folder in Path(path).parents)
+
+
+@lru_cache(maxsize=1024)
+def _holds_packages(folder: Path) -> bool:
+    """Return whether packages were installed into the folder, as `pip install --target` does."""
+    return any(folder.glob("*.dist-info"))

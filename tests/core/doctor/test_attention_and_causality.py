@@ -1,5 +1,6 @@
 """Attention and causality of user models: which cause is named for which mistake."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -51,9 +52,15 @@ def test_mistake_is_the_first_finding(fault: str, code: str, word: str) -> None:
     assert first.location.startswith("small_transformer.py:") or code in ("batch_mixing", "norm_axis")
 
 
-def test_missing_division_by_the_root_is_a_hint() -> None:
+def test_missing_division_by_the_root_is_a_finding_in_own_code_only() -> None:
     [finding] = findings(target_of("unscaled"))
-    assert (finding.kind, finding.code) == ("hint", "score_scale")
+    assert (finding.kind, finding.code) == ("finding", "score_scale")
+    compensated = Decoder("unscaled")
+    for block in compensated.blocks:
+        with torch.no_grad():
+            block.attention.qkv.weight[:C] /= math.sqrt(C / 4)  # type: ignore[union-attr, index]
+            block.attention.qkv.bias[:C] /= math.sqrt(C / 4)  # type: ignore[union-attr, index]
+    assert findings(target_of(compensated)) == []
 
 
 class Torch(nn.Module):

@@ -1,0 +1,213 @@
+"""Positions, residual paths, caches, padding, prefixes and modes: each mistake is named, and healthy twins pass."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
+from tui_lab.core.doctor.checks import cache, modes, padding_effect, positions, prefix, residual
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+
+
+@pytest.mark.parametrize("fault", ["", "rotary", "no_mask"])
+def test_learned_and_rotary_positions_are_healthy(fault: str) -> None:
+    assert list(positions.check(target_of(fault))) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        ("no_positions", "No position"),
+        ("positions_over_batch", "rows of the batch"),
+        ("positions_of_zero", "ids are equal"),
+        ("rotary_on_queries", "queries only"),
+        ("rotary_same_angle", "same angle"),
+    ],
+)
+def test_missing_positions_are_named_with_their_cause(fault: str, word: str) -> None:
+    [finding] = positions.check(target_of(fault))
+    assert finding.code == "no_positions" and word in finding.title
+
+
+def test_single_attention_without_positions_is_judged_by_its_logits() -> None:
+    [finding] = positions.check(target_of(Decoder("no_positions", layers=1)))
+    assert finding.code == "no_positions"
+
+
+def test_order_from_recurrence_needs_no_positions() -> None:
+    class Recurrent(Decoder):
+        def __init__(self) -> None:
+            super().__init__("no_positions")
+            self.rnn = nn.GRU(C, C, batch_first=True)
+
+        def placed(self, e: Tensor) -> Tensor:
+            return e + self.rnn(e)[0]  # type: ignore[no-any-return]
+
+    assert list(positions.check(target_of(Recurrent()))) == []
+
+
+@pytest.mark.parametrize(("fault", "part"), [("no_residual", "attention"), ("no_residual_mlp", "mlp")])
+def test_missing_residual_path_is_a_finding(fault: str, part: str) -> None:
+    [finding] = residual.check(target_of(fault))
+    assert (finding.kind, finding.code) == ("finding", "no_residual") and part in finding.title
+
+
+def test_norms_before_and_after_the_sum_have_residual_paths() -> None:
+    class PostNorm(Decoder):
+        def __init__(self) -> None:
+            super().__init__()
+            layers = (nn.TransformerEncoderLayer(C, 4, 64, 0.0, batch_first=True) for _ in range(2))
+            self.layers = nn.ModuleList(layers)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.placed(self.tokens(ids))
+            for layer in self.layers:
+                x = layer(x, src_mask=nn.Transformer.generate_square_subsequent_mask(ids.shape[1]))
+            logits: Tensor = self.head(x)
+            return logits
+
+    assert list(residual.check(target_of(""))) == []
+    assert list(residual.check(target_of(PostNorm()))) == []
+
+
+class Cached(Decoder):
+    """Has a cache of the blocks' inputs: each pass computes all of them again from there.
+
+    mistake: "prefill": the prompt sees its future; "restart": positions start at 0 in each pass; "": none.
+    """
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.mistake = mistake
+        self.table = nn.Embedding(T, C)
+        self.past: Tensor | None = None
+
+    def placed(self, e: Tensor) -> Tensor:
+        n, start = e.shape[1], 0
+        if self.past is not None and self.mistake != "restart":
+            start = self.past.shape[1]
+        e = e + 3 * self.table(torch.arange(start, start + n))
+        if self.past is not None:
+            e = torch.cat([self.past, e], dim=1)
+            self.past = e
+        return e
+
+    def continued(self, ids: Tensor) -> Tensor:
+        """Return the logits of `ids` after what is cached."""
+        attentions = [module for module in self.modules() if isinstance(module, Attention)]
+        assert self.past is not None
+        is_prompt = self.past.shape[1] == 0
+        for module in attentions:
+            module.fault = "no_mask" if self.mistake == "prefill" and is_prompt else ""
+        logits: Tensor = self(ids)[:, -ids.shape[1] :]
+        for module in attentions:
+            module.fault = ""
+        return logits
+
+
+class Wrapped(nn.Module):
+    """Gives the ids of each pass to a Cached model, with or without its cache."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.inner = Cached(mistake)
+
+    def forward(self, ids: Tensor, cached: bool = False) -> Tensor:
+        logits: Tensor = self.inner.continued(ids) if cached else self.uncached(ids)
+        return logits
+
+    def uncached(self, ids: Tensor) -> Tensor:
+        past, self.inner.past = self.inner.past, None
+        logits: Tensor = self.inner(ids)
+        self.inner.past = past
+        return logits
+
+    @torch.no_grad()
+    def generate(self, prompt: Tensor, n: int) -> Iterator[Tensor]:
+        self.inner.past = torch.zeros(len(prompt), 0, C)
+        logits = self(prompt, cached=True)
+        for _ in range(n):
+            token = torch.multinomial(logits[:, -1].softmax(dim=-1), num_samples=1)
+            yield token
+            logits = self(token, cached=True)
+        self.inner.past = None
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"), [("", []), ("prefill", ["no causal mask"]), ("restart", ["positions start again"])]
+)
+def test_generation_with_a_cache_equals_full_passes(mistake: str, words: list[str]) -> None:
+    torch.manual_seed(0)
+    found = list(cache.check(target_of(Wrapped(mistake))))
+    assert [finding.code for finding in found] == ["cache_differs"] * len(words)
+    assert all(word in finding.title for word, finding in zip(words, found, strict=True))
+
+
+def test_generate_that_needs_unknown_arguments_is_not_judged() -> None:
+    class Strange(Decoder):
+        def generate(self, prompt: Tensor, n: int, ritual: object) -> Tensor:
+            return prompt
+
+    with pytest.raises(NotJudged):
+        list(cache.check(target_of(Strange())))
+    with pytest.raises(NotApplicable):
+        list(cache.check(target_of("")))
+
+
+class Hugging(nn.Module):
+    """Accepts attention_mask as models of transformers do, and may ignore it."""
+
+    def __init__(self, ignores_mask: bool) -> None:
+        super().__init__()
+        self.ignores_mask = ignores_mask
+        self.tokens, self.head = nn.Embedding(V, C), nn.Linear(C, V)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        mask = torch.ones_like(input_ids) if attention_mask is None or self.ignores_mask else attention_mask
+        e = self.tokens(input_ids) * mask[..., None]
+        logits: Tensor = self.head(e + e.cumsum(dim=1) / mask.cumsum(dim=1).clamp(min=1)[..., None])
+        return logits
+
+
+@pytest.mark.parametrize("ignores_mask", [False, True])
+def test_masked_padding_changes_nothing(ignores_mask: bool) -> None:
+    found = list(padding_effect.check(target_of(Hugging(ignores_mask))))
+    assert [finding.code for finding in found] == ["padding_attended"] * ignores_mask
+
+
+def test_program_without_padding_is_not_applicable() -> None:
+    with pytest.raises(NotApplicable):
+        list(padding_effect.check(target_of("")))
+
+
+class FromTheEnd(Decoder):
+    def placed(self, e: Tensor) -> Tensor:
+        return e + self.places[: e.shape[1]].flip(0)
+
+
+def test_positions_that_count_from_the_end_make_prefixes_differ() -> None:
+    assert list(prefix.check(target_of(""))) == []
+    [finding] = prefix.check(target_of(FromTheEnd()))
+    assert (finding.kind, finding.code) == ("finding", "prefix_differs")
+
+
+class Doubled(Decoder):
+    def placed(self, e: Tensor) -> Tensor:
+        return super().placed(e) * (2 if self.training else 1)
+
+
+class Dropping(Decoder):
+    def placed(self, e: Tensor) -> Tensor:
+        return nn.functional.dropout(super().placed(e), 0.5, self.training)
+
+
+def test_mode_that_changes_more_than_dropout_is_a_hint() -> None:
+    def found(model: nn.Module) -> list[Finding]:
+        return list(modes.check(target_of(model, batches=batch)))
+
+    assert found(Decoder()) == [] and found(Dropping()) == []
+    [finding] = found(Doubled())
+    assert (finding.kind, finding.code) == ("hint", "mode_difference")
