@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.doctor.target_rules import UNKNOWN, next_token
 from tui_lab.core.doctor.trained_targets import label_shift
+from tui_lab.core.training.optim_without_dynamo import Adam
 
 AGREEMENT = 0.9
 """Fraction of the counted targets that are the next tokens, in a model that predicts them."""
+WARM_UP_UPDATES = 8
+"""After these, weights that start at zero pass something on."""
 TOLERANCE = 1e-6
 """Of the largest effect of any token. No dependency: 0 to 2e-8. A mask after the softmax: 1e-3 and more."""
 
@@ -142,3 +145,16 @@ class _WithoutDropout(TorchFunctionMode):
         elif func is F.multi_head_attention_forward and len(args) > 10:
             args = (*args[:10], 0.0, *args[11:])
         return func(*args, **kwargs)
+
+
+def warmed_up(target: Target) -> Target:
+    """Return a copy after some updates by an optimizer of our own."""
+    trial = target.fresh()
+    optimizer = Adam([p for p in trial.model.parameters() if p.requires_grad] or [torch.zeros(1)], lr=1e-3)
+    for step in range(WARM_UP_UPDATES):
+        optimizer.zero_grad()
+        loss = trial.loss(trial_rows(trial.batch(step), PROBE_ROWS, whole=trial.fixed_shape))
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return trial

@@ -63,10 +63,10 @@ def einsum_contraction(equation: str, operands: Sequence[Any]) -> Contraction | 
     shared = [axis for axis in terms[0] if axis in terms[1] and axis not in output]
     if len(shared) != 1:
         return None
-    orders = [_order(term, other, output, shared[0]) for term, other in (terms, terms[::-1])]
-    if orders[0] is None or orders[1] is None:
+    first = _order(terms[0], terms[1], output, shared[0])
+    second = _order(terms[1], terms[0], output, shared[0])
+    if first is None or second is None:
         return None
-    first, second = orders
     return Contraction(operands[0], operands[1], lambda t: t.permute(first), lambda t: t.permute(second))
 
 

@@ -20,14 +20,12 @@ from tui_lab.core.doctor.dependence import (
     dependence,
     other_tokens,
     trained_offset,
+    warmed_up,
     without_dropout,
 )
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.target import PROBE_ROWS, Target, trial_rows
-from tui_lab.core.training.optim_without_dynamo import Adam
+from tui_lab.core.doctor.target import Target
 
-WARM_UP_UPDATES = 8
-"""After these, weights that start at zero pass something on."""
 SAME_MODE = 1e-4
 """Relative difference of the logits up to which training mode computes the same as evaluation mode."""
 
@@ -60,7 +58,7 @@ def check(target: Target) -> Iterator[Finding]:
         inert = _ignores_input(target) or not _sees_past(target)
     if inert:
         # Weights may start at zero on purpose; after some updates they show what they see.
-        target = _warmed_up(target)
+        target = warmed_up(target)
     with target.evaluating():
         if _ignores_input(target):
             yield _input_ignored()
@@ -432,16 +430,3 @@ def _sees_past(target: Target) -> bool:
     with torch.no_grad():
         before, after = target.logits(x)[:, middle:], target.logits(other)[:, middle:]
     return not _close(before, after)
-
-
-def _warmed_up(target: Target) -> Target:
-    """Return a copy after some updates by an optimizer of our own."""
-    trial = target.fresh()
-    optimizer = Adam([p for p in trial.model.parameters() if p.requires_grad] or [torch.zeros(1)], lr=1e-3)
-    for step in range(WARM_UP_UPDATES):
-        optimizer.zero_grad()
-        loss = trial.loss(trial_rows(trial.batch(step), PROBE_ROWS, whole=trial.fixed_shape))
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    return trial

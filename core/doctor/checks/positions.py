@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.attention_record import AttentionCall, AttentionRecord, record_attention
+from tui_lab.core.doctor.attention_record import AttentionCall, record_attention
+from tui_lab.core.doctor.batch import mapped, n_rows
 from tui_lab.core.doctor.blocks import outputs_of, repeated_blocks
-from tui_lab.core.doctor.dependence import counted_predictions, other_tokens
+from tui_lab.core.doctor.dependence import counted_predictions, other_tokens, warmed_up
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
 
@@ -20,6 +21,9 @@ INVARIANT = 1e-5
 """Relative change under a permutation. Without positions: at most 1.6e-7; with them: at least 2.7e-4."""
 OF_CONTROL = 1e-2
 """The same, as a fraction of the change that other tokens at these places cause."""
+SEEN = 1e-3
+"""Relative change by other tokens from which a block counts as one that sees them. Where weights start at zero: 3e-5;
+without positions: at least 0.1."""
 ROWS_DIFFER = 1e-3
 """Relative difference of equal rows. Rounding: 1e-6."""
 MIN_TOKENS = 4
@@ -38,7 +42,7 @@ class _Change:
 
     @property
     def sees_tokens(self) -> bool:
-        return self.exchanged > INVARIANT
+        return self.exchanged > SEEN
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -55,9 +59,14 @@ def _check(target: Target) -> Iterator[Finding]:
     if not record.calls:
         raise NotApplicable("the order of tokens comes from recurrence or convolution: there is no attention")
     permutation = _permutation(x)
-    change = _first_block(target, permutation) or _only_attention(target, record, permutation)
+    change = _change(target, permutation)
     if change is None:
-        raise NotJudged("no list of repeated blocks was found that sees earlier tokens")
+        # Weights may start at zero on purpose.
+        target = warmed_up(target)
+        with target.evaluating():
+            change = _change(target, permutation)
+    if change is None:
+        raise NotJudged("no block or attention was found that sees earlier tokens")
     rows_differ = _equal_rows_differ(target)
     if change.is_invariant:
         yield _no_positions(target, change, rows_differ)
@@ -65,16 +74,20 @@ def _check(target: Target) -> Iterator[Finding]:
         yield _row_matters(rows_differ)
 
 
+def _change(target: Target, order: Tensor) -> _Change | None:
+    return _first_block(target, order) or _first_attention(target, order)
+
+
 def _permutation(x: Tensor) -> Tensor:
     """Return an order of the positions that keeps the last one. Raises NotJudged if all tokens are equal."""
     if bool((x[:, :-1] == x[:, :1]).all()):
         raise NotJudged("all tokens of the probe are equal")
     T = x.shape[1]
+    order = torch.tensor([*reversed(range(T - 1)), T - 1], device=x.device)
     generator = torch.Generator().manual_seed(0)
-    while True:
+    while torch.equal(x[:, order], x):
         order = torch.cat([torch.randperm(T - 1, generator=generator), torch.tensor([T - 1])]).to(x.device)
-        if not torch.equal(x[:, order], x):
-            return order
+    return order
 
 
 def _first_block(target: Target, order: Tensor) -> _Change | None:
@@ -118,14 +131,32 @@ def _compared(outputs: list[Tensor | None]) -> _Change | None:
     return _Change(float((first - permuted).abs().max()) / size, float((first - exchanged).abs().max()) / size)
 
 
-def _only_attention(target: Target, record: AttentionRecord, order: Tensor) -> _Change | None:
-    """Compare the logits of a model with a single attention, which has no second one to see an order."""
+def _first_attention(target: Target, order: Tensor) -> _Change | None:
+    """Compare the last query's scores in the first attention over x, in a model without other orders.
+
+    Without positions, they only change places with the tokens. Where the scores are unknown, weights are compared.
+    """
     ordered = (nn.RNNBase, nn.modules.conv._ConvNd)
-    if len(record.calls) > 1 or any(isinstance(module, ordered) for module in target.model.modules()):
+    if any(isinstance(module, ordered) for module in target.model.modules()):
         return None
-    with torch.no_grad():
-        change = _compared([target.logits(ids)[:, -1] for ids in _trials(target, order)])
-    return change if change is not None and change.sees_tokens else None
+    records = [record_attention(target.model, _logits(target, ids), ids) for ids in _trials(target, order)]
+    for call, permuted, exchanged in zip(*(record.calls for record in records), strict=False):
+        T = target.probe.x.shape[1]
+        if call.softmax is None or tuple(call.weights.shape[-2:]) != (T, T):
+            continue
+        rows = [_last_scores(each) for each in (call, permuted, exchanged)]
+        spread = float((rows[0].amax(dim=-1) - rows[0].amin(dim=-1)).max().clamp(min=1e-12))
+        by_order = float((rows[1] - rows[0][..., order]).abs().max()) / spread
+        by_tokens = float((rows[2] - rows[0]).abs().max()) / spread
+        if by_tokens > SEEN:
+            return _Change(by_order, by_tokens)
+    return None
+
+
+def _last_scores(call: AttentionCall) -> Tensor:
+    """Return the scores of the last query, [..., T]; 0 for masked keys."""
+    scores = (call.weights if call.scores is None else call.scores).float()[..., -1, :]
+    return scores.masked_fill(scores < -1e4, 0.0).nan_to_num(0.0)
 
 
 def _equal_rows_differ(target: Target) -> float:
@@ -133,14 +164,18 @@ def _equal_rows_differ(target: Target) -> float:
     x = target.probe.x
     if len(x) < 2:
         return 0.0
-    equal = x[:1].expand(x.shape).contiguous()
+    batch = target.probe.batch
+    n = n_rows(batch)
+    if n != len(x):
+        return 0.0
+    equal = mapped(batch, lambda t: t[:1].expand(t.shape).contiguous() if t.dim() and len(t) == n else t)
     outputs = None
     for _, blocks in repeated_blocks(target.model):
-        outputs = outputs_of(blocks[0], _logits(target, equal))
+        outputs = outputs_of(blocks[0], lambda: target.logits_of(equal))
         break
     if outputs is None or tuple(outputs.shape[:2]) != tuple(x.shape):
         with torch.no_grad():
-            outputs = target.logits(equal)
+            outputs = target.logits_of(equal)
     outputs = outputs.float().nan_to_num(0.0)
     return float((outputs - outputs[:1]).abs().max() / outputs.abs().max().clamp(min=1e-12))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from tui_lab.core.doctor.batch import tensors_of, with_tensor
 from tui_lab.core.doctor.dependence import counted_predictions, other_tokens
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target, required
@@ -39,6 +40,14 @@ def check(target: Target) -> Iterator[Finding]:
 
 def _alone(target: Target, n: int) -> Tensor:
     """Return the logits of the first n tokens. Raises NotApplicable if the model does not accept them."""
+    batch, x = target.probe.batch, target.probe.x
+    y = target.probe.y if target.tokens is not None and target.tokens.y is not None else None
+    if any(tensor is not x and tensor is not y for tensor in tensors_of(batch)):
+        # Other inputs, such as a source, must stay as they are.
+        try:
+            return target.logits_of(with_tensor(batch, x, x[:, :n].contiguous()))
+        except Exception:
+            raise NotApplicable("other inputs of the batch have the length of its rows") from None
     try:
         return target.logits(target.probe.x[:, :n].contiguous())
     except Exception:

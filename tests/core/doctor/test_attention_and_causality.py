@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.core.doctor.small_transformer import C, Decoder, T, V, batch, target_of
+from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
 from tui_lab.core.doctor.attention_record import record_attention
 from tui_lab.core.doctor.checks import attention, causality
 from tui_lab.core.doctor.findings import Finding, NotJudged
@@ -56,10 +56,11 @@ def test_missing_division_by_the_root_is_a_finding_in_own_code_only() -> None:
     [finding] = findings(target_of("unscaled"))
     assert (finding.kind, finding.code) == ("finding", "score_scale")
     compensated = Decoder("unscaled")
-    for block in compensated.blocks:
-        with torch.no_grad():
-            block.attention.qkv.weight[:C] /= math.sqrt(C / 4)  # type: ignore[union-attr, index]
-            block.attention.qkv.bias[:C] /= math.sqrt(C / 4)  # type: ignore[union-attr, index]
+    for module in compensated.modules():
+        if isinstance(module, Attention):
+            with torch.no_grad():
+                module.qkv.weight[:C] /= math.sqrt(C / 4)
+                module.qkv.bias[:C] /= math.sqrt(C / 4)
     assert findings(target_of(compensated)) == []
 
 
