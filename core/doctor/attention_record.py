@@ -147,7 +147,7 @@ def record_attention(model: nn.Module, call: Callable[[], object], x: Tensor | N
 
     x: the token ids of the pass, int64 [B, T].
     """
-    recorder = _Recorder(x)
+    recorder = _Recorder(x, {name: type(module).__name__ for name, module in model.named_modules()})
     with torch.no_grad(), without_compiled_code(), _module_names(model, recorder.modules), recorder:
         call()
     return recorder.record
@@ -187,10 +187,11 @@ def _in_user_code() -> bool:
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, x: Tensor | None) -> None:
+    def __init__(self, x: Tensor | None, classes: dict[str, str]) -> None:
         super().__init__()
         self.record = AttentionRecord()
         self.modules: list[str] = []
+        self.classes = classes
         self._x = x
         self._tags: dict[int, _Tag] = {}
 
@@ -468,6 +469,8 @@ class _Recorder(TorchFunctionMode):
                 return tag.positions
             return value
 
+        # Positions are expanded, so a view of them may not be possible where one of the tensor is.
+        func = Tensor.reshape if func is Tensor.view else func
         try:
             return func(*positions(tuple(args)), **{key: positions(value) for key, value in kwargs.items()})
         except (LookupError, RuntimeError, TypeError):
@@ -530,6 +533,7 @@ class _Recorder(TorchFunctionMode):
         rows = positions // max(tag.origin[1], 1)
         over_rows = not bool((rows.amax(dims) == rows.amin(dims)).all())
         is_norm = name in NORMS or name in ("var", "std", "var_mean", "std_mean", "norm", "vector_norm")
+        is_norm = is_norm or "norm" in self.classes.get(self._module, "").lower()
         operation = name.removesuffix("_").replace("_", " ") + (f" over axis {dims[0]}" if len(dims) == 1 else "")
         return Mix("norm" if is_norm else "reduction", operation, self._module, user_line(), over_rows=over_rows)
 

@@ -166,7 +166,7 @@ def _full_pass(target: Target, module: nn.Module, tokens: Tensor) -> Tensor:
 def _generated(target: Target, owner: nn.Module, prompt: Tensor) -> tuple[list[_Pass], Tensor]:
     """Run generate() for some tokens; return its passes and all tokens [B, L]. Raises NotJudged if it cannot be run."""
     problem = ""
-    for ids in (prompt, prompt[:1], prompt[0]):
+    for ids in (prompt, prompt[:1], prompt[0], prompt[0].tolist()):
         seed_everything(target.seed)
         try:
             arguments = _arguments(owner, ids, target.probe.x.shape[1])
@@ -187,12 +187,13 @@ def _generated(target: Target, owner: nn.Module, prompt: Tensor) -> tuple[list[_
 def _run(owner: nn.Module, arguments: dict[str, Any]) -> None:
     method = _generate_of(owner)
     assert method is not None
-    result = method(**arguments)
+    # A decorator may hide the names.
+    result = method(*arguments.values()) if "" in arguments else method(**arguments)
     if inspect.isgenerator(result):
         list(result)
 
 
-def _arguments(owner: nn.Module, ids: Tensor, longest: int) -> dict[str, Any]:
+def _arguments(owner: nn.Module, ids: Any, longest: int) -> dict[str, Any]:
     """Return arguments for generate(): the prompt, the number of tokens, and values for others that are required."""
     method = _generate_of(owner)
     assert method is not None
@@ -200,7 +201,7 @@ def _arguments(owner: nn.Module, ids: Tensor, longest: int) -> dict[str, Any]:
         p for p in inspect.signature(method).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
     if not parameters:
-        raise NotJudged("generate() takes no prompt")
+        return {"": ids, "n": NEW_TOKENS}
     arguments: dict[str, Any] = {parameters[0].name: ids}
     for p in parameters[1:]:
         if p.name in NUMBERS:

@@ -101,8 +101,10 @@ def _with_attention_mask(model: nn.Module) -> nn.Module | None:
 def _added(target: Target, model: nn.Module) -> Iterator[Finding]:
     """Add padding under the mask: before the tokens of a causal model, whose positions are continued, or after them."""
     x = target.probe.x
-    accepted = inspect.signature(model.forward).parameters
-    causal = _is_causal(model, x)
+    try:
+        causal = _is_causal(model, x)
+    except Exception as error:
+        raise NotApplicable(f"the model cannot be called with input_ids alone: {error}") from None
     n = max(1, min(x.shape[1] - N_ADDED, x.shape[1] // 2))
     ids = x[:, :n]
     padding = ids[:, :1].expand(-1, min(N_ADDED, x.shape[1] - n))
@@ -112,11 +114,7 @@ def _added(target: Target, model: nn.Module) -> Iterator[Finding]:
     padded = torch.cat([padding, ids] if causal else [ids, padding], dim=1)
     mask = torch.ones_like(padded)
     mask[:, slice(0, k) if causal else slice(n, None)] = 0
-    arguments: dict[str, Any] = {"input_ids": padded, "attention_mask": mask}
-    if "position_ids" in accepted:
-        arguments["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    alone = _floats(model(input_ids=ids, attention_mask=torch.ones_like(ids)))
-    together = _floats(model(**arguments))
+    alone, together = _both(model, ids, padded, mask)
     if alone is None or together is None or alone.dim() != 3 or together.shape[1] != padded.shape[1]:
         raise NotApplicable("the model returns no logits for each position")
     own = together[:, k:] if causal else together[:, :n]
@@ -124,6 +122,18 @@ def _added(target: Target, model: nn.Module) -> Iterator[Finding]:
     if relative > 1:
         side = "before" if causal else "after"
         yield _attended(f"{k} masked tokens {side} a row change its logits by {_size(relative)}")
+
+
+def _both(model: nn.Module, ids: Tensor, padded: Tensor, mask: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return the outputs of the ids alone, and with padding under the mask."""
+    arguments: dict[str, Any] = {"input_ids": padded, "attention_mask": mask}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        arguments["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    try:
+        alone = _floats(model(input_ids=ids, attention_mask=torch.ones_like(ids)))
+        return alone, _floats(model(**arguments))
+    except Exception as error:
+        raise NotApplicable(f"attention_mask is not a mask [B, T] of the tokens: {error}") from None
 
 
 def _is_causal(model: nn.Module, x: Tensor) -> bool:
