@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from tui_lab.core.doctor.dependence import without_dropout
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target, seed_everything
 from tui_lab.core.doctor.tokens import logits_in
@@ -60,13 +61,13 @@ def check(target: Target) -> Iterator[Finding]:
     trial.model.eval()
     cached = _cached_library_model(trial.model)
     if cached is not None:
-        with torch.no_grad():
+        with torch.no_grad(), without_dropout():
             yield from _library_cache(trial, cached)
         return
     owner = next((module for module in trial.model.modules() if _generate_of(module) is not None), None)
     if owner is None:
         raise NotApplicable("the model has no method generate and no cache of keys and values")
-    with torch.no_grad():
+    with torch.no_grad(), without_dropout():
         yield from _own_generation(trial, owner)
 
 

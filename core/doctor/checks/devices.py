@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from tui_lab.core.doctor.dependence import without_dropout
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
 
@@ -17,7 +18,7 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("there is one device only")
     trial = target.fresh()
     batch = trial.probe.batch
-    with trial.evaluating(), torch.no_grad():
+    with trial.evaluating(), torch.no_grad(), without_dropout():
         here = trial.logits_of(batch).float().cpu()
         trial.model.to(other)
         try:

@@ -19,7 +19,7 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("batch norm computes something else in training mode, as it should")
     trial = target.fresh()
     batch = trial.probe.batch
-    with trial.evaluating(), torch.no_grad():
+    with trial.evaluating(), torch.no_grad(), without_dropout():
         evaluated = trial.logits_of(batch)
     trial.model.train()
     with torch.no_grad(), without_dropout():

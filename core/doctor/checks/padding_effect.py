@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.batch import tensors_of, with_tensor
-from tui_lab.core.doctor.dependence import other_tokens
+from tui_lab.core.doctor.dependence import other_tokens, without_dropout
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.doctor.tokens import logits_in
@@ -24,7 +24,7 @@ N_ADDED = 3
 
 
 def check(target: Target) -> Iterator[Finding]:
-    with target.evaluating(), torch.no_grad():
+    with target.evaluating(), torch.no_grad(), without_dropout():
         masked = _mask_in(target)
         if masked is not None:
             yield from _exchanged(target, *masked)

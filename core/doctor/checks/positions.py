@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tui_lab.core.doctor.attention_record import AttentionCall, record_attention
 from tui_lab.core.doctor.batch import mapped, n_rows
 from tui_lab.core.doctor.blocks import outputs_of, repeated_blocks
-from tui_lab.core.doctor.dependence import counted_predictions, other_tokens, warmed_up
+from tui_lab.core.doctor.dependence import counted_predictions, other_tokens, warmed_up, without_dropout
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
 
@@ -49,7 +49,7 @@ def check(target: Target) -> Iterator[Finding]:
     x = target.probe.x
     if x.shape[1] < MIN_TOKENS:
         raise NotApplicable("rows are too short to have an order")
-    with target.evaluating():
+    with target.evaluating(), without_dropout():
         yield from _check(target)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.batch import tensors_of, with_tensor
-from tui_lab.core.doctor.dependence import counted_predictions, other_tokens
+from tui_lab.core.doctor.dependence import counted_predictions, other_tokens, without_dropout
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target, required
 
@@ -21,7 +21,7 @@ def check(target: Target) -> Iterator[Finding]:
     n = x.shape[1] // 2
     if not target.causal or n < 2:
         raise NotApplicable("only rows of a causal model can be continued")
-    with target.evaluating(), torch.no_grad():
+    with target.evaluating(), torch.no_grad(), without_dropout():
         whole = target.logits(x)[:, :n].float()
         exchanged = torch.cat([x[:, :n], other_tokens(x, counted_predictions(target))[:, n:]], dim=1)
         if not torch.allclose(target.logits(exchanged)[:, :n].float(), whole, rtol=1e-4, atol=1e-5, equal_nan=True):
