@@ -103,7 +103,7 @@ def _trained_targets(target: Target) -> TrainedTargets:
 def _labels_before_the_shift(batch: TrainedBatch) -> Tensor | None:
     """Return the labels that the model got, if the targets are known only as its loss used them, else None."""
     for tensor in tensors_of(batch.batch):
-        if tensor is batch.x or tensor.is_floating_point() or tensor.shape != batch.trained.shape:
+        if tensor.is_floating_point() or tensor.shape != batch.x.shape or torch.equal(tensor, batch.x):
             continue
         moved = shifted(tensor.long(), 1)
         known = moved != UNKNOWN
