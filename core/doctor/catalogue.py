@@ -219,7 +219,7 @@ _ALL = [
         initial_loss=(
             "The untrained model is confidently wrong.",
             "The loss starts far above ln V, and the first steps only undo the initial scale.",
-            "A first loss more than three nats above ln V; a hint from one nat on. Common initializations stay within 0.5.",
+            "A first loss three nats above ln V; a hint from one nat on. Common initializations stay within 0.5.",
             "Use smaller initial weights: 0.02 for embeddings and head, Glorot or Kaiming elsewhere.",
         ),
         dead_relus=(
