@@ -32,6 +32,8 @@ class Copies:
             for name, value in vars(own).items():
                 if name not in vars(other) and not callable(value):
                     setattr(other, name, copy.deepcopy(value, self._memo))
+        copied = (*self.model.modules(), *self.model.parameters(), *self.model.buffers())
+        self._copied = {id(part) for part in copied}
         for module in self.model.modules():
             for name, value in list(vars(module).items()):
                 if name not in ("_parameters", "_buffers", "_modules"):
@@ -65,7 +67,7 @@ class Copies:
         if not isinstance(value, types.FunctionType | functools.partial):
             return value
         for part in _referenced(value):
-            if isinstance(part, nn.Module | Tensor) and id(part) not in self._memo:
+            if isinstance(part, nn.Module | Tensor) and id(part) not in self._memo and id(part) not in self._copied:
                 copy.deepcopy(part, self._memo)
         return self.rebound(value)
 

@@ -593,7 +593,9 @@ class TensorView:
         return TokenView(self.x, self.y if has_targets else targets, self.with_x, logits_in, self.shortened)
 
     def x(self, batch: Batch) -> Tensor:
-        return nth_tensor(batch, self.ids)[:, : -1 if self.cut else None].long().contiguous()
+        ids = nth_tensor(batch, self.ids)
+        # Uncut ids of int64 are the batch's own tensor: some checks find it by identity.
+        return (ids[:, :-1] if self.cut else ids).long().contiguous()
 
     def y(self, batch: Batch) -> Tensor:
         if self.targets is not None:
