@@ -25,7 +25,7 @@ class Closure(Small):
 
     def forward(self, x: Tensor) -> Tensor:
         e = self.tokens(x)
-        logits: Tensor = self.mlp(e + e.cumsum(dim=1) / T)
+        logits: Tensor = self.mlp(e + e.cumsum(dim=1) / T)  # type: ignore[no-untyped-call]
         return logits
 
 

@@ -54,8 +54,8 @@ class Decoder(nn.Module):
 class LastOnly(Decoder):
     """As nanoGPT: all logits and the loss only with targets."""
 
-    def forward(self, idx: Tensor, targets: Tensor | None = None) -> Any:
-        logits = self.logits(idx)
+    def forward(self, x: Tensor, targets: Tensor | None = None) -> Any:
+        logits = self.logits(x)
         if targets is None:
             return logits[:, [-1]], None
         return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -67,7 +67,8 @@ class Named(Decoder):
 
 
 class Flat(Decoder):
-    def forward(self, x: Tensor, hidden: Tensor) -> Any:
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Any:
+        assert hidden is not None
         return self.logits(x + 0 * hidden).reshape(-1, V), hidden
 
 
