@@ -92,7 +92,8 @@ def _made_before(replaced: Mapping[str, Tensor]) -> Finding:
     others = f" and {len(replaced) - 1} others" if len(replaced) > 1 else ""
     return Finding(
         code="stale_optimizer",
-        title=f"The optimizer was created before {name}{others} was replaced, so it updates the old tensor.",
+        title=f"The optimizer was created before {name}{others} {'were' if others else 'was'} replaced, so it updates "
+        "old tensors.",
         evidence=f"it holds tensors that no module of the model has: {_in_place(replaced)}",
         why="The new parameter gets gradients, but nothing updates it.",
         fix="Create the optimizer after the last change of the model's parameters: resizing an embedding, replacing a "

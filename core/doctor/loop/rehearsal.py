@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 UPDATES = 50
 MIN_UPDATES = 3
 MAX_CPU_SECONDS = 1.5
-MAX_SECONDS = 4.0
+MAX_SECONDS = 10.0
 """After this time no further update begins, unless fewer than MIN_UPDATES were made."""
 
 
