@@ -510,7 +510,7 @@ _ALL = [
             "Call model.eval() before an evaluation, and model.train() after it.",
         ),
         lr_zero=(
-            "The learning rate is zero in every update.",
+            "The learning rate is zero in every update, or in the first ten and more.",
             "The loss does not change.",
             "The rates of all parameter groups at every step.",
             "Check that the warm-up counts steps, and that scheduler.step() is called once per optimizer step.",

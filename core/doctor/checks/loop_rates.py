@@ -23,6 +23,8 @@ MIN_SCHEDULED = 10
 """Updates from which the course of the rates, or of the changes, is judged."""
 USED_UP = 0.05
 """Of the highest rate: usual schedules spend less than a tenth of the training below it, at its end."""
+LOW_SHARE = 0.2
+"""Of the rate without its scheduler."""
 LARGE_CHANGE = 0.3
 SMALL_CHANGE = 1e-7
 """Relative change of all weights by a step. Healthy small models measure 1e-5 to 0.05, fine-tuning 1e-6."""
@@ -43,12 +45,14 @@ def check(target: Target) -> Iterator[Finding]:
         pass  # It explains the rates.
     elif any(min(update.lrs, default=0.0) < 0 for update in record.updates):
         yield _crosses_zero(record.updates)
-    elif not any(highest):
-        yield _always_zero(record.updates)
+    elif (n_zero := _zero_at_first(highest)) >= MIN_SCHEDULED or not any(highest):
+        yield _starts_at_zero(record.updates, n_zero)
     elif (number := _ends_at_zero(record)) is not None:
         yield _reaches_zero(record, number)
     elif (number := _used_up(record)) is not None:
         yield _too_fast(record.updates, number)
+    elif _waits_for_schedule(record):
+        yield _low_share(record.updates)
     if not record.is_rehearsal:
         yield from _changes(record)
     if not record.n_skipped and record.updates[0].events_of("schedule"):
@@ -74,6 +78,22 @@ def _settings(target: Target) -> Iterator[Finding]:
     ]
     if norms:
         yield _decayed_norms(norms, max(float(group["weight_decay"]) for group in decayed.values()))
+
+
+def _zero_at_first(rates: Sequence[float]) -> int:
+    """Return how many of the first rates are zero."""
+    return next((i for i, rate in enumerate(rates) if rate), len(rates))
+
+
+def _waits_for_schedule(record: LoopRecord) -> bool:
+    """Return whether a scheduler holds the rate low in all updates, and makes less than one step in ten updates.
+
+    So does a warm-up that is counted in steps and advances once an epoch; but one may be planned in epochs.
+    """
+    n = len(record.updates)
+    n_scheduled = sum(len(update.events_of("schedule")) for update in record.updates)
+    is_low = all(update.lr_share <= LOW_SHARE for update in record.updates)
+    return n >= MIN_SCHEDULED and is_low and MIN_SCHEDULED * n_scheduled <= n
 
 
 def _ends_at_zero(record: LoopRecord) -> int | None:
@@ -196,16 +216,34 @@ def _fix_of_schedule(updates: Sequence[UpdateRecord]) -> str:
     return "Give the schedule the real number of optimizer steps, and never let the rate fall below zero."
 
 
-def _always_zero(updates: Sequence[UpdateRecord]) -> Finding:
+def _starts_at_zero(updates: Sequence[UpdateRecord], n_zero: int) -> Finding:
+    is_all = n_zero == len(updates)
+    which = "every update" if is_all else f"the first {n_zero} updates"
     return Finding(
         code="lr_zero",
-        title="The learning rate is zero in every update, so no weight moves.",
-        evidence=f"{len(updates)} updates, all with a rate of 0 in every parameter group",
+        title=f"The learning rate is zero in {which}, so no weight moves.",
+        evidence=f"{n_zero} of {len(updates)} updates have a rate of 0 in every parameter group",
         why="A step of size zero changes nothing.",
-        fix="Check the units of the warm-up: steps, not epochs; and that the scheduler's step() is called once per "
-        "optimizer step.",
+        fix="A warm-up that counts steps needs scheduler.step() after each optimizer step; called once per epoch, it "
+        "stays at its first value for a whole epoch.",
         location=line_of(updates[0], "schedule") or line_of(updates[0], "step"),
         explains=("cannot_overfit", "lr_too_low", "weights_never_move"),
+    )
+
+
+def _low_share(updates: Sequence[UpdateRecord]) -> Finding:
+    share = max(update.lr_share for update in updates)
+    line = next((line for update in updates if (line := line_of(update, "schedule"))), "")
+    return Finding(
+        code="lr_schedule",
+        title=f"The scheduler keeps the learning rate at {share:.0%} of its value for {len(updates)} updates.",
+        evidence=f"learning rate {max(updates[0].lrs):.3g} at update 1 and {max(updates[-1].lrs):.3g} at update "
+        f"{len(updates)}; scheduler.step(){named_at(line)} is rarely called",
+        why="A warm-up that counts steps but advances once per epoch takes far too long.",
+        fix="Call scheduler.step() after each optimizer step (in Lightning: interval='step'), unless the warm-up is "
+        "planned in epochs.",
+        location=line,
+        kind="hint",
     )
 
 
