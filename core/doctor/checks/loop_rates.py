@@ -23,8 +23,6 @@ MIN_SCHEDULED = 10
 """Updates from which the course of the rates, or of the changes, is judged."""
 USED_UP = 0.05
 """Of the highest rate: usual schedules spend less than a tenth of the training below it, at its end."""
-LOW_SHARE = 0.2
-"""Of the rate without its scheduler."""
 LARGE_CHANGE = 0.3
 SMALL_CHANGE = 1e-7
 """Relative change of all weights by a step. Healthy small models measure 1e-5 to 0.05, fine-tuning 1e-6."""
@@ -51,8 +49,6 @@ def check(target: Target) -> Iterator[Finding]:
         yield _reaches_zero(record, number)
     elif (number := _used_up(record)) is not None:
         yield _too_fast(record.updates, number)
-    elif _waits_for_schedule(record):
-        yield _low_share(record.updates)
     if not record.is_rehearsal:
         yield from _changes(record)
     if not record.n_skipped and record.updates[0].events_of("schedule"):
@@ -83,17 +79,6 @@ def _settings(target: Target) -> Iterator[Finding]:
 def _zero_at_first(rates: Sequence[float]) -> int:
     """Return how many of the first rates are zero."""
     return next((i for i, rate in enumerate(rates) if rate), len(rates))
-
-
-def _waits_for_schedule(record: LoopRecord) -> bool:
-    """Return whether a scheduler holds the rate low in all updates, and makes less than one step in ten updates.
-
-    So does a warm-up that is counted in steps and advances once an epoch; but one may be planned in epochs.
-    """
-    n = len(record.updates)
-    n_scheduled = sum(len(update.events_of("schedule")) for update in record.updates)
-    is_low = all(update.lr_share <= LOW_SHARE for update in record.updates)
-    return n >= MIN_SCHEDULED and is_low and MIN_SCHEDULED * n_scheduled <= n
 
 
 def _ends_at_zero(record: LoopRecord) -> int | None:
@@ -228,22 +213,6 @@ def _starts_at_zero(updates: Sequence[UpdateRecord], n_zero: int) -> Finding:
         "stays at its first value for a whole epoch.",
         location=line_of(updates[0], "schedule") or line_of(updates[0], "step"),
         explains=("cannot_overfit", "lr_too_low", "weights_never_move"),
-    )
-
-
-def _low_share(updates: Sequence[UpdateRecord]) -> Finding:
-    share = max(update.lr_share for update in updates)
-    line = next((line for update in updates if (line := line_of(update, "schedule"))), "")
-    return Finding(
-        code="lr_schedule",
-        title=f"The scheduler keeps the learning rate at {share:.0%} of its value for {len(updates)} updates.",
-        evidence=f"learning rate {max(updates[0].lrs):.3g} at update 1 and {max(updates[-1].lrs):.3g} at update "
-        f"{len(updates)}; scheduler.step(){named_at(line)} is rarely called",
-        why="A warm-up that counts steps but advances once per epoch takes far too long.",
-        fix="Call scheduler.step() after each optimizer step (in Lightning: interval='step'), unless the warm-up is "
-        "planned in epochs.",
-        location=line,
-        kind="hint",
     )
 
 

@@ -56,7 +56,6 @@ class Draft:
         self.rows: list[int] = []
         self.loaders = Loaders()
         self.lrs: list[float] = []
-        self.lr_shares: list[float] = []
         self.loss_scale = 1.0
         self.stepped: list[Optimizer] = []
         self.n_events_of_update = 0
@@ -95,15 +94,6 @@ class Draft:
                 self.events[-1] = replace(last, count=last.count + 1)
                 return
         self.events.append(event)
-
-    def add_rates(self, optimizer: Optimizer) -> None:
-        """Note the rates with which `optimizer` is about to step."""
-        for group in optimizer.param_groups:
-            rate = float(group["lr"])
-            self.lrs.append(rate)
-            # What it was when its scheduler was created.
-            base = float(group.get("initial_lr", rate))
-            self.lr_shares.append(rate / base if base > 0 else 1.0)
 
     def add_evaluation_loss(self, loss: float) -> None:
         """Note a loss that was computed without gradients, if the last event is an evaluation."""

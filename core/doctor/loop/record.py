@@ -62,8 +62,7 @@ class UpdateRecord:
     step. Both of the parameters that stepped and in unscaled units, except received where the loop never unscaled.
     cosine: between the two; nan if it was not measured.
     restarts: backward calls that found the gradients of earlier ones of this update cleared.
-    loss_scale: of a GradScaler. lrs: of every parameter group that stepped. lr_share: the largest fraction of a rate
-    that a scheduler allows, 1 without one.
+    loss_scale: of a GradScaler. lrs: of every parameter group that stepped.
     moved: the fraction of trainable tensors that the step changed.
     relative_change: norm of the change over norm of the weights.
     rows: hashes of the rows of x. n_targets: per backward call, counted targets; 0 if unknown.
@@ -85,7 +84,6 @@ class UpdateRecord:
     restarts: int = 0
     loss_scale: float = 1.0
     lrs: tuple[float, ...] = ()
-    lr_share: float = 1.0
     moved: float = 1.0
     relative_change: float = 0.0
     rows: tuple[int, ...] = ()

@@ -270,7 +270,7 @@ class LoopRecorder(ObservedHooks):
         if not any(one is optimizer for one in self._stepped):
             self._stepped.append(optimizer)
             self._book.watch(("", p) for p in parameters_of([optimizer]))
-        draft.add_rates(optimizer)
+        draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
         draft.is_stepping = True
         if not has_closure:
             self._draft.add("step")
@@ -325,7 +325,6 @@ class LoopRecorder(ObservedHooks):
             restarts=ended.restarts,
             loss_scale=draft.loss_scale,
             lrs=tuple(draft.lrs),
-            lr_share=max(draft.lr_shares, default=1.0),
             moved=len(ended.moved) / max(1, self._book.n_trainable),
             relative_change=ended.change / ended.weights if ended.weights else 0.0,
             rows=tuple(draft.rows),

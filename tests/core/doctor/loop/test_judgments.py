@@ -406,22 +406,17 @@ def test_course_of_the_learning_rate(loop: Loop, expected: list[str]) -> None:
     assert codes(judged(loop)) == expected
 
 
-def once_an_epoch(factors: Callable[[int], float]) -> Loop:
-    def loop() -> None:
-        model, optimizer = sgd(0.1)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
-        for _ in range(2):
-            train(optimizer, model, steps=12)
-            scheduler.step()
+def test_rate_of_zero_for_the_first_ten_updates_is_found() -> None:
+    def loop(n_zero: int) -> Loop:
+        model, optimizer = sgd()
 
-    return loop
+        def set_rate(step: int) -> None:
+            optimizer.param_groups[0]["lr"] = 0.1 * (step >= n_zero)
 
+        return lambda: train(optimizer, model, before=set_rate)
 
-def test_warm_up_that_advances_once_an_epoch() -> None:
-    """A rate of zero for a whole epoch is a mistake; a low one may be planned."""
-    assert codes(judged(once_an_epoch(lambda n: n / 100))) == ["lr_zero"]
-    assert [(f.code, f.kind) for f in judged(once_an_epoch(lambda n: (n + 1) / 100))] == [("lr_schedule", "hint")]
-    assert judged(once_an_epoch(lambda n: 0.9**n)) == []
+    assert codes(judged(loop(10))) == ["lr_zero"]
+    assert judged(loop(2)) == []
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
