@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.doctor.script.kept_states import KeptStates
 from tui_lab.core.doctor.script.places import at, replaced
 from tui_lab.core.doctor.script.tape import Inputs, Tape, TapeError, TapeRecorder, autocast_dtype, device_of
 from tui_lab.core.doctor.script.token_form import (
@@ -124,6 +125,7 @@ class Capture:
         self.modules: list[nn.Module] = []
         """The modules that are called, without compiled and parallel wrappers, each once."""
         self.initial = InitialState()
+        self.states = KeptStates()
         self.first_output: Any = None
         """What the first training call returned, for a script that never calls backward."""
         self._tape: TapeRecorder | None = None
@@ -145,6 +147,7 @@ class Capture:
                 self.initial.keep_optimizers(self._optimizers())
             self.modules.append(model)
             self.initial.keep(model)
+            self.states.remember(model)
         if self.is_complete:
             self.close()
             return

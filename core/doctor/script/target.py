@@ -324,7 +324,13 @@ def _modules(capture: Capture, model: nn.Module) -> Callable[[nn.Module], Sequen
     """Return a function that finds in a copy of the model the modules that the script calls."""
     names = {id(module): name for name, module in model.named_modules(remove_duplicate=False)}
     paths = [names.get(id(module), "") for module in capture.modules]
-    return lambda copied: [copied.get_submodule(path) for path in paths]
+    reset = capture.states.resetter(model)
+
+    def modules(copied: nn.Module) -> list[nn.Module]:
+        reset(copied)  # No trial begins with the state that another batch has left.
+        return [copied.get_submodule(path) for path in paths]
+
+    return modules
 
 
 def whole_model(capture: Capture, found: nn.Module | None, optimizers: Sequence[Optimizer] = ()) -> nn.Module:

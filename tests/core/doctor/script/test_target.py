@@ -357,3 +357,27 @@ def test_trials_share_no_copies_of_the_batches() -> None:
     target.batch(0)["args"][0].zero_()
     state.restore()
     assert not torch.equal(target.batch(0)["args"][0], before)
+
+
+class KeepsState(Small):
+    """Goes on from the state that the batch before has left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: Tensor | None = None
+
+    def logits(self, x: Tensor) -> Tensor:
+        outputs, state = self.r(self.e(x), self.state)
+        self.state = state.detach()
+        logits: Tensor = self.h(outputs)
+        return logits
+
+
+def test_no_trial_begins_with_the_state_of_another_batch() -> None:
+    model = KeepsState()
+    target = examined(model, outside)
+    batch = target.batch(0)
+    target.loss(target.batch(1))
+    assert value(target.loss(batch)) == value(target.loss(batch))
+    fewer = target.probe.batch
+    assert target.logits_of(fewer).shape[0] == 3
