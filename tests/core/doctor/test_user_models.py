@@ -3,9 +3,11 @@
 Many of these were false alarms or misses, found by tests written without reading the checks.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -246,3 +248,108 @@ def test_high_weight_decay_and_dropout_are_found() -> None:
     decaying = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=200.0)
     assert "weight_decay_too_high" in codes(examine(Case(model, pair, optimizer=decaying)))
     assert "dropout_too_high" in codes(examine(case(dropout=0.9)))
+
+
+def test_model_that_changes_its_weights_in_forward_is_found_and_restored() -> None:
+    class Normalizing(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                self.head.weight.mul_(0.9)
+            return super().forward(x)
+
+    model = Normalizing()
+    before = model.head.weight.detach().clone()
+    report = examine(case(model))
+    assert codes(report)[:1] == ["weights_change_in_forward"] and "head.weight" in report.findings[0].evidence
+    assert torch.equal(model.head.weight, before)
+
+
+def test_embedding_with_a_largest_norm_may_scale_its_rows() -> None:
+    class Scaled(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens.max_norm = 0.5
+
+    assert "weights_change_in_forward" not in codes(examine(case(Scaled())))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_layers_dropped_by_seeded_generators_are_healthy(draw: Callable[[], float]) -> None:
+    class Dropping(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            return logits if not self.training or draw() < 0.7 else logits + logits.detach() * 0.01
+
+    report = examine(case(Dropping()))
+    assert report.findings == () and report.crashed == () and "causality" in report.passed
+
+
+def test_noise_that_no_seed_sets_is_found_and_other_checks_go_on() -> None:
+    generator = torch.Generator()
+
+    class Noisy(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            return logits + torch.randn(logits.shape, generator=generator) * 0.1
+
+    report = examine(case(Noisy()))
+    assert codes(report) == ["nondeterministic"]
+    assert {"initial loss", "gradients", "optimizer parameters"} <= set(report.passed)
+    assert "causality" in {unchecked.check for unchecked in report.not_judged}
+
+
+def test_state_that_is_kept_between_calls_is_a_hint() -> None:
+    class Stateful(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            logits = logits + getattr(self, "state", 0.0)
+            self.state = float(logits.detach().mean())
+            return logits
+
+    report = examine(case(Stateful()))
+    assert report.findings == () and "nondeterministic" in {hint.code for hint in report.hints}
+
+
+def test_warm_up_from_zero_is_healthy() -> None:
+    model = Small()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / 100))
+    assert optimizer.param_groups[0]["lr"] == 0.0
+    assert {"lr_too_low", "cannot_overfit"}.isdisjoint(codes(examine(case(model, optimizer=optimizer))))
+
+
+def test_frozen_table_of_sines_is_healthy() -> None:
+    class Placed(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            angles = torch.arange(T)[:, None] / 10 ** torch.arange(8)
+            self.table = nn.Parameter(torch.cat([angles.sin(), angles.cos()], dim=1), requires_grad=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            e = self.tokens(x) + 0.1 * self.table[: x.shape[1]]
+            logits: Tensor = self.head(torch.tanh(self.mix(e + e.cumsum(1) / T)))
+            return logits
+
+    assert examine(case(Placed())).findings == ()
+
+
+def test_expert_that_no_token_chooses_is_a_hint() -> None:
+    class Mixture(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Linear(32, 32) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            e = self.tokens(x)
+            h = torch.tanh(self.mix(e + e.cumsum(1) / T))
+            h = h + torch.where((x % 2 == 0)[..., None], self.experts[0](h), self.experts[1](h))
+            logits: Tensor = self.head(h)
+            return logits
+
+    report = examine(case(Mixture()))
+    assert report.findings == () and "missing_gradient" in {hint.code for hint in report.hints}
+
+
+def test_finding_about_the_data_leaves_the_other_checks() -> None:
+    report = examine(case(batches=lambda step: pair(0)))
+    assert codes(report) == ["constant_batch"] and "overfit" in report.passed
