@@ -170,19 +170,29 @@ class Tape:
         references = [self.result, *(r for entry in self.functions for r in entry.references)]
         return [reference for reference in references if isinstance(reference, Output)]
 
-    def replay(self, modules: Sequence[nn.Module], inputs: Inputs, output: Any = None) -> Tensor:
+    def replay(
+        self,
+        modules: Sequence[nn.Module],
+        inputs: Inputs,
+        output: Any = None,
+        constants: Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
         """Return the loss. Raises what the functions raise.
 
         output: what the only call of the model returned; None: the modules are called.
+        constants: in place of snapshots with the same numbers.
         """
-        return _Replay(self, modules, inputs, output).loss()
+        return _Replay(self, modules, inputs, output, {**self.snapshots, **(constants or {})}).loss()
 
 
 class _Replay:
     """Calls the functions of a tape in their order."""
 
-    def __init__(self, tape: Tape, modules: Sequence[nn.Module], inputs: Inputs, output: Any) -> None:
+    def __init__(
+        self, tape: Tape, modules: Sequence[nn.Module], inputs: Inputs, output: Any, snapshots: Mapping[int, Tensor]
+    ) -> None:
         self._tape = tape
+        self._snapshots = snapshots
         self._modules = modules
         self._inputs = inputs
         self._output = output
@@ -228,7 +238,7 @@ class _Replay:
                 return getattr(self._modules[module].get_submodule(part), name)
             case Constant(index):
                 if index not in self._constants:
-                    snapshot = self._tape.snapshots[index].to(self._device)
+                    snapshot = self._snapshots[index].to(self._device)
                     self._constants[index] = snapshot.clone() if self._changes else snapshot
                 return self._constants[index]
 
@@ -239,7 +249,7 @@ def _mode_of(entry: Entry, device: torch.device) -> Iterator[None]:
         if not entry.gradients:
             stack.enter_context(torch.no_grad())
         if entry.autocast is not None:
-            stack.enter_context(torch.autocast(device.type, entry.autocast))
+            stack.enter_context(torch.autocast(device.type, entry.autocast, cache_enabled=False))
         yield
 
 

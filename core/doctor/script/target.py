@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,16 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from tui_lab.core.doctor.batch import Batch
+from tui_lab.core.doctor.batch import Batch, mapped, n_rows, tensors_of
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
-from tui_lab.core.doctor.script.places import at, only
+from tui_lab.core.doctor.script.places import at, only, replaced
 from tui_lab.core.doctor.script.tape import Inputs, Tape
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.doctor.tokens import TokenView
 from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.unchanged_rng import unchanged_rng
 
 CLEARLY_TRAINED = 0.85
 """Of ln V: an untrained model has a first loss of about ln V; one below this has learned something."""
@@ -36,6 +38,7 @@ class ScriptParts:
     steps: those captured; all have the same form. factor: what a replayed loss is multiplied by, so that it is the
     mean loss of its batch without the loss scale and the division by the number of micro-batches.
     plain: whether the loss is the cross-entropy of the logits, times a constant. inside: whether the model computes it.
+    splits: whether another loss can be computed from some rows of the batch.
     """
 
     modules: Callable[[nn.Module], Sequence[nn.Module]]
@@ -46,6 +49,7 @@ class ScriptParts:
     factor: float
     inside: bool
     problem: str
+    splits: bool = False
 
     # Batches
 
@@ -60,6 +64,8 @@ class ScriptParts:
         if self.form is not None:
             args, kwargs = self.form.batch_first((args, kwargs))
         batch: dict[str, Any] = {"args": args, "kwargs": kwargs, "step": step}
+        if self.splits and step.tape is not None:
+            batch["constants"] = _row_constants(step.tape, n_rows((args, kwargs)))
         return {**batch, "targets": step.targets.y} if step.targets is not None else batch
 
     def _inputs(self, batch: Batch) -> Inputs:
@@ -96,7 +102,8 @@ class ScriptParts:
             return self.output_loss(self.forward(model, batch), batch)
         if step.tape is None:
             raise NotJudged(f"the script's loss could not be followed: {step.problem}")
-        return step.tape.replay(self.modules(model), self._inputs(batch)) * (self.factor / step.scale)
+        constants = batch.get("constants")
+        return step.tape.replay(self.modules(model), self._inputs(batch), None, constants) * (self.factor / step.scale)
 
     def output_loss(self, output: Any, batch: Batch, model: nn.Module | None = None) -> Tensor:
         """Return the loss for what `forward` returned, or for logits [B, T, V] alone."""
@@ -113,7 +120,8 @@ class ScriptParts:
         assert model is not None
         if form is not None:
             output = form.original(self._whole(output, step.tape))
-        return step.tape.replay(self.modules(model), self._inputs(batch), output) * (self.factor / step.scale)
+        replayed = step.tape.replay(self.modules(model), self._inputs(batch), output, batch.get("constants"))
+        return replayed * (self.factor / step.scale)
 
     def _whole(self, output: Any, tape: Tape) -> Any:
         """Return an output that has what the loss uses; `output` may be logits alone. Raises NotJudged."""
@@ -157,8 +165,6 @@ class ScriptParts:
                 if size in ends and not (dim == 0 and size == B):
                     tensor = tensor.narrow(dim, 0, ends[size])
             return tensor.contiguous()
-
-        from tui_lab.core.doctor.batch import mapped
 
         short = mapped({key: value for key, value in batch.items() if key != "step"}, cut)
         return {**short, "step": batch["step"]}
@@ -222,7 +228,7 @@ def target_from_script(
         ignored=ignored,
         tokens=tokens,
         record=record,
-        fixed_shape=parts.plain is None and not parts.inside,
+        fixed_shape=parts.plain is None and not parts.inside and not parts.splits,
         varies=_varies(steps),
         dropout=max((m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)), default=None),
         untrained=not trained and not missing and not _looks_trained(steps, parts),
@@ -280,9 +286,10 @@ def _parts(capture: Capture, steps: Sequence[CapturedStep], record: LoopRecord, 
     reduced = steps[0].targets is not None and steps[0].targets.options.get("reduction", "mean") == "mean"
     plain = steps[0].targets if is_plain and reduced and len(set(_weights_of(steps))) == 1 else None
     tape = steps[0].tape
+    modules = _modules(capture, model)
     micro_batches = max((len(update.losses) for update in record.updates[:1]), default=1)
     return ScriptParts(
-        modules=_modules(capture, model),
+        modules=modules,
         steps=steps,
         form=steps[0].form,
         plain=plain,
@@ -290,7 +297,46 @@ def _parts(capture: Capture, steps: Sequence[CapturedStep], record: LoopRecord, 
         factor=_undone_division(steps, ratios[0] if is_plain else None, micro_batches),
         inside=tape is not None and tape.is_output,
         problem=next((step.problem for step in steps if step.problem), ""),
+        splits=plain is None and _splits(steps[0], modules(model)),
     )
+
+
+def _row_constants(tape: Tape, rows: int) -> dict[int, Tensor]:
+    """Return the snapshots of the tape that have as many rows as the batch, by number."""
+    return {i: tensor for i, tensor in tape.snapshots.items() if tensor.dim() and len(tensor) == rows}
+
+
+def _splits(step: CapturedStep, modules: Sequence[nn.Module]) -> bool:
+    """Whether the loss of a batch is the mean, a weighted mean or the sum of those of its halves."""
+    tape, call = step.tape, step.call
+    if tape is None or call is None or (step.form is not None and step.form.time_first):
+        return False
+    module, arguments = modules[step.module], step.inputs[call]
+    rows = n_rows(arguments)
+    constants = _row_constants(tape, rows)
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with unchanged_rng(), torch.no_grad(), _autocast(step.autocast, module):
+            output = module(*arguments[0], **arguments[1])
+            losses = []
+            for start, end in ((0, rows), (0, rows // 2), (rows // 2, rows)):
+                # Only what has as many rows as the batch is cut.
+                cut = partial(_rows_between, rows=rows, start=start, end=end)
+                inputs = {**step.inputs, call: mapped(arguments, cut)}
+                losses.append(float(tape.replay(modules, inputs, replaced(output, cut), mapped(constants, cut))))
+    except Exception:  # Sizes that are written in the script, or a loss that compares all rows.
+        return False
+    finally:
+        for part in training:
+            part.training = True
+    whole, first, second = losses
+    is_sum = math.isclose(whole, first + second, rel_tol=1e-3)
+    return is_sum or min(first, second) - 1e-3 <= whole <= max(first, second) + 1e-3
+
+
+def _rows_between(tensor: Tensor, *, rows: int, start: int, end: int) -> Tensor:
+    return tensor[start:end] if tensor.dim() and len(tensor) == rows else tensor
 
 
 def _weights_of(steps: Sequence[CapturedStep]) -> list[tuple[int, float]]:
@@ -383,8 +429,6 @@ def _clip(record: LoopRecord) -> float | None:
 
 def _varies(steps: Sequence[CapturedStep]) -> bool:
     """Whether the captured batches differ."""
-    from tui_lab.core.doctor.batch import tensors_of
-
     first = [tensor for args, kwargs in steps[0].inputs.values() for tensor in tensors_of([args, kwargs])]
     for step in steps[1:]:
         others = [tensor for args, kwargs in step.inputs.values() for tensor in tensors_of([args, kwargs])]
@@ -495,5 +539,6 @@ def _autocast(dtype: torch.dtype | None, model: nn.Module) -> Iterator[None]:
         yield
         return
     device = next((p.device.type for p in model.parameters()), "cpu")
-    with torch.autocast(device, dtype):
+    # Within another autocast context, such as one of the script, the cached casts would outlive changes of the weights.
+    with torch.autocast(device, dtype, cache_enabled=False):
         yield

@@ -257,9 +257,9 @@ def test_plain_cross_entropy_can_be_tried_on_fewer_rows(name: str) -> None:
     assert value(target.output_loss(target.logits_of(target.probe.batch), target.probe.batch)) == pytest.approx(wanted)
 
 
-def test_other_loss_is_tried_on_whole_batches() -> None:
+def test_other_loss_of_logits_accepts_what_the_model_returned() -> None:
     target = examined(Small(), with_z_loss)
-    assert target.fixed_shape and target.probe.x.shape[0] == B
+    assert not target.fixed_shape and target.probe.x.shape[0] < B
     output = target.output(target.batch(0))
     assert target.output_loss is not None
     assert value(target.output_loss(output, target.batch(0))) == pytest.approx(value(target.loss(target.batch(0))))
@@ -381,3 +381,68 @@ def test_no_trial_begins_with_the_state_of_another_batch() -> None:
     assert value(target.loss(batch)) == value(target.loss(batch))
     fewer = target.probe.batch
     assert target.logits_of(fewer).shape[0] == 3
+
+
+def test_weights_in_half_precision_are_those_of_now() -> None:
+    def loss(model: nn.Module, step: int) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return outside(model, step)
+
+    target = examined(Small(), loss)
+    with torch.autocast("cpu", enabled=False):
+        trial = target.fresh()
+        before = value(trial.loss(trial.batch(0)))
+        for _ in range(20):
+            trial.apply_update(trial.batch(0))
+        assert value(trial.loss(trial.batch(0))) < 0.9 * before
+
+
+class Regressor(nn.Module):
+    """Two numbers for each row of floats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layers(x)
+
+
+labels_of_all = torch.arange(100) % 2
+
+
+def indexed(model: nn.Module, step: int) -> Tensor:
+    rows = torch.arange(B) + step
+    return F.cross_entropy(model(torch.randn(B, 3)), labels_of_all[rows])
+
+
+def squared(model: nn.Module, step: int) -> Tensor:
+    x = torch.randn(B, 3)
+    loss: Tensor = (model(x) - x[:, :2]).pow(2).sum()
+    return loss
+
+
+def weighted(model: nn.Module, step: int) -> Tensor:
+    weights = torch.arange(1.0, B + 1)
+    losses = F.mse_loss(model(torch.randn(B, 3)), torch.ones(B, 2), reduction="none").mean(1)
+    return (losses * weights).sum() / weights.sum()
+
+
+def between_rows(model: nn.Module, step: int) -> Tensor:
+    z: Tensor = model(torch.randn(B, 3))
+    return F.cross_entropy(z @ z.T, torch.arange(B)) + (z[0] - z[B - 1]).pow(2).sum() * 10
+
+
+@pytest.mark.parametrize(
+    ("loss", "splits"),
+    [(indexed, True), (squared, True), (weighted, True), (between_rows, False)],
+    ids=["indexed", "squared", "weighted", "between rows"],
+)
+def test_loss_of_rows_is_tried_on_some_of_them(loss: Loss, splits: bool) -> None:
+    target = examined(Regressor(), loss)
+    assert target.fixed_shape == (not splits) and target.tokens is None
+    few = target.probe.batch
+    assert len(few["args"][0]) == (3 if splits else B)
+    assert value(target.loss(few)) > 0
+    assert target.output_loss is not None
+    assert value(target.output_loss(target.output(few), few)) == pytest.approx(value(target.loss(few)), rel=1e-6)
