@@ -101,6 +101,11 @@ class LoopHooks(TorchHooks):
         self._is_scaler_stepping = False
         self._is_scheduling = False
 
+    def redirect(self, listener: LoopListener) -> None:
+        """Call another listener from now on."""
+        self._listener = listener
+        self._disabled.clear()
+
     def install(self) -> None:
         """Install all hooks. A forked child does not call the listener."""
         super().install()

@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
-from tui_lab.core.doctor.loop.recorder import LoopRecorder
-from tui_lab.core.doctor.script.capture import Capture
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
+from tui_lab.core.doctor.script.trainings import Training, joined, n_optimizers
 
 MIN_UPDATES = 3
+MAX_TRAININGS = 3
+SECONDS_FOR_ANOTHER = 8.0
+"""How long a script may train on, if its source creates more optimizers than it has so far."""
 MAX_BACKWARDS = 512
 """Backward calls without any optimizer step after which a script is not waited for any longer."""
 SECONDS_BETWEEN_REPORTS = 0.5
@@ -49,60 +52,81 @@ class Examination:
         self._latest = self._started + SHARE_OF_TIME * (deadline - self._started)
         self._unwritten = unwritten
         self._progress = progress
-        self._n_updates = 0
         self._n_backwards = 0
-        self._first = 0.0
-        """When the first update was."""
         self._reported = 0.0
-        self._capture = Capture(lambda: self._recorder.created_optimizers)
-        self._recorder = LoopRecorder(on_update=self._updated, capture=self)
+        self._n_created = 0
+        self._has_enough_since = 0.0
+        self._earlier: list[Training] = []
+        self._training = Training(self._updated, self)
         self._loads = _LoadedWeights()
 
     @property
     def is_empty(self) -> bool:
         """Whether the script has neither called backward() nor made an optimizer step."""
-        return self._n_updates == 0 and self._n_backwards == 0
+        return not self._earlier and self._training.n_updates == 0 and self._n_backwards == 0
 
     @property
     def has_optimizer(self) -> bool:
         """Whether the script has created an optimizer of torch."""
-        return bool(self._recorder.optimizers or self._recorder.created_optimizers)
+        recorder = self._training.recorder
+        return bool(self._earlier or recorder.optimizers or recorder.created_optimizers)
 
     def begin(self) -> None:
         """Install the hooks."""
-        self._recorder.__enter__()
+        self._training.recorder.__enter__()
         self._loads.watch()
         self._progress("running the script")
 
     # What LoopRecorder calls
 
     def training_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._capture.training_call(model, args, kwargs)
+        self._training.capture.training_call(model, args, kwargs)
 
     def returned(self, output: Any) -> None:
-        self._capture.returned(output)
+        self._training.capture.returned(output)
 
     def criterion(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
-        self._capture.criterion(name, output, targets, options)
+        self._training.capture.criterion(name, output, targets, options)
 
     def backward(self, loss: Tensor, scale: float) -> None:
-        self._capture.backward(loss, scale)
+        self._training.capture.backward(loss, scale)
         self._n_backwards += 1
         now = time.monotonic()
-        if not self._n_updates and (self._n_backwards > MAX_BACKWARDS or now > self._latest):
+        is_late = now > self._latest and not self._earlier
+        if not self._training.n_updates and (self._n_backwards > MAX_BACKWARDS or is_late):
             self.on_complete()
+
+    def created(self, optimizer: Optimizer) -> None:
+        """The script has created an optimizer. After some updates of others, another training begins."""
+        self._n_created += 1
+        earlier = self._training
+        if earlier.n_updates >= MIN_UPDATES and len(self._earlier) < MAX_TRAININGS - 1:
+            self._earlier.append(earlier)
+            self._training = Training(self._updated, self, [optimizer])
+            self._training.follow(earlier)
+            self._n_backwards = 0
+            self._has_enough_since = 0.0
 
     def _updated(self, update: UpdateRecord) -> None:
         now = time.monotonic()
-        self._n_updates += 1
-        if self._n_updates == 1:
-            self._first = now
+        training = self._training
+        training.n_updates += 1
+        if training.n_updates == 1:
+            training.first = now
         if now - self._reported > SECONDS_BETWEEN_REPORTS:
             self._reported = now
-            self._progress(f"update {self._n_updates} of {self._updates}")
-        has_enough = self._n_updates >= MIN_UPDATES and now - self._first > self._seconds
-        if self._n_updates >= self._updates or has_enough or now > self._latest:
+            self._progress(f"update {training.n_updates} of {self._updates}")
+        has_enough = training.n_updates >= self._updates or (
+            training.n_updates >= MIN_UPDATES and now - training.first > self._seconds
+        )
+        if (has_enough and not self._waits_for_another(now)) or now > self._latest:
             self.on_complete()
+
+    def _waits_for_another(self, now: float) -> bool:
+        """Whether the script may train on, since it is likely to begin another training soon."""
+        self._has_enough_since = self._has_enough_since or now
+        is_late = now - self._has_enough_since > SECONDS_FOR_ANOTHER
+        return not is_late and n_optimizers(self._script) > self._n_created
 
     # The report
 
@@ -111,24 +135,45 @@ class Examination:
 
         has_ended: whether the script ran to its end.
         """
-        self._recorder.__exit__(None, None, None)
-        self._capture.close()
-        record = self._recorder.record(has_ended=has_ended)
+        self._training.recorder.__exit__(None, None, None)
+        self._training.capture.close()
+        trainings = [*self._earlier, self._training]
+        if self._earlier and self._training.n_updates < MIN_UPDATES:
+            trainings.pop()
+            has_ended = False
         self._progress("examining")
         with torch.enable_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            report = self._examined(record)
+            report = self._of_all(trainings, has_ended=has_ended)
         examined = list(report.examined)
         if self._unwritten:
             examined.append(f"not written: {', '.join(self._unwritten)}")
         unseen = [f"what follows the error ({error})"] if error else []
         return replace(report, examined=tuple(examined), not_examined=(*unseen, *report.not_examined))
 
-    def _examined(self, record: LoopRecord) -> Report:
+    def _of_all(self, trainings: Sequence[Training], *, has_ended: bool) -> Report:
+        """Examine the last training, and those of other models before it."""
+        last = trainings[-1]
+        records = [each.recorder.record(has_ended=has_ended and each is last) for each in trainings]
+        owned = [{id(p) for module in each.capture.modules for p in module.parameters()} for each in trainings]
+        was_trained = any(owned[-1] & ids for ids in owned[:-1])
+        report = self._examined(last, records[-1], trained=was_trained)
+        for training, record, ids in zip(trainings[:-1], records[:-1], owned[:-1], strict=True):
+            n = f"an earlier training of {len(record.updates)} updates"
+            if ids & owned[-1]:  # Its model has changed since, perhaps its types, too.
+                report = replace(report, not_examined=(*report.not_examined, f"{n} of the same model"))
+            else:
+                report = joined(self._examined(training, record, trained=False), report)
+                report = replace(report, examined=(n, *report.examined))
+        return report
+
+    def _examined(self, training: Training, record: LoopRecord, *, trained: bool) -> Report:
         from tui_lab.core.doctor.runner import examine
 
-        optimizers = self._recorder.optimizers or self._recorder.created_optimizers
-        model = whole_model(self._capture, self._recorder.model, optimizers)
-        target = target_from_script(self._capture, record, model, optimizers, trained=self._loads.trained)
+        recorder = training.recorder
+        optimizers = recorder.optimizers or recorder.created_optimizers
+        model = whole_model(training.capture, recorder.model, optimizers)
+        is_trained = trained or self._loads.trained
+        target = target_from_script(training.capture, record, model, optimizers, trained=is_trained)
         report = examine(target, on_check=self._progress, deadline=self._last_check)
         waited = record.has_ended or self._n_backwards > MAX_BACKWARDS
         if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
