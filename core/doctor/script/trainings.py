@@ -65,9 +65,9 @@ def _kinds(kind: type) -> set[type]:
 
 def _n_calls(node: ast.AST, names: set[str]) -> int:
     if isinstance(node, ast.If | ast.IfExp):
-        body = node.body if isinstance(node.body, list) else [node.body]
-        other = node.orelse if isinstance(node.orelse, list) else [node.orelse]
-        return max(sum(_n_calls(part, names) for part in parts) for parts in (body, other))
+        branches: list[Any] = [node.body, node.orelse]
+        parts = [branch if isinstance(branch, list) else [branch] for branch in branches]
+        return max(sum(_n_calls(part, names) for part in branch) for branch in parts)
     inner = sum(_n_calls(child, names) for child in ast.iter_child_nodes(node))
     if isinstance(node, ast.Call):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
