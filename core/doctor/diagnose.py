@@ -95,6 +95,9 @@ def examine_in_child(source: str, timeout: float, on_check: OnCheck = _ignore, *
         stage = last_value(out, "check") or "starting"
         if code is None:
             message = f"did not finish within {timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"
+            if stage == "importing the file":
+                script = source.rpartition(":")[0]
+                message += f"; if the file trains when it is imported, run `tui-lab doctor {script}`"
             raise ConfigError.of("user_code", message, value=source)
         report = last_value(out, "report")
         if report is None:

@@ -210,12 +210,19 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 def _needs_arguments(file: Path, name: str, missing: list[inspect.Parameter]) -> ConfigError:
     """The next step: a function without arguments, in a file beside this one."""
     values = ", ".join(f"{p.name}={_value_for(p, name)}" for p in missing)
-    imported = [name, *dict.fromkeys(_class_of(p) for p in missing if _class_of(p))]
-    module = file.stem if file.stem.isidentifier() else "…"
+    own_name, package = _module_name(file)
+    defined = vars(sys.modules[own_name]) if own_name in sys.modules else {}
+    config = f"{name}Config"
+    if config not in defined:
+        values = values.replace(f"{config}(…)", "…")
+    guessed = [config] if f"{config}(" in values else []
+    imported = dict.fromkeys([name, *(_class_of(p) for p in missing if _class_of(p)), *guessed])
+    module = ".".join(filter(None, [package, file.stem])) if file.stem.isidentifier() else "…"
+    above = file.resolve().parents[package.count(".") + 1 if package else 0]
     return ConfigError.of(
         "missing",
         f"{name} needs {', '.join(p.name for p in missing)}: write `from {module} import {', '.join(imported)}` and "
-        f"`def model(): return {name}({values})` in a file, such as {file.parent / 'my_model.py'}, and name that: "
+        f"`def model(): return {name}({values})` in a file, such as {above / 'my_model.py'}, and name that: "
         "my_model.py:model",
         value=f"{file}:{name}",
     )
