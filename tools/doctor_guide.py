@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tui_lab.core.doctor.catalogue import markdown
+from tui_lab.core.doctor.catalog import markdown
 
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "doctor.md"
-START = "<!-- Written by tools/doctor_guide.py from core/doctor/catalogue.py -->\n"
+START = "<!-- Written by tools/doctor_guide.py from core/doctor/catalog.py -->\n"
 END = "<!-- End of what tools/doctor_guide.py writes -->\n"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tui_lab.core.doctor.catalogue import CATALOGUE
+from tui_lab.core.doctor.catalog import CATALOG
 from tui_lab.core.doctor.checks import (
     attention,
     averaged_buffers,
@@ -195,7 +195,7 @@ def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -
 
 
 def _is_trainable_data(code: FindingCode) -> bool:
-    return CATALOGUE[code].section == "data" and code not in UNTRAINABLE_DATA
+    return CATALOG[code].section == "data" and code not in UNTRAINABLE_DATA
 
 
 class _Results:

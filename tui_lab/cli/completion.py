@@ -31,9 +31,9 @@ def script(incomplete: str) -> Items:
 
 def finding_code(incomplete: str) -> Items:
     """Return the codes of the doctor's findings."""
-    from tui_lab.core.doctor.catalogue import CATALOGUE
+    from tui_lab.core.doctor.catalog import CATALOG
 
-    return _matching(incomplete, [(entry.code, entry.meaning) for entry in CATALOGUE.values()])
+    return _matching(incomplete, [(entry.code, entry.meaning) for entry in CATALOG.values()])
 
 
 def run(incomplete: str) -> Items:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tui_lab.cli.output import console, stdout, write_json
-from tui_lab.core.doctor.catalogue import CATALOGUE
+from tui_lab.core.doctor.catalog import CATALOG
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.util.errors import ConfigError, nearest
 from tui_lab.util.escape import printable
@@ -26,16 +26,16 @@ def exit_code(report: Report) -> int:
 
 
 def explain(code: str, *, as_json: bool) -> None:
-    """Print what the catalogue says about a code. Raises ConfigError for an unknown one."""
-    entry = CATALOGUE.get(code)
+    """Print what the catalog says about a code. Raises ConfigError for an unknown one."""
+    entry = CATALOG.get(code)
     if entry is None:
         raise ConfigError.of(
             "unknown_name",
             "no finding has this code",
             key="--explain",
             value=code,
-            allowed=", ".join(CATALOGUE),
-            suggestion=nearest(code, CATALOGUE),
+            allowed=", ".join(CATALOG),
+            suggestion=nearest(code, CATALOG),
         )
     if as_json:
         write_json(asdict(entry))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.cli import result_file
-from tui_lab.core.doctor.catalogue import CATALOGUE
+from tui_lab.core.doctor.catalog import CATALOG
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.util.strict_json import dumps
 
@@ -44,7 +44,7 @@ def write(path: Path, report: Report, source: str) -> None:
 
 
 def _rule(code: str) -> dict[str, Any]:
-    entry = CATALOGUE[code]
+    entry = CATALOG[code]
     return {
         "id": code,
         "shortDescription": {"text": entry.meaning},

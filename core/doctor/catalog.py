@@ -604,7 +604,7 @@ _ALL = [
         ),
     ),
 ]
-CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in _ALL}
+CATALOG: dict[str, Entry] = {entry.code: entry for entry in _ALL}
 
 
 def markdown() -> str:
@@ -620,7 +620,7 @@ def markdown() -> str:
         ]
         lines += [
             f"| `{entry.code}` | {entry.meaning} | {entry.test} | {entry.fix} |"
-            for entry in CATALOGUE.values()
+            for entry in CATALOG.values()
             if entry.section == section
         ]
         lines.append("")
