@@ -60,7 +60,10 @@ def n_optimizers(script: str) -> int:
 
 
 def _kinds(kind: type) -> set[type]:
-    return {kind}.union(*(_kinds(other) for other in kind.__subclasses__()))
+    kinds = {kind}
+    for subclass in kind.__subclasses__():
+        kinds |= _kinds(subclass)
+    return kinds
 
 
 def _n_calls(node: ast.AST, names: set[str]) -> int:
