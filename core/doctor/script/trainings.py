@@ -61,7 +61,8 @@ def n_optimizers(script: str) -> int:
 
 def _kinds(kind: type) -> set[type]:
     kinds = {kind}
-    for subclass in kind.__subclasses__():
+    subclasses: list[type] = kind.__subclasses__()
+    for subclass in subclasses:
         kinds |= _kinds(subclass)
     return kinds
 
