@@ -42,7 +42,11 @@ class Course:
 
 def check_schedules(record: LoopRecord) -> Iterator[Finding]:
     """Yield what is wrong with the first scheduler that has a fault."""
-    for use in record.observed.schedules:
+    uses = record.observed.schedules
+    inner = {id(part) for use in uses for part in getattr(use.scheduler, "_schedulers", ())}
+    for use in uses:
+        if id(use.scheduler) in inner:  # Of SequentialLR, which steps it.
+            continue
         finding = _rate_returned(use, record) or _counts_updates(use, record) or _counts_epochs(use, record)
         if finding is not None:
             yield finding
@@ -111,7 +115,8 @@ def _counts_updates(use: ScheduleUse, record: LoopRecord) -> Finding | None:
     return Finding(
         code="lr_schedule",
         kind="finding" if is_shown else "hint",
-        title=f"The warm-up of {course.warmup} steps advances once in {n} updates, so the learning rate stays near 0."
+        title=f"The warm-up of {course.warmup} steps advances at most once in {n} updates, so the learning rate stays "
+        "low."
         if is_shown
         else f"The warm-up of {course.warmup} steps may advance once an epoch instead of once an update.",
         evidence=f"in {len(rates)} updates the scheduler made {stepped}; the rate was at most {max(rates):.3g}, "

@@ -63,6 +63,10 @@ class LoopListener(Listener, Protocol):
         """A learning rate scheduler made a step."""
         ...
 
+    def schedule_created(self, scheduler: Any) -> None:
+        """A learning rate scheduler was created."""
+        ...
+
     def recurrent_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """One of torch's recurrent layers is called with gradients, anywhere."""
         ...
@@ -215,8 +219,10 @@ class LoopHooks(TorchHooks):
 
     def _schedule(self, original: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
         # A scheduler steps once when it is created, and SequentialLR steps others.
-        is_own = not self._is_scheduling and sys._getframe(2).f_code.co_name != "_initial_step"
-        if not is_own or not self.listens():
+        is_first = sys._getframe(2).f_code.co_name == "_initial_step"
+        if is_first and self.listens():
+            self.tell("schedule_created", scheduler)
+        if self._is_scheduling or is_first or not self.listens():
             return original(scheduler, *args, **kwargs)
         self._is_scheduling = True
         try:

@@ -77,7 +77,7 @@ class AveragedCopy:
 
 @dataclass(frozen=True)
 class ScheduleUse:
-    """A scheduler of learning rates. updates: after how many updates of the loop each of its steps came."""
+    """A scheduler of learning rates. updates: after how many updates each step came that the loop itself made."""
 
     scheduler: Any
     updates: tuple[int, ...]

@@ -81,6 +81,9 @@ class Observer:
         """A DataLoader's iterator gave a batch."""
         self._tell("loaders", lambda: self._fetched(iterator))
 
+    def schedule_created(self, scheduler: Any) -> None:
+        self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
+
     def scheduled(self, scheduler: Any, *, has_stepped: bool) -> None:
         """A scheduler made a step. has_stepped: whether an optimizer has, since the last update ended."""
         _, updates, _ = self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
@@ -130,6 +133,9 @@ class ObservedHooks(UnusedHooks):
 
     def fetched(self, iterator: Any) -> None:
         self._observer.fetched(iterator)
+
+    def schedule_created(self, scheduler: Any) -> None:
+        self._observer.schedule_created(scheduler)
 
 
 def _use_of(iterator: Any) -> LoaderUse:

@@ -440,6 +440,26 @@ def test_schedules_that_count_something_else_than_the_loop_are_found(record: Loo
     assert all(finding.code == "lr_schedule" for finding in findings)
 
 
+def test_warm_up_that_never_advances_is_found_unless_another_scheduler_steps_it() -> None:
+    def record(*, in_sequence: bool) -> LoopRecord:
+        model = nn.Linear(6, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with LoopRecorder() as recorder:
+            warm_up = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 100))
+            later = torch.optim.lr_scheduler.ConstantLR(optimizer)
+            both = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm_up, later], [50]) if in_sequence else None
+            train(
+                model,
+                optimizer,
+                lambda m, step: m(torch.ones(4, 6)).pow(2).mean(),
+                after=lambda: both.step() if both is not None else None,
+            )
+        return recorder.record()
+
+    assert [f.kind for f in schedules.check_schedules(record(in_sequence=False))] == [FOUND]
+    assert list(schedules.check_schedules(record(in_sequence=True))) == []
+
+
 def test_milestones_of_epochs_that_pass_within_the_first_epoch_are_found() -> None:
     def record(*, per_update: bool) -> LoopRecord:
         model = nn.Linear(6, 3)
