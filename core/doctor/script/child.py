@@ -41,7 +41,7 @@ class Lines:
 class Child:
     """Prepares the process, and examines the script at its last update or at its end."""
 
-    def __init__(self, lines: Lines, script: str, updates: int, seconds: float, deadline: float) -> None:
+    def __init__(self, lines: Lines, script: str, updates: tuple[int, int], seconds: float, deadline: float) -> None:
         self._lines = lines
         self._script = script
         self._updates = updates
@@ -121,6 +121,7 @@ def begin(
     folder: str,
     out: str,
     updates: int,
+    max_updates: int,
     seconds: float,
     timeout: float,
 ) -> None:
@@ -128,7 +129,7 @@ def begin(
 
     folder: the folder that Python puts first on sys.path for this script.
     """
-    child = Child(Lines(out), script, updates, seconds, time.monotonic() + timeout)
+    child = Child(Lines(out), script, (updates, max_updates), seconds, time.monotonic() + timeout)
     child.prepare()
     if not sys.flags.safe_path:
         forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], folder)

@@ -1,7 +1,8 @@
 """Record a script while it trains, and examine what was recorded."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,8 @@ MIN_UPDATES = 3
 MAX_TRAININGS = 3
 SECONDS_FOR_ANOTHER = 8.0
 """How long a script may train on, if its source creates more optimizers than it has so far."""
+SECONDS_FOR_MORE = 3.0
+"""CPU time that all updates may take, for a script to train on after those that are wanted in any case."""
 MAX_BACKWARDS = 512
 """Backward calls without any optimizer step after which a script is not waited for any longer."""
 SECONDS_BETWEEN_REPORTS = 0.5
@@ -30,6 +33,7 @@ SHARE_OF_TIME = 0.5
 class Examination:
     """Records from `begin` on, and calls `on_complete` at the boundary after the last update that is wanted.
 
+    updates: how many are wanted, and how many are recorded if they take less than SECONDS_FOR_MORE together.
     unwritten: names of the files that the script would have written. progress: gets what is being done.
     deadline: of time.monotonic(), for everything.
     """
@@ -37,7 +41,7 @@ class Examination:
     def __init__(
         self,
         script: str,
-        updates: int,
+        updates: tuple[int, int],
         seconds: float,
         deadline: float,
         unwritten: Sequence[str],
@@ -45,7 +49,7 @@ class Examination:
     ) -> None:
         self.on_complete: Callable[[], None] = lambda: None
         self._script = script
-        self._updates = updates
+        self._updates, self._max_updates = updates
         self._seconds = seconds
         self._started = time.monotonic()
         self._last_check = self._started + SHARE_WITH_CHECKS * (deadline - self._started)
@@ -57,6 +61,8 @@ class Examination:
         self._n_created = 0
         self._has_enough_since = 0.0
         self._earlier: list[Training] = []
+        self._first_cpu: float | None = None
+        """CPU time of this thread at the first update."""
         self._training = Training(self._updated, self)
         self._loads = _LoadedWeights()
 
@@ -107,6 +113,12 @@ class Examination:
             self._n_backwards = 0
             self._has_enough_since = 0.0
 
+    def evaluated(self) -> None:
+        """A module has been called without gradients. An evaluation that takes long is not waited for."""
+        training = self._training
+        if training.n_updates >= self._updates and self._cpu_time() > 2 * SECONDS_FOR_MORE:
+            self._complete_unless_waiting(time.monotonic())
+
     def _updated(self, update: UpdateRecord) -> None:
         now = time.monotonic()
         training = self._training
@@ -115,11 +127,23 @@ class Examination:
             training.first = now
         if now - self._reported > SECONDS_BETWEEN_REPORTS:
             self._reported = now
-            self._progress(f"update {training.n_updates} of {self._updates}")
-        has_enough = training.n_updates >= self._updates or (
-            training.n_updates >= MIN_UPDATES and now - training.first > self._seconds
-        )
-        if (has_enough and not self._waits_for_another(now)) or now > self._latest:
+            self._progress(f"update {training.n_updates} of {self._wanted()}")
+        is_late = training.n_updates >= MIN_UPDATES and now - training.first > self._seconds
+        if training.n_updates >= self._wanted() or is_late or now > self._latest:
+            self._complete_unless_waiting(now)
+
+    def _wanted(self) -> int:
+        """Return after how many updates the training is examined."""
+        return self._max_updates if self._cpu_time() < SECONDS_FOR_MORE else self._updates
+
+    def _cpu_time(self) -> float:
+        """Return the CPU time since the first update, of this thread."""
+        if self._first_cpu is None:
+            self._first_cpu = time.thread_time()
+        return time.thread_time() - self._first_cpu
+
+    def _complete_unless_waiting(self, now: float) -> None:
+        if now > self._latest or not self._waits_for_another(now):
             self.on_complete()
 
     def _waits_for_another(self, now: float) -> bool:
@@ -142,7 +166,7 @@ class Examination:
             trainings.pop()
             has_ended = False
         self._progress("examining")
-        with torch.enable_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with _ordinary_modes():
             report = self._of_all(trainings, has_ended=has_ended)
         examined = list(report.examined)
         if self._unwritten:
@@ -179,6 +203,18 @@ class Examination:
         if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
             report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))
         return report
+
+
+@contextmanager
+def _ordinary_modes() -> Iterator[None]:
+    """Leave the modes in which the script is."""
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        yield
 
 
 def _no_step(n_backwards: int, record: LoopRecord) -> Finding:

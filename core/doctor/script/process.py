@@ -16,6 +16,8 @@ from tui_lab.core.watch.script_process import Target, environment
 from tui_lab.util.errors import ConfigError
 
 UPDATES = 50
+MAX_UPDATES = 250
+"""For a script that is fast enough: see examination.SECONDS_FOR_MORE."""
 SECONDS = 20.0
 TIMEOUT = 300.0
 _BEGIN = "tui_lab.core.doctor.script.child"
@@ -26,11 +28,11 @@ MAX_CANDIDATES = 8
 class Limits:
     """How long a script trains.
 
-    updates: after which it is examined. seconds: the same, since its first update. timeout: seconds for everything,
-    by default TIMEOUT.
+    updates: after which it is examined; None: UPDATES, or up to MAX_UPDATES if they are fast. seconds: the same, since
+    its first update. timeout: seconds for everything, by default TIMEOUT.
     """
 
-    updates: int = UPDATES
+    updates: int | None = None
     seconds: float = SECONDS
     timeout: float | None = None
 
@@ -87,7 +89,8 @@ def _command(target: Target, limits: Limits, out: Path, folder: str | None) -> C
         "script": target.script,
         "folder": _first_folder(target, folder),
         "out": str(out),
-        "updates": limits.updates,
+        "updates": limits.updates or UPDATES,
+        "max_updates": limits.updates or MAX_UPDATES,
         "seconds": limits.seconds,
         "timeout": limits.timeout,
     }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Report
@@ -17,7 +18,7 @@ class Training:
 
     def __init__(self, on_update: Callable[[Any], None], listener: Any, optimizers: Sequence[Optimizer] = ()) -> None:
         self.capture = Capture(lambda: self.recorder.created_optimizers)
-        self.recorder = _Recorder(listener.created, optimizers=optimizers, on_update=on_update, capture=listener)
+        self.recorder = _Recorder(listener, optimizers=optimizers, on_update=on_update, capture=listener)
         self.n_updates = 0
         self.first = 0.0
         """When its first update was."""
@@ -29,15 +30,19 @@ class Training:
 
 
 class _Recorder(LoopRecorder):
-    """Tells of new optimizers, too."""
+    """Tells of new optimizers and of evaluations, too."""
 
-    def __init__(self, on_created: Callable[[Optimizer], None], **settings: Any) -> None:
+    def __init__(self, listener: Any, **settings: Any) -> None:
         super().__init__(**settings)
-        self._on_created = on_created
+        self._listener = listener
 
     def created(self, optimizer: Optimizer) -> None:
         super().created(optimizer)
-        self._on_created(optimizer)
+        self._listener.created(optimizer)
+
+    def _evaluation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super()._evaluation(module, args, kwargs)
+        self._listener.evaluated()
 
     def hand_over(self, other: "_Recorder") -> None:
         """Let another recorder, which was not entered, record from now on; it removes the hooks."""

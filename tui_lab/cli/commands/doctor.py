@@ -30,7 +30,10 @@ def doctor(
         str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT.py, as for python -m.")
     ] = None,
     sets: Sets = None,
-    updates: Annotated[int, typer.Option(min=1, help="Examine a script after this many updates.")] = 50,
+    updates: Annotated[
+        int | None,
+        typer.Option(min=1, help="Examine a script after this many updates; by default 50, or up to 250 within 3 s."),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(min=0, help="Examine a script this long after its first update, at the latest.")
     ] = 20.0,
