@@ -1,7 +1,7 @@
 """Checks that need a GPU, printed as JSON: `make device`. Takes about three minutes.
 
 A float16 script gives the same weights with and without `tui-lab watch`, its recorded losses are those that it prints,
-watching costs it little, and our own trainer learns on the GPU.
+the doctor finds nothing in it and names a mistake, watching costs it little, and our own trainer learns on the GPU.
 """
 
 import json
@@ -54,6 +54,24 @@ def _largest_difference(printed: list[float], recorded: list[float]) -> float:
     return max(abs(a - b) for a, b in pairs)
 
 
+def doctor(*options: str) -> dict[str, Any]:
+    """Diagnose the script with `options`."""
+    began = time.perf_counter()
+    command = python_module("tui_lab", "doctor", str(gpu_loop.__file__), "--json", "--", "200", *options)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment())
+    report = json.loads(done.stdout)
+    return {
+        "exit_code": done.returncode,
+        "seconds": time.perf_counter() - began,
+        "findings": [finding["code"] for finding in report["findings"]],
+        "hints": [hint["code"] for hint in report["hints"]],
+        "crashed": report["crashed"],
+        "passed": report["passed"],
+        "not_judged": report["not_judged"],
+        "check_seconds": report["seconds"],
+    }
+
+
 def own_trainer(folder: Path) -> dict[str, Any]:
     """Train the reversing transformer on the GPU."""
     began = time.perf_counter()
@@ -71,6 +89,8 @@ def main() -> None:
         for check, figures in (
             ("device", lambda: {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}),
             ("same_weights", lambda: same_weights(folder)),
+            ("doctor_healthy", lambda: doctor()),
+            ("doctor_faulty", lambda: doctor("--scaled-clip")),
             ("own_trainer", lambda: own_trainer(folder)),
             ("cost", lambda: bench_watch(pairs=2, turns=10, memory_steps=3000, device="cuda")),
         ):

@@ -1,6 +1,7 @@
 """A training script for a GPU, as a user would write one: float16 with GradScaler, accumulation, clipping, a schedule.
 
-`python gpu_loop.py STEPS` prints the loss of each step and the SHA-256 of the final weights.
+`python gpu_loop.py STEPS` prints the loss of each step and the SHA-256 of the final weights. With `--scaled-clip` it
+clips the gradients before GradScaler has unscaled them, which is a mistake.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ PARTS = 4
 
 
 class Model(nn.Module):
-    """Ids [B, T] to logits [B, T, V], with dropout."""
+    """Ids [B, T] to logits [B, T, V] of the next ids, with dropout."""
 
     def __init__(self, vocab: int = 65, width: int = 384, context: int = 128) -> None:
         super().__init__()
@@ -23,16 +24,19 @@ class Model(nn.Module):
         layers = (nn.TransformerEncoderLayer(width, 6, 4 * width, 0.1, batch_first=True) for _ in range(6))
         self.layers = nn.ModuleList(layers)
         self.head = nn.Linear(width, vocab)
+        self.register_buffer("mask", torch.ones(context, context, dtype=torch.bool).triu(1))
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.tokens(x) + self.positions.weight
         for layer in self.layers:
-            hidden = layer(hidden)
+            hidden = layer(hidden, src_mask=self.mask)
         logits: Tensor = self.head(hidden)
         return logits
 
 
 def main() -> None:
+    steps = int(sys.argv[1])
+    scaled_clip = "--scaled-clip" in sys.argv
     torch.manual_seed(0)
     # The fast attention kernels add up gradients in another order each time.
     torch.backends.cuda.enable_flash_sdp(enabled=False)
@@ -41,18 +45,21 @@ def main() -> None:
     model = Model().cuda()
     data = torch.randint(65, (100_000,), device="cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(sys.argv[1]))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     scaler = torch.amp.GradScaler("cuda")
-    for _ in range(int(sys.argv[1])):
+    for _ in range(steps):
         total = torch.zeros((), device="cuda")
         for _ in range(PARTS):
             first = torch.randint(len(data) - 129, (16, 1), device="cuda")
-            x = data[first + torch.arange(128, device="cuda")]
+            rows = data[first + torch.arange(129, device="cuda")]
+            x = rows[:, :-1]
+            y = rows[:, 1:]
             with torch.autocast("cuda", dtype=torch.float16):
-                loss = F.cross_entropy(model(x).flatten(0, 1), x.flatten()) / PARTS
+                loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten()) / PARTS
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        scaler.unscale_(optimizer)
+        if not scaled_clip:
+            scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         scaler.step(optimizer)
         scaler.update()
