@@ -85,6 +85,23 @@ class ScheduleUse:
 
 
 @dataclass(frozen=True)
+class SharedRows:
+    """Rows of one length of a validation part, against the training rows.
+
+    n: that were compared. n_same: that are training rows. n_near: others, of which three quarters or more are part of
+    a training row, as windows of one stream that overlap. length: values of a row. is_by_chance: whether rows repeat
+    among the training rows in any case. line: of the model's call.
+    """
+
+    n: int
+    n_same: int
+    n_near: int
+    length: int
+    is_by_chance: bool
+    line: str
+
+
+@dataclass(frozen=True)
 class Rounding:
     """What the steps of an optimizer lost by rounding its weights, against the same steps in float32.
 
@@ -115,3 +132,4 @@ class Observed:
     averages: tuple[AveragedCopy, ...] = ()
     schedules: tuple[ScheduleUse, ...] = field(default_factory=tuple)
     rounding: tuple[Rounding, ...] = ()
+    shared_rows: tuple[SharedRows, ...] = ()

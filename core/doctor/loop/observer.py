@@ -14,6 +14,7 @@ from tui_lab.core.doctor.loop.hooks import UnusedHooks
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.observed import LoaderUse, Observed, ScheduleUse
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
+from tui_lab.core.doctor.loop.shared_rows import RowsWatch
 
 MAX_LOADERS = 8
 
@@ -31,6 +32,7 @@ class Observer:
         self._states = StateWatch()
         self._averages = AverageWatch()
         self._rounding = RoundingWatch()
+        self._rows = RowsWatch()
         self._loaders: dict[int, tuple[Any, LoaderUse]] = {}
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
@@ -39,7 +41,9 @@ class Observer:
     def observed(self) -> Observed:
         """Everything so far."""
         averages: list[Any] = []
+        shared: list[Any] = []
         self._tell("averages", lambda: averages.extend(self._averages.results(self._n_updates)))
+        self._tell("rows", lambda: shared.extend(self._rows.results))
         return Observed(
             criteria=tuple(self._criteria.calls),
             loaders=tuple(use for _, use in self._loaders.values()),
@@ -47,10 +51,12 @@ class Observer:
             averages=tuple(averages),
             schedules=tuple(ScheduleUse(s, tuple(updates), line) for s, updates, line in self._schedules.values()),
             rounding=self._rounding.results,
+            shared_rows=tuple(shared),
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
+        self._tell("rows", lambda: self._rows.trained(x))
         self._tell("states", lambda: self._states.batch(x))
         self._tell("states", lambda: self._states.entering(module, values))
 
@@ -71,6 +77,10 @@ class Observer:
     def evaluated(self, module: nn.Module) -> None:
         """A module was called without gradients."""
         self._tell("averages", lambda: self._averages.called(module, user_line()))
+
+    def validated(self, x: Tensor | None) -> None:
+        """The model was called with x without gradients."""
+        self._tell("rows", lambda: self._rows.evaluated(x))
 
     def criterion(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss function of torch was called with gradients. options: with its `input`."""

@@ -175,7 +175,9 @@ class LoopRecorder(ObservedHooks):
         if not self._modules.concerns(module):  # A teacher, or a metric that is a module.
             return
         self._draft.add("evaluation", training=module.training)
-        self._evaluation_rows.update(self._hashes(inputs_of(args, kwargs).x))
+        x = inputs_of(args, kwargs).x
+        self._evaluation_rows.update(self._hashes(x))
+        self._observer.validated(x)
 
     def loss(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         draft = self._draft

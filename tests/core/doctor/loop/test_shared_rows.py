@@ -1,0 +1,99 @@
+"""Rows of a validation part that are also training rows, and rows that repeat by chance."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tui_lab.core.doctor.checks import validation_leak
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.loop.observed import SharedRows
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
+
+LENGTH = 16
+N_IDS = 11
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(N_IDS, 8)
+        self.head = nn.Linear(8, N_IDS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.embedding(x))
+        return logits
+
+
+def evaluate(model: nn.Module, rows: Tensor) -> None:
+    with torch.no_grad():
+        for x in torch.split(rows, 16):
+            model(x)
+
+
+def estimate_loss(model: nn.Module, rows: Tensor, split: str) -> None:
+    assert split
+    with torch.no_grad():
+        model(rows[:64])
+
+
+def codes(train_rows: Tensor, val_rows: Tensor, *, split: str = "", name: str = "val_rows") -> list[str]:
+    """Train on the rows for two epochs, and evaluate `val_rows` under a name of the training or validation part."""
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with LoopRecorder() as recorder:
+        for _ in range(2):
+            for x in torch.split(train_rows[torch.randperm(len(train_rows))], 16):
+                optimizer.zero_grad()
+                torch.autograd.backward(F.cross_entropy(model(x).flatten(0, 1), x.flatten()))
+                optimizer.step()
+        if split:
+            estimate_loss(model, val_rows, split)
+        elif name == "train_rows":
+            train_rows = val_rows
+            evaluate(model, train_rows)
+        else:
+            evaluate(model, val_rows)
+    findings: list[Finding] = list(validation_leak._of_loop(recorder.record().observed.shared_rows))
+    return [finding.code for finding in findings]
+
+
+def windows(stream: Tensor) -> Tensor:
+    return stream.unfold(0, LENGTH, 1)
+
+
+@pytest.fixture
+def stream() -> Tensor:
+    return torch.randint(0, N_IDS, (400,), generator=torch.Generator().manual_seed(0))
+
+
+def test_validation_rows_that_are_training_rows() -> None:
+    rows = torch.randint(0, N_IDS, (128, LENGTH))
+    assert codes(rows, rows[:64]) == ["leaked_validation"]
+    assert codes(rows, rows[:64], split="val") == ["leaked_validation"]
+    assert codes(rows, torch.randint(0, N_IDS, (64, LENGTH))) == []
+
+
+def test_training_part_may_be_evaluated() -> None:
+    rows = torch.randint(0, N_IDS, (128, LENGTH))
+    assert codes(rows, rows[:64], split="train") == []
+    assert codes(rows, rows[:64], name="train_rows") == []
+
+
+def test_windows_split_at_random(stream: Tensor) -> None:
+    every = windows(stream)
+    order = torch.randperm(len(every))
+    assert codes(every[order[80:]], every[order[:80]]) == ["leaked_validation"]
+    assert codes(every[: 300 - LENGTH], every[300:]) == []
+
+
+def test_rows_that_repeat_by_chance() -> None:
+    def counting(n: int) -> Tensor:
+        return (torch.randint(0, N_IDS, (n, 1)) + torch.randint(1, 3, (n, 1)) * torch.arange(LENGTH)) % N_IDS
+
+    assert codes(counting(320), counting(64)) == []
+
+
+def test_few_rows_are_not_judged() -> None:
+    few = SharedRows(n=4, n_same=4, n_near=0, length=LENGTH, is_by_chance=False, line="")
+    assert list(validation_leak._of_loop((few,))) == []
