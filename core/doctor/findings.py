@@ -68,6 +68,10 @@ class NotJudged(Exception):
     """Raised by a check that lacks information which the user could give; the message is the reason."""
 
 
+class CallFailed(NotJudged):
+    """Raised where our own call of a model fails that runs in its program; no later check can call it either."""
+
+
 class NotApplicable(Exception):
     """Raised by a check whose subject this program does not have; the message is the reason."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tui_lab.core.doctor.batch import n_rows
 from tui_lab.core.doctor.catalog import CATALOG
 from tui_lab.core.doctor.checks import (
     attention,
@@ -48,6 +49,7 @@ from tui_lab.core.doctor.checks import (
     validation_leak,
 )
 from tui_lab.core.doctor.findings import (
+    CallFailed,
     Crashed,
     Finding,
     FindingCode,
@@ -56,7 +58,7 @@ from tui_lab.core.doctor.findings import (
     Report,
     Unchecked,
 )
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.target import Target, trial_rows
 from tui_lab.core.doctor.update_state import UpdateState
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
 from tui_lab.util.errors import ConfigError
@@ -78,6 +80,8 @@ class Check:
     compares: bool = False
 
 
+FEWER_ROWS = 2
+"""As few as any check takes."""
 NOT_COMPARABLE: tuple[FindingCode, ...] = ("nondeterministic", "weights_change_in_forward")
 UNTRAINABLE_DATA: tuple[FindingCode, ...] = ("wrong_vocab", "ignored_targets")
 """Findings about the data after which nothing can be learned."""
@@ -143,9 +147,35 @@ def examine(
     update_state = UpdateState(keep_state, exclude=restored_elsewhere)
     with _restored(target):
         try:
-            return _examine(replace(target, update_state=update_state), on_check, deadline)
+            return _examine(_of_accepted_shape(replace(target, update_state=update_state)), on_check, deadline)
         finally:
             update_state.restore()
+
+
+def _of_accepted_shape(target: Target) -> Target:
+    """Return the target with `fixed_shape` if its model takes no batch of fewer rows than the program's.
+
+    Such as a recurrent model whose state, [layers, B, H], is an argument.
+    """
+    try:
+        whole = target.batch(0)
+        fewer = trial_rows(whole, FEWER_ROWS, whole=target.fixed_shape or n_rows(whole) <= FEWER_ROWS)
+    except Exception:  # The checks report it.
+        return target
+    if fewer is whole:
+        return target
+    with target.evaluating(), torch.no_grad():
+        try:
+            target.output(fewer)
+        except (NotJudged, NotApplicable):
+            return target
+        except Exception:
+            try:
+                target.output(whole)
+            except Exception:
+                return target
+            return replace(target, fixed_shape=True)
+    return target
 
 
 @contextmanager
@@ -211,6 +241,8 @@ class _Results:
         self.seconds: dict[str, float] = {}
         self.blocking = ""
         """The code of a finding after which no further check runs."""
+        self.failed_call = ""
+        """Why the model cannot be called, where that is no fault of the program."""
 
     def cause_against(self, check: Check) -> str:
         """Return the code of a finding or hint after which the check would mean nothing, or ""."""
@@ -238,12 +270,17 @@ class _Results:
             if len(self.findings) == n_before:
                 self.passed.append(check.name)
         except NotJudged as unknown:
+            if isinstance(unknown, CallFailed):
+                self.failed_call = str(unknown)
             self.not_judged.append(Unchecked(check.name, str(unknown)))
         except NotApplicable as absent:
             self.not_applicable.append(Unchecked(check.name, str(absent)))
         except ConfigError:
             raise
         except Exception as error:
+            if self.failed_call:
+                self.not_judged.append(Unchecked(check.name, self.failed_call))
+                return
             self.crashed.append(Crashed(check.name, type(error).__name__, str(error)))
 
     def report(self, target: Target) -> Report:

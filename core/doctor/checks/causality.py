@@ -8,9 +8,11 @@ norms and means over the wrong axis. Cost: a forward pass for each position, at 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.attention_record import AttentionCall, AttentionRecord, Mix, record_attention
 from tui_lab.core.doctor.dependence import (
@@ -24,8 +26,14 @@ from tui_lab.core.doctor.dependence import (
     without_dropout,
 )
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.operations import PRODUCTS
 from tui_lab.core.doctor.target import Target
 
+MIXING_FUNCTIONS = frozenset((
+    "scaled_dot_product_attention", "multi_head_attention_forward", "conv1d", "conv2d", "conv_transpose1d", "unfold",
+    "cumsum", "cumsum_", "cumprod", "logcumsumexp", "cummax", "cummin", "roll", "rnn_tanh", "rnn_relu", "lstm", "gru",
+    "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell", "rfft", "fft", "fft_rfft", "fft_fft",
+))  # fmt: skip
 SAME_MODE = 1e-4
 """Relative difference of the logits up to which training mode computes the same as evaluation mode."""
 
@@ -379,19 +387,46 @@ def _past(measured: _Measured) -> Iterator[Finding]:
     complete = bool((past | ~torch.ones(T, T, dtype=torch.bool).tril(-1)).all())
     if complete or T < 2:
         return
-    heads = [mix for mix in measured.record().mixes if mix.kind in ("heads_split", "heads_merged")]
+    record = measured.record()
+    heads = [mix for mix in record.mixes if mix.kind in ("heads_split", "heads_merged")]
     blind = int((~past).tril(-1).sum())
     if heads:
         yield _heads_mixed(
             heads[0], f"{blind} of {T * (T - 1) // 2} pairs of positions do not see each other", measured
         )
     elif not past.any():
-        yield _no_context(result)
+        yield _no_context(result, mixes=bool(record.calls) or _has_mixing_parts(measured))
 
 
-def _no_context(result: Dependence) -> Finding:
+def _has_mixing_parts(measured: _Measured) -> bool:
+    """Whether the model has something that usually brings positions together: a bigram model has none."""
+    kinds = (nn.RNNBase, nn.RNNCellBase, nn.modules.conv._ConvNd, nn.MultiheadAttention)
+    if any(isinstance(module, kinds) for module in measured.target.model.modules()):
+        return True
+    with measured.context(), torch.no_grad(), _MixingFunctions() as functions:
+        measured.target.logits(measured.target.probe.x)
+    return functions.is_called
+
+
+class _MixingFunctions(TorchFunctionMode):
+    """Notices functions that combine several positions, and products of two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_called = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        operands = [arg for arg in args if isinstance(arg, Tensor) and not isinstance(arg, nn.Parameter)]
+        if name in MIXING_FUNCTIONS or (name in PRODUCTS and len(operands) > 1):
+            self.is_called = True
+        return func(*args, **(kwargs or {}))
+
+
+def _no_context(result: Dependence, *, mixes: bool) -> Finding:
     return Finding(
         code="no_context",
+        kind="finding" if mixes else "hint",
         title="Each position sees only itself.",
         evidence="exchanging a token changes the logits at its own position only",
         why="Without context, the model can only learn bigram statistics.",

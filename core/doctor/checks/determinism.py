@@ -5,9 +5,12 @@ Cost: six forward passes, two updates.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.batch import Batch, mapped, n_rows
 from tui_lab.core.doctor.findings import Finding
@@ -97,9 +100,13 @@ def _first_gradients(target: Target) -> dict[str, Tensor]:
 
 def _dropout_in_evaluation(target: Target) -> Iterator[Finding]:
     """Compare two seeds in evaluation mode: a difference comes from a global generator."""
-    with torch.no_grad():
+    with torch.no_grad(), _ActiveDropout() as dropout:
         one, other = (replace(target, seed=seed).outputs(target.probe.batch) for seed in (1, 2))
-    if not _same(one, other):
+    if _same(one, other):
+        return
+    if not dropout.is_active and not any(_has_own_dropout(module) for module in _in_training_mode(target)):
+        yield _draws(_difference(one, other))
+    else:
         kinds = sorted(
             {type(m).__name__ for m in target.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
         )
@@ -112,6 +119,60 @@ def _dropout_in_evaluation(target: Target) -> Iterator[Finding]:
             "generation suffers too.",
             fix="Call model.eval() before evaluating, and pass training=self.training to F.dropout.",
         )
+
+
+class _ActiveDropout(TorchFunctionMode):
+    """Notices whether a dropout function drops anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_active = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if "dropout" in name:
+            self.is_active = self.is_active or _drops(name, args, kwargs)
+        elif func is F.scaled_dot_product_attention:
+            self.is_active = self.is_active or _argument(args, kwargs, 4, "dropout_p", 0.0) > 0
+        elif func is F.multi_head_attention_forward:
+            rate = _argument(args, kwargs, 10, "dropout_p", 0.0)
+            self.is_active = self.is_active or (rate > 0 and bool(_argument(args, kwargs, 13, "training", True)))
+        return func(*args, **kwargs)
+
+
+def _drops(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a call of a dropout function, (input, p, training), drops anything."""
+    by_default = "alpha" not in name
+    training = kwargs.get("train", _argument(args, kwargs, 2, "training", by_default))
+    return bool(training) and _argument(args, kwargs, 1, "p", 0.5) > 0
+
+
+def _argument(args: Any, kwargs: dict[str, Any], place: int, name: str, default: Any) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name, default)
+
+
+def _in_training_mode(target: Target) -> list[nn.Module]:
+    """Return the modules that stay in training mode after model.eval()."""
+    with target.evaluating():
+        return [module for module in target.model.modules() if module.training]
+
+
+def _has_own_dropout(module: nn.Module) -> bool:
+    """Whether it drops units without a call of a dropout function."""
+    return isinstance(module, nn.RNNBase) and module.dropout > 0
+
+
+def _draws(difference: float) -> Finding:
+    """A hint: a variational autoencoder, a diffusion model or a sampled mask draws on purpose."""
+    return Finding(
+        code="dropout_in_eval",
+        kind="hint",
+        title="The output depends on random numbers during evaluation.",
+        evidence=f"after model.eval(), two passes with different seeds differ by {difference:.3g}; no dropout is active",
+        why="If this is no sampling on purpose, the validation loss is noisy and too high.",
+        fix="Draw random numbers only if self.training is true.",
+    )
 
 
 def _same(a: list[Tensor], b: list[Tensor]) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.batch import first_rows, tensors_of
-from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.findings import CallFailed, Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
 from tui_lab.core.user_code.import_file import described
 
@@ -19,12 +19,14 @@ def check(target: Target) -> Iterator[Finding]:
         with target.evaluating(), torch.no_grad():
             output = target.output(target.probe.batch)
             logits = target.tokens.logits(output) if target.tokens else None
-            if not target.fixed_shape:
+            if not target.fixed_shape and target.record is None:
                 # The probe may be cut: a position table that is too short shows only in a whole row.
                 target.output(first_rows(target.batch(0), 1))
     except (NotApplicable, NotJudged):
         raise
     except Exception as error:
+        if target.record is not None:  # The program itself has made the call many times.
+            raise CallFailed(f"calling the model again, outside its program, fails: {described(error)}") from error
         yield _fails(target, error)
         return
     if logits is not None:

@@ -60,6 +60,8 @@ class TrialUpdates:
 
 
 def check(target: Target) -> Iterator[Finding]:
+    if target.record is not None and target.record.moves_by_hand:
+        raise NotJudged("the loop changes its weights by hand; only steps of torch's optimizers are examined")
     if not target.optimizers:
         raise NotJudged("no optimizer was given")
     if not any(p.requires_grad for p in target.model.parameters()):

@@ -60,6 +60,10 @@ class GradientBook:
         self._gradients_before: dict[int, Tensor] = {}
         self._weights_before: dict[int, Tensor] = {}
         self._unmoved: dict[int, str] = {}
+        self._first_weights: dict[int, Tensor] | None = {}
+        """Those at the first backward pass; None once an optimizer has stepped."""
+        self.moves_by_hand = False
+        """Whether most weights changed between backward passes without a step of any optimizer."""
         self.update = UpdateGradients()
 
     def watch(self, named: Iterable[tuple[str, Tensor]]) -> None:
@@ -102,6 +106,7 @@ class GradientBook:
 
     def before_backward(self) -> None:
         """Note the gradients that are there before a backward pass."""
+        self._look_for_moves()
         present = {key: p.grad for key, p in self._compared.items() if p.grad is not None}
         self._norms_before = dict(zip(present, norms(list(present.values())), strict=True))
         nonzero = {key: present[key] for key, norm in self._norms_before.items() if norm > 0}
@@ -135,6 +140,7 @@ class GradientBook:
 
     def before_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
         """Compare what backward gave with what the step receives, and note the weights."""
+        self._first_weights = None
         self._weights_before = {key: p.detach().clone() for key, p in self._compared.items()}
         if not has_closure:
             self._receive(optimizer)
@@ -170,6 +176,20 @@ class GradientBook:
     def n_trainable(self) -> int:
         """The number of tensors that are compared."""
         return len(self._compared)
+
+    def _look_for_moves(self) -> None:
+        """Compare the weights with those at the first backward pass, until most of them have changed."""
+        before = self._first_weights
+        if before is None or self.moves_by_hand:
+            return
+        if not before:
+            self._first_weights = {key: p.detach().clone() for key, p in self._compared.items()}
+            return
+        pairs = [(self._compared[key].detach(), weight) for key, weight in before.items() if key in self._compared]
+        changed = sum(now.shape != weight.shape or not torch.equal(now, weight) for now, weight in pairs)
+        self.moves_by_hand = 2 * changed > len(pairs)
+        if self.moves_by_hand:
+            self._first_weights = None
 
     def _receive(self, optimizer: Optimizer) -> None:
         held = [p for p in parameters_of([optimizer]) if id(p) in self._compared]

@@ -116,6 +116,11 @@ class LoopRecorder(ObservedHooks):
         """All that are known, whether or not they have stepped."""
         return list(self._known)
 
+    @property
+    def moves_by_hand(self) -> bool:
+        """Whether the weights changed without a step of any optimizer."""
+        return not self._stepped and self._book.moves_by_hand
+
     def record(self, *, has_ended: bool = False) -> LoopRecord:
         """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
         self._close_update(call=False)
@@ -131,6 +136,7 @@ class LoopRecorder(ObservedHooks):
             unmoved=self._book.unmoved if self._updates else (),
             unmoved_with_gradient=self._book.unmoved_with_gradient,
             evaluation_rows=frozenset(self._evaluation_rows),
+            moves_by_hand=self.moves_by_hand,
             n_skipped=self._n_skipped,
             has_ended=has_ended,
             notes=(*self._notes, *self._observer.notes),

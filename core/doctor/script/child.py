@@ -96,7 +96,7 @@ class Child:
     def _examine(self, error: str, *, has_ended: bool) -> None:
         """Write the report. error: the one that ended the script, and its place."""
         assert self._examination is not None
-        if not self._examination.has_optimizer:
+        if not self._examination.has_optimizer and not self._examination.moves_by_hand:
             self._lines.write(no_steps={"candidates": [], "error": error, "by_hand": True})
             return
         try:

@@ -77,6 +77,11 @@ class Examination:
         recorder = self._training.recorder
         return bool(self._earlier or recorder.optimizers or recorder.created_optimizers)
 
+    @property
+    def moves_by_hand(self) -> bool:
+        """Whether the script changes the weights of its model without an optimizer."""
+        return self._training.recorder.moves_by_hand
+
     def begin(self) -> None:
         """Install the hooks."""
         self._training.recorder.__enter__()
@@ -99,7 +104,10 @@ class Examination:
         self._n_backwards += 1
         now = time.monotonic()
         is_late = now > self._latest and not self._earlier
-        if not self._training.n_updates and (self._n_backwards > MAX_BACKWARDS or is_late):
+        if self._training.n_updates:
+            return
+        has_enough = self.moves_by_hand and self._n_backwards > self._updates
+        if has_enough or self._n_backwards > MAX_BACKWARDS or is_late:
             self.on_complete()
 
     def created(self, optimizer: Optimizer) -> None:
@@ -199,7 +207,7 @@ class Examination:
         is_trained = trained or self._loads.trained
         target = target_from_script(training.capture, record, model, optimizers, trained=is_trained)
         report = examine(target, on_check=self._progress, deadline=self._last_check)
-        waited = record.has_ended or self._n_backwards > MAX_BACKWARDS
+        waited = (record.has_ended or self._n_backwards > MAX_BACKWARDS) and not record.moves_by_hand
         if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
             report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))
         return report

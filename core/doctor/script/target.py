@@ -477,6 +477,8 @@ def _reset(optimizers: Sequence[Optimizer], capture: Capture, record: LoopRecord
             optimizer.state.clear()
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = torch.tensor(rate) if isinstance(group["lr"], Tensor) else rate
+            if "initial_lr" in group:  # A schedule multiplies it, perhaps by factors that are always far below 1.
+                group["initial_lr"] = rate
         optimizer.zero_grad()
 
 

@@ -234,8 +234,12 @@ def _last_name(path: Path) -> str:
 
 
 def is_time_first(form: TokenForm, x: Tensor, y: Tensor | None) -> bool:
-    """Whether the targets show that ids are [T, B]: they continue x along the first dimension only."""
-    return _continued(x, y, 0) > AGREEMENT > _continued(x, y, 1)
+    """Whether the targets show that ids are [T, B]: they continue x along the first dimension only.
+
+    The script may transpose the logits, so that its targets are [B, T].
+    """
+    along_rows = max(_continued(x, y, 1), _continued(x.t(), y, 0))
+    return max(_continued(x, y, 0), _continued(x.t(), y, 1)) > AGREEMENT > along_rows
 
 
 def with_layout(form: TokenForm, x: Tensor, y: Tensor | None) -> TokenForm:
