@@ -162,6 +162,16 @@ def test_loop_without_a_module_is_judged_by_its_record(tmp_path: Path, cli: Cli)
     assert done.returncode == 0 and "5 updates" in report["examined"][0] and not report["crashed"]
 
 
+def test_model_whose_weights_are_changed_by_hand_is_examined(tmp_path: Path, cli: Cli) -> None:
+    loop = LOOP.replace("    optimizer.step()\n", "    for p in model.parameters(): p.data.add_(p.grad, alpha=-0.1)\n")
+    loop = loop.replace("optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)\n", "")
+    write(tmp_path, loop.replace("optimizer.zero_grad()", "model.zero_grad()"))
+    done = cli("doctor", "train.py", *SHORT, "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and {"loss", "causality"} <= set(report["passed"])
+    assert "optimizer step" in [unchecked["check"] for unchecked in report["not_judged"]]
+
+
 def test_same_command_has_the_same_report(tmp_path: Path, cli: Cli) -> None:
     write(tmp_path, LOOP.replace("torch.randint(0, V, (200, 13))", "torch.tensor([[hash('a') % V] * 13] * 200)"))
     reports = [json.loads(cli("doctor", "train.py", *SHORT, "--json").stdout) for _ in range(2)]

@@ -403,7 +403,8 @@ def _has_mixing_parts(measured: _Measured) -> bool:
     kinds = (nn.RNNBase, nn.RNNCellBase, nn.modules.conv._ConvNd, nn.MultiheadAttention)
     if any(isinstance(module, kinds) for module in measured.target.model.modules()):
         return True
-    with measured.context(), torch.no_grad(), _MixingFunctions() as functions:
+    functions = _MixingFunctions()
+    with measured.context(), torch.no_grad(), functions:
         measured.target.logits(measured.target.probe.x)
     return functions.is_called
 

@@ -169,7 +169,8 @@ def _draws(difference: float) -> Finding:
         code="dropout_in_eval",
         kind="hint",
         title="The output depends on random numbers during evaluation.",
-        evidence=f"after model.eval(), two passes with different seeds differ by {difference:.3g}; no dropout is active",
+        evidence=f"after model.eval(), two passes with different seeds differ by {difference:.3g}, and no dropout is "
+        "active",
         why="If this is no sampling on purpose, the validation loss is noisy and too high.",
         fix="Draw random numbers only if self.training is true.",
     )

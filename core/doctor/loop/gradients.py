@@ -141,6 +141,7 @@ class GradientBook:
     def before_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
         """Compare what backward gave with what the step receives, and note the weights."""
         self._first_weights = None
+        self.moves_by_hand = False
         self._weights_before = {key: p.detach().clone() for key, p in self._compared.items()}
         if not has_closure:
             self._receive(optimizer)

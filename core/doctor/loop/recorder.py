@@ -80,6 +80,8 @@ class LoopRecorder(ObservedHooks):
         self._scaled: tuple[Tensor, Tensor] | None = None
         """A loss and the product that GradScaler made of it."""
         self._scale = 1.0
+        self.moves_by_hand = False
+        """Whether the weights have changed without a step of any optimizer."""
         self._evaluation_rows: set[int] = set()
         self._n_skipped = 0
         self._notes: dict[str, None] = {}
@@ -115,11 +117,6 @@ class LoopRecorder(ObservedHooks):
     def created_optimizers(self) -> list[Optimizer]:
         """All that are known, whether or not they have stepped."""
         return list(self._known)
-
-    @property
-    def moves_by_hand(self) -> bool:
-        """Whether the weights changed without a step of any optimizer."""
-        return not self._stepped and self._book.moves_by_hand
 
     def record(self, *, has_ended: bool = False) -> LoopRecord:
         """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
@@ -238,6 +235,7 @@ class LoopRecorder(ObservedHooks):
         if self._capture is not None:
             self._capture.backward(loss, self._scale)
         self._book.before_backward()
+        self.moves_by_hand = self._book.moves_by_hand
 
     def backward_done(self) -> None:
         self._book.after_backward(self._scale)
@@ -278,6 +276,7 @@ class LoopRecorder(ObservedHooks):
         if not any(one is optimizer for one in self._stepped):
             self._stepped.append(optimizer)
             self._book.watch(("", p) for p in parameters_of([optimizer]))
+        self.moves_by_hand = False
         draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
         draft.is_stepping = True
         if not has_closure:

@@ -32,6 +32,19 @@ def test_missing_positions_are_named_with_their_cause(fault: str, word: str) -> 
     assert finding.code == "no_positions" and word in finding.title
 
 
+@pytest.mark.parametrize(("trained", "n_findings"), [(True, 0), (False, 1)])
+def test_table_of_positions_that_starts_at_zeros_is_healthy_if_it_is_trained(trained: bool, n_findings: int) -> None:
+    class Zeros(Decoder):
+        def __init__(self) -> None:
+            super().__init__("no_positions")
+            self.table = nn.Parameter(torch.zeros(1, T, C), requires_grad=trained)
+
+        def placed(self, e: Tensor) -> Tensor:
+            return e + self.table[:, : e.shape[1]]
+
+    assert len(list(positions.check(target_of(Zeros())))) == n_findings
+
+
 def test_single_attention_without_positions_is_judged_by_its_logits() -> None:
     [finding] = positions.check(target_of(Decoder("no_positions", layers=1)))
     assert finding.code == "no_positions"

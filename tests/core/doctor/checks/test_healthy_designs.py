@@ -1,0 +1,191 @@
+"""Designs of healthy public programs are no findings: sampling models, bigram models, steps by hand, fixed shapes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.core.doctor.checks.programs import Causal, pairs_case, results, scores_target
+from tests.core.doctor.checks.programs import V as N_VOCAB
+from tests.core.doctor.loop.judged import codes, judged, loss_of
+from tests.core.doctor.script.test_target import LR, Small, TimeFirst, V, examined, outside, pair
+from tests.core.doctor.small_transformer import Attention, Block, Decoder, target_of
+from tests.core.watch.loops import start
+from tui_lab.core.doctor.checks import attention, causality, determinism
+from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.runner import examine
+from tui_lab.core.doctor.target import required
+
+
+def by_hand(rate: float) -> None:
+    model = start()
+    for step in range(5):
+        model.zero_grad()
+        loss_of(model, step).backward()  # type: ignore[no-untyped-call]
+        for p in model.parameters():
+            if p.grad is not None:
+                p.data.add_(p.grad, alpha=-rate)
+
+
+def test_steps_by_hand_are_no_missing_steps() -> None:
+    with LoopRecorder() as recorder:
+        by_hand(0.1)
+    assert recorder.record().moves_by_hand
+    assert codes(judged(lambda: by_hand(0.1))) == []
+
+
+def test_weights_that_stay_do_not_move_by_hand() -> None:
+    with LoopRecorder() as recorder:
+        by_hand(0.0)
+    assert not recorder.record().moves_by_hand
+
+
+def test_steps_of_an_optimizer_are_not_by_hand() -> None:
+    with LoopRecorder() as recorder:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(5):
+            optimizer.zero_grad()
+            loss_of(model, step).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    assert not recorder.record().moves_by_hand
+
+
+class Draws(nn.Linear):
+    """Adds noise in evaluation, too, as the latent variable of a variational autoencoder."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn(len(x), 3)
+
+
+class AlwaysDropout(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(super().forward(x), 0.5)
+
+
+class TrainingDropout(nn.Module):
+    """Puts its dropout back into training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.dropout = nn.Linear(4, 3), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.dropout.train()
+        dropped: Tensor = self.dropout(self.linear(x))
+        return dropped
+
+
+class DroppedWeights(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        q = super().forward(x)[:, None]
+        return F.scaled_dot_product_attention(q, q, q, dropout_p=0.5)[:, 0]
+
+
+def classes(step: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(8, 4, generator=generator), torch.randint(0, 3, (8,), generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (lambda: Draws(4, 3), "hint"),
+        (lambda: AlwaysDropout(4, 3), "finding"),
+        (TrainingDropout, "finding"),
+        (lambda: DroppedWeights(4, 3), "finding"),
+    ],
+)
+def test_random_numbers_in_evaluation_are_a_finding_only_if_dropout_is_active(
+    model: Callable[[], nn.Module], kind: str
+) -> None:
+    target = scores_target(model(), classes, F.cross_entropy)
+    assert results(determinism.check, target) == [(kind, "dropout_in_eval")]
+
+
+class Bigram(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(N_VOCAB, N_VOCAB)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.table(x)
+        return logits
+
+
+class UnusedMean(Causal):
+    """Computes the running mean, and does not add it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = self.tokens(x)
+        e.cumsum(dim=1)
+        logits: Tensor = self.head(torch.tanh(self.mix(e)))
+        return logits
+
+
+@pytest.mark.parametrize(("model", "kind"), [(Bigram, "hint"), (UnusedMean, "finding")])
+def test_missing_context_is_a_finding_only_where_something_mixes_positions(
+    model: Callable[[], nn.Module], kind: str
+) -> None:
+    assert results(causality.check, pairs_case(model())) == [(kind, "no_context")]
+
+
+class EightRows(nn.Linear):
+    """Accepts batches of eight rows only, as a model that gets a state of this size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.zeros(8, 1)
+
+
+def test_model_of_one_batch_size_is_examined_with_whole_batches() -> None:
+    report = examine(scores_target(EightRows(4, 3), classes, F.cross_entropy))
+    assert report.findings == () and report.crashed == () and "forward" in report.passed
+
+
+class Fails(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("it needs the state of its program")
+
+
+@pytest.mark.parametrize("is_script", [True, False])
+def test_failed_call_outside_a_script_is_no_finding(is_script: bool) -> None:
+    target = scores_target(Fails(4, 3), classes, F.cross_entropy)
+    report = examine(replace(target, record=LoopRecord() if is_script else None))
+    assert [finding.code for finding in report.findings] == ([] if is_script else ["forward_fails"])
+    assert report.crashed == ()
+
+
+class RoundedWeights(Attention):
+    def weights(self, scores: Tensor) -> Tensor:
+        return super().weights(scores.float()).bfloat16()
+
+
+def test_attention_weights_rounded_to_half_precision_are_judged() -> None:
+    model = Decoder()
+    for block in model.blocks:
+        assert isinstance(block, Block)
+        block.attention = RoundedWeights("")
+    assert results(attention.check, target_of(model.bfloat16())) == []
+
+
+def test_factors_of_a_schedule_that_stay_small_are_part_of_the_rate() -> None:
+    def schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.01 * min(1.0, (step + 1) / 4))
+
+    [group] = examined(Small(), outside, schedule=schedule).optimizers[0].param_groups
+    assert group["lr"] == group["initial_lr"] == pytest.approx(0.01 * LR)
+
+
+def transposed(model: nn.Module, step: int) -> Tensor:
+    x, y = pair(step)
+    return F.cross_entropy(model(x.t()).transpose(0, 1).reshape(-1, V), y.reshape(-1))
+
+
+def test_positions_first_are_seen_where_the_logits_are_transposed() -> None:
+    target = examined(TimeFirst(), transposed)
+    assert required(target.tokens).x(target.batch(0)).shape == pair(0)[0].shape
+    assert torch.equal(target.pair(0)[1], pair(0)[1]) and results(causality.check, target) == []
