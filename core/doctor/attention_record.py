@@ -30,6 +30,7 @@ from tui_lab.core.doctor.operations import (
     NORMS,
     PRODUCTS,
     REDUCTIONS,
+    RESHAPES,
     SCALINGS,
     SOFTMAXES,
     Contraction,
@@ -69,8 +70,10 @@ class AttentionCall:
     d_head: int | None = None
     scale: float | None = None
     scores_location: str = ""
+    is_projected: bool = False
+    """Whether q and k both come from linear maps: scores of other states, as of an RNN, are often not scaled."""
     is_own: bool = False
-    """Whether the user's code multiplies q and k, and both come from linear maps."""
+    """Whether, in addition, the user's code multiplies them."""
 
     @property
     def is_square(self) -> bool:
@@ -85,6 +88,7 @@ class Mix:
     kind: heads_split, heads_merged: a reshape puts several positions into one vector, or orders them by heads.
     batch_and_time: a reshape exchanges rows and positions. norm, reduction: over an axis of positions or rows.
     over_rows: whether it mixes rows of the batch; else positions of one row.
+    is_proven: whether vectors of heads hold the wrong positions even if no effect is measured.
     """
 
     kind: MixKind
@@ -92,6 +96,7 @@ class Mix:
     module: str
     location: str
     over_rows: bool = False
+    is_proven: bool = False
 
 
 @dataclass
@@ -115,7 +120,8 @@ class _Product:
     factor: float | None
     location: str
     query_positions: Tensor | None
-    is_own: bool = False
+    is_projected: bool
+    is_own: bool
 
 
 @dataclass(eq=False)
@@ -137,6 +143,7 @@ class _Tag:
     product: _Product | None = None
     softmax: _Softmax | None = None
     is_weight: bool = False
+    layout: str = ""
     layout_location: str = ""
     is_projected: bool = False
     """Whether it comes from a linear map, without a softmax or product of two activations since."""
@@ -145,7 +152,8 @@ class _Tag:
 def record_attention(model: nn.Module, call: Callable[[], object], x: Tensor | None = None) -> AttentionRecord:
     """Run `call`, a forward pass of `model` without gradients, and return what it computed. Propagates its exceptions.
 
-    x: the token ids of the pass, int64 [B, T].
+    x: the token ids of the pass, int64 [B, T]. Without them, rows and positions are those of the first embedding of
+    ids [B, T], or of the first linear map of vectors [B, T, C].
     """
     recorder = _Recorder(x, {name: type(module).__name__ for name, module in model.named_modules()})
     with torch.no_grad(), without_compiled_code(), _module_names(model, recorder.modules), recorder:
@@ -193,6 +201,7 @@ class _Recorder(TorchFunctionMode):
         self.modules: list[str] = []
         self.classes = classes
         self._x = x
+        self._shape = None if x is None else (x.shape[0], x.shape[1])
         self._tags: dict[int, _Tag] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -256,6 +265,7 @@ class _Recorder(TorchFunctionMode):
 
     def _embedding(self, ids: Tensor, result: Tensor) -> None:
         if ids.dim() == 2:
+            self._shape = self._shape or (ids.shape[0], ids.shape[1])
             self._keep(self._new(result))
         self._looked_up(ids)
 
@@ -284,9 +294,9 @@ class _Recorder(TorchFunctionMode):
 
     def _new(self, result: Tensor) -> _Tag:
         """Return the tag of vectors [B, T, C] or [T, B, C] that are numbered by row · T + position."""
-        if self._x is None or result.dim() != 3:
+        if result.dim() != 3:
             return _Tag(result)
-        B, T = self._x.shape
+        B, T = self._shape = self._shape or (result.shape[0], result.shape[1])
         numbers = torch.arange(B * T, device=result.device).view(B, T)
         if tuple(result.shape[:2]) == (T, B):
             numbers = numbers.t()
@@ -301,13 +311,14 @@ class _Recorder(TorchFunctionMode):
             return
         if not _is_constant(tag.positions):
             B, T = tag.origin
-            rows = tag.positions // T
-            self._mix("heads_merged", "a reshape", tag.layout_location, over_rows=not _is_constant(rows))
+            over_rows = not _is_constant(tag.positions // T)
+            is_proven = tuple(value.shape[:-1]) == (B, T) and tag.layout in RESHAPES and not over_rows
+            self._mix("heads_merged", "a reshape", tag.layout_location, over_rows=over_rows, is_proven=is_proven)
         elif value.dim() == 3 and not _is_grid(tag.positions[..., 0], tag.origin[1]):
             self._mix("batch_and_time", "a reshape", tag.layout_location, over_rows=True)
 
-    def _mix(self, kind: MixKind, operation: str, location: str, *, over_rows: bool) -> None:
-        mix = Mix(kind, operation, self._module, location, over_rows)
+    def _mix(self, kind: MixKind, operation: str, location: str, *, over_rows: bool, is_proven: bool = False) -> None:
+        mix = Mix(kind, operation, self._module, location, over_rows, is_proven)
         if not any((m.kind, m.location) == (kind, location) for m in self.record.mixes):
             self.record.mixes.append(mix)
 
@@ -349,8 +360,9 @@ class _Recorder(TorchFunctionMode):
             self._check_heads(a, query_positions)
             self._check_heads(b, self._positions_of(b, pair.right))
             query, key = pair.left(pair.a), pair.right(pair.b)
-            is_own = a is not None and b is not None and a.is_projected and b.is_projected and _in_user_code()
-            product = _Product(query, key, known, user_line(), query_positions, is_own)
+            is_projected = a is not None and b is not None and a.is_projected and b.is_projected
+            is_own = is_projected and _in_user_code()
+            product = _Product(query, key, known, user_line(), query_positions, is_projected, is_own)
             self._keep(_Tag(result, product=product, origin=a.origin if a else (0, 0)))
 
     def _positions_of(self, tag: _Tag | None, aligned: Callable[[Tensor], Tensor]) -> Tensor | None:
@@ -368,7 +380,8 @@ class _Recorder(TorchFunctionMode):
         rows = first // max(tag.origin[1], 1)
         over_rows = bool((rows != rows[0]).any())
         if len(torch.unique(first)) < len(first) or over_rows:
-            self._mix("heads_split", "a reshape", tag.layout_location, over_rows=over_rows)
+            is_proven = not over_rows and tag.layout in RESHAPES and _heads_differ(positions, tag.origin[1])
+            self._mix("heads_split", "a reshape", tag.layout_location, over_rows=over_rows, is_proven=is_proven)
 
     def _softmax(self, args: Any, kwargs: Any, result: Tensor) -> None:
         scores = args[0] if args else kwargs["input"]
@@ -401,6 +414,7 @@ class _Recorder(TorchFunctionMode):
                 d_head,
                 scale,
                 product.location if product else "",
+                product is not None and product.is_projected,
                 product is not None and product.is_own,
             )
         )
@@ -417,8 +431,21 @@ class _Recorder(TorchFunctionMode):
         factors = [1.0 if tag is None else tag.factor for tag in tags]
         known = None if None in factors else scale * factors[0] * factors[1]  # type: ignore[operator]
         line = user_line()
-        is_own = all(tag is not None and tag.is_projected for tag in tags) and _in_user_code()
-        call = AttentionCall(self._module, line, weights, weights, scores, q, k, q.shape[-1], known, line, is_own)
+        is_projected = all(tag is not None and tag.is_projected for tag in tags)
+        call = AttentionCall(
+            self._module,
+            line,
+            weights,
+            weights,
+            scores,
+            q,
+            k,
+            q.shape[-1],
+            known,
+            line,
+            is_projected,
+            is_projected and _in_user_code(),
+        )
         self.record.calls.append(call)
         positions = self._positions_of(tags[0], lambda t: t)
         self._keep(_Tag(result, positions=_spread(positions, result), origin=tags[0].origin if tags[0] else (0, 0)))
@@ -454,7 +481,9 @@ class _Recorder(TorchFunctionMode):
         moved = list(_tensors((positions,), {})) if positions is not None else []
         for number, each in enumerate(outputs):
             own = moved[number] if len(moved) == len(outputs) and moved[number].shape == each.shape else None
-            self._keep(replace(first, tensor=each, positions=own, layout_location=line))
+            softmax = _moved_softmax(func, args, kwargs, first) if len(outputs) == 1 else first.softmax
+            name = getattr(func, "__name__", "")
+            self._keep(replace(first, tensor=each, positions=own, layout=name, layout_location=line, softmax=softmax))
 
     def _moved(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return the positions after a layout operation, or None if they are unknown for one of its tensors."""
@@ -545,6 +574,32 @@ def _tensors(args: Any, kwargs: Any) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, list | tuple):
             yield from _tensors(value, {})
+
+
+def _moved_softmax(func: Any, args: Any, kwargs: Any, tag: _Tag) -> _Softmax | None:
+    """Return the softmax of a tag with its tensors moved as the tag's own tensor is."""
+    softmax = tag.softmax
+    if softmax is None or softmax.output.shape != tag.tensor.shape:
+        return softmax
+    if not any(value is tag.tensor for value in (*args, *kwargs.values())):
+        return softmax
+
+    def moved(tensor: Tensor) -> Tensor:
+        own = {key: tensor if value is tag.tensor else value for key, value in kwargs.items()}
+        result: Tensor = func(*(tensor if value is tag.tensor else value for value in args), **own)
+        return result
+
+    try:
+        return _Softmax(moved(softmax.output), moved(softmax.scores), softmax.location)
+    except (RuntimeError, TypeError):
+        return softmax
+
+
+def _heads_differ(positions: Tensor, T: int) -> bool:
+    """Whether two heads of the first row, in positions [..., vectors], come from different positions of it."""
+    groups = positions.flatten(0, -2) if positions.dim() > 1 else positions[None]
+    own = groups[(groups // max(T, 1) == groups[0, 0] // max(T, 1)).all(dim=1)].sort(dim=1).values
+    return bool((own != own[:1]).any())
 
 
 def _is_constant(positions: Tensor) -> bool:

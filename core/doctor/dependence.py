@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from tui_lab.core.doctor.attention_record import AttentionRecord, record_attention
 from tui_lab.core.doctor.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.doctor.target_rules import UNKNOWN, next_token
 from tui_lab.core.doctor.trained_targets import label_shift
@@ -62,6 +63,14 @@ class Dependence:
             "rows: logits at t; columns: token at s; █ ▒ depends, · does not",
             *("".join(map(sign, row)) + f"  t={t}" for t, row in enumerate(self.own)),
         )
+
+
+def record_probe(target: Target) -> AttentionRecord:
+    """Record the pass of any program's probe, in the model's present mode. Propagates the model's exceptions."""
+    if target.tokens is None:
+        return record_attention(target.model, lambda: target.output(target.probe.batch))
+    x = target.probe.x
+    return record_attention(target.model, lambda: target.logits(x), x)
 
 
 def dependence(target: Target) -> Dependence:

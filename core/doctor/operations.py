@@ -21,6 +21,7 @@ NORMS = frozenset(("layer_norm", "rms_norm", "group_norm", "instance_norm"))
 REDUCTIONS = frozenset(
     ("mean", "sum", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "amax", "logsumexp")
 )
+RESHAPES = frozenset(("view", "reshape", "view_as", "reshape_as", "flatten", "unflatten"))
 LAYOUTS = frozenset((
     "view", "reshape", "view_as", "reshape_as", "transpose", "transpose_", "permute", "swapaxes", "swapdims", "movedim",
     "moveaxis", "flatten", "unflatten", "unsqueeze", "squeeze", "expand", "expand_as", "__getitem__", "chunk", "split",

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.attention_record import AttentionCall, default_scale, record_attention
+from tui_lab.core.doctor.attention_record import AttentionCall, AttentionRecord, default_scale
+from tui_lab.core.doctor.checks.heads import heads_mixed
+from tui_lab.core.doctor.dependence import record_probe, trained_offset
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.target import Target
 
@@ -22,9 +24,8 @@ NORMALIZED = 0.01
 
 
 def check(target: Target) -> Iterator[Finding]:
-    x = target.probe.x
     with target.evaluating():
-        record = record_attention(target.model, lambda: target.logits(x), x)
+        record = record_probe(target)
     if not record.calls:
         if target.d_head is not None:
             raise NotJudged("no softmax over scores was seen")
@@ -34,6 +35,7 @@ def check(target: Target) -> Iterator[Finding]:
         if finding is not None:
             yield finding
             return
+    yield from _heads(target, record)
     for number, call in enumerate(record.calls):
         finding = _scale(number, call, target)
         if finding is not None:
@@ -41,6 +43,16 @@ def check(target: Target) -> Iterator[Finding]:
             break
     if target.untrained:
         yield from _saturation(record.calls)
+
+
+def _heads(target: Target, record: AttentionRecord) -> Iterator[Finding]:
+    """Judge how heads are split and merged where causality is not, which measures the effect as well."""
+    if target.tokens is not None and target.causal and trained_offset(target) is not None:
+        return
+    mixes = [mix for mix in record.mixes if mix.is_proven and mix.kind in ("heads_split", "heads_merged")]
+    if mixes:
+        evidence = "one head gets some of the positions, each several times, and another head gets others"
+        yield heads_mixed(mixes[0], evidence if mixes[0].kind == "heads_split" else "")
 
 
 def _name(number: int, call: AttentionCall) -> str:
@@ -134,7 +146,7 @@ def _scale(number: int, call: AttentionCall, target: Target) -> Finding | None:
         return None
     if _close(scale, math.sqrt(d)) or _close(scale, d):
         return _score_scale(number, call, "finding")
-    if scale > 1 - SCALE_TOLERANCE and not _compensated(call):
+    if scale > 1 - SCALE_TOLERANCE and call.is_projected and not _compensated(call):
         is_proven = call.is_own and target.untrained and _close(scale, 1.0)
         return _score_scale(number, call, "finding" if is_proven else "hint")
     return None

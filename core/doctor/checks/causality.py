@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.attention_record import AttentionCall, AttentionRecord, Mix, record_attention
+from tui_lab.core.doctor.checks.heads import heads_mixed
 from tui_lab.core.doctor.dependence import (
     TOLERANCE,
     Dependence,
@@ -260,23 +261,7 @@ def _causal_leak(measured: _Measured, title: str, evidence: str, fix: str, locat
 
 
 def _heads_mixed(mix: Mix, evidence: str, measured: _Measured) -> Finding:
-    merged = mix.kind == "heads_merged"
-    return Finding(
-        code="heads_mixed",
-        title=("The heads are merged" if merged else "The heads are split")
-        + f" by a reshape without a transpose, which mixes positions{measured.suffix}.",
-        evidence=f"vectors of {mix.module or 'the model'} "
-        + ("hold parts of several positions" if merged else "are not in the order of the positions")
-        + f"; {evidence}",
-        why="Each position gets parts of other positions, later ones among them, so the model cannot attend to what it "
-        "selects.",
-        fix="Move the head axis back first: x.transpose(1, 2).reshape(B, T, C)."
-        if merged
-        else "Split the features, then move the head axis: x.view(B, T, H, C // H).transpose(1, 2).",
-        location=mix.location,
-        drawing=measured.result.drawing(),
-        explains=("causal_leak", "no_context", "batch_mixing"),
-    )
+    return heads_mixed(mix, evidence, suffix=measured.suffix, drawing=measured.result.drawing())
 
 
 def _norm_axis(mix: Mix, evidence: str, measured: _Measured) -> Finding:

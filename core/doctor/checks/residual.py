@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.attention_record import record_attention
 from tui_lab.core.doctor.blocks import first_vectors, forward_line, repeated_blocks
+from tui_lab.core.doctor.dependence import record_probe
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.target import Target
 
@@ -57,14 +57,16 @@ class _Block:
 def check(target: Target) -> Iterator[Finding]:
     trial = target.fresh()
     trial.model.eval()
-    x = trial.probe.x
-    calls = record_attention(trial.model, lambda: trial.logits(x), x).calls
+    calls = record_probe(trial).calls
+    only_attending = trial.tokens is None  # Stacks of layers without residual paths are common in other networks.
     judged = False
     for list_name, blocks in repeated_blocks(trial.model):
         names = [f"{list_name}.{number}" if list_name else str(number) for number in range(len(blocks))]
         attending = {name for name in names if any((call.module + ".").startswith(name + ".") for call in calls)}
         chosen = {
-            name: block for name, block in zip(names, blocks, strict=True) if name in attending or _may_have(block)
+            name: block
+            for name, block in zip(names, blocks, strict=True)
+            if name in attending or (_may_have(block) and not only_attending)
         }
         for block in _called(trial, chosen):
             trace = _trace(block, trial.seed)
@@ -97,7 +99,7 @@ def _called(target: Target, blocks: dict[str, nn.Module]) -> list[_Block]:
         handles.append(module.register_forward_pre_hook(keep, with_kwargs=True))
     try:
         with torch.no_grad():
-            target.logits(target.probe.x)
+            target.output(target.probe.batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.core.doctor.checks.programs import any_target
 from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
 from tui_lab.core.doctor.attention_record import record_attention
 from tui_lab.core.doctor.checks import attention, causality
@@ -169,3 +170,88 @@ def test_scaled_dot_product_attention_is_recorded_with_its_mask_and_scale() -> N
     model, x = Fused(), torch.randn(2, 3, 5, 4)
     [call] = record_attention(model, lambda: model(x)).calls
     assert torch.allclose(call.weights @ x, model(x), atol=1e-5) and not call.weights.triu(1).any()
+
+
+class Classifier(nn.Module):
+    """Classifies a row of ids; `split` and `merge` are how heads are made and undone, `divisor` of the scores."""
+
+    def __init__(
+        self,
+        split: Callable[[Tensor], Tensor] = lambda x: x.view(*x.shape[:2], 2, -1).transpose(1, 2),
+        merge: Callable[[Tensor], Tensor] = lambda x: x.transpose(1, 2).flatten(2),
+        divisor: float = math.sqrt(C // 2),
+    ) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(V, C), nn.Linear(C, 3)
+        self.q, self.k, self.out = (nn.Linear(C, C) for _ in range(3))
+        self.split, self.merge, self.divisor = split, merge, divisor
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embedding(ids)
+        weights = (self.split(self.q(x)) @ self.split(self.k(x)).mT / self.divisor).softmax(dim=-1)
+        logits: Tensor = self.head(self.out(self.merge(weights @ self.split(x))).mean(dim=1))
+        return logits
+
+
+def classifier_findings(model: nn.Module) -> list[Finding]:
+    """Return what the check yields for a model of rows, without a view of its tokens."""
+    ids = torch.randint(V, (3, T), generator=torch.Generator().manual_seed(0))
+    target = any_target(
+        model, lambda step: {"ids": ids, "y": ids[:, 0] % 3}, loss=row_loss, forward=row_forward, tokens=None
+    )
+    return list(attention.check(target))
+
+
+def row_forward(model: nn.Module, rows: dict[str, Tensor]) -> Tensor:
+    logits: Tensor = model(rows["ids"])
+    return logits
+
+
+def row_loss(model: nn.Module, rows: dict[str, Tensor]) -> Tensor:
+    return nn.functional.cross_entropy(model(rows["ids"]), rows["y"])
+
+
+def test_attention_of_a_classifier_is_judged_without_a_view_of_its_tokens() -> None:
+    assert classifier_findings(Classifier()) == []
+    [scale] = classifier_findings(Classifier(divisor=1 / math.sqrt(C // 2)))
+    assert scale.code == "score_scale" and scale.kind == "finding"
+
+
+def test_heads_of_a_classifier_that_are_reshaped_without_a_transpose_are_named() -> None:
+    [split] = classifier_findings(
+        Classifier(split=lambda x: x.view(len(x), 2, T, -1), merge=lambda x: x.reshape(len(x), T, C))
+    )
+    assert split.code == "heads_mixed" and "split" in split.title
+    [merged] = classifier_findings(Classifier(merge=lambda x: x.reshape(len(x), T, C)))
+    assert merged.code == "heads_mixed" and "merged" in merged.title
+
+
+def test_upsampled_rows_have_no_mixed_heads() -> None:
+    class Upsampled(Classifier):
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.out(self.embedding(ids).repeat_interleave(2, dim=1))
+            weights = (self.split(self.q(x)) @ self.split(self.k(x)).mT / self.divisor).softmax(dim=-1)
+            logits: Tensor = self.head(self.merge(weights @ self.split(x)).mean(dim=1))
+            return logits
+
+    assert classifier_findings(Upsampled()) == []
+
+
+@pytest.mark.parametrize(("dim", "axis"), [(-1, ""), (0, "rows of the batch")])
+def test_softmax_of_one_query_over_the_batch_is_named_after_axes_are_added(dim: int, axis: str) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.rnn = nn.Embedding(V, C), nn.GRU(C, C, batch_first=True)
+            self.query, self.head = nn.Linear(C, C), nn.Linear(C, 3)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            memory, state = self.rnn(self.embedding(ids))
+            scores = torch.bmm(memory, self.query(state[0]).unsqueeze(2)).squeeze(2)
+            weights = torch.softmax(scores, dim=dim)
+            logits: Tensor = self.head(torch.bmm(weights.unsqueeze(1), memory).squeeze(1))
+            return logits
+
+    found = classifier_findings(Recurrent())
+    assert [finding.code for finding in found] == (["attention_rows"] if axis else [])
+    assert all(axis in finding.title for finding in found)
