@@ -1,8 +1,8 @@
 """Does generation with a key/value cache compute what the model computes without one?
 
-The model's own `generate` runs for a few tokens, with every draw replaced by the most likely token, and the logits of
-each of its passes are compared with those of a full pass over the same tokens. Models of transformers are fed token by
-token with their `past_key_values`. Cost: two passes for each of a few tokens.
+The model's own `generate`, or `sample` and the like, runs for a few tokens, with every draw replaced by the most likely
+token, and the logits of each of its passes are compared with those of a full pass over the same tokens. Models of
+transformers are fed token by token with their `past_key_values`. Cost: two passes for each of a few tokens.
 """
 
 import inspect
@@ -26,6 +26,11 @@ LONGEST_PROMPT = 6
 TOLERANCE = 1e-3
 """Of the spread of the logits. Healthy caches in float32: 2e-7 to 5e-6; faulty ones: 0.02 to 1."""
 LOW_PRECISION_TOLERANCE = 0.1
+MAX_PASSES = 16
+METHODS = ("generate", "sample", "complete", "continue", "decode")
+"""Parts of the names of methods that may generate tokens."""
+COUNTS = frozenset(("count", "n", "num", "n_samples", "num_samples", "batch_size", "n_rows", "how_many", "samples"))
+"""Names of a first argument that is a number of rows or tokens, of a method that begins with tokens of its own."""
 TOTAL_LENGTHS = frozenset(("max_len", "max_length", "max_seq_len", "length", "total_len", "target_len"))
 NUMBERS = frozenset(
     ("n", "max_new_tokens", "max_new", "steps", "n_tokens", "num_tokens", "n_new", "new_tokens", "max_tokens",
@@ -64,11 +69,11 @@ def check(target: Target) -> Iterator[Finding]:
         with torch.no_grad(), without_dropout():
             yield from _library_cache(trial, cached)
         return
-    owner = next((module for module in trial.model.modules() if _generate_of(module) is not None), None)
-    if owner is None:
+    methods = list(_generating(trial.model))
+    if not methods:
         raise NotApplicable("the model has no method generate and no cache of keys and values")
     with torch.no_grad(), without_dropout():
-        yield from _own_generation(trial, owner)
+        yield from _first_that_runs(trial, methods)
 
 
 # Models of transformers
@@ -108,17 +113,44 @@ def _library_cache(target: Target, model: nn.Module) -> Iterator[Finding]:
 # A method `generate`
 
 
-def _generate_of(module: nn.Module) -> Callable[..., Any] | None:
-    method = getattr(module, "generate", None)
-    return method if callable(method) and not isinstance(method, nn.Module) else None
+def _generating(model: nn.Module) -> Iterator[Callable[..., Any]]:
+    """Yield the methods of the user's modules that may generate tokens: first those called generate."""
+    named = []
+    for module in model.modules():
+        own = [cls for cls in type(module).__mro__ if not cls.__module__.startswith("torch.") and cls is not object]
+        names = dict.fromkeys(name for cls in own for name in vars(cls) if any(part in name for part in METHODS))
+        if "generate" in names or "generate" in vars(module):
+            names = {"generate": None, **names}
+        named += [(name != "generate", name, module) for name in names if not name.startswith("_")]
+    for _, name, module in sorted(named, key=lambda each: each[0]):
+        method = getattr(module, name, None)
+        if callable(method) and not isinstance(method, nn.Module | type):
+            yield method
 
 
-def _own_generation(target: Target, owner: nn.Module) -> Iterator[Finding]:
+def _first_that_runs(target: Target, methods: list[Callable[..., Any]]) -> Iterator[Finding]:
+    """Judge the first method that generates tokens. Raises NotJudged for generate(), NotApplicable for other names."""
+    problem: NotJudged | None = None
+    for method in methods:
+        target.model.eval()
+        try:
+            yield from _own_generation(target, method)
+        except NotJudged as error:
+            problem = problem or (error if getattr(method, "__name__", "generate") == "generate" else None)
+            continue
+        return
+    if problem is not None:
+        raise problem
+    raise NotApplicable("no method of the model generates tokens from a prompt")
+
+
+def _own_generation(target: Target, method: Callable[..., Any]) -> Iterator[Finding]:
     x = target.probe.x
     if x.shape[1] < NEW_TOKENS + 2:
         raise NotApplicable("rows are too short to continue them")
     prompt = x[:2, : min(LONGEST_PROMPT, x.shape[1] - NEW_TOKENS - 1)]
-    passes, tokens = _generated(target, owner, prompt)
+    passes, tokens = _generated(target, method, prompt)
+    target.model.eval()  # It may have ended with model.train().
     compared = 0
     length = 0
     for number, one in enumerate(passes):
@@ -130,7 +162,7 @@ def _own_generation(target: Target, owner: nn.Module) -> Iterator[Finding]:
         relative = _relative(one.logits[:, -1].float(), full[:, -1].float(), target)
         compared += 1
         if relative > 1:
-            yield _judged(target, owner, prompt, passes, _Difference(number, end, relative), tokens)
+            yield _judged(target, method, prompt, passes, _Difference(number, end, relative), tokens)
             return
     if not compared:
         raise NotJudged("generate() makes no passes that could be compared with a full pass over its tokens")
@@ -164,15 +196,16 @@ def _full_pass(target: Target, module: nn.Module, tokens: Tensor) -> Tensor:
             raise NotJudged(f"the model cannot be called with tokens alone: {direct}") from direct
 
 
-def _generated(target: Target, owner: nn.Module, prompt: Tensor) -> tuple[list[_Pass], Tensor]:
+def _generated(target: Target, method: Callable[..., Any], prompt: Tensor) -> tuple[list[_Pass], Tensor]:
     """Run generate() for some tokens; return its passes and all tokens [B, L]. Raises NotJudged if it cannot be run."""
     problem = ""
-    for ids in (prompt, prompt[:1], prompt[0], prompt[0].tolist()):
+    rows = (prompt, prompt[:1], prompt[0], prompt[0].tolist())
+    for ids in (len(prompt),) if _takes_count(method) else rows:
         seed_everything(target.seed)
         try:
-            arguments = _arguments(owner, ids, target.probe.x.shape[1])
+            arguments = _arguments(method, ids, target.probe.x.shape[1])
             with _passes(target.model) as passes, _Greedy(passes):
-                _run(owner, arguments)
+                _run(method, arguments)
         except NotJudged:
             raise
         except Exception as error:
@@ -185,19 +218,27 @@ def _generated(target: Target, owner: nn.Module, prompt: Tensor) -> tuple[list[_
     raise NotJudged(f"generate() could not be run on a prompt of the batch: {problem}")
 
 
-def _run(owner: nn.Module, arguments: dict[str, Any]) -> None:
-    method = _generate_of(owner)
-    assert method is not None
-    # A decorator may hide the names.
-    result = method(*arguments.values()) if "" in arguments else method(**arguments)
-    if inspect.isgenerator(result):
-        list(result)
+def _run(method: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    try:
+        # A decorator may hide the names.
+        result = method(*arguments.values()) if "" in arguments else method(**arguments)
+        if inspect.isgenerator(result):
+            list(result)
+    except _EnoughError:
+        pass
 
 
-def _arguments(owner: nn.Module, ids: Any, longest: int) -> dict[str, Any]:
+def _takes_count(method: Callable[..., Any]) -> bool:
+    """Whether the first argument is a number, not a prompt."""
+    return next(iter(inspect.signature(method).parameters), "") in COUNTS | NUMBERS
+
+
+class _EnoughError(Exception):
+    """Ends a generation after MAX_PASSES passes."""
+
+
+def _arguments(method: Callable[..., Any], ids: Any, longest: int) -> dict[str, Any]:
     """Return arguments for generate(): the prompt, the number of tokens, and values for others that are required."""
-    method = _generate_of(owner)
-    assert method is not None
     parameters = [
         p for p in inspect.signature(method).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
@@ -234,6 +275,8 @@ def _passes(model: nn.Module) -> Iterator[list[_Pass]]:
 
     def enter(module: nn.Module, args: Any) -> None:
         depth[0] += 1
+        if depth[0] == 1 and len(passes) >= MAX_PASSES:
+            raise _EnoughError
 
     def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         depth[0] -= 1
@@ -242,7 +285,7 @@ def _passes(model: nn.Module) -> Iterator[list[_Pass]]:
             return
         try:
             logits = logits_in(output)
-        except (AttributeError, KeyError, TypeError, IndexError):
+        except (AttributeError, KeyError, TypeError, IndexError, ValueError):
             return
         if isinstance(logits, Tensor) and logits.is_floating_point() and logits.dim() in (2, 3):
             logits = logits if logits.dim() == 3 else logits[:, None]
@@ -303,15 +346,20 @@ def _all_tokens(passes: list[_Pass]) -> Tensor | None:
 
 
 def _judged(
-    target: Target, owner: nn.Module, prompt: Tensor, passes: list[_Pass], difference: _Difference, tokens: Tensor
+    target: Target,
+    method: Callable[..., Any],
+    prompt: Tensor,
+    passes: list[_Pass],
+    difference: _Difference,
+    tokens: Tensor,
 ) -> Finding:
     is_prompt = difference.number == 0
-    if is_prompt and _prompt_pass_leaks(target, owner, prompt, passes[0]):
+    if is_prompt and _prompt_pass_leaks(target, method, prompt, passes[0]):
         return _differs(difference, True, ("leak",))
-    return _differs(difference, is_prompt, ("restart",) if _positions_restart(target, owner, prompt) else ())
+    return _differs(difference, is_prompt, ("restart",) if _positions_restart(target, method, prompt) else ())
 
 
-def _prompt_pass_leaks(target: Target, owner: nn.Module, prompt: Tensor, first: _Pass) -> bool:
+def _prompt_pass_leaks(target: Target, method: Callable[..., Any], prompt: Tensor, first: _Pass) -> bool:
     """Whether the prompt's last token changes the logits at earlier positions."""
     n = first.ids.shape[1]
     if first.logits.shape[1] != n or n < 2:
@@ -319,7 +367,7 @@ def _prompt_pass_leaks(target: Target, owner: nn.Module, prompt: Tensor, first: 
     other = prompt.clone()
     other[:, -1] = torch.where(prompt[:, -1] == prompt[:, 0], prompt[:, 1], prompt[:, 0])
     try:
-        passes, _ = _generated(target, owner, other)
+        passes, _ = _generated(target, method, other)
     except NotJudged:
         return False
     after = passes[0].logits[:, :-1].float()
@@ -328,13 +376,13 @@ def _prompt_pass_leaks(target: Target, owner: nn.Module, prompt: Tensor, first: 
     )
 
 
-def _positions_restart(target: Target, owner: nn.Module, prompt: Tensor) -> bool:
+def _positions_restart(target: Target, method: Callable[..., Any], prompt: Tensor) -> bool:
     """Whether each pass over one token looks up position 0 of a second table."""
-    ids = prompt[:1] if len(prompt) else prompt
+    ids = len(prompt) if _takes_count(method) else prompt[:1]
     seed_everything(target.seed)
     try:
         with _passes(target.model) as passes, _Greedy(passes) as greedy:
-            _run(owner, _arguments(owner, ids, target.probe.x.shape[1]))
+            _run(method, _arguments(method, ids, target.probe.x.shape[1]))
     except Exception:  # Its first run, on two rows, has worked.
         return False
     zero = [
