@@ -107,6 +107,9 @@ class AttentionRecord:
     mixes: list[Mix] = field(default_factory=list)
     same_angle: str = ""
     """The line at which sines or cosines were computed of an angle that is equal at every position."""
+    turned_over: str = ""
+    """The axis other than the positions along which the factors of q or k differ: "heads" or "rows of the batch"."""
+    turned_location: str = ""
     constant_ids: str = ""
     """The line at which a second table was looked up with equal ids at every position."""
 
@@ -515,6 +518,8 @@ class _Recorder(TorchFunctionMode):
                 self._keep(_Tag(result, is_weight=True))
             return
         first = next((tag for tag in tagged if tag.product or tag.softmax), tagged[0])
+        if SCALINGS.get(name) == "multiply" and len(values) == 2:
+            self._turned(first, next((value for value in values if value is not first.tensor), first.tensor))
         factor = self._factor(name, args, first, values)
         if name in CASTS or name in ("dropout", "dropout_", "native_dropout"):
             positions: Tensor | None = first.positions
@@ -523,6 +528,27 @@ class _Recorder(TorchFunctionMode):
         if positions is not None and positions.shape != result.shape:
             positions = None
         self._keep(replace(first, tensor=result, factor=factor, positions=positions))
+
+    def _turned(self, tag: _Tag, factors: Tensor) -> None:
+        """Record that vectors of heads are multiplied by factors that differ along another axis than the positions."""
+        positions, T = tag.positions, tag.origin[1]
+        own = self._tag(factors)
+        if not tag.is_projected or positions is None or positions.dim() < 4 or factors.dim() < 2:
+            return
+        if self._is_weight(factors) or (own is not None and own.positions is not None):
+            return
+        try:
+            factors = factors.expand(positions.shape)
+        except RuntimeError:
+            return
+        times, rows = positions % T, positions // T
+        axes = range(positions.dim() - 1)
+        if any(_varies(factors, axis) and _varies(times, axis) for axis in axes):
+            return
+        axis = next((axis for axis in axes if _varies(factors, axis)), None)
+        if axis is not None and not self.record.turned_over:
+            self.record.turned_over = "rows of the batch" if _varies(rows, axis) else "heads"
+            self.record.turned_location = user_line()
 
     def _factor(self, name: str, args: Any, tag: _Tag, values: list[Tensor]) -> float | None:
         """Return the factor of a tensor after an operation with it."""
@@ -600,6 +626,10 @@ def _heads_differ(positions: Tensor, T: int) -> bool:
     groups = positions.flatten(0, -2) if positions.dim() > 1 else positions[None]
     own = groups[(groups // max(T, 1) == groups[0, 0] // max(T, 1)).all(dim=1)].sort(dim=1).values
     return bool((own != own[:1]).any())
+
+
+def _varies(values: Tensor, axis: int) -> bool:
+    return bool((values != values.narrow(axis, 0, 1)).any())
 
 
 def _is_constant(positions: Tensor) -> bool:

@@ -219,6 +219,14 @@ def _no_positions(target: Target, change: _Change, rows_differ: float) -> Findin
             "Multiply the frequencies by the positions along the time axis: torch.arange(T)[:, None] * frequencies.",
             record.same_angle,
         )
+    if record.turned_over:
+        return _finding(
+            f"Rotary angles are counted over the {record.turned_over}, so every position gets the same ones.",
+            evidence + f"; q and k are multiplied by factors that differ along the axis of the {record.turned_over}, "
+            "and not along that of the positions",
+            "Count the angles along the axis of the positions: axis 1 of [B, T, H, d], or axis 2 of [B, H, T, d].",
+            record.turned_location,
+        )
     if record.constant_ids:
         return _finding(
             "All position ids are equal, so every position gets the same vector of the table.",

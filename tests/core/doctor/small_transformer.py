@@ -42,9 +42,11 @@ class Attention(nn.Module):
     def rotated(self, x: Tensor, part: str) -> Tensor:
         if not self.fault.startswith("rotary") or self.fault == "rotary_on_queries" and part == "keys":
             return x
-        places = torch.arange(x.shape[2])
+        over_heads = self.fault == "rotary_over_heads"
+        places = torch.arange(x.shape[1 if over_heads else 2])
         angles = (places * 0 if self.fault == "rotary_same_angle" else places)[:, None] * torch.tensor([1.0, 0.3])
         angles = torch.cat([angles] * (x.shape[-1] // 2), dim=-1)[:, : x.shape[-1]]
+        angles = angles[:, None] if over_heads else angles
         half = x.shape[-1] // 2
         turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
         return x * angles.cos() + turned * angles.sin()

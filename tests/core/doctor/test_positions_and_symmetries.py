@@ -25,6 +25,7 @@ def test_learned_and_rotary_positions_are_healthy(fault: str) -> None:
         ("positions_of_zero", "ids are equal"),
         ("rotary_on_queries", "queries only"),
         ("rotary_same_angle", "same angle"),
+        ("rotary_over_heads", "over the heads"),
     ],
 )
 def test_missing_positions_are_named_with_their_cause(fault: str, word: str) -> None:
