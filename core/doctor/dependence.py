@@ -20,6 +20,10 @@ AGREEMENT = 0.9
 """Fraction of the counted targets that are the next tokens, in a model that predicts them."""
 WARM_UP_UPDATES = 8
 """After these, weights that start at zero pass something on."""
+MAX_POSITIONS = 24
+"""Tokens that are exchanged in a row, one forward pass each: enough to see any pattern, since the rest repeats it."""
+DRAWN = 16
+"""Positions that are drawn, the first ones of the row."""
 TOLERANCE = 1e-6
 """Of the largest effect of any token. No dependency: 0 to 2e-8. A mask after the softmax: 1e-3 and more."""
 
@@ -28,7 +32,8 @@ TOLERANCE = 1e-6
 class Dependence:
     """How much the logits change with the tokens of one row.
 
-    own: the largest change of a logit at position t of the row when its token at s is exchanged, [T (t), T (s)].
+    own: the largest change of a logit at position t of the row when its token at s is exchanged, [T (t), T (s)]; 0 at
+    the positions s of a long row that were not tried.
     others: the same in all other rows, the largest over them, [T (t), T (s)]; None: there is only one row.
     counted: whether the prediction at t counts in the loss, [T].
     """
@@ -61,7 +66,7 @@ class Dependence:
 
         return (
             "rows: logits at t; columns: token at s; █ ▒ depends, · does not",
-            *("".join(map(sign, row)) + f"  t={t}" for t, row in enumerate(self.own)),
+            *("".join(map(sign, row[:DRAWN])) + f"  t={t}" for t, row in enumerate(self.own[:DRAWN])),
         )
 
 
@@ -74,22 +79,32 @@ def record_probe(target: Target) -> AttentionRecord:
 
 
 def dependence(target: Target) -> Dependence:
-    """Exchange each token of the probe's row with the most counted targets. Cost: a forward pass per position."""
+    """Exchange tokens of the probe's row with the most counted targets. Cost: a forward pass for each of them."""
     x = target.probe.x
     counted = counted_predictions(target)
     row = int(counted.sum(dim=1).argmax())
     changed = other_tokens(x, counted)
-    own, others = [], []
+    T = x.shape[1]
+    own = torch.zeros(T, T)
+    others = torch.zeros(T, T)
     with torch.no_grad():
         before = target.logits(x).float()
-        for s in range(x.shape[1]):
+        for s in tried_positions(T):
             exchanged = x.clone()
             exchanged[row, s] = changed[row, s]
-            effects = (target.logits(exchanged).float() - before).nan_to_num(0.0).abs().amax(dim=-1)  # [B, T]
-            own.append(effects[row])
-            others.append(effects[torch.arange(len(x)) != row].amax(dim=0) if len(x) > 1 else effects[row] * 0)
-    stacked = torch.stack(others, dim=1).cpu() if len(x) > 1 else None
-    return Dependence(torch.stack(own, dim=1).cpu(), stacked, counted[row].cpu())
+            effects = (target.logits(exchanged).float() - before).nan_to_num(0.0).abs().amax(dim=-1).cpu()  # [B, T]
+            own[:, s] = effects[row]
+            if len(x) > 1:
+                others[:, s] = effects[torch.arange(len(x)) != row].amax(dim=0)
+    return Dependence(own, others if len(x) > 1 else None, counted[row].cpu())
+
+
+def tried_positions(length: int) -> list[int]:
+    """Return the positions of a row whose tokens are exchanged: all, or of a long row the first and some later ones."""
+    if length <= MAX_POSITIONS:
+        return list(range(length))
+    later = torch.linspace(DRAWN, length - 1, MAX_POSITIONS - DRAWN).round().int().tolist()
+    return [*range(DRAWN), *later]
 
 
 def counted_predictions(target: Target) -> Tensor:
