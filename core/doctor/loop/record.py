@@ -106,7 +106,8 @@ class LoopRecord:
     never_cleared: names of parameters whose gradients no update but the first cleared before backward added to them.
     unmoved: names of trainable parameters that no step changed. unmoved_with_gradient: those of them that had a
         gradient other than zero at their optimizer's steps.
-    evaluation_rows: hashes of the rows of x in evaluations.
+    evaluation_rows: hashes of the rows of x in evaluations. training_part_rows: those in evaluations of the training
+        part, as far as the loop names it.
     moves_by_hand: whether the weights changed without a step of any optimizer.
     n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
     has_ended: whether the loop ran to its own end. is_rehearsal: whether the doctor called the update itself.
@@ -121,6 +122,7 @@ class LoopRecord:
     unmoved: tuple[str, ...] = ()
     unmoved_with_gradient: tuple[str, ...] = ()
     evaluation_rows: frozenset[int] = field(default_factory=frozenset)
+    training_part_rows: frozenset[int] = field(default_factory=frozenset)
     moves_by_hand: bool = False
     n_skipped: int = 0
     has_ended: bool = False

@@ -1,5 +1,6 @@
 """Records a training loop while it runs: the order of its calls, its gradients, its rates and its rows."""
 
+import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.logits import LogitsGradients
 from tui_lab.core.doctor.loop.observer import ObservedHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.watch.evaluations import split_name
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import inputs_of, parameters_of
 from tui_lab.core.watch.row_memory import RowHasher
@@ -83,6 +85,7 @@ class LoopRecorder(ObservedHooks):
         self.moves_by_hand = False
         """Whether the weights have changed without a step of any optimizer."""
         self._evaluation_rows: set[int] = set()
+        self._training_part_rows: set[int] = set()
         self._n_skipped = 0
         self._notes: dict[str, None] = {}
         if model is not None:
@@ -133,6 +136,7 @@ class LoopRecorder(ObservedHooks):
             unmoved=self._book.unmoved if self._updates else (),
             unmoved_with_gradient=self._book.unmoved_with_gradient,
             evaluation_rows=frozenset(self._evaluation_rows),
+            training_part_rows=frozenset(self._training_part_rows),
             moves_by_hand=self.moves_by_hand,
             n_skipped=self._n_skipped,
             has_ended=has_ended,
@@ -179,7 +183,10 @@ class LoopRecorder(ObservedHooks):
             return
         self._draft.add("evaluation", training=module.training)
         x = inputs_of(args, kwargs).x
-        self._evaluation_rows.update(self._hashes(x))
+        hashes = self._hashes(x)
+        self._evaluation_rows.update(hashes)
+        if split_name(sys._getframe(1)).lower().startswith("train"):
+            self._training_part_rows.update(hashes)
         self._observer.validated(x)
 
     def loss(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
