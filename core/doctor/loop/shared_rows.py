@@ -29,6 +29,8 @@ CHUNK = 32
 MAX_REPEATED = 0.02
 """Fraction of training rows that repeat within a chunk, up to which equal rows are no chance. A data set of so few
 different rows that half of another draw from it would be among 250 batches of 16 has 5 % or more."""
+MAX_HITS = 0.25
+"""Matches of a row by chance up to which a match is evidence."""
 _VALIDATION = re.compile(r"(?<![a-z])(val|valid|validation|dev|test|held_?out|hold_?out)(?![a-z])", re.IGNORECASE)
 _TRAINING = re.compile(r"(?<![a-z])train(ing)?(?![a-z])", re.IGNORECASE)
 _STEPS = ("validation_step", "test_step")
@@ -93,7 +95,7 @@ class RowsWatch:
                     n_same=int(same.sum()),
                     n_near=int((near & ~same).sum()),
                     length=length,
-                    is_by_chance=repeated > MAX_REPEATED,
+                    is_by_chance=repeated > MAX_REPEATED or _expected_hits(trained, shift) > MAX_HITS,
                     line=rows.line,
                 )
             )
@@ -159,6 +161,17 @@ def repeated_share(rows: Tensor, shift: int) -> float:
         pairs = torch.nn.functional.pad(equal, (0, 1)) | torch.nn.functional.pad(equal, (1, 0))
         is_repeated |= torch.zeros_like(pairs).scatter(1, order.indices, pairs).flatten()
     return float(is_repeated.double().mean())
+
+
+def _expected_hits(rows: Tensor, shift: int) -> float:
+    """Return how often a row matches one of `rows` [N, T] by chance, as the phrases of a small grammar do.
+
+    Windows of a stream that agree in most values at one place are one window. Where the rest differs, it was chance.
+    """
+    if not shift or len(rows) < CHUNK:
+        return 0.0
+    by_chance = repeated_share(rows, shift) - repeated_share(rows, 0)
+    return max(0.0, by_chance) / (CHUNK - 1) * len(rows) * (2 * shift + 1)
 
 
 def shared_rows(trained: Tensor, evaluated: Tensor, shift: int) -> Tensor:

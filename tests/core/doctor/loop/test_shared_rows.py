@@ -97,3 +97,15 @@ def test_rows_that_repeat_by_chance() -> None:
 def test_few_rows_are_not_judged() -> None:
     few = SharedRows(n=4, n_same=4, n_near=0, length=LENGTH, is_by_chance=False, line="")
     assert list(validation_leak._of_loop((few,))) == []
+
+
+def test_streams_of_the_same_phrases_repeat_by_chance() -> None:
+    """Two parts of a text of few phrases share most of their windows, though they are apart."""
+    generator = torch.Generator().manual_seed(0)
+    phrases = torch.randint(0, N_IDS, (16, 9), generator=generator)
+
+    def part(n: int) -> Tensor:
+        return windows(phrases[torch.randint(0, len(phrases), (n,), generator=generator)].flatten())
+
+    train_rows = part(800)
+    assert codes(train_rows, part(200)) == []
