@@ -96,7 +96,8 @@ _ALL = [
         leaked_validation=(
             "Validation examples also occur in the training data.",
             "Validation loss follows the training loss down, and overfitting never shows.",
-            "More than 5 % of the compared validation examples are training examples.",
+            "More than 5 % of the compared validation examples are training examples. In a script: more than half of "
+            "its validation or test rows are training rows, or overlap them in three quarters of their ids.",
             "Split before cutting windows: into contiguous parts, or by a hash of each example.",
         ),
         padding_trained=(
