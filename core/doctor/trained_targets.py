@@ -34,11 +34,16 @@ class TrainedBatch:
 
 @dataclass(frozen=True)
 class TrainedTargets:
-    """shift: position t is trained on y[t + shift]; None: that is unknown. measurement: how it was measured."""
+    """shift: position t is trained on y[t + shift]; None: that is unknown. measurement: how it was measured.
+
+    view_shift: the same for the y of the target's TokenView. They differ for a script whose model shifts its labels:
+    the view has the targets that the loss got, and `batches` the labels.
+    """
 
     batches: Sequence[TrainedBatch]
     shift: int | None
     measurement: Measurement | None
+    view_shift: int | None = None
 
 
 def trained_targets(target: Target) -> TrainedTargets:
@@ -89,7 +94,7 @@ def _trained_targets(target: Target) -> TrainedTargets:
         measurement = None
     if tokens.y is None:
         return TrainedTargets(_measured_batches(target, measurement), None, measurement)
-    shift = _shift(target, measurement)
+    shift = view_shift = _shift(target, measurement)
     batches = []
     for step in range(STEPS if target.varies else 1):
         batch = trained_batch(target, target.batch(step), shift or 0)
@@ -97,7 +102,7 @@ def _trained_targets(target: Target) -> TrainedTargets:
         batches.append(batch if labels is None else replace(batch, y=labels))
     if all(one.y is not None and not torch.equal(one.y, one.trained) for one in batches) and shift == 0:
         shift = 1
-    return TrainedTargets(batches, shift, measurement)
+    return TrainedTargets(batches, shift, measurement, view_shift)
 
 
 def _labels_before_the_shift(batch: TrainedBatch) -> Tensor | None:

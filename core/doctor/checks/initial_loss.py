@@ -53,7 +53,7 @@ def _of_tokens(target: Target) -> float:
     if target.loss_function is None:
         return target.plain_loss()
     trained = trained_targets(target)
-    y = trained_batch(target, target.probe.batch, trained.shift or 0).trained.to(target.device)
+    y = trained_batch(target, target.probe.batch, trained.view_shift or 0).trained.to(target.device)
     return float(mean_cross_entropy(target.logits_of(target.probe.batch), y, target.ignored))
 
 

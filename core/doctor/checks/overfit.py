@@ -73,7 +73,7 @@ def _measure(target: Target) -> tuple[Measure, float]:
     if target.tokens is not None and target.tokens.y is not None:
         if target.loss_function is None:
             return partial(_plain_loss, 0), _bar(target)
-        if (shift := trained_targets(target).shift) is not None or target.output_loss is not None:
+        if (shift := trained_targets(target).view_shift) is not None or target.output_loss is not None:
             return partial(_plain_loss, shift or 0), _bar(target)
     one, other = (_own_loss(replace(target, seed=seed), _rows(target)) for seed in (1, 2))
     if abs(one - other) > MIN_FALL / 2 * max(abs(one), abs(other)):

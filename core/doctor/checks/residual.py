@@ -5,6 +5,7 @@ back, 1 / σ with a norm after the sum, and near zero where it is not. A finding
 additions, norms and scalings leads from the output back to the input. Cost: some passes through each block.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,8 +34,8 @@ class _Block:
     def __init__(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.name = name
         self.module = module
-        self._args = args
-        self._kwargs = kwargs
+        self._args = _with_copied_caches(args)
+        self._kwargs = _with_copied_caches(kwargs)
         self._key: int | str | None = next((i for i, value in enumerate(args) if first_vectors(value) is value), None)
         if self._key is None:
             self._key = next((key for key, value in kwargs.items() if first_vectors(value) is value), None)
@@ -51,7 +52,19 @@ class _Block:
         """Return the block's output for another x."""
         args = tuple(x if i == self._key else value for i, value in enumerate(self._args))
         kwargs = {key: x if key == self._key else value for key, value in self._kwargs.items()}
-        return first_vectors(self.module(*args, **kwargs))
+        return first_vectors(self.module(*_with_copied_caches(args), **_with_copied_caches(kwargs)))
+
+
+def _with_copied_caches(arguments: Any) -> Any:
+    """Return arguments with copies of objects, such as a cache of keys and values that each call extends."""
+    plain = (Tensor, nn.Module, int, float, str, list, tuple, dict, type(None))
+
+    def copied(value: Any) -> Any:
+        return value if isinstance(value, plain) or callable(value) else copy.deepcopy(value)
+
+    if isinstance(arguments, dict):
+        return {key: copied(value) for key, value in arguments.items()}
+    return tuple(map(copied, arguments))
 
 
 def check(target: Target) -> Iterator[Finding]:

@@ -116,7 +116,7 @@ def _more_batches(target: Target, trained: TrainedTargets) -> Iterator[TrainedBa
     yield from trained.batches
     if target.varies and trained.batches[0].y is not None:
         for step in range(len(trained.batches), MAX_STEPS):
-            yield trained_batch(target, target.batch(step), trained.shift or 0)
+            yield trained_batch(target, target.batch(step), trained.view_shift or 0)
 
 
 def _shows_end(mask: Tensor, batch: TrainedBatch, ignored: int) -> bool:

@@ -105,7 +105,7 @@ def _moved(target: Target, batch: Batch, measured: Sequence[Measurement]) -> Ite
     tokens = target.tokens
     if tokens is None or tokens.y is None or len(measured) != 1 or measured[0].reading.form == "other":
         return
-    shift = trained_targets(target).shift
+    shift = trained_targets(target).view_shift
     one = measured[0]
     y = tokens.y(batch)[: len(one.logits)].to(one.logits.device)
     if shift is None or y.shape != one.logits.shape[:2]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,12 @@ from tests.core.doctor.loop.judged import codes, judged, loss_of
 from tests.core.doctor.script.test_target import LR, Small, TimeFirst, V, examined, outside, pair
 from tests.core.doctor.small_transformer import Attention, Block, Decoder, target_of
 from tests.core.watch.loops import start
-from tui_lab.core.doctor.checks import attention, causality, determinism
+from tui_lab.core.doctor.checks import attention, causality, determinism, residual
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.runner import examine
 from tui_lab.core.doctor.target import required
+from tui_lab.core.doctor.trained_targets import trained_targets
 
 
 def by_hand(rate: float) -> None:
@@ -189,3 +191,66 @@ def test_positions_first_are_seen_where_the_logits_are_transposed() -> None:
     target = examined(TimeFirst(), transposed)
     assert required(target.tokens).x(target.batch(0)).shape == pair(0)[0].shape
     assert torch.equal(target.pair(0)[1], pair(0)[1]) and results(causality.check, target) == []
+
+
+class PadsLabels(Small):
+    """As in transformers, for rows of several lengths: labels of padding are -100."""
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Any:
+        assert labels is not None
+        logits = self.logits(x)
+        following = F.pad(labels, (0, 1), value=-100)[:, 1:]
+        return {"loss": F.cross_entropy(logits.reshape(-1, V), following.reshape(-1)), "logits": logits}
+
+
+def padded_labels(model: nn.Module, step: int) -> Tensor:
+    tokens = pair(step)[0]
+    labels = tokens.clone()
+    for row in range(len(labels)):
+        labels[row, 3 + row % 3 :] = -100
+    loss: Tensor = model(tokens, labels=labels)["loss"]
+    return loss
+
+
+def test_labels_with_padding_are_shifted_once() -> None:
+    trained = trained_targets(examined(PadsLabels(), padded_labels))
+    assert (trained.shift, trained.view_shift) == (1, 0)
+
+
+class Cache:
+    """Keeps what it was given, as the cache of transformers does."""
+
+    def __init__(self) -> None:
+        self.vectors: list[Tensor] = []
+
+
+class Caching(Block):
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        assert cache is not None
+        cache.vectors.append(x)
+        return super().forward(x) + sum(cache.vectors[:-1], torch.zeros_like(x))
+
+
+class Cached(Decoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Caching(""), Caching("")])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.placed(self.tokens(ids))
+        for block in self.blocks:
+            x = block(x, cache=Cache())
+        logits: Tensor = self.head(self.norm(x))
+        return logits
+
+
+def test_blocks_get_their_cache_as_it_was() -> None:
+    torch.manual_seed(0)
+    target = target_of(Cached())
+    sizes: list[int] = []
+    for module in target.model.modules():
+        if isinstance(module, Caching):
+            module.register_forward_pre_hook(
+                lambda module, args, kwargs: sizes.append(len(kwargs["cache"].vectors)), with_kwargs=True
+            )
+    assert results(residual.check, target) == [] and set(sizes) == {0}
