@@ -186,6 +186,13 @@ def _only_loss(output: Any) -> Any:
     return output
 
 
+def _with_logits(output: Any) -> Any:
+    """Return the output. Raises ValueError if it is a loss alone, since the model returns logits without targets."""
+    if logits_in(output).dim() == 0:
+        raise ValueError("the model returns a loss alone")
+    return output
+
+
 def _tuple_calls(model: nn.Module, batch: Any, has_loss: bool) -> Iterator[Call]:
     def last(batch: Any) -> Any:
         return batch[-1]
@@ -197,7 +204,7 @@ def _tuple_calls(model: nn.Module, batch: Any, has_loss: bool) -> Iterator[Call]
         plain = Call("model(x)", lambda model, batch: _called(model, batch[0]), last)
         name = _target_parameter(model)
         with_targets = Call(
-            f"model(x, {name}=y)", lambda model, batch: _called(model, batch[0], **{name: batch[1]}), last
+            f"model(x, {name}=y)", lambda model, batch: _with_logits(_called(model, batch[0], **{name: batch[1]})), last
         )
         calls = [plain, with_targets] if has_loss else [with_targets, plain]
         yield from calls if name else [plain]

@@ -254,3 +254,16 @@ def test_blocks_get_their_cache_as_it_was() -> None:
                 lambda module, args, kwargs: sizes.append(len(kwargs["cache"].vectors)), with_kwargs=True
             )
     assert results(residual.check, target) == [] and set(sizes) == {0}
+
+
+class LossForTargets(Causal):
+    """Returns logits, or with targets the loss alone, as nanochat does."""
+
+    def forward(self, x: Tensor, targets: Tensor | None = None) -> Tensor:
+        logits = super().forward(x)
+        return logits if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def test_model_that_returns_a_loss_alone_for_targets_is_called_without_them() -> None:
+    target = pairs_case(LossForTargets())
+    assert target.logits(target.probe.x).shape == (*target.probe.x.shape, N_VOCAB)
