@@ -42,11 +42,12 @@ class _Block:
 
     @property
     def x(self) -> Tensor | None:
-        """The first argument that is a float tensor of three dimensions."""
+        """The first argument that is a float tensor of three dimensions; None without one, or if it is nested."""
         if self._key is None:
             return None
         value: Tensor = self._args[self._key] if isinstance(self._key, int) else self._kwargs[self._key]
-        return value.detach()
+        # The fast path of torch's encoder, which has no gradients, packs padded rows.
+        return None if value.is_nested else value.detach()
 
     def output(self, x: Tensor) -> Tensor | None:
         """Return the block's output for another x."""

@@ -267,3 +267,23 @@ class LossForTargets(Causal):
 def test_model_that_returns_a_loss_alone_for_targets_is_called_without_them() -> None:
     target = pairs_case(LossForTargets())
     assert target.logits(target.probe.x).shape == (*target.probe.x.shape, N_VOCAB)
+
+
+class Padded(Decoder):
+    """Torch's encoder with a mask of padding: in evaluation, its layers get nested tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(self.places.shape[1], 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        padding = torch.zeros_like(ids, dtype=torch.bool)
+        padding[0, -3:] = True
+        encoded = self.encoder(self.placed(self.tokens(ids)), src_key_padding_mask=padding)
+        logits: Tensor = self.head(self.norm(encoded))
+        return logits
+
+
+def test_nested_rows_of_an_encoder_are_no_crash() -> None:
+    assert results(residual.check, target_of(Padded())) == [("not applicable", "")]
