@@ -53,6 +53,7 @@ class _Progress:
             return
         self._stage = stage
         if stage == "running the script":
-            say(f"doctor: running {self._name} for {self._limits.updates} updates; it writes no checkpoints")
+            updates = "some updates" if self._limits.updates is None else f"{self._limits.updates} updates"
+            say(f"doctor: running {self._name} for {updates}; it writes no checkpoints")
         elif stage == "examining":
             say("doctor: examining what it did")

@@ -34,6 +34,7 @@ for _ in range(60):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "codes"), [("softmax", ["missing_log_softmax"]), ("log_softmax", [])])
 def test_second_training_is_examined(activation: str, codes: list[str], tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TEACHER_AND_STUDENT.replace("ACTIVATION", activation), "utf-8")

@@ -37,6 +37,7 @@ def _report(folder: Path, *, mode: str = "model.eval()", sleep: str = "pass", up
     return examine_script(target, Limits(updates), lambda check: None, folder=str(folder), quiet=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "codes"), [("pass", ["train_mode_in_evaluation"]), ("model.eval()", [])])
 def test_fast_script_is_examined_after_more_updates(mode: str, codes: list[str], tmp_path: Path) -> None:
     report = _report(tmp_path, mode=mode)
@@ -50,6 +51,7 @@ def test_given_number_of_updates_is_exact(tmp_path: Path) -> None:
     assert report.examined[0] == "20 updates of the script"
 
 
+@pytest.mark.slow
 def test_slow_script_is_examined_after_the_usual_updates(tmp_path: Path) -> None:
     report = _report(tmp_path, sleep=BUSY)
     assert report.examined[0] == f"{UPDATES + 1} updates of the script"
