@@ -76,7 +76,8 @@ def test_commands_named_exist(page: Path) -> None:
     for code in inline_code(page):
         if not code.startswith("tui-lab "):
             continue
-        command, rest = command_of(shlex.split(code)[1:])
+        # What follows -- belongs to the user's script.
+        command, rest = command_of(shlex.split(code.partition(" -- ")[0])[1:])
         options = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
         used = {word.partition("=")[0] for word in rest if word.startswith("--")}
         assert command is not program() or used, code
