@@ -34,7 +34,7 @@ from tui_lab.util.errors import ConfigError
 MAX_BATCHES = 64
 """Batches taken from an iterable, which may be endless."""
 MIN_VALIDATION_TOKENS = 32
-"""Shorter rows repeat by chance, so a leak cannot be told from chance."""
+"""Shorter rows repeat by chance."""
 DEFAULT_IGNORED = -100
 MODEL_NAMES = ("model", "net", "network", "module")
 """Names of a loss's first parameter that stand for the model, not for its output."""
@@ -133,7 +133,7 @@ def target_from_case(case: Case) -> Target:
         causal=case.causal,
         evaluate=case.evaluate,
         generate=case.generate,
-        recognized=(form.words, loss.words),
+        recognized=(form.description, loss.description),
     )
 
 
@@ -158,14 +158,14 @@ def _turned(drawn: BatchFunction, form: Form) -> BatchFunction:
 
 @dataclass(frozen=True)
 class Loss:
-    """function: (model, batch) → the loss. of_output: (output, batch) → the loss. words: where it comes from.
+    """function: (model, batch) → the loss. of_output: (output, batch) → the loss. description: where it comes from.
 
     fixed_shape: whether it accepts only whole batches.
     """
 
     function: LossFunction | None
     of_output: Callable[[Any, Batch], Tensor] | None
-    words: str
+    description: str
     fixed_shape: bool = False
 
 
@@ -243,7 +243,7 @@ def _first_working(kinds: list[Loss], model: nn.Module, batch: Batch, *, whole: 
                 errors.append(error)
                 continue
             if isinstance(value, Tensor) and value.numel() == 1:
-                return Loss(kind.function, kind.of_output, kind.words, fixed_shape=rows != sizes[0])
+                return Loss(kind.function, kind.of_output, kind.description, fixed_shape=rows != sizes[0])
             what = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise ConfigError.of("user_code", f"it returns {what}", key="Case.loss", allowed="a tensor with one number")
     raise ConfigError.of(

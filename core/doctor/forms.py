@@ -27,9 +27,9 @@ Targets = Callable[[Batch], Any]
 
 @dataclass(frozen=True)
 class Call:
-    """One way to call a model on a batch. words: as the user would write it. targets: batch → y; None: unknown."""
+    """One way to call a model on a batch. description: as a user writes it. targets: batch → y; None: unknown."""
 
-    words: str
+    description: str
     run: Forward
     targets: Targets | None = None
 
@@ -45,7 +45,7 @@ class Form:
     tokens: None if the model does not map ids [B, T] to logits [B, T, V].
     layout: how the user's batches are turned; None: they are not.
     fixed_shape: whether the model accepts only whole batches.
-    words: the form in words, for the report.
+    description: the form as text, for the report.
     error: what the model raised in every way that was tried.
     """
 
@@ -56,7 +56,7 @@ class Form:
     tokens: TokenView | None = None
     layout: "Layout | None" = None
     fixed_shape: bool = False
-    words: str = ""
+    description: str = ""
     error: Exception | None = None
 
 
@@ -123,7 +123,8 @@ def recognize(model: nn.Module, batch: Batch, *, forward: Forward | None = None,
     trial = next((t for t in trials if t.fits), None) or next((t for t in trials if t.call), None)
     if trial is None or trial.call is None:
         pairs = PAIRS if _is_pair_of_ids(batch) else None
-        return Form(calls[0].run, calls[0].targets, tokens=pairs, words=calls[0].words, error=trials[0].error)
+        first = calls[0]
+        return Form(first.run, first.targets, tokens=pairs, description=first.description, error=trials[0].error)
     return _form(model, trial.call, batch, trial.batch, trial.output)
 
 
@@ -320,7 +321,7 @@ def _form(model: nn.Module, call: Call, batch: Batch, sample: Batch, output: Any
         tokens=tokens or (PAIRS if _is_pair_of_ids(batch) else None),
         layout=layout,
         fixed_shape=not _accepts_few_rows(model, forward, batch),
-        words=_words(call, batch, tokens, layout),
+        description=_words(call, batch, tokens, layout),
     )
     return form
 
@@ -548,7 +549,7 @@ def _token_view(model: nn.Module, call: Call, batch: Batch, ids: Ids | None, lay
         x = nth_tensor(batch, ids.number)
         # Targets that are computed from the batch, such as y[:, 1:].
         return TensorView(ids.number, False, None).view(call.targets if y.shape == x.shape else None)
-    if _is_pair_of_ids(batch) and ids == Ids(0) and number == 1 and layout is None and call.words == "model(x)":
+    if _is_pair_of_ids(batch) and ids == Ids(0) and number == 1 and layout is None and call.description == "model(x)":
         return PAIRS
     x = nth_tensor(batch, ids.number)[:, : -1 if ids.cut else None]
     fitting = number is not None and isinstance(y, Tensor) and _are_ids(y) and y.shape == x.shape
@@ -665,4 +666,4 @@ def _words(call: Call, batch: Batch, tokens: TokenView | None, layout: Layout | 
     shapes = ", ".join(str(list(tensor.shape)) for tensor in list(tensors_of(batch))[:6])
     kind = "ids to logits [B, T, V]" if tokens else "a model without token positions"
     turned = ", rows along the second axis" if layout is not None and layout.time_first else ""
-    return f"{call.words}: {kind}; a batch holds {shapes}{turned}"
+    return f"{call.description}: {kind}; a batch holds {shapes}{turned}"

@@ -170,15 +170,15 @@ def _agreeing(measurement: Measurement, ignored: int) -> list[int]:
     if measurement.logits.shape[2] == 2:
         choices.append(1 - reading.targets)  # Of two classes, the gradient alone does not tell which one is raised.
     for targets in choices:
-        found = []
+        agreeing = []
         for shift in SHIFTS:
             moved = shifted(y, shift)
             if agreement(moved, targets, reading.counted) > AGREEMENT:
                 expected = (moved != UNKNOWN) & (moved != ignored)
-                found.append((bool((expected != reading.counted).any()), shift))
-        if found:
-            exact = [shift for differs, shift in found if not differs]
-            return exact or [shift for _, shift in found]
+                agreeing.append((bool((expected != reading.counted).any()), shift))
+        if agreeing:
+            exact = [shift for differs, shift in agreeing if not differs]
+            return exact or [shift for _, shift in agreeing]
     return []
 
 

@@ -89,9 +89,9 @@ def _judge_copy(target: Target) -> Iterator[Finding]:
     elif not updates.stepped:
         yield _no_step(f"gradients but no step in {MAX_CALLS} updates")
     elif not updates.with_closure:
-        found = list(_received(target.loop.updates))
-        yield from found
-        if not found and _climbs(target, trial, updates):
+        received = list(_received(target.loop.updates))
+        yield from received
+        if not received and _climbs(target, trial, updates):
             yield _gradient_ascent()
 
 
@@ -110,11 +110,11 @@ def _judge_record(target: Target, record: LoopRecord) -> Iterator[Finding]:
             n = len(record.updates)
             yield _no_backward(f"{n} steps, without a gradient in any of them", line_of(record.updates[-1], "step"))
     else:
-        found = list(_received(record.updates))
-        yield from found
+        received = list(_received(record.updates))
+        yield from received
         climbs = any(group.get("maximize") for o in target.optimizers for group in o.param_groups)
         signs = [direction(measurement) for measurement in record.measurements]
-        if not found and (climbs or any(sign is not None and sign < OPPOSED for sign in signs)):
+        if not received and (climbs or any(sign is not None and sign < OPPOSED for sign in signs)):
             yield _gradient_ascent(line_of(record.updates[0], "backward"))
 
 

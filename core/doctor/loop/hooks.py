@@ -15,7 +15,7 @@ from tui_lab.core.doctor.loop.carried_states import RECURRENT
 from tui_lab.core.watch.hooks import Listener, TorchHooks
 
 FURTHER_CRITERIA = ("kl_div",)
-"""Loss functions that only the observer is told of."""
+"""Loss functions that only the observer listens to."""
 
 
 class LoopListener(Listener, Protocol):

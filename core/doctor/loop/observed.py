@@ -1,4 +1,4 @@
-"""What a recorder observes beside the order of the calls: criteria, loaders, states, averages, schedules, rounding."""
+"""What a recorder observes besides the order of calls: criteria, loaders, states, averages, schedules, rounding."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Observes a loop beside the order of its calls; LoopRecorder tells it what happens."""
+"""Observes more of a loop than the order of its calls; LoopRecorder calls its methods."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ MAX_LOADERS = 8
 class Observer:
     """Passes what happens to those who watch for one thing each.
 
-    One that raises is not told anything more, and `notes` has its error.
+    One that raises is not called again, and `notes` has its error.
     """
 
     def __init__(self) -> None:

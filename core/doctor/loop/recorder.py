@@ -25,7 +25,7 @@ from tui_lab.core.watch.row_memory import RowHasher
 
 
 class CallCapture(Protocol):
-    """What LoopRecorder calls for whoever wants the batches and outputs of the loop itself."""
+    """What LoopRecorder calls to hand on the loop's batches and outputs."""
 
     def training_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An outermost module with trainable parameters is called with gradients."""
