@@ -108,5 +108,6 @@ def _over_classes(inputs: Tensor, dim: int, counted: Tensor | None) -> tuple[Inp
         return "log-probabilities", total
     if mostly(logsumexp.abs() > 5 * TOLERANCE) and bool(torch.isfinite(logsumexp).all()):
         # Logarithms of probabilities, even of some that do not add up to one, are never above 0.
-        return ("scores" if mostly(largest > 0) else "unknown"), total
+        has_positive = float((largest > TOLERANCE).float().mean()) > 1 - MIN_SHARE
+        return ("scores" if has_positive else "unknown"), total
     return "unknown", total

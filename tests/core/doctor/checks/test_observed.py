@@ -146,6 +146,7 @@ def test_copies_in_float32_that_the_loop_keeps_lose_no_update() -> None:
 
 
 def classes_loop(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
+    torch.manual_seed(0)
     model = nn.Linear(6, 5)
     y = torch.arange(8) % 5
     x = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
