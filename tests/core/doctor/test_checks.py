@@ -236,6 +236,7 @@ def test_case_needs_a_model_object() -> None:
     assert raised.value.problems[0].key == "Case.model"
 
 
+@pytest.mark.slow
 def test_proposed_learning_rate_fixes_the_config() -> None:
     config = settings.load("reverse", ['faults=["lr_too_low"]', "optim.warmup_steps=0"])
     [finding] = examine_target(target_from_config(config)).findings
