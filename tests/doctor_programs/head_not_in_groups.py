@@ -20,7 +20,7 @@ VOCAB, LENGTH, CLASSES = 60, 16, 12
 
 
 def make_set(n):
-    """The class is told by three tokens that only rows of this class contain; the others are noise."""
+    """The class is given by three tokens that only rows of this class contain; the others are noise."""
     label = torch.randint(0, CLASSES, (n,))
     tokens = torch.randint(3 * CLASSES, VOCAB, (n, LENGTH))
     place = torch.rand(n, LENGTH).argsort(1)[:, :3]

@@ -84,12 +84,6 @@ def _too_few_logits(n_logits: int, n_vocab: int) -> Finding:
     )
 
 
-def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
-    """Return the first module, innermost first, whose output is not finite in `run`, or None."""
-    place = _first_not_finite(model, run)
-    return place[0] if place else None
-
-
 def _first_not_finite(model: nn.Module, run: Callable[[], object]) -> tuple[str, bool, Tensor] | None:
     """Return the name of the first module whose output is not finite, whether its inputs are, and that output."""
     faulty: list[tuple[str, bool, Tensor]] = []

@@ -94,7 +94,7 @@ def _ends_at_zero(record: LoopRecord) -> int | None:
 def _used_up(record: LoopRecord) -> int | None:
     """Return the update from which on the rates of a real loop stay below USED_UP of the highest, or None.
 
-    Only if that is in the first quarter of its updates and it goes on: a schedule is planned for all of them.
+    Only if that is in the first quarter of its updates and training continues: a schedule is planned for all of them.
     """
     rates = [max(update.lrs, default=0.0) for update in record.updates]
     number = len(rates)

@@ -40,7 +40,7 @@ def check(target: Target) -> Iterator[Finding]:
         yield _made_before(replaced)
     missing = {name: p for name, p in missing.items() if name not in replaced}
     if missing:
-        # Whoever trains a part of a trained model gives its optimizer only that part.
+        # Fine-tuning a part of a trained model: the optimizer gets only that part.
         trains_part = not target.untrained and 2 * len(missing) > len(trainable)
         yield Finding(
             code="missing_from_optimizer",

@@ -169,10 +169,6 @@ class GradientBook:
         self.update = UpdateGradients()
         return ended
 
-    def forget_gradients(self) -> None:
-        """Forget what backward gave: a GradScaler skipped the step."""
-        self.update.given.clear()
-
     @property
     def n_trainable(self) -> int:
         """The number of tensors that are compared."""

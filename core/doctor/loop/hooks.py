@@ -185,7 +185,7 @@ class LoopHooks(TorchHooks):
         return batch
 
     def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
-        # `_clip_with_norm` tells of it, also where the function was imported by name before.
+        # `_clip_with_norm` reports it, also where the function was imported by name before.
         return original(parameters, max_norm, *args, **kwargs)
 
     def _clip_with_norm(

@@ -79,7 +79,7 @@ class InitialState:
     """What the script has at its first training call.
 
     weights: of each module, None if they were not kept. groups: the settings of each optimizer's groups.
-    has_state: whether an optimizer has a state already, so that an earlier training goes on.
+    has_state: whether an optimizer has a state already, so that it continues an earlier training.
     """
 
     weights: list[tuple[nn.Module, dict[str, Tensor] | None]] = field(default_factory=list)

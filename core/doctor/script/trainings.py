@@ -30,7 +30,7 @@ class Training:
 
 
 class _Recorder(LoopRecorder):
-    """Tells of new optimizers and of evaluations, too."""
+    """Also reports new optimizers and evaluations."""
 
     def __init__(self, listener: Any, **settings: Any) -> None:
         super().__init__(**settings)
