@@ -11,8 +11,8 @@ The public API. Importing it loads neither torch nor textual; a name loads what 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tui_lab.core.doctor.case import Case, examine
     from tui_lab.core.doctor.findings import Finding, Report
+    from tui_lab.core.doctor.program.case import Case, examine
     from tui_lab.core.watch.api import WatchedRun, watch
     from tui_lab.core.watch.huggingface import HuggingFaceCallback as HuggingFaceCallback
     from tui_lab.core.watch.lightning import LightningCallback as LightningCallback
@@ -21,8 +21,8 @@ __all__ = ["Case", "Finding", "Report", "WatchedRun", "examine", "watch"]
 # HuggingFaceCallback and LightningCallback are left out: `import *` and `help` would need their libraries.
 
 _MODULES = {
-    "Case": "tui_lab.core.doctor.case",
-    "examine": "tui_lab.core.doctor.case",
+    "Case": "tui_lab.core.doctor.program.case",
+    "examine": "tui_lab.core.doctor.program.case",
     "Finding": "tui_lab.core.doctor.findings",
     "Report": "tui_lab.core.doctor.findings",
     "HuggingFaceCallback": "tui_lab.core.watch.huggingface",

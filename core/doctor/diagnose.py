@@ -65,7 +65,7 @@ def open_training(source: str, overrides: Sequence[str]) -> tuple[Config, Any]:
 
 def examine_config(config: Config, weights: Any, on_check: OnCheck) -> Report:
     """Diagnose a target in this process. Raises ConfigError, DataError or RunError."""
-    from tui_lab.core.doctor.from_config import target_from_config
+    from tui_lab.core.doctor.program.from_config import target_from_config
     from tui_lab.core.doctor.runner import examine
 
     on_check("data")

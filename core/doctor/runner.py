@@ -8,46 +8,46 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tui_lab.core.doctor.batch import n_rows
 from tui_lab.core.doctor.catalog import CATALOG
-from tui_lab.core.doctor.checks import (
-    attention,
-    averaged_buffers,
-    cache,
-    carried_state,
-    causality,
-    criterion_inputs,
+from tui_lab.core.doctor.checks.data import (
     data_order,
+    loop_rows,
+    row_ends,
+    stored_data,
+    targets,
+    token_ids,
+    validation_leak,
+)
+from tui_lab.core.doctor.checks.loss import criterion_inputs, initial_loss, loss, trained_loss
+from tui_lab.core.doctor.checks.model import (
+    attention,
+    cache,
+    causality,
     dead_relus,
     determinism,
     devices,
     forward,
-    gradient_flow,
-    gradient_reset,
-    gradients,
-    initial_loss,
-    loop_gradients,
-    loop_modes,
-    loop_rates,
-    loop_rows,
-    loss,
-    lost_updates,
     modes,
-    optimizer_parameters,
-    optimizer_step,
-    overfit,
     padded_rows,
     padding_effect,
     positions,
     prefix,
     residual,
-    row_ends,
     series,
-    stored_data,
-    targets,
-    token_ids,
-    trained_loss,
-    validation_leak,
+)
+from tui_lab.core.doctor.checks.training import (
+    averaged_buffers,
+    carried_state,
+    gradient_flow,
+    gradient_reset,
+    gradients,
+    loop_gradients,
+    loop_modes,
+    loop_rates,
+    lost_updates,
+    optimizer_parameters,
+    optimizer_step,
+    overfit,
 )
 from tui_lab.core.doctor.findings import (
     CallFailed,
@@ -59,8 +59,9 @@ from tui_lab.core.doctor.findings import (
     Report,
     Unchecked,
 )
-from tui_lab.core.doctor.target import Target, trial_rows
-from tui_lab.core.doctor.update_state import UpdateState
+from tui_lab.core.doctor.program.batch import n_rows
+from tui_lab.core.doctor.program.target import Target, trial_rows
+from tui_lab.core.doctor.program.update_state import UpdateState
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
 from tui_lab.util.errors import ConfigError
 

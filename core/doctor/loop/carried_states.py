@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.batch import tensors_of
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.observed import CarriedState
+from tui_lab.core.doctor.program.batch import tensors_of
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 MAX_ELEMENTS = 2**20

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.loop.record import LossMeasurement
-from tui_lab.core.doctor.tokens import logits_in
+from tui_lab.core.doctor.program.tokens import logits_in
 
 MAX_ELEMENTS = 2**26
 """Elements of all logits that are kept."""

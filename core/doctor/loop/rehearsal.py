@@ -9,7 +9,7 @@ from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 
 if TYPE_CHECKING:
-    from tui_lab.core.doctor.target import Target
+    from tui_lab.core.doctor.program.target import Target
 
 UPDATES = 50
 MIN_UPDATES = 3

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from tui_lab.core.doctor.batch import Batch, mapped, n_rows, tensors_of
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows, tensors_of
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.program.tokens import TokenView
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
 from tui_lab.core.doctor.script.places import at, only, replaced
 from tui_lab.core.doctor.script.tape import Inputs, Tape
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
-from tui_lab.core.doctor.target import Target
-from tui_lab.core.doctor.tokens import TokenView
 from tui_lab.core.watch.model_search import parameters_of
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
 

@@ -11,11 +11,11 @@ from typing import Any
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS, NEED_DROPOUT, ONLY_REVERSE
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.from_config import target_from_config
+from tui_lab.core.doctor.program.from_config import target_from_config
+from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.runner import examine
 from tui_lab.core.doctor.selftest.random_configs import random_config
 from tui_lab.core.doctor.selftest.reference_models import CONTEXT, REFERENCE_MODELS, applies, reference_target
-from tui_lab.core.doctor.target import Target
 
 PRESETS = ("reverse", "socrates")
 HEALTHY_CASES = 24

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from tui_lab.core.config.faults import ONLY_OURS
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.case import Case, target_from_case
-from tui_lab.core.doctor.from_config import batches_of, update_of
-from tui_lab.core.doctor.loss_probe import ConstantLogits
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.measures.loss_probe import ConstantLogits
+from tui_lab.core.doctor.program.case import Case, target_from_case
+from tui_lab.core.doctor.program.from_config import batches_of, update_of
+from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.training.faults.model import MODEL_FAULTS, add_next_embedding, dead_relus
 from tui_lab.core.training.faults.training import hooks_with, owned_by
 from tui_lab.core.training.model_factory import WRONG_VOCAB

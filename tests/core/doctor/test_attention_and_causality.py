@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from tests.core.doctor.checks.programs import any_target
 from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
-from tui_lab.core.doctor.attention_record import record_attention
-from tui_lab.core.doctor.checks import attention, causality
+from tui_lab.core.doctor.checks.model import attention, causality
 from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.measures.attention_record import record_attention
+from tui_lab.core.doctor.program.target import Target
 
 
 def findings(target: Target) -> list[Finding]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
-from tui_lab.core.doctor.checks import cache, modes, padding_effect, positions, prefix, residual
+from tui_lab.core.doctor.checks.model import cache, modes, padding_effect, positions, prefix, residual
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.doctor.checks.programs import any_target
-from tui_lab.core.doctor.checks import series
+from tui_lab.core.doctor.checks.model import series
 from tui_lab.core.doctor.findings import Finding, NotApplicable
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.program.target import Target
 
 C, T = 8, 20
 

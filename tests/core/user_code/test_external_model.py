@@ -8,7 +8,7 @@ import pytest
 from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
-from tui_lab.core.doctor.from_config import target_from_config
+from tui_lab.core.doctor.program.from_config import target_from_config
 from tui_lab.core.doctor.runner import examine
 from tui_lab.core.inference.example import cell_losses
 from tui_lab.core.inference.generate import generate

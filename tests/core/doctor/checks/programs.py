@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.case import Case, target_from_case
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.target import Target
-from tui_lab.core.doctor.tokens import PAIRS, TokenView, logits_in
+from tui_lab.core.doctor.program.case import Case, target_from_case
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.program.tokens import PAIRS, TokenView, logits_in
 
 V, T, ROWS = 23, 16, 8
 Batch = Any

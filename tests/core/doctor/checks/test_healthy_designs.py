@@ -15,12 +15,12 @@ from tests.core.doctor.loop.judged import codes, judged, loss_of
 from tests.core.doctor.script.test_target import LR, Small, TimeFirst, V, examined, outside, pair
 from tests.core.doctor.small_transformer import Attention, Block, Decoder, target_of
 from tests.core.watch.loops import start
-from tui_lab.core.doctor.checks import attention, causality, determinism, residual
+from tui_lab.core.doctor.checks.model import attention, causality, determinism, residual
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.measures.trained_targets import trained_targets
+from tui_lab.core.doctor.program.target import required
 from tui_lab.core.doctor.runner import examine
-from tui_lab.core.doctor.target import required
-from tui_lab.core.doctor.trained_targets import trained_targets
 
 
 def by_hand(rate: float) -> None:

@@ -21,10 +21,10 @@ from tests.core.doctor.checks.programs import (
     shifting_cross_entropy,
     text,
 )
-from tui_lab.core.doctor.checks import loss, trained_loss
+from tui_lab.core.doctor.checks.loss import loss, trained_loss
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord, LossMeasurement
-from tui_lab.core.doctor.loss_forms import Form, read
+from tui_lab.core.doctor.measures.loss_forms import Form, read
 
 
 def double_softmax(logits: Tensor, y: Tensor) -> Tensor:

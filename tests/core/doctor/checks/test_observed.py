@@ -13,18 +13,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from tests.core.doctor.checks.programs import Causal, results, scores_target
-from tui_lab.core.doctor.checks import (
-    averaged_buffers,
-    carried_state,
-    criterion_inputs,
-    lost_updates,
-    padded_rows,
-    schedules,
-    stored_data,
-)
+from tui_lab.core.doctor.checks.data import stored_data
+from tui_lab.core.doctor.checks.loss import criterion_inputs
+from tui_lab.core.doctor.checks.model import padded_rows
+from tui_lab.core.doctor.checks.training import averaged_buffers, carried_state, lost_updates, schedules
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.program.target import Target
 
 FOUND = "finding"
 HINT = "hint"

@@ -25,8 +25,8 @@ from tests.core.doctor.checks.programs import (
     text,
     there_and_back,
 )
-from tui_lab.core.doctor.checks import row_ends, targets
-from tui_lab.core.doctor.trained_targets import label_shift
+from tui_lab.core.doctor.checks.data import row_ends, targets
+from tui_lab.core.doctor.measures.trained_targets import label_shift
 
 COPIED = [("finding", "copied_targets")]
 TWICE = [("finding", "double_shift")]

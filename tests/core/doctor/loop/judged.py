@@ -8,19 +8,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.core.watch.loops import batch, start
-from tui_lab.core.doctor.checks import (
+from tui_lab.core.doctor.checks.data import loop_rows
+from tui_lab.core.doctor.checks.training import (
     gradient_reset,
     loop_gradients,
     loop_modes,
     loop_rates,
-    loop_rows,
     lost_updates,
     optimizer_parameters,
     optimizer_step,
 )
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
-from tui_lab.core.doctor.target import Target
+from tui_lab.core.doctor.program.target import Target
 
 CHECKS: tuple[Any, ...] = (
     optimizer_parameters,

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.checks import validation_leak
+from tui_lab.core.doctor.checks.data import validation_leak
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.loop.observed import SharedRows
 from tui_lab.core.doctor.loop.recorder import LoopRecorder

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.program.target import Target, required
+from tui_lab.core.doctor.program.update_state import UpdateState
 from tui_lab.core.doctor.runner import NO_TIME, examine
 from tui_lab.core.doctor.script.capture import Capture
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
-from tui_lab.core.doctor.target import Target, required
-from tui_lab.core.doctor.update_state import UpdateState
 
 V, B, T = 13, 6, 8
 LR = 0.01

@@ -1,0 +1,113 @@
+"""Are the ids in the model's vocabulary, and does it match the tokenizer's? Cost: eight batches, two forward passes."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.program.batch import Batch, first_rows
+from tui_lab.core.doctor.program.target import Target, required
+
+PADDED_TO = 128
+"""A vocabulary rounded up to a multiple of this is intended: it makes the head faster (nanoGPT rounds to 64)."""
+STEPS = 8
+
+
+def embedding_size(target: Target) -> int | None:
+    """Return the number of entries of the embedding that is called with the ids, or None if there is none."""
+    batch = target.batch(0) if target.fixed_shape else first_rows(target.batch(0), 1)
+    x = required(target.tokens).x(batch).to(target.device)
+    sizes: list[int] = []
+
+    def called(module: torch.nn.Module, inputs: tuple[object, ...]) -> None:
+        ids = inputs[0] if inputs else None
+        if isinstance(ids, torch.Tensor) and ids.shape == x.shape and torch.equal(ids, x):
+            sizes.append(int(module.num_embeddings))  # type: ignore[arg-type]
+
+    embeddings = [m for m in target.model.modules() if isinstance(m, torch.nn.Embedding)]
+    handles = [m.register_forward_pre_hook(called) for m in embeddings]
+    try:
+        # An id outside the embedding raises, but only after the hook was called.
+        with target.evaluating(), torch.no_grad(), contextlib.suppress(Exception):
+            target.logits_of(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sizes[0] if sizes else None
+
+
+def check(target: Target) -> Iterator[Finding]:
+    tokens = required(target.tokens)
+    rows = embedding_size(target)
+    n_logits = _n_logits(target)
+    for step in range(STEPS if target.varies else 1):
+        batch = target.batch(step)
+        wrong = _out_of_range(tokens.x(batch), "x", rows or n_logits or target.n_vocab, step, "")
+        if wrong is not None and rows is None and _model_accepts(target, batch):
+            wrong = None  # A decoder may take ids that it never returns, such as that of the start.
+        if wrong is None and tokens.y is not None:
+            y = tokens.y(batch)
+            ignoring = f", or {target.ignored} to ignore a target"
+            wrong = _out_of_range(y[y != target.ignored], "y", n_logits or rows or target.n_vocab, step, ignoring)
+            wrong = None if wrong and _loss_accepts(target, batch) else wrong
+        if wrong is not None:
+            yield wrong
+            return
+    n_vocab = target.n_vocab
+    if n_vocab is not None and rows is not None and not n_vocab <= rows <= -(-n_vocab // PADDED_TO) * PADDED_TO:
+        yield Finding(
+            code="wrong_vocab",
+            title=f"The model's vocabulary has {rows:,} entries; the tokenizer has {n_vocab:,}.",
+            evidence=f"embedding rows {rows:,}, tokenizer.n_vocab {n_vocab:,}: {abs(rows - n_vocab):,} entries are "
+            + ("never used" if rows > n_vocab else "missing"),
+            why="Unused entries take part in every softmax and can be generated; missing ones raise an index error.",
+            fix="Build the model with tokenizer.n_vocab instead of a constant.",
+        )
+
+
+def _n_logits(target: Target) -> int | None:
+    """Return the number of logits for each position, or None if the model fails."""
+    tokens = required(target.tokens)
+    batch = target.batch(0) if target.fixed_shape else first_rows(target.batch(0), 1)
+    with target.evaluating(), torch.no_grad(), contextlib.suppress(Exception):
+        return int(target.logits_of(tokens.with_x(batch, torch.zeros_like(tokens.x(batch)))).shape[-1])
+    return None
+
+
+def _model_accepts(target: Target, batch: Batch) -> bool:
+    """Return whether the model takes the batch."""
+    try:
+        with target.evaluating(), torch.no_grad():
+            target.output(batch)
+    except Exception:
+        return False
+    return True
+
+
+def _loss_accepts(target: Target, batch: Batch) -> bool:
+    """Return whether the run's own loss takes the targets, as it does if it ignores those outside the vocabulary."""
+    if target.loss_function is None:
+        return False
+    try:
+        with target.evaluating(), torch.no_grad():
+            return bool(torch.isfinite(target.loss(batch)))
+    except Exception:
+        return False
+
+
+def _out_of_range(ids: Tensor, name: str, size: int | None, step: int, also_allowed: str) -> Finding | None:
+    """Return the finding if any id is not from 0 to `size` - 1."""
+    if ids.numel() == 0 or (int(ids.min()) >= 0 and (size is None or int(ids.max()) < size)):
+        return None
+    low, high = int(ids.min()), int(ids.max())
+    allowed = (f"0 to {size - 1:,}" if size else "0 or more") + also_allowed
+    return Finding(
+        code="wrong_vocab",
+        title=f"{name} contains the id {high if low >= 0 else low:,}, which is not in the model's vocabulary.",
+        evidence=f"step {step}: ids of {name} range from {low:,} to {high:,}; allowed: {allowed}",
+        why="An id outside the embedding raises an index error, or on a GPU, an opaque device-side assert.",
+        fix="Build the model with tokenizer.n_vocab, and mark ignored targets with the loss's ignore_index.",
+        explains=("forward_fails",),
+    )

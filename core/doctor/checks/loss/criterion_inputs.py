@@ -1,0 +1,90 @@
+"""Do the loss functions of torch get what they expect? Cost: none beyond the record of the loop.
+
+The check of the loss reads the same from the gradient of the model's logits; this one sees every call, also of losses
+that are not cross-entropies and of scores that the model does not return.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.loop.observed import CriterionCall
+from tui_lab.core.doctor.program.target import Target
+
+SOFTMAX_OF = {"kl_div": "logarithms of probabilities", "nll_loss": "logarithms of probabilities"}
+
+
+def check(target: Target) -> Iterator[Finding]:
+    calls = target.loop.observed.criteria
+    if not calls:
+        raise NotApplicable("the loop calls none of torch's cross-entropies, nll_loss or kl_div")
+    places: dict[tuple[str, str], list[CriterionCall]] = {}
+    for call in calls:
+        places.setdefault((call.name, call.line), []).append(call)
+    codes: set[str] = set()
+    for same in places.values():
+        for finding in _judged(same):
+            if finding.code not in codes:
+                codes.add(finding.code)
+                yield finding
+
+
+def _judged(calls: Sequence[CriterionCall]) -> Iterator[Finding]:
+    """Judge the calls of one line: all must have the mistake."""
+    name = calls[0].name
+    forms = {call.form for call in calls}
+    makers = {call.made_by for call in calls}
+    if name in SOFTMAX_OF and (forms == {"probabilities"} or forms == {"scores"}):
+        yield _missing_logarithm(calls)
+    elif name == "cross_entropy" and makers == {"softmax"}:
+        yield _second_softmax(calls[0])
+    elif name == "binary_cross_entropy_with_logits" and makers == {"sigmoid"}:
+        yield _second_sigmoid(calls[0], is_shown=True)
+    elif name == "binary_cross_entropy_with_logits" and forms == {"unit values"} and len(calls) > 1:
+        yield _second_sigmoid(calls[0], is_shown=False)
+
+
+def _missing_logarithm(calls: Sequence[CriterionCall]) -> Finding:
+    call = calls[0]
+    is_probability = call.form == "probabilities"
+    kind = "probabilities" if is_probability else "raw scores"
+    other = "log_softmax instead of softmax" if is_probability else "log_softmax of the scores"
+    total = sum(one.total for one in calls) / len(calls)
+    return Finding(
+        code="missing_log_softmax",
+        title=f"{call.name} gets {kind}, but it expects logarithms of probabilities.",
+        evidence=f"input {list(call.shape)}: over the classes, the values add up to {total:.4g}"
+        if is_probability
+        else f"input {list(call.shape)}: over the classes, exp(input) adds up to {total:.4g} on average, not to 1",
+        why="The loss is not a distance between distributions; it can become negative, and its minimum is elsewhere.",
+        fix=f"Pass {other}" + (", or use cross_entropy, which includes it." if call.name == "nll_loss" else "."),
+        location=call.line,
+        explains=("initial_loss", "cannot_overfit"),
+    )
+
+
+def _second_softmax(call: CriterionCall) -> Finding:
+    return Finding(
+        code="double_softmax",
+        title="Softmax applied twice: cross_entropy gets the output of a softmax and applies another.",
+        evidence=f"input {list(call.shape)}: torch's graph shows that it comes from softmax",
+        why="The second softmax sees values between 0 and 1 only, so no answer can be certain, and learning is slow.",
+        fix="Pass the logits to cross_entropy; use softmax only for predictions.",
+        location=call.line,
+        explains=("initial_loss", "cannot_overfit"),
+    )
+
+
+def _second_sigmoid(call: CriterionCall, *, is_shown: bool) -> Finding:
+    return Finding(
+        code="double_sigmoid",
+        kind="finding" if is_shown else "hint",
+        title="Sigmoid applied twice: binary_cross_entropy_with_logits already includes it."
+        if is_shown
+        else "binary_cross_entropy_with_logits may get probabilities: it already includes a sigmoid.",
+        evidence=f"input {list(call.shape)}: "
+        + ("torch's graph shows that it comes from sigmoid" if is_shown else "all its values are between 0 and 1"),
+        why="The second sigmoid sees values between 0 and 1 only, so no answer can be more certain than 73 %.",
+        fix="Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
+        location=call.line,
+        explains=("cannot_overfit",),
+    )

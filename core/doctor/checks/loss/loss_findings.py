@@ -1,0 +1,154 @@
+"""What is found in a cross-entropy: the findings that the checks of the stated and of the trained loss share."""
+
+import math
+from dataclasses import replace
+
+from tui_lab.core.doctor.findings import Finding, FindingCode, Kind
+from tui_lab.core.doctor.loss_floor import floor
+from tui_lab.core.doctor.measures.loss_gradient import Measurement
+
+MAX_SCALE_ERROR = 0.02
+"""Relative error up to which the sum of all weights is a given number."""
+MIN_SCALE = 1.1
+"""Smaller factors may come from the edges of rows, or from a penalty on the logits."""
+
+
+def mistake_in(measurement: Measurement) -> tuple[FindingCode, str] | None:
+    """Return the mistake that the gradient of a loss shows, and the evidence; None if there is none."""
+    reading = measurement.reading
+    n_vocab = measurement.logits.shape[-1]
+    total = measurement.total_weight
+    close = "the gradient of the loss with respect to the logits"
+    error = f"relative difference {reading.error:.0e}"
+    match reading.form:
+        case "double_softmax":
+            if n_vocab == 2 and measurement.logits.std(dim=-1).max() < 1e-6:
+                return None  # The same gradient as that of a binary cross-entropy.
+            return "double_softmax", f"{close} is that of cross_entropy(softmax(logits)) ({error})"
+        case "probability":
+            return (
+                "missing_log_softmax",
+                f"{close} is that of −p[target], a probability without its logarithm ({error})",
+            )
+        case "missing_log_softmax" if bool(measurement.logits.any()):
+            return "missing_log_softmax", f"{close} is that of −logits[target] ({error})"
+        case "cross_entropy" | "smoothed_cross_entropy":
+            return _scale_mistake(measurement, total, close)
+    return None
+
+
+def _scale_mistake(measurement: Measurement, total: float, close: str) -> tuple[FindingCode, str] | None:
+    reading = measurement.reading
+    n, rows = measurement.n_counted, measurement.n_rows
+    flipped = _is_flipped(measurement)
+    if reading.ascent or flipped:
+        return "gradient_ascent", f"{close} is that of −cross_entropy: a step makes the targets less likely"
+    size = f"it is {total:,.4g} times that of the mean over the {n:,} counted targets"
+    if total < MIN_SCALE or n < 2:
+        positions = rows * measurement.logits.shape[1]
+        if n < 0.9 * positions and _is(total, n / positions):
+            return "wrong_divisor", f"{size}, as if divided by all {positions:,} positions"
+        return None
+    if _is(total, n):
+        return "summed_loss", f"{size}, as that of a sum"
+    if _is(total, n / rows):
+        return "wrong_divisor", f"{size}, as if the sum were divided by the {rows:,} rows"
+    return None
+
+
+def _is(value: float, expected: float) -> bool:
+    return abs(value - expected) <= MAX_SCALE_ERROR * expected
+
+
+def _is_flipped(measurement: Measurement) -> bool:
+    """Return whether of two classes the gradient raises the one that is not the target."""
+    y, reading = measurement.y, measurement.reading
+    if y is None or measurement.logits.shape[-1] != 2 or not bool(reading.counted.any()):
+        return False
+    return float((reading.targets == 1 - y)[reading.counted].float().mean()) > 0.98
+
+
+def loss_finding(code: FindingCode, evidence: str, n_vocab: int, line: str = "") -> Finding:
+    """Return the finding on a cross-entropy with this mistake."""
+    return replace(_loss_finding(code, evidence, n_vocab), location=line)
+
+
+def _loss_finding(code: FindingCode, evidence: str, n_vocab: int) -> Finding:
+    match code:
+        case "double_softmax":
+            return double_softmax(n_vocab, evidence)
+        case "missing_log_softmax":
+            return Finding(
+                code=code,
+                title="nll_loss receives probabilities: their logarithm is missing."
+                if "probability" in evidence
+                else "nll_loss receives logits: a log_softmax is missing.",
+                evidence=evidence,
+                why="This loss can fall without bound just by raising the target logit; the other logits are ignored.",
+                fix="Use F.cross_entropy for logits; F.nll_loss expects log-probabilities.",
+                explains=("initial_loss", "lr_too_high", "cannot_overfit"),
+            )
+        case "scrambled_logits":
+            return Finding(
+                code=code,
+                title="The logits are reshaped where they should be transposed.",
+                evidence=evidence,
+                why="Each target is compared with logits of other positions and tokens.",
+                fix="Use F.cross_entropy(logits.flatten(0, 1), y.flatten()), or logits.transpose(1, 2).",
+            )
+        case _:
+            return _wrong_scale(code, evidence)
+
+
+def _wrong_scale(code: FindingCode, evidence: str) -> Finding:
+    """The cross-entropy times a wrong factor."""
+    match code:
+        case "gradient_ascent":
+            return Finding(
+                code=code,
+                title="The sign of the loss is wrong: training maximizes it.",
+                evidence=evidence,
+                why="Each step makes the correct tokens less likely.",
+                fix="Minimize the negative log-likelihood; F.cross_entropy already has the right sign.",
+            )
+        case "summed_loss":
+            return Finding(
+                code=code,
+                title="The loss is summed over the targets, not averaged.",
+                evidence=evidence,
+                why="The gradient grows with the batch: a learning rate that suits one batch size fails with another, "
+                "and gradient clipping is always active.",
+                fix='Use reduction="mean", or divide by the number of counted targets.',
+            )
+        case _:
+            return Finding(
+                code="wrong_divisor",
+                title="The loss is not averaged over the counted targets.",
+                evidence=evidence,
+                why="The loss and the step size depend on how many targets a batch ignores, so batches cannot be "
+                "compared.",
+                fix="Divide by (y != ignored).sum().",
+            )
+
+
+def double_softmax(n_vocab: int, evidence: str, kind: Kind = "finding") -> Finding:
+    """Return the finding on a softmax before the cross-entropy, with the floor that it leaves."""
+    lowest = floor(n_vocab)
+    uniform = math.log(n_vocab)
+    return Finding(
+        code="double_softmax",
+        kind=kind,
+        title="Softmax applied twice: cross_entropy already includes it.",
+        evidence=f"{evidence}; the loss starts at ln V = {uniform:.3f} and cannot fall below "
+        f"ln(1 + (V − 1) / e) = {lowest:.3f}",
+        why="Probabilities are at most 1, so the second softmax can never become confident, and almost no gradient is "
+        "left: no learning rate, schedule or optimizer can help.",
+        fix="Pass the logits to cross_entropy; use softmax only for sampling.",
+        drawing=(
+            f"ln V                {uniform:8.3f}  ┤ where the loss starts",
+            f"ln(1 + (V − 1) / e) {lowest:8.3f}  ┤ the lowest loss with this fault",
+            f"without the softmax {0:8.3f}  ┤ the lowest loss on one example",
+        ),
+        explains=("initial_loss", "cannot_overfit"),
+        reference_loss=lowest,
+    )

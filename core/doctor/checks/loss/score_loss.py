@@ -1,0 +1,138 @@
+"""The loss of programs without tokens: classifiers [B, V], two classes by one logit, regression."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from tui_lab.core.doctor.checks.loss.loss_findings import loss_finding, mistake_in
+from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.measures.loss_forms import EVEN
+from tui_lab.core.doctor.measures.loss_gradient import Measurement, trained
+from tui_lab.core.doctor.program.batch import n_rows, tensors_of
+from tui_lab.core.doctor.program.target import Target
+
+
+def check(target: Target) -> Iterator[Finding]:
+    if (shapes := _broadcast(target)) is not None:
+        yield _output_broadcast(*shapes)
+        return
+    measurement = trained(target)
+    n_classes = measurement.logits.shape[2]
+    if (evidence := _double_sigmoid(measurement, target)) is not None:
+        yield _double_sigmoid_finding(evidence)
+        return
+    if n_classes < 2 or measurement.logits.shape[1] != 1:
+        raise NotJudged("it is another loss than a cross-entropy")
+    if (mistake := mistake_in(measurement)) is not None:
+        yield loss_finding(*mistake, n_classes, measurement.line)
+    elif measurement.reading.form == "other":
+        raise NotJudged("it is another loss than the cross-entropy of the returned scores")
+
+
+class _Shapes(TorchFunctionMode):
+    """Finds the operation that combines outputs [B, 1] with targets [B], which gives [B, B]."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+        self.shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        operands = [t for t in [*args[:2], *kwargs.values()] if isinstance(t, Tensor) and t.is_floating_point()]
+        if len(operands) == 2 and self.shapes is None and self.rows > 1:
+            one, other = operands
+            if not one.requires_grad:
+                one, other = other, one
+            # Of two tensors with gradients, all pairs of rows may be meant, as in contrastive losses.
+            if one.requires_grad and not other.requires_grad and _pairs_up(one, other, self.rows):
+                result = func(*args, **kwargs)
+                if not isinstance(result, Tensor) or result.dim() == 0 or result.shape == (self.rows, self.rows):
+                    self.shapes = tuple(one.shape), tuple(other.shape)
+                return result
+        return func(*args, **kwargs)
+
+
+def _pairs_up(one: Tensor, other: Tensor, rows: int) -> bool:
+    return {tuple(one.shape), tuple(other.shape)} == {(rows, 1), (rows,)}
+
+
+def _broadcast(target: Target) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return the shapes of outputs and targets if the loss pairs each output with every target, else None."""
+    batch = target.probe.batch
+    if not any(t.is_floating_point() and t.shape == (n_rows(batch),) for t in tensors_of(batch)) and not any(
+        t.is_floating_point() and t.shape == (n_rows(batch), 1) for t in tensors_of(batch)
+    ):
+        return None
+    watch = _Shapes(n_rows(batch))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Torch warns of exactly this.
+        if target.loss_function is not None:
+            with target.evaluating(), watch:
+                target.loss(batch)
+        elif target.optimizers:
+            trial = target.fresh()
+            with watch:
+                trial.apply_update(batch)
+    return watch.shapes
+
+
+def _double_sigmoid(measurement: Measurement, target: Target) -> str | None:
+    """Return the evidence if a sigmoid comes before a binary cross-entropy that includes one, else None.
+
+    The gradient of the latter is σ(z) − y: of one sign for y = 0 and of the other for y = 1, with equal weights.
+    """
+    z, g = measurement.logits.double().flatten(), measurement.gradient.double().flatten()
+    z, g = z[g != 0], g[g != 0]
+    if len(z) < 2 or not _has_binary_targets(target) or measurement.logits.shape[2] > 1 and not bool((g > 0).any()):
+        return None
+    y = (g < 0).double()
+    s = z.sigmoid()
+    inside = bool(((z > 0) & (z < 1)).all())
+    if inside and _spread(g / (s - y)) <= EVEN and _spread(g * z * (1 - z) / (z - y)) > 2 * EVEN:
+        return "the model returns values between 0 and 1, and the gradient of the loss is σ(output) − target"
+    twice = (s.sigmoid() - y) * s * (1 - s)
+    if _spread(g / twice) <= EVEN / 4 and _spread(g / (s - y)) > EVEN:
+        return "the gradient of the loss is that of a binary cross-entropy with logits of sigmoid(output)"
+    return None
+
+
+def _has_binary_targets(target: Target) -> bool:
+    """Return whether the batch has a tensor, other than its first, of zeros and ones only."""
+    rest = list(tensors_of(target.probe.batch))[1:]
+    return any(bool(((t == 0) | (t == 1)).all()) for t in rest)
+
+
+def _spread(weights: Tensor) -> float:
+    if not bool(torch.isfinite(weights).all()):
+        return float("inf")
+    return float(weights.std() / weights.mean().abs().clamp(min=1e-60))
+
+
+def _output_broadcast(output: tuple[int, ...], targets: tuple[int, ...]) -> Finding:
+    rows = output[0]
+    return Finding(
+        code="output_broadcast",
+        title=f"The loss compares every output with every target: shapes {list(output)} and {list(targets)}.",
+        evidence=f"for a batch of {rows} rows the difference has the shape [{rows}, {rows}], {rows * rows} pairs "
+        f"instead of {rows}",
+        why="The best answer to this loss is the mean of all targets, so the model learns to ignore its input.",
+        fix="Give both the same shape: output.squeeze(-1), or targets.unsqueeze(-1).",
+        explains=("input_ignored", "cannot_overfit"),
+    )
+
+
+def _double_sigmoid_finding(evidence: str) -> Finding:
+    return Finding(
+        code="double_sigmoid",
+        title="Sigmoid applied twice: binary_cross_entropy_with_logits already includes it.",
+        evidence=evidence,
+        why="The second sigmoid sees values between 0 and 1 only, so no answer can be more certain than 73 %, and the "
+        "loss cannot fall below 0.31 for positive and 0.69 for negative targets.",
+        fix="Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
+        explains=("cannot_overfit",),
+    )

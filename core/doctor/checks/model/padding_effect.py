@@ -1,0 +1,190 @@
+"""Does padding leave the results of real tokens alone? Cost: two or three forward passes.
+
+Where a batch holds a mask, the tokens under it are exchanged. Where the model accepts `attention_mask`, padding is
+added under it. For a source that is padded without a mask, more padding is added.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.measures.dependence import other_tokens, without_dropout
+from tui_lab.core.doctor.program.batch import tensors_of, with_tensor
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.program.tokens import logits_in
+
+ALLOWED = 1e-3
+"""Of the spread of the outputs. Masked padding: 0 to 2e-6; attended padding: 0.02 and more."""
+LOW_PRECISION = 0.1
+N_ADDED = 3
+
+
+def check(target: Target) -> Iterator[Finding]:
+    with target.evaluating(), torch.no_grad(), without_dropout():
+        masked = _mask_in(target)
+        if masked is not None:
+            yield from _exchanged(target, *masked)
+            return
+        model = _with_attention_mask(target.model)
+        if model is not None and target.tokens is not None:
+            yield from _added(target, model)
+            return
+        source = _padded_source(target)
+        if source is None:
+            raise NotApplicable("the batch holds no padding mask, and the model accepts no attention_mask")
+        yield from _longer(target, source)
+
+
+def _floats(output: Any) -> Tensor | None:
+    """Return the logits of an output, or its first float tensor."""
+    try:
+        return logits_in(output).float()
+    except (AttributeError, KeyError, TypeError, IndexError):
+        return next((tensor.float() for tensor in tensors_of(output) if tensor.is_floating_point()), None)
+
+
+def _relative(before: Tensor, after: Tensor, counted: Tensor | None, target: Target) -> float:
+    """Return the difference relative to what is allowed; counted: bool [B, T], the positions to compare."""
+    differences = (before - after).nan_to_num(0.0).abs().amax(dim=-1)
+    if counted is not None:
+        differences = differences * counted
+    spread = float((before.amax(dim=-1) - before.amin(dim=-1)).nan_to_num(0.0).max().clamp(min=1e-6))
+    is_low = next((p.dtype for p in target.model.parameters()), torch.float32) in (torch.bfloat16, torch.float16)
+    return float(differences.max()) / spread / (LOW_PRECISION if is_low else ALLOWED)
+
+
+def _mask_in(target: Target) -> tuple[Tensor, Tensor] | None:
+    """Return ids [B, S] of the batch and where they are padding, bool [B, S], if the batch holds a mask of them."""
+    tensors = [tensor for tensor in tensors_of(target.probe.batch) if tensor.dim() == 2]
+    all_ids = [tensor for tensor in tensors if not tensor.is_floating_point() and tensor.dtype != torch.bool]
+    for mask in tensors:
+        if not bool(((mask == 0) | (mask == 1)).all()) or mask.float().std() == 0:
+            continue
+        for ids in all_ids:
+            if ids is mask or ids.shape != mask.shape or len(torch.unique(ids)) < 3:
+                continue
+            for padding in (mask == 0, mask == 1):
+                if len(torch.unique(ids[padding])) == 1 and len(torch.unique(ids[~padding])) > 1:
+                    return ids, padding
+    return None
+
+
+def _exchanged(target: Target, ids: Tensor, padding: Tensor) -> Iterator[Finding]:
+    batch = target.probe.batch
+    other = torch.where(padding, other_tokens(ids, ~padding), ids)
+    before, after = (_floats(target.output(one)) for one in (batch, with_tensor(batch, ids, other)))
+    if before is None or after is None:
+        return
+    counted = ~padding.to(before.device) if before.dim() == 3 and before.shape[:2] == padding.shape else None
+    relative = _relative(before, after, counted, target)
+    if relative > 1:
+        yield _attended(f"other tokens under the padding mask change the outputs of real ones by {_size(relative)}")
+
+
+def _size(relative: float) -> str:
+    return f"{relative * ALLOWED:.2g} of their spread"
+
+
+def _with_attention_mask(model: nn.Module) -> nn.Module | None:
+    """Return the model if it can be called as those of transformers: with input_ids and attention_mask alone."""
+    parameters = inspect.signature(model.forward).parameters
+    config = getattr(model, "config", None)
+    if not {"input_ids", "attention_mask"} <= set(parameters) or getattr(config, "is_encoder_decoder", False):
+        return None
+    return model
+
+
+def _added(target: Target, model: nn.Module) -> Iterator[Finding]:
+    """Add padding under the mask: before the tokens of a causal model, whose positions are continued, or after them."""
+    x = target.probe.x
+    try:
+        causal = _is_causal(model, x)
+    except Exception as error:
+        raise NotApplicable(f"the model cannot be called with input_ids alone: {error}") from None
+    n = max(1, min(x.shape[1] - N_ADDED, x.shape[1] // 2))
+    ids = x[:, :n]
+    padding = ids[:, :1].expand(-1, min(N_ADDED, x.shape[1] - n))
+    k = padding.shape[1]
+    if k == 0:
+        raise NotApplicable("rows are too short to add padding")
+    padded = torch.cat([padding, ids] if causal else [ids, padding], dim=1)
+    mask = torch.ones_like(padded)
+    mask[:, slice(0, k) if causal else slice(n, None)] = 0
+    alone, together = _both(model, ids, padded, mask)
+    if alone is None or together is None or alone.dim() != 3 or together.shape[1] != padded.shape[1]:
+        raise NotApplicable("the model returns no logits for each position")
+    own = together[:, k:] if causal else together[:, :n]
+    relative = _relative(alone, own, None, target)
+    if relative > 1:
+        side = "before" if causal else "after"
+        yield _attended(f"{k} masked tokens {side} a row change its logits by {_size(relative)}")
+
+
+def _both(model: nn.Module, ids: Tensor, padded: Tensor, mask: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return the outputs of the ids alone, and with padding under the mask."""
+    arguments: dict[str, Any] = {"input_ids": padded, "attention_mask": mask}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        arguments["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    try:
+        alone = _floats(model(input_ids=ids, attention_mask=torch.ones_like(ids)))
+        return alone, _floats(model(**arguments))
+    except Exception as error:
+        raise NotApplicable(f"attention_mask is not a mask [B, T] of the tokens: {error}") from None
+
+
+def _is_causal(model: nn.Module, x: Tensor) -> bool:
+    other = x.clone()
+    other[:, -1] = torch.where(x[:, -1] == x[:, 0], x[:, x.shape[1] // 2], x[:, 0])
+    before, after = (_floats(model(input_ids=ids)) for ids in (x, other))
+    return before is None or after is None or torch.allclose(before[:, 0], after[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def _padded_source(target: Target) -> Tensor | None:
+    """Return ids [B, S] other than the decoder's whose rows end with different numbers of one token."""
+    own = target.probe.x if target.tokens is not None else None
+    for ids in tensors_of(target.probe.batch):
+        if ids.dim() != 2 or ids.is_floating_point() or ids.dtype == torch.bool or ids.shape[1] < 3 or ids is own:
+            continue
+        if own is not None and ids.shape == own.shape and (torch.equal(ids, own) or _is_target(target, ids)):
+            continue
+        last = ids[:, -1].mode().values
+        lengths = (ids != last).flip(1).float().argmax(dim=1)  # How many of it end each row.
+        if bool((lengths > 1).any()) and len(torch.unique(lengths)) > 1 and not bool((ids < 0).any()):
+            return ids
+    return None
+
+
+def _is_target(target: Target, ids: Tensor) -> bool:
+    return target.tokens is not None and target.tokens.y is not None and torch.equal(ids, target.probe.y)
+
+
+def _longer(target: Target, source: Tensor) -> Iterator[Finding]:
+    """Add padding to a source. A hint: small programs leave it unmasked on purpose."""
+    batch = target.probe.batch
+    more = torch.cat([source, source[:, -1].mode().values.expand(len(source), 2)], dim=1)
+    before = _floats(target.output(batch))
+    try:
+        after = _floats(target.output(with_tensor(batch, source, more)))
+    except Exception:
+        raise NotApplicable("the model accepts rows of one length only") from None
+    if before is None or after is None or before.shape != after.shape or before.dim() < 2:
+        raise NotApplicable("the outputs have no place that can be compared")
+    relative = _relative(before, after, None, target)
+    if relative > 1:
+        yield _attended(f"two more padding tokens after each row change the outputs by {_size(relative)}", "hint")
+
+
+def _attended(evidence: str, kind: str = "finding") -> Finding:
+    return Finding(
+        code="padding_attended",
+        title="Padding is attended to: it changes the results of real tokens.",
+        evidence=evidence,
+        why="Results depend on how long the other rows of a batch are, and generation has no padding at all.",
+        fix="Give every attention the padding mask in the form that it expects: True for keys to hide in "
+        "key_padding_mask, True for keys to see in scaled_dot_product_attention; and mask keys, not queries.",
+        kind="hint" if kind == "hint" else "finding",
+    )

@@ -1,0 +1,1 @@
+"""Checks of the update and of the training loop."""

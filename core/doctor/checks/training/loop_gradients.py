@@ -1,0 +1,209 @@
+"""Does each step of the loop get the gradient of its mean loss: clipped in the right units and place, and divided?
+
+Cost: none beyond the record of the loop.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
+from tui_lab.core.doctor.loop.reading import between, line_of, named_at, some, target_weights
+from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.doctor.program.target import Target
+
+MIN_UPDATES = 2
+MIN_UNMOVED = 10
+"""Updates after which a weight that never moved is mentioned: a warm-up may begin with tiny steps."""
+TOLERANCE = 0.02
+"""Relative difference of norms that count as equal: rounding in bfloat16 gives 0.004."""
+MEAN_TOLERANCE = 0.05
+"""How far the weights of the targets of a mean may add up to something else than one, for the same reason."""
+SCALE_FREE = (
+    torch.optim.Adam,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.Rprop,
+)
+"""Optimizers that divide a gradient by its own size, so that a constant factor makes no difference (Kingma and Ba
+2015, section 2.1). AdamW is an Adam."""
+EXPLAINS: tuple[FindingCode, ...] = (
+    "cannot_overfit",
+    "lr_too_low",
+    "lr_too_high",
+    "gradient_clipped",
+    "weights_never_move",
+)
+
+
+def check(target: Target) -> Iterator[Finding]:
+    record = target.loop
+    updates = [update for update in record.updates if update.losses and not update.searches]
+    if len(updates) < MIN_UPDATES:
+        raise NotJudged(f"the loop made {len(updates)} updates with a backward call; {MIN_UPDATES} are needed")
+    if updates[0].not_finite and all(map(math.isfinite, updates[0].losses)):
+        yield _not_finite(target, updates[0])
+    elif all(_clipped_while_scaled(update) for update in updates):
+        yield _clip_before_unscale(updates[0])
+    elif all(_steps_with_scale(update) for update in updates if math.isfinite(update.received)):
+        yield _loss_scale_kept(updates[0])
+    if all(_clips_without_effect(update) for update in updates[1:]) and any(u.events_of("clip") for u in updates):
+        yield _clip_without_effect(updates[1])
+    if (n := _undivided(record, updates)) > 1:
+        yield _not_divided(target, updates, n)
+    yield from _never_moved(target, record)
+
+
+def _clipped_while_scaled(update: UpdateRecord) -> bool:
+    """Return whether gradients were clipped that a GradScaler had multiplied and nothing had divided again."""
+    events = between(update, "backward", "step")
+    operations = [event.operation for event in events]
+    if update.loss_scale <= 1 or "clip" not in operations:
+        return False
+    return "unscale" not in operations[: operations.index("clip")]
+
+
+def _steps_with_scale(update: UpdateRecord) -> bool:
+    """Return whether the step received the scaled gradient."""
+    expected = update.loss_scale * update.given
+    return update.loss_scale > 1 and abs(update.received - expected) < TOLERANCE * expected
+
+
+def _clips_without_effect(update: UpdateRecord) -> bool:
+    """Return whether the update clips, but only outside of the calls from the first backward to the step."""
+    operations = [event.operation for event in update.events]
+    clips = [i for i, operation in enumerate(operations) if operation == "clip"]
+    return bool(clips) and max(clips) < operations.index("backward")
+
+
+def _undivided(record: LoopRecord, updates: Sequence[UpdateRecord]) -> int:
+    """Return how many means the loop adds up in each step, or 1.
+
+    They must come from the same line and from different rows: two losses of one model are added on purpose.
+    """
+    counts = {len(update.losses) for update in updates}
+    n = max(counts)
+    if n < 2 or len(updates) > 2 and min(counts) < 2:
+        return 1
+    update = next(update for update in updates if len(update.losses) == n)
+    same_line = len({event.line for event in update.events_of("backward")}) == 1
+    if not same_line or update.restarts or len(set(update.rows)) <= len(update.rows) // n:
+        return 1
+    # The loop may also divide the gradients themselves, without clipping them.
+    is_kept = abs(update.received - update.given) < TOLERANCE * update.given or bool(update.events_of("clip"))
+    return n if is_kept and _adds_means(record, update) else 1
+
+
+def _adds_means(record: LoopRecord, update: UpdateRecord) -> bool:
+    """Return whether each backward call of the update starts from the mean over its own targets."""
+    weights = [target_weights(m) for m in record.measurements if m.update == update.number]
+    if len(weights) == len(update.losses) and all(each is not None for each in weights):
+        return all(abs(float(each.sum()) - 1) < MEAN_TOLERANCE for each in weights if each is not None)
+    # Of another loss than cross-entropy: what torch's loss function returned is what backward starts from.
+    return len(update.means) == len(update.losses) and all(
+        mean is not None and mean != 0 and abs(loss - mean) < MEAN_TOLERANCE * abs(mean)
+        for loss, mean in zip(update.losses, update.means, strict=True)
+    )
+
+
+def _never_moved(target: Target, record: LoopRecord) -> Iterator[Finding]:
+    names = record.unmoved_with_gradient
+    if not names or len(record.updates) < MIN_UNMOVED:
+        return
+    n_trainable = sum(p.requires_grad for p in target.model.parameters())
+    yield Finding(
+        code="weights_never_move",
+        title=f"{len(names)} of {n_trainable} parameters get a gradient, but no step changes them.",
+        evidence=f"equal to the last bit after {len(record.updates)} updates: " + some(names),
+        why="They keep their initial values.",
+        fix="Check the learning rate of their parameter group. A change smaller than the precision of a weight's type, "
+        "1/256 of it in bfloat16, is rounded away: keep the weights in float32 and use autocast.",
+        # A few may have tiny gradients only.
+        kind="finding" if 2 * len(names) > n_trainable else "hint",
+    )
+
+
+def _not_finite(target: Target, update: UpdateRecord) -> Finding:
+    names = [name for name, _ in target.model.named_parameters() if name in update.not_finite]
+    last = names[-1] if names else update.not_finite[-1]
+    loss = ", ".join(f"{loss:.4g}" for loss in update.losses[:3])
+    return Finding(
+        code="gradient_not_finite",
+        title=f"The gradient of the first update is not finite: {last} and {len(update.not_finite) - 1} others.",
+        evidence=f"loss {loss}; infinite or NaN: {some(update.not_finite)}",
+        why="One step with such a gradient makes every weight NaN.",
+        fix=f"Between {last.rpartition('.')[0] or last} and the loss, look for a division by zero, the square root or "
+        "logarithm of zero, or rows whose attention is masked everywhere; torch.autograd.set_detect_anomaly(True) "
+        "names the operation.",
+        location=line_of(update, "backward"),
+        explains=EXPLAINS,
+    )
+
+
+def _clip_before_unscale(update: UpdateRecord) -> Finding:
+    clip = next(event for event in between(update, "backward", "step") if event.operation == "clip")
+    norm = "" if clip.norm is None else f"clipping saw a norm of {clip.norm:,.4g}; "
+    return Finding(
+        code="clip_before_unscale",
+        title="The gradients are clipped while they still carry the GradScaler's loss scale.",
+        evidence=f"{norm}without the scale of {update.loss_scale:,.0f} the norm is {update.given:.3g}, and the step "
+        f"received {update.received:.3g}; the limit was {clip.value:g}",
+        why=f"GradScaler divides by {update.loss_scale:,.0f} after the clipping, so almost nothing is left.",
+        fix="Call scaler.unscale_(optimizer) before clipping.",
+        location=clip.line,
+        explains=EXPLAINS,
+    )
+
+
+def _loss_scale_kept(update: UpdateRecord) -> Finding:
+    line = line_of(update, "step")
+    return Finding(
+        code="loss_scale_kept",
+        title=f"The step gets gradients that are still multiplied by the loss scale, {update.loss_scale:,.0f}.",
+        evidence=f"backward() gave a gradient of norm {update.given:.3g} without the scale; the step received "
+        f"{update.received:.3g}",
+        why="SGD makes steps that are far too large; clipping and weight decay are out of proportion.",
+        fix=f"Call scaler.step(optimizer) instead of optimizer.step(){named_at(line)}, then scaler.update().",
+        location=line,
+        explains=EXPLAINS,
+    )
+
+
+def _clip_without_effect(update: UpdateRecord) -> Finding:
+    line = line_of(update, "clip")
+    return Finding(
+        code="clip_without_effect",
+        title="Gradient clipping has no effect: it comes after the step and before the next backward().",
+        evidence=f"in every update, the gradients are clipped{named_at(line)} before backward() computes new ones",
+        why="Large gradients reach the step unclipped.",
+        fix="Clip between backward() and step().",
+        location=line,
+    )
+
+
+def _not_divided(target: Target, updates: Sequence[UpdateRecord], n: int) -> Finding:
+    update = next(update for update in updates if len(update.losses) == n)
+    line = line_of(update, "backward")
+    has_effect = any(update.events_of("clip") for update in updates) or not all(
+        isinstance(optimizer, SCALE_FREE) for optimizer in target.optimizers
+    )
+    return Finding(
+        code="accumulation_not_divided",
+        title=f"The losses of {n} micro-batches are added up, not averaged, so each step's gradient is {n} times too "
+        "large.",
+        evidence=f"{n} backward calls{named_at(line)} per step, each of the mean over its own targets (losses "
+        + ", ".join(f"{loss:.3g}" for loss in update.losses[:4])
+        + f"{' …' if n > 4 else ''})",
+        why=f"It acts like {n} times the learning rate, and clipping cuts more than it should."
+        if has_effect
+        else "This optimizer divides by the gradient's own size, so it matters only once you clip or change it.",
+        fix=f"Divide each loss by the number of micro-batches: (loss / {n}).backward().",
+        location=line,
+        kind="finding" if has_effect else "hint",
+        explains=("lr_too_high",) if has_effect else (),
+    )

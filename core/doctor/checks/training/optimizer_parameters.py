@@ -1,0 +1,121 @@
+"""Does the optimizer hold all parameters of the model, and are none shared by mistake? Cost: none."""
+
+import gc
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor, nn
+
+from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.loop.reading import some
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.watch.model_search import parameters_of
+
+
+def check(target: Target) -> Iterator[Finding]:
+    yield from _tied(target)
+    if not target.optimizers:
+        raise NotJudged("no optimizer was given")
+    held = {id(p): p for p in parameters_of(target.optimizers)}
+    owned = {id(p) for p in target.model.parameters()}
+    trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
+    missing = {name: p for name, p in trainable.items() if id(p) not in held}
+    foreign = [p for key, p in held.items() if key not in owned]
+    if held and not held.keys() & owned:
+        replaced = _replaced(missing, foreign)
+        yield Finding(
+            code="stale_optimizer",
+            title="The optimizer holds none of the model's parameters.",
+            evidence=f"it holds {len(held)} other parameters, the model has {len(owned)}"
+            + (f"; such as {_in_place(replaced)}" if replaced else ""),
+            why="It updates weights that nothing uses, so the loss does not move at any learning rate.",
+            fix="Create the optimizer after the model, and after anything that replaces its parameters: a copy, a "
+            "load, a move to another device.",
+            explains=("no_zero_grad", "cleared_before_step", "weights_never_move"),
+        )
+        return
+    if missing and foreign:
+        in_modules = _ids_in_modules()
+        foreign = [p for p in foreign if id(p) not in in_modules]
+    if replaced := _replaced(missing, foreign):
+        yield _made_before(replaced)
+    missing = {name: p for name, p in missing.items() if name not in replaced}
+    if missing:
+        # Fine-tuning a part of a trained model: the optimizer gets only that part.
+        trains_part = not target.untrained and 2 * len(missing) > len(trainable)
+        yield Finding(
+            code="missing_from_optimizer",
+            title=f"{len(missing)} of {len(trainable)} parameters are missing from the optimizer.",
+            evidence="missing: " + some(tuple(missing)),
+            why="They get gradients but are never updated.",
+            fix="Pass model.parameters(), or check that the parameter groups together contain all of them.",
+            kind="hint" if trains_part else "finding",
+        )
+
+
+def _ids_in_modules() -> set[int]:
+    """Return the ids of the parameters of all modules in this process."""
+    # By type: isinstance would ask objects for their __class__, which proxies answer with code.
+    modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    return {id(p) for module in modules for p in vars(module).get("_parameters", {}).values() if p is not None}
+
+
+def _replaced(missing: Mapping[str, Tensor], foreign: list[Tensor]) -> dict[str, Tensor]:
+    """Return for missing parameters the tensor of an optimizer that they probably replaced.
+
+    foreign: tensors that no module has. The old one has the same shape, or one that differs in one size, as an
+    embedding that was resized.
+    """
+    replaced: dict[str, Tensor] = {}
+    left = list(foreign)
+    for name, parameter in missing.items():
+        close = [p for p in left if _differing_sizes(p, parameter) <= 1]
+        if close:
+            old = min(close, key=lambda p: _differing_sizes(p, parameter))
+            replaced[name] = old
+            left = [p for p in left if p is not old]
+    return replaced
+
+
+def _differing_sizes(first: Tensor, second: Tensor) -> int:
+    """Return in how many dimensions the shapes differ."""
+    if first.dim() != second.dim():
+        return max(first.dim(), second.dim())
+    return sum(a != b for a, b in zip(first.shape, second.shape, strict=True))
+
+
+def _in_place(replaced: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"a tensor {list(p.shape)} in place of {name}" for name, p in list(replaced.items())[:4])
+
+
+def _made_before(replaced: Mapping[str, Tensor]) -> Finding:
+    name = next(iter(replaced))
+    others = f" and {len(replaced) - 1} others" if len(replaced) > 1 else ""
+    return Finding(
+        code="stale_optimizer",
+        title=f"The optimizer was created before {name}{others} {'were' if others else 'was'} replaced, so it updates "
+        "old tensors.",
+        evidence=f"it holds tensors that no module of the model has: {_in_place(replaced)}",
+        why="The new parameter gets gradients, but nothing updates it.",
+        fix="Create the optimizer after the last change of the model's parameters: resizing an embedding, replacing a "
+        "layer, moving or copying the model.",
+        explains=("no_zero_grad", "missing_from_optimizer", "weights_never_move"),
+    )
+
+
+def _tied(target: Target) -> Iterator[Finding]:
+    """Find parameters under two names in a design that ties none."""
+    if not target.untied:
+        return
+    names: dict[int, list[str]] = {}
+    for name, p in target.model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(p), []).append(name)
+    for shared in names.values():
+        if len(shared) > 1:
+            yield Finding(
+                code="tied_head",
+                title=f"{' and '.join(shared)} share one tensor, but the design does not tie them.",
+                evidence="two names, one parameter",
+                why="The model has fewer parameters than its design, and each use changes the other's weights.",
+                fix="Give each its own parameter; tie weights only on purpose (Press and Wolf 2017).",
+            )
+            return

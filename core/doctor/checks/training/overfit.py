@@ -1,0 +1,181 @@
+"""Can the model memorize one small batch, and at which learning rate?
+
+Cost: 40 to 200 updates; if it does not learn, a range test of 30 updates at each of six rates (Smith 2017, coarse).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import torch
+
+from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
+from tui_lab.core.doctor.measures.loss_gradient import without_dropout
+from tui_lab.core.doctor.measures.trained_targets import shifted, trained_targets
+from tui_lab.core.doctor.program.batch import Batch
+from tui_lab.core.doctor.program.target import Target, mean_cross_entropy, required, targets_of, trial_rows
+from tui_lab.core.doctor.program.target_rules import UNKNOWN
+
+Measure = Callable[[Target, Batch], float]
+ROWS = 2
+UPDATES = 40
+RANGE_UPDATES = 30
+LONG_UPDATES = 160
+RATES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 1.0)
+MIN_GAIN = 5e-3
+"""Fraction of what the best rate achieves below which a rate does nothing. A tenth of a good rate achieves far more."""
+ZERO_LOSS = 1e-3
+"""Size of a first loss that leaves nothing to learn."""
+MIN_FALL = 0.1
+"""Fraction of the first loss that a model which can memorize two rows loses at some rate."""
+FREQUENCIES = 0.9
+"""Fraction of the entropy of the two rows' targets: a model that knows only token frequencies stays above."""
+
+
+def check(target: Target) -> Iterator[Finding]:
+    if not target.optimizers:
+        raise NotJudged("no optimizer was given")
+    measure, bar = _measure(target)
+    train = partial(_train, target, measure)
+    first, last = train(None, UPDATES)
+    if first - last > MIN_FALL * abs(first) and (last < bar or train(None, LONG_UPDATES)[1] < bar):
+        return
+    if abs(first) < ZERO_LOSS:
+        return
+    lr = _rate(target)
+    if not math.isclose(_rate_after_updates(target), lr):
+        raise NotJudged("the update sets its own learning rate, so no other rate can be tried")
+    losses = {rate: train(rate, RANGE_UPDATES)[1] for rate in RATES}
+    best = min(losses, key=lambda rate: losses[rate] if math.isfinite(losses[rate]) else math.inf)
+    gain = first - losses[best]
+    table = tuple(f"lr {rate:<8g} loss {first:.3f} → {loss:.3f}" for rate, loss in losses.items())
+    if not gain > MIN_FALL * abs(first):
+        # Another loss may have a high minimum.
+        kind: Kind = "finding" if target.tokens or target.output_loss else "hint"
+        yield _cannot_overfit(kind, first, losses[best], best, table)
+    elif not math.isfinite(last) or last > first + 0.02 * abs(first):
+        if best < lr:
+            yield _wrong_rate("lr_too_high", lr, best, first, last, table)
+    elif first - last < MIN_GAIN * gain and lr < best:
+        yield _wrong_rate("lr_too_low", lr, best, first, last, table)
+    elif not losses[best] < bar and not train(best, LONG_UPDATES)[1] < bar:
+        yield _cannot_overfit("finding", first, losses[best], best, table)
+
+
+def _measure(target: Target) -> tuple[Measure, float]:
+    """Return what measures how well rows are memorized, and the value to reach.
+
+    It is the cross-entropy where it is known which targets are trained, and else the run's own loss, whose minimum is
+    unknown.
+    """
+    if target.tokens is not None and target.tokens.y is not None:
+        if target.loss_function is None:
+            return partial(_plain_loss, 0), _bar(target)
+        if (shift := trained_targets(target).view_shift) is not None or target.output_loss is not None:
+            return partial(_plain_loss, shift or 0), _bar(target)
+    one, other = (_own_loss(replace(target, seed=seed), _rows(target)) for seed in (1, 2))
+    if abs(one - other) > MIN_FALL / 2 * max(abs(one), abs(other)):
+        raise NotJudged("the loss draws random numbers, so it does not show whether rows are memorized")
+    return _own_loss, math.inf
+
+
+def _bar(target: Target) -> float:
+    """Return the loss of a model that has learned more than token frequencies; infinite if the targets barely vary."""
+    targets = target.probe.y[:ROWS][target.probe.y[:ROWS] != target.ignored]
+    if len(targets) == 0:
+        return math.inf
+    share = torch.bincount(targets).double() / len(targets)
+    entropy = float(-(share[share > 0] * share[share > 0].log()).sum())
+    return FREQUENCIES * entropy if entropy > 0.3 else math.inf
+
+
+def _rate(target: Target) -> float:
+    """Return the largest learning rate. A schedule with a warm-up has set it to 0 and kept the planned one."""
+    return max(
+        max(float(group["lr"]), float(group.get("initial_lr", 0.0)))
+        for optimizer in target.optimizers
+        for group in optimizer.param_groups
+    )
+
+
+def _rate_after_updates(target: Target) -> float:
+    """Return the learning rate after two updates, which a schedule within them may have changed."""
+    trial = target.fresh()
+    _skip_warm_up(trial)
+    for _ in range(2):
+        trial.apply_update(_rows(trial))
+    return max(float(group["lr"]) for optimizer in trial.optimizers for group in optimizer.param_groups)
+
+
+def _train(target: Target, measure: Measure, lr: float | None, updates: int) -> tuple[float, float]:
+    """Return the loss on two rows before and after `updates` without dropout, at `lr` or the run's own rate."""
+    trial = target.fresh()
+    if lr is not None:
+        trial.set_lr(lr)
+    else:
+        _skip_warm_up(trial)
+    batch = _rows(trial)
+    first = measure(trial, batch)
+    with without_dropout(trial.model):
+        for step in range(updates):
+            trial.apply_update(batch, trial.seed + step)
+    return first, measure(trial, batch)
+
+
+def _skip_warm_up(trial: Target) -> None:
+    """Set the planned rates in place of those that a schedule starts with."""
+    for optimizer in trial.optimizers:
+        for group in optimizer.param_groups:
+            if "initial_lr" in group:
+                group["lr"] = max(float(group["lr"]), float(group["initial_lr"]))
+
+
+def _rows(target: Target) -> Batch:
+    return trial_rows(target.probe.batch, ROWS, whole=target.fixed_shape)
+
+
+def _plain_loss(shift: int, target: Target, batch: Batch) -> float:
+    """Return the mean cross-entropy of the batch's targets, moved by `shift` as the trained loss moves them."""
+    with target.evaluating(), torch.no_grad():
+        moved = shifted(targets_of(required(target.tokens), batch).to(target.device), shift)
+        y = moved.masked_fill(moved == UNKNOWN, target.ignored)
+        return float(mean_cross_entropy(target.logits_of(batch), y, target.ignored))
+
+
+def _own_loss(target: Target, batch: Batch) -> float:
+    with target.evaluating(), torch.no_grad():
+        return float(target.loss(batch).detach())
+
+
+def _wrong_rate(
+    code: Literal["lr_too_high", "lr_too_low"],
+    lr: float,
+    best: float,
+    first: float,
+    last: float,
+    table: tuple[str, ...],
+) -> Finding:
+    high = code == "lr_too_high"
+    return Finding(
+        code=code,
+        title=f"The learning rate {lr:g} is too {'high' if high else 'low'}.",
+        evidence=f"{UPDATES} updates on two rows change the loss from {first:.3f} to {last:.3f}; {best:g} works best",
+        why="Steps this large overshoot every minimum." if high else "Steps this small barely change the weights.",
+        fix=f"Try {best:g}, then halve or double it.",
+        drawing=table,
+        proposal={"optim.lr": best},
+    )
+
+
+def _cannot_overfit(kind: Kind, first: float, last: float, best: float, table: tuple[str, ...]) -> Finding:
+    return Finding(
+        code="cannot_overfit",
+        kind=kind,
+        title="The model cannot memorize two rows at any learning rate.",
+        evidence=f"the best of {len(RATES)} rates, {best:g}, changes the loss from {first:.3f} to {last:.3f}",
+        why="A model that cannot overfit two rows has a bug that neither data nor settings can fix.",
+        fix="Check everything between the input and the loss: shapes, masks, detached tensors, and the targets.",
+        drawing=table,
+    )

@@ -1,0 +1,427 @@
+"""The gradient of a training's loss with respect to the model's logits: what every position is trained on.
+
+It is measured for the loss that the user states, by a forward pass and autograd, and for an update, by hooks on the
+model's outputs. The loss may be anywhere, also in the model, as long as the model returns the logits that it uses.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from tui_lab.core.doctor.findings import NotApplicable, NotJudged
+from tui_lab.core.doctor.measures.loss_forms import Reading, read
+from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows, tensors_of
+from tui_lab.core.doctor.program.target import MAX_CALLS, Target, seed_everything
+from tui_lab.core.model import set_dropout
+
+KEPT_ELEMENTS = 2**24
+"""Logits that are kept of one forward pass: 64 MiB in float32. The rows after them are left out."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The gradient of one loss with respect to logits.
+
+    logits, gradient: [B, T, V]; of class scores [B, V], T is 1. x: ids [B, T]. y: targets [B, T] as the batch has them.
+    value: of the loss. n_counted: the positions with a gradient, those of rows that were not kept included.
+    n_rows: all rows. line: of the backward call.
+    """
+
+    logits: Tensor
+    gradient: Tensor
+    x: Tensor | None = None
+    y: Tensor | None = None
+    value: float | None = None
+    n_counted: int = 0
+    n_rows: int = 0
+    line: str = ""
+
+    @cached_property
+    def reading(self) -> Reading:
+        return read(self.logits, self.gradient)
+
+    @property
+    def total_weight(self) -> float:
+        """The sum of the weights of all positions: 1 for a mean, `n_counted` for a sum."""
+        kept = int(self.reading.counted.sum())
+        return self.reading.total * self.n_counted / kept if kept else 0.0
+
+
+def stated(target: Target) -> Measurement:
+    """Measure the loss that the user states, on the probe in evaluation mode.
+
+    Raises NotJudged if no loss is stated, or if it does not use the logits that the model returns.
+    """
+    if target.loss_function is None:
+        raise NotJudged("no loss function was given, so torch's cross-entropy is assumed")
+    measurement: Measurement = _cached(target, "stated loss", lambda: _stated(target, target.probe.batch))
+    return measurement
+
+
+def of_update(target: Target) -> list[Measurement]:
+    """Measure the losses of one update of a copy, one for each backward call, on the probe, without dropout.
+
+    Raises NotJudged if there is no optimizer or the loss does not use the logits that the model returns.
+    """
+    if not target.optimizers:
+        raise NotJudged("no optimizer was given")
+    measured: list[Measurement] = _cached(target, "update", lambda: _of_update(target))
+    return measured
+
+
+def trained(target: Target) -> Measurement:
+    """Return the best measurement of what is trained: of the real loop, the stated loss or a trial's update."""
+    if target.record is not None and target.record.measurements:
+        return recorded(target)[0]
+    if target.loss_function is not None:
+        return stated(target)
+    return of_update(target)[0]
+
+
+def recorded(target: Target) -> list[Measurement]:
+    """Return the measurements of the real loop; empty without a record."""
+    if target.record is None:
+        return []
+    measured = []
+    for one in target.record.measurements:
+        if one.logits.dim() < 2 or one.logits.shape != one.gradient.shape:
+            continue
+        logits, gradient = _three_axes(one.logits), _three_axes(one.gradient)
+        shape = logits.shape[:2]
+        x = one.x if one.x is not None and one.x.shape == shape else None
+        y = one.targets.reshape(shape) if one.targets is not None and one.targets.numel() == shape.numel() else None
+        y = y if y is not None and not y.is_floating_point() else None
+        measured.append(_measurement(logits, gradient, x=x, y=y, line=one.line))
+    return measured
+
+
+def _cached(target: Target, name: str, measure: Callable[[], Any]) -> Any:
+    """Return the value of `measure`, or raise what it raised, once for each target."""
+    store = vars(target).setdefault("_measurements", {})
+    if name not in store:
+        try:
+            store[name] = measure()
+        except (NotJudged, NotApplicable) as reason:
+            store[name] = reason
+    if isinstance(store[name], Exception):
+        raise store[name]
+    return store[name]
+
+
+def measured_loss(target: Target, batch: Batch) -> Measurement:
+    """Measure the stated loss on any batch in evaluation mode. Raises NotJudged as `stated` does."""
+    return _stated(target, batch)
+
+
+def _stated(target: Target, batch: Batch) -> Measurement:
+    outputs: list[Any] = []
+    handle = target.model.register_forward_hook(lambda module, args, output: outputs.append(output))
+    try:
+        with target.evaluating(), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The user has seen them in training.
+            loss = target.loss(batch)
+    finally:
+        handle.remove()
+    if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
+        raise NotJudged("the loss is not a scalar with a gradient")
+    for output in reversed(outputs):
+        pair = _gradient(target, output, lambda tensors: torch.autograd.grad(loss, tensors, allow_unused=True))
+        if pair is not None:
+            return _of_pair(target, batch, *pair, float(loss.detach()))
+    return _by_output_loss(target, batch)
+
+
+def _by_output_loss(target: Target, batch: Batch) -> Measurement:
+    """Measure a loss that can be computed from logits alone, for a model that does not use the logits it returns."""
+    unused = NotJudged("the loss is not computed from the logits that the model returns")
+    if target.output_loss is None:
+        raise unused
+    with target.evaluating(), torch.no_grad():
+        logits = scores(target, target.output(batch)).detach()
+    leaf = logits.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            loss = target.output_loss(leaf, batch)
+        (gradient,) = torch.autograd.grad(loss, [leaf])
+    except Exception as error:
+        raise unused from error
+    return _of_pair(target, batch, logits, gradient, float(loss.detach()))
+
+
+def scores(target: Target, output: Any) -> Tensor:
+    """Return the logits [B, T, V] of a program over tokens, else the only float tensor [B, V] or [B] that it returns.
+
+    Raises NotJudged if there is no such tensor.
+    """
+    if target.tokens is not None:
+        return target.tokens.logits(output)
+    matrices = [t for t in _tensors(output) if t.is_floating_point() and t.dim() in (1, 2)]
+    if len(matrices) != 1:
+        raise NotJudged("the model does not return one tensor of scores [B, V] or [B]")
+    return matrices[0]
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor | Mapping | list | tuple):
+        yield from tensors_of(output)
+    else:
+        yield from (value for value in getattr(output, "__dict__", {}).values() if isinstance(value, Tensor))
+
+
+def _gradient(target: Target, output: Any, gradients: Callable[[list[Tensor]], Any]) -> tuple[Tensor, Tensor] | None:
+    """Return the logits in a model's output and the gradient with respect to them, or None if they are not used.
+
+    `gradients` returns those of the tensors that it is given, None for unused ones.
+    """
+    tensors = [t for t in _tensors(output) if t.is_floating_point() and t.requires_grad and t.dim()]
+    if not tensors:
+        return None
+    try:
+        logits = scores(target, output)
+    except Exception:  # The view is for what `forward` returns, which need not be what the module returns.
+        return None
+    values = dict(zip(map(id, tensors), gradients(tensors), strict=True))
+    if id(logits) in values:
+        gradient = values[id(logits)]
+        return None if gradient is None else (logits, gradient)
+    # The view cuts, transposes or converts what the model returned: do the same to the gradients.
+    try:
+        like = mapped(output, lambda t: _or_zero(values.get(id(t)), t))
+        gradient = scores(target, like)
+    except Exception:
+        return None
+    if gradient.shape != logits.shape or not bool(gradient.any()):
+        return None
+    return logits, gradient
+
+
+def _or_zero(gradient: Tensor | None, tensor: Tensor) -> Tensor:
+    return torch.zeros_like(tensor) if gradient is None else gradient
+
+
+def _three_axes(scores: Tensor) -> Tensor:
+    """Return scores [B, V] or [B] as [B, 1, V] or [B, 1, 1]."""
+    if scores.dim() == 1:
+        return scores[:, None, None]
+    return scores[:, None] if scores.dim() == 2 else scores
+
+
+def _of_pair(target: Target, batch: Batch, logits: Tensor, gradient: Tensor, value: float | None) -> Measurement:
+    """Return the measurement with the ids and targets of the batch, where they have the shape of the logits."""
+    logits, gradient = _three_axes(logits), _three_axes(gradient)
+    x = y = None
+    if target.tokens is not None:
+        x = target.tokens.x(batch)
+        y = target.tokens.y(batch) if target.tokens.y is not None else None
+    else:
+        y = class_labels(batch)
+    shape = logits.shape[:2]
+    return _measurement(
+        logits,
+        gradient,
+        x=x if x is not None and x.shape == shape else None,
+        y=y if y is not None and y.shape == shape else None,
+        value=value,
+    )
+
+
+def class_labels(batch: Batch) -> Tensor | None:
+    """Return the labels [B, 1] of a classifier: the only int64 tensor [B] of the batch, or None."""
+    rows = n_rows(batch)
+    labels = [t for t in tensors_of(batch) if t.dtype == torch.int64 and t.shape == (rows,)]
+    return labels[0][:, None] if len(labels) == 1 else None
+
+
+def _measurement(
+    logits: Tensor,
+    gradient: Tensor,
+    *,
+    x: Tensor | None = None,
+    y: Tensor | None = None,
+    value: float | None = None,
+    line: str = "",
+) -> Measurement:
+    """Keep the first rows of what was measured. Raises NotJudged if it is not finite or does not fit."""
+    if logits.dim() != 3 or logits.shape != gradient.shape:
+        raise NotJudged("the model does not return logits [B, T, V]")
+    n_counted = int((gradient != 0).any(dim=-1).sum())
+    rows = max(1, KEPT_ELEMENTS // max(1, logits[0].numel()))
+    kept_logits, kept = logits[:rows].detach(), gradient[:rows].detach()
+    if not bool(torch.isfinite(kept_logits).any()) or not bool(torch.isfinite(kept).all()):
+        raise NotJudged("the gradient of the loss is not finite")
+    return Measurement(
+        logits=kept_logits,
+        gradient=kept,
+        x=None if x is None else x[:rows].to(kept.device),
+        y=None if y is None else y[:rows].to(kept.device),
+        value=value,
+        n_counted=n_counted,
+        n_rows=len(logits),
+        line=line,
+    )
+
+
+class UpdateTrace:
+    """Records what an update does to a copy of a target: forward passes, gradients of outputs and of parameters.
+
+    given: the gradients that backward gave, by parameter id. received: what the step got, by parameter id.
+    backward_calls: how often backward reached the parameter that it reached most often.
+    """
+
+    def __init__(self, trial: Target) -> None:
+        self.trial = trial
+        self.called = self.stepped = self.with_closure = False
+        self.given: dict[int, Tensor] = {}
+        self.received: dict[int, Tensor] = {}
+        self._backward_counts: dict[int, int] = {}
+        self._forwards: list[tuple[Any, Tensor | None, dict[int, Tensor]]] = []
+        trial.model.register_forward_pre_hook(self._calling)
+        trial.model.register_forward_hook(self._returned, with_kwargs=True)
+        for module in trial.model.modules():
+            module.register_forward_pre_hook(self._calling)
+        for p in trial.model.parameters():
+            if p.requires_grad:
+                p.register_post_accumulate_grad_hook(self._accumulated)  # type: ignore[no-untyped-call]
+        for optimizer in trial.optimizers:
+            optimizer.register_step_pre_hook(self._stepping)
+
+    @property
+    def backward_calls(self) -> int:
+        return max(self._backward_counts.values(), default=0)
+
+    def run(self, batch: Batch) -> None:
+        """Make updates on the batch until one steps."""
+        for _ in range(MAX_CALLS):
+            with without_dropout(self.trial.model), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.trial.apply_update(batch)
+            if self.stepped or not self.called:
+                return
+
+    def measurements(self) -> list[Measurement]:
+        """Return one measurement for each forward pass whose logits got a gradient."""
+        measured = []
+        for output, ids, gradients in self._forwards:
+            pair = _gradient(self.trial, output, partial(_by_id, gradients))
+            if pair is None:
+                continue
+            logits, gradient = _three_axes(pair[0]), _three_axes(pair[1])
+            x = ids if ids is not None and ids.shape == logits.shape[:2] else None
+            measured.append(_measurement(logits, gradient, x=x))
+        return measured
+
+    def _calling(self, *_: Any) -> None:
+        self.called = True
+
+    def _returned(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if not torch.is_grad_enabled():
+            return
+        gradients: dict[int, Tensor] = {}
+        for tensor in _tensors(output):
+            if tensor.requires_grad and tensor.dim():
+                tensor.register_hook(_storing(gradients, id(tensor)))  # type: ignore[no-untyped-call]
+        ids = (t for t in tensors_of([args, kwargs]) if t.dtype == torch.int64 and t.dim() == 2)
+        self._forwards.append((output, next(ids, None), gradients))
+
+    def _accumulated(self, p: Tensor) -> None:
+        if p.grad is not None:
+            self._backward_counts[id(p)] = self._backward_counts.get(id(p), 0) + 1
+            self.given[id(p)] = p.grad.detach().to_dense().clone()
+
+    def _stepping(self, optimizer: Any, positional: Any, named: Any) -> None:
+        self.stepped = True
+        self.with_closure = self.with_closure or any(map(callable, [*positional, *named.values()]))
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.received[id(p)] = p.grad.detach().to_dense().clone()
+
+
+def _by_id(gradients: dict[int, Tensor], tensors: list[Tensor]) -> list[Tensor | None]:
+    return [gradients.get(id(tensor)) for tensor in tensors]
+
+
+def _storing(gradients: dict[int, Tensor], key: int) -> Callable[[Tensor], None]:
+    def store(gradient: Tensor) -> None:
+        # A pass may give a tensor's gradient in several backward calls.
+        gradients[key] = gradients[key] + gradient if key in gradients else gradient.detach()
+
+    return store
+
+
+def _of_update(target: Target) -> list[Measurement]:
+    trial = target.fresh()
+    trace = UpdateTrace(trial)
+    trace.run(target.probe.batch)
+    measured = trace.measurements()
+    if not measured:
+        raise NotJudged("the update's loss is not computed from the logits that the model returns")
+    tokens = target.tokens
+    if len(measured) == 1 and tokens is not None and tokens.y is not None:
+        y = tokens.y(target.probe.batch)
+        if y.shape == measured[0].logits.shape[:2]:
+            return [_measurement(measured[0].logits, measured[0].gradient, x=measured[0].x, y=y)]
+    return measured
+
+
+class _NoDropout(TorchFunctionMode):
+    """Calls of dropout return their input; attention functions get a rate of 0."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        if func is nn.functional.scaled_dot_product_attention:
+            args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
+            kwargs = {**kwargs, "dropout_p": 0.0} if "dropout_p" in kwargs else kwargs
+        return func(*args, **kwargs)
+
+
+_DROPOUTS = {
+    nn.functional.dropout,
+    nn.functional.dropout1d,
+    nn.functional.dropout2d,
+    nn.functional.dropout3d,
+    nn.functional.alpha_dropout,
+    nn.functional.feature_alpha_dropout,
+    torch.dropout,
+    torch.dropout_,
+}
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Let no dropout act: not that of modules, which stays off, nor the functions that are called within."""
+    set_dropout(model, 0.0)
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+    with _NoDropout():
+        yield
+
+
+def stated_gradients(target: Target, batch: Batch) -> list[Tensor | None]:
+    """Return the stated loss's gradient for every parameter, in training mode without dropout.
+
+    Raises NotJudged if the loss has no gradient.
+    """
+    trial = target.fresh()
+    trial.model.train()
+    seed_everything(trial.seed)
+    with without_dropout(trial.model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loss = trial.loss(batch)
+        parameters = list(trial.model.parameters())
+        trained = [p for p in parameters if p.requires_grad]
+        if not loss.requires_grad or not trained:
+            raise NotJudged("the loss has no gradient")
+        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+    by_id = dict(zip(map(id, trained), gradients, strict=True))
+    return [by_id.get(id(p)) for p in parameters]

@@ -1,0 +1,200 @@
+"""The targets that the loss really trains, wherever they are shifted: in the loader, in the loss or in the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tui_lab.core.doctor.findings import NotApplicable, NotJudged
+from tui_lab.core.doctor.measures.loss_gradient import Measurement, measured_loss, trained
+from tui_lab.core.doctor.program.batch import Batch, first_rows, tensors_of, with_tensor
+from tui_lab.core.doctor.program.target import Target, required, targets_of
+from tui_lab.core.doctor.program.target_rules import UNKNOWN
+
+STEPS = 8
+"""Batches to look at."""
+MEASURED_STEPS = 3
+"""As STEPS, where each costs a forward pass."""
+MEASURED_ROWS = 8
+AGREEMENT = 0.98
+"""Fraction of agreeing targets above which a pattern counts as present."""
+SHIFTS = (0, 1, -1, 2)
+
+
+@dataclass(frozen=True)
+class TrainedBatch:
+    """ids x, targets y as the batch has them, and the trained ones, `ignored` where none counts: int64 [B, T]."""
+
+    x: Tensor
+    y: Tensor | None
+    trained: Tensor
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class TrainedTargets:
+    """shift: position t is trained on y[t + shift]; None: that is unknown. measurement: how it was measured.
+
+    view_shift: the same for the y of the target's TokenView. They differ for a script whose model shifts its labels:
+    the view has the targets that the loss got, and `batches` the labels.
+    """
+
+    batches: Sequence[TrainedBatch]
+    shift: int | None
+    measurement: Measurement | None
+    view_shift: int | None = None
+
+
+def trained_targets(target: Target) -> TrainedTargets:
+    """Return the trained targets of the first batches, once for each target.
+
+    Raises NotApplicable without tokens, NotJudged if the targets are neither in the batch nor measurable.
+    """
+    store = vars(target)
+    if "_trained_targets" not in store:
+        store["_trained_targets"] = _trained_targets(target)
+    result: TrainedTargets = store["_trained_targets"]
+    return result
+
+
+def label_shift(target: Target) -> int:
+    """Return by how many positions the loss shifts the batch's targets: 1 for Hugging Face models; 0 if unknown."""
+    try:
+        return trained_targets(target).shift or 0
+    except (NotApplicable, NotJudged):
+        return 0
+
+
+def shifted(x: Tensor, k: int) -> Tensor:
+    """Return x[t+k] at t, UNKNOWN beyond the row's ends; [B, T]."""
+    if k == 0:
+        return x.clone()
+    moved = x.roll(-k, dims=1)
+    edge = slice(max(0, x.shape[1] - k), None) if k > 0 else slice(0, -k)
+    moved[:, edge] = UNKNOWN
+    return moved
+
+
+def agreement(expected: Tensor, y: Tensor, counted: Tensor) -> float:
+    """Return the fraction of the counted targets, where `expected` is known, that are the expected ones; [B, T]."""
+    known = (expected != UNKNOWN) & counted
+    if not bool(known.any()) or int(known.sum()) < 0.4 * int(counted.sum()):
+        return 0.0
+    return float((expected == y)[known].float().mean())
+
+
+def _trained_targets(target: Target) -> TrainedTargets:
+    tokens = required(target.tokens)
+    try:
+        measurement: Measurement | None = trained(target)
+    except (NotJudged, NotApplicable):
+        measurement = None
+    if measurement is not None and measurement.logits.shape[1] == 1 and target.probe.x.shape[1] > 1:
+        measurement = None
+    if tokens.y is None:
+        return TrainedTargets(_measured_batches(target, measurement), None, measurement)
+    shift = view_shift = _shift(target, measurement)
+    batches = []
+    for step in range(STEPS if target.varies else 1):
+        batch = trained_batch(target, target.batch(step), shift or 0)
+        labels = _labels_before_the_shift(batch)
+        batches.append(batch if labels is None else replace(batch, y=labels))
+    if all(one.y is not None and not torch.equal(one.y, one.trained) for one in batches) and shift == 0:
+        shift = 1
+    return TrainedTargets(batches, shift, measurement, view_shift)
+
+
+def _labels_before_the_shift(batch: TrainedBatch) -> Tensor | None:
+    """Return the labels that the model got, if the targets are known only as its loss used them, else None."""
+    for tensor in tensors_of(batch.batch):
+        if tensor.is_floating_point() or tensor.shape != batch.x.shape or torch.equal(tensor, batch.x):
+            continue
+        moved = shifted(tensor.long(), 1)
+        known = moved != UNKNOWN
+        if torch.equal(moved[known], batch.trained[known]) and not torch.equal(tensor[known], batch.trained[known]):
+            return tensor.long()
+    return None
+
+
+def trained_batch(target: Target, batch: Batch, shift: int) -> TrainedBatch:
+    """Return a batch whose targets the loss moves by `shift`."""
+    tokens = required(target.tokens)
+    y = targets_of(tokens, batch)
+    moved = shifted(y, shift)
+    return TrainedBatch(tokens.x(batch), y, moved.masked_fill(moved == UNKNOWN, target.ignored), batch)
+
+
+def _measured_batches(target: Target, measurement: Measurement | None) -> list[TrainedBatch]:
+    """Return batches whose targets are only known from the gradient of the loss."""
+    if measurement is None or measurement.reading.form == "other":
+        raise NotJudged("the targets are not part of the batch, and the loss does not show which it trains")
+    tokens = required(target.tokens)
+    if target.loss_function is None:
+        if measurement.x is None:
+            raise NotJudged("the targets are not part of the batch")
+        return [TrainedBatch(measurement.x, None, _targets(measurement, target.ignored), target.probe.batch)]
+    batches = []
+    for step in range(MEASURED_STEPS if target.varies and not target.fixed_shape else 1):
+        batch = target.batch(step)
+        batch = batch if target.fixed_shape else first_rows(batch, MEASURED_ROWS)
+        one = measured_loss(target, batch)
+        x = tokens.x(batch)[: len(one.logits)]
+        batches.append(TrainedBatch(x, None, _targets(one, target.ignored).to(x.device), batch))
+    return batches
+
+
+def _targets(measurement: Measurement, ignored: int) -> Tensor:
+    reading = measurement.reading
+    return reading.targets.masked_fill(~reading.counted, ignored)
+
+
+def _shift(target: Target, measurement: Measurement | None) -> int | None:
+    """Return the shift between the batch's targets and the trained ones, None if it is unknown."""
+    if measurement is None or measurement.y is None:
+        return None
+    shifts = _agreeing(measurement, target.ignored)
+    if len(shifts) > 1 and target.loss_function is not None:
+        # The data repeat, so several shifts agree: look at labels in another order.
+        other = _with_shuffled_labels(target)
+        if other is not None:
+            shifts = [shift for shift in _agreeing(other, target.ignored) if shift in shifts] or shifts
+    return shifts[0] if shifts else None
+
+
+def _agreeing(measurement: Measurement, ignored: int) -> list[int]:
+    """Return the shifts that agree with the trained targets; first those that also explain which positions count."""
+    y, reading = measurement.y, measurement.reading
+    assert y is not None
+    choices = [reading.targets]
+    if measurement.logits.shape[2] == 2:
+        choices.append(1 - reading.targets)  # Of two classes, the gradient alone does not tell which one is raised.
+    for targets in choices:
+        agreeing = []
+        for shift in SHIFTS:
+            moved = shifted(y, shift)
+            if agreement(moved, targets, reading.counted) > AGREEMENT:
+                expected = (moved != UNKNOWN) & (moved != ignored)
+                agreeing.append((bool((expected != reading.counted).any()), shift))
+        if agreeing:
+            exact = [shift for differs, shift in agreeing if not differs]
+            return exact or [shift for _, shift in agreeing]
+    return []
+
+
+def _with_shuffled_labels(target: Target) -> Measurement | None:
+    """Measure the stated loss on the probe with its counted targets in another order; None if that is impossible."""
+    tokens = required(target.tokens)
+    assert tokens.y is not None
+    batch = target.probe.batch
+    y = tokens.y(batch)
+    counted = y != target.ignored
+    values = y[counted]
+    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(0)).to(y.device)
+    changed = with_tensor(batch, y, y.masked_scatter(counted, values[order]))
+    if torch.equal(tokens.x(changed), tokens.x(batch)) and not torch.equal(tokens.y(changed), y):
+        try:
+            return measured_loss(target, changed)
+        except Exception:  # A loss may accept only the labels that go with its inputs.
+            return None
+    return None

@@ -1,0 +1,1 @@
+"""The program under examination: its model, batches, loss and update, however they were given."""

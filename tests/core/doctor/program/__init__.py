@@ -1,0 +1,1 @@
+"""Tests of programs in every form that the doctor takes."""
