@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from tui_lab.core.doctor.loop.called_modules import CalledModules
-from tui_lab.core.doctor.loop.draft import Draft
+from tui_lab.core.doctor.loop.draft import Draft, Loaders
 from tui_lab.core.doctor.loop.gradients import GradientBook
 from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA, LoopHooks
 from tui_lab.core.doctor.loop.lines import user_line
@@ -182,6 +182,8 @@ class LoopRecorder(ObservedHooks):
         if not self._modules.concerns(module):  # A teacher, or a metric that is a module.
             return
         self._draft.add("evaluation", training=module.training)
+        if not self._draft.is_complete:
+            self._draft.loaders = Loaders()  # What was drawn before was for the evaluation.
         x = inputs_of(args, kwargs).x
         hashes = self._hashes(x)
         self._evaluation_rows.update(hashes)

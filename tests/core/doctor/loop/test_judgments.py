@@ -510,13 +510,20 @@ def test_changes_that_half_precision_weights_round_away(dtype: torch.dtype, expe
 # Rows
 
 
-def from_loader(*, restarts: bool, shuffle: bool = False, rows: int = 16) -> Loop:
+def from_loader(*, restarts: bool, shuffle: bool = False, rows: int = 16, evaluates: bool = False) -> Loop:
     def loop() -> None:
         model, optimizer = sgd()
         x, y = batch(0, rows)
         loader = DataLoader(TensorDataset(x, y), batch_size=4, shuffle=shuffle)
+        validation = DataLoader(TensorDataset(*batch(1, rows)), batch_size=4)
         iterator: Iterator[list[Tensor]] = iter([])
-        for _ in range(12):
+        for step in range(12):
+            if evaluates and step % 5 == 0:
+                model.eval()
+                with torch.no_grad():
+                    for inputs, _ in validation:
+                        model(inputs)
+                model.train()
             pair = next(iter(loader)) if restarts else next(iterator, None)
             if pair is None:
                 iterator = iter(loader)
@@ -533,6 +540,11 @@ def test_loader_that_begins_again_in_each_update_is_found() -> None:
     assert codes(findings) == ["constant_batch"] and findings[0].location.startswith("test_judgments.py:")
     assert judged(from_loader(restarts=False)) == []
     assert judged(from_loader(restarts=True, shuffle=True)) == []
+
+
+def test_evaluations_between_updates_do_not_hide_a_loader_that_begins_again() -> None:
+    assert codes(judged(from_loader(restarts=True, evaluates=True))) == ["constant_batch"]
+    assert codes(judged(from_loader(restarts=False, evaluates=True))) == []
 
 
 def test_all_data_in_each_update_are_a_hint_only() -> None:
