@@ -19,6 +19,8 @@ SHORT_ROW = 4
 """Longer rows have more than one counted target, unless something is wrong."""
 MAX_IGNORED = 0.5
 """Fraction of the defined targets that may be ignored."""
+MIN_UNUSED_IDS = 3
+"""Different ids after the last targets of the rows: fewer may be the template of an answer's end."""
 OFFSETS = (1, 0, 2, -1, 3)
 """y[t] = x[t + offset]: right, copied, one too far, one short of a copy, two too far."""
 MIN_DIFFERING = 8
@@ -46,7 +48,7 @@ def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels
         yield double
     elif target.rule is not None and target.rule is not next_token:
         yield from _compare_with_rule(target, trained, x, y, target.rule(x))
-    elif target.rule is next_token or _agrees(_next_token_within_rows(x, y, target.ignored), y, target.ignored):
+    elif target.rule is next_token or _are_next_tokens(x, y, target.ignored):
         yield from _compare_with_next_token(target, trained, x, y)
     elif not target.causal:
         raise NotApplicable("positions may see later ones, so their targets are no shift of the ids")
@@ -97,10 +99,13 @@ def _compare_with_next_token(target: Target, trained: TrainedTargets, x: Tensor,
     """Compare y with the next tokens of x. Any of them may be ignored, such as a prompt or padding."""
     expected = _next_token_within_rows(x, y, target.ignored)
     counted = y != target.ignored
-    if y.shape[1] > SHORT_ROW and int(counted.sum()) <= len(y):
-        title = f"{int((~counted).sum()) / y.numel():.0%} of the targets are ignored."
-        # A task may define one answer for each row; only a rule can tell.
-        yield _ignored(target, x, y, title, certain=target.rule is not None)
+    title = f"{int((~counted).sum()) / y.numel():.0%} of the targets are ignored."
+    if _unused_share(x, y, target.ignored) > MAX_IGNORED and _sees_only_earlier(target):
+        yield _ignored(
+            target, x, y, title, "most ids of a row come after its last target, so nothing is learned from them"
+        )
+    elif target.rule is not None and y.shape[1] > SHORT_ROW and int(counted.sum()) <= len(y):
+        yield _ignored(target, x, y, title)
     elif _wraps_around(x, y):
         yield _wrapped(target, x, y)
     elif not bool((expected == y)[(expected != UNKNOWN) & counted].all()):
@@ -108,6 +113,30 @@ def _compare_with_next_token(target: Target, trained: TrainedTargets, x: Tensor,
             yield misplaced
         elif target.rule is not None:
             yield from _mismatched(target, x, y, expected, (expected != UNKNOWN) & counted)
+
+
+def _are_next_tokens(x: Tensor, y: Tensor, ignored: int) -> bool:
+    """Return whether the counted targets are the next ids, where a row's last one may be that of padding."""
+    within = _next_token_within_rows(x, y, ignored)
+    has_known = bool(((within != UNKNOWN) & (y != ignored)).any())
+    return _agrees(within if has_known else next_token(x), y, ignored)
+
+
+def _unused_share(x: Tensor, y: Tensor, ignored: int) -> float:
+    """Return the fraction of the ids, without padding, that come after their row's last target in x.
+
+    A causal model uses these ids neither as inputs nor as targets. The end of a row counts as padding if it repeats
+    one id.
+    """
+    counted = y != ignored
+    position = torch.arange(x.shape[1], device=x.device)
+    last = torch.where(counted, position, -1).amax(dim=1)
+    n_repeated = (x == x[:, -1:]).flip(1).cumprod(dim=1).sum(dim=1)
+    n_ids = x.shape[1] - torch.where(n_repeated > 1, n_repeated, 0)
+    is_unused = (position > last[:, None] + 1) & (position < n_ids[:, None]) & (last >= 0)[:, None]
+    if len(torch.unique(x[is_unused])) < MIN_UNUSED_IDS:
+        return 0.0
+    return float(is_unused.sum() / n_ids.sum())
 
 
 def _next_token_within_rows(x: Tensor, y: Tensor, ignored: int) -> Tensor:
@@ -317,14 +346,16 @@ def _unmasked(target: Target, x: Tensor, y: Tensor, expected: Tensor) -> Finding
     )
 
 
-def _ignored(target: Target, x: Tensor, y: Tensor, title: str, *, certain: bool = True) -> Finding:
+def _ignored(target: Target, x: Tensor, y: Tensor, title: str, proof: str = "") -> Finding:
+    n_counted = int((y != target.ignored).sum())
     return Finding(
         code="ignored_targets",
-        kind="finding" if certain else "hint",
         title=title,
-        evidence=f"{int((y != target.ignored).sum())} of {y.numel()} targets in {len(y)} rows count in the loss",
+        evidence=f"{n_counted} of {y.numel()} targets in {len(y)} rows count in the loss"
+        + (f"; {proof}" if proof else ""),
         why="An ignored target gives no gradient, so most of the compute on each batch is wasted.",
         fix="Ignore only padding and the prompt.",
+        explains=("cannot_overfit",),
         drawing=_rows(target, x, y),
     )
 

@@ -103,6 +103,26 @@ def test_loss_of_the_last_position_alone_is_a_hint() -> None:
     assert results(targets.check, target) == [("hint", "ignored_targets")]
 
 
+@pytest.mark.parametrize(("n_counted", "expected"), [(1, [("finding", "ignored_targets")]), (14, [])])
+def test_rows_that_go_on_long_after_their_last_target(n_counted: int, expected: list[tuple[str, str]]) -> None:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        x, y = text(step)
+        y[:, n_counted:] = -100
+        return x, y
+
+    assert results(targets.check, pairs_case(batches=batch, loss=cross_entropy)) == expected
+
+
+def test_one_answer_before_the_padding_of_each_row_is_healthy() -> None:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        x, y = text(step)
+        y[:, [*range(8), *range(9, T)]] = -100
+        x[:, 10:] = 0
+        return x, y
+
+    assert results(targets.check, pairs_case(batches=batch, loss=cross_entropy)) == []
+
+
 def test_trained_padding_is_a_finding_if_rows_are_padded_to_the_longest() -> None:
     to_longest = pairs_case(batches=padded(0, trained=True), loss=cross_entropy)
     to_fixed = pairs_case(batches=padded(0, trained=True, length=T + 1), loss=cross_entropy)
