@@ -91,7 +91,9 @@ class InitialState:
         for optimizer in optimizers:
             groups = [{key: v for key, v in group.items() if key != "params"} for group in optimizer.param_groups]
             self.groups.append((optimizer, groups))
-            self.has_state = self.has_state or bool(optimizer.state)
+            # LBFGS has counted its step before it calls the model for the first time.
+            states = [state for state in optimizer.state.values() if any(isinstance(v, Tensor) for v in state.values())]
+            self.has_state = self.has_state or bool(states)
 
     def keep(self, module: nn.Module) -> None:
         """Keep the weights of a module, unless they are kept already or too large."""

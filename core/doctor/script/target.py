@@ -176,15 +176,21 @@ class ScriptParts:
 
         def update(model: nn.Module, optimizers: Sequence[Optimizer], batch: Batch) -> float:
             model.train()
+
+            def gradients() -> Tensor:
+                for optimizer in optimizers:
+                    optimizer.zero_grad()
+                loss = self.loss(model, batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if clip is not None:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+                return loss.detach()
+
+            loss = gradients()
             for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss = self.loss(model, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-            for optimizer in optimizers:
-                optimizer.step(lambda: float(loss.detach())) if _needs_closure(optimizer) else optimizer.step()
-            return float(loss.detach())
+                # LBFGS computes the loss several times in one step.
+                optimizer.step(gradients) if _needs_closure(optimizer) else optimizer.step()  # type: ignore[arg-type]
+            return float(loss)
 
         return update
 

@@ -294,6 +294,28 @@ def test_update_learns_and_clips_as_the_script_does() -> None:
     assert float(torch.nn.utils.get_total_norm(gradients)) <= 0.5 + 1e-4
 
 
+def test_update_of_lbfgs_is_that_of_the_script() -> None:
+    model = Small()
+    capture = Capture(lambda: recorder.created_optimizers)
+    with LoopRecorder(capture=capture) as recorder:
+        optimizer = torch.optim.LBFGS(model.parameters(), lr=0.3, max_iter=4)
+
+        def closure() -> float:
+            optimizer.zero_grad()
+            loss = outside(model, 0)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return value(loss)
+
+        optimizer.step(closure)
+        after_first = [p.detach().clone() for p in model.parameters()]
+        optimizer.step(closure)
+    capture.close()
+    target = target_from_script(capture, recorder.record(), model, [optimizer], trained=False)
+    trial = target.fresh()
+    trial.apply_update(target.batch(0))
+    torch.testing.assert_close(list(trial.model.parameters()), after_first, check_device=False)
+
+
 def test_rate_is_the_largest_of_the_schedule() -> None:
     def warmup(optimizer: Any) -> Any:
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 100))
