@@ -55,4 +55,3 @@ def test_given_number_of_updates_is_exact(tmp_path: Path) -> None:
 def test_slow_script_is_examined_after_the_usual_updates(tmp_path: Path) -> None:
     report = _report(tmp_path, sleep=BUSY)
     assert report.examined[0] == f"{UPDATES + 1} updates of the script"
-
