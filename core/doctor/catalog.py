@@ -93,6 +93,13 @@ _ALL = [
             "values. A hint if worker processes read, which have copies.",
             "Copy the item in __getitem__ before it is changed: .copy() for arrays, .clone() for tensors.",
         ),
+        prompt_trained=(
+            "The loss counts the targets of a prompt, which nothing predicts, and not only those of the answer.",
+            "The loss stays high on average, whatever the model learns about the answer, which it learns slowly.",
+            "Rows that agree in one or two ids, or in a token that they contain, are compared in each later target. "
+            "A hint if the targets from the start of the rows on agree only by chance, and all later ones more often.",
+            "Set the targets of the prompt to the ignore_index of the loss.",
+        ),
         leaked_validation=(
             "Validation examples also occur in the training data.",
             "Validation loss follows the training loss down, and overfitting never shows.",

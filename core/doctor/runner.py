@@ -12,6 +12,7 @@ from tui_lab.core.doctor.catalog import CATALOG
 from tui_lab.core.doctor.checks.data import (
     data_order,
     loop_rows,
+    prompts,
     row_ends,
     stored_data,
     targets,
@@ -95,6 +96,7 @@ CHECKS = (
     Check("rows of the loop", loop_rows.check),
     Check("targets", targets.check),
     Check("row ends", row_ends.check),
+    Check("prompts", prompts.check),
     Check("validation leak", validation_leak.check),
     Check("stored data", stored_data.check),
     Check("carried state", carried_state.check),

@@ -10,7 +10,7 @@ from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, measured_loss, trained
 from tui_lab.core.doctor.program.batch import Batch, first_rows, tensors_of, with_tensor
 from tui_lab.core.doctor.program.target import Target, required, targets_of
-from tui_lab.core.doctor.program.target_rules import UNKNOWN
+from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
 
 STEPS = 8
 """Batches to look at."""
@@ -82,6 +82,11 @@ def agreement(expected: Tensor, y: Tensor, counted: Tensor) -> float:
     if not bool(known.any()) or int(known.sum()) < 0.4 * int(counted.sum()):
         return 0.0
     return float((expected == y)[known].float().mean())
+
+
+def are_next_ids(batch: TrainedBatch, ignored: int) -> bool:
+    """Return whether the trained targets are the next ids of their row."""
+    return agreement(next_token(batch.x), batch.trained, batch.trained != ignored) > AGREEMENT
 
 
 def _trained_targets(target: Target) -> TrainedTargets:

@@ -8,16 +8,14 @@ from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.trained_targets import (
-    AGREEMENT,
     TrainedBatch,
     TrainedTargets,
-    agreement,
+    are_next_ids,
     trained_batch,
     trained_targets,
 )
 from tui_lab.core.doctor.program.batch import tensors_of
 from tui_lab.core.doctor.program.target import Target
-from tui_lab.core.doctor.program.target_rules import next_token
 
 COMMON = 0.9
 """Fraction of the rows that have the same last target if it marks the end."""
@@ -27,7 +25,7 @@ MAX_STEPS = 64
 
 def check(target: Target) -> Iterator[Finding]:
     trained = trained_targets(target)
-    if not any(_continues(batch, target.ignored) for batch in trained.batches):
+    if not any(are_next_ids(batch, target.ignored) for batch in trained.batches):
         raise NotApplicable("the targets are not the next ids of their row")
     edge = max(trained.shift or 0, _positions_cut_off(target))
     ends = [end for batch in trained.batches for end in _ends(batch, target.ignored, edge)]
@@ -50,11 +48,6 @@ def check(target: Target) -> Iterator[Finding]:
         return
     proof = proof or _end_in_config(target, padding) or _end_of_longest_rows(target, trained, edge)
     yield _end_never_target(target, ends, padding, proof)
-
-
-def _continues(batch: TrainedBatch, ignored: int) -> bool:
-    """Return whether the trained targets are the next ids of their row."""
-    return agreement(next_token(batch.x), batch.trained, batch.trained != ignored) > AGREEMENT
 
 
 def _positions_cut_off(target: Target) -> int:

@@ -213,9 +213,9 @@ def _wraps_around(x: Tensor, y: Tensor) -> bool:
 def _uncounted(target: Target, trained: TrainedTargets) -> Iterator[Finding]:
     """Yield a hint if the loss gives no gradient at most of the positions that have a target."""
     measurement = trained.measurement
-    if measurement is None or measurement.y is None or trained.shift is None:
+    if measurement is None or measurement.y is None or trained.view_shift is None:
         return
-    moved = shifted(measurement.y, trained.shift)
+    moved = shifted(measurement.y, trained.view_shift)
     defined = (moved != UNKNOWN) & (moved != target.ignored)
     used = int((defined & measurement.reading.counted).sum())
     n_defined = int(defined.sum())

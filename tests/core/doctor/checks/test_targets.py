@@ -123,6 +123,18 @@ def test_one_answer_before_the_padding_of_each_row_is_healthy() -> None:
     assert results(targets.check, pairs_case(batches=batch, loss=cross_entropy)) == []
 
 
+def test_targets_that_are_known_as_the_loss_got_them_are_not_shifted_again() -> None:
+    def last_one(step: int) -> tuple[Tensor, Tensor]:
+        x, labels = copied(step)
+        labels[:, :-1] = -100
+        return x, labels
+
+    target = labeled_target(WithLoss(shifting_cross_entropy), last_one)
+    assert target.tokens is not None
+    known_shifted = replace(target.tokens, y=lambda batch: F.pad(batch["labels"][:, 1:], (0, 1), value=-100))
+    assert results(targets.check, replace(target, tokens=known_shifted)) == []
+
+
 def test_trained_padding_is_a_finding_if_rows_are_padded_to_the_longest() -> None:
     to_longest = pairs_case(batches=padded(0, trained=True), loss=cross_entropy)
     to_fixed = pairs_case(batches=padded(0, trained=True, length=T + 1), loss=cross_entropy)

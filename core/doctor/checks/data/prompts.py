@@ -1,0 +1,126 @@
+"""Is a prompt trained, whose tokens nothing predicts? Cost: 16 batches, for most programs a comparison of three ids."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.measures.loss_gradient import measured_loss
+from tui_lab.core.doctor.measures.predictable_ids import PredictableIds
+from tui_lab.core.doctor.measures.trained_targets import (
+    TrainedTargets,
+    are_next_ids,
+    trained_batch,
+    trained_targets,
+)
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.program.target_rules import next_token
+
+MAX_STEPS = 16
+MAX_ROWS = 512
+MIN_ROWS = 96
+"""Different rows, at least: fewer make too few pairs that share an id."""
+MAX_LENGTH = 256
+MIN_RANDOM = 3
+"""Targets of a prompt, at least: the first ids of a row of a plain language model may be random, too."""
+MIN_SHARE = 0.4
+"""Fraction of the targets that a prompt has at least: rows that repeat a random motif three times have a third."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """How many targets of a row are random, and how many that follow depend on them; constant ones are left out."""
+
+    n_random: int
+    n_dependent: int
+
+
+def check(target: Target) -> Iterator[Finding]:
+    if target.rule not in (None, next_token):
+        raise NotApplicable("the task's rule tells which targets count")
+    if not target.causal:
+        raise NotApplicable("positions may see later ones")
+    trained = trained_targets(target)
+    if not any(are_next_ids(batch, target.ignored) for batch in trained.batches):
+        raise NotApplicable("the targets are not the next ids of their row")
+    x, y = _rows(target, trained)
+    parts = _parts(x, y, _trained_positions(target, trained, x, y))
+    if parts is not None:
+        yield _prompt_trained(target, parts, x, y)
+
+
+def _rows(target: Target, trained: TrainedTargets) -> tuple[Tensor, Tensor]:
+    """Return rows of one length that differ, and their targets, [N, T] both. Raises NotJudged if they are few."""
+    first = trained.batches[0]
+    if first.y is None:
+        raise NotJudged("the targets are not part of the batch")
+    length = first.x.shape[1]
+    if not 2 <= length <= MAX_LENGTH:
+        raise NotApplicable(f"the rows have {length} tokens")
+    batches = []
+    n = 0
+    for step in range(MAX_STEPS if target.varies else 1):
+        batch = trained_batch(target, target.batch(step), trained.view_shift or 0)
+        if batch.x.shape[1] == length:
+            batches.append(torch.cat([batch.x, batch.trained], dim=1).cpu())
+            n += len(batch.x)
+        if n >= MAX_ROWS:
+            break
+    different = torch.unique(torch.cat(batches)[:MAX_ROWS], dim=0)
+    if len(different) < MIN_ROWS:
+        raise NotJudged(f"{len(different)} different rows of one length are too few; {MIN_ROWS} are needed")
+    return different[:, :length], different[:, length:]
+
+
+def _trained_positions(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor) -> Tensor:
+    """Return the positions whose target counts in the loss of each row, in their order. Raises NotJudged."""
+    measurement = trained.measurement
+    if measurement is None or measurement.logits.shape[1] != x.shape[1]:
+        measurement = measured_loss(target, target.batch(0))
+    if measurement.logits.shape[1] != x.shape[1]:
+        raise NotJudged("the loss is not computed from one output for each token")
+    has_gradient = measurement.reading.counted.all(dim=0).cpu()
+    return torch.nonzero((y != target.ignored).all(dim=0) & has_gradient)[:, 0]
+
+
+def _parts(x: Tensor, y: Tensor, positions: Tensor) -> _Parts | None:
+    """Return the two parts of the rows: first only random targets, then none; None if they have no such parts."""
+    if not len(positions) or bool((x[:, : int(positions[0])] != x[:1, : int(positions[0])]).any()):
+        return None  # Something before is ignored already.
+    compared = PredictableIds(x)
+    n_random = n_dependent = 0
+    has_strong = False
+    for position in positions.tolist():
+        result = compared.target(y[:, position], position)
+        if result == "constant":
+            continue
+        if result == "random" and not n_dependent:
+            n_random += 1
+        elif result == "random" or n_random < MIN_RANDOM:
+            return None
+        else:
+            n_dependent += 1
+            has_strong = has_strong or result == "strong"
+    if not has_strong or n_random < MIN_SHARE * (n_random + n_dependent):
+        return None
+    return _Parts(n_random, n_dependent)
+
+
+def _prompt_trained(target: Target, parts: _Parts, x: Tensor, y: Tensor) -> Finding:
+    n = parts.n_random + parts.n_dependent
+    row = " ".join(target.show(int(i))[:9] for i in [*x[0, :12].tolist()])
+    return Finding(
+        code="prompt_trained",
+        kind="hint",
+        title=f"The model is trained on random tokens: the first {parts.n_random} of {n} targets of a row cannot be "
+        "predicted.",
+        evidence=f"in {len(x)} rows, no earlier id predicts these targets; the {parts.n_dependent} after them depend "
+        "on them",
+        why="If they are a prompt, their loss never falls, hides how well the answer is learned, and most of the "
+        "gradient is noise.",
+        fix=f"Set the targets of the prompt to {target.ignored}, the loss's ignore_index, so that only the answer "
+        "counts.",
+        drawing=(f"x[0]  {row}",),
+    )

@@ -1,0 +1,101 @@
+"""Prompts that are trained although nothing predicts them, and rows that only resemble them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.core.doctor.checks.programs import Causal, cross_entropy, pairs_case, results
+from tui_lab.core.doctor.checks.data import prompts
+
+ROWS = 32
+MARKER, N_VOCAB = 22, 23
+SUSPECTED = [("hint", "prompt_trained")]
+Rows = Callable[[torch.Generator], Tensor]
+
+
+def answered(generator: torch.Generator) -> Tensor:
+    """Noise with one of four topics somewhere in it, a marker, and the topic's answer."""
+    noise = torch.randint(0, 12, (ROWS, 10), generator=generator)
+    topic = torch.randint(12, 16, (ROWS, 1), generator=generator)
+    noise.scatter_(1, torch.randint(0, 10, (ROWS, 1), generator=generator), topic)
+    return torch.cat([noise, torch.full((ROWS, 1), MARKER), topic + 4], dim=1)
+
+
+def sums(generator: torch.Generator) -> Tensor:
+    """Two numbers of two digits, and the digits of their sum from the last to the first."""
+    a, b = torch.randint(0, 100, (2, ROWS), generator=generator)
+    c = a + b
+    return torch.stack([a // 10, a % 10, b // 10, b % 10, c % 10, c // 10 % 10, c // 100], dim=1)
+
+
+def motif_three_times(generator: torch.Generator) -> Tensor:
+    return torch.randint(0, N_VOCAB, (ROWS, 8), generator=generator).repeat(1, 3)
+
+
+def fibonacci(generator: torch.Generator) -> Tensor:
+    columns = list(torch.randint(0, N_VOCAB, (2, ROWS), generator=generator))
+    while len(columns) < 12:
+        columns.append((columns[-1] + columns[-2]) % N_VOCAB)
+    return torch.stack(columns, dim=1)
+
+
+def chain(generator: torch.Generator) -> Tensor:
+    """Each token is one of two that its predecessor allows, as in text."""
+    columns = [torch.randint(0, N_VOCAB, (ROWS,), generator=generator)]
+    while len(columns) < 16:
+        columns.append((2 * columns[-1] + torch.randint(0, 2, (ROWS,), generator=generator)) % N_VOCAB)
+    return torch.stack(columns, dim=1)
+
+
+def noise(generator: torch.Generator) -> Tensor:
+    return torch.randint(0, N_VOCAB, (ROWS, 16), generator=generator)
+
+
+def sentences(generator: torch.Generator) -> Tensor:
+    """Words that are drawn one by one, with the same words between them."""
+    words = torch.randint(0, 12, (ROWS, 6), generator=generator)
+    return torch.cat([words[:, :3], torch.full((ROWS, 2), MARKER), words[:, 3:]], dim=1)
+
+
+def batches(rows: Rows, ignored: int = 0) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """ignored: the number of targets at the start of each row that are."""
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        ids = rows(torch.Generator().manual_seed(step))
+        x, y = ids[:, :-1].contiguous(), ids[:, 1:].clone()
+        y[:, :ignored] = -100
+        return x, y
+
+    return batch
+
+
+def outcome(batch: Any, loss: Any = cross_entropy) -> list[tuple[str, str]]:
+    return results(prompts.check, pairs_case(Causal(N_VOCAB), batches=batch, loss=loss))
+
+
+@pytest.mark.parametrize(("rows", "n_prompt"), [(answered, 11), (sums, 4)])
+def test_random_prompt_is_suspected_only_if_its_targets_count(rows: Rows, n_prompt: int) -> None:
+    assert outcome(batches(rows)) == SUSPECTED
+    assert outcome(batches(rows, ignored=n_prompt - 1)) in ([], [("not applicable", "")])
+
+
+def test_prompt_that_the_loss_gives_no_weight_is_healthy() -> None:
+    def masked(logits: Tensor, y: Tensor) -> Tensor:
+        weights = (torch.arange(y.shape[1]) >= 10).float().expand(y.shape)
+        losses = F.cross_entropy(logits.transpose(1, 2), y, reduction="none")
+        return (losses * weights).sum() / weights.sum()
+
+    assert outcome(batches(answered), masked) == []
+
+
+@pytest.mark.parametrize("rows", [motif_three_times, fibonacci, chain, noise, sentences])
+def test_rows_of_a_plain_language_model_hold_no_prompt(rows: Rows) -> None:
+    assert outcome(batches(rows)) == []
+
+
+def test_few_different_rows_are_not_judged() -> None:
+    assert outcome(lambda step: batches(sums)(step % 2)) == [("not judged", "")]
