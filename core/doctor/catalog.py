@@ -377,6 +377,13 @@ _ALL = [
             "The gradient of the loss with respect to the outputs is that of a binary cross-entropy of sigmoids.",
             "Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
         ),
+        detached_loss=(
+            "The loss is detached from the model: no weight is in the graph that computed it.",
+            "backward() raises `element 0 of tensors does not require grad`, or the loss stays where it is.",
+            "The graph of the loss is followed to its ends, in the first backward calls; none is a weight.",
+            "Compute the loss with gradients from the model's output itself: not under torch.no_grad(), and not from "
+            ".detach(), .data, .item(), .numpy(), argmax() or a new torch.tensor(…).",
+        ),
     ),
     *_entries(
         "training",

@@ -19,7 +19,7 @@ from tui_lab.core.doctor.checks.data import (
     token_ids,
     validation_leak,
 )
-from tui_lab.core.doctor.checks.loss import criterion_inputs, initial_loss, loss, trained_loss
+from tui_lab.core.doctor.checks.loss import criterion_inputs, detached_loss, initial_loss, loss, trained_loss
 from tui_lab.core.doctor.checks.model import (
     attention,
     cache,
@@ -74,6 +74,7 @@ class Check:
     trains: whether the check trains for many updates. It is not run after a finding, except one about the data: rows
     can be memorized whatever their targets and order are.
     compares: whether the check compares outputs, which means nothing if they differ by chance.
+    needs_graph: whether the check asks for the gradient of the loss, also of that in the update.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Check:
     blocks: tuple[FindingCode, ...] = ()
     trains: bool = False
     compares: bool = False
+    needs_graph: bool = False
 
 
 FEWER_ROWS = 2
@@ -101,9 +103,10 @@ CHECKS = (
     Check("stored data", stored_data.check),
     Check("carried state", carried_state.check),
     Check("forward", forward.check, ("forward_fails", "output_shape", "not_finite")),
+    Check("loss graph", detached_loss.check),
     Check("determinism", determinism.check),
-    Check("loss", loss.check),
-    Check("trained loss", trained_loss.check),
+    Check("loss", loss.check, needs_graph=True),
+    Check("trained loss", trained_loss.check, needs_graph=True),
     Check("criterion inputs", criterion_inputs.check),
     Check("attention", attention.check),
     Check("padded rows", padded_rows.check),
@@ -120,14 +123,14 @@ CHECKS = (
     Check("dead ReLUs", dead_relus.check),
     Check("gradients", gradients.check),
     Check("optimizer parameters", optimizer_parameters.check),
-    Check("optimizer step", optimizer_step.check, compares=True),
+    Check("optimizer step", optimizer_step.check, compares=True, needs_graph=True),
     Check("gradient reset", gradient_reset.check, compares=True),
     Check("loop gradients", loop_gradients.check),
     Check("training mode", loop_modes.check),
     Check("rates", loop_rates.check),
     Check("lost updates", lost_updates.check),
     Check("averaged buffers", averaged_buffers.check),
-    Check("gradient flow", gradient_flow.check),
+    Check("gradient flow", gradient_flow.check, needs_graph=True),
     Check("overfit", overfit.check, trains=True),
 )
 """In the order in which findings are reported: faults of the data before those of the model and the training."""
@@ -254,6 +257,8 @@ class _Results:
         if self.blocking:
             return self.blocking
         for finding in (*self.findings, *self.hints):
+            if check.needs_graph and finding.code == "detached_loss":
+                return finding.code
             if check.compares and finding.code in NOT_COMPARABLE:
                 return finding.code
             if check.trains and finding.kind == "finding" and not _is_trainable_data(finding.code):

@@ -83,11 +83,14 @@ class Draft:
         training: bool | None = None,
         value: float | None = None,
         norm: float | None = None,
+        is_detached: bool | None = None,
     ) -> None:
         """Add an event. A forward or evaluation call that equals the event before is counted instead."""
         if len(self.events) >= MAX_EVENTS:
             return
-        event = LoopEvent(operation, user_line() if line is None else line, training, value, norm)
+        event = LoopEvent(
+            operation, user_line() if line is None else line, training, value, norm, is_detached=is_detached
+        )
         if operation in ("forward", "evaluation") and len(self.events) > self.n_events_of_update:
             last = self.events[-1]
             if (last.operation, last.line, last.training) == (operation, event.line, training):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.loop.record import LoopEvent, LossMeasurement, Operation, UpdateRecord
+from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord, LossMeasurement, Operation, UpdateRecord
 from tui_lab.core.watch.steering import dropout_rates
 
 MAX_RESIDUAL = 0.05
@@ -28,6 +28,13 @@ def between(update: UpdateRecord, after: Operation, before: Operation) -> tuple[
     first = len(operations) - 1 - operations[::-1].index(after)
     last = next((i for i in range(first, len(operations)) if operations[i] == before), len(operations))
     return update.events[first + 1 : last]
+
+
+def detached_backwards(record: LoopRecord) -> list[str]:
+    """Return the lines of the backward calls that were looked at, if no weight was in the graph of any; else []."""
+    events = [*(event for update in record.updates for event in update.events), *record.remaining]
+    calls = [event for event in events if event.is_detached is not None]
+    return [event.line for event in calls] if all(event.is_detached for event in calls) else []
 
 
 def line_between(update: UpdateRecord, operation: Operation, after: Operation, before: Operation) -> str:

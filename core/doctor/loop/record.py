@@ -21,6 +21,7 @@ class LoopEvent:
         value allowed, of scale the loss scale.
     norm: of clip, the norm of the gradients before.
     count: the number of equal calls in a row.
+    is_detached: of backward, whether no weight is in the graph of the loss; None: this was not looked up.
     """
 
     operation: Operation
@@ -29,6 +30,7 @@ class LoopEvent:
     value: float | None = None
     norm: float | None = None
     count: int = 1
+    is_detached: bool | None = None
 
 
 @dataclass(frozen=True)

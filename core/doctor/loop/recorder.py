@@ -16,6 +16,7 @@ from tui_lab.core.doctor.loop.gradients import GradientBook
 from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA, LoopHooks
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.logits import LogitsGradients
+from tui_lab.core.doctor.loop.loss_graph import is_detached
 from tui_lab.core.doctor.loop.observer import ObservedHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.watch.evaluations import split_name
@@ -231,7 +232,7 @@ class LoopRecorder(ObservedHooks):
         self._scaled = None
         line = user_line()
         value = float(unscaled.detach())
-        self._draft.add("backward", line=line, value=value)
+        self._draft.add("backward", line=line, value=value, is_detached=self._is_detached(loss))
         draft.losses.append(value)
         draft.n_backwards_in_step += draft.is_stepping
         draft.n_targets_of_backward.append(draft.n_targets)
@@ -245,6 +246,13 @@ class LoopRecorder(ObservedHooks):
             self._capture.backward(loss, self._scale)
         self._book.before_backward()
         self.moves_by_hand = self._book.moves_by_hand
+
+    def _is_detached(self, loss: Tensor) -> bool | None:
+        if not loss.requires_grad or loss.is_leaf:
+            return True
+        if len(self._updates) >= self._measure_updates:
+            return None
+        return is_detached(loss, parameters_of(self.created_optimizers))
 
     def backward_done(self) -> None:
         self._book.after_backward(self._scale)

@@ -5,6 +5,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tui_lab.core.doctor.loop.reading import detached_backwards
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 
@@ -39,6 +40,11 @@ def rehearse(target: "Target") -> LoopRecord:
                 if step == 0 or not _is_end_of_schedule(error):
                     raise
                 notes = (f"the rehearsal ended after {step} updates, at the end of the schedule",)
+                break
+            except RuntimeError:  # Of torch, for a loss without a graph.
+                if not detached_backwards(recorder.record()):
+                    raise
+                notes = ("the update fails: its loss is detached from the model",)
                 break
             if step == 0 and not recorder.has_called_model:
                 notes = ("the update does not use the model that it is given",)

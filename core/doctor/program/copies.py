@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.doctor.loop.loss_graph import leaves
 from tui_lab.core.user_code.import_file import LIBRARIES
 
 MAX_DEPTH = 6
@@ -234,21 +235,6 @@ def unfaithful(
         if not _equal(run_copied(), expected) and _equal(expected, run()):
             return "a copy gives another output than the model"
     return ""
-
-
-def leaves(output: Tensor) -> list[Tensor]:
-    """Return the tensors at the ends of the graph that computed `output`: parameters and others that need gradients."""
-    ends: dict[int, Tensor] = {}
-    stack, visited = [output.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in visited:
-            continue
-        visited.add(node)
-        if isinstance(leaf := getattr(node, "variable", None), Tensor):
-            ends[id(leaf)] = leaf
-        stack += [following for following, _ in node.next_functions]
-    return list(ends.values())
 
 
 def _equal(a: list[Tensor], b: list[Tensor]) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from tui_lab.core.doctor.checks.loss.detached_loss import detachment_of
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows
 from tui_lab.core.doctor.program.target import Target
@@ -35,7 +36,7 @@ def check(target: Target) -> Iterator[Finding]:
         return
     yield from _dropout_in_evaluation(target)
     has_loss = target.loss_function is not None or target.tokens is not None
-    if not has_loss or not any(p.requires_grad for p in target.model.parameters()):
+    if not has_loss or not any(p.requires_grad for p in target.model.parameters()) or detachment_of(target):
         return
     one = _first_gradients(target)
     other = _first_gradients(target)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.checks.training.gradient_flow import family_of
 from tui_lab.core.doctor.findings import Finding, Kind
-from tui_lab.core.doctor.program.copies import leaves as leaves_of
+from tui_lab.core.doctor.loop.loss_graph import leaves as leaves_of
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.training.optim_without_dynamo import Adam
 
@@ -29,7 +29,7 @@ def check(target: Target) -> Iterator[Finding]:
     batch = target.probe.batch
     trial = target.fresh()
     if target.untrained:  # Trained parts are frozen on purpose.
-        yield from _frozen_parameters(trial.model)
+        yield from frozen_parameters(trial.model)
     loss = trial.loss(batch)
     leaves = unregistered(loss, trial.model)
     if leaves:
@@ -53,7 +53,7 @@ def unregistered(loss: Tensor, model: nn.Module) -> list[Tensor]:
     return [leaf for leaf in leaves_of(loss) if id(leaf) not in owned]
 
 
-def _frozen_parameters(model: nn.Module) -> Iterator[Finding]:
+def frozen_parameters(model: nn.Module) -> Iterator[Finding]:
     """Report frozen weights. Tables that were computed, such as sines of positions or a mask, are meant to be."""
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     names = [name for name, p in frozen.items() if not _is_position(name) and not _is_computed(p)]

@@ -1,0 +1,41 @@
+"""The graph that computed a loss: which tensors a backward pass gives gradients."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+
+
+def leaves(output: Tensor) -> list[Tensor]:
+    """Return the tensors at the ends of the graph that computed `output`: parameters and others that need gradients."""
+    ends = {id(leaf): leaf for node in _nodes(output) if isinstance(leaf := getattr(node, "variable", None), Tensor)}
+    return list(ends.values())
+
+
+def is_detached(loss: Tensor, weights: Iterable[Tensor]) -> bool:
+    """Return whether a backward pass of `loss` gives no weight a gradient.
+
+    Such a loss has no graph, or one that ends at numbers which were made from another loss. weights: tensors that are
+    trained without being parameters. A graph with an autograd.Function counts as attached, since the function may
+    reach weights that are not in the graph, as torch.utils.checkpoint does.
+    """
+    if not loss.requires_grad:
+        return True
+    if any(isinstance(node, BackwardCFunction) for node in _nodes(loss)):
+        return False
+    trained = {id(weight) for weight in weights}
+    ends = [loss] if loss.is_leaf else leaves(loss)
+    return not any(isinstance(leaf, nn.Parameter) or id(leaf) in trained or leaf.numel() > 1 for leaf in ends)
+
+
+def _nodes(output: Tensor) -> Iterator[Any]:
+    """Yield the nodes of a graph, each once."""
+    stack, visited = [output.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in visited:
+            continue
+        visited.add(node)
+        yield node
+        stack += [following for following, _ in node.next_functions]
