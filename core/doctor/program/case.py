@@ -13,9 +13,9 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.doctor.program import forms
 from tui_lab.core.doctor.program.batch import Batch, first_rows, mapped, n_rows, on_device, tensors_of
-from tui_lab.core.doctor.program.forms import Form
+from tui_lab.core.doctor.program.calls import output_of
+from tui_lab.core.doctor.program.forms import Form, assumed_loss, recognize
 from tui_lab.core.doctor.program.target import (
     PROBE_ROWS,
     LossFunction,
@@ -103,7 +103,7 @@ def target_from_case(case: Case) -> Target:
     drawn, varies = batches_of(case.batches)
     first = drawn(0)
     with unchanged_rng(), unchanged_model(model):
-        form = forms.recognize(model, first, forward=case.forward, has_loss=case.loss is not None)
+        form = recognize(model, first, forward=case.forward, has_loss=case.loss is not None)
         batch = _turned(drawn, form)
         loss = _loss(case, form, model, batch(0))
     ignored = _ignored(case, form, batch(0))
@@ -185,7 +185,7 @@ def _usual_loss(form: Form, model: nn.Module, batch: Batch) -> Loss:
     few = on_device(first_rows(batch, PROBE_ROWS) if not form.fixed_shape else batch, _device(model))
     if targets is None or form.error is not None:
         return Loss(None, None, "no loss was given")
-    usual = forms.assumed_loss(forms.run(model, form.forward, few), targets(few))
+    usual = assumed_loss(output_of(model, form.forward, few), targets(few))
     if usual is None:
         return Loss(None, None, "no loss was given")
     name, function = usual
@@ -238,7 +238,7 @@ def _first_working(kinds: list[Loss], model: nn.Module, batch: Batch, *, whole: 
         for kind in kinds:
             assert kind.function is not None
             try:
-                value = forms.run(model, kind.function, few)
+                value = output_of(model, kind.function, few)
             except Exception as error:
                 errors.append(error)
                 continue

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.program import forms
 from tui_lab.core.doctor.program.batch import Batch
+from tui_lab.core.doctor.program.calls import output_of
 from tui_lab.core.doctor.program.case import Case, unchanged_model
+from tui_lab.core.doctor.program.layout import takes_time_first
 from tui_lab.core.doctor.program.tokens import logits_in, loss_in
 from tui_lab.core.training.optim_without_dynamo import Adam
 from tui_lab.core.user_code import import_file
@@ -87,7 +88,7 @@ def _ids(model: nn.Module, length: int) -> Inputs:
     ids = torch.zeros((2, length), dtype=torch.long)
     takes_labels = hasattr(model, "prepare_decoder_input_ids_from_labels")
     sample: Any = {"input_ids": ids, "labels": ids} if takes_labels else ids
-    output = forms.run(model, lambda model, batch: model(**batch) if takes_labels else model(batch), sample)
+    output = output_of(model, lambda model, batch: model(**batch) if takes_labels else model(batch), sample)
     logits = logits_in(output)
     if logits.dim() == 0 and loss_in(output) is not None:
         raise ValueError("the model returns its loss alone; its number of tokens is unknown")
@@ -98,7 +99,7 @@ def _ids(model: nn.Module, length: int) -> Inputs:
         size = _embedding_size(model, sample, takes_labels=False)
         return Inputs(lambda step: (_random(step, length, size), _random(step, 1, n_classes)[:, 0]), None, n_classes)
 
-    time_first = not takes_labels and logits.dim() == 3 and forms.takes_time_first(model, _random(0, length, n_ids))
+    time_first = not takes_labels and logits.dim() == 3 and takes_time_first(model, _random(0, length, n_ids))
 
     def batch(step: int) -> Batch:
         tokens = _random(step, length + 1, n_ids)
@@ -113,7 +114,7 @@ def _ids(model: nn.Module, length: int) -> Inputs:
 def _two_ids(model: nn.Module, length: int) -> Inputs:
     """Return ids for an encoder and a decoder. Raises if the model does not take two tensors of ids."""
     ids = torch.zeros((2, length), dtype=torch.long)
-    logits = logits_in(forms.run(model, lambda model, batch: model(*batch), (ids, ids)))
+    logits = logits_in(output_of(model, lambda model, batch: model(*batch), (ids, ids)))
     n_ids = min(logits.shape[-1], _embedding_size(model, (ids, ids), takes_labels=False))
 
     def batch(step: int) -> Batch:
@@ -138,7 +139,7 @@ def _embedding_size(model: nn.Module, sample: Any, *, takes_labels: bool) -> int
 
     handles = [m.register_forward_pre_hook(called) for m in model.modules() if isinstance(m, nn.Embedding)]
     try:
-        forms.run(model, forward, sample)
+        output_of(model, forward, sample)
     finally:
         for handle in handles:
             handle.remove()
@@ -176,10 +177,10 @@ def _numbers(model: nn.Module, shape: tuple[int, ...]) -> Inputs:
         return torch.randn(shape, generator=torch.Generator().manual_seed(step))
 
     try:
-        output = logits_in(forms.run(model, lambda model, batch: model(batch), numbers(0)))
+        output = logits_in(output_of(model, lambda model, batch: model(batch), numbers(0)))
     except TypeError:
         names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.default is p.empty]
-        logits_in(forms.run(model, lambda model, batch: model(**batch), dict.fromkeys(names, numbers(0))))
+        logits_in(output_of(model, lambda model, batch: model(**batch), dict.fromkeys(names, numbers(0))))
         return Inputs(lambda step: dict.fromkeys(names, numbers(step)))
     if output.dim() == 2 and len(output) == ROWS and output.shape[1] > 1:
         n = int(output.shape[1])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.program.batch import Batch, tensors_of
@@ -57,6 +58,20 @@ def loss_in(output: Any) -> Tensor | None:
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.numel() == 1
+
+
+def are_ids(tensor: Tensor) -> bool:
+    return tensor.dim() == 2 and not tensor.is_floating_point() and tensor.dtype is not torch.bool
+
+
+def is_pair_of_ids(batch: Batch) -> bool:
+    """Return whether a batch is (x, y) with ids of the same shape in both."""
+    return (
+        isinstance(batch, list | tuple)
+        and len(batch) == 2
+        and all(isinstance(item, Tensor) and are_ids(item) for item in batch)
+        and batch[0].shape == batch[1].shape
+    )
 
 
 PAIRS = TokenView(
