@@ -5,21 +5,19 @@ model's outputs. The loss may be anywhere, also in the model, as long as the mod
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_forms import Reading, read
-from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows, tensors_of
-from tui_lab.core.doctor.program.target import MAX_CALLS, Target, seed_everything
-from tui_lab.core.model import set_dropout
+from tui_lab.core.doctor.measures.update_trace import UpdateTrace
+from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows, output_tensors, tensors_of
+from tui_lab.core.doctor.program.target import Target
 
 KEPT_ELEMENTS = 2**24
 """Logits that are kept of one forward pass: 64 MiB in float32. The rows after them are left out."""
@@ -162,17 +160,10 @@ def scores(target: Target, output: Any) -> Tensor:
     """
     if target.tokens is not None:
         return target.tokens.logits(output)
-    matrices = [t for t in _tensors(output) if t.is_floating_point() and t.dim() in (1, 2)]
+    matrices = [t for t in output_tensors(output) if t.is_floating_point() and t.dim() in (1, 2)]
     if len(matrices) != 1:
         raise NotJudged("the model does not return one tensor of scores [B, V] or [B]")
     return matrices[0]
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor | Mapping | list | tuple):
-        yield from tensors_of(output)
-    else:
-        yield from (value for value in getattr(output, "__dict__", {}).values() if isinstance(value, Tensor))
 
 
 def _gradient(target: Target, output: Any, gradients: Callable[[list[Tensor]], Any]) -> tuple[Tensor, Tensor] | None:
@@ -180,7 +171,7 @@ def _gradient(target: Target, output: Any, gradients: Callable[[list[Tensor]], A
 
     `gradients` returns those of the tensors that it is given, None for unused ones.
     """
-    tensors = [t for t in _tensors(output) if t.is_floating_point() and t.requires_grad and t.dim()]
+    tensors = [t for t in output_tensors(output) if t.is_floating_point() and t.requires_grad and t.dim()]
     if not tensors:
         return None
     try:
@@ -268,99 +259,27 @@ def _measurement(
     )
 
 
-class UpdateTrace:
-    """Records what an update does to a copy of a target: forward passes, gradients of outputs and of parameters.
-
-    given: the gradients that backward gave, by parameter id. received: what the step got, by parameter id.
-    backward_calls: how often backward reached the parameter that it reached most often.
-    """
-
-    def __init__(self, trial: Target) -> None:
-        self.trial = trial
-        self.called = self.stepped = self.with_closure = False
-        self.given: dict[int, Tensor] = {}
-        self.received: dict[int, Tensor] = {}
-        self._backward_counts: dict[int, int] = {}
-        self._forwards: list[tuple[Any, Tensor | None, dict[int, Tensor]]] = []
-        trial.model.register_forward_pre_hook(self._calling)
-        trial.model.register_forward_hook(self._returned, with_kwargs=True)
-        for module in trial.model.modules():
-            module.register_forward_pre_hook(self._calling)
-        for p in trial.model.parameters():
-            if p.requires_grad:
-                p.register_post_accumulate_grad_hook(self._accumulated)  # type: ignore[no-untyped-call]
-        for optimizer in trial.optimizers:
-            optimizer.register_step_pre_hook(self._stepping)
-
-    @property
-    def backward_calls(self) -> int:
-        return max(self._backward_counts.values(), default=0)
-
-    def run(self, batch: Batch) -> None:
-        """Make updates on the batch until one steps."""
-        for _ in range(MAX_CALLS):
-            with without_dropout(self.trial.model), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.trial.apply_update(batch)
-            if self.stepped or not self.called:
-                return
-
-    def measurements(self) -> list[Measurement]:
-        """Return one measurement for each forward pass whose logits got a gradient."""
-        measured = []
-        for output, ids, gradients in self._forwards:
-            pair = _gradient(self.trial, output, partial(_by_id, gradients))
-            if pair is None:
-                continue
-            logits, gradient = _three_axes(pair[0]), _three_axes(pair[1])
-            x = ids if ids is not None and ids.shape == logits.shape[:2] else None
-            measured.append(_measurement(logits, gradient, x=x))
-        return measured
-
-    def _calling(self, *_: Any) -> None:
-        self.called = True
-
-    def _returned(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if not torch.is_grad_enabled():
-            return
-        gradients: dict[int, Tensor] = {}
-        for tensor in _tensors(output):
-            if tensor.requires_grad and tensor.dim():
-                tensor.register_hook(_storing(gradients, id(tensor)))  # type: ignore[no-untyped-call]
-        ids = (t for t in tensors_of([args, kwargs]) if t.dtype == torch.int64 and t.dim() == 2)
-        self._forwards.append((output, next(ids, None), gradients))
-
-    def _accumulated(self, p: Tensor) -> None:
-        if p.grad is not None:
-            self._backward_counts[id(p)] = self._backward_counts.get(id(p), 0) + 1
-            self.given[id(p)] = p.grad.detach().to_dense().clone()
-
-    def _stepping(self, optimizer: Any, positional: Any, named: Any) -> None:
-        self.stepped = True
-        self.with_closure = self.with_closure or any(map(callable, [*positional, *named.values()]))
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.received[id(p)] = p.grad.detach().to_dense().clone()
+def measurements_of(trace: UpdateTrace) -> list[Measurement]:
+    """Return one measurement for each forward pass whose logits got a gradient. Raises NotJudged as `of_update`."""
+    measured = []
+    for forward in trace.forwards:
+        pair = _gradient(trace.trial, forward.output, partial(_by_id, forward.gradients))
+        if pair is None:
+            continue
+        logits, gradient = _three_axes(pair[0]), _three_axes(pair[1])
+        x = forward.ids if forward.ids is not None and forward.ids.shape == logits.shape[:2] else None
+        measured.append(_measurement(logits, gradient, x=x))
+    return measured
 
 
 def _by_id(gradients: dict[int, Tensor], tensors: list[Tensor]) -> list[Tensor | None]:
     return [gradients.get(id(tensor)) for tensor in tensors]
 
 
-def _storing(gradients: dict[int, Tensor], key: int) -> Callable[[Tensor], None]:
-    def store(gradient: Tensor) -> None:
-        # A pass may give a tensor's gradient in several backward calls.
-        gradients[key] = gradients[key] + gradient if key in gradients else gradient.detach()
-
-    return store
-
-
 def _of_update(target: Target) -> list[Measurement]:
-    trial = target.fresh()
-    trace = UpdateTrace(trial)
+    trace = UpdateTrace(target.fresh())
     trace.run(target.probe.batch)
-    measured = trace.measurements()
+    measured = measurements_of(trace)
     if not measured:
         raise NotJudged("the update's loss is not computed from the logits that the model returns")
     tokens = target.tokens
@@ -369,59 +288,3 @@ def _of_update(target: Target) -> list[Measurement]:
         if y.shape == measured[0].logits.shape[:2]:
             return [_measurement(measured[0].logits, measured[0].gradient, x=measured[0].x, y=y)]
     return measured
-
-
-class _NoDropout(TorchFunctionMode):
-    """Calls of dropout return their input; attention functions get a rate of 0."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _DROPOUTS:
-            return args[0] if args else kwargs["input"]
-        if func is nn.functional.scaled_dot_product_attention:
-            args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
-            kwargs = {**kwargs, "dropout_p": 0.0} if "dropout_p" in kwargs else kwargs
-        return func(*args, **kwargs)
-
-
-_DROPOUTS = {
-    nn.functional.dropout,
-    nn.functional.dropout1d,
-    nn.functional.dropout2d,
-    nn.functional.dropout3d,
-    nn.functional.alpha_dropout,
-    nn.functional.feature_alpha_dropout,
-    torch.dropout,
-    torch.dropout_,
-}
-
-
-@contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Let no dropout act: not that of modules, which stays off, nor the functions that are called within."""
-    set_dropout(model, 0.0)
-    for module in model.modules():
-        if isinstance(module, nn.RNNBase):
-            module.dropout = 0.0
-    with _NoDropout():
-        yield
-
-
-def stated_gradients(target: Target, batch: Batch) -> list[Tensor | None]:
-    """Return the stated loss's gradient for every parameter, in training mode without dropout.
-
-    Raises NotJudged if the loss has no gradient.
-    """
-    trial = target.fresh()
-    trial.model.train()
-    seed_everything(trial.seed)
-    with without_dropout(trial.model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loss = trial.loss(batch)
-        parameters = list(trial.model.parameters())
-        trained = [p for p in parameters if p.requires_grad]
-        if not loss.requires_grad or not trained:
-            raise NotJudged("the loss has no gradient")
-        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
-    by_id = dict(zip(map(id, trained), gradients, strict=True))
-    return [by_id.get(id(p)) for p in parameters]

@@ -28,6 +28,14 @@ def tensors_of(batch: Batch) -> Iterator[Tensor]:
             yield from tensors_of(getattr(batch, field.name))
 
 
+def output_tensors(output: Any) -> Iterator[Tensor]:
+    """Yield every tensor of what a model returned, or of the attributes of an object of a library."""
+    if isinstance(output, Tensor | Mapping | list | tuple):
+        yield from tensors_of(output)
+    else:
+        yield from (value for value in getattr(output, "__dict__", {}).values() if isinstance(value, Tensor))
+
+
 def mapped(batch: Batch, function: Callable[[Tensor], Any]) -> Batch:
     """Return a batch of the same form with `function` applied to every tensor; other values stay."""
     if isinstance(batch, Tensor):

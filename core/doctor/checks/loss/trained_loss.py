@@ -14,14 +14,9 @@ from torch import Tensor
 
 from tui_lab.core.doctor.checks.loss.loss_findings import loss_finding, mistake_in
 from tui_lab.core.doctor.findings import Finding, FindingCode, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.loss_gradient import (
-    Measurement,
-    UpdateTrace,
-    recorded,
-    stated,
-    stated_gradients,
-)
+from tui_lab.core.doctor.measures.loss_gradient import Measurement, measurements_of, recorded, stated
 from tui_lab.core.doctor.measures.trained_targets import SHIFTS, agreement, shifted, trained_targets
+from tui_lab.core.doctor.measures.update_trace import UpdateTrace, cosine_and_ratio, stated_gradients
 from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.target import Target
 
@@ -89,13 +84,16 @@ def _compare(target: Target, batch: Batch) -> Iterator[Finding]:
     if named:
         yield from named
         return
-    cosine, ratio = _cosine_and_ratio(true_gradients, trial, trace)
+    given = [trace.given.get(id(p)) for p in trial.model.parameters()]
+    cosine, ratio = cosine_and_ratio(given, true_gradients)
+    if not math.isfinite(cosine):
+        raise NotJudged("the stated loss or the update gives no finite gradient")
     yield from _judge(target, trace, cosine, ratio)
 
 
 def _measurements(trace: UpdateTrace) -> list[Measurement]:
     try:
-        return trace.measurements()
+        return measurements_of(trace)
     except NotJudged:
         return []
 
@@ -124,21 +122,6 @@ def _moved(target: Target, batch: Batch, measured: Sequence[Measurement]) -> Ite
             location=one.line,
             explains=("cannot_overfit",),
         )
-
-
-def _cosine_and_ratio(gradients: Sequence[Tensor | None], trial: Target, trace: UpdateTrace) -> tuple[float, float]:
-    """Return the cosine between what backward gave and the stated loss's gradients, and the ratio of their norms."""
-    dot = given = true = 0.0
-    for p, gradient in zip(trial.model.parameters(), gradients, strict=True):
-        got = trace.given.get(id(p))
-        if got is None or gradient is None:
-            continue
-        dot += float((got.double() * gradient.double()).sum())
-        given += float(got.double().norm()) ** 2
-        true += float(gradient.double().norm()) ** 2
-    if not (given > 0 and true > 0 and math.isfinite(given) and math.isfinite(true)):
-        raise NotJudged("the stated loss or the update gives no finite gradient")
-    return dot / math.sqrt(given * true), math.sqrt(given / true)
 
 
 def _judge(target: Target, trace: UpdateTrace, cosine: float, ratio: float) -> Iterator[Finding]:

@@ -4,59 +4,19 @@ Cost: one update of a copy, or as many as gradient accumulation over calls needs
 the loop.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
 from tui_lab.core.doctor.loop.reading import direction, line_between, line_of
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.doctor.measures.update_trace import UpdateTrace, cosine_and_ratio, stated_gradients
 from tui_lab.core.doctor.program.target import MAX_CALLS, Target
 
 CLIPPED = 1e-6
 """Fraction of the gradient's norm that the step gets: no intended clipping leaves less."""
 OPPOSED = -0.5
-"""Cosine between what a step gets and the loss's gradient below which it climbs; dropout keeps it well above 0."""
+"""Cosine between what a step gets and the loss's gradient below which it climbs; healthy steps are well above 0."""
 EXPLAINS: tuple[FindingCode, ...] = ("cannot_overfit", "lr_too_low", "no_zero_grad", "weights_never_move")
-
-
-class TrialUpdates:
-    """Records updates of a copy through hooks on the model and its optimizers.
-
-    gradients: what the step got, by parameter id.
-    """
-
-    def __init__(self, trial: Target) -> None:
-        self.called = False
-        self.stepped = False
-        self.has_gradient = False
-        self.with_closure = False
-        self.gradients: dict[int, Tensor] = {}
-        for module in trial.model.modules():
-            module.register_forward_pre_hook(self._forward)
-        for p in trial.model.parameters():
-            if p.requires_grad:
-                p.register_post_accumulate_grad_hook(self._accumulated)  # type: ignore[no-untyped-call]
-        for optimizer in trial.optimizers:
-            optimizer.register_step_pre_hook(self._stepping)
-
-    def _forward(self, *_: Any) -> None:
-        self.called = True
-
-    def _accumulated(self, p: Tensor) -> None:
-        self.has_gradient = True
-
-    def _stepping(self, optimizer: Any, positional: Any, named: Any) -> None:
-        self.stepped = True
-        # LBFGS calls backward within its step.
-        self.with_closure = self.with_closure or any(map(callable, [*positional, *named.values()]))
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.gradients[id(p)] = p.grad.detach().to_dense().clone()
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -74,24 +34,20 @@ def check(target: Target) -> Iterator[Finding]:
 
 def _judge_copy(target: Target) -> Iterator[Finding]:
     """Judge what the update does with a copy."""
-    trial = target.fresh()
-    updates = TrialUpdates(trial)
-    for _ in range(MAX_CALLS):
-        trial.apply_update(trial.probe.batch)
-        if updates.stepped and updates.has_gradient or not updates.called:
-            break
-    if not updates.called:
+    trace = UpdateTrace(target.fresh())
+    trace.run(target.probe.batch, await_gradient=True)
+    if not trace.called:
         yield _update_ignores_model()
-    elif not updates.has_gradient:
+    elif not trace.given:
         # Only if the loss could have given gradients.
-        if trial.loss(trial.probe.batch).requires_grad:
+        if trace.trial.loss(target.probe.batch).requires_grad:
             yield _no_backward(f"no parameter got a gradient in {MAX_CALLS} updates")
-    elif not updates.stepped:
+    elif not trace.stepped:
         yield _no_step(f"gradients but no step in {MAX_CALLS} updates")
-    elif not updates.with_closure:
+    elif not trace.with_closure:
         received = list(_received(target.loop.updates))
         yield from received
-        if not received and _climbs(target, trial, updates):
+        if not received and _climbs(target, trace):
             yield _gradient_ascent()
 
 
@@ -130,28 +86,13 @@ def _received(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
         yield _gradient_clipped(updates[0])
 
 
-def _climbs(target: Target, trial: Target, updates: TrialUpdates) -> bool:
+def _climbs(target: Target, trace: UpdateTrace) -> bool:
     """Return whether the step follows the gradient of the loss instead of opposing it."""
-    if any(group.get("maximize") for optimizer in trial.optimizers for group in optimizer.param_groups):
+    if any(group.get("maximize") for optimizer in target.optimizers for group in optimizer.param_groups):
         return True
-    fresh = target.fresh()
-    fresh.model.train()
-    loss = fresh.loss(target.probe.batch)
-    pairs = [
-        (updates.gradients[id(p)], own)
-        for p, own in zip(trial.model.parameters(), fresh.model.parameters(), strict=True)
-        if id(p) in updates.gradients
-    ]
-    if not loss.requires_grad or not pairs:
-        return False
-    true_gradients = torch.autograd.grad(loss, [own for _, own in pairs], allow_unused=True)
-    dot, received, true = 0.0, 0.0, 0.0
-    for (gradient, _), true_gradient in zip(pairs, true_gradients, strict=True):
-        if true_gradient is not None:
-            dot += float((gradient * true_gradient).sum())
-            received += float(gradient.norm()) ** 2
-            true += float(true_gradient.norm()) ** 2
-    return dot < OPPOSED * math.sqrt(received * true)
+    received = [trace.received.get(id(p)) for p in trace.trial.model.parameters()]
+    cosine, _ = cosine_and_ratio(received, stated_gradients(target, target.probe.batch))
+    return cosine < OPPOSED
 
 
 def _update_ignores_model() -> Finding:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
-from tui_lab.core.doctor.measures.loss_gradient import without_dropout
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.measures.trained_targets import shifted, trained_targets
 from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.target import Target, mean_cross_entropy, required, targets_of, trial_rows
