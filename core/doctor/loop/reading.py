@@ -1,10 +1,11 @@
 """Questions that several checks ask of a record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord, LossMeasurement, Operation, UpdateRecord
 from tui_lab.core.watch.steering import dropout_rates
 
@@ -13,6 +14,12 @@ MAX_RESIDUAL = 0.05
 leaves 0.01, label smoothing of 0.1 leaves 0.1."""
 MIN_UNSURE = 1e-3
 """1 - the probability of the target, below which the weight of a target cannot be read off its gradient."""
+
+
+def require_updates(updates: Sequence[UpdateRecord], n: int, kind: str = "") -> None:
+    """Raise NotJudged if there are fewer than `n` updates. kind: which ones: "with a backward call"."""
+    if len(updates) < n:
+        raise NotJudged(f"the loop made {len(updates)} updates{kind and ' '}{kind}; {n} are needed")
 
 
 def line_of(update: UpdateRecord, operation: Operation) -> str:
@@ -58,7 +65,7 @@ def named_at(line: str) -> str:
     return f" in {line}" if line else ""
 
 
-def some(names: tuple[str, ...], n: int = 6) -> str:
+def some(names: Sequence[str], n: int = 6) -> str:
     """Return up to `n` names, and how many more there are."""
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 

@@ -95,6 +95,11 @@ class UpdateRecord:
     searches: bool = False
     not_finite: tuple[str, ...] = ()
 
+    @property
+    def highest_lr(self) -> float:
+        """The highest rate of the parameter groups that stepped; 0 if none did."""
+        return max(self.lrs, default=0.0)
+
     def events_of(self, *operations: Operation) -> tuple[LoopEvent, ...]:
         """Return the events of these operations."""
         return tuple(event for event in self.events if event.operation in operations)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
-from tui_lab.core.doctor.loop.reading import line_of, named_at, some
+from tui_lab.core.doctor.findings import Finding, FindingCode
+from tui_lab.core.doctor.loop.reading import line_of, named_at, require_updates, some
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.program.target import Target
 
@@ -15,8 +15,7 @@ EXPLAINS: tuple[FindingCode, ...] = ("lr_too_high", "cannot_overfit")
 def check(target: Target) -> Iterator[Finding]:
     record = target.loop
     updates = [update for update in record.updates if update.losses]
-    if len(updates) < MIN_UPDATES:
-        raise NotJudged(f"the loop made {len(updates)} updates with a backward call; {MIN_UPDATES} are needed")
+    require_updates(updates, MIN_UPDATES, "with a backward call")
     if record.never_cleared:
         yield _no_zero_grad(target, record, updates)
     elif restarting(updates):

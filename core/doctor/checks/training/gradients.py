@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tui_lab.core.doctor.checks.training.gradient_flow import family_of
 from tui_lab.core.doctor.findings import Finding, Kind
 from tui_lab.core.doctor.loop.loss_graph import leaves as leaves_of
+from tui_lab.core.doctor.loop.reading import some
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.training.optim_without_dynamo import Adam
 
@@ -164,8 +165,8 @@ def _missing(target: Target, names: list[str]) -> Iterator[Finding]:
             code="missing_gradient",
             title=f"{len(names)} of {total} parameters get no gradient.",
             evidence=f"without gradient in {UPDATES} batches: "
-            + _some(names)
-            + (f"; never called: {_some(uncalled)}" if uncalled else ""),
+            + some(names)
+            + (f"; never called: {some(uncalled)}" if uncalled else ""),
             why="They keep their initial values, and the other layers learn around them.",
             fix="Call these modules in forward(), or remove them."
             if len(uncalled) == len({name.rpartition(".")[0] for name in names})
@@ -186,7 +187,7 @@ def _unused_experts(names: list[str]) -> Finding:
         code="missing_gradient",
         kind="hint",
         title=f"No token chose the experts of {len(names)} parameters.",
-        evidence=f"without gradient in {UPDATES} batches, while others of the same list get one: " + _some(names),
+        evidence=f"without gradient in {UPDATES} batches, while others of the same list get one: " + some(names),
         why="Experts that are never chosen learn nothing, and the router has no reason to choose them later.",
         fix="Add a loss that balances the load of the experts, or noise to the router (Shazeer et al. 2017).",
     )
@@ -197,7 +198,7 @@ def _frozen(names: list[str], kind: Kind) -> Finding:
         code="frozen_parameters",
         kind=kind,
         title=f"{len(names)} parameters are frozen: requires_grad is False.",
-        evidence="frozen: " + _some(names),
+        evidence="frozen: " + some(names),
         why="They keep their initial values, which is right only if they were trained before.",
         fix="Call requires_grad_(True) unless this is intended.",
     )
@@ -214,7 +215,3 @@ def _unregistered(tensors: list[Tensor]) -> Finding:
         fix="Store layers in nn.ModuleList or nn.ModuleDict, and tensors in nn.Parameter, as attributes of the module.",
         explains=("missing_from_optimizer", "stale_optimizer", "dropout_in_eval"),
     )
-
-
-def _some(names: list[str], n: int = 6) -> str:
-    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
-from tui_lab.core.doctor.loop.reading import between, line_of, named_at, some, target_weights
+from tui_lab.core.doctor.findings import Finding, FindingCode
+from tui_lab.core.doctor.loop.reading import between, line_of, require_updates, some, target_weights
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.program.target import Target
 
@@ -44,18 +44,18 @@ EXPLAINS: tuple[FindingCode, ...] = (
 def check(target: Target) -> Iterator[Finding]:
     record = target.loop
     updates = [update for update in record.updates if update.losses and not update.searches]
-    if len(updates) < MIN_UPDATES:
-        raise NotJudged(f"the loop made {len(updates)} updates with a backward call; {MIN_UPDATES} are needed")
+    require_updates(updates, MIN_UPDATES, "with a backward call")
+    finite = [update for update in updates if math.isfinite(update.received)]
     if updates[0].not_finite and all(map(math.isfinite, updates[0].losses)):
         yield _not_finite(target, updates[0])
     elif all(_clipped_while_scaled(update) for update in updates):
         yield _clip_before_unscale(updates[0])
-    elif all(_steps_with_scale(update) for update in updates if math.isfinite(update.received)):
-        yield _loss_scale_kept(updates[0])
-    if all(_clips_without_effect(update) for update in updates[1:]) and any(u.events_of("clip") for u in updates):
+    elif finite and all(map(_steps_with_scale, finite)):
+        yield _loss_scale_kept(finite[0])
+    if all(_clips_without_effect(update) for update in updates[1:]):
         yield _clip_without_effect(updates[1])
-    if (n := _undivided(record, updates)) > 1:
-        yield _not_divided(target, updates, n)
+    if (undivided := _undivided(record, updates)) is not None:
+        yield _not_divided(target, updates, undivided)
     yield from _never_moved(target, record)
 
 
@@ -81,22 +81,21 @@ def _clips_without_effect(update: UpdateRecord) -> bool:
     return bool(clips) and max(clips) < operations.index("backward")
 
 
-def _undivided(record: LoopRecord, updates: Sequence[UpdateRecord]) -> int:
-    """Return how many means the loop adds up in each step, or 1.
+def _undivided(record: LoopRecord, updates: Sequence[UpdateRecord]) -> UpdateRecord | None:
+    """Return the update with most backward calls if the loop adds up their means; None if it does not.
 
     They must come from the same line and from different rows: two losses of one model are added on purpose.
     """
-    counts = {len(update.losses) for update in updates}
-    n = max(counts)
-    if n < 2 or len(updates) > 2 and min(counts) < 2:
-        return 1
-    update = next(update for update in updates if len(update.losses) == n)
+    update = max(updates, key=lambda update: len(update.losses))
+    n = len(update.losses)
+    if n < 2 or len(updates) > 2 and any(len(update.losses) < 2 for update in updates):
+        return None
     same_line = len({event.line for event in update.events_of("backward")}) == 1
     if not same_line or update.restarts or len(set(update.rows)) <= len(update.rows) // n:
-        return 1
+        return None
     # The loop may also divide the gradients themselves, without clipping them.
     is_kept = abs(update.received - update.given) < TOLERANCE * update.given or bool(update.events_of("clip"))
-    return n if is_kept and _adds_means(record, update) else 1
+    return update if is_kept and _adds_means(record, update) else None
 
 
 def _adds_means(record: LoopRecord, update: UpdateRecord) -> bool:
@@ -161,34 +160,32 @@ def _clip_before_unscale(update: UpdateRecord) -> Finding:
 
 
 def _loss_scale_kept(update: UpdateRecord) -> Finding:
-    line = line_of(update, "step")
     return Finding(
         code="loss_scale_kept",
         title=f"The step gets gradients that are still multiplied by the loss scale, {update.loss_scale:,.0f}.",
         evidence=f"backward() gave a gradient of norm {update.given:.3g} without the scale; the step received "
         f"{update.received:.3g}",
         why="SGD makes steps that are far too large; clipping and weight decay are out of proportion.",
-        fix=f"Call scaler.step(optimizer) instead of optimizer.step(){named_at(line)}, then scaler.update().",
-        location=line,
+        fix="Call scaler.step(optimizer) instead of optimizer.step(), then scaler.update().",
+        location=line_of(update, "step"),
         explains=EXPLAINS,
     )
 
 
 def _clip_without_effect(update: UpdateRecord) -> Finding:
-    line = line_of(update, "clip")
     return Finding(
         code="clip_without_effect",
         title="Gradient clipping has no effect: it comes after the step and before the next backward().",
-        evidence=f"in every update, the gradients are clipped{named_at(line)} before backward() computes new ones",
+        evidence="in every update, the gradients are clipped before backward() computes new ones",
         why="Large gradients reach the step unclipped.",
         fix="Clip between backward() and step().",
-        location=line,
+        location=line_of(update, "clip"),
     )
 
 
-def _not_divided(target: Target, updates: Sequence[UpdateRecord], n: int) -> Finding:
-    update = next(update for update in updates if len(update.losses) == n)
-    line = line_of(update, "backward")
+def _not_divided(target: Target, updates: Sequence[UpdateRecord], undivided: UpdateRecord) -> Finding:
+    losses = undivided.losses
+    n = len(losses)
     has_effect = any(update.events_of("clip") for update in updates) or not all(
         isinstance(optimizer, SCALE_FREE) for optimizer in target.optimizers
     )
@@ -196,14 +193,14 @@ def _not_divided(target: Target, updates: Sequence[UpdateRecord], n: int) -> Fin
         code="accumulation_not_divided",
         title=f"The losses of {n} micro-batches are added up, not averaged, so each step's gradient is {n} times too "
         "large.",
-        evidence=f"{n} backward calls{named_at(line)} per step, each of the mean over its own targets (losses "
-        + ", ".join(f"{loss:.3g}" for loss in update.losses[:4])
+        evidence=f"{n} backward calls per step, each of the mean over its own targets (losses "
+        + ", ".join(f"{loss:.3g}" for loss in losses[:4])
         + f"{' …' if n > 4 else ''})",
         why=f"It acts like {n} times the learning rate, and clipping cuts more than it should."
         if has_effect
         else "This optimizer divides by the gradient's own size, so it matters only once you clip or change it.",
         fix=f"Divide each loss by the number of micro-batches: (loss / {n}).backward().",
-        location=line,
+        location=line_of(undivided, "backward"),
         kind="finding" if has_effect else "hint",
         explains=("lr_too_high",) if has_effect else (),
     )

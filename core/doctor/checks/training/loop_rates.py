@@ -4,13 +4,14 @@ Cost: none beyond the record of the loop.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torch import nn
 
+from tui_lab.core.doctor.checks.training.rate_course import check_course
 from tui_lab.core.doctor.checks.training.schedules import check_schedules
-from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.loop.reading import line_of, named_at
+from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.loop.reading import line_of, require_updates
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.program.target import Target
 
@@ -19,10 +20,8 @@ MAX_DROPOUT = 0.75
 MAX_SHRINKING = 0.1
 """lr × weight decay: the fraction of every weight that a step of AdamW removes."""
 MIN_UPDATES = 3
-MIN_SCHEDULED = 10
-"""Updates from which the course of the rates, or of the changes, is judged."""
-USED_UP = 0.05
-"""Of the highest rate: usual schedules spend less than a tenth of the training below it, at its end."""
+MIN_CHANGES = 10
+"""Updates from which the size of their changes is judged."""
 LARGE_CHANGE = 0.3
 SMALL_CHANGE = 1e-7
 """Relative change of all weights by a step. Healthy small models measure 1e-5 to 0.05, fine-tuning 1e-6."""
@@ -34,21 +33,11 @@ followers leave them out. The default of AdamW, 0.01, makes no difference."""
 def check(target: Target) -> Iterator[Finding]:
     yield from _settings(target)
     record = target.loop
-    if len(record.updates) < MIN_UPDATES:
-        raise NotJudged(f"the loop made {len(record.updates)} updates; {MIN_UPDATES} are needed")
-    highest = [max(update.lrs) for update in record.updates if update.lrs]
+    require_updates(record.updates, MIN_UPDATES)
     schedules = list(check_schedules(record))
     yield from schedules
-    if any(finding.kind == "finding" for finding in schedules):
-        pass  # It explains the rates.
-    elif any(min(update.lrs, default=0.0) < 0 for update in record.updates):
-        yield _crosses_zero(record.updates)
-    elif (n_zero := _zero_at_first(highest)) >= MIN_SCHEDULED or not any(highest):
-        yield _starts_at_zero(record.updates, n_zero)
-    elif (number := _ends_at_zero(record)) is not None:
-        yield _reaches_zero(record, number)
-    elif (number := _used_up(record)) is not None:
-        yield _too_fast(record.updates, number)
+    if not any(finding.kind == "finding" for finding in schedules):  # It would explain the course.
+        yield from check_course(record)
     if not record.is_rehearsal:
         yield from _changes(record)
     if not record.n_skipped and record.updates[0].events_of("schedule"):
@@ -76,39 +65,10 @@ def _settings(target: Target) -> Iterator[Finding]:
         yield _decayed_norms(norms, max(float(group["weight_decay"]) for group in decayed.values()))
 
 
-def _zero_at_first(rates: Sequence[float]) -> int:
-    """Return how many of the first rates are zero."""
-    return next((i for i, rate in enumerate(rates) if rate), len(rates))
-
-
-def _ends_at_zero(record: LoopRecord) -> int | None:
-    """Return the update from which on all rates are zero; None if they are not, or if it is the end of a real loop."""
-    rates = [max(update.lrs, default=0.0) for update in record.updates]
-    number = len(rates)
-    while number and rates[number - 1] == 0:
-        number -= 1
-    n_zero = len(rates) - number
-    return number if n_zero >= MIN_UPDATES and (record.is_rehearsal or n_zero > number) else None
-
-
-def _used_up(record: LoopRecord) -> int | None:
-    """Return the update from which on the rates of a real loop stay below USED_UP of the highest, or None.
-
-    Only if that is in the first quarter of its updates and training continues: a schedule is planned for all of them.
-    """
-    rates = [max(update.lrs, default=0.0) for update in record.updates]
-    number = len(rates)
-    while number and rates[number - 1] < USED_UP * max(rates):
-        number -= 1
-    is_scheduled = any(update.events_of("schedule") for update in record.updates)
-    is_early = len(rates) >= MIN_SCHEDULED and 4 * number <= len(rates)
-    return number if is_scheduled and is_early and not record.is_rehearsal else None
-
-
 def _changes(record: LoopRecord) -> Iterator[Finding]:
     """Mention updates whose size is far from what works. What happens to the loss decides, so these are hints."""
-    updates = [update for update in record.updates if max(update.lrs, default=0.0) > 0]
-    if len(updates) < MIN_SCHEDULED:
+    updates = [update for update in record.updates if update.highest_lr > 0]
+    if len(updates) < MIN_CHANGES:
         return
     changes = sorted(update.relative_change for update in updates if math.isfinite(update.relative_change))
     # With weights that are no longer finite, the first step tells how it began.
@@ -127,104 +87,14 @@ def _changes(record: LoopRecord) -> Iterator[Finding]:
         )
 
 
-def _micro_batches(updates: Sequence[UpdateRecord]) -> int:
-    """Return how many backward calls an update has, if all have the same number."""
-    counts = {len(update.losses) for update in updates}
-    return counts.pop() if len(counts) == 1 else 1
-
-
-def _crosses_zero(updates: Sequence[UpdateRecord]) -> Finding:
-    number = next(update.number for update in updates if min(update.lrs, default=0.0) < 0)
-    rates = [max(update.lrs) for update in updates[: number + 1]]
-    return Finding(
-        code="lr_schedule",
-        title=f"The learning rate turns negative at update {number + 1}, so training undoes itself.",
-        evidence=_course(rates, updates),
-        why="With a negative rate every step increases the loss.",
-        fix=_fix_of_schedule(updates),
-        location=line_of(updates[number], "step"),
-        explains=("cannot_overfit", "lr_too_low", "lr_too_high", "gradient_ascent"),
-    )
-
-
-def _reaches_zero(record: LoopRecord, number: int) -> Finding:
-    updates = record.updates
-    n = _micro_batches(updates)
-    per_update = min(len(update.events_of("schedule")) for update in updates[1:])
-    # Alone, a rate of zero may be the end of a short training.
-    is_shown = per_update > 1 or not record.is_rehearsal
-    return Finding(
-        code="lr_schedule",
-        title=f"The learning rate is zero from update {number + 1} on, so nothing is learned any more.",
-        evidence=_course([max(update.lrs) for update in updates], updates)
-        + (f"; the scheduler makes {per_update} steps per update" if per_update > 1 else ""),
-        why="The schedule ends before the training does.",
-        fix=_fix_of_schedule(updates)
-        if n > 1 or per_update > 1
-        else "Give the schedule the number of optimizer steps.",
-        location=line_of(updates[number], "schedule") or line_of(updates[number], "step"),
-        kind="finding" if is_shown else "hint",
-    )
-
-
-def _too_fast(updates: Sequence[UpdateRecord], number: int) -> Finding:
-    highest = max(max(update.lrs) for update in updates)
-    last = max(updates[-1].lrs)
-    line = next((line for update in updates if (line := line_of(update, "schedule"))), "")
-    return Finding(
-        code="lr_schedule",
-        title=f"The schedule is used up after {number} updates: the learning rate is {highest / last:.0f} times lower "
-        "from then on.",
-        evidence=f"{_course([max(update.lrs) for update in updates], updates)}; scheduler.step(){named_at(line)}",
-        why="Almost all of the training runs at the final, tiny rate.",
-        fix="If the schedule counts epochs, call scheduler.step() once per epoch; if it counts steps, give it the "
-        "number of optimizer steps of the whole training.",
-        location=line,
-        explains=("lr_too_low",),
-    )
-
-
-def _course(rates: Sequence[float], updates: Sequence[UpdateRecord]) -> str:
-    chosen = sorted({0, len(rates) // 2, len(rates) - 1})
-    course = ", ".join(f"{rates[i]:.3g} at update {i + 1}" for i in chosen)
-    n = _micro_batches(updates)
-    return f"learning rate {course}" + (f"; each update has {n} backward calls" if n > 1 else "")
-
-
-def _fix_of_schedule(updates: Sequence[UpdateRecord]) -> str:
-    n = _micro_batches(updates)
-    if n > 1:
-        return (
-            f"Count optimizer steps, not micro-batches: the schedule advances {n} times too fast if it counts the "
-            f"backward calls. Or give it {n} times as many steps. Never let the rate fall below zero."
-        )
-    return "Give the schedule the real number of optimizer steps, and never let the rate fall below zero."
-
-
-def _starts_at_zero(updates: Sequence[UpdateRecord], n_zero: int) -> Finding:
-    is_all = n_zero == len(updates)
-    which = "every update" if is_all else f"the first {n_zero} updates"
-    return Finding(
-        code="lr_zero",
-        title=f"The learning rate is zero in {which}, so no weight moves.",
-        evidence=f"{n_zero} of {len(updates)} updates have a rate of 0 in every parameter group",
-        why="A step of size zero changes nothing.",
-        fix="A warm-up that counts steps needs scheduler.step() after each optimizer step; called once per epoch, it "
-        "stays at its first value for a whole epoch.",
-        location=line_of(updates[0], "schedule") or line_of(updates[0], "step"),
-        explains=("cannot_overfit", "lr_too_low", "weights_never_move"),
-    )
-
-
 def _before_step(update: UpdateRecord) -> Finding:
-    line = line_of(update, "schedule")
     return Finding(
         code="schedule_before_step",
         title="The scheduler steps before the optimizer does.",
-        evidence=f"in the first update, scheduler.step(){named_at(line)} comes before optimizer.step()",
+        evidence="in the first update, scheduler.step() comes before optimizer.step()",
         why="The first value of the schedule is skipped, and all others come one step early.",
         fix="Call scheduler.step() after optimizer.step().",
-        location=line,
+        location=line_of(update, "schedule"),
     )
 
 

@@ -45,7 +45,7 @@ def check(target: Target) -> Iterator[Finding]:
         yield Finding(
             code="missing_from_optimizer",
             title=f"{len(missing)} of {len(trainable)} parameters are missing from the optimizer.",
-            evidence="missing: " + some(tuple(missing)),
+            evidence="missing: " + some(list(missing)),
             why="They get gradients but are never updated.",
             fix="Pass model.parameters(), or check that the parameter groups together contain all of them.",
             kind="hint" if trains_part else "finding",

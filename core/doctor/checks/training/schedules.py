@@ -72,7 +72,21 @@ def _base(scheduler: Any) -> float:
 
 
 def _rates(record: LoopRecord) -> list[float]:
-    return [max(update.lrs, default=0.0) for update in record.updates]
+    return [update.highest_lr for update in record.updates]
+
+
+def _finding(use: ScheduleUse, *, title: str, evidence: str, why: str, fix: str, is_shown: bool = True) -> Finding:
+    """Return a finding about a scheduler, or a hint if the fault is not shown."""
+    return Finding(
+        code="lr_schedule",
+        kind="finding" if is_shown else "hint",
+        title=title,
+        evidence=evidence,
+        why=why,
+        fix=fix,
+        location=use.line,
+        explains=EXPLAINS,
+    )
 
 
 def _rate_returned(use: ScheduleUse, record: LoopRecord) -> Finding | None:
@@ -83,16 +97,14 @@ def _rate_returned(use: ScheduleUse, record: LoopRecord) -> Finding | None:
     if course is None or course.largest > MAX_FACTOR:
         return None
     is_shown = course.largest <= CLEARLY_A_RATE or 0.5 <= course.largest / base <= 2
-    return Finding(
-        code="lr_schedule",
-        kind="finding" if is_shown else "hint",
+    return _finding(
+        use,
         title="The function of LambdaLR returns a learning rate, but LambdaLR multiplies it by the optimizer's rate.",
         evidence=f"it never returns more than {course.largest:.3g}, and the optimizer's rate is {base:.3g}, so the "
         f"rate never exceeds {base * course.largest:.3g}; it was at most {max(_rates(record)):.3g}",
         why=f"The rate is {1 / course.largest:,.0f} times smaller than the optimizer's.",
         fix="Return a factor: the rate divided by its peak; or create the optimizer with lr=1.0.",
-        location=use.line,
-        explains=EXPLAINS,
+        is_shown=is_shown,
     )
 
 
@@ -100,7 +112,8 @@ def _counts_updates(use: ScheduleUse, record: LoopRecord) -> Finding | None:
     """A warm-up counts optimizer steps, but the scheduler steps once an epoch."""
     if not isinstance(use.scheduler, LambdaLR) or len(record.updates) < MIN_PER_STEP:
         return None
-    course, base = _course(use.scheduler), _base(use.scheduler)
+    course = _course(use.scheduler)
+    base = _base(use.scheduler)
     n = _updates_per_step(use, record)
     if course is None or n < MIN_PER_STEP or course.warmup < 2:
         return None
@@ -112,9 +125,8 @@ def _counts_updates(use: ScheduleUse, record: LoopRecord) -> Finding | None:
     is_shown = n_zero >= MIN_PER_STEP or course.warmup >= LONG_WARMUP or (is_exact and bool(use.updates))
     share = max(rates) / base if base else 0.0
     stepped = f"{len(use.updates)} step{'' if len(use.updates) == 1 else 's'}" if use.updates else "no step"
-    return Finding(
-        code="lr_schedule",
-        kind="finding" if is_shown else "hint",
+    return _finding(
+        use,
         title=f"The warm-up of {course.warmup} steps advances at most once in {n} updates, so the learning rate stays "
         "low."
         if is_shown
@@ -126,8 +138,7 @@ def _counts_updates(use: ScheduleUse, record: LoopRecord) -> Finding | None:
         why=f"At this pace the warm-up takes {course.warmup * n:,} updates.",
         fix="Call scheduler.step() after each optimizer step (in Lightning, return the scheduler with interval set to "
         "step), or count the warm-up in epochs.",
-        location=use.line,
-        explains=EXPLAINS,
+        is_shown=is_shown,
     )
 
 
@@ -155,26 +166,24 @@ def _counts_epochs(use: ScheduleUse, record: LoopRecord) -> Finding | None:
     is_per_update = len(updates) >= MIN_PER_STEP and updates[-1] - updates[0] == len(updates) - 1
     if n < MIN_PER_STEP or not is_per_update:
         return None
-    what, left = _left_after(use.scheduler, n)
-    if not what or left > MAX_LEFT and not isinstance(use.scheduler, MultiStepLR):
+    rule, left = _left_after(use.scheduler, n)
+    if not rule or left > MAX_LEFT and not isinstance(use.scheduler, MultiStepLR):
         return None
     rates = _rates(record)
     if rates[-1] >= rates[0]:
         return None
-    return Finding(
-        code="lr_schedule",
+    return _finding(
+        use,
         title=f"{type(use.scheduler).__name__} is made for epochs, but it steps after every update.",
-        evidence=f"{what}, and an epoch has {n} updates; the rate fell from {rates[0]:.3g} to {rates[-1]:.3g} in "
+        evidence=f"{rule}, and an epoch has {n} updates; the rate fell from {rates[0]:.3g} to {rates[-1]:.3g} in "
         f"{len(rates)} updates",
         why=f"At the end of the first epoch only {left:.1g} of the rate is left.",
         fix="Call scheduler.step() once an epoch, or give the schedule in updates.",
-        location=use.line,
-        explains=EXPLAINS,
     )
 
 
 def _left_after(scheduler: Any, n: int) -> tuple[str, float]:
-    """Return what a schedule is in words, and the fraction of the rate after `n` steps; "" if it is another kind."""
+    """Return what a scheduler does, as text, and the fraction of the rate that `n` steps leave; "" for other kinds."""
     if isinstance(scheduler, MultiStepLR):
         milestones: Sequence[int] = sorted(scheduler.milestones.elements())
         passed = sum(milestone < n for milestone in milestones)
@@ -182,9 +191,8 @@ def _left_after(scheduler: Any, n: int) -> tuple[str, float]:
             return "", 1.0
         return f"its last milestone is step {milestones[-1]}", float(scheduler.gamma**passed)
     if isinstance(scheduler, StepLR):
-        return f"it multiplies the rate by {scheduler.gamma:g} every {scheduler.step_size} steps", float(
-            scheduler.gamma ** (n // scheduler.step_size)
-        )
+        rule = f"it multiplies the rate by {scheduler.gamma:g} every {scheduler.step_size} steps"
+        return rule, float(scheduler.gamma ** (n // scheduler.step_size))
     if isinstance(scheduler, ExponentialLR):
         return f"it multiplies the rate by {scheduler.gamma:g} at each step", float(scheduler.gamma**n)
     return "", 1.0

@@ -289,6 +289,14 @@ def test_gradients_of_one_group_that_are_never_cleared_are_named() -> None:
     assert "head.weight" in finding.evidence and "embedding" not in finding.evidence
 
 
+def test_losses_that_are_all_nan_are_no_fault_of_a_loss_scale() -> None:
+    def loop() -> None:
+        model, optimizer = sgd()
+        train(optimizer, model, before=lambda step: next(model.parameters()).data.fill_(torch.nan))
+
+    assert "loss_scale_kept" not in codes(judged(loop))
+
+
 def test_gradient_that_is_not_finite_names_the_last_parameter_before_the_loss() -> None:
     def loop() -> None:
         model, optimizer = sgd()
