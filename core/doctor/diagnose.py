@@ -108,9 +108,9 @@ def examine_in_child(source: str, timeout: float, on_check: OnCheck = _ignore, *
 
 @dataclass(frozen=True)
 class Command:
-    """How to start a child process. folder: its current one; None: ours."""
+    """How to start a child process. arguments: the program and its arguments. folder: its current one; None: ours."""
 
-    words: Sequence[str]
+    arguments: Sequence[str]
     environment: dict[str, str]
     folder: str | None = None
 
@@ -122,7 +122,7 @@ def run_child(command: Command, out: Path, timeout: float, on_check: OnCheck, *,
     """
     output = subprocess.DEVNULL if quiet else None
     child = subprocess.Popen(
-        command.words,
+        command.arguments,
         cwd=command.folder,
         stdin=subprocess.DEVNULL,
         stdout=output or sys.__stderr__,

@@ -1,55 +1,12 @@
-"""Runs the checks: in which order, and which are skipped once a cause is known."""
+"""Runs the checks, except those that mean nothing once a cause is known."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import replace
 
 from tui_lab.core.doctor.catalog import CATALOG
-from tui_lab.core.doctor.checks.data import (
-    data_order,
-    loop_rows,
-    prompts,
-    row_ends,
-    stored_data,
-    targets,
-    token_ids,
-    validation_leak,
-)
-from tui_lab.core.doctor.checks.loss import criterion_inputs, detached_loss, initial_loss, loss, trained_loss
-from tui_lab.core.doctor.checks.model import (
-    attention,
-    cache,
-    causality,
-    dead_relus,
-    determinism,
-    devices,
-    forward,
-    modes,
-    padded_rows,
-    padding_effect,
-    positions,
-    prefix,
-    residual,
-    series,
-)
-from tui_lab.core.doctor.checks.training import (
-    averaged_buffers,
-    carried_state,
-    gradient_flow,
-    gradient_reset,
-    gradients,
-    loop_gradients,
-    loop_modes,
-    loop_rates,
-    lost_updates,
-    optimizer_parameters,
-    optimizer_step,
-    overfit,
-)
+from tui_lab.core.doctor.checks.registry import CHECKS, Check
 from tui_lab.core.doctor.findings import (
     CallFailed,
     Crashed,
@@ -60,82 +17,14 @@ from tui_lab.core.doctor.findings import (
     Report,
     Unchecked,
 )
-from tui_lab.core.doctor.program.batch import n_rows
-from tui_lab.core.doctor.program.target import Target, trial_rows
-from tui_lab.core.doctor.program.update_state import UpdateState
-from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.doctor.program.fixed_shape import of_accepted_shape
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.program.unchanged import unchanged_program
 from tui_lab.util.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class Check:
-    """blocks: codes after which no further check runs, since it would only repeat them.
-
-    trains: whether the check trains for many updates. It is not run after a finding, except one about the data: rows
-    can be memorized whatever their targets and order are.
-    compares: whether the check compares outputs, which means nothing if they differ by chance.
-    needs_graph: whether the check asks for the gradient of the loss, also of that in the update.
-    """
-
-    name: str
-    run: Callable[[Target], Iterator[Finding]]
-    blocks: tuple[FindingCode, ...] = ()
-    trains: bool = False
-    compares: bool = False
-    needs_graph: bool = False
-
-
-FEWER_ROWS = 2
-"""As few as any check takes."""
 NOT_COMPARABLE: tuple[FindingCode, ...] = ("nondeterministic", "weights_change_in_forward")
 UNTRAINABLE_DATA: tuple[FindingCode, ...] = ("wrong_vocab", "ignored_targets")
 """Findings about the data after which nothing can be learned."""
-
-
-CHECKS = (
-    Check("token ids", token_ids.check, ("wrong_vocab",)),
-    Check("data order", data_order.check),
-    Check("rows of the loop", loop_rows.check),
-    Check("targets", targets.check),
-    Check("row ends", row_ends.check),
-    Check("prompts", prompts.check),
-    Check("validation leak", validation_leak.check),
-    Check("stored data", stored_data.check),
-    Check("carried state", carried_state.check),
-    Check("forward", forward.check, ("forward_fails", "output_shape", "not_finite")),
-    Check("loss graph", detached_loss.check),
-    Check("determinism", determinism.check),
-    Check("loss", loss.check, needs_graph=True),
-    Check("trained loss", trained_loss.check, needs_graph=True),
-    Check("criterion inputs", criterion_inputs.check),
-    Check("attention", attention.check),
-    Check("padded rows", padded_rows.check),
-    Check("causality", causality.check, compares=True),
-    Check("series", series.check, compares=True),
-    Check("positions", positions.check, compares=True),
-    Check("residual paths", residual.check),
-    Check("padding", padding_effect.check, compares=True),
-    Check("prefix", prefix.check, compares=True),
-    Check("modes", modes.check, compares=True),
-    Check("cache", cache.check, compares=True),
-    Check("devices", devices.check, compares=True),
-    Check("initial loss", initial_loss.check),
-    Check("dead ReLUs", dead_relus.check),
-    Check("gradients", gradients.check),
-    Check("optimizer parameters", optimizer_parameters.check),
-    Check("optimizer step", optimizer_step.check, compares=True, needs_graph=True),
-    Check("gradient reset", gradient_reset.check, compares=True),
-    Check("loop gradients", loop_gradients.check),
-    Check("training mode", loop_modes.check),
-    Check("rates", loop_rates.check),
-    Check("lost updates", lost_updates.check),
-    Check("averaged buffers", averaged_buffers.check),
-    Check("gradient flow", gradient_flow.check, needs_graph=True),
-    Check("overfit", overfit.check, trains=True),
-)
-"""In the order in which findings are reported: faults of the data before those of the model and the training."""
-
-
 NO_TIME = "the time limit was near; --timeout SECONDS sets it"
 
 
@@ -149,70 +38,8 @@ def examine(
     The model, the optimizers, what the update keeps between calls, and torch's generator are left unchanged. A check
     that raises is reported as crashed, except for a ConfigError (such as a batch of the wrong shape), which is raised.
     """
-    # A scheduler of the update may set the rates of the optimizers that it was created with.
-    keep_state = [target.update, *(optimizer.param_groups for optimizer in target.optimizers)]
-    restored_elsewhere = (*target.model.modules(), *target.model.parameters(), *target.optimizers)
-    update_state = UpdateState(keep_state, exclude=restored_elsewhere)
-    with _restored(target):
-        try:
-            return _examine(_of_accepted_shape(replace(target, update_state=update_state)), on_check, deadline)
-        finally:
-            update_state.restore()
-
-
-def _of_accepted_shape(target: Target) -> Target:
-    """Return the target with `fixed_shape` if its model takes no batch of fewer rows than the program's.
-
-    Such as a recurrent model whose state, [layers, B, H], is an argument.
-    """
-    try:
-        whole = target.batch(0)
-        fewer = trial_rows(whole, FEWER_ROWS, whole=target.fixed_shape or n_rows(whole) <= FEWER_ROWS)
-    except Exception:  # The checks report it.
-        return target
-    if fewer is whole:
-        return target
-    with target.evaluating(), torch.no_grad():
-        try:
-            target.output(fewer)
-        except (NotJudged, NotApplicable):
-            return target
-        except Exception:
-            try:
-                target.output(whole)
-            except Exception:
-                return target
-            return replace(target, fixed_shape=True)
-    return target
-
-
-@contextmanager
-def _restored(target: Target) -> Iterator[None]:
-    """Restore at the end what a user's update may change although it is given copies."""
-    training = {module for module in target.model.modules() if module.training}
-    tensors = (*target.model.parameters(), *target.model.buffers())
-    weights = [tensor.detach().clone() for tensor in tensors]
-    states = [{p: dict(state) for p, state in optimizer.state.items()} for optimizer in target.optimizers]
-    groups = [[dict(group) for group in optimizer.param_groups] for optimizer in target.optimizers]
-    gradients = [p.grad for p in target.model.parameters()]
-    try:
-        with unchanged_rng():
-            yield
-    finally:
-        with torch.no_grad():
-            for tensor, weight in zip(tensors, weights, strict=True):
-                if tensor.shape == weight.shape:
-                    tensor.copy_(weight)
-        for module in target.model.modules():
-            module.training = module in training
-        for p, gradient in zip(target.model.parameters(), gradients, strict=True):
-            p.grad = gradient
-        for optimizer, groups_before in zip(target.optimizers, groups, strict=True):
-            for group, before in zip(optimizer.param_groups, groups_before, strict=True):
-                group.update(before)
-        for optimizer, state in zip(target.optimizers, states, strict=True):
-            optimizer.state.clear()
-            optimizer.state.update(state)
+    with unchanged_program(target) as update_state:
+        return _examine(of_accepted_shape(replace(target, update_state=update_state)), on_check, deadline)
 
 
 def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -> Report:

@@ -1,4 +1,4 @@
 """One file per check. `check(target)` yields findings, or raises NotJudged if it lacks information.
 
-A new check is registered in `runner.CHECKS` (core/doctor/runner.py).
+A new check is added to `CHECKS` in `registry.py`.
 """

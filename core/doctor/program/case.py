@@ -2,14 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Report
@@ -26,6 +24,7 @@ from tui_lab.core.doctor.program.target import (
     targets_of,
 )
 from tui_lab.core.doctor.program.target_rules import next_token
+from tui_lab.core.doctor.program.unchanged import unchanged_model
 from tui_lab.core.doctor.runner import examine as examine_target
 from tui_lab.core.user_code.import_file import described
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
@@ -135,20 +134,6 @@ def target_from_case(case: Case) -> Target:
         generate=case.generate,
         recognized=(form.description, loss.description),
     )
-
-
-@contextmanager
-def unchanged_model(model: nn.Module) -> Iterator[None]:
-    """Restore parameters, buffers and modes afterwards; lazy ones that were initialized meanwhile stay so."""
-    tensors = (*model.parameters(), *model.buffers())
-    before = [(t, t.detach().clone()) for t in tensors if not is_lazy(t)]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in before:
-                if tensor.shape == value.shape:
-                    tensor.copy_(value)
 
 
 def _turned(drawn: BatchFunction, form: Form) -> BatchFunction:

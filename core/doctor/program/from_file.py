@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.calls import output_of
-from tui_lab.core.doctor.program.case import Case, unchanged_model
+from tui_lab.core.doctor.program.case import Case
 from tui_lab.core.doctor.program.layout import takes_time_first
 from tui_lab.core.doctor.program.tokens import logits_in, loss_in
+from tui_lab.core.doctor.program.unchanged import unchanged_model
 from tui_lab.core.training.optim_without_dynamo import Adam
 from tui_lab.core.user_code import import_file
 from tui_lab.core.user_code.import_file import described
