@@ -124,7 +124,10 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that was observed."""
+    """Everything that was observed.
+
+    training_loaders, validation_loaders: by what the model was called with right after most of their batches.
+    """
 
     criteria: tuple[CriterionCall, ...] = ()
     loaders: tuple[LoaderUse, ...] = ()
@@ -133,3 +136,5 @@ class Observed:
     schedules: tuple[ScheduleUse, ...] = field(default_factory=tuple)
     rounding: tuple[Rounding, ...] = ()
     shared_rows: tuple[SharedRows, ...] = ()
+    training_loaders: tuple[LoaderUse, ...] = ()
+    validation_loaders: tuple[LoaderUse, ...] = ()

@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from tui_lab.core.doctor.loop.averages import SEARCH_AT, AverageWatch
 from tui_lab.core.doctor.loop.carried_states import StateWatch
 from tui_lab.core.doctor.loop.criterion_inputs import CriterionInputs
 from tui_lab.core.doctor.loop.hooks import UnusedHooks
 from tui_lab.core.doctor.loop.lines import user_line
+from tui_lab.core.doctor.loop.loaders import LoaderParts, use_of
 from tui_lab.core.doctor.loop.observed import LoaderUse, Observed, ScheduleUse
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
 from tui_lab.core.doctor.loop.shared_rows import RowsWatch
@@ -34,6 +34,7 @@ class Observer:
         self._rounding = RoundingWatch()
         self._rows = RowsWatch()
         self._loaders: dict[int, tuple[Any, LoaderUse]] = {}
+        self._parts = LoaderParts()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
 
@@ -52,10 +53,13 @@ class Observer:
             schedules=tuple(ScheduleUse(s, tuple(updates), line) for s, updates, line in self._schedules.values()),
             rounding=self._rounding.results,
             shared_rows=tuple(shared),
+            training_loaders=self._parts.training,
+            validation_loaders=self._parts.validation,
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
+        self._tell("parts", lambda: self._parts.called(is_training=True))
         self._tell("rows", lambda: self._rows.trained(x))
         self._tell("states", lambda: self._states.batch(x))
         self._tell("states", lambda: self._states.entering(module, values))
@@ -80,6 +84,7 @@ class Observer:
 
     def validated(self, x: Tensor | None) -> None:
         """The model was called with x without gradients."""
+        self._tell("parts", lambda: self._parts.called(is_training=False))
         self._tell("rows", lambda: self._rows.evaluated(x))
 
     def criterion(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
@@ -90,6 +95,7 @@ class Observer:
     def fetched(self, iterator: Any) -> None:
         """A DataLoader's iterator gave a batch."""
         self._tell("loaders", lambda: self._fetched(iterator))
+        self._tell("parts", lambda: self._parts.fetched(iterator))
 
     def schedule_created(self, scheduler: Any) -> None:
         self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
@@ -116,7 +122,7 @@ class Observer:
         key = id(iterator._dataset)
         known = self._loaders.get(key)
         if known is None and len(self._loaders) < MAX_LOADERS:
-            known = self._loaders[key] = (iterator._dataset, _use_of(iterator))
+            known = self._loaders[key] = (iterator._dataset, use_of(iterator))
         self._states.fetched(shuffled=known is not None and known[1].shuffles)
 
     def _tell(self, watch: str, call: Callable[[], object]) -> None:
@@ -146,20 +152,3 @@ class ObservedHooks(UnusedHooks):
 
     def schedule_created(self, scheduler: Any) -> None:
         self._observer.schedule_created(scheduler)
-
-
-def _use_of(iterator: Any) -> LoaderUse:
-    index_sampler = iterator._index_sampler
-    sampler = getattr(index_sampler, "sampler", index_sampler)
-    is_random = isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler)
-    try:
-        n_batches = len(iterator)
-    except TypeError:  # Of an iterable data set.
-        n_batches = 0
-    return LoaderUse(
-        dataset=iterator._dataset,
-        index_sampler=index_sampler,
-        shuffles=is_random or getattr(sampler, "shuffle", False) is True,
-        n_batches=n_batches,
-        n_workers=iterator._num_workers,
-    )

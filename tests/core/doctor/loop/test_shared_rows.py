@@ -54,7 +54,7 @@ def codes(train_rows: Tensor, val_rows: Tensor, *, split: str = "", name: str = 
             evaluate(model, train_rows)
         else:
             evaluate(model, val_rows)
-    findings: list[Finding] = list(validation_leak._of_loop(recorder.record().observed.shared_rows))
+    findings: list[Finding] = list(validation_leak._of_rows(recorder.record().observed.shared_rows))
     return [finding.code for finding in findings]
 
 
@@ -96,7 +96,7 @@ def test_rows_that_repeat_by_chance() -> None:
 
 def test_few_rows_are_not_judged() -> None:
     few = SharedRows(n=4, n_same=4, n_near=0, length=LENGTH, is_by_chance=False, line="")
-    assert list(validation_leak._of_loop((few,))) == []
+    assert list(validation_leak._of_rows((few,))) == []
 
 
 def test_streams_of_the_same_phrases_repeat_by_chance() -> None:
