@@ -97,7 +97,8 @@ _ALL = [
             "The loss counts the targets of a prompt, which nothing predicts, and not only those of the answer.",
             "The loss stays high on average, whatever the model learns about the answer, which it learns slowly.",
             "Rows that agree in one or two ids, or in a token that they contain, are compared in each later target. "
-            "A hint if the targets from the start of the rows on agree only by chance, and all later ones more often.",
+            "A hint if the targets from the start of the rows on agree only by chance, and all later ones more often; "
+            "or if the batch has a mask that begins with zeros, and neither the model nor the loss uses it.",
             "Set the targets of the prompt to the ignore_index of the loss.",
         ),
         leaked_validation=(

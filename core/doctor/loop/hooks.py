@@ -75,7 +75,7 @@ class LoopListener(Listener, Protocol):
         """The call of `recurrent_call` returned."""
         ...
 
-    def fetched(self, iterator: Any) -> None:
+    def fetched(self, iterator: Any, batch: Any) -> None:
         """The iterator of a DataLoader gave a batch."""
         ...
 
@@ -181,7 +181,7 @@ class LoopHooks(TorchHooks):
         batch = original(iterator)
         if self.listens():
             self.tell("drawn")
-            self.tell("fetched", iterator)
+            self.tell("fetched", iterator, batch)
         return batch
 
     def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:

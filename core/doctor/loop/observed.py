@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from torch import Tensor
+
 InputForm = Literal["log-probabilities", "probabilities", "scores", "unit values", "unknown"]
 """scores: neither, with values above 0. unit values: all between 0 and 1, for a criterion that takes any score."""
 
@@ -102,6 +104,17 @@ class SharedRows:
 
 
 @dataclass(frozen=True)
+class BatchMask:
+    """A tensor of zeros and ones of a batch that the model did not get.
+
+    x: the ids [B, T] that it got. mask: bool [B, T] or [B, T + 1].
+    """
+
+    x: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
 class Rounding:
     """What the steps of an optimizer lost by rounding its weights, against the same steps in float32.
 
@@ -138,3 +151,4 @@ class Observed:
     shared_rows: tuple[SharedRows, ...] = ()
     training_loaders: tuple[LoaderUse, ...] = ()
     validation_loaders: tuple[LoaderUse, ...] = ()
+    masks: tuple[BatchMask, ...] = ()

@@ -12,6 +12,7 @@ from tui_lab.core.doctor.loop.criterion_inputs import CriterionInputs
 from tui_lab.core.doctor.loop.hooks import UnusedHooks
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.loaders import LoaderParts, use_of
+from tui_lab.core.doctor.loop.masks import MaskWatch
 from tui_lab.core.doctor.loop.observed import LoaderUse, Observed, ScheduleUse
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
 from tui_lab.core.doctor.loop.shared_rows import RowsWatch
@@ -35,6 +36,7 @@ class Observer:
         self._rows = RowsWatch()
         self._loaders: dict[int, tuple[Any, LoaderUse]] = {}
         self._parts = LoaderParts()
+        self._masks = MaskWatch()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
 
@@ -55,11 +57,13 @@ class Observer:
             shared_rows=tuple(shared),
             training_loaders=self._parts.training,
             validation_loaders=self._parts.validation,
+            masks=tuple(self._masks.masks),
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
         self._tell("parts", lambda: self._parts.called(is_training=True))
+        self._tell("masks", lambda: self._masks.called(x, [args, kwargs]))
         self._tell("rows", lambda: self._rows.trained(x))
         self._tell("states", lambda: self._states.batch(x))
         self._tell("states", lambda: self._states.entering(module, values))
@@ -92,10 +96,11 @@ class Observer:
         self._tell("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
         self._tell("states", lambda: self._states.targets(targets))
 
-    def fetched(self, iterator: Any) -> None:
+    def fetched(self, iterator: Any, batch: Any) -> None:
         """A DataLoader's iterator gave a batch."""
         self._tell("loaders", lambda: self._fetched(iterator))
         self._tell("parts", lambda: self._parts.fetched(iterator))
+        self._tell("masks", lambda: self._masks.fetched(batch))
 
     def schedule_created(self, scheduler: Any) -> None:
         self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
@@ -147,8 +152,8 @@ class ObservedHooks(UnusedHooks):
     def recurrent_return(self, module: nn.Module, output: Any) -> None:
         self._observer.recurrent_return(module, output)
 
-    def fetched(self, iterator: Any) -> None:
-        self._observer.fetched(iterator)
+    def fetched(self, iterator: Any, batch: Any) -> None:
+        self._observer.fetched(iterator, batch)
 
     def schedule_created(self, scheduler: Any) -> None:
         self._observer.schedule_created(scheduler)

@@ -1,4 +1,7 @@
-"""Is a prompt trained, whose tokens nothing predicts? Cost: 16 batches, for most programs a comparison of three ids."""
+"""Is a prompt trained: tokens that nothing predicts, or that a mask of the batch leaves out?
+
+Cost: 16 batches, and for most programs a comparison of rows in three ids.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.loss_gradient import measured_loss
+from tui_lab.core.doctor.measures.loss_gradient import measured_loss, recorded
 from tui_lab.core.doctor.measures.predictable_ids import PredictableIds
 from tui_lab.core.doctor.measures.trained_targets import (
     TrainedTargets,
@@ -29,6 +32,12 @@ MIN_SHARE = 0.4
 """Fraction of the targets that a prompt has at least: rows that repeat a random motif three times have a third."""
 
 
+MOST = 0.95
+"""Fraction of the targets before the first 1 of a mask that count, if the loss does not use the mask."""
+MIN_PROMPT_IDS = 3
+"""Different ids that a mask leaves out: padding at the start of the rows is one."""
+
+
 @dataclass(frozen=True)
 class _Parts:
     """How many targets of a row are random, and how many that follow depend on them; constant ones are left out."""
@@ -38,6 +47,9 @@ class _Parts:
 
 
 def check(target: Target) -> Iterator[Finding]:
+    if (share := _masked_share(target)) > 0:
+        yield _mask_unused(target, share)
+        return
     if target.rule not in (None, next_token):
         raise NotApplicable("the task's rule tells which targets count")
     if not target.causal:
@@ -49,6 +61,30 @@ def check(target: Target) -> Iterator[Finding]:
     parts = _parts(x, y, _trained_positions(target, trained, x, y))
     if parts is not None:
         yield _prompt_trained(target, parts, x, y)
+
+
+def _masked_share(target: Target) -> float:
+    """Return the fraction of the trained targets that come before the first 1 of an unused mask; 0 without one."""
+    masks = () if target.record is None else target.record.observed.masks
+    for one in recorded(target) if masks else ():
+        for batch in masks:
+            if one.x is None or not torch.equal(batch.x[: len(one.x)], one.x.cpu()):
+                continue
+            counted = one.reading.counted.cpu()
+            is_prompt = _before_first_one(batch.mask[: len(one.x), batch.mask.shape[1] - one.x.shape[1] :])
+            has_varied_ids = len(torch.unique(one.x.cpu()[is_prompt])) >= MIN_PROMPT_IDS
+            if has_varied_ids and float(counted[is_prompt].float().mean()) > MOST:
+                return float((counted & is_prompt).sum() / counted.sum())
+    return 0.0
+
+
+def _before_first_one(mask: Tensor) -> Tensor:
+    """Return the positions [B, T] before the one that precedes the first 1 of a row; none if the row has no 1.
+
+    That position is left out, since the mask may be that of the ids or of the targets.
+    """
+    is_before = (mask.cumsum(dim=1) == 0) & mask.any(dim=1, keepdim=True)
+    return is_before & torch.nn.functional.pad(is_before[:, 1:], (0, 1))
 
 
 def _rows(target: Target, trained: TrainedTargets) -> tuple[Tensor, Tensor]:
@@ -123,4 +159,16 @@ def _prompt_trained(target: Target, parts: _Parts, x: Tensor, y: Tensor) -> Find
         fix=f"Set the targets of the prompt to {target.ignored}, the loss's ignore_index, so that only the answer "
         "counts.",
         drawing=(f"x[0]  {row}",),
+    )
+
+
+def _mask_unused(target: Target, share: float) -> Finding:
+    return Finding(
+        code="prompt_trained",
+        kind="hint",
+        title=f"The batch has a mask that the loss does not use: {share:.0%} of the trained targets come before its "
+        "first 1.",
+        evidence="the gradient of the loss is not 0 there, and the model does not get the mask",
+        why="If the mask marks the answer, the model is trained on the prompt, too, which may be most of the gradient.",
+        fix=f"Set the targets to {target.ignored} where the mask is 0, or multiply the loss of each token by the mask.",
     )

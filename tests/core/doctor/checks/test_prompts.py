@@ -1,15 +1,18 @@
 """Prompts that are trained although nothing predicts them, and rows that only resemble them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.core.doctor.checks.programs import Causal, cross_entropy, pairs_case, results
 from tui_lab.core.doctor.checks.data import prompts
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
 
 ROWS = 32
 MARKER, N_VOCAB = 22, 23
@@ -99,3 +102,25 @@ def test_rows_of_a_plain_language_model_hold_no_prompt(rows: Rows) -> None:
 
 def test_few_different_rows_are_not_judged() -> None:
     assert outcome(lambda step: batches(sums)(step % 2)) == [("not judged", "")]
+
+
+@pytest.mark.parametrize(("use", "expected"), [("none", SUSPECTED), ("loss", []), ("targets", []), ("padding", [])])
+def test_mask_of_the_batch_that_the_loss_does_not_use(use: str, expected: list[tuple[str, str]]) -> None:
+    model = Causal(N_VOCAB)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ids = chain(torch.Generator().manual_seed(0))
+    mask = (torch.arange(16) >= 9).expand(ids.shape).long()
+    if use == "padding":
+        ids[:, :9] = 0
+    with LoopRecorder() as recorder:
+        for x, answer in DataLoader(TensorDataset(ids, mask), 16):
+            y = x[:, 1:].clone()
+            if use == "targets":
+                y[answer[:, 1:] == 0] = -100
+            losses = F.cross_entropy(model(x[:, :-1]).transpose(1, 2), y, reduction="none")
+            weights = answer[:, 1:] if use == "loss" else torch.ones_like(y)
+            optimizer.zero_grad()
+            torch.autograd.backward((losses * weights).sum() / weights.sum())
+            optimizer.step()
+    target = replace(pairs_case(model, batches=batches(chain), loss=cross_entropy), record=recorder.record())
+    assert [found for found in results(prompts.check, target) if found in SUSPECTED] == expected
