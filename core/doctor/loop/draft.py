@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from tui_lab.core.doctor.loop.gradients import UpdateGradients
 from tui_lab.core.doctor.loop.lines import user_line
-from tui_lab.core.doctor.loop.record import LoopEvent, Operation
+from tui_lab.core.doctor.loop.record import LoopEvent, Operation, UpdateRecord
 
 MAX_EVENTS = 4000
 """Events that are kept, for a loop that never steps."""
@@ -110,3 +111,34 @@ class Draft:
         self.n_backwards_in_step = 0
         self.stepped.append(optimizer)
         self.n_events_of_update = len(self.events)
+
+    def numbers_of_stepped(self, optimizers: Sequence[Optimizer]) -> tuple[int, ...]:
+        """Return the numbers of those of `optimizers` that stepped in this update."""
+        return tuple(number for number, optimizer in enumerate(optimizers) if self.has_stepped(optimizer))
+
+    def record(
+        self, *, number: int, gradients: UpdateGradients, n_trainable: int, optimizers: tuple[int, ...]
+    ) -> UpdateRecord:
+        """Return the record of the update, without what came after its last step."""
+        product = gradients.given_norm * gradients.received_norm
+        return UpdateRecord(
+            number=number,
+            events=tuple(self.events[: self.n_events_of_update]),
+            losses=tuple(self.losses),
+            means=tuple(self.means),
+            leftover=gradients.leftover or 0.0,
+            given=gradients.given_norm,
+            received=gradients.received_norm,
+            cosine=gradients.dot / product if product > 0 else float("nan"),
+            restarts=gradients.restarts,
+            loss_scale=self.loss_scale,
+            lrs=tuple(self.lrs),
+            moved=len(gradients.moved) / max(1, n_trainable),
+            relative_change=gradients.change / gradients.weights if gradients.weights else 0.0,
+            rows=tuple(self.rows),
+            n_targets=tuple(self.n_targets_of_backward),
+            restarted=self.loaders.restarted,
+            optimizers=optimizers,
+            searches=self.searches,
+            not_finite=gradients.not_finite,
+        )

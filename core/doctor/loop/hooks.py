@@ -59,6 +59,10 @@ class LoopListener(Listener, Protocol):
         """The loop itself called GradScaler.unscale_."""
         ...
 
+    def step_called(self, has_closure: bool) -> None:
+        """An optimizer's step begins; `before_step` follows. A closure calls backward within the step."""
+        ...
+
     def scheduled(self, scheduler: Any) -> None:
         """A learning rate scheduler made a step."""
         ...
@@ -98,8 +102,6 @@ class LoopHooks(TorchHooks):
 
     def __init__(self, listener: LoopListener) -> None:
         super().__init__(listener)
-        self.step_has_closure = False
-        """Whether the present optimizer step got a closure, which calls backward within the step."""
         self._depth = 0
         """Of nested calls of modules with parameters."""
         self._is_scaler_stepping = False
@@ -233,7 +235,8 @@ class LoopHooks(TorchHooks):
         return result
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.step_has_closure = any(map(callable, (*args[1:], *kwargs.values())))
+        if not torch.compiler.is_compiling() and self.listens():
+            self.tell("step_called", any(map(callable, (*args[1:], *kwargs.values()))))
         super()._before_step(optimizer, args, kwargs)
 
 

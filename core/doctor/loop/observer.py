@@ -1,4 +1,4 @@
-"""Observes more of a loop than the order of its calls; LoopRecorder calls its methods."""
+"""Observes more of a loop than the order of its calls; RecordBuilder calls its methods."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,57 +1,25 @@
 """Records a training loop while it runs: the order of its calls, its gradients, its rates and its rows."""
 
-import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
-from tui_lab.core.doctor.loop.called_modules import CalledModules
-from tui_lab.core.doctor.loop.draft import Draft, Loaders
-from tui_lab.core.doctor.loop.gradients import GradientBook
-from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA, LoopHooks
-from tui_lab.core.doctor.loop.lines import user_line
-from tui_lab.core.doctor.loop.logits import LogitsGradients
-from tui_lab.core.doctor.loop.loss_graph import is_detached
-from tui_lab.core.doctor.loop.observer import ObservedHooks
+from tui_lab.core.doctor.loop.call_capture import CallCapture
+from tui_lab.core.doctor.loop.hooks import LoopHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
-from tui_lab.core.watch.evaluations import split_name
-from tui_lab.core.watch.model_calls import unwrapped
-from tui_lab.core.watch.model_search import inputs_of, parameters_of
-from tui_lab.core.watch.row_memory import RowHasher
+from tui_lab.core.doctor.loop.record_builder import RecordBuilder
 
 
-class CallCapture(Protocol):
-    """What LoopRecorder calls to hand on the loop's batches and outputs."""
-
-    def training_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """An outermost module with trainable parameters is called with gradients."""
-        ...
-
-    def returned(self, output: Any) -> None:
-        """The call of `training_call` returned."""
-        ...
-
-    def criterion(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
-        """A loss function of torch returned `output`, with gradients. options: its other arguments, with `input`."""
-        ...
-
-    def backward(self, loss: Tensor, scale: float) -> None:
-        """Backpropagation of the scalar `loss` begins; a GradScaler multiplied it by `scale`."""
-        ...
-
-
-class LoopRecorder(ObservedHooks):
+class LoopRecorder:
     """Records what happens in this process between `with LoopRecorder() as recorder:` and the end of the block.
 
     model: None: the outermost module that is called with gradients and owns the optimizers' parameters.
     optimizers: those that exist already; others are found when they are created.
     on_update: called at the boundary after each update; it may raise StopRequested to end a script.
     measure_updates: for how many updates the loss is measured, see LossMeasurement.
+    capture: what gets the loop's batches and outputs.
     """
 
     def __init__(
@@ -63,34 +31,8 @@ class LoopRecorder(ObservedHooks):
         measure_updates: int = 2,
         capture: CallCapture | None = None,
     ) -> None:
-        super().__init__()
-        self._modules = CalledModules(model)
-        self._on_update = on_update
-        self._measure_updates = measure_updates
-        self._capture = capture
-        self._hooks = LoopHooks(self)
-        self._book = GradientBook()
-        self._logits = LogitsGradients()
-        self._hasher = RowHasher()
-        self._known: list[Optimizer] = list(optimizers)
-        """Optimizers that exist, whether or not they have stepped."""
-        self._stepped: list[Optimizer] = []
-        """Optimizers that have stepped, in the order of their first step."""
-        self._call: tuple[nn.Module, Tensor | None] | None = None
-        """The module that is being called, and its x."""
-        self._updates: list[UpdateRecord] = []
-        self._draft = Draft()
-        self._scaled: tuple[Tensor, Tensor] | None = None
-        """A loss and the product that GradScaler made of it."""
-        self._scale = 1.0
-        self.moves_by_hand = False
-        """Whether the weights have changed without a step of any optimizer."""
-        self._evaluation_rows: set[int] = set()
-        self._training_part_rows: set[int] = set()
-        self._n_skipped = 0
-        self._notes: dict[str, None] = {}
-        if model is not None:
-            self._book.watch(model.named_parameters())
+        self._builder = RecordBuilder(model, optimizers, on_update, measure_updates, capture or CallCapture())
+        self._hooks = LoopHooks(self._builder)
 
     def __enter__(self) -> "LoopRecorder":
         self._hooks.install()
@@ -100,266 +42,40 @@ class LoopRecorder(ObservedHooks):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._hooks.remove()
-        self._logits.release()
+        self._builder.release()
+
+    def hand_over(self, other: "LoopRecorder") -> None:
+        """Let another recorder, which was not entered, record from now on; it removes the hooks."""
+        self._builder.close_update(call=False)
+        self._builder.release()
+        other._hooks = self._hooks
+        self._hooks.redirect(other._builder)
 
     @property
     def model(self) -> nn.Module | None:
         """The model; None until it is known."""
-        return self._modules.model
+        return self._builder.modules.model
 
     @property
     def has_called_model(self) -> bool:
         """Whether a module with parameters of the model was called with gradients."""
-        return self._modules.has_called_model
+        return self._builder.modules.has_called_model
+
+    @property
+    def moves_by_hand(self) -> bool:
+        """Whether the weights have changed without a step of any optimizer."""
+        return self._builder.moves_by_hand
 
     @property
     def optimizers(self) -> list[Optimizer]:
         """Those that have stepped, in the order of their first step."""
-        return list(self._stepped)
+        return list(self._builder.stepped_optimizers)
 
     @property
     def created_optimizers(self) -> list[Optimizer]:
         """All that are known, whether or not they have stepped."""
-        return list(self._known)
+        return list(self._builder.created_optimizers)
 
     def record(self, *, has_ended: bool = False) -> LoopRecord:
         """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
-        self._close_update(call=False)
-        self._modules.choose(self.optimizers or self.created_optimizers)
-        if self._logits.problem:
-            self._notes[self._logits.problem] = None
-        observed = self._observer.observed
-        return LoopRecord(
-            updates=tuple(self._updates),
-            remaining=tuple(self._draft.events),
-            measurements=tuple(self._logits.measurements),
-            never_cleared=self._book.never_cleared,
-            unmoved=self._book.unmoved if self._updates else (),
-            unmoved_with_gradient=self._book.unmoved_with_gradient,
-            evaluation_rows=frozenset(self._evaluation_rows),
-            training_part_rows=frozenset(self._training_part_rows),
-            moves_by_hand=self.moves_by_hand,
-            n_skipped=self._n_skipped,
-            has_ended=has_ended,
-            notes=(*self._notes, *self._observer.notes),
-            observed=observed,
-        )
-
-    # What the hooks tell: calls of modules and losses
-
-    def created(self, optimizer: Optimizer) -> None:
-        self._known.append(optimizer)
-
-    def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not torch.is_grad_enabled():
-            self._evaluation(module, args, kwargs)
-            return
-        if not any(p.requires_grad for p in module.parameters()):
-            return
-        self._close_update()
-        if self._modules.add(module):
-            self._book.watch(unwrapped(module).named_parameters())
-        x = inputs_of(args, kwargs).x
-        self._call = (module, x)
-        self._draft.add("forward", training=module.training)
-        self._draft.rows += self._hashes(x)
-        self._observer.model_call(module, args, kwargs, x)
-        if self._capture is not None:
-            self._capture.training_call(module, args, kwargs)
-
-    def model_return(self, module: nn.Module, output: Any) -> None:
-        if self._call is None or self._call[0] is not module:
-            return
-        x = self._call[1]
-        self._call = None
-        self._observer.model_return(module, output)
-        if len(self._updates) < self._measure_updates:
-            self._logits.called(x, output)
-        if self._capture is not None:
-            self._capture.returned(output)
-
-    def _evaluation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._observer.evaluated(module)
-        if not self._modules.concerns(module):  # A teacher, or a metric that is a module.
-            return
-        self._draft.add("evaluation", training=module.training)
-        if not self._draft.is_complete:
-            self._draft.loaders = Loaders()  # What was drawn before was for the evaluation.
-        x = inputs_of(args, kwargs).x
-        hashes = self._hashes(x)
-        self._evaluation_rows.update(hashes)
-        if split_name(sys._getframe(1)).lower().startswith("train"):
-            self._training_part_rows.update(hashes)
-        self._observer.validated(x)
-
-    def loss(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
-        draft = self._draft
-        if not output.requires_grad:
-            if output.numel() == 1:
-                draft.add_evaluation_loss(float(output))
-            return
-        self._observer.criterion(name, targets, options)
-        if name in FURTHER_CRITERIA:
-            return
-        draft.targets = targets
-        if self._capture is not None:
-            self._capture.criterion(name, output, targets, options)
-        is_mean = output.numel() == 1 and options.get("reduction", "mean") == "mean"
-        draft.mean = float(output.detach()) if is_mean else None
-        if name in ("cross_entropy", "nll_loss") and not targets.is_floating_point():
-            draft.n_targets += int((targets != options.get("ignore_index", -100)).sum())
-
-    def iterated(self, loader: DataLoader[Any]) -> None:
-        self._close_update()
-        self._draft.loaders.iterated(loader)
-
-    def drawn(self) -> None:
-        self._close_update()
-        self._draft.loaders.n_batches += 1
-
-    # Gradients
-
-    def backward(self, loss: Tensor) -> None:
-        self._close_update()
-        draft = self._draft
-        if self._modules.is_empty and not draft.losses:
-            self._book.watch(("", p) for p in parameters_of(self.created_optimizers))
-        unscaled = loss
-        self._scale = 1.0
-        if self._scaled is not None and self._scaled[1] is loss:
-            unscaled = self._scaled[0]
-            self._scale = draft.loss_scale
-        self._scaled = None
-        line = user_line()
-        value = float(unscaled.detach())
-        self._draft.add("backward", line=line, value=value, is_detached=self._is_detached(loss))
-        draft.losses.append(value)
-        draft.n_backwards_in_step += draft.is_stepping
-        draft.n_targets_of_backward.append(draft.n_targets)
-        if len(self._updates) < self._measure_updates:
-            self._logits.measure(loss, self._scale, line, len(self._updates), draft.targets)
-        draft.means.append(draft.mean)
-        draft.n_targets = 0
-        draft.targets = None
-        draft.mean = None
-        if self._capture is not None:
-            self._capture.backward(loss, self._scale)
-        self._book.before_backward()
-        self.moves_by_hand = self._book.moves_by_hand
-
-    def _is_detached(self, loss: Tensor) -> bool | None:
-        if not loss.requires_grad or loss.is_leaf:
-            return True
-        if len(self._updates) >= self._measure_updates:
-            return None
-        return is_detached(loss, parameters_of(self.created_optimizers))
-
-    def backward_done(self) -> None:
-        self._book.after_backward(self._scale)
-
-    def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
-        self._close_update()
-        self._scaled = (loss, scaled_loss)
-        self._draft.loss_scale = 1.0 if scale is None else float(scale)
-        self._draft.add("scale", value=self._draft.loss_scale)
-
-    def unscaled(self, optimizer: Optimizer) -> None:
-        self._draft.add("unscale")
-
-    def skipped(self) -> None:
-        """The gradients were not finite, so there is no step, and they do not belong to the next one."""
-        self._n_skipped += 1
-        self._draft = Draft()
-        self._book.end_update()
-
-    def clip_done(self, kind: str, limit: float, norm: Tensor | None) -> None:
-        self._draft.add("clip", value=limit, norm=None if norm is None else float(norm))
-
-    def zero_grad(self, owner: Optimizer | nn.Module) -> None:
-        self._draft.add("zero_grad")
-
-    def scheduled(self, scheduler: Any) -> None:
-        self._draft.add("schedule")
-        self._observer.scheduled(scheduler, has_stepped=self._draft.is_complete)
-
-    # Steps
-
-    def before_step(self, optimizer: Optimizer) -> None:
-        has_closure = self._hooks.step_has_closure
-        draft = self._draft
-        if draft.has_stepped(optimizer):  # Without a forward or backward call between.
-            self._close_update()
-            draft = self._draft
-        if not any(one is optimizer for one in self._stepped):
-            self._stepped.append(optimizer)
-            self._book.watch(("", p) for p in parameters_of([optimizer]))
-        self.moves_by_hand = False
-        draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
-        draft.is_stepping = True
-        if not has_closure:
-            self._draft.add("step")
-        self._book.before_step(optimizer, has_closure=has_closure)
-        if not has_closure:
-            self._observer.before_step(optimizer)
-
-    def after_step(self, optimizer: Optimizer) -> None:
-        has_closure = self._hooks.step_has_closure
-        draft = self._draft
-        if has_closure:
-            draft.add("step")
-        self._book.after_step(optimizer, has_closure=has_closure)
-        self._observer.after_step()
-        draft.stepped_now(optimizer)
-        if self._updates and set(self._updates[-1].optimizers) <= set(self._numbers(draft)):
-            self._close_update()
-
-    def failed(self, hook: str, error: Exception) -> None:
-        self._notes[f"the recorder's {hook} stopped after {type(error).__name__}: {error}"] = None
-
-    def _numbers(self, draft: Draft) -> tuple[int, ...]:
-        """Return the numbers of the optimizers that stepped."""
-        return tuple(number for number, optimizer in enumerate(self._stepped) if draft.has_stepped(optimizer))
-
-    def _hashes(self, x: Tensor | None) -> list[int]:
-        if x is None or x.dim() == 0 or x.numel() == 0:
-            return []
-        hashes = self._hasher.hashes(x)
-        return hashes.tolist() if isinstance(hashes, Tensor) else hashes
-
-    def _close_update(self, *, call: bool = True) -> None:
-        """End the update if its last optimizer has stepped; what came after the step belongs to the next one."""
-        draft = self._draft
-        if not draft.is_complete:
-            return
-        model = self._modules.choose(self.optimizers)
-        if model is not None and self._modules.add(model):
-            self._book.watch(unwrapped(model).named_parameters())
-        ended = self._book.end_update()
-        self._draft = Draft(events=draft.events[draft.n_events_of_update :])
-        product = ended.given_norm * ended.received_norm
-        update = UpdateRecord(
-            number=len(self._updates),
-            events=tuple(draft.events[: draft.n_events_of_update]),
-            losses=tuple(draft.losses),
-            means=tuple(draft.means),
-            leftover=ended.leftover or 0.0,
-            given=ended.given_norm,
-            received=ended.received_norm,
-            cosine=ended.dot / product if product > 0 else float("nan"),
-            restarts=ended.restarts,
-            loss_scale=draft.loss_scale,
-            lrs=tuple(draft.lrs),
-            moved=len(ended.moved) / max(1, self._book.n_trainable),
-            relative_change=ended.change / ended.weights if ended.weights else 0.0,
-            rows=tuple(draft.rows),
-            n_targets=tuple(draft.n_targets_of_backward),
-            restarted=draft.loaders.restarted,
-            optimizers=self._numbers(draft),
-            searches=draft.searches,
-            not_finite=ended.not_finite,
-        )
-        self._updates.append(update)
-        self._observer.update_ended(self.model)
-        self._logits.release()
-        if call:
-            self._on_update(update)
+        return self._builder.record(has_ended=has_ended)

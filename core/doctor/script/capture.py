@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.script.kept_states import KeptStates
 from tui_lab.core.doctor.script.places import at, replaced
 from tui_lab.core.doctor.script.tape import Inputs, Tape, TapeError, TapeRecorder, autocast_dtype, device_of
@@ -117,7 +118,7 @@ class InitialState:
         return missing
 
 
-class Capture:
+class Capture(CallCapture):
     """Listens to a LoopRecorder, for the first MAX_BATCHES backward calls."""
 
     def __init__(self, optimizers: Callable[[], Iterable[Optimizer]] = tuple) -> None:

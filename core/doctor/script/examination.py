@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
 from tui_lab.core.doctor.script.trainings import Training, joined, n_optimizers
@@ -30,7 +31,7 @@ SHARE_OF_TIME = 0.5
 """Of the time limit, after which training ends in any case, so that time is left for the checks."""
 
 
-class Examination:
+class Examination(CallCapture):
     """Records from `begin` on, and calls `on_complete` at the boundary after the last update that is wanted.
 
     updates: how many are wanted, and how many are recorded if they take less than SECONDS_FOR_MORE together.

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Report
+from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.script.capture import Capture
 
@@ -16,9 +16,11 @@ from tui_lab.core.doctor.script.capture import Capture
 class Training:
     """What is recorded from the creation of one optimizer until that of the next, if updates lie between."""
 
-    def __init__(self, on_update: Callable[[Any], None], listener: Any, optimizers: Sequence[Optimizer] = ()) -> None:
+    def __init__(
+        self, on_update: Callable[[Any], None], listener: CallCapture, optimizers: Sequence[Optimizer] = ()
+    ) -> None:
         self.capture = Capture(lambda: self.recorder.created_optimizers)
-        self.recorder = _Recorder(listener, optimizers=optimizers, on_update=on_update, capture=listener)
+        self.recorder = LoopRecorder(optimizers=optimizers, on_update=on_update, capture=listener)
         self.n_updates = 0
         self.first = 0.0
         """When its first update was."""
@@ -27,29 +29,6 @@ class Training:
         """Record from now on, in place of an earlier training."""
         earlier.capture.close()
         earlier.recorder.hand_over(self.recorder)
-
-
-class _Recorder(LoopRecorder):
-    """Also reports new optimizers and evaluations."""
-
-    def __init__(self, listener: Any, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._listener = listener
-
-    def created(self, optimizer: Optimizer) -> None:
-        super().created(optimizer)
-        self._listener.created(optimizer)
-
-    def _evaluation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super()._evaluation(module, args, kwargs)
-        self._listener.evaluated()
-
-    def hand_over(self, other: "_Recorder") -> None:
-        """Let another recorder, which was not entered, record from now on; it removes the hooks."""
-        self._close_update(call=False)
-        self._logits.release()
-        other._hooks = self._hooks
-        self._hooks.redirect(other)
 
 
 def n_optimizers(script: str) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.watch.loops import LOOPS, STEPS, TinyModel, Trained, V, batch, start
+from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.watch.steering import StopRequested
@@ -190,7 +191,7 @@ def test_callback_may_stop_the_loop() -> None:
 
 
 def test_capture_gets_the_calls_and_losses_of_the_loop() -> None:
-    class Capture:
+    class Capture(CallCapture):
         def __init__(self) -> None:
             self.calls: list[Any] = []
 
