@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -33,15 +33,17 @@ class _Copy:
     line: str = ""
 
 
-@dataclass
 class AverageWatch:
     """Call `search` once the model has been trained a little, then `called`, and `results` at the end."""
 
-    _model: nn.Module | None = None
-    _start: list[Tensor] = field(default_factory=list)
-    _buffers: dict[str, Tensor] = field(default_factory=dict)
-    _copies: list[_Copy] = field(default_factory=list)
-    _found_at: int = 0
+    def __init__(self) -> None:
+        self._model: nn.Module | None = None
+        self._start: list[Tensor] = []
+        """The model's parameters at the search."""
+        self._buffers: dict[str, Tensor] = {}
+        """The model's buffers at the search."""
+        self._copies: list[_Copy] = []
+        self._search_update = 0
 
     def search(self, model: nn.Module, number: int) -> None:
         """Look for modules with the structure of `model`. number: of the update."""
@@ -50,7 +52,7 @@ class AverageWatch:
         if self._model is not None or not buffers or n_elements > MAX_ELEMENTS or is_sharded(model):
             return
         self._model = model
-        self._found_at = number
+        self._search_update = number
         own = {id(module) for module in model.modules()}
         modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module) and id(thing) not in own]
         averaged = {id(m) for thing in modules if isinstance(thing, AveragedModel) for m in thing.modules()}
@@ -67,10 +69,10 @@ class AverageWatch:
     def called(self, module: nn.Module, line: str) -> None:
         """A module was called without gradients."""
         for copy in self._copies:
-            found = copy.module()
-            if found is not None and (found is module or _holds(module, found)) and not found.training:
+            copied = copy.module()
+            if copied is not None and (copied is module or _holds(module, copied)) and not copied.training:
                 copy.line = line
-                copy.n_stale_evaluations += bool(self._stale(copy, found))
+                copy.n_stale_evaluations += bool(self._stale(copy, copied))
 
     def results(self, number: int) -> tuple[AveragedCopy, ...]:
         """Return the copies that followed the model until update `number`."""
@@ -86,13 +88,13 @@ class AverageWatch:
             if module is None or _cosine(_difference(list(module.parameters()), copy.parameters), change) < MIN_ALONG:
                 continue
             stale = self._stale(copy, module)
-            now, then = _float_buffers(model), copy.buffers
-            gap = sum(float((now[name] - then[name]).norm()) for name in stale)
-            size = sum(float(now[name].norm()) for name in stale)
+            buffers = _float_buffers(model)
+            gap = sum(float((buffers[name] - copy.buffers[name]).norm()) for name in stale)
+            size = sum(float(buffers[name].norm()) for name in stale)
             yield AveragedCopy(
                 kind=type(module).__name__,
                 stale=stale,
-                n_updates=number - self._found_at,
+                n_updates=number - self._search_update,
                 n_evaluations=copy.n_stale_evaluations,
                 is_torch=copy.is_torch,
                 distance=gap / size if size else 0.0,
@@ -102,11 +104,12 @@ class AverageWatch:
     def _stale(self, copy: _Copy, module: nn.Module) -> tuple[str, ...]:
         """Return the names of buffers of the copy that have not changed, although the model's have."""
         assert self._model is not None
-        own, other = _float_buffers(self._model), _float_buffers(module)
+        of_model = _float_buffers(self._model)
+        of_copy = _float_buffers(module)
         return tuple(
             name
             for name, start in self._buffers.items()
-            if not torch.equal(own[name], start) and torch.equal(other[name], copy.buffers[name])
+            if not torch.equal(of_model[name], start) and torch.equal(of_copy[name], copy.buffers[name])
         )
 
 

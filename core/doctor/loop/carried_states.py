@@ -1,7 +1,7 @@
 """Notices states that a call returns and that a call of a later update gets."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from tui_lab.core.doctor.program.batch import tensors_of
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 MAX_ELEMENTS = 2**20
 """Elements of a tensor that is remembered."""
+MIN_COMPARED = 3
+"""Pairs of batches from which it is known whether they continue each other."""
 
 
 @dataclass
@@ -25,18 +27,19 @@ class _Returned:
     n_shuffled: int
 
 
-@dataclass
 class StateWatch:
     """Call the methods as the loop runs. Only calls with gradients count."""
 
-    n_updates: int = 0
-    _n_shuffled: int = 0
-    _returned: dict[int, list[_Returned]] = field(default_factory=dict)
-    """The latest of each module."""
-    _carried: dict[tuple[str, tuple[int, ...]], CarriedState] = field(default_factory=dict)
-    _x: Tensor | None = None
-    _y: Tensor | None = None
-    _continuity: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.n_updates = 0
+        self._n_shuffled = 0
+        self._returned: dict[int, list[_Returned]] = {}
+        """The latest of each module."""
+        self._carried: dict[tuple[str, tuple[int, ...]], CarriedState] = {}
+        """By the type of the module that got the state, and the state's shape."""
+        self._x: Tensor | None = None
+        self._y: Tensor | None = None
+        self._continuities: list[float] = []
 
     def fetched(self, *, shuffled: bool) -> None:
         """A DataLoader gave a batch."""
@@ -47,7 +50,7 @@ class StateWatch:
         if x is not None and self._x is not None and self._y is not None:
             continuity = _continuity(self._x, self._y, x)
             if continuity is not None:
-                self._continuity.append(continuity)
+                self._continuities.append(continuity)
         is_ids = x is not None and x.dim() == 2 and not x.is_floating_point()
         self._x = x.detach().clone() if x is not None and is_ids else None
         self._y = None
@@ -72,8 +75,8 @@ class StateWatch:
 
     @property
     def results(self) -> tuple[CarriedState, ...]:
-        known = self._continuity
-        continuity = sum(known) / len(known) if len(known) >= 3 else None
+        n = len(self._continuities)
+        continuity = sum(self._continuities) / n if n >= MIN_COMPARED else None
         return tuple(replace(state, continuity=continuity) for state in self._carried.values())
 
     def _source(self, tensor: Tensor) -> _Returned | None:

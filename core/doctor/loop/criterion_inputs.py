@@ -77,7 +77,7 @@ def _of_kl_div(inputs: Tensor, targets: Tensor, *, log_target: bool) -> tuple[In
     if inputs.shape != targets.shape:
         return "unknown", 1.0
     probabilities = targets.exp() if log_target else targets
-    for dim in (*range(inputs.dim() - 1, -1, -1),):
+    for dim in reversed(range(inputs.dim())):
         if inputs.shape[dim] < 2 or bool((probabilities < 0).any()):
             continue
         sums_to_one = (probabilities.sum(dim) - 1).abs() < TOLERANCE
@@ -96,7 +96,8 @@ def _over_classes(inputs: Tensor, dim: int, counted: Tensor | None) -> tuple[Inp
 
     logsumexp = kept(inputs.logsumexp(dim))
     sums = kept(inputs.sum(dim))
-    smallest, largest = kept(inputs.amin(dim)), kept(inputs.amax(dim))
+    smallest = kept(inputs.amin(dim))
+    largest = kept(inputs.amax(dim))
 
     def mostly(rows: Tensor) -> bool:
         return float(rows.float().mean()) > MIN_SHARE

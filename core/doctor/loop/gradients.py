@@ -18,12 +18,12 @@ MAX_ELEMENTS = 2**24
 class Cycle:
     """One parameter between two steps of its optimizer.
 
-    left: the norm of its gradient right after the step before; None before the first step.
+    norm_after_step: of its gradient, right after the step before; None before the first step.
     was_cleared: whether a backward call or a step saw it without the gradient of the step before.
     was_added: whether a backward call added to that gradient.
     """
 
-    left: float | None = None
+    norm_after_step: float | None = None
     was_cleared: bool = False
     was_added: bool = False
     n_cleared: int = 0
@@ -72,11 +72,11 @@ class GradientBook:
             own_name = self._parameters.get(id(parameter), ("", parameter))[0]
             self._parameters[id(parameter)] = (own_name or name, parameter)
         trainable = [p for _, p in self._parameters.values() if p.requires_grad and not is_sharded(p)]
-        left = MAX_ELEMENTS
+        n_left = MAX_ELEMENTS
         self._compared = {}
         for parameter in sorted(trainable, key=lambda p: p.numel()):
-            left -= parameter.numel()
-            if left >= 0:
+            n_left -= parameter.numel()
+            if n_left >= 0:
                 self._compared[id(parameter)] = parameter
                 if id(parameter) not in self._unmoved and id(parameter) not in self._cycles:
                     self._unmoved[id(parameter)] = self.name_of(parameter)
@@ -111,7 +111,7 @@ class GradientBook:
         self._norms_before = dict(zip(present, norms(list(present.values())), strict=True))
         nonzero = {key: present[key] for key, norm in self._norms_before.items() if norm > 0}
         for key, cycle in self._cycles.items():
-            if cycle.left is not None and self._norms_before.get(key, 0.0) == 0:
+            if cycle.norm_after_step is not None and self._norms_before.get(key, 0.0) == 0:
                 cycle.was_cleared = True
         update = self.update
         if update.leftover is None:
@@ -134,7 +134,8 @@ class GradientBook:
             given = self.update.given.get(key)
             self.update.given[key] = added if given is None else given.add_(added)
             cycle = self._cycles[key]
-            if before is not None and cycle.left and not cycle.was_cleared and self._norms_before[key] == cycle.left:
+            is_kept = before is not None and self._norms_before[key] == cycle.norm_after_step
+            if is_kept and not cycle.was_cleared:
                 cycle.was_added = cycle.was_added or bool(added.any())
         self._gradients_before = {}
 
@@ -211,15 +212,15 @@ class GradientBook:
     def _end_cycles(self, optimizer: Optimizer) -> None:
         held = [p for p in parameters_of([optimizer]) if id(p) in self._cycles]
         gradients = {id(p): p.grad for p in held if p.grad is not None}
-        left = dict(zip(gradients, norms(list(gradients.values())), strict=True))
+        norm_of = dict(zip(gradients, norms(list(gradients.values())), strict=True))
         for parameter in held:
             cycle = self._cycles[id(parameter)]
-            if cycle.left:
+            if cycle.norm_after_step:
                 if cycle.was_added and not cycle.was_cleared:
                     cycle.n_kept += 1
                 elif cycle.was_cleared:
                     cycle.n_cleared += 1
-            cycle.left = left.get(id(parameter), 0.0)
+            cycle.norm_after_step = norm_of.get(id(parameter), 0.0)
             cycle.was_cleared = False
             cycle.was_added = False
 

@@ -38,11 +38,20 @@ class LoaderParts:
 
     def called(self, *, is_training: bool) -> None:
         """The model was called, with gradients if `is_training`."""
-        latest, self._latest = self._latest, None
+        latest = self._latest
+        self._latest = None
         if latest is None:
             return
         latest.n_training += is_training
         latest.n_validation += not is_training and is_validation(sys._getframe(1))
+
+    @property
+    def of_each_dataset(self) -> tuple[LoaderUse, ...]:
+        """The first loader of each data set."""
+        first: dict[int, LoaderUse] = {}
+        for calls in self._calls.values():
+            first.setdefault(id(calls.use.dataset), calls.use)
+        return tuple(first.values())
 
     @property
     def training(self) -> tuple[LoaderUse, ...]:
@@ -57,17 +66,21 @@ class LoaderParts:
 
 def use_of(iterator: Any) -> LoaderUse:
     """Return what a DataLoader's iterator reads."""
-    index_sampler = iterator._index_sampler
-    sampler = getattr(index_sampler, "sampler", index_sampler)
-    is_random = isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler)
     try:
         n_batches = len(iterator)
     except TypeError:  # Of an iterable data set.
         n_batches = 0
     return LoaderUse(
         dataset=iterator._dataset,
-        index_sampler=index_sampler,
-        shuffles=is_random or getattr(sampler, "shuffle", False) is True,
+        index_sampler=iterator._index_sampler,
+        shuffles=shuffles(iterator),
         n_batches=n_batches,
         n_workers=iterator._num_workers,
     )
+
+
+def shuffles(iterator: Any) -> bool:
+    """Return whether a DataLoader's iterator gives rows in a random order."""
+    sampler = getattr(iterator._index_sampler, "sampler", iterator._index_sampler)
+    is_random = isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler)
+    return is_random or getattr(sampler, "shuffle", False) is True

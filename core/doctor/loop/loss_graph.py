@@ -31,7 +31,8 @@ def is_detached(loss: Tensor, weights: Iterable[Tensor]) -> bool:
 
 def _nodes(output: Tensor) -> Iterator[Any]:
     """Yield the nodes of a graph, each once."""
-    stack, visited = [output.grad_fn], set()
+    stack = [output.grad_fn]
+    visited = set()
     while stack:
         node = stack.pop()
         if node is None or node in visited:

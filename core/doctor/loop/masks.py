@@ -26,7 +26,8 @@ class MaskWatch:
 
     def called(self, x: Tensor | None, arguments: Any) -> None:
         """The model was called with ids x among its arguments, for training."""
-        batch, self._batch = self._batch, []
+        batch = self._batch
+        self._batch = []
         if x is None or x.dim() != 2 or x.is_floating_point():
             return
         rows, length = x.shape

@@ -1,6 +1,6 @@
 """What a recorder observes besides the order of calls: criteria, loaders, states, averages, schedules, rounding."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
@@ -146,7 +146,7 @@ class Observed:
     loaders: tuple[LoaderUse, ...] = ()
     carried: tuple[CarriedState, ...] = ()
     averages: tuple[AveragedCopy, ...] = ()
-    schedules: tuple[ScheduleUse, ...] = field(default_factory=tuple)
+    schedules: tuple[ScheduleUse, ...] = ()
     rounding: tuple[Rounding, ...] = ()
     shared_rows: tuple[SharedRows, ...] = ()
     training_loaders: tuple[LoaderUse, ...] = ()

@@ -11,13 +11,11 @@ from tui_lab.core.doctor.loop.carried_states import StateWatch
 from tui_lab.core.doctor.loop.criterion_inputs import CriterionInputs
 from tui_lab.core.doctor.loop.hooks import UnusedHooks
 from tui_lab.core.doctor.loop.lines import user_line
-from tui_lab.core.doctor.loop.loaders import LoaderParts, use_of
+from tui_lab.core.doctor.loop.loaders import LoaderParts, shuffles
 from tui_lab.core.doctor.loop.masks import MaskWatch
-from tui_lab.core.doctor.loop.observed import LoaderUse, Observed, ScheduleUse
+from tui_lab.core.doctor.loop.observed import Observed, ScheduleUse
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
 from tui_lab.core.doctor.loop.shared_rows import RowsWatch
-
-MAX_LOADERS = 8
 
 
 class Observer:
@@ -34,8 +32,7 @@ class Observer:
         self._averages = AverageWatch()
         self._rounding = RoundingWatch()
         self._rows = RowsWatch()
-        self._loaders: dict[int, tuple[Any, LoaderUse]] = {}
-        self._parts = LoaderParts()
+        self._loaders = LoaderParts()
         self._masks = MaskWatch()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
@@ -43,26 +40,22 @@ class Observer:
     @property
     def observed(self) -> Observed:
         """Everything so far."""
-        averages: list[Any] = []
-        shared: list[Any] = []
-        self._tell("averages", lambda: averages.extend(self._averages.results(self._n_updates)))
-        self._tell("rows", lambda: shared.extend(self._rows.results))
         return Observed(
             criteria=tuple(self._criteria.calls),
-            loaders=tuple(use for _, use in self._loaders.values()),
+            loaders=self._loaders.of_each_dataset,
             carried=self._states.results,
-            averages=tuple(averages),
+            averages=self._tell("averages", lambda: self._averages.results(self._n_updates)) or (),
             schedules=tuple(ScheduleUse(s, tuple(updates), line) for s, updates, line in self._schedules.values()),
             rounding=self._rounding.results,
-            shared_rows=tuple(shared),
-            training_loaders=self._parts.training,
-            validation_loaders=self._parts.validation,
+            shared_rows=self._tell("rows", lambda: self._rows.results) or (),
+            training_loaders=self._loaders.training,
+            validation_loaders=self._loaders.validation,
             masks=tuple(self._masks.masks),
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
-        self._tell("parts", lambda: self._parts.called(is_training=True))
+        self._tell("loaders", lambda: self._loaders.called(is_training=True))
         self._tell("masks", lambda: self._masks.called(x, [args, kwargs]))
         self._tell("rows", lambda: self._rows.trained(x))
         self._tell("states", lambda: self._states.batch(x))
@@ -88,7 +81,7 @@ class Observer:
 
     def validated(self, x: Tensor | None) -> None:
         """The model was called with x without gradients."""
-        self._tell("parts", lambda: self._parts.called(is_training=False))
+        self._tell("loaders", lambda: self._loaders.called(is_training=False))
         self._tell("rows", lambda: self._rows.evaluated(x))
 
     def criterion(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
@@ -98,8 +91,8 @@ class Observer:
 
     def fetched(self, iterator: Any, batch: Any) -> None:
         """A DataLoader's iterator gave a batch."""
-        self._tell("loaders", lambda: self._fetched(iterator))
-        self._tell("parts", lambda: self._parts.fetched(iterator))
+        self._tell("loaders", lambda: self._loaders.fetched(iterator))
+        self._tell("states", lambda: self._states.fetched(shuffled=shuffles(iterator)))
         self._tell("masks", lambda: self._masks.fetched(batch))
 
     def schedule_created(self, scheduler: Any) -> None:
@@ -123,21 +116,16 @@ class Observer:
         if self._n_updates == SEARCH_AT and model is not None:
             self._tell("averages", lambda: self._averages.search(model, self._n_updates))
 
-    def _fetched(self, iterator: Any) -> None:
-        key = id(iterator._dataset)
-        known = self._loaders.get(key)
-        if known is None and len(self._loaders) < MAX_LOADERS:
-            known = self._loaders[key] = (iterator._dataset, use_of(iterator))
-        self._states.fetched(shuffled=known is not None and known[1].shuffles)
-
-    def _tell(self, watch: str, call: Callable[[], object]) -> None:
+    def _tell(self, watch: str, call: Callable[[], Any]) -> Any:
+        """Return what `call` returns; None if it raises, or if the watch has raised before."""
         if watch in self._disabled:
-            return
+            return None
         try:
-            call()
+            return call()
         except Exception as error:
             self._disabled.add(watch)
             self.notes[f"{watch} were not observed after {type(error).__name__}: {error}"] = None
+            return None
 
 
 class ObservedHooks(UnusedHooks):

@@ -1,4 +1,4 @@
-"""Questions that several checks ask of a record."""
+"""What several checks read from a record."""
 
 from collections.abc import Iterator, Sequence
 

@@ -63,10 +63,10 @@ def _low_parameters(optimizer: Optimizer) -> Iterator[Tensor]:
     """Yield parameters with few digits that have a gradient, the smallest first."""
     held = [p for group in optimizer.param_groups for p in group["params"] if group.get("lr")]
     low = [p for p in held if p.dtype in LOW and p.grad is not None and not p.grad.is_sparse and not is_sharded(p)]
-    left = MAX_ELEMENTS
+    n_left = MAX_ELEMENTS
     for parameter in sorted(low, key=lambda p: p.numel()):
-        left -= parameter.numel()
-        if left >= 0:
+        n_left -= parameter.numel()
+        if n_left >= 0:
             yield parameter
 
 

@@ -129,7 +129,8 @@ def is_validation(frame: FrameType | None) -> bool:
             if frame.f_code.co_name in _STEPS:
                 return True
             arguments = _call_of(frame).partition("(")[2]
-            is_for_validation, is_for_training = _VALIDATION.search(arguments), _TRAINING.search(arguments)
+            is_for_validation = _VALIDATION.search(arguments)
+            is_for_training = _TRAINING.search(arguments)
             if is_for_validation or is_for_training:
                 return not is_for_training
         frame = frame.f_back
@@ -181,7 +182,8 @@ def shared_rows(trained: Tensor, evaluated: Tensor, shift: int) -> Tensor:
     length = evaluated.shape[1]
     agree = torch.zeros(len(evaluated), dtype=torch.bool)
     for start in range(shift + 1):
-        begin_of_ours, begin_of_theirs = ours[:, length - start] * powers[start], theirs[:, length - start]
+        begin_of_ours = ours[:, length - start] * powers[start]
+        begin_of_theirs = theirs[:, length - start]
         agree |= torch.isin(begin_of_ours, theirs[:, length] - theirs[:, start])
         agree |= torch.isin(ours[:, length] - ours[:, start], begin_of_theirs * powers[start])
     return agree

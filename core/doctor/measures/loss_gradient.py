@@ -91,7 +91,8 @@ def recorded(target: Target) -> list[Measurement]:
     for one in target.record.measurements:
         if one.logits.dim() < 2 or one.logits.shape != one.gradient.shape:
             continue
-        logits, gradient = _three_axes(one.logits), _three_axes(one.gradient)
+        logits = _three_axes(one.logits)
+        gradient = _three_axes(one.gradient)
         shape = logits.shape[:2]
         x = one.x if one.x is not None and one.x.shape == shape else None
         y = one.targets.reshape(shape) if one.targets is not None and one.targets.numel() == shape.numel() else None
@@ -206,7 +207,8 @@ def _three_axes(scores: Tensor) -> Tensor:
 
 def _of_pair(target: Target, batch: Batch, logits: Tensor, gradient: Tensor, value: float | None) -> Measurement:
     """Return the measurement with the ids and targets of the batch, where they have the shape of the logits."""
-    logits, gradient = _three_axes(logits), _three_axes(gradient)
+    logits = _three_axes(logits)
+    gradient = _three_axes(gradient)
     x = y = None
     if target.tokens is not None:
         x = target.tokens.x(batch)
@@ -244,7 +246,8 @@ def _measurement(
         raise NotJudged("the model does not return logits [B, T, V]")
     n_counted = int((gradient != 0).any(dim=-1).sum())
     rows = max(1, KEPT_ELEMENTS // max(1, logits[0].numel()))
-    kept_logits, kept = logits[:rows].detach(), gradient[:rows].detach()
+    kept_logits = logits[:rows].detach()
+    kept = gradient[:rows].detach()
     if not bool(torch.isfinite(kept_logits).any()) or not bool(torch.isfinite(kept).all()):
         raise NotJudged("the gradient of the loss is not finite")
     return Measurement(
@@ -266,9 +269,9 @@ def measurements_of(trace: UpdateTrace) -> list[Measurement]:
         pair = _gradient(trace.trial, forward.output, partial(_by_id, forward.gradients))
         if pair is None:
             continue
-        logits, gradient = _three_axes(pair[0]), _three_axes(pair[1])
+        logits = _three_axes(pair[0])
         x = forward.ids if forward.ids is not None and forward.ids.shape == logits.shape[:2] else None
-        measured.append(_measurement(logits, gradient, x=x))
+        measured.append(_measurement(logits, _three_axes(pair[1]), x=x))
     return measured
 
 

@@ -306,9 +306,9 @@ def test_update_of_lbfgs_is_that_of_the_script() -> None:
             loss.backward()  # type: ignore[no-untyped-call]
             return value(loss)
 
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
         after_first = [p.detach().clone() for p in model.parameters()]
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     capture.close()
     target = target_from_script(capture, recorder.record(), model, [optimizer], trained=False)
     trial = target.fresh()
