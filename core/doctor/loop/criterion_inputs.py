@@ -19,7 +19,10 @@ _RESHAPING = (
     "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "Permute", "Select", "Slice", "Index",
     "ToCopy", "Clone", "Alias", "T", "Expand", "Cat", "Split", "Unbind",
 )  # fmt: skip
-_MAKERS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "LogSigmoid": "logsigmoid"}
+_MAKERS = {
+    **{"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "LogSigmoid": "logsigmoid"},
+    **dict.fromkeys(("Addmm", "Mm", "Bmm", "Linear", "Addmv", "Mv"), "linear"),
+}
 
 
 class CriterionInputs:
@@ -46,7 +49,7 @@ class CriterionInputs:
 
 
 def made_by(tensor: Tensor) -> str:
-    """Return which operation gave a tensor, not counting reshapes: "softmax", "log_softmax", "sigmoid" or ""."""
+    """Return which operation gave a tensor, not counting reshapes: a value of _MAKERS, or "" for any other."""
     node: Any = tensor.grad_fn
     for _ in range(12):
         if node is None:

@@ -14,7 +14,7 @@ class CriterionCall:
     """One call of a loss function of torch, with gradients.
 
     form: what its input is. total: the mean of Σ exp(input) over the classes, or of Σ input for probabilities.
-    made_by: the operation that gave the input, without reshapes: "softmax", "log_softmax", "sigmoid" or "".
+    made_by: the operation that gave the input, without reshapes: "softmax", "sigmoid", "linear", … or "".
     log_target: of kl_div. shape: of the input.
     """
 

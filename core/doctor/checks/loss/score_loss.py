@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.checks.loss.loss_findings import loss_finding, mistake_in
 from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.measures.bounded_output import why_bounded
 from tui_lab.core.doctor.measures.loss_forms import EVEN
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, trained
 from tui_lab.core.doctor.program.batch import n_rows, tensors_of
@@ -23,7 +24,7 @@ def check(target: Target) -> Iterator[Finding]:
     measurement = trained(target)
     n_classes = measurement.logits.shape[2]
     if (evidence := _double_sigmoid(measurement, target)) is not None:
-        yield _double_sigmoid_finding(evidence)
+        yield _double_sigmoid_finding(evidence, measurement.line)
         return
     if n_classes < 2 or measurement.logits.shape[1] != 1:
         raise NotJudged("it is another loss than a cross-entropy")
@@ -94,7 +95,8 @@ def _double_sigmoid(measurement: Measurement, target: Target) -> str | None:
     s = z.sigmoid()
     inside = bool(((z > 0) & (z < 1)).all())
     if inside and _spread(g / (s - y)) <= EVEN and _spread(g * z * (1 - z) / (z - y)) > 2 * EVEN:
-        return "the model returns values between 0 and 1, and the gradient of the loss is σ(output) − target"
+        why = why_bounded(target)
+        return f"{why}, and the gradient of the loss is σ(output) − target" if why else None
     twice = (s.sigmoid() - y) * s * (1 - s)
     if _spread(g / twice) <= EVEN / 4 and _spread(g / (s - y)) > EVEN:
         return "the gradient of the loss is that of a binary cross-entropy with logits of sigmoid(output)"
@@ -126,7 +128,7 @@ def _output_broadcast(output: tuple[int, ...], targets: tuple[int, ...]) -> Find
     )
 
 
-def _double_sigmoid_finding(evidence: str) -> Finding:
+def _double_sigmoid_finding(evidence: str, line: str) -> Finding:
     return Finding(
         code="double_sigmoid",
         title="Sigmoid applied twice: binary_cross_entropy_with_logits already includes it.",
@@ -134,5 +136,6 @@ def _double_sigmoid_finding(evidence: str) -> Finding:
         why="The second sigmoid sees values between 0 and 1 only, so no answer can be more certain than 73 %, and the "
         "loss cannot fall below 0.31 for positive and 0.69 for negative targets.",
         fix="Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
+        location=line,
         explains=("cannot_overfit",),
     )

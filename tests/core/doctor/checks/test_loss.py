@@ -193,6 +193,22 @@ def test_sigmoid_before_a_loss_with_logits_is_found() -> None:
         assert results(loss.check, healthy) == [("not judged", "")]
 
 
+@pytest.mark.parametrize(
+    ("change", "is_found"),
+    [
+        (lambda z: 0.5 + z / 10, False),  # Small values that are within [0, 1] by chance.
+        (lambda z: 0.5 + 0.5 * torch.tanh(z), True),
+        (lambda z: z.sigmoid().squeeze(-1)[:, None], True),
+        (lambda z: torch.cat([z, -z], 1).softmax(1)[:, :1], True),
+    ],
+)
+def test_scores_between_0_and_1_count_only_if_the_model_bounds_them(
+    change: Callable[[Tensor], Tensor], is_found: bool
+) -> None:
+    target = scores_target(Scores(1, change), signs, F.binary_cross_entropy_with_logits)
+    assert (results(loss.check, target) == [("finding", "double_sigmoid")]) == is_found
+
+
 def test_loss_without_a_graph_is_not_judged() -> None:
     target = scores_target(Scores(5), classes, lambda z, y: F.cross_entropy(z.detach(), y))
     assert results(loss.check, target) == results(trained_loss.check, target) == [("not judged", "")]
