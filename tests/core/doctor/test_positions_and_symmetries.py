@@ -1,5 +1,6 @@
 """Positions, residual paths, caches, padding, prefixes and modes: each mistake is named, and healthy twins pass."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
 from tui_lab.core.doctor.checks.model import cache, modes, padding_effect, positions, prefix, residual
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.program.target import Target
 
 
 @pytest.mark.parametrize("fault", ["", "rotary", "no_mask"])
@@ -201,6 +203,110 @@ def test_generate_that_needs_unknown_arguments_is_not_judged() -> None:
         list(cache.check(target_of("")))
 
 
+class Translator(nn.Module):
+    """Reads a source and a decoder's ids, and generates from a source."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources, self.decoder = nn.Embedding(V, C), Decoder()
+
+    def encode(self, source: Tensor) -> Tensor:
+        memory: Tensor = self.sources(source).mean(dim=1, keepdim=True)
+        return memory
+
+    def forward(self, source: Tensor, ids: Tensor) -> Tensor:
+        decoder = self.decoder
+        vectors = decoder.placed(decoder.tokens(ids)) + self.encode(source)
+        for block in decoder.blocks:
+            vectors = block(vectors)
+        logits: Tensor = decoder.head(vectors)
+        return logits
+
+    def generate(self, source: Tensor, n: int) -> Tensor:
+        ids = torch.zeros_like(source[:, :1])
+        for _ in range(n):
+            ids = torch.cat([ids, self(source, ids)[:, -1:].argmax(dim=-1)], dim=1)
+        return ids
+
+
+def translator_target() -> Target:
+    def translations(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        x, y = batch(step)
+        return batch(step + 100)[0], x, y
+
+    return target_of(Translator(), batches=translations, forward=lambda model, b: model(b[0], b[1]))
+
+
+def test_generation_from_a_source_is_not_compared_with_passes_over_the_source() -> None:
+    with pytest.raises(NotApplicable):
+        list(cache.check(translator_target()))
+
+
+def test_shorter_rows_keep_a_source_that_is_as_long_as_the_rows() -> None:
+    assert list(prefix.check(translator_target())) == []
+
+
+@pytest.mark.parametrize("name", ["Bart", "T5"])
+def test_cache_of_an_encoder_decoder_of_transformers_is_judged_with_its_source(name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    sizes = {
+        "Bart": {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, **heads},
+        "T5": {"d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2},
+    }[name]
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1, "decoder_start_token_id": 0}
+    config = getattr(transformers, f"{name}Config")(vocab_size=V, d_model=16, **sizes, **ids)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}ForConditionalGeneration")(config)
+
+    def translations(step: int) -> dict[str, Tensor]:
+        return {"input_ids": batch(step)[0] % (V - 2) + 2, "labels": batch(step + 100)[0] % (V - 2) + 2}
+
+    target = target_of(model, batches=translations, rule=None)
+    assert list(cache.check(target)) == []
+
+
+class Continued(nn.Module):
+    """Calls a model of transformers with its cache; positions may start again at 0 with each token."""
+
+    def __init__(self, library_model: nn.Module, restarts: bool) -> None:
+        super().__init__()
+        self.library_model = library_model
+        self.restarts = restarts
+        self.past: Any = None
+
+    def forward(self, ids: Tensor, start: int = 0) -> Tensor:
+        places = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1)
+        names = inspect.signature(self.library_model.forward).parameters
+        cache_name = "cache" if "cache" in names else "past_key_values"
+        past = {cache_name: self.past} if start or self.restarts else {}
+        output = self.library_model(input_ids=ids, position_ids=places, use_cache=True, **past)
+        self.past = getattr(output, cache_name)
+        logits: Tensor = output.logits
+        return logits
+
+    def generate(self, prompt: Tensor, n: int) -> Tensor:
+        self.past = None
+        tokens = prompt
+        logits = self(prompt)
+        for _ in range(n):
+            token = logits[:, -1:].argmax(dim=-1)
+            logits = self(token, 0 if self.restarts else tokens.shape[1])
+            tokens = torch.cat([tokens, token], dim=1)
+        self.past = None
+        return tokens
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_own_generation_is_judged_before_the_cache_of_the_library_model_that_it_calls(restarts: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=V, n_positions=T, n_embd=16, n_layer=1, n_head=2)
+    model = Continued(transformers.GPT2LMHeadModel(config), restarts)
+    codes = [finding.code for finding in cache.check(target_of(model, forward=lambda model, b: model(b[0])))]
+    assert codes == ["cache_differs"] * restarts
+
+
 class Hugging(nn.Module):
     """Accepts attention_mask as models of transformers do, and may ignore it."""
 
@@ -238,6 +344,24 @@ def test_positions_that_count_from_the_end_make_prefixes_differ() -> None:
     assert (finding.kind, finding.code) == ("finding", "prefix_differs")
 
 
+class ByLength(Decoder):
+    """Multiplies logits by a factor that is 0.6 % larger in rows of 12 tokens than in rows of six."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return (super().forward(ids) * (1 + 0.001 * ids.shape[1])).to(self.dtype)
+
+
+@pytest.mark.parametrize(("dtype", "kinds"), [(torch.float32, ["hint"]), (torch.bfloat16, [])])
+def test_difference_of_prefixes_is_judged_by_the_precision_of_the_pass(dtype: torch.dtype, kinds: list[str]) -> None:
+    torch.manual_seed(0)
+    findings = list(prefix.check(target_of(ByLength(dtype))))
+    assert [finding.kind for finding in findings] == kinds
+
+
 class Doubled(Decoder):
     def placed(self, e: Tensor) -> Tensor:
         return super().placed(e) * (2 if self.training else 1)
@@ -255,3 +379,20 @@ def test_mode_that_changes_more_than_dropout_is_a_hint() -> None:
     assert found(Decoder()) == [] and found(Dropping()) == []
     [finding] = found(Doubled())
     assert (finding.kind, finding.code) == ("hint", "mode_difference")
+
+
+class Regression(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.layer, self.factor = nn.Linear(5, 1), factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = nn.functional.dropout(self.layer(x), 0.5, self.training)
+        return y * (self.factor if self.training else 1.0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_modes_are_compared_without_tokens(factor: float) -> None:
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    target = target_of(Regression(factor), batches=lambda step: (x, x[:, :1]), rule=None)
+    assert [finding.code for finding in modes.check(target)] == ["mode_difference"] * (factor != 1.0)

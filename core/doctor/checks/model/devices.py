@@ -6,10 +6,11 @@ import torch
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.dependence import without_dropout
+from tui_lab.core.doctor.measures.differences import Precision, relative_difference
 from tui_lab.core.doctor.program.target import Target
 
 ALLOWED = 0.02
-"""Of the spread of the logits. TensorFloat-32 and other orders of summation: below 5e-3."""
+"""Of the range of the logits. TensorFloat-32 and other orders of summation: below 5e-3."""
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -18,20 +19,19 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("there is one device only")
     trial = target.fresh()
     batch = trial.probe.batch
-    with trial.evaluating(), torch.no_grad(), without_dropout():
+    with trial.evaluating(), torch.no_grad(), without_dropout(), Precision() as precision:
         here = trial.logits_of(batch).float().cpu()
         trial.model.to(other)
         try:
             there = trial.logits_of(batch).float().cpu()
         except RuntimeError as error:
             raise NotJudged(f"the model fails on {other}: {error}") from error
-    spread = float((here.amax(dim=-1) - here.amin(dim=-1)).nan_to_num(0.0).max().clamp(min=1e-6))
-    relative = float((here - there).nan_to_num(0.0).abs().max()) / spread
-    if relative > ALLOWED:
+    relative = relative_difference(there, here)
+    if relative > max(ALLOWED, precision.allowed):
         yield Finding(
             code="device_difference",
             title=f"The model computes something else on {other.type} than on {target.device.type}.",
-            evidence=f"the logits of one batch differ by {relative:.2g} of their spread",
+            evidence=f"the logits of one batch differ by {relative:.2g} of their range",
             why="Training on one device goes well and on the other not, with the same code.",
             fix="Look for tensors that are drawn on each device with its own generator, uninitialized memory "
             "(torch.empty), and operations in low precision.",

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.dependence import without_dropout
+from tui_lab.core.doctor.measures.differences import Precision, relative_difference
+from tui_lab.core.doctor.program.batch import Batch, tensors_of
 from tui_lab.core.doctor.program.target import Target
-
-SAME = 1e-3
-"""Of the spread of the logits. Healthy models: 0 to 3e-6."""
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -19,31 +18,39 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("batch norm computes something else in training mode, as it should")
     trial = target.fresh()
     batch = trial.probe.batch
-    with trial.evaluating(), torch.no_grad(), without_dropout():
-        evaluated = trial.logits_of(batch)
-    trial.model.train()
-    with torch.no_grad(), without_dropout():
+    with torch.no_grad(), without_dropout(), Precision() as precision:
+        with trial.evaluating():
+            evaluated = _outputs(trial, batch)
+        trial.model.train()
         try:
-            trained = trial.logits_of(batch)
-            again = replace(trial, seed=trial.seed + 1).logits_of(batch)
+            trained = _outputs(trial, batch)
+            again = _outputs(replace(trial, seed=trial.seed + 1), batch)
         except Exception as error:
             raise NotJudged(f"the model fails in training mode: {error}") from error
-    if trained.shape != evaluated.shape:
-        raise NotApplicable("the model returns other logits in training mode")
-    if _difference(trained, again) > SAME:
+    if not evaluated or [one.shape for one in trained] != [one.shape for one in evaluated]:
+        raise NotApplicable("the model returns other outputs in training mode")
+    if _difference(trained, again) > precision.allowed:
         raise NotApplicable("training mode is random beyond dropout")
-    difference = _difference(evaluated, trained)
-    if difference > SAME:
+    difference = _difference(trained, evaluated)
+    if difference > precision.allowed:
         yield Finding(
             code="mode_difference",
             title="Training mode computes something else than evaluation mode, dropout aside.",
-            evidence=f"without dropout, the logits of both modes differ by {difference:.2g} of their spread",
+            evidence=f"without dropout, the outputs of both modes differ by {difference:.2g} of their range",
             why="The validation loss belongs to another function than the one that is trained.",
             fix="Look for `if self.training:` in forward, and for modules whose modes differ.",
             kind="hint",
         )
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
-    spread = (a.float().amax(dim=-1) - a.float().amin(dim=-1)).nan_to_num(0.0).max().clamp(min=1e-6)
-    return float((a.float() - b.float()).nan_to_num(0.0).abs().max() / spread)
+def _outputs(target: Target, batch: Batch) -> list[Tensor]:
+    """Return the logits of a batch, or every float tensor with axes that a model without tokens returns."""
+    output = target.output(batch)
+    if target.tokens is not None:
+        return [target.tokens.logits(output)]
+    return [tensor for tensor in tensors_of(output) if tensor.is_floating_point() and tensor.dim()]
+
+
+def _difference(outputs: list[Tensor], references: list[Tensor]) -> float:
+    pairs = zip(outputs, references, strict=True)
+    return max(relative_difference(output, reference) for output, reference in pairs)

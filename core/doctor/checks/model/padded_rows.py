@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.measures.inputs import inputs_of
 from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows, tensors_of
 from tui_lab.core.doctor.program.target import Target
 
@@ -53,21 +54,14 @@ def check(target: Target) -> Iterator[Finding]:
 
 def _ids(batch: Batch) -> Tensor | None:
     """Return the batch's first integer tensor [B, T] that may hold ids."""
-    rows = n_rows(_inputs(batch))
-    for tensor in tensors_of(_inputs(batch)):
+    rows = n_rows(inputs_of(batch))
+    for tensor in tensors_of(inputs_of(batch)):
         is_integer = not tensor.is_floating_point() and tensor.dtype != torch.bool and not tensor.is_complex()
         has_rows = tensor.dim() == 2 and len(tensor) == rows and tensor.shape[1] > MIN_LENGTH
         # Two values are a mask, or the types of two segments.
         if is_integer and has_rows and len(torch.unique(tensor)) > 2:
             return tensor
     return None
-
-
-def _inputs(batch: Batch) -> Batch:
-    """Return a batch without the captured step of a script, which holds tensors of its own."""
-    if isinstance(batch, dict) and "step" in batch and "args" in batch:
-        return {key: value for key, value in batch.items() if key != "step"}
-    return batch
 
 
 def _tail(x: Tensor, token: int) -> Tensor:
@@ -109,13 +103,13 @@ def _padded_rows(batches: Sequence[Batch], ids: Sequence[Tensor | None], token: 
 
 
 def _changed(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    inputs = _inputs(batch)
+    inputs = inputs_of(batch)
     changed = mapped(inputs, change)
-    return changed if inputs is batch else {**changed, "step": batch["step"]}
+    return changed if inputs is batch else {**batch, **changed}
 
 
 def _only_row(batch: Batch, row: int) -> Batch:
-    rows = n_rows(_inputs(batch))
+    rows = n_rows(inputs_of(batch))
     return _changed(batch, lambda t: t[row : row + 1].contiguous() if t.dim() and len(t) == rows else t)
 
 
@@ -169,7 +163,7 @@ def _proof(model: nn.Module, batches: Sequence[Batch], ids: Sequence[Tensor | No
         if x is None:
             continue
         tail = _tail(x, token)
-        for tensor in tensors_of(_inputs(batch)):
+        for tensor in tensors_of(inputs_of(batch)):
             if tensor.shape == x.shape and tensor is not x and torch.equal(tensor == 0, tail):
                 return "the batch has a mask that is 0 there"
             if tensor.shape == x.shape[:1] and torch.equal(tensor.long(), (~tail).sum(dim=1)):

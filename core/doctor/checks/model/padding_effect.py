@@ -6,37 +6,51 @@ added under it. For a source that is padded without a mask, more padding is adde
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.findings import Finding, Kind, NotApplicable
 from tui_lab.core.doctor.measures.dependence import other_tokens, without_dropout
+from tui_lab.core.doctor.measures.differences import Precision, relative_difference
+from tui_lab.core.doctor.measures.inputs import inputs_of, sources
 from tui_lab.core.doctor.program.batch import tensors_of, with_tensor
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import logits_in
 
-ALLOWED = 1e-3
-"""Of the spread of the outputs. Masked padding: 0 to 2e-6; attended padding: 0.02 and more."""
-LOW_PRECISION = 0.1
 N_ADDED = 3
 
 
 def check(target: Target) -> Iterator[Finding]:
-    with target.evaluating(), torch.no_grad(), without_dropout():
-        masked = _mask_in(target)
-        if masked is not None:
-            yield from _exchanged(target, *masked)
-            return
-        model = _with_attention_mask(target.model)
-        if model is not None and target.tokens is not None:
-            yield from _added(target, model)
-            return
-        source = _padded_source(target)
-        if source is None:
-            raise NotApplicable("the batch holds no padding mask, and the model accepts no attention_mask")
-        yield from _longer(target, source)
+    with target.evaluating(), torch.no_grad(), without_dropout(), Precision() as precision:
+        effect = _effect(target)
+        if effect is not None and effect.relative > precision.allowed:
+            yield _attended(effect)
+
+
+@dataclass(frozen=True)
+class _Effect:
+    """How much padding changes the outputs of real tokens, relative to their range, and how that was measured."""
+
+    relative: float
+    measured: str
+    kind: Kind = "finding"
+
+
+def _effect(target: Target) -> _Effect | None:
+    """Return the effect of padding; None if the outputs have no numbers. Raises NotApplicable if there is none."""
+    masked = _mask_in(target)
+    if masked is not None:
+        return _exchanged(target, *masked)
+    model = _with_attention_mask(target.model)
+    if model is not None and target.tokens is not None:
+        return _added(target, model)
+    source = _padded_source(target)
+    if source is None:
+        raise NotApplicable("the batch holds no padding mask, and the model accepts no attention_mask")
+    return _longer(target, source)
 
 
 def _floats(output: Any) -> Tensor | None:
@@ -47,19 +61,9 @@ def _floats(output: Any) -> Tensor | None:
         return next((tensor.float() for tensor in tensors_of(output) if tensor.is_floating_point()), None)
 
 
-def _relative(before: Tensor, after: Tensor, counted: Tensor | None, target: Target) -> float:
-    """Return the difference relative to what is allowed; counted: bool [B, T], the positions to compare."""
-    differences = (before - after).nan_to_num(0.0).abs().amax(dim=-1)
-    if counted is not None:
-        differences = differences * counted
-    spread = float((before.amax(dim=-1) - before.amin(dim=-1)).nan_to_num(0.0).max().clamp(min=1e-6))
-    is_low = next((p.dtype for p in target.model.parameters()), torch.float32) in (torch.bfloat16, torch.float16)
-    return float(differences.max()) / spread / (LOW_PRECISION if is_low else ALLOWED)
-
-
 def _mask_in(target: Target) -> tuple[Tensor, Tensor] | None:
     """Return ids [B, S] of the batch and where they are padding, bool [B, S], if the batch holds a mask of them."""
-    tensors = [tensor for tensor in tensors_of(target.probe.batch) if tensor.dim() == 2]
+    tensors = [tensor for tensor in tensors_of(inputs_of(target.probe.batch)) if tensor.dim() == 2]
     all_ids = [tensor for tensor in tensors if not tensor.is_floating_point() and tensor.dtype != torch.bool]
     for mask in tensors:
         if not bool(((mask == 0) | (mask == 1)).all()) or mask.float().std() == 0:
@@ -73,20 +77,14 @@ def _mask_in(target: Target) -> tuple[Tensor, Tensor] | None:
     return None
 
 
-def _exchanged(target: Target, ids: Tensor, padding: Tensor) -> Iterator[Finding]:
+def _exchanged(target: Target, ids: Tensor, padding: Tensor) -> _Effect | None:
     batch = target.probe.batch
     other = torch.where(padding, other_tokens(ids, ~padding), ids)
     before, after = (_floats(target.output(one)) for one in (batch, with_tensor(batch, ids, other)))
     if before is None or after is None:
-        return
+        return None
     counted = ~padding.to(before.device) if before.dim() == 3 and before.shape[:2] == padding.shape else None
-    relative = _relative(before, after, counted, target)
-    if relative > 1:
-        yield _attended(f"other tokens under the padding mask change the outputs of real ones by {_size(relative)}")
-
-
-def _size(relative: float) -> str:
-    return f"{relative * ALLOWED:.2g} of their spread"
+    return _Effect(relative_difference(after, before, counted), "other tokens under the padding mask")
 
 
 def _with_attention_mask(model: nn.Module) -> nn.Module | None:
@@ -98,7 +96,7 @@ def _with_attention_mask(model: nn.Module) -> nn.Module | None:
     return model
 
 
-def _added(target: Target, model: nn.Module) -> Iterator[Finding]:
+def _added(target: Target, model: nn.Module) -> _Effect:
     """Add padding under the mask: before the tokens of a causal model, whose positions are continued, or after them."""
     x = target.probe.x
     try:
@@ -118,10 +116,8 @@ def _added(target: Target, model: nn.Module) -> Iterator[Finding]:
     if alone is None or together is None or alone.dim() != 3 or together.shape[1] != padded.shape[1]:
         raise NotApplicable("the model returns no logits for each position")
     own = together[:, k:] if causal else together[:, :n]
-    relative = _relative(alone, own, None, target)
-    if relative > 1:
-        side = "before" if causal else "after"
-        yield _attended(f"{k} masked tokens {side} a row change its logits by {_size(relative)}")
+    side = "before" if causal else "after"
+    return _Effect(relative_difference(own, alone), f"{k} masked tokens {side} a row")
 
 
 def _both(model: nn.Module, ids: Tensor, padded: Tensor, mask: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -145,25 +141,18 @@ def _is_causal(model: nn.Module, x: Tensor) -> bool:
 
 def _padded_source(target: Target) -> Tensor | None:
     """Return ids [B, S] other than the decoder's whose rows end with different numbers of one token."""
-    own = target.probe.x if target.tokens is not None else None
-    for ids in tensors_of(target.probe.batch):
-        if ids.dim() != 2 or ids.is_floating_point() or ids.dtype == torch.bool or ids.shape[1] < 3 or ids is own:
-            continue
-        if own is not None and ids.shape == own.shape and (torch.equal(ids, own) or _is_target(target, ids)):
+    for ids in sources(target):
+        if ids.dim() != 2 or ids.shape[1] < 3 or bool((ids < 0).any()):
             continue
         last = ids[:, -1].mode().values
-        lengths = (ids != last).flip(1).float().argmax(dim=1)  # How many of it end each row.
-        if bool((lengths > 1).any()) and len(torch.unique(lengths)) > 1 and not bool((ids < 0).any()):
+        n_last = (ids != last).flip(1).float().argmax(dim=1)
+        if bool((n_last > 1).any()) and len(torch.unique(n_last)) > 1:
             return ids
     return None
 
 
-def _is_target(target: Target, ids: Tensor) -> bool:
-    return target.tokens is not None and target.tokens.y is not None and torch.equal(ids, target.probe.y)
-
-
-def _longer(target: Target, source: Tensor) -> Iterator[Finding]:
-    """Add padding to a source. A hint: small programs leave it unmasked on purpose."""
+def _longer(target: Target, source: Tensor) -> _Effect:
+    """Add padding to a source. The effect is only a hint: small programs leave padding unmasked on purpose."""
     batch = target.probe.batch
     more = torch.cat([source, source[:, -1].mode().values.expand(len(source), 2)], dim=1)
     before = _floats(target.output(batch))
@@ -173,18 +162,16 @@ def _longer(target: Target, source: Tensor) -> Iterator[Finding]:
         raise NotApplicable("the model accepts rows of one length only") from None
     if before is None or after is None or before.shape != after.shape or before.dim() < 2:
         raise NotApplicable("the outputs have no place that can be compared")
-    relative = _relative(before, after, None, target)
-    if relative > 1:
-        yield _attended(f"two more padding tokens after each row change the outputs by {_size(relative)}", "hint")
+    return _Effect(relative_difference(after, before), "two more padding tokens after each row", "hint")
 
 
-def _attended(evidence: str, kind: str = "finding") -> Finding:
+def _attended(effect: _Effect) -> Finding:
     return Finding(
         code="padding_attended",
         title="Padding is attended to: it changes the results of real tokens.",
-        evidence=evidence,
+        evidence=f"{effect.measured}: the outputs of real tokens change by {effect.relative:.2g} of their range",
         why="Results depend on how long the other rows of a batch are, and generation has no padding at all.",
         fix="Give every attention the padding mask in the form that it expects: True for keys to hide in "
         "key_padding_mask, True for keys to see in scaled_dot_product_attention; and mask keys, not queries.",
-        kind="hint" if kind == "hint" else "finding",
+        kind=effect.kind,
     )

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.measures.dependence import without_dropout
+from tui_lab.core.doctor.measures.inputs import inputs_of
 from tui_lab.core.doctor.program.batch import tensors_of, with_tensor
 from tui_lab.core.doctor.program.target import Target
 
@@ -57,8 +58,7 @@ def _output(target: Target, batch: Any) -> Tensor | None:
 
 def _series(batch: Any, output: Tensor) -> _Series | None:
     """Return the first float input that shares one length with the output, if it is the only such axis of both."""
-    inputs = {key: value for key, value in batch.items() if key in ("args", "kwargs")} if _is_script(batch) else batch
-    for x in tensors_of(inputs):
+    for x in tensors_of(inputs_of(batch)):
         if not x.is_floating_point() or x.dim() not in (2, 3) or output.dim() not in (2, 3) or len(x) != len(output):
             continue
         axes = [
@@ -70,10 +70,6 @@ def _series(batch: Any, output: Tensor) -> _Series | None:
         if len(axes) == 1 and (x.dim() == 3 or output.dim() == 2):
             return _Series(x, *axes[0])
     return None
-
-
-def _is_script(batch: Any) -> bool:
-    return isinstance(batch, dict) and "args" in batch and "kwargs" in batch
 
 
 def _judged(target: Target, series: _Series) -> Iterator[Finding]:
