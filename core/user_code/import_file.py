@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from tui_lab.core.config.settings import is_file
+from tui_lab.core.user_code.missing_resource import missing_resource, next_step
 from tui_lab.util.errors import ConfigError, nearest
 
 _PATHS = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
@@ -155,8 +156,17 @@ def _import(file: Path) -> ModuleType:
             value=str(file),
         ) from None
     except (Exception, SystemExit) as error:
-        raise _user_error(error, file, "importing it") from error
+        raise _user_error(error, file, "importing it", _resource_step(error, file)) from error
     return module
+
+
+def _resource_step(error: BaseException, file: Path) -> str:
+    """Return what to do about an import that fails since this machine has no GPU or network, or ""."""
+    resource = missing_resource(error)
+    if resource is None:
+        return ""
+    step = next_step(resource, file, [str(file)])
+    return f'{step}; or move what trains into `if __name__ == "__main__":`, so that the file can be imported'
 
 
 def _module_name(file: Path) -> tuple[str, str]:
@@ -243,8 +253,8 @@ def _value_for(parameter: inspect.Parameter, name: str) -> str:
     return f"{name}Config(…)" if "conf" in parameter.name.lower() else "…"
 
 
-def _user_error(error: BaseException, file: Path, doing: str) -> ConfigError:
-    """Describe an error of user code: the file, the line and its text."""
+def _user_error(error: BaseException, file: Path, doing: str, step: str = "") -> ConfigError:
+    """Describe an error of user code: the file, the line and its text. step: what to do about it."""
     if isinstance(error, SyntaxError) and error.filename and is_file(Path(error.filename)):
         # It may be in a file that the user's file imports.
         return ConfigError.of("user_code", f"{error.filename}, line {error.lineno}: syntax error: {error.msg}")
@@ -255,7 +265,7 @@ def _user_error(error: BaseException, file: Path, doing: str) -> ConfigError:
     place = f"{file}, line {line}" if line else str(file)
     text = linecache.getline(str(file.resolve()), line).strip() if line else ""
     message = f"{place}: {doing} raised {type(error).__name__}: {error}" + (f" (in: {text})" if text else "")
-    return ConfigError.of("user_code", message)
+    return ConfigError.of("user_code", f"{message}; {step}" if step else message)
 
 
 def _import_step(error: ImportError, file: Path) -> str:

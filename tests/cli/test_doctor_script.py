@@ -204,3 +204,17 @@ def test_loss_that_was_computed_without_gradients_is_named_with_its_line(tmp_pat
     report = json.loads(done.stdout)
     assert done.returncode == 1 and report["crashed"] == []
     assert [(f["code"], f["location"]) for f in report["findings"]] == [("detached_loss", f"train.py:{line}")]
+
+
+def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: Cli) -> None:
+    write(
+        tmp_path,
+        "import argparse, torch\n"
+        "parser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--steps')\n"
+        "parser.add_argument('--device', default='cuda')\n"
+        "if parser.parse_args().device == 'cuda':\n"
+        "    raise AssertionError('Torch not compiled with CUDA enabled')\n",
+    )
+    done = cli("doctor", "train.py", "--", "--steps", "3")
+    assert done.returncode == 2 and "tui-lab doctor train.py -- --steps 3 --device cpu" in done.stderr

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_lab.core.doctor.loop.lines import is_user_code
 from tui_lab.core.doctor.script.files import UnwrittenFiles
+from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.watch import script_process
 from tui_lab.core.watch.script_process import at_end, forget_shadowed_modules, when_imported
 from tui_lab.util.strict_json import dumps
@@ -88,7 +89,9 @@ class Child:
         """The script has ended by itself, or by an error that nothing caught."""
         place = "" if error is None else error_place(error, self._script)
         if self._examination is None or self._examination.is_empty:
-            self._lines.write(no_steps={"candidates": candidates(), "error": place, "by_hand": False})
+            lacks = None if error is None else missing_resource(error)
+            record = {"candidates": candidates(), "error": place, "by_hand": False, "lacks": lacks}
+            self._lines.write(no_steps={**record, "file": _file_of(error)})
             return  # Python ends with the script's own exit code.
         self._examine(place, has_ended=error is None)
         self._leave()
@@ -97,7 +100,7 @@ class Child:
         """Write the report. error: the one that ended the script, and its place."""
         assert self._examination is not None
         if not self._examination.has_optimizer and not self._examination.moves_by_hand:
-            self._lines.write(no_steps={"candidates": [], "error": error, "by_hand": True})
+            self._lines.write(no_steps={"candidates": [], "error": error, "by_hand": True, "lacks": None})
             return
         try:
             report = self._examination.report(error, has_ended=has_ended)
@@ -133,6 +136,15 @@ def begin(
     child.prepare()
     if not sys.flags.safe_path:
         forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], folder)
+
+
+def _file_of(error: BaseException | None) -> str:
+    """Return the path of the script's file, which an error that ended it passed through."""
+    trace = None if error is None else error.__traceback__
+    for frame, _ in traceback.walk_tb(trace):
+        if frame.f_globals.get("__name__") == "__main__":
+            return os.path.abspath(frame.f_code.co_filename)
+    return ""
 
 
 def _seed_numpy() -> None:

@@ -12,6 +12,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.diagnose import Command, OnCheck, examine_config_in_child, last_value, run_child
 from tui_lab.core.doctor.findings import Report, report_from_json
+from tui_lab.core.user_code.missing_resource import next_step
 from tui_lab.core.watch.script_process import Target, environment
 from tui_lab.util.errors import ConfigError
 
@@ -119,7 +120,11 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return ConfigError.of("user_code", f"its process ended with {how} (last stage: {stage})", value=target.script)
     if no_steps["error"]:
-        return ConfigError.of("user_code", str(no_steps["error"]), value=target.script)
+        error = str(no_steps["error"])
+        if no_steps["lacks"]:
+            script = target.words[: len(target.words) - len(target.arguments)]
+            error += "; " + next_step(no_steps["lacks"], Path(no_steps["file"]), script, target.arguments)
+        return ConfigError.of("user_code", error, value=target.script)
     if code != 0:
         ended = f"the script ended with exit code {code} before its first optimizer step"
         return ConfigError.of("user_code", ended, value=target.script)
