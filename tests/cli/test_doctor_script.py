@@ -218,3 +218,4 @@ def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: C
     )
     done = cli("doctor", "train.py", "--", "--steps", "3")
     assert done.returncode == 2 and "tui-lab doctor train.py -- --steps 3 --device cpu" in done.stderr
+    assert "Traceback" not in done.stderr

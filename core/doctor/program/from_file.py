@@ -27,7 +27,11 @@ from tui_lab.util.errors import ConfigError
 ROWS = 4
 TOKENS = (16, 8, 4, 2, 1)
 """Sizes of the random batches that a model without data gets: the first length that fits its context."""
+MAX_LENGTH = 2048
+MAX_LENGTHS = 8
+"""Lengths that are tried for a model that accepts none of TOKENS."""
 IMAGE_SIZES = (32, 64, 224, 28)
+_INTERNAL = frozenset(vars(nn.Module()))
 
 
 def case_from(source: str, progress: Callable[[str], None] = lambda doing: None) -> Case:
@@ -65,7 +69,7 @@ class Inputs:
 def _inputs(model: nn.Module, source: str) -> Inputs:
     """Return inputs that the model accepts. Raises ConfigError if it accepts none that were tried."""
     errors: list[Exception] = []
-    for length in TOKENS:
+    for length in (*TOKENS, *_lengths_of(model)):
         for inputs_of in (_ids, _two_ids):
             try:
                 return inputs_of(model, length)
@@ -84,6 +88,24 @@ def _inputs(model: nn.Module, source: str) -> Inputs:
     ) from errors[0]
 
 
+def _lengths_of(model: nn.Module) -> list[int]:
+    """Return lengths of rows that the model may have been built for: sizes of what it keeps, and its settings.
+
+    Such as the length of its tables of sines and cosines, for a model that does not cut them to the row.
+    """
+    sizes: list[int] = []
+    settings: list[int] = []
+    for module in model.modules():
+        attributes = {name: value for name, value in vars(module).items() if name not in _INTERNAL}
+        tensors = [*module.buffers(recurse=False), *(v for v in attributes.values() if isinstance(v, Tensor))]
+        sizes += [size for tensor in tensors for size in tensor.shape]
+        for value in attributes.values():
+            settings += [value] if type(value) is int else []
+            settings += [each for each in getattr(value, "__dict__", {}).values() if type(each) is int]
+    lengths = [n for n in dict.fromkeys([*sizes, *settings]) if 1 < n <= MAX_LENGTH and n not in TOKENS]
+    return lengths[:MAX_LENGTHS]
+
+
 def _ids(model: nn.Module, length: int) -> Inputs:
     """Return ids for a decoder, or for a classifier of rows. Raises if the model does not take ids."""
     ids = torch.zeros((2, length), dtype=torch.long)
@@ -93,6 +115,8 @@ def _ids(model: nn.Module, length: int) -> Inputs:
     logits = logits_in(output)
     if logits.dim() == 0 and loss_in(output) is not None:
         raise ValueError("the model returns its loss alone; its number of tokens is unknown")
+    if logits.dim() == 3 and logits.shape[:2].numel() > ids.numel():
+        raise ValueError("the model returns more positions than it got: it extends rows that are too short")
     n_ids = min(logits.shape[-1], _embedding_size(model, sample, takes_labels=takes_labels))
     is_flat = logits.shape[-1] % length == 0 or logits.shape[:1] != (2,)
     if logits.dim() == 2 and logits.shape[-1] > 1 and not is_flat:

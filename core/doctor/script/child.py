@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tui_lab.core.doctor.loop.lines import is_user_code
@@ -61,6 +62,7 @@ class Child:
         when_imported("numpy", _seed_numpy)
         self._files.install()
         when_imported("torch", self._begin)
+        sys.excepthook = _print_error
         at_end(self._end)
 
     def _begin(self) -> None:
@@ -145,6 +147,12 @@ def _file_of(error: BaseException | None) -> str:
         if frame.f_globals.get("__name__") == "__main__":
             return os.path.abspath(frame.f_code.co_filename)
     return ""
+
+
+def _print_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as Python does, unless the parent process explains the error by what this machine lacks."""
+    if missing_resource(error) is None:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _seed_numpy() -> None:

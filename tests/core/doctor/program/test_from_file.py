@@ -1,17 +1,20 @@
 """FILE.py:NAME as a Case: what the name may be."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tui_lab.core.doctor.program.case import Case, examine
-from tui_lab.core.doctor.program.from_file import case_from
+from tui_lab.core.doctor.program.from_file import as_case, case_from
 from tui_lab.util.errors import ConfigError
 
 MODEL = """
 import torch
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 class Mini(nn.Module):
     def __init__(self):
@@ -85,3 +88,28 @@ def test_name_without_a_case_is_a_config_error(name: str, code: str, file: Path)
     with pytest.raises(ConfigError) as raised:
         case_from(f"{file}:{name}")
     assert raised.value.code == code
+
+
+class FixedLength(nn.Module):
+    """Adds a table of positions that is not cut to the length of the row."""
+
+    def __init__(self, *, is_setting: bool) -> None:
+        super().__init__()
+        self.settings = SimpleNamespace(d_model=12, longest=24)
+        self.embedding = nn.Embedding(13, 12)
+        self.head = nn.Linear(12, 13)
+        table = torch.randn(24, 12)
+        self.table = None if is_setting else table
+        self.make = lambda: table
+
+    def forward(self, ids: Tensor) -> Tensor:
+        e = self.embedding(ids) + self.make()
+        logits: Tensor = self.head(e.cumsum(dim=1).tanh())
+        return logits
+
+
+@pytest.mark.parametrize("is_setting", [True, False])
+def test_model_that_takes_rows_of_one_length_gets_them(is_setting: bool) -> None:
+    case = as_case(FixedLength(is_setting=is_setting), "model.py:model")
+    assert case.batches(0)[0].shape[1] == 24
+    assert examine(case).crashed == ()
