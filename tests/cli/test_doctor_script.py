@@ -219,3 +219,21 @@ def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: C
     done = cli("doctor", "train.py", "--", "--steps", "3")
     assert done.returncode == 2 and "tui-lab doctor train.py -- --steps 3 --device cpu" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_existing_files_are_not_changed(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "log.txt").write_text("mine", "utf-8")
+    (tmp_path / "best.pt").write_bytes(b"mine")
+    writes = """
+    with open("log.txt", "a") as log: log.write(str(step))
+    torch.save(model.state_dict(), "part.pt")
+    import os
+    os.replace("part.pt", "best.pt")
+    model.load_state_dict(torch.load("best.pt"))
+    assert open("log.txt").read().startswith("mine0")
+"""
+    write(tmp_path, LOOP + writes)
+    done = cli("doctor", "train.py", *SHORT, "--json")
+    assert done.returncode == 0 and {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
+    assert (tmp_path / "log.txt").read_bytes() == (tmp_path / "best.pt").read_bytes() == b"mine"
+    assert any("log.txt" in text and "best.pt" in text for text in json.loads(done.stdout)["examined"])

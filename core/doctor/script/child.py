@@ -33,6 +33,7 @@ class Lines:
     """Writes JSON lines for the parent process: {"check": …} while it works, then {"report": …} or {"no_steps": …}."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open until the process ends.
 
     def write(self, **record: Any) -> None:
@@ -49,7 +50,7 @@ class Child:
         self._updates = updates
         self._seconds = seconds
         self._deadline = deadline
-        self._files = UnwrittenFiles()
+        self._files = UnwrittenFiles(os.path.join(os.path.dirname(lines.path), "copies"))
         self._examination: Examination | None = None
         self._pid = os.getpid()
         self.own_modules: set[str] = set()

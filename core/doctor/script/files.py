@@ -5,24 +5,26 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from tui_lab.core.doctor.script.redirected_files import RedirectedFiles
 from tui_lab.core.watch.script_process import when_imported
 
 MAX_BYTES = 256 * 2**20
-"""Largest checkpoint that is kept in memory, for a script that loads it again."""
+"""Largest checkpoint that is kept, for a script that loads it again."""
 
 
 class UnwrittenFiles:
-    """Replaces the functions that write checkpoints by ones that write nothing.
+    """Replaces the functions that write checkpoints by ones that write nothing, and protects existing files.
 
-    names: what would have been written, in order.
+    names: what would have been written, in order. folder: for copies.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         self.names: list[str] = []
-        self._kept: dict[str, bytes] = {}
+        self._redirected = RedirectedFiles(folder, self.note)
 
     def install(self) -> None:
-        """Take effect as soon as the script imports a library with such functions."""
+        """Take effect: now for existing files, and as soon as the script imports a library for its functions."""
+        self._redirected.install()
         when_imported("torch", self._replace_torch)
         for module in ("safetensors.torch", "safetensors.numpy"):
             self._when_imported(module, "save_file", lambda args, kwargs: _argument(args, kwargs, 1, "filename"))
@@ -76,9 +78,7 @@ class UnwrittenFiles:
             self._keep(name, lambda buffer: save(obj, buffer, *args, **kwargs))
 
         def load_kept(f: Any, *args: Any, **kwargs: Any) -> Any:
-            name = _file_name(f)
-            kept = None if name is None else self._kept.get(os.path.abspath(name))
-            return load(f if kept is None else io.BytesIO(kept), *args, **kwargs)
+            return load(self._redirected.current(f), *args, **kwargs)
 
         vars(torch)["save"] = save_nothing
         vars(torch)["load"] = load_kept
@@ -87,7 +87,8 @@ class UnwrittenFiles:
         buffer = io.BytesIO()
         write(buffer)
         if buffer.tell() <= MAX_BYTES:
-            self._kept[os.path.abspath(name)] = buffer.getvalue()
+            with open(self._redirected.new_copy(name), "wb") as copy:
+                copy.write(buffer.getbuffer())
 
 
 def _file_name(file: Any) -> str | None:
