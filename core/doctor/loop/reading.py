@@ -1,6 +1,6 @@
 """What several checks read from a record."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +49,10 @@ def line_between(update: UpdateRecord, operation: Operation, after: Operation, b
     return next((event.line for event in between(update, after, before) if event.operation == operation), "")
 
 
-def trained_forwards(update: UpdateRecord) -> Iterator[LoopEvent]:
+def trained_forwards(events: Iterable[LoopEvent]) -> Iterator[LoopEvent]:
     """Yield the forward call before each backward call."""
     latest = None
-    for event in update.events:
+    for event in events:
         if event.operation == "forward":
             latest = event
         elif event.operation == "backward" and latest is not None:

@@ -1,5 +1,6 @@
 """Does the loop train in training mode and evaluate in evaluation mode? Cost: none beyond the record of the loop."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
@@ -16,11 +17,16 @@ def check(target: Target) -> Iterator[Finding]:
     matters = f"dropout of {target.dropout:g}" if target.dropout else mode_matters(target.model)
     if not matters:
         raise NotApplicable("the model has neither dropout nor batch normalization, so its mode makes no difference")
-    forwards = [forward for update in record.updates for forward in trained_forwards(update)]
+    parts = [update.events for update in record.updates]
+    if record.moves_by_hand:  # Without steps, no update ends.
+        parts.append(record.remaining)
+    forwards = [forward for events in parts for forward in trained_forwards(events)]
     if not forwards:
         raise NotJudged("no call of the model for training was recorded")
     if not any(forward.training for forward in forwards):
-        yield _eval_in_training(matters, forwards[0].line, after_evaluation=bool(_evaluations_of(record.updates[0])))
+        before = itertools.takewhile(lambda event: event is not forwards[0], itertools.chain(*parts))
+        is_after_evaluation = any(event.operation == "evaluation" for event in before)
+        yield _eval_in_training(matters, forwards[0].line, after_evaluation=is_after_evaluation)
     elif (run := _without_mode(record)) is not None:
         yield _stays_in_evaluation(run, matters, len(record.updates))
     yield from _evaluations(record, matters)
@@ -36,7 +42,7 @@ def _without_mode(record: LoopRecord) -> Sequence[UpdateRecord] | None:
     Of a loop with several optimizers that take turns, only the updates of the first are compared.
     """
     updates = [update for update in record.updates if update.optimizers == record.updates[0].optimizers]
-    modes = [any(forward.training for forward in trained_forwards(update)) for update in updates]
+    modes = [any(forward.training for forward in trained_forwards(update.events)) for update in updates]
     for first in range(1, len(updates)):
         if modes[first - 1] and not modes[first] and _evaluations_of(updates[first]):
             end = next((i for i in range(first, len(updates)) if modes[i]), len(updates))
@@ -71,7 +77,7 @@ def _eval_in_training(matters: str, location: str, *, after_evaluation: bool) ->
     return Finding(
         code="eval_in_training",
         title=f"The model trains in evaluation mode{since}, so its {matters} is never applied.",
-        evidence="model.training is False in every forward pass of an update",
+        evidence="model.training is False in every forward pass that is trained on",
         why="Regularization is off, so training and validation loss drift apart.",
         fix="Call model.train() before each step; an evaluation leaves the model in evaluation mode.",
         location=location,
@@ -80,7 +86,7 @@ def _eval_in_training(matters: str, location: str, *, after_evaluation: bool) ->
 
 def _stays_in_evaluation(run: Sequence[UpdateRecord], matters: str, n_updates: int) -> Finding:
     first = run[0].number + 1
-    forward = next(trained_forwards(run[0]), None)
+    forward = next(trained_forwards(run[0].events), None)
     return Finding(
         code="eval_in_training",
         title=f"After an evaluation, the model trains on in evaluation mode, so its {matters} is no longer applied.",

@@ -364,6 +364,20 @@ def test_training_in_evaluation_mode_until_the_next_epoch_is_found() -> None:
     assert finding.code == "eval_in_training" and "update 4 of 24" in finding.evidence
 
 
+@pytest.mark.parametrize(("mode", "expected"), [(True, []), (False, ["eval_in_training"])])
+def test_mode_of_a_loop_that_changes_its_weights_by_hand(mode: bool, expected: list[str]) -> None:
+    def loop() -> None:
+        model = start().train(mode)
+        for step in range(STEPS):
+            model.zero_grad()
+            loss_of(model, step).backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                for p in model.parameters():
+                    p -= 0.1 * (0 if p.grad is None else p.grad)
+
+    assert codes(judged(loop)) == expected
+
+
 def test_mode_makes_no_difference_without_dropout() -> None:
     def loop() -> None:
         torch.manual_seed(0)
