@@ -1,16 +1,19 @@
 """Do the loss functions of torch get what they expect? Cost: none beyond the record of the loop.
 
-The check of the loss reads the same from the gradient of the model's logits; this one sees every call, also of losses
-that are not cross-entropies and of scores that the model does not return.
+The check of the loss finds the same mistakes in the gradient of the model's logits. This one sees every call, also of
+losses that are not cross-entropies and of scores that the model does not return.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, double_softmax
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.loop.observed import CriterionCall
 from tui_lab.core.doctor.program.target import Target
 
-SOFTMAX_OF = {"kl_div": "logarithms of probabilities", "nll_loss": "logarithms of probabilities"}
+TAKE_LOGARITHMS = ("kl_div", "nll_loss")
+"""Loss functions that expect logarithms of probabilities."""
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -21,8 +24,8 @@ def check(target: Target) -> Iterator[Finding]:
     for call in calls:
         places.setdefault((call.name, call.line), []).append(call)
     codes: set[str] = set()
-    for same in places.values():
-        for finding in _judged(same):
+    for calls_of_line in places.values():
+        for finding in _judged(calls_of_line):
             if finding.code not in codes:
                 codes.add(finding.code)
                 yield finding
@@ -33,7 +36,7 @@ def _judged(calls: Sequence[CriterionCall]) -> Iterator[Finding]:
     name = calls[0].name
     forms = {call.form for call in calls}
     makers = {call.made_by for call in calls}
-    if name in SOFTMAX_OF and (forms == {"probabilities"} or forms == {"scores"}):
+    if name in TAKE_LOGARITHMS and (forms == {"probabilities"} or forms == {"scores"}):
         yield _missing_logarithm(calls)
     elif name == "cross_entropy" and makers == {"softmax"}:
         yield _second_softmax(calls[0])
@@ -69,28 +72,13 @@ def _missing_logarithm(calls: Sequence[CriterionCall]) -> Finding:
 
 
 def _second_softmax(call: CriterionCall) -> Finding:
-    return Finding(
-        code="double_softmax",
-        title="Softmax applied twice: cross_entropy gets the output of a softmax and applies another.",
-        evidence=f"input {list(call.shape)}: torch's graph shows that it comes from softmax",
-        why="The second softmax sees values between 0 and 1 only, so no answer can be certain, and learning is slow.",
-        fix="Pass the logits to cross_entropy; use softmax only for predictions.",
-        location=call.line,
-        explains=("initial_loss", "cannot_overfit"),
-    )
+    n_classes = call.shape[1] if len(call.shape) > 1 else call.shape[0]
+    evidence = f"input {list(call.shape)}: torch's graph shows that it comes from softmax"
+    return replace(double_softmax(n_classes, evidence), location=call.line)
 
 
 def _second_sigmoid(call: CriterionCall, *, is_shown: bool) -> Finding:
-    return Finding(
-        code="double_sigmoid",
-        kind="finding" if is_shown else "hint",
-        title="Sigmoid applied twice: binary_cross_entropy_with_logits already includes it."
-        if is_shown
-        else "binary_cross_entropy_with_logits may get probabilities: it already includes a sigmoid.",
-        evidence=f"input {list(call.shape)}: "
-        + ("torch's graph shows that it comes from sigmoid" if is_shown else "all its values are between 0 and 1"),
-        why="The second sigmoid sees values between 0 and 1 only, so no answer can be more certain than 73 %.",
-        fix="Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
-        location=call.line,
-        explains=("cannot_overfit",),
-    )
+    """is_shown: whether torch's graph shows the first sigmoid."""
+    shown = "torch's graph shows that it comes from sigmoid" if is_shown else "all its values are between 0 and 1"
+    finding = double_sigmoid(f"input {list(call.shape)}: {shown}", "finding" if is_shown else "hint")
+    return replace(finding, location=call.line)

@@ -1,4 +1,4 @@
-"""What is found in a cross-entropy: the findings that the checks of the stated and of the trained loss share."""
+"""Findings on a cross-entropy that several checks share, and what its gradient shows."""
 
 import math
 from dataclasses import replace
@@ -151,4 +151,20 @@ def double_softmax(n_vocab: int, evidence: str, kind: Kind = "finding") -> Findi
         ),
         explains=("initial_loss", "cannot_overfit"),
         reference_loss=lowest,
+    )
+
+
+def double_sigmoid(evidence: str, kind: Kind = "finding") -> Finding:
+    """Return the finding on a sigmoid before a binary cross-entropy that includes one."""
+    return Finding(
+        code="double_sigmoid",
+        kind=kind,
+        title="Sigmoid applied twice: binary_cross_entropy_with_logits already includes it."
+        if kind == "finding"
+        else "binary_cross_entropy_with_logits may get probabilities: it already includes a sigmoid.",
+        evidence=evidence,
+        why="The second sigmoid sees values between 0 and 1 only, so no answer can be more certain than 73 %, and the "
+        "loss cannot fall below 0.31 for positive and 0.69 for negative targets.",
+        fix="Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
+        explains=("cannot_overfit",),
     )

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from tui_lab.core.doctor.checks.loss.loss_findings import loss_finding, mistake_in
+from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, loss_finding, mistake_in
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.measures.bounded_output import why_bounded
 from tui_lab.core.doctor.measures.loss_forms import EVEN
@@ -23,8 +24,8 @@ def check(target: Target) -> Iterator[Finding]:
         return
     measurement = trained(target)
     n_classes = measurement.logits.shape[2]
-    if (evidence := _double_sigmoid(measurement, target)) is not None:
-        yield _double_sigmoid_finding(evidence, measurement.line)
+    if (evidence := _evidence_of_sigmoid(measurement, target)) is not None:
+        yield replace(double_sigmoid(evidence), location=measurement.line)
         return
     if n_classes < 2 or measurement.logits.shape[1] != 1:
         raise NotJudged("it is another loss than a cross-entropy")
@@ -34,8 +35,11 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotJudged("it is another loss than the cross-entropy of the returned scores")
 
 
-class _Shapes(TorchFunctionMode):
-    """Finds the operation that combines outputs [B, 1] with targets [B], which gives [B, B]."""
+class _BroadcastSearch(TorchFunctionMode):
+    """Finds the operation that combines outputs [B, 1] with targets [B], which gives [B, B].
+
+    shapes: of output and targets; None while no such operation was called.
+    """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
@@ -46,43 +50,41 @@ class _Shapes(TorchFunctionMode):
         kwargs = kwargs or {}
         operands = [t for t in [*args[:2], *kwargs.values()] if isinstance(t, Tensor) and t.is_floating_point()]
         if len(operands) == 2 and self.shapes is None and self.rows > 1:
-            one, other = operands
-            if not one.requires_grad:
-                one, other = other, one
+            output, targets = sorted(operands, key=lambda operand: not operand.requires_grad)
             # Of two tensors with gradients, all pairs of rows may be meant, as in contrastive losses.
-            if one.requires_grad and not other.requires_grad and _pairs_up(one, other, self.rows):
+            if output.requires_grad and not targets.requires_grad and _pairs_up(output, targets, self.rows):
                 result = func(*args, **kwargs)
                 if not isinstance(result, Tensor) or result.dim() == 0 or result.shape == (self.rows, self.rows):
-                    self.shapes = tuple(one.shape), tuple(other.shape)
+                    self.shapes = tuple(output.shape), tuple(targets.shape)
                 return result
         return func(*args, **kwargs)
 
 
-def _pairs_up(one: Tensor, other: Tensor, rows: int) -> bool:
-    return {tuple(one.shape), tuple(other.shape)} == {(rows, 1), (rows,)}
+def _pairs_up(output: Tensor, targets: Tensor, rows: int) -> bool:
+    """Return whether the shapes are [rows, 1] and [rows]."""
+    return {tuple(output.shape), tuple(targets.shape)} == {(rows, 1), (rows,)}
 
 
 def _broadcast(target: Target) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Return the shapes of outputs and targets if the loss pairs each output with every target, else None."""
     batch = target.probe.batch
-    if not any(t.is_floating_point() and t.shape == (n_rows(batch),) for t in tensors_of(batch)) and not any(
-        t.is_floating_point() and t.shape == (n_rows(batch), 1) for t in tensors_of(batch)
-    ):
+    rows = n_rows(batch)
+    if not any(t.is_floating_point() and t.shape in ((rows,), (rows, 1)) for t in tensors_of(batch)):
         return None
-    watch = _Shapes(n_rows(batch))
+    search = _BroadcastSearch(rows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Torch warns of exactly this.
         if target.loss_function is not None:
-            with target.evaluating(), watch:
+            with target.evaluating(), search:
                 target.loss(batch)
         elif target.optimizers:
             trial = target.fresh()
-            with watch:
+            with search:
                 trial.apply_update(batch)
-    return watch.shapes
+    return search.shapes
 
 
-def _double_sigmoid(measurement: Measurement, target: Target) -> str | None:
+def _evidence_of_sigmoid(measurement: Measurement, target: Target) -> str | None:
     """Return the evidence if a sigmoid comes before a binary cross-entropy that includes one, else None.
 
     The gradient of the latter is σ(z) − y: of one sign for y = 0 and of the other for y = 1, with equal weights.
@@ -110,6 +112,7 @@ def _has_binary_targets(target: Target) -> bool:
 
 
 def _spread(weights: Tensor) -> float:
+    """Return the relative standard deviation of weights [N]; infinite if one is not finite."""
     if not bool(torch.isfinite(weights).all()):
         return float("inf")
     return float(weights.std() / weights.mean().abs().clamp(min=1e-60))
@@ -125,17 +128,4 @@ def _output_broadcast(output: tuple[int, ...], targets: tuple[int, ...]) -> Find
         why="The best answer to this loss is the mean of all targets, so the model learns to ignore its input.",
         fix="Give both the same shape: output.squeeze(-1), or targets.unsqueeze(-1).",
         explains=("input_ignored", "cannot_overfit"),
-    )
-
-
-def _double_sigmoid_finding(evidence: str, line: str) -> Finding:
-    return Finding(
-        code="double_sigmoid",
-        title="Sigmoid applied twice: binary_cross_entropy_with_logits already includes it.",
-        evidence=evidence,
-        why="The second sigmoid sees values between 0 and 1 only, so no answer can be more certain than 73 %, and the "
-        "loss cannot fall below 0.31 for positive and 0.69 for negative targets.",
-        fix="Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
-        location=line,
-        explains=("cannot_overfit",),
     )

@@ -43,7 +43,7 @@ def check(target: Target) -> Iterator[Finding]:
 def _judge_recorded(target: Target, measured: Sequence[Measurement]) -> Iterator[Finding]:
     """Judge the losses of the real loop by themselves; the check of the loss has judged the one that is stated."""
     maximizes = any(group.get("maximize") for optimizer in target.optimizers for group in optimizer.param_groups)
-    for finding in _mistakes(measured[:1], known=_stated_mistake(target)):
+    for finding in _mistakes(measured[:1], reported=_stated_mistake(target)):
         if finding.code != "gradient_ascent" or not maximizes:
             yield finding
 
@@ -59,11 +59,11 @@ def _stated_mistake(target: Target) -> FindingCode | None:
     return None if mistake is None else mistake[0]
 
 
-def _mistakes(measured: Sequence[Measurement], known: FindingCode | None) -> Iterator[Finding]:
-    """Yield the mistakes that the losses show by themselves, without the one that is `known`."""
+def _mistakes(measured: Sequence[Measurement], reported: FindingCode | None) -> Iterator[Finding]:
+    """Yield the mistakes that the losses show by themselves, without the one that is `reported` already."""
     for one in measured:
         mistake = mistake_in(one)
-        if mistake is not None and mistake[0] != known:
+        if mistake is not None and mistake[0] != reported:
             yield loss_finding(mistake[0], f"in the update, {mistake[1]}", one.logits.shape[2], one.line)
 
 
@@ -74,15 +74,14 @@ def _compare(target: Target, batch: Batch) -> Iterator[Finding]:
     trace.run(batch)
     if not trace.given or not trace.stepped or trace.with_closure:
         raise NotJudged("no single step follows the backward pass")
-    known = _stated_mistake(target)
+    reported = _stated_mistake(target)
     measured = _measurements(trace)
     # Whether a step climbs is judged by the check of the optimizer's step.
-    alone = len(measured) == trace.backward_calls == 1
-    named = [one for one in _mistakes(measured[:1], known) if one.code != "gradient_ascent"] if alone else []
-    if not named:
-        named = list(_moved(target, batch, measured))
-    if named:
-        yield from named
+    is_only_loss = len(measured) == trace.backward_calls == 1
+    mistakes = _mistakes(measured[:1] if is_only_loss else [], reported)
+    findings = [one for one in mistakes if one.code != "gradient_ascent"] or list(_moved(target, batch, measured))
+    if findings:
+        yield from findings
         return
     given = [trace.given.get(id(p)) for p in trial.model.parameters()]
     cosine, ratio = cosine_and_ratio(given, true_gradients)
