@@ -22,21 +22,23 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotJudged("one batch was given, not a loader")
     batches = [target.batch(step) for step in range(STEPS)]
     steps = [_rows(target, batch) for batch in batches]
-    different = set().union(*steps)
+    n_different = len(set().union(*steps))
     if target.pinned:
-        yield from _pinned(target, target.pinned, batches, len(different))
+        yield from _judge_pinned(target, target.pinned, batches, n_different)
         return
     if target.draws is not None and _rows(target, target.batch(0)) != steps[0]:
         yield _moving(target, batches, "", "step 0 returns different examples when it is called twice")
-    elif len(different) == 1 and sum(map(len, steps)) > 2:
+    elif n_different == 1 and sum(map(len, steps)) > 2:
         yield _constant(target, batches, "the same single example")
     elif all(sorted(rows) == sorted(steps[0]) for rows in steps):
         yield _constant(target, batches, f"the same {len(set(steps[0]))} examples")
-    elif target.draws is not None and (wrong := _undeclared(target.draws)):
-        yield _moving(target, batches, "", f"{wrong} of {STEPS} steps draw examples that don't match the epoch's order")
+    elif target.draws is not None and (n_steps := _n_undeclared(target.draws)):
+        evidence = f"{n_steps} of {STEPS} steps draw examples that don't match the epoch's order"
+        yield _moving(target, batches, "", evidence)
 
 
 def _rows(target: Target, batch: Batch) -> Rows:
+    """Return the examples of a batch: their ids, or all of their values."""
     if target.tokens is not None:
         return [(row.numpy().tobytes(),) for row in target.tokens.x(batch).cpu()]
     tensors = [t for t in tensors_of(batch) if t.dim() and len(t) == n_rows(batch)]
@@ -44,27 +46,29 @@ def _rows(target: Target, batch: Batch) -> Rows:
 
 
 def _bytes(value: Tensor) -> bytes:
+    """Return the values as bytes; those of bfloat16, which NumPy does not have, as float32."""
     value = value.detach().cpu().contiguous()
     return (value.float() if value.dtype is torch.bfloat16 else value).numpy().tobytes()
 
 
-def _pinned(target: Target, pinned: int, batches: Sequence[Batch], different: int) -> Iterator[Finding]:
-    """pinned: how many examples should be repeated. different: how many appeared."""
-    if different > pinned:
+def _judge_pinned(target: Target, pinned: int, batches: Sequence[Batch], n_different: int) -> Iterator[Finding]:
+    """Judge a loop that should repeat `pinned` examples, of which `n_different` appeared."""
+    if n_different > pinned:
         examples = f"{pinned} example{'s' if pinned > 1 else ''}"
-        detail = f": you pinned {examples}, but {different} appeared in {STEPS} steps"
-        yield _moving(target, batches, detail, f"{different} different examples in {STEPS} steps; pinned: {pinned}")
-    elif target.draws is not None and _undeclared(target.draws):
-        yield _constant(target, batches, f"only {different} of the {pinned} pinned examples")
+        detail = f": you pinned {examples}, but {n_different} appeared in {STEPS} steps"
+        yield _moving(target, batches, detail, f"{n_different} different examples in {STEPS} steps; pinned: {pinned}")
+    elif target.draws is not None and _n_undeclared(target.draws):
+        yield _constant(target, batches, f"only {n_different} of the {pinned} pinned examples")
 
 
-def _undeclared(draws: Callable[[int], Draws]) -> int:
+def _n_undeclared(draws: Callable[[int], Draws]) -> int:
     """Return how many steps draw examples that don't match their order."""
     steps = [draws(step) for step in range(STEPS)]
     return sum(not bool((step.drawn == step.declared).all()) for step in steps)
 
 
 def _first_rows(target: Target, batches: Sequence[Batch]) -> tuple[str, ...]:
+    """Draw the first row of the first steps."""
     if target.tokens is None:
         return ()
     ids = [target.tokens.x(batch) for batch in batches[:4]]
@@ -74,6 +78,7 @@ def _first_rows(target: Target, batches: Sequence[Batch]) -> tuple[str, ...]:
 
 
 def _moving(target: Target, batches: Sequence[Batch], detail: str, evidence: str) -> Finding:
+    """detail: of the title, after "every step"."""
     return Finding(
         code="shuffle_every_step",
         title=f"The loader reshuffles every step{detail}.",

@@ -1,7 +1,8 @@
 """Is the end of a row ever a target? Without it, generation does not stop. Cost: eight batches."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,6 +22,21 @@ COMMON = 0.9
 """Fraction of the rows that have the same last target if it marks the end."""
 MIN_ROWS = 8
 MAX_STEPS = 64
+VARIED_FILL = -1
+"""Stands for several tokens that follow the last target of a row."""
+
+
+@dataclass(frozen=True)
+class RowEnd:
+    """The end of a row's trained targets.
+
+    token: the last counted target. n_ignored: the ignored ones after it. fill: the token that fills the row up after
+    the one that `token` predicts; VARIED_FILL for several tokens, None if none follows.
+    """
+
+    token: int
+    n_ignored: int
+    fill: int | None
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -29,18 +45,18 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("the targets are not the next ids of their row")
     edge = max(trained.shift or 0, _positions_cut_off(target))
     ends = [end for batch in trained.batches for end in _ends(batch, target.ignored, edge)]
-    if {n_ignored for _, n_ignored, _ in ends} in ({0}, {1}):  # The last target of a window may be unknown.
+    if {end.n_ignored for end in ends} in ({0}, {1}):  # The last target of a window may be unknown.
         raise NotApplicable("no row ends with ignored targets, so none is padded")
     if len(ends) < MIN_ROWS:
         raise NotJudged(f"{len(ends)} rows are too few; {MIN_ROWS} are needed")
-    _, n_last = Counter(token for token, _, _ in ends).most_common(1)[0]
+    _, n_last = Counter(end.token for end in ends).most_common(1)[0]
     is_common = n_last >= COMMON * len(ends)
-    followers = {follower for _, _, follower in ends if follower is not None}
-    if len(followers) != 1:
+    fills = {end.fill for end in ends if end.fill is not None}
+    if len(fills) != 1:
         if is_common:
             return
         raise NotJudged("the rows do not end with the same token, and no single one fills them up")
-    [padding] = followers
+    [padding] = fills
     if any(bool((batch.trained == padding).any()) for batch in trained.batches):
         return  # The same token is a target elsewhere.
     proof = _end_in_mask(target, trained)
@@ -60,8 +76,8 @@ def _positions_cut_off(target: Target) -> int:
     return 0
 
 
-def _ends(batch: TrainedBatch, ignored: int, edge: int) -> Iterator[tuple[int, int, int | None]]:
-    """Yield for each row its last counted target, the ignored ones after it, and the token that fills these.
+def _ends(batch: TrainedBatch, ignored: int, edge: int) -> Iterator[RowEnd]:
+    """Yield the end of each row with a counted target.
 
     edge: positions at the end that the loss's shift ignores in any row.
     """
@@ -73,12 +89,13 @@ def _ends(batch: TrainedBatch, ignored: int, edge: int) -> Iterator[tuple[int, i
         if last < 0:
             continue
         fill = x[last + 2 :]
-        constant = len(fill) > 0 and bool((fill == fill[0]).all())
-        yield int(y[last]), length - 1 - edge - last, int(fill[0]) if constant else -1 if len(fill) else None
+        is_constant = len(fill) > 0 and bool((fill == fill[0]).all())
+        token = int(fill[0]) if is_constant else VARIED_FILL if len(fill) else None
+        yield RowEnd(int(y[last]), length - 1 - edge - last, token)
 
 
 def _end_in_mask(target: Target, trained: TrainedTargets) -> str:
-    """Return that a mask shows the first ignored token of each row to be a real end; empty if it does not."""
+    """Return how a mask proves that the first ignored token of each row is a real end; empty if none does."""
     first = trained.batches[0]
     if any(_shows_end(tensor, first, target.ignored) for tensor in tensors_of(first.batch)):
         return "the batch's mask counts one token more than has a target"
@@ -86,17 +103,17 @@ def _end_in_mask(target: Target, trained: TrainedTargets) -> str:
 
 
 def _end_in_config(target: Target, padding: int) -> str:
-    """Return that the model's config names the token as the end; empty if it does not."""
+    """Return how the model's config proves that the token is the end; empty if it does not."""
     if getattr(getattr(target.model, "config", None), "eos_token_id", None) == padding:
         return f"the model's config has eos_token_id={padding}"
     return ""
 
 
 def _end_of_longest_rows(target: Target, trained: TrainedTargets, edge: int) -> str:
-    """Return that rows without padding end with an ignored target, too; empty if they do not."""
+    """Return that rows without padding end with an ignored target, too, as a proof; empty if they do not."""
     lengths: set[int] = set()
     for batch in _more_batches(target, trained):
-        if min((n for _, n, _ in _ends(batch, target.ignored, edge)), default=0) < 1:
+        if min((end.n_ignored for end in _ends(batch, target.ignored, edge)), default=0) < 1:
             return ""
         lengths.add(batch.x.shape[1])
         if len(lengths) > 1:
@@ -124,8 +141,8 @@ def _shows_end(mask: Tensor, batch: TrainedBatch, ignored: int) -> bool:
     return bool(padded.any()) and bool((n_visible == last + 3)[padded].all())
 
 
-def _end_never_target(target: Target, ends: list[tuple[int, int, int | None]], padding: int, proof: str) -> Finding:
-    tokens = Counter(token for token, _, _ in ends)
+def _end_never_target(target: Target, ends: Sequence[RowEnd], padding: int, proof: str) -> Finding:
+    tokens = Counter(end.token for end in ends)
     common = ", ".join(f"{target.show(token)}" for token, _ in tokens.most_common(4))
     name = target.show(padding)
     shown = f"{padding}" if name == str(padding) else f"{padding} ({name})"

@@ -15,7 +15,52 @@ PADDED_TO = 128
 STEPS = 8
 
 
-def embedding_size(target: Target) -> int | None:
+def check(target: Target) -> Iterator[Finding]:
+    n_rows = _embedding_size(target)
+    n_logits = _n_logits(target)
+    for step in range(STEPS if target.varies else 1):
+        batch = target.batch(step)
+        finding = _judge_inputs(target, batch, step, n_rows, n_logits)
+        finding = finding or _judge_targets(target, batch, step, n_rows, n_logits)
+        if finding is not None:
+            yield finding
+            return
+    n_vocab = target.n_vocab
+    if n_vocab is not None and n_rows is not None and not n_vocab <= n_rows <= -(-n_vocab // PADDED_TO) * PADDED_TO:
+        yield _other_vocabulary(n_rows, n_vocab)
+
+
+def _judge_inputs(target: Target, batch: Batch, step: int, n_rows: int | None, n_logits: int | None) -> Finding | None:
+    """n_rows: of the embedding."""
+    x = required(target.tokens).x(batch)
+    finding = _out_of_range(x, "x", n_rows or n_logits or target.n_vocab, step, "")
+    if finding is not None and n_rows is None and _model_accepts(target, batch):
+        return None  # A decoder may take ids that it never returns, such as that of the start.
+    return finding
+
+
+def _judge_targets(target: Target, batch: Batch, step: int, n_rows: int | None, n_logits: int | None) -> Finding | None:
+    tokens = required(target.tokens)
+    if tokens.y is None:
+        return None
+    y = tokens.y(batch)
+    also_allowed = f", or {target.ignored} to ignore a target"
+    finding = _out_of_range(y[y != target.ignored], "y", n_logits or n_rows or target.n_vocab, step, also_allowed)
+    return None if finding is not None and _loss_accepts(target, batch) else finding
+
+
+def _other_vocabulary(n_rows: int, n_vocab: int) -> Finding:
+    return Finding(
+        code="wrong_vocab",
+        title=f"The model's vocabulary has {n_rows:,} entries; the tokenizer has {n_vocab:,}.",
+        evidence=f"embedding rows {n_rows:,}, tokenizer.n_vocab {n_vocab:,}: {abs(n_rows - n_vocab):,} entries are "
+        + ("never used" if n_rows > n_vocab else "missing"),
+        why="Unused entries take part in every softmax and can be generated; missing ones raise an index error.",
+        fix="Build the model with tokenizer.n_vocab instead of a constant.",
+    )
+
+
+def _embedding_size(target: Target) -> int | None:
     """Return the number of entries of the embedding that is called with the ids, or None if there is none."""
     batch = target.batch(0) if target.fixed_shape else first_rows(target.batch(0), 1)
     x = required(target.tokens).x(batch).to(target.device)
@@ -36,35 +81,6 @@ def embedding_size(target: Target) -> int | None:
         for handle in handles:
             handle.remove()
     return sizes[0] if sizes else None
-
-
-def check(target: Target) -> Iterator[Finding]:
-    tokens = required(target.tokens)
-    rows = embedding_size(target)
-    n_logits = _n_logits(target)
-    for step in range(STEPS if target.varies else 1):
-        batch = target.batch(step)
-        wrong = _out_of_range(tokens.x(batch), "x", rows or n_logits or target.n_vocab, step, "")
-        if wrong is not None and rows is None and _model_accepts(target, batch):
-            wrong = None  # A decoder may take ids that it never returns, such as that of the start.
-        if wrong is None and tokens.y is not None:
-            y = tokens.y(batch)
-            ignoring = f", or {target.ignored} to ignore a target"
-            wrong = _out_of_range(y[y != target.ignored], "y", n_logits or rows or target.n_vocab, step, ignoring)
-            wrong = None if wrong and _loss_accepts(target, batch) else wrong
-        if wrong is not None:
-            yield wrong
-            return
-    n_vocab = target.n_vocab
-    if n_vocab is not None and rows is not None and not n_vocab <= rows <= -(-n_vocab // PADDED_TO) * PADDED_TO:
-        yield Finding(
-            code="wrong_vocab",
-            title=f"The model's vocabulary has {rows:,} entries; the tokenizer has {n_vocab:,}.",
-            evidence=f"embedding rows {rows:,}, tokenizer.n_vocab {n_vocab:,}: {abs(rows - n_vocab):,} entries are "
-            + ("never used" if rows > n_vocab else "missing"),
-            why="Unused entries take part in every softmax and can be generated; missing ones raise an index error.",
-            fix="Build the model with tokenizer.n_vocab instead of a constant.",
-        )
 
 
 def _n_logits(target: Target) -> int | None:
