@@ -1,10 +1,12 @@
 """The graph that computed a loss: which tensors a backward pass gives gradients."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+
+from tui_lab.core.doctor.program.batch import tensors_of
 
 
 def leaves(output: Tensor) -> list[Tensor]:
@@ -27,6 +29,21 @@ def is_detached(loss: Tensor, weights: Iterable[Tensor]) -> bool:
     trained = {id(weight) for weight in weights}
     ends = [loss] if loss.is_leaf else leaves(loss)
     return not any(isinstance(leaf, nn.Parameter) or id(leaf) in trained or leaf.numel() > 1 for leaf in ends)
+
+
+def when_reached(output: Any, call: Callable[[], None]) -> None:
+    """Call `call` once, when a backward pass first reaches a tensor of `output`; now, if none has a graph."""
+    calls = [call]
+
+    def reached(gradient: Tensor) -> None:
+        if calls:
+            calls.pop()()
+
+    attached = [tensor for tensor in tensors_of(output) if tensor.requires_grad]
+    for tensor in attached:
+        tensor.register_hook(reached)  # type: ignore[no-untyped-call]
+    if not attached:
+        call()
 
 
 def _nodes(output: Tensor) -> Iterator[Any]:

@@ -57,9 +57,13 @@ class Observer:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
         self._tell("loaders", lambda: self._loaders.called(is_training=True))
         self._tell("masks", lambda: self._masks.called(x, [args, kwargs]))
-        self._tell("rows", lambda: self._rows.trained(x))
         self._tell("states", lambda: self._states.batch(x))
         self._tell("states", lambda: self._states.entering(module, values))
+
+    def training_rows(self, x: Tensor | None) -> Callable[[], None]:
+        """Return what to call once it is known that the model is trained on the rows of x."""
+        keep = self._tell("rows", lambda: self._rows.to_train(x))
+        return lambda: self._tell("rows", keep) if keep is not None else None
 
     def model_return(self, module: nn.Module, output: Any) -> None:
         values = output.values() if isinstance(output, dict) else output

@@ -1,6 +1,7 @@
 """Builds the record of a loop from what its hooks call: the order of calls, gradients, rates and rows."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from tui_lab.core.doctor.loop.gradients import GradientBook
 from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.logits import LogitsGradients
-from tui_lab.core.doctor.loop.loss_graph import is_detached
+from tui_lab.core.doctor.loop.loss_graph import is_detached, when_reached
 from tui_lab.core.doctor.loop.observer import ObservedHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.loop.row_hashes import RowHashes
@@ -57,6 +58,8 @@ class RecordBuilder(ObservedHooks):
         self.moves_by_hand = False
         """Whether the weights have changed without a step of any optimizer."""
         self._n_skipped = 0
+        self._trained_rows: tuple[list[int], Callable[[], None]] = [], lambda: None
+        """Of the module that is being called: hashes of its rows, and what keeps the rows."""
         self._notes: dict[str, None] = {}
         if model is not None:
             self._book.watch(model.named_parameters())
@@ -103,7 +106,7 @@ class RecordBuilder(ObservedHooks):
         x = inputs_of(args, kwargs).x
         self._call = (module, x)
         self._draft.add("forward", training=module.training)
-        self._draft.rows += self._rows.hashes(x)
+        self._trained_rows = self._rows.hashes(x), self._observer.training_rows(x)
         self._observer.model_call(module, args, kwargs, x)
         self._capture.training_call(module, args, kwargs)
 
@@ -113,9 +116,15 @@ class RecordBuilder(ObservedHooks):
         x = self._call[1]
         self._call = None
         self._observer.model_return(module, output)
+        when_reached(output, partial(self._trained, *self._trained_rows))
         if len(self._updates) < self._measure_updates:
             self._logits.called(x, output)
         self._capture.returned(output)
+
+    def _trained(self, hashes: list[int], keep: Callable[[], None]) -> None:
+        """A backward pass has reached what the model returned for some rows, so that they are no validation rows."""
+        self._draft.rows += hashes
+        keep()
 
     def _evaluation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._observer.evaluated(module)

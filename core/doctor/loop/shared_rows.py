@@ -3,6 +3,7 @@
 import linecache
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -57,11 +58,12 @@ class RowsWatch:
     def __init__(self) -> None:
         self._rows: dict[tuple[int, bool], _Rows] = {}
 
-    def trained(self, x: Tensor | None) -> None:
-        """The model was called with x for training."""
+    def to_train(self, x: Tensor | None) -> Callable[[], None]:
+        """The model is called with x, with gradients; what is returned adds the rows to those that are trained."""
         rows = self._kept(x)
-        if rows is None:
-            return
+        return (lambda: None) if rows is None else (lambda: self._add_trained(rows))
+
+    def _add_trained(self, rows: Tensor) -> None:
         same = self._of(rows)
         if same.n_values() + rows.numel() <= MAX_VALUES:
             same.trained.append(rows)

@@ -58,6 +58,22 @@ def codes(train_rows: Tensor, val_rows: Tensor, *, split: str = "", name: str = 
     return [finding.code for finding in findings]
 
 
+def test_validation_with_gradients_is_no_training(stream: Tensor) -> None:
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train_rows, val_rows = windows(stream[:200])[::16], windows(stream[200:])[::16]
+    with LoopRecorder() as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            torch.autograd.backward(F.cross_entropy(model(train_rows).flatten(0, 1), train_rows.flatten()))
+            optimizer.step()
+            F.cross_entropy(model(val_rows).flatten(0, 1), val_rows.flatten())
+            evaluate(model, val_rows)
+    record = recorder.record()
+    assert list(validation_leak._of_rows(record.observed.shared_rows)) == []
+    assert [len(set(update.rows)) for update in record.updates] == [len(train_rows)] * 3
+
+
 def windows(stream: Tensor) -> Tensor:
     return stream.unfold(0, LENGTH, 1)
 
