@@ -9,6 +9,7 @@ import pytest
 from tests.app.fake import update
 from tests.app.script import CONFIG, LETTERS, STARTED
 from tests.app.session.helpers import collect
+from tui_lab.app.session import following
 from tui_lab.app.session.following import Following
 from tui_lab.app.session.messages import Interrupted, Printed, Ready, SessionFailed, SessionMessage, Waiting
 from tui_lab.app.session.replay import Replay
@@ -113,6 +114,21 @@ def test_killed_script_is_named(script: Script) -> None:
     script.following.start()
     script.until(ev.Started)
     script.lock.release()
+    assert "killed" in failure(script).message
+
+
+def test_process_that_is_about_to_release_its_lock_is_not_another_one(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "HOLDER_SECONDS", following.POLL_SECONDS)
+    script.start_training()
+    script.following.start()
+    script.until(ev.Started)
+    (script.run.path / lock.HOLDER).unlink()
+    script.record(update(2))
+    messages = script.until(ev.StepDone)
+    script.lock.release()
+    assert not any(isinstance(message, SessionFailed) for message in messages)
     assert "killed" in failure(script).message
 
 

@@ -146,7 +146,9 @@ class Following:
         # The lock first: what a process recorded before it ended is read after that.
         holder = lock.in_use(self._run.path) if check_holder else self._holder
         events = log.poll()
-        if isinstance(events, Restarted) or (holder is not None and holder != self._holder):
+        # A process that ends removes its description before it gives up the lock.
+        is_another = holder not in (None, lock.UNKNOWN, self._holder)
+        if isinstance(events, Restarted) or is_another:
             self._buffer.put(SessionFailed("another process has resumed this run; open it again to follow it"))
             return True
         last = next((event for event in events if isinstance(event, ev.Stopped | ev.Failed)), None)
