@@ -39,6 +39,11 @@ class Diagnosis:
         return tuple(finding["code"] for finding in self.report["findings"]) if self.report else ()
 
     @property
+    def hints(self) -> tuple[str, ...]:
+        """The codes of the hints, first to last."""
+        return tuple(hint["code"] for hint in self.report["hints"]) if self.report else ()
+
+    @property
     def is_quiet(self) -> bool:
         """Whether there is a report without a finding or a crash."""
         return self.report is not None and not self.report["findings"] and not self.report["crashed"]
@@ -64,9 +69,14 @@ class Row:
         """Whether the first finding names the cause."""
         return self.faulty.codes[:1] != () and self.faulty.codes[0] in self.program.codes
 
+    @property
+    def hint(self) -> str:
+        """The hint at the cause of a program without a finding, or ""."""
+        return "" if self.faulty.codes else next((one for one in self.faulty.hints if one in self.program.codes), "")
+
     def line(self) -> str:
         """Return a line for the terminal."""
-        verdict = "named" if self.is_named else "MISSED"
+        verdict = "named" if self.is_named else f"hinted {self.hint}" if self.hint else "MISSED"
         twin = "quiet" if self.healthy.is_quiet else f"ALARM {self.healthy.text()}"
         return f"{self.program.name:32} {verdict:7} {self.faulty.seconds:5.1f} s  {self.faulty.text()} | {twin}"
 
@@ -101,10 +111,11 @@ def summary(table: Sequence[Row]) -> str:
     """Return the figures of all rows."""
     named = sum(row.is_named for row in table)
     alarms = sum(not row.healthy.is_quiet for row in table)
-    silent = sum(row.faulty.is_quiet for row in table)
+    hinted = sum(bool(row.hint) for row in table)
+    silent = sum(row.faulty.is_quiet and not row.hint for row in table)
     return (
-        f"{named} of {len(table)} causes named first; {alarms} alarms on {len(table)} healthy twins; "
-        f"nothing found on {silent} faulty programs"
+        f"{named} of {len(table)} causes named first, {hinted} by a hint only; {alarms} alarms on {len(table)} healthy "
+        f"twins; nothing found on {silent} faulty programs"
     )
 
 
@@ -114,7 +125,8 @@ def markdown(table: Sequence[Row]) -> str:
     lines.append("|---|---|---|---|---|---|")
     for row in table:
         first = f"`{row.faulty.codes[0]}`" if row.faulty.codes else row.faulty.text()
-        mark = "" if row.is_named else " (missed)"
+        first = f"`{row.hint}` (hint)" if row.hint else first
+        mark = "" if row.is_named or row.hint else " (missed)"
         twin = "quiet" if row.healthy.is_quiet else row.healthy.text()
         program = row.program
         lines.append(

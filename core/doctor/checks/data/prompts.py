@@ -106,7 +106,10 @@ def _rows(target: Target, trained: TrainedTargets) -> tuple[Tensor, Tensor]:
             break
     different = torch.unique(torch.cat(batches)[:MAX_ROWS], dim=0)
     if len(different) < MIN_ROWS:
-        raise NotJudged(f"{len(different)} different rows of one length are too few; {MIN_ROWS} are needed")
+        raise NotJudged(
+            f"{len(different)} different rows of one length are too few to tell random ids; {MIN_ROWS} are needed, as "
+            "larger batches have"
+        )
     return different[:, :length], different[:, length:]
 
 
