@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from tui_lab.core.doctor.measures.attention_record import AttentionRecord, record_attention
+from tui_lab.core.doctor.measures.attention_record import AttentionRecord
+from tui_lab.core.doctor.measures.attention_recorder import record_attention
 from tui_lab.core.doctor.measures.trained_targets import label_shift
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token

@@ -11,7 +11,7 @@ from tests.core.doctor.checks.programs import any_target
 from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
 from tui_lab.core.doctor.checks.model import attention, causality
 from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.measures.attention_record import record_attention
+from tui_lab.core.doctor.measures.attention_recorder import record_attention
 from tui_lab.core.doctor.program.target import Target
 
 

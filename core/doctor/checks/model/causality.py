@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.checks.model.heads import heads_mixed
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.attention_record import AttentionCall, AttentionRecord, Mix, record_attention
+from tui_lab.core.doctor.measures.attention_record import AttentionCall, AttentionRecord, Mix
+from tui_lab.core.doctor.measures.attention_recorder import record_attention
 from tui_lab.core.doctor.measures.dependence import (
     TOLERANCE,
     Dependence,

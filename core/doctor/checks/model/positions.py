@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.attention_record import AttentionCall, record_attention
+from tui_lab.core.doctor.measures.attention_record import AttentionCall
+from tui_lab.core.doctor.measures.attention_recorder import record_attention
 from tui_lab.core.doctor.measures.blocks import outputs_of, repeated_blocks
 from tui_lab.core.doctor.measures.dependence import counted_predictions, other_tokens, warmed_up, without_dropout
 from tui_lab.core.doctor.program.batch import mapped, n_rows
