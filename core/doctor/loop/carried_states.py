@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.observed import CarriedState
-from tui_lab.core.doctor.program.batch import tensors_of
+from tui_lab.core.doctor.program.nested import tensors_of
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 MAX_ELEMENTS = 2**20

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
-from tui_lab.core.doctor.program.batch import tensors_of
+from tui_lab.core.doctor.program.nested import tensors_of
 
 
 def leaves(output: Tensor) -> list[Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.loop.observed import BatchMask
-from tui_lab.core.doctor.program.batch import tensors_of
+from tui_lab.core.doctor.program.nested import tensors_of
 
 MAX_MASKS = 2
 MAX_ELEMENTS = 2**20

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.program.batch import Batch, n_rows, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, n_rows
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 

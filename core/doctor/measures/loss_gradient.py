@@ -16,7 +16,8 @@ from torch import Tensor
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_forms import Reading, read
 from tui_lab.core.doctor.measures.update_trace import UpdateTrace
-from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows, output_tensors, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, n_rows
+from tui_lab.core.doctor.program.nested import mapped, tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 KEPT_ELEMENTS = 2**24
@@ -161,7 +162,7 @@ def scores(target: Target, output: Any) -> Tensor:
     """
     if target.tokens is not None:
         return target.tokens.logits(output)
-    matrices = [t for t in output_tensors(output) if t.is_floating_point() and t.dim() in (1, 2)]
+    matrices = [t for t in tensors_of(output) if t.is_floating_point() and t.dim() in (1, 2)]
     if len(matrices) != 1:
         raise NotJudged("the model does not return one tensor of scores [B, V] or [B]")
     return matrices[0]
@@ -172,7 +173,7 @@ def _gradient(target: Target, output: Any, gradients: Callable[[list[Tensor]], A
 
     `gradients` returns those of the tensors that it is given, None for unused ones.
     """
-    tensors = [t for t in output_tensors(output) if t.is_floating_point() and t.requires_grad and t.dim()]
+    tensors = [t for t in tensors_of(output) if t.is_floating_point() and t.requires_grad and t.dim()]
     if not tensors:
         return None
     try:

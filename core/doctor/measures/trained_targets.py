@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, measured_loss, trained
-from tui_lab.core.doctor.program.batch import Batch, first_rows, tensors_of, with_tensor
+from tui_lab.core.doctor.program.batch import Batch, first_rows, with_tensor
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target, required, targets_of
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
 

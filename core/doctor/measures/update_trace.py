@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.measures.no_dropout import without_dropout
-from tui_lab.core.doctor.program.batch import Batch, output_tensors, tensors_of
+from tui_lab.core.doctor.program.batch import Batch
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import MAX_CALLS, Target, seed_everything
 
 
@@ -74,7 +75,7 @@ class UpdateTrace:
             return
         ids = (t for t in tensors_of([args, kwargs]) if t.dtype == torch.int64 and t.dim() == 2)
         forward = TracedForward(output, next(ids, None))
-        for tensor in output_tensors(output):
+        for tensor in tensors_of(output):
             if tensor.requires_grad and tensor.dim():
                 tensor.register_hook(_storing(forward.gradients, id(tensor)))  # type: ignore[no-untyped-call]
         self.forwards.append(forward)

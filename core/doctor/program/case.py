@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.doctor.program.batch import Batch, first_rows, mapped, n_rows, on_device, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, first_rows, n_rows, on_device
 from tui_lab.core.doctor.program.calls import output_of
 from tui_lab.core.doctor.program.forms import Form, assumed_loss, recognize
+from tui_lab.core.doctor.program.nested import mapped, tensors_of
 from tui_lab.core.doctor.program.target import (
     PROBE_ROWS,
     LossFunction,

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.program.batch import Batch, first_rows, n_rows, nth_tensor, on_device, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, first_rows, n_rows, nth_tensor, on_device
 from tui_lab.core.doctor.program.calls import Call, Targets, output_of, possible_calls, usual_targets
 from tui_lab.core.doctor.program.ids_place import IdsPlace, find_ids
 from tui_lab.core.doctor.program.layout import Layout, find_layout
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Forward, LossFunction
 from tui_lab.core.doctor.program.token_views import token_view
 from tui_lab.core.doctor.program.tokens import PAIRS, TokenView, is_pair_of_ids, logits_in, loss_in

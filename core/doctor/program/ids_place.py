@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.program.batch import Batch, numbered, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, numbered
 from tui_lab.core.doctor.program.calls import ID_KEYS, Call, output_of
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.tokens import are_ids, logits_in
 
 

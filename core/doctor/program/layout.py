@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.program.batch import Batch, nth_tensor, numbered, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, nth_tensor, numbered
 from tui_lab.core.doctor.program.calls import Call, output_of
 from tui_lab.core.doctor.program.ids_place import IdsPlace, other_values
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.tokens import logits_in
 
 AGREEMENT = 0.9

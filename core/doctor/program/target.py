@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.rehearsal import rehearse
-from tui_lab.core.doctor.program.batch import Batch, first_rows, n_rows, on_device, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, first_rows, n_rows, on_device
 from tui_lab.core.doctor.program.copies import Copies, unfaithful
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.tokens import PAIRS, TokenView
 from tui_lab.core.doctor.program.update_state import UpdateState
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.program.batch import Batch, mapped, nth_tensor, numbered, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, nth_tensor, numbered
 from tui_lab.core.doctor.program.calls import Call, Targets
 from tui_lab.core.doctor.program.ids_place import IdsPlace, makes_decoder_ids
 from tui_lab.core.doctor.program.layout import Layout
+from tui_lab.core.doctor.program.nested import mapped, tensors_of
 from tui_lab.core.doctor.program.tokens import PAIRS, TokenView, are_ids, is_pair_of_ids, logits_in
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.program.batch import Batch, tensors_of
+from tui_lab.core.doctor.program.batch import Batch
+from tui_lab.core.doctor.program.nested import tensors_of
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.call_capture import CallCapture
+from tui_lab.core.doctor.program.nested import at, mapped
 from tui_lab.core.doctor.script.kept_states import KeptStates
-from tui_lab.core.doctor.script.places import at, replaced
-from tui_lab.core.doctor.script.tape import Inputs, Tape, TapeError, TapeRecorder, autocast_dtype, device_of
+from tui_lab.core.doctor.script.tape import Inputs, Tape, TapeError, autocast_dtype, device_of
+from tui_lab.core.doctor.script.tape_recorder import TapeRecorder
 from tui_lab.core.doctor.script.token_form import (
     Targets,
     TokenForm,
@@ -165,7 +166,7 @@ class Capture(CallCapture):
         number = self._tape.called(model, args, kwargs)
         if number < 0:
             return
-        self._inputs[number] = (replaced(args, self._copied), replaced(kwargs, self._copied))
+        self._inputs[number] = (mapped(args, self._copied), mapped(kwargs, self._copied))
         self._forms[number] = (autocast_dtype(device_of([model])), model.training)
 
     _is_open = False

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.findings import NotJudged
-from tui_lab.core.doctor.script.places import Key, Path, at, replaced, tensors_in, with_value
+from tui_lab.core.doctor.program.nested import Key, Path, at, mapped, tensors_in, with_value
 from tui_lab.core.watch.model_search import NOT_X, X_NAMES, Y_NAMES
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -69,7 +69,7 @@ class TokenForm:
         if not self.time_first:
             return value
         shape = at(value, self.x).shape
-        return replaced(value, lambda t: t.transpose(0, 1) if t.dim() >= 2 and t.shape[:2] == shape else t)
+        return mapped(value, lambda t: t.transpose(0, 1) if t.dim() >= 2 and t.shape[:2] == shape else t)
 
     def shown(self, output: Any, x: Tensor) -> Any:
         """Return the output with logits [B, T, V]. x: the ids as the script has them."""

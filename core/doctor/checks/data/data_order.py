@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.program.batch import Batch, n_rows, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, n_rows
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Draws, Target
 
 STEPS = 16

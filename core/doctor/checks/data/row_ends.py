@@ -15,7 +15,7 @@ from tui_lab.core.doctor.measures.trained_targets import (
     trained_batch,
     trained_targets,
 )
-from tui_lab.core.doctor.program.batch import tensors_of
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 COMMON = 0.9

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.measures.trained_targets import TrainedBatch, TrainedTargets
-from tui_lab.core.doctor.program.batch import tensors_of
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 MIN_SHARE = 0.1

@@ -14,7 +14,8 @@ from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.measures.bounded_output import why_bounded
 from tui_lab.core.doctor.measures.loss_forms import EVEN
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, trained
-from tui_lab.core.doctor.program.batch import n_rows, tensors_of
+from tui_lab.core.doctor.program.batch import n_rows
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 

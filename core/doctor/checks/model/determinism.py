@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.checks.loss.detached_loss import detachment_of
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows
+from tui_lab.core.doctor.program.batch import Batch, n_rows
+from tui_lab.core.doctor.program.nested import mapped
 from tui_lab.core.doctor.program.target import Target
 
 

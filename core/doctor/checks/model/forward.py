@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import CallFailed, Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.program.batch import first_rows, tensors_of
+from tui_lab.core.doctor.program.batch import first_rows
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.user_code.import_file import described
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.inputs import inputs_of
-from tui_lab.core.doctor.program.batch import Batch, mapped, n_rows, tensors_of
+from tui_lab.core.doctor.program.batch import Batch, n_rows
+from tui_lab.core.doctor.program.nested import mapped, tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 N_BATCHES = 4

@@ -16,7 +16,8 @@ from tui_lab.core.doctor.findings import Finding, Kind, NotApplicable
 from tui_lab.core.doctor.measures.dependence import other_tokens, without_dropout
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
 from tui_lab.core.doctor.measures.inputs import inputs_of, sources
-from tui_lab.core.doctor.program.batch import tensors_of, with_tensor
+from tui_lab.core.doctor.program.batch import with_tensor
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import logits_in
 

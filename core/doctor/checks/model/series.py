@@ -18,7 +18,8 @@ from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.measures.dependence import without_dropout
 from tui_lab.core.doctor.measures.inputs import inputs_of
-from tui_lab.core.doctor.program.batch import tensors_of, with_tensor
+from tui_lab.core.doctor.program.batch import with_tensor
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 MIN_LENGTH = 8

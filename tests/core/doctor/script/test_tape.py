@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from tui_lab.core.doctor.script.tape import MAX_CALLS, Inputs, Tape, TapeError, TapeRecorder
+from tui_lab.core.doctor.script.tape import Inputs, Tape, TapeError
+from tui_lab.core.doctor.script.tape_recorder import MAX_CALLS, TapeRecorder
 
 V = 11
 Loss = Callable[["Model", Tensor], Tensor]

@@ -1,13 +1,17 @@
-"""Places of tensors in nested values: arguments, batches, and what models return."""
+"""Tensors in nested values: in batches, in arguments, and in what models return.
+
+Looked into are tuples, lists, mappings, dataclasses, and objects of which an attribute is a tensor.
+"""
 
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ MAX_DEPTH = 6
 
 
 def tensors_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
-    """Yield every tensor in a value with its place, in order; objects with attributes are looked into, too."""
+    """Yield every tensor in a value with its place, in order."""
     if isinstance(value, Tensor):
         yield path, value
         return
@@ -35,9 +39,14 @@ def tensors_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             yield from tensors_in(item, (*path, Key("item", i)))
-    elif _is_record(value):
-        for name, item in vars(value).items():
+    else:
+        for name, item in _attributes(value).items():
             yield from tensors_in(item, (*path, Key("attribute", name)))
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor in a value, in order."""
+    yield from (tensor for _, tensor in tensors_in(value))
 
 
 def at(value: Any, path: Path) -> Any:
@@ -72,38 +81,42 @@ def only(value: Any, path: Path) -> Any:
     return value
 
 
-def replaced(value: Any, function: Callable[[Tensor], Any], depth: int = 0) -> Any:
-    """Return a copy of a value with `function` applied to every tensor in it."""
+def mapped(value: Any, function: Callable[[Tensor], Any], depth: int = 0) -> Any:
+    """Return a value of the same form with `function` applied to every tensor in it; what else it holds stays."""
     if isinstance(value, Tensor):
         return function(value)
     if depth >= MAX_DEPTH:
         return value
+    inner = partial(mapped, function=function, depth=depth + 1)
     if isinstance(value, Mapping):
-        items = {name: replaced(item, function, depth + 1) for name, item in value.items()}
+        items = {name: inner(item) for name, item in value.items()}
         if type(value) is dict:
             return items
         changed: Any = copy.copy(value)  # Such as the BatchEncoding of transformers.
         for name, item in items.items():
             changed[name] = item
         return changed
-    if isinstance(value, tuple):
-        parts = [replaced(item, function, depth + 1) for item in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    if isinstance(value, list):
-        return [replaced(item, function, depth + 1) for item in value]
+    if isinstance(value, list | tuple):
+        parts = [inner(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if isinstance(value, slice):
-        return slice(*(replaced(part, function, depth + 1) for part in (value.start, value.stop, value.step)))
-    if _is_record(value):
-        changed = copy.copy(value)
-        for name, item in vars(value).items():
-            object.__setattr__(changed, name, replaced(item, function, depth + 1))
-        return changed
-    return value
+        return slice(inner(value.start), inner(value.stop), inner(value.step))
+    attributes = _attributes(value)
+    if not attributes:
+        return value
+    changed = copy.copy(value)
+    for name, item in attributes.items():
+        object.__setattr__(changed, name, inner(item))
+    return changed
 
 
-def _is_record(value: Any) -> bool:
-    """Whether a value is an object that may hold a batch or an output: a dataclass, or one with tensor attributes."""
-    attributes = getattr(value, "__dict__", None)
-    if not attributes or isinstance(value, type) or callable(value):
-        return False
-    return dataclasses.is_dataclass(value) or any(isinstance(item, Tensor) for item in attributes.values())
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object that may hold a batch or an output; {} for any other value."""
+    if isinstance(value, type):
+        return {}
+    if dataclasses.is_dataclass(value) and not isinstance(value, nn.Module):
+        names = (field.name for field in dataclasses.fields(value))
+        return {name: getattr(value, name) for name in names if hasattr(value, name)} | getattr(value, "__dict__", {})
+    attributes: dict[str, Any] = getattr(value, "__dict__", {})
+    holds_tensor = not callable(value) and any(isinstance(item, Tensor) for item in attributes.values())
+    return attributes if holds_tensor else {}

@@ -1,0 +1,75 @@
+"""Optimizers as they are at the start of a training, with the largest rates that their schedules reach."""
+
+import contextlib
+import gc
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.script.capture import Capture
+
+MAX_SCHEDULED = 4000
+"""Updates of a schedule that are looked at."""
+SECONDS_OF_SCHEDULE = 0.3
+
+
+def reset_optimizers(optimizers: Sequence[Optimizer], capture: Capture, record: LoopRecord) -> None:
+    """Remove the state of the optimizers, and give each group the largest rate that its schedule reaches."""
+    for optimizer in optimizers:
+        rates = _peak_rates(optimizer, capture, record, alone=len(optimizers) == 1)
+        if not capture.initial.has_state:
+            optimizer.state.clear()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = torch.tensor(rate) if isinstance(group["lr"], Tensor) else rate
+            if "initial_lr" in group:  # A schedule multiplies it, perhaps by factors that are always far below 1.
+                group["initial_lr"] = rate
+        optimizer.zero_grad()
+
+
+def _peak_rates(optimizer: Optimizer, capture: Capture, record: LoopRecord, *, alone: bool) -> list[float]:
+    """Return for each parameter group the largest learning rate of its schedule, as far as that is known."""
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    before = next((groups for other, groups in capture.initial.groups if other is optimizer), None)
+    if before is not None and len(before) == len(rates):
+        rates = [max(rate, float(group["lr"])) for rate, group in zip(rates, before, strict=True)]
+    n = len(rates)
+    recorded = [update.lrs for update in record.updates if alone and len(update.lrs) == n]
+    for lrs in recorded:
+        rates = [max(rate, lr) for rate, lr in zip(rates, lrs, strict=True)]
+    scheduled = _scheduled_rates(optimizer)
+    if scheduled is not None:
+        return [max(rate, lr) for rate, lr in zip(rates, scheduled, strict=True)]
+    default = optimizer.defaults.get("lr")
+    rises = len(recorded) > 1 and recorded[-1][0] > recorded[0][0]
+    if rises and len(set(rates)) == 1 and isinstance(default, float) and default > rates[0]:
+        return [default] * n  # A loop that sets lr itself, and has not come to the end of its warmup.
+    return rates
+
+
+def _scheduled_rates(optimizer: Optimizer, updates: int = MAX_SCHEDULED) -> list[float] | None:
+    """Return the largest rates that the optimizer's scheduler reaches in its next updates; None without one.
+
+    The scheduler itself is run on: the script has ended.
+    """
+    schedulers = [thing for thing in gc.get_objects() if issubclass(type(thing), LRScheduler)]
+    own = [s for s in schedulers if getattr(s, "optimizer", None) is optimizer and not isinstance(s, ReduceLROnPlateau)]
+    inner = {id(part) for s in own for part in getattr(s, "_schedulers", ())}  # Of SequentialLR and ChainedScheduler.
+    scheduler = next((s for s in own if id(s) not in inner), None)
+    if scheduler is None:
+        return None
+    before = [float(group["lr"]) for group in optimizer.param_groups]
+    largest = before
+    until = time.monotonic() + SECONDS_OF_SCHEDULE
+    with contextlib.suppress(Exception):  # OneCycleLR ends with an error.
+        for _ in range(updates):
+            scheduler.step()
+            rates = [float(group["lr"]) for group in optimizer.param_groups]
+            largest = [max(pair) for pair in zip(largest, rates, strict=True)]
+            if time.monotonic() > until:
+                break
+    return largest
