@@ -333,6 +333,38 @@ def test_frozen_table_of_sines_is_healthy() -> None:
     assert examine(case(Placed())).findings == ()
 
 
+@pytest.mark.parametrize(("detaches", "expected"), [(True, ["missing_gradient"]), (False, [])])
+def test_embedding_whose_output_is_detached_is_found_although_the_head_shares_it(
+    detaches: bool, expected: list[str]
+) -> None:
+    class Tied(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Linear(16, 16)
+            self.head = nn.Linear(16, V)
+            self.head.weight = self.tokens.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            e = self.tokens(x)
+            e = e.detach() if detaches else e
+            logits: Tensor = self.head(torch.tanh(self.mix(e + e.cumsum(1) / T)))
+            return logits
+
+    assert codes(examine(case(Tied()))) == expected
+
+
+def test_layers_of_a_sequential_that_are_cut_off_are_no_experts() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    x = torch.randn(8, 8)
+    y = torch.randint(4, (8,))
+
+    def loss(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return F.cross_entropy(model[1:](model[0](batch[0]).detach()), batch[1])
+
+    program = Case(model, [(x, y)], loss=loss, optimizer=torch.optim.Adam(model.parameters(), lr=1e-3))
+    assert "missing_gradient" in codes(examine(program))
+
+
 def test_expert_that_no_token_chooses_is_a_hint() -> None:
     class Mixture(Small):
         def __init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core.doctor.checks.training.detached_embeddings import EmbeddingOutputs
 from tui_lab.core.doctor.checks.training.gradient_flow import family_of
 from tui_lab.core.doctor.findings import Finding, Kind
 from tui_lab.core.doctor.loop.loss_graph import leaves as leaves_of
@@ -31,6 +32,7 @@ def check(target: Target) -> Iterator[Finding]:
     trial = target.fresh()
     if target.untrained:  # Trained parts are frozen on purpose.
         yield from frozen_parameters(trial.model)
+    embeddings = EmbeddingOutputs(trial.model)
     loss = trial.loss(batch)
     leaves = unregistered(loss, trial.model)
     if leaves:
@@ -40,6 +42,7 @@ def check(target: Target) -> Iterator[Finding]:
     if leaves:
         yield _unregistered(leaves)
     missing = _without_gradient(trial, loss)
+    yield from embeddings.findings()
     if missing:
         missing = _still_without_gradient(trial, missing)
     unchosen = _unchosen(trial, missing)
@@ -111,19 +114,19 @@ def _is_position(name: str) -> bool:
 def _unchosen(trial: Target, missing: list[str]) -> list[str]:
     """Return those of the `missing` parameters that belong to experts which no token chose.
 
-    Experts are modules of one list that get different parts of the batch, or are called experts.
+    Experts are modules of one list and shape that get different parts of the batch, or are called experts.
     """
-    siblings: dict[str, list[str]] = {}
-    for name, _ in trial.model.named_parameters():
-        siblings.setdefault(family_of(name), []).append(name)
-    families = {family for family in map(family_of, missing) if family and not set(siblings[family]) <= set(missing)}
-    candidates = [name for name in missing if family_of(name) in families]
+    families = {name: (family_of(name), p.shape) for name, p in trial.model.named_parameters()}
+    siblings: dict[Any, list[str]] = {}
+    for name, family in families.items():
+        siblings.setdefault(family, []).append(name)
+    candidates = [name for name in missing if families[name][0] and not set(siblings[families[name]]) <= set(missing)]
     if not candidates:
         return []
     sizes = _input_sizes(trial)
     routed = []
     for name in candidates:
-        given = {sizes.get(sibling.rpartition(".")[0], 0) for sibling in siblings[family_of(name)]}
+        given = {sizes.get(sibling.rpartition(".")[0], 0) for sibling in siblings[families[name]]}
         if "expert" in name.lower() or len(given - {0}) > 1:
             routed.append(name)
     return routed
@@ -141,7 +144,9 @@ def _input_sizes(trial: Target) -> dict[str, int]:
 
     handles = [m.register_forward_pre_hook(measure(name)) for name, m in trial.model.named_modules()]
     try:
-        trial.outputs(trial.probe.batch)
+        # Not by `forward`: the loss may be computed from several calls of the model, or of its parts.
+        with trial.evaluating(), torch.no_grad():
+            trial.loss(trial.probe.batch)
     finally:
         for handle in handles:
             handle.remove()

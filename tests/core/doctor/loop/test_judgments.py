@@ -373,7 +373,7 @@ def test_mode_of_a_loop_that_changes_its_weights_by_hand(mode: bool, expected: l
             loss_of(model, step).backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 for p in model.parameters():
-                    p -= 0.1 * (0 if p.grad is None else p.grad)
+                    p.add_(torch.zeros_like(p) if p.grad is None else p.grad, alpha=-0.1)
 
     assert codes(judged(loop)) == expected
 

@@ -157,6 +157,14 @@ def parts(model: Any, step: int) -> Tensor:
     return loss
 
 
+def cut_off(model: Any, step: int) -> Tensor:
+    """A loss of two calls, of which one gives its part no gradient."""
+    x, y = pair(step)
+    memory = model.encoder(x).detach().mean()
+    loss: Tensor = F.cross_entropy(model.decoder(x).view(-1, V), y.reshape(-1)) + memory.pow(2)
+    return loss
+
+
 Loss = Callable[[Any, int], Tensor]
 PROGRAMS: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
     "own loop": (Small, outside),
@@ -218,6 +226,12 @@ def test_loss_of_a_copy_is_that_of_the_script(name: str) -> None:
     trial = target.fresh()
     for step in range(UPDATES):
         assert value(trial.loss(target.batch(step))) == pytest.approx(value(loss(trial.model, step)), rel=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(parts, []), (cut_off, ["missing_gradient"])])
+def test_part_that_gets_no_gradient_is_found_in_a_loss_of_several_calls(loss: Loss, expected: list[str]) -> None:
+    report = examine(examined(Pair(), loss))
+    assert [finding.code for finding in report.findings if finding.code == "missing_gradient"] == expected
 
 
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "parts"])
