@@ -12,7 +12,8 @@ FindingCode = Literal[
     "unmasked_targets", "ignored_targets", "leaked_validation", "padding_trained", "end_never_target",
     "data_changed", "prompt_trained",
     # Model
-    "forward_fails", "output_shape", "not_finite", "nondeterministic", "dropout_in_eval", "attention_rows",
+    "forward_fails", "output_shape", "not_finite", "nondeterministic", "dropout_in_eval", "random_in_eval",
+    "attention_rows",
     "mask_after_softmax", "score_scale", "attention_saturated", "causal_leak", "heads_mixed", "norm_axis",
     "no_context", "batch_mixing", "input_ignored", "initial_loss", "dead_relus", "frozen_parameters",
     "unregistered_parameters", "no_positions", "missing_gradient", "gradient_flow", "tied_head", "no_residual",

@@ -199,11 +199,12 @@ for step, (rows,) in enumerate(batch for epoch in range(100) for batch in loader
 
 def test_loss_that_was_computed_without_gradients_is_named_with_its_line(tmp_path: Path, cli: Cli) -> None:
     line = next(i for i, text in enumerate(LOOP.splitlines(), 1) if "loss.backward()" in text)
-    write(tmp_path, LOOP.replace("model(x).view", "model(x).detach().view"))
-    done = cli("doctor", "train.py", *SHORT, "--json")
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "sub", LOOP.replace("model(x).view", "model(x).detach().view"))
+    done = cli("doctor", "sub/train.py", *SHORT, "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 1 and report["crashed"] == []
-    assert [(f["code"], f["location"]) for f in report["findings"]] == [("detached_loss", f"train.py:{line}")]
+    assert [(f["code"], f["location"]) for f in report["findings"]] == [("detached_loss", f"sub/train.py:{line}")]
 
 
 def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: Cli) -> None:

@@ -1,5 +1,6 @@
 """SARIF files of the doctor: rules, levels and lines of code."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +25,19 @@ def test_findings_are_errors_and_hints_are_notes() -> None:
     ("location", "source", "file", "line"),
     [
         ("sub/train.py:42", "train.py", "sub/train.py", 42),
+        ("", "./sub/train.py", "sub/train.py", None),
+        ("", "pkg.train", "pkg/train.py", None),
+        ("/elsewhere/a b.py:3", "train.py", "file:///elsewhere/a%20b.py", 3),
         ("", "sub/mine.py:MyGPT", "sub/mine.py", None),
         ("", "reverse", "reverse", None),
     ],
 )
-def test_location_is_the_line_or_else_the_file(location: str, source: str, file: str, line: int | None) -> None:
+def test_location_is_the_line_or_else_the_file(
+    location: str, source: str, file: str, line: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg/train.py").touch()
     [run] = document(Report(findings=(finding(location=location),)), source)["runs"]
     physical = run["results"][0]["locations"][0]["physicalLocation"]
     assert physical["artifactLocation"]["uri"] == file

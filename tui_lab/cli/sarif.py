@@ -4,9 +4,11 @@ The format is SARIF 2.1.0 (OASIS, 2020).
 """
 
 import importlib.metadata
+import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tui_lab.cli import result_file
 from tui_lab.core.doctor.catalog import CATALOG
@@ -65,8 +67,24 @@ def _result(finding: Finding, source: str) -> dict[str, Any]:
 def _location(location: str, source: str) -> dict[str, Any]:
     """Return the line of the finding, or the whole file of `source`."""
     match = _LINE.match(location)
-    file = match["file"] if match else re.sub(r"(\.py):.*$", r"\1", source)
-    physical: dict[str, Any] = {"artifactLocation": {"uri": Path(file).as_posix()}}
+    file = match["file"] if match else _file_of(source)
+    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(Path(file))}}
     if match:
         physical["region"] = {"startLine": int(match["line"])}
     return {"physicalLocation": physical}
+
+
+def _file_of(source: str) -> str:
+    """Return the file of a script, of FILE.py:NAME or of a module, "pkg.train"."""
+    file = re.sub(r"(\.py):.*$", r"\1", source)
+    module = file.replace(".", "/")
+    files = [name for name in (file, f"{module}.py", f"{module}/__main__.py") if Path(name).is_file()]
+    return files[0] if files else file
+
+
+def _uri(file: Path) -> str:
+    """Return the address of a file: relative to the current folder if it is in there, as code scanning expects."""
+    path = Path(os.path.abspath(file))
+    if path.is_relative_to(Path.cwd()):
+        return quote(path.relative_to(Path.cwd()).as_posix())
+    return path.as_uri()

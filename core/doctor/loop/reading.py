@@ -65,18 +65,31 @@ def named_at(line: str) -> str:
     return f" in {line}" if line else ""
 
 
+def and_others(n: int) -> str:
+    """Return " and 1 other", " and 3 others", or "" for none."""
+    return f" and {n} other{'' if n == 1 else 's'}" if n else ""
+
+
 def some(names: Sequence[str], n: int = 6) -> str:
     """Return up to `n` names, and how many more there are."""
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
-def mode_matters(model: nn.Module) -> str:
-    """Return what behaves differently in training: "dropout of 0.1", "batch normalization", or ""."""
-    rate = max((rate for _, _, rate in dropout_rates(model)), default=0.0)
-    if rate > 0:
-        return f"dropout of {rate:g}"
-    normalizes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in model.modules())
-    return "batch normalization" if normalizes else ""
+def mode_matters(model: nn.Module, dropout: float | None = None) -> str:
+    """Return what behaves differently in training: "dropout of 0.1 and batch normalization", one of them, or "".
+
+    dropout: the rate that is meant to act; None: the highest of the model's modules.
+    """
+    rate = dropout or max((rate for _, _, rate in dropout_rates(model)), default=0.0)
+    parts = [f"dropout of {rate:g}"] if rate > 0 else []
+    if normalizes_batches(model):
+        parts.append("batch normalization")
+    return " and ".join(parts)
+
+
+def normalizes_batches(model: nn.Module) -> bool:
+    """Return whether the model has batch normalization with running statistics."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in model.modules())
 
 
 def direction(measurement: LossMeasurement) -> float | None:

@@ -66,7 +66,7 @@ class Dependence:
             return "█" if effect > 0.1 * self.largest else "▒" if effect > TOLERANCE * self.largest else "·"
 
         return (
-            "rows: logits at t; columns: token at s; █ ▒ depends, · does not",
+            "rows: logits at t; columns: token at s; █ depends, ▒ by less than 10 % of the largest, · does not",
             *("".join(map(sign, row[:DRAWN])) + f"  t={t}" for t, row in enumerate(self.own[:DRAWN])),
         )
 

@@ -11,11 +11,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.core.doctor.loop.lines import is_user_code
+from tui_lab.core.doctor.loop.lines import is_user_code, shown_file
 from tui_lab.core.doctor.script.files import UnwrittenFiles
 from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.watch import script_process
@@ -172,12 +171,7 @@ def error_place(error: BaseException, script: str) -> str:
     if not own:
         return f"{script}: {text}"
     line = f" (in: {own[-1].line})" if own[-1].line else ""
-    return f"{_relative(own[-1].filename)}, line {own[-1].lineno}: {text}{line}"
-
-
-def _relative(file: str) -> str:
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+    return f"{shown_file(own[-1].filename)}, line {own[-1].lineno}: {text}{line}"
 
 
 def candidates() -> list[str]:

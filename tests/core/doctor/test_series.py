@@ -66,7 +66,7 @@ def test_norm_over_time_of_a_causal_network_is_found(norm: nn.Module) -> None:
 def test_mean_over_time_of_a_causal_network_is_a_hint() -> None:
     [finding] = found(Convolutions(Centered()))
     assert (finding.kind, finding.code) == ("hint", "causal_leak")
-    assert finding.location.startswith("test_series.py:")
+    assert "test_series.py:" in finding.location
 
 
 @pytest.mark.parametrize(

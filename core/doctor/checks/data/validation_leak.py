@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from tui_lab.core.doctor.checks.data.shared_items import SharedItems, shared_items
 from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.loop.observed import Observed, SharedRows
+from tui_lab.core.doctor.loop.observed import SharedRows
+from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.target import Target
 
 MAX_SHARE = 0.05
@@ -21,10 +22,10 @@ WHY = "A validation loss on training data cannot show overfitting, so early stop
 
 def check(target: Target) -> Iterator[Finding]:
     if target.validation is None and target.record is not None:
-        yield from _of_script(target.record.observed)
+        yield from _of_script(target.record)
         return
     if target.validation is None:
-        raise NotJudged("no validation examples were given, or they are too short to tell a leak from chance")
+        raise NotJudged("it compares ids [N, T] of 32 tokens or more, which Case(…, validation=…) gives")
     shared, compared = target.validation()
     if shared > MAX_SHARE * compared:
         yield Finding(
@@ -36,8 +37,9 @@ def check(target: Target) -> Iterator[Finding]:
         )
 
 
-def _of_script(observed: Observed) -> Iterator[Finding]:
+def _of_script(record: LoopRecord) -> Iterator[Finding]:
     """Judge the rows that a script evaluates as its validation part, and the data sets that it reads them from."""
+    observed = record.observed
     finding = next(_of_rows(observed.shared_rows), None)
     if finding is not None:
         yield finding
@@ -57,8 +59,17 @@ def _of_script(observed: Observed) -> Iterator[Finding]:
             yield _shared_items(shared)
             return
     if not observed.shared_rows and (reasons or not pairs):
-        unknown = "the loop evaluates no validation examples, or they are too short to tell a leak from chance"
-        raise NotJudged("; ".join(dict.fromkeys(reasons)) or unknown)
+        raise NotJudged("; ".join(dict.fromkeys(reasons)) or _unknown(record))
+
+
+def _unknown(record: LoopRecord) -> str:
+    """Return why nothing of a script was compared."""
+    if any(update.events_of("evaluation") for update in record.updates) or record.evaluation_rows:
+        return (
+            "which of the rows that the script evaluates are its validation part could not be told, or these rows "
+            "are too short; names such as val_loader or split='val' tell it"
+        )
+    return f"the script evaluated nothing within {len(record.updates)} updates; --updates N and --seconds N set more"
 
 
 def _of_rows(compared: Sequence[SharedRows]) -> Iterator[Finding]:

@@ -61,6 +61,8 @@ def _of_classes(target: Target) -> tuple[float, int]:
     """Return the cross-entropy of a classifier's first rows, and its number of classes. Raises NotApplicable."""
     scores = logits_in(target.output(target.probe.batch))
     y = target.targets(target.probe.batch) if target.targets else None
+    if target.targets is None:
+        raise NotApplicable("which part of the batch is the class of each row is known only for a Case")
     if not isinstance(y, Tensor) or y.dim() != 1 or y.is_floating_point() or y.dtype is torch.bool:
         raise NotApplicable("the model does not return scores of classes")
     if scores.dim() != 2 or len(scores) != len(y) or scores.shape[1] < 2 or int(y.max()) >= scores.shape[1]:

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.checks.model.heads import heads_mixed
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.loop.lines import class_line
 from tui_lab.core.doctor.measures.attention_record import AttentionCall, AttentionRecord, Mix
 from tui_lab.core.doctor.measures.attention_recorder import record_attention
 from tui_lab.core.doctor.measures.dependence import (
@@ -135,8 +136,8 @@ def _leak(measured: _Measured, mixing: list[_Measured]) -> Iterator[Finding]:
         return  # The mixture of rows explains it.
     if trained_offset(measured.target) is None:
         raise NotJudged(
-            "positions see later ones, and the targets are not the next tokens: set causal=False if this is meant to "
-            "be so, as in BERT or a classifier"
+            "positions see later ones, and the targets are not the next tokens, as in BERT or a classifier; for a "
+            "Case, causal=False states that this is meant"
         )
     heads = [mix for mix in mixes if mix.kind in ("heads_split", "heads_merged")]
     norms = [mix for mix in mixes if mix.kind == "norm"]
@@ -199,7 +200,7 @@ def _open_mask(measured: _Measured, calls: list[tuple[int, AttentionCall]], n_ca
     number, call = calls[0]
     weights = call.weights.float().nan_to_num(0.0)
     where = f"attention {number}" + (f" ({call.module})" if call.module else "")
-    rows = "all of them" if len(calls) == n_calls else f"{len(calls)} of {n_calls}"
+    looking = f"{len(calls)} of {n_calls} self-attention layers look{'s' if len(calls) == 1 else ''} ahead"
     share = float(weights.triu(1).sum() / weights.sum().clamp(min=1e-12))
     if not weights.tril(-1).any():
         title = f"The causal mask is upside down: each position sees itself and later positions{measured.suffix}."
@@ -212,14 +213,21 @@ def _open_mask(measured: _Measured, calls: list[tuple[int, AttentionCall]], n_ca
     else:
         title = f"Attention has no causal mask: each position sees later positions{measured.suffix}."
         fix = "Set the scores above the diagonal to -inf before the softmax, or pass is_causal=True or the mask "
-        fix += "(tgt_mask for a decoder). If the model is meant to see both sides, as BERT is, set causal=False."
+        fix += f"(tgt_mask for a decoder). If the model is meant to see both sides, as BERT is, {_allow(measured)}."
     return _causal_leak(
         measured,
         title,
-        f"{where} gives {share:.0%} of its weight to later positions ({rows} look ahead); {_evidence(measured.result)}",
+        f"{where} gives {share:.0%} of its weight to later positions; {looking}; {_evidence(measured.result)}",
         fix,
         call.location,
     )
+
+
+def _allow(measured: _Measured) -> str:
+    """Return how the user states that positions may see later ones."""
+    if measured.target.record is None or measured.target.record.is_rehearsal:
+        return "set causal=False in its Case"
+    return "do not train it to predict the next token, which it sees"
 
 
 def _mean_over_row(mix: Mix, measured: _Measured) -> Finding:
@@ -240,7 +248,8 @@ def _unexplained(measured: _Measured) -> Finding:
         f"Each position sees {'the next token' if by_one else 'later positions'}{measured.suffix}.",
         f"{_evidence(measured.result)}; no attention looks ahead",
         "Look for a roll or shift in the wrong direction, a convolution that is padded on both sides, a bidirectional "
-        "recurrent layer, and for views that split or merge heads. If it is meant, set causal=False.",
+        "recurrent layer, and for views that split or merge heads. "
+        f"If the model is meant to see both sides, {_allow(measured)}.",
         "",
     )
 
@@ -288,16 +297,19 @@ def _norm_axis(mix: Mix, evidence: str, measured: _Measured) -> Finding:
 
 
 def _rows_mix(measured: _Measured) -> Finding:
-    if _takes_positions_first(measured.target):
+    recurrent = _rows_as_time(measured.target)
+    if recurrent is None and _takes_positions_first(measured.target):
         return _positions_first()
     record = measured.record()
     mixes = sorted((mix for mix in record.mixes if mix.over_rows), key=lambda mix: mix.kind == "reduction")
     result = measured.result
     assert result.others is not None
     evidence = (
-        f"a token changes the logits of other rows by {float(result.others.max()) / result.largest:.2g} of what it "
+        "a token of one row changes the logits of other rows, by up to "
+        f"{float(result.others.max()) / result.largest:.0%} of its largest effect in its own row"
     )
-    evidence += "changes in its own"
+    if recurrent is not None:
+        return _batch_mixing(*_takes_time_first(recurrent, evidence), class_line(measured.target.model, recurrent))
     if not mixes:
         return _batch_mixing(f"The rows of a batch influence each other{measured.suffix}.", evidence, _ROWS_FIX, "")
     mix = mixes[0]
@@ -321,6 +333,43 @@ def _rows_mix(measured: _Measured) -> Finding:
 
 
 _ROWS_FIX = "Look for a view or a mean over the batch dimension, and for batch norm; normalize over features instead."
+
+
+def _rows_as_time(target: Target) -> str | None:
+    """Return the name of a recurrent layer that gets [B, T, C] but expects [T, B, C], or None."""
+    rows, length = target.probe.x.shape
+    if rows == length:
+        return None
+    names: list[str] = []
+
+    def hook(name: str) -> Callable[[nn.Module, Any], None]:
+        def look(module: nn.Module, args: Any) -> None:
+            if args and isinstance(args[0], Tensor) and args[0].dim() == 3 and args[0].shape[:2] == (rows, length):
+                names.append(name)
+
+        return look
+
+    handles = [
+        module.register_forward_pre_hook(hook(name))
+        for name, module in target.model.named_modules()
+        if isinstance(module, nn.RNNBase) and not module.batch_first
+    ]
+    try:
+        with target.evaluating(), torch.no_grad():
+            target.output(target.probe.batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return names[0] if names else None
+
+
+def _takes_time_first(name: str, evidence: str) -> tuple[str, str, str]:
+    """Return the title, evidence and fix of a recurrent layer that takes rows for positions."""
+    return (
+        "A recurrent layer runs over the rows of the batch, not over the positions: batch_first=True is missing.",
+        f"{name or 'the model'} has batch_first=False, so it expects [T, B, C], and gets [B, T, C]; {evidence}",
+        f"Create {name or 'it'} with batch_first=True, or give it [T, B, C].",
+    )
 
 
 def _takes_positions_first(target: Target) -> bool:

@@ -168,13 +168,14 @@ def _has_own_dropout(module: nn.Module) -> bool:
 def _draws(difference: float) -> Finding:
     """A hint: a variational autoencoder, a diffusion model or a sampled mask draws on purpose."""
     return Finding(
-        code="dropout_in_eval",
+        code="random_in_eval",
         kind="hint",
-        title="The output depends on random numbers during evaluation.",
+        title="The model draws random numbers in evaluation mode, so its output varies.",
         evidence=f"after model.eval(), two passes with different seeds differ by {difference:.3g}, and no dropout is "
         "active",
         why="If this is no sampling on purpose, the validation loss is noisy and too high.",
-        fix="Draw random numbers only if self.training is true.",
+        fix="If it samples on purpose, as a variational autoencoder does, nothing is wrong: for a repeatable "
+        "validation loss, use the mean instead of a sample where self.training is false.",
     )
 
 

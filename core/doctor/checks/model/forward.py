@@ -1,5 +1,6 @@
 """Does the model return finite values of the right shape? Cost: two forward passes, one of a whole row."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import CallFailed, Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.loop.lines import class_line
 from tui_lab.core.doctor.program.batch import first_rows
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
@@ -88,7 +90,7 @@ def _too_few_logits(n_logits: int, n_vocab: int) -> Finding:
 def _first_not_finite(model: nn.Module, run: Callable[[], object]) -> tuple[str, bool, Tensor] | None:
     """Return the name of the first module whose output is not finite, whether its inputs are, and that output."""
     faulty: list[tuple[str, bool, Tensor]] = []
-    names = {module: name or "the model" for name, module in model.named_modules()}
+    names = {module: name for name, module in model.named_modules()}
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         wrong = [tensor for tensor in _floats(output) if not bool(torch.isfinite(tensor).all())]
@@ -108,21 +110,55 @@ def _not_finite(target: Target, values: list[Tensor]) -> Finding:
     with target.evaluating(), torch.no_grad():
         first = _first_not_finite(target.model, lambda: target.output(target.probe.batch))
     wrong = first[2] if first else next(v for v in values if not bool(torch.isfinite(v).all()))
-    if first is None:
-        place = "the inputs and outputs of all modules are finite, so it arises after them"
-    else:
+    masked = next((name for name, m in target.model.named_modules() if isinstance(m, _ATTENTION)), None)
+    name = ""
+    if first is not None:
+        name = first[0]
         inputs = "its inputs are finite" if first[1] else "its inputs are not finite either, so it arises before it"
-        place = f"the first module with such an output is {first[0]}; {inputs}"
+        place = f"the first module with such an output is {name or 'the model'}; {inputs}"
+    elif masked is not None:
+        place = "with hooks on its modules every output is finite, so it arises in the faster path that torch takes "
+        place += "for nn.TransformerEncoder and nn.MultiheadAttention in evaluation mode without hooks"
+    else:
+        place = "with hooks on its modules every output is finite"
+    what = "logits are" if target.tokens else "output is"
     return Finding(
         code="not_finite",
-        title="The logits are not finite before any training."
-        if target.tokens
-        else "The output is not finite before any training.",
-        evidence=f"{place}; {_rows(wrong)}",
-        why="One NaN spreads to every weight at the next step.",
+        title=f"The {what} not finite{_when(target)}.",
+        evidence=f"{place}; {_rows(wrong)}{_trained_on(target)}",
+        why="One NaN spreads to every weight at the next step."
+        if target.record is None or not _losses(target)
+        else "What the model computes in evaluation is NaN, whatever it learns.",
         fix="Look there for a division by zero, the log or root of a negative number, or a row of scores that is fully "
-        "masked.",
+        "masked." + (_MASKS if masked is not None else ""),
+        location=class_line(target.model, name or masked or ""),
     )
+
+
+_ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerDecoder)
+_MASKS = (
+    " In masks of nn.MultiheadAttention and nn.Transformer, True marks what is ignored: key_padding_mask must be True "
+    "at padding, so a mask of real tokens has to be inverted."
+)
+
+
+def _losses(target: Target) -> list[float]:
+    """Return the finite losses that the user's own loop has computed."""
+    updates = target.record.updates if target.record is not None else ()
+    return [loss for update in updates for loss in update.losses if math.isfinite(loss)]
+
+
+def _when(target: Target) -> str:
+    """Return in which state of the model the output is not finite, as far as it is known."""
+    if _losses(target):
+        return " in evaluation mode"
+    return " before any training" if target.untrained and target.record is None else ""
+
+
+def _trained_on(target: Target) -> str:
+    """Return that the loop's own loss is finite, if it is."""
+    losses = _losses(target)
+    return f"; the loss of the first update is finite, {losses[0]:.4g}" if losses else ""
 
 
 def _rows(tensor: Tensor) -> str:

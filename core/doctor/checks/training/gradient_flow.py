@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.program.target import Target
 
 RATIO = 1e4
@@ -23,7 +23,7 @@ def check(target: Target) -> Iterator[Finding]:
             families.setdefault(f"{family} {list(p.shape)}", []).append((name, float(p.grad.norm())))
     layered = {family: norms for family, norms in families.items() if len(norms) > 1}
     if not layered:
-        raise NotJudged("there are no two layers to compare")
+        raise NotApplicable("no two numbered layers have weights of the same name and shape, whose gradients compare")
     for norms in layered.values():
         sizes = [size for _, size in norms if size > 0]
         if sizes and max(sizes) > RATIO * min(sizes):

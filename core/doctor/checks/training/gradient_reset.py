@@ -42,10 +42,14 @@ def _no_zero_grad(target: Target, record: LoopRecord, updates: Sequence[UpdateRe
     names = record.never_cleared
     which = "" if len(names) >= n_trainable else f"of {len(names)} of {n_trainable} parameters "
     growing = ", ".join(f"{update.leftover:.3g}" for update in updates[:4])
-    clears = [event.line for update in updates for event in update.events_of("zero_grad")]
+    # What the first update cleared may come from before the loop.
+    clears = [event.line for update in updates[1:] for event in update.events_of("zero_grad")]
+    once = [event.line for event in updates[0].events_of("zero_grad")]
     fix = "Call optimizer.zero_grad() once per step, before backward()."
     if clears:
         fix = f"zero_grad(){named_at(clears[0])} does not reach these parameters: clear those of their own optimizer."
+    elif once:
+        fix = f"zero_grad(){named_at(once[0])} is called only once: call it in every step, after step()."
     return Finding(
         code="no_zero_grad",
         title=f"The gradients {which}are never cleared, so they add up over the steps.",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from tui_lab.core.doctor.findings import Finding, FindingCode
-from tui_lab.core.doctor.loop.reading import between, line_of, require_updates, some, target_weights
+from tui_lab.core.doctor.loop.reading import and_others, between, line_of, require_updates, some, target_weights
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.program.target import Target
 
@@ -133,7 +133,7 @@ def _not_finite(target: Target, update: UpdateRecord) -> Finding:
     loss = ", ".join(f"{loss:.4g}" for loss in update.losses[:3])
     return Finding(
         code="gradient_not_finite",
-        title=f"The gradient of the first update is not finite: {last} and {len(update.not_finite) - 1} others.",
+        title=f"The gradient of the first update is not finite: {last}{and_others(len(update.not_finite) - 1)}.",
         evidence=f"loss {loss}; infinite or NaN: {some(update.not_finite)}",
         why="One step with such a gradient makes every weight NaN.",
         fix=f"Between {last.rpartition('.')[0] or last} and the loss, look for a division by zero, the square root or "

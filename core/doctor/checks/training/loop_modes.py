@@ -14,7 +14,7 @@ MIN_UPDATES = 2
 
 def check(target: Target) -> Iterator[Finding]:
     record = target.loop
-    matters = f"dropout of {target.dropout:g}" if target.dropout else mode_matters(target.model)
+    matters = mode_matters(target.model, target.dropout)
     if not matters:
         raise NotApplicable("the model has neither dropout nor batch normalization, so its mode makes no difference")
     parts = [update.events for update in record.updates]
@@ -72,13 +72,25 @@ def _evaluations(record: LoopRecord, matters: str) -> Iterator[Finding]:
         )
 
 
+def _why(matters: str) -> str:
+    """Return what is wrong with training in evaluation mode."""
+    reasons = []
+    if "dropout" in matters:
+        reasons.append("Dropout drops nothing, so training and validation loss drift apart.")
+    if "batch" in matters:
+        reasons.append(
+            "Batch normalization uses its running statistics, and no longer updates them: they fit older weights."
+        )
+    return " ".join(reasons)
+
+
 def _eval_in_training(matters: str, location: str, *, after_evaluation: bool) -> Finding:
     since = ", in which an evaluation left it" if after_evaluation else ""
     return Finding(
         code="eval_in_training",
-        title=f"The model trains in evaluation mode{since}, so its {matters} is never applied.",
+        title=f"The model trains in evaluation mode{since}, which changes what its {matters} does.",
         evidence="model.training is False in every forward pass that is trained on",
-        why="Regularization is off, so training and validation loss drift apart.",
+        why=_why(matters),
         fix="Call model.train() before each step; an evaluation leaves the model in evaluation mode.",
         location=location,
     )
@@ -89,10 +101,10 @@ def _stays_in_evaluation(run: Sequence[UpdateRecord], matters: str, n_updates: i
     forward = next(trained_forwards(run[0].events), None)
     return Finding(
         code="eval_in_training",
-        title=f"After an evaluation, the model trains on in evaluation mode, so its {matters} is no longer applied.",
+        title=f"After an evaluation, the model trains on in evaluation mode, which changes what its {matters} does.",
         evidence=f"model.training is True up to update {first - 1} of {n_updates}, and False in the {len(run)} updates "
         "after the evaluation",
-        why="Regularization is off from then on, so training and validation loss drift apart.",
+        why=_why(matters),
         fix="Call model.train() after each evaluation, or at the start of each step.",
         location="" if forward is None else forward.line,
     )

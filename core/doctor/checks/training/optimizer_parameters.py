@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.loop.reading import some
+from tui_lab.core.doctor.loop.reading import and_others, some
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.watch.model_search import parameters_of
 
@@ -89,7 +89,7 @@ def _in_place(replaced: Mapping[str, Tensor]) -> str:
 
 def _made_before(replaced: Mapping[str, Tensor]) -> Finding:
     name = next(iter(replaced))
-    others = f" and {len(replaced) - 1} others" if len(replaced) > 1 else ""
+    others = and_others(len(replaced) - 1)
     return Finding(
         code="stale_optimizer",
         title=f"The optimizer was created before {name}{others} {'were' if others else 'was'} replaced, so it updates "

@@ -1,6 +1,7 @@
 """What the checks say about small loops: each mistake is named with its line, and its healthy twin is not."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -159,7 +160,7 @@ def test_mistake_in_the_order_is_named_with_its_line(loop: Loop, code: str, oper
     assert codes(findings) == [code]
     [finding] = [finding for finding in findings if finding.code == code]
     file, _, line = finding.location.partition(":")
-    assert file == "test_judgments.py"
+    assert Path(file).name == "test_judgments.py"
     with open(__file__, encoding="utf-8") as lines:
         assert operation in lines.read().splitlines()[int(line) - 1]
 
@@ -289,6 +290,17 @@ def test_gradients_of_one_group_that_are_never_cleared_are_named() -> None:
     assert "head.weight" in finding.evidence and "embedding" not in finding.evidence
 
 
+def cleared_once() -> None:
+    model, optimizer = sgd()
+    optimizer.zero_grad()
+    train(optimizer, model, clears=False)
+
+
+def test_gradients_that_are_cleared_before_the_loop_only_need_no_other_optimizer() -> None:
+    [finding] = [f for f in judged(cleared_once) if f.code == "no_zero_grad"]
+    assert "optimizer" not in finding.fix and "once" in finding.fix
+
+
 def test_losses_that_are_all_nan_are_no_fault_of_a_loss_scale() -> None:
     def loop() -> None:
         model, optimizer = sgd()
@@ -376,6 +388,20 @@ def test_mode_of_a_loop_that_changes_its_weights_by_hand(mode: bool, expected: l
                     p.add_(torch.zeros_like(p) if p.grad is None else p.grad, alpha=-0.1)
 
     assert codes(judged(loop)) == expected
+
+
+def test_batch_normalization_is_named_next_to_dropout() -> None:
+    def loop() -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1)).eval()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.randn(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+
+    [finding] = [f for f in judged(loop) if f.code == "eval_in_training"]
+    assert "dropout of 0.3" in finding.title and "batch normalization" in finding.title
 
 
 def test_mode_makes_no_difference_without_dropout() -> None:
@@ -559,7 +585,7 @@ def from_loader(*, restarts: bool, shuffle: bool = False, rows: int = 16, evalua
 
 def test_loader_that_begins_again_in_each_update_is_found() -> None:
     findings = judged(from_loader(restarts=True))
-    assert codes(findings) == ["constant_batch"] and findings[0].location.startswith("test_judgments.py:")
+    assert codes(findings) == ["constant_batch"] and "test_judgments.py:" in findings[0].location
     assert judged(from_loader(restarts=False)) == []
     assert judged(from_loader(restarts=True, shuffle=True)) == []
 
