@@ -582,6 +582,34 @@ _ALL = [
             "Forty updates on two rows, then the same at six other rates.",
             "Take the rate that worked best, then halve or double it.",
         ),
+        loss_not_finite=(
+            "The loss of the loop is infinite or NaN.",
+            "The printed loss is inf or nan. After a step with NaN every weight is NaN.",
+            "The losses that backward() got: the last ones, or half of them, are not finite. Fewer are not reported.",
+            "Look for the logarithm or square root of a number that is not positive, a division by zero, a mean over "
+            "no element, or a target whose score is -inf; if it begins later, for a learning rate that is too high.",
+        ),
+        loss_not_falling=(
+            "The loss of the loop does not fall while it is recorded.",
+            "The printed loss stays where it began, or at the loss of a model that only knows how frequent each class "
+            "is.",
+            "The mean of the first tenth of the losses is compared with that of the last tenth, in units of their "
+            "noise; of a classifier, the last quarter with the loss of the best constant prediction. Always a hint.",
+            "Check that inputs and targets belong together, that the inputs have a mean of about 0 and a deviation of "
+            "about 1, and try learning rates ten times higher and lower.",
+        ),
+        loss_unbounded=(
+            "The loss of the loop falls below zero, faster and faster.",
+            "The loss becomes a huge negative number, and outputs or samples are useless.",
+            "The size of the last losses, against the first one, and whether the fall gets faster. Always a hint.",
+            "Look for a term with the wrong sign, such as the KL divergence of a VAE, or one that nothing bounds.",
+        ),
+        optimizer_rebuilt=(
+            "The loop creates a new optimizer for every update.",
+            "Training is slower than it should be; Adam acts like sign descent, momentum does nothing.",
+            "Optimizers over the same weights are created between the steps.",
+            "Create the optimizer once, before the loop; to change a rate, set it in optimizer.param_groups.",
+        ),
         cannot_overfit=(
             "The model cannot memorize two rows at any learning rate.",
             "No setting helps.",

@@ -39,8 +39,11 @@ from tui_lab.core.doctor.checks.training import (
     loop_gradients,
     loop_modes,
     loop_rates,
+    loss_progress,
+    loss_values,
     lost_updates,
     optimizer_parameters,
+    optimizer_rebuilt,
     optimizer_step,
     overfit,
 )
@@ -97,6 +100,7 @@ CHECKS = (
     Check("dead ReLUs", dead_relus.check),
     Check("gradients", gradients.check),
     Check("optimizer parameters", optimizer_parameters.check),
+    Check("optimizer rebuilt", optimizer_rebuilt.check),
     Check("optimizer step", optimizer_step.check, compares=True, needs_graph=True),
     Check("gradient reset", gradient_reset.check, compares=True),
     Check("loop gradients", loop_gradients.check),
@@ -105,6 +109,8 @@ CHECKS = (
     Check("lost updates", lost_updates.check),
     Check("averaged buffers", averaged_buffers.check),
     Check("gradient flow", gradient_flow.check, needs_graph=True),
+    Check("loss values", loss_values.check),
     Check("overfit", overfit.check, trains=True),
+    Check("loss progress", loss_progress.check, trains=True),
 )
 """In the order in which findings are reported: faults of the data before those of the model and the training."""

@@ -140,6 +140,8 @@ class Observed:
     """Everything that was observed.
 
     training_loaders, validation_loaders: by what the model was called with right after most of their batches.
+    constant_loss: the lowest mean loss of a model that ignores its input, for the targets of the only loss function of
+        torch that was called; None: unknown.
     """
 
     criteria: tuple[CriterionCall, ...] = ()
@@ -152,3 +154,4 @@ class Observed:
     training_loaders: tuple[LoaderUse, ...] = ()
     validation_loaders: tuple[LoaderUse, ...] = ()
     masks: tuple[BatchMask, ...] = ()
+    constant_loss: float | None = None

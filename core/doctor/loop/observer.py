@@ -16,6 +16,7 @@ from tui_lab.core.doctor.loop.masks import MaskWatch
 from tui_lab.core.doctor.loop.observed import Observed, ScheduleUse
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
 from tui_lab.core.doctor.loop.shared_rows import RowsWatch
+from tui_lab.core.doctor.loop.target_counts import TargetCounts
 
 
 class Observer:
@@ -34,6 +35,7 @@ class Observer:
         self._rows = RowsWatch()
         self._loaders = LoaderParts()
         self._masks = MaskWatch()
+        self._targets = TargetCounts()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
 
@@ -51,6 +53,7 @@ class Observer:
             training_loaders=self._loaders.training,
             validation_loaders=self._loaders.validation,
             masks=tuple(self._masks.masks),
+            constant_loss=None if "target counts" in self._disabled else self._targets.constant_loss,
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
@@ -92,6 +95,7 @@ class Observer:
         """A loss function of torch was called with gradients. options: with its `input`."""
         self._tell("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
         self._tell("states", lambda: self._states.targets(targets))
+        self._tell("target counts", lambda: self._targets.add(name, targets, options))
 
     def fetched(self, iterator: Any, batch: Any) -> None:
         """A DataLoader's iterator gave a batch."""

@@ -117,6 +117,8 @@ class LoopRecord:
         part, as far as the loop names it.
     moves_by_hand: whether the weights changed without a step of any optimizer.
     n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
+    n_rebuilt: how often another optimizer stepped weights that one had stepped before, in its place. rebuilt_at: the
+        line that created the last of them.
     has_ended: whether the loop ran to its own end. is_rehearsal: whether the doctor called the update itself.
     notes: what could not be measured, and why.
     observed: what was noticed beside the order of the calls.
@@ -132,6 +134,8 @@ class LoopRecord:
     training_part_rows: frozenset[int] = field(default_factory=frozenset)
     moves_by_hand: bool = False
     n_skipped: int = 0
+    n_rebuilt: int = 0
+    rebuilt_at: str = ""
     has_ended: bool = False
     is_rehearsal: bool = False
     notes: tuple[str, ...] = ()

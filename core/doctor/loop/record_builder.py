@@ -46,7 +46,10 @@ class RecordBuilder(ObservedHooks):
         self.created_optimizers = list(optimizers)
         """Optimizers that exist, whether or not they have stepped."""
         self.stepped_optimizers: list[Optimizer] = []
-        """Optimizers that have stepped, in the order of their first step."""
+        """Optimizers that have stepped, in the order of their first step; of several over the same weights the last."""
+        self.n_rebuilt = 0
+        """How often another optimizer took over the weights of one that had stepped."""
+        self._created_at = ""
         self._step_has_closure = False
         self._call: tuple[nn.Module, Tensor | None] | None = None
         """The module that is being called, and its x."""
@@ -82,6 +85,8 @@ class RecordBuilder(ObservedHooks):
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,
             n_skipped=self._n_skipped,
+            n_rebuilt=self.n_rebuilt,
+            rebuilt_at=self._created_at if self.n_rebuilt else "",
             has_ended=has_ended,
             notes=(*self._notes, *self._observer.notes),
             observed=observed,
@@ -91,6 +96,7 @@ class RecordBuilder(ObservedHooks):
 
     def created(self, optimizer: Optimizer) -> None:
         self.created_optimizers.append(optimizer)
+        self._created_at = user_line()
         self._capture.created(optimizer)
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -237,7 +243,7 @@ class RecordBuilder(ObservedHooks):
             self.close_update()
             draft = self._draft
         if not any(one is optimizer for one in self.stepped_optimizers):
-            self.stepped_optimizers.append(optimizer)
+            self._add_stepped(optimizer)
             self._book.watch(("", p) for p in parameters_of([optimizer]))
         self.moves_by_hand = False
         draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
@@ -247,6 +253,17 @@ class RecordBuilder(ObservedHooks):
         self._book.before_step(optimizer, has_closure=has_closure)
         if not has_closure:
             self._observer.before_step(optimizer)
+
+    def _add_stepped(self, optimizer: Optimizer) -> None:
+        """Add an optimizer; it takes the place of one that stepped the same weights before."""
+        weights = {id(p) for p in parameters_of([optimizer])}
+        for number, other in enumerate(self.stepped_optimizers):
+            if {id(p) for p in parameters_of([other])} == weights and not self._draft.has_stepped(other):
+                self.n_rebuilt += 1
+                self.stepped_optimizers[number] = optimizer
+                self.created_optimizers = [each for each in self.created_optimizers if each is not other]
+                return
+        self.stepped_optimizers.append(optimizer)
 
     def after_step(self, optimizer: Optimizer) -> None:
         has_closure = self._step_has_closure

@@ -68,8 +68,13 @@ class LoopRecorder:
 
     @property
     def optimizers(self) -> list[Optimizer]:
-        """Those that have stepped, in the order of their first step."""
+        """Those that have stepped, in the order of their first step; of several over the same weights the last."""
         return list(self._builder.stepped_optimizers)
+
+    @property
+    def n_rebuilt(self) -> int:
+        """How often another optimizer took over the weights of one that had stepped."""
+        return self._builder.n_rebuilt
 
     @property
     def created_optimizers(self) -> list[Optimizer]:

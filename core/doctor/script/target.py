@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.loop.loss_course import constant_loss, loss_courses
+from tui_lab.core.doctor.loop.reading import named_at
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.nested import tensors_of
@@ -19,6 +21,10 @@ from tui_lab.core.doctor.script.initial_optimizers import reset_optimizers
 from tui_lab.core.doctor.script.parts import ScriptParts, parts_of
 from tui_lab.core.watch.model_search import parameters_of
 
+MAX_COURSES = 3
+"""Lines of backward() whose losses are shown."""
+NEAR_CONSTANT = 0.9
+"""Of the loss of a constant prediction, above which that is shown, too."""
 CLEARLY_TRAINED = 0.85
 """Of ln V: an untrained model has a first loss of about ln V; one below this has learned something."""
 
@@ -108,6 +114,16 @@ def _recorded_only(record: LoopRecord, model: nn.Module, optimizers: Sequence[Op
         record=record,
         recognized=(_n_updates(record),),
     )
+
+
+def _recorded(record: LoopRecord) -> tuple[str, ...]:
+    """Return how many updates were recorded, and how their losses changed."""
+    courses = loss_courses(record)
+    named = [f"loss{named_at(course.line) if len(courses) > 1 else ''} {course}" for course in courses[:MAX_COURSES]]
+    constant = constant_loss(record)
+    if len(courses) == 1 and constant and courses[0].last > NEAR_CONSTANT * constant:
+        named = [f"{named[0]}, where a constant prediction has {constant:.4g}"]
+    return (f"{len(record.updates)} updates of the script", *named)
 
 
 def _of_one_form(steps: Sequence[CapturedStep]) -> Sequence[CapturedStep]:

@@ -1,0 +1,58 @@
+"""Is the loss of the loop a number? Cost: none beyond the record of the loop."""
+
+import math
+from collections.abc import Iterator
+
+from tui_lab.core.doctor.findings import Finding, FindingCode, NotApplicable
+from tui_lab.core.doctor.loop.loss_course import LossCourse, loss_courses
+from tui_lab.core.doctor.program.target import Target
+
+EXPLAINS: tuple[FindingCode, ...] = ("not_finite", "gradient_not_finite", "initial_loss", "cannot_overfit")
+
+
+def check(target: Target) -> Iterator[Finding]:
+    """Judge losses that are not finite from the first update on; later ones may come from the learning rate."""
+    courses = recorded_courses(target)
+    for course in courses:
+        if not math.isfinite(course.values[0]) and is_lasting(course):
+            yield not_finite(course)
+            return
+
+
+def recorded_courses(target: Target) -> list[LossCourse]:
+    """Return the losses of the user's own loop. Raises NotApplicable if only the doctor's updates were recorded."""
+    if target.record is None:
+        raise NotApplicable("only a script has a course of its losses")
+    return loss_courses(target.record)
+
+
+def is_lasting(course: LossCourse) -> bool:
+    """Whether the losses that are not finite are no exception: half of them or more, or the last ones."""
+    finite = [math.isfinite(value) for value in course.values]
+    return not any(finite[-3:]) or 2 * sum(finite) <= len(finite)
+
+
+def not_finite(course: LossCourse) -> Finding:
+    """Return the finding on a loss that is not finite from some update on."""
+    is_infinite = [not math.isfinite(value) for value in course.values]
+    i = is_infinite.index(True)
+    value = course.values[i]
+    n = sum(is_infinite)
+    since = "in every update" if n == len(is_infinite) else f"from update {course.numbers[i] + 1} on"
+    is_nan = math.isnan(value)
+    return Finding(
+        code="loss_not_finite",
+        title=f"The loss is {value:g} {since}.",
+        evidence=f"{n} of {len(is_infinite)} losses are not finite; the first is {value:g}, at update "
+        f"{course.numbers[i] + 1}" + (f", after {course.values[i - 1]:.4g}" if i else ""),
+        why="NaN spreads: after one step every weight is NaN."
+        if is_nan
+        else "An infinite loss has no useful gradient: something has a probability of exactly zero, or overflows.",
+        fix="Look between the model's output and the loss for the logarithm or square root of a number that is not "
+        "positive, a division by zero, a mean over no element, or a score of -inf for a class that is a target."
+        if i == 0
+        else "Use a lower learning rate, clip the gradients, or find the operation: torch.autograd.detect_anomaly() "
+        "names it.",
+        location=course.line,
+        explains=EXPLAINS,
+    )

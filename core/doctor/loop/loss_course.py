@@ -1,0 +1,90 @@
+"""How the losses of a loop change from its first updates to its last."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from tui_lab.core.doctor.loop.record import LoopRecord
+
+SHARE = 0.1
+"""Of the updates: the first tenth is compared with the last tenth."""
+MIN_UPDATES = 3
+"""In each of the two parts."""
+SAME_RATIO = 1e-3
+"""Relative difference up to which two ratios of losses are equal."""
+
+
+@dataclass(frozen=True)
+class LossCourse:
+    """The losses that backward() got in one line of the loop.
+
+    line: "train.py:42". numbers: of the updates, counted from 0. values: for each the mean of its losses.
+    """
+
+    line: str
+    numbers: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def first(self) -> float:
+        """The mean of the first tenth."""
+        return _mean(self.values[: self._n])
+
+    @property
+    def last(self) -> float:
+        """The mean of the last tenth."""
+        return _mean(self.values[-self._n :])
+
+    @property
+    def noise(self) -> float:
+        """The standard error of `first` - `last`."""
+        return standard_error(self.values[: self._n], self.values[-self._n :])
+
+    @property
+    def _n(self) -> int:
+        return min(len(self.values), max(MIN_UPDATES, round(SHARE * len(self.values))))
+
+    def __str__(self) -> str:
+        return f"{self.first:.4g} → {self.last:.4g}"
+
+
+def loss_courses(record: LoopRecord) -> list[LossCourse]:
+    """Return the losses of each line that calls backward(), the most frequent first."""
+    losses: dict[str, dict[int, list[float]]] = {}
+    for update in record.updates:
+        for event in update.events_of("backward"):
+            if event.value is not None:
+                losses.setdefault(event.line, {}).setdefault(update.number, []).append(event.value)
+    courses = [
+        LossCourse(line, tuple(values), tuple(_mean(each) for each in values.values()))
+        for line, values in losses.items()
+    ]
+    return sorted(courses, key=lambda course: -len(course.values))
+
+
+def constant_loss(record: LoopRecord) -> float | None:
+    """Return what backward() would get for the best constant prediction.
+
+    None unless each loss is the mean that a loss function of torch returned, times the same number.
+    """
+    constant = record.observed.constant_loss
+    ratios = [
+        loss / mean if mean else math.nan
+        for update in record.updates
+        for loss, mean in zip(update.losses, update.means, strict=True)
+    ]
+    if not constant or not ratios or not max(ratios) - min(ratios) <= SAME_RATIO * abs(ratios[0]):
+        return None
+    return constant * ratios[0]
+
+
+def standard_error(first: Sequence[float], last: Sequence[float]) -> float:
+    """Return that of the difference of the means of two series; infinite if a value is not finite."""
+    if not all(map(math.isfinite, (*first, *last))) or min(len(first), len(last)) < 2:
+        return math.inf
+    return math.sqrt(stdev(first) ** 2 / len(first) + stdev(last) ** 2 / len(last))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else math.nan

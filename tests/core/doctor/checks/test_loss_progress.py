@@ -1,0 +1,152 @@
+"""The course of a loop's losses: infinite ones, ones that stay, ones without a bound, and optimizers created again."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tui_lab.core.doctor.checks.training import loss_progress, loss_values, optimizer_rebuilt
+from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.loop.loss_course import loss_courses
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.program.target import Target
+
+Batches = Callable[[int], tuple[Tensor, Tensor]]
+Losses = Callable[[nn.Module, tuple[Tensor, Tensor], int], Tensor]
+STEPS = 120
+
+
+def learnable(step: int) -> tuple[Tensor, Tensor]:
+    x = torch.randn(32, 8, generator=torch.Generator().manual_seed(step))
+    return x, x[:, :4].argmax(1)
+
+
+def unrelated(step: int) -> tuple[Tensor, Tensor]:
+    return learnable(step)[0], learnable(step + 1000)[1]
+
+
+def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def infinite(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    return cross_entropy(model, batch, step) * torch.inf
+
+
+def nan_at_50(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    return cross_entropy(model, batch, step) * (torch.nan if step == 50 else 1.0)
+
+
+def infinite_once(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    return cross_entropy(model, batch, step) + (torch.inf if step == 50 else 0.0)
+
+
+def wrong_sign(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    output = model(batch[0])
+    return cross_entropy(model, batch, step) - 0.01 * output.square().sum()
+
+
+def trained(
+    batches: Batches = learnable, losses: Losses = cross_entropy, lr: float = 1e-2, *, rebuilds: bool = False
+) -> Target:
+    """Return the target of a small loop, with the weights that it began with."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    with LoopRecorder() as recorder:
+        optimizer = torch.optim.AdamW(model.parameters(), lr)
+        for step in range(STEPS):
+            if rebuilds:
+                optimizer = torch.optim.AdamW(model.parameters(), lr)
+            optimizer.zero_grad()
+            losses(model, batches(step), step).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    model.load_state_dict(start)
+    for each in recorder.optimizers:
+        each.state.clear()
+    return _target(model, recorder, batches, losses)
+
+
+def _target(model: nn.Module, recorder: LoopRecorder, batches: Batches, losses: Losses) -> Target:
+    def update(model: nn.Module, optimizers: object, batch: tuple[Tensor, Tensor]) -> None:
+        for optimizer in optimizers:  # type: ignore[attr-defined]
+            optimizer.zero_grad()
+        losses(model, batch, 0).backward()  # type: ignore[no-untyped-call]
+        for optimizer in optimizers:  # type: ignore[attr-defined]
+            optimizer.step()
+
+    return Target(
+        model=model,
+        optimizers=recorder.optimizers,
+        batch=batches,
+        forward=lambda model, batch: model(batch[0]),
+        loss_function=lambda model, batch: losses(model, batch, 0),
+        update=update,
+        ignored=-100,
+        tokens=None,
+        record=recorder.record(),
+    )
+
+
+def found(target: Target) -> list[Finding]:
+    return [*loss_values.check(target), *loss_progress.check(target)]
+
+
+def test_loss_that_falls_is_no_finding() -> None:
+    target = trained()
+    assert not found(target)
+    (course,) = loss_courses(target.loop)
+    assert len(course.values) == STEPS
+    assert course.first > course.last
+    assert course.line.startswith("test_loss_progress.py:")
+
+
+@pytest.mark.parametrize("lr", [1.0, 10.0])
+def test_rate_at_which_the_loss_stays_is_too_high_if_lower_rates_learn(lr: float) -> None:
+    (finding,) = found(trained(lr=lr))
+    assert (finding.code, finding.kind) == ("lr_too_high", "finding")
+    assert finding.proposal["optim.lr"] < lr
+
+
+def test_targets_unrelated_to_the_inputs_are_a_hint() -> None:
+    (finding,) = found(trained(unrelated, lr=1e-3))
+    assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
+
+
+@pytest.mark.parametrize(("losses", "first"), [(infinite, 1), (nan_at_50, 51)])
+def test_loss_that_is_not_finite_is_a_finding_with_its_first_update(losses: Losses, first: int) -> None:
+    finding = found(trained(losses=losses))[0]
+    assert (finding.code, finding.kind) == ("loss_not_finite", "finding")
+    assert f"at update {first}" in finding.evidence
+    assert finding.location
+
+
+def test_single_infinite_loss_is_no_finding() -> None:
+    assert not found(trained(losses=infinite_once))
+
+
+def test_loss_without_a_bound_is_a_hint() -> None:
+    (finding,) = found(trained(losses=wrong_sign))
+    assert (finding.code, finding.kind) == ("loss_unbounded", "hint")
+
+
+def test_losses_that_are_trained_in_turns_are_not_judged() -> None:
+    def in_turns(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        if step % 2:
+            (-cross_entropy(model, batch, step)).backward()  # type: ignore[no-untyped-call]
+        return cross_entropy(model, batch, step)
+
+    with pytest.raises(NotApplicable):
+        found(trained(losses=in_turns))
+
+
+def test_optimizer_of_every_update_is_a_finding() -> None:
+    target = trained(rebuilds=True)
+    assert [finding.code for finding in optimizer_rebuilt.check(target)] == ["optimizer_rebuilt"]
+    assert len(target.optimizers) == 1
+
+
+def test_optimizer_that_lives_on_is_no_finding() -> None:
+    assert not list(optimizer_rebuilt.check(trained()))
