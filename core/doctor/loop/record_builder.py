@@ -1,6 +1,7 @@
 """Builds the record of a loop from what its hooks call: the order of calls, gradients, rates and rows."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,14 @@ from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.loop.row_hashes import RowHashes
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import inputs_of, parameters_of
+
+
+@dataclass
+class Rebuilt:
+    """n: how often another optimizer took over the weights of one that stepped. line: where the last was created."""
+
+    n: int = 0
+    line: str = ""
 
 
 class RecordBuilder(ObservedHooks):
@@ -47,9 +56,7 @@ class RecordBuilder(ObservedHooks):
         """Optimizers that exist, whether or not they have stepped."""
         self.stepped_optimizers: list[Optimizer] = []
         """Optimizers that have stepped, in the order of their first step; of several over the same weights the last."""
-        self.n_rebuilt = 0
-        """How often another optimizer took over the weights of one that had stepped."""
-        self._created_at = ""
+        self.rebuilt = Rebuilt()
         self._step_has_closure = False
         self._call: tuple[nn.Module, Tensor | None] | None = None
         """The module that is being called, and its x."""
@@ -85,8 +92,8 @@ class RecordBuilder(ObservedHooks):
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,
             n_skipped=self._n_skipped,
-            n_rebuilt=self.n_rebuilt,
-            rebuilt_at=self._created_at if self.n_rebuilt else "",
+            n_rebuilt=self.rebuilt.n,
+            rebuilt_at=self.rebuilt.line if self.rebuilt.n else "",
             has_ended=has_ended,
             notes=(*self._notes, *self._observer.notes),
             observed=observed,
@@ -96,7 +103,7 @@ class RecordBuilder(ObservedHooks):
 
     def created(self, optimizer: Optimizer) -> None:
         self.created_optimizers.append(optimizer)
-        self._created_at = user_line()
+        self.rebuilt.line = user_line()
         self._capture.created(optimizer)
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -259,7 +266,7 @@ class RecordBuilder(ObservedHooks):
         weights = {id(p) for p in parameters_of([optimizer])}
         for number, other in enumerate(self.stepped_optimizers):
             if {id(p) for p in parameters_of([other])} == weights and not self._draft.has_stepped(other):
-                self.n_rebuilt += 1
+                self.rebuilt.n += 1
                 self.stepped_optimizers[number] = optimizer
                 self.created_optimizers = [each for each in self.created_optimizers if each is not other]
                 return

@@ -74,7 +74,7 @@ class LoopRecorder:
     @property
     def n_rebuilt(self) -> int:
         """How often another optimizer took over the weights of one that had stepped."""
-        return self._builder.n_rebuilt
+        return self._builder.rebuilt.n
 
     @property
     def created_optimizers(self) -> list[Optimizer]:

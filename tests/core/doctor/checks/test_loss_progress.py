@@ -44,7 +44,7 @@ def infinite_once(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> 
 
 
 def wrong_sign(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
-    output = model(batch[0])
+    output: Tensor = model(batch[0])
     return cross_entropy(model, batch, step) - 0.01 * output.square().sum()
 
 
@@ -100,7 +100,7 @@ def test_loss_that_falls_is_no_finding() -> None:
     (course,) = loss_courses(target.loop)
     assert len(course.values) == STEPS
     assert course.first > course.last
-    assert course.line.startswith("test_loss_progress.py:")
+    assert "test_loss_progress.py:" in course.line
 
 
 @pytest.mark.parametrize("lr", [1.0, 10.0])
