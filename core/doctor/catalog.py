@@ -59,7 +59,7 @@ _ALL = [
             "The target at position t is not the token that follows: it is one too far, one short, or wraps around.",
             "The loss falls, and generated text skips or repeats tokens.",
             "The trained targets are read from the gradient of the loss, and compared with the inputs, moved by one or "
-            "two positions either way.",
+            "two positions either way. A hint if they are earlier inputs and the task may ask for these.",
             "Shift once, in the loader or in the loss: x = tokens[:-1], y = tokens[1:].",
         ),
         copied_targets=(
@@ -71,7 +71,8 @@ _ALL = [
         swapped_rows=(
             "Inputs and targets come from different examples.",
             "The model can only memorize the pairs; validation loss does not fall.",
-            "Targets that are neither the next token of their row nor a shift of it.",
+            "Targets that are neither what the task's rule says nor a shift of it; without a rule, targets that are "
+            "the next tokens of another row of their batch.",
             "Cut x and y from the same row, and shuffle both with the same permutation.",
         ),
         unmasked_targets=(
@@ -83,7 +84,9 @@ _ALL = [
         ignored_targets=(
             "Most targets are ignored, so most of the compute gives no gradient.",
             "The loss is noisy and falls slowly.",
-            "No target counts, or only one per row.",
+            "No target counts, or only one per row where the task's rule defines more; or most ids of a row come after "
+            "its last target, although the model sees only earlier ones. A hint if the loss uses fewer than half of "
+            "the targets that are not ignored.",
             "Ignore only padding and the prompt.",
         ),
         data_changed=(

@@ -107,12 +107,16 @@ def ignored_targets(target: Target, x: Tensor, y: Tensor, proof: str = "") -> Fi
     )
 
 
-def swapped_rows(target: Target, x: Tensor, y: Tensor, expected: Tensor, share: float) -> Finding:
-    """Return a finding on targets of other rows. share: of the counted targets."""
+def swapped_rows(
+    target: Target, x: Tensor, y: Tensor, expected: Tensor, share: float, *, are_in_batch: bool = False
+) -> Finding:
+    """Return a finding on targets of other rows. share: of the targets; are_in_batch: the rows of the same batch."""
     return Finding(
         code="swapped_rows",
         title=f"{share:.0%} of the targets do not belong to their x.",
-        evidence="y is neither the next token of its own row nor a shift of it",
+        evidence="they are the next tokens of another row of the same batch"
+        if are_in_batch
+        else "y is neither the next token of its own row nor a shift of it",
         why="If inputs and targets come from different examples, the model can only memorize the pairs.",
         fix="Cut x and y from the same row, and shuffle both with the same permutation.",
         drawing=_drawn_rows(target, x, y, expected),

@@ -5,6 +5,7 @@ the loss or in the model.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -31,6 +32,10 @@ MAX_IGNORED = 0.5
 """Fraction of the defined targets that may be ignored."""
 MIN_UNUSED_IDS = 3
 """Different ids after the last targets of the rows: fewer may be the template of an answer's end."""
+COMPARED_ROWS = 64
+"""Rows of a batch that are compared with each other."""
+MAX_SWAPPED = 0.5
+"""Fraction of the rows whose targets may be those of another row, which does not happen by chance."""
 OFFSETS = (1, 0, 2, -1, 3)
 """y[t] = x[t + offset]: right, copied, one too far, one short of a copy, two too far."""
 MIN_DIFFERING = 8
@@ -60,6 +65,11 @@ def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels
         yield from _compare_with_rule(target, trained, x, y, target.rule(x))
     elif target.rule is next_token or _are_next_tokens(x, y, target.ignored):
         yield from _compare_with_next_token(target, trained, x, y)
+    elif (share := _swapped_share(trained, target.ignored)) > MAX_SWAPPED:
+        yield swapped_rows(target, x, y, next_token(x), share, are_in_batch=True)
+    elif not target.causal and _offset(x, y, target.ignored) == -1 and _sees_only_earlier(target):
+        # A task may ask for an earlier input.
+        yield replace(wrong_shift(target, trained, x, y, -2), kind="hint")
     elif not target.causal:
         raise NotApplicable("positions may see later ones, so their targets are no shift of the ids")
     elif (misplaced := _misplaced(target, trained, x, y, next_token(x))) is not None:
@@ -128,6 +138,19 @@ def _are_next_tokens(x: Tensor, y: Tensor, ignored: int) -> bool:
     within = _next_token_within_rows(x, y, ignored)
     has_known = bool(((within != UNKNOWN) & (y != ignored)).any())
     return _agrees(within if has_known else next_token(x), y, ignored)
+
+
+def _swapped_share(trained: TrainedTargets, ignored: int) -> float:
+    """Return the fraction of rows whose targets are not the next ids of their own x, but of another row's."""
+    n_rows = n_swapped = 0
+    for batch in trained.batches:
+        later, y = batch.x[:COMPARED_ROWS, 1:], batch.trained[:COMPARED_ROWS, :-1]
+        is_counted = (y != ignored)[:, None]
+        continues = ((y[:, None] == later[None]) | ~is_counted).all(dim=-1)  # [row of y, row of x]
+        is_long = is_counted[:, 0].sum(dim=1) >= SHORT_ROW
+        n_rows += len(y)
+        n_swapped += int((continues.any(dim=1) & ~continues.diagonal() & is_long).sum())
+    return n_swapped / max(1, n_rows)
 
 
 def _unused_share(x: Tensor, y: Tensor, ignored: int) -> float:

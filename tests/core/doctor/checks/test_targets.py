@@ -135,6 +135,29 @@ def test_targets_that_are_known_as_the_loss_got_them_are_not_shifted_again() -> 
     assert results(targets.check, replace(target, tokens=known_shifted)) == []
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_targets_of_other_rows_are_found_without_a_rule(causal: bool) -> None:
+    def swapped(step: int) -> tuple[Tensor, Tensor]:
+        x, y = text(step)
+        return x, y.roll(1, dims=0)
+
+    def drawn(step: int) -> tuple[Tensor, Tensor]:
+        return text(step)[0], text(step + 100)[1]
+
+    found = [("finding", "swapped_rows")]
+    assert results(targets.check, pairs_case(batches=swapped, loss=cross_entropy, causal=causal)) == found
+    assert results(targets.check, pairs_case(batches=drawn, loss=cross_entropy, causal=causal)) != found
+
+
+def test_targets_that_are_earlier_inputs_are_suspected_where_a_task_may_ask_for_them() -> None:
+    def echoed(step: int) -> tuple[Tensor, Tensor]:
+        x, y = text(step)
+        return y, x
+
+    target = pairs_case(batches=echoed, loss=cross_entropy, causal=False)
+    assert results(targets.check, target) == [("hint", "shifted_targets")]
+
+
 def test_trained_padding_is_a_finding_if_rows_are_padded_to_the_longest() -> None:
     to_longest = pairs_case(batches=padded(0, trained=True), loss=cross_entropy)
     to_fixed = pairs_case(batches=padded(0, trained=True, length=T + 1), loss=cross_entropy)
