@@ -257,6 +257,11 @@ class Target:
         """The device of the first parameter."""
         return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
+    @property
+    def maximizes(self) -> bool:
+        """Whether an optimizer was created with maximize=True."""
+        return any(group.get("maximize") for optimizer in self.optimizers for group in optimizer.param_groups)
+
     def output(self, batch: Batch) -> Any:
         """Return what the model returns for a batch, with the target's seed, in the model's present mode."""
         seed_everything(self.seed)

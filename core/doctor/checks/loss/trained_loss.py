@@ -42,9 +42,8 @@ def check(target: Target) -> Iterator[Finding]:
 
 def _judge_recorded(target: Target, measured: Sequence[Measurement]) -> Iterator[Finding]:
     """Judge the losses of the real loop by themselves; the check of the loss has judged the one that is stated."""
-    maximizes = any(group.get("maximize") for optimizer in target.optimizers for group in optimizer.param_groups)
     for finding in _mistakes(measured[:1], reported=_stated_mistake(target)):
-        if finding.code != "gradient_ascent" or not maximizes:
+        if finding.code != "gradient_ascent" or not target.maximizes:
             yield finding
 
 

@@ -45,9 +45,9 @@ def _judge_copy(target: Target) -> Iterator[Finding]:
     elif not trace.stepped:
         yield _no_step(f"gradients but no step in {MAX_CALLS} updates")
     elif not trace.with_closure:
-        received = list(_received(target.loop.updates))
-        yield from received
-        if not received and _climbs(target, trace):
+        lost = list(_lost_gradients(target.loop.updates))
+        yield from lost
+        if not lost and _climbs(target, trace):
             yield _gradient_ascent()
 
 
@@ -58,7 +58,7 @@ def _judge_record(target: Target, record: LoopRecord) -> Iterator[Finding]:
         if n_backward >= MAX_CALLS or (record.has_ended and n_backward > 1):
             location = next((event.line for event in record.remaining if event.operation == "backward"), "")
             yield _no_step(f"{n_backward} calls of backward(), and none of step()", location)
-        elif not n_backward:
+        else:
             raise NotJudged("the loop made no update while it was recorded")
     elif not any(update.losses for update in record.updates):
         # torch.autograd.grad gives gradients without a backward call.
@@ -66,15 +66,15 @@ def _judge_record(target: Target, record: LoopRecord) -> Iterator[Finding]:
             n = len(record.updates)
             yield _no_backward(f"{n} steps, without a gradient in any of them", line_of(record.updates[-1], "step"))
     else:
-        received = list(_received(record.updates))
-        yield from received
-        climbs = any(group.get("maximize") for o in target.optimizers for group in o.param_groups)
-        signs = [direction(measurement) for measurement in record.measurements]
-        if not received and (climbs or any(sign is not None and sign < OPPOSED for sign in signs)):
+        lost = list(_lost_gradients(record.updates))
+        yield from lost
+        cosines = [direction(measurement) for measurement in record.measurements]
+        is_opposed = any(cosine is not None and cosine < OPPOSED for cosine in cosines)
+        if not lost and (target.maximizes or is_opposed):
             yield _gradient_ascent(line_of(record.updates[0], "backward"))
 
 
-def _received(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
+def _lost_gradients(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
     """Compare what the steps of all updates received with what backward gave."""
     updates = [update for update in all_updates if update.losses and not update.searches and update.given > 0]
     if not updates:
@@ -88,7 +88,7 @@ def _received(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
 
 def _climbs(target: Target, trace: UpdateTrace) -> bool:
     """Return whether the step follows the gradient of the loss instead of opposing it."""
-    if any(group.get("maximize") for optimizer in target.optimizers for group in optimizer.param_groups):
+    if target.maximizes:
         return True
     received = [trace.received.get(id(p)) for p in trace.trial.model.parameters()]
     cosine, _ = cosine_and_ratio(received, stated_gradients(target, target.probe.batch))

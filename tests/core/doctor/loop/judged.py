@@ -34,8 +34,8 @@ CHECKS: tuple[Any, ...] = (
 )
 
 
-def judged(loop: Callable[[], object], *, untrained: bool = True) -> list[Finding]:
-    """Return all findings and hints on the record of `loop`."""
+def target_of(loop: Callable[[], object], *, untrained: bool = True) -> Target:
+    """Run `loop` under the recorder, and return a target with its record."""
     with LoopRecorder() as recorder:
         loop()
     record = recorder.record(has_ended=True)
@@ -45,7 +45,7 @@ def judged(loop: Callable[[], object], *, untrained: bool = True) -> list[Findin
     def no_update(*_: object) -> None:
         raise AssertionError("a check called the update although there is a record")
 
-    target = Target(
+    return Target(
         model=model,
         optimizers=recorder.optimizers or recorder.created_optimizers,
         batch=batch,
@@ -56,6 +56,11 @@ def judged(loop: Callable[[], object], *, untrained: bool = True) -> list[Findin
         record=record,
         untrained=untrained,
     )
+
+
+def judged(loop: Callable[[], object], *, untrained: bool = True) -> list[Finding]:
+    """Return all findings and hints on the record of `loop`."""
+    target = target_of(loop, untrained=untrained)
     findings: list[Finding] = []
     for check in CHECKS:
         try:

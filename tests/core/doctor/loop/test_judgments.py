@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.core.doctor.loop.judged import codes, judged, loss_of, sgd
+from tests.core.doctor.loop.judged import codes, judged, loss_of, sgd, target_of
 from tests.core.watch.loops import LOOPS, V, batch, start
+from tui_lab.core.doctor.checks.training import optimizer_step
+from tui_lab.core.doctor.findings import NotJudged
 
 Loop = Callable[[], object]
 STEPS = 12
@@ -299,6 +301,14 @@ def cleared_once() -> None:
 def test_gradients_that_are_cleared_before_the_loop_only_need_no_other_optimizer() -> None:
     [finding] = [f for f in judged(cleared_once) if f.code == "no_zero_grad"]
     assert "optimizer" not in finding.fix and "once" in finding.fix
+
+
+def test_step_after_a_single_backward_call_is_not_judged() -> None:
+    def loop() -> None:
+        loss_of(start(), 0).backward()  # type: ignore[no-untyped-call]
+
+    with pytest.raises(NotJudged):
+        list(optimizer_step.check(target_of(loop)))
 
 
 def test_losses_that_are_all_nan_are_no_fault_of_a_loss_scale() -> None:
