@@ -1,14 +1,9 @@
 """Which positions and rows the logits depend on, measured by exchanging one token at a time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.measures.attention_record import AttentionRecord
 from tui_lab.core.doctor.measures.attention_recorder import record_attention
@@ -147,29 +142,6 @@ def other_tokens(x: Tensor, counted: Tensor) -> Tensor:
     index = torch.searchsorted(present, x.contiguous()) + 1
     other: Tensor = present[index % len(present)]
     return torch.where(other == x, present[(index + 1) % len(present)], other)
-
-
-@contextmanager
-def without_dropout() -> Iterator[None]:
-    """Switch off dropout in any mode, also that of functions which get their rate as a number."""
-    with _WithoutDropout():
-        yield
-
-
-class _WithoutDropout(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        name = getattr(func, "__name__", "")
-        if "dropout" in name and args and isinstance(args[0], Tensor):
-            return args[0].clone()
-        if "dropout" in name and isinstance(kwargs.get("input"), Tensor):
-            return kwargs["input"].clone()
-        if func is F.scaled_dot_product_attention:
-            args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
-            kwargs |= {"dropout_p": 0.0} if len(args) <= 4 else {}
-        elif func is F.multi_head_attention_forward and len(args) > 10:
-            args = (*args[:10], 0.0, *args[11:])
-        return func(*args, **kwargs)
 
 
 def warmed_up(target: Target) -> Target:

@@ -6,9 +6,33 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.model import set_dropout
+
+_DROPOUTS: frozenset[Any] = frozenset((
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
+    torch.dropout, torch.dropout_, torch.alpha_dropout, torch.alpha_dropout_, torch.feature_dropout,
+    torch.feature_dropout_, torch.feature_alpha_dropout, torch.feature_alpha_dropout_,
+))  # fmt: skip
+_RATES: dict[Any, int] = {F.scaled_dot_product_attention: 4, F.multi_head_attention_forward: 10}
+"""Where functions get a rate: their argument `dropout_p`."""
+
+
+@contextmanager
+def without_dropout(model: nn.Module | None = None) -> Iterator[None]:
+    """Let no function that is called within apply dropout, in any mode.
+
+    model: its modules lose their rates, which stay off, those of recurrent layers among them: no function shows these.
+    """
+    if model is not None:
+        set_dropout(model, 0.0)
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase):
+                module.dropout = 0.0
+    with _NoDropout():
+        yield
 
 
 class _NoDropout(TorchFunctionMode):
@@ -18,30 +42,9 @@ class _NoDropout(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _DROPOUTS:
             return args[0] if args else kwargs["input"]
-        if func is nn.functional.scaled_dot_product_attention:
-            args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
-            kwargs = {**kwargs, "dropout_p": 0.0} if "dropout_p" in kwargs else kwargs
+        place = _RATES.get(func)
+        if place is not None and len(args) > place:
+            args = (*args[:place], 0.0, *args[place + 1 :])
+        elif place is not None:
+            kwargs = {**kwargs, "dropout_p": 0.0}
         return func(*args, **kwargs)
-
-
-_DROPOUTS = {
-    nn.functional.dropout,
-    nn.functional.dropout1d,
-    nn.functional.dropout2d,
-    nn.functional.dropout3d,
-    nn.functional.alpha_dropout,
-    nn.functional.feature_alpha_dropout,
-    torch.dropout,
-    torch.dropout_,
-}
-
-
-@contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Let no dropout act: not that of modules, which stays off, nor the functions that are called within."""
-    set_dropout(model, 0.0)
-    for module in model.modules():
-        if isinstance(module, nn.RNNBase):
-            module.dropout = 0.0
-    with _NoDropout():
-        yield

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.dependence import without_dropout
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
 from tui_lab.core.doctor.measures.generation import NEW_TOKENS, Generation, Pass, generating_methods, generation
 from tui_lab.core.doctor.measures.inputs import sources
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import logits_in
 

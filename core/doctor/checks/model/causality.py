@@ -27,8 +27,8 @@ from tui_lab.core.doctor.measures.dependence import (
     other_tokens,
     trained_offset,
     warmed_up,
-    without_dropout,
 )
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.measures.operations import PRODUCTS
 from tui_lab.core.doctor.program.target import Target
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.dependence import without_dropout
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.target import Target
 
 ALLOWED = 0.02

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.dependence import without_dropout
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target

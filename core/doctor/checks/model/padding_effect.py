@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, Kind, NotApplicable
-from tui_lab.core.doctor.measures.dependence import other_tokens, without_dropout
+from tui_lab.core.doctor.measures.dependence import other_tokens
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
 from tui_lab.core.doctor.measures.inputs import inputs_of, sources
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.batch import with_tensor
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target

@@ -14,7 +14,8 @@ from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.attention_record import AttentionCall
 from tui_lab.core.doctor.measures.attention_recorder import record_attention
 from tui_lab.core.doctor.measures.blocks import outputs_of, repeated_blocks
-from tui_lab.core.doctor.measures.dependence import counted_predictions, other_tokens, warmed_up, without_dropout
+from tui_lab.core.doctor.measures.dependence import counted_predictions, other_tokens, warmed_up
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.batch import n_rows
 from tui_lab.core.doctor.program.nested import mapped
 from tui_lab.core.doctor.program.target import Target

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, Kind, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.dependence import counted_predictions, other_tokens, without_dropout
+from tui_lab.core.doctor.measures.dependence import counted_predictions, other_tokens
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
 from tui_lab.core.doctor.measures.inputs import sources
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.batch import Batch, with_tensor
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target, required

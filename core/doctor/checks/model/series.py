@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.loop.lines import user_line
-from tui_lab.core.doctor.measures.dependence import without_dropout
 from tui_lab.core.doctor.measures.inputs import inputs_of
+from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.batch import with_tensor
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
