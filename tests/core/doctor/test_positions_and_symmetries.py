@@ -1,15 +1,15 @@
 """Positions, residual paths, caches, padding, prefixes and modes: each mistake is named, and healthy twins pass."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.core.doctor.small_transformer import Attention, C, Decoder, T, V, batch, target_of
-from tui_lab.core.doctor.checks.model import cache, modes, padding_effect, positions, prefix, residual
+from tests.core.doctor.small_transformer import Attention, C, Decoder, H, T, V, batch, target_of
+from tui_lab.core.doctor.checks.model import cache, examples, modes, padding_effect, positions, prefix, residual
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.program.target import Target
 
@@ -396,3 +396,58 @@ def test_modes_are_compared_without_tokens(factor: float) -> None:
     x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
     target = target_of(Regression(factor), batches=lambda step: (x, x[:, :1]), rule=None)
     assert [finding.code for finding in modes.check(target)] == ["mode_difference"] * (factor != 1.0)
+
+
+class RowClassifier(nn.Module):
+    """Float rows [B, T, C] to scores [B, 3] through attention over the positions, or over the rows of the batch."""
+
+    def __init__(self, batch_first: bool = True, mean: bool = False) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, C)
+        self.attention = nn.MultiheadAttention(C, H, batch_first=batch_first)
+        self.head, self.mean = nn.Linear(C, 3), mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = self.layer(x)
+        e = e - e.mean(dim=0, keepdim=True) if self.mean else e
+        scores: Tensor = self.head(self.attention(e, e, e)[0].mean(dim=1))
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("model", "kinds"),
+    [
+        (lambda: RowClassifier(), []),
+        (lambda: RowClassifier(batch_first=False), ["finding"]),
+        (lambda: RowClassifier(mean=True), ["finding"]),
+    ],
+)
+def test_examples_that_influence_each_other_are_seen_without_tokens(
+    model: Callable[[], nn.Module], kinds: list[str]
+) -> None:
+    def rows(step: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(8, 6, 5, generator=torch.Generator().manual_seed(step))
+        return x, (x.sum(dim=(1, 2)) > 0).long()
+
+    torch.manual_seed(0)
+    findings = list(examples.check(target_of(model(), batches=rows, rule=None)))
+    assert [finding.kind for finding in findings] == kinds
+    assert {finding.code for finding in findings} <= {"batch_mixing"}
+
+
+def test_items_without_a_target_each_may_influence_each_other() -> None:
+    def series(step: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(12, 4, 5, generator=torch.Generator().manual_seed(step))
+        return x, x[:, :, :1]
+
+    class Series(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.recurrent, self.head = nn.LSTM(5, C), nn.Linear(C, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(self.recurrent(x)[0])
+            return y
+
+    with pytest.raises(NotApplicable):
+        list(examples.check(target_of(Series(), batches=series, rule=None)))

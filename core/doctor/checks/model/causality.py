@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from tui_lab.core.doctor.checks.model.batch_mixing import batch_mixing, rows_mixed
 from tui_lab.core.doctor.checks.model.heads import heads_mixed
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.lines import class_line
@@ -309,30 +310,10 @@ def _rows_mix(measured: _Measured) -> Finding:
         f"{float(result.others.max()) / result.largest:.0%} of its largest effect in its own row"
     )
     if recurrent is not None:
-        return _batch_mixing(*_takes_time_first(recurrent, evidence), class_line(measured.target.model, recurrent))
-    if not mixes:
-        return _batch_mixing(f"The rows of a batch influence each other{measured.suffix}.", evidence, _ROWS_FIX, "")
-    mix = mixes[0]
-    if mix.kind == "norm":
-        return _norm_axis(mix, evidence, measured)
-    if mix.kind == "reduction":
-        title = f"A {mix.operation.split(' ')[0]} over the batch lets rows influence each other{measured.suffix}."
-        return _batch_mixing(
-            title, f"{mix.operation} in {mix.module or 'the model'}; {evidence}", _ROWS_FIX, mix.location
-        )
-    if mix.operation.startswith("Multi"):
-        title = "Attention runs over the rows of the batch, not over the positions."
-        fix = "Create nn.MultiheadAttention, or the encoder layer, with batch_first=True, or give it [T, B, C]."
-        return _batch_mixing(title, f"{mix.module} gets [B, T, C] but expects [T, B, C]; {evidence}", fix, mix.location)
-    return _batch_mixing(
-        "A reshape mixes rows of the batch with positions.",
-        f"vectors in {mix.module or 'the model'} are not in the order of rows and positions; {evidence}",
-        "Exchange axes with transpose or permute; view and reshape only regroup elements.",
-        mix.location,
-    )
-
-
-_ROWS_FIX = "Look for a view or a mean over the batch dimension, and for batch norm; normalize over features instead."
+        return batch_mixing(*_takes_time_first(recurrent, evidence), class_line(measured.target.model, recurrent))
+    if mixes and mixes[0].kind == "norm":
+        return _norm_axis(mixes[0], evidence, measured)
+    return rows_mixed(mixes[0] if mixes else None, evidence, suffix=measured.suffix)
 
 
 def _rows_as_time(target: Target) -> str | None:
@@ -391,23 +372,10 @@ def _takes_positions_first(target: Target) -> bool:
 
 
 def _positions_first() -> Finding:
-    return _batch_mixing(
+    return batch_mixing(
         "The model takes [T, B], positions first, and gets rows first.",
         "with transposed ids, no row depends on another one; as given, each does",
         "Give it x.t(), or create its layers with batch_first=True.",
-        "",
-    )
-
-
-def _batch_mixing(title: str, evidence: str, fix: str, location: str) -> Finding:
-    return Finding(
-        code="batch_mixing",
-        title=title,
-        evidence=evidence,
-        why="Results depend on which rows share a batch; validation and generation use different batches than training "
-        "does.",
-        fix=fix,
-        location=location,
     )
 
 
