@@ -124,10 +124,10 @@ def trained_offset(target: Target) -> int | None:
         return 1
     x, y = target.probe.x, target.probe.y
     for offset, expected in ((1, next_token(x)), (0, x)):
-        known = (expected != UNKNOWN) & (y != target.ignored)
-        if not known.any():
+        compared = (expected != UNKNOWN) & (y != target.ignored)
+        if not compared.any():
             return 1
-        if float((expected == y)[known].float().mean()) > AGREEMENT:
+        if float((expected == y)[compared].float().mean()) > AGREEMENT:
             return offset
     return 1 if target.rule is next_token and not label_shift(target) else None
 

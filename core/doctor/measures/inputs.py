@@ -1,4 +1,4 @@
-"""Which tensors of a batch the model reads, and what they are beside the tokens."""
+"""Which tensors of a batch the model reads, and which of them are neither tokens nor targets."""
 
 from collections.abc import Iterator
 

@@ -16,7 +16,9 @@ SUM_TOLERANCE = 1e-3
 SCALE_TOLERANCE = 0.02
 """Relative difference between the measured factor and an expected one."""
 SATURATED = 0.95
-"""Mean of the largest weight of each query. Untrained healthy models: at most 0.6."""
+"""Mean of the largest weight of each query. Untrained models of transformers and x-transformers: 0.07 to 0.44, with
+normalized q and k 0.61, with the bias of T5 in x-transformers 0.81. The same with weights that are 50 times as large:
+0.97 to 0.99; 10 times: 0.57 to 0.62."""
 MIN_KEYS = 4
 """A query that sees fewer keys may well have one large weight."""
 NORMALIZED = 0.01

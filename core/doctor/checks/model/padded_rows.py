@@ -169,8 +169,9 @@ def _proof(model: nn.Module, batches: Sequence[Batch], ids: Sequence[Tensor | No
                 return "the batch has a mask that is 0 there"
             if tensor.shape == x.shape[:1] and torch.equal(tensor.long(), (~tail).sum(dim=1)):
                 return "the batch has the lengths without them"
-    known = [x for x in ids if x is not None]
-    if len({x.shape[1] for x in known}) > 1 and all(not bool(_tail(x, token)[:, -1].all()) for x in known):
+    batches_of_ids = [x for x in ids if x is not None]
+    has_widths = len({x.shape[1] for x in batches_of_ids}) > 1
+    if has_widths and all(not bool(_tail(x, token)[:, -1].all()) for x in batches_of_ids):
         return "each batch is only as long as its longest row"
     return ""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.measures.attention_record import AttentionCall
+from tui_lab.core.doctor.measures.attention_record import AttentionCall, AttentionRecord
 from tui_lab.core.doctor.measures.attention_recorder import record_attention
 from tui_lab.core.doctor.measures.blocks import outputs_of, repeated_blocks
 from tui_lab.core.doctor.measures.dependence import counted_predictions, other_tokens, warmed_up
@@ -215,6 +215,11 @@ def _no_positions(target: Target, change: _Change, rows_differ: float) -> Findin
             "Rotate q and k by the same angles.",
             first.scores_location if first is not None else "",
         )
+    return _recorded_cause(record, evidence)
+
+
+def _recorded_cause(record: AttentionRecord, evidence: str) -> Finding:
+    """Return the finding with the cause that a pass over equal tokens shows, if it shows one."""
     if record.same_angle:
         return _finding(
             "Every position gets the same angle, so its sines and cosines hold no position.",
