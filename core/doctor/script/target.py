@@ -68,13 +68,19 @@ def target_from_script(
 
 
 def _recognized(parts: ScriptParts, record: LoopRecord) -> Iterator[str]:
-    yield _n_updates(record)
+    yield from _recorded(record)
     if parts.plain is not None:
         yield "the loss: cross-entropy" + (" inside the model" if parts.inside else "")
 
 
-def _n_updates(record: LoopRecord) -> str:
-    return f"{len(record.updates)} updates of the script"
+def _recorded(record: LoopRecord) -> tuple[str, ...]:
+    """Return how many updates were recorded, and how their losses changed."""
+    courses = loss_courses(record)
+    named = [f"loss{named_at(course.line) if len(courses) > 1 else ''} {course}" for course in courses[:MAX_COURSES]]
+    constant = constant_loss(record)
+    if len(courses) == 1 and constant and courses[0].last > NEAR_CONSTANT * constant:
+        named = [f"{named[0]}, where a constant prediction has {constant:.4g}"]
+    return (f"{len(record.updates)} updates of the script", *named)
 
 
 def _unseen(parts: ScriptParts, missing: Sequence[str]) -> Iterator[str]:
@@ -112,18 +118,8 @@ def _recorded_only(record: LoopRecord, model: nn.Module, optimizers: Sequence[Op
         ignored=-100,
         tokens=None,
         record=record,
-        recognized=(_n_updates(record),),
+        recognized=_recorded(record),
     )
-
-
-def _recorded(record: LoopRecord) -> tuple[str, ...]:
-    """Return how many updates were recorded, and how their losses changed."""
-    courses = loss_courses(record)
-    named = [f"loss{named_at(course.line) if len(courses) > 1 else ''} {course}" for course in courses[:MAX_COURSES]]
-    constant = constant_loss(record)
-    if len(courses) == 1 and constant and courses[0].last > NEAR_CONSTANT * constant:
-        named = [f"{named[0]}, where a constant prediction has {constant:.4g}"]
-    return (f"{len(record.updates)} updates of the script", *named)
 
 
 def _of_one_form(steps: Sequence[CapturedStep]) -> Sequence[CapturedStep]:

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, loss_finding, mistake_in
 from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.loop.reading import line_of
 from tui_lab.core.doctor.measures.bounded_output import why_bounded
 from tui_lab.core.doctor.measures.loss_forms import EVEN
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, trained
@@ -21,7 +22,8 @@ from tui_lab.core.doctor.program.target import Target
 
 def check(target: Target) -> Iterator[Finding]:
     if (shapes := _broadcast(target)) is not None:
-        yield _output_broadcast(*shapes)
+        line = line_of(target.record.updates[0], "backward") if target.record and target.record.updates else ""
+        yield _output_broadcast(*shapes, line)
         return
     measurement = trained(target)
     n_classes = measurement.logits.shape[2]
@@ -68,9 +70,11 @@ def _pairs_up(output: Tensor, targets: Tensor, rows: int) -> bool:
 
 def _broadcast(target: Target) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Return the shapes of outputs and targets if the loss pairs each output with every target, else None."""
-    batch = target.probe.batch
+    batch = target.batch(0)
     rows = n_rows(batch)
-    if not any(t.is_floating_point() and t.shape in ((rows,), (rows, 1)) for t in tensors_of(batch)):
+    # The loss of a script may take its targets from a tensor of the whole data.
+    has_targets = any(t.is_floating_point() and t.shape in ((rows,), (rows, 1)) for t in tensors_of(batch))
+    if not has_targets and target.record is None:
         return None
     search = _BroadcastSearch(rows)
     with warnings.catch_warnings():
@@ -119,7 +123,7 @@ def _spread(weights: Tensor) -> float:
     return float(weights.std() / weights.mean().abs().clamp(min=1e-60))
 
 
-def _output_broadcast(output: tuple[int, ...], targets: tuple[int, ...]) -> Finding:
+def _output_broadcast(output: tuple[int, ...], targets: tuple[int, ...], line: str) -> Finding:
     rows = output[0]
     return Finding(
         code="output_broadcast",
@@ -128,5 +132,6 @@ def _output_broadcast(output: tuple[int, ...], targets: tuple[int, ...]) -> Find
         f"instead of {rows}",
         why="The best answer to this loss is the mean of all targets, so the model learns to ignore its input.",
         fix="Give both the same shape: output.squeeze(-1), or targets.unsqueeze(-1).",
+        location=line,
         explains=("input_ignored", "cannot_overfit"),
     )

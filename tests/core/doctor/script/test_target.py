@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tui_lab.core.doctor.checks.loss import score_loss
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.program.target import Target, required
@@ -482,3 +483,32 @@ def test_loss_of_rows_is_tried_on_some_of_them(loss: Loss, splits: bool) -> None
     assert value(target.loss(few)) > 0
     assert target.output_loss is not None
     assert value(target.output_loss(target.output(few), few)) == pytest.approx(value(target.loss(few)), rel=1e-6)
+
+
+data = torch.randn(100, 3)
+sums_of_all = data.sum(1)
+
+
+def broadcast(model: nn.Module, step: int) -> Tensor:
+    rows = torch.arange(B) + step
+    return F.mse_loss(model(data[rows])[:, :1], sums_of_all[rows])
+
+
+def same_shape(model: nn.Module, step: int) -> Tensor:
+    rows = torch.arange(B) + step
+    return F.mse_loss(model(data[rows])[:, 0], sums_of_all[rows])
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_targets_that_the_loop_picks_from_all_data_are_compared() -> None:
+    (finding,) = score_loss.check(examined(Regressor(), broadcast))
+    assert finding.code == "output_broadcast"
+    assert "test_target.py:" in finding.location
+    with pytest.raises(NotJudged):
+        list(score_loss.check(examined(Regressor(), same_shape)))
+
+
+def test_losses_of_the_loop_are_shown() -> None:
+    updates, losses = examined(Regressor(), same_shape).recognized
+    assert updates == f"{UPDATES} updates of the script"
+    assert losses.startswith("loss ")
