@@ -101,6 +101,7 @@ class Report:
 
     findings, hints: the most fundamental cause first. seconds: the time that each check took.
     examined: what of the program was examined, in words. not_examined: what was not, each with a way to change that.
+    not_written: names of the files that the script would have written.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -111,6 +112,7 @@ class Report:
     crashed: tuple[Crashed, ...] = ()
     examined: tuple[str, ...] = ()
     not_examined: tuple[str, ...] = ()
+    not_written: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -149,6 +151,7 @@ class Report:
             "passed": list(self.passed),
             "examined": list(self.examined),
             "not_examined": list(self.not_examined),
+            "not_written": list(self.not_written),
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
         }
 
@@ -164,6 +167,7 @@ def report_from_json(record: dict[str, Any]) -> Report:
         crashed=tuple(Crashed(**crashed) for crashed in record["crashed"]),
         examined=tuple(record["examined"]),
         not_examined=tuple(record["not_examined"]),
+        not_written=tuple(record["not_written"]),
         seconds=dict(record["seconds"]),
     )
 

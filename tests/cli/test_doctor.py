@@ -135,6 +135,8 @@ def test_findings_and_crashes_are_both_reported(file: Path, run_cli: RunCli) -> 
         (["none.py:x"], "no such file"),
         (["mine.py:Healthy", "--set", "optim.lr=1"], "has no settings"),
         (["revers"], "did you mean 'reverse'?"),
+        (["mine"], "did you mean 'mine.py'?"),
+        (["mine.py", "--data=x"], "doctor SCRIPT.py -- "),
         ([], "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME"),
         (["reverse", "--set", 'faults=["no_maks"]'], "did you mean 'no_mask'?"),
     ],
@@ -184,9 +186,25 @@ def test_explain_prints_the_entry_of_a_code(run_cli: RunCli) -> None:
     assert json.loads(done.out)["code"] == "double_softmax"
 
 
+def test_explain_covers_all_codes_and_checks(run_cli: RunCli) -> None:
+    listed = json.loads(run_cli("doctor", "--explain", "list", "--json").out)
+    assert "double_softmax" in listed["codes"] and all(listed["checks"].values())
+    assert "looks like" in run_cli("doctor", "--explain", "double_softmax").out
+    for check, question in listed["checks"].items():
+        assert json.loads(run_cli("doctor", "--explain", check, "--json").out)["question"] == question
+
+
 def test_explain_of_an_unknown_code_suggests_the_nearest(run_cli: RunCli) -> None:
     done = run_cli("doctor", "--explain", "double_sofmax")
     assert done.code == 2 and "double_softmax" in done.err
+
+
+def test_every_kind_of_result_is_written_for_what_cannot_be_diagnosed(file: Path, run_cli: RunCli) -> None:
+    done = run_cli("doctor", "mine.py:dies", "--json", "--junit", "new/report.xml", "--sarif", "report.json")
+    assert done.code == 2 and "exit code 7" in json.loads(done.out)["error"]
+    assert 'errors="1"' in (file.parent / "new/report.xml").read_text("utf-8") and "new" in done.err
+    [run] = json.loads((file.parent / "report.json").read_text("utf-8"))["runs"]
+    assert run["results"] == [] and not run["invocations"][0]["executionSuccessful"]
 
 
 def test_sarif_file_has_the_findings(run_cli: RunCli, tmp_path: Path) -> None:

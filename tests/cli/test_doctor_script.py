@@ -84,7 +84,7 @@ def test_checkpoints_are_not_written_and_cleanup_does_not_run(tmp_path: Path, cl
     write(tmp_path, f"try:\n{body}finally:\n    open('best.pt', 'wb').write(b'half')\n")
     done = cli("doctor", "train.py", *SHORT, "--json")
     assert done.returncode == 0 and (tmp_path / "best.pt").read_bytes() == b"mine"
-    assert any("best.pt" in text for text in json.loads(done.stdout)["examined"])
+    assert json.loads(done.stdout)["not_written"] == ["best.pt"]
 
 
 @pytest.mark.slow
@@ -222,6 +222,13 @@ def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: C
     assert "Traceback" not in done.stderr
 
 
+def test_script_whose_arguments_are_missing_is_told_where_they_go(tmp_path: Path, cli: Cli) -> None:
+    code = "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()\n"
+    write(tmp_path, code)
+    done = cli("doctor", "train.py")
+    assert done.returncode == 2 and "tui-lab doctor train.py -- " in done.stderr
+
+
 def test_existing_files_are_not_changed(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "log.txt").write_text("mine", "utf-8")
     (tmp_path / "best.pt").write_bytes(b"mine")
@@ -237,4 +244,4 @@ def test_existing_files_are_not_changed(tmp_path: Path, cli: Cli) -> None:
     done = cli("doctor", "train.py", *SHORT, "--json")
     assert done.returncode == 0 and {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
     assert (tmp_path / "log.txt").read_bytes() == (tmp_path / "best.pt").read_bytes() == b"mine"
-    assert any("log.txt" in text and "best.pt" in text for text in json.loads(done.stdout)["examined"])
+    assert {"log.txt", "best.pt"} <= set(json.loads(done.stdout)["not_written"])

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tui_lab.cli.output import console, stdout, write_json
-from tui_lab.core.doctor.catalog import CATALOG
+from tui_lab.core.doctor.catalog import CATALOG, Entry
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.util.errors import ConfigError, nearest
 from tui_lab.util.escape import printable
@@ -25,23 +25,62 @@ def exit_code(report: Report) -> int:
     return NOT_JUDGED if report.crashed else DONE
 
 
-def explain(code: str, *, as_json: bool) -> None:
-    """Print what the catalog says about a code. Raises ConfigError for an unknown one."""
-    entry = CATALOG.get(code)
-    if entry is None:
+EXPLAIN_ALL = "list"
+"""What `--explain` takes in place of one name."""
+
+
+def explain(name: str, *, as_json: bool) -> None:
+    """Print what a finding's code or a check means; with EXPLAIN_ALL, all. Raises ConfigError for an unknown name."""
+    if (entry := CATALOG.get(name)) is not None:
+        _explain_code(entry, as_json=as_json)
+        return
+    from tui_lab.core.doctor.checks.registry import CHECKS
+
+    questions = {check.name: check.question for check in CHECKS}
+    if name == EXPLAIN_ALL:
+        _explain_all(questions, as_json=as_json)
+    elif name in questions:
+        _explain_check(name, questions[name], as_json=as_json)
+    else:
         raise ConfigError.of(
             "unknown_name",
-            "no finding has this code",
+            f"no finding has this code, and no check this name; --explain {EXPLAIN_ALL} shows all",
             key="--explain",
-            value=code,
-            allowed=", ".join(CATALOG),
-            suggestion=nearest(code, CATALOG),
+            value=name,
+            suggestion=nearest(name, [*CATALOG, *questions]),
         )
+
+
+def _explain_all(questions: dict[str, str], *, as_json: bool) -> None:
+    """Print the codes of all findings, and all checks."""
+    meanings = {code: entry.meaning for code, entry in CATALOG.items()}
+    if as_json:
+        write_json({"codes": meanings, "checks": questions})
+        return
+    out = console()
+    for title, texts in (("codes of findings", meanings), ("checks", questions)):
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(ratio=1)
+        for name, text in texts.items():
+            grid.add_row(name, Text(text))
+        out.print(Text(title, style="bold underline"))
+        out.print(Padding(grid, (0, 0, 1, 0)))
+
+
+def _explain_check(name: str, question: str, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"check": name, "question": question})
+    else:
+        console().print(Text.assemble((name, "bold"), f": {question}"))
+
+
+def _explain_code(entry: Entry, *, as_json: bool) -> None:
     if as_json:
         write_json(asdict(entry))
         return
     rows = [("looks like", entry.symptom), ("test", entry.test), ("fix", entry.fix)]
-    _show_rows(console(), Text.assemble((entry.meaning, "bold"), (f"  [{code}]", "dim")), rows)
+    _show_rows(console(), Text.assemble((entry.meaning, "bold"), (f"  [{entry.code}]", "dim")), rows)
 
 
 def show(report: Report, source: str) -> None:
@@ -62,9 +101,13 @@ def show(report: Report, source: str) -> None:
 def _show_verdict(out: "Console", report: Report, source: str) -> None:
     """Print the verdict, and in two lines what was examined and what was not."""
     if report.healthy:
-        out.print(Text(f"{printable(source)}: no problems found", style="bold green"))
+        n = len(report.hints)
+        verdict = f"no findings, {n} hint{'' if n == 1 else 's'}" if n else "no problems found"
+        out.print(Text(f"{printable(source)}: {verdict}", style="bold green"))
     if report.examined:
         out.print(Text(f"examined: {printable('; '.join(report.examined))}", style="dim"))
+    if report.not_written:
+        out.print(Text(f"not written: {printable(', '.join(report.not_written))}", style="dim"))
     if report.not_examined:
         out.print(Text(f"not examined: {printable('; '.join(report.not_examined))}", style="dim"))
 
@@ -81,7 +124,7 @@ def _show_finding(out: "Console", prefix: str, style: str, finding: Finding) -> 
 def _show_rows(out: "Console", title: Text, rows: list[tuple[str, str]]) -> None:
     out.print(title)
     grid = Table.grid(padding=(0, 1), pad_edge=True)
-    grid.add_column(style="bold", width=10)
+    grid.add_column(style="bold", min_width=8, no_wrap=True)
     grid.add_column(ratio=1)
     for name, text in rows:
         grid.add_row(name, Text(text))

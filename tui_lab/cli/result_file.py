@@ -2,19 +2,22 @@
 
 from pathlib import Path
 
+from tui_lab.cli.output import say
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 
 
 def prepare(path: Path | None, key: str) -> None:
-    """Create the folder of `path`, if there is one, before the work starts.
+    """Create the folder of `path` before the work starts, and say so if it did not exist.
 
     Raises ConfigError with the option `key` if the file cannot be written there.
     """
     if path is None:
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+            say(f"{key}: created the folder {path.parent}")
         if path.is_dir():
             raise ConfigError.of(
                 "invalid", "this is a folder", key=key, value=str(path), allowed=f"a file, such as {path / 'tui-lab'}"

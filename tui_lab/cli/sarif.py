@@ -40,6 +40,18 @@ def document(report: Report, source: str) -> dict[str, Any]:
     }
 
 
+def write_error(path: Path, message: str) -> None:
+    """Write that the doctor could not examine anything. Raises ConfigError if the file cannot be written."""
+    log = document(Report(), "")
+    log["runs"][0]["invocations"] = [
+        {
+            "executionSuccessful": False,
+            "toolExecutionNotifications": [{"level": "error", "message": {"text": message}}],
+        }
+    ]
+    result_file.write(path, dumps(log, 2) + "\n", "--sarif")
+
+
 def write(path: Path, report: Report, source: str) -> None:
     """Write the report to `path`. Raises ConfigError if the file cannot be written."""
     result_file.write(path, dumps(document(report, source), 2) + "\n", "--sarif")

@@ -1,6 +1,7 @@
 """`tui-lab doctor SCRIPT.py`: run a script and examine it, with the progress on stderr."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tui_lab.cli.output import say
 from tui_lab.cli.watch import check
@@ -8,7 +9,7 @@ from tui_lab.core.doctor.diagnose import NAME_SECONDS, examine_source
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.doctor.script.process import Limits, examine_script
 from tui_lab.core.watch.script_process import Target
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.errors import ConfigError, LabError
 
 
 def script_of(source: str | None, arguments: Sequence[str], module: str | None) -> Target | None:
@@ -19,7 +20,13 @@ def script_of(source: str | None, arguments: Sequence[str], module: str | None) 
     elif source is not None and source.endswith((".py", ".pyw")):
         target = Target(source, tuple(arguments))
     elif arguments:
-        raise ConfigError.of("conflict", "only a SCRIPT.py has arguments", key="doctor", value=" ".join(arguments))
+        raise ConfigError.of(
+            "conflict",
+            "only a SCRIPT.py has arguments",
+            key="doctor",
+            value=" ".join(arguments),
+            suggestion=_script_named(source),
+        )
     else:
         return None
     check(target)
@@ -37,7 +44,18 @@ def examine_other(source: str | None, overrides: Sequence[str], timeout: float |
     """Examine a preset, config, run or FILE.py:NAME; return its name, too. Raises a LabError."""
     if source is None:
         raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME", key="doctor")
-    return source, examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout)
+    try:
+        return source, examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout)
+    except LabError as error:
+        if not (script := _script_named(source)):
+            raise
+        message = "not a preset, config file or run"
+        raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error
+
+
+def _script_named(source: str | None) -> str:
+    """Return the script that `source` names without its ending, or ""."""
+    return f"{source}.py" if source is not None and Path(f"{source}.py").is_file() else ""
 
 
 class _Progress:

@@ -1,5 +1,6 @@
 """All checks, in the order in which they run."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -68,6 +69,12 @@ class Check:
     trains: bool = False
     compares: bool = False
     needs_graph: bool = False
+
+    @property
+    def question(self) -> str:
+        """What the check asks: the first sentences of its module, up to what it costs."""
+        text = inspect.getdoc(inspect.getmodule(self.run)) or ""
+        return " ".join(text.partition("Cost:")[0].split())
 
 
 CHECKS = (

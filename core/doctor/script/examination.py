@@ -178,11 +178,8 @@ class Examination(CallCapture):
         self._progress("examining")
         with _ordinary_modes():
             report = self._of_all(trainings, has_ended=has_ended)
-        examined = list(report.examined)
-        if self._unwritten:
-            examined.append(f"not written: {', '.join(self._unwritten)}")
         unseen = [f"what follows the error ({error})"] if error else []
-        return replace(report, examined=tuple(examined), not_examined=(*unseen, *report.not_examined))
+        return replace(report, not_written=tuple(self._unwritten), not_examined=(*unseen, *report.not_examined))
 
     def _of_all(self, trainings: Sequence[Training], *, has_ended: bool) -> Report:
         """Examine the last training, and those of other models before it."""

@@ -23,6 +23,8 @@ SECONDS = 20.0
 TIMEOUT = 300.0
 _BEGIN = "tui_lab.core.doctor.script.child"
 MAX_CANDIDATES = 8
+ARGPARSE_ERROR = 2
+"""The exit code of argparse, click and others for arguments that are missing or wrong."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,9 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
         return ConfigError.of("user_code", error, value=target.script)
     if code != 0:
         ended = f"the script ended with exit code {code} before its first optimizer step"
+        if code == ARGPARSE_ERROR:
+            shown = f"-m {target.script}" if target.is_module else target.script
+            ended += f"; its own arguments come after --: tui-lab doctor {shown} -- ARGUMENTS"
         return ConfigError.of("user_code", ended, value=target.script)
     if no_steps["by_hand"]:
         by_hand = (

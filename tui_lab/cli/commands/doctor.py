@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tui_lab.cli.options import AllowCode, Json, Junit, Sets, complete_any, complete_code, trust_code
-from tui_lab.cli.output import user_prints_to_stderr, write_json
+from tui_lab.cli.output import say, user_prints_to_stderr, write_json
+from tui_lab.util.errors import LabError
 
 if TYPE_CHECKING:
     from tui_lab.core.doctor.findings import Report
@@ -48,7 +49,10 @@ def doctor(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed for the self-test's shapes.")] = 0,
     explain: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Say what a finding's code means.", autocompletion=complete_code)
+        str | None,
+        typer.Option(
+            metavar="CODE|CHECK|list", help="Say what a finding or a check means.", autocompletion=complete_code
+        ),
     ] = None,
     junit: Junit = None,
     sarif: Annotated[
@@ -71,15 +75,35 @@ def doctor(
     trust_code(sets, allow_code, source=source)
     if self_test:
         raise typer.Exit(implementation.self_test(seed, as_json=json))
-    script = script_doctor.script_of(source, arguments or [], module)
     result_file.prepare(junit, "--junit")
     result_file.prepare(sarif, "--sarif")
-    if script is not None:
-        name, report = script.script, script_doctor.examine(script, sets or [], Limits(updates, seconds, timeout))
-    else:
-        name, report = script_doctor.examine_other(source, sets or [], timeout)
+    try:
+        script = script_doctor.script_of(source, arguments or [], module)
+        if script is not None:
+            name, report = script.script, script_doctor.examine(script, sets or [], Limits(updates, seconds, timeout))
+        else:
+            name, report = script_doctor.examine_other(source, sets or [], timeout)
+    except LabError as error:
+        _write_error(error, module or source or "", junit, sarif, as_json=json)
+        raise
+    except KeyboardInterrupt:
+        say("doctor: interrupted; there is no report")
+        raise
     _write(report, name, junit, sarif, as_json=json)
     raise typer.Exit(implementation.exit_code(report))
+
+
+def _write_error(error: LabError, source: str, junit: Path | None, sarif: Path | None, *, as_json: bool) -> None:
+    """Write why there is no report, where a report was asked for as a file or as JSON."""
+    from tui_lab.cli import junit as junit_file
+    from tui_lab.cli import sarif as sarif_file
+
+    if junit is not None:
+        junit_file.write(junit, f"doctor {source}", [junit_file.TestCase("start", "error", str(error))])
+    if sarif is not None:
+        sarif_file.write_error(sarif, str(error))
+    if as_json:
+        write_json({"source": source, "error": str(error), "codes": [problem.code for problem in error.problems]})
 
 
 def _write(report: "Report", source: str, junit: Path | None, sarif: Path | None, *, as_json: bool) -> None:
