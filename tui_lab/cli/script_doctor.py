@@ -72,6 +72,6 @@ class _Progress:
         self._stage = stage
         if stage == "running the script":
             updates = "some updates" if self._limits.updates is None else f"{self._limits.updates} updates"
-            say(f"doctor: running {self._name} for {updates}; it writes no checkpoints")
+            say(f"doctor: running {self._name} for {updates}; it changes no existing file")
         elif stage == "examining":
             say("doctor: examining what it did")

@@ -63,7 +63,8 @@ def doctor(
 ) -> None:
     """Find why a model does not learn. Exit 1 if something is found, 4 if a check crashed.
 
-    A SCRIPT.py runs unchanged for some updates; what it does is recorded and examined. It writes no checkpoints.
+    A SCRIPT.py runs unchanged for some updates; what it does is recorded and examined. It writes no checkpoints and
+    changes no existing file.
     """
     from tui_lab.cli import doctor as implementation
     from tui_lab.cli import result_file, script_doctor
