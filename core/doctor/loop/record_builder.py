@@ -1,7 +1,6 @@
 """Builds the record of a loop from what its hooks call: the order of calls, gradients, rates and rows."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from tui_lab.core.doctor.loop.called_modules import CalledModules
 from tui_lab.core.doctor.loop.draft import Draft, Loaders
 from tui_lab.core.doctor.loop.gradients import GradientBook
 from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA
+from tui_lab.core.doctor.loop.known_optimizers import KnownOptimizers
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.logits import LogitsGradients
 from tui_lab.core.doctor.loop.loss_graph import is_detached, when_reached
@@ -23,14 +23,6 @@ from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.loop.row_hashes import RowHashes
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import inputs_of, parameters_of
-
-
-@dataclass
-class Rebuilt:
-    """n: how often another optimizer took over the weights of one that stepped. line: where the last was created."""
-
-    n: int = 0
-    line: str = ""
 
 
 class RecordBuilder(ObservedHooks):
@@ -52,11 +44,7 @@ class RecordBuilder(ObservedHooks):
         self._book = GradientBook()
         self._logits = LogitsGradients()
         self._rows = RowHashes()
-        self.created_optimizers = list(optimizers)
-        """Optimizers that exist, whether or not they have stepped."""
-        self.stepped_optimizers: list[Optimizer] = []
-        """Optimizers that have stepped, in the order of their first step; of several over the same weights the last."""
-        self.rebuilt = Rebuilt()
+        self.optimizers = KnownOptimizers(optimizers)
         self._step_has_closure = False
         self._call: tuple[nn.Module, Tensor | None] | None = None
         """The module that is being called, and its x."""
@@ -77,7 +65,7 @@ class RecordBuilder(ObservedHooks):
     def record(self, *, has_ended: bool = False) -> LoopRecord:
         """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
         self.close_update(call=False)
-        self.modules.choose(self.stepped_optimizers or self.created_optimizers)
+        self.modules.choose(self.optimizers.stepped or self.optimizers.created)
         if self._logits.problem:
             self._notes[self._logits.problem] = None
         observed = self._observer.observed
@@ -92,8 +80,8 @@ class RecordBuilder(ObservedHooks):
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,
             n_skipped=self._n_skipped,
-            n_rebuilt=self.rebuilt.n,
-            rebuilt_at=self.rebuilt.line if self.rebuilt.n else "",
+            n_rebuilt=self.optimizers.n_rebuilt,
+            rebuilt_at=self.optimizers.rebuilt_at,
             has_ended=has_ended,
             notes=(*self._notes, *self._observer.notes),
             observed=observed,
@@ -102,8 +90,7 @@ class RecordBuilder(ObservedHooks):
     # Calls of modules and losses
 
     def created(self, optimizer: Optimizer) -> None:
-        self.created_optimizers.append(optimizer)
-        self.rebuilt.line = user_line()
+        self.optimizers.add_created(optimizer)
         self._capture.created(optimizer)
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -180,7 +167,7 @@ class RecordBuilder(ObservedHooks):
         self.close_update()
         draft = self._draft
         if self.modules.is_empty and not draft.losses:
-            self._book.watch(("", p) for p in parameters_of(self.created_optimizers))
+            self._book.watch(("", p) for p in self.optimizers.trained)
         unscaled = loss
         self._scale = 1.0
         if self._scaled is not None and self._scaled[1] is loss:
@@ -189,11 +176,13 @@ class RecordBuilder(ObservedHooks):
         self._scaled = None
         line = user_line()
         value = float(unscaled.detach())
-        draft.add("backward", line=line, value=value, is_detached=self._is_detached(loss))
+        is_measured = len(self._updates) < self._measure_updates
+        is_cut_off = _is_detached(loss, self.optimizers.trained, looks_at_graph=is_measured)
+        draft.add("backward", line=line, value=value, is_detached=is_cut_off)
         draft.losses.append(value)
         draft.n_backwards_in_step += draft.is_stepping
         draft.n_targets_of_backward.append(draft.n_targets)
-        if len(self._updates) < self._measure_updates:
+        if is_measured:
             self._logits.measure(loss, self._scale, line, len(self._updates), draft.targets)
         draft.means.append(draft.mean)
         draft.n_targets = 0
@@ -202,13 +191,6 @@ class RecordBuilder(ObservedHooks):
         self._capture.backward(loss, self._scale)
         self._book.before_backward()
         self.moves_by_hand = self._book.moves_by_hand
-
-    def _is_detached(self, loss: Tensor) -> bool | None:
-        if not loss.requires_grad or loss.is_leaf:
-            return True
-        if len(self._updates) >= self._measure_updates:
-            return None
-        return is_detached(loss, parameters_of(self.created_optimizers))
 
     def backward_done(self) -> None:
         self._book.after_backward(self._scale)
@@ -249,8 +231,7 @@ class RecordBuilder(ObservedHooks):
         if draft.has_stepped(optimizer):  # Without a forward or backward call between.
             self.close_update()
             draft = self._draft
-        if not any(one is optimizer for one in self.stepped_optimizers):
-            self._add_stepped(optimizer)
+        if self.optimizers.add_stepped(optimizer, draft):
             self._book.watch(("", p) for p in parameters_of([optimizer]))
         self.moves_by_hand = False
         draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
@@ -261,17 +242,6 @@ class RecordBuilder(ObservedHooks):
         if not has_closure:
             self._observer.before_step(optimizer)
 
-    def _add_stepped(self, optimizer: Optimizer) -> None:
-        """Add an optimizer; it takes the place of one that stepped the same weights before."""
-        weights = {id(p) for p in parameters_of([optimizer])}
-        for number, other in enumerate(self.stepped_optimizers):
-            if {id(p) for p in parameters_of([other])} == weights and not self._draft.has_stepped(other):
-                self.rebuilt.n += 1
-                self.stepped_optimizers[number] = optimizer
-                self.created_optimizers = [each for each in self.created_optimizers if each is not other]
-                return
-        self.stepped_optimizers.append(optimizer)
-
     def after_step(self, optimizer: Optimizer) -> None:
         has_closure = self._step_has_closure
         draft = self._draft
@@ -281,7 +251,7 @@ class RecordBuilder(ObservedHooks):
         self._observer.after_step()
         draft.stepped_now(optimizer)
         if self._updates and set(self._updates[-1].optimizers) <= set(
-            draft.numbers_of_stepped(self.stepped_optimizers)
+            draft.numbers_of_stepped(self.optimizers.stepped)
         ):
             self.close_update()
 
@@ -293,7 +263,7 @@ class RecordBuilder(ObservedHooks):
         draft = self._draft
         if not draft.is_complete:
             return
-        model = self.modules.choose(self.stepped_optimizers)
+        model = self.modules.choose(self.optimizers.stepped)
         if model is not None and self.modules.add(model):
             self._book.watch(unwrapped(model).named_parameters())
         self._draft = Draft(events=draft.events[draft.n_events_of_update :])
@@ -301,7 +271,7 @@ class RecordBuilder(ObservedHooks):
             number=len(self._updates),
             gradients=self._book.end_update(),
             n_trainable=self._book.n_trainable,
-            optimizers=draft.numbers_of_stepped(self.stepped_optimizers),
+            optimizers=draft.numbers_of_stepped(self.optimizers.stepped),
         )
         self._updates.append(update)
         self._observer.update_ended(self.modules.model)
@@ -312,3 +282,10 @@ class RecordBuilder(ObservedHooks):
     def release(self) -> None:
         """Keep no tensor of the loop alive."""
         self._logits.release()
+
+
+def _is_detached(loss: Tensor, weights: Iterable[Tensor], *, looks_at_graph: bool) -> bool | None:
+    """Return whether no weight is in the graph of the loss; None if only the graph would tell."""
+    if not loss.requires_grad or loss.is_leaf:
+        return True
+    return is_detached(loss, weights) if looks_at_graph else None

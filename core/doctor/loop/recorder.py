@@ -69,17 +69,17 @@ class LoopRecorder:
     @property
     def optimizers(self) -> list[Optimizer]:
         """Those that have stepped, in the order of their first step; of several over the same weights the last."""
-        return list(self._builder.stepped_optimizers)
+        return list(self._builder.optimizers.stepped)
 
     @property
     def n_rebuilt(self) -> int:
         """How often another optimizer took over the weights of one that had stepped."""
-        return self._builder.rebuilt.n
+        return self._builder.optimizers.n_rebuilt
 
     @property
     def created_optimizers(self) -> list[Optimizer]:
         """All that are known, whether or not they have stepped."""
-        return list(self._builder.created_optimizers)
+        return list(self._builder.optimizers.created)
 
     def record(self, *, has_ended: bool = False) -> LoopRecord:
         """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
