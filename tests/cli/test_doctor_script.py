@@ -245,3 +245,15 @@ def test_existing_files_are_not_changed(tmp_path: Path, cli: Cli) -> None:
     assert done.returncode == 0 and {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
     assert (tmp_path / "log.txt").read_bytes() == (tmp_path / "best.pt").read_bytes() == b"mine"
     assert {"log.txt", "best.pt"} <= set(json.loads(done.stdout)["not_written"])
+
+
+def test_only_warnings_and_lines_of_the_script_are_shown(tmp_path: Path, cli: Cli) -> None:
+    warning = "    import warnings; warnings.warn(f'mode {model.training}')\n"
+    code = LOOP.replace("        return self.h(", f"    {warning}        return self.h(")
+    code += "    F.mse_loss(model.h.weight[:, :1], torch.zeros(V))\n    if step == 8: model(x.float())\n"
+    write(tmp_path, code)
+    done = cli("doctor", "train.py", *SHORT, "--json")
+    assert "mode True" in done.stderr and "mode False" not in done.stderr
+    line = next(i for i, text in enumerate(code.splitlines(), 1) if "mse_loss" in text)
+    assert f"train.py:{line}: UserWarning: Using a target size" in done.stderr
+    assert "Traceback" in done.stderr and "core/doctor" not in done.stderr and "core/watch" not in done.stderr

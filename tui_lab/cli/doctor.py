@@ -124,7 +124,7 @@ def _show_finding(out: "Console", prefix: str, style: str, finding: Finding) -> 
 def _show_rows(out: "Console", title: Text, rows: list[tuple[str, str]]) -> None:
     out.print(title)
     grid = Table.grid(padding=(0, 1), pad_edge=True)
-    grid.add_column(style="bold", min_width=8, no_wrap=True)
+    grid.add_column(style="bold", min_width=9, no_wrap=True)
     grid.add_column(ratio=1)
     for name, text in rows:
         grid.add_row(name, Text(text))

@@ -15,12 +15,13 @@ if TYPE_CHECKING:  # This module is imported before the user's code, which torch
     from torch import nn
 
 _PACKAGE = Path(tui_lab.__file__).resolve().parent
+# `tui_lab.core` and `tui_lab.data` may be links to folders elsewhere.
+_OWN_FOLDERS = (_PACKAGE, *(path.resolve() for path in (_PACKAGE / "core", _PACKAGE / "data")))
+_OWN_CODE = tuple(str(folder) + os.sep for folder in _OWN_FOLDERS)
 _NOT_USER_CODE = tuple(
     str(folder) + os.sep
     for folder in (
-        _PACKAGE,
-        # `tui_lab.core` and `tui_lab.data` may be links to folders elsewhere.
-        *(path.resolve() for path in (_PACKAGE / "core", _PACKAGE / "data")),
+        *_OWN_FOLDERS,
         sysconfig.get_path("stdlib"),
         sysconfig.get_path("purelib"),
         sysconfig.get_path("platlib"),
@@ -65,6 +66,11 @@ def shown_file(file: str) -> str:
     """Return the path of a file as seen from the folder in which the command was started, if it is in there."""
     path = Path(os.path.abspath(_FOLDER / file))
     return str(path.relative_to(_FOLDER)) if path.is_relative_to(_FOLDER) else str(path)
+
+
+def is_own_code(file: str) -> bool:
+    """Return whether `file` is one of tui-lab's."""
+    return os.path.realpath(file).startswith(_OWN_CODE)
 
 
 @lru_cache(maxsize=1024)

@@ -5,16 +5,18 @@ the script does it.
 """
 
 import contextlib
+import logging
 import os
 import random
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tui_lab.core.doctor.loop.lines import is_user_code, shown_file
+from tui_lab.core.doctor.loop.lines import is_own_code, is_user_code, shown_file, user_line
 from tui_lab.core.doctor.script.files import UnwrittenFiles
 from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.watch import script_process
@@ -63,6 +65,7 @@ class Child:
         self._files.install()
         when_imported("torch", self._begin)
         sys.excepthook = _print_error
+        warnings.showwarning = _warnings_of_user_code(warnings.showwarning)
         at_end(self._end)
 
     def _begin(self) -> None:
@@ -104,6 +107,9 @@ class Child:
         if not self._examination.has_optimizer and not self._examination.moves_by_hand:
             self._lines.write(no_steps={"candidates": [], "error": error, "by_hand": True, "lacks": None})
             return
+        # The checks call the model in ways in which the script does not: what is warned of then is not its fault.
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
         try:
             report = self._examination.report(error, has_ended=has_ended)
         except Exception as failure:
@@ -150,9 +156,39 @@ def _file_of(error: BaseException | None) -> str:
 
 
 def _print_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print a traceback as Python does, unless the parent process explains the error by what this machine lacks."""
-    if missing_resource(error) is None:
-        sys.__excepthook__(kind, error, trace)
+    """Print a traceback as Python does, unless the line of the parent process says all of it."""
+    if missing_resource(error) is not None or isinstance(error, SyntaxError):
+        return
+    shown = traceback.TracebackException(kind, error, trace)
+    link: traceback.TracebackException | None = shown
+    while link is not None:
+        # Of calls that the doctor has replaced, such as that of a module, the user needs no line.
+        link.stack = traceback.StackSummary.from_list(
+            [frame for frame in link.stack if not is_own_code(frame.filename)]
+        )
+        link = link.__cause__ or link.__context__
+    sys.stderr.write("".join(shown.format()))
+
+
+def _warnings_of_user_code(show: Callable[..., None]) -> Callable[..., None]:
+    """Return a `showwarning` that shows a warning of a call that the doctor has replaced at the user's line."""
+
+    def show_at_users_line(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if is_own_code(filename):
+            filename, _, number = user_line().rpartition(":")
+            if not filename:
+                return
+            lineno = int(number)
+        show(message, category, filename, lineno, file, line)
+
+    return show_at_users_line
 
 
 def _seed_numpy() -> None:
@@ -164,7 +200,8 @@ def _seed_numpy() -> None:
 def error_place(error: BaseException, script: str) -> str:
     """Return what an error of user code was and where: the innermost line that is in no installed package."""
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}: syntax error: {error.msg}"
+        line = f" (in: {error.text.strip()})" if error.text else ""
+        return f"{shown_file(error.filename)}, line {error.lineno}: syntax error: {error.msg}{line}"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if is_user_code(frame.filename)] or frames[-1:]
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
