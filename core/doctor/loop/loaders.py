@@ -1,14 +1,21 @@
 """Which DataLoaders a loop takes batches from: for training, or for a validation part."""
 
+import re
 import sys
+from types import FrameType
 from typing import Any
 
-from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
+from tui_lab.core.doctor.loop.lines import is_user_code
 from tui_lab.core.doctor.loop.observed import LoaderUse
 from tui_lab.core.doctor.loop.shared_rows import is_validation
+from tui_lab.core.watch.frames import locals_of
 
 MAX_LOADERS = 16
+_ENDS = "(?=$|[^a-z]|set|data|loader|dl|ds)"
+_VALIDATION = re.compile(f"(?<![a-z])(val|valid|validation|dev|test|held_?out){_ENDS}")
+_TRAINING = re.compile(f"(?<![a-z])(train|training){_ENDS}")
 
 
 class _Calls:
@@ -18,6 +25,17 @@ class _Calls:
         self.use = use
         self.n_training = 0
         self.n_validation = 0
+        self.is_named: bool | None = None
+        """Whether the user's names say that it gives a validation part; None: not looked at yet."""
+
+    def is_validation(self, frame: FrameType) -> bool:
+        """Return whether a call without gradients is one on a validation part. frame: of the call."""
+        if is_validation(frame):
+            return True
+        if self.is_named is None:
+            names = names_of(self.use, frame)
+            self.is_named = any(map(_VALIDATION.search, names)) and not any(map(_TRAINING.search, names))
+        return self.is_named
 
 
 class LoaderParts:
@@ -43,7 +61,7 @@ class LoaderParts:
         if latest is None:
             return
         latest.n_training += is_training
-        latest.n_validation += not is_training and is_validation(sys._getframe(1))
+        latest.n_validation += not is_training and latest.is_validation(sys._getframe(1))
 
     @property
     def of_each_dataset(self) -> tuple[LoaderUse, ...]:
@@ -62,6 +80,23 @@ class LoaderParts:
     def validation(self) -> tuple[LoaderUse, ...]:
         """Those that mostly gave batches of a validation or test part."""
         return tuple(calls.use for calls in self._calls.values() if calls.n_validation > calls.n_training)
+
+
+def names_of(use: LoaderUse, frame: FrameType | None) -> set[str]:
+    """Return the names of variables of the user's running functions that are the DataLoader or its data set."""
+    names: set[str] = set()
+    while frame is not None:
+        if is_user_code(frame.f_code.co_filename):
+            for name, value in (*locals_of(frame).items(), *frame.f_globals.items()):
+                if value is use.dataset or (isinstance(value, DataLoader) and _samples(value) is use.index_sampler):
+                    names.add(name.lower())
+        frame = frame.f_back
+    return names
+
+
+def _samples(loader: "DataLoader[Any]") -> Any:
+    """Return what gives the indices that a DataLoader reads."""
+    return loader._index_sampler
 
 
 def use_of(iterator: Any) -> LoaderUse:

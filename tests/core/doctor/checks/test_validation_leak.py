@@ -24,18 +24,23 @@ def evaluate(model: nn.Module, loader: DataLoader[Any]) -> None:
 
 
 def outcome(
-    training: Items, validation: Items, *, sampler: Any = None, val_sampler: Any = None
+    training: Items, validation: Items, *, sampler: Any = None, val_sampler: Any = None, passes_loader: bool = True
 ) -> list[tuple[str, str]]:
     """Train on one data set for two epochs with evaluations between the updates, and judge the record."""
     model = nn.Linear(WIDTH, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     train_loader = DataLoader(training, 16, shuffle=sampler is None, sampler=sampler)
     val_loader = DataLoader(validation, 16, sampler=val_sampler)
+
+    @torch.no_grad()
+    def accuracy() -> float:
+        return sum(float((model(x).argmax(dim=1) == y).sum()) for x, y in val_loader)
+
     with LoopRecorder() as recorder:
         for _ in range(2):
             for step, (x, y) in enumerate(train_loader):
                 if step % 2 == 0:
-                    evaluate(model, val_loader)
+                    evaluate(model, val_loader) if passes_loader else accuracy()
                 optimizer.zero_grad()
                 torch.autograd.backward(F.cross_entropy(model(x), y))
                 optimizer.step()
@@ -88,6 +93,12 @@ def test_subset_of_the_data_set_that_is_trained_on() -> None:
     every = items(128, seed=0, n_values=3)
     assert outcome(every, Subset(every, range(0, 128, 4))) == LEAKED
     assert outcome(*random_split(every, [96, 32])) == []
+
+
+def test_validation_loader_that_only_its_name_tells() -> None:
+    every = items(128, seed=0)
+    assert outcome(every, Subset(every, range(0, 128, 4)), passes_loader=False) == LEAKED
+    assert outcome(*random_split(every, [96, 32]), passes_loader=False) == []
 
 
 def test_samplers_that_split_one_data_set() -> None:
