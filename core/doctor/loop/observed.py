@@ -136,6 +136,19 @@ class Rounding:
 
 
 @dataclass(frozen=True)
+class IdleOptimizer:
+    """An optimizer that made `n` steps, and in none of them any of its weights had a gradient.
+
+    kind: its type. line: of the step.
+    """
+
+    kind: str
+    weights: tuple[Tensor, ...]
+    n: int
+    line: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that was observed.
 
@@ -155,3 +168,4 @@ class Observed:
     validation_loaders: tuple[LoaderUse, ...] = ()
     masks: tuple[BatchMask, ...] = ()
     constant_loss: float | None = None
+    idle: tuple[IdleOptimizer, ...] = ()

@@ -10,6 +10,7 @@ from tui_lab.core.doctor.loop.averages import SEARCH_AT, AverageWatch
 from tui_lab.core.doctor.loop.carried_states import StateWatch
 from tui_lab.core.doctor.loop.criterion_inputs import CriterionInputs
 from tui_lab.core.doctor.loop.hooks import UnusedHooks
+from tui_lab.core.doctor.loop.idle_optimizers import IdleWatch
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.loaders import LoaderParts, shuffles
 from tui_lab.core.doctor.loop.masks import MaskWatch
@@ -36,6 +37,7 @@ class Observer:
         self._loaders = LoaderParts()
         self._masks = MaskWatch()
         self._targets = TargetCounts()
+        self._idle = IdleWatch()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
 
@@ -54,6 +56,7 @@ class Observer:
             validation_loaders=self._loaders.validation,
             masks=tuple(self._masks.masks),
             constant_loss=None if "target counts" in self._disabled else self._targets.constant_loss,
+            idle=() if "idle optimizers" in self._disabled else self._idle.results,
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
@@ -114,8 +117,9 @@ class Observer:
     def before_step(self, optimizer: Optimizer) -> None:
         self._tell("rounding", lambda: self._rounding.before_step(optimizer))
 
-    def after_step(self) -> None:
+    def after_step(self, optimizer: Optimizer) -> None:
         self._tell("rounding", self._rounding.after_step)
+        self._tell("idle optimizers", lambda: self._idle.stepped(optimizer))
 
     def update_ended(self, model: nn.Module | None) -> None:
         """An update is over."""

@@ -248,7 +248,7 @@ class RecordBuilder(ObservedHooks):
         if has_closure:
             draft.add("step")
         self._book.after_step(optimizer, has_closure=has_closure)
-        self._observer.after_step()
+        self._observer.after_step(optimizer)
         draft.stepped_now(optimizer)
         if self._updates and set(self._updates[-1].optimizers) <= set(
             draft.numbers_of_stepped(self.optimizers.stepped)

@@ -62,13 +62,16 @@ def target_from_script(
         dropout=max((m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)), default=None),
         untrained=not trained and not missing and not _looks_trained(steps, parts),
         causal=_is_causal(steps, parts),
-        recognized=tuple(_recognized(parts, record)),
+        recognized=tuple(_recognized(parts, record, model)),
         unseen=(*record.notes, *_unseen(parts, missing)),
     )
 
 
-def _recognized(parts: ScriptParts, record: LoopRecord) -> Iterator[str]:
+def _recognized(parts: ScriptParts, record: LoopRecord, model: nn.Module) -> Iterator[str]:
     yield from _recorded(record)
+    if type(model) is nn.ModuleList:
+        sizes = [f"{type(each).__name__} ({sum(p.numel() for p in each.parameters()):,} weights)" for each in model]
+        yield f"{len(sizes)} models: {', '.join(sizes)}"
     if parts.plain is not None:
         yield "the loss: cross-entropy" + (" inside the model" if parts.inside else "")
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.checks.training.detached_embeddings import EmbeddingOutputs
 from tui_lab.core.doctor.checks.training.gradient_flow import family_of
-from tui_lab.core.doctor.findings import Finding, Kind
+from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
+from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.loss_graph import leaves as leaves_of
 from tui_lab.core.doctor.loop.reading import some
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
@@ -43,6 +44,8 @@ def check(target: Target) -> Iterator[Finding]:
         yield _unregistered(leaves)
     missing = _without_gradient(trial, loss)
     yield from embeddings.findings()
+    if missing and target.record is not None and len(loss_courses(target.record)) > 1:
+        raise NotJudged("the loop trains several losses, and others than the one that is tried may give gradients")
     if missing:
         missing = _still_without_gradient(trial, missing)
     unchosen = _unchosen(trial, missing)

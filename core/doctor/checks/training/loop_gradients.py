@@ -9,7 +9,15 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from tui_lab.core.doctor.findings import Finding, FindingCode
-from tui_lab.core.doctor.loop.reading import and_others, between, line_of, require_updates, some, target_weights
+from tui_lab.core.doctor.loop.reading import (
+    and_others,
+    between,
+    line_of,
+    named_at,
+    require_updates,
+    some,
+    target_weights,
+)
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.program.target import Target
 
@@ -45,6 +53,7 @@ def check(target: Target) -> Iterator[Finding]:
     record = target.loop
     updates = [update for update in record.updates if update.losses and not update.searches]
     require_updates(updates, MIN_UPDATES, "with a backward call")
+    yield from _idle_optimizers(target, record)
     finite = [update for update in updates if math.isfinite(update.received)]
     if updates[0].not_finite and all(map(math.isfinite, updates[0].losses)):
         yield _not_finite(target, updates[0])
@@ -57,6 +66,26 @@ def check(target: Target) -> Iterator[Finding]:
     if (undivided := _undivided(record, updates)) is not None:
         yield _not_divided(target, updates, undivided)
     yield from _never_moved(target, record)
+
+
+def _idle_optimizers(target: Target, record: LoopRecord) -> Iterator[Finding]:
+    """Name optimizers of the model whose steps never got a gradient. A loss that reaches no weight is named earlier."""
+    owned = {id(p) for p in target.model.parameters()}
+    for idle in record.observed.idle:
+        trainable = [p for p in idle.weights if p.requires_grad]
+        if idle.n >= MIN_UNMOVED and trainable and any(id(p) in owned for p in trainable):
+            yield Finding(
+                code="missing_gradient",
+                title=f"The {idle.kind} that steps{named_at(idle.line)} never gets a gradient for any of its "
+                f"{len(trainable)} parameters.",
+                evidence=f"in all of its {idle.n} steps, every gradient was zero or missing; it holds "
+                + some([str(list(p.shape)) for p in trainable]),
+                why="These weights keep their initial values, whatever the printed loss does.",
+                fix="Compute the loss of this optimizer from what its own model returned, without .detach() or "
+                "torch.no_grad(), and call zero_grad() before backward(), not after it.",
+                location=idle.line,
+                explains=("weights_never_move",),
+            )
 
 
 def _clipped_while_scaled(update: UpdateRecord) -> bool:

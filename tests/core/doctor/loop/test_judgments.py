@@ -1,6 +1,7 @@
 """What the checks say about small loops: each mistake is named with its line, and its healthy twin is not."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.core.doctor.loop.judged import codes, judged, loss_of, sgd, target_of
 from tests.core.watch.loops import LOOPS, V, batch, start
-from tui_lab.core.doctor.checks.training import optimizer_step
+from tui_lab.core.doctor.checks.training import loop_gradients, optimizer_step
 from tui_lab.core.doctor.findings import NotJudged
 
 Loop = Callable[[], object]
@@ -607,3 +608,25 @@ def test_evaluations_between_updates_do_not_hide_a_loader_that_begins_again() ->
 
 def test_all_data_in_each_update_are_a_hint_only() -> None:
     assert [(f.code, f.kind) for f in judged(from_loader(restarts=True, rows=4))] == [("constant_batch", "hint")]
+
+
+# Several optimizers
+
+
+def in_turns(generator: nn.Module, critic: nn.Module, *, detach: bool) -> None:
+    optimizers = [torch.optim.Adam(module.parameters()) for module in (generator, critic)]
+    for _ in range(STEPS):
+        made = generator(torch.randn(8, 4))
+        for optimizer, output in zip(optimizers, (made.detach() if detach else made, made.detach()), strict=True):
+            optimizer.zero_grad()
+            F.softplus(critic(output)).mean().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+@pytest.mark.parametrize(("detach", "expected"), [(True, ["missing_gradient"]), (False, [])])
+def test_optimizer_whose_weights_never_get_a_gradient_is_named(detach: bool, expected: list[str]) -> None:
+    models = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 1)])
+    target = replace(target_of(lambda: in_turns(*models, detach=detach)), model=models)
+    findings = list(loop_gradients.check(target))
+    assert [finding.code for finding in findings] == expected
+    assert all(finding.location for finding in findings)

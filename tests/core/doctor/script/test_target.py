@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.doctor.checks.loss import score_loss
+from tui_lab.core.doctor.checks.training import gradients
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.program.target import Target, required
@@ -512,3 +513,25 @@ def test_losses_of_the_loop_are_shown() -> None:
     updates, losses = examined(Regressor(), same_shape).recognized
     assert updates == f"{UPDATES} updates of the script"
     assert losses.startswith("loss ")
+
+
+def test_weights_of_one_of_several_losses_are_not_judged_by_another() -> None:
+    generator, critic = torch.nn.Linear(4, 4), torch.nn.Linear(4, 1)
+    capture = Capture(lambda: recorder.created_optimizers)
+    with LoopRecorder(capture=capture) as recorder:
+        optimizers = [torch.optim.Adam(module.parameters(), lr=LR) for module in (critic, generator)]
+        for _ in range(UPDATES):
+            made = generator(torch.randn(B, 4))
+            for optimizer, output in zip(optimizers, (made.detach(), made), strict=True):
+                optimizer.zero_grad()
+                if output is made:
+                    F.softplus(-critic(output)).mean().backward()  # type: ignore[no-untyped-call]
+                else:
+                    F.softplus(critic(output)).mean().backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    capture.close()
+    models = whole_model(capture, recorder.model)
+    target = target_from_script(capture, recorder.record(), models, recorder.optimizers, trained=False)
+    assert any(words.startswith("2 models") for words in target.recognized)
+    with pytest.raises(NotJudged):
+        list(gradients.check(target))
