@@ -1,7 +1,9 @@
 """Does each scheduler of learning rates count what the loop counts? Called by the check of the rates."""
 
+import gc
 import itertools
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +50,7 @@ def check_schedules(record: LoopRecord) -> Iterator[Finding]:
         if id(use.scheduler) in inner:  # Of SequentialLR, which steps it.
             continue
         finding = _rate_returned(use, record) or _counts_updates(use, record) or _counts_epochs(use, record)
+        finding = finding or _rises_until_the_end(use, record)
         if finding is not None:
             yield finding
             return
@@ -56,7 +59,7 @@ def check_schedules(record: LoopRecord) -> Iterator[Finding]:
 def _course(scheduler: LambdaLR) -> Course | None:
     """Return what the functions of a LambdaLR give; None if they cannot be called."""
     try:
-        factors = [max(float(function(step)) for function in scheduler.lr_lambdas) for step in GRID]
+        factors = [_factor(scheduler, step) for step in GRID]
     except Exception:  # A function of the user that is made for a range of steps.
         return None
     largest = max(factors)
@@ -140,6 +143,54 @@ def _counts_updates(use: ScheduleUse, record: LoopRecord) -> Finding | None:
         "step), or count the warm-up in epochs.",
         is_shown=is_shown,
     )
+
+
+def _rises_until_the_end(use: ScheduleUse, record: LoopRecord) -> Finding | None:
+    """A warm-up has more steps than the training has updates."""
+    planned = _planned_updates(record)
+    rates = _rates(record)
+    is_per_update = len(use.updates) >= len(rates) - 1
+    if not isinstance(use.scheduler, LambdaLR) or planned < MIN_PER_STEP or not is_per_update:
+        return None
+    course = _course(use.scheduler)
+    base = _base(use.scheduler)
+    if course is None or course.warmup <= planned or rates[-1] < max(rates) or not base > 0:
+        return None
+    top, largest = _top(use.scheduler, course)
+    peak = base * largest
+    highest = max(rates[-1], base * _factor(use.scheduler, planned - 1))
+    return _finding(
+        use,
+        title=f"The warm-up is longer than the training: about {top:,} steps, and {planned:,} updates.",
+        evidence=f"the rate rises to at most {highest:.3g} until the last update; the schedule's peak is {peak:.3g}",
+        why="The optimizer never gets the rate that was chosen for it, so it learns slowly or hardly at all.",
+        fix="Give the warm-up a part of the updates, such as 5 %, or train for longer.",
+        is_shown=highest <= LOW * peak,
+    )
+
+
+def _factor(scheduler: LambdaLR, step: int) -> float:
+    return max(float(function(step)) for function in scheduler.lr_lambdas)
+
+
+def _top(scheduler: LambdaLR, course: Course) -> tuple[int, float]:
+    """Return the step of the largest factor more exactly than GRID has it, and this factor."""
+    steps = range(course.warmup, int(1.15 * course.warmup) + 2, max(1, course.warmup // 1000))
+    largest, negative = max((_factor(scheduler, step), -step) for step in steps)
+    return -negative, largest
+
+
+def _planned_updates(record: LoopRecord) -> int:
+    """Return how many updates the training has; 0 if that is unknown.
+
+    It is known if the loop has come to its end, and from the state of a Hugging Face Trainer.
+    """
+    if record.has_ended:
+        return len(record.updates) + record.n_skipped
+    module = sys.modules.get("transformers.trainer_callback")
+    kind = getattr(module, "TrainerState", None)
+    states = [thing for thing in gc.get_objects() if type(thing) is kind] if kind is not None else []
+    return max((int(state.max_steps or 0) for state in states), default=0)
 
 
 def _updates_per_step(use: ScheduleUse, record: LoopRecord) -> int:

@@ -630,3 +630,16 @@ def test_optimizer_whose_weights_never_get_a_gradient_is_named(detach: bool, exp
     findings = list(loop_gradients.check(target))
     assert [finding.code for finding in findings] == expected
     assert all(finding.location for finding in findings)
+
+
+# Warm-ups
+
+
+@pytest.mark.parametrize(("warmup", "kinds"), [(200, ["finding"]), (STEPS + 4, ["hint"]), (STEPS // 2, [])])
+def test_warm_up_that_is_longer_than_the_training_is_named(warmup: int, kinds: list[str]) -> None:
+    def loop() -> None:
+        model, optimizer = sgd()
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+        train(optimizer, model, after=lambda step: scheduler.step())
+
+    assert [finding.kind for finding in judged(loop) if finding.code == "lr_schedule"] == kinds
