@@ -17,6 +17,7 @@ from tui_lab.core.doctor.findings import (
     Report,
     Unchecked,
 )
+from tui_lab.core.doctor.locations import located
 from tui_lab.core.doctor.program.fixed_shape import of_accepted_shape
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.unchanged import unchanged_program
@@ -101,7 +102,7 @@ class _Results:
             for finding in check.run(target):
                 if finding.code in named:  # An earlier check has named it by other means.
                     continue
-                (self.findings if finding.kind == "finding" else self.hints).append(finding)
+                (self.findings if finding.kind == "finding" else self.hints).append(located(finding, target))
                 if finding.code in check.blocks:
                     self.blocking = finding.code
             if len(self.findings) == n_before:

@@ -222,6 +222,13 @@ def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: C
     assert "Traceback" not in done.stderr
 
 
+def test_optimizer_of_another_model_is_named_with_the_line_that_creates_it(tmp_path: Path, cli: Cli) -> None:
+    line = next(i for i, text in enumerate(LOOP.splitlines(), 1) if "Adam(" in text)
+    write(tmp_path, LOOP.replace("data = ", "model = Model()\ndata = "))
+    report = json.loads(cli("doctor", "train.py", *SHORT, "--json").stdout)
+    assert [(f["code"], f["location"]) for f in report["findings"]] == [("stale_optimizer", f"train.py:{line}")]
+
+
 def test_script_whose_arguments_are_missing_is_told_where_they_go(tmp_path: Path, cli: Cli) -> None:
     code = "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()\n"
     write(tmp_path, code)

@@ -21,12 +21,13 @@ class KnownOptimizers:
         self.created = list(optimizers)
         self.stepped: list[Optimizer] = []
         self.n_rebuilt = 0
-        self._line = ""
+        self.created_at = ""
+        """The line that created the last optimizer; "" if the loop created none."""
 
     @property
     def rebuilt_at(self) -> str:
         """The line that created the last optimizer, if one took over the weights of another; else ""."""
-        return self._line if self.n_rebuilt else ""
+        return self.created_at if self.n_rebuilt else ""
 
     @property
     def trained(self) -> list[Tensor]:
@@ -36,7 +37,7 @@ class KnownOptimizers:
     def add_created(self, optimizer: Optimizer) -> None:
         """Note that the loop created an optimizer."""
         self.created.append(optimizer)
-        self._line = user_line()
+        self.created_at = user_line()
 
     def add_stepped(self, optimizer: Optimizer, draft: Draft) -> bool:
         """Note that an optimizer is about to step in the update `draft`. Return whether it is its first step.

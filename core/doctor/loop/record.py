@@ -119,6 +119,7 @@ class LoopRecord:
     n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
     n_rebuilt: how often another optimizer stepped weights that one had stepped before, in its place. rebuilt_at: the
         line that created the last of them.
+    created_at: the line that created the last optimizer.
     has_ended: whether the loop ran to its own end. is_rehearsal: whether the doctor called the update itself.
     notes: what could not be measured, and why.
     observed: what was noticed beside the order of the calls.
@@ -136,6 +137,7 @@ class LoopRecord:
     n_skipped: int = 0
     n_rebuilt: int = 0
     rebuilt_at: str = ""
+    created_at: str = ""
     has_ended: bool = False
     is_rehearsal: bool = False
     notes: tuple[str, ...] = ()

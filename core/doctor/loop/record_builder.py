@@ -81,6 +81,7 @@ class RecordBuilder(ObservedHooks):
             moves_by_hand=self.moves_by_hand,
             n_skipped=self._n_skipped,
             n_rebuilt=self.optimizers.n_rebuilt,
+            created_at=self.optimizers.created_at,
             rebuilt_at=self.optimizers.rebuilt_at,
             has_ended=has_ended,
             notes=(*self._notes, *self._observer.notes),

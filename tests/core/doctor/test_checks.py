@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 from unittest.mock import ANY
 
@@ -344,3 +345,14 @@ def test_report_round_trips_through_json() -> None:
 def test_every_fault_names_a_finding() -> None:
     assert {fault.finding for fault in FAULTS.values()} <= set(get_args(FindingCode))
     assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+def test_finding_about_the_model_has_the_line_of_its_class() -> None:
+    class Unused(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.tokens(x).detach())
+            return logits
+
+    finding = examine(case(Unused())).findings[0]
+    file, _, line = finding.location.rpartition(":")
+    assert "class Unused" in Path(file).read_text("utf-8").splitlines()[int(line) - 1]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tui_lab.core.doctor.checks.training.detached_embeddings import EmbeddingOutputs
 from tui_lab.core.doctor.checks.training.gradient_flow import family_of
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
+from tui_lab.core.doctor.loop.lines import class_line
 from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.loss_graph import leaves as leaves_of
 from tui_lab.core.doctor.loop.reading import some
@@ -171,7 +172,8 @@ def _missing(target: Target, names: list[str]) -> Iterator[Finding]:
         uncalled = _uncalled(target, names)
         yield Finding(
             code="missing_gradient",
-            title=f"{len(names)} of {total} parameters get no gradient.",
+            title=f"{len(names)} of {total} parameters get{'s' if len(names) == 1 else ''} no gradient.",
+            location=class_line(target.model, names[0].rpartition(".")[0]),
             evidence=f"without gradient in {UPDATES} batches: "
             + some(names)
             + (f"; never called: {some(uncalled)}" if uncalled else ""),

@@ -44,7 +44,7 @@ def check(target: Target) -> Iterator[Finding]:
         trains_part = not target.untrained and 2 * len(missing) > len(trainable)
         yield Finding(
             code="missing_from_optimizer",
-            title=f"{len(missing)} of {len(trainable)} parameters are missing from the optimizer.",
+            title=f"The optimizer does not hold {len(missing)} of {len(trainable)} parameters.",
             evidence="missing: " + some(list(missing)),
             why="They get gradients but are never updated.",
             fix="Pass model.parameters(), or check that the parameter groups together contain all of them.",
