@@ -350,7 +350,7 @@ def test_every_fault_names_a_finding() -> None:
 def test_finding_about_the_model_has_the_line_of_its_class() -> None:
     class Unused(Small):
         def forward(self, x: Tensor) -> Tensor:
-            logits: Tensor = self.head(self.tokens(x).detach())
+            logits: Tensor = self.head(torch.tanh(self.mix(self.tokens(x))).detach())
             return logits
 
     finding = examine(case(Unused())).findings[0]
