@@ -123,6 +123,20 @@ def swapped_rows(
     )
 
 
+def unrelated_rows(target: Target, x: Tensor, y: Tensor, length: int) -> Finding:
+    """Return a hint on targets that are cut from the same data as the inputs, at other places."""
+    return Finding(
+        code="swapped_rows",
+        kind="hint",
+        title="Inputs and targets seem to be cut from different places of the same data.",
+        evidence=f"rows of targets have runs of {length} ids in common with the inputs of other rows, and with their "
+        "own no more often than chance gives",
+        why="If inputs and targets do not belong together, the model can only learn how frequent each id is.",
+        fix="Draw the positions once for each batch, and cut x and y from the same ones.",
+        drawing=_drawn_rows(target, x, y, next_token(x)),
+    )
+
+
 def uncounted_targets(n_used: int, n_defined: int, line: str) -> Finding:
     """Return a hint on targets that are not ignored, but have no gradient."""
     return Finding(

@@ -17,10 +17,12 @@ from tui_lab.core.doctor.checks.data.target_findings import (
     swapped_rows,
     uncounted_targets,
     unmasked_targets,
+    unrelated_rows,
     wrapped_shift,
     wrong_shift,
 )
 from tui_lab.core.doctor.checks.data.trained_padding import check_padding
+from tui_lab.core.doctor.checks.data.unrelated_rows import length_of_unrelated_runs
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.trained_targets import AGREEMENT, TrainedTargets, agreement, shifted, trained_targets
 from tui_lab.core.doctor.program.target import Target
@@ -67,6 +69,8 @@ def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels
         yield from _compare_with_next_token(target, trained, x, y)
     elif (share := _swapped_share(trained, target.ignored)) > MAX_SWAPPED:
         yield swapped_rows(target, x, y, next_token(x), share, are_in_batch=True)
+    elif length := length_of_unrelated_runs(x, y, target.ignored):
+        yield unrelated_rows(target, x, y, length)
     elif not target.causal and _offset(x, y, target.ignored) == -1 and _sees_only_earlier(target):
         # A task may ask for an earlier input.
         yield replace(wrong_shift(target, trained, x, y, -2), kind="hint")
