@@ -146,7 +146,7 @@ def _never_moved(target: Target, record: LoopRecord) -> Iterator[Finding]:
     n_trainable = sum(p.requires_grad for p in target.model.parameters())
     yield Finding(
         code="weights_never_move",
-        title=f"{len(names)} of {n_trainable} parameters get a gradient, but no step changes them.",
+        title=f"No step changes {len(names)} of {n_trainable} parameters, though they get a gradient.",
         evidence=f"equal to the last bit after {len(record.updates)} updates: " + some(names),
         why="They keep their initial values.",
         fix="Check the learning rate of their parameter group. A change smaller than the precision of a weight's type, "
