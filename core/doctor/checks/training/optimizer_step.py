@@ -138,7 +138,7 @@ def _cleared_before_step(update: UpdateRecord, location: str) -> Finding:
         why="The step changes nothing, or only follows stale momentum.",
         fix="Call zero_grad() at the start of a step, before backward().",
         location=location,
-        explains=EXPLAINS,
+        explains=(*EXPLAINS, "missing_gradient"),  # No step gets a gradient.
     )
 
 
