@@ -29,16 +29,32 @@ class CellLosses:
     probabilities: Floats
 
 
-@torch.no_grad()
+MOST_LOGITS = 2**24
+"""Logits of one forward pass, at most: 64 MiB."""
+
+
 def cell_losses(model: nn.Module, x: Ids, y: Ids, k: int = 5) -> CellLosses:
     """Return the loss and the likeliest tokens at each position: x, y [T]. The model must be in evaluation mode."""
+    return row_losses(model, x[None], y[None], k)[0]
+
+
+@torch.no_grad()
+def row_losses(model: nn.Module, x: Ids, y: Ids, k: int = 5) -> list[CellLosses]:
+    """Return for each row of x, y [B, T] what `cell_losses` returns. The model must be in evaluation mode."""
     device = next(model.parameters()).device
-    logits = model(torch.from_numpy(x)[None].to(device).contiguous())[0].float()  # [T, V]
-    targets = torch.from_numpy(y).to(device)
-    losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")  # [T]
-    losses[targets == IGNORED] = torch.nan
-    top = logits.softmax(dim=-1).topk(min(k, logits.shape[-1]))  # [T, k]
-    return CellLosses(losses.cpu().numpy(), top.indices.cpu().numpy(), top.values.cpu().numpy())
+    results: list[CellLosses] = []
+    n_rows = 1
+    while len(results) < len(x):
+        rows = slice(len(results), len(results) + n_rows)
+        logits = model(torch.from_numpy(x[rows]).to(device).contiguous()).float()  # [R, T, V]
+        targets = torch.from_numpy(y[rows]).to(device)
+        losses = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")  # [R, T]
+        losses[targets == IGNORED] = torch.nan
+        top = logits.softmax(dim=-1).topk(min(k, logits.shape[-1]))  # [R, T, k]
+        arrays = (losses.cpu().numpy(), top.indices.cpu().numpy(), top.values.cpu().numpy())
+        results += [CellLosses(*row) for row in zip(*arrays, strict=True)]
+        n_rows = max(1, MOST_LOGITS // logits[0].numel())  # The size of the vocabulary is known after the first row.
+    return results
 
 
 MOST_WEIGHTS = 2**24

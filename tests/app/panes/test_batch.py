@@ -8,34 +8,47 @@ from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.cells import Cells
 from tui_lab.core import events as ev
 from tui_lab.core.inference.example import CellLosses
+from tui_lab.data.loader import Ids
+
+
+def header_step(it: Lab) -> int:
+    """Return the step in the pane's header, counted from 0."""
+    return int(it.text("#order").split()[1].replace(",", "")) - 1
+
+
+def assert_header_and_cells_are_of_one_step(it: Lab) -> None:
+    batch = it.screen.state.loaders[0].batch(header_step(it))
+    first = next(line for line in it.text("#cells").splitlines() if "example" in line)
+    assert first.split()[2] == f"{batch.ids[0]:,}"
 
 
 async def test_batch_shows_the_latest_step_or_any_other() -> None:
     async with lab(size=(200, 50)) as it:
         loader = it.screen.state.loaders[0]
         lines = it.text("#cells").splitlines()
-        x = [cell for line in lines if line.startswith("x") for cell in line.split()[1:]]
-        y = [cell for line in lines if line.startswith("y") for cell in line.split()[1:]]
-        assert y == ["–"] * 5 + x[5::-1], "only the reversed half is a target"
-        assert it.text("#drawn").endswith("1,920 of 235,648")
+        x = lines[1].split()[1:]
+        assert lines[2].split()[1:] == ["–"] * 5 + x[5::-1], "only the reversed half is a target"
+        assert "1,920 of 235,648" in it.text("#drawn")
+        assert header_step(it) == 29
 
         await it.press("3", "comma")
-        assert "step 28  past" in it.text("#order")
+        assert "step 29  1 step ago" in it.text("#order")
         await it.press("slash", *"5000", "enter")
-        assert "step 5,000  future" in it.text("#order") and str(loader.batch(5000).ids[0]) in it.text("#order")
+        assert "step 5,000  future" in it.text("#order") and f"{loader.batch(4999).ids[0]:,}" in it.text("#cells")
         await it.press("full_stop", "pagedown")
         assert "step 5,101" in it.text("#order")
         await it.press("i")
-        assert "step 29 " in it.text("#order") and str(loader.batch(29).ids[0]) in it.text("#order")
+        assert header_step(it) == 29
+        assert_header_and_cells_are_of_one_step(it)
 
 
 async def test_another_example_and_another_batch_size() -> None:
     async with lab() as it:
         await it.tell(ev.Paused(step=30))
         await it.press("3", "n")
-        assert "(2/64)" in it.text("#cell")
+        assert "2/64" in it.text("#cell")
         await it.press("N", "N")
-        assert "(64/64)" in it.text("#cell")
+        assert "64/64" in it.text("#cell") and "64/64" in it.text("#cells")
 
         await it.tell(ev.Changed(step=30, key="train.batch_size", old=64, new=2), update(31))
         await it.tell(ev.Paused(step=31))
@@ -43,9 +56,41 @@ async def test_another_example_and_another_batch_size() -> None:
         assert batch is not None and len(batch.ids) == 2
 
 
+async def test_arrows_and_vim_keys_walk_through_cells_and_examples() -> None:
+    async with lab() as it:
+        await it.tell(ev.Paused(step=30))
+        await it.press("3")
+        cells = it.screen.query_one(Cells)
+        await it.press("l", "l", "right", "h")
+        assert (cells.index, cells.selected) == (0, 2)
+        await it.press("j")
+        assert (cells.index, cells.selected) == (1, 2)
+        await it.press("down", "k", "k", "up")
+        assert (cells.index, cells.selected) == (0, 2)
+        assert not it.source.sent, "letters in the cells change no setting"
+
+
+async def test_many_examples_are_shown_and_the_selected_one_always() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.tell(ev.Paused(step=30))
+        await it.press("3")
+        cells = it.screen.query_one(Cells)
+        assert len(cells.visible_rows) >= 4
+        for _ in range(7):
+            await it.press("n")
+            assert cells.example is not None and cells.example.row in cells.visible_rows
+
+
 async def test_overfitting_shows_a_single_example_in_the_strip() -> None:
     async with lab("reverse", "data.overfit=1", steps=1) as it:
-        assert it.text("#drawn").endswith("1 of 1")
+        assert "1 of 1" in it.text("#drawn")
+
+
+async def test_drawn_line_says_when_the_examples_were_drawn_before() -> None:
+    async with lab("reverse", "data.overfit=1", steps=30, size=(200, 50)) as it:
+        assert it.text("#drawn").endswith("all drawn 1 step before")
+    async with lab(steps=30, size=(200, 50)) as it:
+        assert it.text("#drawn").endswith("none drawn before")
 
 
 def answer_inspections(it: Lab) -> None:
@@ -55,10 +100,84 @@ def answer_inspections(it: Lab) -> None:
         inspection.look(None)  # type: ignore[arg-type]
 
 
+class Measured:
+    """Stands for `row_losses`: the loss of a row is that of its first token id."""
+
+    def __init__(self) -> None:
+        self.n_rows: list[int] = []
+
+    def __call__(self, model: object, x: Ids, y: Ids) -> list[CellLosses]:
+        self.n_rows.append(len(x))
+        T = x.shape[1]
+        shape = (np.tile(np.arange(5), (T, 1)), np.full((T, 5), 0.2, np.float32))
+        return [CellLosses(np.full(T, float(row[0]), np.float32), *shape) for row in x]
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
+    measured = Measured()
+    monkeypatch.setattr("tui_lab.core.inference.example.row_losses", measured)
+    return measured
+
+
+async def test_header_and_cells_are_of_one_step_while_losses_are_late(measured: Measured) -> None:
+    async with lab() as it:
+        await it.press("3")
+        for step in range(31, 60):
+            it.source.items.append(update(step))
+            it.now[0] += 0.3
+            it.screen.tick()
+            if step % 5 == 0:
+                answer_inspections(it)
+            await it.tell_soon()
+            assert_header_and_cells_are_of_one_step(it)
+        assert measured.n_rows
+
+
+async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
+    async with lab() as it:
+        await it.press("3")
+        answer_inspections(it)
+        it.source.items += [update(step) for step in range(31, 35)]
+        it.now[0] += 0.6  # The losses that have just arrived can still be read.
+        for _ in range(8):
+            it.screen.tick()
+        await it.tell_soon()
+        assert it.text("#order").startswith("step 30  4 steps ago")
+
+
+async def test_losses_are_measured_at_once_when_paused_and_at_the_end(measured: Measured) -> None:
+    async with lab() as it:
+        for event in (ev.Paused(step=30), ev.Stopped(step=30, reason="done")):
+            await it.tell(event)
+            answer_inspections(it)
+            await it.tell()
+            title = it.text("#cells").splitlines()[0]
+            assert "loss –" not in title and "loss" in title
+
+
+async def test_losses_are_gray_until_they_are_measured(measured: Measured) -> None:
+    async with lab() as it:
+        await it.tell(ev.Paused(step=30))
+        assert "loss –" in it.text("#cells").splitlines()[0]
+
+
+async def test_examples_are_sorted_by_loss_of_the_whole_batch(measured: Measured) -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.tell(ev.Paused(step=30))
+        await it.press("3", "m")
+        answer_inspections(it)
+        await it.tell()
+        assert measured.n_rows[-1] == 64
+        shown = [float(line.split()[-1]) for line in it.text("#cells").splitlines() if "loss" in line]
+        batch = it.screen.state.loaders[0].batch(29)
+        assert shown == sorted(batch.x[:, 0].tolist(), reverse=True)[: len(shown)]
+
+
 async def test_cell_shows_its_loss_and_the_top_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = np.linspace(0, 6, 128, dtype=np.float32)
-    measured = CellLosses(losses, np.tile(np.arange(5), (128, 1)), np.full((128, 5), 0.2, np.float32))
-    monkeypatch.setattr("tui_lab.core.inference.example.cell_losses", lambda model, x, y: measured)
+    one = CellLosses(losses, np.tile(np.arange(5), (128, 1)), np.full((128, 5), 0.2, np.float32))
+    monkeypatch.setattr("tui_lab.core.inference.example.row_losses", lambda model, x, y: [one] * len(x))
     async with lab("socrates", size=(200, 50)) as it:
         await it.tell(ev.Paused(step=30))
         answer_inspections(it)

@@ -29,7 +29,7 @@ async def test_recorded_batch_is_shown_decoded_with_its_losses(tmp_path: Path) -
         recorded = batch(29, micro_batches=4)
         await show(it, tmp_path, recorded)
         title = it.text("#recorded")
-        assert "step 29" in title and "12 rows" in title and "4 micro-batches" in title
+        assert "step 30" in title and "12 rows" in title and "4 micro-batches" in title
         assert "y[t] = x[t+1] for 100 %" in it.text("#alignment")
         assert "12 of 12 rows are new" in it.text("#returned")
         assert recorded.x is not None
@@ -45,7 +45,7 @@ async def test_newer_batch_replaces_the_older_one(tmp_path: Path) -> None:
         await it.press("3")
         await show(it, tmp_path, batch(29))
         await show(it, tmp_path, batch(30, offset=None, history=history([29] * 12, [1.0, 0.0])))
-        assert "step 30" in it.text("#recorded") and "%" not in it.text("#alignment")
+        assert "step 31" in it.text("#recorded") and "%" not in it.text("#alignment")
         assert "same rows as the step before" in it.text("#returned") and "█·" in it.text("#returned")
 
 

@@ -1,17 +1,25 @@
 """The batch pane: the examples of a step, their shuffle order, and the model's loss on each token."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
+from textual.events import DescendantFocus
 from textual.widgets import Input, Static
 
-from tui_lab.app.panes.batch_text import cell_details, example_title, shuffle_state, used_examples
-from tui_lab.app.panes.cells import CELL_WIDTH, Cells, Example
+from tui_lab.app.panes.batch_text import (
+    cell_details,
+    example_name,
+    position_text,
+    shuffle_text,
+    step_text,
+    used_examples,
+)
+from tui_lab.app.panes.cells import Cells, Example, by_loss
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.recorded_batch import RecordedBatchView
 from tui_lab.app.session.attention_source import Rows, rows_of_batch
@@ -26,20 +34,29 @@ if TYPE_CHECKING:
     from tui_lab.core.user_code.external_model import Model
 
 LATEST_ONLY = "A script makes its own batches: only the latest one is recorded."
-SECONDS_BETWEEN_MEASUREMENTS = 2.0
+SECONDS_BETWEEN_BATCHES = 1.0
+"""While the model trains: batches then change faster than one can read."""
+SECONDS_WITH_LOSSES = 3.0
+"""How long a batch stays once its losses are shown."""
+SECONDS_TO_WAIT = 10.0
+"""How long a batch stays while its losses are being measured."""
 SECONDS_BETWEEN_DRAWINGS = 0.25
+TIME_SHARE = 0.01
+"""Fraction of the training time for measuring losses."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The losses of the example in `row` of the batch."""
+    """The losses of rows of a batch, measured when the model had made `model_step` steps."""
 
     batch: Batch
-    row: int
-    losses: "CellLosses"
+    model_step: int
+    losses: "Mapping[int, CellLosses]"
 
 
 class BatchPane(Pane):
+    """Header and cells are always of one step. Losses are gray until they are measured on that step's examples."""
+
     number = 3
     title = "Batch"
     help_name = "batch"
@@ -50,8 +67,7 @@ class BatchPane(Pane):
         Binding("full_stop", "goto(1)", "Next step", show=False),
         Binding("pageup", "goto(-100)", "100 steps back", show=False),
         Binding("pagedown", "goto(100)", "100 steps forward", show=False),
-        Binding("n", "example(1)", "Next example", show=False),
-        Binding("N", "example(-1)", "Previous example", show=False),
+        Binding("m", "sort", "Sort by loss", show=False),
         Binding("slash", "ask_step", "Go to step", show=False),
         Binding("i", "follow", "Follow", show=False),
         Binding("escape", "follow", "Follow", show=False),
@@ -60,13 +76,18 @@ class BatchPane(Pane):
     def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
         super().__init__(id=id)
         self.chosen_step: int | None = None
-        """The step the user went to; None: follow the live step."""
-        self.example = 0
-        """The row of the batch that is shown."""
+        """The step the user went to, counted from 0; None: follow the live step."""
+        self.by_loss = False
+        """Whether the examples are sorted by loss."""
         self.shown_batch: Batch | None = None
-        """The batch whose cells are shown."""
-        self._losses: CellLosses | None = None
-        self._inspector: Inspector[Measurement] = Inspector(send)
+        """The batch of header and cells."""
+        self._losses: dict[int, CellLosses] = {}
+        self._losses_step = -1
+        """Steps that the model had made when the losses were measured."""
+        self._shown_since = -math.inf
+        self._waits_until = -math.inf
+        """Until when the batch stays, for its losses to arrive or to be read."""
+        self._inspector: Inspector[Measurement] = Inspector(send, share=TIME_SHARE)
         self._state: LabState | None = None
         self._drawn: object = None
         self._drawn_at = -math.inf
@@ -75,9 +96,9 @@ class BatchPane(Pane):
     def compose(self) -> ComposeResult:
         with Vertical(id="loaded-batch"):
             yield Static(id="order")
+            yield Static(id="shuffle")
             yield Static(id="drawn")
-            with VerticalScroll(can_focus=False):
-                yield Cells(id="cells")
+            yield Cells(id="cells")
             yield Static(id="cell")
             yield Field(id="goto", placeholder="step", type="integer")
         yield RecordedBatchView(id="recorded-batch")
@@ -101,16 +122,39 @@ class BatchPane(Pane):
         if self._is_script:
             self._recorded.show(state, now)
             return
-        for inspection in self._inspector.drain():
-            self._take_measurement(inspection.result)
-        if state.ready is None or now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
+        if state.ready is None:
             return
-        drawn = (state.step, state.phase, self.chosen_step, len(state.loaders), self.size, self.example)
-        if drawn != self._drawn:
-            self._drawn = drawn
-            self._drawn_at = now
-            self.redraw()
-        self._request_losses(state, now)
+        for inspection in self._inspector.drain():
+            self._take_measurement(inspection.result, now)
+        if now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
+            self._choose_batch(state, now)
+            drawn = (state.step, state.phase, self.size, self.shown_batch)
+            if drawn != self._drawn:
+                self._drawn = drawn
+                self._drawn_at = now
+                self.redraw()
+            self._request_losses(state, now)
+
+    def _choose_batch(self, state: LabState, now: float) -> None:
+        """Show the batch of the step that the user went to or of the latest; a live one not before it can be read."""
+        step = self.step_shown(state)
+        loader = state.loader_at(step)
+        if loader is None:
+            return
+        shown = self.shown_batch
+        if (
+            shown is not None
+            and self._following
+            and now < max(self._waits_until, self._shown_since + SECONDS_BETWEEN_BATCHES)
+        ):
+            return
+        batch = loader.batch(step)
+        if shown is None or not _same_examples(shown, batch):
+            self.shown_batch = batch
+            self._losses = {}
+            self._losses_step = -1
+            self._shown_since = now
+            self._waits_until = -math.inf
 
     def current_example(self, state: LabState) -> tuple[Rows, int] | None:
         """Return the rows and which of them is shown, or would be if the pane were visible; None before the start."""
@@ -124,7 +168,13 @@ class BatchPane(Pane):
             if loader is None:
                 return None
             batch = loader.batch(step)
-        return rows_of_batch(batch), self.example % len(batch.ids)
+        return rows_of_batch(batch), self.row % len(batch.ids)
+
+    @property
+    def row(self) -> int:
+        """The selected example's row of the batch."""
+        example = self.query_one("#cells", Cells).example
+        return 0 if example is None else example.row
 
     @property
     def has_batch(self) -> bool:
@@ -138,75 +188,104 @@ class BatchPane(Pane):
 
     @property
     def _following(self) -> bool:
-        """Whether the pane follows a live run: batches then change faster than one can read, so the cells stay
-        until their losses are measured again."""
+        """Whether the pane follows a live run."""
         return self.chosen_step is None and self._state is not None and self._state.phase == "running"
 
-    @property
-    def cells_per_row(self) -> int:
-        return max(1, (self.size.width - 8) // CELL_WIDTH)
-
     def redraw(self) -> None:
+        """Draw header and cells of the batch that is shown."""
         state = self._state
-        if state is None or state.ready is None:
+        batch = self.shown_batch
+        if state is None or batch is None:
             return
-        step = self.step_shown(state)
-        loader = state.loader_at(step)
+        loader = state.loader_at(batch.step)
         if loader is None:
             return
-        batch = loader.batch(step)
-        if self.shown_batch is None or (not self._following and not _same_examples(self.shown_batch, batch)):
-            self.shown_batch = batch
-            self._losses = None
-        when = "" if self.chosen_step is None else "future" if step >= state.step else "past"
-        self.put("#order", shuffle_state(batch, when))
-        self.put("#drawn", used_examples(batch, loader, max(10, self.size.width - 37)))
+        width = max(10, self.content_size.width)
+        self.put("#order", step_text(batch, state.step))
+        self.put("#shuffle", shuffle_text(batch, width))
+        self.put("#drawn", used_examples(batch, loader, width))
         self._show_cells()
 
     def _show_cells(self) -> None:
-        if self._state is None or self._state.ready is None or self.shown_batch is None:
-            return
+        state = self._state
         batch = self.shown_batch
-        self.example %= len(batch.ids)
-        ready = self._state.ready
+        if state is None or state.ready is None or batch is None:
+            return
+        ready = state.ready
         next_token = ready.task is not None and ready.task.next_token
-        x, y = batch.x[self.example], batch.y[self.example]
-        example = Example(ready.tokenizer, next_token, x, y, self._losses)
+        examples = [
+            Example(
+                ready.tokenizer,
+                next_token,
+                batch.x[row],
+                batch.y[row],
+                self._losses.get(row),
+                row,
+                example_name(batch, row),
+            )
+            for row in range(len(batch.ids))
+        ]
         cells = self.query_one("#cells", Cells)
-        cells.show_example(example, self.cells_per_row)
-        title = example_title(batch, self.example, cells.selected)
-        self.put("#cell", cell_details(title, example, cells.selected, self.size.width))
+        cells.show_examples(by_loss(examples) if self.by_loss else examples)
+        self._show_details(cells, batch)
+
+    def _show_details(self, cells: Cells, batch: Batch) -> None:
+        example = cells.example
+        if example is not None:
+            title = position_text(batch, example.row, cells.selected)
+            self.put("#cell", cell_details(title, example, cells.selected, self.size.width))
 
     def _request_losses(self, state: LabState, now: float) -> None:
-        """Measure the losses of the shown step's example, at once or at intervals while following."""
-        step = self.step_shown(state)
-        loader = state.loader_at(step)
-        if self.shown_batch is None or state.phase == "loading" or loader is None:
+        """Measure the losses of the examples that are visible, or of all if they are sorted by loss."""
+        batch = self.shown_batch
+        if batch is None or state.phase == "loading":
             return
-        batch = loader.batch(step)
-        row = self.example % len(batch.ids)
+        rows = tuple(range(len(batch.ids))) if self.by_loss else tuple(self.query_one("#cells", Cells).visible_rows)
+        measured = all(row in self._losses for row in rows)
+        if not rows or (measured and (self._following or self._losses_step == state.step)):
+            return
+        model_step = state.step
 
         def measure(model: "Model") -> Measurement:
-            from tui_lab.core.inference.example import cell_losses
+            from tui_lab.core.inference.example import row_losses
 
-            return Measurement(batch, row, cell_losses(model, batch.x[row], batch.y[row]))
+            chosen = list(rows)
+            losses = row_losses(model, batch.x[chosen], batch.y[chosen])
+            return Measurement(batch, model_step, dict(zip(rows, losses, strict=True)))
 
-        pause = SECONDS_BETWEEN_MEASUREMENTS if self._following else SECONDS_BETWEEN_DRAWINGS
-        key = (step, self.example, state.step)
-        self._inspector.request(key, measure, now, min_pause=pause, running=self._following)
+        key = (batch.step, rows, model_step if not self._following else None)
+        n_requests = self._inspector.n_requests
+        self._inspector.request(key, measure, now, min_pause=SECONDS_BETWEEN_DRAWINGS, running=self._following)
+        if self._inspector.n_requests > n_requests:
+            self._waits_until = now + SECONDS_TO_WAIT
 
-    def _take_measurement(self, measurement: Measurement) -> None:
-        """Show the measured batch, unless the user has gone to another one in the meantime."""
+    def _take_measurement(self, measurement: Measurement, now: float) -> None:
+        """Show the losses, unless another batch is shown by now."""
         batch = measurement.batch
-        if self._state is None or self.shown_batch is None:
+        if self.shown_batch is None or self._state is None or not _same_examples(batch, self.shown_batch):
             return
-        wanted = self._following or batch.step == self.step_shown(self._state)
-        if wanted and measurement.row == self.example % len(batch.ids):
-            self.shown_batch = batch
-            self._losses = measurement.losses
-            self._show_cells()
+        if measurement.model_step != self._losses_step:  # Losses of one model are shown together.
+            self._losses = {}
+            self._losses_step = measurement.model_step
+        self._losses |= measurement.losses
+        self._waits_until = now + SECONDS_WITH_LOSSES
+        self._show_cells()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """Measure at once: the user looks here."""
+        self._inspector.reset()
 
     def on_cells_selected(self) -> None:
+        if self.shown_batch is not None and not self._is_script:
+            self._show_details(self.query_one("#cells", Cells), self.shown_batch)
+
+    def action_sort(self) -> None:
+        """Sort the examples by their loss, or as they are in the batch."""
+        if self._is_script:
+            self._recorded.sort()
+            return
+        self.by_loss = not self.by_loss
+        self._inspector.reset()
         self._show_cells()
 
     def action_goto(self, by: int) -> None:
@@ -219,7 +298,7 @@ class BatchPane(Pane):
             return
         loaders = self._state.loaders
         self.chosen_step = max(loaders[0].from_step if loaders else 0, step)
-        self.redraw()
+        self._show_chosen()
 
     def _refused(self) -> bool:
         """Say that there are no other batches, if so."""
@@ -227,21 +306,20 @@ class BatchPane(Pane):
             self.app.notify(LATEST_ONLY)
         return self._is_script
 
-    def action_example(self, by: int) -> None:
-        if self._is_script:
-            self._recorded.move(by)
-            return
-        self.example += by
-        self._losses = None
-        self._inspector.reset()
-        self.redraw()
-
     def action_follow(self) -> None:
         if self._is_script:
             return
         self.chosen_step = None
         self.query_one("#goto", Input).display = False
         self.query_one("#cells").focus()
+        self._show_chosen()
+
+    def _show_chosen(self) -> None:
+        """Show the batch that was asked for without delay."""
+        self._waits_until = -math.inf
+        self._shown_since = -math.inf
+        if self._state is not None:
+            self._choose_batch(self._state, self._drawn_at)
         self.redraw()
 
     def action_ask_step(self) -> None:
@@ -255,7 +333,7 @@ class BatchPane(Pane):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if event.value.strip().lstrip("-").isdigit():
-            self.go_to(int(event.value))
+            self.go_to(int(event.value) - 1)  # Users count from 1.
         event.input.display = False
         self.query_one("#cells").focus()
 

@@ -13,40 +13,84 @@ from tui_lab.app.widgets.histogram_bar import histogram_bar
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch, Loader
 
-N_SHOWN_IDS = 6
+MIN_STRIP = 10
+"""Columns of the strip, at least."""
 N_STRIP_STEPS = 64
 """Steps whose examples the strip shows."""
 
 
-def shuffle_state(batch: Batch, when: str) -> Text:
-    """Return two lines: step, epoch and shuffle order; the ids of the batch. when: "past", "future" or ""."""
-    order = batch.order
-    ids = " ".join(map(str, batch.ids[:N_SHOWN_IDS])) + (" …" if len(batch.ids) > N_SHOWN_IDS else "")
-    permutation = " ".join(map(str, batch.head[:N_SHOWN_IDS]))
+def step_text(batch: Batch, done: int) -> Text:
+    """Return the step of a batch, counted as in the status line, how far it is from the `done` steps, and its epoch."""
+    step = batch.step + 1
+    if step > done:
+        age = "" if done == 0 else "  next" if step == done + 1 else "  future"
+    else:
+        age = "" if step == done else f"  {done - step:,} step{'' if done - step == 1 else 's'} ago"
     return Text.assemble(
-        (f"step {batch.step:,}{f'  {when}' if when else ''}", "bold"),
-        f"  epoch {batch.epoch} at {batch.position:,}/{order.n:,}  shuffle ",
-        (order.mode, "bold"),
-        f" seed {order.seed}, order {permutation} …\nexamples {ids}",
+        (f"step {step:,}", "bold"),
+        (age, "italic"),
+        f"  epoch {batch.epoch}, example {batch.position:,} of {batch.order.n:,}",
     )
+
+
+def shuffle_text(batch: Batch, width: int) -> Text:
+    """Return the shuffle mode, its seed, and as much of the order of the epoch as fits."""
+    order = batch.order
+    start = f"shuffle {order.mode}  seed {order.seed}  order "
+    ids = ""
+    for number in batch.head:
+        if len(start) + len(ids) + len(f"{number} …") > width:
+            break
+        ids += f"{number} "
+    return Text.assemble("shuffle ", (order.mode, "bold"), f"  seed {order.seed}  order {ids}…", no_wrap=True)
+
+
+def repeats_text(batch: Batch, loader: Loader) -> str:
+    """Return when the examples of a batch were drawn before, as far as the strip reaches back."""
+    first = max(loader.from_step, batch.step - N_STRIP_STEPS + 1)
+    if first == batch.step:
+        return ""
+    earlier = loader.drawn_between(first, batch.step - 1)
+    latest_draw = {int(number): draw for draw, number in enumerate(earlier)}
+    ages = [
+        batch.step - (first + latest_draw[number] // loader.drawn)
+        for number in batch.ids.tolist()
+        if number in latest_draw
+    ]
+    if not ages:
+        return "none drawn before"
+    when = f"{min(ages)}" if min(ages) == max(ages) else f"{min(ages)} to {max(ages)}"
+    steps = "step" if max(ages) == 1 else "steps"
+    share = "all" if len(ages) == len(batch.ids) else f"{len(ages):,} of {len(batch.ids):,}"
+    return f"{share} drawn {when} {steps} before"
 
 
 def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
-    """Return a strip over all examples, `width` columns wide: which of them the last steps used."""
+    """Return a line of `width` columns: which of all examples the last steps drew, and when those of this step."""
     used = loader.drawn_between(max(loader.from_step, batch.step - N_STRIP_STEPS + 1), batch.step)
     # A planted fault can make the loader use examples outside of the order.
     n = batch.order.n if int(used.max()) < batch.order.n else loader.dataset.n_examples
+    start = f"last {N_STRIP_STEPS} steps "
+    repeats = repeats_text(batch, loader)
+    end = f" {len(np.unique(used)):,} of {n:,}" + (f"; {repeats}" if repeats else "")
     return Text.assemble(
-        (f"last {N_STRIP_STEPS} steps ", "dim"),
-        histogram_bar(used.tolist(), n, width),
-        (f" {len(np.unique(used)):,} of {n:,}", "dim"),
+        (start, "dim"),
+        histogram_bar(used.tolist(), n, max(MIN_STRIP, width - len(start) - len(end))),
+        (end, "dim"),
+        no_wrap=True,
+        overflow="ellipsis",
     )
 
 
-def example_title(batch: Batch, row: int, t: int) -> str:
-    """Return which example and position is selected."""
+def example_name(batch: Batch, row: int) -> str:
+    """Return the place of an example in its batch, and its number."""
+    return f"{row + 1}/{len(batch.ids)}  example {batch.ids[row]:,}"
+
+
+def position_text(batch: Batch, row: int, t: int) -> str:
+    """Return which position of an example is selected, and where it is in the source."""
     source = "" if batch.offsets is None else f", token {int(batch.offsets[row]) + t:,} of the source"
-    return f"example {batch.ids[row]} ({row + 1}/{len(batch.ids)}), t = {t}{source}"
+    return f"{row + 1}/{len(batch.ids)}, t = {t}{source}"
 
 
 def cell_details(title: str, example: Example, t: int, width: int) -> Text:

@@ -1,14 +1,16 @@
-"""The cells of one example: position, input and target of each token, with the loss as a color."""
+"""The cells of the examples of a batch: each input over its target, with the loss as a color."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.binding import Binding
-from textual.events import Click
+from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.message import Message
 from textual.widgets import Static
 
@@ -18,14 +20,33 @@ from tui_lab.data.loader import Ids
 from tui_lab.data.tokenizers import Tokenizer
 
 Floats = npt.NDArray[np.float32]
-CELL_WIDTH = 9
-NAME_WIDTH = 4
-"""Columns of the names t, x and y at the start of a line."""
-LINES_PER_ROW = 3
+NAME_WIDTH = 3
+"""Columns of the names x and y at the start of a line."""
+MAX_TOKEN_WIDTH = 14
+"""Columns of a token's text; longer ones are cut."""
 LOSS_BOUNDS = (0.5, 2.0, 4.0)
 """In nats: from p > 0.6, known, to p < 0.02, surprising."""
-LOSS_STYLES = tuple(f"#ffffff on {color}" for color in ("#10301c", "#3a3a10", "#5a3510", "#6a1f1f"))
 LOSS_MARKS = " ▂▅█"
+
+
+class LossStyle(NamedTuple):
+    """How a target is drawn. text: style of its token; mark: style of the mark after it, which is fainter."""
+
+    text: str
+    mark: str
+
+
+def _loss_styles(text: str, *levels: tuple[str, str]) -> tuple[LossStyle, ...]:
+    return tuple(LossStyle(f"{text} on {cell}", f"{mark} on {cell}") for cell, mark in levels)
+
+
+DARK_LOSS_STYLES = _loss_styles(
+    "#ffffff", ("#14303f", "#3d6478"), ("#3c3d63", "#6c6da0"), ("#7a3558", "#ad6689"), ("#a8401f", "#d68466")
+)
+LIGHT_LOSS_STYLES = _loss_styles(
+    "#000000", ("#dcecf5", "#9dbfd2"), ("#d3d0ee", "#a49fd0"), ("#f2bfd2", "#cf86a3"), ("#f5a56f", "#c4692b")
+)
+"""From blue to orange, so that they differ with any color vision; the text has a contrast of at least 4.5."""
 
 
 class Losses(Protocol):
@@ -43,7 +64,7 @@ class Losses(Protocol):
 class Example:
     """x, y: token ids, int64 [T]. next_token: whether the targets are the next tokens.
 
-    losses: None until they are measured.
+    losses: None until they are measured. row: of the batch. name: what identifies it, shown above it.
     """
 
     tokenizer: Tokenizer
@@ -51,26 +72,58 @@ class Example:
     x: Ids
     y: Ids
     losses: Losses | None
+    row: int = 0
+    name: str = ""
 
     def loss(self, t: int) -> float:
         """Return the loss at position `t` in nats; NaN if it is not measured or the target is ignored."""
         return math.nan if self.losses is None else float(self.losses.losses[t])
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of the targets that count, in nats; NaN if it is not measured or none counts."""
+        if self.losses is None:
+            return math.nan
+        counted = self.losses.losses[~np.isnan(self.losses.losses)]
+        return float(counted.mean()) if len(counted) else math.nan
 
     def violates_next_token(self, t: int) -> bool:
         """Return whether y[t] differs from x[t+1] in a next-token task."""
         return self.next_token and t + 1 < len(self.x) and self.y[t] != self.x[t + 1]
 
 
+class Cell(NamedTuple):
+    """The texts of one position, and how many columns it takes, with the mark after it."""
+
+    t: int
+    x: str
+    y: str
+    width: int
+
+
+class Line(NamedTuple):
+    """A line on the screen. place: of the example in the order shown. cells: of the line; none for a title."""
+
+    place: int
+    text: Text
+    cells: Sequence[Cell] = ()
+
+
 class Cells(Static, can_focus=True):
-    """Call `show_example`; posts `Selected` when an arrow key or a click selects another cell."""
+    """Call `show_examples`; posts `Selected` when a key or a click selects another cell.
+
+    As many examples are shown as fit below the selected one.
+    """
 
     BINDINGS = [
-        Binding("left", "move(-1)", "Left", show=False),
-        Binding("right", "move(1)", "Right", show=False),
-        Binding("up", "move_row(-1)", "Up", show=False),
-        Binding("down", "move_row(1)", "Down", show=False),
-        Binding("home", "select(0)", "First", show=False),
-        Binding("end", "select(-1)", "Last", show=False),
+        Binding("left,h", "move(-1)", "Left", show=False),
+        Binding("right,l", "move(1)", "Right", show=False),
+        Binding("up,k", "move_line(-1)", "Up", show=False),
+        Binding("down,j", "move_line(1)", "Down", show=False),
+        Binding("home", "select_cell(0)", "First", show=False),
+        Binding("end", "select_cell(-1)", "Last", show=False),
+        Binding("n", "example(1)", "Next example", show=False),
+        Binding("N", "example(-1)", "Previous example", show=False),
     ]
 
     class Selected(Message):
@@ -79,74 +132,213 @@ class Cells(Static, can_focus=True):
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self.selected = 0
-        """Position of the selected cell."""
-        self.per_row = 1
-        self._n_cells = 0
-        self._n_lines = 0
+        """Position of the selected cell in its example."""
+        self.index = 0
+        """The selected example, an index into those that are shown."""
+        self._first = 0
+        """The first example on the screen."""
+        self._examples: Sequence[Example] = ()
+        self._lines: list[Line] = []
 
-    def show_example(self, example: Example, per_row: int) -> None:
-        """Show the example with `per_row` cells in a row; the selected position stays."""
-        self.per_row = per_row
-        self._n_cells = len(example.x)
-        self.selected = max(0, min(self.selected, self._n_cells - 1))
-        text = draw_cells(example, self.selected, per_row)
-        n_lines = text.plain.count("\n")
+    @property
+    def example(self) -> Example | None:
+        """The selected example."""
+        return self._examples[self.index] if self._examples else None
+
+    @property
+    def visible_rows(self) -> list[int]:
+        """The rows of the batch of which at least a part is on the screen."""
+        return [self._examples[index].row for index in dict.fromkeys(line.place for line in self._lines)]
+
+    def show_examples(self, examples: Sequence[Example]) -> None:
+        """Show the examples in this order; the selected place stays."""
+        self._examples = examples
+        self._clamp()
+        self.redraw()
+
+    def redraw(self) -> None:
+        if not self._examples or not self.size.width:
+            return
+        self._lines = self._visible_lines()
+        text = Text("\n").join(line.text for line in self._lines)
         if text != self.content:
-            self.update(text, layout=n_lines != self._n_lines)
-        self._n_lines = n_lines
+            self.update(text, layout=False)
+
+    def on_resize(self) -> None:
+        self.redraw()
 
     def on_click(self, event: Click) -> None:
-        column = max(0, event.x - NAME_WIDTH) // CELL_WIDTH
-        self._select(event.y // LINES_PER_ROW * self.per_row + min(column, self.per_row - 1))
+        if event.y >= len(self._lines):
+            return
+        line = self._lines[event.y]
+        t = _cell_at(line.cells, event.x - NAME_WIDTH)
+        self._select(line.place, self.selected if t is None else t)
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        event.stop()
+        self.action_move_line(1)
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        event.stop()
+        self.action_move_line(-1)
 
     def action_move(self, by: int) -> None:
-        self._select(self.selected + by)
+        self._select(self.index, self.selected + by)
 
-    def action_move_row(self, by: int) -> None:
-        self._select(self.selected + by * self.per_row)
+    def action_select_cell(self, position: int) -> None:
+        example = self.example
+        if example is not None:
+            self._select(self.index, position % len(example.x))
 
-    def action_select(self, position: int) -> None:
-        self._select(position % max(1, self._n_cells))
+    def action_example(self, by: int) -> None:
+        if self._examples:
+            self._select((self.index + by) % len(self._examples), self.selected)
 
-    def _select(self, position: int) -> None:
-        if self._n_cells:
-            self.selected = max(0, min(position, self._n_cells - 1))
+    def action_move_line(self, by: int) -> None:
+        """Move to the cell above or below, which may be in another example."""
+        example = self.example
+        if example is None:
+            return
+        rows = self._rows_of(example)
+        at = next(i for i, row in enumerate(rows) if row[-1].t >= self.selected)
+        column = _column_of(rows[at], self.selected)
+        at += by
+        index = self.index
+        if not 0 <= at < len(rows):
+            index = self.index + by
+            if not 0 <= index < len(self._examples):
+                return
+            rows = self._rows_of(self._examples[index])
+            at = 0 if by > 0 else len(rows) - 1
+        t = _cell_at(rows[at], column)
+        self._select(index, rows[at][-1].t if t is None else t)
+
+    def _select(self, index: int, position: int) -> None:
+        if self._examples:
+            self.index = index
+            self.selected = position
+            self._clamp()
+            self.redraw()
             self.post_message(self.Selected())
 
+    def _clamp(self) -> None:
+        if self._examples:
+            self.index = max(0, min(self.index, len(self._examples) - 1))
+            self.selected = max(0, min(self.selected, len(self._examples[self.index].x) - 1))
 
-def draw_cells(example: Example, selected: int, per_row: int) -> Text:
-    """Return three lines per row of cells: t, x and y."""
-    text = Text()
-    for start in range(0, len(example.x), per_row):
-        lines = [Text.assemble((f"{name}   ", "dim")) for name in "txy"]
-        for t in range(start, min(start + per_row, len(example.x))):
-            for line, cell in zip(lines, _draw_cell(example, t, t == selected), strict=True):
-                line.append_text(cell)
-        for line in lines:
-            text.append_text(line).append("\n")
-    return text
+    def _visible_lines(self) -> list[Line]:
+        """Return the lines that fit; the selected cell's are among them."""
+        self._first = min(self._first, self.index)
+        blocks: dict[int, list[Line]] = {}
+
+        def block(index: int) -> list[Line]:
+            if index not in blocks:
+                blocks[index] = list(self._draw(index))
+            return blocks[index]
+
+        height = self.size.height
+        n_before = sum(len(block(index)) for index in range(self._first, self.index))
+        while self._first < self.index and n_before + len(block(self.index)) > height:
+            n_before -= len(block(self._first))
+            self._first += 1
+        lines: list[Line] = []
+        index = self._first
+        while len(lines) < height and index < len(self._examples):
+            lines += block(index)
+            index += 1
+        if self._first == self.index:  # It alone may be higher than the screen.
+            last = next(i for i, line in enumerate(lines) if line.cells and line.cells[-1].t >= self.selected) + 1
+            lines = lines[max(0, last + 1 - height) :]
+        return lines[:height]
+
+    def _rows_of(self, example: Example) -> list[list[Cell]]:
+        return cell_rows(example, self.size.width - NAME_WIDTH)
+
+    def _draw(self, index: int) -> Iterator[Line]:
+        example = self._examples[index]
+        selected = index == self.index
+        if example.name:
+            yield Line(index, title_line(example, self.size.width, selected=selected))
+        styles = DARK_LOSS_STYLES if self.app.current_theme.dark else LIGHT_LOSS_STYLES
+        for cells in self._rows_of(example):
+            for text in draw_row(example, cells, self.selected if selected else None, styles):
+                yield Line(index, text, cells)
 
 
-def _draw_cell(example: Example, t: int, selected: bool) -> tuple[Text, Text, Text]:
-    tokenizer = example.tokenizer
-    target = int(example.y[t])
-    ignored = target == IGNORED
-    loss = example.loss(t)
-    level = loss_level(loss)
-    mark = " " if math.isnan(loss) else LOSS_MARKS[level]
-    if example.violates_next_token(t):
-        mark = "≠"
-    if selected:
-        style = "reverse"
-    elif ignored:
-        style = "dim"
-    else:
-        style = "" if math.isnan(loss) else LOSS_STYLES[level]
-    return (
-        Text(fit(f"{t}"), "dim"),
-        Text(fit(token_text(tokenizer, int(example.x[t]))), "reverse" if selected else ""),
-        Text(fit("–" if ignored else token_text(tokenizer, target), mark), style),
-    )
+def cell_rows(example: Example, width: int) -> list[list[Cell]]:
+    """Return the cells of an example in rows that are at most `width` columns wide."""
+    texts: dict[int, str] = {}
+
+    def text_of(token: int) -> str:
+        if token not in texts:
+            texts[token] = "–" if token == IGNORED else shortened(token_text(example.tokenizer, token))
+        return texts[token]
+
+    rows: list[list[Cell]] = []
+    room = 0
+    for t, (x, y) in enumerate(zip(example.x.tolist(), example.y.tolist(), strict=True)):
+        x_text, y_text = text_of(x), text_of(y)
+        cell = Cell(t, x_text, y_text, max(cell_len(x_text), cell_len(y_text)) + 1)
+        if not rows or cell.width > room:
+            rows.append([])
+            room = width
+        rows[-1].append(cell)
+        room -= cell.width
+    return rows
+
+
+def draw_row(
+    example: Example, cells: Sequence[Cell], selected: int | None, styles: Sequence[LossStyle]
+) -> tuple[Text, Text]:
+    """Return the lines x and y of a row of cells. selected: the position of the selected cell, if it is there."""
+    x_line = Text.assemble((f"{'x':<{NAME_WIDTH}}", "dim"), no_wrap=True)
+    y_line = Text.assemble((f"{'y':<{NAME_WIDTH}}", "dim"), no_wrap=True)
+    for cell in cells:
+        x_line.append(set_cell_size(cell.x, cell.width), "reverse" if cell.t == selected else "")
+        style, mark_style = _styles(example, cell, selected, styles)
+        y_line.append(set_cell_size(cell.y, cell.width - 1), style).append(_mark(example, cell), mark_style)
+    return x_line, y_line
+
+
+def title_line(example: Example, width: int, *, selected: bool) -> Text:
+    """Return the name of an example, and its mean loss at the right end."""
+    loss = example.mean_loss
+    value = "loss –" if math.isnan(loss) else f"loss {loss:.3f}"
+    name = example.name if len(example.name) + len(value) + 1 <= width else example.name[: width - len(value) - 2] + "…"
+    style = "bold" if selected else "dim"
+    return Text.assemble((name.ljust(width - len(value)), style), (value, style), no_wrap=True)
+
+
+def _mark(example: Example, cell: Cell) -> str:
+    if example.violates_next_token(cell.t):
+        return "≠"
+    loss = example.loss(cell.t)
+    return " " if math.isnan(loss) else LOSS_MARKS[loss_level(loss)]
+
+
+def _styles(example: Example, cell: Cell, selected: int | None, styles: Sequence[LossStyle]) -> tuple[str, str]:
+    """Return the styles of a target's text and of the mark after it."""
+    if cell.t == selected:
+        return "reverse", "reverse"
+    loss = example.loss(cell.t)
+    if math.isnan(loss):
+        return "dim", "bold red" if example.violates_next_token(cell.t) else "dim"
+    style = styles[loss_level(loss)]
+    return style.text, style.text if example.violates_next_token(cell.t) else style.mark
+
+
+def _cell_at(cells: Sequence[Cell], column: int) -> int | None:
+    """Return the position of the cell at a column; the last one right of it, None without cells."""
+    end = 0
+    for cell in cells:
+        end += cell.width
+        if column < end:
+            return cell.t
+    return cells[-1].t if cells else None
+
+
+def _column_of(cells: Sequence[Cell], t: int) -> int:
+    return sum(cell.width for cell in cells if cell.t < t)
 
 
 def loss_level(loss: float) -> int:
@@ -154,7 +346,14 @@ def loss_level(loss: float) -> int:
     return 0 if math.isnan(loss) else sum(loss > bound for bound in LOSS_BOUNDS)
 
 
-def fit(text: str, mark: str = " ") -> str:
-    """Return the text padded or shortened to a cell's width, with the mark after it."""
-    shown = text if len(text) <= CELL_WIDTH - 2 else text[: CELL_WIDTH - 3] + "…"
-    return f"{shown:<{CELL_WIDTH - 2}}{mark} "
+def shortened(text: str) -> str:
+    """Return the text, cut to the widest cell."""
+    return text if cell_len(text) <= MAX_TOKEN_WIDTH else set_cell_size(text, MAX_TOKEN_WIDTH - 1) + "…"
+
+
+def by_loss(examples: Sequence[Example]) -> list[Example]:
+    """Return the examples, those of the largest loss first; those that are not measured last, in their order."""
+    losses = {example.row: example.mean_loss for example in examples}
+    return sorted(
+        examples, key=lambda each: -math.inf if math.isnan(losses[each.row]) else losses[each.row], reverse=True
+    )

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.widgets import Static
 
 from tui_lab.app.panes.batch_text import cell_details
-from tui_lab.app.panes.cells import CELL_WIDTH, Cells, Example, Floats
+from tui_lab.app.panes.cells import Cells, Example, Floats, by_loss
 from tui_lab.app.session.attention_source import Rows, rows_of_recorded
 from tui_lab.app.session.batch_reader import SECONDS_BETWEEN_LOOKS, BatchReader, BatchReading
 from tui_lab.app.session.state import LabState
@@ -39,18 +39,20 @@ class RecordedBatchView(Vertical):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self.row = 0
+        self.by_loss = False
+        """Whether the rows are sorted by loss."""
         self.reading: BatchReading | None = None
         self.reader: BatchReader | None = None
         self._tokenizer: Tokenizer | None = None
         self._drawn: object = None
+        self._n_steps = 0
+        """Steps that the script has made."""
 
     def compose(self) -> ComposeResult:
         yield Static(NO_BATCH, id="recorded")
         yield Static(id="alignment")
         yield Static(id="returned")
-        with VerticalScroll(can_focus=False):
-            yield Cells(id="recorded-cells")
+        yield Cells(id="recorded-cells")
         yield Static(id="recorded-cell")
 
     @property
@@ -69,6 +71,12 @@ class RecordedBatchView(Vertical):
         rows = self.rows
         return None if rows is None else (rows, self.row % len(rows.x))
 
+    @property
+    def row(self) -> int:
+        """The selected row of the batch."""
+        example = self.query_one(Cells).example
+        return 0 if example is None else example.row
+
     def show(self, state: LabState, now: float) -> None:
         """Draw the latest batch that was read."""
         if state.ready is None:
@@ -81,14 +89,15 @@ class RecordedBatchView(Vertical):
         elif self.reading is None and self.reader.busy:
             # The first batch is shown as soon as it is read, not at the next round of drawing.
             self.set_timer(SECONDS_BETWEEN_LOOKS, lambda: self.show(state, now))
-        drawn = (self.reading, self.row, self.size)
+        drawn = (self.reading, self.size, state.step)
+        self._n_steps = state.step
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()
 
-    def move(self, by: int) -> None:
-        """Show the row `by` places further."""
-        self.row += by
+    def sort(self) -> None:
+        """Sort the rows by their loss, or as they are in the batch."""
+        self.by_loss = not self.by_loss
         self.redraw()
 
     def redraw(self) -> None:
@@ -98,7 +107,7 @@ class RecordedBatchView(Vertical):
             update_text(self._static("#recorded"), Text(problem), layout=True)
             return
         batch = reading.batch
-        update_text(self._static("#recorded"), batch_title(batch), layout=True)
+        update_text(self._static("#recorded"), batch_title(batch, self._n_steps), layout=True)
         aligned = reading.alignment.text if reading.alignment is not None else no_alignment(batch)
         update_text(self._static("#alignment"), Text(aligned), layout=True)
         returned = (
@@ -109,33 +118,53 @@ class RecordedBatchView(Vertical):
 
     def _show_cells(self, batch: RecordedBatch) -> None:
         rows = self.rows
-        self.query_one(VerticalScroll).display = rows is not None
+        cells = self.query_one(Cells)
+        cells.display = rows is not None
         self.query_one("#recorded-cell").display = rows is not None
         if rows is None or self._tokenizer is None:
             return
-        self.row %= len(rows.x)
         aligned = None if self.reading is None else self.reading.alignment
         next_token = aligned is not None and aligned.next_token
-        example = Example(self._tokenizer, next_token, rows.x[self.row], rows.y[self.row], losses_of(batch, self.row))
+        examples = [
+            Example(
+                self._tokenizer,
+                next_token,
+                rows.x[row],
+                rows.y[row],
+                losses_of(batch, row),
+                row,
+                row_name(batch, row, len(rows.x)),
+            )
+            for row in range(len(rows.x))
+        ]
+        cells.show_examples(by_loss(examples) if self.by_loss else examples)
+        self._show_details(batch)
+
+    def _show_details(self, batch: RecordedBatch) -> None:
         cells = self.query_one(Cells)
-        cells.show_example(example, max(1, (self.size.width - 8) // CELL_WIDTH))
-        title = row_title(batch, self.row, len(rows.x), cells.selected)
-        update_text(self._static("#recorded-cell"), cell_details(title, example, cells.selected, self.size.width))
+        if cells.example is None:
+            return
+        title = f"{cells.example.name}, t = {cells.selected}"
+        details = cell_details(title, cells.example, cells.selected, self.size.width)
+        update_text(self._static("#recorded-cell"), details)
 
     def on_cells_selected(self) -> None:
-        self.redraw()
+        if self.reading is not None and self.reading.batch is not None:
+            self._show_details(self.reading.batch)
 
     def _static(self, selector: str) -> Static:
         return self.query_one(selector, Static)
 
 
-def batch_title(batch: RecordedBatch) -> Text:
-    """Return the step and the size of a batch."""
+def batch_title(batch: RecordedBatch, n_steps: int) -> Text:
+    """Return the step of a batch, counted as in the status line, how far it is from the `n_steps`, and its size."""
+    age = n_steps - batch.step - 1
     parts = [f"  {batch.n_rows:,} row{'' if batch.n_rows == 1 else 's'}"]
     if batch.micro_batches > 1:
         parts.append(f"the first of {batch.micro_batches:,} micro-batches")
     parts += [f"{name} {shape}" for name, shape in (("x", batch.x_shape), ("y", batch.y_shape)) if shape]
-    return Text.assemble((f"step {batch.step:,}", "bold"), printable("  ".join(parts)))
+    when = f"  {age:,} step{'' if age == 1 else 's'} ago" if age > 0 else ""
+    return Text.assemble((f"step {batch.step + 1:,}", "bold"), (when, "italic"), printable("  ".join(parts)))
 
 
 def no_alignment(batch: RecordedBatch) -> str:
@@ -177,14 +206,14 @@ def _steps_ago(age: int) -> str:
     return "in this step" if age == 0 else "one step ago" if age == 1 else f"{age:,} steps ago"
 
 
-def row_title(batch: RecordedBatch, row: int, n_shown: int, t: int) -> str:
-    """Return which row and position is selected, and when the row was used before."""
+def row_name(batch: RecordedBatch, row: int, n_shown: int) -> str:
+    """Return the place of a row in its batch, and when it was used before."""
     of_all = "" if n_shown == batch.n_rows else f" of {batch.n_rows:,}"
-    title = f"row {row + 1:,}/{n_shown:,}{of_all}, t = {t}"
+    name = f"row {row + 1:,}/{n_shown:,}{of_all}"
     if batch.history is None or row >= len(batch.history.last_step):
-        return title
+        return name
     last_step, times = int(batch.history.last_step[row]), int(batch.history.times[row])
-    return f"{title}; " + ("new" if last_step < 0 else f"used {times:,} times, before at step {last_step:,}")
+    return f"{name}; " + ("new" if last_step < 0 else f"used {times:,} times, before at step {last_step + 1:,}")
 
 
 def losses_of(batch: RecordedBatch, row: int) -> RowLosses | None:

@@ -25,7 +25,7 @@ class Example:
 
     @property
     def title(self) -> str:
-        return f"{self.rows.names[self.row]} of step {self.rows.step:,}"
+        return f"{self.rows.names[self.row]} of step {self.rows.step + 1:,}"
 
     def names(self, every: int = 1) -> list[str]:
         """Return the tokens of its input, or every `every`-th of them."""

@@ -30,9 +30,15 @@ class Inspection(Generic[T]):
 class Inspector(Generic[T]):
     """Sends one request at a time and limits how often; the results come back through `drain`."""
 
-    def __init__(self, send: Callable[[cmd.Command], None], clock: Callable[[], float] = time.perf_counter) -> None:
-        """clock: measures what an inspection costs."""
+    def __init__(
+        self,
+        send: Callable[[cmd.Command], None],
+        clock: Callable[[], float] = time.perf_counter,
+        share: float = TIME_SHARE,
+    ) -> None:
+        """clock: measures what an inspection costs. share: the fraction of the training time for inspections."""
         self._send = send
+        self._share = share
         self._clock = clock
         self._results: queue.SimpleQueue[Inspection[T]] = queue.SimpleQueue()
         self._last_key: Hashable = None
@@ -46,9 +52,9 @@ class Inspector(Generic[T]):
         """Request `inspect(model)`, unless `key` is that of the last request or the last request was too recent.
 
         now: seconds, as all times here. min_pause: shortest time between two requests. running: whether the model
-        trains; then the pause is at least the cost of the last inspection divided by `TIME_SHARE`.
+        trains; then the pause is at least the cost of the last inspection divided by the share.
         """
-        pause = max(min_pause, self._seconds / TIME_SHARE) if running else min_pause
+        pause = max(min_pause, self._seconds / self._share) if running else min_pause
         if key == self._last_key or now - self._last_request_at < pause:
             return
         self._last_key = key
