@@ -157,21 +157,30 @@ def resolve(command: Change, config: RunConfig, undo_stack: Sequence[ev.Changed]
             raise ConfigError.of("invalid", "nothing to undo: no live change since the start")
         return undo_stack[-1].key, undo_stack[-1].old
     key = command.key
-    value = script.get(config, key)
     if key not in script.live_keys(config):
         raise ConfigError.of("needs_restart", "cannot change while training; it needs a restart", key=key)
+    return key, changed_value(command, config)
+
+
+def changed_value(command: Set | Scale | Shift | Cycle, config: RunConfig) -> Any:
+    """Return the value that a command gives its setting, whether or not it can change while training.
+
+    Raises ConfigError if nothing changes within the setting's bounds, or if it is not a number but has to be one.
+    """
+    key = command.key
+    value = script.get(config, key)
     if isinstance(command, Scale | Shift) and not isinstance(value, int | float):
         raise ConfigError.of("wrong_type", "is not a number; use Set or Cycle", key=key, value=value)
     match command:
         case Scale(_, factor):
-            return key, _within_bounds(config, key, value, value * factor)
+            return _within_bounds(config, key, value, value * factor)
         case Shift(_, amount):
             # Rounded, so that 0.1 + 0.05 is 0.15.
-            return key, _within_bounds(config, key, value, round(value + amount, 10))
+            return _within_bounds(config, key, value, round(value + amount, 10))
         case Cycle(_, values):
-            return key, values[(values.index(value) + 1) % len(values)] if value in values else values[0]
+            return values[(values.index(value) + 1) % len(values)] if value in values else values[0]
         case Set(_, new_value):
-            return key, new_value
+            return new_value
 
 
 def _within_bounds(config: RunConfig, key: str, old: float, wanted: float) -> float:

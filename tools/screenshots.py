@@ -53,7 +53,7 @@ async def draw_lab() -> None:
             await wait_until(pilot, lambda step=step: lab.state.step >= step)  # type: ignore[misc]
             await pilot.press(key)
         await wait_until(pilot, lambda: lab.state.phase == "paused")
-        await pilot.press("k")
+        await pilot.press("K")
         await wait_until(pilot, lambda: not lab.doctor.busy)
         await pilot.press("3")
         await pilot.pause(3)
@@ -68,7 +68,7 @@ async def draw_doctor() -> None:
     async with app.run_test(size=(112, 41)) as pilot:
         lab = await open_lab(app, pilot)
         await wait_until(pilot, lambda: lab.state.over)
-        await pilot.press("k")
+        await pilot.press("K")
         await wait_until(pilot, lambda: not lab.doctor.busy)
         await pilot.pause(3)
         save(app, "doctor.svg")

@@ -13,7 +13,7 @@ def test_both_faults_are_found_and_fixed_by_key_and_the_loss_then_falls(tmp_path
     person = Person(tmp_path, "app", "confusion-3")
     person.wait_for("planted fault: double_softmax, shuffle_every_step")
     person.wait_for("▶ running")
-    person.press("k")
+    person.press("K")
     person.wait_for("2 findings (")
     person.wait_for("The loader reshuffles every step")
     person.press("a")

@@ -22,14 +22,13 @@ SENT: dict[str, cmd.Command] = {
     "S": cmd.Step(10),
     "e": cmd.Evaluate(),
     "c": cmd.Save(),
-    "l": cmd.Scale("optim.lr", 0.5),
+    "H": cmd.Scale("optim.lr", 0.5),
     "L": cmd.Scale("optim.lr", 2.0),
     "d": cmd.Shift("model.dropout", -0.05),
     "D": cmd.Shift("model.dropout", 0.05),
     "b": cmd.Scale("train.batch_size", 0.5),
     "B": cmd.Scale("train.batch_size", 2.0),
     "o": cmd.Cycle("data.overfit", (0, 1)),
-    "h": cmd.Cycle("data.shuffle", ("epoch", "once", "off")),
     "u": cmd.Undo(),
 }
 """What each key sends."""
@@ -53,10 +52,9 @@ async def test_space_resumes_a_paused_run() -> None:
     ("keys", "expected"),
     [
         ("LLL", [("optim.lr", 0.01, 0.02), ("optim.lr", 0.02, 0.04), ("optim.lr", 0.04, 0.08)]),
-        ("Llu", [("optim.lr", 0.01, 0.02), ("optim.lr", 0.02, 0.01), ("optim.lr", 0.01, 0.02)]),
+        ("LHu", [("optim.lr", 0.01, 0.02), ("optim.lr", 0.02, 0.01), ("optim.lr", 0.01, 0.02)]),
         ("DDd", [("model.dropout", 0.0, 0.05), ("model.dropout", 0.05, 0.1), ("model.dropout", 0.1, 0.05)]),
         ("BBb", [("train.batch_size", 4, 8), ("train.batch_size", 8, 16), ("train.batch_size", 16, 8)]),
-        ("hh", [("data.shuffle", "epoch", "once"), ("data.shuffle", "once", "off")]),
         ("oo", [("data.overfit", 0, 1), ("data.overfit", 1, 0)]),
         ("LDu", [("optim.lr", 0.01, 0.02), ("model.dropout", 0.0, 0.05), ("model.dropout", 0.05, 0.0)]),
     ],
@@ -189,7 +187,7 @@ async def test_quit_does_not_ask_after_the_end() -> None:
 async def test_steering_keys_do_nothing_after_the_end() -> None:
     async with lab() as it:
         await it.tell(ev.Stopped(step=30, reason="done"))
-        await it.press("s", "l", "e", "space", "c")
+        await it.press("s", "L", "e", "space", "c")
         assert it.source.sent == []
 
 

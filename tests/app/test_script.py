@@ -148,7 +148,7 @@ async def test_line_of_the_uniform_loss_needs_a_vocabulary(tmp_path: Path) -> No
         assert "ln V" not in it.text("#readout") and it.screen.state.chance_loss is None
 
 
-LR_KEYS = {"l": cmd.Scale("optim.lr_factor", 0.5), "L": cmd.Scale("optim.lr_factor", 2.0)}
+LR_KEYS = {"H": cmd.Scale("optim.lr_factor", 0.5), "L": cmd.Scale("optim.lr_factor", 2.0)}
 
 
 async def test_keys_steer_the_script(tmp_path: Path) -> None:
@@ -288,9 +288,9 @@ async def test_script_is_diagnosed_by_its_command(tmp_path: Path, monkeypatch: p
     scripts: list[Any] = []
     monkeypatch.setattr(DoctorThread, "start", lambda self, config: scripts.append(config))
     async with script_lab(tmp_path) as it:
-        await it.press("k")
+        await it.press("K")
         assert scripts == [it.screen.state.run_config] and it.screen.active_pane.number == DoctorPane.number
-        await it.press("j", "a")
+        await it.press("n", "a")
         assert len(notices(it)) == 2 and it.source.sent == []
 
 
@@ -368,7 +368,7 @@ async def test_attention_maps_come_from_the_process_of_the_script(tmp_path: Path
 
         await settle(it, shown)
         about = screen.query_one("#about").render_line(0).text
-        assert "row 1 of 12 of step 33" in about, "the batch that the maps belong to"
+        assert "row 1 of 12 of step 34" in about, "the batch that the maps belong to"
 
 
 async def test_script_that_gives_no_attention_maps_says_why(tmp_path: Path) -> None:

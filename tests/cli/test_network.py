@@ -91,7 +91,7 @@ def test_the_app_uses_no_network(requests: Requests, tmp_path: Path) -> None:
     person.wait_for("■ done")
     person.press("g")
     person.wait_until(lambda seen: "✓ right" in seen or "✗ expected" in seen)
-    person.press("k")
+    person.press("K")
     person.wait_until(lambda seen: "No problems found" in seen or "finding" in seen)
     person.press("q")
     assert person.leave() == 0

@@ -15,9 +15,9 @@ live: a run in progress that takes commands; replay: a replay."""
 class Command:
     """A command of the lab screen, run by `LabActions`.
 
-    keys: Textual's names, separated by commas. footer: the label in the footer; not shown there if empty.
-    show_key: how the key is displayed; by default the first of `keys`. not_for_scripts: why the run of a script has no
-    such command; empty if it has.
+    keys: Textual's names, separated by commas; empty for one that only the palette has. footer: the label in the
+    footer; not shown there if empty. show_key: how the key is displayed; by default the first of `keys`.
+    not_for_scripts: why the run of a script has no such command; empty if it has.
     """
 
     id: str
@@ -48,7 +48,7 @@ COMMANDS: tuple[Command, ...] = (
             not_for_scripts=ITS_MODEL),
     Command("slower", "less_than_sign", "Play slower", "Play the replay slower.", "Run", "replay", show_key="<"),
     Command("faster", "greater_than_sign", "Play faster", "Play the replay faster.", "Run", "replay", show_key=">"),
-    Command("lr_down", "l", "Halve lr", "Halve the learning rate.", "Live changes", "live", "lr÷2"),
+    Command("lr_down", "H", "Halve lr", "Halve the learning rate.", "Live changes", "live", "lr÷2", show_key="H"),
     Command("lr_up", "L", "Double lr", "Double the learning rate.", "Live changes", "live", "lr×2", show_key="L"),
     Command("dropout_down", "d", "Less dropout", "Lower dropout by 0.05.", "Live changes", "live"),
     Command("dropout_up", "D", "More dropout", "Raise dropout by 0.05.", "Live changes", "live", show_key="D"),
@@ -58,7 +58,7 @@ COMMANDS: tuple[Command, ...] = (
             not_for_scripts=ITS_DATA),
     Command("overfit", "o", "Overfit one", "Train on one example only, or on all again.", "Live changes", "live",
             "Overfit", not_for_scripts=ITS_DATA),
-    Command("shuffle", "h", "Shuffle mode", "Switch the shuffle mode: epoch, once, off.", "Live changes", "live",
+    Command("shuffle", "", "Shuffle mode", "Switch the shuffle mode: epoch, once, off.", "Live changes", "live",
             not_for_scripts=ITS_DATA),
     Command("undo", "u", "Undo", "Revert the last live change.", "Live changes", "live"),
     Command("generate", "g", "Generate", "Generate text from the prompt.", "View", footer="Generate"),
@@ -68,8 +68,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("pane_4", "4", "Generation", "Go to the prompt and the replies.", "View"),
     Command("pane_5", "5", "Events", "Go to the log.", "View"),
     Command("pane_6", "6", "Doctor", "Go to the doctor's findings.", "View"),
-    Command("diagnose", "k", "Diagnose", "Check the edited settings for bugs; run a script again for some updates.",
-            "View", footer="Diagnose"),
+    Command("diagnose", "K", "Diagnose", "Check the edited settings for bugs; run a script again for some updates.",
+            "View", footer="Diagnose", show_key="K"),
     Command("attention", "A", "Attention", "Show the attention of every head for the example in the batch pane.",
             "View", show_key="A"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),

@@ -342,7 +342,7 @@ class LabApp(BaseApp):
         if isinstance(screen, LabScreen):
             for command in COMMANDS:
                 if screen.check_action("do", (command.id,)):
-                    title = f"{command.title} ({key_of(command)})"
+                    title = f"{command.title} ({key_of(command)})" if command.keys else command.title
                     yield SystemCommand(title, command.help, lambda id=command.id: screen.action_do(id))
         elif isinstance(screen, Home):
             yield SystemCommand("Runs (r)", BY_ID["runs"].help, self.action_runs)

@@ -72,3 +72,43 @@ async def test_changed_settings_are_kept_filtered_and_reset() -> None:
         await it.press("x")
         assert [row.value for row in table.rows] == ["optim.lr"]
         assert pane.edited.model.d_model == it.config.model.d_model
+
+
+STEPS: dict[str, cmd.Command] = {
+    "model.dropout": cmd.Shift("model.dropout", 0.05),
+    "optim.lr": cmd.Scale("optim.lr", 2.0),
+    "optim.weight_decay": cmd.Shift("optim.weight_decay", 0.01),
+    "data.shuffle": cmd.Cycle("data.shuffle", ("epoch", "once", "off")),
+}
+
+
+def select(it: Lab, key: str) -> None:
+    it.screen.query_one("#settings", DataTable).move_cursor(row=list(settings.fields()).index(key))
+
+
+async def test_plus_and_minus_change_the_selected_setting() -> None:
+    async with lab("reverse", "optim.weight_decay=0", size=(200, 50)) as it:
+        await it.pilot.press("1")
+        for key, command in STEPS.items():
+            select(it, key)
+            await it.press("plus")
+            assert it.source.sent[-1] == command
+        assert len(it.source.sent) == len(STEPS)
+
+        select(it, "model.n_heads")
+        await it.press("plus", "plus", "minus")
+        edited = it.screen.config_pane.edited
+        assert isinstance(edited, Config) and edited.model.n_heads == 2 * it.config.model.n_heads
+        assert len(it.source.sent) == len(STEPS), "a setting that needs a restart is only edited"
+
+        select(it, "data.path")
+        await it.press("plus")
+        assert it.text("#problem").strip()
+
+
+async def test_letters_in_the_list_move_and_change_nothing() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.pilot.press("1")
+        await it.press("j", "j", "k", "h", "l")
+        assert it.screen.query_one("#settings", DataTable).cursor_row == 1
+        assert it.source.sent == [] and it.screen.config_pane.edited == it.config

@@ -77,7 +77,7 @@ async def test_findings_are_listed_with_the_evidence_of_the_selected_one(diagnos
     async with lab(size=(80, 24)) as it:
         await it.tell(ev.Changed(step=30, key="optim.lr", old=0.002, new=0.5))
         it.screen.config_pane.set_value("model.d_ff", 32)
-        await it.press("k")
+        await it.press("K")
         edited = settings.changed(settings.changed(it.config, "optim.lr", 0.5), "model.d_ff", 32)
         assert diagnosed == [edited], "changes count even while the config pane is hidden"
         assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
@@ -170,12 +170,12 @@ async def test_sources_of_randomness_are_listed_and_pinned(restarts: list[Any]) 
     async with lab("reverse", "train.threads=0") as it:
         await it.pilot.press("6")
         it.source.looks.clear()
-        await it.pilot.press("j")
+        await it.pilot.press("n")
         it.source.looks[0].look(None)  # type: ignore[arg-type]
         await it.tell()
         assert "FREE   threads" in it.text("#evidence") and "pinned " in it.text("#evidence")
         await it.pilot.press("p")
         [message] = restarts
         assert message.config.train.threads >= 1
-        await it.press("j")
+        await it.press("n")
         assert "threads" not in it.text("#evidence")

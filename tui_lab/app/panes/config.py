@@ -13,6 +13,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.setting_steps import step_of
 from tui_lab.app.panes.setting_text import (
     about_text,
     choices,
@@ -29,6 +30,7 @@ from tui_lab.app.panes.setting_text import (
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.table import Table
+from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
@@ -48,6 +50,8 @@ class ConfigPane(Pane):
 
     BINDINGS = [
         Binding("escape", "cancel", "Cancel", show=False),
+        Binding("plus,equals_sign", "step(1)", "Raise", show=False),
+        Binding("minus", "step(-1)", "Lower", show=False),
         Binding("x", "reset", "Reset", show=False),
         Binding("v", "only_changed", "Changed only", show=False),
         Binding("p", "formula", "Parameter formula", show=False),
@@ -61,8 +65,17 @@ class ConfigPane(Pane):
             self.key = key
             self.value = value
 
+    class Stepped(Message):
+        """The user raised or lowered a live setting."""
+
+        def __init__(self, command: cmd.Scale | cmd.Shift | cmd.Cycle) -> None:
+            super().__init__()
+            self.command = command
+
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
+        self.can_steer = False
+        """Whether live settings can be changed in the run now."""
         self.initial: RunConfig | None = None
         """The settings that the run started with."""
         self.running: RunConfig | None = None
@@ -266,6 +279,24 @@ class ConfigPane(Pane):
                 return
             try:
                 self.set_value(key, value_of(self.initial, key))
+            except ConfigError as error:
+                self._show_problem(str(error.problems[0]))
+
+    def action_step(self, direction: int) -> None:
+        """Raise or lower the setting under the cursor: at once if it is live, or else in the edited settings."""
+        key = self.key
+        if key is None or self.edited is None:
+            return
+        command = step_of(self.edited, key, direction)
+        if command is None:
+            self._show_problem("has no order: press Enter and type a value")
+        elif self.can_steer and self._is_live(key):
+            self.post_message(self.Stepped(command))
+        elif self._is_script:
+            self._show_problem("read only: the script sets it, so change it there")
+        else:
+            try:
+                self.set_value(key, cmd.changed_value(command, self.edited))
             except ConfigError as error:
                 self._show_problem(str(error.problems[0]))
 

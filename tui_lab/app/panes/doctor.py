@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import RandomSource
     from tui_lab.core.user_code.external_model import Model
 
-NOT_CHECKED = "Not checked yet. Press k to diagnose."
-MONITORED = "The doctor watches this script while it trains. Press k to examine it."
+NOT_CHECKED = "Not checked yet. Press K to diagnose."
+MONITORED = "The doctor watches this script while it trains. Press K to examine it."
 NO_PROBLEMS = "No problems found"
 
 
@@ -53,7 +53,7 @@ class DoctorPane(Pane):
 
     BINDINGS = [
         Binding("a", "apply", "Apply the fix", show=False),
-        Binding("j", "randomness", "Sources of randomness", show=False),
+        Binding("n", "randomness", "Sources of randomness", show=False),
         Binding("p", "pin", "Pin all randomness", show=False),
     ]
 
@@ -158,7 +158,7 @@ class DoctorPane(Pane):
                     "dim",
                 )
             else:
-                text.append("k: diagnose   j: sources of randomness", "dim")
+                text.append("K: diagnose   n: sources of randomness", "dim")
         self.query_one("#evidence", Static).update(text)
 
     @on(OptionList.OptionSelected)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.widgets import RichLog, Static
 
 from tui_lab.app.labels import ending_name
@@ -51,11 +52,19 @@ class EventsPane(Pane):
     help_name = "events"
     main = "#log"
 
+    BINDINGS = [
+        Binding("j", "scroll(1)", "Down", show=False),
+        Binding("k", "scroll(-1)", "Up", show=False),
+    ]
+
     def __init__(self, id: str, clock: Callable[[], str] = lambda: time.strftime("%H:%M:%S")) -> None:
         super().__init__(id=id)
         self._clock = clock
         self._waiting: deque[str] = deque(maxlen=MAX_LINES)
         """What is to be logged once the pane has a width to wrap it at."""
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(RichLog).scroll_relative(y=by, animate=False)
 
     def compose(self) -> ComposeResult:
         yield RichLog(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)

@@ -51,8 +51,8 @@ class LossPane(Pane):
         Binding("m", "smooth", "Smoothing", show=False),
         Binding("x", "x_axis", "Horizontal axis", show=False),
         Binding("a", "overlay", "Overlay a run", show=False),
-        Binding("left_square_bracket", "cursor(-1)", "Cursor left", show=False),
-        Binding("right_square_bracket", "cursor(1)", "Cursor right", show=False),
+        Binding("left,h,left_square_bracket", "cursor(-1)", "Cursor left", show=False),
+        Binding("right,l,right_square_bracket", "cursor(1)", "Cursor right", show=False),
     ]
 
     def __init__(self, id: str) -> None:

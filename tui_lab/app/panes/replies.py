@@ -15,6 +15,7 @@ from textual.strip import Strip
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.textual_fixes.size_lays_out import size_without_layout
 from tui_lab.app.textual_fixes.wrap_keeps_spaces import wrapped
+from tui_lab.app.widgets.movement import SCROLL
 from tui_lab.app.widgets.streaming_wrap import Flow
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.util.escape import printable
@@ -82,8 +83,9 @@ class Replies(ScrollView, can_focus=True):
     virtual_size = size_without_layout()
 
     BINDINGS = [
-        Binding("left", "move(-1)", "Previous token", show=False),
-        Binding("right", "move(1)", "Next token", show=False),
+        Binding("left,h", "move(-1)", "Previous token", show=False),
+        Binding("right,l", "move(1)", "Next token", show=False),
+        *SCROLL,
     ]
 
     class TokenMoved(Message):

@@ -37,7 +37,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
     BINDINGS = [
         Binding("enter", "enlarge", "Zoom"),
         Binding("escape,q", "back", "Back"),
-        Binding("h", "sharpest", "Sharpest"),
+        Binding("x", "sharpest", "Sharpest"),
         Binding("left_square_bracket", "head(-1)", "Previous head", show=False),
         Binding("right_square_bracket", "head(1)", "Next head", key_display="[ ]"),
         Binding("n", "example(1)", "Example", key_display="n N"),
@@ -46,10 +46,10 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         Binding("s", "steer('step')", "Step"),
         Binding("t", "app.next_theme", "Theme", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
-        Binding("left", "move(0, -1)", show=False),
-        Binding("right", "move(0, 1)", show=False),
-        Binding("up", "move(-1, 0)", show=False),
-        Binding("down", "move(1, 0)", show=False),
+        Binding("left,h", "move(0, -1)", show=False),
+        Binding("right,l", "move(0, 1)", show=False),
+        Binding("up,k", "move(-1, 0)", show=False),
+        Binding("down,j", "move(1, 0)", show=False),
         Binding("home", "end(False)", show=False),
         Binding("end", "end(True)", show=False),
     ]

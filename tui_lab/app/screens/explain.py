@@ -25,7 +25,11 @@ def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fi
 
 class Explain(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
-    BINDINGS = [Binding("escape,q,enter", "dismiss(None)", "Close")]
+    BINDINGS = [
+        Binding("escape,q,enter", "dismiss(None)", "Close"),
+        Binding("j", "scroll(1)", "Down", show=False),
+        Binding("k", "scroll(-1)", "Up", show=False),
+    ]
 
     def __init__(self, finding: Finding) -> None:
         super().__init__()
@@ -34,6 +38,9 @@ class Explain(BaseScreen[None], ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="page"):
             yield Static(Text.assemble((f"{self._finding.title}\n\n", "bold"), explained(self._finding)))
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#page").scroll_relative(y=by, animate=False)
 
     def on_mount(self) -> None:
         page = self.query_one("#page")

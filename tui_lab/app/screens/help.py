@@ -7,7 +7,7 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
-from tui_lab.app.actions import COMMANDS, key_of, why_not
+from tui_lab.app.actions import COMMANDS, Command, key_of, why_not
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 
@@ -25,16 +25,24 @@ def keys(config: RunConfig | None) -> str:
     usable = [command for command in COMMANDS if not why_not(command.id, config)]
     for group in dict.fromkeys(command.group for command in usable):
         lines += [f"\n**{group}**\n", "| key | what it does |", "|---|---|"]
-        lines += [f"| `{key_of(c)}` | {c.title}: {c.help} |" for c in usable if c.group == group]
+        lines += [f"| {_key_cell(c)} | {c.title}: {c.help} |" for c in usable if c.group == group]
     if len(usable) < len(COMMANDS):
         lines += ["\n**Not available for a script**\n", "| key | why |", "|---|---|"]
-        lines += [f"| `{key_of(c)}` | {c.title}: {why_not(c.id, config)} |" for c in COMMANDS if c not in usable]
+        lines += [f"| {_key_cell(c)} | {c.title}: {why_not(c.id, config)} |" for c in COMMANDS if c not in usable]
     return "\n".join(lines)
+
+
+def _key_cell(command: Command) -> str:
+    return f"`{key_of(command)}`" if command.keys else "palette"
 
 
 class Help(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
-    BINDINGS = [Binding("escape,q,question_mark", "dismiss(None)", "Close")]
+    BINDINGS = [
+        Binding("escape,q,question_mark", "dismiss(None)", "Close"),
+        Binding("j", "scroll(1)", "Down", show=False),
+        Binding("k", "scroll(-1)", "Up", show=False),
+    ]
 
     def __init__(self, name: str, config: RunConfig | None = None) -> None:
         """config: of the run that is shown, if any."""
@@ -49,6 +57,9 @@ class Help(BaseScreen[None], ModalScreen[None]):
             is_script = isinstance(self._config, ScriptConfig)
             pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
             yield Markdown("\n\n".join([*pages, keys(self._config), page("glossary")]), open_links=False)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#page").scroll_relative(y=by, animate=False)
 
     def on_mount(self) -> None:
         scroll = self.query_one("#page")

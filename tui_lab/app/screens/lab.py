@@ -49,6 +49,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     BINDINGS = [
         Binding(c.keys, f"do('{c.id}')", c.footer or c.title, show=bool(c.footer), key_display=c.show_key or None)
         for c in COMMANDS
+        if c.keys
     ]
 
     class Close(Message):
@@ -162,6 +163,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if not self.is_current:
             return
         frame = self._painting.due(now, growing=self.generation_pane if self.generation_pane.generating else None)
+        self.config_pane.can_steer = applies("live", phase=self.state.phase, role=self.source.role)
         for pane in frame.panes:
             pane.show(self.state, now)
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
@@ -202,7 +204,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self._painting.request()
             return
         faults = ", ".join(config.faults)
-        self.query_one("#banner", Static).update(f"planted fault: {faults}   (k: diagnose)")
+        self.query_one("#banner", Static).update(f"planted fault: {faults}   (K: diagnose)")
         self.set_class(bool(faults), "-faulty")
         if text := replaced_characters(ready.task):
             self.notify(text, severity="warning")
@@ -285,6 +287,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
         config = self.state.config
         if live_now and config is not None and is_live(config, message.key):
             self._commands.controls.set_live({message.key: message.value})
+
+    def on_config_pane_stepped(self, message: ConfigPane.Stepped) -> None:
+        self.source.send(message.command)
 
     def on_doctor_pane_apply(self, message: DoctorPane.Apply) -> None:
         self._commands.apply_fix(message.finding)

@@ -4,10 +4,13 @@ Nothing is selected then, and Enter does nothing. The first or last option is hi
 """
 
 from tui_lab.app.textual_fixes.page_without_room import PageOnlyWithRoom
+from tui_lab.app.widgets.movement import CURSOR
 
 
 class Choices(PageOnlyWithRoom):
     """An OptionList whose Page Up and Page Down always leave an option highlighted."""
+
+    BINDINGS = [*CURSOR]
 
     def action_page_up(self) -> None:
         super().action_page_up()

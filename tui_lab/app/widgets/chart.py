@@ -69,10 +69,10 @@ class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
     BINDINGS = [
         Binding("plus,equals_sign", "zoom_in", "Zoom in", show=False),
         Binding("minus", "zoom_out", "Zoom out", show=False),
-        Binding("left", "pan_left", "Pan left", show=False),
-        Binding("right", "pan_right", "Pan right", show=False),
-        Binding("up", "pan_up", "Pan up", show=False),
-        Binding("down", "pan_down", "Pan down", show=False),
+        Binding("shift+left", "pan_left", "Pan left", show=False),
+        Binding("shift+right", "pan_right", "Pan right", show=False),
+        Binding("up,k", "pan_up", "Pan up", show=False),
+        Binding("down,j", "pan_down", "Pan down", show=False),
         Binding("0", "reset_scales", "Whole", show=False),
     ]
 
