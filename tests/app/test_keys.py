@@ -193,7 +193,7 @@ async def test_steering_keys_do_nothing_after_the_end() -> None:
 
 async def test_letters_typed_in_a_field_are_not_commands() -> None:
     async with lab() as it:
-        await it.press("4", "s", "l", "q")
+        await it.press("4", "i", "s", "l", "q")
         assert it.source.sent == [] and it.screen.query_one("#prompt", Input).value.endswith("slq")
         await it.press("escape", "s")
         assert it.source.sent == [cmd.Step(1)]

@@ -76,7 +76,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("save_config", "ctrl+s", "Save settings", "Save the edited settings to a TOML file.", "App",
             show_key="ctrl+s", not_for_scripts="These are the settings of the script, not of a config for tui-lab."),
     Command("theme", "t", "Theme", "Switch the theme: dark, light, high contrast.", "App"),
-    Command("help", "question_mark,f1", "Help", "Show help for this pane, all keys, and a glossary.", "App",
+    Command("help", "question_mark", "Help", "Show help for this pane, all keys, and a glossary.", "App",
             footer="Help", show_key="?"),
     Command("runs", "R", "Runs", "List all runs: sort, filter, tag, compare.", "App", show_key="R"),
     Command("home", "w", "Home", "Go back to the list of presets and runs.", "App"),

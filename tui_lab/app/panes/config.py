@@ -47,6 +47,7 @@ class ConfigPane(Pane):
     title = "Config"
     help_name = "config"
     main = "#settings"
+    hints = ("Enter edit", "+ - change", "x reset", "v changed only", "p formula", "Ctrl+S save")
 
     BINDINGS = [
         Binding("escape", "cancel", "Cancel", show=False),

@@ -50,6 +50,7 @@ class DoctorPane(Pane):
     title = "Doctor"
     help_name = "doctor"
     main = "#findings"
+    hints = ("Enter details", "a apply the fix", "K diagnose", "n randomness")
 
     BINDINGS = [
         Binding("a", "apply", "Apply the fix", show=False),
@@ -145,16 +146,10 @@ class DoctorPane(Pane):
                 text.append(f"not examined: {printable('; '.join(self._not_examined))}\n", "dim")
             if (finding := self.selected) is not None:
                 text.append_text(explained(finding, ("evidence", "fix")))
-                apply = (
-                    ""
-                    if self._state is not None and self._state.is_script
-                    else "   a: apply the fix and diagnose again"
-                )
-                text.append(f"\nEnter: details{apply}", "dim")
             elif self._state is not None and self._state.is_script:
                 text.append(
                     "What it notices is listed here: a loss that diverges or stays flat, slow data.\n"
-                    "k: run the script a second time for some updates, without checkpoints, and examine it",
+                    "K: run the script a second time for some updates, without checkpoints, and examine it",
                     "dim",
                 )
             else:
@@ -233,4 +228,4 @@ def randomness_text(sources: "Sequence[RandomSource] | None") -> Text:
         text.append(*(("pinned ", "green") if source.pinned else ("FREE   ", "bold yellow")))
         text.append(f"{source.name:<15}", "bold")
         text.append(f"{source.fingerprint or '':<13} ", "dim").append(f"{source.seed}\n")
-    return text.append("p: pin all   j: back to findings", "dim")
+    return text.append("p: pin all   n: back to findings", "dim")

@@ -104,7 +104,7 @@ class EventsPane(Pane):
         while self._waiting:
             log.write(self._waiting.popleft())
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._log_waiting)
 
     def show(self, state: LabState, now: float) -> None:

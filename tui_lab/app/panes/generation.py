@@ -37,9 +37,14 @@ class GenerationPane(Pane):
     number = 4
     title = "Generation"
     help_name = "generation"
-    main = "#prompt"
+    main = "#replies"
+    hints = ("i edit the prompt", "g generate", "←→ alternatives")
+    field_hints = ("Enter generate", "Tab next field", "Esc leave", "F1 help")
 
-    BINDINGS = [Binding("escape", "leave", "Leave the field", show=False)]
+    BINDINGS = [
+        Binding("escape", "leave", "Leave the field", show=False),
+        Binding("i,enter", "edit", "Edit the prompt", show=False),
+    ]
 
     class Requested(Message):
         """A reply is to be generated."""
@@ -204,6 +209,9 @@ class GenerationPane(Pane):
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.generate()
+
+    def action_edit(self) -> None:
+        self.query_one("#prompt", Input).focus()
 
     def action_leave(self) -> None:
         self.query_one(Replies).focus()

@@ -6,6 +6,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
+from textual.events import Resize
 from textual.widgets import Sparkline, Static
 
 from tui_lab.app.panes.loss_text import Scale, best_text, changes_text, merge_changes, more_text, scale_of, value_at
@@ -45,6 +46,7 @@ class LossPane(Pane):
     title = "Loss"
     help_name = "loss"
     main = "#chart"
+    hints = ("←→ read values", "y log", "x axis", "m smooth", "a overlay a run", "+ - zoom", "0 all")
 
     BINDINGS = [
         Binding("y", "log", "Log axis", show=False),
@@ -67,6 +69,7 @@ class LossPane(Pane):
         self.floor: float | None = None
         """The lowest loss that a bug found by the doctor allows."""
         self._drawn_at = float("-inf")
+        self._scale_name = ""
         self._drawn: object = None
         self._state: LabState | None = None
 
@@ -82,7 +85,7 @@ class LossPane(Pane):
                     yield Sparkline([], id=f"spark-{name}")
                     yield Static("–", id=f"last-{name}", classes="last")
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: Resize) -> None:
         self.set_class(self.size.height < LEAST_HEIGHT_FOR_SPARKLINES, "-low")
         self._drawn = None
 
@@ -99,6 +102,14 @@ class LossPane(Pane):
             self._drawn_at = now
             self.redraw()
 
+    @property
+    def state_text(self) -> str:
+        parts = [] if self.axis == "step" else [f"x: {self._scale_name}"]
+        parts.append("log" if self.log_axis else "linear")
+        if weight := SMOOTHING[self.smoothing]:
+            parts.append(f"smoothed {weight}")
+        return ", ".join(parts)
+
     def redraw(self) -> None:
         state = self._state
         if state is None:
@@ -108,13 +119,10 @@ class LossPane(Pane):
             for name in SPARKLINES:
                 self._draw_sparkline(name, state.curves[name])
         scale = self._scale(state)
+        self._scale_name = scale.name
         self._draw_chart(state, scale)
         self.put("#readout", self._readout(state))
-        parts = [] if self.axis == "step" else [f"x: {scale.name}"]
-        parts.append("log" if self.log_axis else "linear")
-        if weight := SMOOTHING[self.smoothing]:
-            parts.append(f"smoothed {weight}")
-        self.border_subtitle = ", ".join(parts)
+        self.show_hints()
         n_lines = MORE_LINES if self.size.height >= LEAST_HEIGHT_FOR_MORE else MORE_LINES - 1
         more = more_text(state, n_lines * self.size.width)
         self.query_one("#more").display = bool(more)

@@ -1,21 +1,33 @@
 """A bordered part of the lab, shown by a number key."""
 
+from collections.abc import Sequence
+
 from rich.text import Text
 from textual.containers import Vertical
-from textual.widgets import Static
+from textual.events import DescendantBlur, DescendantFocus, Resize
+from textual.widgets import Input, Static
 
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.static_text import update_text
 
+BETWEEN = " · "
+
 
 class Pane(Vertical):
-    """Base class. `number` and `title` are shown in the border; `help_name` is the name of its page in help/."""
+    """Base class. `number` and `title` are shown in the top border; `help_name` is the name of its page in help/.
+
+    While the pane has the focus, its bottom border shows what its keys do.
+    """
 
     number = 0
     title = ""
     help_name = ""
     main = ""
     """A selector of the widget that gets the focus."""
+    hints: Sequence[str] = ()
+    """The keys of the pane with what they do, the most useful first."""
+    field_hints: Sequence[str] = ("Enter apply", "Esc cancel", "F1 help")
+    """While one of its fields has the focus."""
 
     def on_mount(self) -> None:
         self.border_title = f"{self.number} {self.title}"
@@ -27,3 +39,37 @@ class Pane(Vertical):
     def put(self, selector: str, text: Text | str, *, layout: bool = False) -> None:
         """Update a Static if its text has changed. layout: whether its height may have changed."""
         update_text(self.query_one(selector, Static), text, layout=layout)
+
+    @property
+    def state_text(self) -> str:
+        """What the bottom border says before the keys."""
+        return ""
+
+    def show_hints(self) -> None:
+        """Show the state, and the keys that fit if the pane has the focus."""
+        hints: Sequence[str] = ()
+        if self.has_focus_within:
+            hints = self.field_hints if isinstance(self.app.focused, Input) else self.hints
+        subtitle = fitting([self.state_text, *hints] if self.state_text else hints, self.outer_size.width - 6)
+        if subtitle != self.border_subtitle:
+            self.border_subtitle = subtitle
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        self.call_later(self.show_hints)
+
+    def on_descendant_blur(self, event: DescendantBlur) -> None:
+        self.call_later(self.show_hints)
+
+    def on_resize(self, event: Resize) -> None:
+        self.show_hints()
+
+
+def fitting(parts: Sequence[str], width: int) -> str:
+    """Return as many of the parts as fit into a line."""
+    line = ""
+    for part in parts:
+        longer = f"{line}{BETWEEN}{part}" if line else part
+        if len(longer) > width:
+            break
+        line = longer
+    return line

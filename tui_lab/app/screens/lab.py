@@ -47,9 +47,12 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     CSS_PATH = "lab.tcss"
     BINDINGS = [
-        Binding(c.keys, f"do('{c.id}')", c.footer or c.title, show=bool(c.footer), key_display=c.show_key or None)
-        for c in COMMANDS
-        if c.keys
+        Binding("f1", "do('help')", "Help", show=False),  # In a field a question mark is typed.
+        *(
+            Binding(c.keys, f"do('{c.id}')", c.footer or c.title, show=bool(c.footer), key_display=c.show_key or None)
+            for c in COMMANDS
+            if c.keys
+        ),
     ]
 
     class Close(Message):
