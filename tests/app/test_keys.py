@@ -12,6 +12,7 @@ from tui_lab.app.app import LabApp
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.lab_actions import LabActions
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -210,6 +211,22 @@ async def test_save_config_writes_toml_and_keeps_an_existing_file(tmp_path: Any,
 
         assert settings.load("reverse-1.toml") == it.screen.query_one(ConfigPane).edited
         assert [n.severity for n in it.pilot.app._notifications][-1] == "error"
+
+
+@pytest.mark.parametrize(("typed", "steps"), [("500", 530), ("0", None), ("many", None)])
+async def test_fork_of_a_finished_run_asks_for_more_steps(
+    typed: str, steps: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarts: list[LabScreen.Restart] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda self, message: restarts.append(message))
+    async with lab("reverse", "train.steps=30") as it:
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        await it.press("f")
+        assert isinstance(it.pilot.app.screen, AskLine)
+        it.pilot.app.screen.query_one(Input).value = typed
+        await it.press("enter")
+        assert [message.config.train.steps for message in restarts] == ([] if steps is None else [steps])
+        assert all(message.fork for message in restarts)
 
 
 @pytest.mark.parametrize(("key", "fork"), [("r", False), ("f", True)])

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from textual import events
 from textual.widgets import Sparkline
 
 from tests.app.fake import Lab, lab, ready, update
@@ -122,3 +123,15 @@ def test_merge_changes_joins_changes_of_a_key_at_a_step_and_drops_undone_ones() 
 
 def test_value_at_is_that_of_the_nearest_step() -> None:
     assert value_at([(1, 0.5), (10, 0.25)], 7) == 0.25 and value_at([], 7) is None
+
+
+async def test_mouse_wheel_up_zooms_in() -> None:
+    async with lab() as it:
+        chart = it.screen.query_one(Chart)
+        before = chart._x_max - chart._x_min
+        for event in (events.MouseScrollUp, events.MouseScrollDown):
+            await it.pilot._post_mouse_events([event], chart, offset=(30, 5))
+            await it.pilot.pause()
+            after = chart._x_max - chart._x_min
+            assert (after < before) == (event is events.MouseScrollUp)
+            before = after

@@ -21,6 +21,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.util import files
+from tui_lab.util.errors import ConfigError
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
@@ -67,7 +68,7 @@ class LabActions:
             **self.controls.actions,
             **{f"pane_{pane.number}": partial(lab.go_to, pane.number) for pane in lab.panes},
             "restart": lambda: self.with_edited(self.restart),
-            "fork": lambda: self.with_edited(partial(self.restart, fork=True)),
+            "fork": lambda: self.with_edited(self.fork),
             "generate": self.generate,
             "diagnose": self.diagnose,
             "attention": self.show_attention,
@@ -146,6 +147,26 @@ class LabActions:
                 show_notice(lab, save_config(config, Path(name).expanduser()))
 
         lab.app.push_screen(AskLine("Save the config as", f"{lab.state.ready.name}.toml"), save)
+
+    def fork(self, config: Config) -> None:
+        """Start a new run from the last checkpoint; if that is at the last step, ask for how many steps."""
+        lab = self._lab
+        if not lab.state.over or lab.state.step < config.train.steps:
+            self.restart(config, fork=True)
+            return
+
+        def answered(text: str | None) -> None:
+            if text is None:
+                return
+            try:
+                if not text.isdecimal() or int(text) == 0:
+                    raise ConfigError.of("invalid", "type a whole number of at least 1", key="steps", value=text)
+                self.restart(settings.changed(config, "train.steps", lab.state.step + int(text)), fork=True)
+            except ConfigError as error:
+                lab.notify(str(error.problems[0]), severity="warning")
+
+        question = f"The run has made all its {lab.state.step:,} steps. How many more?"
+        lab.app.push_screen(AskLine(question, str(config.train.steps)), answered)
 
     def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False) -> None:
         """Start a new run with `config`, from the start or from the current weights."""

@@ -82,6 +82,7 @@ class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
         super().__init__(id=id)
         self.braille = has_braille()
         self._log = False
+        self.invert_mouse_wheel = True  # Up zooms in, as in other programs.
 
     def compose(self) -> ComposeResult:
         with Grid():
