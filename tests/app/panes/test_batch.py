@@ -90,7 +90,7 @@ async def test_drawn_line_says_when_the_examples_were_drawn_before() -> None:
     async with lab("reverse", "data.overfit=1", steps=30, size=(200, 50)) as it:
         assert it.text("#drawn").endswith("all drawn 1 step before")
     async with lab(steps=30, size=(200, 50)) as it:
-        assert it.text("#drawn").endswith("none drawn before")
+        assert it.text("#drawn").endswith("all new")
 
 
 def answer_inspections(it: Lab) -> None:

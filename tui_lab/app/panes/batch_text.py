@@ -29,7 +29,7 @@ def step_text(batch: Batch, done: int) -> Text:
     return Text.assemble(
         (f"step {step:,}", "bold"),
         (age, "italic"),
-        f"  epoch {batch.epoch}, example {batch.position:,} of {batch.order.n:,}",
+        f"  epoch {batch.epoch}, {batch.position:,}/{batch.order.n:,}",
     )
 
 
@@ -58,7 +58,7 @@ def repeats_text(batch: Batch, loader: Loader) -> str:
         if number in latest_draw
     ]
     if not ages:
-        return "none drawn before"
+        return "all new"
     when = f"{min(ages)}" if min(ages) == max(ages) else f"{min(ages)} to {max(ages)}"
     steps = "step" if max(ages) == 1 else "steps"
     share = "all" if len(ages) == len(batch.ids) else f"{len(ages):,} of {len(batch.ids):,}"
@@ -72,7 +72,10 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     n = batch.order.n if int(used.max()) < batch.order.n else loader.dataset.n_examples
     start = f"last {N_STRIP_STEPS} steps "
     repeats = repeats_text(batch, loader)
-    end = f" {len(np.unique(used)):,} of {n:,}" + (f"; {repeats}" if repeats else "")
+    count = f"{len(np.unique(used)):,} of {n:,}"
+    end = f" {count}; {repeats}" if repeats else f" {count}"
+    if len(start) + MIN_STRIP + len(end) > width and repeats:
+        end = f" {repeats}"
     return Text.assemble(
         (start, "dim"),
         histogram_bar(used.tolist(), n, max(MIN_STRIP, width - len(start) - len(end))),

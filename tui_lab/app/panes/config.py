@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.events import Resize
 from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
@@ -39,7 +40,13 @@ from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
-COLUMNS = ("setting", "value", "note")
+COLUMNS = ("section", "setting", "value", "note")
+SECTION_WIDTH = 6
+SETTING_WIDTH = 19
+NOTE_WIDTH = 2
+LEAST_VALUE_WIDTH = 7
+SCROLLBAR_WIDTH = 2
+LIVE = "●"
 
 
 class ConfigPane(Pane):
@@ -47,12 +54,13 @@ class ConfigPane(Pane):
     title = "Config"
     help_name = "config"
     main = "#settings"
-    hints = ("Enter edit", "+ - change", "x reset", "v changed only", "p formula", "Ctrl+S save")
+    hints = ("Enter edit", "+ - change", "/ search", "x reset", "v changed only", "p formula", "Ctrl+S save")
 
     BINDINGS = [
         Binding("escape", "cancel", "Cancel", show=False),
         Binding("plus,equals_sign", "step(1)", "Raise", show=False),
         Binding("minus", "step(-1)", "Lower", show=False),
+        Binding("slash", "search", "Search", show=False),
         Binding("x", "reset", "Reset", show=False),
         Binding("v", "only_changed", "Changed only", show=False),
         Binding("p", "formula", "Parameter formula", show=False),
@@ -85,18 +93,38 @@ class ConfigPane(Pane):
         """The settings in effect, with the edits that wait for a restart."""
         self._started: ev.Started | None = None
         self._only_changed = False
+        self._search = ""
+        """The lower-case text that the names in the list contain."""
+        self._first_of_section: dict[str, str] = {}
+        self._value_width = LEAST_VALUE_WIDTH
         self._formula = False
 
     def compose(self) -> ComposeResult:
-        table: Table[Text] = Table(id="settings", cursor_type="row", show_header=False, zebra_stripes=True)
-        for name in COLUMNS:
-            table.add_column(name, key=name)
+        table: Table[Text] = Table(id="settings", cursor_type="row", show_header=False, cell_padding=0)
+        self._add_columns(table)
         yield table
+        yield Field(id="search", placeholder="part of a setting's name")
         with Vertical(id="editor"):
             yield Static(id="about")
             yield Field(id="value", select_on_focus=True)
             yield Static(id="problem")
         yield Static(id="parameters")
+
+    def _add_columns(self, table: Table[Text]) -> None:
+        self._value_width = max(
+            LEAST_VALUE_WIDTH,
+            self.content_size.width - SECTION_WIDTH - SETTING_WIDTH - NOTE_WIDTH - SCROLLBAR_WIDTH,
+        )
+        widths = (SECTION_WIDTH, SETTING_WIDTH, self._value_width, NOTE_WIDTH)
+        for name, width in zip(COLUMNS, widths, strict=True):
+            table.add_column(name, key=name, width=width)
+
+    def on_resize(self, event: Resize) -> None:
+        """Give the values what room there is."""
+        key = self.key
+        self._table.clear(columns=True)
+        self._add_columns(self._table)
+        self.fill(key)
 
     def show(self, state: LabState, now: float) -> None:
         """Take over the settings that changed in the run; edits that wait for a restart stay."""
@@ -117,8 +145,8 @@ class ConfigPane(Pane):
         self.fill()
 
     @property
-    def _table(self) -> DataTable[Text]:
-        return self.query_one("#settings", DataTable)
+    def _table(self) -> Table[Text]:
+        return self.query_one("#settings", Table)
 
     @property
     def key(self) -> str | None:
@@ -127,19 +155,22 @@ class ConfigPane(Pane):
             return None
         return self._table.coordinate_to_cell_key(self._table.cursor_coordinate).row_key.value
 
-    def fill(self) -> None:
-        """Redraw the rows and the parameter count; the cursor stays on its setting."""
+    def fill(self, cursor_key: str | None = None) -> None:
+        """Redraw the rows and the parameter count; the cursor stays on its setting, or goes to `cursor_key`."""
         if self.edited is None:
             return
         table = self._table
-        cursor_key = self.key
-        keys = [key for key in keys_of(self.edited) if not self._only_changed or self._is_changed(key)]
+        cursor_key = cursor_key or self.key
+        keys = [key for key in keys_of(self.edited) if self._is_listed(key)]
+        self._first_of_section = {}
+        for key in keys:
+            self._first_of_section.setdefault(key.partition(".")[0], key)
         if [row.key.value for row in table.ordered_rows] == keys:
             for key in keys:
                 for column, cell in zip(COLUMNS, self._row(key), strict=True):
                     shown = table.get_cell(key, column)
                     if (shown, shown.style) != (cell, cell.style):  # Text's == ignores the style.
-                        table.update_cell(key, column, cell, update_width=True)
+                        table.update_cell(key, column, cell)
         else:
             table.clear()
             for key in keys:
@@ -148,6 +179,9 @@ class ConfigPane(Pane):
                 table.move_cursor(row=keys.index(cursor_key))
         self._show_about()
         self._show_parameters(self.edited)
+
+    def _is_listed(self, key: str) -> bool:
+        return (not self._only_changed or self._is_changed(key)) and self._search in key.lower()
 
     def _is_changed(self, key: str) -> bool:
         """Return whether the edited value differs from the value at the start of the run."""
@@ -164,17 +198,20 @@ class ConfigPane(Pane):
     def _is_script(self) -> bool:
         return self.edited is not None and not isinstance(self.edited, Config)
 
-    def _row(self, key: str) -> tuple[Text, Text, Text]:
+    def _row(self, key: str) -> tuple[Text, Text, Text, Text]:
         assert self.edited is not None
+        section, _, name = key.partition(".")
+        first = self._first_of_section.get(section) == key
         waits = self._waits(key)
-        note = ("sent" if self._is_script else "restart") if waits else "live" if self._is_live(key) else ""
+        note = ("…" if self._is_script else "r") if waits else LIVE if self._is_live(key) else ""
         style = "bold" if self._is_changed(key) else ""
         mark = "≠" if self._is_changed(key) else " "
         value = printable(short_value(value_of(self.edited, key)))
         return (
-            Text(f"{mark} {short_name(key)}", style=style, no_wrap=True),
+            Text(section if first else "", style="dim", no_wrap=True),
+            Text(f"{mark} {short_name(name or key)}", style=style, no_wrap=True),
             Text(value, style=style, no_wrap=True, overflow="ellipsis"),
-            Text(note, style="bold reverse" if waits else "dim", no_wrap=True),
+            Text(note, style="bold reverse" if waits else "green", no_wrap=True),
         )
 
     def _show_about(self) -> None:
@@ -269,7 +306,27 @@ class ConfigPane(Pane):
         except ConfigError as error:
             return None, str(error.problems[0])
 
+    def action_search(self) -> None:
+        """Type a part of a name; only settings that contain it are listed."""
+        field = self.query_one("#search", Input)
+        field.display = True
+        field.focus()
+
+    @on(Input.Changed, "#search")
+    def _searched(self, event: Input.Changed) -> None:
+        self._search = event.value.strip().lower()
+        self.fill()
+
+    @on(Input.Submitted, "#search")
+    def _found(self) -> None:
+        self._table.focus()
+
     def action_cancel(self) -> None:
+        """Leave the field, and list all settings again."""
+        field = self.query_one("#search", Input)
+        if field.display:
+            field.display = False
+            field.value = ""
         self._show_value()
         self._table.focus()
 

@@ -5,6 +5,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
+from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -22,6 +23,8 @@ from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
 MAX_REPLIES = 50
+WIDTH_OF_ALL_FIELDS = 72
+"""With fewer columns the sampling fields take two lines."""
 SECONDS_BETWEEN_DRAWINGS = 0.1
 LEGEND = Text.assemble(
     ("likely", probability_style(0.5)),
@@ -29,7 +32,6 @@ LEGEND = Text.assemble(
     ("unlikely", probability_style(0.1)),
     (" · ", "dim"),
     ("rare", probability_style(0.0)),
-    ("   ←/→ alternatives", "dim"),
 )
 
 
@@ -73,6 +75,9 @@ class GenerationPane(Pane):
                 yield Field(value, id=name, compact=True, type="number")
         yield Static(id="alternatives")
         yield Replies("replies", self._ending)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width < WIDTH_OF_ALL_FIELDS, "-narrow")
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state

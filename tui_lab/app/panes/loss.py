@@ -34,7 +34,7 @@ MORE_LINES = 3
 """Lines for further measurements, at most, as in lab.tcss."""
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 SECONDS_BETWEEN_DRAWINGS = 1.0
-LEAST_HEIGHT_FOR_SPARKLINES = 17
+LEAST_HEIGHT_FOR_SPARKLINES = 16
 LEAST_HEIGHT_FOR_MORE = 19
 """For all lines of further measurements; one less is shown below it."""
 CURSOR_STEPS = 50

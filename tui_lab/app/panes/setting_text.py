@@ -128,7 +128,7 @@ def parameters_text(config: Config, n_vocab: int, *, formula: bool) -> Text:
     total = count_parameters(config.model, n_vocab)
     text = Text.assemble((f"{total:,}", "bold"), f" parameters with V = {n_vocab:,}")
     if not formula:
-        return text.append("  p: formula", "dim")
+        return text
     for row in parameter_table(config.model, n_vocab):
         text.append(f"\n{row.symbol:<10} {row.count:>12,}  {row.shape}")
     return text
