@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from textual.geometry import Size
 
-ONE_PANE_BELOW = Size(100, 30)
+ONE_PANE_BELOW = Size(116, 30)
 """With fewer columns or lines only the active pane is shown."""
 TOO_SMALL_BELOW = Size(40, 12)
 TALL_FROM = 45
