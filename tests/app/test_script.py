@@ -92,7 +92,7 @@ async def test_a_long_name_of_a_setting_leaves_room_for_the_values(tmp_path: Pat
     config = CONFIG.model_copy(update={"settings": {name: 5}})
     async with script_lab(tmp_path, config, size=(120, 40)) as it:
         table = it.screen.query_one("#settings", DataTable)
-        first, value, _ = table.ordered_columns
+        _, first, value, _ = table.ordered_columns
         assert first.get_render_width(table) + value.get_render_width(table) < table.size.width
         assert name in about_text(config, f"settings.{name}").plain
 

@@ -75,7 +75,7 @@ async def test_many_examples_are_shown_and_the_selected_one_always() -> None:
         await it.tell(ev.Paused(step=30))
         await it.press("3")
         cells = it.screen.query_one(Cells)
-        assert len(cells.visible_rows) >= 4
+        assert len(cells.visible_rows) >= 3
         for _ in range(7):
             await it.press("n")
             assert cells.example is not None and cells.example.row in cells.visible_rows

@@ -24,7 +24,6 @@ from tui_lab.app.panes.setting_text import (
     keys_of,
     parameters_text,
     parse_value,
-    short_name,
     short_value,
     value_of,
 )
@@ -35,7 +34,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import RunConfig
+from tui_lab.core.config.script import CAPTURED, RunConfig
 from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
@@ -47,6 +46,8 @@ NOTE_WIDTH = 2
 LEAST_VALUE_WIDTH = 7
 SCROLLBAR_WIDTH = 2
 LIVE = "●"
+SECTION_NAMES = {CAPTURED.removesuffix("."): "script"}
+"""For those that are shown by another name."""
 
 
 class ConfigPane(Pane):
@@ -164,7 +165,7 @@ class ConfigPane(Pane):
         keys = [key for key in keys_of(self.edited) if self._is_listed(key)]
         self._first_of_section = {}
         for key in keys:
-            self._first_of_section.setdefault(key.partition(".")[0], key)
+            self._first_of_section.setdefault(key.rpartition(".")[0], key)
         if [row.key.value for row in table.ordered_rows] == keys:
             for key in keys:
                 for column, cell in zip(COLUMNS, self._row(key), strict=True):
@@ -200,7 +201,7 @@ class ConfigPane(Pane):
 
     def _row(self, key: str) -> tuple[Text, Text, Text, Text]:
         assert self.edited is not None
-        section, _, name = key.partition(".")
+        section, _, name = key.rpartition(".")
         first = self._first_of_section.get(section) == key
         waits = self._waits(key)
         note = ("…" if self._is_script else "r") if waits else LIVE if self._is_live(key) else ""
@@ -208,8 +209,8 @@ class ConfigPane(Pane):
         mark = "≠" if self._is_changed(key) else " "
         value = printable(short_value(value_of(self.edited, key)))
         return (
-            Text(section if first else "", style="dim", no_wrap=True),
-            Text(f"{mark} {short_name(name or key)}", style=style, no_wrap=True),
+            Text(SECTION_NAMES.get(section, section) if first else "", style="dim", no_wrap=True),
+            Text(f"{mark} {name}", style=style, no_wrap=True, overflow="ellipsis"),
             Text(value, style=style, no_wrap=True, overflow="ellipsis"),
             Text(note, style="bold reverse" if waits else "green", no_wrap=True),
         )

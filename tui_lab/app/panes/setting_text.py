@@ -12,8 +12,6 @@ from tui_lab.core.kernels.parameter_count import count_parameters, parameter_tab
 
 FIELDS = settings.fields()
 BOUND_NAMES = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
-LONGEST_NAME = 26
-"""Characters of a setting's name in the list; a script's names may be long enough to hide all values."""
 LONGEST_NUMBER = 10
 """Characters of a number in the list."""
 LEAST_HIDDEN_BOUND = 10**9
@@ -51,11 +49,6 @@ def keys_of(config: RunConfig) -> list[str]:
         return list(FIELDS)
     live = script.live_keys(config)
     return [*live, *(key for key in script.values_of(config) if key not in live)]
-
-
-def short_name(key: str) -> str:
-    """Return the name of a setting, cut to fit into the list."""
-    return key if len(key) <= LONGEST_NAME else f"{key[: LONGEST_NAME - 1]}…"
 
 
 def format_value(value: Any) -> str:
