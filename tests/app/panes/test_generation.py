@@ -65,3 +65,11 @@ def test_fields_out_of_bounds_are_refused(name: str, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_fields(DEFAULTS | {name: text})
     assert name in str(caught.value.problems[0])
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+async def test_every_sampling_value_is_shown_whole(size: tuple[int, int]) -> None:
+    async with lab("socrates", size=size) as it:
+        await it.press("4")
+        for name, value in DEFAULTS.items():
+            assert it.text(f"#{name}").strip() == value

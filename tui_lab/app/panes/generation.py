@@ -71,13 +71,15 @@ class GenerationPane(Pane):
         yield Field(TEXT_PROMPT, id="prompt", placeholder="prompt")
         with Horizontal(id="sampling"):
             for name, value in DEFAULTS.items():
-                yield Static(name.replace("_", "-"), classes="name")
+                yield Static(name.replace("_", "-"), classes="name", id=f"name-{name}")
                 yield Field(value, id=name, compact=True, type="number")
         yield Static(id="alternatives")
         yield Replies("replies", self._ending)
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < WIDTH_OF_ALL_FIELDS, "-narrow")
+        narrow = event.size.width < WIDTH_OF_ALL_FIELDS
+        self.set_class(narrow, "-narrow")
+        self.put("#name-temperature", "temp" if narrow else "temperature")
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
