@@ -42,6 +42,34 @@ class Dot:
     sign: str = "●"
 
 
+class RowFormatter(NumericAxisFormatter):
+    """Evenly spaced ticks at multiples of 1, 2 or 5 times a power of ten, at least two rows apart.
+
+    textual-plot draws only the last of several ticks that fall on one row, so a tick in between would be missing.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 20
+        """Of the axis."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        span = max_ - min_
+        if not (span > 0 and math.isfinite(span)):
+            return [min_]
+        n_intervals = max(1, min(max_ticks, self.rows // 2 - 1))
+        power = 10.0 ** math.floor(math.log10(span / n_intervals))
+        interval = next(step * power for step in (1, 2, 5, 10, 20) if span / (step * power) <= n_intervals)
+        first = math.ceil(min_ / interval)
+        last = math.floor(max_ / interval)
+        return [count * interval for count in range(first, last + 1)]
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        if len(ticks) < 2:
+            return [f"{tick:.4g}" for tick in ticks]
+        decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-6))
+        return [f"{tick:.{decimals}f}" for tick in ticks]
+
+
 class LogFormatter(AxisFormatter):
     """Ticks at 1, 2 and 5 times powers of ten, for values given as their log10."""
 
@@ -80,6 +108,8 @@ class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._rows = RowFormatter()
+        self.set_y_formatter(self._rows)
         self.braille = has_braille()
         self._log = False
         self.invert_mouse_wheel = True  # Up zooms in, as in other programs.
@@ -112,11 +142,12 @@ class Chart(DrawPointsOnEdge, PlotWithoutRoom, inherit_bindings=False):
 
         `dots` are drawn last, on top.
         """
+        self._rows.rows = self.size.height
         with self.app.batch_update():
             self.clear()
             if log != self._log:
                 self._log = log
-                self.set_y_formatter(LogFormatter() if log else NumericAxisFormatter())
+                self.set_y_formatter(LogFormatter() if log else self._rows)
                 self.set_ylimits(None, None)
             # References first, under the curves.
             xs = [x for curve in curves for x, _ in curve.points]
