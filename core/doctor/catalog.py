@@ -576,7 +576,8 @@ _ALL = [
         lr_too_high=(
             "The learning rate is too high.",
             "The loss rises, oscillates or becomes NaN.",
-            "Forty updates on two rows, then the same at six other rates.",
+            "Forty updates on two rows, then the same at six other rates. If the loop's own loss does not fall: "
+            "whether the same updates on four batches of the loop learn more at a lower rate, also for other batches.",
             "Take the rate that worked best, then halve or double it.",
         ),
         lr_too_low=(

@@ -1,11 +1,12 @@
 """Does the loss of the loop fall, and if not, does it fall at a lower learning rate?
 
-Cost: none if it falls; else up to 64 updates at each of four rates.
+Cost: none if it falls; else up to 64 updates at each of four rates, of at most 3 s each.
 """
 
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import torch
@@ -16,6 +17,7 @@ from tui_lab.core.doctor.loop.loss_course import LossCourse, constant_loss, stan
 from tui_lab.core.doctor.loop.reading import require_updates
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.measures.no_dropout import without_dropout
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 
 MIN_UPDATES = 20
@@ -31,7 +33,7 @@ CONSTANT = 0.95
 MOVING_TARGETS = 0.25
 """Share of updates with a call of the model without gradients, from which the targets may come from the model itself,
 as in Q-learning."""
-RATES = (1.0, 0.1, 0.01, 0.001)
+RATES = (0.1, 0.01, 0.001)
 """Of the loop's own rate, that are tried."""
 TRIAL_UPDATES = 64
 TRIAL_SECONDS = 3.0
@@ -41,10 +43,23 @@ CLEARLY_LOWER = 0.8
 """Of the loss at the loop's own rate, what a lower rate must reach in as many updates on the same batches."""
 N_BATCHES = 4
 """Of the loop, that a trial repeats. In 64 updates small models learn 4 batches by heart at a good rate, but not 16."""
+GENERALIZES = 0.97
+"""Of the loss of other batches: targets that do not belong to their inputs are learned by heart at a lower rate,
+too, but then the loss of other batches rises."""
 UNBOUNDED = 10.0
 """Size of the last losses, in units of the first."""
 FASTER = 2.0
 """How much more a loss without a bound falls in the second half than in the first."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Mean losses after n updates: loss of the batches that they repeated, other of as many others."""
+
+    lr: float
+    n: int
+    loss: float
+    other: float
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -61,10 +76,11 @@ def check(target: Target) -> Iterator[Finding]:
     stays = _stays(course)
     if constant is None and not stays and not _is_above_start(course):
         return
-    if (finding := _rate_too_high(target, course, constant)) is not None:
-        yield finding
+    trials = _trials(target, record.observed.constant_loss if constant is not None else None)
+    if trials and (better := _better(trials, target)):
+        yield _rate_too_high(course, constant, trials, better)
     elif stays or (constant is not None and target.tokens is None and len(course.values) >= MIN_PLATEAU):
-        yield _not_falling(course, constant)
+        yield _not_falling(course, constant, trials)
 
 
 def _judged_course(target: Target) -> LossCourse:
@@ -116,36 +132,63 @@ def _is_unbounded(course: LossCourse) -> bool:
     return last < -UNBOUNDED * abs(first) and middle - last > FASTER * (first - middle)
 
 
-def _rate_too_high(target: Target, course: LossCourse, constant: float | None) -> Finding | None:
-    """Return a finding if the same updates on batches of the loop reach much less at a lower rate."""
+def _trials(target: Target, constant: float | None) -> list[Trial]:
+    """Return trials at RATES of the loop's own rate; empty if they take too long or if the own rate learns, too.
+
+    constant: the loss of a constant prediction, if the loop's loss has come to rest there.
+    """
     rate = max(update.highest_lr for update in target.loop.updates)
-    if rate <= 0:
-        return None
-    n = _n_trial_updates(target)
-    if n < MIN_TRIAL_UPDATES:
-        return None
-    losses = [_loss_after(target, factor * rate, n) for factor in RATES]
-    own = losses[0]
-    finite = [loss for loss in losses[1:] if math.isfinite(loss)]
-    if not finite:
-        return None
-    best = min(finite)
-    if own < CLEARLY_LOWER * (course.last if constant is None else constant) or not (
-        best < CLEARLY_LOWER * own or not math.isfinite(own)
-    ):
-        return None
-    lr = rate * RATES[losses.index(best)]
-    table = tuple(f"lr {f * rate:<8g} loss {loss:.3f}" for f, loss in zip(RATES, losses, strict=True))
+    n = _n_trial_updates(target) if rate > 0 else 0
+    if n < MIN_TRIAL_UPDATES or (target.varies and _repeats_soon(target)):
+        return []
+    start = _try(target, rate, 0)
+    own = _try(target, rate, n)
+    if own.loss < CLEARLY_LOWER * (start.loss if constant is None else constant):
+        return []
+    return [own, *(_try(target, factor * rate, n) for factor in RATES)]
+
+
+def _better(trials: Sequence[Trial], target: Target) -> Trial | None:
+    """Return the best trial that learns what the own rate does not, also for other batches if they differ."""
+    own, *lower = trials
+    learned = [
+        trial
+        for trial in lower
+        if trial.loss < CLEARLY_LOWER * _or_infinite(own.loss)
+        and (not target.varies or trial.other < GENERALIZES * _or_infinite(own.other))
+    ]
+    return min(learned, key=lambda trial: trial.loss) if learned else None
+
+
+def _table(trials: Sequence[Trial]) -> tuple[str, ...]:
+    return tuple(f"lr {t.lr:<8g} loss {t.loss:.3f}, of other batches {t.other:.3f}" for t in trials)
+
+
+def _rate_too_high(course: LossCourse, constant: float | None, trials: Sequence[Trial], better: Trial) -> Finding:
+    own = trials[0]
     return Finding(
         code="lr_too_high",
-        title=f"The learning rate {rate:g} is too high: the loss does not fall with it, and does with {lr:g}.",
-        evidence=f"{_course(course, constant)}; {n} updates on {N_BATCHES} of its batches reach {best:.4g} "
-        f"with {lr:g}, and {own:.4g} with {rate:g}",
+        title=f"The learning rate {own.lr:g} is too high: the loss does not fall with it, and does with {better.lr:g}.",
+        evidence=f"{_course(course, constant)}; {own.n} updates on {N_BATCHES} of its batches reach {better.loss:.4g} "
+        f"with {better.lr:g}, and {own.loss:.4g} with {own.lr:g}; of other batches {better.other:.4g} and "
+        f"{own.other:.4g}",
         why="Steps this large overshoot every minimum.",
-        fix=f"Try {lr:g}, then halve or double it.",
-        drawing=table,
-        proposal={"optim.lr": lr},
+        fix=f"Try {better.lr:g}, then halve or double it.",
+        drawing=_table(trials),
+        proposal={"optim.lr": better.lr},
         location=course.line,
+    )
+
+
+def _or_infinite(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.inf
+
+
+def _repeats_soon(target: Target) -> bool:
+    """Whether there are too few batches to learn some and judge by others."""
+    first, *others = [next(tensors_of(target.batch(step)), None) for step in (0, *range(N_BATCHES, 2 * N_BATCHES))]
+    return any(
+        first is None or other is None or first.shape == other.shape and torch.equal(first, other) for other in others
     )
 
 
@@ -159,15 +202,16 @@ def _n_trial_updates(target: Target) -> int:
     return min(TRIAL_UPDATES, len(target.loop.updates), int(TRIAL_SECONDS / max(seconds, 1e-6)))
 
 
-def _loss_after(target: Target, lr: float, n: int) -> float:
-    """Return the mean loss of N_BATCHES batches after `n` updates at a rate, without dropout."""
+def _try(target: Target, lr: float, n: int) -> Trial:
+    """Make `n` updates on N_BATCHES batches at a rate, without dropout."""
     trial = target.fresh()
     trial.set_lr(lr)
     with without_dropout(trial.model):
         for step in range(n):
             trial.apply_update(trial.batch(step % N_BATCHES), trial.seed + step)
     with trial.evaluating(), torch.no_grad():
-        return fmean(float(trial.loss(trial.batch(step)).detach()) for step in range(N_BATCHES))
+        losses = [float(trial.loss(trial.batch(step)).detach()) for step in range(2 * N_BATCHES)]
+    return Trial(lr, n, fmean(losses[:N_BATCHES]), fmean(losses[N_BATCHES:]))
 
 
 def _course(course: LossCourse, constant: float | None) -> str:
@@ -177,18 +221,27 @@ def _course(course: LossCourse, constant: float | None) -> str:
     return text
 
 
-def _not_falling(course: LossCourse, constant: float | None) -> Finding:
+def _not_falling(course: LossCourse, constant: float | None, trials: Sequence[Trial]) -> Finding:
     at_constant = constant is not None
+    lower = min(trials[1:], key=lambda trial: trial.loss, default=None)
+    by_heart = lower is not None and lower.loss < CLEARLY_LOWER * _or_infinite(trials[0].loss)
     return Finding(
         code="loss_not_falling",
         kind="hint",
         title="The loss stays at that of a model that ignores its input." if at_constant else "The loss does not fall.",
-        evidence=_course(course, constant),
+        evidence=_course(course, constant)
+        + (
+            f"; {lower.n} updates at {lower.lr:g} learn {N_BATCHES} batches by heart, those at {trials[0].lr:g} do not"
+            if lower is not None and by_heart
+            else ""
+        ),
+        drawing=_table(trials),
         why="The model gives the same prediction for every input: it has found nothing in them that tells the targets."
         if at_constant
         else "So far, the updates have taught the model nothing.",
         fix="Check that inputs and targets are of the same rows, that the inputs have a mean of about 0 and a "
-        "deviation of about 1, and try other learning rates.",
+        "deviation of about 1, and try other learning rates"
+        + (f", such as {lower.lr:g}." if lower and by_heart else "."),
         location=course.line,
     )
 

@@ -115,6 +115,11 @@ def test_targets_unrelated_to_the_inputs_are_a_hint() -> None:
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
 
 
+def test_targets_that_a_lower_rate_only_learns_by_heart_do_not_blame_the_rate() -> None:
+    (finding,) = found(trained(unrelated, lr=1.0))
+    assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
+
+
 @pytest.mark.parametrize(("losses", "first"), [(infinite, 1), (nan_at_50, 51)])
 def test_loss_that_is_not_finite_is_a_finding_with_its_first_update(losses: Losses, first: int) -> None:
     finding = found(trained(losses=losses))[0]
