@@ -222,6 +222,11 @@ def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: C
     assert "Traceback" not in done.stderr
 
 
+def test_explain_without_a_name_lists_all(cli: Cli) -> None:
+    done = cli("doctor", "--explain")
+    assert done.returncode == 0 and "double_softmax" in done.stdout and "validation leak" in done.stdout
+
+
 def test_optimizer_of_another_model_is_named_with_the_line_that_creates_it(tmp_path: Path, cli: Cli) -> None:
     line = next(i for i, text in enumerate(LOOP.splitlines(), 1) if "Adam(" in text)
     write(tmp_path, LOOP.replace("data = ", "model = Model()\ndata = "))

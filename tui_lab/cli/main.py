@@ -57,6 +57,8 @@ def main() -> None:
         # A file name may not be UTF-8, and a terminal may not be able to show it: escape instead of raising.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.argv[1:2] == ["doctor"] and sys.argv[-1] == "--explain":
+        sys.argv.append("list")  # typer has no options whose value may be left out.
     try:
         with completion.bash_words():
             sys.exit(app(prog_name="tui-lab", standalone_mode=False) or 0)
