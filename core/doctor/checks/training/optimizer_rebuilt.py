@@ -26,8 +26,7 @@ def check(target: Target) -> Iterator[Finding]:
     kind = type(forgetful[-1]).__name__
     yield Finding(
         code="optimizer_rebuilt",
-        title=f"The loop creates a new {kind} for every update, so that it forgets what it has learned of the "
-        "gradients.",
+        title=f"The loop creates a new {kind} for every update, so what it keeps between steps is lost.",
         evidence=f"{n} of {len(record.updates)} updates step the same weights with another optimizer than the update "
         "before",
         why="Momentum and the moments of Adam start from zero each time: every step is a first step, whose size does "
