@@ -65,7 +65,7 @@ async def draw_doctor() -> None:
     """The findings of confusion-3."""
     steps = min(100, settings.load("confusion-3").train.steps)
     app = LabApp(pick_of("confusion-3", ["train.threads=1", f"train.steps={steps}"]))
-    async with app.run_test(size=(112, 41)) as pilot:
+    async with app.run_test(size=(120, 41)) as pilot:
         lab = await open_lab(app, pilot)
         await wait_until(pilot, lambda: lab.state.over)
         await pilot.press("K")

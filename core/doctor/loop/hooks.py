@@ -85,13 +85,13 @@ class LoopListener(Listener, Protocol):
 
 
 class UnusedHooks:
-    """What TorchHooks tells and a recorder of loops does not need, since LoopHooks tells more."""
+    """What TorchHooks reports and a recorder of loops does not need, since LoopHooks reports more."""
 
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
-        """`loss` tells it."""
+        """`loss` reports it."""
 
     def clipped(self, norm: Tensor, wanted: float) -> None:
-        """`clip_done` tells it."""
+        """`clip_done` reports it."""
 
     def waited(self, seconds: float) -> None:
         """Not needed."""

@@ -141,7 +141,7 @@ class Observer:
 
 
 class ObservedHooks(UnusedHooks):
-    """What only an observer needs of what LoopHooks tells."""
+    """What LoopHooks reports and only an observer needs."""
 
     def __init__(self) -> None:
         self._observer = Observer()

@@ -122,7 +122,7 @@ class LoopRecord:
     created_at: the line that created the last optimizer.
     has_ended: whether the loop ran to its own end. is_rehearsal: whether the doctor called the update itself.
     notes: what could not be measured, and why.
-    observed: what was noticed beside the order of the calls.
+    observed: what was noticed apart from the order of the calls.
     """
 
     updates: tuple[UpdateRecord, ...] = ()

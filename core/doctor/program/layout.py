@@ -18,7 +18,7 @@ AGREEMENT = 0.9
 class Layout:
     """How tensors of the user's batches are turned so that rows lie along the first axis.
 
-    ids: the number of the tensor that tells the number of rows. swapped: numbers of tensors [T, B, …], if
+    ids: the number of the tensor that gives the number of rows. swapped: numbers of tensors [T, B, …], if
     `time_first`. flat: numbers of tensors [T · B] or [B · T].
     """
 

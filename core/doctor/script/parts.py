@@ -251,7 +251,7 @@ def _rows_between(tensor: Tensor, *, rows: int, start: int, end: int) -> Tensor:
 
 
 def _weights_of(steps: Sequence[CapturedStep]) -> list[tuple[int, float]]:
-    """Return what tells the options of the loss apart."""
+    """Return what distinguishes the options of the loss."""
     return [
         (step.targets.ignored, float(step.targets.options.get("label_smoothing", 0.0)))
         for step in steps

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tui_lab.app.panes.config import SETTING_WIDTH
 from tui_lab.app.panes.setting_text import (
     FIELDS,
     allowed,
@@ -12,6 +11,7 @@ from tui_lab.app.panes.setting_text import (
     parse_value,
     short_value,
 )
+from tui_lab.app.panes.settings_list import SETTING_WIDTH
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.parameter_count import count_parameters
 

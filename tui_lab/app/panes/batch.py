@@ -1,9 +1,7 @@
 """The batch pane: the examples of a step, their shuffle order, and the model's loss on each token."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -11,6 +9,7 @@ from textual.containers import Vertical
 from textual.events import DescendantFocus
 from textual.widgets import Input, Static
 
+from tui_lab.app.panes.batch_losses import BatchLosses
 from tui_lab.app.panes.batch_text import (
     cell_details,
     example_name,
@@ -23,35 +22,15 @@ from tui_lab.app.panes.cells import Cells, Example, by_loss
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.recorded_batch import RecordedBatchView
 from tui_lab.app.session.attention_source import Rows, rows_of_batch
-from tui_lab.app.session.inspector import Inspector
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
 from tui_lab.core import commands as cmd
 from tui_lab.data.loader import Batch
 
-if TYPE_CHECKING:
-    from tui_lab.core.inference.example import CellLosses
-    from tui_lab.core.user_code.external_model import Model
-
 LATEST_ONLY = "A script makes its own batches: only the latest one is recorded."
 SECONDS_BETWEEN_BATCHES = 1.0
 """While the model trains: batches then change faster than one can read."""
-SECONDS_WITH_LOSSES = 3.0
-"""How long a batch stays once its losses are shown."""
-SECONDS_TO_WAIT = 10.0
-"""How long a batch stays while its losses are being measured."""
 SECONDS_BETWEEN_DRAWINGS = 0.25
-TIME_SHARE = 0.01
-"""Fraction of the training time for measuring losses."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The losses of rows of a batch, measured when the model had made `model_step` steps."""
-
-    batch: Batch
-    model_step: int
-    losses: "Mapping[int, CellLosses]"
 
 
 class BatchPane(Pane):
@@ -82,13 +61,8 @@ class BatchPane(Pane):
         """Whether the examples are sorted by loss."""
         self.shown_batch: Batch | None = None
         """The batch of header and cells."""
-        self._losses: dict[int, CellLosses] = {}
-        self._losses_step = -1
-        """Steps that the model had made when the losses were measured."""
+        self._losses = BatchLosses(send)
         self._shown_since = -math.inf
-        self._waits_until = -math.inf
-        """Until when the batch stays, for its losses to arrive or to be read."""
-        self._inspector: Inspector[Measurement] = Inspector(send, share=TIME_SHARE)
         self._state: LabState | None = None
         self._drawn: object = None
         self._drawn_at = -math.inf
@@ -125,8 +99,8 @@ class BatchPane(Pane):
             return
         if state.ready is None:
             return
-        for inspection in self._inspector.drain():
-            self._take_measurement(inspection.result, now)
+        if self._losses.take(now):
+            self._show_cells()
         if now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._choose_batch(state, now)
             drawn = (state.step, state.phase, self.size, self.shown_batch)
@@ -134,7 +108,15 @@ class BatchPane(Pane):
                 self._drawn = drawn
                 self._drawn_at = now
                 self.redraw()
-            self._request_losses(state, now)
+            if state.phase != "loading":
+                self._losses.request(self._rows_to_measure, state.step, now, following=self._following)
+
+    @property
+    def _rows_to_measure(self) -> Sequence[int]:
+        """The rows that are visible, or all of them if they are sorted by loss."""
+        if self.by_loss and self.shown_batch is not None:
+            return range(len(self.shown_batch.ids))
+        return self.query_one("#cells", Cells).visible_rows
 
     def _choose_batch(self, state: LabState, now: float) -> None:
         """Show the batch of the step that the user went to or of the latest; a live one not before it can be read."""
@@ -143,19 +125,14 @@ class BatchPane(Pane):
         if loader is None:
             return
         shown = self.shown_batch
-        if (
-            shown is not None
-            and self._following
-            and now < max(self._waits_until, self._shown_since + SECONDS_BETWEEN_BATCHES)
-        ):
+        kept_until = max(self._losses.kept_until, self._shown_since + SECONDS_BETWEEN_BATCHES)
+        if shown is not None and self._following and now < kept_until:
             return
         batch = loader.batch(step)
         if shown is None or not _same_examples(shown, batch):
             self.shown_batch = batch
-            self._losses = {}
-            self._losses_step = -1
+            self._losses.start(batch)
             self._shown_since = now
-            self._waits_until = -math.inf
 
     def current_example(self, state: LabState) -> tuple[Rows, int] | None:
         """Return the rows and which of them is shown, or would be if the pane were visible; None before the start."""
@@ -220,7 +197,7 @@ class BatchPane(Pane):
                 next_token,
                 batch.x[row],
                 batch.y[row],
-                self._losses.get(row),
+                self._losses.of(row),
                 row,
                 example_name(batch, row),
             )
@@ -236,45 +213,9 @@ class BatchPane(Pane):
             title = position_text(batch, example.row, cells.selected)
             self.put("#cell", cell_details(title, example, cells.selected, self.size.width))
 
-    def _request_losses(self, state: LabState, now: float) -> None:
-        """Measure the losses of the examples that are visible, or of all if they are sorted by loss."""
-        batch = self.shown_batch
-        if batch is None or state.phase == "loading":
-            return
-        rows = tuple(range(len(batch.ids))) if self.by_loss else tuple(self.query_one("#cells", Cells).visible_rows)
-        measured = all(row in self._losses for row in rows)
-        if not rows or (measured and (self._following or self._losses_step == state.step)):
-            return
-        model_step = state.step
-
-        def measure(model: "Model") -> Measurement:
-            from tui_lab.core.inference.example import row_losses
-
-            chosen = list(rows)
-            losses = row_losses(model, batch.x[chosen], batch.y[chosen])
-            return Measurement(batch, model_step, dict(zip(rows, losses, strict=True)))
-
-        key = (batch.step, rows, model_step if not self._following else None)
-        n_requests = self._inspector.n_requests
-        self._inspector.request(key, measure, now, min_pause=SECONDS_BETWEEN_DRAWINGS, running=self._following)
-        if self._inspector.n_requests > n_requests:
-            self._waits_until = now + SECONDS_TO_WAIT
-
-    def _take_measurement(self, measurement: Measurement, now: float) -> None:
-        """Show the losses, unless another batch is shown by now."""
-        batch = measurement.batch
-        if self.shown_batch is None or self._state is None or not _same_examples(batch, self.shown_batch):
-            return
-        if measurement.model_step != self._losses_step:  # Losses of one model are shown together.
-            self._losses = {}
-            self._losses_step = measurement.model_step
-        self._losses |= measurement.losses
-        self._waits_until = now + SECONDS_WITH_LOSSES
-        self._show_cells()
-
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """Measure at once: the user looks here."""
-        self._inspector.reset()
+        self._losses.measure_soon()
 
     def on_cells_selected(self) -> None:
         if self.shown_batch is not None and not self._is_script:
@@ -286,7 +227,7 @@ class BatchPane(Pane):
             self._recorded.sort()
             return
         self.by_loss = not self.by_loss
-        self._inspector.reset()
+        self._losses.measure_soon()
         self._show_cells()
 
     def action_goto(self, by: int) -> None:
@@ -317,7 +258,7 @@ class BatchPane(Pane):
 
     def _show_chosen(self) -> None:
         """Show the batch that was asked for without delay."""
-        self._waits_until = -math.inf
+        self._losses.kept_until = -math.inf
         self._shown_since = -math.inf
         if self._state is not None:
             self._choose_batch(self._state, self._drawn_at)

@@ -96,7 +96,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._role = source.role
 
         # Kept as attributes: a query walks the whole screen, and a tick comes ten times a second.
-        self.config_pane = ConfigPane(id="config")
+        self.config_pane = ConfigPane(id="config", send=source.send)
         self.loss_pane = LossPane(id="loss")
         self.batch_pane = BatchPane(id="batch", send=source.send)
         self.generation_pane = GenerationPane(id="generation")
@@ -290,9 +290,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
         config = self.state.config
         if live_now and config is not None and is_live(config, message.key):
             self._commands.controls.set_live({message.key: message.value})
-
-    def on_config_pane_stepped(self, message: ConfigPane.Stepped) -> None:
-        self.source.send(message.command)
 
     def on_doctor_pane_apply(self, message: DoctorPane.Apply) -> None:
         self._commands.apply_fix(message.finding)

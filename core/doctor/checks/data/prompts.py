@@ -51,7 +51,7 @@ def check(target: Target) -> Iterator[Finding]:
         yield _mask_unused(target, share)
         return
     if target.rule not in (None, next_token):
-        raise NotApplicable("the task's rule tells which targets count")
+        raise NotApplicable("the task's rule says which targets count")
     if not target.causal:
         raise NotApplicable("positions may see later ones")
     trained = trained_targets(target)

@@ -71,7 +71,7 @@ def _changes(record: LoopRecord) -> Iterator[Finding]:
     if len(updates) < MIN_CHANGES:
         return
     changes = sorted(update.relative_change for update in updates if math.isfinite(update.relative_change))
-    # With weights that are no longer finite, the first step tells how it began.
+    # With weights that are no longer finite, the first step shows how it began.
     is_finite = len(changes) == len(updates)
     typical = changes[len(changes) // 2] if is_finite else updates[0].relative_change
     if typical > LARGE_CHANGE or 0 < typical < SMALL_CHANGE:

@@ -1,0 +1,129 @@
+"""The list of settings: each with its value, whether it can change while the run trains, and whether it waits."""
+
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.events import Resize
+
+from tui_lab.app.panes.setting_text import is_live, keys_of, short_value, value_of
+from tui_lab.app.widgets.table import Table
+from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import CAPTURED, RunConfig
+from tui_lab.util.escape import printable
+
+COLUMNS = ("section", "setting", "value", "note")
+SECTION_WIDTH = 6
+SETTING_WIDTH = 19
+NOTE_WIDTH = 2
+LEAST_VALUE_WIDTH = 7
+SCROLLBAR_WIDTH = 2
+LIVE = "●"
+SECTION_NAMES = {CAPTURED.removesuffix("."): "script"}
+"""For those that are shown by another name."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """initial: as the run started. running: in effect. edited: with the edits that wait for a restart."""
+
+    initial: RunConfig
+    running: RunConfig
+    edited: RunConfig
+
+    def is_changed(self, key: str) -> bool:
+        """Return whether the edited value differs from the value at the start of the run."""
+        return _differ(self.edited, self.initial, key)
+
+    def waits(self, key: str) -> bool:
+        """Return whether the edited value is not in effect yet."""
+        return _differ(self.edited, self.running, key)
+
+    def is_live(self, key: str) -> bool:
+        """Return whether the setting can change while the run trains."""
+        return is_live(self.edited, key)
+
+    @property
+    def of_script(self) -> bool:
+        """Whether the run is recorded from a script."""
+        return not isinstance(self.edited, Config)
+
+
+def _differ(one: RunConfig, other: RunConfig, key: str) -> bool:
+    """Return whether two configs have different values of a setting."""
+    return one != other and value_of(one, key) != value_of(other, key)
+
+
+class SettingsList(Table[Text]):
+    """Call `show_settings`. `only_changed` and `search`, lower-case text in the names, limit what is listed."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id, cursor_type="row", show_header=False, cell_padding=0)
+        self.only_changed = False
+        self.search = ""
+        self._settings: Settings | None = None
+
+    def on_resize(self, event: Resize) -> None:
+        """Give the values what room there is."""
+        key = self.key
+        self.clear(columns=True)
+        room = event.size.width - SECTION_WIDTH - SETTING_WIDTH - NOTE_WIDTH - SCROLLBAR_WIDTH
+        widths = (SECTION_WIDTH, SETTING_WIDTH, max(LEAST_VALUE_WIDTH, room), NOTE_WIDTH)
+        for name, width in zip(COLUMNS, widths, strict=True):
+            self.add_column(name, key=name, width=width)
+        if self._settings is not None:
+            self.show_settings(self._settings, key)
+
+    @property
+    def key(self) -> str | None:
+        """The setting under the cursor."""
+        if not self.row_count:
+            return None
+        return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
+
+    def show_settings(self, settings: Settings, cursor_key: str | None = None) -> None:
+        """Draw the rows that differ; the cursor stays on its setting, or goes to `cursor_key`."""
+        self._settings = settings
+        if not self.columns:
+            return
+        cursor_key = cursor_key or self.key
+        keys = [key for key in keys_of(settings.edited) if self._is_listed(settings, key)]
+        rows = dict(zip(keys, self._rows(settings, keys), strict=True))
+        if [row.key.value for row in self.ordered_rows] == keys:
+            for key, row in rows.items():
+                for column, cell in zip(COLUMNS, row, strict=True):
+                    shown = self.get_cell(key, column)
+                    if (shown, shown.style) != (cell, cell.style):  # Text's == ignores the style.
+                        self.update_cell(key, column, cell)
+            return
+        self.clear()
+        for key, row in rows.items():
+            self.add_row(*row, key=key)
+        if cursor_key in keys:
+            self.move_cursor(row=keys.index(cursor_key))
+
+    def _is_listed(self, settings: Settings, key: str) -> bool:
+        return (not self.only_changed or settings.is_changed(key)) and self.search in key.lower()
+
+    def _rows(self, settings: Settings, keys: list[str]) -> list[tuple[Text, ...]]:
+        rows = []
+        previous_section = None
+        for key in keys:
+            section, _, name = key.rpartition(".")
+            title = SECTION_NAMES.get(section, section) if section != previous_section else ""
+            previous_section = section
+            rows.append(_row(settings, key, title, name))
+        return rows
+
+
+def _row(settings: Settings, key: str, section: str, name: str) -> tuple[Text, ...]:
+    waits = settings.waits(key)
+    note = ("…" if settings.of_script else "r") if waits else LIVE if settings.is_live(key) else ""
+    style = "bold" if settings.is_changed(key) else ""
+    mark = "≠" if settings.is_changed(key) else " "
+    value = printable(short_value(value_of(settings.edited, key)))
+    return (
+        Text(section, style="dim", no_wrap=True),
+        Text(f"{mark} {printable(name)}", style=style, no_wrap=True, overflow="ellipsis"),
+        Text(value, style=style, no_wrap=True, overflow="ellipsis"),
+        Text(note, style="bold reverse" if waits else "green", no_wrap=True),
+    )
