@@ -66,8 +66,8 @@ def _unknown(record: LoopRecord) -> str:
     """Return why nothing of a script was compared."""
     if any(update.events_of("evaluation") for update in record.updates) or record.evaluation_rows:
         return (
-            "which of the rows that the script evaluates are its validation part is not known, or these rows "
-            "are too short; names such as val_loader or split='val' tell it"
+            "it is not known which of the evaluated rows are for validation, or these rows are too short; "
+            "names such as val_loader or split='val' would show it"
         )
     return f"the script evaluated nothing within {len(record.updates)} updates; --updates N and --seconds N set more"
 
