@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tui_lab.core.user_code.external_model import Model
 
 NOT_CHECKED = "Not checked yet. Press K to diagnose."
-MONITORED = "The doctor watches this script while it trains. Press K to examine it."
+MONITORED = "The doctor watches this script. Press K to examine it."
 NO_PROBLEMS = "No problems found"
 
 

@@ -12,7 +12,7 @@ from tui_lab.core.config.script import CAPTURED, RunConfig
 from tui_lab.util.escape import printable
 
 COLUMNS = ("section", "setting", "value", "note")
-SECTION_WIDTH = 6
+SECTION_WIDTH = 7
 SETTING_WIDTH = 19
 NOTE_WIDTH = 2
 LEAST_VALUE_WIDTH = 7
