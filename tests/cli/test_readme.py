@@ -138,7 +138,14 @@ def without_earlier_pages(page: Path) -> list[Shown]:
     return [shown for shown in lab_commands(page) if shown.line not in earlier or "--out" in shown.arguments]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+SLOW_PAGES = ("sweep",)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page.stem in SLOW_PAGES else ()) for page in PAGES],
+    ids=lambda page: page.stem,
+)
 def test_commands_of_a_page_work_in_order(
     page: Path, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
