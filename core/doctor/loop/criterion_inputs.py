@@ -45,7 +45,9 @@ class CriterionInputs:
         log_target = bool(options.get("log_target", False))
         form, total = _form(name, values.float(), targets.detach(), log_target=log_target)
         shape = tuple(inputs.shape)
-        self.calls.append(CriterionCall(name, line, form, shape, total, made_by(inputs), log_target))
+        self.calls.append(
+            CriterionCall(name, line, form, shape, total, made_by(inputs), log_target, reshaped_from(inputs))
+        )
 
 
 def made_by(tensor: Tensor) -> str:
@@ -62,6 +64,18 @@ def made_by(tensor: Tensor) -> str:
             return ""
         node = following[0]
     return ""
+
+
+def reshaped_from(inputs: Tensor) -> tuple[int, ...]:
+    """Return the shape [B, …, V] of the tensor of which an input [B, V, …] is a view; empty if it is no such view.
+
+    Such a view does not move the classes to the second dimension: it mixes positions and classes.
+    """
+    sizes = tuple(getattr(inputs.grad_fn, "_saved_self_sym_sizes", ()))
+    if inputs.dim() < 3 or len(sizes) != inputs.dim() or not all(isinstance(size, int) for size in sizes):
+        return ()
+    moved = (sizes[0], sizes[-1], *sizes[1:-1])
+    return sizes if moved == tuple(inputs.shape) != sizes else ()
 
 
 def _form(name: str, inputs: Tensor, targets: Tensor, *, log_target: bool) -> tuple[InputForm, float]:

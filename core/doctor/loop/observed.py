@@ -15,7 +15,8 @@ class CriterionCall:
 
     form: what its input is. total: the mean of Σ exp(input) over the classes, or of Σ input for probabilities.
     made_by: the operation that gave the input, without reshapes: "softmax", "sigmoid", "linear", … or "".
-    log_target: of kl_div. shape: of the input.
+    log_target: of kl_div. shape: of the input. reshaped_from: the shape [B, …, V] that it had before a view made it
+    [B, V, …] without moving its elements; empty if none did.
     """
 
     name: str
@@ -25,6 +26,7 @@ class CriterionCall:
     total: float = 1.0
     made_by: str = ""
     log_target: bool = False
+    reshaped_from: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

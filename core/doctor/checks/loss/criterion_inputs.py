@@ -7,13 +7,15 @@ losses that are not cross-entropies and of scores that the model does not return
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, double_softmax
+from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, double_softmax, loss_finding
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.loop.observed import CriterionCall
 from tui_lab.core.doctor.program.target import Target
 
 TAKE_LOGARITHMS = ("kl_div", "nll_loss")
 """Loss functions that expect logarithms of probabilities."""
+CLASSES_SECOND = ("cross_entropy", "nll_loss")
+"""Loss functions whose input is [B, V, …]."""
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -36,7 +38,9 @@ def _judged(calls: Sequence[CriterionCall]) -> Iterator[Finding]:
     name = calls[0].name
     forms = {call.form for call in calls}
     makers = {call.made_by for call in calls}
-    if name in TAKE_LOGARITHMS and (forms == {"probabilities"} or forms == {"scores"}):
+    if name in CLASSES_SECOND and all(call.reshaped_from for call in calls):
+        yield _scrambled(calls[0])
+    elif name in TAKE_LOGARITHMS and (forms == {"probabilities"} or forms == {"scores"}):
         yield _missing_logarithm(calls)
     elif name == "cross_entropy" and makers == {"softmax"}:
         yield _second_softmax(calls[0])
@@ -50,6 +54,11 @@ def _judged(calls: Sequence[CriterionCall]) -> Iterator[Finding]:
         and "linear" not in makers
     ):
         yield _second_sigmoid(calls[0], is_shown=False)
+
+
+def _scrambled(call: CriterionCall) -> Finding:
+    evidence = f"a view makes {list(call.shape)} of {list(call.reshaped_from)} without moving the classes"
+    return loss_finding("scrambled_logits", evidence, call.shape[1], call.line)
 
 
 def _missing_logarithm(calls: Sequence[CriterionCall]) -> Finding:

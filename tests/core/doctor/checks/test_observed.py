@@ -176,6 +176,29 @@ def test_criteria_that_get_something_else_than_they_expect_are_found(
     assert judged(criterion_inputs.check, classes_loop(loss)) == ([(FOUND, code)] if code else [])
 
 
+@pytest.mark.parametrize(
+    ("moved", "code"),
+    [
+        (lambda z: z.reshape(4, 5, 3), "scrambled_logits"),
+        (lambda z: z.view(4, 5, 3), "scrambled_logits"),
+        (lambda z: z.transpose(1, 2), ""),
+        (lambda z: z.transpose(1, 2).contiguous().view(4, 5, 3), ""),
+        (lambda z: z.movedim(-1, 1), ""),
+    ],
+)
+def test_classes_that_a_reshape_does_not_move_are_found(moved: Callable[[Tensor], Tensor], code: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(6, 5)
+    x = torch.randn(4, 3, 6)
+    y = torch.arange(12).reshape(4, 3) % 5
+
+    def loop() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train(model, optimizer, lambda m, step: F.cross_entropy(moved(m(x)), y), 3)
+
+    assert judged(criterion_inputs.check, loop) == ([(FOUND, code)] if code else [])
+
+
 # Averages
 
 
