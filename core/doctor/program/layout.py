@@ -13,6 +13,9 @@ from tui_lab.core.doctor.program.tokens import logits_in
 AGREEMENT = 0.9
 """Fraction of targets that equal the next ids along an axis, above which rows lie along it."""
 
+MIN_COUNTED = 0.1
+"""Fraction of the targets that count, at least. Single ones may equal ids of the next row, as in windows that overlap."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -95,8 +98,11 @@ def _is_time_first(
 
 
 def _agreement(ids: Tensor, targets: Tensor) -> float:
+    """Return the fraction of targets that equal ids; 0 if too few targets count to tell it."""
     counted = targets >= 0
-    return float((ids == targets)[counted].float().mean()) if bool(counted.any()) else 0.0
+    if int(counted.sum()) < MIN_COUNTED * counted.numel():
+        return 0.0
+    return float((ids == targets)[counted].float().mean())
 
 
 def _independent_columns(model: nn.Module, call: Call, batch: Batch, ids: IdsPlace | None) -> bool:

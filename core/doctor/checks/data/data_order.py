@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.program.batch import Batch, n_rows
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Draws, Target
@@ -32,7 +32,10 @@ def check(target: Target) -> Iterator[Finding]:
     elif n_different == 1 and sum(map(len, steps)) > 2:
         yield _constant(target, batches, "the same single example")
     elif all(sorted(rows) == sorted(steps[0]) for rows in steps):
-        yield _constant(target, batches, f"the same {len(set(steps[0]))} examples")
+        n_examples = len(set(steps[0]))
+        # Small data are often trained on as a whole.
+        is_whole = n_examples > 1 and (target.tokens is None or n_rows(batches[0]) >= WHOLE_DATA_ROWS)
+        yield _constant(target, batches, f"the same {n_examples} examples", "hint" if is_whole else "finding")
     elif target.draws is not None and (n_steps := _n_undeclared(target.draws)):
         evidence = f"{n_steps} of {STEPS} steps draw examples that don't match the epoch's order"
         yield _moving(target, batches, "", evidence)
@@ -91,12 +94,10 @@ def _moving(target: Target, batches: Sequence[Batch], detail: str, evidence: str
     )
 
 
-def _constant(target: Target, batches: Sequence[Batch], examples: str) -> Finding:
-    # Small data are often trained on as a whole.
-    whole = not target.pinned and (target.tokens is None or n_rows(batches[0]) >= WHOLE_DATA_ROWS)
+def _constant(target: Target, batches: Sequence[Batch], examples: str, kind: Kind = "finding") -> Finding:
     return Finding(
         code="constant_batch",
-        kind="hint" if whole else "finding",
+        kind=kind,
         title=f"Every step draws {examples}.",
         evidence=f"{STEPS} steps compared; pinned: {target.pinned or 'none'}",
         why="The training loss falls to zero while the model learns nothing else, which looks like success.",
