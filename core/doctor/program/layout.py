@@ -14,7 +14,7 @@ AGREEMENT = 0.9
 """Fraction of targets that equal the next ids along an axis, above which rows lie along it."""
 
 MIN_COUNTED = 0.1
-"""Fraction of the targets that count, at least. Single ones may equal ids of the next row, as in windows that overlap."""
+"""Fraction of the targets that count, at least. A few may equal ids of the next row by chance, as in windows."""
 
 
 @dataclass(frozen=True)
