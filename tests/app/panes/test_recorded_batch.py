@@ -90,3 +90,12 @@ async def test_there_are_no_other_batches(key: str, tmp_path: Path) -> None:
 )
 def test_sentence_says_when_the_rows_were_used_before(last_step: list[int], text: str) -> None:
     assert history_text(10, history(last_step)) == text
+
+
+async def test_border_shows_only_keys_that_a_script_has(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, size=(120, 40)) as it:
+        await it.press("3")
+        assert "m by loss" in str(it.screen.batch_pane.border_subtitle)
+        assert "go to" not in str(it.screen.batch_pane.border_subtitle)
+        await it.press("6")
+        assert "apply" not in str(it.screen.doctor_pane.border_subtitle)

@@ -27,6 +27,7 @@ from tui_lab.app.widgets.input import Field
 from tui_lab.core import commands as cmd
 from tui_lab.data.loader import Batch
 
+SCRIPT_HINTS = ("n N row", "m by loss", "A attention")
 LATEST_ONLY = "A script makes its own batches: only the latest one is recorded."
 SECONDS_BETWEEN_BATCHES = 1.0
 """While the model trains: batches then change faster than one can read."""
@@ -81,6 +82,7 @@ class BatchPane(Pane):
     def show_script(self) -> None:
         """Show the batches that are recorded from a script from now on."""
         self._is_script = True
+        self.hints = SCRIPT_HINTS
         self.main = "#recorded-cells"
         had_focus = self.query_one("#cells").has_focus
         self.query_one("#loaded-batch").display = False

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import RandomSource
     from tui_lab.core.user_code.external_model import Model
 
+SCRIPT_HINTS = ("Enter details", "K examine")
 NOT_CHECKED = "Not checked yet. Press K to diagnose."
 MONITORED = "The doctor watches this script. Press K to examine it."
 NO_PROBLEMS = "No problems found"
@@ -97,6 +98,7 @@ class DoctorPane(Pane):
             self._sources = inspection.result
         if state.is_script and self._health == NOT_CHECKED:
             self._health = MONITORED
+            self.hints = SCRIPT_HINTS
         drawn = (self._health, self._diagnosed, len(state.noticed), self._shows_randomness, self._sources)
         if drawn != self._drawn:
             self._drawn = drawn
