@@ -41,7 +41,7 @@ class BatchPane(Pane):
     title = "Batch"
     help_name = "batch"
     main = "#cells"
-    hints = ("n N example", "m by loss", ", . step", "/ go to", "i live", "A attention")
+    hints: Sequence[str] = ("n N example", "m by loss", ", . step", "/ go to", "i live", "A attention")
 
     BINDINGS = [
         Binding("comma", "goto(-1)", "Previous step", show=False),

@@ -1,6 +1,6 @@
 """The config pane: every setting, edited in place and checked while typing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -43,7 +43,15 @@ class ConfigPane(Pane):
     title = "Config"
     help_name = "config"
     main = "#settings"
-    hints = ("Enter edit", "+ - change", "/ search", "x reset", "v changed only", "p formula", "Ctrl+S save")
+    hints: Sequence[str] = (
+        "Enter edit",
+        "+ - change",
+        "/ search",
+        "x reset",
+        "v changed only",
+        "p formula",
+        "Ctrl+S save",
+    )
 
     BINDINGS = [
         Binding("escape", "cancel", "Cancel", show=False),

@@ -51,7 +51,7 @@ class DoctorPane(Pane):
     title = "Doctor"
     help_name = "doctor"
     main = "#findings"
-    hints = ("Enter details", "a apply the fix", "K diagnose", "n randomness")
+    hints: Sequence[str] = ("Enter details", "a apply the fix", "K diagnose", "n randomness")
 
     BINDINGS = [
         Binding("a", "apply", "Apply the fix", show=False),
@@ -99,6 +99,7 @@ class DoctorPane(Pane):
         if state.is_script and self._health == NOT_CHECKED:
             self._health = MONITORED
             self.hints = SCRIPT_HINTS
+            self.show_hints()
         drawn = (self._health, self._diagnosed, len(state.noticed), self._shows_randomness, self._sources)
         if drawn != self._drawn:
             self._drawn = drawn

@@ -1,5 +1,7 @@
 """The generation pane: the model's replies to a prompt, generated while it trains."""
 
+from collections.abc import Sequence
+
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -40,8 +42,8 @@ class GenerationPane(Pane):
     title = "Generation"
     help_name = "generation"
     main = "#replies"
-    hints = ("i edit the prompt", "g generate", "←→ alternatives")
-    field_hints = ("Enter generate", "Tab next field", "Esc leave", "F1 help")
+    hints: Sequence[str] = ("i edit the prompt", "g generate", "←→ alternatives")
+    field_hints: Sequence[str] = ("Enter generate", "Tab next field", "Esc leave", "F1 help")
 
     BINDINGS = [
         Binding("escape", "leave", "Leave the field", show=False),

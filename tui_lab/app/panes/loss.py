@@ -1,6 +1,7 @@
 """The loss pane: the loss curves of a run, and a sparkline for each metric."""
 
 import math
+from collections.abc import Sequence
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -46,7 +47,7 @@ class LossPane(Pane):
     title = "Loss"
     help_name = "loss"
     main = "#chart"
-    hints = ("←→ read values", "y log", "x axis", "m smooth", "a overlay a run", "+ - zoom", "0 all")
+    hints: Sequence[str] = ("←→ read values", "y log", "x axis", "m smooth", "a overlay a run", "+ - zoom", "0 all")
 
     BINDINGS = [
         Binding("y", "log", "Log axis", show=False),
