@@ -265,6 +265,7 @@ def training(script: Callable[..., Path]) -> Iterator["subprocess.Popen[bytes]"]
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_script_trains_on_where_the_recorder_cannot_begin(script: Callable[..., Path]) -> None:
     """The project has a module in place of a library that the recorder needs."""
     path = script(TRAINING)
