@@ -19,7 +19,7 @@ def quick(trial: Trial) -> bool:
     number = list(FAULTS).index(trial.fault)
     if number % 4:
         return False
-    reverse = number % 2 or trial.fault == "unmasked_targets"
+    reverse = number // 4 % 2 or trial.fault == "unmasked_targets"
     return trial.design == ("random reverse" if reverse else "random text")
 
 
