@@ -157,6 +157,7 @@ def resolve(command: Change, config: RunConfig, undo_stack: Sequence[ev.Changed]
             raise ConfigError.of("invalid", "nothing to undo: no live change since the start")
         return undo_stack[-1].key, undo_stack[-1].old
     key = command.key
+    script.get(config, key)  # Raises ConfigError if there is no such setting.
     if key not in script.live_keys(config):
         raise ConfigError.of("needs_restart", "cannot change while training; it needs a restart", key=key)
     return key, changed_value(command, config)
