@@ -48,6 +48,7 @@ def junit_results(junit: Path) -> dict[str, str]:
     return {case.attrib["name"]: next((e.tag for e in case if e.tag != "system-out"), "passed") for case in cases}
 
 
+@pytest.mark.slow
 def test_doctor_step_passes_and_writes_its_file(steps: list[Step], cli: Cli, tmp_path: Path) -> None:
     arguments, _ = command(steps, "tui-lab", "doctor")
     done = cli(*arguments)

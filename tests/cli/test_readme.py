@@ -138,7 +138,7 @@ def without_earlier_pages(page: Path) -> list[Shown]:
     return [shown for shown in lab_commands(page) if shown.line not in earlier or "--out" in shown.arguments]
 
 
-SLOW_PAGES = ("own-model", "sweep")
+SLOW_PAGES = ("doctor", "own-model", "sweep")
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,7 @@ def test_training_is_recorded_with_the_losses_that_the_script_prints(script: Cal
     assert stdout in (recorded.path / OUTPUT).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_error_ends_the_run_as_failed(script: Callable[..., Path]) -> None:
     path = script(TRAINING + "raise ValueError('no more data')")
     assert assert_same(["train.py", "2"], path.parent)[0] == 1
