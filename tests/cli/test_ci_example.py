@@ -59,6 +59,7 @@ def test_doctor_step_passes_and_writes_its_file(steps: list[Step], cli: Cli, tmp
     assert set(results.values()) <= {"passed", "skipped"}
 
 
+@pytest.mark.slow
 def test_run_step_fails_the_build_when_requirements_are_not_met(steps: list[Step], cli: Cli, tmp_path: Path) -> None:
     arguments, events_file = command(steps, "tui-lab", "run")
     done = cli(*arguments, *SHORT_RUN)

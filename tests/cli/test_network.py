@@ -74,6 +74,7 @@ def test_data_fetch_without_a_network_is_exit_2(
     assert any("gutenberg.org" in line for line in requests())
 
 
+@pytest.mark.slow
 def test_commands_use_no_network(requests: Requests, cli: Cli, command: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(USER_MODEL, "utf-8")
     command[1:] = ["-c", RUN_ALL]
