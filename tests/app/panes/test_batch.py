@@ -188,3 +188,19 @@ async def test_cell_shows_its_loss_and_the_top_predictions(monkeypatch: pytest.M
         assert "█" in it.text("#cells"), "a large loss is marked without color too"
         await it.press("home", "right", "down", "up", "left")
         assert it.screen.query_one(Cells).selected == 0 and "loss 0.000" in it.text("#cell")
+
+
+async def test_cells_of_a_paused_run_follow_the_theme(measured: Measured) -> None:
+    async with lab() as it:
+        await it.tell(ev.Paused(step=30))
+        answer_inspections(it)
+        await it.tell()
+        cells = it.screen.query_one(Cells)
+
+        def backgrounds() -> set[str]:
+            return {str(segment.style.bgcolor) for segment in cells.render_line(2) if segment.style}
+
+        dark = backgrounds()
+        it.pilot.app.theme = "textual-light"
+        await it.tell()
+        assert not dark & backgrounds()

@@ -140,6 +140,9 @@ class Cells(Static, can_focus=True):
         self._examples: Sequence[Example] = ()
         self._lines: list[Line] = []
 
+    def on_mount(self) -> None:
+        self.watch(self.app, "theme", self.redraw, init=False)
+
     @property
     def example(self) -> Example | None:
         """The selected example."""
