@@ -325,9 +325,7 @@ def _drawn(batches: BatchFunction, step: int) -> Batch:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError.of(
-            "user_code", f"the batch of step {step}: {described(error)}", key="Case.batches"
-        ) from error
+        raise _batch_error(step, error) from error
     return _checked(batch, step)
 
 
@@ -342,9 +340,11 @@ def _first_batches(batches: Iterable[Any]) -> Iterator[Batch]:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError.of(
-            "user_code", f"the batch of step {step}: {described(error)}", key="Case.batches"
-        ) from error
+        raise _batch_error(step, error) from error
+
+
+def _batch_error(step: int, error: Exception) -> ConfigError:
+    return ConfigError.of("user_code", f"the batch of step {step}: {described(error)}", key="Case.batches")
 
 
 def _is_batch(value: Any) -> bool:

@@ -141,7 +141,7 @@ class Copies:
         if id(original) not in self._memo:
             self._remember(original, dict(original))
         space: dict[str, Any] = self._memo[id(original)]
-        for name in _global_names(function.__code__):
+        for name in global_names(function.__code__):
             if name in original and space[name] is original[name]:
                 space[name] = self._rebound(original[name])
         return space
@@ -163,7 +163,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from (content for cell in value.__closure__ or () if (content := _content(cell)) is not _EMPTY)
         yield from value.__defaults__ or ()
         if _of_user(value):
-            yield from (value.__globals__[n] for n in _global_names(value.__code__) if n in value.__globals__)
+            yield from (value.__globals__[n] for n in global_names(value.__code__) if n in value.__globals__)
     elif isinstance(value, types.MethodType):
         yield value.__self__
     elif isinstance(value, functools.partial):
@@ -197,12 +197,12 @@ def _referenced(value: Any, depth: int = 0) -> Iterator[Any]:
         yield from _referenced(part, depth + 1)
 
 
-def _global_names(code: types.CodeType) -> set[str]:
-    """Return the global names that a function and those inside it use."""
+def global_names(code: types.CodeType) -> set[str]:
+    """Return the names of globals and attributes that a function and those inside it use."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
+            names |= global_names(constant)
     return names
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.loop.lines import is_user_code
+from tui_lab.core.doctor.program.copies import global_names
 
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 8
@@ -120,12 +121,3 @@ class UpdateState:
             self._undo.append(functools.partial(value.setstate, value.getstate()))
         else:
             self._undo += [value.clear, functools.partial(value.update, set(value))]
-
-
-def global_names(code: types.CodeType) -> set[str]:
-    """Return the names of globals and attributes that a function and those inside it use."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= global_names(constant)
-    return names
