@@ -116,10 +116,6 @@ class Lab:
             self.screen.tick()
         await self.pilot.pause()
 
-    async def tell_soon(self) -> None:
-        """Let what was drawn reach the screen, without letting time pass."""
-        await self.pilot.pause()
-
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.tell()

@@ -129,7 +129,7 @@ async def test_header_and_cells_are_of_one_step_while_losses_are_late(measured: 
             it.screen.tick()
             if step % 5 == 0:
                 answer_inspections(it)
-            await it.tell_soon()
+            await it.pilot.pause()
             assert_header_and_cells_are_of_one_step(it)
         assert measured.n_rows
 
@@ -142,7 +142,7 @@ async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
         it.now[0] += 0.6  # The losses that have just arrived can still be read.
         for _ in range(8):
             it.screen.tick()
-        await it.tell_soon()
+        await it.pilot.pause()
         assert it.text("#order").startswith("step 30  4 steps ago")
 
 

@@ -18,7 +18,7 @@ from tui_lab.app.panes.batch_text import (
     step_text,
     used_examples,
 )
-from tui_lab.app.panes.cells import Cells, Example, by_loss
+from tui_lab.app.panes.cells import Cells, Example
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.recorded_batch import RecordedBatchView
 from tui_lab.app.session.attention_source import Rows, rows_of_batch
@@ -48,7 +48,6 @@ class BatchPane(Pane):
         Binding("full_stop", "goto(1)", "Next step", show=False),
         Binding("pageup", "goto(-100)", "100 steps back", show=False),
         Binding("pagedown", "goto(100)", "100 steps forward", show=False),
-        Binding("m", "sort", "Sort by loss", show=False),
         Binding("slash", "ask_step", "Go to step", show=False),
         Binding("i", "follow", "Follow", show=False),
         Binding("escape", "follow", "Follow", show=False),
@@ -58,8 +57,6 @@ class BatchPane(Pane):
         super().__init__(id=id)
         self.chosen_step: int | None = None
         """The step the user went to, counted from 0; None: follow the live step."""
-        self.by_loss = False
-        """Whether the examples are sorted by loss."""
         self.shown_batch: Batch | None = None
         """The batch of header and cells."""
         self._losses = BatchLosses(send)
@@ -105,20 +102,23 @@ class BatchPane(Pane):
             self._show_cells()
         if now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._choose_batch(state, now)
-            drawn = (state.step, state.phase, self.size, self.shown_batch)
+            drawn = (state.phase, self.size, self.shown_batch)
             if drawn != self._drawn:
                 self._drawn = drawn
                 self._drawn_at = now
                 self.redraw()
+            elif self.shown_batch is not None:
+                self.put("#order", step_text(self.shown_batch, state.step))
             if state.phase != "loading":
                 self._losses.request(self._rows_to_measure, state.step, now, following=self._following)
 
     @property
     def _rows_to_measure(self) -> Sequence[int]:
         """The rows that are visible, or all of them if they are sorted by loss."""
-        if self.by_loss and self.shown_batch is not None:
+        cells = self.query_one("#cells", Cells)
+        if cells.by_loss and self.shown_batch is not None:
             return range(len(self.shown_batch.ids))
-        return self.query_one("#cells", Cells).visible_rows
+        return cells.visible_rows
 
     def _choose_batch(self, state: LabState, now: float) -> None:
         """Show the batch of the step that the user went to or of the latest; a live one not before it can be read."""
@@ -148,13 +148,7 @@ class BatchPane(Pane):
             if loader is None:
                 return None
             batch = loader.batch(step)
-        return rows_of_batch(batch), self.row % len(batch.ids)
-
-    @property
-    def row(self) -> int:
-        """The selected example's row of the batch."""
-        example = self.query_one("#cells", Cells).example
-        return 0 if example is None else example.row
+        return rows_of_batch(batch), self.query_one("#cells", Cells).row % len(batch.ids)
 
     @property
     def has_batch(self) -> bool:
@@ -206,7 +200,7 @@ class BatchPane(Pane):
             for row in range(len(batch.ids))
         ]
         cells = self.query_one("#cells", Cells)
-        cells.show_examples(by_loss(examples) if self.by_loss else examples)
+        cells.show_examples(examples)
         self._show_details(cells, batch)
 
     def _show_details(self, cells: Cells, batch: Batch) -> None:
@@ -223,14 +217,9 @@ class BatchPane(Pane):
         if self.shown_batch is not None and not self._is_script:
             self._show_details(self.query_one("#cells", Cells), self.shown_batch)
 
-    def action_sort(self) -> None:
-        """Sort the examples by their loss, or as they are in the batch."""
-        if self._is_script:
-            self._recorded.sort()
-            return
-        self.by_loss = not self.by_loss
+    def on_cells_sorted(self) -> None:
+        """Measure all examples at once: their order depends on it."""
         self._losses.measure_soon()
-        self._show_cells()
 
     def action_goto(self, by: int) -> None:
         if self._state is not None:

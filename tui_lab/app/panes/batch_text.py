@@ -11,7 +11,7 @@ from tui_lab.app.panes.cells import Example
 from tui_lab.app.token_text import token_name, token_text
 from tui_lab.app.widgets.histogram_bar import histogram_bar
 from tui_lab.data.dataset import IGNORED
-from tui_lab.data.loader import Batch, Loader
+from tui_lab.data.loader import Batch, Ids, Loader
 
 MIN_STRIP = 10
 """Columns of the strip, at least."""
@@ -45,15 +45,16 @@ def shuffle_text(batch: Batch, width: int) -> Text:
     return Text.assemble("shuffle ", (order.mode, "bold"), f"  seed {order.seed}  order {ids}…", no_wrap=True)
 
 
-def repeats_text(batch: Batch, loader: Loader) -> str:
-    """Return when the examples of a batch were drawn before, as far as the strip reaches back."""
-    first = max(loader.from_step, batch.step - N_STRIP_STEPS + 1)
-    if first == batch.step:
+def repeats_text(batch: Batch, earlier: Ids, n_drawn: int) -> str:
+    """Return when the examples of a batch were drawn before.
+
+    earlier: the ids that the steps before it drew, `n_drawn` in each; none if it is the first.
+    """
+    if not len(earlier):
         return ""
-    earlier = loader.drawn_between(first, batch.step - 1)
     latest_draw = {int(number): draw for draw, number in enumerate(earlier)}
     ages = [
-        batch.step - (first + latest_draw[number] // loader.drawn)
+        (len(earlier) - 1 - latest_draw[number]) // n_drawn + 1
         for number in batch.ids.tolist()
         if number in latest_draw
     ]
@@ -71,7 +72,7 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     # A planted fault can make the loader use examples outside of the order.
     n = batch.order.n if int(used.max()) < batch.order.n else loader.dataset.n_examples
     start = f"last {N_STRIP_STEPS} steps "
-    repeats = repeats_text(batch, loader)
+    repeats = repeats_text(batch, used[: -loader.drawn], loader.drawn)
     count = f"{len(np.unique(used)):,} of {n:,}"
     end = f" {count}; {repeats}" if repeats else f" {count}"
     if len(start) + MIN_STRIP + len(end) > width and repeats:

@@ -124,20 +124,28 @@ class Cells(Static, can_focus=True):
         Binding("end", "select_cell(-1)", "Last", show=False),
         Binding("n", "example(1)", "Next example", show=False),
         Binding("N", "example(-1)", "Previous example", show=False),
+        Binding("m", "sort", "Sort by loss", show=False),
     ]
 
     class Selected(Message):
         """Another cell was selected."""
 
+    class Sorted(Message):
+        """The examples were put into another order."""
+
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
+        self.by_loss = False
+        """Whether the examples are sorted by loss; otherwise they are in the order of the batch."""
         self.selected = 0
         """Position of the selected cell in its example."""
         self.index = 0
         """The selected example, an index into those that are shown."""
         self._first = 0
         """The first example on the screen."""
+        self._unsorted: Sequence[Example] = ()
         self._examples: Sequence[Example] = ()
+        """In the order in which they are shown."""
         self._lines: list[Line] = []
 
     def on_mount(self) -> None:
@@ -149,13 +157,19 @@ class Cells(Static, can_focus=True):
         return self._examples[self.index] if self._examples else None
 
     @property
+    def row(self) -> int:
+        """The selected example's row of the batch."""
+        return 0 if self.example is None else self.example.row
+
+    @property
     def visible_rows(self) -> list[int]:
         """The rows of the batch of which at least a part is on the screen."""
         return [self._examples[index].row for index in dict.fromkeys(line.place for line in self._lines)]
 
     def show_examples(self, examples: Sequence[Example]) -> None:
-        """Show the examples in this order; the selected place stays."""
-        self._examples = examples
+        """Show the examples of a batch; the selected place stays."""
+        self._unsorted = examples
+        self._examples = by_loss(examples) if self.by_loss else examples
         self._clamp()
         self.redraw()
 
@@ -184,6 +198,13 @@ class Cells(Static, can_focus=True):
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
         event.stop()
         self.action_move_line(-1)
+
+    def action_sort(self) -> None:
+        """Sort the examples by their loss, or as they are in the batch."""
+        self.by_loss = not self.by_loss
+        self.show_examples(self._unsorted)
+        self.post_message(self.Sorted())
+        self.post_message(self.Selected())
 
     def action_move(self, by: int) -> None:
         self._select(self.index, self.selected + by)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.widgets import RichLog, Static
+from textual.widgets import Static
 
 from tui_lab.app.labels import ending_name
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.messages import Interrupted, Preparing, Printed, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
+from tui_lab.app.widgets.scrolled import Log
 from tui_lab.core import events as ev
 from tui_lab.runs.event_text import event_text, failure_text
 from tui_lab.util.escape import printable
@@ -52,22 +52,14 @@ class EventsPane(Pane):
     help_name = "events"
     main = "#log"
 
-    BINDINGS = [
-        Binding("j", "scroll(1)", "Down", show=False),
-        Binding("k", "scroll(-1)", "Up", show=False),
-    ]
-
     def __init__(self, id: str, clock: Callable[[], str] = lambda: time.strftime("%H:%M:%S")) -> None:
         super().__init__(id=id)
         self._clock = clock
         self._waiting: deque[str] = deque(maxlen=MAX_LINES)
         """What is to be logged once the pane has a width to wrap it at."""
 
-    def action_scroll(self, by: int) -> None:
-        self.query_one(RichLog).scroll_relative(y=by, animate=False)
-
     def compose(self) -> ComposeResult:
-        yield RichLog(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
+        yield Log(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
         yield Static(id="unfinished")
 
     def note(self, message: SessionMessage) -> None:
@@ -98,7 +90,7 @@ class EventsPane(Pane):
 
     def _log_waiting(self) -> None:
         """Log what waits, unless the pane is hidden: it would be wrapped at RichLog's least width."""
-        log = self.query_one(RichLog)
+        log = self.query_one(Log)
         if not self.display or log.scrollable_content_region.width <= 0:
             return
         while self._waiting:

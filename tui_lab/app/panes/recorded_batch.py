@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from tui_lab.app.panes.batch_text import cell_details
-from tui_lab.app.panes.cells import Cells, Example, Floats, by_loss
+from tui_lab.app.panes.cells import Cells, Example, Floats
 from tui_lab.app.session.attention_source import Rows, rows_of_recorded
 from tui_lab.app.session.batch_reader import SECONDS_BETWEEN_LOOKS, BatchReader, BatchReading
 from tui_lab.app.session.state import LabState
@@ -39,8 +39,6 @@ class RecordedBatchView(Vertical):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self.by_loss = False
-        """Whether the rows are sorted by loss."""
         self.reading: BatchReading | None = None
         self.reader: BatchReader | None = None
         self._tokenizer: Tokenizer | None = None
@@ -69,13 +67,7 @@ class RecordedBatchView(Vertical):
                 rows = None if batch is None else rows_of_recorded(batch)
                 return None if rows is None else (rows, 0)
         rows = self.rows
-        return None if rows is None else (rows, self.row % len(rows.x))
-
-    @property
-    def row(self) -> int:
-        """The selected row of the batch."""
-        example = self.query_one(Cells).example
-        return 0 if example is None else example.row
+        return None if rows is None else (rows, self.query_one(Cells).row % len(rows.x))
 
     def show(self, state: LabState, now: float) -> None:
         """Draw the latest batch that was read."""
@@ -89,16 +81,13 @@ class RecordedBatchView(Vertical):
         elif self.reading is None and self.reader.busy:
             # The first batch is shown as soon as it is read, not at the next round of drawing.
             self.set_timer(SECONDS_BETWEEN_LOOKS, lambda: self.show(state, now))
-        drawn = (self.reading, self.size, state.step)
+        drawn = (self.reading, self.size)
         self._n_steps = state.step
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()
-
-    def sort(self) -> None:
-        """Sort the rows by their loss, or as they are in the batch."""
-        self.by_loss = not self.by_loss
-        self.redraw()
+        elif self.reading is not None and self.reading.batch is not None:
+            update_text(self._static("#recorded"), batch_title(self.reading.batch, state.step), layout=True)
 
     def redraw(self) -> None:
         reading = self.reading
@@ -137,7 +126,7 @@ class RecordedBatchView(Vertical):
             )
             for row in range(len(rows.x))
         ]
-        cells.show_examples(by_loss(examples) if self.by_loss else examples)
+        cells.show_examples(examples)
         self._show_details(batch)
 
     def _show_details(self, batch: RecordedBatch) -> None:

@@ -3,11 +3,11 @@
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
+from tui_lab.app.widgets.scrolled import Page
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.util.escape import printable
 
@@ -25,22 +25,15 @@ def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fi
 
 class Explain(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
-    BINDINGS = [
-        Binding("escape,q,enter", "dismiss(None)", "Close"),
-        Binding("j", "scroll(1)", "Down", show=False),
-        Binding("k", "scroll(-1)", "Up", show=False),
-    ]
+    BINDINGS = [Binding("escape,q,enter", "dismiss(None)", "Close")]
 
     def __init__(self, finding: Finding) -> None:
         super().__init__()
         self._finding = finding
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(id="page"):
+        with Page(id="page"):
             yield Static(Text.assemble((f"{self._finding.title}\n\n", "bold"), explained(self._finding)))
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#page").scroll_relative(y=by, animate=False)
 
     def on_mount(self) -> None:
         page = self.query_one("#page")

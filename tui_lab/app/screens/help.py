@@ -4,11 +4,11 @@ import importlib.resources
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from tui_lab.app.actions import COMMANDS, Command, key_of, why_not
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
+from tui_lab.app.widgets.scrolled import Page
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 
 
@@ -38,11 +38,7 @@ def _key_cell(command: Command) -> str:
 
 class Help(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
-    BINDINGS = [
-        Binding("escape,q,question_mark", "dismiss(None)", "Close"),
-        Binding("j", "scroll(1)", "Down", show=False),
-        Binding("k", "scroll(-1)", "Up", show=False),
-    ]
+    BINDINGS = [Binding("escape,q,question_mark", "dismiss(None)", "Close")]
 
     def __init__(self, name: str, config: RunConfig | None = None) -> None:
         """config: of the run that is shown, if any."""
@@ -53,13 +49,10 @@ class Help(BaseScreen[None], ModalScreen[None]):
     def compose(self) -> ComposeResult:
         from textual.widgets import Markdown  # Imported late: slow, and the first frame does not need it.
 
-        with VerticalScroll(id="page"):
+        with Page(id="page"):
             is_script = isinstance(self._config, ScriptConfig)
             pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
             yield Markdown("\n\n".join([*pages, keys(self._config), page("glossary")]), open_links=False)
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#page").scroll_relative(y=by, animate=False)
 
     def on_mount(self) -> None:
         scroll = self.query_one("#page")
