@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
-from textual.widgets import Input
+from textual.events import Key
+from textual.widgets import DataTable, Input
 
 from tests.app.fake import lab
 from tests.core.tiny import trainer
 from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.app import LabApp
+from tui_lab.app.panes.cells import Cells
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
@@ -268,3 +270,16 @@ async def test_palette_offers_the_commands_that_apply() -> None:
     async with lab() as it:
         titles = [c.title for c in it.pilot.app.get_system_commands(it.screen)]
         assert "Double lr (L)" in titles and "Faster (>)" not in titles
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+async def test_burst_of_keys_goes_to_the_panes_in_order(size: tuple[int, int]) -> None:
+    async with lab(size=size) as it:
+        table = it.screen.query_one("#settings", DataTable)
+        for key in ("3", "l", "l", "1", "j", "j", "k", "j", "2", "6"):
+            it.pilot.app.post_message(Key(key, key))
+        await it.tell()
+        assert table.cursor_row == 2
+        assert it.screen.query_one(Cells).selected == 2
+        assert it.screen.active_pane is it.screen.doctor_pane
+        assert it.screen.doctor_pane.display and it.screen.doctor_pane.has_focus_within

@@ -61,15 +61,18 @@ class SettingsList(Table[Text]):
         self.only_changed = False
         self.search = ""
         self._settings: Settings | None = None
+        self._add_columns(LEAST_VALUE_WIDTH)
+
+    def _add_columns(self, value_width: int) -> None:
+        for name, width in zip(COLUMNS, (SECTION_WIDTH, SETTING_WIDTH, value_width, NOTE_WIDTH), strict=True):
+            self.add_column(name, key=name, width=width)
 
     def on_resize(self, event: Resize) -> None:
         """Give the values what room there is."""
         key = self.key
         self.clear(columns=True)
         room = event.size.width - SECTION_WIDTH - SETTING_WIDTH - NOTE_WIDTH - SCROLLBAR_WIDTH
-        widths = (SECTION_WIDTH, SETTING_WIDTH, max(LEAST_VALUE_WIDTH, room), NOTE_WIDTH)
-        for name, width in zip(COLUMNS, widths, strict=True):
-            self.add_column(name, key=name, width=width)
+        self._add_columns(max(LEAST_VALUE_WIDTH, room))
         if self._settings is not None:
             self.show_settings(self._settings, key)
 
@@ -83,8 +86,6 @@ class SettingsList(Table[Text]):
     def show_settings(self, settings: Settings, cursor_key: str | None = None) -> None:
         """Draw the rows that differ; the cursor stays on its setting, or goes to `cursor_key`."""
         self._settings = settings
-        if not self.columns:
-            return
         cursor_key = cursor_key or self.key
         keys = [key for key in keys_of(settings.edited) if self._is_listed(settings, key)]
         rows = dict(zip(keys, self._rows(settings, keys), strict=True))

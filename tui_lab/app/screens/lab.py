@@ -238,7 +238,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._pane_layout.active = number
         self._arrange()
         pane = self.active_pane
-        pane.query_one(selector or pane.main).focus()
+        pane.show(self.state, self.clock())  # The next keys of a burst need its content.
+        # At once: `Widget.focus` waits, and the next keys of a burst would go to the widget that had the focus before.
+        self.set_focus(pane.query_one(selector or pane.main))
 
     def on_pane_tabs_selected(self, message: PaneTabs.Selected) -> None:
         self.action_do(f"pane_{message.number}")
@@ -248,6 +250,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._arrange()
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
+        if event.widget is not self.focused:
+            return  # The focus has moved on since.
         for pane in event.widget.ancestors:
             if isinstance(pane, Pane) and pane.number != self._pane_layout.active:
                 self._pane_layout.active = pane.number
