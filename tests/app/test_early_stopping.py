@@ -50,10 +50,10 @@ async def test_best_evaluation_is_marked_and_described(size: tuple[int, int]) ->
 async def test_mark_follows_the_log_axis_and_a_new_best() -> None:
     async with lab("reverse", "train.patience=3") as it:
         await evaluations(it, 0.15, 0.1)
-        await it.press("2", "y")
+        await it.press("2", "Y")
         [(step, height)] = dots(it)
         assert step == 50.0 and height == pytest.approx(-1.0)
-        await it.press("y")
+        await it.press("Y")
         await it.tell(
             update(60), ev.Evaluated(step=60, val_loss=0.05, exact_match=0.5, perplexity=None, examples=8, best=True)
         )

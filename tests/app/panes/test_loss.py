@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from textual import events
-from textual.widgets import Sparkline
 
 from tests.app.fake import Lab, lab, ready, update
 from tui_lab.app.panes.loss import LossPane
@@ -43,10 +42,9 @@ def drawings(monkeypatch: pytest.MonkeyPatch) -> Drawings:
 
 async def test_curves_sparklines_and_marks_show_the_run(drawings: Drawings) -> None:
     async with lab() as it:
-        assert it.text("#last-loss").strip() == f"{2.3 / 30:,.4g}"
-        assert it.text("#last-val_loss").strip() == f"{2.4 / 15:,.4g}"
-        data = it.screen.query_one("#spark-loss", Sparkline).data
-        assert data is not None and max(data) == 2.3 and min(data) == 2.3 / 30
+        loss, val_loss, *_ = it.text("#sparks").splitlines()
+        assert "▸ loss" in loss and "█" in loss and loss.split()[-2:] == ["0.07667…2.3", "0.07667"]
+        assert "  val loss" in val_loss and val_loss.split()[-1] == "0.16"
 
         values = (1, 2, 4, 8)
         await it.tell(*(ev.Changed(step=20, key="optim.lr", old=a, new=b) for a, b in pairwise(values)))
@@ -79,22 +77,44 @@ async def axis(it: Lab) -> str:
 async def test_keys_change_axis_smoothing_cursor_and_zoom(drawings: Drawings) -> None:
     async with lab() as it:
         pane = it.screen.query_one(LossPane)
-        await it.pilot.press("y")
+        await it.pilot.press("Y")
         assert pane.log_axis and drawings.last["log"]
-        await it.pilot.press("y", "m")
+        await it.pilot.press("Y", "m")
         assert not drawings.last["log"] and "smoothed 0.6" in str(pane.border_subtitle)
         assert drawings.last["curves"][0].points[-1][1] > 2.3 / 30, "the mean lags behind a falling loss"
 
-        await it.pilot.press("left_square_bracket")
+        await it.pilot.press("left")
         assert pane.cursor == 30 and (30, "white") in drawings.last["marks"]
-        await it.pilot.press("right_square_bracket")
+        await it.pilot.press("right")
         assert pane.cursor is None
 
         whole = await axis(it)
         await it.pilot.press("plus")
         assert await axis(it) != whole
-        await it.pilot.press("left", "0")
+        await it.pilot.press("shift+left", "0")
         assert await axis(it) == whole
+
+
+async def test_every_metric_can_be_the_large_chart(drawings: Drawings) -> None:
+    async with lab() as it:
+        pane = it.screen.query_one(LossPane)
+        await it.tell(update(31, extra={"memory_mib": 512.0}), ev.Logged(step=31, values={"accuracy": 0.5}))
+        titles = []
+        for _ in range(8):
+            await it.press("right_square_bracket")
+            titles.append(str(pane.border_title).partition(" · ")[2])
+        assert titles == ["val loss", "grad norm", "lr", "Δw / w", "tokens/s", "memory", "accuracy", ""]
+        await it.press("left_square_bracket")
+        [curve] = drawings.last["curves"]
+        assert curve.points == [(31, 0.5)] and drawings.last["references"] == []
+        assert [line for line in it.text("#sparks").splitlines() if line.startswith("▸ accuracy")]
+
+        place = next(y for y, line in enumerate(it.text("#sparks").splitlines()) if "grad norm" in line)
+        await it.pilot.click("#sparks", offset=(5, place))
+        await it.tell()
+        assert pane.metric == "grad_norm" and drawings.last["curves"][0].points[-1] == (31, 1 / 31)
+        await it.press("down", "enter")
+        assert pane.metric == "lr" and it.text("#sparks").splitlines()[place + 1].startswith("▸ lr")
 
 
 async def test_overlay_shows_an_earlier_run_and_then_none() -> None:

@@ -21,7 +21,11 @@ Phase = Literal["loading", "waiting", "running", "paused", "ended", "failed"]
 """waiting: a script runs, and has not made an optimizer step yet."""
 CURVES = ("loss", "val_loss", "grad_norm", "lr", "update_ratio", "tokens_per_s")
 RARE_EXTRAS = ("memory_mib", "gpu_memory_mib")
-"""Further measurements that are not made at every step; the latest values are kept."""
+"""Further measurements that are not made at every step; the latest values are kept. They have curves too."""
+LOGGED = "logged/"
+"""What the name of a curve begins with if a script logged its values."""
+MAX_LOGGED_CURVES = 64
+"""Of further names, only the latest value is kept."""
 SPEED_SMOOTHING = 0.95
 """Weight of the earlier steps in the moving average of the time a step takes."""
 
@@ -56,7 +60,7 @@ class LabState:
     """The latest values that a script has logged, by name."""
     ending: str = ""
     """Why the run ended, or the error it failed with."""
-    curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in CURVES})
+    curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in (*CURVES, *RARE_EXTRAS)})
     changes: list[ev.Changed] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     noticed: list[tuple[Finding, int]] = field(default_factory=list)
@@ -113,7 +117,7 @@ class LabState:
             case ev.Resumed():
                 self.phase = "running" if self.waiting is None else "waiting"
             case ev.Logged():
-                self.logged |= event.values
+                self._apply_logged(event)
             case ev.Stopped():
                 self.phase = "ended"
                 self.ending = event.reason
@@ -136,6 +140,15 @@ class LabState:
             self.data_share = event.data_seconds / event.seconds
         rare = {name: value for name, value in self.extra.items() if name in RARE_EXTRAS}
         self.extra = rare | (event.extra or {})
+        for name in RARE_EXTRAS:
+            self.curves[name].add(event.step, (event.extra or {}).get(name))
+
+    def _apply_logged(self, event: ev.Logged) -> None:
+        self.logged |= event.values
+        for name, value in event.values.items():
+            key = LOGGED + name
+            if key in self.curves or len(self.curves) < len(CURVES) + len(RARE_EXTRAS) + MAX_LOGGED_CURVES:
+                self.curves.setdefault(key, Series()).add(event.step, value)
 
     def _apply_evaluation(self, event: ev.Evaluated) -> None:
         self.evaluated = event
