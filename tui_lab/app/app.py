@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import work
-from textual.app import SystemCommand
+from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
@@ -21,6 +21,7 @@ from tui_lab.app.actions import BY_ID, COMMANDS, key_of
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
+from tui_lab.app.textual_fixes.palette import Palette
 from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -33,6 +34,8 @@ from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import FAILED
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
     from tui_lab.app.screens.lab import LabScreen
     from tui_lab.app.screens.lab_actions import Destination
     from tui_lab.app.screens.runs import RunsScreen
@@ -111,11 +114,20 @@ def import_torch() -> None:
     threading.Thread(target=load, name="torch", daemon=True).start()
 
 
+def verb_provider() -> "type[Provider]":
+    """Return what offers commands with arguments in the palette; imported late, as is the lab."""
+    from tui_lab.app.palette.screen import VerbProvider
+
+    return VerbProvider
+
+
 class LabApp(BaseApp):
     """`first` is opened at once; `grace` is how many seconds a run may take to stop and save."""
 
     TITLE = "tui-lab"
+    COMMANDS = App.COMMANDS | {verb_provider}
     BINDINGS = [
+        Binding("colon", "command_palette", "Command palette", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
     ]
@@ -136,6 +148,11 @@ class LabApp(BaseApp):
         self.exit_lines: list[str] = []
         """To print once the terminal is restored."""
         self.register_theme(HIGH_CONTRAST)
+
+    def new_palette(self) -> Palette:
+        from tui_lab.app.palette.screen import CommandLine
+
+        return CommandLine()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), ControlFilter()]

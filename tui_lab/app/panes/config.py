@@ -204,16 +204,23 @@ class ConfigPane(Pane):
 
     @on(Input.Submitted, "#value")
     def _submitted(self, event: Input.Submitted) -> None:
-        candidate, _ = self._parse(event.value)
-        key = self.key
-        if candidate is None or key is None:
+        if self.key is None:
             return
-        value = value_of(candidate, key)
+        try:
+            self.enter(self.key, event.value)
+        except ConfigError:
+            return  # The field shows what is wrong.
+        self._list.focus()
+
+    def enter(self, key: str, text: str) -> None:
+        """Set a setting to the value that the user typed. Raises ConfigError."""
+        if self.edited is None:
+            return
+        value = value_of(script.changed(self.edited, key, parse_value(self.edited, key, text)), key)
         if key == "model.source" and value:
             with suppress(ConfigError):  # The trainer reports that the file does not exist.
                 trust.allow(value)
         self.set_value(key, value)
-        self._list.focus()
 
     def set_value(self, key: str, value: Any) -> None:
         """Set a setting to a valid value and post `ValueSet`. Raises ConfigError."""

@@ -19,7 +19,11 @@ class BaseApp(LayOutAtLeastSmallest, HoldInputUntilMounted, IgnoreErrorsOfRemove
 
     def action_command_palette(self) -> None:
         if not isinstance(self.screen, Palette):
-            self.push_screen(Palette())
+            self.push_screen(self.new_palette())
+
+    def new_palette(self) -> Palette:
+        """Return the screen of the command palette."""
+        return Palette()
 
     def search_themes(self) -> None:
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))

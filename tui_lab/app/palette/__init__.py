@@ -1,0 +1,1 @@
+"""The command palette, with commands that take an argument, such as `set optim.lr 0.001`."""
