@@ -14,12 +14,30 @@ from textual.widgets import DataTable
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage
-from tui_lab.app.session.source import Playback, Role
+from tui_lab.app.session.source import Playback, Role, Timeline
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.task_factory import build_task
+
+
+@dataclass
+class FakePlayback:
+    """A replay of 400 steps that goes where it is sent."""
+
+    paused: bool = False
+    speed: float = 1.0
+    position: int = 0
+    timeline: Timeline = Timeline(end=400, changes=(100,), evaluations=(200, 400))
+    sought: list[int] = field(default_factory=list)
+
+    def change_speed(self, by: int) -> None:
+        self.speed *= 2.0**by
+
+    def seek(self, step: int) -> None:
+        self.position = step
+        self.sought.append(step)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.lab_actions import LabActions
+from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
@@ -243,8 +244,12 @@ async def test_restart_and_fork_use_the_edited_config(key: str, fork: bool, monk
 
 
 def test_every_key_has_one_command_and_every_command_a_help_text() -> None:
-    keys = [key for command in COMMANDS for key in command.keys.split(",")]
-    assert len(keys) == len(set(keys)) and len(BY_ID) == len(COMMANDS)
+    roles: tuple[Role, ...] = ("training", "steering", "watching", "replay")
+    for role in roles:
+        applying = [command for command in COMMANDS if applies(command.needs, phase="running", role=role)]
+        keys = [key for command in applying if command.keys for key in command.keys.split(",")]
+        assert len(keys) == len(set(keys))
+    assert len(BY_ID) == len(COMMANDS)
     assert all(command.help.endswith(".") for command in COMMANDS)
 
 

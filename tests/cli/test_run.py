@@ -47,6 +47,8 @@ def test_requirements_decide_the_exit_code(bound: str, code: int, mark: str, run
         (["run"], "missing"),
         (["run", "reverse", "--resume", "x"], "conflict"),
         (["run", "--resume", "x", "--out", "y"], "conflict"),
+        (["app", "reverse", "--resume", "x"], "conflict"),
+        (["app", "--resume", "x", "--set", "optim.lr=1"], "conflict"),
     ],
 )
 def test_bad_usage_has_a_code(arguments: list[str], code: str, cli_error: CliError) -> None:

@@ -27,7 +27,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs.lock import InUse, in_use
 from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.escape import printable
@@ -78,7 +78,7 @@ def open_pick(pick: Pick, report: "ReportProgress", commands: "CommandQueue") ->
 
     freeze_gc_objects()
     if pick.kind == "resume":
-        return open_run.resume(pick.name, None, report, commands)
+        return open_run.resume(pick.name, pick.steps, report, commands)
     return open_run.start_from(pick.name, pick.overrides, None, report, commands)
 
 
@@ -264,11 +264,11 @@ class LabApp(BaseApp):
     def on_lab_screen_close(self, message: "LabScreen.Close") -> None:
         # The message may come twice; the second must not close the next lab.
         if message.lab in self.screen_stack:
-            self._close_lab(message.lab, message.destination)
+            self._close_lab(message.lab, message.destination, message.next_pick)
 
     @work(exclusive=True)
-    async def _close_lab(self, lab: "LabScreen", destination: "Destination") -> None:
-        """Save what trains, then quit or go Home; the screen stays alive meanwhile."""
+    async def _close_lab(self, lab: "LabScreen", destination: "Destination", next_pick: Pick | None) -> None:
+        """Save what trains, then quit, go Home or open `next_pick`; the screen stays alive meanwhile."""
         problem = await self._stop_and_save(lab)
         self._remove(lab)
         self.call_later(gc.collect)  # The model, if it is part of a reference cycle.
@@ -281,6 +281,8 @@ class LabApp(BaseApp):
         for screen in self.screen_stack:
             if isinstance(screen, Home):
                 screen.load()
+        if next_pick is not None:
+            self.open(next_pick)
 
     async def _stop_and_save(self, lab: "LabScreen") -> str | None:
         """Wait until a lab's run is saved; return a message for the user if its training does not respond."""
@@ -395,3 +397,19 @@ def pick_of(source: str | None, overrides: Sequence[str] = ()) -> Pick | None:
         except ConfigError as error:
             raise ConfigError([f"{error.problems[0]}; it is not a run in {runs.runs_folder()} either"]) from error
         raise
+
+
+def pick_to_resume(name: str, steps: int | None = None) -> Pick:
+    """Return what `tui-lab app --resume RUN` opens. steps: how many the run makes in all, if not as before.
+
+    Raises RunError for a run of a script, one that another process trains, or one that cannot be read; ConfigError for
+    a number of steps that the run has passed.
+    """
+    run = runs.find(name)
+    run.trainer_config()
+    if (holder := in_use(run.path)) is not None:
+        raise InUse(run.path, holder)
+    n_made = shutdown.latest_step(str(run.path)) or 0
+    if steps is not None and steps < n_made:
+        raise ConfigError.of("conflict", f"this run has already made {n_made:,} steps", key="--steps", value=steps)
+    return Pick("resume", str(run.path), steps=steps)

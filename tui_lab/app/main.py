@@ -24,17 +24,20 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-def main(source: str | None, overrides: Sequence[str] = ()) -> int:
+def main(
+    source: str | None = None, overrides: Sequence[str] = (), *, resume: str | None = None, steps: int | None = None
+) -> int:
     """Run the app until the user quits; return the exit code.
 
-    However it ends (by a key, an error, a signal or a closed terminal), what trains is saved. Raises ConfigError for a
-    source that is neither a preset, a config file nor a run.
+    source: what to open, see `pick_of`; resume: a run to train on, up to `steps` if given. However the app ends (by a
+    key, an error, a signal or a closed terminal), what trains is saved. Raises ConfigError for a source that is neither
+    a preset, a config file nor a run, and RunError for a run that cannot be read or resumed.
     """
     prepare()
-    from tui_lab.app.app import LabApp, pick_of
+    from tui_lab.app.app import LabApp, pick_of, pick_to_resume
 
     sys.setswitchinterval(SECONDS_TO_SWITCH)
-    app = LabApp(pick_of(source, overrides))
+    app = LabApp(pick_of(source, overrides) if resume is None else pick_to_resume(resume, steps))
     signals = shutdown.EndingSignals(lambda: list(app.opened), app.exit)
     signals.listen()
     try:

@@ -1,20 +1,9 @@
 """RunControls: what pausing and changing the speed do to a run and to a replay."""
 
-from dataclasses import dataclass
-
-from tests.app.fake import FakeSource
+from tests.app.fake import FakePlayback, FakeSource
 from tui_lab.app.screens.run_controls import RunControls
 from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
-
-
-@dataclass
-class FakePlayback:
-    paused: bool = False
-    speed: int = 0
-
-    def change_speed(self, by: int) -> None:
-        self.speed += by
 
 
 def test_pause_key_of_a_training_follows_its_events() -> None:
@@ -43,4 +32,16 @@ def test_speed_keys_change_a_replay_and_leave_a_training_alone() -> None:
         controls = RunControls(source, LabState())
         for id in ("faster", "faster", "slower"):
             controls.actions[id]()
-    assert playback.speed == 1
+    assert playback.speed == 2.0
+
+
+def test_seek_keys_move_a_replay_by_a_twentieth_within_its_bounds() -> None:
+    playback = FakePlayback()
+    for source in (FakeSource(), FakeSource(role="replay", playback=playback)):
+        controls = RunControls(source, LabState())
+        for id in ("seek_back", "seek_forward", "seek_forward", "seek_forward", "seek_back"):
+            controls.actions[id]()
+    assert playback.sought == [0, 20, 40, 60, 40]
+    playback.position = playback.timeline.end - 1
+    controls.actions["seek_forward"]()
+    assert playback.sought[-1] == playback.timeline.end

@@ -1,11 +1,14 @@
 """Replay gives the events of a run again: at a speed, step by step, or the rest at once."""
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.app.session.helpers import close, collect, events, replaying, stopped, train, trained, wait_until
-from tui_lab.app.session.messages import Ready, SessionFailed
+from tests.core.recorded import recorded, story
+from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage
 from tui_lab.app.session.replay import SPEEDS
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
@@ -36,6 +39,90 @@ def test_replay_builds_the_same_state_as_the_training() -> None:
     for message in replayed:
         state.apply(message)
     assert state.curves["loss"] == live.curves["loss"] and state.ending == live.ending == "done"
+
+
+def test_state_after_seeking_is_that_of_a_replay_played_until_there() -> None:
+    """From any step, forward and back, and however the replay was played in between."""
+    path = str(recorded(runs.runs_folder() / "changed", with_changes()).path)
+    end = 8
+    played = {step: state_at(path, step) for step in range(end + 1)}
+    assert played[end].over and len(played[5].loaders) == 2 and played[3].changes and not played[2].changes
+    now = [0.0]
+    with replaying(path, lambda: now[0]) as replay:
+        replay.send(cmd.Pause())
+        state = LabState()
+        for message in collect(replay, lambda message: replay.timeline is not None):
+            state.apply(message)
+        assert replay.timeline is not None and replay.timeline.end == end
+        for step, then in [(5, 0), (end, 0), (2, 3), (0, 1), (7, 0), (1, 0), (end - 1, 0), (3, 2)]:
+            replay.seek(1)
+            replay.seek(step)  # Before the app has taken the messages of the one before.
+            for message in replay.drain():
+                state.apply(message)
+            assert replay.position == step
+            assert comparable(state) == comparable(played[step])
+            replay.send(cmd.Step(then))
+            if then:
+                for message in collect(replay, partial(is_step, step=step + then)):
+                    state.apply(message)
+            assert state.step == step + then == replay.position
+        replay.seek(4)
+        replay.send(cmd.Resume())
+        now[0] += 1000.0
+        for message in collect(replay, stopped):
+            state.apply(message)
+    assert comparable(state) == comparable(played[end])
+
+
+def test_seeking_at_infinite_speed_plays_on_at_the_speed_of_the_run() -> None:
+    ready, _ = trained("train.eval_every=4")
+    now = [0.0]
+    with replaying(ready.path, lambda: now[0]) as replay:
+        replay.speed = math.inf
+        collect(replay, stopped)
+        replay.seek(2)
+        state = LabState()
+        for message in replay.drain():
+            state.apply(message)
+        assert replay.speed == 1.0 and state.step == 2 and state.phase == "running"
+        replay.speed = math.inf
+        for message in collect(replay, stopped):
+            state.apply(message)
+    assert state.curves["loss"] == state_at(ready.path, 8).curves["loss"]
+
+
+def with_changes() -> Iterator[ev.Event]:
+    """A run of eight steps with live changes, one of which makes another loader."""
+    for event in story():
+        yield event
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            yield ev.Changed(step=3, key="optim.lr", old=0.01, new=0.05)
+        if isinstance(event, ev.StepDone) and event.step == 5:
+            yield ev.Changed(step=5, key="train.batch_size", old=4, new=2)
+
+
+def is_step(message: SessionMessage, step: int) -> bool:
+    return isinstance(message, ev.StepDone) and message.step == step
+
+
+def state_at(path: str, step: int) -> LabState:
+    """Return the state of a fresh replay that has played everything until a step."""
+    state = LabState()
+    with replaying(path) as replay:
+        replay.send(cmd.Step(step + 1))
+        for message in collect(replay, lambda message: is_step(message, step + 1) or stopped(message)):
+            if isinstance(message, ev.Event) and message.step > step:
+                break
+            state.apply(message)
+    return state
+
+
+def comparable(state: LabState) -> dict[str, object]:
+    """Return what a state holds; of the loaders, what they give."""
+    batches = [loader.batch(loader.from_step) for loader in state.loaders]
+    shown = [(batch.step, list(batch.ids), batch.x.tolist()) for batch in batches]
+    others = {name: value for name, value in vars(state).items() if name not in ("ready", "loaders", "monitors")}
+    return others | {"loaders": shown, "monitors": vars(state.monitors)}
 
 
 def test_replay_gives_the_model_of_the_run() -> None:

@@ -165,6 +165,12 @@ class BatchPane(Pane):
         """Whether the pane follows a live run."""
         return self.chosen_step is None and self._state is not None and self._state.phase == "running"
 
+    def rewound(self) -> None:
+        self._drawn = None
+        self._drawn_at = -math.inf
+        self._losses.kept_until = -math.inf
+        self._shown_since = -math.inf
+
     def redraw(self) -> None:
         """Draw header and cells of the batch that is shown."""
         state = self._state

@@ -105,6 +105,9 @@ class DoctorPane(Pane):
             self._drawn = drawn
             self.redraw()
 
+    def rewound(self) -> None:
+        self._drawn = None
+
     def receive(self, message: DoctorMessage) -> None:
         """Take a message of the doctor's thread."""
         match message:

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from tui_lab.app.labels import ending_name
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.session.messages import Interrupted, Preparing, Printed, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Interrupted, Preparing, Printed, Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.scrolled import Log
 from tui_lab.core import events as ev
@@ -66,6 +66,12 @@ class EventsPane(Pane):
         """Log a message of the session, if it has a line."""
         if isinstance(message, Printed):
             self._note_output(message)
+            return
+        if isinstance(message, Rewound):
+            self._waiting.clear()
+            self.query_one(Log).clear()
+            for event in message.past:
+                self.note(event)
             return
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
             self._write(f"{self._clock()} {printable(line)}")

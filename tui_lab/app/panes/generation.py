@@ -119,7 +119,8 @@ class GenerationPane(Pane):
         every = int(field.value) if field.value.isdigit() and self.replies and not field.has_focus else 0
         if state.is_script and self.generating:
             return  # The script would answer every request, also one that nobody waits for any more.
-        if every and state.step >= self._requested_at_step + every and state.phase == "running":
+        # A replay may have gone back.
+        if every and abs(state.step - self._requested_at_step) >= every and state.phase == "running":
             self.generate()
 
     def generate(self, state: LabState | None = None) -> None:

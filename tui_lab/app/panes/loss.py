@@ -99,6 +99,11 @@ class LossPane(Pane):
             self._drawn_at = now
             self.redraw()
 
+    def rewound(self) -> None:
+        self.cursor = None
+        self._drawn = None
+        self._drawn_at = float("-inf")
+
     @property
     def state_text(self) -> str:
         parts = [] if self.axis == "step" else [f"x: {self._scale_name}"]

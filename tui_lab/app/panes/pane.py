@@ -36,6 +36,9 @@ class Pane(Vertical):
         """Draw what has changed in `state`. Called up to ten times a second while the pane is visible."""
         raise NotImplementedError
 
+    def rewound(self) -> None:
+        """Forget what was drawn: a replay went to another step."""
+
     def put(self, selector: str, text: Text | str, *, layout: bool = False) -> None:
         """Update a Static if its text has changed. layout: whether its height may have changed."""
         update_text(self.query_one(selector, Static), text, layout=layout)

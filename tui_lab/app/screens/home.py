@@ -35,12 +35,16 @@ PickKind = Literal["preset", "replay", "resume"]
 
 @dataclass(frozen=True)
 class Pick:
-    """What to open: a preset to start, or a run to replay or resume. overrides: KEY=VALUE for a preset."""
+    """What to open: a preset to start, or a run to replay or resume.
+
+    overrides: KEY=VALUE for a preset; steps: another number of steps for a run to resume.
+    """
 
     kind: PickKind
     name: str
     paused: bool = False
     overrides: tuple[str, ...] = ()
+    steps: int | None = None
 
 
 class Home(BaseScreen[None], Screen[None]):

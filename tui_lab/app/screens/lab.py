@@ -19,15 +19,17 @@ from tui_lab.app.panes.events import EventsPane
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.run_line import RunLine
 from tui_lab.app.panes.setting_text import is_live
 from tui_lab.app.panes.status_line import StatusLine
+from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of, show_notice
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.screens.pane_layout import PaneLayout
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation import Generation
-from tui_lab.app.session.messages import Diagnosed, Ready, SessionMessage
+from tui_lab.app.session.messages import Diagnosed, Ready, Rewound, SessionMessage
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
@@ -56,12 +58,13 @@ class LabScreen(BaseScreen[None], Screen[None]):
     ]
 
     class Close(Message):
-        """Save the run and close the lab."""
+        """Save the run and close the lab; then open `next_pick`, if any."""
 
-        def __init__(self, lab: "LabScreen", destination: Destination) -> None:
+        def __init__(self, lab: "LabScreen", destination: Destination, next_pick: Pick | None = None) -> None:
             super().__init__()
             self.lab = lab
             self.destination = destination
+            self.next_pick = next_pick
 
     class Restart(Message):
         """Start a new run with an edited config; `fork`: from the last checkpoint of run `name`."""
@@ -102,6 +105,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.generation_pane = GenerationPane(id="generation")
         self._log = EventsPane(id="events")
         self.doctor_pane = DoctorPane(id="doctor", send=source.send)
+        self._run_line = RunLine(id="run-line")
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
         self.panes += [self._log, self.doctor_pane]
@@ -120,6 +124,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         with Container(id="panes"):
             yield from self.panes
         yield Static("tui-lab needs 40×12 or more", id="small")
+        yield self._run_line
         yield self._status
         yield KeyLine()
 
@@ -172,6 +177,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
         if self.stopping and not self.state.over:
             note = "stopping…"
+        self._run_line.show(self.source.playback)
         self._status.show(self.state, now, note, at_once=frame.complete)
 
     def _apply(self, message: SessionMessage) -> None:
@@ -180,13 +186,17 @@ class LabScreen(BaseScreen[None], Screen[None]):
         n_noticed = len(self.state.noticed)
         self.state.apply(message)
         self._log.note(message)
-        if isinstance(message, Ready | ev.Started | ev.Changed):
+        if isinstance(message, Ready | Rewound | ev.Started | ev.Changed):
             # Even while hidden: restart, fork and diagnose use the config edited there.
             self.config_pane.show(self.state, self.clock())
         if self.state.is_script and not was_script:
             self.batch_pane.show_script()
             self.refresh_bindings()
-        if isinstance(message, Ready):
+        if isinstance(message, Rewound):
+            for pane in self.panes:
+                pane.rewound()
+            self._painting.request()
+        elif isinstance(message, Ready):
             self._opened(message)
         else:
             for finding, step in self.state.noticed[n_noticed:]:

@@ -10,6 +10,7 @@ from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
 from tui_lab.app.screens.run_controls import RunControls
 from tui_lab.app.screens.runs import RunsScreen
@@ -20,6 +21,8 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.lock import in_use
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 
@@ -31,6 +34,9 @@ Destination = Literal["quit", "home"]
 """Where to go when the lab closes: out of the app, or to the start screen."""
 GENERATION, DOCTOR = 4, 6
 """Numbers of panes."""
+ALL_STEPS_MADE = "This run has made all its steps. f trains on in a new run; to train on in this one: {}"
+ONLY_THE_SCRIPT = "Only the script can train this run on; start the script again."
+HOW_TO_FOLLOW = "Press w, then Enter on the run to follow it."
 CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
     "quit": (
         Choice("stop", "Stop and save"),
@@ -67,6 +73,7 @@ class LabActions:
         self.actions: dict[str, Callable[[], object]] = {
             **self.controls.actions,
             **{f"pane_{pane.number}": partial(lab.go_to, pane.number) for pane in lab.panes},
+            "resume": self.resume,
             "restart": lambda: self.with_edited(self.restart),
             "fork": lambda: self.with_edited(self.fork),
             "generate": self.generate,
@@ -178,6 +185,21 @@ class LabActions:
             lab.source.send(cmd.Save())
         name = ready.path if fork else ready.name
         lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose))
+
+    def resume(self) -> None:
+        """Close the replay and train its run on, unless only another process can."""
+        lab = self._lab
+        ready = lab.state.ready
+        if ready is None:
+            return
+        if lab.state.is_script:
+            lab.notify(ONLY_THE_SCRIPT, severity="warning")
+        elif (holder := in_use(Path(ready.path))) is not None:
+            lab.notify(f"{ready.name} is being trained by {holder}. {HOW_TO_FOLLOW}", severity="warning")
+        elif (summary := Run(Path(ready.path)).summary()) is not None and summary.reason == "done":
+            lab.notify(ALL_STEPS_MADE.format(f"tui-lab app --resume {ready.path} --steps N"), severity="warning")
+        else:
+            lab.post_message(lab.Close(lab, "home", Pick("resume", ready.path)))
 
     def close(self, destination: Destination) -> None:
         """Close the lab, after a question if the run is still training."""

@@ -10,6 +10,8 @@ from tui_lab.core import commands as cmd
 
 SHUFFLE_MODES = ("epoch", "once", "off")
 DROPOUT_STEP = 0.05
+SEEK_SHARE = 0.05
+"""Fraction of a replay that one key press goes back or forward."""
 
 
 class RunControls:
@@ -22,6 +24,8 @@ class RunControls:
             "pause": self.pause_or_resume,
             "slower": partial(self.change_speed, -1),
             "faster": partial(self.change_speed, 1),
+            "seek_back": partial(self.seek, -1),
+            "seek_forward": partial(self.seek, 1),
             "lr_down": partial(self.scale_lr, 0.5),
             "lr_up": partial(self.scale_lr, 2.0),
             **{id: partial(source.send, command) for id, command in COMMANDS.items()},
@@ -41,6 +45,14 @@ class RunControls:
         """Play a replay `by` speeds faster."""
         if self._source.playback is not None:
             self._source.playback.change_speed(by)
+
+    def seek(self, by: int) -> None:
+        """Go forward by `by` times `SEEK_SHARE` of a replay; steps, not time, so that it shows on the bar."""
+        playback = self._source.playback
+        if playback is not None and playback.timeline is not None:
+            end = playback.timeline.end
+            step = playback.position + by * max(1, round(SEEK_SHARE * end))
+            playback.seek(max(0, min(end, step)))
 
     def set_live(self, changes: dict[str, Any]) -> None:
         """Change live settings at the next step."""

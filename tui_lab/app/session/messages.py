@@ -48,6 +48,15 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Rewound:
+    """A replay went to another step: what came before does not hold any more."""
+
+    ready: Ready
+    past: tuple[ev.Event, ...]
+    """What the run did until that step, downsampled."""
+
+
+@dataclass(frozen=True)
 class Waiting:
     """A script runs, and has not made an optimizer step yet. seconds: since it was started."""
 
@@ -84,7 +93,7 @@ class Interrupted:
     """A replay has come to the end of a log that does not say how the run ended."""
 
 
-SessionMessage = Preparing | Ready | Waiting | Printed | SessionFailed | Interrupted | ev.Event
+SessionMessage = Preparing | Ready | Rewound | Waiting | Printed | SessionFailed | Interrupted | ev.Event
 
 # From the generation thread; `number` is that of the request
 

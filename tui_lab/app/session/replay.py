@@ -1,18 +1,20 @@
-"""Play a recorded run back at a chosen speed."""
+"""Play a recorded run back at a chosen speed, from any step."""
 
 import math
 import queue
 import threading
 import traceback
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.following import open_ready
-from tui_lab.app.session.messages import Interrupted, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Interrupted, Printed, Ready, Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.output_tail import OutputTail
+from tui_lab.app.session.read_ahead import LEFT_OUT, ReadAhead
 from tui_lab.app.session.saved_weights import SavedWeights
-from tui_lab.app.session.source import Playback, Role
+from tui_lab.app.session.source import Playback, Role, Timeline
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
@@ -21,20 +23,17 @@ from tui_lab.util.errors import ConfigError, DataError, RunError
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, math.inf)
 """At infinite speed the rest comes at once, from the downsampled log."""
-LEFT_OUT = ("paused", "resumed")
-"""Kinds of events that a replay does not repeat: it has its own pause."""
 NEVER_STEPPED = "this script never made an optimizer step, so there is nothing to show but what it printed"
-SECONDS_BETWEEN_CHECKS = 0.5
-"""How often a reader that waits for room looks whether the replay was closed."""
-MAX_EVENTS_AHEAD = 4096
-"""Events read before their time; an event log may be larger than memory."""
 
 
 @dataclass(frozen=True)
-class _DownsampledLog:
-    """The whole run in few events, from the thread that reads it."""
+class _Opened:
+    """What the replay's thread has read: the whole run in few events, and what the run printed."""
 
+    run: runs.Run
+    ready: Ready
     events: list[ev.Event]
+    printed: Printed | None
 
 
 class Replay:
@@ -49,18 +48,22 @@ class Replay:
         self._paused = False
         self._steps_left = 0
         """While paused: steps still to play."""
-        self._buffer = Buffer[SessionMessage | _DownsampledLog]()
+        self._buffer = Buffer[SessionMessage | _Opened]()
         self._commands: cmd.CommandQueue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="replay", daemon=True)
-        self._ahead: queue.Queue[ev.Event | None] = queue.Queue(MAX_EVENTS_AHEAD)
-        self._next: ev.Event | None = None
-        self._downsampled: list[ev.Event] = []
+        self._opened: _Opened | None = None
+        self._timeline: Timeline | None = None
+        self._reader: ReadAhead | None = None
+        """None until the log is read."""
+        self._from_step = -1
+        """The step that was last gone to; -1: the start, before any event."""
         self._played: list[ev.Event] = []
-        """The events of the current step that were played."""
-        self._ended = False
+        """The events of the current step that were played since then."""
+        self._rewound: Rewound | None = None
+        """Not given to the app yet."""
+        self._closed = False
         self._said_end = False
         """Whether the app knows how the run ended."""
-        self._closed = False
         self._seconds = 0.0
         """Time of the run that has passed and was not used by an event yet."""
         self._drained_at = clock()
@@ -84,6 +87,8 @@ class Replay:
 
     def close(self) -> None:
         self._closed = True
+        if self._reader is not None:
+            self._reader.close()
         self._commands.put(cmd.Stop())
 
     def join(self, seconds: float | None = None) -> bool:
@@ -100,26 +105,69 @@ class Replay:
         return self
 
     def status_note(self) -> str:
-        return f"replay ×{self.speed:g}{' paused' if self._paused else ''}"
+        return f"replay{' paused' if self._paused else ''}"
 
     def change_speed(self, by: int) -> None:
         index = SPEEDS.index(self.speed) + by
         self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, index))]
 
+    @property
+    def position(self) -> int:
+        return self._played[-1].step if self._played else max(0, self._from_step)
+
+    @property
+    def timeline(self) -> Timeline | None:
+        return self._timeline
+
+    def seek(self, step: int) -> None:
+        """Go to a step of the downsampled log, the last one that is not after `step`; nothing until it is read.
+
+        At infinite speed the replay would run to the end at once, so it plays on at the speed of the run.
+        """
+        if self._opened is None or self._reader is None:
+            return
+        events = self._opened.events
+        past = events[: bisect_right(events, max(0, step), key=lambda event: event.step)]
+        self._reader.close()
+        self._from_step = past[-1].step if past else 0
+        self._reader = ReadAhead(self._opened.run, self._from_step, self._buffer.put)
+        self._played = []
+        self._rewound = Rewound(self._opened.ready, tuple(past))
+        self._said_end = any(isinstance(event, ev.Stopped | ev.Failed) for event in past)
+        self._seconds = 0.0
+        self._drained_at = self._clock()
+        self._steps_left = 0
+        self.speed = self.speed if math.isfinite(self.speed) else 1.0
+
     def drain(self) -> list[SessionMessage]:
         messages: list[SessionMessage] = []
         for message in self._buffer.drain():
-            if isinstance(message, _DownsampledLog):
-                self._downsampled = message.events
+            if isinstance(message, _Opened):
+                if not self._closed:
+                    self._open(message)
             else:
                 messages.append(message)
+        if self._rewound is not None and self._opened is not None:
+            messages.append(self._rewound)
+            messages += [] if self._opened.printed is None else [self._opened.printed]
+            self._rewound = None
         due = list(self._due())
         messages += due
         self._said_end = self._said_end or any(isinstance(event, ev.Stopped | ev.Failed) for event in due)
-        if self._ended and not self._said_end:
+        if self._reader is not None and self._reader.ended and not self._said_end:
             self._said_end = True
             messages.append(Interrupted())
         return messages
+
+    def _open(self, opened: _Opened) -> None:
+        self._opened = opened
+        steps = [event.step for event in opened.events]
+        self._timeline = Timeline(
+            end=max(steps, default=0),
+            changes=tuple(event.step for event in opened.events if isinstance(event, ev.Changed)),
+            evaluations=tuple(event.step for event in opened.events if isinstance(event, ev.Evaluated)),
+        )
+        self._reader = ReadAhead(opened.run, -1, self._buffer.put)
 
     def _due(self) -> Iterable[ev.Event]:
         """Return the events whose time has come."""
@@ -128,92 +176,69 @@ class Replay:
         self._drained_at = now
         if self._paused:
             return self._next_steps()
+        if self._reader is None:
+            return []
         if self.speed == math.inf:
-            return self._all_the_rest()
+            return self._all_the_rest(self._reader)
         self._seconds += elapsed * self.speed
         due: list[ev.Event] = []
-        while (event := self._peek()) is not None:
+        while (event := self._reader.peek()) is not None:
             seconds = event.seconds if isinstance(event, ev.StepDone) else 0.0
             if seconds > self._seconds:
                 break
             self._seconds -= seconds
-            due.append(self._take(event))
-        if self._ended:
+            due.append(self._take(event, self._reader))
+        if self._reader.ended:
             self._seconds = 0.0
         return due
 
     def _next_steps(self) -> list[ev.Event]:
         due: list[ev.Event] = []
-        while self._steps_left and (event := self._peek()) is not None:
-            due.append(self._take(event))
+        while self._steps_left and self._reader is not None and (event := self._reader.peek()) is not None:
+            due.append(self._take(event, self._reader))
             self._steps_left -= isinstance(event, ev.StepDone)
         return due
 
-    def _all_the_rest(self) -> list[ev.Event]:
+    def _all_the_rest(self, reader: ReadAhead) -> list[ev.Event]:
         """Return what the downsampled log has after the events played so far, and end the replay."""
-        if self._ended or not self._downsampled:
+        if reader.ended or self._opened is None:
             return []
-        step = self._played[-1].step if self._played else -1
-        self._ended = True
-        self._next = None
-        return [
-            event
-            for event in self._downsampled
-            if event.step > step or (event.step == step and event not in self._played)
-        ]
+        reader.close()
+        if self._played:
+            step = self._played[-1].step
+            rest = [
+                event
+                for event in self._opened.events
+                if event.step > step or (event.step == step and event not in self._played)
+            ]
+        else:
+            rest = [event for event in self._opened.events if event.step > self._from_step]
+        self._played = rest[-1:]
+        return rest
 
-    def _peek(self) -> ev.Event | None:
-        """Return the next event; None at the end, or if it is not read yet."""
-        if self._next is None and not self._ended:
-            try:
-                self._next = self._ahead.get_nowait()
-                self._ended = self._next is None
-            except queue.Empty:
-                return None
-        return self._next
-
-    def _take(self, event: ev.Event) -> ev.Event:
+    def _take(self, event: ev.Event, reader: ReadAhead) -> ev.Event:
         if self._played and self._played[-1].step != event.step:
             self._played = []
         self._played.append(event)
-        self._next = None
+        reader.take()
         return event
 
     def _work(self) -> None:
         try:
             run = runs.find(self._name)
-            self._buffer.put(open_ready(run))
+            ready = open_ready(run)
+            self._buffer.put(ready)
             if (printed := OutputTail(run.path / runs.OUTPUT).poll()) is not None:
                 self._buffer.put(printed)
             downsampled = [event for event in run.downsampled().events() if event.kind not in LEFT_OUT]
-            self._buffer.put(_DownsampledLog(downsampled))
+            self._buffer.put(_Opened(run, ready, downsampled, printed))
             if not any(isinstance(event, ev.Started | ev.Failed) for event in downsampled) and _is_script(run):
                 self._buffer.put(SessionFailed(NEVER_STEPPED, is_script=True))
-            threading.Thread(target=self._read, args=(run,), name="reading", daemon=True).start()
             self._answer_commands(run)
         except (ConfigError, DataError, RunError) as error:
             self._buffer.put(SessionFailed(str(error)))
         except Exception as error:
             self._buffer.put(SessionFailed(f"the replay failed: {error!r}", traceback.format_exc()))
-
-    def _read(self, run: runs.Run) -> None:
-        """Read events ahead until the end of the log, or until the replay is closed or ended."""
-        try:
-            for event in run.events():
-                if event.kind not in LEFT_OUT and not self._put_ahead(event):
-                    return
-        except RunError as error:
-            self._buffer.put(SessionFailed(str(error)))
-        self._put_ahead(None)
-
-    def _put_ahead(self, event: ev.Event | None) -> bool:
-        while not (self._closed or self._ended):
-            try:
-                self._ahead.put(event, timeout=SECONDS_BETWEEN_CHECKS)
-                return True
-            except queue.Full:
-                continue
-        return False
 
     def _answer_commands(self, run: runs.Run) -> None:
         """Answer Snapshot and Inspect until Stop."""

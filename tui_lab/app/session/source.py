@@ -1,5 +1,6 @@
 """What the lab's panes get their data from: a run of this app, a run of another process, or a replay."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tui_lab.core import commands as cmd
@@ -16,11 +17,37 @@ takes commands. watching: another process trains, and takes none. replay: a reco
 """
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """What a replay can go to. end: the last step; changes and evaluations: the steps at which there were some."""
+
+    end: int = 0
+    changes: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
+
+
 class Playback(Protocol):
-    """The speed and pause of a replay."""
+    """The position, speed and pause of a replay."""
 
     @property
     def paused(self) -> bool: ...
+
+    @property
+    def speed(self) -> float: ...
+
+    @property
+    def position(self) -> int:
+        """The step up to which the run was played."""
+        ...
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """None until the log is read."""
+        ...
+
+    def seek(self, step: int) -> None:
+        """Go to a step: show what the run did until then, and play on from there."""
+        ...
 
     def change_speed(self, by: int) -> None:
         """Play at the speed `by` places further in the list of speeds."""

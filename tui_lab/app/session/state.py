@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tui_lab.app.session.messages import Interrupted, Preparing, Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.messages import Interrupted, Preparing, Ready, Rewound, SessionFailed, SessionMessage, Waiting
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.series import Series
 from tui_lab.core import events as ev
@@ -73,6 +73,11 @@ class LabState:
                 self.doing = f"{what} {done / max(1, total):.0%}"
             case Ready():
                 self._apply_ready(message)
+            case Rewound(ready, past):
+                vars(self).update(vars(LabState()))
+                self._apply_ready(ready)
+                for event in past:
+                    self.apply(event)
             case Waiting():
                 self.waiting = message
                 if self.phase == "loading":

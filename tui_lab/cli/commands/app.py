@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.cli.options import Sets, SourceOrRun, complete_any, trust_code
+from tui_lab.cli.options import (
+    AllowCode,
+    Sets,
+    SourceOrRun,
+    Steps,
+    complete_any,
+    complete_run,
+    overrides_of,
+    trust_code,
+)
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.extras import require
 
@@ -14,15 +23,28 @@ commands = typer.Typer()
 
 
 @commands.command("app")
-def open_app(source: SourceOrRun = None, sets: Sets = None) -> None:
+def open_app(
+    source: SourceOrRun = None,
+    sets: Sets = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Train a run on from its last checkpoint.", autocompletion=complete_run),
+    ] = None,
+    steps: Steps = None,
+    allow_code: AllowCode = False,
+) -> None:
     """Open the app: watch and steer a run live. Without PRESET, CONFIG or RUN it starts at Home."""
+    if resume is not None and (source or sets):
+        raise ConfigError.of("conflict", "not with a PRESET, CONFIG or RUN, and not with --set", key="--resume")
     # Under `serve`, textual-serve names a driver that talks to the browser through pipes.
     if not (os.environ.get("TEXTUAL_DRIVER") or (sys.stdin.isatty() and sys.stdout.isatty())):
         raise ConfigError.of("unavailable", "the app needs a terminal; without one use: tui-lab run PRESET")
     from tui_lab.app.main import main as run_app
 
-    trust_code(sets)
-    raise typer.Exit(run_app(source, sets or []))
+    trust_code(sets, allow_code, source=source, run=resume)
+    if resume is not None:
+        raise typer.Exit(run_app(resume=resume, steps=steps))
+    raise typer.Exit(run_app(source, overrides_of(sets, steps)))
 
 
 @commands.command("serve")

@@ -1,0 +1,65 @@
+"""The seek bar of a replay: where it is, what it can go to, and its keys."""
+
+import math
+
+from rich.text import Text
+
+from tui_lab.app.panes.pane import fitting
+from tui_lab.app.session.source import Playback, Timeline
+
+KEYS = ("Space pause", "< > speed", "( ) seek", "c resume", "f fork")
+PLAYED, REST, POSITION, EVALUATION, CHANGE = "━", "─", "●", "┬", "◆"
+LEAST_WIDTH = 16
+"""Columns of the bar; keys are left out before it gets narrower."""
+MOST_WIDTH = 80
+
+
+class SeekBar:
+    """Draws the bar, and knows which step is at a column of it."""
+
+    def __init__(self) -> None:
+        self._start = 0
+        self._width = 0
+        self._end = 0
+
+    def text(self, playback: Playback, width: int) -> Text:
+        """Return the line, `width` columns wide."""
+        timeline = playback.timeline
+        if timeline is None:
+            self._width = 0
+            return Text(" reading the log …", "dim")
+        text = Text(" ‖ " if playback.paused else " ▶ ", "bold", no_wrap=True, overflow="ellipsis")
+        speed = "all at once" if playback.speed == math.inf else f"×{playback.speed:g}"
+        place = f" {playback.position:,}/{timeline.end:,}  {speed}"
+        # At its widest, so that the bar does not change its length while it plays.
+        n_place = len(f" {timeline.end:,}/{timeline.end:,}  all at once")
+        keys = fitting(KEYS, width - text.cell_len - n_place - LEAST_WIDTH - 3)
+        self._start = text.cell_len
+        self._end = timeline.end
+        self._width = max(2, min(MOST_WIDTH, width - self._start - n_place - len(keys) - 3))
+        self._append_bar(text, timeline, playback.position)
+        text.append(place.ljust(n_place), "bold")
+        return text.append(f"  {keys}", "dim")
+
+    def step_at(self, column: int) -> int | None:
+        """Return the step at a column of the line; None outside of the bar."""
+        if not self._start <= column < self._start + self._width:
+            return None
+        return round((column - self._start) / (self._width - 1) * self._end)
+
+    def _append_bar(self, text: Text, timeline: Timeline, position: int) -> None:
+        reached = self._column(position)
+        signs = [PLAYED if column < reached else REST for column in range(self._width)]
+        styles = ["bold cyan" if column < reached else "dim" for column in range(self._width)]
+        for steps, sign, style in ((timeline.evaluations, EVALUATION, "yellow"), (timeline.changes, CHANGE, "green")):
+            for column in map(self._column, steps):
+                signs[column] = sign
+                styles[column] = style
+        signs[reached] = POSITION
+        styles[reached] = "bold cyan"
+        for sign, style in zip(signs, styles, strict=True):
+            text.append(sign, style)
+
+    def _column(self, step: int) -> int:
+        """Return where in the bar a step is."""
+        return round(min(1.0, step / max(1, self._end)) * (self._width - 1))
