@@ -171,6 +171,16 @@ class Requirement:
     def text(self) -> str:
         return f"{self.metric}{self.compare}{self.bound:g}"
 
+    def measured(self, summary: Summary) -> str:
+        """The requirement and the value of the run, such as "exact_match ≥ 0.99: 1.00"."""
+        compare = {"<=": "≤", ">=": "≥"}.get(self.compare, self.compare)
+        requirement = f"{self.metric} {compare} {self.bound:g}"
+        value = summary.metric(self.metric)
+        if value is None:
+            return f"{requirement}: this run has no {self.metric}"
+        digits = f"{value:.6g}"
+        return f"{requirement}: {digits if set('.en') & set(digits) else f'{digits}.00'}"
+
     def met(self, summary: Summary) -> bool:
         """Whether the summary meets it; a metric that the run does not have is not met."""
         value = summary.metric(self.metric)
@@ -206,8 +216,4 @@ def parse_requirement(text: str) -> Requirement:
 
 def unmet(requirements: Sequence[Requirement], summary: Summary) -> list[str]:
     """A line for each requirement that is not met, with the measured value."""
-    return [
-        f"required {requirement.text}, found {summary.metric(requirement.metric)}"
-        for requirement in requirements
-        if not requirement.met(summary)
-    ]
+    return [requirement.measured(summary) for requirement in requirements if not requirement.met(summary)]

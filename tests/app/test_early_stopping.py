@@ -81,6 +81,6 @@ async def test_reply_names_the_best_weights() -> None:
 async def test_log_says_that_the_best_weights_were_restored() -> None:
     async with lab(size=(200, 50)) as it:
         await it.tell(ev.Stopped(step=30, reason="patience", restored=15))
-        assert "stopped early: no improvement; restored the best weights, of step 15" in it.text("#log").replace(
+        assert "stopped early (no improvement); restored the best weights, of step 15" in it.text("#log").replace(
             "\n", " "
         )

@@ -39,7 +39,7 @@ def test_requirement_is_a_case_whose_failure_has_the_value() -> None:
     }
     assert root[0].attrib["name"] == "run <&\"'>"
     failure = element(text, "val_loss<=1").find("failure")
-    assert failure is not None and failure.attrib["message"] == "required val_loss<=1, but val_loss = 1.25"
+    assert failure is not None and failure.attrib["message"] == "val_loss ≤ 1: 1.25"
     assert element(text, "exact_match>=0.5").find("failure") is None
     assert element(text, "perplexity<9").find("failure") is not None, "a metric that the run does not have"
 

@@ -65,12 +65,12 @@ def test_version_is_printed(run_cli: RunCli) -> None:
 
 def test_batch_shows_x_over_y_with_ignored_targets_marked(run_cli: RunCli) -> None:
     text = run_cli("batch", "reverse", "--step", "3").out
-    assert "step 3: epoch 0" in text and "order epoch, seed 0" in text
-    rows = [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")]
-    cells = [[cell.strip() for cell in row] for row in rows]
-    digits = [row[1] for row in cells[:6]]
-    assert [row[3] for row in cells] == ["-1"] * 5 + digits[::-1]
-    assert [row[5] for row in cells] == ["ignored by the loss"] * 5 + [""] * 6
+    assert "step 3: epoch 0" in text and "shuffle epoch, seed 0" in text
+    rows = {line.split()[0]: line for line in text.splitlines() if line[:2] in ("t ", "x ", "y ")}
+    assert list(rows) == ["t", "x", "y"] and "ignored by the loss (5 of 11)" in text
+    cells = {name: line.split()[1:] for name, line in rows.items()}
+    assert cells["y"] == ["-1"] * 5 + cells["x"][:6][::-1]
+    assert [rows["x"].index(f" {digit}") for digit in cells["x"][:1]] == [rows["t"].index(" 0")]
 
 
 def test_batch_as_json_is_what_training_sees(run_cli: RunCli) -> None:
@@ -127,6 +127,9 @@ def test_generate_streams_the_same_text_for_a_seed(run_cli: RunCli) -> None:
     generate = ("generate", "r", "--prompt", "123", "--max-new-tokens", "2")
     first, second = (run_cli(*generate).out for _ in range(2))
     assert first == second and first.startswith("123") and len(first) == len("12345\n")
+    answer = run_cli(*generate[:-2])
+    assert len(answer.out) == len("123321\n"), "an answer has as many tokens as the prompt"
+    assert "✗ expected 321" in answer.err or "✓ right" in answer.err
     lines = [json.loads(line) for line in run_cli(*generate, "--json").out.splitlines()]
     assert [line["event"] for line in lines] == ["token", "token", "text"]
     assert "123" + lines[-1]["text"] == first.strip()

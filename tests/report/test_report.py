@@ -102,6 +102,7 @@ def test_report_shows_the_run(trained: Run) -> None:
     summary = trained.summary()
     assert summary is not None
     best = f"{summary.best_val_loss:.4f}"
+    assert not re.search(r"<th[^>]*></th>", run_report(gather(trained, []))), "every column has a name"
     shown = ["step 12 of 12", "keep", "“the first”", "optim.lr", "0.005", f"best {best}", "ln V", "processor"]
     assert [text for text in shown if text not in page.text] == []
     assert re.search(r"d_model 8 \(default 64\)", page.text) and "momentum 0.9 (default" not in page.text
@@ -210,6 +211,16 @@ def test_a_browser_requests_nothing(trained: Run, tmp_path: Path) -> None:
             page.evaluate("() => { new Image().src = 'http://127.0.0.1:9/x.png' }")
         browser.close()
     assert len(refused) == 1 and "csp" in refused[0].casefold()
+
+
+def test_phones_get_a_chart_that_need_not_scroll(trained: Run) -> None:
+    """A phone of 390 pixels has about 330 for the chart, whose texts keep their size."""
+    source = run_report(gather(trained, []))
+    wide, narrow = (float(width) for width in re.findall(r'viewBox="0 0 ([\d.]+)', source))
+    assert narrow < 340 < wide and "min-width: 34rem" not in source
+    assert re.search(r"max-width: 34rem.*figure \.wide { display: none", source, re.DOTALL)
+    ids = re.findall(r' id="([^"]+)"', source)
+    assert len(set(ids)) == len(ids), "both charts are in one document"
 
 
 def swept(path: Path) -> Sweep:

@@ -43,14 +43,27 @@ def names(run_cli: RunCli, *arguments: object) -> list[str]:
 
 
 def test_ls_sorts_and_filters(run_cli: RunCli, three: Path) -> None:
-    assert names(run_cli) == ["b", "sweep/trials/000", "a"]
+    assert names(run_cli) == ["a", "sweep/trials/000", "b"]
     assert names(run_cli, "--sort", "train_loss") == ["a", "b", "sweep/trials/000"]
     assert names(run_cli, "--sort", "-optim.lr") == ["sweep/trials/000", "b", "a"]
     assert names(run_cli, "--where", "optim.lr<0.05", "--where", "train_loss>1") == ["b"]
     assert names(run_cli, three / "sweep", "--where", "trials") == ["trials/000"]
     table = run_cli("runs", "ls").out
-    assert [line.split()[0] for line in table.splitlines()] == ["run", "b", "sweep/trials/000", "a"]
+    assert [line.split()[0] for line in table.splitlines()] == ["run", "a", "sweep/trials/000", "b"]
     assert run_cli("runs", "ls", "--where", "optim.lr>1").out == f"none of 3 runs in {three}\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 110, 160])
+def test_ls_cuts_no_column(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """What does not fit is left out; of a long name the end stays, which tells trials apart."""
+    for name in ("sweep-20261126-182336/trials/0004-lr-0.003-seed-3", "b"):
+        recorded(runs.runs_folder() / name, [STARTED, update(1, 2.0), *list(story())[-2:]], config=tiny())
+    write_notes(runs.runs_folder() / "b", ["a-tag"], "a note")
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run_cli("runs", "ls").out.splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines) and "…" not in lines[0]
+    assert ("created" in lines[0]) == (width >= 80) and "state" in lines[0] and "val loss" in lines[0]
+    assert any("seed-3 " in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +148,10 @@ def test_compare_prompts_every_run(run_cli: RunCli, tmp_path: Path) -> None:
     replies = comparison["replies"]
     assert replies.keys() == {"short", "long"} and all(len(reply) == 4 for reply in replies.values())
     assert comparison["different"] == {"train.steps": [1, 9]}
-    assert list(replies.values()) in [line.split() for line in run_cli(*command).out.splitlines()]
+    shown = run_cli(*command).out.splitlines()[-1]
+    assert all(reply in shown for reply in replies.values()) and shown.count("✗ expected 321") == 2
+    replies = json.loads(run_cli(*command[:-2], "--json").out)["replies"]
+    assert all(len(reply) == 3 for reply in replies.values()), "as long as the answer"
     not_digits = json.loads(run_cli(*command[:-3], "xyz", "--json").out)
     assert not_digits["replies"]["short"].startswith("("), "the reason, in parentheses"
 
@@ -203,13 +219,13 @@ def scripts(tmp_path: Path) -> Path:
 def test_ls_shows_runs_of_scripts_and_our_own(run_cli: RunCli, scripts: Path) -> None:
     rows = json.loads(run_cli("runs", "ls", "--json").out)
     assert [row["state"] for row in rows] == ["done", "failed", "interrupted", "interrupted", "failed", "done"]
-    assert [row["kind"] for row in rows] == ["script"] * 5 + ["trainer"]
-    assert [row["steps"] for row in rows] == [8, 8, 8, 0, 0, 8]
+    assert [row["kind"] for row in rows] == ["trainer"] + ["script"] * 5
+    assert [row["steps"] for row in rows] == [8, 0, 0, 8, 8, 8]
     assert names(run_cli, "--where", "settings.learning_rate>0.1") == ["a-done"]
     assert names(run_cli, "--where", "kind=script", "--sort", "-settings.learning_rate")[0] == "a-done"
-    assert names(run_cli, "--where", "optim.lr=0.01") == ["a-done", "b-failed", "c-killed", "f-ours"]
+    assert names(run_cli, "--where", "optim.lr=0.01") == ["f-ours", "c-killed", "b-failed", "a-done"]
     lines = run_cli("runs", "ls").out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == sorted(path.name for path in scripts.iterdir())
+    assert [line.split()[0] for line in lines[1:]] == sorted((path.name for path in scripts.iterdir()), reverse=True)
 
 
 def test_ls_refuses_a_captured_setting_that_no_run_has(cli_error: CliError, scripts: Path) -> None:

@@ -1,14 +1,6 @@
-"""How the app shows the end of a run and a path."""
+"""How the app shows a path."""
 
 from pathlib import Path
-
-ENDINGS = {"target": "stopped: reached the target loss", "patience": "stopped early: no improvement"}
-"""Reasons of a Stopped event that are not shown as they are."""
-
-
-def ending_name(reason: str) -> str:
-    """Return how the `reason` of a Stopped event is shown."""
-    return ENDINGS.get(reason, reason)
 
 
 def shown_path(path: Path) -> str:

@@ -45,7 +45,7 @@ def _requirement_case(requirement: Requirement, summary: Summary) -> TestCase:
     value = f"{requirement.metric} = {summary.metric(requirement.metric)}"
     if requirement.met(summary):
         return TestCase(requirement.text, details=value)
-    return TestCase(requirement.text, "failure", f"required {requirement.text}, but {value}")
+    return TestCase(requirement.text, "failure", requirement.measured(summary))
 
 
 def report_cases(report: Report) -> list[TestCase]:

@@ -62,7 +62,7 @@ class Lines(Silent):
 
 
 class Bar:
-    """A progress bar with the loss, the validation loss, tokens/s, and the time elapsed and left."""
+    """A progress bar with the loss, the validation loss, tokens/s, the time elapsed and the ETA."""
 
     def __init__(self, console: Console) -> None:
         self._val_loss = "–"
@@ -72,8 +72,9 @@ class Bar:
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("val {task.fields[val]}"),
             TextColumn("{task.fields[speed]} tok/s"),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("ETA"),
             TimeRemainingColumn(compact=True),
             console=console,
             refresh_per_second=4,

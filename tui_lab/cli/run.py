@@ -103,7 +103,7 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
     if not silent:
         for requirement in requirements:
             if requirement.met(summary):
-                say(f"✓ {requirement.text}: {summary.metric(requirement.metric):.6g}")
+                say(f"✓ {requirement.measured(summary)}")
     messages = unmet(requirements, summary)
     for message in messages:
         say(f"✗ {message}")

@@ -13,13 +13,12 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.delete import removable, remove
 from tui_lab.runs import comparing, exporting, listing
 from tui_lab.runs.figures import row_json
+from tui_lab.runs.runs_table import runs_table
 from tui_lab.runs.tagging import tag_run
 from tui_lab.util.errors import ConfigError
 
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or pipe."""
-DETAILS_WIDTH = 120
-"""Columns from which the table has the date and the note."""
 
 
 def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: bool) -> None:
@@ -33,7 +32,7 @@ def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: 
         write(f"none of {selection.total} runs in {selection.folder}")
     else:
         width = console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-        Console(file=stdout(), width=width).print(listing.runs_table(selection.rows, details=width >= DETAILS_WIDTH))
+        Console(file=stdout(), width=width).print(runs_table(selection.rows, width))
 
 
 def show_run(name: str, *, as_json: bool) -> None:

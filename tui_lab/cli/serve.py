@@ -1,6 +1,9 @@
 """`tui-lab serve`: the app in a browser of this machine, by textual-serve."""
 
+import html
 import ipaddress
+import logging
+import re
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -8,10 +11,12 @@ from aiohttp.typedefs import Handler
 from textual_serve.server import Server
 
 from tui_lab.app.app import pick_of
+from tui_lab.cli.output import say
 from tui_lab.util.child import shell_command
 from tui_lab.util.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_WEB_FONT = re.compile(r"<link\b[^>]*fonts\.googleapis\.com[^>]*>\s*")
 
 
 def check_host(host: str, *, risk: bool) -> None:
@@ -40,6 +45,21 @@ class GuardedServer(Server):
     Any page can open a websocket to a loopback port, which its Origin header shows, or let its own domain name resolve
     to 127.0.0.1 (DNS rebinding), which the Host header shows. Both headers must name this server.
     """
+
+    def initialize_logging(self) -> None:
+        """Log only problems: a line per request would hide them."""
+        logging.basicConfig(level=logging.WARNING, format="tui-lab: %(message)s")
+
+    async def on_startup(self, app: web.Application) -> None:
+        say(f"tui-lab is at {self.public_url}; Ctrl+C stops it")
+
+    async def handle_index(self, request: web.Request) -> web.StreamResponse:
+        """Return the page with a title, and without the font that it would load from another server."""
+        page = await super().handle_index(request)
+        assert isinstance(page, web.Response)
+        without_font = _WEB_FONT.sub("", page.text or "")
+        page.text = without_font.replace("<head>", f"<head>\n    <title>{html.escape(self.title)}</title>", 1)
+        return page
 
     async def _make_app(self) -> web.Application:
         app = await super()._make_app()
@@ -79,4 +99,5 @@ def serve(source: str | None, host: str, port: int, *, risk: bool) -> None:
     command = shell_command("tui_lab", "app", *([source] if source else []))
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{port}"
-    GuardedServer(command, host=host, port=port, title="tui-lab", public_url=url).serve()
+    title = f"{source} · tui-lab" if source else "tui-lab"
+    GuardedServer(command, host=host, port=port, title=title, public_url=url).serve()

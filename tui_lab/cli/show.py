@@ -1,7 +1,6 @@
-"""Print presets, configs, data, batches, sources of randomness and faults."""
+"""Print presets, configs, data, sources of randomness and faults."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -13,12 +12,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.memory_estimate import check_memory
 from tui_lab.core.kernels.parameter_count import parameter_table
 from tui_lab.core.training.task_factory import build_loader, build_task
-from tui_lab.data.dataset import IGNORED, Task
-from tui_lab.data.loader import Batch
-from tui_lab.data.tokenizers import show
-
-SHOWN_IDS = 8
-"""Examples of a batch that are listed by id."""
+from tui_lab.data.dataset import Task
 
 
 def open_data(source: str, overrides: Sequence[str]) -> tuple[Config, Task]:
@@ -93,62 +87,15 @@ def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
         "train examples": task.train.n_examples,
         "validation examples": task.val.n_examples,
         "examples per epoch": loader.order.n,
-        "steps per epoch": round(loader.order.n / loader.drawn, 2),
+        "steps per epoch": loader.order.n / loader.drawn,
     }
     if as_json:
         write_json({key.replace(" ", "_"): value for key, value in sizes.items()})
         return
     for key, value in sizes.items():
+        if isinstance(value, float):
+            value = round(value, 0 if value >= 10 else 2)
         write(f"{key:<20} {value if isinstance(value, str) else format(value, ',')}")
-
-
-def show_batch(source: str, overrides: Sequence[str], step: int, examples: int, *, as_json: bool) -> None:
-    """Print the examples of a step's batch, token by token."""
-    config, task = open_data(source, overrides)
-    batch = build_loader(config, task).batch(step)
-    if as_json:
-        write_json(_batch_json(batch, task))
-        return
-    out = console()
-    ids = ", ".join(str(i) for i in batch.ids[:SHOWN_IDS]) + (" …" if len(batch.ids) > SHOWN_IDS else "")
-    order = batch.order
-    out.print(
-        f"step {step}: epoch {batch.epoch}, position {batch.position:,} of {order.n:,}; "
-        f"order {order.mode}, seed {order.seed}, starts with {', '.join(map(str, batch.head))} …\n"
-        f"examples {ids}"
-    )
-    for row in range(min(examples, len(batch.ids))):
-        out.print(_example_table(batch, row, task))
-
-
-def _example_table(batch: Batch, row: int, task: Task) -> Table:
-    where = "" if batch.offsets is None else f", from token {batch.offsets[row]:,} of the corpus"
-    table = Table("t", "x", "token", "y", "target", "", title=f"example {batch.ids[row]}{where}", title_justify="left")
-    x, y = batch.x[row], batch.y[row]
-    for t in range(len(x)):
-        token, target = int(x[t]), int(y[t])
-        ignored = target == IGNORED
-        differs = task.next_token and t + 1 < len(x) and target != x[t + 1]
-        note = "ignored by the loss" if ignored else "≠ the next x" if differs else ""
-        target_text = "–" if ignored else show(task.tokenizer, target)
-        cells = (str(t), str(token), show(task.tokenizer, token), str(target), target_text, note)
-        table.add_row(*(Text(cell) for cell in cells), style="dim" if ignored else "")
-    return table
-
-
-def _batch_json(batch: Batch, task: Task) -> dict[str, Any]:
-    order = batch.order
-    return {
-        "step": batch.step,
-        "epoch": batch.epoch,
-        "position": batch.position,
-        "order": {"mode": order.mode, "seed": order.seed, "n": order.n, "head": list(batch.head)},
-        "ids": batch.ids.tolist(),
-        "offsets": None if batch.offsets is None else batch.offsets.tolist(),
-        "x": batch.x.tolist(),
-        "y": batch.y.tolist(),
-        "tokens": [[show(task.tokenizer, int(i)) for i in row] for row in batch.x],
-    }
 
 
 def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:

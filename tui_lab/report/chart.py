@@ -23,6 +23,8 @@ COLUMNS = 500
 MARKERS_BELOW = 60
 """With fewer evaluations than this, each is drawn with a dot."""
 LEGEND_ROWS = 20
+FIGURE_WIDTHS = {"wide": 9.5, "narrow": 4.6}
+"""Inches, by the class of the element; style.css shows one of them."""
 
 # matplotlib needs real colors. Each of these stands for a CSS variable of the page, which follows light and dark mode.
 _PLACEHOLDERS = {
@@ -34,7 +36,10 @@ INK, SOFT, GRID, TRAIN, RUNNING, VALIDATION, BEST, MARK = _PLACEHOLDERS
 
 @dataclass(frozen=True)
 class Chart:
-    """An SVG element, and the CSS that defines the variables of its colors beyond those of every page."""
+    """SVG elements, of which a page shows the one that fits the screen.
+
+    style: the CSS that defines the variables of their colors beyond those of every page.
+    """
 
     svg: str
     style: str = ""
@@ -59,7 +64,7 @@ def loss_chart(curves: Curves) -> Chart:
             loss.set_xlabel("step")
         _plot_losses(loss, curves)
 
-    return Chart(_draw_svg(draw, 6.0 if lr_varies else 4.8, "loss over steps", _PLACEHOLDERS))
+    return Chart(_draw_sizes(draw, 6.0 if lr_varies else 4.8, "loss over steps", _PLACEHOLDERS))
 
 
 def overlay_chart(series: Mapping[str, Points], *, label: str) -> Chart:
@@ -77,7 +82,7 @@ def overlay_chart(series: Mapping[str, Points], *, label: str) -> Chart:
         _add_legend(axes, columns=1 + (len(series) - 1) // LEGEND_ROWS)
 
     variables = _PLACEHOLDERS | {color: f"--s{i}" for i, color in enumerate(placeholders)}
-    svg = _draw_svg(draw, 5.2, f"{label} of {len(series)} runs over steps", variables)
+    svg = _draw_sizes(draw, 5.2, f"{label} of {len(series)} runs over steps", variables)
     light = _distinct_colors(list(series))
     dark = [_lighter(color) for color in light]
     return Chart(
@@ -147,7 +152,8 @@ def _mark_uniform_loss(axes: "Axes", loss: float) -> None:
 
 
 def _mark_best(axes: "Axes", best: tuple[int, float]) -> None:
-    axes.plot(*best, "o", color=BEST, markersize=8, fillstyle="none", markeredgewidth=2)
+    # At the end of the run the ring extends beyond the axes.
+    axes.plot(*best, "o", color=BEST, markersize=8, fillstyle="none", markeredgewidth=2, clip_on=False)
     # The label extends away from the nearer end of the axis.
     side = "right" if best[0] > sum(axes.get_xlim()) / 2 else "left"
     axes.annotate(
@@ -190,15 +196,29 @@ def _add_legend(axes: "Axes", columns: int = 1) -> None:
         text.set_parse_math(False)
 
 
-def _draw_svg(draw: Callable[["Figure"], None], height: float, label: str, variables: Mapping[str, str]) -> str:
-    """Return the SVG element of what `draw` plots. variables: the CSS variable of each placeholder color."""
+def _draw_sizes(draw: Callable[["Figure"], None], height: float, label: str, variables: Mapping[str, str]) -> str:
+    """Return an SVG element for wide screens and one for phones, on which a scaled chart could not be read."""
+    return "\n".join(
+        f'<div class="{name}">{_draw_svg(draw, (width, height), label, variables)}</div>'
+        for name, width in FIGURE_WIDTHS.items()
+    )
+
+
+def _draw_svg(
+    draw: Callable[["Figure"], None], size: tuple[float, float], label: str, variables: Mapping[str, str]
+) -> str:
+    """Return the SVG element of what `draw` plots, of a size in inches.
+
+    variables: the CSS variable of each placeholder color.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    rc_params: Any = RC_PARAMS | {"text.color": INK}
+    # Ids within the SVG must not repeat in the page.
+    rc_params: Any = RC_PARAMS | {"text.color": INK, "svg.hashsalt": f"tui-lab {size}"}
     with matplotlib.rc_context(rc_params), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(9.5, height), layout="constrained", facecolor="none")
+        figure = Figure(figsize=size, layout="constrained", facecolor="none")
         draw(figure)
         for axes in figure.axes:
             axes.set_facecolor("none")

@@ -8,30 +8,17 @@ from tui_lab.report.chart import loss_chart
 from tui_lab.report.render import render, settings_by_section
 from tui_lab.report.report_data import ReportData
 from tui_lab.runs.figures import figure_text
-
-STATES = {
-    "done": "completed all steps",
-    "target": "stopped at its target loss",
-    "patience": "stopped early: validation stopped improving",
-    "stopped": "stopped by the user",
-    "interrupted": "interrupted before it finished",
-    "running": "running now",
-}
-"""How a run ended, where the name of its state is not specific enough."""
-
-
-SCRIPT_STATES = STATES | {"done": "ended by itself", "interrupted": "killed, or its machine went down"}
+from tui_lab.runs.names import state_name
 
 
 def run_report(data: ReportData) -> str:
     """Return the HTML page."""
     config = data.config
     own = config if isinstance(config, Config) else None
-    states = STATES if own is not None else SCRIPT_STATES
     return render(
         "run.html",
         data=data,
-        state=states.get(data.row.state, data.row.state),
+        state=state_name(data.row.state),
         total_steps=config.train.steps,
         command="" if isinstance(config, Config) else f"{shlex.join(config.command)}, started in {config.folder}",
         faults=() if own is None else own.faults,

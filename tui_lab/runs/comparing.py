@@ -11,17 +11,23 @@ from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
 from tui_lab.core.runs.folder import Run
+from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
 from tui_lab.util.errors import ConfigError, DataError
 from tui_lab.util.escape import printable
 
+TOKENS_OF_TEXT = 100
+
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt for every run, and the sampling settings of the replies."""
+    """A prompt for every run, and the sampling settings of the replies.
+
+    max_new_tokens: None for the length of a task's answer, or `TOKENS_OF_TEXT`.
+    """
 
     text: str
-    max_new_tokens: int
+    max_new_tokens: int | None
     temperature: float
     seed: int
 
@@ -49,9 +55,14 @@ class Comparison:
         else:
             tables.append(("No setting differs", None))
         if self.prompt is not None:
-            replies = {"": [self.replies[row.name] for row in self.rows]}
+            replies = {"": [self._shown_reply(row, self.prompt.text) for row in self.rows]}
             tables.append((f"Replies to {self.prompt.text!r}", _table(self.rows, replies, wrap=True)))
         return tables
+
+    def _shown_reply(self, row: RunRow, prompt: str) -> str:
+        """Return a run's reply, and whether it is the right answer."""
+        text = self.replies[row.name]
+        return f"{text} {verdict(row.config, prompt, text)}".rstrip()
 
 
 def compare(names: Sequence[str], prompt: Prompt | None) -> Comparison:
@@ -85,14 +96,14 @@ def reply(run: Run, prompt: Prompt) -> str:
     from tui_lab.core.inference.load_model import load_model
     from tui_lab.core.inference.sampling import Sampling
 
-    if isinstance(run.config(), ScriptConfig):
+    config = run.config()
+    if isinstance(config, ScriptConfig):
         return "(the model of a script cannot be loaded)"
     sampling = Sampling(temperature=prompt.temperature, seed=prompt.seed)
     model, tokenizer = load_model(run)
     try:
-        tokens = generate(
-            model, tokenizer, prompt.text, max_new_tokens=prompt.max_new_tokens, sampling=sampling, n_alternatives=0
-        )
+        limit = prompt.max_new_tokens or new_tokens(config, prompt.text, TOKENS_OF_TEXT)
+        tokens = generate(model, tokenizer, prompt.text, max_new_tokens=limit, sampling=sampling, n_alternatives=0)
         return "".join(token.text for token in tokens)
     except DataError as error:
         return f"({error})"

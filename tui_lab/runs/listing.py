@@ -1,14 +1,10 @@
-"""Select and show runs: the table of `runs ls`, and the details of `runs show`."""
+"""Select runs for `runs ls`, and show one in `runs show`."""
 
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
@@ -20,10 +16,9 @@ from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.core.runs.summary import Summary
 from tui_lab.runs.event_text import failure_text, logged_text
-from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
+from tui_lab.runs.figures import setting_text
 from tui_lab.runs.summary_text import line, summary_text
 from tui_lab.util.errors import RunError
-from tui_lab.util.escape import printable
 
 MAX_WARNINGS = 5
 """Of the last warnings, so many are printed."""
@@ -50,31 +45,6 @@ def select_runs(folder: Path | None, sort: str, where: Sequence[str]) -> Selecti
     rows = find_runs(root)
     check_captured(rows, [*(condition.key for condition in conditions), sort.removeprefix("-")])
     return Selection(root, ordered(select(rows, conditions), sort), len(rows))
-
-
-def runs_table(rows: Sequence[RunRow], *, details: bool) -> Table:
-    """Return a table with a line per run. details: with the date and the note."""
-    metrics = [key for key in ("exact_match", "perplexity") if any(row.metric_name == key for row in rows)]
-    keys = ("steps", "train_loss", "val_loss", *metrics)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("run", no_wrap=True, overflow="fold")
-    if details:
-        table.add_column("created", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for key, title in FIGURES:
-        if key in keys:
-            table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("tags")
-    if details:
-        table.add_column("note")
-    for row in rows:
-        values = row_json(row)
-        created = [time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created))] if details else []
-        figures = (figure_text(key, values[key]) for key, _ in FIGURES if key in keys)
-        note = [row.problem or row.note] if details else []
-        cells = (row.name, *created, row.state, *figures, " ".join(row.tags), *note)
-        table.add_row(*(Text(printable(cell)) for cell in cells), style="dim" if row.state == "damaged" else "")
-    return table
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 from tui_lab.core.config.script import Unit
 from tui_lab.core.runs.summary import Summary
 from tui_lab.data.dataset import Task
+from tui_lab.runs.names import state_name
 
 WIDTH = 16
 """Columns of the titles."""
@@ -18,9 +19,6 @@ _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("tokens_per_s", "{unit}/s", lambda x: f"{x:,.0f}"),
     ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
 )
-
-_REASONS = {"target": "reached the target loss", "patience": "stopped early"}
-"""How a run ended, where the name of its state is not specific enough."""
 
 
 def replaced_characters(task: Task) -> str | None:
@@ -36,9 +34,7 @@ def line(title: str, value: str) -> str:
 
 def summary_text(summary: Summary, unit: Unit = "tokens") -> str:
     """Format a summary, one line per figure. unit: what `summary.tokens` counts."""
-    reason = summary.reason
-    ending = _REASONS.get(reason, reason)
-    lines = [f"{ending} after {summary.steps:,} steps → {summary.run}"]
+    lines = [f"{state_name(summary.reason)} after {summary.steps:,} steps → {summary.run}"]
     if summary.exact_match is not None:
         share = f"{summary.exact_match * 100:.6g}% of {summary.val_examples:,} held-out examples"
         lines.append(line("exact match", share))

@@ -46,7 +46,9 @@ def test_malformed_requirement_is_refused(text: str) -> None:
 
 def test_unmet_requirement_is_listed_with_the_measured_value() -> None:
     requirements = [parse_requirement("val_loss<=1"), parse_requirement("exact_match>=0.5")]
-    assert unmet(requirements, summary(val_loss=2.5, exact_match=1.0)) == ["required val_loss<=1, found 2.5"]
+    run = summary(val_loss=2.5, exact_match=1.0)
+    assert unmet(requirements, run) == ["val_loss ≤ 1: 2.5"]
+    assert requirements[1].measured(run) == "exact_match ≥ 0.5: 1.00"
 
 
 def test_summary_has_the_results_of_the_run() -> None:

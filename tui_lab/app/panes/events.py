@@ -9,13 +9,13 @@ from textual import events
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from tui_lab.app.labels import ending_name
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.messages import Interrupted, Preparing, Printed, Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.scrolled import Log
 from tui_lab.core import events as ev
 from tui_lab.runs.event_text import event_text, failure_text
+from tui_lab.runs.names import state_name
 from tui_lab.util.escape import printable
 
 MAX_LINES = 2000
@@ -30,7 +30,7 @@ def log_line(message: SessionMessage) -> str | None:
             return f"step {message.step:,}: {message.kind}"
         case ev.Stopped():
             restored = "" if message.restored is None else f"; restored the best weights, of step {message.restored:,}"
-            return f"step {message.step:,}: {ending_name(message.reason)}{restored}"
+            return f"step {message.step:,}: {state_name(message.reason)}{restored}"
         case ev.Failed():
             return failure_text(message)
         case ev.Logged():

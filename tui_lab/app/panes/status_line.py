@@ -7,8 +7,8 @@ import psutil
 from rich.text import Text
 from textual.widgets import Static
 
-from tui_lab.app.labels import ending_name
 from tui_lab.app.session.state import LabState
+from tui_lab.runs.names import state_name
 from tui_lab.util.escape import printable
 
 SIGNS = {"loading": "…", "waiting": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
@@ -35,7 +35,7 @@ def phase_text(state: LabState) -> str:
         case "waiting":
             return "no optimizer step yet"
         case "ended":
-            return ending_name(state.ending)
+            return state_name(state.ending)
         case phase:
             return phase
 

@@ -6,9 +6,9 @@ from typing import Any
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from tui_lab.app.labels import ending_name
 from tui_lab.app.session.messages import SessionFailed, SessionMessage
 from tui_lab.core import events as ev
+from tui_lab.runs.names import state_name
 
 ERROR_SECONDS = 20.0
 
@@ -41,6 +41,6 @@ def notice_of(message: SessionMessage) -> Notice | None:
             title = "The script is gone" if message.is_script else "Training failed"
             return Notice(message.message, title, "error", ERROR_SECONDS)
         case ev.Stopped():
-            return Notice(ending_name(message.reason), f"step {message.step:,}")
+            return Notice(state_name(message.reason), f"step {message.step:,}")
         case _:
             return None

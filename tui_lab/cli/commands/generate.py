@@ -15,7 +15,10 @@ commands = typer.Typer()
 def generate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
     prompt: Annotated[str, typer.Option(help="The text to continue.")],
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 200,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum number of tokens to generate; by default 200, or as many as the answer has."),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Sample from the k most likely tokens; 0 turns it off.")] = 0,
     top_p: Annotated[float, typer.Option(help="Sample from the top tokens with this total p; 1 turns it off.")] = 1.0,

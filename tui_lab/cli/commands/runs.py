@@ -28,14 +28,14 @@ def ls(
     ] = None,
     sort: Annotated[
         str, typer.Option(metavar="KEY", help="Sort by a figure or setting; -KEY sorts largest first.")
-    ] = "created",
+    ] = "-created",
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY<VALUE", help="Filter: <, <=, >, >=, =, != or ~; or part of a name; or a tag."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List runs, the oldest first."""
+    """List runs, the newest first."""
     from tui_lab.cli.runs import list_runs
 
     list_runs(folder, sort, where or [], as_json=json)
@@ -54,7 +54,10 @@ def show(run: OneRun, json: Json = False) -> None:
 def compare(
     runs: Runs,
     prompt: Annotated[str | None, typer.Option(help="Generate a reply from each run, side by side.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 100,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum number of tokens to generate; by default 100, or as many as the answer has."),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 0.8,
     seed: Annotated[int, typer.Option(help="Random seed, the same for every run.")] = 0,
     curves: Annotated[
@@ -66,8 +69,8 @@ def compare(
     from tui_lab.cli.runs import compare_runs
     from tui_lab.runs.comparing import Prompt
 
-    asked = None if prompt is None else Prompt(prompt, max_new_tokens, temperature, seed)
-    compare_runs(runs, asked, curves, as_json=json)
+    same_prompt = None if prompt is None else Prompt(prompt, max_new_tokens, temperature, seed)
+    compare_runs(runs, same_prompt, curves, as_json=json)
 
 
 @commands.command("export")

@@ -18,8 +18,8 @@ def batch(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Show the x and y of a step, token by token."""
-    from tui_lab.cli.show import show_batch
+    """Show the examples of a step, token by token: x over y."""
+    from tui_lab.cli.batch import show_batch
 
     show_batch(source, sets or [], step, examples, as_json=json)
 

@@ -1,0 +1,29 @@
+"""Names of runs and of states, as the app, the command line and the reports show them."""
+
+from tui_lab.util.escape import printable
+
+STATES = {"target": "reached the target loss", "patience": "stopped early (no improvement)"}
+"""States that are not shown as they are."""
+
+
+def state_name(state: str) -> str:
+    """Return how the state of a run, which is the reason why it ended, is written in a sentence."""
+    return STATES.get(state, state)
+
+
+def short_name(name: str, width: int) -> str:
+    """Return a name shortened in its middle to `width` columns. Of a sweep's trial, the trial's own name stays whole.
+
+    Its end has the values of the trial, and that of a fork its time.
+    """
+    name = printable(name)
+    if len(name) <= width:
+        return name
+    folder, _, trial = name.rpartition("/")
+    if folder and len(trial) <= width - 6:
+        return f"{folder[: width - len(trial) - 2]}…/{trial}"
+    name = trial if folder else name
+    if len(name) <= width:
+        return name
+    end = (width - 1) // 2
+    return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
