@@ -28,8 +28,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test its own cache and its own folder of runs."""
+    """Give each test its own cache, config folder and folder of runs."""
     monkeypatch.setenv("TUI_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TUI_LAB_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
 
 

@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable
 
 from tui_lab.app.app import LabApp
+from tui_lab.app.keymap import Keymap
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage
 from tui_lab.app.session.source import Playback, Role, Timeline
@@ -172,11 +173,15 @@ def painted(app: App[None]) -> str:
 
 @asynccontextmanager
 async def lab(
-    preset: str = "reverse", *overrides: str, size: tuple[int, int] = (120, 40), steps: int = 30
+    preset: str = "reverse",
+    *overrides: str,
+    size: tuple[int, int] = (120, 40),
+    steps: int = 30,
+    keymap: Keymap | None = None,
 ) -> AsyncIterator[Lab]:
     """A lab after `steps` steps, with an evaluation half way."""
     source, now = FakeSource(), [0.0]
-    app = LabApp(clock=lambda: now[0])
+    app = LabApp(clock=lambda: now[0], keymap=keymap)
     async with app.run_test(size=size) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
         await app.push_screen(screen)

@@ -96,11 +96,6 @@ def key_of(command: Command) -> str:
     return command.show_key or command.keys.partition(",")[0]
 
 
-def command_of_key(key: str) -> Command | None:
-    """Return the command of a key, by Textual's name."""
-    return next((command for command in COMMANDS if key in command.keys.split(",")), None)
-
-
 def why_not(command_id: str, config: RunConfig | None) -> str:
     """Return why the run of a script does not have a command; empty if it has, and for our own runs."""
     if not isinstance(config, ScriptConfig):

@@ -17,7 +17,8 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from tui_lab.app import shutdown
-from tui_lab.app.actions import BY_ID, COMMANDS, key_of
+from tui_lab.app.actions import BY_ID, COMMANDS
+from tui_lab.app.keymap import Keymap
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
@@ -137,12 +138,15 @@ class LabApp(BaseApp):
         first: Pick | None = None,
         clock: Callable[[], float] = time.monotonic,
         grace: float = shutdown.GRACE_SECONDS,
+        keymap: Keymap | None = None,
     ) -> None:
         keep_freed_memory()  # Only works in the main thread.
         super().__init__()
         self._first = first
         self._clock = clock
         self._grace = grace
+        self.keymap = keymap or Keymap()
+        """The keys that the user has chosen."""
         self.opened: list[shutdown.OpenLab] = []
         """The labs whose source was started and is not closed yet."""
         self.exit_lines: list[str] = []
@@ -171,6 +175,7 @@ class LabApp(BaseApp):
 
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
+        self.set_keymap(self.keymap.for_textual())
         self.push_screen(Home())
         if self._first is not None:
             self.open(self._first)
@@ -361,7 +366,8 @@ class LabApp(BaseApp):
         if isinstance(screen, LabScreen):
             for command in COMMANDS:
                 if screen.check_action("do", (command.id,)):
-                    title = f"{command.title} ({key_of(command)})" if command.keys else command.title
+                    key = self.keymap.key_of(command)
+                    title = f"{command.title} ({key})" if key else command.title
                     yield SystemCommand(title, command.help, lambda id=command.id: screen.action_do(id))
         elif isinstance(screen, Home):
             yield SystemCommand("Runs (r)", BY_ID["runs"].help, self.action_runs)

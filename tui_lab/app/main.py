@@ -31,13 +31,15 @@ def main(
 
     source: what to open, see `pick_of`; resume: a run to train on, up to `steps` if given. However the app ends (by a
     key, an error, a signal or a closed terminal), what trains is saved. Raises ConfigError for a source that is neither
-    a preset, a config file nor a run, and RunError for a run that cannot be read or resumed.
+    a preset, a config file nor a run, or a wrong keymap, and RunError for a run that cannot be read or resumed.
     """
     prepare()
+    from tui_lab.app import keymap
     from tui_lab.app.app import LabApp, pick_of, pick_to_resume
 
     sys.setswitchinterval(SECONDS_TO_SWITCH)
-    app = LabApp(pick_of(source, overrides) if resume is None else pick_to_resume(resume, steps))
+    pick = pick_of(source, overrides) if resume is None else pick_to_resume(resume, steps)
+    app = LabApp(pick, keymap=keymap.read(keymap.keymap_path()))
     signals = shutdown.EndingSignals(lambda: list(app.opened), app.exit)
     signals.listen()
     try:

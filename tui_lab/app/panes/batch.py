@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.events import DescendantFocus
 from textual.widgets import Input, Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.panes.batch_losses import BatchLosses
 from tui_lab.app.panes.batch_text import (
     cell_details,
@@ -43,7 +44,8 @@ class BatchPane(Pane):
     main = "#cells"
     hints: Sequence[str] = ("n N example", "m by loss", ", . step", "/ go to", "i live", "A attention")
 
-    BINDINGS = [
+    BINDINGS = named(
+        "batch",
         Binding("comma", "goto(-1)", "Previous step", show=False),
         Binding("full_stop", "goto(1)", "Next step", show=False),
         Binding("pageup", "goto(-100)", "100 steps back", show=False),
@@ -51,7 +53,7 @@ class BatchPane(Pane):
         Binding("slash", "ask_step", "Go to step", show=False),
         Binding("i", "follow", "Follow", show=False),
         Binding("escape", "follow", "Follow", show=False),
-    ]
+    )
 
     def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
         super().__init__(id=id)

@@ -14,6 +14,7 @@ from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.message import Message
 from textual.widgets import Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.token_text import token_text
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Ids
@@ -115,7 +116,8 @@ class Cells(Static, can_focus=True):
     As many examples are shown as fit below the selected one.
     """
 
-    BINDINGS = [
+    BINDINGS = named(
+        "batch",
         Binding("left,h", "move(-1)", "Left", show=False),
         Binding("right,l", "move(1)", "Right", show=False),
         Binding("up,k", "move_line(-1)", "Up", show=False),
@@ -125,7 +127,7 @@ class Cells(Static, can_focus=True):
         Binding("n", "example(1)", "Next example", show=False),
         Binding("N", "example(-1)", "Previous example", show=False),
         Binding("m", "sort", "Sort by loss", show=False),
-    ]
+    )
 
     class Selected(Message):
         """Another cell was selected."""

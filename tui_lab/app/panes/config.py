@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.setting_steps import step_of
 from tui_lab.app.panes.setting_text import (
@@ -53,7 +54,8 @@ class ConfigPane(Pane):
         "Ctrl+S save",
     )
 
-    BINDINGS = [
+    BINDINGS = named(
+        "config",
         Binding("escape", "cancel", "Cancel", show=False),
         Binding("plus,equals_sign", "step(1)", "Raise", show=False),
         Binding("minus", "step(-1)", "Lower", show=False),
@@ -61,7 +63,7 @@ class ConfigPane(Pane):
         Binding("x", "reset", "Reset", show=False),
         Binding("v", "only_changed", "Changed only", show=False),
         Binding("p", "formula", "Parameter formula", show=False),
-    ]
+    )
 
     class ValueSet(Message):
         """The user entered a valid value for a setting."""

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.app.keymap import named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.explain import Explain, explained
 from tui_lab.app.session.inspector import Inspector
@@ -53,11 +54,12 @@ class DoctorPane(Pane):
     main = "#findings"
     hints: Sequence[str] = ("Enter details", "a apply the fix", "K diagnose", "n randomness")
 
-    BINDINGS = [
+    BINDINGS = named(
+        "doctor",
         Binding("a", "apply", "Apply the fix", show=False),
         Binding("n", "randomness", "Sources of randomness", show=False),
         Binding("p", "pin", "Pin all randomness", show=False),
-    ]
+    )
 
     class Apply(Message):
         """The user wants the fix of a finding."""

@@ -11,6 +11,7 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.replies import Replies, Reply, probability_style
 from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
@@ -45,10 +46,11 @@ class GenerationPane(Pane):
     hints: Sequence[str] = ("i edit the prompt", "g generate", "←→ alternatives")
     field_hints: Sequence[str] = ("Enter generate", "Tab next field", "Esc leave", "F1 help")
 
-    BINDINGS = [
+    BINDINGS = named(
+        "generation",
         Binding("escape", "leave", "Leave the field", show=False),
         Binding("i,enter", "edit", "Edit the prompt", show=False),
-    ]
+    )
 
     class Requested(Message):
         """A reply is to be generated."""

@@ -9,6 +9,7 @@ from textual.binding import Binding
 from textual.events import Resize
 from textual.widgets import Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_text import Scale, best_text, changes_text, merge_changes, more_text, scale_of, value_at
 from tui_lab.app.panes.metrics import Metric, metrics_of
 from tui_lab.app.panes.overlays import OVERLAY_STYLES, Overlay, read_overlay
@@ -46,7 +47,8 @@ class LossPane(Pane):
         "[ ] metric", "←→ read values", "Y log", "x axis", "m smooth", "a overlay a run", "+ - zoom", "0 all"
     )  # fmt: skip
 
-    BINDINGS = [
+    BINDINGS = named(
+        "loss",
         Binding("Y", "log", "Log axis", show=False),
         Binding("m", "smooth", "Smoothing", show=False),
         Binding("x", "x_axis", "Horizontal axis", show=False),
@@ -55,7 +57,7 @@ class LossPane(Pane):
         Binding("right_square_bracket", "metric(1)", "Next metric", show=False),
         Binding("left,h", "cursor(-1)", "Cursor left", show=False),
         Binding("right,l", "cursor(1)", "Cursor right", show=False),
-    ]
+    )
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)

@@ -11,6 +11,7 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.screens.attention_text import Example, cell_text, head_text, legend, part_shown, summary
 from tui_lab.app.screens.attention_view import AttentionView
 from tui_lab.app.screens.help import Help
@@ -34,7 +35,8 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
     """Shows one example of `rows`; inspects the model again when its weights change. Costs nothing once closed."""
 
     CSS_PATH = "attention.tcss"
-    BINDINGS = [
+    BINDINGS = named(
+        "attention",
         Binding("enter", "enlarge", "Zoom"),
         Binding("escape,q", "back", "Back"),
         Binding("x", "sharpest", "Sharpest"),
@@ -52,7 +54,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         Binding("down,j", "move(1, 0)", show=False),
         Binding("home", "end(False)", show=False),
         Binding("end", "end(True)", show=False),
-    ]
+    )
 
     def __init__(
         self,

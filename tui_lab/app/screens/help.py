@@ -6,7 +6,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
 
-from tui_lab.app.actions import COMMANDS, Command, key_of, why_not
+from tui_lab.app.actions import COMMANDS, Command, why_not
+from tui_lab.app.keymap import Keymap, keymap_of
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.scrolled import Page
 from tui_lab.core.config.script import RunConfig, ScriptConfig
@@ -19,21 +20,25 @@ def page(name: str, *, is_script: bool = False) -> str:
     return (own if is_script and own.is_file() else folder / f"{name}.md").read_text("utf-8")
 
 
-def keys(config: RunConfig | None) -> str:
+def keys(config: RunConfig | None, keymap: Keymap) -> str:
     """Return the keys of all commands of the lab, by group, in Markdown; last those that the run does not have."""
+
+    def key_cell(command: Command) -> str:
+        key = keymap.key_of(command)
+        return f"`{key}`" if key else "palette"
+
     lines = ["## All keys"]
+    if elsewhere := keymap.changed_elsewhere():
+        lines += ["\n**Your own keys of panes and other screens**\n", "| key | what it does |", "|---|---|"]
+        lines += [f"| `{key}` | {place}: {about} |" for place, key, about in elsewhere]
     usable = [command for command in COMMANDS if not why_not(command.id, config)]
     for group in dict.fromkeys(command.group for command in usable):
         lines += [f"\n**{group}**\n", "| key | what it does |", "|---|---|"]
-        lines += [f"| {_key_cell(c)} | {c.title}: {c.help} |" for c in usable if c.group == group]
+        lines += [f"| {key_cell(c)} | {c.title}: {c.help} |" for c in usable if c.group == group]
     if len(usable) < len(COMMANDS):
         lines += ["\n**Not available for a script**\n", "| key | why |", "|---|---|"]
-        lines += [f"| {_key_cell(c)} | {c.title}: {why_not(c.id, config)} |" for c in COMMANDS if c not in usable]
+        lines += [f"| {key_cell(c)} | {c.title}: {why_not(c.id, config)} |" for c in COMMANDS if c not in usable]
     return "\n".join(lines)
-
-
-def _key_cell(command: Command) -> str:
-    return f"`{key_of(command)}`" if command.keys else "palette"
 
 
 class Help(BaseScreen[None], ModalScreen[None]):
@@ -52,7 +57,9 @@ class Help(BaseScreen[None], ModalScreen[None]):
         with Page(id="page"):
             is_script = isinstance(self._config, ScriptConfig)
             pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
-            yield Markdown("\n\n".join([*pages, keys(self._config), page("glossary")]), open_links=False)
+            yield Markdown(
+                "\n\n".join([*pages, keys(self._config, keymap_of(self.app)), page("glossary")]), open_links=False
+            )
 
     def on_mount(self) -> None:
         scroll = self.query_one("#page")

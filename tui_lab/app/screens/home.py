@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.app.keymap import named
 from tui_lab.app.labels import shown_path
 from tui_lab.app.screens.help import Help
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
@@ -49,13 +50,14 @@ class Pick:
 
 class Home(BaseScreen[None], Screen[None]):
     CSS_PATH = "home.tcss"
-    BINDINGS = [
+    BINDINGS = named(
+        "home",
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("q", "app.quit", "Quit"),
-    ]
+    )
 
     class Picked(Message):
         """The user selected something to open."""

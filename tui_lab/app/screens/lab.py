@@ -11,7 +11,8 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
-from tui_lab.app.actions import BY_ID, COMMANDS, applies, command_of_key, why_not
+from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
+from tui_lab.app.keymap import LAB, keymap_of, no_key
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
@@ -51,9 +52,15 @@ class LabScreen(BaseScreen[None], Screen[None]):
     BINDINGS = [
         Binding("f1", "do('help')", "Help", show=False),  # In a field a question mark is typed.
         *(
-            Binding(c.keys, f"do('{c.id}')", c.footer or c.title, show=bool(c.footer), key_display=c.show_key or None)
+            Binding(
+                c.keys or no_key(c),
+                f"do('{c.id}')",
+                c.footer or c.title,
+                show=bool(c.footer),
+                key_display=c.show_key or None,
+                id=f"{LAB}.{c.id}",
+            )
             for c in COMMANDS
-            if c.keys
         ),
     ]
 
@@ -272,9 +279,10 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def on_key(self, event: Key) -> None:
         """Show what a key did at once, not at the next tick; say why a script does not have a command."""
-        command = command_of_key(event.key)
-        if command is not None and (reason := why_not(command.id, self.state.run_config)):
-            self.notify(reason)
+        commands = keymap_of(self.app).commands_of_key(event.key)
+        reasons = [why_not(command.id, self.state.run_config) for command in commands]
+        if reasons and all(reasons):
+            self.notify(reasons[0])
         self.on_click()
 
     def on_click(self) -> None:

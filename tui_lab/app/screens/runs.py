@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.run_curves_view import CurvesView, RunCurves
@@ -41,7 +42,8 @@ NO_MATCH = "No run matches; / edits the filter"
 
 class RunsScreen(BaseScreen[None], Screen[None]):
     CSS_PATH = "runs.tcss"
-    BINDINGS = [
+    BINDINGS = named(
+        "runs",
         Binding("space", "mark", "Mark"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("o", "sort('next')", "Sort"),
@@ -58,7 +60,7 @@ class RunsScreen(BaseScreen[None], Screen[None]):
         Binding("backspace", "unmark", "Unmark all", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("escape,q", "back", "Back"),
-    ]
+    )
 
     class Picked(Message):
         """The user wants to open a run."""

@@ -32,8 +32,16 @@ def open_app(
     ] = None,
     steps: Steps = None,
     allow_code: AllowCode = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", metavar="", help="Print the default keys as TOML, for your keymap, and exit.")
+    ] = False,
 ) -> None:
     """Open the app: watch and steer a run live. Without PRESET, CONFIG or RUN it starts at Home."""
+    if keys:
+        from tui_lab.app.keymap import default_toml
+
+        typer.echo(default_toml(), nl=False)
+        return
     if resume is not None and (source or sets):
         raise ConfigError.of("conflict", "not with a PRESET, CONFIG or RUN, and not with --set", key="--resume")
     # Under `serve`, textual-serve names a driver that talks to the browser through pipes.
