@@ -267,6 +267,7 @@ def test_commands_apply_by_phase(phase: str) -> None:
     assert not applies("steering", phase=phase, role="watching")
     for role in ("watching", "replay"):
         assert not applies("live", phase=phase, role=role)
+    assert applies("steering", phase=phase, role="replay") == (phase != "loading")
     assert applies("replay", phase=phase, role="replay") and not applies("replay", phase=phase, role="steering")
     assert applies("training", phase=phase, role="training") and not applies("training", phase=phase, role="steering")
 

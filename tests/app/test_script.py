@@ -167,7 +167,8 @@ async def test_keys_steer_the_script(tmp_path: Path) -> None:
         assert it.source.sent == list(steering.values())
 
 
-UNAVAILABLE = [command for command in COMMANDS if command.not_for_scripts]
+UNAVAILABLE = [command for command in COMMANDS if command.not_for_scripts and command.id != "resume"]
+"""The key of "resume" saves a checkpoint while the script trains."""
 
 
 async def test_keys_that_a_script_does_not_have_say_why(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Literal
 from tui_lab.app.session.source import Role
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 
-Needs = Literal["nothing", "steering", "training", "live", "replay"]
+Needs = Literal["nothing", "steering", "training", "live", "replay", "resumable"]
 """When a command is enabled. steering: a run or replay in progress; training: a run of this app, in progress or ended;
-live: a run in progress that takes commands; replay: a replay."""
+live: a run in progress that takes commands; replay: a replay; resumable: a replay, or a run of another process that has
+ended."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Command:
 NO_DROPOUT = "The script's model has no dropout layers."
 ITS_DATA = "The script makes its own batches; change this in the script."
 ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
+ONLY_THE_SCRIPT = "Only the script can train this run on; start the script again."
 
 COMMANDS: tuple[Command, ...] = (
     Command("pause", "space", "Pause/resume", "Pause after this step, or resume.", "Run", "steering", "Pause"),
@@ -52,7 +54,8 @@ COMMANDS: tuple[Command, ...] = (
             show_key="("),
     Command("seek_forward", "right_parenthesis", "Forward", "Go forward by a twentieth of the replay.", "Run", "replay",
             show_key=")"),
-    Command("resume", "c", "Resume the run", "Train the replayed run from its last checkpoint on.", "Run", "replay"),
+    Command("resume", "c", "Resume the run", "Train this run on from its last checkpoint.", "Run", "resumable",
+            not_for_scripts=ONLY_THE_SCRIPT),
     Command("lr_down", "H", "Halve lr", "Halve the learning rate.", "Live changes", "live", "lr÷2", show_key="H"),
     Command("lr_up", "L", "Double lr", "Double the learning rate.", "Live changes", "live", "lr×2", show_key="L"),
     Command("dropout_down", "d", "Less dropout", "Lower dropout by 0.05.", "Live changes", "live"),
@@ -112,10 +115,13 @@ def applies(needs: Needs, *, phase: str, role: Role) -> bool:
         case "nothing":
             return True
         case "steering":
-            return in_progress and role != "watching"
+            # A replay can be paused at its end too: the next key may go back.
+            return (in_progress or (role == "replay" and phase != "loading")) and role != "watching"
         case "training":
             return role == "training"
         case "live":
             return in_progress and role in ("training", "steering")
         case "replay":
             return role == "replay"
+        case "resumable":
+            return role == "replay" or (role in ("steering", "watching") and phase in ("ended", "failed"))

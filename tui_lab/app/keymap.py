@@ -28,7 +28,7 @@ RESERVED = ("ctrl+p", "ctrl+q")
 """The palette and the way out come before any other binding."""
 MODIFIERS = ("ctrl", "alt", "shift")
 KEY_NAMES = frozenset({key.value for key in Keys} | {_character_to_key(chr(code)) for code in range(33, 127)})
-EXCLUDE_EACH_OTHER = ({"live", "replay"},)
+EXCLUDE_EACH_OTHER = ({"live", "replay"}, {"live", "resumable"})
 """Needs of two commands of which only one ever applies, so that they may share a key."""
 
 

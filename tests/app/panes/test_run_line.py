@@ -1,15 +1,21 @@
 """The line above the status line: the seek bar of a replay."""
 
 import math
+from pathlib import Path
 
 import pytest
 
 from tests.app.fake import FakePlayback, evaluated, lab, update
-from tui_lab.app.panes.seek_bar import CHANGE, EVALUATION, KEYS, POSITION, SeekBar
-from tui_lab.app.session.messages import Rewound
+from tests.app.script import script_lab
+from tui_lab.app.panes.end_text import end_text, offered
+from tui_lab.app.panes.pane import BETWEEN
+from tui_lab.app.panes.seek_bar import CHANGE, EVALUATION, POSITION, SeekBar, keys_of
+from tui_lab.app.session.messages import Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.source import Timeline
+from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
 
+ALL_KEYS = keys_of(lambda id: True)
 CHANGED = ev.Changed(step=8, key="optim.lr", old=0.01, new=0.05)
 
 
@@ -17,18 +23,18 @@ CHANGED = ev.Changed(step=8, key="optim.lr", old=0.01, new=0.05)
 def test_seek_bar_shows_the_position_and_marks_where_a_click_goes_to_them(width: int) -> None:
     bar = SeekBar()
     playback = FakePlayback(position=300, timeline=Timeline(end=400, changes=(100,), evaluations=(200,)))
-    line = bar.text(playback, width).plain
+    line = bar.text(playback, width, ALL_KEYS).plain
     assert len(line) <= width and "300/400" in line and "×1" in line
     cell = 400 / (line.rindex("─") - line.index("━"))
     for sign, step in ((POSITION, 300), (CHANGE, 100), (EVALUATION, 200)):
         assert bar.step_at(line.index(sign)) == pytest.approx(step, abs=cell)
     assert bar.step_at(line.index("━")) == 0 and bar.step_at(line.rindex("─")) == 400
     assert bar.step_at(0) is None and bar.step_at(len(line) - 1) is None
-    assert (KEYS[-1] in line) == (width >= 120)
+    assert ("f fork" in line) == (width >= 120)
 
 
 def test_seek_bar_keeps_its_length_while_it_plays() -> None:
-    bars = [SeekBar().text(FakePlayback(position=step, speed=speed), 100).plain for step, speed in
+    bars = [SeekBar().text(FakePlayback(position=step, speed=speed), 100, ALL_KEYS).plain for step, speed in
             ((0, 1.0), (399, 0.25), (400, math.inf))]  # fmt: skip
     ends = {max(line.rfind("─"), line.rfind(POSITION), line.rfind(EVALUATION)) for line in bars}
     assert len(ends) == 1
@@ -61,3 +67,62 @@ async def test_panes_follow_a_replay_that_goes_back() -> None:
 async def test_a_run_that_trains_has_no_seek_bar() -> None:
     async with lab() as it:
         assert not it.screen.query_one("#run-line").display
+
+
+BEST = ev.Evaluated(step=15, val_loss=0.004, exact_match=1.0, perplexity=None, examples=8, best=True)
+WORSE = ev.Evaluated(step=25, val_loss=0.5, exact_match=None, perplexity=7.5, examples=8, best=False, since_best=1)
+
+
+@pytest.mark.parametrize(
+    ("messages", "shown"),
+    [
+        ([BEST, ev.Stopped(step=30, reason="done")], ["done", "val 0.004 (best, step 15)", "match 100 %", "r again"]),
+        ([BEST, WORSE, ev.Stopped(step=30, reason="done")], ["val 0.5", "best 0.004, step 15", "perplexity 7.5"]),
+        (
+            [BEST, WORSE, ev.Stopped(step=30, reason="patience", restored=15)],
+            ["stopped early", "val 0.004 (best, step 15, restored)", "exact match 100 %"],
+        ),
+        ([ev.Stopped(step=30, reason="target")], ["reached the target loss", "f train on"]),
+        ([ev.Stopped(step=30, reason="stopped")], ["stopped", "R compare"]),
+        ([ev.Failed(step=30, message="loss is not finite")], ["failed: loss is not finite", "K diagnose", "5 see"]),
+        ([SessionFailed("no such file\nat line 3")], ["failed: no such file", "K diagnose"]),
+    ],
+    ids=["done", "worse since", "patience", "target", "stopped", "failed", "session failed"],
+)  # fmt: skip
+def test_end_of_a_run_says_what_came_out_and_what_to_do_next(messages: list[SessionMessage], shown: list[str]) -> None:
+    state = LabState()
+    for message in (*(update(step) for step in range(1, 31)), *messages):
+        state.apply(message)
+    commands = offered(state, lambda id: id != "resume")
+    line = end_text(state, commands, 200).plain
+    assert [part for part in shown if part not in line] == []
+    for width in (40, 80, 120):
+        short = end_text(state, commands, width).plain
+        assert len(short) <= max(width, line.index(BETWEEN)) and short.count(BETWEEN) >= (width >= 80)
+
+
+async def test_end_line_stays_until_one_of_its_keys_acts() -> None:
+    async with lab() as it:
+        line = it.screen.query_one("#run-line")
+        await it.tell(BEST, ev.Stopped(step=30, reason="done"))
+        assert "■ done · val 0.004" in it.text("#run-line") and "g generate" in it.text("#run-line")
+        assert not it.pilot.app._notifications
+        await it.press("3", "x", "5")
+        assert line.display
+        await it.press("g")
+        assert not line.display
+
+
+async def test_run_of_another_process_that_has_ended_can_be_resumed() -> None:
+    async with lab() as it:
+        it.source.role = "watching"
+        await it.tell(SessionFailed("process 3 exited"))
+        assert "c resume" in it.text("#run-line") and "again" not in it.text("#run-line")
+
+
+async def test_end_of_a_script_offers_what_a_script_has(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.tell(ev.Stopped(step=8, reason="done"))
+        line = it.text("#run-line")
+        assert "done" in line and "R compare" in line
+        assert not any(word in line for word in ("again", "train on", "generate"))

@@ -1,17 +1,35 @@
 """The seek bar of a replay: where it is, what it can go to, and its keys."""
 
 import math
+from collections.abc import Callable, Sequence
 
 from rich.text import Text
 
+from tui_lab.app.actions import BY_ID, Command, key_of
 from tui_lab.app.panes.pane import fitting
 from tui_lab.app.session.source import Playback, Timeline
 
-KEYS = ("Space pause", "< > speed", "( ) seek", "c resume", "f fork")
+KEYS = {
+    ("pause",): "pause",
+    ("slower", "faster"): "speed",
+    ("seek_back", "seek_forward"): "seek",
+    ("resume",): "resume",
+    ("fork",): "fork",
+}
+"""What the keys of commands do, the most useful first."""
 PLAYED, REST, POSITION, EVALUATION, CHANGE = "━", "─", "●", "┬", "◆"
 LEAST_WIDTH = 16
 """Columns of the bar; keys are left out before it gets narrower."""
 MOST_WIDTH = 80
+
+
+def keys_of(applies: Callable[[str], bool], key_of: Callable[[Command], str] = key_of) -> list[str]:
+    """Return the keys that the line names, with what they do: those of the commands that apply."""
+    return [
+        f"{' '.join(key_of(BY_ID[id]).replace('space', 'Space') for id in ids)} {does}"
+        for ids, does in KEYS.items()
+        if applies(ids[0])
+    ]
 
 
 class SeekBar:
@@ -22,24 +40,25 @@ class SeekBar:
         self._width = 0
         self._end = 0
 
-    def text(self, playback: Playback, width: int) -> Text:
-        """Return the line, `width` columns wide."""
+    def text(self, playback: Playback, width: int, keys: Sequence[str]) -> Text:
+        """Return the line, `width` columns wide, with those of `keys` that fit."""
         timeline = playback.timeline
         if timeline is None:
             self._width = 0
             return Text(" reading the log …", "dim")
-        text = Text(" ‖ " if playback.paused else " ▶ ", "bold", no_wrap=True, overflow="ellipsis")
+        sign = "■" if playback.position >= timeline.end else "‖" if playback.paused else "▶"
+        text = Text(f" {sign} ", "bold", no_wrap=True, overflow="ellipsis")
         speed = "all at once" if playback.speed == math.inf else f"×{playback.speed:g}"
         place = f" {playback.position:,}/{timeline.end:,}  {speed}"
         # At its widest, so that the bar does not change its length while it plays.
         n_place = len(f" {timeline.end:,}/{timeline.end:,}  all at once")
-        keys = fitting(KEYS, width - text.cell_len - n_place - LEAST_WIDTH - 3)
+        fitting_keys = fitting(keys, width - text.cell_len - n_place - LEAST_WIDTH - 3)
         self._start = text.cell_len
         self._end = timeline.end
-        self._width = max(2, min(MOST_WIDTH, width - self._start - n_place - len(keys) - 3))
+        self._width = max(2, min(MOST_WIDTH, width - self._start - n_place - len(fitting_keys) - 3))
         self._append_bar(text, timeline, playback.position)
         text.append(place.ljust(n_place), "bold")
-        return text.append(f"  {keys}", "dim")
+        return text.append(f"  {fitting_keys}", "dim")
 
     def step_at(self, column: int) -> int | None:
         """Return the step at a column of the line; None outside of the bar."""

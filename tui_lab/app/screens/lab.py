@@ -112,7 +112,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.generation_pane = GenerationPane(id="generation")
         self._log = EventsPane(id="events")
         self.doctor_pane = DoctorPane(id="doctor", send=source.send)
-        self._run_line = RunLine(id="run-line")
+        self._run_line = RunLine(id="run-line", applies=lambda id: bool(self.check_action("do", (id,))))
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
         self.panes += [self._log, self.doctor_pane]
@@ -184,7 +184,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
         if self.stopping and not self.state.over:
             note = "stopping…"
-        self._run_line.show(self.source.playback)
+        self._run_line.show(self.state, self.source.playback)
         self._status.show(self.state, now, note, at_once=frame.complete)
 
     def _apply(self, message: SessionMessage) -> None:
@@ -208,7 +208,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         else:
             for finding, step in self.state.noticed[n_noticed:]:
                 show_notice(self, Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
-        if (notice := notice_of(message)) is not None:
+        if (notice := notice_of(message)) is not None and not (self.is_current and isinstance(message, ev.Stopped)):
             show_notice(self, notice)
         if self.state.phase != phase:
             self.refresh_bindings()
@@ -280,7 +280,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def on_key(self, event: Key) -> None:
         """Show what a key did at once, not at the next tick; say why a script does not have a command."""
         commands = keymap_of(self.app).commands_of_key(event.key)
-        reasons = [why_not(command.id, self.state.run_config) for command in commands]
+        enabled = [c for c in commands if applies(c.needs, phase=self.state.phase, role=self.source.role)]
+        reasons = [why_not(command.id, self.state.run_config) for command in enabled or commands]
         if reasons and all(reasons):
             self.notify(reasons[0])
         self.on_click()
@@ -301,6 +302,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""
         self._painting.request()
+        self._run_line.act(id)
         self._commands.actions[id]()
 
     def on_generation_pane_requested(self, message: GenerationPane.Requested) -> None:

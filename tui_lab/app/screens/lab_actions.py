@@ -35,7 +35,6 @@ Destination = Literal["quit", "home"]
 GENERATION, DOCTOR = 4, 6
 """Numbers of panes."""
 ALL_STEPS_MADE = "This run has made all its steps. f trains on in a new run; to train on in this one: {}"
-ONLY_THE_SCRIPT = "Only the script can train this run on; start the script again."
 HOW_TO_FOLLOW = "Press w, then Enter on the run to follow it."
 CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
     "quit": (
@@ -192,9 +191,7 @@ class LabActions:
         ready = lab.state.ready
         if ready is None:
             return
-        if lab.state.is_script:
-            lab.notify(ONLY_THE_SCRIPT, severity="warning")
-        elif (holder := in_use(Path(ready.path))) is not None:
+        if (holder := in_use(Path(ready.path))) is not None:
             lab.notify(f"{ready.name} is being trained by {holder}. {HOW_TO_FOLLOW}", severity="warning")
         elif (summary := Run(Path(ready.path)).summary()) is not None and summary.reason == "done":
             lab.notify(ALL_STEPS_MADE.format(f"tui-lab app --resume {ready.path} --steps N"), severity="warning")
