@@ -15,6 +15,7 @@ from tui_lab.app.screens.paint_scheduler import (
     SECONDS_OF_SLOW_STEP,
     SECONDS_TO_SETTLE,
     SECONDS_WHILE_TYPING,
+    Frame,
     PaintScheduler,
 )
 
@@ -26,39 +27,46 @@ class FakePane:
 
 
 class Setup:
-    """A scheduler of two panes after its first complete frame, at `now` = 0."""
+    """A scheduler of two panes after its first frame, at `now` = 0."""
 
     def __init__(self) -> None:
         self.panes = [FakePane("config"), FakePane("loss")]
         self.cpu_seconds = 0.0
         self.scheduler = PaintScheduler(self.panes, cpu_time=lambda: self.cpu_seconds)
-        first = self.scheduler.due(0.0)
-        assert first.complete and first.panes == self.panes
-
-    def start_round(self) -> float:
-        """Start a round of drawing that draws both panes; return the time of its start."""
-        now = 1000.0
-        assert self.scheduler.due(now).panes == []
-        assert [self.scheduler.due(now).panes for _ in self.panes] == [[self.panes[1]], [self.panes[0]]]
-        return now
+        assert self.scheduler.due(0.0) == Frame(self.panes, complete=True, new=True)
 
 
-def test_request_draws_every_visible_pane_at_once() -> None:
+def test_new_frame_draws_every_visible_pane() -> None:
     setup = Setup()
     setup.panes[0].display = False
-    setup.scheduler.request()
-    frame = setup.scheduler.due(0.1)
-    assert frame.complete and frame.panes == [setup.panes[1]]
-    assert not setup.scheduler.due(0.1).complete
+    assert setup.scheduler.due(MIN_PAUSE) == Frame([setup.panes[1]], complete=True, new=True)
 
 
-def test_round_after_a_request_starts_once_the_panes_have_settled() -> None:
+def test_request_draws_the_state_that_is_shown() -> None:
     setup = Setup()
     setup.scheduler.request()
-    assert setup.scheduler.due(10.0).complete
-    assert setup.scheduler.due(10.0 + SECONDS_TO_SETTLE - 0.01).panes == []
-    setup.scheduler.due(10.0 + SECONDS_TO_SETTLE)
-    assert setup.scheduler.due(10.0 + SECONDS_TO_SETTLE).panes == [setup.panes[1]]
+    assert setup.scheduler.due(0.1) == Frame(setup.panes, complete=True)
+    assert setup.scheduler.due(0.1) == Frame([])
+
+
+def test_new_frame_comes_once_the_model_could_answer_a_request() -> None:
+    setup = Setup()
+    setup.cpu_seconds = 100.0
+    setup.scheduler.request()
+    setup.scheduler.due(0.1)
+    assert not setup.scheduler.due(0.1 + SECONDS_TO_SETTLE - 0.01).new
+    assert setup.scheduler.due(0.1 + SECONDS_TO_SETTLE).new
+
+
+def test_news_is_shown_once_the_frame_is_old_enough() -> None:
+    setup = Setup()
+    setup.scheduler.news(0.4)
+    setup.scheduler.news(0.3)
+    assert not setup.scheduler.due(0.2).new
+    assert setup.scheduler.due(0.3).new
+    assert not setup.scheduler.due(0.7).new
+    setup.scheduler.news()
+    assert setup.scheduler.due(0.7).new
 
 
 @pytest.mark.parametrize(
@@ -70,54 +78,45 @@ def test_round_after_a_request_starts_once_the_panes_have_settled() -> None:
         (0.001, 100.0, MAX_PAUSE),
     ],
 )
-def test_pause_between_rounds_follows_the_cpu_time_of_the_last_one(
+def test_pause_between_new_frames_follows_the_cpu_time_of_the_last_one(
     seconds_a_step: float, cpu_seconds: float, pause: float
 ) -> None:
     setup = Setup()
     setup.scheduler.seconds_a_step = seconds_a_step
-    started = setup.start_round()
     setup.cpu_seconds = cpu_seconds
-    assert setup.scheduler.due(started + pause - 0.01).panes == []
-    setup.scheduler.due(started + pause + 0.01)
-    assert setup.scheduler.due(started + pause + 0.01).panes == [setup.panes[1]]
+    assert not setup.scheduler.due(pause - 0.01).new
+    assert setup.scheduler.due(pause + 0.01).new
 
 
-def test_typing_delays_requests_and_rounds() -> None:
+def test_typing_delays_requests_and_new_frames() -> None:
     setup = Setup()
-    started = setup.start_round()
     setup.scheduler.request()
+    setup.scheduler.news()
     for tenths in range(1, int(10 * SECONDS_WHILE_TYPING)):
-        setup.scheduler.typed(started + tenths / 10)
-        assert setup.scheduler.due(started + tenths / 10).panes == []
-    assert setup.scheduler.due(started + SECONDS_WHILE_TYPING + MIN_PAUSE).complete
+        setup.scheduler.typed(tenths / 10)
+        assert setup.scheduler.due(tenths / 10) == Frame([])
+    setup.scheduler.typed(SECONDS_WHILE_TYPING)
+    assert setup.scheduler.due(SECONDS_WHILE_TYPING).new
 
 
-def test_typing_does_not_stop_drawing_for_ever() -> None:
+def test_growing_pane_is_drawn_between_frames_if_visible() -> None:
     setup = Setup()
-    now = setup.start_round() + SECONDS_WHILE_TYPING
-    setup.scheduler.typed(now)
-    setup.scheduler.due(now)
-    assert setup.scheduler.due(now).panes == [setup.panes[1]]
-
-
-def test_growing_pane_is_drawn_between_rounds_if_visible() -> None:
-    setup = Setup()
-    started = setup.start_round()
     growing = setup.panes[1]
-    assert setup.scheduler.due(started + 0.1, growing).panes == [growing]
+    assert setup.scheduler.due(0.1, growing).panes == [growing]
     growing.display = False
-    assert setup.scheduler.due(started + 0.1, growing).panes == []
+    assert setup.scheduler.due(0.1, growing).panes == []
 
 
 def test_ticks_are_rare_only_while_a_slow_model_has_nothing_to_show() -> None:
     setup = Setup()
     scheduler = setup.scheduler
-    now = setup.start_round()
-    assert scheduler.seconds_to_next_tick(now) == SECONDS_BETWEEN_TICKS
+    assert scheduler.seconds_to_next_tick(0.0) == SECONDS_BETWEEN_TICKS
     scheduler.seconds_a_step = SECONDS_OF_SLOW_STEP
-    assert scheduler.seconds_to_next_tick(now) == SECONDS_BETWEEN_IDLE_TICKS
-    assert scheduler.seconds_to_next_tick(now, generating=True) == SECONDS_BETWEEN_TICKS
-    scheduler.key_pressed(now)
-    assert scheduler.due(now).complete
-    assert scheduler.seconds_to_next_tick(now + SECONDS_AWAKE - 0.1) == SECONDS_BETWEEN_TICKS
-    assert scheduler.seconds_to_next_tick(now + SECONDS_AWAKE) == SECONDS_BETWEEN_IDLE_TICKS
+    assert scheduler.seconds_to_next_tick(0.0) == SECONDS_BETWEEN_IDLE_TICKS
+    assert scheduler.seconds_to_next_tick(0.0, generating=True) == SECONDS_BETWEEN_TICKS
+    scheduler.news(1.0)
+    assert scheduler.seconds_to_next_tick(0.0) == SECONDS_BETWEEN_TICKS
+    scheduler.key_pressed(1.0)
+    assert scheduler.due(1.0).complete
+    assert scheduler.seconds_to_next_tick(1.0 + SECONDS_AWAKE - 0.1) == SECONDS_BETWEEN_TICKS
+    assert scheduler.seconds_to_next_tick(1.0 + SECONDS_AWAKE) == SECONDS_BETWEEN_IDLE_TICKS

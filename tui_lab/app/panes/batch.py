@@ -32,7 +32,6 @@ SCRIPT_HINTS = ("n N row", "m by loss", "A attention")
 LATEST_ONLY = "A script makes its own batches: only the latest one is recorded."
 SECONDS_BETWEEN_BATCHES = 1.0
 """While the model trains: batches then change faster than one can read."""
-SECONDS_BETWEEN_DRAWINGS = 0.25
 
 
 class BatchPane(Pane):
@@ -65,7 +64,7 @@ class BatchPane(Pane):
         self._shown_since = -math.inf
         self._state: LabState | None = None
         self._drawn: object = None
-        self._drawn_at = -math.inf
+        self._shown_at = -math.inf
         self._is_script = False
 
     def compose(self) -> ComposeResult:
@@ -102,17 +101,16 @@ class BatchPane(Pane):
             return
         if self._losses.take(now):
             self._show_cells()
-        if now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
-            self._choose_batch(state, now)
-            drawn = (state.phase, self.size, self.shown_batch)
-            if drawn != self._drawn:
-                self._drawn = drawn
-                self._drawn_at = now
-                self.redraw()
-            elif self.shown_batch is not None:
-                self.put("#order", step_text(self.shown_batch, state.step))
-            if state.phase != "loading":
-                self._losses.request(self._rows_to_measure, state.step, now, following=self._following)
+        self._shown_at = now
+        self._choose_batch(state, now)
+        drawn = (state.phase, self.size, self.shown_batch)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self.redraw()
+        elif self.shown_batch is not None:
+            self.put("#order", step_text(self.shown_batch, state.step))
+        if state.phase != "loading":
+            self._losses.request(self._rows_to_measure, state.step, now, following=self._following)
 
     @property
     def _rows_to_measure(self) -> Sequence[int]:
@@ -260,7 +258,7 @@ class BatchPane(Pane):
         self._losses.kept_until = -math.inf
         self._shown_since = -math.inf
         if self._state is not None:
-            self._choose_batch(self._state, self._drawn_at)
+            self._choose_batch(self._state, self._shown_at)
         self.redraw()
 
     def action_ask_step(self) -> None:

@@ -23,7 +23,7 @@ def step_text(batch: Batch, done: int) -> Text:
     """Return the step of a batch, counted as in the status line, how far it is from the `done` steps, and its epoch."""
     step = batch.step + 1
     if step > done:
-        age = "" if done == 0 else "  next" if step == done + 1 else "  future"
+        age = "  next" if step == done + 1 else "  future"
     else:
         age = "" if step == done else f"  {done - step:,} step{'' if done - step == 1 else 's'} ago"
     return Text.assemble(

@@ -43,6 +43,7 @@ class ConfigPane(Pane):
     number = 1
     title = "Config"
     help_name = "config"
+    shows_latest = True
     main = "#settings"
     hints: Sequence[str] = (
         "Enter edit",

@@ -27,7 +27,6 @@ METRICS_AT_CURSOR = ("loss", "val_loss", "lr", "grad_norm")
 MORE_LINES = 3
 """Lines for further measurements, at most, as in lab.tcss."""
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
-SECONDS_BETWEEN_DRAWINGS = 1.0
 LEAST_HEIGHT_FOR_SPARKLINES = 16
 LEAST_HEIGHT_FOR_MORE = 19
 """For all lines of further measurements; one less is shown below it."""
@@ -72,7 +71,6 @@ class LossPane(Pane):
         self.overlays: list[Overlay] = []
         self.floor: float | None = None
         """The lowest loss that a bug found by the doctor allows."""
-        self._drawn_at = float("-inf")
         self._scale_name = ""
         self._drawn: object = None
         self._state: LabState | None = None
@@ -90,21 +88,23 @@ class LossPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         self._state = state
-        if state.phase != "paused" and now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
-            return
         logged = tuple(state.logged.values())
         drawn = (
             state.step, state.phase, len(state.changes), state.evaluated, state.restored, self.size, self.floor, logged,
         )  # fmt: skip
         if drawn != self._drawn:
             self._drawn = drawn
-            self._drawn_at = now
             self.redraw()
 
     def rewound(self) -> None:
         self.cursor = None
         self._drawn = None
         self._drawn_at = float("-inf")
+
+    @property
+    def last_step(self) -> int:
+        """The latest step of the curves that are drawn."""
+        return 0 if self._state is None else self._state.step
 
     @property
     def state_text(self) -> str:

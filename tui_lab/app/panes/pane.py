@@ -28,6 +28,8 @@ class Pane(Vertical):
     """The keys of the pane with what they do, the most useful first."""
     field_hints: Sequence[str] = ("Enter apply", "Esc cancel", "F1 help")
     """While one of its fields has the focus."""
+    shows_latest = False
+    """Whether it shows the latest state, and not that of the frame. Such a pane must not show a step."""
 
     def on_mount(self) -> None:
         self.border_title = f"{self.number} {self.title}"

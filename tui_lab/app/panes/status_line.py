@@ -12,7 +12,7 @@ from tui_lab.runs.names import state_name
 from tui_lab.util.escape import printable
 
 SIGNS = {"loading": "…", "waiting": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
-SECONDS_BETWEEN_DRAWINGS = 1.5
+SECONDS_BETWEEN_MEMORY_READINGS = 1.5
 
 
 def resident_bytes() -> int:
@@ -54,15 +54,17 @@ class StatusLine(Static):
     def __init__(self, id: str, memory: Callable[[], int] = resident_bytes) -> None:
         super().__init__(id=id)
         self._memory = memory
-        self._drawn_at = float("-inf")
+        self._memory_text = ""
+        self._memory_read_at = float("-inf")
 
-    def show(self, state: LabState, now: float, note: str = "", *, at_once: bool = False) -> None:
-        """Draw the state, at most every `SECONDS_BETWEEN_DRAWINGS` unless `at_once`."""
-        if at_once or now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
-            self._drawn_at = now
-            line = self._line(state, note)
-            if line != self.content:
-                self.update(line, layout=False)
+    def show(self, state: LabState, now: float, note: str = "") -> None:
+        """Draw the state, in the frame of the panes."""
+        if now - self._memory_read_at >= SECONDS_BETWEEN_MEMORY_READINGS:
+            self._memory_read_at = now
+            self._memory_text = f"{self._memory() / 2**20:,.0f} MiB"
+        line = self._line(state, note)
+        if line != self.content:
+            self.update(line, layout=False)
 
     def _line(self, state: LabState, note: str) -> Text:
         """Return the parts that fit into the line, without those that matter least."""
@@ -86,7 +88,8 @@ class StatusLine(Static):
             parts.append(Part(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""), 8))
         if state.last is not None:
             parts += [] if state.is_script else [Part(f"  epoch {state.last.epoch}", 2)]
-            parts.append(Part(f"  loss {state.last.loss_ema:.4f}", 7))
+            parts.append(Part(f"  loss {state.last.loss:.4g}", 7))
+            parts.append(Part(f"  mean {state.last.loss_ema:.4g}", 4))
             if state.phase in ("running", "paused") and state.seconds_left is not None:
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
         if state.last is not None and state.last.seconds > 0:
@@ -94,4 +97,4 @@ class StatusLine(Static):
             parts.append(Part(f"  {state.last.tokens_per_s:,.0f} {unit}/s", 3))
         if state.started is not None:
             parts.append(Part(f"  {state.started.device} ×{state.started.threads}", 1))
-        return [*parts, Part(f"  {self._memory() / 2**20:,.0f} MiB", 0)]
+        return [*parts, Part(f"  {self._memory_text}", 0)]

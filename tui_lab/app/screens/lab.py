@@ -30,7 +30,7 @@ from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.screens.pane_layout import PaneLayout
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation import Generation
-from tui_lab.app.session.messages import Diagnosed, Ready, Rewound, SessionMessage
+from tui_lab.app.session.messages import Diagnosed, GenerationStarted, Preparing, Ready, Rewound, SessionMessage
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
@@ -43,6 +43,10 @@ from tui_lab.runs.summary_text import replaced_characters
 
 LOSS, EVENTS, DOCTOR = 2, 5, 6
 """Numbers of panes."""
+SECONDS_BETWEEN_CHANGES = 0.2
+"""Between two frames, if the run was changed in between."""
+SECONDS_BETWEEN_EVENTS = 1.0
+"""If something else happened that is not a step."""
 
 
 class LabScreen(BaseScreen[None], Screen[None]):
@@ -95,6 +99,10 @@ class LabScreen(BaseScreen[None], Screen[None]):
         super().__init__()
         self.source = source
         self.state = LabState()
+        self.shown = LabState()
+        """What the panes show: `state` as of the last new frame, so that they all show one step."""
+        self._unlogged: list[SessionMessage] = []
+        """Messages that wait for their frame, to be logged there."""
         self.generation = Generation(source, self.state)
         self.doctor = DoctorThread(examine)
         self.clock = clock
@@ -156,13 +164,17 @@ class LabScreen(BaseScreen[None], Screen[None]):
         """Apply the messages of the threads, then draw what is due."""
         if not self._status.is_attached:
             return  # The screen is being removed.
+        # Before the source, which then has the step of the weights that generate.
+        generation_messages = self.generation.drain()
         for message in self.source.drain():
             self._apply(message)
-        for generation_message in self.generation.drain():
+        for generation_message in generation_messages:
             self.generation_pane.receive(generation_message)
+            if isinstance(generation_message, GenerationStarted):
+                self._painting.news()
         for doctor_message in self.doctor.drain():
             self.doctor_pane.receive(doctor_message)
-            self._painting.request()
+            self._painting.news()
             if isinstance(doctor_message, Diagnosed):
                 self.loss_pane.floor = doctor_message.report.reference_loss
         if self.source.role != self._role:  # The process opened or closed its control channel.
@@ -176,23 +188,48 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def _draw(self, now: float) -> None:
         if not self.is_current:
+            self._log_until(None)
             return
         frame = self._painting.due(now, growing=self.generation_pane if self.generation_pane.generating else None)
         self.config_pane.can_steer = applies("live", phase=self.state.phase, role=self.source.role)
+        if frame.new or (frame.complete and self.source.playback is not None):  # The seek bar shows the present step.
+            self.shown = self.state.frozen()
+        self._log_until(self.shown.step)
         for pane in frame.panes:
-            pane.show(self.state, now)
+            self._show_pane(pane, now)
+        if not frame.complete:
+            return
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
         if self.stopping and not self.state.over:
             note = "stopping…"
-        self._run_line.show(self.state, self.source.playback)
-        self._status.show(self.state, now, note, at_once=frame.complete)
+        self._run_line.show(self.shown, self.source.playback)
+        self._status.show(self.shown, now, note)
+
+    def _show_pane(self, pane: Pane, now: float) -> None:
+        pane.show(self.state if pane.shows_latest else self.shown, now)
+
+    def _keep_to_log(self, message: SessionMessage) -> None:
+        if isinstance(message, Rewound):
+            self._unlogged.clear()
+        if not isinstance(message, ev.StepDone):
+            self._unlogged.append(message)
+
+    def _log_until(self, step: int | None) -> None:
+        """Log the messages that wait, up to those of `step`."""
+        n_due = 0
+        for message in self._unlogged:
+            if step is not None and isinstance(message, ev.Event) and message.step > step:
+                break
+            self._log.note(message)
+            n_due += 1
+        del self._unlogged[:n_due]
 
     def _apply(self, message: SessionMessage) -> None:
         phase = self.state.phase
         was_script = self.state.is_script
         n_noticed = len(self.state.noticed)
         self.state.apply(message)
-        self._log.note(message)
+        self._keep_to_log(message)
         if isinstance(message, Ready | Rewound | ev.Started | ev.Changed):
             # Even while hidden: restart, fork and diagnose use the config edited there.
             self.config_pane.show(self.state, self.clock())
@@ -202,7 +239,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if isinstance(message, Rewound):
             for pane in self.panes:
                 pane.rewound()
-            self._painting.request()
         elif isinstance(message, Ready):
             self._opened(message)
         else:
@@ -214,14 +250,21 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.refresh_bindings()
             if self.state.is_script and self.state.phase == "failed" and self.state.ready is None:
                 self.go_to(EVENTS)  # There is nothing else to see.
-        if self.state.phase != phase or isinstance(message, ev.Changed | ev.Evaluated):
-            self._painting.request()
+        self._request_frame(message, phase)
+
+    def _request_frame(self, message: SessionMessage, phase_before: str) -> None:
+        """Ask for a new frame if something important happened."""
+        if isinstance(message, Ready | Rewound) or self.state.phase == "paused":
+            self._painting.news()
+        elif self.state.phase != phase_before or isinstance(message, ev.Changed):
+            self._painting.news(SECONDS_BETWEEN_CHANGES)
+        elif not isinstance(message, ev.StepDone | ev.Logged | Preparing):
+            self._painting.news(SECONDS_BETWEEN_EVENTS)
 
     def _opened(self, ready: Ready) -> None:
         """Name the planted faults, and diagnose a run that was started with a fix."""
         config = ready.trainer_config
         if config is None or ready.task is None:
-            self._painting.request()
             return
         faults = ", ".join(config.faults)
         self.query_one("#banner", Static).update(f"planted fault: {faults}   (K: diagnose)")
@@ -245,6 +288,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         for name, is_set in self._pane_layout.classes.items():
             self.set_class(is_set, name)
         self.query_one(PaneTabs).mark(self._pane_layout.active)
+        self._painting.request()
 
     @property
     def active_pane(self) -> Pane:
@@ -255,7 +299,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._pane_layout.active = number
         self._arrange()
         pane = self.active_pane
-        pane.show(self.state, self.clock())  # The next keys of a burst need its content.
+        self._show_pane(pane, self.clock())  # The next keys of a burst need its content.
         # At once: `Widget.focus` waits, and the next keys of a burst would go to the widget that had the focus before.
         self.set_focus(pane.query_one(selector or pane.main))
 

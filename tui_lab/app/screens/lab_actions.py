@@ -99,7 +99,7 @@ class LabActions:
             return
         # The focus goes to the answers, not to the prompt, so that the next key is a command again.
         self._lab.go_to(GENERATION, "#replies")
-        self._lab.generation_pane.generate(self._lab.state)
+        self._lab.generation_pane.generate(self._lab.shown)
 
     def diagnose(self) -> None:
         """Diagnose the edited config, or run the script of a recorded run again and examine it."""

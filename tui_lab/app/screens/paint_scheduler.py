@@ -1,5 +1,6 @@
-"""Decide which panes to draw at each tick, so that drawing takes a small fraction of one core."""
+"""Decide what to draw at each tick, so that drawing takes a small fraction of one core."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -10,9 +11,10 @@ SECONDS_BETWEEN_IDLE_TICKS = 1.0
 SECONDS_AWAKE = 3.0
 MIN_PAUSE = 0.5
 MAX_PAUSE = 10.0
-"""Seconds between two rounds of drawing."""
+"""Seconds between two new frames."""
 SECONDS_WHILE_TYPING = 5.0
 SECONDS_TO_SETTLE = 1.1
+"""After a key, until the next new frame at the latest: what the key made the model measure has arrived by then."""
 PAINT_SHARE = 0.02
 PAINT_SHARE_OF_SLOW_MODEL = 0.006
 """Fraction of one core for drawing. The training threads wait for each other, so a core that draws slows all of them. A
@@ -29,20 +31,21 @@ Pane = TypeVar("Pane", bound=Drawable)
 
 
 class Frame(NamedTuple, Generic[Pane]):
-    """What to draw now; `complete` if this is everything that is visible."""
+    """What to draw now. complete: everything that is visible; new: of the present state of the run."""
 
     panes: list[Pane]
     complete: bool = False
+    new: bool = False
 
 
 class PaintScheduler(Generic[Pane]):
-    """Spread drawing over ticks.
+    """Decide when the screen goes on to a new state of the run; all panes do so in one frame.
 
-    - After `request` (a key, a click, an important event) every visible pane is drawn at once.
-    - Otherwise a round of drawing starts after a pause in proportion to what the last round cost, and draws one pane a
-      tick, so that a key never waits for more than one.
-    - While somebody types in a field, rounds start less often and requests wait.
+    - A new frame comes after a pause in proportion to what the last one cost, or soon after `news`.
+    - After `request` (a key or a click) every visible pane is drawn at once, in the state of the last new frame.
+    - While somebody types in a field, new frames come less often and requests wait.
 
+    Drawn in one frame, the panes also cost half of what they cost one by one: the screen is composed once.
     `cpu_time` returns the CPU seconds of the thread that draws. Every `now` is a reading of one monotonic clock.
     """
 
@@ -50,9 +53,13 @@ class PaintScheduler(Generic[Pane]):
         self._panes = panes
         self._cpu_time = cpu_time
         self._requested = True
-        self._waiting: list[Pane] = []
-        self._round_started = float("-inf")
-        self._cpu_at_round_start = 0.0
+        self._news_after = 0.0
+        """A new frame is due once the last one is that many seconds old; infinity if nothing important happened."""
+        self._new_at = float("-inf")
+        """When the last new frame was drawn."""
+        self._next_at = float("-inf")
+        """When the next one is due at the latest."""
+        self._cpu_at_new = 0.0
         self._typed_at = float("-inf")
         self._key_pressed_at = float("-inf")
         self.seconds_a_step: float | None = None
@@ -61,6 +68,10 @@ class PaintScheduler(Generic[Pane]):
     def request(self) -> None:
         """Draw everything visible at the next tick."""
         self._requested = True
+
+    def news(self, after: float = 0.0) -> None:
+        """Show the present state of the run, once the frame shown is `after` seconds old."""
+        self._news_after = min(self._news_after, after)
 
     def key_pressed(self, now: float) -> None:
         """Draw what the key changed without delay."""
@@ -76,38 +87,36 @@ class PaintScheduler(Generic[Pane]):
 
         `growing` is a pane that shows text while it is generated; it is drawn at ticks that draw nothing else.
         """
-        between_rounds = Frame([growing] if growing is not None and growing.display else [])
         typing = now - self._typed_at < MIN_PAUSE
-        if typing and not self._waiting and now - self._round_started < SECONDS_WHILE_TYPING:
-            return between_rounds
+        age = now - self._new_at
         visible = [pane for pane in self._panes if pane.display]
+        if not typing and age >= self._news_after or age >= self._pause(typing) or now >= self._next_at:
+            self._requested = False
+            self._news_after = math.inf
+            self._new_at = now
+            self._next_at = math.inf
+            self._cpu_at_new = self._cpu_time()
+            return Frame(visible, complete=True, new=True)
         if self._requested and not typing:
             self._requested = False
-            # A pane that was drawn a moment ago skips this request, so the next round must come soon.
-            self._round_started = now - self._pause() + SECONDS_TO_SETTLE
-            self._waiting = []
+            self._next_at = now + SECONDS_TO_SETTLE
             return Frame(visible, complete=True)
-        if self._waiting:
-            return Frame([self._waiting.pop()])
-        if now - self._round_started >= self._pause():
-            self._round_started = now
-            self._cpu_at_round_start = self._cpu_time()
-            self._waiting = visible
-            return Frame([])
-        return between_rounds
+        return Frame([growing] if growing is not None and growing.display else [])
 
     def seconds_to_next_tick(self, now: float, *, generating: bool = False) -> float:
         """Return how long to wait before the next call of `due`."""
         awake = now - self._key_pressed_at < SECONDS_AWAKE
-        idle = self._slow and not (awake or self._requested or self._waiting or generating)
+        waiting = self._requested or self._news_after < math.inf
+        idle = self._slow and not (awake or waiting or generating)
         return SECONDS_BETWEEN_IDLE_TICKS if idle else SECONDS_BETWEEN_TICKS
 
     @property
     def _slow(self) -> bool:
         return (self.seconds_a_step or 0.0) >= SECONDS_OF_SLOW_STEP
 
-    def _pause(self) -> float:
-        """Return the seconds between rounds that keep drawing within its share of a core."""
-        spent = self._cpu_time() - self._cpu_at_round_start
+    def _pause(self, typing: bool) -> float:
+        """Return the seconds between new frames that keep drawing within its share of a core."""
+        spent = self._cpu_time() - self._cpu_at_new
         share = PAINT_SHARE_OF_SLOW_MODEL if self._slow else PAINT_SHARE
-        return min(MAX_PAUSE, max(MIN_PAUSE, spent / share))
+        pause = min(MAX_PAUSE, max(MIN_PAUSE, spent / share))
+        return max(pause, SECONDS_WHILE_TYPING) if typing else pause

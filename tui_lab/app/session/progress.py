@@ -29,6 +29,9 @@ class Progress:
         self.seconds.add(event.step, last[1] + n_left_out * self._mean + event.seconds)
         self.tokens.add(event.step, event.tokens)
 
+    def copy(self) -> "Progress":
+        return Progress(self.seconds.copy(), self.tokens.copy(), self._mean)
+
     def at(self, axis: Axis, step: float) -> float:
         """Return the place of `step` on an axis: a step, seconds or tokens; linear between the known steps."""
         if axis == "step":

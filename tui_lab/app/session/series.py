@@ -24,6 +24,9 @@ class Series:
         if len(self.points) > self.limit:
             self.points = extremes(self.points, self.limit // 4)
 
+    def copy(self) -> "Series":
+        return Series(self.limit, list(self.points))
+
     @property
     def last(self) -> float | None:
         return self.points[-1][1] if self.points else None

@@ -1,7 +1,7 @@
 """What the app knows of a run: built from its messages alone, so that a replay shows what the live run showed."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tui_lab.app.session.messages import Interrupted, Preparing, Ready, Rewound, SessionFailed, SessionMessage, Waiting
@@ -66,6 +66,17 @@ class LabState:
     noticed: list[tuple[Finding, int]] = field(default_factory=list)
     """What the monitors found, and at which step."""
     monitors: Monitors = field(default_factory=Monitors)
+
+    def frozen(self) -> "LabState":
+        """Return a copy that later messages do not change. Only the panes' data is copied; do not call `apply`."""
+        return replace(
+            self,
+            progress=self.progress.copy(),
+            curves={name: series.copy() for name, series in self.curves.items()},
+            changes=list(self.changes),
+            loaders=list(self.loaders),
+            noticed=list(self.noticed),
+        )
 
     def apply(self, message: SessionMessage) -> None:
         match message:
@@ -149,7 +160,7 @@ class LabState:
             self.curves[name].add(event.step, (event.extra or {}).get(name))
 
     def _apply_logged(self, event: ev.Logged) -> None:
-        self.logged |= event.values
+        self.logged = self.logged | event.values
         for name, value in event.values.items():
             key = LOGGED + name
             if key in self.curves or len(self.curves) < len(CURVES) + len(RARE_EXTRAS) + MAX_LOGGED_CURVES:
