@@ -20,6 +20,7 @@ from tui_lab.app.panes.batch_text import (
     used_examples,
 )
 from tui_lab.app.panes.cells import Cells, Example
+from tui_lab.app.panes.copied import example_text
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.recorded_batch import RecordedBatchView
 from tui_lab.app.session.attention_source import Rows, rows_of_batch
@@ -149,6 +150,14 @@ class BatchPane(Pane):
                 return None
             batch = loader.batch(step)
         return rows_of_batch(batch), self.query_one("#cells", Cells).row % len(batch.ids)
+
+    def copied(self) -> str:
+        """Return the current example."""
+        cells = self.query_one("#recorded-cells" if self._is_script else "#cells", Cells)
+        if cells.example is None:
+            return ""
+        step = "" if self.shown_batch is None else f"step {self.shown_batch.step + 1:,}, "
+        return example_text(f"{step}{cells.example.name}", cells.example)
 
     @property
     def has_batch(self) -> bool:

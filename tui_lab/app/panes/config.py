@@ -14,6 +14,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import DataTable, Input, Static
 
 from tui_lab.app.keymap import named
+from tui_lab.app.panes.copied import setting_line
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.setting_steps import step_of
 from tui_lab.app.panes.setting_text import (
@@ -123,6 +124,11 @@ class ConfigPane(Pane):
     def key(self) -> str | None:
         """The setting under the cursor."""
         return self._list.key
+
+    def copied(self) -> str:
+        if self.key is None or self.edited is None:
+            return ""
+        return setting_line(self.key, value_of(self.edited, self.key))
 
     @property
     def settings(self) -> Settings | None:

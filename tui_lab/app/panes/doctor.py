@@ -52,7 +52,7 @@ class DoctorPane(Pane):
     title = "Doctor"
     help_name = "doctor"
     main = "#findings"
-    hints: Sequence[str] = ("Enter details", "a apply the fix", "K diagnose", "n randomness")
+    hints: Sequence[str] = ("Enter details", "a apply the fix", "K diagnose", "n randomness", "y copy")
 
     BINDINGS = named(
         "doctor",
@@ -143,6 +143,13 @@ class DoctorPane(Pane):
         """The finding under the cursor."""
         index = self.query_one("#findings", Choices).highlighted
         return self._listed[index].finding if index is not None and index < len(self._listed) else None
+
+    def copied(self) -> str:
+        """Return the selected finding with its evidence, or the sources of randomness if they are shown."""
+        if self._shows_randomness:
+            return randomness_text(self._sources).plain
+        finding = self.selected
+        return "" if finding is None else f"{finding.title} ({finding.code})\n{explained(finding).plain}".rstrip()
 
     @on(OptionList.OptionHighlighted)
     def _show_details(self) -> None:

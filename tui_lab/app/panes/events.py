@@ -51,12 +51,15 @@ class EventsPane(Pane):
     title = "Events"
     help_name = "events"
     main = "#log"
+    hints = ("y copy",)
 
     def __init__(self, id: str, clock: Callable[[], str] = lambda: time.strftime("%H:%M:%S")) -> None:
         super().__init__(id=id)
         self._clock = clock
         self._waiting: deque[str] = deque(maxlen=MAX_LINES)
         """What is to be logged once the pane has a width to wrap it at."""
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        """What was logged and waits to be."""
 
     def compose(self) -> ComposeResult:
         yield Log(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
@@ -92,6 +95,7 @@ class EventsPane(Pane):
 
     def _write(self, text: str) -> None:
         self._waiting.append(text)
+        self._lines.append(text)
         self._log_waiting()
 
     def _log_waiting(self) -> None:
@@ -104,6 +108,10 @@ class EventsPane(Pane):
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._log_waiting)
+
+    def copied(self) -> str:
+        """Return the whole log."""
+        return "\n".join(self._lines)
 
     def show(self, state: LabState, now: float) -> None:
         self._log_waiting()

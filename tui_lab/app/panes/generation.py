@@ -43,7 +43,7 @@ class GenerationPane(Pane):
     title = "Generation"
     help_name = "generation"
     main = "#replies"
-    hints: Sequence[str] = ("i edit the prompt", "g generate", "←→ alternatives")
+    hints: Sequence[str] = ("i edit the prompt", "g generate", "←→ alternatives", "y copy")
     field_hints: Sequence[str] = ("Enter generate", "Tab next field", "Esc leave", "F1 help")
 
     BINDINGS = named(
@@ -93,6 +93,13 @@ class GenerationPane(Pane):
             self._dirty = False
             self._drawn_at = now
             self.redraw()
+
+    def copied(self) -> str:
+        """Return the newest prompt with its answer, or the prompt in the field."""
+        if not self.replies:
+            return self.query_one("#prompt", Input).value
+        reply = self.replies[-1]
+        return reply.request.prompt + "".join(token.text for token in reply.tokens)
 
     @property
     def generating(self) -> bool:

@@ -114,6 +114,12 @@ class LossPane(Pane):
             parts.append(f"smoothed {weight}")
         return ", ".join(parts)
 
+    def copied(self) -> str:
+        """Return the values at the cursor, or the run's path."""
+        if self._state is None or self._state.ready is None:
+            return ""
+        return self._state.ready.path if self.cursor is None else str(self.query_one("#readout", Static).content)
+
     def redraw(self) -> None:
         state = self._state
         if state is None:

@@ -41,6 +41,10 @@ class Pane(Vertical):
     def rewound(self) -> None:
         """Forget what was drawn: a replay went to another step."""
 
+    def copied(self) -> str:
+        """Return what `y` copies: what is selected, or what the pane shows; empty if there is nothing."""
+        return ""
+
     def put(self, selector: str, text: Text | str, *, layout: bool = False) -> None:
         """Update a Static if its text has changed. layout: whether its height may have changed."""
         update_text(self.query_one(selector, Static), text, layout=layout)

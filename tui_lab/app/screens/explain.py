@@ -6,6 +6,7 @@ from textual.binding import Binding
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui_lab.app.clipboard import copy
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.scrolled import Page
 from tui_lab.core.doctor.findings import Finding
@@ -25,7 +26,10 @@ def explained(finding: Finding, parts: tuple[str, ...] = ("evidence", "why", "fi
 
 class Explain(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
-    BINDINGS = [Binding("escape,q,enter", "dismiss(None)", "Close")]
+    BINDINGS = [
+        Binding("escape,q,enter", "dismiss(None)", "Close"),
+        Binding("y", "copy", "Copy", show=False),
+    ]
 
     def __init__(self, finding: Finding) -> None:
         super().__init__()
@@ -35,8 +39,11 @@ class Explain(BaseScreen[None], ModalScreen[None]):
         with Page(id="page"):
             yield Static(Text.assemble((f"{self._finding.title}\n\n", "bold"), explained(self._finding)))
 
+    def action_copy(self) -> None:
+        copy(self.app, f"{self._finding.title} ({self._finding.code})\n{explained(self._finding).plain}".rstrip())
+
     def on_mount(self) -> None:
         page = self.query_one("#page")
         page.border_title = self._finding.code
-        page.border_subtitle = "Esc close"
+        page.border_subtitle = "y copy · Esc close"
         page.focus()

@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
 from tui_lab.app.labels import shown_path
 from tui_lab.app.screens.help import Help
@@ -55,6 +56,7 @@ class Home(BaseScreen[None], Screen[None]):
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
+        Binding("y", "copy", "Copy path", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("q", "app.quit", "Quit"),
     )
@@ -123,6 +125,10 @@ class Home(BaseScreen[None], Screen[None]):
             self.post_message(self.Picked(Pick("resume", name)))
         else:
             self.notify("c resumes a run; press Enter to start a preset", severity="warning")
+
+    def action_copy(self) -> None:
+        """Copy the path of the run, or the name of the preset."""
+        copy(self.app, self._highlighted()[1])
 
     def action_help(self) -> None:
         self.app.push_screen(Help("home"))

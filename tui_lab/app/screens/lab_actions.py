@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tui_lab.app.clipboard import copy
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
@@ -79,6 +80,7 @@ class LabActions:
             "diagnose": self.diagnose,
             "attention": self.show_attention,
             "zoom": lab.zoom,
+            "copy": lambda: copy(lab.app, lab.active_pane.copied()),
             "save_config": lambda: self.with_edited(self.save_config),
             "theme": lambda: lab.call_later(lab.app.run_action, "next_theme"),
             "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name, lab.state.run_config)),

@@ -57,7 +57,7 @@ class CurvesView(Vertical):
     def _draw(self) -> None:
         title = "validation loss" if self.validation else "mean train loss"
         legend = Text(no_wrap=True, overflow="ellipsis")
-        legend.append(f"{title}, {'log' if self.log_axis else 'linear'} (x y)  ", "dim")
+        legend.append(f"{title}, {'log' if self.log_axis else 'linear'} (x Y)  ", "dim")
         curves = []
         dots = []
         for run in self._runs:

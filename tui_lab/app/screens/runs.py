@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 
+from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
@@ -55,7 +56,8 @@ class RunsScreen(BaseScreen[None], Screen[None]):
         Binding("n", "edit_notes('note')", "Note", show=False),
         Binding("c", "resume", "Resume", show=False),
         Binding("z", "zoom", "Zoom", show=False),
-        Binding("y", "toggle_curves('log')", "Log axis", show=False),
+        Binding("y", "copy", "Copy path", show=False),
+        Binding("Y", "toggle_curves('log')", "Log axis", show=False),
         Binding("x", "toggle_curves('validation')", "Train or validation loss", show=False),
         Binding("backspace", "unmark", "Unmark all", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
@@ -245,6 +247,9 @@ class RunsScreen(BaseScreen[None], Screen[None]):
     def action_resume(self) -> None:
         if (row := self.selected) is not None:
             self.post_message(self.Picked(Pick("resume", str(row.path))))
+
+    def action_copy(self) -> None:
+        copy(self.app, "" if self.selected is None else str(self.selected.path))
 
     def action_help(self) -> None:
         self.app.push_screen(Help("runs"))
