@@ -82,6 +82,7 @@ COMMANDS: tuple[Command, ...] = (
             "View", show_key="A"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
     Command("copy", "y", "Copy", "Copy the answer, setting, example, finding, values at the cursor, or log.", "View"),
+    Command("layout", "Z", "Next layout", "Go to the next layout: overview, curves, data, text.", "View", show_key="Z"),
     Command("save_config", "ctrl+s", "Save settings", "Save the edited settings to a TOML file.", "App",
             show_key="ctrl+s", not_for_scripts="These are the settings of the script, not of a config for tui-lab."),
     Command("theme", "t", "Theme", "Switch the theme: dark, light, high contrast.", "App"),

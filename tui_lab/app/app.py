@@ -14,15 +14,15 @@ from textual.binding import Binding
 from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.theme import Theme
 
-from tui_lab.app import shutdown
+from tui_lab.app import preferences, shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS
 from tui_lab.app.keymap import Keymap
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.textual_fixes.palette import Palette
+from tui_lab.app.themes import THEMES
 from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -46,22 +46,6 @@ if TYPE_CHECKING:
     from tui_lab.core.runs.open_run import OpenRun
     from tui_lab.data.corpora.encode import ReportProgress
 
-HIGH_CONTRAST = Theme(
-    name="high-contrast",
-    primary="#ffff00",
-    secondary="#00ffff",
-    accent="#ffffff",
-    warning="#ffaf00",
-    error="#ff5f5f",
-    success="#5fff5f",
-    foreground="#ffffff",
-    background="#000000",
-    surface="#000000",
-    panel="#000000",
-    boost="#303030",
-    dark=True,
-)
-THEMES = ("textual-dark", "textual-light", "high-contrast")
 IN_USE_CHOICES = (Choice("view", "Follow it live"), Choice("cancel", "Cancel"))
 TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and in future runs: I trust this file"))
 UNSAVED_CHOICES = (
@@ -151,7 +135,10 @@ class LabApp(BaseApp):
         """The labs whose source was started and is not closed yet."""
         self.exit_lines: list[str] = []
         """To print once the terminal is restored."""
-        self.register_theme(HIGH_CONTRAST)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self._preferences = preferences.load()
+        self.theme = self._preferences.theme if self._preferences.theme in self.available_themes else THEMES[0].name
 
     def new_palette(self) -> Palette:
         from tui_lab.app.palette.screen import CommandLine
@@ -262,7 +249,7 @@ class LabApp(BaseApp):
         """Open the lab over a run or replay and start it; `diagnose`: run the doctor once it is open."""
         from tui_lab.app.screens.lab import LabScreen
 
-        lab = LabScreen(source, self._clock, diagnose_first=diagnose)
+        lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=self._preferences.layout)
         self.opened.append(lab)
         self.push_screen(lab)
 
@@ -320,6 +307,16 @@ class LabApp(BaseApp):
         while lab in self.screen_stack:
             self.pop_screen()
 
+    def on_lab_screen_layout_chosen(self, message: "LabScreen.LayoutChosen") -> None:
+        self._preferences.layout = message.name
+        preferences.save(self._preferences)
+        self.notify(f"layout: {message.name}", timeout=2)
+
+    def watch_theme(self, theme: str) -> None:
+        if theme != self._preferences.theme and self.is_running:
+            self._preferences.theme = theme
+            preferences.save(self._preferences)
+
     def on_lab_screen_restart(self, message: "LabScreen.Restart") -> None:
         if message.lab in self.screen_stack:
             self._restart(message.lab, message.name, message.config, fork=message.fork, diagnose=message.diagnose)
@@ -356,8 +353,9 @@ class LabApp(BaseApp):
             labs[0].action_do("quit")
 
     def action_next_theme(self) -> None:
-        index = THEMES.index(self.theme) if self.theme in THEMES else -1
-        self.theme = THEMES[(index + 1) % len(THEMES)]
+        names = [theme.name for theme in THEMES]
+        index = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(index + 1) % len(names)]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
         """Offer the commands that apply in the palette, then Textual's own."""

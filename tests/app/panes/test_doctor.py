@@ -101,7 +101,9 @@ async def test_failures_and_crashes_are_shown_with_their_errors() -> None:
     crashed = (Crashed("sight", "ValueError", "no view"), Crashed("loss", "ValueError", "no view"))
     async with lab() as it:
         await show(it, Diagnosed(it.config, report(SHUFFLED, crashed=crashed)))
-        assert "sight, loss: ValueError: no view" in it.text("#evidence") and "16 different" in it.text("#evidence")
+        assert "sight, loss: ValueError: no view" in " ".join(
+            it.text("#evidence").split()
+        ) and "16 different" in it.text("#evidence")
         await show(it, DiagnosisFailed("no such file"))
         assert "✗ no such file" in it.text("#health")
 

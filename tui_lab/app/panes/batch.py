@@ -113,6 +113,11 @@ class BatchPane(Pane):
         if state.phase != "loading":
             self._losses.request(self._rows_to_measure, state.step, now, following=self._following)
 
+    def summary(self, state: LabState) -> str:
+        if self._is_script or state.ready is None:
+            return ""
+        return f"the examples of step {self.step_shown(state) + 1:,}"
+
     @property
     def _rows_to_measure(self) -> Sequence[int]:
         """The rows that are visible, or all of them if they are sorted by loss."""
@@ -141,7 +146,7 @@ class BatchPane(Pane):
         """Return the rows and which of them is shown, or would be if the pane were visible; None before the start."""
         if state.is_script:
             return self._recorded.current_row(state)
-        if self.display and self.shown_batch is not None:
+        if self.display and not self.is_line and self.shown_batch is not None:
             batch = self.shown_batch
         else:
             step = self.step_shown(state)

@@ -110,6 +110,14 @@ class DoctorPane(Pane):
     def rewound(self) -> None:
         self._drawn = None
 
+    def has_content(self, state: LabState) -> bool:
+        return self._health not in (NOT_CHECKED, MONITORED) or bool(state.noticed) or self._shows_randomness
+
+    def summary(self, state: LabState) -> str:
+        if state.noticed:
+            return state.noticed[-1][0].title
+        return MONITORED if state.is_script and self._health == NOT_CHECKED else self._health
+
     def receive(self, message: DoctorMessage) -> None:
         """Take a message of the doctor's thread."""
         match message:

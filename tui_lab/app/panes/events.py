@@ -93,6 +93,9 @@ class EventsPane(Pane):
         if text := event.text.rstrip("\n"):
             self._write(f"{'stderr' if event.stderr else 'stdout'}: {printable(text)}")
 
+    def summary(self, state: LabState) -> str:
+        return self._lines[-1].rpartition("\n")[2] if self._lines else ""
+
     def _write(self, text: str) -> None:
         self._waiting.append(text)
         self._lines.append(text)
@@ -101,7 +104,7 @@ class EventsPane(Pane):
     def _log_waiting(self) -> None:
         """Log what waits, unless the pane is hidden: it would be wrapped at RichLog's least width."""
         log = self.query_one(Log)
-        if not self.display or log.scrollable_content_region.width <= 0:
+        if not self.display or self.is_line or log.scrollable_content_region.width <= 0:
             return
         while self._waiting:
             log.write(self._waiting.popleft())

@@ -101,6 +101,9 @@ class GenerationPane(Pane):
         reply = self.replies[-1]
         return reply.request.prompt + "".join(token.text for token in reply.tokens)
 
+    def summary(self, state: LabState) -> str:
+        return "" if not self.replies else self.replies[-1].start
+
     @property
     def generating(self) -> bool:
         """Whether a reply is being generated."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.text import Text
 from textual.containers import Vertical
 from textual.events import DescendantBlur, DescendantFocus, Resize
@@ -9,6 +10,7 @@ from textual.widgets import Input, Static
 
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.static_text import update_text
+from tui_lab.util.escape import printable
 
 BETWEEN = " · "
 
@@ -31,8 +33,43 @@ class Pane(Vertical):
     shows_latest = False
     """Whether it shows the latest state, and not that of the frame. Such a pane must not show a step."""
 
+    is_line = False
+    """Whether only the title line is shown now."""
+
     def on_mount(self) -> None:
-        self.border_title = f"{self.number} {self.title}"
+        self.border_title = self._title_of("")
+
+    def draw(self, state: LabState, now: float) -> None:
+        """Draw the pane, or its title line."""
+        if self.is_line:
+            self._show_line(state)
+        else:
+            self.show(state, now)
+
+    def set_line(self, is_line: bool, state: LabState) -> None:
+        """Show only the title line, or the whole pane again."""
+        if is_line != self.is_line:
+            self.is_line = is_line
+            self.set_class(is_line, "-line")
+            self.border_title = self._title_of("")
+        if is_line:
+            self._show_line(state)
+
+    def has_content(self, state: LabState) -> bool:
+        """Return whether there is more to show than a title line; if not, the pane is only that line in a stack."""
+        return True
+
+    def summary(self, state: LabState) -> str:
+        """Return what the title line says about the content."""
+        return ""
+
+    def _show_line(self, state: LabState) -> None:
+        title = self._title_of(self.summary(state))
+        if title != self.border_title:
+            self.border_title = title
+
+    def _title_of(self, summary: str) -> str:
+        return f"{self.number} {self.title}" + (f"  {escape(printable(summary))}" if summary else "")
 
     def show(self, state: LabState, now: float) -> None:
         """Draw what has changed in `state`. Called up to ten times a second while the pane is visible."""

@@ -23,6 +23,7 @@ from tui_lab.util.escape import printable
 HINT = "Enter: generate from the current weights. every N: repeat every N steps."
 LIKELY = 0.5
 UNLIKELY = 0.1
+TOKENS_OF_START = 40
 
 
 @dataclass
@@ -39,6 +40,12 @@ class Reply:
     @property
     def header(self) -> str:
         return f"{'best, ' if self.best else ''}step {self.step:,} "
+
+    @property
+    def start(self) -> str:
+        """The first tokens, for a line that names the reply."""
+        text = "".join(token.text for token in self.tokens[:TOKENS_OF_START])
+        return f"{self.header}{self.request.prompt}{text}"
 
 
 class _WrappedReply:

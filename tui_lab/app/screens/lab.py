@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container
 from textual.events import DescendantFocus, Key, Resize
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Static
 
 from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
@@ -27,7 +28,7 @@ from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of, show_notice
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
-from tui_lab.app.screens.pane_layout import PaneLayout
+from tui_lab.app.screens.pane_layout import Name, PaneLayout
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation import Generation
 from tui_lab.app.session.messages import Diagnosed, GenerationStarted, Preparing, Ready, Rewound, SessionMessage
@@ -35,6 +36,7 @@ from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
+from tui_lab.app.widgets.pane_area import PaneArea
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
@@ -77,6 +79,13 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.destination = destination
             self.next_pick = next_pick
 
+    class LayoutChosen(Message):
+        """The user went to another layout of the panes."""
+
+        def __init__(self, name: Name) -> None:
+            super().__init__()
+            self.name = name
+
     class Restart(Message):
         """Start a new run with an edited config; `fork`: from the last checkpoint of run `name`."""
 
@@ -95,6 +104,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         memory: Callable[[], int] | None = None,
         examine: Examine = examine_run,
         diagnose_first: bool = False,
+        layout: Name = "overview",
     ) -> None:
         super().__init__()
         self.source = source
@@ -125,7 +135,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
         self.panes += [self._log, self.doctor_pane]
         self._painting = PaintScheduler(self.panes)
-        self._pane_layout = PaneLayout([pane.number for pane in self.panes], active=LOSS)
+        self._pane_layout = PaneLayout([pane.number for pane in self.panes], LOSS, layout)
         self._commands = LabActions(self)
 
     @property
@@ -136,8 +146,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def compose(self) -> ComposeResult:
         yield PaneTabs([(pane.number, pane.title) for pane in self.panes], id="tabs")
         yield Static(id="banner")
-        with Container(id="panes"):
-            yield from self.panes
+        yield PaneArea(*self.panes, regions=self._regions, id="panes")
         yield Static("tui-lab needs 40×12 or more", id="small")
         yield self._run_line
         yield self._status
@@ -197,6 +206,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._log_until(self.shown.step)
         for pane in frame.panes:
             self._show_pane(pane, now)
+        self._open_panes_with_content()
         if not frame.complete:
             return
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
@@ -206,7 +216,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._status.show(self.shown, now, note)
 
     def _show_pane(self, pane: Pane, now: float) -> None:
-        pane.show(self.state if pane.shows_latest else self.shown, now)
+        pane.draw(self.state if pane.shows_latest else self.shown, now)
 
     def _keep_to_log(self, message: SessionMessage) -> None:
         if isinstance(message, Rewound):
@@ -281,14 +291,31 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._pane_layout.size = self.app.size
         self._arrange()
 
+    def on_pane_area_resized(self) -> None:
+        self._arrange()
+
+    def _regions(self, area: Size) -> dict[Widget, Region]:
+        regions = self._pane_layout.regions(area)
+        return {pane: regions[pane.number] for pane in self.panes if pane.number in regions}
+
     def _arrange(self) -> None:
-        visible = self._pane_layout.visible
+        area = self.query_one(PaneArea)
+        regions = self._regions(area.size or self.app.size)
         for pane in self.panes:
-            pane.display = pane.number in visible
+            pane.display = pane in regions
+            pane.set_line(pane in regions and regions[pane].height == 1, self.shown)
         for name, is_set in self._pane_layout.classes.items():
             self.set_class(is_set, name)
         self.query_one(PaneTabs).mark(self._pane_layout.active)
+        area.refresh(layout=True)
         self._painting.request()
+
+    def _open_panes_with_content(self) -> None:
+        """Give room to a pane that has something to show now, and take it from one that has not."""
+        with_content = {pane.number for pane in self.panes if pane.has_content(self.shown)}
+        if with_content != self._pane_layout.with_content:
+            self._pane_layout.with_content = with_content
+            self._arrange()
 
     @property
     def active_pane(self) -> Pane:
@@ -309,6 +336,12 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def zoom(self) -> None:
         self._pane_layout.zoomed = not self._pane_layout.zoomed
         self._arrange()
+
+    def next_layout(self) -> Name:
+        """Go to the next layout of the panes; return its name."""
+        self._pane_layout.next()
+        self._arrange()
+        return self._pane_layout.name
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         if event.widget is not self.focused:

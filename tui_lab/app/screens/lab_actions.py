@@ -81,6 +81,7 @@ class LabActions:
             "attention": self.show_attention,
             "zoom": lab.zoom,
             "copy": lambda: copy(lab.app, lab.active_pane.copied()),
+            "layout": lambda: lab.post_message(lab.LayoutChosen(lab.next_layout())),
             "save_config": lambda: self.with_edited(self.save_config),
             "theme": lambda: lab.call_later(lab.app.run_action, "next_theme"),
             "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name, lab.state.run_config)),
