@@ -178,12 +178,13 @@ async def lab(
     size: tuple[int, int] = (120, 40),
     steps: int = 30,
     keymap: Keymap | None = None,
+    is_first: bool = False,
 ) -> AsyncIterator[Lab]:
     """A lab after `steps` steps, with an evaluation half way."""
     source, now = FakeSource(), [0.0]
     app = LabApp(clock=lambda: now[0], keymap=keymap)
     async with app.run_test(size=size) as pilot:
-        screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
+        screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28, is_first=is_first)
         await app.push_screen(screen)
         opened = ready(preset, *overrides)
         assert opened.trainer_config is not None

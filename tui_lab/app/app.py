@@ -249,7 +249,9 @@ class LabApp(BaseApp):
         """Open the lab over a run or replay and start it; `diagnose`: run the doctor once it is open."""
         from tui_lab.app.screens.lab import LabScreen
 
-        lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=self._preferences.layout)
+        is_first = not runs.list_runs()
+        layout = self._preferences.layout
+        lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=layout, is_first=is_first)
         self.opened.append(lab)
         self.push_screen(lab)
 

@@ -12,7 +12,8 @@ from tests.app.script import CONFIG, LETTERS
 from tests.core.tiny import tiny, trainer
 from tui_lab.app.app import LabApp, pick_of, untrusted_code
 from tui_lab.app.screens.dialogs import Ask, Choice
-from tui_lab.app.screens.home import Pick, PickKind, run_hint
+from tui_lab.app.screens.home import Pick, PickKind
+from tui_lab.app.screens.home_text import run_hint
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
 from tui_lab.cli.commands.app import open_app

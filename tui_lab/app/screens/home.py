@@ -1,5 +1,6 @@
 """Home: the presets and the earlier runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
@@ -16,21 +18,17 @@ from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
 from tui_lab.app.labels import shown_path
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.home_text import ListedRun, hints, listed_run, preset_hint, preset_line, run_hint
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.core.config import settings
-from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.lock import in_use
-from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
 TITLE = "tui-lab: watch, steer and debug the training of a transformer"
-METRICS = {"train_loss": "loss", "val_loss": "val", "exact_match": "exact"}
-"""Titles of the metrics shown for a run."""
-
+MARGINS = 10
+"""Columns of a line that margins, borders and the scroll bar take."""
 
 PickKind = Literal["preset", "replay", "resume"]
 
@@ -61,6 +59,8 @@ class Home(BaseScreen[None], Screen[None]):
         Binding("q", "app.quit", "Quit"),
     )
 
+    _runs: Sequence[ListedRun] = ()
+
     class Picked(Message):
         """The user selected something to open."""
 
@@ -70,6 +70,7 @@ class Home(BaseScreen[None], Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(TITLE, id="title")
+        yield Static(hints(), id="hints")
         yield Choices(id="choices")
         yield Static(id="about")
         yield KeyLine()
@@ -79,28 +80,42 @@ class Home(BaseScreen[None], Screen[None]):
         self.query_one(Choices).focus()
 
     def load(self) -> None:
-        """List the presets, then the runs, newest first."""
+        """List the presets, then the runs, newest first; what is selected stays selected."""
+        selected = ":".join(self._highlighted())
+        run_list = runs.list_runs()
+        self._runs = [listed_run(run) for run in reversed(run_list)]
+        self.query_one("#hints").display = not run_list
         choices = self.query_one(Choices)
         choices.clear_options()
         choices.add_option(Option("Presets", disabled=True))
-        for name, preset in settings.presets().items():
-            line = Text.assemble((f"  {name:<18}", "bold"), preset.header[0])
-            choices.add_option(Option(line, id=f"preset:{name}"))
-        run_list = runs.list_runs()
+        for name in settings.presets():
+            choices.add_option(Option(preset_line(name), id=f"preset:{name}"))
         title = f"Runs ({printable(shown_path(runs.runs_folder()))})" if run_list else "No runs yet"
         choices.add_option(Option(Text(title), disabled=True))
-        for run in reversed(run_list):
-            choices.add_option(Option(_run_line(run), id=f"run:{run.path}"))
-        choices.highlighted = 1
+        for run in self._runs:
+            choices.add_option(Option(run.line(self._width), id=f"run:{run.path}"))
+        ids = [option.id for option in choices.options]
+        choices.highlighted = ids.index(selected) if selected in ids else 1
+
+    @property
+    def _width(self) -> int:
+        """Columns of a line of the list."""
+        return self.app.size.width - MARGINS
+
+    def on_resize(self, event: Resize) -> None:
+        choices = self.query_one(Choices)
+        for run in self._runs:
+            choices.replace_option_prompt(f"run:{run.path}", run.line(self._width))
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         kind, _, name = (event.option.id or "").partition(":")
-        text = ""
-        if kind == "preset":
-            text = "\n".join([*settings.presets()[name].header[1:], "Enter: start   Space: open paused"])
-        elif kind == "run":
-            text = run_hint(Path(name))
-        self.query_one("#about", Static).update(Text(text))
+        text = preset_hint(name) if kind == "preset" else run_hint(Path(name)) if kind == "run" else ""
+        self.query_one("#about", Static).update(Text(printable(text)))
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only a run can be resumed."""
+        return action != "resume" or self._highlighted()[0] == "run"
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         # Also after a click.
@@ -120,11 +135,7 @@ class Home(BaseScreen[None], Screen[None]):
             self.post_message(self.Picked(Pick("preset" if kind == "preset" else "replay", name, paused)))
 
     def action_resume(self) -> None:
-        kind, name = self._highlighted()
-        if kind == "run":
-            self.post_message(self.Picked(Pick("resume", name)))
-        else:
-            self.notify("c resumes a run; press Enter to start a preset", severity="warning")
+        self.post_message(self.Picked(Pick("resume", self._highlighted()[1])))
 
     def action_copy(self) -> None:
         """Copy the path of the run, or the name of the preset."""
@@ -132,25 +143,3 @@ class Home(BaseScreen[None], Screen[None]):
 
     def action_help(self) -> None:
         self.app.push_screen(Help("home"))
-
-
-def run_hint(path: Path) -> str:
-    """Return what the keys do with a run."""
-    if in_use(path) is not None:
-        return "Enter: follow it live, and steer it"
-    try:
-        resumable = isinstance(Run(path).config(), Config)
-    except ConfigError:
-        resumable = True  # The error is shown when it is opened.
-    return "Enter: replay" + (
-        "   c: resume" if resumable else "   Recorded from a script: only the script can train it."
-    )
-
-
-def _run_line(run: Run) -> Text:
-    summary = run.summary()
-    values = [] if summary is None else [(title, summary.metric(key)) for key, title in METRICS.items()]
-    numbers = [f"{title} {value:.4g}" for title, value in values if value is not None]
-    # Only a run without a summary is tried: most runs have ended long ago.
-    state = summary.reason if summary else "running" if in_use(run.path) else "interrupted"
-    return Text.assemble((f"  {printable(run.name):<34}", "bold"), f"{state:<12}", "  ".join(numbers), no_wrap=True)

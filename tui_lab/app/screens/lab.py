@@ -105,6 +105,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         examine: Examine = examine_run,
         diagnose_first: bool = False,
         layout: Name = "overview",
+        is_first: bool = False,
     ) -> None:
         super().__init__()
         self.source = source
@@ -130,7 +131,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.generation_pane = GenerationPane(id="generation")
         self._log = EventsPane(id="events")
         self.doctor_pane = DoctorPane(id="doctor", send=source.send)
-        self._run_line = RunLine(id="run-line", applies=lambda id: bool(self.check_action("do", (id,))))
+        self._run_line = RunLine("run-line", lambda id: bool(self.check_action("do", (id,))), is_first=is_first)
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
         self.panes += [self._log, self.doctor_pane]
@@ -212,7 +213,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
         if self.stopping and not self.state.over:
             note = "stopping…"
-        self._run_line.show(self.shown, self.source.playback)
+        self._run_line.show(self.shown, self.source.playback, now)
         self._status.show(self.shown, now, note)
 
     def _show_pane(self, pane: Pane, now: float) -> None:

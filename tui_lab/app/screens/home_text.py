@@ -1,0 +1,125 @@
+"""The texts of Home: a line per preset and run, what the keys do with one, and hints for a new user."""
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
+from tui_lab.core.runs.catalog import RunState, row_of
+from tui_lab.core.runs.folder import CONFIG, EVENTS, SUMMARY, Run
+from tui_lab.core.runs.lock import in_use
+from tui_lab.runs.names import short_name
+from tui_lab.util.errors import ConfigError
+
+HINTS = (
+    "New? [Enter] starts the selected preset; reverse takes about a minute.",
+    "While it trains: [Space] pauses, [s] makes one step, [3] shows its examples,",
+    "[L] doubles the learning rate, [g] generates, [K] looks for mistakes.",
+    "[?] explains what you see, [q] saves and quits.",
+)
+"""For a new user; keys are in brackets."""
+PRESET_KEYS = "Enter: start   Space: open paused"
+NAME_WIDTH = 44
+"""Columns for a run's name, at most."""
+STATE_WIDTH, STEPS_WIDTH, LOSS_WIDTH, METRIC_WIDTH, DATE_WIDTH = 12, 9, 14, 12, 18
+LEAST_NAME_WIDTH = 20
+
+
+def hints() -> Text:
+    """Return the hints, with the keys in bold."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for part in re.split(r"(\[[^]]+\])", "\n".join(HINTS)):
+        is_key = part.startswith("[")
+        text.append(part.strip("[]") if is_key else part, "bold" if is_key else "")
+    return text
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run as Home lists it. created: POSIX seconds; loss and metric: "" if not known."""
+
+    path: Path
+    state: RunState
+    steps: int
+    loss: str
+    metric: str
+    created: float
+
+    def line(self, width: int) -> Text:
+        """Return the run as a line; in a narrow terminal the metric is left out, then the steps."""
+        rest = [
+            (f"{self.state:<{STATE_WIDTH}}", 3),
+            (f"{self.steps:>{STEPS_WIDTH - 1},} ", 1),
+            (f" {self.loss:<{LOSS_WIDTH - 1}}", 2),
+            (f"{self.metric:<{METRIC_WIDTH}}", 0),
+            (f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(self.created)):>{DATE_WIDTH}}", 2),
+        ]
+        for rank in (0, 1):
+            if width - sum(len(text) for text, _ in rest) < LEAST_NAME_WIDTH:
+                rest = [part for part in rest if part[1] != rank]
+        n_name = max(LEAST_NAME_WIDTH, min(NAME_WIDTH, width - sum(len(text) for text, _ in rest)))
+        name = f"  {short_name(self.path.name, n_name - 4)}".ljust(n_name)
+        return Text.assemble((name, "bold"), *(text for text, _ in rest), no_wrap=True)
+
+
+def listed_run(run: Run) -> ListedRun:
+    """Return a run with its results: from its summary if that is up to date, otherwise from the end of its log."""
+    summary = run.summary() if _modified(run.path / SUMMARY) >= _modified(run.path / EVENTS) else None
+    if summary is None:
+        row = row_of(run.path, run.name)
+        exact = row.metric if row.metric_name == "exact_match" else None
+        perplexity = row.metric if row.metric_name == "perplexity" else None
+        loss = _loss(row.val_loss, row.train_loss)
+        return ListedRun(run.path, row.state, row.steps, loss, _metric(exact, perplexity), row.created)
+    return ListedRun(
+        run.path,
+        summary.reason,
+        summary.steps,
+        _loss(summary.val_loss, summary.train_loss),
+        _metric(summary.exact_match, summary.perplexity),
+        _modified(run.path / CONFIG),
+    )
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _loss(val_loss: float | None, train_loss: float | None) -> str:
+    if val_loss is not None:
+        return f"val {val_loss:.4g}"
+    return "" if train_loss is None else f"loss {train_loss:.4g}"
+
+
+def _metric(exact_match: float | None, perplexity: float | None) -> str:
+    if exact_match is not None:
+        return f"exact {exact_match:.1%}"
+    return "" if perplexity is None else f"ppl {perplexity:.4g}"
+
+
+def preset_line(name: str) -> Text:
+    return Text.assemble((f"  {name:<18}", "bold"), settings.presets()[name].header[0])
+
+
+def preset_hint(name: str) -> str:
+    """Return the whole description of a preset, and what the keys do with it."""
+    return "\n".join([*settings.presets()[name].header, PRESET_KEYS])
+
+
+def run_hint(path: Path) -> str:
+    """Return the whole name of a run, and what the keys do with it."""
+    if in_use(path) is not None:
+        return f"{path.name}\nEnter: follow it live, and steer it"
+    try:
+        resumable = isinstance(Run(path).config(), Config)
+    except ConfigError:
+        resumable = True  # The error is shown when it is opened.
+    keys = "c: resume" if resumable else "Recorded from a script: only the script can train it."
+    return f"{path.name}\nEnter: replay   {keys}"
