@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from textual import events
 
-from tests.app.fake import Lab, lab, ready, update
+from tests.app.fake import lab, ready, update
 from tui_lab.app.panes.loss import LossPane
-from tui_lab.app.panes.loss_text import merge_changes, value_at
+from tui_lab.app.panes.loss_text import merge_changes, nearest
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
@@ -49,7 +49,8 @@ async def test_curves_sparklines_and_marks_show_the_run(drawings: Drawings) -> N
         values = (1, 2, 4, 8)
         await it.tell(*(ev.Changed(step=20, key="optim.lr", old=a, new=b) for a, b in pairwise(values)))
         assert [step for step, _ in drawings.last["marks"]] == [20]
-        assert math.log(10) in [pytest.approx(level) for level, _ in drawings.last["references"]]
+        [chance] = drawings.last["references"]
+        assert chance.y == pytest.approx(math.log(10)) and "ln V 2.303" in it.text("#chart")
         assert "optim.lr 1 → 8" in it.text("#readout")
         train, validation = drawings.last["curves"]
         assert train.points[-1] == (30, 2.3 / 30) and validation.points == [(15, 2.4 / 15)]
@@ -69,30 +70,94 @@ async def test_a_paused_run_is_drawn_at_once_after_every_key() -> None:
             assert f"→ {new}" in it.text("#readout")
 
 
-async def axis(it: Lab) -> str:
-    await it.pilot.pause()
-    return it.text("#chart #margin-bottom")
-
-
-async def test_keys_change_axis_smoothing_cursor_and_zoom(drawings: Drawings) -> None:
+async def test_keys_change_axes_smoothing_cursor_and_zoom(drawings: Drawings) -> None:
     async with lab() as it:
         pane = it.screen.query_one(LossPane)
-        await it.pilot.press("Y")
-        assert pane.log_axis and drawings.last["log"]
-        await it.pilot.press("Y", "m")
-        assert not drawings.last["log"] and "smoothed 0.6" in str(pane.border_subtitle)
-        assert drawings.last["curves"][0].points[-1][1] > 2.3 / 30, "the mean lags behind a falling loss"
+        chart = it.screen.query_one(Chart)
+        axes = []
+        for _ in range(3):
+            await it.pilot.press("Y")
+            axes.append((drawings.last["y_axis"], round(chart.plot.y_axis.low, 3)))
+        assert axes == [("zero", 0.0), ("log", 0.077), ("auto", 0.077)]
+        await it.pilot.press("m")
+        assert "smoothed 0.6" in str(pane.border_subtitle)
+        raw, train, _ = drawings.last["curves"]
+        assert raw.points[-1] == (30, 2.3 / 30) and raw.background
+        assert train.points[-1][1] > 2.3 / 30, "the mean lags behind a falling loss"
 
-        await it.pilot.press("left")
-        assert pane.cursor == 30 and (30, "white") in drawings.last["marks"]
-        await it.pilot.press("right")
-        assert pane.cursor is None
-
-        whole = await axis(it)
+        await it.pilot.press("x")
+        assert it.text("#chart").splitlines()[-1].endswith("training time in s")
+        await it.pilot.press("x", "x")
+        assert chart.shown == (1, 30)
         await it.pilot.press("plus")
-        assert await axis(it) != whole
+        assert chart.shown[0] > 1 and chart.shown[1] < 30
         await it.pilot.press("shift+left", "0")
-        assert await axis(it) == whole
+        assert chart.shown == (1, 30)
+
+
+async def test_run_with_planted_faults_begins_with_an_axis_from_zero_to_ln_v() -> None:
+    async with lab("reverse", 'faults=["no_mask"]', steps=0) as it:
+        await it.tell(update(1, loss=2.3), update(2, loss=2.29))
+        axis = it.screen.query_one(Chart).plot.y_axis
+        assert axis.low == 0 and axis.high == pytest.approx(math.log(10))
+        await it.press("Y", "Y")
+        await it.tell(update(3, loss=2.29))
+        assert it.screen.query_one(LossPane).y_axis == "auto", "the choice stays"
+
+
+async def test_cursor_reads_the_nearest_points_and_names_the_changes_there() -> None:
+    async with lab() as it:
+        pane = it.screen.query_one(LossPane)
+        await it.tell(
+            ev.Changed(step=30, key="optim.lr", old=0.002, new=0.004),
+            ev.Changed(step=30, key="model.dropout", old=0.0, new=0.1),
+            ev.Paused(step=30),
+        )
+        await it.pilot.press("left")
+        assert pane.cursor == 30 and it.text("#readout").startswith(
+            "step 30  train 0.07667  val 0.16 at 15  lr in use 0.03"
+        )
+        notes = it.text("#chart")
+        assert "optim.lr 0.002 → 0.004 at 30" in notes and "model.dropout 0.0 → 0.1 at 30" in notes
+        await it.pilot.press("left", "h")
+        assert pane.cursor == 28 and "→" not in it.text("#chart") and "train 0.08214" in it.text("#readout")
+        await it.pilot.press("right", "l", "right")
+        assert pane.cursor == 30, "it stays at the last point"
+        await it.pilot.press("escape")
+        assert pane.cursor is None and it.text("#readout").startswith("━ train 0.07667 nats")
+
+
+async def test_mouse_reads_values_selects_a_range_and_zooms_at_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab() as it:
+        await it.tell(ev.Paused(step=30))
+        chart = it.screen.query_one(Chart)
+        plot = chart.plot
+        middle = plot.left + plot.width // 2
+        await it.pilot.hover(chart, offset=(middle, 2))
+        assert it.text("#readout").startswith("step 16  train 0.1437  val 0.16 at 15")
+        refreshed: list[object] = []
+        monkeypatch.setattr(chart, "refresh", lambda *args, **kwargs: refreshed.append(args))
+        await it.pilot.hover(chart, offset=(middle, 3))
+        assert refreshed == [], "the column is the same"
+        monkeypatch.undo()
+
+        await it.pilot._post_mouse_events([events.MouseScrollUp], chart, offset=(middle, 2))
+        low, high = chart.shown
+        assert 1 < low < 16 < high < 30 and (low + high) / 2 == pytest.approx(15.5, abs=0.2)
+        await it.pilot._post_mouse_events([events.MouseScrollDown], chart, offset=(middle, 2))
+        assert chart.shown == (1, 30)
+
+        await it.pilot.mouse_down(chart, offset=(middle, 2))
+        await it.pilot.hover(chart, offset=(middle + plot.width // 4, 4))
+        await it.pilot.mouse_up(chart, offset=(middle + plot.width // 4, 4))
+        low, high = chart.shown
+        assert low == pytest.approx(15.5, abs=0.5) and high == pytest.approx(22.8, abs=0.7)
+        await it.pilot.press("0")
+        assert chart.shown == (1, 30)
+
+        await it.pilot.click(chart, offset=(middle, 2))
+        await it.pilot.hover("#sparks")
+        assert it.screen.query_one(LossPane).cursor == 16 and it.text("#readout").startswith("step 16 ")
 
 
 async def test_every_metric_can_be_the_large_chart(drawings: Drawings) -> None:
@@ -103,10 +168,10 @@ async def test_every_metric_can_be_the_large_chart(drawings: Drawings) -> None:
         for _ in range(8):
             await it.press("right_square_bracket")
             titles.append(str(pane.border_title).partition(" · ")[2])
-        assert titles == ["val loss", "grad norm", "lr", "Δw / w", "tokens/s", "memory", "accuracy", ""]
+        assert titles == ["val loss", "grad norm", "lr in use", "Δw / w", "tokens/s", "memory", "accuracy", ""]
         await it.press("left_square_bracket")
         [curve] = drawings.last["curves"]
-        assert curve.points == [(31, 0.5)] and drawings.last["references"] == []
+        assert curve.points == [(31, 0.5)] and "references" not in drawings.last
         assert [line for line in it.text("#sparks").splitlines() if line.startswith("▸ accuracy")]
 
         place = next(y for y, line in enumerate(it.text("#sparks").splitlines()) if "grad norm" in line)
@@ -114,7 +179,7 @@ async def test_every_metric_can_be_the_large_chart(drawings: Drawings) -> None:
         await it.tell()
         assert pane.metric == "grad_norm" and drawings.last["curves"][0].points[-1] == (31, 1 / 31)
         await it.press("down", "enter")
-        assert pane.metric == "lr" and it.text("#sparks").splitlines()[place + 1].startswith("▸ lr")
+        assert pane.metric == "lr" and it.text("#sparks").splitlines()[place + 1].startswith("▸ lr in use")
 
 
 async def test_overlay_shows_an_earlier_run_and_then_none() -> None:
@@ -141,17 +206,7 @@ def test_merge_changes_joins_changes_of_a_key_at_a_step_and_drops_undone_ones() 
     assert merge_changes([change(1, "a", 1, 2), change(1, "a", 2, 1)]) == []
 
 
-def test_value_at_is_that_of_the_nearest_step() -> None:
-    assert value_at([(1, 0.5), (10, 0.25)], 7) == 0.25 and value_at([], 7) is None
-
-
-async def test_mouse_wheel_up_zooms_in() -> None:
-    async with lab() as it:
-        chart = it.screen.query_one(Chart)
-        before = chart._x_max - chart._x_min
-        for event in (events.MouseScrollUp, events.MouseScrollDown):
-            await it.pilot._post_mouse_events([event], chart, offset=(30, 5))
-            await it.pilot.pause()
-            after = chart._x_max - chart._x_min
-            assert (after < before) == (event is events.MouseScrollUp)
-            before = after
+def test_nearest_point_is_that_of_the_nearest_step() -> None:
+    points = [(1.0, 0.5), (10.0, 0.25)]
+    assert nearest(points, 7) == (10, 0.25) and nearest(points, 3) == (1, 0.5) and nearest(points, 99) == (10, 0.25)
+    assert nearest([], 7) is None

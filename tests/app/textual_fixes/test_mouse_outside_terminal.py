@@ -1,20 +1,15 @@
 """A mouse event from before the terminal became smaller does nothing."""
 
-from typing import Any
-
 import pytest
-from textual.app import App, ComposeResult
+from textual.app import App
 from textual.command import CommandPalette
 from textual.errors import NoWidget
-from textual.events import Click, MouseDown
-from textual.screen import Screen
-from textual_plot import PlotWidget
+from textual.events import Click
 
 from tests.app.textual_fixes.mouse import mouse_event
 from tests.app.textual_fixes.plain import plain_and_fixed
 from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.textual_fixes.palette import Palette
-from tui_lab.app.widgets.chart import Chart
 
 
 @pytest.mark.parametrize("palette_type", plain_and_fixed(CommandPalette, Palette, raises=NoWidget))
@@ -28,21 +23,6 @@ async def test_click_outside(palette_type: type[CommandPalette]) -> None:
         palette.post_message(mouse_event(Click, 0, 0))
         await pilot.pause()
         assert pilot.app.screen is not palette, "a click inside, next to the list, closes the palette"
-
-
-@pytest.mark.parametrize("plot_type", plain_and_fixed(PlotWidget, Chart, raises=NoWidget))
-async def test_press_on_a_plot_outside(plot_type: type[PlotWidget]) -> None:
-    class Plotted(Screen[None]):
-        def compose(self) -> ComposeResult:
-            yield plot_type(id="plot")
-
-    async with App[None]().run_test(size=(80, 24)) as pilot:
-        await pilot.app.push_screen(Plotted())
-        plot: Any = pilot.app.screen.query_one(PlotWidget)
-        plot.plot([0, 1], [1, 2])
-        plot.post_message(mouse_event(MouseDown, 80, 10))
-        await pilot.pause()
-        assert plot.is_running
 
 
 async def test_theme_search_is_closed_once() -> None:

@@ -1,7 +1,9 @@
 """Texts of the loss pane: the changes of a run, and its lowest validation loss."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from rich.text import Text
 
@@ -24,6 +26,10 @@ class Scale:
     def at(self, progress: Progress, step: float) -> float:
         """Return the place of a step."""
         return progress.at(self.axis, step) / self.unit
+
+    def step_at(self, progress: Progress, place: float) -> float:
+        """Return the step at a place."""
+        return progress.step_at(self.axis, place * self.unit)
 
     def placed(self, progress: Progress, points: Points) -> Points:
         """Return the points with their steps replaced by places."""
@@ -94,6 +100,10 @@ def merge_changes(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
     return [change for change in merged.values() if change.old != change.new]
 
 
+def change_text(change: ev.Changed) -> str:
+    return f"{change.key} {change.old} → {change.new} at {change.step:,}"
+
+
 def changes_text(changes: Iterable[ev.Changed]) -> str:
     return "  ".join(f"{change.key} {change.old} → {change.new}" for change in changes)
 
@@ -116,6 +126,9 @@ def best_text(state: LabState) -> Text:
     return Text.assemble(("● ", "yellow"), (title, "bold yellow"), since, restored)
 
 
-def value_at(points: Points, step: float) -> float | None:
-    """Return the value of the point nearest to `step`."""
-    return min(points, key=lambda point: abs(point[0] - step))[1] if points else None
+def nearest(points: Points, step: float) -> tuple[float, float] | None:
+    """Return the point nearest to `step`, the earlier one of two. points: in order of step."""
+    if not points:
+        return None
+    after = min(bisect_left(points, step, key=itemgetter(0)), len(points) - 1)
+    return min(points[max(0, after - 1) : after + 1], key=lambda point: abs(point[0] - step))

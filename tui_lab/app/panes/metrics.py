@@ -10,7 +10,7 @@ TITLES = {
     "loss": "loss",
     "val_loss": "val loss",
     "grad_norm": "grad norm",
-    "lr": "lr",
+    "lr": "lr in use",
     "update_ratio": "Δw / w",
     "memory_mib": "memory",
     "gpu_memory_mib": "GPU memory",

@@ -11,7 +11,9 @@ from textual.widgets import Static
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_marks import MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
-from tui_lab.app.widgets.chart import Chart, Curve, Dot
+from tui_lab.app.widgets.chart import Chart, Curve, Dot, YAxis
+from tui_lab.app.widgets.numbers import short_number
+from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
 
 HINT = "Space marks runs; their loss curves are shown here"
 
@@ -29,7 +31,7 @@ class CurvesView(Vertical):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self.log_axis = False
+        self.y_axis: YAxis = "auto"
         self.validation = False
         """Show the validation loss instead of the train loss."""
         self._runs: list[RunCurves] = []
@@ -41,13 +43,13 @@ class CurvesView(Vertical):
 
     def show_runs(self, runs: Sequence[RunCurves]) -> None:
         self._runs = list(runs)
-        drawn = (self._runs, self.log_axis, self.validation)
+        drawn = (self._runs, self.y_axis, self.validation)
         if drawn != self._drawn:
             self._drawn = drawn
             self._draw()
 
-    def toggle_log_axis(self) -> None:
-        self.log_axis = not self.log_axis
+    def next_y_axis(self) -> None:
+        self.y_axis = Y_AXES[(Y_AXES.index(self.y_axis) + 1) % len(Y_AXES)]
         self.show_runs(self._runs)
 
     def toggle_validation(self) -> None:
@@ -57,26 +59,27 @@ class CurvesView(Vertical):
     def _draw(self) -> None:
         title = "validation loss" if self.validation else "mean train loss"
         legend = Text(no_wrap=True, overflow="ellipsis")
-        legend.append(f"{title}, {'log' if self.log_axis else 'linear'} (x Y)  ", "dim")
+        legend.append(f"{title}{f', {Y_NAMES[self.y_axis]}' if self.y_axis != 'auto' else ''} (x Y)  ", "dim")
         curves = []
         dots = []
         for run in self._runs:
             points = () if run.curves is None else run.curves.val if self.validation else run.curves.train
             mark = run.run.mark
             legend.append_text(self._legend(run, points[-1][1] if points else None))
-            curves.append(Curve(mark.letter, points, mark.style))
+            end = f"{mark.letter} {short_number(points[-1][1])}" if points else ""
+            curves.append(Curve(mark.letter, points, mark.style, end=end))
             if points:
                 dots.append(Dot(*points[-1], style=f"bold {mark.style}", sign=mark.letter))
         if not self._runs:
             legend.append(HINT, "dim")
         self.query_one("#legend-of-runs", Static).update(legend)
-        self.query_one(Chart).draw(curves, dots=dots, log=self.log_axis)
+        self.query_one(Chart).draw(curves, dots=dots, y_axis=self.y_axis, x_unit="step", y_unit="nats", whole=True)
 
     @staticmethod
     def _legend(run: RunCurves, last: float | None) -> Text:
         """Return a run's letter, name and last value, with spaces that do not break the line."""
         if last is not None:
-            value = f"{last:.4g}"
+            value = short_number(last)
         else:
             value = "…" if run.curves is None else run.curves.problem or "no data yet"
         mark = run.run.mark

@@ -223,7 +223,7 @@ class RunsScreen(BaseScreen[None], Screen[None]):
     def action_toggle_curves(self, what: Literal["log", "validation"]) -> None:
         view = self.query_one(CurvesView)
         if what == "log":
-            view.toggle_log_axis()
+            view.next_y_axis()
         else:
             view.toggle_validation()
 

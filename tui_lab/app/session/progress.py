@@ -36,7 +36,16 @@ class Progress:
         """Return the place of `step` on an axis: a step, seconds or tokens; linear between the known steps."""
         if axis == "step":
             return step
-        return interpolated(self.seconds.points if axis == "time" else self.tokens.points, step)
+        return interpolated(self._points(axis), step)
+
+    def step_at(self, axis: Axis, place: float) -> float:
+        """Return the step at a place on an axis, the inverse of `at`."""
+        if axis == "step":
+            return place
+        return interpolated([(value, step) for step, value in self._points(axis)], place)
+
+    def _points(self, axis: Axis) -> Points:
+        return self.seconds.points if axis == "time" else self.tokens.points
 
 
 def interpolated(points: Points, x: float) -> float:

@@ -1,7 +1,7 @@
-"""Textual 8.2.8 and textual-plot 0.10.1: a mouse event outside the screen ends the app.
+"""Textual 8.2.8: a mouse event outside the screen ends the app.
 
 The event was sent before the terminal became smaller. The handler looks up the widget at that place, there is none, and
-NoWidget is raised. Screens and charts ignore such events, except the release of a button, which ends a drag.
+NoWidget is raised. Screens ignore such events, except the release of a button, which ends a drag.
 """
 
 from textual import events

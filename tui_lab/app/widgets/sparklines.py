@@ -95,13 +95,18 @@ class Sparklines(Widget, can_focus=True):
         array = np.array(row.points, dtype=float)
         low = float(array[:, 1].min())
         high = float(array[:, 1].max())
-        values = resampled(array, n_columns)
-        top = len(self._levels) - 1
-        heights = np.rint((values - low) / ((high - low) or 1.0) * top).astype(int)
-        text.append("".join(self._levels[height] for height in heights).ljust(n_columns), style)
+        first, last = self._span()
+        values = resampled(array, n_columns, first, last)
+        heights = np.rint((values - low) / ((high - low) or 1.0) * (len(self._levels) - 1))
+        text.append("".join(" " if np.isnan(height) else self._levels[int(height)] for height in heights), style)
         if with_range:
             text.append(f"{short_number(low)}…{short_number(high)}".rjust(RANGE_WIDTH), "dim")
         text.append(short_number(row.points[-1][1]).rjust(VALUE_WIDTH))
+
+    def _span(self) -> tuple[float, float]:
+        """Return the first and the last x of all rows."""
+        curves = [row.points for row in self._rows if row.points]
+        return min(points[0][0] for points in curves), max(points[-1][0] for points in curves)
 
     def action_move(self, by: int) -> None:
         self._selected = max(0, min(self._selected + by, len(self._rows) - 1))
@@ -117,18 +122,15 @@ class Sparklines(Widget, can_focus=True):
             self.action_choose()
 
 
-def resampled(points: Floats, n_columns: int) -> Floats:
-    """Return the highest value of each column, or that of the column before where there is no point.
+def resampled(points: Floats, n_columns: int, first: float, last: float) -> Floats:
+    """Return the highest value of each column of an axis from `first` to `last`.
 
-    points: rows of x and value, in order of x. Returns all values if there are no more than columns.
+    A column without a point has the value of the one before it, or NaN if there is none. points: rows of x and value,
+    in order of x.
     """
-    xs = points[:, 0]
-    values = points[:, 1]
-    if len(points) <= n_columns:
-        return values
-    span = xs[-1] - xs[0] or 1.0
-    columns = np.minimum((xs - xs[0]) / span * n_columns, n_columns - 1).astype(int)
+    share = (points[:, 0] - first) / ((last - first) or 1.0)
+    columns = np.minimum(share * n_columns, n_columns - 1).astype(int)
     highest = np.full(n_columns, -np.inf)
-    np.maximum.at(highest, columns, values)
-    filled = np.maximum.accumulate(np.where(np.isfinite(highest), np.arange(n_columns), 0))
-    return np.asarray(highest[filled])
+    np.maximum.at(highest, columns, points[:, 1])
+    latest = np.maximum.accumulate(np.where(np.isfinite(highest), np.arange(n_columns), -1))
+    return np.asarray(np.where(latest < 0, np.nan, highest[latest]))

@@ -1,0 +1,88 @@
+"""What the large chart of the loss pane shows of a run."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tui_lab.app.panes.loss_text import Scale, merge_changes, scale_of
+from tui_lab.app.panes.metrics import Metric
+from tui_lab.app.panes.overlays import OVERLAY_STYLES, Overlay
+from tui_lab.app.session.progress import Axis
+from tui_lab.app.session.series import smooth
+from tui_lab.app.session.state import LabState
+from tui_lab.app.widgets.chart import Chart, Curve, Dot, Reference, YAxis
+from tui_lab.app.widgets.numbers import short_number
+from tui_lab.app.widgets.plot import MUTED
+
+SMOOTHING = (0.0, 0.6, 0.9, 0.98)
+TRAIN = "cyan"
+VALIDATION = "yellow"
+CHANGE = "green"
+
+
+@dataclass(frozen=True)
+class ChartView:
+    """The choices of the user: smoothing is a weight, floor the lowest loss that a bug found by the doctor allows."""
+
+    metric: Metric
+    axis: Axis
+    y_axis: YAxis
+    smoothing: float
+    overlays: Sequence[Overlay]
+    floor: float | None
+
+    def scale(self, state: LabState) -> Scale:
+        """Return the unit of the horizontal axis, which suits the longest curve."""
+        progresses = [state.progress, *(overlay.progress for overlay in self.overlays)]
+        return scale_of(self.axis, state.unit, max(progress.at(self.axis, math.inf) for progress in progresses))
+
+    def draw(self, chart: Chart, state: LabState, scale: Scale) -> None:
+        """Draw the metric; a loss with its lines of reference and its lowest value."""
+        progress = state.progress
+        changed_steps = sorted({change.step for change in merge_changes(state.changes)})
+        options: dict[str, Any] = {}
+        if self.metric.is_loss:
+            options["references"] = self._references(state)
+            if state.best is not None:
+                dot = Dot(scale.at(progress, state.best.step), state.best.val_loss, f"bold {VALIDATION}")
+                options["dots"] = [dot]
+        chart.draw(
+            self._curves(state, scale),
+            marks=[(scale.at(progress, step), CHANGE) for step in changed_steps],
+            y_axis=self.y_axis,
+            x_unit=scale.name,
+            y_unit=self.metric.unit,
+            whole=self.axis == "step",
+            **options,
+        )
+
+    def _curves(self, state: LabState, scale: Scale) -> list[Curve]:
+        points = self.metric.series.points
+        progress = state.progress
+        shown = scale.placed(progress, points)
+        if self.metric.key == "val_loss":
+            return [Curve("val", shown, VALIDATION, dotted=True)]
+        curves = []
+        if self.metric.key == "loss":
+            for overlay, style in zip(self.overlays, OVERLAY_STYLES, strict=False):
+                curves.append(Curve(overlay.name, scale.placed(overlay.progress, overlay.points), style))
+        name = "train" if self.metric.key == "loss" else self.metric.title
+        end = "train" if self.metric.key == "loss" else ""
+        if self.smoothing:
+            smoothed = scale.placed(progress, smooth(points, self.smoothing))
+            curves += [Curve("raw", shown, f"dim {TRAIN}", background=True), Curve(name, smoothed, TRAIN, end=end)]
+        else:
+            curves.append(Curve(name, shown, TRAIN, end=end))
+        if self.metric.key == "loss":
+            validation = scale.placed(progress, state.curves["val_loss"].points)
+            curves.append(Curve("val", validation, VALIDATION, dotted=True, end="val"))
+        return curves
+
+    def _references(self, state: LabState) -> list[Reference]:
+        references = []
+        if state.chance_loss is not None:
+            references.append(Reference(state.chance_loss, MUTED, f"ln V {short_number(state.chance_loss)}"))
+        if self.floor is not None:
+            references.append(Reference(self.floor, "red", f"floor {short_number(self.floor)}", required=True))
+        return references
