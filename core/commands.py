@@ -1,7 +1,7 @@
 """Commands to a running trainer. Each takes effect at the next step boundary and is answered by an event."""
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +161,21 @@ def resolve(command: Change, config: RunConfig, undo_stack: Sequence[ev.Changed]
     if key not in script.live_keys(config):
         raise ConfigError.of("needs_restart", "cannot change while training; it needs a restart", key=key)
     return key, changed_value(command, config)
+
+
+def undo_stack(changes: Iterable[ev.Changed], config: RunConfig) -> list[ev.Changed]:
+    """Return the live changes of a run that still hold: those that no later change of the same key reverted.
+
+    config: of the run; a fork's log also has changes of settings that are not live.
+    """
+    live_keys = script.live_keys(config)
+    stack: list[ev.Changed] = []
+    for change in changes:
+        if stack and (stack[-1].key, stack[-1].old, stack[-1].new) == (change.key, change.new, change.old):
+            stack.pop()
+        elif change.key in live_keys:
+            stack.append(change)
+    return stack
 
 
 def changed_value(command: Set | Scale | Shift | Cycle, config: RunConfig) -> Any:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tui_lab.core.commands import CommandQueue
+from tui_lab.core.commands import CommandQueue, undo_stack
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import Changed, Event, Saved
@@ -17,7 +17,7 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import Lock
 from tui_lab.core.runs.summary import Summarizer, summarize, summarize_log
 from tui_lab.core.training import checkpoint as ckpt
-from tui_lab.core.training.control import TrainControl, undo_stack
+from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader

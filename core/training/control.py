@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config import script
-from tui_lab.core.config.script import RunConfig
 from tui_lab.core.training.distributed import ProcessGroup
 
 
@@ -80,18 +78,3 @@ class TrainControl:
             self.undo_stack.pop()
         else:
             self.undo_stack.append(change)
-
-
-def undo_stack(changes: Iterable[ev.Changed], config: RunConfig) -> list[ev.Changed]:
-    """Return the live changes of a run that still hold: those that no later change of the same key reverted.
-
-    config: of the run; a fork's log also has changes of settings that are not live.
-    """
-    live_keys = script.live_keys(config)
-    stack: list[ev.Changed] = []
-    for change in changes:
-        if stack and (stack[-1].key, stack[-1].old, stack[-1].new) == (change.key, change.new, change.old):
-            stack.pop()
-        elif change.key in live_keys:
-            stack.append(change)
-    return stack

@@ -134,3 +134,18 @@ async def test_no_name_of_a_setting_is_cut() -> None:
             await it.press("pagedown")
         assert all(key.partition(".")[2] in shown for key in settings.fields() if "." in key)
         assert "●" in shown
+
+
+async def test_requested_value_is_shown_until_the_trainer_confirms_it() -> None:
+    async with lab() as it:
+        for _ in range(3):
+            await it.pilot.press("L")
+        it.screen.tick()
+        await it.pilot.pause()
+        assert it.source.sent == [cmd.Scale("optim.lr", 2.0)] * 3
+        assert "optim.lr 0.002 → 0.016 requested" in it.text("#readout")
+        assert "→ 0.016" in it.text("#settings")
+        changes = [ev.Changed(step=30, key="optim.lr", old=old, new=2 * old) for old in (0.002, 0.004, 0.008)]
+        await it.tell(*changes)
+        assert "optim.lr 0.002 → 0.016" in it.text("#readout")
+        assert "requested" not in it.text("#readout") and "→" not in it.text("#settings")

@@ -4,7 +4,7 @@ from tests.core.recorded import script_config
 from tests.core.tiny import tiny
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.training.control import TrainControl, undo_stack
+from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS
 
 
@@ -77,14 +77,14 @@ def test_pause_cancels_the_remaining_single_steps() -> None:
 def test_undo_stack_has_the_live_changes_that_still_hold() -> None:
     first = change("optim.lr", 0.1, 0.2)
     changes = [first, change("model.d_model", 8, 16), change("optim.lr", 0.2, 0.4), change("optim.lr", 0.4, 0.2)]
-    assert undo_stack(changes, tiny()) == [first]
+    assert cmd.undo_stack(changes, tiny()) == [first]
 
 
 def test_undo_stack_of_a_script_has_its_own_live_settings() -> None:
     first = change("optim.lr_factor", 1.0, 2.0)
     second = change("model.dropout", 0.1, 0.2)
     changes = [first, change("optim.lr_factor", 2.0, 4.0), change("optim.lr_factor", 4.0, 2.0), second]
-    assert undo_stack(changes, script_config()) == [first, second]
+    assert cmd.undo_stack(changes, script_config()) == [first, second]
 
 
 def test_undone_change_leaves_the_stack() -> None:

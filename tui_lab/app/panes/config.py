@@ -27,7 +27,7 @@ from tui_lab.app.panes.setting_text import (
     parse_value,
     value_of,
 )
-from tui_lab.app.panes.settings_list import Settings, SettingsList
+from tui_lab.app.panes.settings_list import Settings, SettingsList, requested_text
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
 from tui_lab.core import commands as cmd
@@ -87,6 +87,7 @@ class ConfigPane(Pane):
         self.edited: RunConfig | None = None
         """The settings in effect, with the edits that wait for a restart."""
         self._started: ev.Started | None = None
+        self._requested: dict[str, Any] = {}
         self._formula = False
 
     def compose(self) -> ComposeResult:
@@ -100,8 +101,12 @@ class ConfigPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         """Take over the settings that changed in the run; edits that wait for a restart stay."""
-        if state.config is None or (state.config == self.running and state.started == self._started):
+        if state.config is None:
             return
+        requested = state.requested.values
+        if (state.config, state.started, requested) == (self.running, self._started, self._requested):
+            return
+        self._requested = requested
         previous = self.running
         self.running = state.config
         self._started = state.started
@@ -135,7 +140,7 @@ class ConfigPane(Pane):
         """The settings of the run in all their states; None before it is open."""
         if self.initial is None or self.running is None or self.edited is None:
             return None
-        return Settings(self.initial, self.running, self.edited)
+        return Settings(self.initial, self.running, self.edited, self._requested)
 
     def fill(self) -> None:
         """Redraw the list, the description and the parameter count."""
@@ -157,7 +162,9 @@ class ConfigPane(Pane):
         text = about_text(settings.edited, key)
         if settings.is_changed(key):
             text.append(f"  started as {format_value(value_of(settings.initial, key))}", "italic")
-        if settings.waits(key) and not settings.of_script:
+        if key in settings.requested:
+            text.append(f"  {requested_text(settings, key, 100)} requested", "bold italic")
+        elif settings.waits(key) and not settings.of_script:
             text.append("  needs restart: r restart, f fork", "bold")
         self.query_one("#about", Static).update(text)
         if not self.query_one("#value", Input).has_focus:

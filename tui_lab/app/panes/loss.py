@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.text import Text
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -11,7 +12,7 @@ from textual.widgets import Static
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, ChartView
 from tui_lab.app.panes.loss_readout import legend, values_at
-from tui_lab.app.panes.loss_text import best_text, change_text, merge_changes, more_text, nearest
+from tui_lab.app.panes.loss_text import best_text, change_text, changes_text, merge_changes, more_text, nearest
 from tui_lab.app.panes.metrics import Metric, metrics_of
 from tui_lab.app.panes.overlays import OVERLAY_STYLES, Overlay, read_overlay
 from tui_lab.app.panes.pane import Pane
@@ -20,6 +21,7 @@ from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, YAxis, has_braille
 from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
 from tui_lab.app.widgets.sparklines import Row, Sparklines
+from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import RunError
 
@@ -68,6 +70,8 @@ class LossPane(Pane):
         self.overlays: list[Overlay] = []
         self.floor: float | None = None
         """The lowest loss that a bug found by the doctor allows."""
+        self._requested: list[ev.Changed] = []
+        """The changes that the readout shows as requested."""
         self._drawn: object = None
         self._state: LabState | None = None
         self._run: object = None
@@ -93,6 +97,8 @@ class LossPane(Pane):
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()
+        elif state.requested.changes != self._requested:
+            self._show_readout()
 
     def rewound(self) -> None:
         self.cursor = None
@@ -169,7 +175,7 @@ class LossPane(Pane):
         place = chart.pointed_x if chart.pointed_x is not None else own_place
         if place is None:
             chart.set_cursor(None)
-            self.put("#readout", legend(view, state, self.size.width))
+            self._put_readout(legend(view, state, self.size.width), state)
             return
         step = self.cursor
         if chart.pointed_x is not None or step is None:
@@ -179,7 +185,16 @@ class LossPane(Pane):
         first, last = (scale.step_at(state.progress, edge) for edge in chart.plot.edges(place))
         near = [change for change in merge_changes(state.changes) if min(first, step) <= change.step <= max(last, step)]
         chart.set_cursor(own_place, [change_text(change) for change in near])
-        self.put("#readout", values_at(view, state, step))
+        self._put_readout(values_at(view, state, step), state)
+
+    def _put_readout(self, text: Text, state: LabState) -> None:
+        """Show the readout after the changes that were requested and are not in effect yet."""
+        self._requested = state.requested.changes
+        requested = f"{changes_text(self._requested)} requested  " if self._requested else ""
+        readout = Text.assemble((requested, "bold green"), text)
+        readout.no_wrap = text.no_wrap
+        readout.overflow = text.overflow
+        self.put("#readout", readout)
 
     # Keys and mouse
 

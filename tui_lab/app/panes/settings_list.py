@@ -1,6 +1,8 @@
 """The list of settings: each with its value, whether it can change while the run trains, and whether it waits."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich.text import Text
 from textual.events import Resize
@@ -24,11 +26,15 @@ SECTION_NAMES = {CAPTURED.removesuffix("."): "script"}
 
 @dataclass(frozen=True)
 class Settings:
-    """initial: as the run started. running: in effect. edited: with the edits that wait for a restart."""
+    """initial: as the run started. running: in effect. edited: with the edits that wait for a restart.
+
+    requested: values that were sent to the trainer, which has not confirmed them yet.
+    """
 
     initial: RunConfig
     running: RunConfig
     edited: RunConfig
+    requested: Mapping[str, Any] = field(default_factory=dict)
 
     def is_changed(self, key: str) -> bool:
         """Return whether the edited value differs from the value at the start of the run."""
@@ -64,6 +70,7 @@ class SettingsList(Table[Text]):
         self._add_columns(LEAST_VALUE_WIDTH)
 
     def _add_columns(self, value_width: int) -> None:
+        self._value_width = value_width
         for name, width in zip(COLUMNS, (SECTION_WIDTH, SETTING_WIDTH, value_width, NOTE_WIDTH), strict=True):
             self.add_column(name, key=name, width=width)
 
@@ -112,19 +119,33 @@ class SettingsList(Table[Text]):
             section, _, name = key.rpartition(".")
             title = SECTION_NAMES.get(section, section) if section != previous_section else ""
             previous_section = section
-            rows.append(_row(settings, key, title, name))
+            rows.append(_row(settings, key, title, name, self._value_width))
         return rows
 
 
-def _row(settings: Settings, key: str, section: str, name: str) -> tuple[Text, ...]:
+def _row(settings: Settings, key: str, section: str, name: str, value_width: int) -> tuple[Text, ...]:
     waits = settings.waits(key)
     note = ("…" if settings.of_script else "r") if waits else LIVE if settings.is_live(key) else ""
     style = "bold" if settings.is_changed(key) else ""
     mark = "≠" if settings.is_changed(key) else " "
     value = printable(short_value(value_of(settings.edited, key)))
+    if key in settings.requested:
+        waits = False
+        note = "…"
+        style = "bold italic"
+        value = requested_text(settings, key, value_width)
     return (
         Text(section, style="dim", no_wrap=True),
         Text(f"{mark} {printable(name)}", style=style, no_wrap=True, overflow="ellipsis"),
         Text(value, style=style, no_wrap=True, overflow="ellipsis"),
         Text(note, style="bold reverse" if waits else "green", no_wrap=True),
     )
+
+
+def requested_text(settings: Settings, key: str, width: int) -> str:
+    """Return the value in effect and the one that was requested, or only that one if both do not fit."""
+    applied, requested = (
+        printable(short_value(value)) for value in (value_of(settings.running, key), settings.requested[key])
+    )
+    both = f"{applied} → {requested}"
+    return both if len(both) <= width else f"→ {requested}"

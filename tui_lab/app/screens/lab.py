@@ -38,6 +38,7 @@ from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.pane_area import PaneArea
 from tui_lab.app.widgets.tabs import PaneTabs
+from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.script.process import examine_run
@@ -125,7 +126,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._role = source.role
 
         # Kept as attributes: a query walks the whole screen, and a tick comes ten times a second.
-        self.config_pane = ConfigPane(id="config", send=source.send)
+        self.config_pane = ConfigPane(id="config", send=self.steer)
         self.loss_pane = LossPane(id="loss")
         self.batch_pane = BatchPane(id="batch", send=source.send)
         self.generation_pane = GenerationPane(id="generation")
@@ -382,6 +383,14 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._painting.request()
         self._run_line.act(id)
         self._commands.actions[id]()
+
+    def steer(self, command: cmd.Command) -> None:
+        """Send a command; the change that it asks for is shown as requested until the trainer confirms it."""
+        if self.state.config is not None:
+            self.state.requested.sent(command, self.state.config, self.state.changes, self.state.step)
+            self.shown.requested = self.state.requested.copy()
+            self._painting.request()
+        self.source.send(command)
 
     def on_generation_pane_requested(self, message: GenerationPane.Requested) -> None:
         self.generation.start(message.request)

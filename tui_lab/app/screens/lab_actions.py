@@ -61,7 +61,7 @@ class LabActions:
 
     def __init__(self, lab: "LabScreen") -> None:
         self._lab = lab
-        self.controls = RunControls(lab.source, lab.state)
+        self.controls = RunControls(lab.source, lab.state, lab.steer)
         self._doctor = DoctorControls(
             lab.doctor,
             lab.source,

@@ -15,10 +15,14 @@ SEEK_SHARE = 0.05
 
 
 class RunControls:
-    """Send commands to a source; `actions` maps the ids of `tui_lab.app.actions` to them."""
+    """Steer a source; `actions` maps the ids of `tui_lab.app.actions` to what they do.
 
-    def __init__(self, source: Source, state: LabState) -> None:
+    send: gives a command to the source; by default its own method.
+    """
+
+    def __init__(self, source: Source, state: LabState, send: Callable[[cmd.Command], None] | None = None) -> None:
         self._source = source
+        self._send = send or source.send
         self._state = state
         self.actions: dict[str, Callable[[], None]] = {
             "pause": self.pause_or_resume,
@@ -28,18 +32,18 @@ class RunControls:
             "seek_forward": partial(self.seek, 1),
             "lr_down": partial(self.scale_lr, 0.5),
             "lr_up": partial(self.scale_lr, 2.0),
-            **{id: partial(source.send, command) for id, command in COMMANDS.items()},
+            **{id: partial(self._send, command) for id, command in COMMANDS.items()},
         }
 
     def scale_lr(self, factor: float) -> None:
         """Multiply the learning rate; of a script, the factor on top of its own schedule."""
         key = "optim.lr_factor" if self._state.is_script else "optim.lr"
-        self._source.send(cmd.Scale(key, factor))
+        self._send(cmd.Scale(key, factor))
 
     def pause_or_resume(self) -> None:
         playback = self._source.playback
         paused = self._state.phase == "paused" if playback is None else playback.paused
-        self._source.send(cmd.Resume() if paused else cmd.Pause())
+        self._send(cmd.Resume() if paused else cmd.Pause())
 
     def change_speed(self, by: int) -> None:
         """Play a replay `by` speeds faster."""
@@ -57,7 +61,7 @@ class RunControls:
     def set_live(self, changes: dict[str, Any]) -> None:
         """Change live settings at the next step."""
         for key, value in changes.items():
-            self._source.send(cmd.Set(key, value))
+            self._send(cmd.Set(key, value))
 
 
 # Relative changes: a key may be pressed again before the trainer has reported the change of the press before.

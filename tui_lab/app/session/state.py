@@ -6,6 +6,7 @@ from typing import Literal
 
 from tui_lab.app.session.messages import Interrupted, Preparing, Ready, Rewound, SessionFailed, SessionMessage, Waiting
 from tui_lab.app.session.progress import Progress
+from tui_lab.app.session.requested import Requested
 from tui_lab.app.session.series import Series
 from tui_lab.core import events as ev
 from tui_lab.core.config import script
@@ -63,6 +64,8 @@ class LabState:
     curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in (*CURVES, *RARE_EXTRAS)})
     changes: list[ev.Changed] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
+    requested: Requested = field(default_factory=Requested)
+    """The live changes that were sent and are not confirmed yet."""
     noticed: list[tuple[Finding, int]] = field(default_factory=list)
     """What the monitors found, and at which step."""
     monitors: Monitors = field(default_factory=Monitors)
@@ -75,6 +78,7 @@ class LabState:
             curves={name: series.copy() for name, series in self.curves.items()},
             changes=list(self.changes),
             loaders=list(self.loaders),
+            requested=self.requested.copy(),
             noticed=list(self.noticed),
         )
 
@@ -103,6 +107,7 @@ class LabState:
                 if not isinstance(message, ev.Warned):  # The app's own warnings have no step.
                     self.step = message.step
                 self._apply_event(message)
+                self.requested.apply(message)
                 self.noticed += [(finding, message.step) for finding in self.monitors.update(message)]
 
     def _apply_ready(self, message: Ready) -> None:
