@@ -30,7 +30,7 @@ async def test_each_pane_copies_what_is_selected() -> None:
         first_key = it.screen.config_pane.key
         assert await copied("1", "y") == setting_line(str(first_key), it.config.model.d_model)
         assert await copied("2", "y") == "runs/reverse-1"
-        assert "loss" in await copied("left", "y")
+        assert "step 30" in await copied("left", "y")
         title, text, x, y = (await copied("3", "n", "y")).split("\n")
         assert "2/" in title and text.startswith("text ") and len(x.split()) == len(y.split()) == 12
         assert y.split()[1] == "-1"

@@ -11,6 +11,7 @@ from tests.app.fake import lab
 from tests.command_line import RunCli
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import Keymap, bindables, default_toml, keymap_path, normalized, parse, read
+from tui_lab.app.screens.help import Help
 from tui_lab.core import commands as cmd
 from tui_lab.util.errors import ConfigError
 
@@ -93,8 +94,9 @@ async def test_keys_footer_help_and_palette_follow_the_keymap(monkeypatch: Any) 
         field = it.screen.query_one("#search", Input)
         assert field.has_focus and field.value == "p" and it.source.sent[:-1] == sent
         await it.press("escape", "question_mark")
-        shown = it.pilot.app.screen.query_one("Markdown").source  # type: ignore[attr-defined]
-        assert f"| `p` | {BY_ID['pause'].title}" in shown and "| `S` | config: Search |" in shown
+        assert isinstance(it.pilot.app.screen, Help)
+        shown = it.pilot.app.screen.shown_text
+        assert f"\np  {BY_ID['pause'].title}" in shown and "\nS  config: Search\n" in shown
 
 
 def test_textual_gets_every_binding_that_had_or_has_a_chosen_key() -> None:

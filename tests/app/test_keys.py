@@ -14,6 +14,7 @@ from tui_lab.app.panes.cells import Cells
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.help_text import inline
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.lab_actions import LabActions
 from tui_lab.app.session.source import Role
@@ -118,11 +119,17 @@ async def test_generate_sends_a_snapshot_and_the_next_key_is_a_command() -> None
 async def test_help_shows_the_pane_all_keys_and_the_glossary() -> None:
     async with lab() as it:
         await it.press("3", "question_mark")
-        assert isinstance(it.pilot.app.screen, Help)
-        markdown = it.pilot.app.screen.query_one("Markdown")
-        shown = markdown.source  # type: ignore[attr-defined]
-        assert "shuffle state" in shown and "## Glossary" in shown
-        assert all(command.help in shown for command in COMMANDS)
+        screen = it.pilot.app.screen
+        assert isinstance(screen, Help)
+        assert "shuffle state" in screen.shown_text and "Glossary" in screen.shown_text
+        assert all(inline(command.help).plain in screen.shown_text for command in COMMANDS)
+        await it.press("slash", *"checkp")
+        await it.pilot.press("enter")
+        rows = [block for block in screen.shown if block.kind != "title"]
+        assert 1 < len(rows) < 20 and all("checkp" in block.plain.lower() for block in rows)
+        assert "Glossary" in screen.shown_text
+        await it.pilot.press("escape")
+        assert "shuffle state" in screen.shown_text and screen.is_current
         await it.pilot.press("escape")
         assert it.screen.is_current
 

@@ -198,7 +198,7 @@ async def test_palette_footer_and_help_offer_what_a_script_has(tmp_path: Path) -
             assert command.footer not in footer - {""}
         await it.press("question_mark")
         assert isinstance(it.pilot.app.screen, Help)
-        shown = it.pilot.app.screen.query_one("Markdown").source  # type: ignore[attr-defined]
+        shown = it.pilot.app.screen.shown_text
         assert all(command.not_for_scripts in shown for command in UNAVAILABLE)
         assert all(command.help not in shown for command in UNAVAILABLE)
 

@@ -91,13 +91,15 @@ def _bindings_of_places() -> Iterable[Sequence[BindingType]]:
     from tui_lab.app.panes.cells import Cells
     from tui_lab.app.panes.config import ConfigPane
     from tui_lab.app.panes.doctor import DoctorPane
+    from tui_lab.app.panes.events import EventsPane
     from tui_lab.app.panes.generation import GenerationPane
     from tui_lab.app.panes.loss import LossPane
     from tui_lab.app.screens.attention import AttentionScreen
     from tui_lab.app.screens.home import Home
     from tui_lab.app.screens.runs import RunsScreen
 
-    for part in (ConfigPane, LossPane, BatchPane, Cells, GenerationPane, DoctorPane, Home, RunsScreen, AttentionScreen):
+    panes = (ConfigPane, LossPane, BatchPane, Cells, GenerationPane, EventsPane, DoctorPane)
+    for part in (*panes, Home, RunsScreen, AttentionScreen):
         yield part.BINDINGS
 
 

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.widgets import Static
 
+from tui_lab.app.keymap import named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.session.messages import Interrupted, Preparing, Printed, Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.scrolled import Log
+from tui_lab.app.widgets.search import SearchField
 from tui_lab.core import events as ev
 from tui_lab.runs.event_text import event_text, failure_text
 from tui_lab.runs.names import state_name
@@ -51,7 +54,13 @@ class EventsPane(Pane):
     title = "Events"
     help_name = "events"
     main = "#log"
-    hints = ("y copy",)
+    hints = ("/ search", "y copy")
+
+    BINDINGS = named(
+        "events",
+        Binding("slash", "search", "Search", show=False),
+        Binding("escape", "end_search", "End the search", show=False),
+    )
 
     def __init__(self, id: str, clock: Callable[[], str] = lambda: time.strftime("%H:%M:%S")) -> None:
         super().__init__(id=id)
@@ -60,8 +69,10 @@ class EventsPane(Pane):
         """What is to be logged once the pane has a width to wrap it at."""
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         """What was logged and waits to be."""
+        self._search = ""
 
     def compose(self) -> ComposeResult:
+        yield SearchField("#log", "part of a line")
         yield Log(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
         yield Static(id="unfinished")
 
@@ -97,9 +108,10 @@ class EventsPane(Pane):
         return self._lines[-1].rpartition("\n")[2] if self._lines else ""
 
     def _write(self, text: str) -> None:
-        self._waiting.append(text)
         self._lines.append(text)
-        self._log_waiting()
+        if self._search in text.lower():
+            self._waiting.append(text)
+            self._log_waiting()
 
     def _log_waiting(self) -> None:
         """Log what waits, unless the pane is hidden: it would be wrapped at RichLog's least width."""
@@ -113,8 +125,22 @@ class EventsPane(Pane):
         self.call_after_refresh(self._log_waiting)
 
     def copied(self) -> str:
-        """Return the whole log."""
-        return "\n".join(self._lines)
+        """Return the whole log, or the lines that match the search."""
+        return "\n".join(line for line in self._lines if self._search in line.lower())
+
+    def on_search_field_searched(self, message: SearchField.Searched) -> None:
+        """Log the matching lines only."""
+        self._search = message.text
+        self.query_one(Log).clear()
+        self._waiting.clear()
+        self._waiting.extend(line for line in self._lines if self._search in line.lower())
+        self._log_waiting()
+
+    def action_search(self) -> None:
+        self.query_one(SearchField).open()
+
+    def action_end_search(self) -> None:
+        self.query_one(SearchField).action_end_search()
 
     def show(self, state: LabState, now: float) -> None:
         self._log_waiting()

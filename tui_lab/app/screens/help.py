@@ -2,14 +2,19 @@
 
 import importlib.resources
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.containers import Vertical
 from textual.screen import ModalScreen
+from textual.widgets import Static
 
 from tui_lab.app.actions import COMMANDS, Command, why_not
 from tui_lab.app.keymap import Keymap, keymap_of
+from tui_lab.app.screens.help_text import Block, draw, matching, parse
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.scrolled import Page
+from tui_lab.app.widgets.search import OPEN, SearchField
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 
 
@@ -43,26 +48,59 @@ def keys(config: RunConfig | None, keymap: Keymap) -> str:
 
 class Help(BaseScreen[None], ModalScreen[None]):
     CSS_PATH = "help.tcss"
-    BINDINGS = [Binding("escape,q,question_mark", "dismiss(None)", "Close")]
+    BINDINGS = [
+        OPEN,
+        Binding("escape", "back", "Close"),
+        Binding("q,question_mark,f1", "dismiss(None)", "Close", show=False),
+    ]
 
     def __init__(self, name: str, config: RunConfig | None = None) -> None:
         """config: of the run that is shown, if any."""
         super().__init__()
         self._page = name
         self._config = config
+        self._blocks: list[Block] = []
+        self.shown: list[Block] = []
+        """Those that match the search."""
 
     def compose(self) -> ComposeResult:
-        from textual.widgets import Markdown  # Imported late: slow, and the first frame does not need it.
-
-        with Page(id="page"):
-            is_script = isinstance(self._config, ScriptConfig)
-            pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
-            yield Markdown(
-                "\n\n".join([*pages, keys(self._config, keymap_of(self.app)), page("glossary")]), open_links=False
-            )
+        with Vertical(id="box"):
+            yield SearchField("#page", "part of a key, a command or a word of the glossary")
+            with Page(id="page"):
+                yield Static(id="text")
 
     def on_mount(self) -> None:
-        scroll = self.query_one("#page")
-        scroll.border_title = "Help"
-        scroll.border_subtitle = "Esc close"
-        scroll.focus()
+        is_script = isinstance(self._config, ScriptConfig)
+        pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
+        pages += [keys(self._config, keymap_of(self.app)), page("glossary")]
+        self._blocks = [block for each in pages for block in parse(each)]
+        self._show("")
+        box = self.query_one("#box")
+        box.border_title = "Help"
+        box.border_subtitle = "/ search · Esc close"
+        self.query_one(Page).focus()
+
+    @property
+    def shown_text(self) -> str:
+        """What is shown, a line for each row and paragraph."""
+        return "\n".join(block.plain for block in self.shown)
+
+    def _show(self, search: str) -> None:
+        self.shown = matching(self._blocks, search)
+        text = draw(self.shown, search) if self.shown else Text(f"Nothing contains {search!r}.", "dim")
+        self.query_one("#text", Static).update(text)
+        self.query_one(Page).scroll_home(animate=False)
+
+    def on_search_field_searched(self, message: SearchField.Searched) -> None:
+        self._show(message.text)
+
+    def action_search(self) -> None:
+        self.query_one(SearchField).open()
+
+    def action_back(self) -> None:
+        """End the search, then close."""
+        field = self.query_one(SearchField)
+        if field.is_open:
+            field.action_end_search()
+        else:
+            self.dismiss(None)

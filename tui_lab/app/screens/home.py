@@ -22,6 +22,7 @@ from tui_lab.app.screens.home_text import ListedRun, hints, listed_run, preset_h
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.footer import KeyLine
+from tui_lab.app.widgets.search import SearchField
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.escape import printable
@@ -54,6 +55,8 @@ class Home(BaseScreen[None], Screen[None]):
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
+        Binding("slash", "search", "Search", key_display="/"),
+        Binding("escape", "end_search", "End the search", show=False),
         Binding("y", "copy", "Copy path", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("q", "app.quit", "Quit"),
@@ -71,6 +74,7 @@ class Home(BaseScreen[None], Screen[None]):
     def compose(self) -> ComposeResult:
         yield Static(TITLE, id="title")
         yield Static(hints(), id="hints")
+        yield SearchField("#choices", "part of the name or description of a preset or run")
         yield Choices(id="choices")
         yield Static(id="about")
         yield KeyLine()
@@ -81,21 +85,31 @@ class Home(BaseScreen[None], Screen[None]):
 
     def load(self) -> None:
         """List the presets, then the runs, newest first; what is selected stays selected."""
-        selected = ":".join(self._highlighted())
         run_list = runs.list_runs()
         self._runs = [listed_run(run) for run in reversed(run_list)]
         self.query_one("#hints").display = not run_list
+        self._fill()
+
+    def _fill(self) -> None:
+        """List the presets and runs whose line contains the text of the search."""
+        search = self.query_one(SearchField).value.strip().lower()
+        selected = ":".join(self._highlighted())
         choices = self.query_one(Choices)
         choices.clear_options()
-        choices.add_option(Option("Presets", disabled=True))
-        for name in settings.presets():
-            choices.add_option(Option(preset_line(name), id=f"preset:{name}"))
-        title = f"Runs ({printable(shown_path(runs.runs_folder()))})" if run_list else "No runs yet"
-        choices.add_option(Option(Text(title), disabled=True))
-        for run in self._runs:
-            choices.add_option(Option(run.line(self._width), id=f"run:{run.path}"))
+        presets = [(preset_line(name), "preset", name) for name in settings.presets()]
+        all_runs = [(run.line(self._width), "run", str(run.path)) for run in self._runs]
+        title = f"Runs ({printable(shown_path(runs.runs_folder()))})" if self._runs else "No runs yet"
+        for heading, lines in (("Presets", presets), (title, all_runs)):
+            choices.add_option(Option(Text(heading), disabled=True))
+            choices.add_options(
+                Option(line, id=f"{kind}:{name}")
+                for line, kind, name in lines
+                if search in line.plain.lower() or search in name.lower()
+            )
+        choices.action_first()
         ids = [option.id for option in choices.options]
-        choices.highlighted = ids.index(selected) if selected in ids else 1
+        if selected in ids:
+            choices.highlighted = ids.index(selected)
 
     @property
     def _width(self) -> int:
@@ -103,9 +117,16 @@ class Home(BaseScreen[None], Screen[None]):
         return self.app.size.width - MARGINS
 
     def on_resize(self, event: Resize) -> None:
-        choices = self.query_one(Choices)
-        for run in self._runs:
-            choices.replace_option_prompt(f"run:{run.path}", run.line(self._width))
+        self._fill()
+
+    def on_search_field_searched(self, message: SearchField.Searched) -> None:
+        self._fill()
+
+    def action_search(self) -> None:
+        self.query_one(SearchField).open()
+
+    def action_end_search(self) -> None:
+        self.query_one(SearchField).action_end_search()
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         kind, _, name = (event.option.id or "").partition(":")
