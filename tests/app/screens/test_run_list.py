@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.app.screens.run_columns import COLUMNS, NAME_WIDTH, ORDERS, cell_text, short
+from tui_lab.app.screens.run_columns import COLUMNS, KEPT, NAME_WIDTH, ORDERS, age, cell_text, fitted_columns, short
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.app.screens.run_marks import LETTERS, STYLES, Marks
 from tui_lab.core.config import settings
@@ -84,6 +84,27 @@ def test_marks_use_free_letters_and_are_limited() -> None:
     assert len(marks) == 0 and len(LETTERS) == len(STYLES)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "now"), (59, "now"), (60, "1 min ago"), (7200, "2 h ago"), (86400, "1 day ago"), (5 * 86400, "5 days ago")],
+)
+def test_age_of_a_run(seconds: float, text: str) -> None:
+    assert age(1e9, 1e9 + seconds) == text
+
+
+def test_age_of_an_old_run_is_a_date() -> None:
+    assert age(1e9, 1e9 + 8 * 86400).startswith("2001-09-")
+
+
+def test_the_most_important_columns_and_the_sorted_one_are_kept() -> None:
+    widths = dict.fromkeys(KEPT, 10)
+    assert {column.key for column in COLUMNS} == set(KEPT)
+    narrow = fitted_columns(widths, 50, "-note", 2)
+    assert [column.key for column in narrow.columns] == ["name", "state", "val_loss", "note"]
+    assert narrow.name_width == 10, "not wider than the names"
+    assert len(fitted_columns(widths, 200, "-note", 2).columns) == len(COLUMNS)
+
+
 def test_damaged_run_has_no_numbers() -> None:
     damaged = row("broken", problem="no config")
     assert {cell_text(column, damaged) for column in COLUMNS if column.number} == {"–"}
@@ -93,7 +114,7 @@ def test_damaged_run_has_no_numbers() -> None:
     ("name", "start", "end"),
     [
         ("short", "short", "short"),
-        ("x" * 40, "x" * 33, "…"),
+        ("reverse-20261126-182336-fork-20261126-032804", "reverse-20261126", "…-20261126-032804"),
         ("dropout-sweep-20261125-081030/trials/0003-dropout-0.3", "dropout-sweep", "…/0003-dropout-0.3"),
     ],
 )

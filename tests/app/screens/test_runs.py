@@ -1,11 +1,16 @@
 """The runs screen over run folders on disk."""
 
+import csv
+import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
@@ -15,9 +20,10 @@ from tests.app.run_folders import folder, trained
 from tests.app.screens.test_attention import PlainText
 from tests.core.recorded import recorded_script, script_config
 from tui_lab.app.app import LabApp
-from tui_lab.app.screens.dialogs import AskLine
+from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Home, Pick
+from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_replies import RepliesView
 from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.runs import RunsScreen
@@ -25,6 +31,7 @@ from tui_lab.app.widgets import chart
 from tui_lab.app.widgets.chart import Chart, Curve
 from tui_lab.core.runs import catalog
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.lock import LOCK
 
 TRIAL = "sweep-1/trials/0001-lr-0.5"
 
@@ -74,7 +81,7 @@ def three() -> None:
 async def runs_screen(size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
     app = LabApp(clock=lambda: 0.0)
     async with app.run_test(size=size) as pilot:
-        screen = RunsScreen(lambda: 0.0)
+        screen = RunsScreen(lambda: 0.0, lambda: 0.0)
         await app.push_screen(screen)
         it = Shown(pilot, screen)
         await it.settle()
@@ -146,7 +153,11 @@ async def test_marked_runs_are_drawn_in_one_chart(monkeypatch: pytest.MonkeyPatc
         await it.press("home", "space", "end", "space")
         assert it.marked() == [("a", TRIAL), ("b", "middle")], "a free letter is used again"
         await it.press("backspace")
-        assert it.marked() == [] and "Space marks runs" in it.text("#legend-of-runs")
+        legend = it.text("#legend-of-runs").replace("\xa0", " ")
+        assert it.marked() == [] and legend.split("(x Y)  ")[1].startswith(f"● {short(TRIAL, 24)} 1.6  Space marks")
+        assert ends[-1] == {(8.0, 1.6)}, "the run under the cursor is drawn"
+        await it.press("up")
+        assert ends[-1] == {(8.0, 0.6)}
 
 
 async def test_diff_has_a_row_per_setting_and_a_column_per_marked_run() -> None:
@@ -183,6 +194,57 @@ async def test_tags_and_note_are_saved_with_the_run() -> None:
         assert it.screen.runs.rows[0].tags == ("best", "keep")
 
 
+async def test_delete_asks_for_the_run_by_name_and_refuses_one_in_training() -> None:
+    run, used = folder("good", 0.25), folder("in-use", 0.5)
+    async with runs_screen() as it:
+        it.screen.runs.sort_by("name")
+        it.screen.redraw()
+        await it.pilot.press("home", "X")
+        assert isinstance(it.pilot.app.screen, Ask) and "good" in it.pilot.app.screen._question
+        await it.pilot.press("enter")
+        assert run.path.exists(), "the first choice keeps it"
+        await it.pilot.press("delete", "down", "enter")
+        await it.pilot.app.workers.wait_for_complete()
+        await it.settle()
+        assert not run.path.exists() and it.names() == ["in-use"]
+
+        with FileLock(used.path / LOCK):
+            await it.pilot.press("X")
+        assert it.screen.is_current and used.path.exists()
+        assert [notice.severity for notice in it.pilot.app._notifications] == ["information", "error"]
+
+
+async def test_export_writes_the_marked_runs_and_refuses_an_unknown_format(tmp_path: Path) -> None:
+    three()
+    async with runs_screen() as it:
+        await it.press("space", "space")
+        for name in ("two.csv", "two.cvs"):
+            await it.pilot.press("e")
+            it.pilot.app.screen.query_one(Input).value = str(tmp_path / name)
+            await it.pilot.press("enter")
+            await it.pilot.app.workers.wait_for_complete()
+        with (tmp_path / "two.csv").open(newline="", encoding="utf-8") as stream:
+            assert len({row["run"] for row in csv.DictReader(stream)}) == 2
+        assert [notice.severity for notice in it.pilot.app._notifications] == ["information", "error"]
+
+
+async def test_columns_that_do_not_fit_are_left_out_and_details_fill_a_large_terminal() -> None:
+    run = folder("a-long-name-of-a-sweep-20261126/trials/0003-lr-0.003-seed-3", 0.25, "optim.lr=0.02")
+    catalog.write_notes(run.path, ["keep"], "a note")
+    for size, titles in (
+        ((80, 24), {"run", "state", "steps", "val", "started"}),
+        ((120, 40), {"run", "state", "steps", "val", "best", "started", "metric"}),
+    ):
+        async with runs_screen(size=size) as it:
+            shown = it.text("#table").splitlines()
+            assert titles <= set(shown[0].split()) and all(len(line) <= size[0] for line in shown)
+            assert "seed-3 " in shown[1] and "now" in shown[1] and not it.screen.query_one("#details").display
+    async with runs_screen(size=(200, 50)) as it:
+        table, chart_part, details = (it.screen.query_one(id).region for id in ("#table", "#compared", "#details"))
+        assert table.right <= chart_part.x and chart_part.height == table.height + details.height
+        assert all(text in it.text("#details-text") for text in ("a note", "keep", "optim.lr", "0.02", "started"))
+
+
 async def test_terminal_codes_in_notes_are_not_printed() -> None:
     run = folder("plain", 0.25)
     (run.path / "notes.json").write_text('{"tags": ["\\u001b[31m"], "note": "[bold]\\u001b]0;x\\u0007"}', "utf-8")
@@ -216,7 +278,7 @@ async def test_no_second_run_is_opened_over_the_lab(monkeypatch: pytest.MonkeyPa
 
 async def test_every_key_is_harmless_without_runs() -> None:
     async with runs_screen() as it:
-        await it.press(*"tncoOdvzzyxg", "space", "enter", "backspace", "escape")
+        await it.press(*"tncoOdvzzYxeXg", "space", "enter", "backspace", "escape")
         assert "No runs yet" in it.text("#about") and it.screen.is_current
         await it.pilot.press("question_mark")
         assert isinstance(it.pilot.app.screen, Help)
@@ -244,7 +306,8 @@ async def test_marked_runs_reply_side_by_side_until_the_screen_closes() -> None:
         left, right = (column.region for column in columns)
         assert left.y == right.y and left.right <= right.x
         replies = [it.text(f".reply-{mark}").splitlines() for mark in (0, 1)]
-        assert all("step 3" in weights and reply.strip().isdigit() for weights, reply, *_ in replies)
+        assert all("step 3" in weights and reply.split()[0].isdigit() for weights, reply, *_ in replies)
+        assert all("✓ right" in reply[1] or "✗ expected 241" in reply[1] for reply in replies)
 
         await it.press("escape", "d", "g")
         assert it.text(".reply-0").splitlines() == replies[0], "earlier replies stay"
@@ -272,7 +335,7 @@ async def test_runs_of_scripts_are_shown_next_to_our_own() -> None:
         await it.pilot.press("enter")
         generation.join()
         await it.settle()
-        assert "script" in it.text(".reply-0") and it.text(".reply-3").split()[-1].isdigit()
+        assert "script" in it.text(".reply-0") and it.text(".reply-3").split()[-1] in ("right", "321")
         await it.press("escape", "slash", *"settings.learning_rate<0.3", "enter")
         assert it.names() == ["script-2"]
 
@@ -286,6 +349,9 @@ async def test_looks(
     monkeypatch.chdir(runs.runs_folder().parent)
     monkeypatch.setenv("TUI_LAB_RUNS", "runs")
     three()
+    started = time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1))
+    for config in runs.runs_folder().rglob("config.toml"):
+        os.utime(config, (started, started))
     async with runs_screen(size=size) as it:
         it.screen.runs.sort_by("train_loss")
         it.screen.redraw()

@@ -39,11 +39,14 @@ def test_reader_returns_rows_and_curves_at_intervals_or_on_demand() -> None:
     now = [0.0]
     reader = RunReader(runs.runs_folder(), lambda: now[0])
     first = reading(reader, run.path)
-    assert first is not None and [row.name for row in first.rows] == ["good"]
+    assert first is not None and first.rows is not None and [row.name for row in first.rows] == ["good"]
     assert dict(first.curves)[run.path].val == ((8.0, 0.35),)
     assert reading(reader) is None
     reader.read_soon()
     assert reading(reader) is not None
+    reader.read_curves_soon()
+    curves_only = reading(reader, run.path)
+    assert curves_only is not None and curves_only.rows is None and run.path in dict(curves_only.curves)
     now[0] += SECONDS_BETWEEN_READINGS
     assert reading(reader) is not None
 

@@ -1,16 +1,23 @@
 """The columns of the table of runs."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tui_lab.app.panes.status_line import span
 from tui_lab.core.runs.catalog import RunRow
-from tui_lab.util.escape import printable
+from tui_lab.runs.names import short_name
 
 NAME_WIDTH = 34
+LEAST_NAME_WIDTH = 28
+NARROW_NAME_WIDTH = 18
+WIDE = 90
+"""From this width on, names have at least LEAST_NAME_WIDTH."""
 NOTE_WIDTH = 40
 FIRST_ORDER = "-created"
 """Newest first."""
+_UNITS = (("min", 60, 3600), ("h", 3600, 86400), ("days", 86400, 7 * 86400))
+"""Name, seconds, and the age up to which it is used."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,9 @@ def _count(value: int | None) -> str:
 def _metric(row: RunRow) -> str:
     if row.metric is None:
         return "–"
-    return f"{row.metric:.2%}" if row.metric_name == "exact_match" else f"ppl {row.metric:.4g}"
+    if row.metric_name == "exact_match":
+        return f"{row.metric:.2%}"
+    return f"ppl {row.metric:,.0f}" if row.metric >= 1000 else f"ppl {row.metric:.4g}"
 
 
 def _time(row: RunRow) -> str:
@@ -51,35 +60,79 @@ def _time(row: RunRow) -> str:
 
 
 def short(name: str, width: int = NAME_WIDTH) -> str:
-    """Return a name shortened to `width` columns. Of a sweep's trial, the trial's own name stays longest."""
-    name = printable(name)
-    if len(name) <= width:
-        return name
-    folder, _, trial = name.rpartition("/")
-    if not folder:
-        return name[: width - 1] + "…"
-    trial = trial if len(trial) <= width - 6 else trial[: width - 7] + "…"
-    return f"{folder[: width - len(trial) - 2]}…/{trial}"
+    """Return a name shortened in its middle to `width` columns."""
+    return short_name(name, width)
+
+
+def age(created: float, now: float) -> str:
+    """Return how long ago a run was started; the date if that is more than a week."""
+    seconds = max(0.0, now - created)
+    if seconds < 60:
+        return "now"
+    for unit, size, limit in _UNITS:
+        if seconds < limit:
+            return f"{int(seconds / size)} {unit} ago".replace("1 days", "1 day")
+    return time.strftime("%Y-%m-%d", time.localtime(created))
 
 
 COLUMNS = (
-    Column("run", "name", lambda row: short(row.name)),
+    Column("run", "name", lambda row: row.name),
     Column("state", "state", lambda row: row.state),
     Column("steps", "steps", lambda row: f"{row.steps:,}", descending=True, number=True),
     Column("train", "train_loss", lambda row: _loss(row.train_loss), number=True),
     Column("val", "val_loss", lambda row: _loss(row.val_loss), number=True),
     Column("best", "best_val_loss", lambda row: _loss(row.best_val_loss), number=True),
     Column("metric", "exact_match", _metric, descending=True, number=True),
-    Column("tags", "tag", lambda row: printable(" ".join(row.tags))),
+    Column("started", "created", lambda row: ""),
+    Column("tags", "tag", lambda row: short(" ".join(row.tags), NOTE_WIDTH)),
     Column("time", "seconds", _time, descending=True, number=True),
     Column("params", "parameters", lambda row: _count(row.n_parameters), descending=True, number=True),
     Column("note", "note", lambda row: short(row.note.replace("\n", " "), NOTE_WIDTH)),
 )
-ORDERS = (FIRST_ORDER, *(column.order for column in COLUMNS))
-TITLES = {"created": "start time"} | {column.key: column.title for column in COLUMNS}
+ORDERS = tuple(FIRST_ORDER if column.key == "created" else column.order for column in COLUMNS)
+TITLES = {column.key: column.title for column in COLUMNS} | {"created": "start time"}
 """By the key that is sorted by."""
+KEPT = (
+    "name", "state", "val_loss", "created", "steps", "best_val_loss", "exact_match", "train_loss", "tag", "seconds",
+    "parameters", "note",
+)  # fmt: skip
+"""The keys of all columns, the most important first: those that fit are shown."""
 
 
-def cell_text(column: Column, row: RunRow) -> str:
-    """Return a cell; a damaged run has no numbers."""
+def cell_text(column: Column, row: RunRow, now: float = 0.0) -> str:
+    """Return a cell; a damaged run has no numbers. now: POSIX seconds."""
+    if column.key == "created":
+        return age(row.created, now)
     return "–" if row.problem and column.number else column.text(row)
+
+
+def title_text(column: Column, order: str) -> str:
+    """Return the title of a column, with an arrow if the runs are sorted by it."""
+    arrow = {column.key: " ↑", f"-{column.key}": " ↓"}.get(order, "")
+    return f"{column.title}{arrow}"
+
+
+@dataclass(frozen=True)
+class FittedColumns:
+    """The columns that fit, in their order, and the width of the name."""
+
+    columns: tuple[Column, ...]
+    name_width: int
+
+
+def fitted_columns(widths: Mapping[str, int], width: int, order: str, gap: int) -> FittedColumns:
+    """Return the most important columns that fit into `width`, and the one that the runs are sorted by.
+
+    widths: of each column's longest cell, by key. gap: columns of padding around each.
+    """
+    least = min(widths["name"], LEAST_NAME_WIDTH if width >= WIDE else NARROW_NAME_WIDTH)
+    left = width - least - gap
+    sorted_by = order.removeprefix("-")
+    shown = {"name"}
+    for key in sorted(KEPT[1:], key=lambda key: key != sorted_by):
+        if widths[key] + gap > left:
+            break
+        left -= widths[key] + gap
+        shown.add(key)
+    columns = tuple(column for column in COLUMNS if column.key in shown)
+    return FittedColumns(columns, min(widths["name"], least + left))

@@ -9,13 +9,13 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from tui_lab.app.screens.run_columns import short
-from tui_lab.app.screens.run_marks import MarkedRun
+from tui_lab.app.screens.run_marks import CURSOR, MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.chart import Chart, Curve, Dot, YAxis
 from tui_lab.app.widgets.numbers import short_number
 from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
 
-HINT = "Space marks runs; their loss curves are shown here"
+HINT = "Space marks runs to compare"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class CurvesView(Vertical):
             curves.append(Curve(mark.letter, points, mark.style, end=end))
             if points:
                 dots.append(Dot(*points[-1], style=f"bold {mark.style}", sign=mark.letter))
-        if not self._runs:
+        if not self._runs or (self._runs[0].run.mark == CURSOR and legend.cell_len + len(HINT) < self.size.width):
             legend.append(HINT, "dim")
         self.query_one("#legend-of-runs", Static).update(legend)
         self.query_one(Chart).draw(curves, dots=dots, y_axis=self.y_axis, x_unit="step", y_unit="nats", whole=True)

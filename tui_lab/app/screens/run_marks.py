@@ -12,17 +12,20 @@ STYLES = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_cyan", "b
 
 @dataclass(frozen=True)
 class Mark:
-    """The number of a mark, from 0; it has a letter and a style."""
+    """The number of a mark, from 0; it has a letter and a style. -1: the run under the cursor while none is marked."""
 
     number: int
 
     @property
     def letter(self) -> str:
-        return LETTERS[self.number]
+        return "●" if self == CURSOR else LETTERS[self.number]
 
     @property
     def style(self) -> str:
-        return STYLES[self.number]
+        return STYLES[max(0, self.number)]
+
+
+CURSOR = Mark(-1)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
 from tui_lab.app.widgets.input import Field
 from tui_lab.core.config.schema import Config
 from tui_lab.core.inference.sampling import Sampling
+from tui_lab.runs.answers import verdict
 from tui_lab.util.escape import printable
 
 LEAST_COLUMN_WIDTH = 30
@@ -33,6 +34,7 @@ class RepliesView(Vertical):
         self._runs: list[MarkedRun] = []
         self._replies: dict[Path, Text] = {}
         self._has_first_prompt = False
+        self._prompt = ""
 
     def compose(self) -> ComposeResult:
         yield Field("SOCRATES: What is ", id="one-prompt", placeholder="prompt for all marked runs")
@@ -83,6 +85,7 @@ class RepliesView(Vertical):
         sampling = Sampling(temperature=0.0 if event.value.isalnum() else 0.8)
         paths = [run.row.path for run in self._runs]
         self._replies = {path: Text("…", "dim") for path in paths}
+        self._prompt = event.value
         self.generation.start(Prompt(event.value, sampling), paths)
         self._show_replies(paths)
 
@@ -101,7 +104,16 @@ class RepliesView(Vertical):
                     self._replies[run].append(message.text, "not dim")
                 case ReplyFinished() if message.error is not None:
                     self._replies[run] = Text(f"✗ {printable(message.error)}", "bold")
+                case ReplyFinished():
+                    self._judge(run)
         self._show_replies(changed)
+
+    def _judge(self, path: Path) -> None:
+        """Say whether a reply is the right answer, in a task that has one."""
+        config = next((run.row.config for run in self._runs if run.row.path == path), None)
+        reply = self._replies[path].plain.partition("\n")[2]
+        if judgment := verdict(config, self._prompt, reply):
+            self._replies[path].append(f"  {judgment}", "bold green" if judgment[0] == "✓" else "bold red")
 
     def _show_replies(self, paths: Iterable[Path]) -> None:
         changed = set(paths)

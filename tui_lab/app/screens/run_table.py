@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
 
-from tui_lab.app.screens.run_columns import COLUMNS, Column, cell_text
+from tui_lab.app.screens.run_columns import COLUMNS, FittedColumns, cell_text, fitted_columns, short, title_text
 from tui_lab.app.screens.run_marks import Mark, Marks
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.runs.catalog import RunRow
@@ -22,8 +23,9 @@ class RunTable(Table[Text]):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id, cursor_type="row", zebra_stripes=False)
+        self._content: tuple[Sequence[RunRow], Marks, str, float] | None = None
         self._filled: object = None
-        self._order = ""
+        self._columns: object = None
 
     @property
     def highlighted(self) -> Path | None:
@@ -32,17 +34,26 @@ class RunTable(Table[Text]):
             return None
         return Path(str(self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value))
 
-    def fill(self, rows: Sequence[RunRow], marks: Marks, order: str) -> None:
-        """Show the rows if they have changed; the cursor stays on its run. order: the key they are sorted by."""
-        cells = [(row.path, _cells(row, marks.get(row.path))) for row in rows]
-        if (cells, order) == self._filled:
+    def on_resize(self) -> None:
+        if self._content is not None:
+            self.fill(*self._content)
+
+    def fill(self, rows: Sequence[RunRow], marks: Marks, order: str, now: float) -> None:
+        """Show the rows if they have changed; the cursor stays on its run.
+
+        order: the key they are sorted by. now: POSIX seconds.
+        """
+        self._content = (rows, marks, order, now)
+        fitted = self._fitted_columns(rows, order, now)
+        cells = [(row.path, _cells(row, marks.get(row.path), fitted, now)) for row in rows]
+        if (cells, fitted, order) == self._filled:
             return
-        self._filled = (cells, order)
+        self._filled = (cells, fitted, order)
         highlighted = self.highlighted
         cursor_row = self.cursor_row
-        if order != self._order:
-            self._order = order
-            self._set_columns(order)
+        if (fitted.columns, order) != self._columns:
+            self._columns = (fitted.columns, order)
+            self._set_columns(fitted, order)
         else:
             self.clear()
         for path, row_cells in cells:
@@ -53,19 +64,28 @@ class RunTable(Table[Text]):
         elif paths:
             self.move_cursor(row=min(cursor_row, len(paths) - 1), animate=False)
 
-    def _set_columns(self, order: str) -> None:
+    def _fitted_columns(self, rows: Sequence[RunRow], order: str, now: float) -> FittedColumns:
+        widths = {}
+        for column in COLUMNS:
+            texts = [title_text(column, order), *(cell_text(column, row, now) for row in rows)]
+            widths[column.key] = max(map(cell_len, texts))
+        gap = 2 * self.cell_padding
+        room = self.size.width - self.styles.scrollbar_size_vertical
+        return fitted_columns(widths, room - 1 - gap, order, gap)
+
+    def _set_columns(self, fitted: FittedColumns, order: str) -> None:
         self.clear(columns=True)
         self.add_column(Text(" "), key="mark")
-        for column in COLUMNS:
-            self.add_column(Text(_title(column, order)), key=column.key)
+        for column in fitted.columns:
+            self.add_column(Text(title_text(column, order)), key=column.key)
 
 
-def _cells(row: RunRow, mark: Mark | None) -> list[Text]:
+def _cells(row: RunRow, mark: Mark | None, fitted: FittedColumns, now: float) -> list[Text]:
     letter = Text(" ") if mark is None else Text(mark.letter, f"bold {mark.style}")
-    texts = (Text(cell_text(column, row), justify="right" if column.number else "left") for column in COLUMNS)
-    return [letter, *texts]
-
-
-def _title(column: Column, order: str) -> str:
-    arrow = {column.key: " ↑", f"-{column.key}": " ↓"}.get(order, "")
-    return f"{column.title}{arrow}"
+    cells = [letter]
+    for column in fitted.columns:
+        text = cell_text(column, row, now)
+        if column.key == "name":
+            text = short(text, fitted.name_width)
+        cells.append(Text(text, justify="right" if column.number else "left"))
+    return cells

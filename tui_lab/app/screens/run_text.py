@@ -1,13 +1,22 @@
-"""Texts of the runs screen: a line about the list, and a line about one run."""
+"""Texts of the runs screen: a line about the list, a line about one run, and its details."""
 
+import time
 from pathlib import Path
 
 from rich.text import Text
 
 from tui_lab.app.labels import shown_path
+from tui_lab.app.panes.status_line import span
 from tui_lab.app.screens.run_columns import TITLES, short
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.core.runs.catalog import RunRow
+from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
+from tui_lab.runs.listing import not_default
+from tui_lab.runs.names import state_name
+from tui_lab.util.escape import printable
+
+TITLE_WIDTH = 16
+NEWLINES = "\n"
 
 
 def list_text(runs: RunList, folder: Path, n_marked: int) -> Text:
@@ -32,3 +41,35 @@ def run_text(row: RunRow) -> Text:
     text.append(short(row.name, 80), "bold").append(f"  {row.state}{best}")
     text.append(f"  {short(' '.join(row.tags), 60)}" if row.tags else "", "bold")
     return text.append(f"  {short(row.note, 200)}" if row.note else "", "italic")
+
+
+def details_text(row: RunRow) -> Text:
+    """Return what is known of a run, a line each, and its settings that differ from the default."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    if row.problem:
+        return text
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.created))
+    total = "" if row.config is None or not row.config.train.steps else f" of {row.config.train.steps:,}"
+    lines = [
+        ("state", f"{state_name(row.state)}, step {row.steps:,}{total}"),
+        ("started", started),
+        ("training time", "" if row.seconds is None else span(row.seconds)),
+        *((title, figure_text(key, value)) for key, title in FIGURES if (value := _figure(row, key)) is not None),
+        ("tags", " ".join(row.tags)),
+        ("folder", shown_path(row.path)),
+    ]
+    for title, value in lines:
+        if value:
+            text.append(f"{title:<{TITLE_WIDTH}}", "dim").append(f"{printable(value)}\n")
+    if row.note:
+        text.append(f"\n{printable(row.note, NEWLINES)}\n", "italic")
+    if row.config is not None and (changed := not_default(row.config)):
+        width = max(map(len, changed))
+        text.append("\nSettings that differ from the default\n", "bold")
+        for key, value in changed.items():
+            text.append(f"{key:<{width}}", "dim").append(f"  {setting_text(value)}\n")
+    return text
+
+
+def _figure(row: RunRow, key: str) -> object:
+    return None if key in ("steps", "seconds") else row_json(row)[key]

@@ -15,9 +15,12 @@ READING_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Reading:
-    """All runs, and the curves of the requested ones. problem: why they could not be read, or None."""
+    """All runs, and the curves of the requested ones. problem: why they could not be read, or None.
 
-    rows: tuple[RunRow, ...] = ()
+    rows: None if only curves were read.
+    """
+
+    rows: tuple[RunRow, ...] | None = ()
     curves: tuple[tuple[Path, LossCurves], ...] = ()
     problem: str | None = None
 
@@ -34,12 +37,17 @@ class RunReader:
         self._began = 0.0
         self._next_at = 0.0
         self._read_soon = True
+        self._read_curves_soon = False
         self.n_started = 0
         """Readings started so far."""
 
     def read_soon(self) -> None:
         """Start the next reading without a pause."""
         self._read_soon = True
+
+    def read_curves_soon(self) -> None:
+        """Read the curves of the requested runs without a pause, but not all runs."""
+        self._read_curves_soon = True
 
     def poll(self, curves_of: Iterable[Path]) -> Reading | None:
         """Return a reading that has ended since the last call; start one if it is time."""
@@ -49,14 +57,17 @@ class RunReader:
         now = self._clock()
         if reading is not None:
             self._reading = None
-            self._next_at = now + max(SECONDS_BETWEEN_READINGS, (now - self._began) / READING_SHARE)
+            if reading.rows is not None:
+                self._next_at = now + max(SECONDS_BETWEEN_READINGS, (now - self._began) / READING_SHARE)
             return reading
-        if self._read_soon or now >= self._next_at:
-            self._read_soon = False
+        with_rows = self._read_soon or now >= self._next_at
+        if with_rows or self._read_curves_soon:
+            self._read_soon = self._read_soon and not with_rows
+            self._read_curves_soon = False
             self._began = now
             self.n_started += 1
-            paths = tuple(curves_of)
-            self._thread = threading.Thread(target=self._read, args=(paths,), name="run reader", daemon=True)
+            arguments = (tuple(curves_of), with_rows)
+            self._thread = threading.Thread(target=self._read, args=arguments, name="run reader", daemon=True)
             self._thread.start()
         return None
 
@@ -65,9 +76,9 @@ class RunReader:
         if self._thread is not None:
             self._thread.join()
 
-    def _read(self, paths: tuple[Path, ...]) -> None:
+    def _read(self, paths: tuple[Path, ...], with_rows: bool) -> None:
         try:
-            rows = tuple(find_runs(self._folder))
+            rows = tuple(find_runs(self._folder)) if with_rows else None
             self._reading = Reading(rows, tuple((path, self._files.read(path)) for path in paths))
         except Exception as error:
             self._reading = Reading(problem=f"cannot read the runs: {error!r}")

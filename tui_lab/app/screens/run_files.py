@@ -1,0 +1,100 @@
+"""Keys of the runs screen that write files: tags and notes, export, delete."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from textual.screen import Screen
+
+from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
+from tui_lab.app.screens.run_columns import short
+from tui_lab.app.screens.run_notes import notes_dialog, save_notes
+from tui_lab.core.runs.catalog import RunRow
+from tui_lab.core.runs.delete import removable, remove
+from tui_lab.util.errors import ConfigError, RunError
+
+NAME_WIDTH = 50
+DELETE_CHOICES = (Choice("keep", "Keep it"), Choice("delete", "Delete it permanently"))
+FORMATS = "a file.csv, .json, .svg, .png, .html or .tfevents"
+
+
+class RunFiles:
+    """Ask, then write or delete in a thread. changed: called with the new row of a run, or None if the list changed."""
+
+    def __init__(self, screen: Screen[None], changed: Callable[[RunRow | None], None]) -> None:
+        self._screen = screen
+        self._changed = changed
+
+    def edit_notes(self, row: RunRow, part: Literal["tags", "note"]) -> None:
+        """Ask for tags or a note, and save them."""
+
+        def save(text: str | None) -> None:
+            if text is None:
+                return
+            try:
+                edited = save_notes(row, part, text)
+            except (ConfigError, RunError) as error:
+                self._screen.notify(str(error), severity="error")
+            else:
+                self._changed(edited)
+
+        self._screen.app.push_screen(notes_dialog(row, part), save)
+
+    def delete(self, row: RunRow) -> None:
+        """Ask whether to delete a run; refuse one in training, and a folder with other files."""
+        try:
+            removable(row.path)
+        except RunError as error:
+            self._screen.notify(str(error), severity="error")
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "delete":
+                self._in_thread(partial(remove, row.path), f"Deleted {short(row.name, NAME_WIDTH)}")
+
+        question = f"Delete run {short(row.name, NAME_WIDTH)}, {row.steps:,} steps?"
+        self._screen.app.push_screen(Ask(question, DELETE_CHOICES), answered)
+
+    def export(self, rows: Sequence[RunRow]) -> None:
+        """Ask for a file, and export the runs as `tui-lab runs export` does."""
+
+        def typed(text: str | None) -> None:
+            if text is not None:
+                self._in_thread(partial(_export, [row.path for row in rows], Path(text)), f"Exported to {text}")
+
+        name = rows[0].path.name if len(rows) == 1 else "runs"
+        what = short(rows[0].name, NAME_WIDTH) if len(rows) == 1 else f"{len(rows)} runs"
+        self._screen.app.push_screen(AskLine(f"Export {what} to {FORMATS}", f"{name}.csv"), typed)
+
+    def _in_thread(self, work: Callable[[], None], success: str) -> None:
+        """Do the work without stopping the screen, then show how it went."""
+        app = self._screen.app
+
+        def done(error: str | None) -> None:
+            app.notify(error or success, severity="information" if error is None else "error")
+            self._changed(None)
+
+        def run() -> None:
+            try:
+                work()
+            except (ConfigError, RunError, OSError) as problem:
+                app.call_from_thread(done, str(problem))
+            else:
+                app.call_from_thread(done, None)
+
+        self._screen.run_worker(run, thread=True, group="files")
+
+
+def _export(paths: Sequence[Path], to: Path) -> None:
+    from tui_lab.runs import comparing, exporting
+
+    form = exporting.format_of(to)
+    exporting.refuse_run_files(to)
+    named = comparing.named_runs([str(path) for path in paths])
+    if form == "html":
+        from tui_lab.report.write import write_run_report
+
+        write_run_report(exporting.only_run(named, to), to, [])
+    else:
+        exporting.export_runs(named, to, form)
