@@ -128,7 +128,15 @@ class OptimConfig(Section):
 class TrainConfig(Section):
     """Training length, the size of a step, and when to evaluate and save."""
 
-    steps: int = setting(1000, "Steps", "Optimizer steps in total.", unit="steps", ge=1, le=MANY)
+    steps: int = setting(
+        1000,
+        "Steps",
+        "Optimizer steps in total; the schedule of the learning rate ends with them.",
+        unit="steps",
+        live=True,
+        ge=1,
+        le=MANY,
+    )
     batch_size: int = setting(16, "Batch size", "Examples per step.", unit="examples", live=True, ge=1, le=2**20)
     accumulate: int = setting(
         1, "Micro-batches", "Parts of a batch, computed one by one to save memory; same gradient.", ge=1, le=MANY

@@ -52,7 +52,7 @@ def _groups(matrices: list[nn.Parameter], vectors: list[nn.Parameter], config: O
 
 
 def lr_at(step: int, steps: int, config: OptimConfig) -> float:
-    """Return the learning rate of step `step` (from 0) of `steps`.
+    """Return the learning rate of step `step` (from 0) of `steps`, which may have been changed during the training.
 
     Warm-up rises linearly and reaches the peak at its last step. cosine: Loshchilov and Hutter 2017, without restarts.
     """

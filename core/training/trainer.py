@@ -267,6 +267,8 @@ class Trainer:
             key, value = cmd.resolve(command, self.config, self.control.undo_stack)
             old = settings.get(self.config, key)
             config = settings.changed(self.config, key, value)
+            if config.train.steps < self.step:  # Steps that are done stay.
+                config = settings.changed(config, key, self.step)
             new = settings.get(config, key)
             if new == old:
                 return

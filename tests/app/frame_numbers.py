@@ -9,7 +9,8 @@ from tui_lab.app.panes.status_line import SIGNS
 STEP = r"step ([\d,]+)"
 STATUS = re.compile(rf"^[{''.join(SIGNS.values())}] .*?  {STEP}")
 STATUS_LOSS = re.compile(r"  loss (\S+)")
-CHART_LOSS = re.compile(r"[│┃] loss  .*?(\S+) *[│┃]")
+CHART_LOSS = re.compile(r"[│┃] (?:[▸ ] )?loss  .*?(\S+) *[│┃]")
+READOUT_LOSS = re.compile(r"━ train (\S+) nats")
 BATCH = re.compile(rf"[│┃] {STEP}(?:  ([\d,]+) steps? ago|  (next|future))?  (?:epoch \d|[\d,]+ row)")
 CURSOR = re.compile(rf"at {STEP}: ")
 EVENT = re.compile(rf"\d\d:\d\d:\d\d {STEP}: ")
@@ -42,7 +43,8 @@ def numbers_of(painted: str) -> FrameNumbers | None:
     if status is None:
         return None
     others = "\n".join(line for line in lines if line != status_line)
-    losses = [match[1] for match in (STATUS_LOSS.search(status_line), CHART_LOSS.search(others)) if match]
+    patterns = ((STATUS_LOSS, status_line), (CHART_LOSS, others), (READOUT_LOSS, others))
+    losses = [match[1] for pattern, text in patterns if (match := pattern.search(text))]
     header = BATCH.search(others)
     example = EXAMPLE.search(others)
     past = [*CURSOR.findall(others), *EVENT.findall(others), *REPLY.findall(others)]

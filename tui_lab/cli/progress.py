@@ -95,6 +95,8 @@ class Bar:
         match event:
             case ev.Started():
                 self._progress.update(self._task, total=event.steps, completed=event.step)
+            case ev.Changed(key="train.steps"):
+                self._progress.update(self._task, total=event.new)
             case ev.StepDone():
                 self._progress.update(
                     self._task,

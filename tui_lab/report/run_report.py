@@ -19,7 +19,7 @@ def run_report(data: ReportData) -> str:
         "run.html",
         data=data,
         state=state_name(data.row.state),
-        total_steps=config.train.steps,
+        total_steps=_total_steps(data),
         command="" if isinstance(config, Config) else f"{shlex.join(config.command)}, started in {config.folder}",
         faults=() if own is None else own.faults,
         has_answers=own is not None and own.data.task == "reverse",
@@ -30,6 +30,13 @@ def run_report(data: ReportData) -> str:
         created=data.created,
         path=data.row.path,
     )
+
+
+def _total_steps(data: ReportData) -> int:
+    """Return the number of steps of the run, which can be changed while it trains or is resumed; 0: unknown."""
+    steps = data.started[-1].steps if data.started else data.config.train.steps
+    changed = [change.new for change in data.curves.changes if change.key == "train.steps"]
+    return int(changed[-1]) if changed else steps
 
 
 def _figures(data: ReportData) -> list[tuple[str, str]]:

@@ -153,7 +153,7 @@ def test_every_field_has_what_a_form_needs() -> None:
 def test_live_settings() -> None:
     assert {key for key in settings.fields() if settings.is_live(key)} == {
         "model.dropout", "data.shuffle", "data.overfit", "optim.lr", "optim.weight_decay", "optim.grad_clip",
-        "train.batch_size", "train.eval_every",
+        "train.steps", "train.batch_size", "train.eval_every",
     }  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         settings.is_live("optim.lrr")

@@ -201,6 +201,44 @@ def test_live_change_before_the_first_step_equals_the_setting() -> None:
     assert losses(changed.events()) == losses(from_start.events())
 
 
+@pytest.mark.parametrize("steps", [3, 12])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_changed_number_of_steps_gives_the_rates_of_a_run_of_that_length(steps: int, schedule: str) -> None:
+    scheduled = f"optim.schedule={schedule}"
+    changing, whole = trainer(scheduled), trainer(scheduled, f"train.steps={steps}")
+    events = changing.events()
+    _first_step(events)
+    changing.commands.put(cmd.Set("train.steps", steps))
+    later = list(events)
+    rates = [step.lr for step in of_kind(ev.StepDone, whole.events())]
+    assert [step.lr for step in of_kind(ev.StepDone, later)] == rates[1:]
+    assert [event.kind for event in later[-2:]] == ["evaluated", "stopped"] and changing.step == steps
+
+
+def test_fewer_steps_than_are_done_end_the_run_at_the_next_step_with_a_valid_checkpoint() -> None:
+    saves = Saves()
+    training = trainer(save=saves)
+    events = training.events()
+    for _ in range(4):
+        next(events)
+    training.commands.put(cmd.Set("train.steps", 1))
+    assert [event.kind for event in events] == ["changed", "evaluated", "saved", "stopped"]
+    assert training.config.train.steps == training.step == 3
+    [*_, last] = trainer(resume=saves.kept[-1]).events()
+    assert isinstance(last, ev.Stopped) and last.reason == "done"
+
+
+def test_resumed_run_keeps_the_changed_number_of_steps() -> None:
+    saves = Saves()
+    training = trainer(save=saves)
+    for command in (cmd.Set("train.steps", 10), cmd.Step(2), cmd.Save(), cmd.Stop()):
+        training.commands.put(command)
+    list(training.events())
+    resumed = trainer(resume=saves.kept[-1])
+    started, *_, last = resumed.events()
+    assert isinstance(started, ev.Started) and started.steps == 10 and last.step == 10
+
+
 def changes_of(commands: Iterable[cmd.Command], *overrides: str) -> list[tuple[object, object]]:
     """Old and new value of each change that comes of `commands`, all sent before the first step."""
     training = trainer(*overrides)

@@ -9,7 +9,7 @@ from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.requested import Requested
 from tui_lab.app.session.series import Series
 from tui_lab.core import events as ev
-from tui_lab.core.config import script
+from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
@@ -127,6 +127,7 @@ class LabState:
                 self.started = event
                 self.phase = "running"
                 self.restored = None
+                self._apply_steps(event)
             case ev.StepDone():
                 self._apply_step(event)
             case ev.Evaluated():
@@ -146,6 +147,11 @@ class LabState:
             case ev.Failed():
                 self.phase = "failed"
                 self.ending = event.message
+
+    def _apply_steps(self, event: ev.Started) -> None:
+        """Take over the number of steps, which may be another one in a resumed run."""
+        if isinstance(self.config, Config) and event.steps not in (0, self.config.train.steps):
+            self.config = settings.changed(self.config, "train.steps", event.steps)
 
     def _apply_step(self, event: ev.StepDone) -> None:
         self.last = event

@@ -1,0 +1,34 @@
+"""LabState: what it makes of the events of a run."""
+
+from dataclasses import replace
+
+from tests.app.fake import ready, started, update
+from tui_lab.app.session.state import LabState
+from tui_lab.core import events as ev
+
+
+def running(steps: int = 2500) -> LabState:
+    """The state of a run of `steps` steps that has made 10 of 0.01 s each."""
+    state = LabState()
+    opened = ready()
+    state.apply(opened)
+    for event in (replace(started(opened), steps=steps), *(update(step) for step in range(1, 11))):
+        state.apply(event)
+    return state
+
+
+def test_time_left_follows_the_number_of_steps() -> None:
+    for state in (running(), running(110)):
+        if state.config is not None and state.config.train.steps == 2500:
+            state.apply(ev.Changed(step=10, key="train.steps", old=2500, new=110))
+        assert state.seconds_left is not None and round(state.seconds_left, 6) == 1.0
+
+
+def test_frozen_state_is_not_changed_by_later_messages() -> None:
+    state = running()
+    frozen = state.frozen()
+    before = (frozen.step, len(frozen.curves["loss"].points), len(frozen.changes), frozen.progress.at("step", 11))
+    for message in (update(11), ev.Changed(step=11, key="optim.lr", old=0.002, new=0.004), ev.Paused(step=11)):
+        state.apply(message)
+    after = (frozen.step, len(frozen.curves["loss"].points), len(frozen.changes), frozen.progress.at("step", 11))
+    assert after == before and frozen.phase == "running" and state.phase == "paused"
