@@ -35,3 +35,13 @@ async def test_log_shows_failures_and_printed_text_and_is_bounded() -> None:
         assert "stdout: from user code" in it.text("#log") and "out of memory" in it.text("#log")
         assert it.screen.query_one(RichLog).max_lines == 2000
         assert it.screen.state.phase == "failed" and "✗ failed" in it.text("#status")
+
+
+async def test_log_is_wrapped_again_at_another_width() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.tell(ev.Warned(step=0, message="word " * 30))
+        await it.pilot.resize_terminal(120, 40)
+        await it.press("5")
+        log = it.screen.query_one(RichLog)
+        assert max(strip.cell_length for strip in log.lines) <= log.scrollable_content_region.width
+        assert "".join(strip.text for strip in log.lines).count("word") == 30

@@ -116,7 +116,7 @@ class DoctorPane(Pane):
     def summary(self, state: LabState) -> str:
         if state.noticed:
             return state.noticed[-1][0].title
-        return MONITORED if state.is_script and self._health == NOT_CHECKED else self._health
+        return "press K to diagnose" if self._health in (NOT_CHECKED, MONITORED) else self._health
 
     def receive(self, message: DoctorMessage) -> None:
         """Take a message of the doctor's thread."""
@@ -135,7 +135,7 @@ class DoctorPane(Pane):
         if self._state is None:
             return
         style = "bold green" if self._health.startswith(NO_PROBLEMS) else "bold"
-        self.put("#health", Text(self._health, style))
+        self.put("#health", Text(self._health, style), layout=True)
         self._listed = [ListedFinding(finding, None) for finding in self._diagnosed]
         self._listed += [ListedFinding(finding, step) for finding, step in self._state.noticed]
         choices = self.query_one("#findings", Choices)

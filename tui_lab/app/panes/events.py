@@ -68,8 +68,9 @@ class EventsPane(Pane):
         self._waiting: deque[str] = deque(maxlen=MAX_LINES)
         """What is to be logged once the pane has a width to wrap it at."""
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
-        """What was logged and waits to be."""
+        """All of it, logged or waiting."""
         self._search = ""
+        self._logged_width = 0
 
     def compose(self) -> ComposeResult:
         yield SearchField("#log", "part of a line")
@@ -83,6 +84,7 @@ class EventsPane(Pane):
             return
         if isinstance(message, Rewound):
             self._waiting.clear()
+            self._lines.clear()
             self.query_one(Log).clear()
             for event in message.past:
                 self.note(event)
@@ -114,10 +116,17 @@ class EventsPane(Pane):
             self._log_waiting()
 
     def _log_waiting(self) -> None:
-        """Log what waits, unless the pane is hidden: it would be wrapped at RichLog's least width."""
+        """Log what waits, and all of it at a new width, since RichLog keeps the lines as it has wrapped them.
+
+        Not while the pane is hidden: it would be wrapped at RichLog's least width.
+        """
         log = self.query_one(Log)
-        if not self.display or self.is_line or log.scrollable_content_region.width <= 0:
+        width = log.scrollable_content_region.width
+        if not self.display or self.is_line or width <= 0:
             return
+        if width != self._logged_width:
+            self._logged_width = width
+            self._start_again()
         while self._waiting:
             log.write(self._waiting.popleft())
 
@@ -131,10 +140,13 @@ class EventsPane(Pane):
     def on_search_field_searched(self, message: SearchField.Searched) -> None:
         """Log the matching lines only."""
         self._search = message.text
-        self.query_one(Log).clear()
-        self._waiting.clear()
-        self._waiting.extend(line for line in self._lines if self._search in line.lower())
+        self._start_again()
         self._log_waiting()
+
+    def _start_again(self) -> None:
+        """Clear the log; everything that matches the search waits to be logged."""
+        self.query_one(Log).clear()
+        self._waiting = deque((line for line in self._lines if self._search in line.lower()), MAX_LINES)
 
     def action_search(self) -> None:
         self.query_one(SearchField).open()
