@@ -134,7 +134,7 @@ COMPILE = $(BIN)/pip-compile --quiet --unsafe-package torch --upgrade-package $(
 
 # The extras that `all` stands for: pip-compile would write a requirement on tui-lab itself, with a path, for `all`.
 # lightning is installed everywhere, so that CI tests one callback; transformers, six times its size, is with the peers.
-DEV = --extra plots --extra sweep --extra serve --extra tensorboard --extra lightning --extra dev
+DEV = --extra plots --extra sweep --extra serve --extra tensorboard --extra gpu --extra lightning --extra dev
 
 lock:
 	$(COMPILE) $(DEV) --output-file requirements.lock pyproject.toml

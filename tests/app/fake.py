@@ -14,7 +14,7 @@ from textual.widgets import DataTable
 from tui_lab.app.app import LabApp
 from tui_lab.app.keymap import Keymap
 from tui_lab.app.screens.lab import LabScreen
-from tui_lab.app.session.messages import Ready, SessionMessage
+from tui_lab.app.session.messages import Ready, SessionMessage, SystemSample
 from tui_lab.app.session.source import Playback, Role, Timeline
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -42,6 +42,26 @@ class FakePlayback:
 
 
 @dataclass
+class FakeSampler:
+    """Gives the samples of the machine in `samples`."""
+
+    samples: list[SystemSample] = field(default_factory=list)
+    started: bool = False
+    closed: bool = False
+
+    def start(self) -> None:
+        self.started = True
+
+    def drain(self) -> list[SystemSample]:
+        samples = self.samples
+        self.samples = []
+        return samples
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
 class FakeSource:
     """Gives the messages in `items`; keeps the commands sent."""
 
@@ -52,6 +72,10 @@ class FakeSource:
     closed: bool = False
     role: Role = "training"
     playback: Playback | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return 4321 if self.role == "training" else None
 
     def status_note(self) -> str:
         return ""
@@ -179,12 +203,13 @@ async def lab(
     steps: int = 30,
     keymap: Keymap | None = None,
     is_first: bool = False,
+    sampler: FakeSampler | None = None,
 ) -> AsyncIterator[Lab]:
     """A lab after `steps` steps, with an evaluation half way."""
     source, now = FakeSource(), [0.0]
     app = LabApp(clock=lambda: now[0], keymap=keymap)
     async with app.run_test(size=size) as pilot:
-        screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28, is_first=is_first)
+        screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28, is_first=is_first, sampler=sampler)
         await app.push_screen(screen)
         opened = ready(preset, *overrides)
         assert opened.trainer_config is not None

@@ -76,6 +76,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("pane_4", "4", "Generation", "Go to the prompt and the replies.", "View"),
     Command("pane_5", "5", "Events", "Go to the log.", "View"),
     Command("pane_6", "6", "Doctor", "Go to the doctor's findings.", "View"),
+    Command("pane_7", "7", "System", "Go to processor, memory and GPU.", "View"),
     Command("diagnose", "K", "Diagnose", "Check the edited settings for bugs; run a script again for some updates.",
             "View", footer="Diagnose", show_key="K"),
     Command("attention", "A", "Attention", "Show the attention of every head for the example in the batch pane.",

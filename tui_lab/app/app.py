@@ -248,10 +248,12 @@ class LabApp(BaseApp):
     def show_lab(self, source: "Source", *, diagnose: bool = False) -> None:
         """Open the lab over a run or replay and start it; `diagnose`: run the doctor once it is open."""
         from tui_lab.app.screens.lab import LabScreen
+        from tui_lab.app.session.system_sampler import SystemSampler
 
         is_first = not runs.list_runs()
         layout = self._preferences.layout
-        lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=layout, is_first=is_first)
+        sampler = SystemSampler(lambda: source.pid)
+        lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=layout, is_first=is_first, sampler=sampler)
         self.opened.append(lab)
         self.push_screen(lab)
 

@@ -24,6 +24,7 @@ from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.run_line import RunLine
 from tui_lab.app.panes.setting_text import is_live
 from tui_lab.app.panes.status_line import StatusLine
+from tui_lab.app.panes.system import SystemPane
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of, show_notice
@@ -34,6 +35,7 @@ from tui_lab.app.session.generation import Generation
 from tui_lab.app.session.messages import Diagnosed, GenerationStarted, Preparing, Ready, Rewound, SessionMessage
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
+from tui_lab.app.session.system_sampler import NoSampler, Sampler
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.pane_area import PaneArea
@@ -107,6 +109,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         diagnose_first: bool = False,
         layout: Name = "overview",
         is_first: bool = False,
+        sampler: Sampler | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -118,6 +121,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.generation = Generation(source, self.state)
         self.doctor = DoctorThread(examine)
         self.clock = clock
+        self.sampler: Sampler = sampler or NoSampler()
         self._diagnose_first = diagnose_first
         self.close_when_done: Destination | None = None
         self.stopping = False
@@ -135,7 +139,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._run_line = RunLine("run-line", lambda id: bool(self.check_action("do", (id,))), is_first=is_first)
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
-        self.panes += [self._log, self.doctor_pane]
+        self.panes += [self._log, self.doctor_pane, SystemPane(id="system")]
         self._painting = PaintScheduler(self.panes)
         self._pane_layout = PaneLayout([pane.number for pane in self.panes], LOSS, layout)
         self._commands = LabActions(self)
@@ -158,8 +162,12 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._pane_layout.size = self.app.size
         self.app.begin_capture_print(self._log)
         self.source.start()
+        self.sampler.start()
         self._beat()
         self.go_to(DOCTOR if self._diagnose_first else LOSS)
+
+    def on_unmount(self) -> None:
+        self.sampler.close()
 
     # Messages of the threads, and drawing
 
@@ -183,6 +191,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.generation_pane.receive(generation_message)
             if isinstance(generation_message, GenerationStarted):
                 self._painting.news()
+        for sample in self.sampler.drain():
+            self.state.apply(sample)
         for doctor_message in self.doctor.drain():
             self.doctor_pane.receive(doctor_message)
             self._painting.news()

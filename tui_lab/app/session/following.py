@@ -1,6 +1,7 @@
 """Follow a run that another process trains, and steer it through the run's control channel."""
 
 import queue
+import socket
 import threading
 import time
 import traceback
@@ -59,6 +60,11 @@ class Following:
     @property
     def role(self) -> Role:
         return "steering" if control.can_send(self._run.path) else "watching"
+
+    @property
+    def pid(self) -> int | None:
+        here = self._holder.host == socket.gethostname() and not self._is_over
+        return (self._holder.pid or None) if here else None
 
     def status_note(self) -> str:
         read_only = ", read only" if self.role == "watching" and not self._is_over else ""

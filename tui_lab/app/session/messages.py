@@ -93,7 +93,39 @@ class Interrupted:
     """A replay has come to the end of a log that does not say how the run ended."""
 
 
-SessionMessage = Preparing | Ready | Rewound | Waiting | Printed | SessionFailed | Interrupted | ev.Event
+@dataclass(frozen=True)
+class GpuSample:
+    """One NVIDIA GPU. Percent, bytes, degrees Celsius and watts; None: not known."""
+
+    name: str
+    used_percent: float | None
+    used_bytes: int | None
+    total_bytes: int | None
+    temperature: float | None
+    watts: float | None
+
+
+@dataclass(frozen=True)
+class SystemSample:
+    """What the machine does at a moment.
+
+    cpu_percent: of all cores; process_cpu_percent: of one core, of the process that trains, else of this app;
+    process_bytes: its resident memory; cpu_temperature: degrees Celsius. None: not known.
+    """
+
+    pid: int
+    trains: bool
+    """Whether the process is the one that trains the run."""
+    cpu_percent: float
+    process_cpu_percent: float | None
+    process_bytes: int | None
+    used_bytes: int
+    total_bytes: int
+    cpu_temperature: float | None = None
+    gpus: tuple[GpuSample, ...] = ()
+
+
+SessionMessage = Preparing | Ready | Rewound | Waiting | Printed | SessionFailed | Interrupted | SystemSample | ev.Event
 
 # From the generation thread; `number` is that of the request
 

@@ -104,6 +104,10 @@ class Replay:
     def playback(self) -> Playback:
         return self
 
+    @property
+    def pid(self) -> int | None:
+        return None
+
     def status_note(self) -> str:
         return f"replay{' paused' if self._paused else ''}"
 

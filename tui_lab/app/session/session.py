@@ -1,5 +1,6 @@
 """Train in a background thread: commands go in, messages come out, nothing else is shared."""
 
+import os
 import queue
 import threading
 import traceback
@@ -40,6 +41,10 @@ class Session:
         self._ended: OpenRun | None = None
         self._save_error: str | None = None
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        return os.getpid()
 
     def status_note(self) -> str:
         return ""

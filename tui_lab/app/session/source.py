@@ -65,6 +65,11 @@ class Source(Protocol):
         """The controls of a replay; None if the events come at their own pace."""
         ...
 
+    @property
+    def pid(self) -> int | None:
+        """The process that trains the run now, if it is on this machine."""
+        ...
+
     def status_note(self) -> str:
         """Return what the status line adds about the source; may be empty."""
         ...

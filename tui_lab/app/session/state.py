@@ -4,10 +4,20 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tui_lab.app.session.messages import Interrupted, Preparing, Ready, Rewound, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.messages import (
+    Interrupted,
+    Preparing,
+    Ready,
+    Rewound,
+    SessionFailed,
+    SessionMessage,
+    SystemSample,
+    Waiting,
+)
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.requested import Requested
 from tui_lab.app.session.series import Series
+from tui_lab.app.session.system_history import SystemHistory
 from tui_lab.core import events as ev
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
@@ -69,6 +79,8 @@ class LabState:
     noticed: list[tuple[Finding, int]] = field(default_factory=list)
     """What the monitors found, and at which step."""
     monitors: Monitors = field(default_factory=Monitors)
+    system: SystemHistory = field(default_factory=SystemHistory)
+    """What the machine did in the last minutes; not a part of the run."""
 
     def frozen(self) -> "LabState":
         """Return a copy that later messages do not change. Only the panes' data is copied; do not call `apply`."""
@@ -88,27 +100,43 @@ class LabState:
                 self.doing = f"{what} {done / max(1, total):.0%}"
             case Ready():
                 self._apply_ready(message)
-            case Rewound(ready, past):
-                vars(self).update(vars(LabState()))
-                self._apply_ready(ready)
-                for event in past:
-                    self.apply(event)
+            case Rewound():
+                self._apply_rewound(message)
             case Waiting():
                 self.waiting = message
                 if self.phase == "loading":
                     self.phase = "waiting"
-            case Interrupted() if not self.over:
-                self.phase = "ended"
-                self.ending = "interrupted"
-            case SessionFailed():
-                self.phase = "failed"
-                self.ending = message.message
+            case SystemSample():
+                self._apply_sample(message)
+            case Interrupted() | SessionFailed():
+                self._apply_end(message)
             case ev.Event():
                 if not isinstance(message, ev.Warned):  # The app's own warnings have no step.
                     self.step = message.step
                 self._apply_event(message)
                 self.requested.apply(message)
                 self.noticed += [(finding, message.step) for finding in self.monitors.update(message)]
+
+    def _apply_sample(self, sample: SystemSample) -> None:
+        self.system.add(sample)
+        # A script measures its own memory.
+        if sample.trains and sample.process_bytes is not None and self.phase == "running" and not self.is_script:
+            self.curves["memory_mib"].add(self.step, sample.process_bytes / 2**20)
+
+    def _apply_rewound(self, message: Rewound) -> None:
+        """Build everything again from the events until that step."""
+        vars(self).update(vars(LabState(system=self.system)))
+        self._apply_ready(message.ready)
+        for event in message.past:
+            self.apply(event)
+
+    def _apply_end(self, message: Interrupted | SessionFailed) -> None:
+        if isinstance(message, SessionFailed):
+            self.phase = "failed"
+            self.ending = message.message
+        elif not self.over:
+            self.phase = "ended"
+            self.ending = "interrupted"
 
     def _apply_ready(self, message: Ready) -> None:
         self.ready = message
