@@ -128,7 +128,7 @@ async def test_floor_of_a_double_softmax_is_drawn_until_it_is_fixed(monkeypatch:
             monkeypatch.setattr(it.screen.doctor, "drain", drain)
             await it.tell()
             await it.tell(update(step))
-            assert ("floor 1.461" in it.text("#readout")) == bool(findings)
+            assert ("floor 1.461" in it.text("#chart")) == bool(findings)
 
 
 async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
