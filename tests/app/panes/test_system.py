@@ -25,7 +25,7 @@ def history(*samples: SystemSample) -> SystemHistory:
 @pytest.mark.parametrize("width", [30, 50, 100])
 def test_every_line_has_the_present_value_within_the_width(width: int) -> None:
     measured = history(sample(90.0), sample(cpu_temperature=54.0, gpus=(GPU,)))
-    lines = system_text(measured, width).plain.splitlines()
+    lines = system_text(measured, width, 11).plain.splitlines()
     assert max(map(len, lines)) <= width
     values = ("now", "43 %", "180 %", "256 MiB", "4.0/16 GiB", "54 °C", "H100", "97 %", "12.0/80 GiB", "71 °C", "310 W")
     assert len(lines) == len(values)
@@ -35,9 +35,18 @@ def test_every_line_has_the_present_value_within_the_width(width: int) -> None:
 
 def test_graph_shows_peaks_and_warns_near_the_end_of_the_scale() -> None:
     assert largest([1, 5, 2, 3, 4], 2) == [5, 4] and largest([], 3) == [] and largest([1, 2], 9) == [1, 2]
-    line = Row("CPU", [0.0, 50.0, 85.0, 100.0], "100 %", "100 %").line(60)
+    line = Row("temp", [0.0, 50.0, 85.0, 100.0], "100 °C", "100 °C").text(60)
     styles = {line.plain[span.start]: str(span.style) for span in line.spans if line.plain[span.start] in LEVELS}
-    assert styles == {"▁": "cyan", "▅": "cyan", "▇": "yellow", "█": "red"}
+    assert styles == {"▁": "cyan", "▄": "cyan", "▇": "yellow", "█": "red"}
+
+
+def test_graph_uses_the_lines_that_there_are() -> None:
+    row = Row("CPU", [0.0, 50.0, 75.0, 100.0], "100 %", "100 %")
+    lines = row.text(60, 2).plain.splitlines()
+    assert [line[10:39].strip(" ") for line in lines] == ["▄█", "▁███"]
+    assert "100 %" in lines[1] and "100 %" not in lines[0]
+    tall = system_text(history(sample()), 60, 9).plain.splitlines()
+    assert len(tall) == 1 + 4 * 2 and len(system_text(history(sample()), 60, 3).plain.splitlines()) == 5
 
 
 def test_title_line_has_the_most_important_values() -> None:

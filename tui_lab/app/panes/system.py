@@ -24,6 +24,8 @@ HIGH, VERY_HIGH = 0.8, 0.95
 """Fractions of a row's scale from which its columns are yellow, and red."""
 NAME_WIDTH, NOW_WIDTH, MOST_WIDTH = 10, 12, 9
 LEAST_GRAPH_WIDTH = 4
+MOST_LINES = 5
+"""Of a graph."""
 COOLEST, HOTTEST = 20.0, 100.0
 """Degrees Celsius at the ends of the scale of temperatures."""
 WAITING = "measuring …"
@@ -41,24 +43,31 @@ class Row:
     top: float = 100.0
     warns: bool = True
 
-    def line(self, width: int) -> Text:
-        """Return name, graph, the present value and the largest one; in a narrow pane without the largest one."""
+    def text(self, width: int, height: int = 1) -> Text:
+        """Return name, graph, the present value and the largest one; in a narrow pane without the largest one.
+
+        height: lines of the graph; the texts stand on the last one.
+        """
         with_most = has_most(width)
         n_columns = max(0, width - NAME_WIDTH - NOW_WIDTH - (MOST_WIDTH if with_most else 0))
-        text = Text(f"{self.name:<{NAME_WIDTH}}", "dim", no_wrap=True, overflow="ellipsis")
-        graph = self._graph(n_columns)
-        text.append(" " * (n_columns - graph.cell_len)).append_text(graph)
-        text.append(f"{self.now:>{NOW_WIDTH}}", "bold not dim")
-        return text.append(f"{self.most:>{MOST_WIDTH}}") if with_most else text
+        shares = [self._share(value) for value in largest(self.values, n_columns)]
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for level in range(height - 1, -1, -1):
+            text.append(" " * NAME_WIDTH if level else f"{self.name:<{NAME_WIDTH}}", "dim")
+            text.append(" " * (n_columns - len(shares)))
+            for share in shares:
+                text.append(level_of(share * height - level, is_lowest=level == 0), self._style(share))
+            if level:
+                text.append("\n")
+        text.append(f"{self.now:>{NOW_WIDTH}}", "bold")
+        return text.append(f"{self.most:>{MOST_WIDTH}}", "dim") if with_most else text
 
-    def _graph(self, width: int) -> Text:
-        """Return the values as at most `width` columns, each the largest of its values; the newest at the right."""
-        text = Text(style="not dim")
-        for value in largest(self.values, width):
-            share = min(1.0, max(0.0, (value - self.bottom) / max(1e-9, self.top - self.bottom)))
-            style = "" if not self.warns or share < HIGH else "yellow" if share < VERY_HIGH else "red"
-            text.append(LEVELS[round(share * (len(LEVELS) - 1))], style or "cyan")
-        return text
+    def _share(self, value: float) -> float:
+        """Return where a value is on the scale, from 0 to 1."""
+        return min(1.0, max(0.0, (value - self.bottom) / max(1e-9, self.top - self.bottom)))
+
+    def _style(self, share: float) -> str:
+        return "cyan" if not self.warns or share < HIGH else "yellow" if share < VERY_HIGH else "red"
 
 
 class SystemPane(Pane):
@@ -86,10 +95,10 @@ class SystemPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         self._history = state.system
-        drawn = (state.system.latest, self.content_size.width)
+        drawn = (state.system.latest, self.content_size)
         if drawn != self._drawn and state.system.latest is not None:
             self._drawn = drawn
-            self.put("#system-text", system_text(state.system, self.content_size.width), layout=True)
+            self.put("#system-text", system_text(state.system, *self.content_size), layout=True)
             self.show_hints()
 
     @property
@@ -100,6 +109,13 @@ class SystemPane(Pane):
 
     def copied(self) -> str:
         return str(self.query_one("#system-text", Static).content)
+
+
+def level_of(height: float, *, is_lowest: bool) -> str:
+    """Return a character as high as `height` of its line; the lowest line of a graph always has one."""
+    if height <= 0 and not is_lowest:
+        return " "
+    return LEVELS[min(len(LEVELS) - 1, max(0, round(height * len(LEVELS)) - 1))]
 
 
 def has_most(width: int) -> bool:
@@ -127,15 +143,19 @@ def summary_of(sample: SystemSample) -> str:
     return " · ".join(parts)
 
 
-def system_text(history: SystemHistory, width: int) -> Text:
-    """Return a line per measurement, `width` columns wide."""
+def system_text(history: SystemHistory, width: int, height: int) -> Text:
+    """Return the measurements, `width` columns wide; their graphs share `height` lines if there are enough of them."""
     assert history.latest is not None
     header = f"{'now':>{width - MOST_WIDTH}}{'max':>{MOST_WIDTH}}" if has_most(width) else f"{'now':>{width}}"
     lines = [Text(header, "dim", no_wrap=True)]
-    lines += [row.line(width) for row in rows_of(history, history.latest)]
+    rows = list(rows_of(history, history.latest))
+    rows_of_gpus = [list(gpu_rows(history, gpu, index)) for index, gpu in enumerate(history.latest.gpus)]
+    n_rows = sum(map(len, (rows, *rows_of_gpus)))
+    n_lines = max(1, min(MOST_LINES, (height - 1 - len(rows_of_gpus)) // n_rows))
+    lines += [row.text(width, n_lines) for row in rows]
     for index, gpu in enumerate(history.latest.gpus):
         lines.append(Text(f"GPU {index}  {printable(gpu.name)}", "bold", no_wrap=True, overflow="ellipsis"))
-        lines += [row.line(width) for row in gpu_rows(history, gpu, index)]
+        lines += [row.text(width, n_lines) for row in rows_of_gpus[index]]
     return Text("\n").join(lines)
 
 
@@ -143,7 +163,7 @@ def rows_of(history: SystemHistory, sample: SystemSample) -> Iterator[Row]:
     """Give the rows of processor and memory."""
     process = "this app" if sample.pid == os.getpid() else f"pid {sample.pid}"
     cpu = history.series.get("cpu", ())
-    yield Row("CPU", cpu, _percent(sample.cpu_percent), _percent(max(cpu, default=0.0)))
+    yield Row("CPU", cpu, _percent(sample.cpu_percent), _percent(max(cpu, default=0.0)), warns=False)
     if sample.process_cpu_percent is not None:
         values = history.series["process"]
         n_cores = max(100.0, *values)
