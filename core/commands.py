@@ -99,10 +99,12 @@ class WeightsInfo:
 class Snapshot:
     """Call `receive` in the trainer's thread with a copy of the weights, on the CPU, and which weights they are.
 
-    After the end of a run that may stop early (train.patience) these are its best weights.
+    After the end of a run that may stop early (train.patience) these are its best weights. at_evaluation: not now, but
+    after the next evaluation.
     """
 
     receive: Callable[[dict[str, "Tensor"], WeightsInfo], None]
+    at_evaluation: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tui_lab.core.kernels.device import seed_torch
 from tui_lab.core.kernels.memory_estimate import check_memory, is_out_of_memory, out_of_memory_error
 from tui_lab.core.model import set_dropout
 from tui_lab.core.training import checkpoint as ckpt
-from tui_lab.core.training.checkpoint import Checkpoint, Weights
+from tui_lab.core.training.checkpoint import Checkpoint
 from tui_lab.core.training.checkpointing import Checkpointing, Save
 from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
@@ -71,6 +71,7 @@ class Trainer:
         self.checkpointing = Checkpointing(save, best=setup.best, saved_step=saved_step, writes=group.rank == 0)
         self._clock = clock
         self._best_is_restored = False
+        self._waiting_for_evaluation: list[cmd.Snapshot] = []
 
     @property
     def config(self) -> Config:
@@ -233,20 +234,23 @@ class Trainer:
                 yield from self._evaluate()
             case cmd.Save():
                 yield from self._save(force=True)
-            case cmd.Snapshot(receive):
-                yield from self._snapshot(receive)
+            case cmd.Snapshot():
+                yield from self._snapshot(command)
             case cmd.Inspect(look):
                 yield from self._inspect(look)
             case cmd.Stop():
                 self.control.request_stop()
 
-    def _snapshot(self, receive: Callable[[Weights, cmd.WeightsInfo], None]) -> Iterator[ev.Event]:
+    def _snapshot(self, command: cmd.Snapshot, *, is_evaluation: bool = False) -> Iterator[ev.Event]:
+        if command.at_evaluation and not is_evaluation:
+            self._waiting_for_evaluation.append(command)
+            return
         try:
             weights = ckpt.copy_weights(self.model.state_dict())
         except (RuntimeError, MemoryError) as error:
             yield ev.Warned(step=self.step, message=f"could not copy the weights: {str(error) or 'out of memory'}")
         else:
-            receive(weights, self._weights_info())
+            command.receive(weights, self._weights_info())
 
     def _weights_info(self) -> cmd.WeightsInfo:
         best_step = self.progress.best_step if self._best_is_restored else None
@@ -317,6 +321,8 @@ class Trainer:
             best=is_best,
             since_best=since_best,
         )
+        while self._waiting_for_evaluation:
+            yield from self._snapshot(self._waiting_for_evaluation.pop(0), is_evaluation=True)
 
     def _stop_arrived(self) -> bool:
         self.control.poll(self.group)

@@ -69,6 +69,9 @@ class FakeSource:
     sent: list[cmd.Command] = field(default_factory=list)
     looks: list[cmd.Inspect] = field(default_factory=list)
     """Commands that inspect the model, for the test to answer."""
+    snapshots: list[cmd.Snapshot] = field(default_factory=list)
+    """Commands that copy the weights at the start or at an evaluation, for the test to answer."""
+    started: bool = False
     closed: bool = False
     role: Role = "training"
     playback: Playback | None = None
@@ -81,10 +84,12 @@ class FakeSource:
         return ""
 
     def start(self) -> None:
-        return None
+        self.started = True
 
     def send(self, command: cmd.Command) -> None:
-        if isinstance(command, cmd.Inspect):
+        if isinstance(command, cmd.Snapshot) and (command.at_evaluation or not self.started):
+            self.snapshots.append(command)
+        elif isinstance(command, cmd.Inspect):
             self.looks.append(command)
         else:
             self.sent.append(command)

@@ -7,6 +7,7 @@ from tests.app.fake import lab, update
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
 from tui_lab.app.session.messages import GenerationFinished, TokenGenerated
+from tui_lab.core import commands as cmd
 from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
 from tui_lab.util.errors import ConfigError
 
@@ -55,11 +56,20 @@ def test_fields_are_parsed() -> None:
     fields = parse_fields(DEFAULTS | {"top_k": " 5 ", "seed": ""})
     assert fields.sampling == Sampling(0.8, 5, 1.0, 0)
     assert (fields.max_new_tokens, fields.every) == (80, 0)
+    assert parse_fields(DEFAULTS | {"every": " Eval "}).every == "eval"
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("temperature", "-1"), ("temperature", "hot"), ("top_p", "0"), ("tokens", "0"), ("every", "-1"), ("seed", "1.5")],
+    [
+        ("temperature", "-1"),
+        ("temperature", "hot"),
+        ("top_p", "0"),
+        ("tokens", "0"),
+        ("every", "-1"),
+        ("every", "often"),
+        ("seed", "1.5"),
+    ],
 )
 def test_fields_out_of_bounds_are_refused(name: str, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -72,4 +82,32 @@ async def test_every_sampling_value_is_shown_whole(size: tuple[int, int]) -> Non
     async with lab("socrates", size=size) as it:
         await it.press("4")
         for name, value in DEFAULTS.items():
-            assert it.text(f"#{name}").strip() == value
+            assert it.text(f"#{name}").strip() == ("eval" if name == "every" else value)
+
+
+async def test_prompt_of_a_text_is_answered_before_the_first_step_and_at_every_evaluation() -> None:
+    async with lab("socrates", steps=0) as it:
+        assert it.text("#every").strip() == "eval"
+        for step in (0, 250, 500):
+            [snapshot] = it.source.snapshots
+            it.source.snapshots.clear()
+            assert snapshot.at_evaluation == (step > 0)
+            snapshot.receive({}, cmd.WeightsInfo(step))
+            await it.tell(update(step + 7))
+            while it.screen.generation_pane.generating:
+                await it.pilot.pause()
+                await it.tell()
+        assert [reply.step for reply in it.screen.generation_pane.replies] == [0, 250, 500]
+        it.screen.query_one("#every", Input).value = "0"
+        await it.pilot.pause()
+        it.source.snapshots[-1].receive({}, cmd.WeightsInfo(750))
+        await it.tell(update(751))
+        assert len(it.screen.generation_pane.replies) == 3 and len(it.source.snapshots) == 1
+
+
+async def test_prompt_of_another_task_is_answered_when_asked() -> None:
+    async with lab("reverse", steps=0) as it:
+        [snapshot] = it.source.snapshots
+        snapshot.receive({}, cmd.WeightsInfo(0))
+        await it.tell(update(1))
+        assert it.screen.generation_pane.replies == [] and len(it.source.snapshots) == 1

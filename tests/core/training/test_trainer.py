@@ -239,6 +239,17 @@ def test_resumed_run_keeps_the_changed_number_of_steps() -> None:
     assert isinstance(started, ev.Started) and started.steps == 10 and last.step == 10
 
 
+def test_weights_are_copied_at_the_start_and_after_the_next_evaluation() -> None:
+    training = trainer("train.eval_every=3")
+    steps: list[int] = []
+    for at_evaluation in (False, True):
+        training.commands.put(cmd.Snapshot(lambda weights, info: steps.append(info.step), at_evaluation))
+    for event in training.events():
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            assert steps == [0]
+    assert steps == [0, 3]
+
+
 def changes_of(commands: Iterable[cmd.Command], *overrides: str) -> list[tuple[object, object]]:
     """Old and new value of each change that comes of `commands`, all sent before the first step."""
     training = trainer(*overrides)

@@ -14,10 +14,16 @@ from textual.widgets import Input, Static
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.replies import Replies, Reply, probability_style
-from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
+from tui_lab.app.panes.sampling_fields import AT_EVALUATIONS, DEFAULTS, is_at_evaluations, parse_fields
 from tui_lab.app.prompts import TEXT_PROMPT, first_prompt, script_prompt
 from tui_lab.app.session.generation_thread import Request
-from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
+from tui_lab.app.session.messages import (
+    GenerationFinished,
+    GenerationMessage,
+    GenerationStarted,
+    TokenGenerated,
+    WeightsCopied,
+)
 from tui_lab.app.session.state import LabState
 from tui_lab.app.token_text import token_text
 from tui_lab.app.widgets.input import Field
@@ -70,13 +76,15 @@ class GenerationPane(Pane):
         self._dirty = True
         self._drawn_at = float("-inf")
         self._has_first_prompt = False
+        self.at_evaluations = False
+        """Whether the prompt is to be answered at every evaluation."""
 
     def compose(self) -> ComposeResult:
         yield Field(TEXT_PROMPT, id="prompt", placeholder="prompt")
         with Horizontal(id="sampling"):
             for name, value in DEFAULTS.items():
                 yield Static(name.replace("_", "-"), classes="name", id=f"name-{name}")
-                yield Field(value, id=name, compact=True, type="number")
+                yield Field(value, id=name, compact=True, type="text" if name == "every" else "number")
         yield Static(id="alternatives")
         yield Replies("replies", self._ending)
 
@@ -124,6 +132,16 @@ class GenerationPane(Pane):
         if data.task == "reverse":
             self.query_one("#prompt", Input).value = first_prompt(data)
             self.query_one("#temperature", Input).value = "0"
+        else:
+            self._set_every(AT_EVALUATIONS)
+
+    def _set_every(self, text: str) -> None:
+        self.query_one("#every", Input).value = text
+        self.at_evaluations = is_at_evaluations(text)
+
+    @on(Input.Changed, "#every")
+    def _every_changed(self, event: Input.Changed) -> None:
+        self.at_evaluations = is_at_evaluations(event.value)
 
     def _repeat(self, state: LabState) -> None:
         """Generate again if that is due by the field `every`."""
@@ -148,10 +166,25 @@ class GenerationPane(Pane):
             self.query_one("#alternatives", Static).update(problem)
             return
         self._requested_at_step = self._state.step
-        self.replies = [*self.replies, Reply(request, self._state.step)][-MAX_REPLIES:]
+        self._expect_reply(request, self._state.step)
+        self.post_message(self.Requested(request))
+
+    def request_at_evaluation(self, state: LabState, step: int) -> Request | None:
+        """Return a request to the weights of an evaluation, and expect its reply; None if there is to be none."""
+        self._set_first_prompt(state)
+        if not self.at_evaluations or self.generating:
+            return None
+        try:
+            request = self._make_request(reverse=_is_reverse(state))
+        except ConfigError:
+            return None  # The fields are being edited.
+        self._expect_reply(request, step)
+        return request
+
+    def _expect_reply(self, request: Request, step: int) -> None:
+        self.replies = [*self.replies, Reply(request, step)][-MAX_REPLIES:]
         self.selected = None
         self._dirty = True
-        self.post_message(self.Requested(request))
 
     def _make_request(self, *, reverse: bool) -> Request:
         """Return a request from the fields. Raises ConfigError."""
@@ -173,7 +206,7 @@ class GenerationPane(Pane):
     def receive(self, message: GenerationMessage) -> None:
         """Add a message of the generation thread to its reply."""
         for reply in self.replies:
-            if reply.request.number != message.number:
+            if isinstance(message, WeightsCopied) or reply.request.number != message.number:
                 continue
             match message:
                 case GenerationStarted():

@@ -32,7 +32,16 @@ from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.screens.pane_layout import Name, PaneLayout
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation import Generation
-from tui_lab.app.session.messages import Diagnosed, GenerationStarted, Preparing, Ready, Rewound, SessionMessage
+from tui_lab.app.session.messages import (
+    Diagnosed,
+    GenerationMessage,
+    GenerationStarted,
+    Preparing,
+    Ready,
+    Rewound,
+    SessionMessage,
+    WeightsCopied,
+)
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_sampler import NoSampler, Sampler
@@ -161,6 +170,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def on_mount(self) -> None:
         self._pane_layout.size = self.app.size
         self.app.begin_capture_print(self._log)
+        self.generation.copy_weights(at_evaluation=False)  # Before the start, so that they are those of step 0.
         self.source.start()
         self.sampler.start()
         self._beat()
@@ -188,9 +198,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
         for message in self.source.drain():
             self._apply(message)
         for generation_message in generation_messages:
-            self.generation_pane.receive(generation_message)
-            if isinstance(generation_message, GenerationStarted):
-                self._painting.news()
+            self._receive(generation_message)
+        if self.generation_pane.at_evaluations and not self.state.over:
+            self.generation.copy_weights(at_evaluation=True)
         for sample in self.sampler.drain():
             self.state.apply(sample)
         for doctor_message in self.doctor.drain():
@@ -206,6 +216,16 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if self.close_when_done is not None and self.state.over:
             self.post_message(self.Close(self, self.close_when_done))
             self.close_when_done = None
+
+    def _receive(self, message: GenerationMessage) -> None:
+        if isinstance(message, WeightsCopied):
+            request = self.generation_pane.request_at_evaluation(self.state, message.info.step)
+            if request is not None:
+                self.generation.start(request, message)
+        else:
+            self.generation_pane.receive(message)
+            if isinstance(message, GenerationStarted):
+                self._painting.news()
 
     def _draw(self, now: float) -> None:
         if not self.is_current:

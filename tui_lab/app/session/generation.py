@@ -3,29 +3,40 @@
 from pathlib import Path
 
 from tui_lab.app.session.generation_thread import GenerationThread, Request
-from tui_lab.app.session.messages import GenerationMessage
+from tui_lab.app.session.messages import GenerationMessage, WeightsCopied
 from tui_lab.app.session.script_generation import ScriptGeneration
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 
 
 class Generation:
-    """Answer one request at a time; a new one ends the one before. `drain` returns the messages."""
+    """Answer one request at a time; a new one ends the one before. `drain` returns the messages.
+
+    With `copy_weights` they also have the weights of an evaluation, which `start` takes.
+    """
 
     def __init__(self, source: Source, state: LabState) -> None:
         self._source = source
         self._state = state
         self._here = GenerationThread(source.send)
         self._in_script = ScriptGeneration(source.send, lambda: state.phase)
+        self._waits = False
+        """Whether a copy of the weights has been asked for."""
 
-    def start(self, request: Request) -> None:
+    def copy_weights(self, *, at_evaluation: bool) -> None:
+        """Have weights copied, unless such a copy is awaited already. Only for a model that trains in this process."""
+        if self._source.role == "training" and not self._waits:
+            self._waits = True
+            self._here.copy_weights(at_evaluation=at_evaluation)
+
+    def start(self, request: Request, copied: WeightsCopied | None = None) -> None:
         """Answer a request once the run is ready; with an error if its model cannot be asked."""
         ready = self._state.ready
         config = self._state.trainer_config
         if ready is None:
             return
         if config is not None:
-            self._here.start(request, config, ready.tokenizer)
+            self._here.start(request, config, ready.tokenizer, copied)
         elif reason := why_no_model(self._source, self._state):
             self._in_script.refuse(request, reason)
         else:
@@ -36,7 +47,10 @@ class Generation:
         self._in_script.stop()
 
     def drain(self) -> list[GenerationMessage]:
-        return [*self._here.drain(), *self._in_script.drain()]
+        messages = [*self._here.drain(), *self._in_script.drain()]
+        if any(isinstance(message, WeightsCopied) for message in messages):
+            self._waits = False
+        return messages
 
 
 def why_no_model(source: Source, state: LabState) -> str:

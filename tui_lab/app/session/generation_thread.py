@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
+from tui_lab.app.session.messages import (
+    GenerationFinished,
+    GenerationMessage,
+    GenerationStarted,
+    TokenGenerated,
+    WeightsCopied,
+)
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
 from tui_lab.core.inference.sampling import Sampling
@@ -48,8 +54,14 @@ class GenerationThread:
     def stop(self) -> None:
         self._stop.set()
 
-    def start(self, request: Request, config: Config, tokenizer: Tokenizer) -> None:
-        """Ask the trainer for its weights, and generate once they come."""
+    def copy_weights(self, *, at_evaluation: bool) -> None:
+        """Ask the trainer for a copy of its weights, now or after its next evaluation; `drain` returns it."""
+        self._send(cmd.Snapshot(lambda weights, info: self._buffer.put(WeightsCopied(info, weights)), at_evaluation))
+
+    def start(
+        self, request: Request, config: Config, tokenizer: Tokenizer, copied: WeightsCopied | None = None
+    ) -> None:
+        """Generate with copied weights, or ask the trainer for its present ones, and generate once they come."""
         self.stop()
         stop = self._stop = threading.Event()
 
@@ -58,7 +70,10 @@ class GenerationThread:
             arguments = (request, config, tokenizer, weights, stop)
             threading.Thread(target=self._work, args=arguments, name="generation", daemon=True).start()
 
-        self._send(cmd.Snapshot(receive))
+        if copied is not None:
+            receive(copied.weights, copied.info)
+        else:
+            self._send(cmd.Snapshot(receive))
 
     def _work(
         self,

@@ -5,6 +5,7 @@ Threads put messages into a `Buffer`; screens drain it in their ticks. All messa
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -14,6 +15,9 @@ from tui_lab.core.doctor.findings import Report
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.data.dataset import Task
 from tui_lab.data.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # From a run or replay
 
@@ -150,7 +154,15 @@ class GenerationFinished:
     error: str | None = None
 
 
-GenerationMessage = GenerationStarted | TokenGenerated | GenerationFinished
+@dataclass(frozen=True)
+class WeightsCopied:
+    """The weights of an evaluation, or those before the first step, for an answer to the prompt."""
+
+    info: cmd.WeightsInfo
+    weights: "dict[str, Tensor]"
+
+
+GenerationMessage = WeightsCopied | GenerationStarted | TokenGenerated | GenerationFinished
 
 # From the doctor's thread
 
