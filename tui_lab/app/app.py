@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.terminal_theme import TerminalTheme
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
@@ -15,7 +16,7 @@ from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from tui_lab.app import preferences, shutdown
+from tui_lab.app import curve_colors, preferences, shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS
 from tui_lab.app.keymap import Keymap
 from tui_lab.app.screens.dialogs import Ask, Choice
@@ -145,6 +146,10 @@ class LabApp(BaseApp):
 
         return CommandLine()
 
+    @property
+    def ansi_theme(self) -> TerminalTheme:
+        return curve_colors.terminal_theme(self.current_theme)
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), ControlFilter()]
 
@@ -161,6 +166,8 @@ class LabApp(BaseApp):
         super().notify(printable(message), title=printable(title), severity=severity, timeout=timeout, markup=False)
 
     def on_mount(self) -> None:
+        self.ansi_theme_dark = curve_colors.DARK
+        self.ansi_theme_light = curve_colors.LIGHT
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.set_keymap(self.keymap.for_textual())
         self.push_screen(Home())

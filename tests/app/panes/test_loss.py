@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.widgets import OptionList
 
 from tests.app.fake import lab, ready, update
 from tui_lab.app.panes.loss import LossPane
@@ -182,15 +183,36 @@ async def test_every_metric_can_be_the_large_chart(drawings: Drawings) -> None:
         assert pane.metric == "lr" and it.text("#sparks").splitlines()[place + 1].startswith("▸ lr in use")
 
 
-async def test_overlay_shows_an_earlier_run_and_then_none() -> None:
-    other = ready("reverse")
-    run = runs.create("earlier", other.config, other.tokenizer)
-    list(run.record([update(1), update(2)]))
+def earlier(name: str, preset: str, *events: ev.Event) -> runs.Run:
+    other = ready(preset)
+    run = runs.create(name, other.config, other.tokenizer)
+    list(run.record(events))
+    return run
+
+
+async def test_runs_of_the_same_task_are_picked_and_shown_in_colors_with_letters(drawings: Drawings) -> None:
+    old = earlier("old", "reverse", update(1), update(2))
+    new = earlier("new", "reverse", update(1), update(3))
+    earlier("empty", "reverse")
+    earlier("text", "pseudo-socrates", update(1))
     async with lab() as it:
         pane = it.screen.query_one(LossPane)
         await it.press("a")
-        assert [overlay.name for overlay in pane.overlays] == [run.name] and run.name in it.text("#readout")
-        await it.press("a")
+        picker = it.pilot.app.screen.query_one(OptionList)
+        lines = [str(option.prompt) for option in picker.options]
+        assert [line.split()[1] for line in lines] == [new.name, old.name], "not the empty one, nor another task"
+        await it.press("space", "space", "enter")
+        assert [overlay.name for overlay in pane.overlays] == [new.name, old.name]
+        names = it.text("#readout").replace("\xa0", " ").replace("\n", " ")
+        assert f"a {new.name} 0.7667" in names and f"b {old.name} 1.15" in names
+        a, b, *_ = drawings.last["curves"]
+        assert a.style != b.style and (a.end, b.end) == ("a 0.7667", "b 1.15") and "a 0.7667" in it.text("#chart")
+
+        await it.press("right_square_bracket", "right_square_bracket")
+        assert drawings.last["curves"][0].points == [(1, 1.0), (3, 1 / 3)], "the gradient norm of the other run"
+        await it.press("a", "space", "escape")
+        assert len(pane.overlays) == 2
+        await it.press("a", "space", "space", "enter")
         assert pane.overlays == []
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tui_lab.app.curve_colors import CURVE_STYLES
 from tui_lab.app.screens.run_columns import COLUMNS, KEPT, NAME_WIDTH, ORDERS, age, cell_text, fitted_columns, short
 from tui_lab.app.screens.run_list import RunList
-from tui_lab.app.screens.run_marks import LETTERS, STYLES, Marks
+from tui_lab.app.screens.run_marks import LETTERS, Marks
 from tui_lab.core.config import settings
 from tui_lab.core.runs.catalog import RunRow
 
@@ -81,7 +82,7 @@ def test_marks_use_free_letters_and_are_limited() -> None:
     marks.keep([rows[0].path])
     assert marks.paths == (rows[0].path,) and rows[0].path in marks
     marks.clear()
-    assert len(marks) == 0 and len(LETTERS) == len(STYLES)
+    assert len(marks) == 0 and len(LETTERS) == len(CURVE_STYLES)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The loss pane: a large chart of one metric, and a sparkline for each."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from rich.text import Text
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -11,11 +11,12 @@ from textual.widgets import Static
 
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, ChartView
-from tui_lab.app.panes.loss_readout import legend, values_at
-from tui_lab.app.panes.loss_text import best_text, change_text, changes_text, merge_changes, more_text, nearest
+from tui_lab.app.panes.loss_readout import after_requested, legend, values_at
+from tui_lab.app.panes.loss_text import best_text, change_text, merge_changes, more_text, nearest
 from tui_lab.app.panes.metrics import Metric, metrics_of
-from tui_lab.app.panes.overlays import OVERLAY_STYLES, Overlay, read_overlay
+from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.session.progress import AXES, Axis
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, YAxis, has_braille
@@ -41,7 +42,7 @@ class LossPane(Pane):
     help_name = "loss"
     main = "#chart"
     hints: Sequence[str] = (
-        "[ ] metric", "←→ read values", "Y y axis", "x x axis", "m smooth", "a overlay a run", "+ - zoom", "0 all"
+        "[ ] metric", "←→ read values", "Y y axis", "x x axis", "m smooth", "a overlay runs", "+ - zoom", "0 all"
     )  # fmt: skip
 
     BINDINGS = named(
@@ -49,7 +50,7 @@ class LossPane(Pane):
         Binding("Y", "y_axis", "Vertical axis", show=False),
         Binding("m", "smooth", "Smoothing", show=False),
         Binding("x", "x_axis", "Horizontal axis", show=False),
-        Binding("a", "overlay", "Overlay a run", show=False),
+        Binding("a", "overlay", "Overlay runs", show=False),
         Binding("left_square_bracket", "metric(-1)", "Previous metric", show=False),
         Binding("right_square_bracket", "metric(1)", "Next metric", show=False),
         Binding("left,h", "cursor(-1)", "Cursor left", show=False),
@@ -136,6 +137,7 @@ class LossPane(Pane):
             self.border_title = title
         if not self.has_class("-low"):
             self._draw_sparklines(metrics)
+        self.set_class(bool(view.overlaid), "-overlaid")
         view.draw(self.query_one(Chart), state, view.scale(state))
         self._show_readout()
         self.show_hints()
@@ -168,6 +170,7 @@ class LossPane(Pane):
         state = self._state
         if state is None:
             return
+        self._requested = state.requested.changes
         chart = self.query_one(Chart)
         view = self._view(metrics_of(state))
         scale = view.scale(state)
@@ -175,7 +178,9 @@ class LossPane(Pane):
         place = chart.pointed_x if chart.pointed_x is not None else own_place
         if place is None:
             chart.set_cursor(None)
-            self._put_readout(legend(view, state, self.size.width), state)
+            self.put(
+                "#readout", after_requested(legend(view, state, self.size.width), state), layout=bool(view.overlaid)
+            )
             return
         step = self.cursor
         if chart.pointed_x is not None or step is None:
@@ -185,16 +190,7 @@ class LossPane(Pane):
         first, last = (scale.step_at(state.progress, edge) for edge in chart.plot.edges(place))
         near = [change for change in merge_changes(state.changes) if min(first, step) <= change.step <= max(last, step)]
         chart.set_cursor(own_place, [change_text(change) for change in near])
-        self._put_readout(values_at(view, state, step), state)
-
-    def _put_readout(self, text: Text, state: LabState) -> None:
-        """Show the readout after the changes that were requested and are not in effect yet."""
-        self._requested = state.requested.changes
-        requested = f"{changes_text(self._requested)} requested  " if self._requested else ""
-        readout = Text.assemble((requested, "bold green"), text)
-        readout.no_wrap = text.no_wrap
-        readout.overflow = text.overflow
-        self.put("#readout", readout)
+        self.put("#readout", after_requested(values_at(view, state, step), state))
 
     # Keys and mouse
 
@@ -266,16 +262,26 @@ class LossPane(Pane):
             self._show_readout()
 
     def action_overlay(self) -> None:
-        """Overlay the newest run that is not shown yet; after the last one, show none."""
-        if self._state is None or self._state.ready is None:
+        """Pick runs of the same task whose curves are shown too."""
+        state = self._state
+        if state is None or state.ready is None or state.config is None:
             return
-        shown = {overlay.name for overlay in self.overlays} | {self._state.ready.name}
-        others = [run for run in reversed(runs.list_runs()) if run.name not in shown]
-        if not others or len(self.overlays) >= len(OVERLAY_STYLES):
-            self.overlays = []
-        else:
+        rows = runs_of_same_task(state.config, Path(state.ready.path))
+        if not rows:
+            self.notify("There is no other run of this task yet.")
+            return
+        shown = [overlay.path for overlay in self.overlays]
+        self.app.push_screen(PickRuns(rows, shown, len(LETTERS)), self._overlay)
+
+    def _overlay(self, paths: list[Path] | None) -> None:
+        """Show the curves of the runs in these folders, and of no others; None: no change."""
+        if paths is None:
+            return
+        shown = {overlay.path: overlay for overlay in self.overlays}
+        self.overlays = []
+        for path in paths:
             try:
-                self.overlays.append(read_overlay(others[0]))
-            except RunError as error:
+                self.overlays.append(shown.get(path) or read_overlay(runs.Run(path)))
+            except (RunError, OSError) as error:
                 self.notify(str(error), severity="warning")
         self.redraw()

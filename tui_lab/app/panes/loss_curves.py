@@ -7,7 +7,7 @@ from typing import Any
 
 from tui_lab.app.panes.loss_text import Scale, merge_changes, scale_of
 from tui_lab.app.panes.metrics import Metric
-from tui_lab.app.panes.overlays import OVERLAY_STYLES, Overlay
+from tui_lab.app.panes.overlays import Overlaid, Overlay, lettered
 from tui_lab.app.session.progress import Axis
 from tui_lab.app.session.series import smooth
 from tui_lab.app.session.state import LabState
@@ -31,6 +31,11 @@ class ChartView:
     smoothing: float
     overlays: Sequence[Overlay]
     floor: float | None
+
+    @property
+    def overlaid(self) -> list[Overlaid]:
+        """The overlays that have points of the metric, with their letters."""
+        return [one for one in lettered(self.overlays) if one.overlay.points(self.metric.key)]
 
     def scale(self, state: LabState) -> Scale:
         """Return the unit of the horizontal axis, which suits the longest curve."""
@@ -61,14 +66,15 @@ class ChartView:
         points = self.metric.series.points
         progress = state.progress
         shown = scale.placed(progress, points)
-        if self.metric.key == "val_loss":
-            return [Curve("val", shown, VALIDATION, dotted=True)]
         curves = []
-        if self.metric.key == "loss":
-            for overlay, style in zip(self.overlays, OVERLAY_STYLES, strict=False):
-                curves.append(Curve(overlay.name, scale.placed(overlay.progress, overlay.points), style))
+        for one in self.overlaid:
+            other = scale.placed(one.overlay.progress, one.overlay.points(self.metric.key))
+            end = f"{one.letter} {short_number(other[-1][1])}"
+            curves.append(Curve(one.overlay.name, other, one.style, end=end))
+        if self.metric.key == "val_loss":
+            return [*curves, Curve("val", shown, VALIDATION, dotted=True, end="val" if curves else "")]
         name = "train" if self.metric.key == "loss" else self.metric.title
-        end = "train" if self.metric.key == "loss" else ""
+        end = "train" if self.metric.key == "loss" else "this run" if curves else ""
         if self.smoothing:
             smoothed = scale.placed(progress, smooth(points, self.smoothing))
             curves += [Curve("raw", shown, f"dim {TRAIN}", background=True), Curve(name, smoothed, TRAIN, end=end)]

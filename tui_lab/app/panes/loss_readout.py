@@ -5,21 +5,21 @@ from rich.text import Text
 from tui_lab.app.panes.loss_curves import CHANGE, TRAIN, VALIDATION, ChartView
 from tui_lab.app.panes.loss_text import changes_text, merge_changes, nearest
 from tui_lab.app.panes.metrics import Metric, metrics_of
-from tui_lab.app.panes.overlays import OVERLAY_STYLES
+from tui_lab.app.screens.run_columns import short
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.numbers import short_number
 from tui_lab.app.widgets.plot import LEAST_WIDTH_FOR_END_LABELS
-from tui_lab.util.escape import printable
 
 METRICS_AT_CURSOR = ("loss", "val_loss", "lr", "grad_norm", "update_ratio")
 """After the metric of the chart."""
+NAME_WIDTH = 28
 NAMES = {"loss": "train", "val_loss": "val"}
 
 
 def legend(view: ChartView, state: LabState, width: int) -> Text:
     """Return the curves of a chart that is `width` columns wide, each with its latest value, and the last change."""
     metric = view.metric
-    text = Text(no_wrap=True, overflow="ellipsis")
+    text = Text(no_wrap=not view.overlaid, overflow="ellipsis")
     if metric.key == "val_loss":
         text.append(f"o {metric.title} {_latest(metric)}  ", VALIDATION)
     elif metric.key == "loss":
@@ -34,9 +34,11 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
         text.append(f"┄ ln V {short_number(state.chance_loss)}  ", "dim")
     if changes := merge_changes(state.changes):
         text.append(f"┊ {changes_text(changes[-1:])} at {changes[-1].step:,}  ", CHANGE)
-    if metric.key == "loss":
-        for overlay, style in zip(view.overlays, OVERLAY_STYLES, strict=False):
-            text.append(f"━ {printable(overlay.name)}  ", style)
+    for one in view.overlaid:
+        last = short_number(one.overlay.points(metric.key)[-1][1])
+        # A line is not broken within the name of a run.
+        text.append(f"{one.letter}\xa0", f"bold {one.style}")
+        text.append(f"{short(one.overlay.name, NAME_WIDTH)}\xa0{last}".replace(" ", "\xa0"), one.style).append("  ")
     return text
 
 
@@ -51,16 +53,27 @@ def values_at(view: ChartView, state: LabState, step: float) -> Text:
             at = "" if point[0] == step else f" at {point[0]:,.0f}"
             style = {view.metric.key: TRAIN, "loss": TRAIN, "val_loss": VALIDATION}.get(key, "")
             text.append(f"{NAMES.get(key, metrics[key].title)} {short_number(point[1])}{at}  ", style)
-        if key == "loss":
+        if key == view.metric.key:
             _append_overlays(text, view, step)
     return text
 
 
+def after_requested(text: Text, state: LabState) -> Text:
+    """Return the text after the changes that were requested and are not in effect yet."""
+    changes = state.requested.changes
+    if not changes:
+        return text
+    requested = Text.assemble((f"{changes_text(changes)} requested  ", f"bold {CHANGE}"), text)
+    requested.no_wrap = text.no_wrap
+    requested.overflow = text.overflow
+    return requested
+
+
 def _append_overlays(text: Text, view: ChartView, step: float) -> None:
-    for overlay, style in zip(view.overlays, OVERLAY_STYLES, strict=False):
-        point = nearest(overlay.points, step)
+    for one in view.overlaid:
+        point = nearest(one.overlay.points(view.metric.key), step)
         value = "" if point is None else short_number(point[1])
-        text.append(f"{printable(overlay.name)} {value}  ", style)
+        text.append(f"{one.letter} {value}  ", one.style)
 
 
 def _latest(metric: Metric) -> str:

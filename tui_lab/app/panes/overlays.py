@@ -1,30 +1,105 @@
-"""The loss curves of earlier runs, shown over the current one."""
+"""The curves of other runs, shown over those of the current one."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from tui_lab.app.curve_colors import OVERLAY_STYLES
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.series import Points, Series
+from tui_lab.app.session.state import CURVES, LOGGED, RARE_EXTRAS
 from tui_lab.core import events as ev
+from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import RunConfig
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.catalog import RunRow, row_of
 from tui_lab.core.runs.folder import Run
+from tui_lab.util.errors import ConfigError, RunError
 
-OVERLAY_STYLES = ("magenta", "blue", "red")
+LETTERS = "abcdef"
+MOST_OFFERED = 30
+"""Runs to choose from: the newest ones."""
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """The loss curve of an earlier run. points: step and loss in nats; progress: its time and tokens at each step."""
+    """The curves of another run by the name of their metric; progress: its time and tokens at each step."""
 
+    path: Path
     name: str
-    points: Points
+    curves: dict[str, Series]
     progress: Progress
+
+    def points(self, metric: str) -> Points:
+        series = self.curves.get(metric)
+        return [] if series is None else series.points
+
+
+@dataclass(frozen=True)
+class Overlaid:
+    """An overlay with its letter and its style."""
+
+    overlay: Overlay
+    letter: str
+    style: str
+
+
+def lettered(overlays: Iterable[Overlay]) -> list[Overlaid]:
+    """Return the overlays that there are letters for."""
+    return [Overlaid(*one) for one in zip(overlays, LETTERS, OVERLAY_STYLES, strict=False)]
 
 
 def read_overlay(run: Run) -> Overlay:
-    """Return the running mean of a run's train loss. Raises RunError."""
-    series = Series()
+    """Return the curves of a run; that of the loss is its running mean. Raises RunError."""
+    curves: dict[str, Series] = {}
     progress = Progress()
     for event in run.downsampled().events():
+        for name, value in _values(event):
+            curves.setdefault(name, Series()).add(event.step, value)
         if isinstance(event, ev.StepDone):
-            series.add(event.step, event.loss_ema)
             progress.add(event)
-    return Overlay(run.name, series.points, progress)
+    return Overlay(run.path, run.name, curves, progress)
+
+
+def _values(event: ev.Event) -> Iterable[tuple[str, float | None]]:
+    match event:
+        case ev.StepDone():
+            yield "loss", event.loss_ema
+            for name in CURVES:
+                if name not in ("loss", "val_loss"):
+                    yield name, getattr(event, name)
+            for name in RARE_EXTRAS:
+                yield name, (event.extra or {}).get(name)
+        case ev.Evaluated():
+            yield "val_loss", event.val_loss
+        case ev.Logged():
+            for name, value in event.values.items():
+                yield LOGGED + name, value
+
+
+def runs_of_same_task(config: RunConfig, current: Path) -> list[RunRow]:
+    """Return the other runs whose losses can be compared with those of `config`, the newest first."""
+    task = _task(config)
+    rows: list[RunRow] = []
+    for run in reversed(runs.list_runs()):
+        if run.path.resolve() == current.resolve():
+            continue
+        try:
+            same = _task(run.config()) == task
+        except (ConfigError, RunError):
+            continue
+        if same:
+            rows.append(row_of(run.path, run.name))
+        if len(rows) == MOST_OFFERED:
+            break
+    return [row for row in rows if row.steps]
+
+
+def _task(config: RunConfig) -> Sequence[object]:
+    """Return what two runs must have in common: the task and the vocabulary, or the script."""
+    if not isinstance(config, Config):
+        return config.command[:1]
+    data = config.data
+    if data.task == "reverse":
+        return data.task, data.length, data.n_digits
+    return data.task, data.path, data.tokenizer, data.vocab

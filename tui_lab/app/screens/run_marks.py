@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui_lab.app.curve_colors import CURVE_STYLES
 from tui_lab.core.runs.catalog import RunRow
 
 LETTERS = "abcdefgh"
-STYLES = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_cyan", "bright_yellow")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Mark:
 
     @property
     def style(self) -> str:
-        return STYLES[max(0, self.number)]
+        return CURVE_STYLES[max(0, self.number)]
 
 
 CURSOR = Mark(-1)

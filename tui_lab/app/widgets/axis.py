@@ -12,7 +12,6 @@ from tui_lab.app.widgets.numbers import evenly, short_number
 Floats = NDArray[np.float64]
 LEAST_SPAN = 4e-3
 """Of the largest value: a shorter range would need ticks with more than four significant digits."""
-MOST_INTERVALS = 40
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,9 @@ class Axis:
         return np.asarray((logs - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low)))
 
     def share(self, value: float) -> float:
-        return float(self.shares(np.array([value]))[0])
+        if not self.log:
+            return (value - self.low) / (self.high - self.low)
+        return math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else math.nan
 
     def value(self, share: float) -> float:
         """Return the value at a place."""
@@ -51,10 +52,13 @@ class Axis:
             return float(self.low ** (1 - share) * self.high**share)
         return self.low + share * (self.high - self.low)
 
-    def ticks(self, fits: Fits, *, whole: bool = False) -> list[Tick]:
-        """Return the most ticks that fit, at multiples of 1, 2 or 5 times a power of ten. whole: at whole numbers."""
+    def ticks(self, fits: Fits, *, most: int = 40, whole: bool = False) -> list[Tick]:
+        """Return the most ticks that fit, `most` or fewer, at multiples of 1, 2 or 5 times a power of ten.
+
+        whole: at whole numbers.
+        """
         lone: list[Tick] = []
-        for values in self._tick_values(whole=whole):
+        for values in self._tick_values(max(2, most), whole=whole):
             labels = [short_number(value) for value in values] if self.log else evenly(values)
             ticks = [Tick(self.share(value), label) for value, label in zip(values, labels, strict=True)]
             if fits(ticks) and len(ticks) >= 2:
@@ -65,17 +69,19 @@ class Axis:
         ends = [Tick(0.0, short_number(self.low)), Tick(1.0, short_number(self.high))]
         return ends if fits(ends) else ends[1:]
 
-    def _tick_values(self, *, whole: bool) -> Iterator[list[float]]:
+    def _tick_values(self, most: int, *, whole: bool) -> Iterator[list[float]]:
         """Yield possible ticks, fewer and fewer."""
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             for digits, every in (((1, 2, 5), 1), ((1,), 1), ((1,), 2), ((1,), 4)):
                 values = [digit * 10.0**decade for decade in decades if decade % every == 0 for digit in digits]
                 yield [value for value in values if self.low <= value <= self.high]
-        power = math.floor(math.log10((self.high - self.low) / MOST_INTERVALS))
+        power = math.floor(math.log10((self.high - self.low) / most))
         for exponent in range(max(power, 0) if whole else power, power + 5):
             for digit in (1, 2, 5):
                 interval = digit * 10.0**exponent
+                if interval * most < self.high - self.low:
+                    continue
                 first = math.ceil(self.low / interval - 1e-9)
                 last = math.floor(self.high / interval + 1e-9)
                 yield [count * interval for count in range(first, last + 1)]

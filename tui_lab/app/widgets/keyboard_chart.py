@@ -162,6 +162,7 @@ class KeyboardChart(Widget, can_focus=True):
             styles = styles.copy()
             self._draw_cursor(chars, styles, column, y)
         selected = self._selected_columns() if y < plot.height else None
+        base = self.rich_style
         segments = []
         place = 0
         for (style, inside), cells in groupby(
@@ -169,12 +170,12 @@ class KeyboardChart(Widget, can_focus=True):
             key=lambda cell: (cell[1], selected is not None and selected[0] <= cell[2] <= selected[1]),
         ):
             text = "".join(cell[0] for cell in cells)
-            segments.append(Segment(text, self._style(style, selected=inside)))
+            segments.append(Segment(text, self._style(base, style, selected=inside)))
             place += len(text)
         return Strip(segments, place)
 
-    def _style(self, name: str, *, selected: bool) -> Style:
-        style = self.rich_style
+    def _style(self, base: Style, name: str, *, selected: bool) -> Style:
+        style = base
         if name in (MUTED, "cursor"):
             component = self.get_component_styles(f"chart--{name}")
             background = self.background_colors[1]

@@ -125,7 +125,7 @@ class Plot:
         self.y_axis = drawing.y_axis_over(self.x_axis)
         self.height = height - 1
         """Of the part with the curves, without the line of labels below."""
-        y_ticks = self.y_axis.ticks(self._rows_differ)
+        y_ticks = self.y_axis.ticks(self._rows_differ, most=self.height // 2)
         ends = self._ends() if width >= LEAST_WIDTH_FOR_END_LABELS else []
         tick_width = max(len(text) for text in [drawing.y_unit, *(tick.label for tick in y_ticks)])
         self.left = min(tick_width + 2, width // LARGEST_SHARE_OF_TICK_LABELS)
@@ -215,7 +215,7 @@ class Plot:
                 for place, tick, after in zip(places, ticks, places[1:], strict=False)
             )
 
-        ticks = self.x_axis.ticks(fit, whole=self.drawing.whole)
+        ticks = self.x_axis.ticks(fit, most=self.width // 4, whole=self.drawing.whole)
         for place, tick in zip(starts(ticks), ticks, strict=True):
             self.put(place, self.height, tick.label, MUTED)
         if name:

@@ -1,0 +1,75 @@
+"""A dialog that picks runs to overlay."""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui_lab.app.screens.run_columns import short
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
+from tui_lab.app.textual_fixes.choices import Choices
+from tui_lab.app.widgets.numbers import short_number
+from tui_lab.core.runs.catalog import RunRow
+
+NAME_WIDTH = 30
+
+
+class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
+    """Returns the folders of the marked runs in the order of marking, or None after Escape.
+
+    Enter picks the selected run if none was marked or unmarked.
+    """
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("space", "mark", "Mark"),
+    ]
+
+    def __init__(self, rows: Sequence[RunRow], marked: Iterable[Path], most: int) -> None:
+        super().__init__()
+        self._rows = list(rows)
+        self._marked = [path for path in marked if path in {row.path for row in rows}]
+        self._most = most
+        self._changed = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield Static(f"Runs of the same task, newest first. Space marks up to {self._most}, Enter shows them.")
+            yield Choices(*(Option(self._line(row)) for row in self._rows))
+
+    def _line(self, row: RunRow) -> Text:
+        marked = row.path in self._marked
+        line = Text("● " if marked else "○ ", "bold" if marked else "dim")
+        line.append(short(row.name, NAME_WIDTH).ljust(NAME_WIDTH), "bold" if marked else "")
+        loss = row.val_loss if row.val_loss is not None else row.train_loss
+        kind = "val" if row.val_loss is not None else "train"
+        line.append(f"  {row.steps:>7,} steps  {kind} {'–' if loss is None else short_number(loss):<9}", "dim")
+        return line.append(time.strftime("  %b %d %H:%M", time.localtime(row.created)), "dim")
+
+    def action_mark(self) -> None:
+        choices = self.query_one(Choices)
+        number = choices.highlighted
+        if number is None:
+            return
+        row = self._rows[number]
+        if row.path in self._marked:
+            self._marked.remove(row.path)
+        elif len(self._marked) < self._most:
+            self._marked.append(row.path)
+        self._changed = True
+        choices.replace_option_prompt_at_index(number, self._line(row))
+        choices.action_cursor_down()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        selected = self._rows[event.option_index].path
+        if not self._changed and selected not in self._marked and len(self._marked) < self._most:
+            self._marked.append(selected)
+        self.dismiss(self._marked)
