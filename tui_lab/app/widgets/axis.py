@@ -64,10 +64,12 @@ class Axis:
             if fits(ticks) and len(ticks) >= 2:
                 return ticks
             lone = lone or ticks[:1]
-        if whole and lone:
-            return lone
-        ends = [Tick(0.0, short_number(self.low)), Tick(1.0, short_number(self.high))]
-        return ends if fits(ends) else ends[1:]
+        low = math.ceil(self.low) if whole else self.low
+        high = math.floor(self.high) if whole else self.high
+        ends = [Tick(self.share(value), short_number(value)) for value in (low, high)]
+        if low < high and fits(ends):
+            return ends
+        return lone if whole else ends[1:]
 
     def _tick_values(self, most: int, *, whole: bool) -> Iterator[list[float]]:
         """Yield possible ticks, fewer and fewer."""
