@@ -164,6 +164,7 @@ def test_projects_tests_use_the_doctor(in_project: Callable[..., str]) -> None:
     in_project("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly")
 
 
+@pytest.mark.slow
 def test_projects_script_imports_tui_lab(in_project: Callable[..., str]) -> None:
     assert in_project("python", "train.py") == "True []\n"
 

@@ -215,12 +215,14 @@ async def lab(
     app = LabApp(clock=lambda: now[0], keymap=keymap)
     async with app.run_test(size=size) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28, is_first=is_first, sampler=sampler)
-        await app.push_screen(screen)
         opened = ready(preset, *overrides)
         assert opened.trainer_config is not None
         it = Lab(pilot, screen, source, now, opened.trainer_config)
-        await it.tell(opened, started(opened))
         half = steps // 2
-        await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
-        await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
+        with app.batch_update():  # Paints once, and not after each message.
+            await app.push_screen(screen)
+            await it.tell(opened, started(opened))
+            await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
+            await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
+        await pilot.pause()
         yield it

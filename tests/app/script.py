@@ -103,9 +103,11 @@ async def script_lab(
     app = LabApp(clock=lambda: now[0])
     async with app.run_test(size=size) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
-        await app.push_screen(screen)
         it = Lab(pilot, screen, source, now, tiny())
-        if steps >= 0:
-            await it.tell(script_ready(path, config, tokenizer), STARTED)
-            await it.tell(*(update(step, epoch=0) for step in range(1, steps + 1)), evaluated(steps))
+        with app.batch_update():
+            await app.push_screen(screen)
+            if steps >= 0:
+                await it.tell(script_ready(path, config, tokenizer), STARTED)
+                await it.tell(*(update(step, epoch=0) for step in range(1, steps + 1)), evaluated(steps))
+        await pilot.pause()
         yield it

@@ -146,6 +146,7 @@ def test_script_of_the_watch_benchmark_makes_the_steps_it_is_asked_for(tmp_path:
         script.seconds(1)
 
 
+@pytest.mark.slow
 def test_script_that_ends_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), watch_cost.script(tmp_path / "run", "no such size", watched=False):
         pass

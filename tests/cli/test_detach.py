@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from tests.process import TINY, Cli
+from tests.command_line import RunCli
+from tests.process import TINY
 
 
-def test_a_detached_run_that_cannot_start_gives_its_error_and_exit_code(cli: Cli, tmp_path: Path) -> None:
-    done = cli("run", "reverse", *TINY, "--set", "optim.lr=-1", "--out", "x", "--detach")
-    assert done.returncode == 2 and "optim.lr" in done.stderr and done.stdout == ""
+def test_a_detached_run_that_cannot_start_gives_its_error_and_exit_code(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli("run", "reverse", *TINY, "--set", "optim.lr=-1", "--out", "x", "--detach")
+    assert done.code == 2 and "optim.lr" in done.err and done.out == ""
     assert not (tmp_path / "x").exists()

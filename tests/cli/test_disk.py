@@ -121,6 +121,7 @@ def test_a_small_disk_fills_up(kilobytes: int, tmp_path: Path) -> None:
 READ_ONLY = "mount --bind uninterrupted uninterrupted && mount -o remount,ro,bind uninterrupted"
 
 
+@pytest.mark.slow
 def test_resume_in_a_read_only_folder_is_exit_2(tmp_path: Path, uninterrupted: Path) -> None:
     resumed = mounted(tmp_path, READ_ONLY, "run", "--resume", "uninterrupted", "--steps", "100")
     assert resumed.returncode == 2 and "Traceback" not in resumed.stderr

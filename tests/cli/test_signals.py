@@ -26,7 +26,7 @@ RUN = (
     "--set",
     "train.eval_every=7",
     "--steps",
-    "400",
+    "150",
     "--json",
     "--out",
 )
@@ -66,4 +66,4 @@ def test_a_signal_saves_and_resuming_loses_nothing(
     assert resumed.code == 0
     assert losses(first) + losses(resumed.out.splitlines()) == losses(whole.out.splitlines())
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
-    assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 400
+    assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 150

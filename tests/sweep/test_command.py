@@ -25,8 +25,8 @@ def objects(stdout: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stdout.splitlines()]
 
 
-def test_trials_are_run_folders_and_failures_are_rows(cli: Cli, tmp_path: Path) -> None:
-    done = cli(
+def test_trials_are_run_folders_and_failures_are_rows(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli(
         *TINY_SWEEP,
         "--over",
         "optim.lr=0.01,0.02",
@@ -40,8 +40,8 @@ def test_trials_are_run_folders_and_failures_are_rows(cli: Cli, tmp_path: Path) 
         "s",
         "--json",
     )
-    assert done.returncode == 0 and done.stderr == ""
-    *ended, last = objects(done.stdout)
+    assert done.code == 0 and done.err == ""
+    *ended, last = objects(done.out)
     assert last["event"] == "sweep" and sorted(row["number"] for row in ended) == list(range(6))
     assert Counter(row["state"] for row in last["trials"]) == {"done": 4, "failed": 2}
     ranks = [row["value"] for row in last["trials"][:4]]
