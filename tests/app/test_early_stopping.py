@@ -70,18 +70,13 @@ async def test_best_is_not_described_while_the_loss_falls() -> None:
         assert "no improvement for 1 eval" in it.text("#best") and "patience" not in it.text("#best")
 
 
-async def test_reply_names_the_best_weights() -> None:
+async def test_reply_and_log_name_the_best_weights() -> None:
     async with lab(size=(200, 50)) as it:
+        await it.tell(ev.Stopped(step=30, reason="patience", restored=15))
+        text = "stopped early (no improvement); restored the best weights, of step 15"
+        assert text in it.text("#log").replace("\n", " ")
         await it.press("g")
         pane = it.screen.query_one(GenerationPane)
         pane.receive(GenerationStarted(1, cmd.WeightsInfo(20, best=True)))
         await it.tell()
         assert it.text("#replies").startswith("best, step 20 ")
-
-
-async def test_log_says_that_the_best_weights_were_restored() -> None:
-    async with lab(size=(200, 50)) as it:
-        await it.tell(ev.Stopped(step=30, reason="patience", restored=15))
-        assert "stopped early (no improvement); restored the best weights, of step 15" in it.text("#log").replace(
-            "\n", " "
-        )

@@ -71,11 +71,10 @@ def raising(error: BaseException) -> Change:
     ("error", "text"),
     [
         (ValueError("a [red]mistake[/nothing]\x1b[31m"), "ValueError"),
-        (SystemExit(3), "SystemExit"),
-        (RuntimeError("shapes"), "shapes"),
+        pytest.param(SystemExit(3), "SystemExit", marks=pytest.mark.slow),
         (MemoryError(), "memory"),
     ],
-    ids=["ValueError", "SystemExit", "RuntimeError", "MemoryError"],
+    ids=["ValueError", "SystemExit", "MemoryError"],
 )
 async def test_failed_training_is_reported_and_the_keys_still_work(error: BaseException, text: str) -> None:
     async with app_over(raising(error)) as (app, pilot, screen):
@@ -156,11 +155,10 @@ async def test_closing_does_not_wait_for_a_corpus_that_is_being_read() -> None:
     assert session.join(60.0)
 
 
-@pytest.mark.parametrize("keys", [("q", "enter"), ("ctrl+c", "enter")])
-async def test_quit_key_saves_and_says_how_to_resume(keys: tuple[str, ...]) -> None:
+async def test_quit_key_saves_and_says_how_to_resume() -> None:
     async with app_over(lambda trainer: None) as (app, pilot, screen):
         await until(pilot, lambda: screen.state.step > 3)
-        await pilot.press(*keys)
+        await pilot.press("q", "enter")
         await until(pilot, lambda: bool(app.exit_lines))
     assert app.exit_lines == [shutdown.saved_line(str(screen.path))] and app.return_code == 0
     assert f"tui-lab run --resume {screen.path}" in app.exit_lines[0]

@@ -146,20 +146,15 @@ async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
         assert it.text("#order").startswith("step 30  4 steps ago")
 
 
-async def test_losses_are_measured_at_once_when_paused_and_at_the_end(measured: Measured) -> None:
+async def test_losses_are_gray_until_measured_at_once_when_paused_and_at_the_end(measured: Measured) -> None:
     async with lab() as it:
+        assert "loss –" in it.text("#cells").splitlines()[0]
         for event in (ev.Paused(step=30), ev.Stopped(step=30, reason="done")):
             await it.tell(event)
             answer_inspections(it)
             await it.tell()
             title = it.text("#cells").splitlines()[0]
             assert "loss –" not in title and "loss" in title
-
-
-async def test_losses_are_gray_until_they_are_measured(measured: Measured) -> None:
-    async with lab() as it:
-        await it.tell(ev.Paused(step=30))
-        assert "loss –" in it.text("#cells").splitlines()[0]
 
 
 async def test_examples_are_sorted_by_loss_of_the_whole_batch(measured: Measured) -> None:
