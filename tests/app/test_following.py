@@ -47,7 +47,7 @@ def test_a_run_of_another_process_is_followed_steered_and_stopped(folder: Path, 
     first.wait_for("trained by process")
     first.wait_for("▶ running")
     first.press("LLL")
-    first.wait_for(f"→ {8 * LR:g} at ")
+    first.wait_for(f" {8 * LR:g} ")
     first.press(" ")
     first.wait_for("paused")
     first.terminal.kill()

@@ -50,7 +50,7 @@ def test_ls_sorts_and_filters(run_cli: RunCli, three: Path) -> None:
     assert names(run_cli, three / "sweep", "--where", "trials") == ["trials/000"]
     table = run_cli("runs", "ls").out
     assert [line.split()[0] for line in table.splitlines()] == ["run", "a", "sweep/trials/000", "b"]
-    assert run_cli("runs", "ls", "--where", "optim.lr>1").out == f"none of 3 runs in {three}\n"
+    assert run_cli("runs", "ls", "--where", "optim.lr>1").out == f"no match among 3 runs in {three}\n"
 
 
 @pytest.mark.parametrize("width", [60, 80, 110, 160])

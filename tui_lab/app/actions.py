@@ -35,7 +35,7 @@ class Command:
 NO_DROPOUT = "The script's model has no dropout layers."
 ITS_DATA = "The script makes its own batches; change this in the script."
 ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
-ONLY_THE_SCRIPT = "Only the script can train this run on; start the script again."
+ONLY_THE_SCRIPT = "Only the script can continue this run; start the script again."
 
 COMMANDS: tuple[Command, ...] = (
     Command("pause", "space", "Pause/resume", "Pause after this step, or resume.", "Run", "steering", "Pause"),
@@ -54,7 +54,7 @@ COMMANDS: tuple[Command, ...] = (
             show_key="("),
     Command("seek_forward", "right_parenthesis", "Forward", "Go forward by a twentieth of the replay.", "Run", "replay",
             show_key=")"),
-    Command("resume", "c", "Resume the run", "Train this run on from its last checkpoint.", "Run", "resumable",
+    Command("resume", "c", "Resume the run", "Resume this run from its last checkpoint.", "Run", "resumable",
             not_for_scripts=ONLY_THE_SCRIPT),
     Command("lr_down", "H", "Halve lr", "Halve the learning rate.", "Live changes", "live", "lr÷2", show_key="H"),
     Command("lr_up", "L", "Double lr", "Double the learning rate.", "Live changes", "live", "lr×2", show_key="L"),

@@ -19,6 +19,7 @@ from textual.screen import Screen
 from tui_lab.app import curve_colors, preferences, shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS
 from tui_lab.app.keymap import Keymap
+from tui_lab.app.labels import holder_text
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
@@ -29,7 +30,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.lock import InUse, in_use
+from tui_lab.core.runs.lock import Holder, InUse, in_use
 from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.escape import printable
@@ -211,12 +212,13 @@ class LabApp(BaseApp):
         else:
             self._open(pick)
 
-    def _ask_to_view(self, pick: Pick, holder: object) -> None:
+    def _ask_to_view(self, pick: Pick, holder: Holder) -> None:
         def answered(answer: str | None) -> None:
             if answer == "view":
                 self.open(Pick("replay", pick.name))
 
-        self.push_screen(Ask(f"Run {Path(pick.name).name} is being trained by {holder}.", IN_USE_CHOICES), answered)
+        question = f"Run {Path(pick.name).name} is being trained by {holder_text(holder, time.time())}."
+        self.push_screen(Ask(question, IN_USE_CHOICES), answered)
 
     def _trust_answered(self, pick: Pick, code: str, answer: str | None) -> None:
         if answer == "run":

@@ -29,7 +29,7 @@ def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: 
     elif not selection.total:
         write(f"no runs in {selection.folder} yet; start one with: tui-lab run reverse")
     elif not selection.rows:
-        write(f"none of {selection.total} runs in {selection.folder}")
+        write(f"no match among {selection.total} runs in {selection.folder}")
     else:
         width = console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
         Console(file=stdout(), width=width).print(runs_table(selection.rows, width))

@@ -53,7 +53,7 @@ class Comparison:
             cells = {key: [_setting(value) for value in values] for key, values in self.different.items()}
             tables.append(("Settings that differ", _table(self.rows, cells)))
         else:
-            tables.append(("No setting differs", None))
+            tables.append(("All settings are the same", None))
         if self.prompt is not None:
             replies = {"": [self._shown_reply(row, self.prompt.text) for row in self.rows]}
             tables.append((f"Replies to {self.prompt.text!r}", _table(self.rows, replies, wrap=True)))

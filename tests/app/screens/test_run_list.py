@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tui_lab.app.curve_colors import CURVE_STYLES
-from tui_lab.app.screens.run_columns import COLUMNS, KEPT, NAME_WIDTH, ORDERS, age, cell_text, fitted_columns, short
+from tui_lab.app.screens.run_columns import COLUMNS, KEPT, NAME_WIDTH, ORDERS, cell_text, fitted_columns, short
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.app.screens.run_marks import LETTERS, Marks
 from tui_lab.core.config import settings
@@ -83,18 +83,6 @@ def test_marks_use_free_letters_and_are_limited() -> None:
     assert marks.paths == (rows[0].path,) and rows[0].path in marks
     marks.clear()
     assert len(marks) == 0 and len(LETTERS) == len(CURVE_STYLES)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(-5, "now"), (59, "now"), (60, "1 min ago"), (7200, "2 h ago"), (86400, "1 day ago"), (5 * 86400, "5 days ago")],
-)
-def test_age_of_a_run(seconds: float, text: str) -> None:
-    assert age(1e9, 1e9 + seconds) == text
-
-
-def test_age_of_an_old_run_is_a_date() -> None:
-    assert age(1e9, 1e9 + 8 * 86400).startswith("2001-09-")
 
 
 def test_the_most_important_columns_and_the_sorted_one_are_kept() -> None:

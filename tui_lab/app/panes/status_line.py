@@ -79,8 +79,8 @@ class StatusLine(Static):
     def _parts(self, state: LabState, note: str) -> list[Part]:
         run = state.ready or state.waiting
         parts = [Part(f"{SIGNS[state.phase]} {phase_text(state)}", 9, "bold reverse")]
-        parts += [Part(f" {note}", 4, "bold")] if note else []
-        parts += [Part(f" {printable(run.name)}", 6)] if run is not None else []
+        parts += [Part(f" {note}", 6, "bold")] if note else []
+        parts += [Part(f" {printable(run.name)}", 5)] if run is not None else []
         if state.waiting is not None and not state.over:
             parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:

@@ -1,9 +1,9 @@
 """The columns of the table of runs."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tui_lab.app.labels import ago
 from tui_lab.app.panes.status_line import span
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.names import short_name
@@ -16,8 +16,6 @@ WIDE = 90
 NOTE_WIDTH = 40
 FIRST_ORDER = "-created"
 """Newest first."""
-_UNITS = (("min", 60, 3600), ("h", 3600, 86400), ("days", 86400, 7 * 86400))
-"""Name, seconds, and the age up to which it is used."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +62,6 @@ def short(name: str, width: int = NAME_WIDTH) -> str:
     return short_name(name, width)
 
 
-def age(created: float, now: float) -> str:
-    """Return how long ago a run was started; the date if that is more than a week."""
-    seconds = max(0.0, now - created)
-    if seconds < 60:
-        return "now"
-    for unit, size, limit in _UNITS:
-        if seconds < limit:
-            return f"{int(seconds / size)} {unit} ago".replace("1 days", "1 day")
-    return time.strftime("%Y-%m-%d", time.localtime(created))
-
-
 COLUMNS = (
     Column("run", "name", lambda row: row.name),
     Column("state", "state", lambda row: row.state),
@@ -102,7 +89,7 @@ KEPT = (
 def cell_text(column: Column, row: RunRow, now: float = 0.0) -> str:
     """Return a cell; a damaged run has no numbers. now: POSIX seconds."""
     if column.key == "created":
-        return age(row.created, now)
+        return ago(row.created, now)
     return "–" if row.problem and column.number else column.text(row)
 
 

@@ -28,7 +28,7 @@ def open_app(
     sets: Sets = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Train a run on from its last checkpoint.", autocompletion=complete_run),
+        typer.Option(metavar="RUN", help="Resume a run from its last checkpoint.", autocompletion=complete_run),
     ] = None,
     steps: Steps = None,
     allow_code: AllowCode = False,
