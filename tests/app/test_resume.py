@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from tests.app.fake import painted
 from tests.app.session.helpers import trained
 from tests.core.recorded import recorded_script
 from tui_lab.app.app import LabApp, pick_to_resume
@@ -65,6 +66,16 @@ async def test_c_in_the_replay_of_a_finished_run_says_how_to_train_on() -> None:
         await pilot.press("c")
         await pilot.pause()
         assert app.screen is replay
+        assert any("--steps" in toast.message for toast in app._notifications)
+        await until(pilot, lambda: "f fork" in painted(app))
+        assert "c resume" not in painted(app)
+
+
+async def test_finished_run_is_replayed_where_it_was_to_be_resumed() -> None:
+    ready, _ = trained()
+    app = LabApp(pick_to_resume(ready.path))
+    async with app.run_test(size=(120, 40)):
+        assert isinstance(app.screen, LabScreen) and app.screen.source.role == "replay"
         assert any("--steps" in toast.message for toast in app._notifications)
 
 

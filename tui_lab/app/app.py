@@ -20,6 +20,7 @@ from tui_lab.app import curve_colors, preferences, shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS
 from tui_lab.app.keymap import Keymap
 from tui_lab.app.labels import holder_text
+from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
@@ -78,14 +79,6 @@ def untrusted_code(pick: Pick) -> str:
         settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).trainer_config()
     )
     return trust.untrusted(config.model.source)
-
-
-def is_script(name: str) -> bool:
-    """Return whether a run was recorded from a script; False if its config cannot be read."""
-    try:
-        return not isinstance(runs.find(name).config(), Config)
-    except (ConfigError, RunError):
-        return False
 
 
 def ask_for_trust(code: str) -> Ask:
@@ -199,8 +192,8 @@ class LabApp(BaseApp):
         if holder is not None:
             self._ask_to_view(pick, holder)
             return
-        if pick.kind == "resume" and is_script(pick.name):
-            self.notify("Only the script can train this run, so it is replayed. Start the script again to train.")
+        if pick.kind == "resume" and pick.steps is None and (reason := why_not_resumable(Path(pick.name))):
+            self.notify(reason, severity="warning")
             self._open(Pick("replay", pick.name))
             return
         try:

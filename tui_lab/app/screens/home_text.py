@@ -7,13 +7,12 @@ from pathlib import Path
 
 from rich.text import Text
 
+from tui_lab.app.resuming import why_not_resumable
 from tui_lab.core.config import settings
-from tui_lab.core.config.schema import Config
 from tui_lab.core.runs.catalog import RunState, row_of
 from tui_lab.core.runs.folder import CONFIG, EVENTS, SUMMARY, Run
 from tui_lab.core.runs.lock import in_use
 from tui_lab.runs.names import short_name
-from tui_lab.util.errors import ConfigError
 
 HINTS = (
     "New? [Enter] starts the selected preset; reverse takes about a minute.",
@@ -117,9 +116,4 @@ def run_hint(path: Path) -> str:
     """Return the whole name of a run, and what the keys do with it."""
     if in_use(path) is not None:
         return f"{path.name}\nEnter: follow it live, and steer it"
-    try:
-        resumable = isinstance(Run(path).config(), Config)
-    except ConfigError:
-        resumable = True  # The error is shown when it is opened.
-    keys = "c: resume" if resumable else "Recorded from a script: only the script can train it."
-    return f"{path.name}\nEnter: replay   {keys}"
+    return f"{path.name}\nEnter: replay   {why_not_resumable(path) or 'c: resume'}"

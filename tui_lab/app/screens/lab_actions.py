@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tui_lab.app.clipboard import copy
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
+from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
@@ -22,7 +23,6 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import in_use
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
@@ -35,7 +35,6 @@ Destination = Literal["quit", "home"]
 """Where to go when the lab closes: out of the app, or to the start screen."""
 GENERATION, DOCTOR = 4, 6
 """Numbers of panes."""
-ALL_STEPS_MADE = "This run has made all its steps. f trains on in a new run; to train on in this one: {}"
 HOW_TO_FOLLOW = "Press w, then Enter on the run to follow it."
 CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
     "quit": (
@@ -196,8 +195,8 @@ class LabActions:
             return
         if (holder := in_use(Path(ready.path))) is not None:
             lab.notify(f"{ready.name} is being trained by {holder}. {HOW_TO_FOLLOW}", severity="warning")
-        elif (summary := Run(Path(ready.path)).summary()) is not None and summary.reason == "done":
-            lab.notify(ALL_STEPS_MADE.format(f"tui-lab app --resume {ready.path} --steps N"), severity="warning")
+        elif reason := why_not_resumable(Path(ready.path)):
+            lab.notify(reason, severity="warning")
         else:
             lab.post_message(lab.Close(lab, "home", Pick("resume", ready.path)))
 

@@ -170,6 +170,7 @@ class Replay:
             end=max(steps, default=0),
             changes=tuple(event.step for event in opened.events if isinstance(event, ev.Changed)),
             evaluations=tuple(event.step for event in opened.events if isinstance(event, ev.Evaluated)),
+            is_done=_is_done(opened.events),
         )
         self._reader = ReadAhead(opened.run, -1, self._buffer.put)
 
@@ -253,6 +254,12 @@ class Replay:
                     weights.answer(command)
                 except (ConfigError, DataError, RunError) as error:
                     self._buffer.put(ev.Warned(step=0, message=str(error)))
+
+
+def _is_done(events: list[ev.Event]) -> bool:
+    """Return whether the run ended with its last step."""
+    last = next((event for event in reversed(events) if isinstance(event, ev.Stopped | ev.StepDone)), None)
+    return isinstance(last, ev.Stopped) and last.reason == "done"
 
 
 def _is_script(run: runs.Run) -> bool:

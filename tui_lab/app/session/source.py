@@ -24,6 +24,8 @@ class Timeline:
     end: int = 0
     changes: tuple[int, ...] = ()
     evaluations: tuple[int, ...] = ()
+    is_done: bool = False
+    """Whether the run has made all its steps, so that it cannot be resumed as it is."""
 
 
 class Playback(Protocol):
