@@ -1,11 +1,13 @@
 """What the keys of the lab do, apart from those that only steer the run."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tui_lab.app.clipboard import copy
+from tui_lab.app.labels import holder_text
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
@@ -194,7 +196,10 @@ class LabActions:
         if ready is None:
             return
         if (holder := in_use(Path(ready.path))) is not None:
-            lab.notify(f"{ready.name} is being trained by {holder}. {HOW_TO_FOLLOW}", severity="warning")
+            lab.notify(
+                f"{ready.name} is being trained by {holder_text(holder, time.time())}. {HOW_TO_FOLLOW}",
+                severity="warning",
+            )
         elif reason := why_not_resumable(Path(ready.path)):
             lab.notify(reason, severity="warning")
         else:
