@@ -1,7 +1,7 @@
 """Draw the pictures in docs from the real app; takes a few minutes.
 
-`python -m tools.screenshots` draws app.svg and doctor.svg. `python -m tools.screenshots NANOGPT`, with a checkout of
-karpathy/nanoGPT, draws watch.svg, watch-80x24.svg and watch-200x50.svg: its train.py, watched.
+`python -m tools.screenshots` draws app.svg, doctor.svg and screenshots/after-*.svg. With a checkout of nanoGPT,
+`python -m tools.screenshots NANOGPT` draws watch.svg, watch-80x24.svg and watch-200x50.svg: its train.py, watched.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from tui_lab.util.child import python_module
 
 DOCS = Path(__file__).parents[1] / "docs"
 PATIENCE_SECONDS = 600
+SIZES = ((80, 24), (120, 40), (200, 50))
 
 
 async def wait_until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
@@ -58,6 +59,11 @@ async def draw_lab() -> None:
         await pilot.press("3")
         await pilot.pause(3)
         save(app, "app.svg")
+        await pilot.press("2")
+        for width, height in SIZES:
+            await pilot.resize_terminal(width, height)
+            await pilot.pause(3)
+            save(app, f"screenshots/after-{width}x{height}.svg")
         await pilot.press("ctrl+q")
 
 
@@ -78,7 +84,7 @@ async def draw_doctor() -> None:
 SHAPE = "--n_layer=3 --n_head=4 --n_embd=96 --block_size=64 --batch_size=12 --dropout=0.1"
 LENGTH = "--max_iters=4000 --lr_decay_iters=4000 --eval_interval=100 --eval_iters=5"
 TRAIN = ["config/train_shakespeare_char.py", "--device=cpu", "--compile=False", *SHAPE.split(" "), *LENGTH.split(" ")]
-WATCH_PICTURES = {(80, 24): "watch-80x24.svg", (120, 40): "watch.svg", (200, 50): "watch-200x50.svg"}
+WATCH_PICTURES = dict(zip(SIZES, ("watch-80x24.svg", "watch.svg", "watch-200x50.svg"), strict=True))
 
 
 @contextlib.contextmanager
