@@ -83,6 +83,7 @@ async def test_every_sampling_value_is_shown_whole(size: tuple[int, int]) -> Non
         await it.press("4")
         for name, value in DEFAULTS.items():
             assert it.text(f"#{name}").strip() == ("eval" if name == "every" else value)
+        assert "every eval" in it.painted()
 
 
 async def test_prompt_of_a_text_is_answered_before_the_first_step_and_at_every_evaluation() -> None:
