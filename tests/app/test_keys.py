@@ -6,7 +6,7 @@ import pytest
 from textual.events import Key
 from textual.widgets import DataTable, Input
 
-from tests.app.fake import lab
+from tests.app.fake import lab, update
 from tests.core.tiny import trainer
 from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.app import LabApp
@@ -250,6 +250,20 @@ async def test_restart_and_fork_use_the_edited_config(key: str, fork: bool, monk
         await it.press(key)
         [message] = messages
         assert message.config.model.d_model == 32 and message.fork == fork
+
+
+async def test_restart_asks_if_a_minute_of_training_is_not_in_a_checkpoint(monkeypatch: Any) -> None:
+    async with lab(steps=0) as it:
+        messages: list[Any] = []
+        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
+        await it.tell(*(update(step, seconds=6.2) for step in range(1, 12)))
+        await it.press("r")
+        assert isinstance(it.pilot.app.screen, Ask) and messages == []
+        await it.press("enter")
+        assert len(messages) == 1
+        await it.tell(ev.Saved(step=11, path="checkpoint"))
+        await it.press("r")
+        assert len(messages) == 2
 
 
 def test_every_key_has_one_command_and_every_command_a_help_text() -> None:

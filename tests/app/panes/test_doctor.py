@@ -131,9 +131,18 @@ async def test_floor_of_a_double_softmax_is_drawn_until_it_is_fixed(monkeypatch:
             assert ("floor 1.461" in it.text("#chart")) == bool(findings)
 
 
+async def test_planted_faults_are_named_once_the_doctor_has_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
+        assert it.text("#banner").strip() == "2 planted mistakes · K diagnoses"
+        assert "double_softmax" not in it.text("#log")
+        messages: list[DoctorMessage] = [Diagnosed(it.config, report(SOFTMAX_TWICE))]
+        monkeypatch.setattr(it.screen.doctor, "drain", partial(_take_all, messages))
+        await it.tell()
+        assert "double_softmax, shuffle_every_step" in it.text("#banner")
+
+
 async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
     async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
-        assert "double_softmax" in it.text("#banner")
         await show(it, Diagnosed(it.config, report(SHUFFLED, SOFTMAX_TWICE)))
         await it.pilot.press("a")
         [message] = restarts

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.text import Text
 from textual import events
@@ -36,6 +37,10 @@ def log_line(message: SessionMessage) -> str | None:
             return f"step {message.step:,}: {state_name(message.reason)}{restored}"
         case ev.Failed():
             return failure_text(message)
+        case ev.Started(faults=faults) if faults:
+            # Which ones they are, the doctor says.
+            n = len(faults)
+            return f"{event_text(replace(message, faults=()))}; {n} planted mistake{'' if n == 1 else 's'}"
         case ev.Logged():
             # The loss pane shows the latest values; here they would push everything else out.
             return event_text(message) if message.texts else None

@@ -207,7 +207,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.doctor_pane.receive(doctor_message)
             self._painting.news()
             if isinstance(doctor_message, Diagnosed):
-                self.loss_pane.floor = doctor_message.report.reference_loss
+                self._diagnosed(doctor_message)
         if self.source.role != self._role:  # The process opened or closed its control channel.
             self._role = self.source.role
             self.refresh_bindings()
@@ -226,6 +226,12 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.generation_pane.receive(message)
             if isinstance(message, GenerationStarted):
                 self._painting.news()
+
+    def _diagnosed(self, message: Diagnosed) -> None:
+        self.loss_pane.floor = message.report.reference_loss
+        config = self.state.trainer_config
+        if config is not None and isinstance(message.config, Config) and message.config.faults == config.faults:
+            self._show_banner(config, diagnosed=True)
 
     def _draw(self, now: float) -> None:
         if not self.is_current:
@@ -304,18 +310,27 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self._painting.news(SECONDS_BETWEEN_EVENTS)
 
     def _opened(self, ready: Ready) -> None:
-        """Name the planted faults, and diagnose a run that was started with a fix."""
+        """Say how many faults are planted, and diagnose a run that was started with a fix."""
         config = ready.trainer_config
         if config is None or ready.task is None:
             return
-        faults = ", ".join(config.faults)
-        self.query_one("#banner", Static).update(f"planted fault: {faults}   (K: diagnose)")
-        self.set_class(bool(faults), "-faulty")
+        self._show_banner(config, diagnosed=False)
         if text := replaced_characters(ready.task):
             self.notify(text, severity="warning")
         if self._diagnose_first:
             self._diagnose_first = False
             self.doctor.start(config)
+
+    def _show_banner(self, config: Config, *, diagnosed: bool) -> None:
+        """Name the planted faults once the doctor has looked for them: finding them is the lesson."""
+        n_faults = len(config.faults)
+        text = f"{n_faults} planted mistake{'' if n_faults == 1 else 's'}"
+        if diagnosed:
+            text += f": {', '.join(config.faults)}"
+        elif key := keymap_of(self.app).key_of(BY_ID["diagnose"]):
+            text += f" · {key} diagnoses"
+        self.query_one("#banner", Static).update(text)
+        self.set_class(bool(n_faults), "-faulty")
 
     # Which panes are visible, and the focus
 

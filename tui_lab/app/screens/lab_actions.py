@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tui_lab.app.clipboard import copy
 from tui_lab.app.labels import holder_text
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
+from tui_lab.app.panes.status_line import span
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
@@ -38,6 +39,8 @@ Destination = Literal["quit", "home"]
 GENERATION, DOCTOR = 4, 6
 """Numbers of panes."""
 HOW_TO_FOLLOW = "Press w, then Enter on the run to follow it."
+SECONDS_TO_ASK = 60.0
+"""A restart asks first if more training than that is newer than the last checkpoint."""
 CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
     "quit": (
         Choice("stop", "Stop and save"),
@@ -75,7 +78,7 @@ class LabActions:
             **self.controls.actions,
             **{f"pane_{pane.number}": partial(lab.go_to, pane.number) for pane in lab.panes},
             "resume": self.resume,
-            "restart": lambda: self.with_edited(self.restart),
+            "restart": lambda: self.with_edited(self.ask_to_restart),
             "fork": lambda: self.with_edited(self.fork),
             "generate": self.generate,
             "diagnose": self.diagnose,
@@ -177,6 +180,23 @@ class LabActions:
 
         question = f"The run has made all its {lab.state.step:,} steps. How many more?"
         lab.app.push_screen(AskLine(question, str(config.train.steps)), answered)
+
+    def ask_to_restart(self, config: Config) -> None:
+        """Start a new run, after a question if much of this one is newer than its last checkpoint."""
+        lab = self._lab
+        seconds = lab.state.unsaved_seconds
+        if lab.state.over or lab.source.role != "training" or seconds <= SECONDS_TO_ASK:
+            self.restart(config)
+            return
+        saved = f"step {lab.state.saved_step:,}" if lab.state.saved_step else "none yet"
+        question = (
+            f"{span(seconds)} min of training are newer than the last checkpoint ({saved}). "
+            "This run is stopped and saved; a new one starts at step 0."
+        )
+        choices = (Choice("restart", "Stop, save and restart"), Choice("cancel", "Cancel"))
+        lab.app.push_screen(
+            Ask(question, choices), lambda answer: self.restart(config) if answer == "restart" else None
+        )
 
     def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False) -> None:
         """Start a new run with `config`, from the start or from the current weights."""

@@ -58,6 +58,8 @@ class LabState:
     last: ev.StepDone | None = None
     evaluated: ev.Evaluated | None = None
     best: ev.Evaluated | None = None
+    saved_step: int = 0
+    """The step of the last checkpoint; 0 if there is none."""
     restored: int | None = None
     """The step of the best weights, if early stopping has restored them."""
     seconds_a_step: float | None = None
@@ -155,6 +157,7 @@ class LabState:
                 self.started = event
                 self.phase = "running"
                 self.restored = None
+                self.saved_step = event.step
                 self._apply_steps(event)
             case ev.StepDone():
                 self._apply_step(event)
@@ -162,6 +165,8 @@ class LabState:
                 self._apply_evaluation(event)
             case ev.Changed():
                 self._apply_change(event)
+            case ev.Saved():
+                self.saved_step = event.step
             case ev.Paused():
                 self.phase = "paused"
             case ev.Resumed():
@@ -264,6 +269,11 @@ class LabState:
         if self.config is None or self.seconds_a_step is None or not self.config.train.steps:
             return None
         return max(0, self.config.train.steps - self.step) * self.seconds_a_step
+
+    @property
+    def unsaved_seconds(self) -> float:
+        """The training time since the last checkpoint."""
+        return self.progress.at("time", self.step) - self.progress.at("time", self.saved_step)
 
     @property
     def chance_loss(self) -> float | None:
