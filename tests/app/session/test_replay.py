@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.app.session.helpers import close, collect, events, replaying, stopped, train, trained, wait_until
 from tests.core.recorded import recorded, story
 from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage
@@ -15,6 +17,8 @@ from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.downsampled_log import DownsampledLog
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.training import checkpoint as ckpt
 
 
@@ -72,6 +76,29 @@ def test_state_after_seeking_is_that_of_a_replay_played_until_there() -> None:
         for message in collect(replay, stopped):
             state.apply(message)
     assert comparable(state) == comparable(played[end])
+
+
+def test_seeking_in_a_long_run_plays_what_the_downsampled_log_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = recorded(runs.runs_folder() / "long", story(60))
+
+    def thinned(run: Run) -> DownsampledLog:
+        log = DownsampledLog(limit=2)
+        for event in run.events():
+            log.add(event)
+        return log
+
+    monkeypatch.setattr(Run, "downsampled", thinned)
+    with replaying(str(run.path)) as replay:
+        replay.send(cmd.Pause())
+        collect(replay, lambda message: replay.timeline is not None)
+        for step in (30, 45, 60, 7):
+            replay.seek(step)
+            state = LabState()
+            for message in collect(replay, lambda message, step=step: replay.position == step):  # type: ignore[misc]
+                state.apply(message)
+            assert state.step == step and state.curves["loss"].points[-1] == (step, 2.0 / step)
+            assert state.over == (step == 60)
+        assert not replay.drain(), "it is paused there"
 
 
 def test_seeking_at_infinite_speed_plays_on_at_the_speed_of_the_run() -> None:

@@ -1,5 +1,6 @@
 """Home: the presets and the earlier runs."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Home(BaseScreen[None], Screen[None]):
         choices = self.query_one(Choices)
         choices.clear_options()
         presets = [(preset_line(name), "preset", name) for name in settings.presets()]
-        all_runs = [(run.line(self._width), "run", str(run.path)) for run in self._runs]
+        all_runs = [(run.line(self._width, time.time()), "run", str(run.path)) for run in self._runs]
         title = f"Runs ({printable(shown_path(runs.runs_folder()))})" if self._runs else "No runs yet"
         for heading, lines in (("Presets", presets), (title, all_runs)):
             choices.add_option(Option(Text(heading), disabled=True))

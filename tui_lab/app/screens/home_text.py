@@ -1,12 +1,12 @@
 """The texts of Home: a line per preset and run, what the keys do with one, and hints for a new user."""
 
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.text import Text
 
+from tui_lab.app.labels import ago
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.core.config import settings
 from tui_lab.core.runs.catalog import RunState, row_of
@@ -24,7 +24,7 @@ HINTS = (
 PRESET_KEYS = "Enter: start   Space: open paused"
 NAME_WIDTH = 44
 """Columns for a run's name, at most."""
-STATE_WIDTH, STEPS_WIDTH, LOSS_WIDTH, METRIC_WIDTH, DATE_WIDTH = 12, 9, 14, 12, 18
+STATE_WIDTH, STEPS_WIDTH, LOSS_WIDTH, METRIC_WIDTH, DATE_WIDTH = 12, 9, 14, 12, 12
 LEAST_NAME_WIDTH = 20
 
 
@@ -48,14 +48,14 @@ class ListedRun:
     metric: str
     created: float
 
-    def line(self, width: int) -> Text:
-        """Return the run as a line; in a narrow terminal the metric is left out, then the steps."""
+    def line(self, width: int, now: float) -> Text:
+        """Return the run as a line; in a narrow terminal the metric is left out, then the steps. now: POSIX seconds."""
         rest = [
             (f"{self.state:<{STATE_WIDTH}}", 3),
             (f"{self.steps:>{STEPS_WIDTH - 1},} ", 1),
             (f" {self.loss:<{LOSS_WIDTH - 1}}", 2),
             (f"{self.metric:<{METRIC_WIDTH}}", 0),
-            (f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(self.created)):>{DATE_WIDTH}}", 2),
+            (f"{ago(self.created, now):>{DATE_WIDTH}}", 2),
         ]
         for rank in (0, 1):
             if width - sum(len(text) for text, _ in rest) < LEAST_NAME_WIDTH:

@@ -57,6 +57,8 @@ class Replay:
         """None until the log is read."""
         self._from_step = -1
         """The step that was last gone to; -1: the start, before any event."""
+        self._catching_up_to: int | None = None
+        """The step until which events are played at once: the downsampled log has not all of them."""
         self._played: list[ev.Event] = []
         """The events of the current step that were played since then."""
         self._rewound: Rewound | None = None
@@ -124,8 +126,9 @@ class Replay:
         return self._timeline
 
     def seek(self, step: int) -> None:
-        """Go to a step of the downsampled log, the last one that is not after `step`; nothing until it is read.
+        """Go to a step; nothing until the log is read.
 
+        The downsampled log has a step a little before it at once; the rest is played at once when it has been read.
         At infinite speed the replay would run to the end at once, so it plays on at the speed of the run.
         """
         if self._opened is None or self._reader is None:
@@ -134,6 +137,7 @@ class Replay:
         past = events[: bisect_right(events, max(0, step), key=lambda event: event.step)]
         self._reader.close()
         self._from_step = past[-1].step if past else 0
+        self._catching_up_to = step if step > self._from_step else None
         self._reader = ReadAhead(self._opened.run, self._from_step, self._buffer.put)
         self._played = []
         self._rewound = Rewound(self._opened.ready, tuple(past))
@@ -179,28 +183,48 @@ class Replay:
         now = self._clock()
         elapsed = max(0.0, now - self._drained_at)  # A clock may be set back.
         self._drained_at = now
-        if self._paused:
-            return self._next_steps()
         if self._reader is None:
             return []
+        missing = self._catch_up(self._reader)
+        if self._catching_up_to is not None:
+            return missing
+        return [*missing, *self._played_since(elapsed, self._reader)]
+
+    def _catch_up(self, reader: ReadAhead) -> list[ev.Event]:
+        """Return the events that are missing until the step that was gone to, as far as they are read."""
+        missing: list[ev.Event] = []
+        while self._catching_up_to is not None:
+            event = reader.peek()
+            if event is None and not reader.ended:
+                break
+            if event is None or event.step > self._catching_up_to:
+                self._catching_up_to = None
+            else:
+                missing.append(self._take(event, reader))
+        return missing
+
+    def _played_since(self, elapsed: float, reader: ReadAhead) -> list[ev.Event]:
+        """Return the events of the next `elapsed` seconds."""
+        if self._paused:
+            return self._next_steps(reader)
         if self.speed == math.inf:
-            return self._all_the_rest(self._reader)
+            return self._all_the_rest(reader)
         self._seconds += elapsed * self.speed
         due: list[ev.Event] = []
-        while (event := self._reader.peek()) is not None:
+        while (event := reader.peek()) is not None:
             seconds = event.seconds if isinstance(event, ev.StepDone) else 0.0
             if seconds > self._seconds:
                 break
             self._seconds -= seconds
-            due.append(self._take(event, self._reader))
-        if self._reader.ended:
+            due.append(self._take(event, reader))
+        if reader.ended:
             self._seconds = 0.0
         return due
 
-    def _next_steps(self) -> list[ev.Event]:
+    def _next_steps(self, reader: ReadAhead) -> list[ev.Event]:
         due: list[ev.Event] = []
-        while self._steps_left and self._reader is not None and (event := self._reader.peek()) is not None:
-            due.append(self._take(event, self._reader))
+        while self._steps_left and (event := reader.peek()) is not None:
+            due.append(self._take(event, reader))
             self._steps_left -= isinstance(event, ev.StepDone)
         return due
 
