@@ -125,7 +125,7 @@ async def test_cursor_reads_the_nearest_points_and_names_the_changes_there() -> 
         await it.pilot.press("right", "l", "right")
         assert pane.cursor == 30, "it stays at the last point"
         await it.pilot.press("escape")
-        assert pane.cursor is None and it.text("#readout").startswith("━ train 0.07667 nats")
+        assert pane.cursor is None and it.text("#readout").startswith("━ train 0.07667  o val 0.16")
 
 
 async def test_mouse_reads_values_selects_a_range_and_zooms_at_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,10 @@ async def test_marked_runs_are_drawn_in_one_chart(monkeypatch: pytest.MonkeyPatc
         legend = it.text("#legend-of-runs").replace("\xa0", " ")
         assert "a good 0.25" in legend and "b middle 0.5" in legend
         assert {"a", "b"} <= set(it.text("#overlay")), "each curve has its letter at its end"
+        plot = it.screen.query_one(Chart).plot
+        await it.pilot.hover("#overlay", offset=(plot.left, 1))
+        assert "step 1  a good 1.781  b middle 1.812" in it.text("#legend-of-runs")
+        await it.pilot.hover("#head")
         await it.press("x")
         assert ends[-1] == {(8.0, 0.35), (8.0, 0.6)} and "validation loss" in it.text("#legend-of-runs")
 

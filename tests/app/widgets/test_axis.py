@@ -75,7 +75,8 @@ def test_line_reaches_from_edge_to_edge_and_leads_to_points_that_are_not_shown()
 
 
 def test_labels_at_the_right_do_not_hide_each_other() -> None:
-    curves = [Curve(name, [(0, 1), (10, 1 + i / 100)], "red", end=name) for i, name in enumerate(("aa", "bb", "cc"))]
+    curves = [Curve(name, [(0, 1), (10, i / 100)], "red", end=name) for i, name in enumerate(("aa", "bb", "cc"))]
     plot = Plot(Drawing(curves), 80, 8, None, use_braille=False)
-    text = "\n".join(lines(plot))
-    assert all(name in text for name in ("aa", "bb", "cc")) and "*" in text
+    rows = {name: next(row for row, line in enumerate(lines(plot)) if name in line) for name in ("aa", "bb", "cc")}
+    assert rows == {"cc": 4, "bb": 5, "aa": 6}, "the highest value is the highest label"
+    assert len(lines(Plot(Drawing(curves), 80, 3, None, use_braille=False))) == 3, "two rows have room for two labels"

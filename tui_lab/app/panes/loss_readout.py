@@ -5,52 +5,62 @@ from rich.text import Text
 from tui_lab.app.panes.loss_curves import CHANGE, TRAIN, VALIDATION, ChartView
 from tui_lab.app.panes.loss_text import changes_text, merge_changes, nearest
 from tui_lab.app.panes.metrics import Metric, metrics_of
+from tui_lab.app.panes.overlays import Overlaid
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.numbers import short_number
+from tui_lab.app.widgets.packed import packed
 from tui_lab.app.widgets.plot import LEAST_WIDTH_FOR_END_LABELS
 
 METRICS_AT_CURSOR = ("loss", "val_loss", "lr", "grad_norm", "update_ratio")
 """After the metric of the chart."""
 NAME_WIDTH = 28
+NEAR_SHARE = 0.005
+"""Of the run: values that are not farther from the cursor are shown without their step."""
 NAMES = {"loss": "train", "val_loss": "val"}
 
 
 def legend(view: ChartView, state: LabState, width: int) -> Text:
-    """Return the curves of a chart that is `width` columns wide, each with its latest value, and the last change."""
+    """Return the curves of a chart, each with its latest value, and the last change; in lines of `width` columns."""
     metric = view.metric
-    text = Text(no_wrap=not view.overlaid, overflow="ellipsis")
+    items = []
     if metric.key == "val_loss":
-        text.append(f"o {metric.title} {_latest(metric)}  ", VALIDATION)
+        items.append(Text(f"o {metric.title} {_latest(metric)}", VALIDATION))
     elif metric.key == "loss":
-        text.append(f"━ train {_latest(metric)}", TRAIN)
-        mean = "  " if state.last is None else f" (mean {short_number(state.last.loss_ema)})  "
-        text.append(mean, f"dim {TRAIN}")
+        items.append(Text(f"━ train {_latest(metric)}", TRAIN))
         validation = state.curves["val_loss"].last
-        text.append(f"o val {'–' if validation is None else short_number(validation)}  ", VALIDATION)
+        items.append(Text(f"o val {'–' if validation is None else short_number(validation)}", VALIDATION))
     else:
-        text.append(f"━ {metric.title} {_latest(metric)}  ", TRAIN)
+        items.append(Text(f"━ {metric.title} {_latest(metric)}", TRAIN))
     if metric.is_loss and width < LEAST_WIDTH_FOR_END_LABELS and state.chance_loss is not None:
-        text.append(f"┄ ln V {short_number(state.chance_loss)}  ", "dim")
+        items.append(Text(f"┄ ln V {short_number(state.chance_loss)}", "dim"))
+    items += [_overlaid(one, metric.key) for one in view.overlaid]
     if changes := merge_changes(state.changes):
-        text.append(f"┊ {changes_text(changes[-1:])} at {changes[-1].step:,}  ", CHANGE)
-    for one in view.overlaid:
-        last = short_number(one.overlay.points(metric.key)[-1][1])
-        # A line is not broken within the name of a run.
-        text.append(f"{one.letter}\xa0", f"bold {one.style}")
-        text.append(f"{short(one.overlay.name, NAME_WIDTH)}\xa0{last}".replace(" ", "\xa0"), one.style).append("  ")
+        items.append(Text(f"┊ {changes_text(changes[-1:])} at {changes[-1].step:,}", CHANGE))
+    if view.overlaid:
+        return packed(items, width)
+    text = Text("  ").join(items)
+    text.no_wrap = True
+    text.overflow = "ellipsis"
     return text
 
 
+def _overlaid(one: Overlaid, metric: str) -> Text:
+    last = short_number(one.overlay.points(metric)[-1][1])
+    name = short(one.overlay.name, NAME_WIDTH)
+    return Text.assemble((f"{one.letter} ", f"bold {one.style}"), (f"{name} {last}", one.style))
+
+
 def values_at(view: ChartView, state: LabState, step: float) -> Text:
-    """Return the values nearest to `step`; one of another step says which."""
+    """Return the values nearest to `step`; one of a step that is not near says which."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"step {step:,.0f}  ", "bold")
     metrics = {metric.key: metric for metric in metrics_of(state)}
     for key in [view.metric.key, *(key for key in METRICS_AT_CURSOR if key != view.metric.key)]:
         point = nearest(metrics[key].series.points, step)
         if point is not None:
-            at = "" if point[0] == step else f" at {point[0]:,.0f}"
+            is_near = abs(point[0] - step) <= state.step * NEAR_SHARE
+            at = "" if is_near else f" at {point[0]:,.0f}"
             style = {view.metric.key: TRAIN, "loss": TRAIN, "val_loss": VALIDATION}.get(key, "")
             text.append(f"{NAMES.get(key, metrics[key].title)} {short_number(point[1])}{at}  ", style)
         if key == view.metric.key:
@@ -77,6 +87,4 @@ def _append_overlays(text: Text, view: ChartView, step: float) -> None:
 
 
 def _latest(metric: Metric) -> str:
-    if metric.series.last is None:
-        return "–"
-    return f"{short_number(metric.series.last)} {metric.unit}".rstrip()
+    return "–" if metric.series.last is None else short_number(metric.series.last)

@@ -11,8 +11,9 @@ from textual.widgets import Static
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_marks import CURSOR, MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
-from tui_lab.app.widgets.chart import Chart, Curve, Dot, YAxis
+from tui_lab.app.widgets.chart import Chart, Curve, Dot, Points, YAxis
 from tui_lab.app.widgets.numbers import short_number
+from tui_lab.app.widgets.packed import packed
 from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
 
 HINT = "Space marks runs to compare"
@@ -56,32 +57,51 @@ class CurvesView(Vertical):
         self.validation = not self.validation
         self.show_runs(self._runs)
 
+    def on_chart_pointed(self, message: Chart.Pointed) -> None:
+        message.stop()
+        self._show_legend()
+
+    def _points(self, run: RunCurves) -> Points:
+        return () if run.curves is None else run.curves.val if self.validation else run.curves.train
+
     def _draw(self) -> None:
-        title = "validation loss" if self.validation else "mean train loss"
-        legend = Text(no_wrap=True, overflow="ellipsis")
-        legend.append(f"{title}{f', {Y_NAMES[self.y_axis]}' if self.y_axis != 'auto' else ''} (x Y)  ", "dim")
         curves = []
         dots = []
         for run in self._runs:
-            points = () if run.curves is None else run.curves.val if self.validation else run.curves.train
+            points = self._points(run)
             mark = run.run.mark
-            legend.append_text(self._legend(run, points[-1][1] if points else None))
             end = f"{mark.letter} {short_number(points[-1][1])}" if points else ""
             curves.append(Curve(mark.letter, points, mark.style, end=end))
             if points:
                 dots.append(Dot(*points[-1], style=f"bold {mark.style}", sign=mark.letter))
-        if not self._runs or (self._runs[0].run.mark == CURSOR and legend.cell_len + len(HINT) < self.size.width):
-            legend.append(HINT, "dim")
-        self.query_one("#legend-of-runs", Static).update(legend)
         self.query_one(Chart).draw(curves, dots=dots, y_axis=self.y_axis, x_unit="step", y_unit="nats", whole=True)
+        self._show_legend()
+
+    def _show_legend(self) -> None:
+        """Name the runs with their last values, or with those at the step under the mouse."""
+        chart = self.query_one(Chart)
+        title = "validation loss" if self.validation else "mean train loss"
+        axis = "" if self.y_axis == "auto" else f", {Y_NAMES[self.y_axis]}"
+        items = [Text(f"{title}{axis} (x Y)", "dim")]
+        values = {run.run.mark.letter: self._points(run)[-1][1] for run in self._runs if self._points(run)}
+        if chart.pointed_x is not None:
+            items.append(Text(f"step {chart.pointed_x:,.0f}", "bold"))
+            values = {curve.label: y for curve, _, y in chart.plot.values_at(chart.pointed_x)}
+        items += [self._item(run, values.get(run.run.mark.letter)) for run in self._runs]
+        width = self.size.width - 2
+        room = width - sum(item.cell_len + 2 for item in items)
+        if not self._runs or (self._runs[0].run.mark == CURSOR and len(HINT) < room):
+            items.append(Text(HINT, "dim"))
+        self.query_one("#legend-of-runs", Static).update(packed(items, width))
 
     @staticmethod
-    def _legend(run: RunCurves, last: float | None) -> Text:
-        """Return a run's letter, name and last value, with spaces that do not break the line."""
-        if last is not None:
-            value = short_number(last)
+    def _item(run: RunCurves, value: float | None) -> Text:
+        """Return a run's letter, name and value."""
+        if value is not None:
+            text = short_number(value)
         else:
-            value = "…" if run.curves is None else run.curves.problem or "no data yet"
+            text = "…" if run.curves is None else run.curves.problem or "no data yet"
         mark = run.run.mark
-        name = f"{short(run.run.row.name, 24)} {value}".replace(" ", "\xa0")
-        return Text.assemble((f"{mark.letter}\xa0", f"bold {mark.style}"), (f"{name}  ", mark.style))
+        return Text.assemble(
+            (f"{mark.letter} ", f"bold {mark.style}"), (f"{short(run.run.row.name, 24)} {text}", mark.style)
+        )

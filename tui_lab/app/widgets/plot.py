@@ -125,7 +125,7 @@ class Plot:
         self.y_axis = drawing.y_axis_over(self.x_axis)
         self.height = height - 1
         """Of the part with the curves, without the line of labels below."""
-        y_ticks = self.y_axis.ticks(self._rows_differ, most=self.height // 2)
+        y_ticks = self.y_axis.ticks(self._rows_differ, most=self.height // 2 + 1)
         ends = self._ends() if width >= LEAST_WIDTH_FOR_END_LABELS else []
         tick_width = max(len(text) for text in [drawing.y_unit, *(tick.label for tick in y_ticks)])
         self.left = min(tick_width + 2, width // LARGEST_SHARE_OF_TICK_LABELS)
@@ -267,12 +267,16 @@ class Plot:
         return ends
 
     def _draw_ends(self, ends: Sequence[tuple[float, str, str]]) -> None:
-        """Write the labels at the right, each on a line of its own as near to its place as possible."""
-        free = set(range(self.height))
-        # Curves come before lines of reference: theirs is the place that moves.
-        for y, text, style in reversed(ends):
-            row = self.row(y)
-            if row is not None and free:
-                nearest = min(free, key=lambda other: (abs(other - row), other))
-                free.discard(nearest)
-                self.put(self.left + self.width + 1, nearest, text[:LARGEST_END_LABEL], style)
+        """Write the labels at the right in the order of their values, each as near to its place as possible."""
+        # Curves come after lines of reference, which are left out first.
+        shown = sorted(ends[max(0, len(ends) - self.height) :], key=lambda end: -end[0])
+        rows: list[int] = []
+        for y, _, _ in shown:
+            wanted = self.row(y)
+            rows.append(max(0 if wanted is None else wanted, rows[-1] + 1 if rows else 0))
+        limit = self.height - 1
+        for i in reversed(range(len(rows))):
+            rows[i] = min(rows[i], limit)
+            limit = rows[i] - 1
+        for row, (_, text, style) in zip(rows, shown, strict=True):
+            self.put(self.left + self.width + 1, row, text[:LARGEST_END_LABEL], style)
