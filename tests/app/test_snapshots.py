@@ -5,7 +5,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests.app.fake import Lab, lab, update
-from tui_lab.app.widgets import chart
+from tui_lab.app.widgets import keyboard_chart
 from tui_lab.core import events as ev
 
 
@@ -22,7 +22,7 @@ PANES = ("config", "loss", "batch", "generation", "events", "doctor")
 @pytest.fixture
 def screen(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> SnapshotAssertion:
     monkeypatch.setattr("time.strftime", lambda form: "12:00:00")
-    monkeypatch.setattr(chart, "has_braille", lambda: True)
+    monkeypatch.setattr(keyboard_chart, "has_braille", lambda: True)
     return snapshot.use_extension(PlainText)
 
 
@@ -57,7 +57,7 @@ async def test_panes_at_200x50(screen: SnapshotAssertion) -> None:
 
 
 async def test_chart_is_ascii_without_braille(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chart, "has_braille", lambda: False)
+    monkeypatch.setattr(keyboard_chart, "has_braille", lambda: False)
     async with lab(size=(80, 24)) as it:
         shown = it.painted()
         assert "*" in shown and not any("\u2800" <= sign <= "\u28ff" for sign in shown)

@@ -69,7 +69,8 @@ class Pane(Vertical):
             self.border_title = title
 
     def _title_of(self, summary: str) -> str:
-        return f"{self.number} {self.title}" + (f"  {escape(printable(summary))}" if summary else "")
+        title = f"{self.number} {self.title}" + (f"  {escape(printable(summary))}" if summary else "")
+        return f" {title} " if self.is_line else title  # Without corners the title would touch the line.
 
     def show(self, state: LabState, now: float) -> None:
         """Draw what has changed in `state`. Called up to ten times a second while the pane is visible."""
