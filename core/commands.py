@@ -100,11 +100,12 @@ class Snapshot:
     """Call `receive` in the trainer's thread with a copy of the weights, on the CPU, and which weights they are.
 
     After the end of a run that may stop early (train.patience) these are its best weights. at_evaluation: not now, but
-    after the next evaluation.
+    after the next evaluation. refuse: called with the reason if no weights can be had, such as without a checkpoint.
     """
 
     receive: Callable[[dict[str, "Tensor"], WeightsInfo], None]
     at_evaluation: bool = False
+    refuse: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -70,10 +70,13 @@ class GenerationThread:
             arguments = (request, config, tokenizer, weights, stop)
             threading.Thread(target=self._work, args=arguments, name="generation", daemon=True).start()
 
+        def refuse(reason: str) -> None:
+            self._buffer.put(GenerationFinished(request.number, reason))
+
         if copied is not None:
             receive(copied.weights, copied.info)
         else:
-            self._send(cmd.Snapshot(receive))
+            self._send(cmd.Snapshot(receive, refuse=refuse))
 
     def _work(
         self,

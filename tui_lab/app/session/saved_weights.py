@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.runs.folder import Run
+from tui_lab.util.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from tui_lab.core.inference.load_model import ChosenWeights
@@ -22,7 +23,21 @@ class SavedWeights:
         self._loaded: tuple[Path, ChosenWeights, Model] | None = None
 
     def answer(self, command: cmd.Snapshot | cmd.Inspect) -> None:
-        """Raises ConfigError, DataError or RunError where there is no model to look at."""
+        """Call what the command asks for, or its `refuse`.
+
+        Panes look at the model unasked, and show themselves what they lack: before the first checkpoint a look is
+        dropped. Raises ConfigError, DataError or RunError where there is no model and the command cannot be refused.
+        """
+        if isinstance(command, cmd.Inspect) and not self._run.has_checkpoint:
+            return
+        try:
+            self._answer(command)
+        except (ConfigError, DataError, RunError) as error:
+            if isinstance(command, cmd.Inspect) or command.refuse is None:
+                raise
+            command.refuse(str(error))
+
+    def _answer(self, command: cmd.Snapshot | cmd.Inspect) -> None:
         import torch
 
         chosen, model = self._load()
