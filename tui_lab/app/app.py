@@ -107,6 +107,8 @@ class LabApp(BaseApp):
     TITLE = "tui-lab"
     COMMANDS = App.COMMANDS | {verb_provider}
     BINDINGS = [
+        # Textual binds Ctrl+P only if no other key opens the palette.
+        Binding("ctrl+p", "command_palette", "Command palette", show=False, priority=True),
         Binding("colon", "command_palette", "Command palette", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),

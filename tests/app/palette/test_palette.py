@@ -75,7 +75,10 @@ async def test_tab_and_enter_complete_and_a_problem_is_not_run() -> None:
         assert it.screen.query_one("#every", Input).value == "7"
 
 
-async def test_colon_in_a_field_is_typed() -> None:
+async def test_ctrl_p_opens_the_palette_anywhere_and_colon_is_typed_in_a_field() -> None:
     async with lab() as it:
+        await it.press("4", "i", "ctrl+p")
+        assert isinstance(it.pilot.app.screen, CommandLine)
+        await it.press("escape", "escape")
         await it.press("4", "i", "colon")
         assert it.screen.is_current and it.screen.query_one("#prompt", Input).value.endswith(":")

@@ -9,13 +9,15 @@ class Offer:
     """A line of the palette's list.
 
     line: the whole command. about: what it does, or what is wrong with it. run: what Enter does; None if the line is
-    only put into the field, so that the user can go on typing. is_problem: Enter does nothing.
+    only put into the field, so that the user can go on typing. is_problem: Enter does nothing. title: what the
+    list shows instead of the line.
     """
 
     line: str
     about: str
     run: Callable[[], object] | None = None
     is_problem: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Verb:
     @property
     def offer(self) -> Offer:
         """The offer to type an argument."""
-        return Offer(f"{self.name} ", f"{self.name} {self.example}: {self.about}")
+        return Offer(f"{self.name} ", self.about, title=f"{self.name} {self.example}")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class OfferHit(Hit):
         about = (
             (f"✗ {printable(offer.about)}", "bold") if offer.is_problem else (printable(offer.about), "not bold dim")
         )
-        display = Text.assemble(printable(offer.line), "\n", about)
+        display = Text.assemble(printable(offer.title or offer.line), "\n", about)
         super().__init__(score, display, lambda: None if offer.run is None else offer.run(), text=offer.line)
 
 

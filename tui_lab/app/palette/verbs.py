@@ -1,6 +1,7 @@
 """The palette's commands with an argument, by screen."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from textual.screen import Screen
 from textual.widgets import Input
@@ -9,22 +10,30 @@ from tui_lab.app.actions import applies
 from tui_lab.app.palette.offers import Verb, of_names, of_number, of_text
 from tui_lab.app.palette.setting_offers import SettingOffers
 from tui_lab.app.panes.sampling_fields import BOUNDS
-from tui_lab.app.screens.lab import LabScreen
-from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.util.errors import ConfigError
+
+# The palette also opens at Home, before these are imported.
+if TYPE_CHECKING:
+    from tui_lab.app.screens.lab import LabScreen
+    from tui_lab.app.screens.runs import RunsScreen
 
 BATCH, GENERATION = 3, 4
 """Numbers of panes."""
 
 
 def verbs_of(screen: Screen[Any]) -> list[Verb]:
-    """Return the commands with an argument that a screen offers."""
-    verbs = [theme(screen)]
-    if isinstance(screen, LabScreen):
-        verbs = [set_value(screen), go(screen), every(screen), generate(screen), config_filter(screen), *verbs]
-    elif isinstance(screen, RunsScreen):
-        verbs.insert(0, run_filter(screen))
-    return verbs
+    """Return the commands with an argument that a screen offers: those of its attribute `verbs`, if it has one."""
+    own: Callable[[], list[Verb]] = getattr(screen, "verbs", list)
+    return [*own(), theme(screen)]
+
+
+def lab_verbs(lab: "LabScreen") -> list[Verb]:
+    seek_if_replay = [] if lab.source.playback is None else [seek(lab)]
+    return [set_value(lab), go(lab), *seek_if_replay, every(lab), generate(lab), config_filter(lab)]
+
+
+def run_verbs(screen: "RunsScreen") -> list[Verb]:
+    return [run_filter(screen)]
 
 
 def theme(screen: Screen[Any]) -> Verb:
@@ -39,7 +48,7 @@ def theme(screen: Screen[Any]) -> Verb:
     return Verb("theme", "NAME", "switch the theme", of_names("theme", names, "switch to it", switch), is_title=True)
 
 
-def set_value(lab: LabScreen) -> Verb:
+def set_value(lab: "LabScreen") -> Verb:
     def can_steer() -> bool:
         return applies("live", phase=lab.state.phase, role=lab.source.role)
 
@@ -53,7 +62,7 @@ def set_value(lab: LabScreen) -> Verb:
     return Verb("set", "KEY VALUE", "change a setting", offers, offers.understands)
 
 
-def go(lab: LabScreen) -> Verb:
+def go(lab: "LabScreen") -> Verb:
     def show(step: int) -> None:
         lab.go_to(BATCH)
         lab.batch_pane.go_to(step - 1)  # Users count from 1.
@@ -65,7 +74,22 @@ def go(lab: LabScreen) -> Verb:
     return Verb("go", "STEP", "show the batch of a step, past or future", offers)
 
 
-def every(lab: LabScreen) -> Verb:
+def seek(lab: "LabScreen") -> Verb:
+    def last_step() -> int | None:
+        playback = lab.source.playback
+        return None if playback is None or playback.timeline is None else playback.timeline.end
+
+    def run(step: int) -> None:
+        if lab.source.playback is not None:
+            lab.source.playback.seek(step)
+
+    def about(step: int) -> str:
+        return f"play the run from step {step:,} on"
+
+    return Verb("seek", "STEP", "go to a step of the replay", of_number("seek", about, run, least=0, most=last_step))
+
+
+def every(lab: "LabScreen") -> Verb:
     def repeat(steps: int) -> None:
         lab.generation_pane.query_one("#every", Input).value = str(steps)
 
@@ -77,7 +101,7 @@ def every(lab: LabScreen) -> Verb:
     return Verb("every", "STEPS", "repeat the prompt every so many steps; 0: not", offers)
 
 
-def generate(lab: LabScreen) -> Verb:
+def generate(lab: "LabScreen") -> Verb:
     def run(prompt: str) -> None:
         lab.go_to(GENERATION)  # Its first prompt is put in when it is shown.
         lab.generation_pane.query_one("#prompt", Input).value = prompt
@@ -87,7 +111,7 @@ def generate(lab: LabScreen) -> Verb:
     return Verb("generate", "PROMPT", "generate from a prompt", offers, is_title=True)
 
 
-def config_filter(lab: LabScreen) -> Verb:
+def config_filter(lab: "LabScreen") -> Verb:
     def search(text: str) -> None:
         lab.go_to(lab.config_pane.number)
         lab.config_pane.action_search()
@@ -101,7 +125,7 @@ def config_filter(lab: LabScreen) -> Verb:
     )
 
 
-def run_filter(screen: RunsScreen) -> Verb:
+def run_filter(screen: "RunsScreen") -> Verb:
     def filter_runs(text: str) -> None:
         screen.action_filter()
         screen.query_one("#where", Input).value = text

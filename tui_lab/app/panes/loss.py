@@ -42,7 +42,7 @@ class LossPane(Pane):
     help_name = "loss"
     main = "#chart"
     hints: Sequence[str] = (
-        "[ ] metric", "←→ read values", "Y y axis", "x x axis", "m smooth", "a overlay runs", "+ - zoom", "0 all"
+        "[ ] metric", "←→ read values", "Y y-axis", "x x-axis", "m smooth", "a overlay runs", "+ - zoom", "0 all"
     )  # fmt: skip
 
     BINDINGS = named(

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.text import Text
 from textual.containers import Vertical
-from textual.events import DescendantBlur, DescendantFocus, Resize
+from textual.events import Click, DescendantBlur, DescendantFocus, Resize
+from textual.message import Message
 from textual.widgets import Input, Static
 
 from tui_lab.app.session.state import LabState
+from tui_lab.app.widgets.key_hints import BETWEEN, Hint, fitting_hints, hints_of
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.util.escape import printable
-
-BETWEEN = " · "
 
 
 class Pane(Vertical):
@@ -35,6 +35,15 @@ class Pane(Vertical):
 
     is_line = False
     """Whether only the title line is shown now."""
+    _drawn_hints: object = None
+
+    class TitleClicked(Message):
+        """The title was clicked. n_clicks: 2 for a double click."""
+
+        def __init__(self, number: int, n_clicks: int) -> None:
+            super().__init__()
+            self.number = number
+            self.n_clicks = n_clicks
 
     def on_mount(self) -> None:
         self.border_title = self._title_of("")
@@ -97,9 +106,13 @@ class Pane(Vertical):
         hints: Sequence[str] = ()
         if self.has_focus_within:
             hints = self.field_hints if isinstance(self.app.focused, Input) else self.hints
-        subtitle = fitting([self.state_text, *hints] if self.state_text else hints, self.outer_size.width - 6)
-        if subtitle != self.border_subtitle:
-            self.border_subtitle = subtitle
+        texts = [self.state_text, *hints] if self.state_text else list(hints)
+        drawn = (texts, self.app.focused if hints else None, self.outer_size.width)
+        if drawn != self._drawn_hints:
+            self._drawn_hints = drawn
+            state = [Hint(self.state_text)] if self.state_text else []
+            shown = fitting_hints([*state, *hints_of(hints, self.app.focused)], self.outer_size.width - 6)
+            self.border_subtitle = shown
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         self.call_later(self.show_hints)
@@ -109,6 +122,10 @@ class Pane(Vertical):
 
     def on_resize(self, event: Resize) -> None:
         self.show_hints()
+
+    def on_click(self, event: Click) -> None:
+        if event.screen_y == self.region.y:  # Also of clicks in the pane, which bubble.
+            self.post_message(self.TitleClicked(self.number, event.chain))
 
 
 def fitting(parts: Sequence[str], width: int) -> str:

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
 from tui_lab.app.keymap import LAB, keymap_of, no_key
+from tui_lab.app.palette.verbs import lab_verbs
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
@@ -67,6 +68,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
     """`source` takes commands and gives messages; `state` is what the messages say so far; panes show it."""
 
     CSS_PATH = "lab.tcss"
+    verbs = lab_verbs
+    """The palette's commands with an argument."""
     BINDINGS = [
         Binding("f1", "do('help')", "Help", show=False),  # In a field a question mark is typed.
         *(
@@ -379,6 +382,13 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def on_pane_tabs_selected(self, message: PaneTabs.Selected) -> None:
         self.action_do(f"pane_{message.number}")
+
+    def on_pane_title_clicked(self, message: Pane.TitleClicked) -> None:
+        """Go to the pane; a second click on the title shows it alone, or all panes again."""
+        if message.number != self._pane_layout.active:
+            self.action_do(f"pane_{message.number}")
+        elif message.n_clicks == 1 or not self._pane_layout.zoomed:
+            self.zoom()
 
     def zoom(self) -> None:
         self._pane_layout.zoomed = not self._pane_layout.zoomed

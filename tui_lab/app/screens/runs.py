@@ -11,6 +11,7 @@ from textual.widgets import ContentSwitcher, DataTable, Input
 
 from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
+from tui_lab.app.palette.verbs import run_verbs
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.run_curves_view import CurvesView
@@ -24,6 +25,8 @@ from tui_lab.core.runs.catalog import RunRow
 
 class RunsScreen(RunsView):
     CSS_PATH = "runs.tcss"
+    verbs = run_verbs
+    """The palette's commands with an argument."""
     BINDINGS = named(
         "runs",
         Binding("space", "mark", "Mark"),

@@ -8,10 +8,17 @@ from tui_lab.app.textual_fixes.input_before_mount import HoldInputUntilMounted
 from tui_lab.app.textual_fixes.palette import Palette
 from tui_lab.app.textual_fixes.removed_nodes import IgnoreErrorsOfRemovedNodes
 from tui_lab.app.textual_fixes.screenshot_toasts import PlainScreenshotToasts
+from tui_lab.app.textual_fixes.simulated_keys import SimulateKeysFromApp
 from tui_lab.app.textual_fixes.tiny_terminal import LayOutAtLeastSmallest
 
 
-class BaseApp(LayOutAtLeastSmallest, HoldInputUntilMounted, IgnoreErrorsOfRemovedNodes, PlainScreenshotToasts):
+class BaseApp(
+    LayOutAtLeastSmallest,
+    HoldInputUntilMounted,
+    IgnoreErrorsOfRemovedNodes,
+    PlainScreenshotToasts,
+    SimulateKeysFromApp,
+):
     """The workarounds for App."""
 
     def get_default_screen(self) -> BlankScreen:
