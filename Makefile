@@ -10,7 +10,7 @@ TEXT ?= bundled
 TORCH ?= torch==2.13.0
 
 .PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
-	snapshots format lab lock device
+	snapshots demo format lab lock device
 
 install: $(STAMP)
 
@@ -107,6 +107,10 @@ fuzz: $(STAMP)
 # Random keys, mouse events, pastes and resizes while a model trains.
 fuzz-app: $(STAMP)
 	$(BIN)/python -m tools.torture.app --events $(EVENTS) --seed $(SEED)
+
+# The animation in README.md.
+demo: $(STAMP)
+	$(BIN)/python -m tools.demo
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update

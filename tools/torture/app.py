@@ -1,4 +1,6 @@
-"""Fuzz the app with keys, mouse events, pastes and resizes while a model trains: it must not raise or hang.
+"""Fuzz the app with keys, mouse events, pastes and resizes while a model trains or a run is replayed.
+
+It must not raise or hang, and the events must reach every screen and every pane.
 
     python -m tools.torture.app --events 10000 --seed 0
 
@@ -12,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import random
+import string
 import sys
 import tempfile
 from collections import Counter
@@ -33,6 +36,7 @@ from tui_lab.app.screens.lab import LabScreen
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.kernels import memory_estimate
+from tui_lab.core.runs.folder import list_runs
 
 SIZES = ((20, 5), (39, 11), (40, 12), (80, 24), (99, 29), (100, 30), (120, 40), (200, 60), (1, 1))
 SPECIAL = (
@@ -65,7 +69,37 @@ SPECIAL = (
     "\x1b[1;2B",
 )
 LETTERS = "".join(key for command in COMMANDS for key in command.keys.split(",") if len(key) == 1)
+"""Keys of the lab's commands, those that are added later included."""
+OTHER_LETTERS = string.ascii_letters
+"""Keys of the panes and the other screens."""
 SIGNS = " ?<>[],./+-=_()'\"\\:;!@#$%^&*{}|~`éß漢👩"
+PALETTE = "\x10"
+SEQUENCES = (
+    *(f"{PALETTE}{command.title}\r" for command in COMMANDS),
+    *(f":{text}\r" for text in ("set optim.lr 0.001", "set model.dropout", "set nothing 1", "theme", "light", "[red]")),
+    *(
+        f"\x1bR{keys}"
+        for keys in (" j jv", " vxy", "d", "gabc\r", "/lr<0.1\r", "oO", "tword\r", "n\r", "zz", "\r", "c")
+    ),
+    *(f"\x1bA{keys}" for keys in ("\r", "[]xnN", "\rhjkl", "\r\x1b")),
+    *(f"\x1b{number}{keys}" for number in range(1, 10) for keys in ("z", "/5\r", "jkhl", "\r", "y")),
+    "\x1b2aj\r",
+    "\x1b2xxYYmm[]",
+    "\x1b3/500\r.,nNm",
+    "\x1b4i123\r",
+    "\x1b4\t0.5\t\t\t5\r",
+    "\x1b1/lr\r+-\r0.1\r",
+    "\x1bK6\ra",
+    "\x1btttttt",
+    "\x1bZZZ",
+    "\x1b<<>>()()>>>>",
+    "\x1b?jjj/loss\r",
+)
+"""Keys that go somewhere, for which single random keys would take too long."""
+PLACES = ("LabScreen", "Home", "RunsScreen", "AttentionScreen", "Help", "CommandPalette", "Ask", "training", "replay")
+"""What a long test has to reach: names of screens, and roles of labs."""
+ENOUGH_FOR_ALL = 5000
+"""Events after which every place must have been reached."""
 FINDING = Finding(
     code="lr_too_low",
     title="the learning rate does nothing",
@@ -96,7 +130,7 @@ TINY = (
 
 
 class FuzzedApp(LabApp):
-    """Quitting starts a new run instead."""
+    """Quitting starts a new run instead, or a replay of an earlier one."""
 
     exits = 0
 
@@ -104,11 +138,15 @@ class FuzzedApp(LabApp):
         self.exits += 1
         self.begin()
 
-    def begin(self) -> None:
-        """Close all screens and start a new run."""
+    def begin(self, *, train: bool = False) -> None:
+        """Close all screens and start a new run or, every second time, replay the newest one unless `train`."""
         while len(self.screen_stack) > 2:
             self.pop_screen()
-        self.open(Pick("preset", "tiny.toml"))
+        ended = [run for run in list_runs() if run.summary() is not None]
+        if ended and self.exits % 2 and not train:
+            self.open(Pick("replay", str(ended[-1].path)))
+        else:
+            self.open(Pick("preset", "tiny.toml"))
 
     def quit_now(self) -> None:
         """Really exit."""
@@ -124,8 +162,12 @@ class RandomInput:
     def event(self) -> tuple[str, Any]:
         """Draw ("type", what a terminal sends), ("escape", None) or ("size", (columns, lines))."""
         chance = self.draw.random()
-        if chance < 0.35:
+        if chance < 0.04:
+            return "sequence", self.draw.choice(SEQUENCES)
+        if chance < 0.28:
             return "type", self.draw.choice(LETTERS)
+        if chance < 0.35:
+            return "type", self.draw.choice(OTHER_LETTERS)
         if chance < 0.50:
             return "type", self.draw.choice("0123456789")
         if chance < 0.68:
@@ -170,6 +212,8 @@ class Session:
         self.source = source
         self.parser = XTermParser()
         self.counts: Counter[str] = Counter()
+        self.places: Counter[str] = Counter()
+        """How many events found the app on each screen, and in each role of the lab."""
 
     def send(self, kind: str, what: Any) -> None:
         """Send one event to the app."""
@@ -197,8 +241,11 @@ class Session:
         for number in range(times):
             kind, what = self.source.event()
             self.counts[kind] += 1
+            self._note_place()
             try:
                 self.send(kind, what)
+                if kind == "sequence":
+                    await asyncio.sleep(UNHURRIED)
                 if self.source.draw.random() < 0.4:
                     await self.settle()
                 if self.source.draw.random() < 0.02:
@@ -206,6 +253,12 @@ class Session:
             except Exception as error:
                 raise AssertionError(f"event {number}, {kind} {what!r}: {error!r}") from error
         await self.settle()
+
+    def _note_place(self) -> None:
+        screen = self.app.screen
+        self.places[type(screen).__name__] += 1
+        if isinstance(screen, LabScreen):
+            self.places[screen.source.role] += 1
 
     async def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until `condition()` is true. Raises AssertionError."""
@@ -237,7 +290,7 @@ class Session:
         await self.press("\x1b" * 6)
         await self.to_home()
         exits = self.app.exits
-        self.app.begin()
+        self.app.begin(train=True)
         await self.wait_for(lambda: self.phase() == "running", "a new run is running")
         await self.press(" ")
         await self.wait_for(lambda: self.phase() == "paused", "a key pauses it")
@@ -303,6 +356,9 @@ async def fuzz(times: int, seed: int) -> Counter[str]:
                 await session.send_events(times)
                 await session.check_responds()
                 session.counts["runs quit"] = app.exits
+                session.counts += session.places
+                missed = [place for place in PLACES if not session.places[place]]
+                assert not missed or times < ENOUGH_FOR_ALL, f"the events never reached {missed}"
                 app.quit_now()
         except Exception as error:
             raise AssertionError(f"replay by: python -m tools.torture.app --events {times} --seed {seed}") from error
