@@ -28,7 +28,6 @@ from tui_lab.app.textual_fixes.palette import Palette
 from tui_lab.app.themes import THEMES
 from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.config import settings
-from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.lock import Holder, InUse, in_use
@@ -249,8 +248,11 @@ class LabApp(BaseApp):
 
         return Session(open, paused=paused)
 
-    def show_lab(self, source: "Source", *, diagnose: bool = False) -> None:
-        """Open the lab over a run or replay and start it; `diagnose`: run the doctor once it is open."""
+    def show_lab(self, source: "Source", *, diagnose: bool = False, origin: str = "") -> None:
+        """Open the lab over a run or replay and start it.
+
+        diagnose: run the doctor once it is open. origin: which run it comes from, and with which changes.
+        """
         from tui_lab.app.screens.lab import LabScreen
         from tui_lab.app.session.system_sampler import SystemSampler
 
@@ -258,6 +260,7 @@ class LabApp(BaseApp):
         layout = self._preferences.layout
         sampler = SystemSampler(lambda: source.pid)
         lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=layout, is_first=is_first, sampler=sampler)
+        lab.origin = origin
         self.opened.append(lab)
         self.push_screen(lab)
 
@@ -327,11 +330,13 @@ class LabApp(BaseApp):
 
     def on_lab_screen_restart(self, message: "LabScreen.Restart") -> None:
         if message.lab in self.screen_stack:
-            self._restart(message.lab, message.name, message.config, fork=message.fork, diagnose=message.diagnose)
+            self._restart(message)
 
     @work(exclusive=True)
-    async def _restart(self, lab: "LabScreen", name: str, config: "Config", *, fork: bool, diagnose: bool) -> None:
+    async def _restart(self, message: "LabScreen.Restart") -> None:
         """Stop a run and open the lab over a new one."""
+        lab = message.lab
+        config = message.config
         problem = await self._stop_and_save(lab)
         if problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
@@ -343,12 +348,12 @@ class LabApp(BaseApp):
             from tui_lab.core.runs import open_run
 
             freeze_gc_objects()
-            if fork:
-                return open_run.fork(name, config, report, commands)
-            return open_run.start(without_time(name), config, None, report, commands)
+            if message.fork:
+                return open_run.fork(message.name, config, report, commands)
+            return open_run.start(without_time(message.name), config, None, report, commands)
 
         self._remove(lab)
-        self.show_lab(self._session(open), diagnose=diagnose)
+        self.show_lab(self._session(open), diagnose=message.diagnose, origin=message.origin)
 
     def action_help_quit(self) -> None:
         """Quit as `q` does; Textual calls this for Ctrl-C."""

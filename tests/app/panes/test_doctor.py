@@ -147,6 +147,12 @@ async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
         await it.pilot.press("a")
         [message] = restarts
         assert message.config.faults == ("double_softmax",) and message.diagnose and not message.fork
+        assert "overfit-one-1" in message.origin and "faults double_softmax, shuffle_every_step →" in message.origin
+    async with lab(steps=0) as it:
+        it.screen.origin = message.origin
+        await it.tell(ready(), ev.Paused(step=0))
+        assert "overfit-one-1" in it.text("#log")
+        assert any("overfit-one-1" in notice.message for notice in it.pilot.app._notifications)
 
 
 async def test_fix_by_a_live_setting_restarts_nothing(restarts: list[Any], diagnosed: list[Any]) -> None:

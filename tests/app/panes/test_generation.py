@@ -35,6 +35,12 @@ async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None
         assert "p = 0.250" in it.text("#alternatives") and "2 0.300" in it.text("#alternatives")
 
 
+async def test_editing_the_prompt_keeps_its_text() -> None:
+    async with lab("socrates", size=(200, 50)) as it:
+        await it.press("4", "i", "x", "q")
+        assert it.screen.query_one("#prompt", Input).value == "SOCRATES: xq"
+
+
 async def test_prompt_is_repeated_every_n_steps_and_bad_fields_are_shown() -> None:
     async with lab() as it:
         pane = it.screen.query_one(GenerationPane)

@@ -73,8 +73,8 @@ def test_news_is_shown_once_the_frame_is_old_enough() -> None:
     ("seconds_a_step", "cpu_seconds", "pause"),
     [
         (0.001, 0.0, MIN_PAUSE),
-        (0.001, 0.1, 0.1 / PAINT_SHARE),
-        (SECONDS_OF_SLOW_STEP, 0.03, 0.03 / PAINT_SHARE_OF_SLOW_MODEL),
+        (0.001, 0.05, 0.05 / PAINT_SHARE),
+        (SECONDS_OF_SLOW_STEP, 0.02, 0.02 / PAINT_SHARE_OF_SLOW_MODEL),
         (0.001, 100.0, MAX_PAUSE),
     ],
 )

@@ -97,6 +97,10 @@ class EventsPane(Pane):
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
             self._write(f"{self._clock()} {printable(line)}")
 
+    def add(self, text: str) -> None:
+        """Log a line of the app itself."""
+        self._write(f"{self._clock()} {printable(text)}")
+
     def _note_output(self, printed: Printed) -> None:
         """Log new output; a line without an end is shown below the log until it ends."""
         lines = [f"… {printed.n_skipped:,} bytes of output skipped; output.log has them"] if printed.n_skipped else []

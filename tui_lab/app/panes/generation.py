@@ -80,7 +80,7 @@ class GenerationPane(Pane):
         """Whether the prompt is to be answered at every evaluation."""
 
     def compose(self) -> ComposeResult:
-        yield Field(TEXT_PROMPT, id="prompt", placeholder="prompt")
+        yield Field(TEXT_PROMPT, id="prompt", placeholder="prompt", select_on_focus=False)
         with Horizontal(id="sampling"):
             for name, value in DEFAULTS.items():
                 yield Static(name.replace("_", "-"), classes="name", id=f"name-{name}")

@@ -73,7 +73,6 @@ class DoctorControls:
             self._controls.set_live(changes)
             self._doctor.start(new)
         else:
-            self._warn("The run starts again with " + ", ".join(f"{key} {value}" for key, value in changes.items()))
             self._restart(new)
 
 

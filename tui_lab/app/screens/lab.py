@@ -85,6 +85,11 @@ class LabScreen(BaseScreen[None], Screen[None]):
         ),
     ]
 
+    stopping = False
+    """Whether the process that trains was told to stop, and the lab closes when it has."""
+    origin = ""
+    """Of a run that was restarted or forked: from what, and with which changes. To be set before it opens."""
+
     class Close(Message):
         """Save the run and close the lab; then open `next_pick`, if any."""
 
@@ -102,15 +107,21 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.name = name
 
     class Restart(Message):
-        """Start a new run with an edited config; `fork`: from the last checkpoint of run `name`."""
+        """Start a new run with an edited config; `fork`: from the last checkpoint of run `name`.
 
-        def __init__(self, lab: "LabScreen", name: str, config: Config, *, fork: bool, diagnose: bool) -> None:
+        origin: what the new run says of where it comes from.
+        """
+
+        def __init__(
+            self, lab: "LabScreen", name: str, config: Config, *, fork: bool, diagnose: bool, origin: str = ""
+        ) -> None:
             super().__init__()
             self.lab = lab
             self.name = name
             self.config = config
             self.fork = fork
             self.diagnose = diagnose
+            self.origin = origin
 
     def __init__(
         self,
@@ -136,8 +147,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.sampler: Sampler = sampler or NoSampler()
         self._diagnose_first = diagnose_first
         self.close_when_done: Destination | None = None
-        self.stopping = False
-        """Whether the process that trains was told to stop, and the lab closes when it has."""
         self._next_beat: Timer | None = None
         self._role = source.role
 
@@ -318,6 +327,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if config is None or ready.task is None:
             return
         self._show_banner(config, diagnosed=False)
+        if self.origin:
+            self._log.add(self.origin)
+            self.notify(self.origin)
         if text := replaced_characters(ready.task):
             self.notify(text, severity="warning")
         if self._diagnose_first:

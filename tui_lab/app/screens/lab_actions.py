@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from tui_lab.app.clipboard import copy
 from tui_lab.app.labels import holder_text
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
+from tui_lab.app.panes.setting_text import format_value
 from tui_lab.app.panes.status_line import span
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
-from tui_lab.app.screens.doctor_controls import DoctorControls
+from tui_lab.app.screens.doctor_controls import DoctorControls, differences
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
@@ -207,7 +208,8 @@ class LabActions:
         if fork and lab.source.role == "training" and not lab.state.over:
             lab.source.send(cmd.Save())
         name = ready.path if fork else ready.name
-        lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose))
+        origin = origin_text(ready.name, lab.state.trainer_config or config, config, fork=fork)
+        lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose, origin=origin))
 
     def resume(self) -> None:
         """Close the replay and train its run on, unless only another process can."""
@@ -257,6 +259,16 @@ class LabActions:
             lab.app.push_screen(Ask(question, choices), detach)
         else:
             lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)
+
+
+def origin_text(name: str, old: Config, new: Config, *, fork: bool) -> str:
+    """Return from which run a new one comes, and what was changed."""
+    changes = [
+        f"{key} {format_value(settings.get(old, key)) or 'none'} → {format_value(value) or 'none'}"
+        for key, value in differences(old, new).items()
+    ]
+    start = f"{'forked' if fork else 'restarted'} from {name}"
+    return f"{start}: {'; '.join(changes)}" if changes else start
 
 
 def script_choices(phase: str) -> tuple[Choice, ...]:

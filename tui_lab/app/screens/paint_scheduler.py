@@ -10,7 +10,7 @@ SECONDS_BETWEEN_IDLE_TICKS = 1.0
 """With a slow model, when nothing waits to be drawn and no key was pressed for `SECONDS_AWAKE`."""
 SECONDS_AWAKE = 3.0
 MIN_PAUSE = 0.5
-MAX_PAUSE = 10.0
+MAX_PAUSE = 4.0
 """Seconds between two new frames."""
 SECONDS_WHILE_TYPING = 5.0
 SECONDS_TO_SETTLE = 1.1
