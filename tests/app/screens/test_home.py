@@ -43,19 +43,23 @@ async def test_whole_description_of_every_preset_is_visible(size: tuple[int, int
 
 
 async def test_runs_are_listed_with_their_state_steps_loss_and_date() -> None:
-    ended = folder(LONG_NAME, 0.5)
+    ended = folder(LONG_NAME, 0.5, reason="stopped")
     os.utime(ended.path / runs.CONFIG, (0, 1_700_000_000))
     app = LabApp()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
         [line] = [line for line in painted(app).splitlines() if "032804" in line]
         assert LONG_NAME not in line and "confusion-3-with" in line and "…" in line
-        for part in (" done ", " 8 ", "val 0.6", "exact 25.0%", "2023-11-1"):
+        for part in (" stopped ", " 8 ", "val 0.6", "exact 25.0%", "2023-11-1"):
             assert part in line
         await pilot.press("end")
         assert LONG_NAME in painted(app) and "Resume" in painted(app)
         await pilot.press("home")
         assert "Resume" not in painted(app).splitlines()[-1], "a preset cannot be resumed"
+        folder("done", 0.5)
+        app.screen.load()  # type: ignore[attr-defined]
+        await pilot.press("end", "up")
+        assert "--steps N" in painted(app) and "Resume" not in painted(app).splitlines()[-1]
 
 
 def test_results_of_a_run_that_trains_on_are_not_those_of_its_old_summary() -> None:

@@ -97,8 +97,30 @@ def test_seeking_in_a_long_run_plays_what_the_downsampled_log_lacks(monkeypatch:
             for message in collect(replay, lambda message, step=step: replay.position == step):  # type: ignore[misc]
                 state.apply(message)
             assert state.step == step and state.curves["loss"].points[-1] == (step, 2.0 / step)
-            assert state.over == (step == 60)
+            assert state.phase == ("ended" if step == 60 else "paused")
         assert not replay.drain(), "it is paused there"
+
+
+def test_app_knows_whether_a_replay_is_paused() -> None:
+    run = recorded(runs.runs_folder() / "paused")
+    now = [0.0]
+    with replaying(str(run.path), lambda: now[0]) as replay:
+        replay.send(cmd.Pause())
+        state = LabState()
+
+        def phase_after(command: cmd.Command | None) -> str:
+            if command is not None:
+                replay.send(command)
+            for message in replay.drain():
+                state.apply(message)
+            return state.phase
+
+        collect(replay, lambda message: replay.timeline is not None)
+        replay.seek(2)
+        assert phase_after(None) == "paused" and phase_after(None) == "paused"
+        assert phase_after(cmd.Resume()) == "running" and phase_after(cmd.Pause()) == "paused"
+        replay.seek(8)
+        assert phase_after(None) == "ended" and phase_after(cmd.Resume()) == "ended"
 
 
 def test_seeking_at_infinite_speed_plays_on_at_the_speed_of_the_run() -> None:
@@ -149,7 +171,8 @@ def comparable(state: LabState) -> dict[str, object]:
     batches = [loader.batch(loader.from_step) for loader in state.loaders]
     shown = [(batch.step, list(batch.ids), batch.x.tolist()) for batch in batches]
     others = {name: value for name, value in vars(state).items() if name not in ("ready", "loaders", "monitors")}
-    return others | {"loaders": shown, "monitors": vars(state.monitors)}
+    phase = "running" if state.phase == "paused" else state.phase
+    return others | {"loaders": shown, "monitors": vars(state.monitors), "phase": phase}
 
 
 def test_replay_gives_the_model_of_the_run() -> None:
@@ -169,7 +192,8 @@ def test_replay_at_infinite_speed_gives_the_rest_once() -> None:
         replay.send(cmd.Resume())
         replayed += collect(replay, stopped)
         assert replay.drain() == []
-    assert events(replayed) == events(messages)
+    own_pauses = (ev.Paused, ev.Resumed)
+    assert [event for event in events(replayed) if not isinstance(event, own_pauses)] == events(messages)
 
 
 def test_replay_of_a_damaged_event_log_fails_with_its_name() -> None:

@@ -146,12 +146,13 @@ def summary_of(sample: SystemSample) -> str:
 def system_text(history: SystemHistory, width: int, height: int) -> Text:
     """Return the measurements, `width` columns wide; their graphs share `height` lines if there are enough of them."""
     assert history.latest is not None
-    header = f"{'now':>{width - MOST_WIDTH}}{'max':>{MOST_WIDTH}}" if has_most(width) else f"{'now':>{width}}"
-    lines = [Text(header, "dim", no_wrap=True)]
+    lines = []
+    if has_most(width):
+        lines.append(Text(f"{'now':>{width - MOST_WIDTH}}{'max':>{MOST_WIDTH}}", "dim", no_wrap=True))
     rows = list(rows_of(history, history.latest))
     rows_of_gpus = [list(gpu_rows(history, gpu, index)) for index, gpu in enumerate(history.latest.gpus)]
     n_rows = sum(map(len, (rows, *rows_of_gpus)))
-    n_lines = max(1, min(MOST_LINES, (height - 1 - len(rows_of_gpus)) // n_rows))
+    n_lines = max(1, min(MOST_LINES, (height - len(lines) - len(rows_of_gpus)) // n_rows))
     lines += [row.text(width, n_lines) for row in rows]
     for index, gpu in enumerate(history.latest.gpus):
         lines.append(Text(f"GPU {index}  {printable(gpu.name)}", "bold", no_wrap=True, overflow="ellipsis"))

@@ -18,6 +18,7 @@ from textual.widgets.option_list import Option
 from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
 from tui_lab.app.labels import shown_path
+from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home_text import ListedRun, hints, listed_run, preset_hint, preset_line, run_hint
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
@@ -136,8 +137,11 @@ class Home(BaseScreen[None], Screen[None]):
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only a run can be resumed."""
-        return action != "resume" or self._highlighted()[0] == "run"
+        """Only a run can be resumed, unless it has made all its steps or is that of a script."""
+        if action != "resume":
+            return True
+        kind, name = self._highlighted()
+        return kind == "run" and not why_not_resumable(Path(name))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         # Also after a click.

@@ -25,7 +25,7 @@ PRESET_KEYS = "Enter: start   Space: open paused"
 NAME_WIDTH = 44
 """Columns for a run's name, at most."""
 STATE_WIDTH, STEPS_WIDTH, LOSS_WIDTH, METRIC_WIDTH, DATE_WIDTH = 12, 9, 14, 12, 12
-LEAST_NAME_WIDTH = 20
+LEAST_NAME_WIDTH = 28
 
 
 def hints() -> Text:

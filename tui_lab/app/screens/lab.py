@@ -271,7 +271,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def _keep_to_log(self, message: SessionMessage) -> None:
         if isinstance(message, Rewound):
             self._unlogged.clear()
-        if not isinstance(message, ev.StepDone):
+        is_own_pause = self.source.playback is not None and isinstance(message, ev.Paused | ev.Resumed)
+        if not isinstance(message, ev.StepDone) and not is_own_pause:
             self._unlogged.append(message)
 
     def _log_until(self, step: int | None) -> None:

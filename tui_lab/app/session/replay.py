@@ -66,6 +66,8 @@ class Replay:
         self._closed = False
         self._said_end = False
         """Whether the app knows how the run ended."""
+        self._said_paused: bool | None = None
+        """What the app knows of the pause; None before the start of the run."""
         self._seconds = 0.0
         """Time of the run that has passed and was not used by an event yet."""
         self._drained_at = clock()
@@ -111,7 +113,7 @@ class Replay:
         return None
 
     def status_note(self) -> str:
-        return f"replay{' paused' if self._paused else ''}"
+        return "replay"
 
     def change_speed(self, by: int) -> None:
         index = SPEEDS.index(self.speed) + by
@@ -165,7 +167,19 @@ class Replay:
         if self._reader is not None and self._reader.ended and not self._said_end:
             self._said_end = True
             messages.append(Interrupted())
+        messages += self._pause_events(messages)
         return messages
+
+    def _pause_events(self, messages: list[SessionMessage]) -> list[ev.Event]:
+        """Return what the app has to know of the pause of the replay after these messages."""
+        for message in messages:
+            events = message.past if isinstance(message, Rewound) else (message,)
+            if any(isinstance(event, ev.Started) for event in events):
+                self._said_paused = False  # The start of a run ends every pause.
+        if self._said_paused is None or self._said_paused == self._paused or self._said_end:
+            return []
+        self._said_paused = self._paused
+        return [ev.Paused(step=self.position) if self._paused else ev.Resumed(step=self.position)]
 
     def _open(self, opened: _Opened) -> None:
         self._opened = opened
