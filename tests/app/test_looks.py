@@ -18,12 +18,23 @@ from tui_lab.app.screens.explain import Explain
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
+from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.app.themes import THEMES
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
-SCREENS: tuple[type[Screen[Any]], ...] = (Ask, AskLine, AttentionScreen, Home, Explain, Help, LabScreen, RunsScreen)
+SCREENS: tuple[type[Screen[Any]], ...] = (
+    Ask,
+    AskLine,
+    AttentionScreen,
+    Home,
+    Explain,
+    Help,
+    LabScreen,
+    PickRuns,
+    RunsScreen,
+)
 
 
 def colors(svg: str) -> set[str]:

@@ -101,7 +101,9 @@ async def test_run_with_planted_faults_begins_with_an_axis_from_zero_to_ln_v() -
         await it.tell(update(1, loss=2.3), update(2, loss=2.29))
         axis = it.screen.query_one(Chart).plot.y_axis
         assert axis.low == 0 and axis.high == pytest.approx(math.log(10))
-        await it.press("Y", "Y")
+        await it.press("right_square_bracket", "right_square_bracket")
+        assert it.screen.query_one(LossPane).y_axis == "auto", "the gradient norm is not a loss"
+        await it.press("left_square_bracket", "left_square_bracket", "Y", "Y")
         await it.tell(update(3, loss=2.29))
         assert it.screen.query_one(LossPane).y_axis == "auto", "the choice stays"
 
@@ -207,6 +209,12 @@ async def test_runs_of_the_same_task_are_picked_and_shown_in_colors_with_letters
         assert f"a {new.name} 0.7667" in names and f"b {old.name} 1.15" in names
         a, b, *_ = drawings.last["curves"]
         assert a.style != b.style and (a.end, b.end) == ("a 0.7667", "b 1.15") and "a 0.7667" in it.text("#chart")
+
+        assert [dot.sign for dot in drawings.last["dots"]] == ["a", "b", "●"], "letters at the ends, for NO_COLOR"
+        height = it.screen.query_one("#readout").size.height
+        await it.pilot.press("left")
+        assert it.text("#readout").startswith("step 30  train 0.07667  a 0.7667  b 1.15")
+        assert it.screen.query_one("#readout").size.height == height, "the chart does not move"
 
         await it.press("right_square_bracket", "right_square_bracket")
         assert drawings.last["curves"][0].points == [(1, 1.0), (3, 1 / 3)], "the gradient norm of the other run"

@@ -13,7 +13,7 @@ from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, ChartView
 from tui_lab.app.panes.loss_readout import after_requested, legend, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, merge_changes, more_text, nearest
-from tui_lab.app.panes.metrics import Metric, metrics_of
+from tui_lab.app.panes.metrics import LOSSES, Metric, metrics_of
 from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.pick_runs import PickRuns
@@ -60,7 +60,8 @@ class LossPane(Pane):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self.y_axis: YAxis = "auto"
+        self._y_axes: dict[str, YAxis] = {}
+        """Of the metrics whose axis is not automatic."""
         self.smoothing = 0
         """Index into `SMOOTHING`."""
         self.axis: Axis = "step"
@@ -111,6 +112,11 @@ class LossPane(Pane):
         return 0 if self._state is None else self._state.step
 
     @property
+    def y_axis(self) -> YAxis:
+        """That of the metric in the chart."""
+        return self._y_axes.get(self.metric, "auto")
+
+    @property
     def state_text(self) -> str:
         parts = [Y_NAMES[self.y_axis]] if self.y_axis != "auto" else []
         if weight := SMOOTHING[self.smoothing]:
@@ -158,7 +164,7 @@ class LossPane(Pane):
         if state.ready is not None and state.ready.name != self._run:
             self._run = state.ready.name
             config = state.trainer_config
-            self.y_axis = "zero" if config is not None and config.faults else "auto"
+            self._y_axes = dict.fromkeys(LOSSES, "zero") if config is not None and config.faults else {}
 
     def _draw_sparklines(self, metrics: Sequence[Metric]) -> None:
         n_lines = max(LEAST_SPARKLINES, int(self.size.height * SPARKLINES_SHARE))
@@ -190,13 +196,13 @@ class LossPane(Pane):
         first, last = (scale.step_at(state.progress, edge) for edge in chart.plot.edges(place))
         near = [change for change in merge_changes(state.changes) if min(first, step) <= change.step <= max(last, step)]
         chart.set_cursor(own_place, [change_text(change) for change in near])
-        self.put("#readout", after_requested(values_at(view, state, step), state))
+        self.put("#readout", after_requested(values_at(view, state, step, self.size.width), state))
 
     # Keys and mouse
 
     def action_y_axis(self) -> None:
         """Draw from the lowest value shown, from zero, or with a logarithmic axis."""
-        self.y_axis = Y_AXES[(Y_AXES.index(self.y_axis) + 1) % len(Y_AXES)]
+        self._y_axes[self.metric] = Y_AXES[(Y_AXES.index(self.y_axis) + 1) % len(Y_AXES)]
         self.redraw()
 
     def action_metric(self, by: int) -> None:

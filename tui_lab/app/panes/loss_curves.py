@@ -47,13 +47,14 @@ class ChartView:
         progress = state.progress
         changed_steps = sorted({change.step for change in merge_changes(state.changes)})
         options: dict[str, Any] = {}
+        dots = [self._end(one, scale) for one in self.overlaid]
         if self.metric.is_loss:
             options["references"] = self._references(state)
             if state.best is not None:
-                dot = Dot(scale.at(progress, state.best.step), state.best.val_loss, f"bold {VALIDATION}")
-                options["dots"] = [dot]
+                dots.append(Dot(scale.at(progress, state.best.step), state.best.val_loss, f"bold {VALIDATION}"))
         chart.draw(
             self._curves(state, scale),
+            dots=dots,
             marks=[(scale.at(progress, step), CHANGE) for step in changed_steps],
             y_axis=self.y_axis,
             x_unit=scale.name,
@@ -84,6 +85,11 @@ class ChartView:
             validation = scale.placed(progress, state.curves["val_loss"].points)
             curves.append(Curve("val", validation, VALIDATION, dotted=True, end="val"))
         return curves
+
+    def _end(self, one: Overlaid, scale: Scale) -> Dot:
+        """Return the letter of an overlay, at the end of its curve."""
+        step, value = one.overlay.points(self.metric.key)[-1]
+        return Dot(scale.at(one.overlay.progress, step), value, f"bold {one.style}", sign=one.letter)
 
     def _references(self, state: LabState) -> list[Reference]:
         references = []

@@ -1,5 +1,7 @@
 """The line above the large chart: the latest values of its curves, or the values at the cursor."""
 
+from collections.abc import Iterable, Iterator
+
 from rich.text import Text
 
 from tui_lab.app.panes.loss_curves import CHANGE, TRAIN, VALIDATION, ChartView
@@ -39,10 +41,7 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
         items.append(Text(f"┊ {changes_text(changes[-1:])} at {changes[-1].step:,}", CHANGE))
     if view.overlaid:
         return packed(items, width)
-    text = Text("  ").join(items)
-    text.no_wrap = True
-    text.overflow = "ellipsis"
-    return text
+    return _line(items)
 
 
 def _overlaid(one: Overlaid, metric: str) -> Text:
@@ -51,10 +50,9 @@ def _overlaid(one: Overlaid, metric: str) -> Text:
     return Text.assemble((f"{one.letter} ", f"bold {one.style}"), (f"{name} {last}", one.style))
 
 
-def values_at(view: ChartView, state: LabState, step: float) -> Text:
-    """Return the values nearest to `step`; one of a step that is not near says which."""
-    text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"step {step:,.0f}  ", "bold")
+def values_at(view: ChartView, state: LabState, step: float, width: int) -> Text:
+    """Return the values nearest to `step`, on as many lines as the legend; one of a step farther away says which."""
+    items = [Text(f"step {step:,.0f}", "bold")]
     metrics = {metric.key: metric for metric in metrics_of(state)}
     for key in [view.metric.key, *(key for key in METRICS_AT_CURSOR if key != view.metric.key)]:
         point = nearest(metrics[key].series.points, step)
@@ -62,9 +60,21 @@ def values_at(view: ChartView, state: LabState, step: float) -> Text:
             is_near = abs(point[0] - step) <= state.step * NEAR_SHARE
             at = "" if is_near else f" at {point[0]:,.0f}"
             style = {view.metric.key: TRAIN, "loss": TRAIN, "val_loss": VALIDATION}.get(key, "")
-            text.append(f"{NAMES.get(key, metrics[key].title)} {short_number(point[1])}{at}  ", style)
+            items.append(Text(f"{NAMES.get(key, metrics[key].title)} {short_number(point[1])}{at}", style))
         if key == view.metric.key:
-            _append_overlays(text, view, step)
+            items += _overlay_values(view, step)
+    if not view.overlaid:
+        return _line(items)
+    # The chart does not move while the mouse points at it.
+    n_lines = legend(view, state, width).plain.count("\n") + 1
+    lines = [*packed(items, width).split("\n"), *(Text() for _ in range(n_lines))]
+    return Text("\n").join(lines[:n_lines])
+
+
+def _line(items: Iterable[Text]) -> Text:
+    text = Text("  ").join(items)
+    text.no_wrap = True
+    text.overflow = "ellipsis"
     return text
 
 
@@ -79,11 +89,11 @@ def after_requested(text: Text, state: LabState) -> Text:
     return requested
 
 
-def _append_overlays(text: Text, view: ChartView, step: float) -> None:
+def _overlay_values(view: ChartView, step: float) -> Iterator[Text]:
     for one in view.overlaid:
         point = nearest(one.overlay.points(view.metric.key), step)
-        value = "" if point is None else short_number(point[1])
-        text.append(f"{one.letter} {value}  ", one.style)
+        if point is not None:
+            yield Text(f"{one.letter} {short_number(point[1])}", one.style)
 
 
 def _latest(metric: Metric) -> str:

@@ -27,7 +27,7 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
     Enter picks the selected run if none was marked or unmarked.
     """
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = "pick_runs.tcss"
     BINDINGS = [
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("space", "mark", "Mark"),
