@@ -52,7 +52,7 @@ async def test_no_color_shows_grays_and_keeps_the_signs(monkeypatch: pytest.Monk
         # The export uses a default color of its own where there is none.
         shown_in = colors(it.pilot.app.export_screenshot()) - {"#c5c8c6"}
         assert shown_in and all(c[1:3] == c[3:5] == c[5:7] for c in shown_in)
-        assert "‖ paused" in it.painted() and "no_mask" in it.painted()
+        assert "‖ paused" in it.painted() and "1 planted mistake" in it.painted()
 
 
 async def test_text_is_readable_in_every_theme() -> None:
