@@ -137,8 +137,12 @@ def environment() -> dict[str, str]:
     """Return the machine and the package versions of this process."""
     from tui_lab.runs.machine import machine
 
-    values = {name.replace("_", " "): str(value) for name, value in machine().items() if name != "torch"}
+    values = {_title(name): str(value) for name, value in machine().items() if name != "torch"}
     return values | {name: _version(name) for name in PACKAGES}
+
+
+def _title(name: str) -> str:
+    return "memory, GiB" if name == "memory_gib" else name.replace("_", " ")
 
 
 def _version(package: str) -> str:

@@ -1,5 +1,6 @@
 """The figures of a run: which ones are shown, their titles, and how values are written for people and as JSON."""
 
+import math
 from typing import Any
 
 from tui_lab.core.runs.catalog import RunRow
@@ -17,6 +18,9 @@ FIGURES: tuple[tuple[str, str], ...] = (
 )
 """The figures of a run: key in JSON, title in a table."""
 
+SMALL = 0.01
+"""Smaller values are written with three significant digits: with four decimals they would look equal."""
+
 
 def figure_text(key: str, value: Any) -> str:
     """Format the figure named `key`; None becomes a dash."""
@@ -26,7 +30,9 @@ def figure_text(key: str, value: Any) -> str:
         return f"{100 * value:.4g}%"
     if key in ("seconds", "perplexity"):
         return f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= SMALL or not math.isfinite(value) else f"{value:.3g}"
 
 
 def setting_text(value: Any) -> str:
