@@ -102,8 +102,8 @@ class Trainer:
         try:
             while (reason := self._stop_reason()) is None:
                 yield from self._run_commands()
-                if self.control.stop_requested or self.control.paused:
-                    continue
+                if self.control.paused or self._stop_reason() is not None:
+                    continue  # The commands may have come after the last step.
                 if self._evaluation_due():
                     yield from self._evaluate()
                 elif self.checkpointing.is_due(self.step, self.config.train.checkpoint_every):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.training.checkpoint import Checkpoint, Weights
+from tui_lab.core.training.evaluation import Evaluation, evaluate
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
@@ -226,6 +228,17 @@ def test_fewer_steps_than_are_done_end_the_run_at_the_next_step_with_a_valid_che
     assert training.config.train.steps == training.step == 3
     [*_, last] = trainer(resume=saves.kept[-1]).events()
     assert isinstance(last, ev.Stopped) and last.reason == "done"
+
+
+def test_command_during_the_last_evaluation_makes_no_further_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = trainer("train.steps=2")
+
+    def evaluate_meanwhile(*args: Any, **kwargs: Any) -> Evaluation | None:
+        training.commands.put(cmd.Inspect(lambda model: None))
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr("tui_lab.core.training.trainer.evaluate", evaluate_meanwhile)
+    assert [event.step for event in training.events()] == [0, 1, 2, 2, 2]
 
 
 def test_resumed_run_keeps_the_changed_number_of_steps() -> None:
