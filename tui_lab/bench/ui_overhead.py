@@ -26,7 +26,8 @@ SLICE_SECONDS = {"reverse": 1.5, "pseudo-socrates": 3.0}
 SLICES = {"reverse": 20, "pseudo-socrates": 20}
 """Many short ones: other load on the machine changes over seconds, and so affects both sides of a pair alike."""
 RESAMPLES = 2000
-KEYS = 120
+KEYS = 200
+EDIT_PROMPT = ("4", "i")
 KEYS_APART = 1.0
 """Seconds. Textual moves the focus a little later, and a key goes to the widget that has the focus."""
 BOXES_TO_TOKENS = 5
@@ -195,8 +196,9 @@ def key_to_paint(
     terminal = Terminal([*PROGRAM, "app", preset], size, folder, TUI_LAB_RUNS=str(runs))
     try:
         _wait_for_steps(_painting(terminal, runs), 3)
-        terminal.send("4")
-        terminal.read(1.0)
+        for key in EDIT_PROMPT:
+            terminal.send(key)
+            terminal.read(KEYS_APART)
         if generating:
             _generate(terminal)
         times = []
@@ -238,13 +240,14 @@ def _painting(terminal: Terminal, runs: Path) -> Path:
     raise TimeoutError(f"the app created no run in {runs}")
 
 
-def first_frame(folder: Path, size: tuple[int, int], times: int = 7) -> dict[str, Any]:
-    """Measure the seconds from the start of the process to Home being painted."""
+def first_frame(folder: Path, size: tuple[int, int], times: int = 7, preset: str = "") -> dict[str, Any]:
+    """Measure the seconds from the start of the process to Home, or to the empty lab over a preset, being painted."""
     seconds = []
     for _ in range(times):
-        terminal = Terminal(PROGRAM, size, folder, TUI_LAB_RUNS=str(folder / "none"))
+        arguments = ["app", preset] if preset else []
+        terminal = Terminal([*PROGRAM, *arguments], size, folder, TUI_LAB_RUNS=str(folder / "none"))
         try:
-            terminal.wait_for("Presets", 20.0)
+            terminal.wait_for("Generation" if preset else "Presets", 20.0)
             seconds.append(time.perf_counter() - terminal.started_at)
         finally:
             terminal.kill()
@@ -258,6 +261,7 @@ def bench_ui(presets: Sequence[str], size: tuple[int, int] = SIZE) -> dict[str, 
         return {
             "size": list(size),
             "first_frame": first_frame(folder, size),
+            "first_frame_of_the_lab": first_frame(folder, size, preset="reverse"),
             "cost": {preset: cost(preset, folder, size) for preset in presets},
             "key_to_paint": {preset: key_to_paint(preset, folder, size) for preset in presets},
             "key_to_paint_while_generating": {
