@@ -49,6 +49,10 @@ def test_nearly_constant_values_have_different_labels_of_four_digits() -> None:
     ]  # fmt: skip
 
 
+def test_axis_that_begins_near_zero_begins_at_zero() -> None:
+    assert axis_over(np.array([4e-5, 30.0])) == Axis(0.0, 30.0) and axis_over(np.array([1.0, 30.0])).low == 1.0
+
+
 def lines(plot: Plot) -> list[str]:
     return ["".join(line) for line in plot.chars]
 
@@ -80,3 +84,9 @@ def test_labels_at_the_right_do_not_hide_each_other() -> None:
     rows = {name: next(row for row, line in enumerate(lines(plot)) if name in line) for name in ("aa", "bb", "cc")}
     assert rows == {"cc": 4, "bb": 5, "aa": 6}, "the highest value is the highest label"
     assert len(lines(Plot(Drawing(curves), 80, 3, None, use_braille=False))) == 3, "two rows have room for two labels"
+
+
+def test_chart_without_points_says_so_and_has_no_axes() -> None:
+    plot = Plot(Drawing([Curve("a", [], "red")], x_unit="step", y_unit="nats"), 40, 9, None, use_braille=True)
+    assert "\n".join(lines(plot)).split() == ["no", "values", "yet"]
+    assert plot.column(0.5) is None

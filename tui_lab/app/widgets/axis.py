@@ -12,6 +12,8 @@ from tui_lab.app.widgets.numbers import evenly, short_number
 Floats = NDArray[np.float64]
 LEAST_SPAN = 4e-3
 """Of the largest value: a shorter range would need ticks with more than four significant digits."""
+NEAR_ZERO = 0.02
+"""Of the largest value: a range that begins below this begins at zero."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Axis:
 def axis_over(values: Floats, *, log: bool = False, from_zero: bool = False, least_share: float = LEAST_SPAN) -> Axis:
     """Return an axis that holds all values, or all positive ones if it is logarithmic; 0 to 1 if there are none.
 
-    least_share: of the largest value, the least span.
+    least_share: of the largest value, the least span; 0 for an axis that ends exactly at the lowest and highest value.
     """
     values = values[np.isfinite(values)]
     if log:
@@ -101,7 +103,7 @@ def axis_over(values: Floats, *, log: bool = False, from_zero: bool = False, lea
         return Axis(0.1, 1.0, log=True) if log else Axis(0.0, 1.0)
     low = float(values.min())
     high = float(values.max())
-    if from_zero:
+    if from_zero or (least_share and not log and 0 < low < NEAR_ZERO * high):
         low = min(low, 0.0)
     least = least_share * max(abs(low), abs(high))
     if high - low < least or high == low:

@@ -19,6 +19,7 @@ LEAST_WIDTH_FOR_END_LABELS = 60
 LARGEST_END_LABEL = 14
 LARGEST_SHARE_OF_TICK_LABELS = 3
 """The labels of the y axis take at most one part in so many of the width."""
+EMPTY = "no values yet"
 MUTED = "muted"
 """A style of its own: that of the labels of the axes."""
 
@@ -125,6 +126,11 @@ class Plot:
         self.y_axis = drawing.y_axis_over(self.x_axis)
         self.height = height - 1
         """Of the part with the curves, without the line of labels below."""
+        if not any(len(x) for x, _ in drawing.arrays):
+            self.left = self.width = 0
+            if height:
+                self.put(max(0, (width - len(EMPTY)) // 2), height // 2, EMPTY, MUTED)
+            return
         y_ticks = self.y_axis.ticks(self._rows_differ, most=self.height // 2 + 1)
         ends = self._ends() if width >= LEAST_WIDTH_FOR_END_LABELS else []
         tick_width = max(len(text) for text in [drawing.y_unit, *(tick.label for tick in y_ticks)])
@@ -146,8 +152,8 @@ class Plot:
 
     def column(self, x: float) -> int | None:
         """Return the column of a value on the x axis, if it is shown."""
-        share = self.x_axis.share(x)
-        return self.left + min(self.width - 1, int(share * self.width)) if self.width and 0 <= share <= 1 else None
+        share = self.x_axis.share(x) if self.width else -1.0
+        return self.left + min(self.width - 1, int(share * self.width)) if 0 <= share <= 1 else None
 
     def x_at(self, column: int) -> float:
         """Return the value in the middle of a column."""
