@@ -91,6 +91,9 @@ def test_the_most_important_columns_and_the_sorted_one_are_kept() -> None:
     narrow = fitted_columns(widths, 50, "-note", 2)
     assert [column.key for column in narrow.columns] == ["name", "state", "val_loss", "note"]
     assert narrow.name_width == 10, "not wider than the names"
+    usual = widths | {"name": 40, "state": 11, "val_loss": 9, "created": 11}
+    in_60_columns = fitted_columns(usual, 55, "-created", 2)
+    assert [column.key for column in in_60_columns.columns] == ["name", "state", "val_loss", "created"]
     assert len(fitted_columns(widths, 200, "-note", 2).columns) == len(COLUMNS)
 
 

@@ -10,7 +10,7 @@ from tui_lab.runs.names import short_name
 
 NAME_WIDTH = 34
 LEAST_NAME_WIDTH = 28
-NARROW_NAME_WIDTH = 18
+NARROW_NAME_WIDTH = 16
 WIDE = 90
 """From this width on, names have at least LEAST_NAME_WIDTH."""
 NOTE_WIDTH = 40

@@ -1,5 +1,6 @@
 """Keys of the runs screen that write files: tags and notes, export, delete."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Literal
 
 from textual.screen import Screen
 
+from tui_lab.app.labels import holder_text
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_notes import notes_dialog, save_notes
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.delete import removable, remove
+from tui_lab.core.runs.lock import in_use
 from tui_lab.util.errors import ConfigError, RunError
 
 NAME_WIDTH = 50
@@ -43,6 +46,11 @@ class RunFiles:
 
     def delete(self, row: RunRow) -> None:
         """Ask whether to delete a run; refuse one in training, and a folder with other files."""
+        name = short(row.name, NAME_WIDTH)
+        if holder := in_use(row.path):
+            used = f"Run {name} is being trained by {holder_text(holder, time.time())}, so it is not deleted."
+            self._screen.notify(used, severity="error")
+            return
         try:
             removable(row.path)
         except RunError as error:
@@ -51,9 +59,9 @@ class RunFiles:
 
         def answered(answer: str | None) -> None:
             if answer == "delete":
-                self._in_thread(partial(remove, row.path), f"Deleted {short(row.name, NAME_WIDTH)}")
+                self._in_thread(partial(remove, row.path), f"Deleted {name}")
 
-        question = f"Delete run {short(row.name, NAME_WIDTH)}, {row.steps:,} steps?"
+        question = f"Delete run {name}, {row.steps:,} steps?"
         self._screen.app.push_screen(Ask(question, DELETE_CHOICES), answered)
 
     def export(self, rows: Sequence[RunRow]) -> None:

@@ -23,6 +23,7 @@ from tui_lab.app.session.run_reader import RunReader
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.input import Field
+from tui_lab.app.widgets.key_hints import fitting_hints, hints_of
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow
@@ -31,10 +32,18 @@ SECONDS_BETWEEN_TICKS = 0.2
 FILTER_EXAMPLES = "part of a name or tag, or optim.lr<0.01, val_loss<1, state=done …"
 WIDE = 150
 """From this width on, the chart is beside the table, and there is room for the details of a run."""
-KEYS = "Enter open · c resume · n note · e export · X delete · y copy path"
-"""What the footer has no room for."""
+KEYS = ("Enter open", "c resume", "n note", "e export", "X delete", "y copy path")
+"""Keys of the table that the footer has no room for."""
 NO_RUNS = "No runs yet. Press q and start a preset."
 NO_MATCH = "No run matches; / edits the filter"
+
+
+class Comparison(ContentSwitcher):
+    """The views of the compared runs; its border shows keys of the table."""
+
+    def on_resize(self) -> None:
+        hints = hints_of(KEYS, self.screen.query_one(RunTable))
+        self.border_title = fitting_hints(hints, self.outer_size.width - 6)
 
 
 class RunsView(BaseScreen[None], Screen[None]):
@@ -60,8 +69,7 @@ class RunsView(BaseScreen[None], Screen[None]):
             yield RunTable(id="table")
             with Vertical(id="compared"):
                 yield Static(id="about")
-                with ContentSwitcher(initial="curves", id="lower") as lower:
-                    lower.border_title = KEYS
+                with Comparison(initial="curves", id="lower"):
                     yield CurvesView(id="curves")
                     yield DiffView(id="differences")
                     yield RepliesView(id="replies")
