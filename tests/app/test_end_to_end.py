@@ -70,7 +70,7 @@ def test_start_pause_change_generate_quit_and_replay(tmp_path: Path) -> None:
     person.press(" ")
     person.wait_for("paused")
     person.press("L")
-    person.wait_for("│ optim.lr 0.002 → 0.004")
+    person.wait_for("optim.lr 0.002 → 0.004 at")
     person.press("g")
     person.wait_until(lambda screen: "✓ right" in screen or "✗ expected" in screen)
     person.press(" ")
@@ -88,7 +88,7 @@ def test_start_pause_change_generate_quit_and_replay(tmp_path: Path) -> None:
     assert Run(folder).latest().is_dir()
 
     replayed = Person(tmp_path, "app", str(folder))
-    replayed.wait_for("replay ×1")
+    replayed.wait_for("( ) seek")
     replayed.press("2>>>>>>>>>")
     replayed.wait_for("■ stopped")
     replayed.wait_for("optim.lr 0.002 → 0.004")
