@@ -119,6 +119,10 @@ class Keymap:
         keys = self.chosen.get(f"{LAB}.{command.id}")
         return shown_key(keys[0]) if keys else key_of(command)
 
+    def name_of(self, command: Command) -> str:
+        """Return Textual's name of the first key of a command; empty if it has none."""
+        return next(iter(self.chosen.get(f"{LAB}.{command.id}", _split(command.keys))), "")
+
     def commands_of_key(self, key: str) -> list[Command]:
         """Return the commands of the lab with this key, by Textual's name."""
         return [c for c in COMMANDS if key in self.chosen.get(f"{LAB}.{c.id}", _split(c.keys))]

@@ -1,6 +1,7 @@
 """The search of Home and of the events log."""
 
 from textual.widgets import OptionList
+from textual.widgets._footer import FooterKey
 
 from tests.app.fake import lab
 from tests.app.run_folders import folder
@@ -21,6 +22,9 @@ async def test_home_lists_what_contains_the_text() -> None:
 
         await pilot.press("slash", *"qzebra")
         assert listed() == []
+        await pilot.pause()
+        keys = [key.key_display for key in app.screen.query(FooterKey)]
+        assert keys == ["Enter", "Tab", "Escape", "F1"]
         await pilot.press("home", "delete", "enter")
         assert [id.partition(":")[0] for id in listed()] == ["run"] and choices.has_focus
         assert choices.highlighted_option is not None and choices.highlighted_option.id == listed()[0]

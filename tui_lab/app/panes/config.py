@@ -130,6 +130,11 @@ class ConfigPane(Pane):
         """The setting under the cursor."""
         return self._list.key
 
+    @property
+    def waits_for_restart(self) -> bool:
+        """Whether an edited setting takes effect only after a restart."""
+        return self.edited is not self.running and isinstance(self.edited, Config) and self.edited != self.running
+
     def copied(self) -> str:
         if self.key is None or self.edited is None:
             return ""

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
 from tui_lab.app.keymap import LAB, keymap_of, no_key
@@ -26,6 +26,7 @@ from tui_lab.app.panes.run_line import RunLine
 from tui_lab.app.panes.setting_text import is_live
 from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.panes.system import SystemPane
+from tui_lab.app.screens.footer_keys import Situation, field_items, items
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab_actions import Destination, LabActions
 from tui_lab.app.screens.notices import Notice, notice_of, show_notice
@@ -47,7 +48,8 @@ from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_sampler import NoSampler, Sampler
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
-from tui_lab.app.widgets.footer import KeyLine
+from tui_lab.app.widgets.footer import ChosenKeyLine, FooterItem
+from tui_lab.app.widgets.key_hints import hints_of
 from tui_lab.app.widgets.pane_area import PaneArea
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import commands as cmd
@@ -148,7 +150,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._diagnose_first = diagnose_first
         self.close_when_done: Destination | None = None
         self._next_beat: Timer | None = None
-        self._role = source.role
+        self._situation: Situation | None = None
 
         # Kept as attributes: a query walks the whole screen, and a tick comes ten times a second.
         self.config_pane = ConfigPane(id="config", send=self.steer)
@@ -177,7 +179,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         yield Static("tui-lab needs 40×12 or more", id="small")
         yield self._run_line
         yield self._status
-        yield KeyLine()
+        yield ChosenKeyLine(self._footer_items)
 
     def on_mount(self) -> None:
         self._pane_layout.size = self.app.size
@@ -220,9 +222,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self._painting.news()
             if isinstance(doctor_message, Diagnosed):
                 self._diagnosed(doctor_message)
-        if self.source.role != self._role:  # The process opened or closed its control channel.
-            self._role = self.source.role
-            self.refresh_bindings()
+        self._follow_situation()
         self._painting.seconds_a_step = self.state.seconds_a_step
         self._draw(self.clock())
         if self.close_when_done is not None and self.state.over:
@@ -445,6 +445,21 @@ class LabScreen(BaseScreen[None], Screen[None]):
         command_id = str(parameters[0])
         usable = not why_not(command_id, self.state.run_config)
         return usable and applies(BY_ID[command_id].needs, phase=self.state.phase, role=self.source.role)
+
+    def _follow_situation(self) -> None:
+        """Show the keys that apply now, after a pause, an edit, or another process took or gave up control."""
+        playback = self.source.playback
+        paused = self.state.phase == "paused" if playback is None else playback.paused
+        situation = Situation(self.state.phase, self.source.role, paused, self.config_pane.waits_for_restart)
+        if situation != self._situation:
+            self._situation = situation
+            self.refresh_bindings()
+
+    def _footer_items(self) -> list[FooterItem]:
+        if isinstance(self.focused, Input):
+            return field_items(hints_of(self.active_pane.field_hints, self.focused))
+        situation = self._situation or Situation("loading", self.source.role)
+        return items(situation, lambda id: bool(self.check_action("do", (id,))), keymap_of(self.app))
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""

@@ -5,12 +5,11 @@ style of every key is looked up. This footer is only built again when what it sh
 """
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.widgets import Footer
 
 
 class RecomposeOnlyOnChange(Footer):
-    _shown: list[tuple[Binding, bool, str]] | None = None
+    _shown: object = None
 
     def compose(self) -> ComposeResult:
         self._shown = self._to_show() if self._bindings_ready else None
@@ -20,6 +19,6 @@ class RecomposeOnlyOnChange(Footer):
         if self.is_attached and self._to_show() != self._shown:
             await super().recompose()
 
-    def _to_show(self) -> list[tuple[Binding, bool, str]]:
+    def _to_show(self) -> object:
         active = self.screen.active_bindings.values()
         return [(each.binding, each.enabled, each.tooltip) for each in active if each.binding.show]

@@ -1,0 +1,96 @@
+"""The last line of the lab: the keys for every situation, in a narrow terminal too, and in fields."""
+
+from typing import Any
+
+import pytest
+from textual.events import Key
+from textual.widgets import Input
+from textual.widgets._footer import FooterKey
+
+from tests.app.fake import FakePlayback, Lab, lab
+from tui_lab.app.actions import BY_ID, applies
+from tui_lab.app.keymap import Keymap
+from tui_lab.app.screens.footer_keys import Situation, items
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+
+
+def labels(now: Situation) -> list[str]:
+    def command_applies(id: str) -> bool:
+        return applies(BY_ID[id].needs, phase=now.phase, role=now.role)
+
+    shown = items(now, command_applies, Keymap())
+    assert len(" ".join(f"{item.shown} {item.label}".rstrip() for item in shown)) <= 80
+    return [f"{item.shown} {item.label}".rstrip() for item in shown]
+
+
+@pytest.mark.parametrize(
+    ("now", "first", "others"),
+    [
+        (Situation("loading", "training"), "w Home", set()),
+        (Situation("running", "training"), "space Pause", {"s Step", "L lr×2", "o Overfit", "K Diagnose"}),
+        (Situation("paused", "training", paused=True), "space Resume", {"s Step"}),
+        (Situation("running", "training", waits=True), "space Pause", {"r Restart", "f Fork"}),
+        (Situation("running", "steering"), "space Pause", {"L lr×2"}),
+        (Situation("running", "watching"), "g Generate", set()),
+        (Situation("running", "replay"), "space Pause", {"<", "> Speed", "(", ") Seek", "c Resume", "f Fork"}),
+        (Situation("ended", "replay", paused=True), "space Play", {"c Resume"}),
+        (Situation("ended", "training"), "r Again", {"f Train on", "g Generate", "R Compare", "w Home"}),
+        (Situation("failed", "training"), "K Diagnose", {"r Again", "5 Events"}),
+    ],
+)
+def test_keys_of_each_situation(now: Situation, first: str, others: set[str]) -> None:
+    shown = labels(now)
+    assert shown[0] == first and others <= set(shown) and shown[-2:] == ["? Help", "q Quit"]
+
+
+def footer(it: Lab) -> list[str]:
+    return [f"{key.key_display} {key.description}" for key in it.screen.query(FooterKey)]
+
+
+async def test_footer_follows_edits_fields_and_the_end() -> None:
+    async with lab() as it:
+        assert footer(it)[0] == "space Pause" and "r Restart" not in footer(it)
+        it.screen.config_pane.set_value("model.d_model", 32)
+        await it.tell()
+        assert "r Restart" in footer(it)
+        await it.press("4", "i")
+        assert footer(it) == ["Enter generate", "Tab next field", "Esc leave", "F1 help"]
+        await it.press("escape")
+        await it.tell(ev.Paused(step=30))
+        assert footer(it)[0] == "space Resume"
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        assert footer(it)[0] == "r Again"
+
+
+async def test_click_in_the_footer_presses_the_key() -> None:
+    async with lab() as it:
+        await it.pilot.click(it.screen.query(FooterKey)[1])
+        await it.tell()
+        assert it.source.sent == [cmd.Step(1)]
+
+
+PRINTABLE = "".join(map(chr, range(32, 127)))
+
+
+async def test_no_printable_key_in_any_field_is_a_command(monkeypatch: Any) -> None:
+    async with lab() as it:
+        it.source.playback = FakePlayback()
+        done: list[str] = []
+        for field, pane in (("#value", 1), ("#search", 1), ("#goto", 3), ("#prompt", 4), ("#every", 4)):
+            it.screen.go_to(pane)
+            box = it.screen.query_one(field, Input)
+            box.display = True
+            it.screen.set_focus(box)
+            monkeypatch.setattr(it.screen, "action_do", done.append)
+            for letter in PRINTABLE:
+                it.pilot.app.post_message(Key("space" if letter == " " else letter, letter))
+            await it.tell()
+            assert it.screen.is_current and box.has_focus, field
+            box.value = ""
+        it.screen.go_to(5)
+        await it.press("slash")
+        for letter in PRINTABLE:
+            it.pilot.app.post_message(Key("space" if letter == " " else letter, letter))
+        await it.tell()
+        assert done == [] and it.source.sent == [] and isinstance(it.screen.focused, Input)

@@ -1,0 +1,87 @@
+"""Which keys the last line of the lab shows: those that one would press now, in at most 80 columns."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tui_lab.app.actions import BY_ID
+from tui_lab.app.keymap import Keymap
+from tui_lab.app.session.source import Role
+from tui_lab.app.widgets.footer import FooterItem
+from tui_lab.app.widgets.key_hints import Hint
+
+Labels = Sequence[tuple[str, str]]
+"""Ids of commands with what the line says about them; those with an empty text share that of the next."""
+ALWAYS: Labels = (("help", "Help"), ("quit", "Quit"))
+LOADING: Labels = (("home", "Home"), *ALWAYS)
+LR: Labels = (("lr_down", "lr÷2"), ("lr_up", "lr×2"))
+LOOKS: Labels = (("generate", "Generate"), ("diagnose", "Diagnose"))
+REPLAY: Labels = (
+    ("step", "Step"),
+    ("slower", ""),
+    ("faster", "Speed"),
+    ("seek_back", ""),
+    ("seek_forward", "Seek"),
+    ("resume", "Resume"),
+    ("fork", "Fork"),
+    ("generate", "Generate"),
+    *ALWAYS,
+)
+ENDED: Labels = (
+    ("restart", "Again"),
+    ("resume", "Resume"),
+    ("fork", "Train on"),
+    *LOOKS,
+    ("runs", "Compare"),
+    ("home", "Home"),
+    *ALWAYS,
+)
+FAILED: Labels = (
+    ("diagnose", "Diagnose"),
+    ("restart", "Again"),
+    ("resume", "Resume"),
+    ("pane_5", "Events"),
+    ("home", "Home"),
+    *ALWAYS,
+)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """waits: whether an edited setting waits for a restart. paused: of the run, or of the replay."""
+
+    phase: str
+    role: Role
+    paused: bool = False
+    waits: bool = False
+
+
+def commands(now: Situation) -> Labels:
+    """Return the commands to show, the most useful first, whether or not the run has them."""
+    pause = ("pause", ("Play" if now.role == "replay" else "Resume") if now.paused else "Pause")
+    match now.phase:
+        case "loading":
+            return LOADING
+        case _ if now.role == "replay":
+            return (pause, *REPLAY)
+        case "failed":
+            return FAILED
+        case "ended":
+            return ENDED
+    begin = (pause, ("step", "Step"))
+    if now.waits:
+        return (*begin, ("restart", "Restart"), ("fork", "Fork"), *LR, ("generate", "Generate"), *ALWAYS)
+    return (*begin, *LR, ("overfit", "Overfit"), *LOOKS, *ALWAYS)
+
+
+def items(now: Situation, applies: Callable[[str], bool], keymap: Keymap) -> list[FooterItem]:
+    """Return the commands that apply, with their keys."""
+    return [
+        FooterItem(keymap.name_of(BY_ID[id]), keymap.key_of(BY_ID[id]), label)
+        for id, label in commands(now)
+        if applies(id) and keymap.key_of(BY_ID[id])
+    ]
+
+
+def field_items(hints: Sequence[Hint]) -> list[FooterItem]:
+    """Return the keys that do something in a field; letters are typed."""
+    return [FooterItem(key.name, key.shown, hint.text) for hint in hints for key in hint.keys]
