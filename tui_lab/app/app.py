@@ -104,6 +104,7 @@ class LabApp(BaseApp):
     """`first` is opened at once; `grace` is how many seconds a run may take to stop and save."""
 
     TITLE = "tui-lab"
+    CSS_PATH = "app.tcss"
     COMMANDS = App.COMMANDS | {verb_provider}
     BINDINGS = [
         # Textual binds Ctrl+P only if no other key opens the palette.
