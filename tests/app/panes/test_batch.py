@@ -56,6 +56,16 @@ async def test_another_example_and_another_batch_size() -> None:
         assert batch is not None and len(batch.ids) == 2
 
 
+async def test_pane_opens_on_a_batch_that_became_smaller_while_it_was_hidden() -> None:
+    async with lab(size=(80, 24)) as it:
+        await it.press("3")
+        assert len(it.screen.query_one(Cells).visible_rows) > 1
+        await it.press("2")
+        await it.tell(ev.Changed(step=30, key="train.batch_size", old=64, new=1), update(31))
+        await it.press("3")
+        assert len(it.screen.query_one(Cells).visible_rows) == 1
+
+
 async def test_arrows_and_vim_keys_walk_through_cells_and_examples() -> None:
     async with lab() as it:
         await it.tell(ev.Paused(step=30))

@@ -177,6 +177,7 @@ class Cells(Static, can_focus=True):
 
     def redraw(self) -> None:
         if not self._examples or not self.size.width:
+            self._lines = []  # Those of earlier examples would name places that no longer exist.
             return
         self._lines = self._visible_lines()
         text = Text("\n").join(line.text for line in self._lines)
