@@ -232,9 +232,11 @@ def test_fewer_steps_than_are_done_end_the_run_at_the_next_step_with_a_valid_che
 
 def test_command_during_the_last_evaluation_makes_no_further_step(monkeypatch: pytest.MonkeyPatch) -> None:
     training = trainer("train.steps=2")
+    commands = [cmd.Inspect(lambda model: None)]
 
     def evaluate_meanwhile(*args: Any, **kwargs: Any) -> Evaluation | None:
-        training.commands.put(cmd.Inspect(lambda model: None))
+        while commands:
+            training.commands.put(commands.pop())
         return evaluate(*args, **kwargs)
 
     monkeypatch.setattr("tui_lab.core.training.trainer.evaluate", evaluate_meanwhile)
