@@ -1,6 +1,8 @@
 """The status line."""
 
-from tests.app.fake import lab
+from dataclasses import replace
+
+from tests.app.fake import lab, ready, started, update
 from tui_lab.app.session.messages import Preparing
 
 
@@ -11,3 +13,11 @@ async def test_status_line_shows_phase_step_times_and_memory() -> None:
             assert part in shown
         await it.tell(Preparing("encoding", 1, 4))
         assert it.screen.state.doing == "encoding 25%"
+
+
+async def test_long_name_is_shortened_before_anything_is_left_out() -> None:
+    async with lab(size=(120, 40)) as it:
+        opened = replace(ready(), name="reverse-20261126-192043-fork-20261126-192050")
+        await it.tell(opened, started(opened), update(31))
+        shown = it.text("#status")
+        assert "…" in shown and "192050" in shown and "70,431 tok/s" in shown and "mean" in shown

@@ -8,10 +8,12 @@ from rich.text import Text
 from textual.widgets import Static
 
 from tui_lab.app.session.state import LabState
-from tui_lab.runs.names import state_name
+from tui_lab.runs.names import short_name, state_name
 from tui_lab.util.escape import printable
 
 SIGNS = {"loading": "…", "waiting": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
+LEAST_NAME_WIDTH = 20
+"""Columns of the name of a run, before something else is left out."""
 SECONDS_BETWEEN_MEMORY_READINGS = 1.5
 
 
@@ -67,8 +69,13 @@ class StatusLine(Static):
             self.update(line, layout=False)
 
     def _line(self, state: LabState, note: str) -> Text:
-        """Return the parts that fit into the line, without those that matter least."""
-        parts = self._parts(state, note)
+        """Return the parts that fit into the line: a long name is shortened, then those that matter least go."""
+        run = state.ready or state.waiting
+        name = "" if run is None else printable(run.name)
+        parts = self._parts(state, note, name)
+        excess = sum(len(part.text) for part in parts) - self.size.width
+        if self.size.width and excess > 0 and len(name) > LEAST_NAME_WIDTH:
+            parts = self._parts(state, note, short_name(name, max(LEAST_NAME_WIDTH, len(name) - excess)))
         while self.size.width and sum(len(part.text) for part in parts) > self.size.width and len(parts) > 1:
             parts.remove(min(parts, key=lambda part: part.rank))
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -76,11 +83,10 @@ class StatusLine(Static):
             text.append(part.text, part.style)
         return text
 
-    def _parts(self, state: LabState, note: str) -> list[Part]:
-        run = state.ready or state.waiting
+    def _parts(self, state: LabState, note: str, name: str) -> list[Part]:
         parts = [Part(f"{SIGNS[state.phase]} {phase_text(state)}", 9, "bold reverse")]
         parts += [Part(f" {note}", 6, "bold")] if note else []
-        parts += [Part(f" {printable(run.name)}", 5)] if run is not None else []
+        parts += [Part(f" {name}", 5)] if name else []
         if state.waiting is not None and not state.over:
             parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:
