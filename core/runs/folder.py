@@ -4,6 +4,7 @@ The consumer of the events writes them, so a headless and an interactive run lea
 """
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -238,13 +239,19 @@ def _refuse_links(path: Path) -> None:
 
 
 def find(name: str) -> Run:
-    """The run of a path, or of a name in the runs folder. Raises RunError with the nearest name."""
+    """The run of a path, or of a name in the runs folder, or the only trial of a sweep with this name.
+
+    Raises RunError with the nearest name.
+    """
     for path in (Path(name), runs_folder() / name):
         if settings.is_file(path / CONFIG):
             return Run(path)
+    trials = list(runs_folder().glob(f"*/trials/{glob.escape(name)}/{CONFIG}")) if Path(name).name == name else []
+    if len(trials) == 1:
+        return Run(trials[0].parent)
     raise RunError.of(
         "unknown_name",
-        f"not a run: no {CONFIG} there or in {shortened(str(runs_folder() / name))}",
+        f"not a run: neither this folder nor {shortened(str(runs_folder() / name))} has a {CONFIG}",
         value=name,
         suggestion=nearest(name, [run.name for run in list_runs()], cutoff=0.4),
     )

@@ -31,7 +31,9 @@ OptionalSource = Annotated[
 SourceOrRun = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PRESET|CONFIG|RUN]", help="Start a preset or config, or replay a run.", autocompletion=complete_any
+        metavar="[PRESET|CONFIG|RUN]",
+        help="Start a preset or config; follow a run in training, or replay a finished one.",
+        autocompletion=complete_any,
     ),
 ]
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)]

@@ -27,12 +27,16 @@ def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: 
     if as_json:
         write_json([row_json(row) for row in selection.rows])
     elif not selection.total:
-        write(f"no runs in {selection.folder} yet; start one with: tui-lab run reverse")
+        write(f"no runs in {_shown(selection.folder)} yet; start one with: tui-lab run reverse")
     elif not selection.rows:
-        write(f"no match among {selection.total} runs in {selection.folder}")
+        write(f"no match among {selection.total} runs in {_shown(selection.folder)}")
     else:
         width = console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
         Console(file=stdout(), width=width).print(runs_table(selection.rows, width))
+
+
+def _shown(folder: Path) -> str:
+    return str(folder) if folder.is_absolute() else f"./{folder}"
 
 
 def show_run(name: str, *, as_json: bool) -> None:

@@ -93,6 +93,15 @@ def test_runs_are_found_by_name_or_path_and_the_nearest_is_suggested(tmp_path: P
     assert problem.suggestion in {run.name, second.name}
 
 
+def test_trial_is_found_by_its_own_name_if_only_one_has_it() -> None:
+    """Narrow tables show only that name."""
+    trial = recorded(runs.runs_folder() / "sweep-1" / "trials" / "0001-lr-[0.5]")
+    assert runs.find("0001-lr-[0.5]").path == trial.path
+    recorded(runs.runs_folder() / "sweep-2" / "trials" / "0001-lr-[0.5]")
+    with pytest.raises(RunError):
+        runs.find("0001-lr-[0.5]")
+
+
 def test_only_a_writer_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "a")
     (run.checkpoints / f"{files.TEMPORARY}x").mkdir()

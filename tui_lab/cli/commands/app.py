@@ -61,7 +61,7 @@ def serve(
         str | None,
         typer.Argument(
             metavar="[PRESET|CONFIG|RUN]",
-            help="Start a preset or config, or replay a run.",
+            help="Start a preset or config; follow a run in training, or replay a finished one.",
             autocompletion=complete_any,
         ),
     ] = None,
