@@ -58,6 +58,9 @@ class KeyboardChart(Widget, can_focus=True):
         self._pressed: int | None = None
         """The column where a button was pressed."""
         self._notes: Sequence[str] = ()
+        self._points_of: tuple[float | None, list[tuple[int, int, str]]] = (None, [])
+        """The cursor, and the points nearest to it."""
+        self._rich_styles: dict[tuple[str, bool], Style] = {}
 
     # What is shown
 
@@ -141,6 +144,8 @@ class KeyboardChart(Widget, can_focus=True):
 
     def _redraw(self) -> None:
         self._plot = None
+        self._points_of = (None, [])
+        self._rich_styles.clear()
         self.refresh()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -170,7 +175,9 @@ class KeyboardChart(Widget, can_focus=True):
             key=lambda cell: (cell[1], selected is not None and selected[0] <= cell[2] <= selected[1]),
         ):
             text = "".join(cell[0] for cell in cells)
-            segments.append(Segment(text, self._style(base, style, selected=inside)))
+            if (style, inside) not in self._rich_styles:
+                self._rich_styles[style, inside] = self._style(base, style, selected=inside)
+            segments.append(Segment(text, self._rich_styles[style, inside]))
             place += len(text)
         return Strip(segments, place)
 
@@ -189,14 +196,15 @@ class KeyboardChart(Widget, can_focus=True):
     def _draw_cursor(self, chars: list[str], styles: list[str], column: int, y: int) -> None:
         """Draw the cursor's part of a line, the nearest points, and the notes beside it."""
         plot = self.plot
-        if not any(plot.row(value) == y for _, _, value in self._nearest):
+        if self._points_of[0] != self.cursor:
+            self._points_of = (self.cursor, self._nearest(self.cursor))
+        points = [(place, style) for row, place, style in self._points_of[1] if row == y]
+        if not points:
             chars[column] = CURSOR_LINE if self.braille else "|"
             styles[column] = "cursor"
-        for curve, x, value in self._nearest:
-            place = plot.column(x)
-            if plot.row(value) == y and place is not None:
-                chars[place] = "●" if self.braille else "@"
-                styles[place] = f"bold {curve.style}"
+        for place, style in points:
+            chars[place] = "●" if self.braille else "@"
+            styles[place] = style
         if y < len(self._notes):
             note = f" {self._notes[y]} "
             room_right = plot.left + plot.width - column - 1
@@ -205,10 +213,12 @@ class KeyboardChart(Widget, can_focus=True):
                 chars[place] = char
                 styles[place] = "bold"
 
-    @property
-    def _nearest(self) -> list[tuple[Curve, float, float]]:
-        cursor = self.cursor
-        return [] if cursor is None else [one for one in self.plot.values_at(cursor) if not one[0].background]
+    def _nearest(self, cursor: float | None) -> list[tuple[int, int, str]]:
+        """Return the line, the column and the style of the points nearest to the cursor."""
+        plot = self.plot
+        points = [] if cursor is None else [one for one in plot.values_at(cursor) if not one[0].background]
+        places = [(plot.row(y), plot.column(x), f"bold {curve.style}") for curve, x, y in points]
+        return [(row, column, style) for row, column, style in places if row is not None and column is not None]
 
     def _selected_columns(self) -> tuple[int, int] | None:
         if self._pressed is None or self._pointer is None:
