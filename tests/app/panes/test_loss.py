@@ -203,7 +203,9 @@ async def test_runs_of_the_same_task_are_picked_and_shown_in_colors_with_letters
         picker = it.pilot.app.screen.query_one(OptionList)
         lines = [str(option.prompt) for option in picker.options]
         assert [line.split()[1] for line in lines] == [new.name, old.name], "not the empty one, nor another task"
-        await it.press("space", "space", "enter")
+        await it.press("slash", "o", "l", "d")
+        assert [str(option.prompt).split()[1] for option in picker.options] == [old.name]
+        await it.press("escape", "space", "space", "enter")
         assert [overlay.name for overlay in pane.overlays] == [new.name, old.name]
         names = it.text("#readout").replace("\xa0", " ").replace("\n", " ")
         assert f"a {new.name} 0.7667" in names and f"b {old.name} 1.15" in names

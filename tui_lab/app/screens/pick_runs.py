@@ -16,6 +16,7 @@ from tui_lab.app.screens.run_columns import short
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.numbers import short_number
+from tui_lab.app.widgets.search import OPEN, SearchField
 from tui_lab.core.runs.catalog import RunRow
 
 NAME_WIDTH = 30
@@ -31,19 +32,37 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
     BINDINGS = [
         Binding("escape", "dismiss(None)", "Cancel"),
         Binding("space", "mark", "Mark"),
+        OPEN,
     ]
 
     def __init__(self, rows: Sequence[RunRow], marked: Iterable[Path], most: int) -> None:
         super().__init__()
         self._rows = list(rows)
+        self._shown = self._rows
+        """Those that the search shows."""
         self._marked = [path for path in marked if path in {row.path for row in rows}]
         self._most = most
         self._changed = False
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
-            yield Static(f"Runs of the same task, newest first. Space marks up to {self._most}, Enter shows them.")
+            question = f"Runs of the same task, newest first. Space marks up to {self._most}, Enter shows them."
+            yield Static(f"{question} / searches.")
+            yield SearchField("Choices", "part of a name")
             yield Choices(*(Option(self._line(row)) for row in self._rows))
+
+    def on_mount(self) -> None:
+        self.query_one(Choices).focus()
+
+    def action_search(self) -> None:
+        self.query_one(SearchField).open()
+
+    def on_search_field_searched(self, message: SearchField.Searched) -> None:
+        self._shown = [row for row in self._rows if message.text in row.name.lower()]
+        choices = self.query_one(Choices)
+        choices.clear_options()
+        choices.add_options([Option(self._line(row)) for row in self._shown])
+        choices.action_first()
 
     def _line(self, row: RunRow) -> Text:
         marked = row.path in self._marked
@@ -59,7 +78,7 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
         number = choices.highlighted
         if number is None:
             return
-        row = self._rows[number]
+        row = self._shown[number]
         if row.path in self._marked:
             self._marked.remove(row.path)
         elif len(self._marked) < self._most:
@@ -69,7 +88,7 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
         choices.action_cursor_down()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        selected = self._rows[event.option_index].path
+        selected = self._shown[event.option_index].path
         if not self._changed and selected not in self._marked and len(self._marked) < self._most:
             self._marked.append(selected)
         self.dismiss(self._marked)
