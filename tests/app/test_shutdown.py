@@ -117,13 +117,12 @@ async def quit_while_hung(release: threading.Event, keys: tuple[str, ...], hangs
         return app, abandoned()
 
 
-@pytest.mark.parametrize(("hangs_at", "text"), [(0, "no checkpoint"), (4, "step 3. Resume with: tui-lab run --resume")])
-async def test_hung_training_is_abandoned_with_its_last_checkpoint(hangs_at: int, text: str) -> None:
+async def test_hung_training_is_abandoned_with_its_last_checkpoint() -> None:
     release = threading.Event()
     try:
-        app, [message] = await quit_while_hung(release, ("q", "enter"), hangs_at)
+        app, [message] = await quit_while_hung(release, ("q", "enter"), 4)
         assert app.return_code == FAILED and not app.opened
-        assert text in message
+        assert "step 3. Resume with: tui-lab run --resume" in message
     finally:
         release.set()
 
