@@ -48,7 +48,7 @@ def _started_text(event: ev.Started) -> str:
         parts.append(f"vocabulary {event.n_vocab:,}")
     if event.train_examples or event.val_examples:
         parts.append(f"{event.train_examples:,} training and {event.val_examples:,} validation examples")
-    parts += [event.device, f"{event.threads} threads"]
+    parts += [event.device, f"{event.threads} thread{'s' if event.threads != 1 else ''}"]
     if event.resumed:
         parts.append(f"resumed at step {event.step:,}")
     faults = f"; planted faults: {', '.join(event.faults)}" if event.faults else ""

@@ -45,3 +45,14 @@ async def test_log_is_wrapped_again_at_another_width() -> None:
         log = it.screen.query_one(RichLog)
         assert max(strip.cell_length for strip in log.lines) <= log.scrollable_content_region.width
         assert "".join(strip.text for strip in log.lines).count("word") == 30
+
+
+async def test_single_steps_in_a_row_leave_one_line() -> None:
+    async with lab(size=(200, 50)) as it:
+        await it.tell(ev.Paused(step=30))
+        for step in range(31, 34):
+            await it.tell(ev.Resumed(step=step - 1), update(step), ev.Paused(step=step))
+        await it.tell(ev.Changed(step=33, key="optim.lr", old=0.1, new=0.2), ev.Resumed(step=33))
+        log = it.text("#log").split()
+        assert log.count("paused") == 1 and "33:" in log
+        assert log.count("resumed") == 1

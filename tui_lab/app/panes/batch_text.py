@@ -68,10 +68,12 @@ def repeats_text(batch: Batch, earlier: Ids, n_drawn: int) -> str:
 
 def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     """Return a line of `width` columns: which of all examples the last steps drew, and when those of this step."""
-    used = loader.drawn_between(max(loader.from_step, batch.step - N_STRIP_STEPS + 1), batch.step)
+    first = max(loader.from_step, batch.step - N_STRIP_STEPS + 1)
+    used = loader.drawn_between(first, batch.step)
     # A planted fault can make the loader use examples outside of the order.
     n = batch.order.n if int(used.max()) < batch.order.n else loader.dataset.n_examples
-    start = f"last {N_STRIP_STEPS} steps "
+    n_steps = batch.step - first + 1
+    start = f"last {n_steps} steps " if n_steps > 1 else "this step "
     repeats = repeats_text(batch, used[: -loader.drawn], loader.drawn)
     count = f"{len(np.unique(used)):,} of {n:,}"
     end = f" {count}; {repeats}" if repeats else f" {count}"

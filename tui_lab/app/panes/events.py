@@ -76,6 +76,8 @@ class EventsPane(Pane):
         """All of it, logged or waiting."""
         self._search = ""
         self._logged_width = 0
+        self._last_pauses: list[ev.Paused | ev.Resumed] = []
+        """The last lines, at most two, if they are of messages that paused or resumed the run."""
 
     def compose(self) -> ComposeResult:
         yield SearchField("#log", "part of a line")
@@ -94,8 +96,21 @@ class EventsPane(Pane):
             for event in message.past:
                 self.note(event)
             return
+        pauses = self._last_pauses
+        if isinstance(message, ev.Paused):
+            self._drop_single_step()
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
             self._write(f"{self._clock()} {printable(line)}")
+        if isinstance(message, ev.Paused | ev.Resumed):
+            self._last_pauses = [*pauses[-1:], message]
+
+    def _drop_single_step(self) -> None:
+        """Of single steps in a row, keep only the last pause: they would push everything else out of sight."""
+        match self._last_pauses:
+            case [ev.Paused(), ev.Resumed()]:
+                self._lines.pop()
+                self._lines.pop()
+                self._start_again()
 
     def add(self, text: str) -> None:
         """Log a line of the app itself."""
@@ -119,6 +134,7 @@ class EventsPane(Pane):
         return self._lines[-1].rpartition("\n")[2] if self._lines else ""
 
     def _write(self, text: str) -> None:
+        self._last_pauses = []
         self._lines.append(text)
         if self._search in text.lower():
             self._waiting.append(text)

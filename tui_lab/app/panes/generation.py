@@ -80,7 +80,7 @@ class GenerationPane(Pane):
         """Whether the prompt is to be answered at every evaluation."""
 
     def compose(self) -> ComposeResult:
-        yield Field(TEXT_PROMPT, id="prompt", placeholder="prompt", select_on_focus=False)
+        yield Field(id="prompt", placeholder="prompt", select_on_focus=False)
         with Horizontal(id="sampling"):
             for name, value in DEFAULTS.items():
                 yield Static(name.replace("_", "-"), classes="name", id=f"name-{name}")
@@ -133,6 +133,7 @@ class GenerationPane(Pane):
             self.query_one("#prompt", Input).value = first_prompt(data)
             self.query_one("#temperature", Input).value = "0"
         else:
+            self.query_one("#prompt", Input).value = TEXT_PROMPT
             self._set_every(AT_EVALUATIONS)
 
     def _set_every(self, text: str) -> None:

@@ -98,9 +98,9 @@ class StatusLine(Static):
             parts.append(Part(f"  mean {state.last.loss_ema:.4g}", 4))
             if state.phase in ("running", "paused") and state.seconds_left is not None:
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
-        if state.last is not None and state.last.seconds > 0:
+        if (rate := state.mean_tokens_per_s) is not None:
             unit = "tok" if state.unit == "tokens" else state.unit
-            parts.append(Part(f"  {state.last.tokens_per_s:,.0f} {unit}/s", 3))
+            parts.append(Part(f"  {rate:,.0f} {unit}/s", 3))
         if state.started is not None:
             parts.append(Part(f"  {state.started.device} ×{state.started.threads}", 1))
         return [*parts, Part(f"  {self._memory_text}", 0)]

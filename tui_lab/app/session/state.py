@@ -276,6 +276,13 @@ class LabState:
         return self.progress.at("time", self.step) - self.progress.at("time", self.saved_step)
 
     @property
+    def mean_tokens_per_s(self) -> float | None:
+        """Tokens or samples per second, with the mean time of a step, as in `seconds_left`; None if it is not known."""
+        if self.last is None or not self.seconds_a_step or self.last.seconds <= 0:
+            return None
+        return self.last.tokens_per_s * self.last.seconds / self.seconds_a_step
+
+    @property
     def chance_loss(self) -> float | None:
         """Loss of a uniform prediction, ln V, in nats per target; None if there is no vocabulary."""
         return math.log(self.started.n_vocab) if self.started and self.started.n_vocab > 1 else None
