@@ -1,6 +1,7 @@
 """Samples of the machine: which process is measured, GPUs through a fake NVML, and what the state keeps of them."""
 
 import os
+import socket
 import subprocess
 import sys
 import types
@@ -12,12 +13,17 @@ import pytest
 
 from tests.app.fake import ready, started, update
 from tests.app.session.helpers import wait_until
+from tests.core.recorded import recorded
 from tui_lab.app.session import system_sampler
+from tui_lab.app.session.following import Following
 from tui_lab.app.session.messages import GpuSample, Rewound, SessionMessage, SystemSample
+from tui_lab.app.session.replay import Replay
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_history import N_SAMPLES
 from tui_lab.app.session.system_sampler import Gpus, Probe, SystemSampler, cpu_temperature
 from tui_lab.core import events as ev
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.lock import Holder
 
 Sensor = namedtuple("Sensor", "current")  # noqa: PYI024
 
@@ -137,3 +143,10 @@ def test_state_keeps_ten_minutes_of_samples_and_the_memory_at_each_step() -> Non
     assert state.step == 0 and len(state.system.series["cpu"]) == N_SAMPLES, "the machine does not go back in time"
     state.apply(sample(7, pid=2))
     assert list(state.system.series["memory"]) == [7.0], "of another process"
+
+
+def test_process_of_a_followed_run_is_measured_if_it_is_on_this_machine() -> None:
+    path = str(recorded(runs.runs_folder() / "followed").path)
+    for host, pid, measured in ((socket.gethostname(), 7, 7), ("elsewhere", 7, None), (socket.gethostname(), 0, None)):
+        assert Following(path, Holder(pid, host, "", "tui-lab run")).pid == measured
+    assert Replay(path, lambda: 0.0).pid is None
