@@ -4,7 +4,7 @@ import pytest
 from textual.widgets import RichLog
 
 from tests.app.fake import lab, update
-from tui_lab.app.panes.events import log_line
+from tui_lab.app.panes.events import EventsPane, log_line
 from tui_lab.app.session.messages import SessionFailed, SessionMessage
 from tui_lab.core import events as ev
 
@@ -35,6 +35,8 @@ async def test_log_shows_failures_and_printed_text_and_is_bounded() -> None:
         assert "stdout: from user code" in it.text("#log") and "out of memory" in it.text("#log")
         assert it.screen.query_one(RichLog).max_lines == 2000
         assert it.screen.state.phase == "failed" and "✗ failed" in it.text("#status")
+        await it.screen.query_one(RichLog).remove()  # As when the screen is being removed.
+        it.screen.query_one(EventsPane).add("too late")
 
 
 async def test_log_is_wrapped_again_at_another_width() -> None:

@@ -145,7 +145,9 @@ class EventsPane(Pane):
 
         Not while the pane is hidden: it would be wrapped at RichLog's least width.
         """
-        log = self.query_one(Log)
+        log = self.query_one_optional(Log)
+        if log is None:
+            return  # The screen is being removed.
         width = log.scrollable_content_region.width
         if not self.display or self.is_line or width <= 0:
             return
