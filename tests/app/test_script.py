@@ -143,9 +143,9 @@ async def test_values_that_do_not_fit_are_counted(tmp_path: Path) -> None:
 
 async def test_line_of_the_uniform_loss_needs_a_vocabulary(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
-        assert "ln V 3.332" in it.text("#readout")
+        assert "ln V 3.332" in it.text("#chart")
         await it.tell(ev.from_json(SCRIPT_STARTED.to_json() | {"n_vocab": 0}), update(31))
-        assert "ln V" not in it.text("#readout") and it.screen.state.chance_loss is None
+        assert "ln V" not in it.text("#chart") and it.screen.state.chance_loss is None
 
 
 LR_KEYS = {"H": cmd.Scale("optim.lr_factor", 0.5), "L": cmd.Scale("optim.lr_factor", 2.0)}
@@ -406,7 +406,7 @@ async def test_curves_over_time_or_tokens(
     async with script_lab(tmp_path) as it:
         await it.press("2", *["x"] * n_presses)
         await it.tell(update(31))
-        assert name in str(it.screen.loss_pane.border_subtitle)
+        assert it.text("#chart").splitlines()[-1].endswith(name)
         train, validation = drawn[-1]
         assert train.points[-1][0] == pytest.approx(place)
         assert validation.points[0][0] == pytest.approx(place * 30 / 31)
