@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_lab.app.labels import ago
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
@@ -19,7 +20,7 @@ from tui_lab.app.widgets.numbers import short_number
 from tui_lab.app.widgets.search import OPEN, SearchField
 from tui_lab.core.runs.catalog import RunRow
 
-NAME_WIDTH = 30
+NAME_WIDTH = 26
 
 
 class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
@@ -70,8 +71,8 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
         line.append(short(row.name, NAME_WIDTH).ljust(NAME_WIDTH), "bold" if marked else "")
         loss = row.val_loss if row.val_loss is not None else row.train_loss
         kind = "val" if row.val_loss is not None else "train"
-        line.append(f"  {row.steps:>7,} steps  {kind} {'–' if loss is None else short_number(loss):<9}", "dim")
-        return line.append(time.strftime("  %b %d %H:%M", time.localtime(row.created)), "dim")
+        line.append(f" {row.steps:>7,} steps  {kind} {'–' if loss is None else short_number(loss):<7}", "dim")
+        return line.append(f"  {ago(row.created, time.time())}", "dim")
 
     def action_mark(self) -> None:
         choices = self.query_one(Choices)
