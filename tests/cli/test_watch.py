@@ -147,7 +147,15 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("name", ENDINGS)
+RARE_ENDINGS = {
+    "chained error", "error while handling", "group", "exit text", "large exit code", "exit in a thread",
+    "error in an exit handler", "recursion", "half a line",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in RARE_ENDINGS else ()) for name in ENDINGS]
+)
 def test_a_script_ends_as_under_python(name: str, script: Callable[..., Path]) -> None:
     """Without the command line, which only starts this process."""
     path = script(ENDINGS[name])
