@@ -297,6 +297,21 @@ async def test_every_command_has_an_action_and_the_palette_offers_those_that_app
         assert "Double lr (L)" in titles and "Faster (>)" not in titles
 
 
+async def test_burst_of_keys_goes_into_the_field_that_it_opens(monkeypatch: Any) -> None:
+    messages: list[Any] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
+    async with lab() as it:
+        bursts = (("1", "slash", "#search"), ("3", "slash", "#goto"), ("4", "i", "#prompt"), ("1", "enter", "#value"))
+        for pane, opening, field in bursts:
+            for key in (pane, opening, "r", "7", "o"):
+                it.pilot.app.post_message(Key(key, "/" if key == "slash" else key if len(key) == 1 else None))
+            await it.tell()
+            value = it.screen.query_one(field, Input).value
+            assert value.endswith("7" if field == "#goto" else "r7o"), field
+            await it.press("escape", "escape")
+        assert messages == [] and it.source.sent == []
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
 async def test_burst_of_keys_goes_to_the_panes_in_order(size: tuple[int, int]) -> None:
     async with lab(size=size) as it:

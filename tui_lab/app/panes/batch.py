@@ -87,7 +87,7 @@ class BatchPane(Pane):
         self.query_one("#loaded-batch").display = False
         self._recorded.display = True
         if had_focus:
-            self.query_one(self.main).focus()
+            self.focus_now(self.query_one(self.main))
 
     @property
     def _recorded(self) -> RecordedBatchView:
@@ -264,7 +264,7 @@ class BatchPane(Pane):
             return
         self.chosen_step = None
         self.query_one("#goto", Input).display = False
-        self.query_one("#cells").focus()
+        self.focus_now(self.query_one("#cells"))
         self._show_chosen()
 
     def _show_chosen(self) -> None:
@@ -281,14 +281,14 @@ class BatchPane(Pane):
         field = self.query_one("#goto", Input)
         field.display = True
         field.value = ""
-        field.focus()
+        self.focus_now(field)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if event.value.strip().lstrip("-").isdigit():
             self.go_to(int(event.value) - 1)  # Users count from 1.
         event.input.display = False
-        self.query_one("#cells").focus()
+        self.focus_now(self.query_one("#cells"))
 
 
 def _same_examples(one: Batch, other: Batch) -> bool:

@@ -91,7 +91,7 @@ class ConfigPane(Pane):
         self._formula = False
 
     def compose(self) -> ComposeResult:
-        yield SettingsList(id="settings")
+        yield SettingsList(id="settings", edit=self._edit)
         yield Field(id="search", placeholder="part of a setting's name")
         with Vertical(id="editor"):
             yield Static(id="about")
@@ -213,7 +213,7 @@ class ConfigPane(Pane):
         field = self.query_one("#value", Input)
         names = choices(field_of(self.edited, self.key))
         field.suggester = SuggestFromList(names) if names else None
-        field.focus()
+        self.focus_now(field)
 
     @on(Input.Changed, "#value")
     def _typed(self, event: Input.Changed) -> None:
@@ -231,7 +231,7 @@ class ConfigPane(Pane):
             self.enter(self.key, event.value)
         except ConfigError:
             return  # The field shows what is wrong.
-        self._list.focus()
+        self.focus_now(self._list)
 
     def enter(self, key: str, text: str) -> None:
         """Set a setting to the value that the user typed. Raises ConfigError."""
@@ -264,7 +264,7 @@ class ConfigPane(Pane):
         """Type a part of a name; only settings that contain it are listed."""
         field = self.query_one("#search", Input)
         field.display = True
-        field.focus()
+        self.focus_now(field)
 
     @on(Input.Changed, "#search")
     def _searched(self, event: Input.Changed) -> None:
@@ -273,7 +273,7 @@ class ConfigPane(Pane):
 
     @on(Input.Submitted, "#search")
     def _found(self) -> None:
-        self._list.focus()
+        self.focus_now(self._list)
 
     def action_cancel(self) -> None:
         """Leave the field, and list all settings again."""
@@ -282,7 +282,7 @@ class ConfigPane(Pane):
             field.display = False
             field.value = ""
         self._show_value()
-        self._list.focus()
+        self.focus_now(self._list)
 
     def action_reset(self) -> None:
         key = self.key

@@ -267,10 +267,10 @@ class GenerationPane(Pane):
         self.generate()
 
     def action_edit(self) -> None:
-        self.query_one("#prompt", Input).focus()
+        self.focus_now(self.query_one("#prompt", Input))
 
     def action_leave(self) -> None:
-        self.query_one(Replies).focus()
+        self.focus_now(self.query_one(Replies))
 
 
 def _is_reverse(state: LabState) -> bool:

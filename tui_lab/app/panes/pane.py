@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.containers import Vertical
 from textual.events import Click, DescendantBlur, DescendantFocus, Resize
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui_lab.app.session.state import LabState
@@ -100,6 +101,10 @@ class Pane(Vertical):
     def state_text(self) -> str:
         """What the bottom border says before the keys."""
         return ""
+
+    def focus_now(self, widget: Widget) -> None:
+        """Move the focus at once: with `Widget.focus` the next keys of a burst would still go to where it was."""
+        self.screen.set_focus(widget)
 
     def show_hints(self) -> None:
         """Show the state, and the keys that fit if the pane has the focus."""

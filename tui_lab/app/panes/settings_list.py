@@ -1,6 +1,6 @@
 """The list of settings: each with its value, whether it can change while the run trains, and whether it waits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +62,9 @@ def _differ(one: RunConfig, other: RunConfig, key: str) -> bool:
 class SettingsList(Table[Text]):
     """Call `show_settings`. `only_changed` and `search`, lower-case text in the names, limit what is listed."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, edit: Callable[[], None]) -> None:
         super().__init__(id=id, cursor_type="row", show_header=False, cell_padding=0)
+        self._edit = edit
         self.only_changed = False
         self.search = ""
         self._settings: Settings | None = None
@@ -73,6 +74,10 @@ class SettingsList(Table[Text]):
         self._value_width = value_width
         for name, width in zip(COLUMNS, (SECTION_WIDTH, SETTING_WIDTH, value_width, NOTE_WIDTH), strict=True):
             self.add_column(name, key=name, width=width)
+
+    def action_select_cursor(self) -> None:
+        """Edit at once: DataTable's message comes too late for the next keys of a burst."""
+        self._edit()
 
     def on_resize(self, event: Resize) -> None:
         """Give the values what room there is."""
