@@ -167,9 +167,9 @@ class LossPane(Pane):
             self._y_axes = dict.fromkeys(LOSSES, "zero") if config is not None and config.faults else {}
 
     def _draw_sparklines(self, metrics: Sequence[Metric]) -> None:
-        n_lines = max(LEAST_SPARKLINES, int(self.size.height * SPARKLINES_SHARE))
+        n_rows = max(LEAST_SPARKLINES, int(self.size.height * SPARKLINES_SHARE))
         rows = [Row(metric.key, metric.title, metric.series.points) for metric in metrics]
-        self.query_one(Sparklines).show_rows(rows, self.metric, n_lines)
+        self.query_one(Sparklines).show_rows(rows, self.metric, n_rows)
 
     def _show_readout(self) -> None:
         """Show the values at the cursor with the changes there, or the legend if there is no cursor."""

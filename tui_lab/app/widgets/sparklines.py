@@ -1,4 +1,4 @@
-"""A line for each metric: its name, a sparkline, the range of its values, and the latest one."""
+"""For each metric: its name, a sparkline, the range of its values, and the latest one; in two columns if they fit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ LARGEST_TITLE = 14
 RANGE_WIDTH = 18
 VALUE_WIDTH = 10
 LEAST_WIDTH_FOR_RANGE = 60
+LEAST_WIDTH_FOR_TWO_COLUMNS = 72
+COLUMN_GAP = 3
 
 
 @dataclass(frozen=True)
@@ -57,36 +59,52 @@ class Sparklines(Widget, can_focus=True):
         """The number of the first row that is shown."""
         self._selected = 0
 
-    def show_rows(self, rows: Sequence[Row], large: str, n_lines: int) -> None:
-        """Show as many rows as there are lines, among them that of the metric `large`, which is marked."""
+    def show_rows(self, rows: Sequence[Row], large: str, n_rows: int) -> None:
+        """Show at most `n_rows` rows, among them that of the metric `large`, which is marked."""
         place = next((i for i, row in enumerate(rows) if row.key == large), 0)
-        lowest_start = max(0, place - n_lines + 1)
-        self._start = min(max(lowest_start, min(self._start, place)), max(0, len(rows) - n_lines))
-        self._rows = list(rows[self._start : self._start + n_lines])
+        lowest_start = max(0, place - n_rows + 1)
+        self._start = min(max(lowest_start, min(self._start, place)), max(0, len(rows) - n_rows))
+        self._rows = list(rows[self._start : self._start + n_rows])
         if large != self._large:
             self._selected = place - self._start
         self._large = large
         self._selected = max(0, min(self._selected, len(self._rows) - 1))
-        if self.styles.height is None or self.styles.height.value != len(self._rows):
-            self.styles.height = len(self._rows)
+        if self.styles.height is None or self.styles.height.value != self._n_lines:
+            self.styles.height = self._n_lines
         self.refresh()
 
+    @property
+    def _n_columns(self) -> int:
+        return 2 if self.size.width >= LEAST_WIDTH_FOR_TWO_COLUMNS else 1
+
+    @property
+    def _n_lines(self) -> int:
+        return -(-len(self._rows) // self._n_columns)
+
     def render(self) -> Text:
-        width = self.size.width
-        title_width = min(LARGEST_TITLE, max((len(row.title) for row in self._rows), default=0))
+        n_columns = self._n_columns
+        width = (self.size.width - (n_columns - 1) * COLUMN_GAP) // n_columns
+        text = Text(no_wrap=True, overflow="crop")
+        for line in range(self._n_lines):
+            numbers = range(line, len(self._rows), self._n_lines)
+            for column, number in enumerate(numbers):
+                text.append(" " * COLUMN_GAP if column else "")
+                self._append_row(text, number, width)
+            text.append("\n" if line + 1 < self._n_lines else "")
+        return text
+
+    def _append_row(self, text: Text, number: int, width: int) -> None:
+        row = self._rows[number]
+        large = row.key == self._large
+        focused = self.has_focus and number == self._selected
+        title_width = min(LARGEST_TITLE, max(len(row.title) for row in self._rows))
+        title = row.title if len(row.title) <= title_width else row.title[: title_width - 1] + "…"
         with_range = width >= LEAST_WIDTH_FOR_RANGE
         n_columns = max(4, width - 2 - title_width - 1 - VALUE_WIDTH - (RANGE_WIDTH if with_range else 0))
-        text = Text(no_wrap=True, overflow="crop")
-        for number, row in enumerate(self._rows):
-            large = row.key == self._large
-            focused = self.has_focus and number == self._selected
-            title = row.title if len(row.title) <= title_width else row.title[: title_width - 1] + "…"
-            text.append("▸ " if large else "  ", "bold")
-            text.append(title.ljust(title_width), "reverse" if focused else "bold" if large else "dim")
-            text.append(" ")
-            self._append_curve(text, row, n_columns, with_range=with_range, style="cyan" if large else "dim")
-            text.append("\n" if number + 1 < len(self._rows) else "")
-        return text
+        text.append("▸ " if large else "  ", "bold")
+        text.append(title.ljust(title_width), "reverse" if focused else "bold" if large else "dim")
+        text.append(" ")
+        self._append_curve(text, row, n_columns, with_range=with_range, style="cyan" if large else "dim")
 
     def _append_curve(self, text: Text, row: Row, n_columns: int, *, with_range: bool, style: str) -> None:
         if not row.points:
@@ -100,7 +118,7 @@ class Sparklines(Widget, can_focus=True):
         heights = np.rint((values - low) / ((high - low) or 1.0) * (len(self._levels) - 1))
         text.append("".join(" " if np.isnan(height) else self._levels[int(height)] for height in heights), style)
         if with_range:
-            text.append(f"{short_number(low)}…{short_number(high)}".rjust(RANGE_WIDTH), "dim")
+            text.append(f" {short_number(low)}…{short_number(high)}".rjust(RANGE_WIDTH), "dim")
         text.append(short_number(row.points[-1][1]).rjust(VALUE_WIDTH))
 
     def _span(self) -> tuple[float, float]:
@@ -117,8 +135,10 @@ class Sparklines(Widget, can_focus=True):
             self.post_message(self.Chosen(self._rows[self._selected].key))
 
     def on_click(self, event: Click) -> None:
-        if 0 <= event.y < len(self._rows):
-            self._selected = event.y
+        column = min(event.x * self._n_columns // max(1, self.size.width), self._n_columns - 1)
+        number = event.y + column * self._n_lines
+        if 0 <= event.y < self._n_lines and number < len(self._rows):
+            self._selected = number
             self.action_choose()
 
 
