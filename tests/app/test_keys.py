@@ -164,10 +164,11 @@ async def test_quit_asks_while_training_runs() -> None:
         assert it.source.closed
 
 
-async def test_quit_and_stop_closes_the_run() -> None:
+@pytest.mark.parametrize("keys", [("q", "enter"), ("q", "q"), ("ctrl+c", "ctrl+c")])
+async def test_quit_and_stop_closes_the_run(keys: tuple[str, str]) -> None:
     async with lab() as it:
-        await it.press("q")
-        await it.pilot.press("enter")
+        await it.press(keys[0])
+        await it.pilot.press(keys[1])
         await it.pilot.pause()
         await it.pilot.app.workers.wait_for_complete()
         assert it.source.closed

@@ -42,7 +42,8 @@ def shuffle_text(batch: Batch, width: int) -> Text:
         if len(start) + len(ids) + len(f"{number} …") > width:
             break
         ids += f"{number} "
-    return Text.assemble("shuffle ", (order.mode, "bold"), f"  seed {order.seed}  order {ids}…", no_wrap=True)
+    shown = f"  order {ids}…" if ids else ""
+    return Text.assemble("shuffle ", (order.mode, "bold"), f"  seed {order.seed}{shown}", no_wrap=True)
 
 
 def repeats_text(batch: Batch, earlier: Ids, n_drawn: int) -> str:

@@ -27,6 +27,7 @@ class Ask(BaseScreen[str | None], ModalScreen[str | None]):
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
+    _keys = "Enter choose · Esc cancel"
 
     def __init__(self, question: str, choices: tuple[Choice, ...]) -> None:
         super().__init__()
@@ -38,8 +39,21 @@ class Ask(BaseScreen[str | None], ModalScreen[str | None]):
             yield Static(self._question, id="question", markup=False)
             yield Choices(*(Option(choice.text, id=choice.id) for choice in self._choices))
 
+    def on_mount(self) -> None:
+        self.query_one("#box").border_subtitle = self._keys
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
+
+
+class AskToClose(Ask):
+    """Takes the first choice if the key that asked is pressed again."""
+
+    BINDINGS = [Binding("q,w,ctrl+c", "first", "First choice")]
+    _keys = "Enter choose · q first choice · Esc cancel"
+
+    def action_first(self) -> None:
+        self.dismiss(self._choices[0].id)
 
 
 class AskLine(BaseScreen[str | None], ModalScreen[str | None]):

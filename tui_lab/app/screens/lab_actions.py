@@ -13,7 +13,7 @@ from tui_lab.app.panes.setting_text import format_value
 from tui_lab.app.panes.status_line import span
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
-from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
+from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls, differences
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
@@ -256,9 +256,9 @@ class LabActions:
                 "The script is still training." if lab.state.is_script else "Another process is training this run."
             )
             question = "The script has not stopped yet." if lab.stopping else running
-            lab.app.push_screen(Ask(question, choices), detach)
+            lab.app.push_screen(AskToClose(question, choices), detach)
         else:
-            lab.app.push_screen(Ask("Training is still running.", CLOSE_CHOICES[destination]), close)
+            lab.app.push_screen(AskToClose("Training is still running.", CLOSE_CHOICES[destination]), close)
 
 
 def origin_text(name: str, old: Config, new: Config, *, fork: bool) -> str:
