@@ -13,16 +13,19 @@ from textual.color import Color
 from textual.pilot import Pilot
 
 from tests.app.fake import lab
-from tests.core.tiny import tiny
+from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.app import shutdown
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.session import Session
 from tui_lab.app.widgets.control_filter import ControlFilter
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
 from tui_lab.core.commands import CommandQueue
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
+from tui_lab.core.runs.summary import Summarizer
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.util.exit_codes import FAILED
 
@@ -161,6 +164,20 @@ async def test_quit_key_saves_and_says_how_to_resume() -> None:
         await until(pilot, lambda: bool(app.exit_lines))
     assert app.exit_lines == [shutdown.saved_line(str(screen.path))] and app.return_code == 0
     assert f"tui-lab run --resume {screen.path}" in app.exit_lines[0]
+
+
+@pytest.mark.parametrize(("steps", "more"), [(3, True), (8, False)])
+def test_line_of_a_finished_run_offers_more_steps(tmp_path: Path, steps: int, more: bool) -> None:
+    training, run = trainer_and_run(tmp_path / "run", "train.steps=3")
+    training.commands.put(cmd.Set("train.steps", steps))
+    summarizer = Summarizer()
+    for event in run.record(training.events()):
+        summarizer.update(event)
+        if isinstance(event, ev.StepDone) and event.step == 3 and not more:
+            training.commands.put(cmd.Stop())
+    run.write_summary(summarizer.summary(str(run.path)))
+    line = shutdown.saved_line(str(run.path))
+    assert f"tui-lab run --resume {run.path}" in line and ("--steps" in line) == more
 
 
 async def test_ctrl_c_at_home_quits() -> None:

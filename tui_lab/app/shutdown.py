@@ -57,7 +57,15 @@ def saved_line(path: str) -> str:
     step = latest_step(path)
     if step is None:
         return f"no checkpoint was saved: {path}"
+    if _is_done(path):
+        return f"all {step:,} steps are made and saved. For more steps: tui-lab run --resume {path} --steps N"
     return f"saved at step {step:,}. Resume with: tui-lab run --resume {path}"
+
+
+def _is_done(path: str) -> bool:
+    """Return whether a run has made all its steps."""
+    summary = runs.Run(Path(path)).summary()
+    return summary is not None and summary.reason == "done"
 
 
 def abandoned_line(path: str | None, seconds: float) -> str:
