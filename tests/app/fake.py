@@ -16,6 +16,7 @@ from tui_lab.app.keymap import Keymap
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage, SystemSample
 from tui_lab.app.session.source import Playback, Role, Timeline
+from tui_lab.app.textual_fixes.keys_in_order import KeysInOrder
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -157,7 +158,9 @@ class Lab:
     config: Config
 
     async def tell(self, *messages: SessionMessage) -> None:
-        """Deliver messages, and let enough time pass for every pane to draw."""
+        """Deliver messages once all keys are carried out, and let enough time pass for every pane to draw."""
+        while isinstance(self.pilot.app, KeysInOrder) and self.pilot.app.keys_under_way:
+            await self.pilot.pause()
         self.source.items += messages
         self.now[0] += 10.0
         for _ in range(2 + len(self.screen.panes)):

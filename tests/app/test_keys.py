@@ -306,6 +306,7 @@ async def test_burst_of_keys_goes_into_the_field_that_it_opens(monkeypatch: Any)
         for pane, opening, field in bursts:
             for key in (pane, opening, "r", "7", "o"):
                 it.pilot.app.post_message(Key(key, "/" if key == "slash" else key if len(key) == 1 else None))
+            await it.pilot.pause()
             await it.tell()
             value = it.screen.query_one(field, Input).value
             assert value.endswith("7" if field == "#goto" else "r7o"), field
@@ -319,6 +320,7 @@ async def test_burst_of_keys_goes_to_the_panes_in_order(size: tuple[int, int]) -
         table = it.screen.query_one("#settings", DataTable)
         for key in ("3", "l", "l", "1", "j", "j", "k", "j", "2", "6"):
             it.pilot.app.post_message(Key(key, key))
+        await it.pilot.pause()
         await it.tell()
         assert table.cursor_row == 2
         assert it.screen.query_one(Cells).selected == 2

@@ -30,12 +30,10 @@ async def until(it: Lab, condition: Callable[[], bool]) -> None:
 
 async def test_line_typed_in_one_burst_is_carried_out() -> None:
     async with lab("reverse", "optim.lr=0.002") as it:
-        await it.press("colon")
-        assert isinstance(it.pilot.app.screen, CommandLine)
-        type_keys(it, *"set optim.lr 0.001", "enter")
-        await until(it, lambda: it.screen.is_current)
+        type_keys(it, "colon", *"set optim.lr 0.001", "enter")
+        await until(it, lambda: bool(it.source.sent))
         await it.tell()
-        assert it.source.sent == [cmd.Set("optim.lr", 0.001)]
+        assert it.source.sent == [cmd.Set("optim.lr", 0.001)] and it.screen.is_current
 
 
 async def test_commands_with_an_argument_act_on_the_lab() -> None:

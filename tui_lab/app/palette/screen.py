@@ -87,6 +87,10 @@ class CommandLine(Palette):
                 yield CommandList()
                 yield LoadingIndicator()
 
+    def on_mount(self) -> None:
+        # At once: the next keys of a burst are typed here.
+        self.set_focus(self.query_one(PaletteInput))
+
     async def _wait_for_list(self) -> None:
         """Wait until the list shows the hits of what was typed: the next key must not select an older one."""
         for worker in list(self.workers):

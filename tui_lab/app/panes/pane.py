@@ -110,13 +110,13 @@ class Pane(Vertical):
         """Show the state, and the keys that fit if the pane has the focus."""
         hints: Sequence[str] = ()
         if self.has_focus_within:
-            hints = self.field_hints if isinstance(self.app.focused, Input) else self.hints
+            hints = self.field_hints if isinstance(self.screen.focused, Input) else self.hints
         texts = [self.state_text, *hints] if self.state_text else list(hints)
-        drawn = (texts, self.app.focused if hints else None, self.outer_size.width)
+        drawn = (texts, self.screen.focused if hints else None, self.outer_size.width)
         if drawn != self._drawn_hints:
             self._drawn_hints = drawn
             state = [Hint(self.state_text)] if self.state_text else []
-            shown = fitting_hints([*state, *hints_of(hints, self.app.focused)], self.outer_size.width - 6)
+            shown = fitting_hints([*state, *hints_of(hints, self.screen.focused)], self.outer_size.width - 6)
             self.border_subtitle = shown
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
