@@ -12,7 +12,6 @@ fall between the same steps.
 import argparse
 import asyncio
 import contextlib
-import inspect
 import os
 import random
 import string
@@ -133,7 +132,6 @@ TINY = (
 class FuzzedApp(LabApp):
     """Quitting starts a new run instead, or a replay of an earlier one."""
 
-    CSS_PATH = Path(inspect.getfile(LabApp)).with_name(str(LabApp.CSS_PATH))
     exits = 0
 
     def exit(self, *arguments: Any, **named: Any) -> None:

@@ -104,7 +104,7 @@ class LabApp(BaseApp):
     """`first` is opened at once; `grace` is how many seconds a run may take to stop and save."""
 
     TITLE = "tui-lab"
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")  # A plain name would be one next to the file of a subclass.
     COMMANDS = App.COMMANDS | {verb_provider}
     BINDINGS = [
         # Textual binds Ctrl+P only if no other key opens the palette.
