@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from syrupy.assertion import SnapshotAssertion
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
@@ -127,6 +128,16 @@ async def test_sort_and_filter_by_keys_and_clicks() -> None:
         assert "✗" in it.text("#head")
         await it.press("escape")
         assert len(it.names()) == 3 and not it.screen.query_one("#where").display and "✗" not in it.text("#head")
+
+
+async def test_burst_of_keys_is_typed_into_the_filter() -> None:
+    """Keys of the table such as `e` and `X` are letters of names."""
+    three()
+    async with runs_screen() as it:
+        for key in ("slash", *"middleX", "backspace", "enter"):
+            it.pilot.app.post_message(Key(key, key if len(key) == 1 else None))
+        await it.settle()
+        assert it.names() == ["middle"] and it.screen.is_current and it.screen.query_one(RunTable).has_focus
 
 
 async def test_marked_runs_are_drawn_in_one_chart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ class RepliesView(Vertical):
         self.generation.stop()
 
     def focus_prompt(self) -> None:
-        self.query_one(Input).focus()
+        # At once, so that the next keys of a burst are typed.
+        self.screen.set_focus(self.query_one(Input))
 
     def show_runs(self, runs: Sequence[MarkedRun]) -> None:
         """Show a column per run, with its earlier reply if there is one."""

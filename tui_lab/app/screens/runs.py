@@ -97,8 +97,10 @@ class RunsScreen(RunsView):
         self.redraw()
 
     def action_filter(self) -> None:
-        self.query_one("#where").display = True
-        self.query_one("#where").focus()
+        field = self.query_one("#where")
+        field.display = True
+        # At once: `Widget.focus` waits, and the next keys of a burst would be keys of the table.
+        self.set_focus(field)
 
     @on(Input.Changed, "#where")
     @on(Input.Submitted, "#where")
@@ -106,7 +108,7 @@ class RunsScreen(RunsView):
         self.runs.set_filter(event.value)
         self.redraw()
         if isinstance(event, Input.Submitted):
-            self.query_one(RunTable).focus()
+            self.set_focus(self.query_one(RunTable))
             event.input.display = bool(event.value)
 
     def action_view(self, view: Literal["curves", "differences", "replies"]) -> None:
@@ -158,10 +160,10 @@ class RunsScreen(RunsView):
         """Leave a field, then clear the filter, then leave the screen."""
         field = self.query_one("#where", Input)
         if isinstance(self.focused, Input) and self.focused is not field:
-            self.query_one(RunTable).focus()
+            self.set_focus(self.query_one(RunTable))
         elif field.has_focus or self.runs.filter:
             field.value = ""
             field.display = False
-            self.query_one(RunTable).focus()
+            self.set_focus(self.query_one(RunTable))
         else:
             self.dismiss(None)
