@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from tui_lab.core.doctor.loop.record import LossMeasurement
 from tui_lab.core.doctor.program.tokens import logits_in
@@ -24,6 +24,8 @@ class LogitsGradients:
         self._n_elements = 0
         self._x: Tensor | None = None
         self._logits: Tensor | None = None
+        self._handle: RemovableHandle | None = None
+        """Of the hook that receives the next gradient."""
 
     def called(self, x: Tensor | None, output: Any) -> None:
         """Note the input and the output of the latest call of the model."""
@@ -36,34 +38,41 @@ class LogitsGradients:
             self._logits = logits
 
     def measure(self, loss: Tensor, scale: float, line: str, update: int, targets: Tensor | None) -> None:
-        """Measure `loss`, which is about to be backpropagated and was multiplied by `scale`."""
+        """Measure `loss`, which is about to be backpropagated and was multiplied by `scale`, in that backward pass."""
         logits = self._logits
+        x = self._x
         if logits is None or not loss.requires_grad or loss is logits:
             return
         if self._n_elements + 2 * logits.numel() > MAX_ELEMENTS:
             self.problem = "the logits are too large to be kept"
             return
-        try:
-            (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True, allow_unused=True)
-        except RuntimeError as error:  # Compiled code frees its buffers after one backward pass.
-            self.problem = f"the gradient of the logits could not be computed: {str(error).splitlines()[0]}"
-            return
-        if gradient is None:
-            return
-        self._n_elements += 2 * logits.numel()
-        self.measurements.append(
-            LossMeasurement(
-                x=None if self._x is None else self._x.detach().clone(),
-                logits=logits.detach().clone(),
-                gradient=gradient.detach() / scale,
-                scale=scale,
-                line=line,
-                update=update,
-                targets=None if targets is None else targets.detach().clone(),
+        self._stop_listening()
+
+        def received(gradient: Tensor) -> None:
+            self._stop_listening()
+            self._n_elements += 2 * logits.numel()
+            self.measurements.append(
+                LossMeasurement(
+                    x=None if x is None else x.detach().clone(),
+                    logits=logits.detach().clone(),
+                    gradient=gradient.detach() / scale,
+                    scale=scale,
+                    line=line,
+                    update=update,
+                    targets=None if targets is None else targets.detach().clone(),
+                )
             )
-        )
+
+        # A backward pass of our own would fail where the loss allows only one, as torch's linear_cross_entropy does.
+        self._handle = logits.register_hook(received)  # type: ignore[no-untyped-call]
+
+    def _stop_listening(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
 
     def release(self) -> None:
         """Keep no tensor of the loop alive."""
+        self._stop_listening()
         self._x = None
         self._logits = None
