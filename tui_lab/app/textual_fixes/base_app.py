@@ -6,7 +6,6 @@ from tui_lab.app.textual_fixes.base_screen import BlankScreen
 from tui_lab.app.textual_fixes.continued_without_suspend import resume_only_if_suspended
 from tui_lab.app.textual_fixes.input_before_mount import HoldInputUntilMounted
 from tui_lab.app.textual_fixes.keys_in_order import KeysInOrder
-from tui_lab.app.textual_fixes.keys_into_field import KeysIntoField
 from tui_lab.app.textual_fixes.palette import Palette
 from tui_lab.app.textual_fixes.removed_nodes import IgnoreErrorsOfRemovedNodes
 from tui_lab.app.textual_fixes.screenshot_toasts import PlainScreenshotToasts
@@ -21,7 +20,6 @@ class BaseApp(
     IgnoreErrorsOfRemovedNodes,
     PlainScreenshotToasts,
     SimulateKeysFromApp,
-    KeysIntoField,
 ):
     """The workarounds for App."""
 

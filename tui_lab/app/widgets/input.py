@@ -18,19 +18,12 @@ class Field(Input):
         Binding("tab", "app.focus_next", "Next field"),
     ]
 
-    _received: Key | None = None
-
-    def has_received(self, event: Key) -> bool:
-        """Return whether the latest key that came here is this one."""
-        return event is self._received
-
     async def _on_key(self, event: Key) -> None:
         """Carry out the field's own keys in the order in which they were pressed.
 
         Textual handles letters here and other keys later, in the app, so that a burst of both, as over a slow
         connection, would be reordered.
         """
-        self._received = event
         for binding in self._bindings.key_to_bindings.get(event.key, []):
             if binding.action not in self.KEPT_ACTIONS:
                 event.stop()
