@@ -7,6 +7,15 @@ import pytest
 from tools import demo
 from tools.gif import Caption, Cell, Frame, save_gif
 
+LARGEST_BYTES = 2_000_000
+
+
+def test_readme_shows_a_small_animation() -> None:
+    readme = (Path(demo.__file__).parents[1] / "README.md").read_text("utf-8")
+    assert "docs/demo.gif" in readme
+    data = demo.FILE.read_bytes()
+    assert data.startswith(b"GIF89a") and len(data) < LARGEST_BYTES
+
 
 def test_gif_has_the_frames_and_their_durations(tmp_path: Path) -> None:
     from PIL import Image
