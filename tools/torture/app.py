@@ -96,7 +96,7 @@ SEQUENCES = (
     "\x1b?jjj/loss\r",
 )
 """Keys that go somewhere, for which single random keys would take too long."""
-PLACES = ("LabScreen", "Home", "RunsScreen", "AttentionScreen", "Help", "CommandPalette", "Ask", "training", "replay")
+PLACES = ("LabScreen", "Home", "RunsScreen", "AttentionScreen", "Help", "CommandLine", "training", "replay")
 """What a long test has to reach: names of screens, and roles of labs."""
 ENOUGH_FOR_ALL = 5000
 """Events after which every place must have been reached."""
