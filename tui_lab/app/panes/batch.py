@@ -104,7 +104,8 @@ class BatchPane(Pane):
             self._show_cells()
         self._shown_at = now
         self._choose_batch(state, now)
-        drawn = (state.phase, self.size, self.shown_batch)
+        batch = self.shown_batch  # Batches are compared by their parts: arrays, maybe of other shapes.
+        drawn = (state.phase, self.size, None if batch is None else (batch.step, batch.ids.tobytes()))
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()
