@@ -110,9 +110,15 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Call `look` in the trainer's thread with the model, in evaluation mode and without gradients."""
+    """Call `look` in the trainer's thread with the model, in evaluation mode and without gradients.
+
+    Where no model trains in this process, it is that of a checkpoint. loaded: called before `look` with which weights
+    it has. refuse: called with the reason if there is none.
+    """
 
     look: Callable[["Model"], None]
+    loaded: Callable[[WeightsInfo], None] | None = None
+    refuse: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)

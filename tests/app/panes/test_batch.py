@@ -7,6 +7,7 @@ from tests.app.fake import Lab, lab, update
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.cells import Cells
 from tui_lab.core import events as ev
+from tui_lab.core.commands import WeightsInfo
 from tui_lab.core.inference.example import CellLosses
 from tui_lab.data.loader import Ids
 
@@ -165,6 +166,25 @@ async def test_losses_are_gray_until_measured_at_once_when_paused_and_at_the_end
             await it.tell()
             title = it.text("#cells").splitlines()[0]
             assert "loss –" not in title and "loss" in title
+
+
+async def test_border_names_the_saved_weights_of_the_losses_or_why_there_are_none(measured: Measured) -> None:
+    async with lab() as it:
+        it.source.role = "steering"
+        await it.tell(ev.Paused(step=30))
+        for look in it.source.looks:
+            assert look.refuse is not None
+            look.refuse("this run has no checkpoint yet")
+        it.source.looks = []
+        await it.tell()
+        title = str(it.screen.batch_pane.border_title)
+        assert "no checkpoint yet" in title and "c saves one" in title and it.source.looks, "it asks again"
+        for look in it.source.looks:
+            assert look.loaded is not None
+            look.loaded(WeightsInfo(25))
+        answer_inspections(it)
+        await it.tell()
+        assert "weights of step 25" in str(it.screen.batch_pane.border_title) and "loss –" not in it.text("#cells")
 
 
 async def test_examples_are_sorted_by_loss_of_the_whole_batch(measured: Measured) -> None:

@@ -15,16 +15,17 @@ def test_before_the_first_checkpoint_a_prompt_is_refused_and_a_look_is_dropped(t
     """Panes look at the model unasked; opening a run that has just begun must not warn."""
     weights = SavedWeights(recorded(tmp_path / "new"))
     looks: list[object] = []
-    weights.answer(cmd.Inspect(looks.append))
-    assert looks == []
+    reasons: list[str] = []
+    weights.answer(cmd.Inspect(looks.append, refuse=reasons.append))
+    assert looks == [] and len(reasons) == 1
     with pytest.raises(RunError):
         weights.answer(cmd.Snapshot(lambda state, info: None))
-    reasons: list[str] = []
     weights.answer(cmd.Snapshot(lambda state, info: None, refuse=reasons.append))
-    assert len(reasons) == 1
+    assert len(reasons) == 2
 
     training, run = trainer_and_run(tmp_path / "trained", "train.steps=1")
     for _ in run.record(training.events()):
         pass
-    SavedWeights(run).answer(cmd.Inspect(looks.append))
-    assert len(looks) == 1
+    loaded: list[cmd.WeightsInfo] = []
+    SavedWeights(run).answer(cmd.Inspect(looks.append, loaded.append))
+    assert len(looks) == 1 and loaded == [cmd.WeightsInfo(1)]

@@ -9,11 +9,13 @@ from textual.containers import Vertical
 from textual.events import DescendantFocus
 from textual.widgets import Input, Static
 
-from tui_lab.app.keymap import named
+from tui_lab.app.actions import BY_ID
+from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.batch_losses import BatchLosses
 from tui_lab.app.panes.batch_text import (
     cell_details,
     example_name,
+    losses_text,
     position_text,
     shuffle_text,
     step_text,
@@ -143,6 +145,19 @@ class BatchPane(Pane):
             self._losses.start(batch)
             self._shown_since = now
 
+    def _show_title(self) -> None:
+        title = self._title_of(self._losses_text())
+        if not self.is_line and title != self.border_title:
+            self.border_title = title
+
+    def _losses_text(self) -> str:
+        """Return with which saved weights the losses are measured, or why there are none."""
+        if not self._losses.problem:
+            return losses_text(self._losses.weights)
+        saves = bool(self.screen.check_action("do", ("checkpoint",)))
+        key = keymap_of(self.app).key_of(BY_ID["checkpoint"]) if saves else ""
+        return f"no losses: {self._losses.problem}" + (f"; {key} saves one" if key else "")
+
     def current_example(self, state: LabState) -> tuple[Rows, int] | None:
         """Return the rows and which of them is shown, or would be if the pane were visible; None before the start."""
         if state.is_script:
@@ -206,6 +221,7 @@ class BatchPane(Pane):
         batch = self.shown_batch
         if state is None or state.ready is None or batch is None:
             return
+        self._show_title()
         ready = state.ready
         next_token = ready.task is not None and ready.task.next_token
         examples = [

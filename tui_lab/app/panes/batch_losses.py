@@ -39,6 +39,10 @@ class BatchLosses:
         self._batch: Batch | None = None
         self._losses: dict[int, CellLosses] = {}
         self._model_step = -1
+        self.weights: cmd.WeightsInfo | None = None
+        """With which saved weights the losses are measured; None: with the model that trains, or there are none yet."""
+        self.problem = ""
+        """Why there are no losses, if it is known."""
         self.kept_until = -math.inf
         """Until when the batch should stay, for its losses to arrive or to be read."""
 
@@ -83,13 +87,19 @@ class BatchLosses:
     def take(self, now: float) -> bool:
         """Take what was measured since the last call; return whether it is about the batch."""
         is_new = False
+        if problem := self._inspector.refused():
+            self.kept_until = -math.inf
+            is_new = problem != self.problem
+            self.problem = problem
         for inspection in self._inspector.drain():
+            self.problem = ""
             measurement = inspection.result
             if measurement.batch is not self._batch:
                 continue
-            if measurement.model_step != self._model_step:  # Losses of one model are shown together.
+            model = (measurement.model_step, inspection.weights)
+            if model != (self._model_step, self.weights):  # Losses of one model are shown together.
                 self._losses = {}
-                self._model_step = measurement.model_step
+                self._model_step, self.weights = model
             self._losses |= measurement.losses
             self.kept_until = now + SECONDS_TO_READ
             is_new = True

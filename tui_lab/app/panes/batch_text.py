@@ -10,6 +10,7 @@ from rich.text import Text
 from tui_lab.app.panes.cells import Example
 from tui_lab.app.token_text import token_name, token_text
 from tui_lab.app.widgets.histogram_bar import histogram_bar
+from tui_lab.core.commands import WeightsInfo
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch, Ids, Loader
 
@@ -87,6 +88,13 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
         no_wrap=True,
         overflow="ellipsis",
     )
+
+
+def losses_text(weights: WeightsInfo | None) -> str:
+    """Return with which saved weights losses are measured; empty for a model that trains."""
+    if weights is None:
+        return ""
+    return f"losses with the {'best weights, of' if weights.best else 'weights of'} step {weights.step:,}"
 
 
 def example_name(batch: Batch, row: int) -> str:

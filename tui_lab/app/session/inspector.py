@@ -20,11 +20,12 @@ takes a twentieth of a step."""
 
 @dataclass(frozen=True)
 class Inspection(Generic[T]):
-    """The result for the request `key`. seconds: what it cost the trainer."""
+    """The result for the request `key`. seconds: what it cost the trainer. weights: None for a model that trains."""
 
     key: Hashable
     result: T
     seconds: float
+    weights: cmd.WeightsInfo | None = None
 
 
 class Inspector(Generic[T]):
@@ -41,6 +42,7 @@ class Inspector(Generic[T]):
         self._share = share
         self._clock = clock
         self._results: queue.SimpleQueue[Inspection[T]] = queue.SimpleQueue()
+        self._refusals: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._last_key: Hashable = None
         self._last_request_at = -math.inf
         self._seconds = 0.0
@@ -62,13 +64,22 @@ class Inspector(Generic[T]):
         self.n_requests += 1
         results = self._results
         clock = self._clock
+        loaded: list[cmd.WeightsInfo] = []
 
         def run(model: "Model") -> None:
             began = clock()
             result = inspect(model)
-            results.put(Inspection(key, result, clock() - began))
+            results.put(Inspection(key, result, clock() - began, loaded[-1] if loaded else None))
 
-        self._send(cmd.Inspect(run))
+        self._send(cmd.Inspect(run, loaded.append, self._refusals.put))
+
+    def refused(self) -> str:
+        """Return why a request since the last call was refused, and let it be sent again; empty if none was."""
+        reason = ""
+        while not self._refusals.empty():
+            reason = self._refusals.get_nowait()
+            self._last_key = None
+        return reason
 
     def reset(self) -> None:
         """Let the next request pass at once."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tui_lab.core.inference.load_model import ChosenWeights
     from tui_lab.core.user_code.external_model import Model
 
+NO_CHECKPOINT = "this run has no checkpoint yet"
+
 
 class SavedWeights:
     """Answer Snapshot and Inspect from the checkpoints of `run`.
@@ -25,10 +27,12 @@ class SavedWeights:
     def answer(self, command: cmd.Snapshot | cmd.Inspect) -> None:
         """Call what the command asks for, or its `refuse`.
 
-        Panes look at the model unasked, and show themselves what they lack: before the first checkpoint a look is
-        dropped. Raises ConfigError, DataError or RunError where there is no model and the command cannot be refused.
+        Panes look at the model unasked, and show themselves what they lack: before the first checkpoint a look is only
+        refused. Raises ConfigError, DataError or RunError where there is no model and the command cannot be refused.
         """
         if isinstance(command, cmd.Inspect) and not self._run.has_checkpoint:
+            if command.refuse is not None:
+                command.refuse(NO_CHECKPOINT)
             return
         try:
             self._answer(command)
@@ -41,10 +45,13 @@ class SavedWeights:
         import torch
 
         chosen, model = self._load()
+        info = cmd.WeightsInfo(chosen.step, best=chosen.which == "best")
         with torch.no_grad():
             if isinstance(command, cmd.Snapshot):
-                command.receive(model.state_dict(), cmd.WeightsInfo(chosen.step, best=chosen.which == "best"))
+                command.receive(model.state_dict(), info)
             else:
+                if command.loaded is not None:
+                    command.loaded(info)
                 command.look(model)
 
     def _load(self) -> "tuple[ChosenWeights, Model]":
