@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from textual.events import Key
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, Static
 
 from tests.app.fake import lab, update
 from tests.core.tiny import trainer
@@ -188,6 +188,31 @@ async def test_quit_detaches_from_a_run_of_another_process_or_stops_it() -> None
         await it.pilot.press("down", "enter")
         await it.pilot.pause()
         assert it.source.sent == [cmd.Stop()]
+
+
+@pytest.mark.parametrize(("keys", "sent"), [(("enter",), [cmd.Resume()]), (("down", "enter"), [])])
+async def test_leaving_a_paused_run_of_another_process_resumes_it_or_says_that_it_stays_paused(
+    keys: tuple[str, ...], sent: list[cmd.Command]
+) -> None:
+    async with lab() as it:
+        it.source.role = "steering"
+        await it.tell(ev.Paused(step=30))
+        await it.press("q")
+        assert "paused" in str(it.pilot.app.screen.query_one("#question", Static).content)
+        await it.pilot.press(*keys)
+        await it.pilot.pause()
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.sent == sent and it.source.closed
+        assert isinstance(it.pilot.app, LabApp)
+        [line] = it.pilot.app.exit_lines
+        assert "tui-lab app runs/reverse-1" in line and "30" in line and ("paused" in line) == (not sent)
+
+
+async def test_quit_from_a_paused_run_does_not_say_that_it_trains() -> None:
+    async with lab() as it:
+        await it.tell(ev.Paused(step=30))
+        await it.press("q")
+        assert "paused" in str(it.pilot.app.screen.query_one("#question", Static).content)
 
 
 async def test_quit_does_not_ask_after_the_end() -> None:

@@ -277,11 +277,13 @@ class LabApp(BaseApp):
         self._remove(lab)
         self.call_later(gc.collect)  # The model, if it is part of a reference cycle.
         if destination == "quit":
-            if problem is not None or lab.path is not None:
-                self.exit_lines.append(problem or shutdown.saved_line(str(lab.path)))
+            line = problem or shutdown.left_line(lab)
+            self.exit_lines += [] if line is None else [line]
             self.exit(return_code=0 if problem is None else FAILED)
         elif problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
+        elif (line := shutdown.followed_line(lab)) is not None:
+            self.notify(line)
         for screen in self.screen_stack:
             if isinstance(screen, Home):
                 screen.load()

@@ -1,6 +1,7 @@
 """End the app, however it ends: every run is stopped and saved, and the resume command is shown."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -31,6 +32,8 @@ class OpenLab(Protocol):
 
     source: "Source"
     state: "LabState"
+
+    resumed_to_detach: bool
 
     @property
     def path(self) -> str | None:
@@ -68,6 +71,20 @@ def _is_done(path: str) -> bool:
     return summary is not None and summary.reason == "done"
 
 
+def followed_line(lab: OpenLab) -> str | None:
+    """Say what the run of another process does after the app has left it, and how to go on; None for other runs."""
+    run = lab.state.ready or lab.state.waiting
+    if run is None or lab.source.role not in ("steering", "watching"):
+        return None
+    step = f"at step {lab.state.step:,}"
+    path = shlex.quote(run.path)
+    if lab.state.over:
+        return f"the run ended {step}. See it with: tui-lab app {path}" if lab.state.is_script else saved_line(run.path)
+    if lab.state.phase == "paused" and not lab.resumed_to_detach:
+        return f"the run stays paused {step}. To follow and resume it: tui-lab app {path}"
+    return f"the run goes on {step}. Follow it again with: tui-lab app {path}"
+
+
 def abandoned_line(path: str | None, seconds: float) -> str:
     """Say that training did not stop within `seconds`, and what of it is saved."""
     step = None if path is None else latest_step(path)
@@ -79,6 +96,11 @@ def abandoned_line(path: str | None, seconds: float) -> str:
     return f"training did not respond within {seconds:,.0f} s and was abandoned. {checkpoint}"
 
 
+def left_line(lab: OpenLab) -> str | None:
+    """Say how to go on with the run of a lab that was closed; None for a replay, and for a run that never opened."""
+    return followed_line(lab) if lab.path is None else saved_line(lab.path)
+
+
 def save_all(labs: list[OpenLab]) -> list[str]:
     """Stop and save every run; return a line about each that had started."""
     for lab in labs:
@@ -88,8 +110,8 @@ def save_all(labs: list[OpenLab]) -> list[str]:
         seconds = grace(lab.state.seconds_a_step)
         if not lab.source.join(seconds):
             lines.append(abandoned_line(lab.path, seconds))
-        elif lab.path is not None:
-            lines.append(saved_line(lab.path))
+        elif (line := left_line(lab)) is not None:
+            lines.append(line)
     return lines
 
 

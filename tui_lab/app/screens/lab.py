@@ -89,6 +89,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     stopping = False
     """Whether the process that trains was told to stop, and the lab closes when it has."""
+    resumed_to_detach = False
+    """Whether a paused run of another process was told to go on as the lab closes."""
     origin = ""
     """Of a run that was restarted or forked: from what, and with which changes. To be set before it opens."""
 

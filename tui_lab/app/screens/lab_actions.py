@@ -59,6 +59,11 @@ DETACH_CHOICES = (
     Choice("stop", "Stop it and save"),
     Choice("cancel", "Cancel"),
 )
+PAUSED_DETACH_CHOICES = (
+    Choice("resume", "Resume training, and detach"),
+    Choice("detach", "Leave it paused, and detach"),
+    *DETACH_CHOICES[1:],
+)
 
 
 class LabActions:
@@ -239,7 +244,10 @@ class LabActions:
                 lab.source.send(cmd.Stop())
                 lab.stopping = True
                 lab.close_when_done = destination
-            elif answer == "detach":
+            elif answer in ("detach", "resume"):
+                if answer == "resume":
+                    lab.source.send(cmd.Resume())
+                    lab.resumed_to_detach = True
                 lab.post_message(lab.Close(lab, destination))
 
         def close(answer: str | None) -> None:
@@ -251,14 +259,21 @@ class LabActions:
                     lab.source.send(cmd.Resume())
 
         if lab.source.role == "steering":
-            choices = script_choices(lab.state.phase) if lab.state.is_script else DETACH_CHOICES
-            running = (
-                "The script is still training." if lab.state.is_script else "Another process is training this run."
-            )
-            question = "The script has not stopped yet." if lab.stopping else running
-            lab.app.push_screen(AskToClose(question, choices), detach)
+            choices = detach_choices(is_script=lab.state.is_script, paused=lab.state.phase == "paused")
+            lab.app.push_screen(AskToClose(self._followed_question(), choices), detach)
         else:
-            lab.app.push_screen(AskToClose("Training is still running.", CLOSE_CHOICES[destination]), close)
+            question = "Training is paused." if lab.state.phase == "paused" else "Training is still running."
+            lab.app.push_screen(AskToClose(question, CLOSE_CHOICES[destination]), close)
+
+    def _followed_question(self) -> str:
+        """Return what is said of a run of another process when the app leaves it."""
+        lab = self._lab
+        trainer = "The script" if lab.state.is_script else "The process that trains this run"
+        if lab.stopping:
+            return f"{trainer} has not stopped yet."
+        if lab.state.phase == "paused":
+            return f"{trainer} is paused."
+        return "The script is still training." if lab.state.is_script else "Another process is training this run."
 
 
 def origin_text(name: str, old: Config, new: Config, *, fork: bool) -> str:
@@ -271,14 +286,17 @@ def origin_text(name: str, old: Config, new: Config, *, fork: bool) -> str:
     return f"{start}: {'; '.join(changes)}" if changes else start
 
 
-def script_choices(phase: str) -> tuple[Choice, ...]:
-    """Return what can be done with a script when the app is left."""
-    doing = "paused" if phase == "paused" else "running"
-    return (
-        Choice("detach", f"Keep the script {doing}, and detach"),
-        Choice("stop", "Stop the script after this step"),
-        Choice("cancel", "Cancel"),
-    )
+def detach_choices(*, is_script: bool, paused: bool) -> tuple[Choice, ...]:
+    """Return what can be done with the process that trains when the app leaves it."""
+    choices = PAUSED_DETACH_CHOICES if paused else DETACH_CHOICES
+    if not is_script:
+        return choices
+    texts = {
+        "resume": "Resume the script, and detach",
+        "detach": f"{'Leave the script paused' if paused else 'Keep the script running'}, and detach",
+        "stop": "Stop the script after this step",
+    }
+    return tuple(Choice(choice.id, texts.get(choice.id, choice.text)) for choice in choices)
 
 
 def save_config(config: Config, path: Path) -> Notice:
