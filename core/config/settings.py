@@ -270,3 +270,9 @@ def _value_problem(key: str, item: ErrorDetails) -> Problem:
         return replace(problem, message=_OUT_OF_BOUNDS[kind].format_map(limits))
     message = _WRONG_TYPES.get(kind.partition("_")[0])
     return problem if message is None else replace(problem, code="wrong_type", message=message)
+
+
+def differences(old: Config, new: Config) -> dict[str, Any]:
+    """Return the keys whose values differ, with the new values."""
+    values = {key: (get(old, key), get(new, key)) for key in fields()}
+    return {key: new_value for key, (old_value, new_value) in values.items() if new_value != old_value}

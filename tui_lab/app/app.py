@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tui_lab.app.session.session import Session
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
+    from tui_lab.core.doctor.findings import Finding
     from tui_lab.core.runs.open_run import OpenRun
     from tui_lab.data.corpora.encode import ReportProgress
 
@@ -249,10 +250,13 @@ class LabApp(BaseApp):
 
         return Session(open, paused=paused)
 
-    def show_lab(self, source: "Source", *, diagnose: bool = False, origin: str = "") -> None:
+    def show_lab(
+        self, source: "Source", *, diagnose: bool = False, origin: str = "", unfixed: "Sequence[Finding]" = ()
+    ) -> None:
         """Open the lab over a run or replay and start it.
 
         diagnose: run the doctor once it is open. origin: which run it comes from, and with which changes.
+        unfixed: what the doctor found there and is not fixed yet, to be listed until it has diagnosed this run.
         """
         from tui_lab.app.screens.lab import LabScreen
         from tui_lab.app.session.system_sampler import SystemSampler
@@ -262,6 +266,8 @@ class LabApp(BaseApp):
         sampler = SystemSampler(lambda: source.pid)
         lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=layout, is_first=is_first, sampler=sampler)
         lab.origin = origin
+        if diagnose:
+            lab.doctor_pane.keep(unfixed)
         self.opened.append(lab)
         self.push_screen(lab)
 
@@ -356,7 +362,7 @@ class LabApp(BaseApp):
             return open_run.start(without_time(message.name), config, None, report, commands)
 
         self._remove(lab)
-        self.show_lab(self._session(open), diagnose=message.diagnose, origin=message.origin)
+        self.show_lab(self._session(open), diagnose=message.diagnose, origin=message.origin, unfixed=message.unfixed)
 
     def action_help_quit(self) -> None:
         """Quit as `q` does; Textual calls this for Ctrl-C."""

@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
+from tests.app.contrast import contrast
 from tests.app.fake import Lab, lab, ready, started, update
 from tui_lab.app.app import LabApp
 from tui_lab.app.panes.doctor import health_text
 from tui_lab.app.screens.explain import Explain
 from tui_lab.app.session.doctor_thread import DoctorThread
 from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFailed, DoctorMessage
+from tui_lab.app.themes import THEMES
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Crashed, Finding, Report, Unchecked
+from tui_lab.core.doctor.fixes import unfixed
 
 SHUFFLED = Finding(
     code="shuffle_every_step",
@@ -144,9 +147,11 @@ async def test_planted_faults_are_named_once_the_doctor_has_looked(monkeypatch: 
 async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
     async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
         await show(it, Diagnosed(it.config, report(SHUFFLED, SOFTMAX_TWICE)))
+        assert "a apply and restart" in str(it.screen.doctor_pane.border_subtitle)
         await it.pilot.press("a")
         [message] = restarts
         assert message.config.faults == ("double_softmax",) and message.diagnose and not message.fork
+        assert message.unfixed == [SOFTMAX_TWICE]
         assert "overfit-one-1" in message.origin and "faults double_softmax, shuffle_every_step →" in message.origin
     async with lab(steps=0) as it:
         it.screen.origin = message.origin
@@ -155,11 +160,41 @@ async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
         assert any("overfit-one-1" in notice.message for notice in it.pilot.app._notifications)
 
 
+async def test_finding_that_is_not_fixed_yet_stays_listed_until_the_next_diagnosis() -> None:
+    async with lab("overfit-one", 'faults=["double_softmax"]', "data.vocab=seen", steps=0) as it:
+        it.screen.doctor_pane.keep([SOFTMAX_TWICE])
+        await show(it, CheckStarted("sight"))
+        assert "1 ✗ not fixed yet: Two softmaxes." in it.text("#findings") and "sight" in it.text("#health")
+        await show(it, Diagnosed(it.config, report(SOFTMAX_TWICE)))
+        assert "1 ✗ Two softmaxes." in it.text("#findings")
+
+
+def test_fix_leaves_the_other_findings_unfixed() -> None:
+    old = settings.load("reverse", ["optim.lr=1e-5"])
+    new = settings.changed(old, "optim.lr", 0.01)
+    assert unfixed([TOO_LOW, NO_SETTING_FIXES], old, new) == [NO_SETTING_FIXES]
+    assert unfixed([TOO_LOW], old, settings.changed(old, "train.batch_size", 8)) == [TOO_LOW]
+
+
+async def test_healthy_run_is_readable_in_every_theme() -> None:
+    async with lab() as it:
+        await show(it, Diagnosed(it.config, report()))
+        for theme in THEMES:
+            it.pilot.app.theme = theme.name
+            await it.tell()
+            [segment, *_] = it.screen.query_one("#health").render_line(0)
+            assert segment.style is not None and segment.style.color is not None and theme.background is not None
+            color = segment.style.color.get_truecolor(it.pilot.app.ansi_theme)
+            assert contrast(color.hex, theme.background) >= (7.0 if theme.name == "high-contrast" else 4.5)
+
+
 async def test_fix_by_a_live_setting_restarts_nothing(restarts: list[Any], diagnosed: list[Any]) -> None:
     async with lab() as it:
         assert not it.screen.query_one("#banner").display
         await show(it, Diagnosed(it.config, report(TOO_LOW)))
+        assert "a apply the fix" in str(it.screen.doctor_pane.border_subtitle)
         await it.press("a")
+        assert "optim.lr 0.002 → 0.01" in [notice.message for notice in it.pilot.app._notifications][-1]
         assert restarts == [] and it.source.sent == [cmd.Set("optim.lr", 0.01)] and len(diagnosed) == 1
 
         await show(it, Diagnosed(it.config, report(NO_SETTING_FIXES)))

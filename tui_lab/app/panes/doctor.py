@@ -21,7 +21,10 @@ from tui_lab.app.session.messages import CheckStarted, Diagnosed, DiagnosisFaile
 from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.core import commands as cmd
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.core.doctor.fixes import fixed
 from tui_lab.util.escape import printable
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 SCRIPT_HINTS = ("Enter details", "K examine")
 NOT_CHECKED = "Not checked yet. Press K to diagnose."
 MONITORED = "The doctor watches this script. Press K to examine it."
+RESTARTED = "The fix is applied in this new run, which is diagnosed as soon as it is open."
 NO_PROBLEMS = "No problems found"
 
 
@@ -40,10 +44,13 @@ class ListedFinding:
 
     finding: Finding
     step: int | None
+    is_of_run_before: bool = False
 
     def line(self, number: int) -> Text:
         sign = "✗" if self.finding.kind == "finding" else "!"
         when = "" if self.step is None else f"step {self.step:,}: "
+        if self.is_of_run_before:
+            when = "not fixed yet: "
         return Text.assemble((f"{number} {sign} ", "bold"), when, self.finding.title)
 
 
@@ -52,7 +59,9 @@ class DoctorPane(Pane):
     title = "Doctor"
     help_name = "doctor"
     main = "#findings"
-    hints: Sequence[str] = ("Enter details", "a apply the fix", "K diagnose", "n randomness", "y copy")
+    hints: Sequence[str] = ("Enter details", "K diagnose", "n randomness", "y copy")
+    can_steer = False
+    """Whether the run takes live changes now."""
 
     BINDINGS = named(
         "doctor",
@@ -82,11 +91,24 @@ class DoctorPane(Pane):
         self._diagnosed: tuple[Finding, ...] = ()
         self._crashes: Mapping[str, Sequence[str]] = {}
         self._not_examined: tuple[str, ...] = ()
+        self._is_of_run_before = False
+        """Whether the findings are those of the run before, which a fix of another finding has restarted."""
         self._listed: list[ListedFinding] = []
         self._sources: tuple[RandomSource, ...] | None = None
         self._state: LabState | None = None
         self._drawn: object = None
         self._shows_randomness = False
+
+    def keep(self, unfixed: Sequence[Finding]) -> None:
+        """List the findings of the run before that are not fixed yet, until this run is diagnosed."""
+        self._diagnosed = tuple(unfixed)
+        self._is_of_run_before = bool(unfixed)
+        self._health = RESTARTED
+
+    @property
+    def diagnosed(self) -> Sequence[Finding]:
+        """The findings and hints of the latest diagnosis."""
+        return self._diagnosed
 
     def compose(self) -> ComposeResult:
         yield Static(id="health")
@@ -102,7 +124,9 @@ class DoctorPane(Pane):
             self._health = MONITORED
             self.hints = SCRIPT_HINTS
             self.show_hints()
-        drawn = (self._health, self._diagnosed, len(state.noticed), self._shows_randomness, self._sources)
+        drawn = (
+            self._health, self._diagnosed, len(state.noticed), self._shows_randomness, self._sources, self.can_steer,
+        )  # fmt: skip
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()
@@ -125,6 +149,7 @@ class DoctorPane(Pane):
                 self._health = f"checking: {name} …"
             case Diagnosed(_, report):
                 self._diagnosed = (*report.findings, *report.hints)
+                self._is_of_run_before = False
                 self._crashes = report.crashes
                 self._not_examined = report.not_examined
                 self._health = health_text(report)
@@ -136,7 +161,9 @@ class DoctorPane(Pane):
             return
         style = "bold green" if self._health.startswith(NO_PROBLEMS) else "bold"
         self.put("#health", Text(self._health, style), layout=True)
-        self._listed = [ListedFinding(finding, None) for finding in self._diagnosed]
+        self._listed = [
+            ListedFinding(finding, None, is_of_run_before=self._is_of_run_before) for finding in self._diagnosed
+        ]
         self._listed += [ListedFinding(finding, step) for finding, step in self._state.noticed]
         choices = self.query_one("#findings", Choices)
         highlighted = choices.highlighted
@@ -178,6 +205,16 @@ class DoctorPane(Pane):
             else:
                 text.append("K: diagnose   n: sources of randomness", "dim")
         self.query_one("#evidence", Static).update(text)
+        self._show_fix_hint()
+
+    def _show_fix_hint(self) -> None:
+        """Say on the border what the fix of the selected finding does."""
+        config = None if self._state is None else self._state.trainer_config
+        if config is not None:
+            does = self.selected and fix_text(config, self.selected, can_steer=self.can_steer)
+            first, *others = DoctorPane.hints
+            self.hints = (first, f"a {does}", *others) if does else DoctorPane.hints
+            self.show_hints()
 
     @on(OptionList.OptionSelected)
     def _explain(self) -> None:
@@ -218,6 +255,15 @@ class DoctorPane(Pane):
     def action_pin(self) -> None:
         if self._shows_randomness and self._sources is not None:
             self.post_message(self.Pin(self._sources))
+
+
+def fix_text(config: Config, finding: Finding, *, can_steer: bool) -> str:
+    """Return what applying the fix of a finding does; empty if no setting fixes it."""
+    new_config = fixed(config, finding)
+    if new_config is None:
+        return ""
+    is_live = can_steer and all(map(settings.is_live, settings.differences(config, new_config)))
+    return "apply the fix" if is_live else "apply and restart"
 
 
 def health_text(report: Report) -> str:

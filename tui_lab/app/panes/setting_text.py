@@ -125,3 +125,11 @@ def parameters_text(config: Config, n_vocab: int, *, formula: bool) -> Text:
     for row in parameter_table(config.model, n_vocab):
         text.append(f"\n{row.symbol:<10} {row.count:>12,}  {row.shape}")
     return text
+
+
+def changes_text(old: Config, new: Config) -> str:
+    """Return the settings that differ, each with both values."""
+    return "; ".join(
+        f"{key} {format_value(settings.get(old, key)) or 'none'} → {format_value(value) or 'none'}"
+        for key, value in settings.differences(old, new).items()
+    )

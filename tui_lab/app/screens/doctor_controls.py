@@ -1,9 +1,10 @@
 """The keys that run the doctor and apply its fixes."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tui_lab.app.actions import applies
+from tui_lab.app.panes.setting_text import changes_text
 from tui_lab.app.screens.run_controls import RunControls
 from tui_lab.app.session.doctor_thread import DoctorThread
 from tui_lab.app.session.source import Source
@@ -23,7 +24,7 @@ Notify = Callable[[str], None]
 class DoctorControls:
     """Diagnose a config, and apply fixes as live changes or by a restart.
 
-    `restart` starts a new run with a config and diagnoses it; `warn` shows a message to the user.
+    `restart` starts a new run with a config and diagnoses it; `tell` and `warn` show a message to the user.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class DoctorControls:
         controls: RunControls,
         *,
         restart: Callable[[Config], None],
+        tell: Notify,
         warn: Notify,
     ) -> None:
         self._doctor = doctor
@@ -41,6 +43,7 @@ class DoctorControls:
         self._state = state
         self._controls = controls
         self._restart = restart
+        self._tell = tell
         self._warn = warn
 
     def diagnose(self, config: RunConfig) -> None:
@@ -67,16 +70,11 @@ class DoctorControls:
 
     def _change(self, old: Config, new: Config) -> None:
         """Apply live changes at the next step; restart if any setting is not live."""
-        changes = differences(old, new)
+        changes = settings.differences(old, new)
         live_now = applies("live", phase=self._state.phase, role=self._source.role)
         if live_now and all(map(settings.is_live, changes)):
             self._controls.set_live(changes)
+            self._tell(f"from the next step on: {changes_text(old, new)}")
             self._doctor.start(new)
         else:
             self._restart(new)
-
-
-def differences(old: Config, new: Config) -> dict[str, Any]:
-    """Return the keys whose values differ, with the new values."""
-    values = {key: (settings.get(old, key), settings.get(new, key)) for key in settings.fields()}
-    return {key: new_value for key, (old_value, new_value) in values.items() if new_value != old_value}

@@ -1,6 +1,6 @@
 """The lab: panes over one run, a status line, and the keys that act on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -55,6 +55,7 @@ from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
+from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.script.process import examine_run
 from tui_lab.runs.summary_text import replaced_characters
 
@@ -113,11 +114,19 @@ class LabScreen(BaseScreen[None], Screen[None]):
     class Restart(Message):
         """Start a new run with an edited config; `fork`: from the last checkpoint of run `name`.
 
-        origin: what the new run says of where it comes from.
+        origin: what the new run says of where it comes from. unfixed: the findings that its config does not fix.
         """
 
         def __init__(
-            self, lab: "LabScreen", name: str, config: Config, *, fork: bool, diagnose: bool, origin: str = ""
+            self,
+            lab: "LabScreen",
+            name: str,
+            config: Config,
+            *,
+            fork: bool,
+            diagnose: bool,
+            origin: str = "",
+            unfixed: Sequence[Finding] = (),
         ) -> None:
             super().__init__()
             self.lab = lab
@@ -126,6 +135,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.fork = fork
             self.diagnose = diagnose
             self.origin = origin
+            self.unfixed = unfixed
 
     def __init__(
         self,
@@ -252,7 +262,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self._log_until(None)
             return
         frame = self._painting.due(now, growing=self.generation_pane if self.generation_pane.generating else None)
-        self.config_pane.can_steer = applies("live", phase=self.state.phase, role=self.source.role)
+        can_steer = applies("live", phase=self.state.phase, role=self.source.role)
+        self.config_pane.can_steer = can_steer
+        self.doctor_pane.can_steer = can_steer
         if frame.new or (frame.complete and self.source.playback is not None):  # The seek bar shows the present step.
             self.shown = self.state.frozen()
         self._log_until(self.shown.step)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from tui_lab.app.clipboard import copy
 from tui_lab.app.labels import holder_text
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
-from tui_lab.app.panes.setting_text import format_value
+from tui_lab.app.panes.setting_text import changes_text
 from tui_lab.app.panes.status_line import span
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose, Choice
-from tui_lab.app.screens.doctor_controls import DoctorControls, differences
+from tui_lab.app.screens.doctor_controls import DoctorControls
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
@@ -27,6 +27,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.fixes import unfixed
 from tui_lab.core.runs.lock import in_use
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
@@ -78,6 +79,7 @@ class LabActions:
             lab.state,
             self.controls,
             restart=partial(self.restart, diagnose=True),
+            tell=lab.notify,
             warn=partial(lab.notify, severity="warning"),
         )
         self.actions: dict[str, Callable[[], object]] = {
@@ -213,8 +215,10 @@ class LabActions:
         if fork and lab.source.role == "training" and not lab.state.over:
             lab.source.send(cmd.Save())
         name = ready.path if fork else ready.name
-        origin = origin_text(ready.name, lab.state.trainer_config or config, config, fork=fork)
-        lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose, origin=origin))
+        old = lab.state.trainer_config or config
+        origin = origin_text(ready.name, old, config, fork=fork)
+        findings = unfixed(lab.doctor_pane.diagnosed, old, config) if diagnose else ()
+        lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose, origin=origin, unfixed=findings))
 
     def resume(self) -> None:
         """Close the replay and train its run on, unless only another process can."""
@@ -278,12 +282,9 @@ class LabActions:
 
 def origin_text(name: str, old: Config, new: Config, *, fork: bool) -> str:
     """Return from which run a new one comes, and what was changed."""
-    changes = [
-        f"{key} {format_value(settings.get(old, key)) or 'none'} → {format_value(value) or 'none'}"
-        for key, value in differences(old, new).items()
-    ]
-    start = f"{'forked' if fork else 'restarted'} from {name}"
-    return f"{start}: {'; '.join(changes)}" if changes else start
+    changes = changes_text(old, new)
+    start = f"forked from {name}" if fork else f"restarted from {name}, which is kept"
+    return f"{start}: {changes}" if changes else start
 
 
 def detach_choices(*, is_script: bool, paused: bool) -> tuple[Choice, ...]:
