@@ -19,7 +19,9 @@ def labels(now: Situation) -> list[str]:
     def command_applies(id: str) -> bool:
         return applies(BY_ID[id].needs, phase=now.phase, role=now.role)
 
-    shown = items(now, command_applies, Keymap())
+    narrow = items(now, command_applies, Keymap(), width=30)
+    assert sum(item.width for item in narrow) <= 30 and [item.label for item in narrow[-2:]] == ["Help", "Quit"]
+    shown = items(now, command_applies, Keymap(), width=81)
     assert len(" ".join(f"{item.shown} {item.label}".rstrip() for item in shown)) <= 80
     return [f"{item.shown} {item.label}".rstrip() for item in shown]
 

@@ -1,4 +1,4 @@
-"""Which keys the last line of the lab shows: those that one would press now, in at most 80 columns."""
+"""Which keys the last line of the lab shows: those that one would press now, as many as fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,13 +73,16 @@ def commands(now: Situation) -> Labels:
     return (*begin, *LR, ("overfit", "Overfit"), *LOOKS, *ALWAYS)
 
 
-def items(now: Situation, applies: Callable[[str], bool], keymap: Keymap) -> list[FooterItem]:
-    """Return the commands that apply, with their keys."""
-    return [
+def items(now: Situation, applies: Callable[[str], bool], keymap: Keymap, width: int) -> list[FooterItem]:
+    """Return the commands that apply, with their keys; if `width` is too small for all, the less useful are left out."""
+    shown = [
         FooterItem(keymap.name_of(BY_ID[id]), keymap.key_of(BY_ID[id]), label)
         for id, label in commands(now)
         if applies(id) and keymap.key_of(BY_ID[id])
     ]
+    while len(shown) > len(ALWAYS) and sum(item.width for item in shown) > width:
+        del shown[-len(ALWAYS) - 1]
+    return shown
 
 
 def field_items(hints: Sequence[Hint]) -> list[FooterItem]:

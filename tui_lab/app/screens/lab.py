@@ -473,7 +473,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if isinstance(self.focused, Input):
             return field_items(hints_of(self.active_pane.field_hints, self.focused))
         situation = self._situation or Situation("loading", self.source.role)
-        return items(situation, lambda id: bool(self.check_action("do", (id,))), keymap_of(self.app))
+        applicable = lambda id: bool(self.check_action("do", (id,)))  # noqa: E731
+        return items(situation, applicable, keymap_of(self.app), self.app.size.width)
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""

@@ -19,6 +19,11 @@ class FooterItem(NamedTuple):
     shown: str
     label: str
 
+    @property
+    def width(self) -> int:
+        """Columns, with a space between the parts and one at the end."""
+        return len(f"{self.shown} {self.label}".rstrip()) + 1
+
 
 class KeyLine(RecomposeOnlyOnChange, FollowWithoutFocus):
     """Shows the bindings that are to be shown; in a field, without the keys that would be typed."""
