@@ -74,7 +74,7 @@ def commands(now: Situation) -> Labels:
 
 
 def items(now: Situation, applies: Callable[[str], bool], keymap: Keymap, width: int) -> list[FooterItem]:
-    """Return the commands that apply, with their keys; if `width` is too small for all, the less useful are left out."""
+    """Return the commands that apply, with their keys; if not all fit into `width`, the less useful are left out."""
     shown = [
         FooterItem(keymap.name_of(BY_ID[id]), keymap.key_of(BY_ID[id]), label)
         for id, label in commands(now)
