@@ -9,7 +9,8 @@ from tui_lab.app.panes.status_line import SIGNS
 STEP = r"step ([\d,]+)"
 STATUS = re.compile(rf"^[{''.join(SIGNS.values())}] .*?  {STEP}")
 STATUS_LOSS = re.compile(r"  loss (\S+)")
-CHART_LOSS = re.compile(r"[│┃] (?:[▸ ] )?loss  .*?(\S+) *[│┃]")
+CHART_LOSS = re.compile(r"[│┃] (?:[▸ ] )?loss  .*?(\S+)(?: {3,}[A-Za-zΔ]| *[│┃])")
+"""Of the sparklines, of which a second one may stand beside it."""
 READOUT_LOSS = re.compile(r"━ train ([\d.]+)")
 BATCH = re.compile(rf"[│┃] {STEP}(?:  ([\d,]+) steps? ago|  (next|future))?  (?:epoch \d|[\d,]+ row)")
 CURSOR = re.compile(rf"at {STEP}: ")

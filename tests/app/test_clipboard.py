@@ -39,7 +39,7 @@ async def test_each_pane_copies_what_is_selected() -> None:
         await it.press("g")
         it.screen.generation_pane.receive(TokenGenerated(1, token("7")))
         assert await copied("y") == f"{prompt}7"
-        assert await copied("5", "y") == it.screen._log.copied() != ""
+        assert await copied("5", "y") == it.screen.events_pane.copied() != ""
         it.screen.doctor_pane.receive(Diagnosed(it.config, report(SOFTMAX_TWICE)))
         finding = await copied("6", "y")
         assert finding.startswith("Two softmaxes. (double_softmax)\n") and "floor 9.825" in finding

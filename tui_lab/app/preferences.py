@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from tui_lab.app.screens.pane_layout import Name
+from tui_lab.app.panes.layout import Name
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 

@@ -41,4 +41,4 @@ async def test_events_log_shows_and_copies_the_lines_that_match() -> None:
         await it.press("enter", "y")
         assert it.pilot.app.clipboard.endswith("an odd thing") and "\n" not in it.pilot.app.clipboard
         await it.press("escape")
-        assert "a plain thing" in " ".join(it.text("#log").split()) and "parameters" in it.screen._log.copied()
+        assert "a plain thing" in " ".join(it.text("#log").split()) and "parameters" in it.screen.events_pane.copied()

@@ -5,21 +5,23 @@ from collections.abc import Callable, Sequence
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.events import DescendantFocus, Key, Resize
-from textual.geometry import Region, Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
 from tui_lab.app.keymap import LAB, keymap_of, no_key
 from tui_lab.app.palette.verbs import lab_verbs
+from tui_lab.app.panes.area import PaneArea
+from tui_lab.app.panes.banner import Banner
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
 from tui_lab.app.panes.events import EventsPane
+from tui_lab.app.panes.framed_log import FramedLog
 from tui_lab.app.panes.generation import GenerationPane
+from tui_lab.app.panes.layout import Name, PaneLayout
 from tui_lab.app.panes.loss import LossPane
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.run_line import RunLine
@@ -29,42 +31,24 @@ from tui_lab.app.panes.system import SystemPane
 from tui_lab.app.screens.footer_keys import Situation, field_items, items
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab_actions import Destination, LabActions
-from tui_lab.app.screens.notices import Notice, notice_of, show_notice
+from tui_lab.app.screens.lab_messages import LabMessages
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
-from tui_lab.app.screens.pane_layout import Name, PaneLayout
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation import Generation
-from tui_lab.app.session.messages import (
-    Diagnosed,
-    GenerationMessage,
-    GenerationStarted,
-    Preparing,
-    Ready,
-    Rewound,
-    SessionMessage,
-    WeightsCopied,
-)
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_sampler import NoSampler, Sampler
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import ChosenKeyLine, FooterItem
 from tui_lab.app.widgets.key_hints import hints_of
-from tui_lab.app.widgets.pane_area import PaneArea
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import commands as cmd
-from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.script.process import examine_run
-from tui_lab.runs.summary_text import replaced_characters
 
-LOSS, EVENTS, DOCTOR = 2, 5, 6
+LOSS, DOCTOR = 2, 6
 """Numbers of panes."""
-SECONDS_BETWEEN_CHANGES = 0.2
-"""Between two frames, if the run was changed in between."""
-SECONDS_BETWEEN_EVENTS = 1.0
-"""If something else happened that is not a step."""
 
 
 class LabScreen(BaseScreen[None], Screen[None]):
@@ -153,8 +137,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.state = LabState()
         self.shown = LabState()
         """What the panes show: `state` as of the last new frame, so that they all show one step."""
-        self._unlogged: list[SessionMessage] = []
-        """Messages that wait for their frame, to be logged there."""
         self.generation = Generation(source, self.state)
         self.doctor = DoctorThread(examine)
         self.clock = clock
@@ -169,15 +151,20 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.loss_pane = LossPane(id="loss")
         self.batch_pane = BatchPane(id="batch", send=source.send)
         self.generation_pane = GenerationPane(id="generation")
-        self._log = EventsPane(id="events")
+        self.events_pane = EventsPane(id="events")
+        self._framed_log = FramedLog(self.events_pane.note)
         self.doctor_pane = DoctorPane(id="doctor", send=source.send)
         self._run_line = RunLine("run-line", lambda id: bool(self.check_action("do", (id,))), is_first=is_first)
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
-        self.panes += [self._log, self.doctor_pane, SystemPane(id="system")]
+        self.panes += [self.events_pane, self.doctor_pane, SystemPane(id="system")]
         self._painting = PaintScheduler(self.panes)
-        self._pane_layout = PaneLayout([pane.number for pane in self.panes], LOSS, layout)
+        self.area = PaneArea(self.panes, LOSS, layout, arranged=self._arranged, id="panes")
+        self._banner = Banner(id="banner")
         self._commands = LabActions(self)
+        self._messages = LabMessages(
+            self, self._painting, self._framed_log, self._banner, diagnose_first=diagnose_first
+        )
 
     @property
     def path(self) -> str | None:
@@ -186,16 +173,15 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield PaneTabs([(pane.number, pane.title) for pane in self.panes], id="tabs")
-        yield Static(id="banner")
-        yield PaneArea(*self.panes, regions=self._regions, id="panes")
+        yield self._banner
+        yield self.area
         yield Static("tui-lab needs 40×12 or more", id="small")
         yield self._run_line
         yield self._status
         yield ChosenKeyLine(self._footer_items)
 
     def on_mount(self) -> None:
-        self._pane_layout.size = self.app.size
-        self.app.begin_capture_print(self._log)
+        self.app.begin_capture_print(self.events_pane)
         self.generation.copy_weights(at_evaluation=False)  # Before the start, so that they are those of step 0.
         self.source.start()
         self.sampler.start()
@@ -219,21 +205,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         """Apply the messages of the threads, then draw what is due."""
         if not self._status.is_attached:
             return  # The screen is being removed.
-        # Before the source, which then has the step of the weights that generate.
-        generation_messages = self.generation.drain()
-        for message in self.source.drain():
-            self._apply(message)
-        for generation_message in generation_messages:
-            self._receive(generation_message)
-        if self.generation_pane.at_evaluations and not self.state.over:
-            self.generation.copy_weights(at_evaluation=True)
-        for sample in self.sampler.drain():
-            self.state.apply(sample)
-        for doctor_message in self.doctor.drain():
-            self.doctor_pane.receive(doctor_message)
-            self._painting.news()
-            if isinstance(doctor_message, Diagnosed):
-                self._diagnosed(doctor_message)
+        self._messages.drain()
         self._follow_situation()
         self._painting.seconds_a_step = self.state.seconds_a_step
         self._draw(self.clock())
@@ -241,25 +213,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.post_message(self.Close(self, self.close_when_done))
             self.close_when_done = None
 
-    def _receive(self, message: GenerationMessage) -> None:
-        if isinstance(message, WeightsCopied):
-            request = self.generation_pane.request_at_evaluation(self.state, message.info.step)
-            if request is not None:
-                self.generation.start(request, message)
-        else:
-            self.generation_pane.receive(message)
-            if isinstance(message, GenerationStarted):
-                self._painting.news()
-
-    def _diagnosed(self, message: Diagnosed) -> None:
-        self.loss_pane.floor = message.report.reference_loss
-        config = self.state.trainer_config
-        if config is not None and isinstance(message.config, Config) and message.config.faults == config.faults:
-            self._show_banner(config, diagnosed=True)
-
     def _draw(self, now: float) -> None:
         if not self.is_current:
-            self._log_until(None)
+            self._framed_log.log_until(None)
             return
         frame = self._painting.due(now, growing=self.generation_pane if self.generation_pane.generating else None)
         can_steer = applies("live", phase=self.state.phase, role=self.source.role)
@@ -267,10 +223,10 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.doctor_pane.can_steer = can_steer
         if frame.new or (frame.complete and self.source.playback is not None):  # The seek bar shows the present step.
             self.shown = self.state.frozen()
-        self._log_until(self.shown.step)
+        self._framed_log.log_until(self.shown.step)
         for pane in frame.panes:
             self._show_pane(pane, now)
-        self._open_panes_with_content()
+        self.area.update(self.shown)
         if not frame.complete:
             return
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
@@ -282,158 +238,35 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def _show_pane(self, pane: Pane, now: float) -> None:
         pane.draw(self.state if pane.shows_latest else self.shown, now)
 
-    def _keep_to_log(self, message: SessionMessage) -> None:
-        if isinstance(message, Rewound):
-            self._unlogged.clear()
-        is_own_pause = self.source.playback is not None and isinstance(message, ev.Paused | ev.Resumed)
-        if not isinstance(message, ev.StepDone) and not is_own_pause:
-            self._unlogged.append(message)
-
-    def _log_until(self, step: int | None) -> None:
-        """Log the messages that wait, up to those of `step`."""
-        n_due = 0
-        for message in self._unlogged:
-            if step is not None and isinstance(message, ev.Event) and message.step > step:
-                break
-            self._log.note(message)
-            n_due += 1
-        del self._unlogged[:n_due]
-
-    def _apply(self, message: SessionMessage) -> None:
-        phase = self.state.phase
-        was_script = self.state.is_script
-        n_noticed = len(self.state.noticed)
-        self.state.apply(message)
-        self._keep_to_log(message)
-        if isinstance(message, Ready | Rewound | ev.Started | ev.Changed):
-            # Even while hidden: restart, fork and diagnose use the config edited there.
-            self.config_pane.show(self.state, self.clock())
-        if self.state.is_script and not was_script:
-            self.batch_pane.show_script()
-            self.refresh_bindings()
-        if isinstance(message, Rewound):
-            for pane in self.panes:
-                pane.rewound()
-        elif isinstance(message, Ready):
-            self._opened(message)
-        else:
-            for finding, step in self.state.noticed[n_noticed:]:
-                show_notice(self, Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
-        if (notice := notice_of(message)) is not None and not (self.is_current and isinstance(message, ev.Stopped)):
-            show_notice(self, notice)
-        if self.state.phase != phase:
-            self.refresh_bindings()
-            if self.state.is_script and self.state.phase == "failed" and self.state.ready is None:
-                self.go_to(EVENTS)  # There is nothing else to see.
-        self._request_frame(message, phase)
-
-    def _request_frame(self, message: SessionMessage, phase_before: str) -> None:
-        """Ask for a new frame if something important happened."""
-        if isinstance(message, Ready | Rewound) or self.state.phase == "paused":
-            self._painting.news()
-        elif self.state.phase != phase_before or isinstance(message, ev.Changed):
-            self._painting.news(SECONDS_BETWEEN_CHANGES)
-        elif not isinstance(message, ev.StepDone | ev.Logged | Preparing):
-            self._painting.news(SECONDS_BETWEEN_EVENTS)
-
-    def _opened(self, ready: Ready) -> None:
-        """Say how many faults are planted, and diagnose a run that was started with a fix."""
-        config = ready.trainer_config
-        if config is None or ready.task is None:
-            return
-        self._show_banner(config, diagnosed=False)
-        if self.origin:
-            self._log.add(self.origin)
-            self.notify(self.origin)
-        if text := replaced_characters(ready.task):
-            self.notify(text, severity="warning")
-        if self._diagnose_first:
-            self._diagnose_first = False
-            self.doctor.start(config)
-
-    def _show_banner(self, config: Config, *, diagnosed: bool) -> None:
-        """Name the planted faults once the doctor has looked for them: finding them is the lesson."""
-        n_faults = len(config.faults)
-        text = f"{n_faults} planted mistake{'' if n_faults == 1 else 's'}"
-        if diagnosed:
-            text += f": {', '.join(config.faults)}"
-        elif key := keymap_of(self.app).key_of(BY_ID["diagnose"]):
-            text += f" · {key} diagnoses"
-        self.query_one("#banner", Static).update(text)
-        self.set_class(bool(n_faults), "-faulty")
-
     # Which panes are visible, and the focus
-
-    def on_resize(self, event: Resize) -> None:
-        self._pane_layout.size = self.app.size
-        self._arrange()
-
-    def on_pane_area_resized(self) -> None:
-        self._arrange()
-
-    def _regions(self, area: Size) -> dict[Widget, Region]:
-        regions = self._pane_layout.regions(area)
-        return {pane: regions[pane.number] for pane in self.panes if pane.number in regions}
-
-    def _arrange(self) -> None:
-        area = self.query_one(PaneArea)
-        regions = self._regions(area.size or self.app.size)
-        for pane in self.panes:
-            pane.display = pane in regions
-            pane.set_line(pane in regions and regions[pane].height == 1, self.shown)
-        for name, is_set in self._pane_layout.classes.items():
-            self.set_class(is_set, name)
-        self.query_one(PaneTabs).mark(self._pane_layout.active)
-        area.refresh(layout=True)
-        self._painting.request()
-
-    def _open_panes_with_content(self) -> None:
-        """Give room to a pane that has something to show now, and take it from one that has not."""
-        with_content = {pane.number for pane in self.panes if pane.has_content(self.shown)}
-        if with_content != self._pane_layout.with_content:
-            self._pane_layout.with_content = with_content
-            self._arrange()
 
     @property
     def active_pane(self) -> Pane:
-        return next(pane for pane in self.panes if pane.number == self._pane_layout.active)
+        return self.area.active
+
+    def on_resize(self, event: Resize) -> None:
+        self.area.place_panes()
+
+    def _arranged(self, plan: PaneLayout) -> None:
+        for name, is_set in plan.classes.items():
+            self.set_class(is_set, name)
+        self.query_one(PaneTabs).mark(plan.active)
+        self._painting.request()
 
     def go_to(self, number: int, selector: str = "") -> None:
         """Show a pane and focus a widget in it, by default its main one."""
-        self._pane_layout.active = number
-        self._arrange()
+        self.area.activate(number)
         pane = self.active_pane
         self._show_pane(pane, self.clock())  # The next keys of a burst need its content.
         # At once: `Widget.focus` waits, and the next keys of a burst would go to the widget that had the focus before.
         self.set_focus(pane.query_one(selector or pane.main))
 
-    def on_pane_tabs_selected(self, message: PaneTabs.Selected) -> None:
-        self.action_do(f"pane_{message.number}")
-
-    def on_pane_title_clicked(self, message: Pane.TitleClicked) -> None:
-        """Go to the pane; a second click on the title shows it alone, or all panes again."""
-        if message.number != self._pane_layout.active:
-            self.action_do(f"pane_{message.number}")
-        elif message.n_clicks == 1 or not self._pane_layout.zoomed:
-            self.zoom()
-
-    def zoom(self) -> None:
-        self._pane_layout.zoomed = not self._pane_layout.zoomed
-        self._arrange()
-
-    def next_layout(self) -> Name:
-        """Go to the next layout of the panes; return its name."""
-        self._pane_layout.next()
-        self._arrange()
-        return self._pane_layout.name
-
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         if event.widget is not self.focused:
             return  # The focus has moved on since.
         for pane in event.widget.ancestors:
-            if isinstance(pane, Pane) and pane.number != self._pane_layout.active:
-                self._pane_layout.active = pane.number
-                self._arrange()
+            if isinstance(pane, Pane) and pane is not self.active_pane:
+                self.area.activate(pane.number)
 
     def on_input_changed(self) -> None:
         self._painting.typed(self.clock())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.geometry import Size
 
-from tui_lab.app.screens.pane_layout import NAMES, Name, PaneLayout
+from tui_lab.app.panes.layout import NAMES, Name, PaneLayout
 
 NUMBERS = range(1, 7)
 

@@ -1,0 +1,32 @@
+"""The messages that wait to be logged until the panes show their step."""
+
+from collections.abc import Callable
+
+from tui_lab.app.session.messages import Rewound, SessionMessage
+from tui_lab.core import events as ev
+
+
+class FramedLog:
+    """`note` logs a message."""
+
+    def __init__(self, note: Callable[[SessionMessage], object]) -> None:
+        self._note = note
+        self._waiting: list[SessionMessage] = []
+
+    def keep(self, message: SessionMessage, *, is_replay: bool) -> None:
+        """Keep a message for its frame; a replay's own pauses are not events of the run."""
+        if isinstance(message, Rewound):
+            self._waiting.clear()
+        is_own_pause = is_replay and isinstance(message, ev.Paused | ev.Resumed)
+        if not isinstance(message, ev.StepDone) and not is_own_pause:
+            self._waiting.append(message)
+
+    def log_until(self, step: int | None) -> None:
+        """Log the messages that wait, up to those of `step`; all of them if it is None."""
+        n_due = 0
+        for message in self._waiting:
+            if step is not None and isinstance(message, ev.Event) and message.step > step:
+                break
+            self._note(message)
+            n_due += 1
+        del self._waiting[:n_due]

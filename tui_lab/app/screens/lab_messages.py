@@ -1,0 +1,137 @@
+"""What the lab does with the messages of its threads."""
+
+from typing import TYPE_CHECKING
+
+from tui_lab.app.panes.banner import Banner
+from tui_lab.app.panes.framed_log import FramedLog
+from tui_lab.app.panes.pane import Pane
+from tui_lab.app.screens.notices import Notice, notice_of, show_notice
+from tui_lab.app.screens.paint_scheduler import PaintScheduler
+from tui_lab.app.session.messages import (
+    Diagnosed,
+    GenerationMessage,
+    GenerationStarted,
+    Preparing,
+    Ready,
+    Rewound,
+    SessionMessage,
+    WeightsCopied,
+)
+from tui_lab.core import events as ev
+from tui_lab.core.config.schema import Config
+from tui_lab.runs.summary_text import replaced_characters
+
+if TYPE_CHECKING:
+    from tui_lab.app.screens.lab import LabScreen
+
+EVENTS = 5
+"""Number of the pane."""
+SECONDS_BETWEEN_CHANGES = 0.2
+"""Between two frames, if the run was changed in between."""
+SECONDS_BETWEEN_EVENTS = 1.0
+"""If something else happened that is not a step."""
+
+
+class LabMessages:
+    """Applies them to the lab's state, and tells the panes what the state does not hold."""
+
+    def __init__(
+        self, lab: "LabScreen", painting: PaintScheduler[Pane], log: FramedLog, banner: Banner, *, diagnose_first: bool
+    ) -> None:
+        self._lab = lab
+        self._painting = painting
+        self._framed_log = log
+        self._banner = banner
+        self._diagnose_first = diagnose_first
+
+    def drain(self) -> None:
+        """Take the messages since the last call."""
+        lab = self._lab
+        # Before the source, which then has the step of the weights that generate.
+        generation_messages = lab.generation.drain()
+        for message in lab.source.drain():
+            self._apply(message)
+        for generation_message in generation_messages:
+            self._receive(generation_message)
+        if lab.generation_pane.at_evaluations and not lab.state.over:
+            lab.generation.copy_weights(at_evaluation=True)
+        for sample in lab.sampler.drain():
+            lab.state.apply(sample)
+        for doctor_message in lab.doctor.drain():
+            lab.doctor_pane.receive(doctor_message)
+            self._painting.news()
+            if isinstance(doctor_message, Diagnosed):
+                self._diagnosed(doctor_message)
+
+    def _receive(self, message: GenerationMessage) -> None:
+        lab = self._lab
+        if isinstance(message, WeightsCopied):
+            request = lab.generation_pane.request_at_evaluation(lab.state, message.info.step)
+            if request is not None:
+                lab.generation.start(request, message)
+        else:
+            lab.generation_pane.receive(message)
+            if isinstance(message, GenerationStarted):
+                self._painting.news()
+
+    def _diagnosed(self, message: Diagnosed) -> None:
+        lab = self._lab
+        lab.loss_pane.floor = message.report.reference_loss
+        config = lab.state.trainer_config
+        if config is not None and isinstance(message.config, Config) and message.config.faults == config.faults:
+            self._banner.show(config, diagnosed=True)
+
+    def _apply(self, message: SessionMessage) -> None:
+        lab = self._lab
+        phase = lab.state.phase
+        was_script = lab.state.is_script
+        n_noticed = len(lab.state.noticed)
+        lab.state.apply(message)
+        self._framed_log.keep(message, is_replay=lab.source.playback is not None)
+        if isinstance(message, Ready | Rewound | ev.Started | ev.Changed):
+            # Even while hidden: restart, fork and diagnose use the config edited there.
+            lab.config_pane.show(lab.state, lab.clock())
+        if lab.state.is_script and not was_script:
+            lab.batch_pane.show_script()
+            lab.refresh_bindings()
+        if isinstance(message, Rewound):
+            for pane in lab.panes:
+                pane.rewound()
+        elif isinstance(message, Ready):
+            self._opened(message)
+        else:
+            for finding, step in lab.state.noticed[n_noticed:]:
+                show_notice(lab, Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
+        if (notice := notice_of(message)) is not None and not (lab.is_current and isinstance(message, ev.Stopped)):
+            show_notice(lab, notice)
+        if lab.state.phase != phase:
+            lab.refresh_bindings()
+            if lab.state.is_script and lab.state.phase == "failed" and lab.state.ready is None:
+                lab.go_to(EVENTS)  # There is nothing else to see.
+        self._request_frame(message, phase)
+
+    def _request_frame(self, message: SessionMessage, phase_before: str) -> None:
+        """Ask for a new frame if something important happened."""
+        lab = self._lab
+        if isinstance(message, Ready | Rewound) or lab.state.phase == "paused":
+            self._painting.news()
+        elif lab.state.phase != phase_before or isinstance(message, ev.Changed):
+            self._painting.news(SECONDS_BETWEEN_CHANGES)
+        elif not isinstance(message, ev.StepDone | ev.Logged | Preparing):
+            self._painting.news(SECONDS_BETWEEN_EVENTS)
+
+    def _opened(self, ready: Ready) -> None:
+        """Say how many faults are planted, and diagnose a run that was started with a fix."""
+        lab = self._lab
+        config = ready.trainer_config
+        if config is None or ready.task is None:
+            return
+        self._banner.show(config, diagnosed=False)
+        if lab.origin:
+            lab.events_pane.add(lab.origin)
+            lab.notify(lab.origin)
+        if text := replaced_characters(ready.task):
+            lab.notify(text, severity="warning")
+        if self._diagnose_first:
+            self._diagnose_first = False
+            lab.doctor.start(config)
