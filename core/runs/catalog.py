@@ -16,7 +16,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
 from tui_lab.core.events import Started
 from tui_lab.core.runs.event_log import read_events
-from tui_lab.core.runs.folder import CONFIG, EVENTS, SUMMARY, Run
+from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.lock import in_use
 from tui_lab.core.runs.summary import EndReason, Summarizer, Summary, summarize, summarize_log
 from tui_lab.util import files
@@ -33,7 +33,7 @@ FIRST_EVENTS = 100
 """Events at the start of an event log among which Started is: a script may log or be warned before it."""
 NOTES_LIMIT = 2**16
 """Bytes of a notes.json, at most."""
-RunState = EndReason | Literal["running", "damaged"]
+RunState = EndReason | Literal["running", "paused", "damaged"]
 _TAG = re.compile(r"[^\s,]{1,40}")
 
 
@@ -41,8 +41,8 @@ _TAG = re.compile(r"[^\s,]{1,40}")
 class RunRow:
     """One run as a row. None: not known. created: POSIX seconds; metric: of `metric_name`, exact match from 0 to 1.
 
-    state: how the run ended; "running" where a process holds it now; "damaged" where it cannot be read, and `problem`
-    is the reason.
+    state: how the run ended; "running" or "paused" where a process holds it now; "damaged" where it cannot be read, and
+    `problem` is the reason.
     """
 
     path: Path
@@ -119,8 +119,9 @@ def row_of(path: Path, name: str) -> RunRow:
         created = 0.0
     try:
         config = run.config()
-        summary, seconds = _summary(run)
-        state: RunState = "running" if in_use(path) is not None else summary.reason
+        is_live = in_use(path) is not None  # Before its events, among which is then how it ended.
+        summary, seconds, is_paused = _summary(run)
+        state: RunState = ("paused" if is_paused else "running") if is_live else summary.reason
     except (ValueError, TypeError, OSError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
         return RunRow(path, name, created, "damaged", tags=notes.tags, note=notes.note, problem=problem)
@@ -145,22 +146,16 @@ def row_of(path: Path, name: str) -> RunRow:
     )
 
 
-def _summary(run: Run) -> tuple[Summary, float | None]:
-    """The summary of a run and the seconds of its steps, None where they are not known.
+def _summary(run: Run) -> tuple[Summary, float | None, bool]:
+    """The summary of a run, the seconds of its steps, None where they are not known, and whether it is paused.
 
     From summary.json where it is as new as the event log; otherwise from the downsampled log and the last events.
     """
-    if _modified(run.path / SUMMARY) >= _modified(run.path / EVENTS) and (summary := run.summary()) is not None:
-        return summary, summary.train_seconds
+    if (summary := run.current_summary()) is not None:
+        return summary, summary.train_seconds, False
     summarizer, is_complete = _summarize_ends(run)
-    return summarizer.summary(str(run.path)), summarizer.seconds if is_complete else None
-
-
-def _modified(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+    seconds = summarizer.seconds if is_complete else None
+    return summarizer.summary(str(run.path)), seconds, summarizer.is_paused
 
 
 def _summarize_ends(run: Run) -> tuple[Summarizer, bool]:

@@ -48,7 +48,7 @@ _EVALUATED_TAGS = {
 
 def summary_of(run: Run) -> Summary:
     """The summary of a run; computed from its event log where it was killed before it wrote one."""
-    return run.summary() or summarize_log(run.downsampled()).summary(str(run.path))
+    return run.current_summary() or summarize_log(run.downsampled()).summary(str(run.path))
 
 
 def to_csv(runs: Mapping[str, Run], path: Path) -> None:

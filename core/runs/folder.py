@@ -152,6 +152,10 @@ class Run:
         except (OSError, ValueError):
             return None
 
+    def current_summary(self) -> Summary | None:
+        """The summary in summary.json, unless the event log is newer: then it is that of an earlier session."""
+        return self.summary() if _modified(self.path / SUMMARY) >= _modified(self.path / EVENTS) else None
+
     def write_summary(self, summary: Summary) -> None:
         """Replace summary.json. Raises OSError."""
         files.write_text(self.path / SUMMARY, dumps(summary.to_json(), indent=1) + "\n")
@@ -167,6 +171,13 @@ class Run:
     def begin_again(self) -> None:
         """Drop all events of a run that was killed before its first checkpoint."""
         self.log.clear()
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def read_config(path: Path) -> RunConfig:

@@ -85,11 +85,14 @@ class Summarizer:
     evaluated: ev.Evaluated | None = None
     best: ev.Evaluated | None = None
     ending: ev.Stopped | ev.Failed | None = None
+    is_paused: bool = False
     seconds: float = 0.0
     changes: list[ev.Changed] = field(default_factory=list)
 
     def update(self, event: ev.Event) -> None:
         """Take the next event of the run into account."""
+        if isinstance(event, ev.Started | ev.Paused | ev.Resumed | ev.Stopped | ev.Failed):
+            self.is_paused = isinstance(event, ev.Paused)
         match event:
             case ev.Started():
                 self.started = event

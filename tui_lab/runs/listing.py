@@ -105,6 +105,8 @@ class RunDetails:
         states = []
         if self.row.state == "running":
             states.append("running: another process is training it")
+        if self.row.state == "paused":
+            states.append("paused: the process that trains it waits; resume it in tui-lab app")
         if isinstance(self.config, ScriptConfig) and self.summary.parameters is None:
             states.append("the script has not made an optimizer step")
         return [line("state", "; ".join(states))] if states else []

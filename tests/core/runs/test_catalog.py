@@ -178,6 +178,16 @@ def test_run_in_use_is_running(tmp_path: Path) -> None:
     assert row(run.path).state == "done"
 
 
+def test_run_in_use_is_paused_until_it_is_resumed(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a", [STARTED, update(1), ev.Paused(step=1)], summary=False)
+    lock = run.lock()
+    assert row(run.path).state == "paused"
+    list(run.record([ev.Resumed(step=1)]))
+    assert row(run.path).state == "running"
+    lock.release()
+    assert row(run.path).state == "interrupted"
+
+
 def test_lock_that_cannot_be_read_is_ignored(tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     (run.path / LOCK).unlink(missing_ok=True)

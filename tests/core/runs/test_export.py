@@ -5,6 +5,7 @@ import json
 import math
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import Unit
 from tui_lab.core.runs import export, tensorboard
 from tui_lab.core.runs.catalog import write_notes
+from tui_lab.core.runs.folder import EVENTS, SUMMARY
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 
@@ -237,3 +239,13 @@ def test_event_file_of_a_script_has_what_it_measured_and_logged(tmp_path: Path, 
                 "logged/accuracy", "logged/sample", "changes", "failure", f"speed/{unit}_per_s"}  # fmt: skip
     assert expected <= {tag.decode() for tag in tags if isinstance(tag, bytes)}
     assert [message.get(2, 0) for message in messages[1:]] == sorted(message.get(2, 0) for message in messages[1:])
+
+
+def test_summary_of_a_run_that_was_resumed_and_killed_is_not_that_of_the_session_before(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "a")
+    assert export.summary_of(run).reason == "done"
+    list(run.record([replace(STARTED, step=8, resumed=True), update(9)]))
+    written = (run.path / SUMMARY).stat().st_mtime_ns
+    os.utime(run.path / EVENTS, ns=(written + 1, written + 1))
+    one = export.summary_of(run)
+    assert (one.reason, one.steps) == ("interrupted", 9)

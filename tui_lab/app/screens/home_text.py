@@ -10,7 +10,7 @@ from tui_lab.app.labels import ago
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.core.config import settings
 from tui_lab.core.runs.catalog import RunState, row_of
-from tui_lab.core.runs.folder import CONFIG, EVENTS, SUMMARY, Run
+from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.lock import in_use
 from tui_lab.runs.names import short_name
 
@@ -67,7 +67,7 @@ class ListedRun:
 
 def listed_run(run: Run) -> ListedRun:
     """Return a run with its results: from its summary if that is up to date, otherwise from the end of its log."""
-    summary = run.summary() if _modified(run.path / SUMMARY) >= _modified(run.path / EVENTS) else None
+    summary = run.current_summary()
     if summary is None:
         row = row_of(run.path, run.name)
         exact = row.metric if row.metric_name == "exact_match" else None
