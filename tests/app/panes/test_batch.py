@@ -168,6 +168,19 @@ async def test_losses_are_gray_until_measured_at_once_when_paused_and_at_the_end
             assert "loss –" not in title and "loss" in title
 
 
+async def test_border_explains_losses_that_are_not_the_loss_of_the_run(measured: Measured) -> None:
+    async with lab("reverse", 'faults=["double_softmax"]', size=(120, 40)) as it:
+        await it.tell(ev.Paused(step=30))
+        answer_inspections(it)
+        await it.tell()
+        title = str(it.screen.query_one(BatchPane).border_title)
+        assert title.endswith("cross-entropy of step 30") and title in it.painted(), "all of it is seen"
+        await it.pilot.resize_terminal(80, 24)
+        await it.press("3")
+        title = str(it.screen.query_one(BatchPane).border_title)
+        assert "logits of step 30, not the run's loss" in title and title in it.painted()
+
+
 async def test_border_names_the_saved_weights_of_the_losses_or_why_there_are_none(measured: Measured) -> None:
     async with lab() as it:
         it.source.role = "steering"

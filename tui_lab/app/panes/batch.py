@@ -16,6 +16,7 @@ from tui_lab.app.panes.batch_text import (
     cell_details,
     example_name,
     losses_text,
+    measured_text,
     position_text,
     shuffle_text,
     step_text,
@@ -151,9 +152,14 @@ class BatchPane(Pane):
             self.border_title = title
 
     def _losses_text(self) -> str:
-        """Return with which saved weights the losses are measured, or why there are none."""
-        if not self._losses.problem:
-            return losses_text(self._losses.weights)
+        """Return what the losses are and with which weights, if that is not plain, or why there are none."""
+        losses = self._losses
+        config = None if self._state is None else self._state.trainer_config
+        if not losses.problem:
+            if losses.weights is None and losses.model_step >= 0 and config is not None and config.faults:
+                n_free = self.content_size.width - len(f"{self.number} {self.title}  ")
+                return measured_text(None if self._following else losses.model_step, n_free)
+            return losses_text(losses.weights)
         saves = bool(self.screen.check_action("do", ("checkpoint",)))
         key = keymap_of(self.app).key_of(BY_ID["checkpoint"]) if saves else ""
         return f"no losses: {self._losses.problem}" + (f"; {key} saves one" if key else "")

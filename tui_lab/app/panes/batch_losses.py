@@ -38,7 +38,8 @@ class BatchLosses:
         self._inspector: Inspector[Measurement] = Inspector(send, share=TIME_SHARE)
         self._batch: Batch | None = None
         self._losses: dict[int, CellLosses] = {}
-        self._model_step = -1
+        self.model_step = -1
+        """How many steps the model had made whose losses are shown; -1 if there are none."""
         self.weights: cmd.WeightsInfo | None = None
         """With which saved weights the losses are measured; None: with the model that trains, or there are none yet."""
         self.problem = ""
@@ -50,7 +51,7 @@ class BatchLosses:
         """Measure another batch from now on."""
         self._batch = batch
         self._losses = {}
-        self._model_step = -1
+        self.model_step = -1
         self.kept_until = -math.inf
 
     def of(self, row: int) -> "CellLosses | None":
@@ -68,7 +69,7 @@ class BatchLosses:
         """
         batch = self._batch
         measured = all(row in self._losses for row in rows)
-        if batch is None or not rows or (measured and (following or self._model_step == model_step)):
+        if batch is None or not rows or (measured and (following or self.model_step == model_step)):
             return
 
         def measure(model: "Model") -> Measurement:
@@ -97,9 +98,9 @@ class BatchLosses:
             if measurement.batch is not self._batch:
                 continue
             model = (measurement.model_step, inspection.weights)
-            if model != (self._model_step, self.weights):  # Losses of one model are shown together.
+            if model != (self.model_step, self.weights):  # Losses of one model are shown together.
                 self._losses = {}
-                self._model_step, self.weights = model
+                self.model_step, self.weights = model
             self._losses |= measurement.losses
             self.kept_until = now + SECONDS_TO_READ
             is_new = True

@@ -97,6 +97,16 @@ def losses_text(weights: WeightsInfo | None) -> str:
     return f"losses with the {'best weights, of' if weights.best else 'weights of'} step {weights.step:,}"
 
 
+def measured_text(model_step: int | None, width: int) -> str:
+    """Return what the losses of the examples are in a run whose own loss may be something else.
+
+    model_step: how many steps the model had made; None if it trains on. The text has at most `width` characters.
+    """
+    step = "" if model_step is None else f" of step {model_step:,}"
+    texts = (f"cross-entropy of the logits{step}, not the run's loss", f"cross-entropy{step}")
+    return next((text for text in texts if len(text) <= width), "")
+
+
 def example_name(batch: Batch, row: int) -> str:
     """Return the place of an example in its batch, and its number."""
     return f"{row + 1}/{len(batch.ids)}  example {batch.ids[row]:,}"
