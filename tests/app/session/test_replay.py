@@ -58,6 +58,8 @@ def test_state_after_seeking_is_that_of_a_replay_played_until_there() -> None:
         for message in collect(replay, lambda message: replay.timeline is not None):
             state.apply(message)
         assert replay.timeline is not None and replay.timeline.end == end
+        ahead = state.loader_at(5)
+        assert state.step == 0 and ahead is not None and len(ahead.batch(5).ids) == 2, "changed at step 5"
         for step, then in [(5, 0), (end, 0), (2, 3), (0, 1), (7, 0), (1, 0), (end - 1, 0), (3, 2)]:
             replay.seek(1)
             replay.seek(step)  # Before the app has taken the messages of the one before.
@@ -65,6 +67,7 @@ def test_state_after_seeking_is_that_of_a_replay_played_until_there() -> None:
                 state.apply(message)
             assert replay.position == step
             assert comparable(state) == comparable(played[step])
+            assert len(state.recorded_loaders) == 2
             replay.send(cmd.Step(then))
             if then:
                 for message in collect(replay, partial(is_step, step=step + then)):
@@ -170,7 +173,8 @@ def comparable(state: LabState) -> dict[str, object]:
     """Return what a state holds; of the loaders, what they give."""
     batches = [loader.batch(loader.from_step) for loader in state.loaders]
     shown = [(batch.step, list(batch.ids), batch.x.tolist()) for batch in batches]
-    others = {name: value for name, value in vars(state).items() if name not in ("ready", "loaders", "monitors")}
+    left_out = ("ready", "loaders", "recorded_loaders", "monitors")
+    others = {name: value for name, value in vars(state).items() if name not in left_out}
     phase = "running" if state.phase == "paused" else state.phase
     return others | {"loaders": shown, "monitors": vars(state.monitors), "phase": phase}
 

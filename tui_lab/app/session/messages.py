@@ -61,6 +61,13 @@ class Rewound:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """All live changes of a recording, from the start to its end: a replay knows the settings of its later steps."""
+
+    changes: tuple[ev.Changed, ...]
+
+
+@dataclass(frozen=True)
 class Waiting:
     """A script runs, and has not made an optimizer step yet. seconds: since it was started."""
 
@@ -129,7 +136,18 @@ class SystemSample:
     gpus: tuple[GpuSample, ...] = ()
 
 
-SessionMessage = Preparing | Ready | Rewound | Waiting | Printed | SessionFailed | Interrupted | SystemSample | ev.Event
+SessionMessage = (
+    Preparing
+    | Ready
+    | Rewound
+    | Recorded
+    | Waiting
+    | Printed
+    | SessionFailed
+    | Interrupted
+    | SystemSample
+    | ev.Event
+)
 
 # From the generation thread; `number` is that of the request
 

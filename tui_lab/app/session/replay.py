@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.following import open_ready
-from tui_lab.app.session.messages import Interrupted, Printed, Ready, Rewound, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import (
+    Interrupted,
+    Printed,
+    Ready,
+    Recorded,
+    Rewound,
+    SessionFailed,
+    SessionMessage,
+)
 from tui_lab.app.session.output_tail import OutputTail
 from tui_lab.app.session.read_ahead import LEFT_OUT, ReadAhead
 from tui_lab.app.session.saved_weights import SavedWeights
@@ -155,6 +163,7 @@ class Replay:
             if isinstance(message, _Opened):
                 if not self._closed:
                     self._open(message)
+                    messages.append(Recorded(tuple(e for e in message.events if isinstance(e, ev.Changed))))
             else:
                 messages.append(message)
         if self._rewound is not None and self._opened is not None:

@@ -8,6 +8,7 @@ from tui_lab.app.session.messages import (
     Interrupted,
     Preparing,
     Ready,
+    Recorded,
     Rewound,
     SessionFailed,
     SessionMessage,
@@ -76,6 +77,8 @@ class LabState:
     curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in (*CURVES, *RARE_EXTRAS)})
     changes: list[ev.Changed] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
+    recorded_loaders: list[Loader] = field(default_factory=list)
+    """In a replay: those of the whole recording, of which `loaders` are the ones until its position."""
     requested: Requested = field(default_factory=Requested)
     """The live changes that were sent and are not confirmed yet."""
     noticed: list[tuple[Finding, int]] = field(default_factory=list)
@@ -104,6 +107,8 @@ class LabState:
                 self._apply_ready(message)
             case Rewound():
                 self._apply_rewound(message)
+            case Recorded(changes):
+                self.recorded_loaders = self._loaders_of(changes)
             case Waiting():
                 self.waiting = message
                 if self.phase == "loading":
@@ -127,7 +132,7 @@ class LabState:
 
     def _apply_rewound(self, message: Rewound) -> None:
         """Build everything again from the events until that step."""
-        vars(self).update(vars(LabState(system=self.system)))
+        vars(self).update(vars(LabState(system=self.system, recorded_loaders=self.recorded_loaders)))
         self._apply_ready(message.ready)
         for event in message.past:
             self.apply(event)
@@ -150,6 +155,14 @@ class LabState:
             self.apply(event)
         self.phase = "loading"
         self.doing = "starting"
+
+    def _loaders_of(self, changes: tuple[ev.Changed, ...]) -> list[Loader]:
+        """Return the loaders of a run that was changed in this way."""
+        if self.ready is None:
+            return []
+        whole_run = LabState()
+        whole_run.apply(replace(self.ready, past=changes))
+        return whole_run.loaders
 
     def _apply_event(self, event: ev.Event) -> None:
         match event:
@@ -249,8 +262,11 @@ class LabState:
         return self.config.train.unit if isinstance(self.config, ScriptConfig) else "tokens"
 
     def loader_at(self, step: int) -> Loader | None:
-        """Return the loader with the settings in force at `step`; for a future step, with the current ones."""
-        loaders = [loader for loader in self.loaders if loader.from_step <= step]
+        """Return the loader with the settings in force at `step`.
+
+        For a future step, these are the recorded settings in a replay, and else the current ones.
+        """
+        loaders = [loader for loader in self.recorded_loaders or self.loaders if loader.from_step <= step]
         return loaders[-1] if loaders else None
 
     @property
