@@ -6,7 +6,7 @@ from textual.command import CommandInput
 from textual.events import Key
 from textual.widgets import Input
 
-from tests.app.fake import Lab, lab
+from tests.app.fake import FakePlayback, Lab, lab
 from tui_lab.app.palette.offers import find
 from tui_lab.app.palette.screen import CommandLine
 from tui_lab.app.palette.verbs import verbs_of
@@ -49,6 +49,14 @@ async def test_commands_with_an_argument_act_on_the_lab() -> None:
         assert isinstance(edited, Config) and edited.model.d_model == 32 and it.source.sent == []
         run("go 500")
         assert it.screen.batch_pane.chosen_step == 499 and it.screen.active_pane is it.screen.batch_pane
+        [inside], [after_end] = (find(verbs_of(it.screen), f"go {step}").offers for step in (2500, 2501))
+        assert "2,500" in after_end.about.replace("2,501", "") and inside.about.count("2,500") == 1
+        it.source.playback = FakePlayback(paused=True)
+        [paused] = find(verbs_of(it.screen), "seek 9").offers
+        it.source.playback = FakePlayback()
+        [playing] = find(verbs_of(it.screen), "seek 9").offers
+        assert "play" in playing.about and "play" not in paused.about
+        it.source.playback = None
         run("filter dropout")
         await it.pilot.pause()
         assert it.screen.config_pane.key == "model.dropout"

@@ -35,7 +35,9 @@ async def test_batch_shows_the_latest_step_or_any_other() -> None:
         await it.press("3", "comma")
         assert "step 29  1 step ago" in it.text("#order")
         await it.press("slash", *"5000", "enter")
-        assert "step 5,000  future" in it.text("#order") and f"{loader.batch(4999).ids[0]:,}" in it.text("#cells")
+        assert "step 5,000  after the last step, 2,500" in it.text(
+            "#order"
+        ) and f"{loader.batch(4999).ids[0]:,}" in it.text("#cells")
         await it.press("full_stop", "pagedown")
         assert "step 5,101" in it.text("#order")
         await it.press("i")

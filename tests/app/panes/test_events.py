@@ -3,9 +3,9 @@
 import pytest
 from textual.widgets import RichLog
 
-from tests.app.fake import lab, update
+from tests.app.fake import FakePlayback, lab, ready, started, update
 from tui_lab.app.panes.events import EventsPane, log_line
-from tui_lab.app.session.messages import SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Rewound, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
 
 
@@ -58,3 +58,17 @@ async def test_single_steps_in_a_row_leave_one_line() -> None:
         log = it.text("#log").split()
         assert log.count("paused") == 1 and "33:" in log
         assert log.count("resumed") == 1
+
+
+async def test_replayed_events_have_no_time_and_those_that_happen_now_have_one() -> None:
+    change = ev.Changed(step=30, key="optim.lr", old=0.1, new=0.2)
+    async with lab(size=(200, 50)) as it:
+        await it.tell(change)
+        lines = [line for line in it.text("#log").splitlines() if line]
+        assert ":" in lines[-1].split()[0] and lines[-1].split()[1] == "step"
+        it.source.playback = FakePlayback(position=30)
+        await it.tell(Rewound(ready(), (started(ready()), change)), update(31))
+        await it.tell(ev.Saved(step=31, path="checkpoints/step-31"))
+        lines = [line for line in it.text("#log").splitlines() if line]
+        assert [line.startswith("step ") for line in lines[-2:]] == [True, True]
+        assert ":" not in lines[0].split()[0], "nor the line of the start"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.app.fake import lab, ready, started, update
+from tests.app.fake import FakePlayback, lab, ready, started, update
 from tui_lab.app.session.messages import Preparing
 
 
@@ -21,3 +21,11 @@ async def test_long_name_is_shortened_before_anything_is_left_out() -> None:
         await it.tell(opened, started(opened), update(31))
         shown = it.text("#status")
         assert "…" in shown and "192050" in shown and "70,431 tok/s" in shown and "mean" in shown
+
+
+async def test_replay_shows_neither_the_speed_of_the_recording_nor_another_number_of_steps() -> None:
+    async with lab(size=(200, 50)) as it:
+        it.source.playback = FakePlayback(position=31)
+        await it.tell(update(31))
+        shown = it.text("#status")
+        assert "step 31  epoch" in shown and "ETA" not in shown and "tok/s" not in shown

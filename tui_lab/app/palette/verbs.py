@@ -68,7 +68,10 @@ def go(lab: "LabScreen") -> Verb:
         lab.batch_pane.go_to(step - 1)  # Users count from 1.
 
     def about(step: int) -> str:
-        return f"show the batch of step {step:,}"
+        config = lab.state.trainer_config
+        n_steps = 0 if config is None else config.train.steps
+        after_end = f", after the last step of this run, {n_steps:,}" if 0 < n_steps < step else ""
+        return f"show the batch of step {step:,}{after_end}"
 
     offers = of_number("go", about, show, least=1, most=lambda: None)
     return Verb("go", "STEP", "show the batch of a step, past or future", offers)
@@ -84,7 +87,9 @@ def seek(lab: "LabScreen") -> Verb:
             lab.source.playback.seek(step)
 
     def about(step: int) -> str:
-        return f"play the run from step {step:,} on"
+        playback = lab.source.playback
+        is_paused = playback is not None and playback.paused
+        return f"show the run at step {step:,}" if is_paused else f"play the run from step {step:,} on"
 
     return Verb("seek", "STEP", "go to a step of the replay", of_number("seek", about, run, least=0, most=last_step))
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -113,7 +114,7 @@ class BatchPane(Pane):
             self._drawn = drawn
             self.redraw()
         elif self.shown_batch is not None:
-            self.put("#order", step_text(self.shown_batch, state.step))
+            self.put("#order", self._step_text(self.shown_batch, state))
         if state.phase != "loading":
             self._losses.request(self._rows_to_measure, state.step, now, following=self._following)
 
@@ -217,10 +218,14 @@ class BatchPane(Pane):
         if loader is None:
             return
         width = max(10, self.content_size.width)
-        self.put("#order", step_text(batch, state.step))
+        self.put("#order", self._step_text(batch, state))
         self.put("#shuffle", shuffle_text(batch, width))
         self.put("#drawn", used_examples(batch, loader, width))
         self._show_cells()
+
+    def _step_text(self, batch: Batch, state: LabState) -> Text:
+        config = state.trainer_config
+        return step_text(batch, state.step, 0 if config is None else config.train.steps)
 
     def _show_cells(self) -> None:
         state = self._state

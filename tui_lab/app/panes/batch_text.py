@@ -20,10 +20,15 @@ N_STRIP_STEPS = 64
 """Steps whose examples the strip shows."""
 
 
-def step_text(batch: Batch, done: int) -> Text:
-    """Return the step of a batch, counted as in the status line, how far it is from the `done` steps, and its epoch."""
+def step_text(batch: Batch, done: int, n_steps: int = 0) -> Text:
+    """Return the step of a batch, counted as in the status line, how far it is from the `done` steps, and its epoch.
+
+    n_steps: of the whole run; 0 if it is not known.
+    """
     step = batch.step + 1
-    if step > done:
+    if 0 < n_steps < step:
+        age = f"  after the last step, {n_steps:,}"
+    elif step > done:
         age = "  next" if step == done + 1 else "  future"
     else:
         age = "" if step == done else f"  {done - step:,} step{'' if done - step == 1 else 's'} ago"

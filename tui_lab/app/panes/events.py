@@ -84,8 +84,11 @@ class EventsPane(Pane):
         yield Log(id="log", max_lines=MAX_LINES, wrap=True, markup=False, highlight=False, min_width=20)
         yield Static(id="unfinished")
 
-    def note(self, message: SessionMessage) -> None:
-        """Log a message of the session, if it has a line."""
+    def note(self, message: SessionMessage, *, is_replayed: bool = False) -> None:
+        """Log a message of the session, if it has a line.
+
+        is_replayed: it happened earlier, at a time that is not recorded.
+        """
         if isinstance(message, Printed):
             self._note_output(message)
             return
@@ -94,13 +97,13 @@ class EventsPane(Pane):
             self._lines.clear()
             self.query_one(Log).clear()
             for event in message.past:
-                self.note(event)
+                self.note(event, is_replayed=is_replayed)
             return
         pauses = self._last_pauses
         if isinstance(message, ev.Paused):
             self._drop_single_step()
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
-            self._write(f"{self._clock()} {printable(line)}")
+            self._write(printable(line) if is_replayed else f"{self._clock()} {printable(line)}")
         if isinstance(message, ev.Paused | ev.Resumed):
             self._last_pauses = [*pauses[-1:], message]
 

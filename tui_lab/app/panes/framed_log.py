@@ -1,20 +1,28 @@
 """The messages that wait to be logged until the panes show their step."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from tui_lab.app.session.messages import Rewound, SessionMessage
 from tui_lab.core import events as ev
 
 
+class Note(Protocol):
+    """Log a message. is_replayed: it happened earlier."""
+
+    def __call__(self, message: SessionMessage, *, is_replayed: bool) -> object: ...
+
+
 class FramedLog:
     """`note` logs a message."""
 
-    def __init__(self, note: Callable[[SessionMessage], object]) -> None:
+    def __init__(self, note: Note) -> None:
         self._note = note
+        self._is_replay = False
         self._waiting: list[SessionMessage] = []
 
     def keep(self, message: SessionMessage, *, is_replay: bool) -> None:
         """Keep a message for its frame; a replay's own pauses are not events of the run."""
+        self._is_replay = is_replay
         if isinstance(message, Rewound):
             self._waiting.clear()
         is_own_pause = is_replay and isinstance(message, ev.Paused | ev.Resumed)
@@ -27,6 +35,6 @@ class FramedLog:
         for message in self._waiting:
             if step is not None and isinstance(message, ev.Event) and message.step > step:
                 break
-            self._note(message)
+            self._note(message, is_replayed=self._is_replay)
             n_due += 1
         del self._waiting[:n_due]

@@ -58,12 +58,17 @@ class StatusLine(Static):
         self._memory = memory
         self._memory_text = ""
         self._memory_read_at = float("-inf")
+        self._is_replayed = False
 
-    def show(self, state: LabState, now: float, note: str = "") -> None:
-        """Draw the state, in the frame of the panes."""
+    def show(self, state: LabState, now: float, note: str = "", *, is_replayed: bool = False) -> None:
+        """Draw the state, in the frame of the panes.
+
+        is_replayed: without the speed of the recording, and the number of steps, which is that of the seek bar.
+        """
         if now - self._memory_read_at >= SECONDS_BETWEEN_MEMORY_READINGS:
             self._memory_read_at = now
             self._memory_text = f"{self._memory() / 2**20:,.0f} MiB"
+        self._is_replayed = is_replayed
         line = self._line(state, note)
         if line != self.content:
             self.update(line, layout=False)
@@ -90,15 +95,16 @@ class StatusLine(Static):
         if state.waiting is not None and not state.over:
             parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:
-            n_steps = state.config.train.steps
+            n_steps = 0 if self._is_replayed else state.config.train.steps
             parts.append(Part(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""), 8))
         if state.last is not None:
             parts += [] if state.is_script else [Part(f"  epoch {state.last.epoch}", 2)]
             parts.append(Part(f"  loss {state.last.loss:.4g}", 7))
             parts.append(Part(f"  mean {state.last.loss_ema:.4g}", 4))
-            if state.phase in ("running", "paused") and state.seconds_left is not None:
+            in_progress = state.phase in ("running", "paused") and not self._is_replayed
+            if in_progress and state.seconds_left is not None:
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
-        if (rate := state.mean_tokens_per_s) is not None:
+        if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:
             unit = "tok" if state.unit == "tokens" else state.unit
             parts.append(Part(f"  {rate:,.0f} {unit}/s", 3))
         if state.started is not None:

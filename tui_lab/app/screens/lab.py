@@ -233,7 +233,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if self.stopping and not self.state.over:
             note = "stopping…"
         self._run_line.show(self.shown, self.source.playback, now)
-        self._status.show(self.shown, now, note)
+        self._status.show(self.shown, now, note, is_replayed=self.source.playback is not None)
 
     def _show_pane(self, pane: Pane, now: float) -> None:
         pane.draw(self.state if pane.shows_latest else self.shown, now)

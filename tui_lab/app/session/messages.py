@@ -137,16 +137,7 @@ class SystemSample:
 
 
 SessionMessage = (
-    Preparing
-    | Ready
-    | Rewound
-    | Recorded
-    | Waiting
-    | Printed
-    | SessionFailed
-    | Interrupted
-    | SystemSample
-    | ev.Event
+    Preparing | Ready | Rewound | Recorded | Waiting | Printed | SessionFailed | Interrupted | SystemSample | ev.Event
 )
 
 # From the generation thread; `number` is that of the request
