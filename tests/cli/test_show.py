@@ -11,6 +11,7 @@ from tests.process import TINY, Cli
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.training.task_factory import build_loader, build_task
 
 
 def test_help_and_listings_import_neither_torch_nor_textual(command: list[str], cli: Cli) -> None:
@@ -75,7 +76,9 @@ def test_batch_shows_x_over_y_with_ignored_targets_marked(run_cli: RunCli) -> No
 
 def test_batch_as_json_is_what_training_sees(run_cli: RunCli) -> None:
     batch = json.loads(run_cli("batch", "socrates", "--step", "2", "--json").out)
-    assert batch["step"] == 2 and len(batch["ids"]) == len(batch["x"]) == 16
+    config = settings.load("socrates")
+    expected = build_loader(config, build_task(config)).batch(1)  # The loader counts from 0.
+    assert batch["step"] == 2 and batch["ids"] == expected.ids.tolist() and len(batch["ids"]) == len(batch["x"]) == 16
     assert all(y[:-1] == x[1:] for x, y in zip(batch["x"], batch["y"], strict=True))
     assert "".join(batch["tokens"][0])
 

@@ -22,9 +22,9 @@ SHOWN_POSITIONS = 8
 
 
 def show_batch(source: str, overrides: Sequence[str], step: int, examples: int, *, as_json: bool) -> None:
-    """Print the examples of a step's batch, token by token."""
+    """Print the examples of the batch of a step, counted from 1, token by token."""
     config, task = open_data(source, overrides)
-    batch = build_loader(config, task).batch(step)
+    batch = build_loader(config, task).batch(step - 1)
     if as_json:
         write_json(_batch_json(batch, task))
         return
@@ -112,7 +112,7 @@ def _unlike_next_x(batch: Batch, row: int, task: Task) -> list[int]:
 def _batch_json(batch: Batch, task: Task) -> dict[str, Any]:
     order = batch.order
     return {
-        "step": batch.step,
+        "step": batch.step + 1,
         "epoch": batch.epoch,
         "position": batch.position,
         "order": {"mode": order.mode, "seed": order.seed, "n": order.n, "head": list(batch.head)},

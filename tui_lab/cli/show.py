@@ -103,7 +103,7 @@ def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json
     from tui_lab.core.training.reproducibility import ledger, pinned
 
     config, task = open_data(source, overrides)
-    sources = ledger(config, task, step)
+    sources = ledger(config, task, step - 1)
     if pin:
         stdout().write(settings.to_toml(pinned(config, sources)))
         return

@@ -26,7 +26,7 @@ SHUFFLED = Finding(
     evidence="16 different",
     why="Why so.",
     fix="Shuffle once.",
-    drawing=("step 0  a b", "step 1  c d"),
+    drawing=("batch 1  a b", "batch 2  c d"),
 )
 SOFTMAX_TWICE = Finding(
     code="double_softmax",
@@ -89,7 +89,7 @@ async def test_findings_are_listed_with_the_evidence_of_the_selected_one(diagnos
         assert "sight" in it.text("#health")
         await show(it, Diagnosed(it.config, report(SHUFFLED, SOFTMAX_TWICE)))
         assert "2 findings" in it.text("#health") and "1 ✗ The loader shuffles." in it.text("#findings")
-        assert "step 1  c d" in it.text("#evidence") and "Why so" not in it.text("#evidence")
+        assert "batch 2  c d" in it.text("#evidence") and "Why so" not in it.text("#evidence")
         await it.press("down")
         assert "floor 9.825" in it.text("#evidence")
         await it.press("down")

@@ -13,7 +13,7 @@ commands = typer.Typer()
 @commands.command("batch")
 def batch(
     source: Source,
-    step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="The step whose batch to show, past or future.")] = 0,
+    step: Annotated[int, typer.Option(min=1, max=LAST_STEP, help="The step, past or future, counted from 1.")] = 1,
     examples: Annotated[int, typer.Option(min=1, help="How many examples to print.")] = 1,
     sets: Sets = None,
     json: Json = False,
@@ -36,7 +36,7 @@ def presets(json: Json = False) -> None:
 @user_prints_to_stderr()
 def randomness(
     source: Source,
-    step: Annotated[int, typer.Option(min=0, max=LAST_STEP, help="The step to show, past or future.")] = 0,
+    step: Annotated[int, typer.Option(min=1, max=LAST_STEP, help="The step, past or future, counted from 1.")] = 1,
     pin: Annotated[bool, typer.Option("--pin", metavar="", help="Print the config with every source pinned.")] = False,
     sets: Sets = None,
     allow_code: AllowCode = False,

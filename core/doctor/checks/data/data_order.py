@@ -28,7 +28,7 @@ def check(target: Target) -> Iterator[Finding]:
         yield from _judge_pinned(target, target.pinned, batches, n_different)
         return
     if target.draws is not None and _rows(target, target.batch(0)) != steps[0]:
-        yield _moving(target, batches, "", "step 0 returns different examples when it is called twice")
+        yield _moving(target, batches, "", "the first batch has other examples when it is drawn a second time")
     elif n_different == 1 and sum(map(len, steps)) > 2:
         yield _constant(target, batches, "the same single example")
     elif all(sorted(rows) == sorted(steps[0]) for rows in steps):
@@ -77,7 +77,8 @@ def _first_rows(target: Target, batches: Sequence[Batch]) -> tuple[str, ...]:
         return ()
     ids = [target.tokens.x(batch) for batch in batches[:4]]
     return tuple(
-        f"step {step}  x[0] " + " ".join(target.show(int(i))[:9] for i in x[0, :10]) for step, x in enumerate(ids)
+        f"batch {number}  x[0] " + " ".join(target.show(int(i))[:9] for i in x[0, :10])
+        for number, x in enumerate(ids, 1)
     )
 
 

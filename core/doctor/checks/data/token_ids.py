@@ -122,7 +122,7 @@ def _out_of_range(ids: Tensor, name: str, size: int | None, step: int, also_allo
     return Finding(
         code="wrong_vocab",
         title=f"{name} contains the id {high if low >= 0 else low:,}, which is not in the model's vocabulary.",
-        evidence=f"step {step}: ids of {name} range from {low:,} to {high:,}; allowed: {allowed}",
+        evidence=f"batch {step + 1}: ids of {name} range from {low:,} to {high:,}; allowed: {allowed}",
         why="An id outside the embedding raises an index error, or on a GPU, an opaque device-side assert.",
         fix="Build the model with tokenizer.n_vocab, and mark ignored targets with the loss's ignore_index.",
         explains=("forward_fails",),
