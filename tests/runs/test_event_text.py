@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.recorded import SCRIPT_STARTED, STARTED
+from tests.core.recorded import SCRIPT_STARTED, STARTED, evaluated, update
 from tui_lab.core import events as ev
-from tui_lab.runs.event_text import event_text, failure_text
+from tui_lab.runs.event_text import event_text, failure_text, is_event_line, step_text
 
 
 def test_start_of_a_script_leaves_out_what_is_not_known() -> None:
@@ -14,6 +14,27 @@ def test_start_of_a_script_leaves_out_what_is_not_known() -> None:
     assert ours is not None and of_script is not None
     assert "vocabulary" in ours and "examples" in ours
     assert "vocabulary" not in of_script and "examples" not in of_script and "4,321" in of_script
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        replace(STARTED, parameters=1_234_567, resumed=True),
+        evaluated(2500, 0.25),
+        ev.Changed(step=2500, key="optim.lr", old=0.1, new=1e-05),
+        ev.Changed(step=1, key="data.shuffle", old="epoch", new="off"),
+        ev.Warned(step=3, message="the loss is not finite"),
+    ],
+)
+def test_printed_line_of_an_event_is_told_from_other_output(event: ev.Event) -> None:
+    text = event_text(event)
+    assert text is not None and is_event_line(text)
+    assert not is_event_line(f"my model: {text}")
+
+
+def test_printed_line_of_a_step_is_told_from_what_user_code_prints() -> None:
+    assert is_event_line(step_text(update(2500)))
+    assert not any(map(is_event_line, ["step 3: my loss 0.1", "step 3", "1,234 parameters", ""]))
 
 
 @pytest.mark.parametrize("kind", [ev.Paused, ev.Resumed])

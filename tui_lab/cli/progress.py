@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tui_lab.core import events as ev
 from tui_lab.data.corpora.encode import ReportProgress
-from tui_lab.runs.event_text import event_text
+from tui_lab.runs.event_text import event_text, step_text
 from tui_lab.util.escape import printable
 
 LINES_PER_RUN = 20
@@ -54,9 +54,7 @@ class Lines(Silent):
         if isinstance(event, ev.Started):
             self._every = max(1, event.steps // LINES_PER_RUN)
         if isinstance(event, ev.StepDone) and event.step % self._every == 0:
-            self._say(
-                f"step {event.step:,}: loss {event.loss:.4f}, lr {event.lr:.3g}, {event.tokens_per_s:,.0f} tokens/s"
-            )
+            self._say(step_text(event))
         if (text := event_text(event)) is not None:
             self._say(text)
 

@@ -1,9 +1,24 @@
 """Events as lines of text."""
 
+import re
 from collections.abc import Mapping
 
 from tui_lab.core import events as ev
 from tui_lab.util.errors import shortened
+
+_EVENT_LINE = re.compile(
+    r"step [\d,]+: (loss \S+, lr |validation loss |warning: |[a-z_]+\.[a-z_0-9]+ .* → )|[\d,]+ parameters, "
+)
+"""The beginning of a line of `step_text` or `event_text`; those of logged values are of scripts only."""
+
+
+def is_event_line(line: str) -> bool:
+    """Return whether a line printed by `tui-lab run` is that of an event."""
+    return _EVENT_LINE.match(line) is not None
+
+
+def step_text(event: ev.StepDone) -> str:
+    return f"step {event.step:,}: loss {event.loss:.4f}, lr {event.lr:.3g}, {event.tokens_per_s:,.0f} tokens/s"
 
 
 def event_text(event: ev.Event) -> str | None:

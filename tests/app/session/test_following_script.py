@@ -82,7 +82,7 @@ def test_script_that_trains_already_is_ready_at_once(script: Script) -> None:
     script.start_training()
     script.record(ev.Paused(step=1))
     script.following.start()
-    messages = script.until(ev.Paused)
+    messages = script.until(Ready)
     assert isinstance(messages[0], Ready) and len(messages[0].past) == 3
     assert not any(isinstance(message, Waiting) for message in messages)
 
@@ -112,7 +112,7 @@ def test_script_that_ends_without_a_step_is_named(script: Script) -> None:
 def test_killed_script_is_named(script: Script) -> None:
     script.start_training()
     script.following.start()
-    script.until(ev.Started)
+    script.until(Ready)
     script.lock.release()
     assert "killed" in failure(script).message
 
@@ -123,7 +123,7 @@ def test_process_that_is_about_to_release_its_lock_is_not_another_one(
     monkeypatch.setattr(following, "HOLDER_SECONDS", following.POLL_SECONDS)
     script.start_training()
     script.following.start()
-    script.until(ev.Started)
+    script.until(Ready)
     (script.run.path / lock.HOLDER).unlink()
     script.record(update(2))
     messages = script.until(ev.StepDone)

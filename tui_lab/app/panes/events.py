@@ -13,7 +13,15 @@ from textual.widgets import Static
 
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.session.messages import Interrupted, Preparing, Printed, Rewound, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import (
+    Interrupted,
+    Preparing,
+    Printed,
+    Ready,
+    Rewound,
+    SessionFailed,
+    SessionMessage,
+)
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.scrolled import Log
 from tui_lab.app.widgets.search import SearchField
@@ -98,6 +106,10 @@ class EventsPane(Pane):
             self.query_one(Log).clear()
             for event in message.past:
                 self.note(event, is_replayed=is_replayed)
+            return
+        if isinstance(message, Ready):
+            for event in message.present():
+                self.note(event)
             return
         pauses = self._last_pauses
         if isinstance(message, ev.Paused):

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage, Waiting
-from tui_lab.app.session.output_tail import OutputTail
+from tui_lab.app.session.output_tail import OutputTail, without_events
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role
 from tui_lab.core import commands as cmd
@@ -29,8 +29,6 @@ OUTPUT_SECONDS = 0.5
 """How often new output is read."""
 N_LAST_LINES = 6
 """Lines of output that are shown with the end of a script."""
-PAUSING = (ev.Started, ev.Paused, ev.Resumed)
-"""The events that say whether a run is paused."""
 
 
 class Following:
@@ -132,10 +130,8 @@ class Following:
                 self._buffer.put(event)
             return log
         self._ready = True
-        self._buffer.put(open_ready(run, tuple(past)))
+        self._buffer.put(open_ready(run, tuple(past), in_progress=True))
         self._read_output()
-        for event in _present(past):
-            self._buffer.put(event)
         return log
 
     def _wait_for_first_step(self) -> None:
@@ -145,7 +141,7 @@ class Following:
 
     def _read_output(self) -> None:
         if (printed := self._output.poll()) is not None:
-            self._buffer.put(printed)
+            self._buffer.put(printed if self._is_script else without_events(printed))
 
     def _ended(self, log: LogFollower, *, check_holder: bool) -> bool:
         """Pass the new events on; return whether no more can come."""
@@ -201,15 +197,15 @@ class Following:
                     self._warn(last_problem)
 
 
-def open_ready(run: runs.Run, past: tuple[ev.Event, ...] = ()) -> Ready:
+def open_ready(run: runs.Run, past: tuple[ev.Event, ...] = (), *, in_progress: bool = False) -> Ready:
     """Return the message that a run is open. Raises ConfigError, DataError or RunError."""
     config = run.config()
     if isinstance(config, Config):
         from tui_lab.core.training.task_factory import build_task
 
         task = build_task(config)
-        return Ready(run.name, str(run.path), config, task, task.tokenizer, past)
-    return Ready(run.name, str(run.path), config, None, run.tokenizer(), past)
+        return Ready(run.name, str(run.path), config, task, task.tokenizer, past, in_progress)
+    return Ready(run.name, str(run.path), config, None, run.tokenizer(), past, in_progress)
 
 
 def _is_due(n_polls: int, seconds: float) -> bool:
@@ -223,18 +219,3 @@ def _started_at(holder: lock.Holder, run: runs.Run) -> float:
         return datetime.strptime(holder.since, "%Y-%m-%dT%H:%M:%S%z").timestamp()
     except ValueError:
         return (run.path / lock.LOCK).stat().st_mtime
-
-
-def _present(past: list[ev.Event]) -> list[ev.Event]:
-    """Return the events that bring the app to where the run is now: running, or paused."""
-    step = past[-1].step if past else 0
-    started = [event for event in past if isinstance(event, ev.Started)][-1:]
-    present: list[ev.Event] = [_at_step(event, step) for event in started]
-    pausing = [event for event in past if isinstance(event, PAUSING)]
-    if pausing and isinstance(pausing[-1], ev.Paused):
-        present.append(_at_step(pausing[-1], step))
-    return present
-
-
-def _at_step(event: ev.Event, step: int) -> ev.Event:
-    return ev.from_json(event.to_json() | {"step": step})

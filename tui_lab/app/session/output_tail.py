@@ -1,9 +1,11 @@
 """Read what a process prints into a log file, at a bounded cost however much it prints."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from tui_lab.app.session.messages import Printed
+from tui_lab.runs.event_text import is_event_line
 
 MAX_READ = 2**16
 """Bytes read at one look; what came before them is skipped."""
@@ -61,6 +63,11 @@ class OutputTail:
         if shown:
             self.last_lines = shown
         return Printed(shown, _shown(self._unfinished), n_skipped)
+
+
+def without_events(printed: Printed) -> Printed:
+    """Return what `tui-lab run` has printed without the lines of events, which the app shows already."""
+    return replace(printed, lines=tuple(line for line in printed.lines if not is_event_line(line)))
 
 
 def _shown(line: bytes) -> str:

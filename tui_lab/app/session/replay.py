@@ -19,7 +19,7 @@ from tui_lab.app.session.messages import (
     SessionFailed,
     SessionMessage,
 )
-from tui_lab.app.session.output_tail import OutputTail
+from tui_lab.app.session.output_tail import OutputTail, without_events
 from tui_lab.app.session.read_ahead import LEFT_OUT, ReadAhead
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role, Timeline
@@ -281,6 +281,7 @@ class Replay:
             ready = open_ready(run)
             self._buffer.put(ready)
             if (printed := OutputTail(run.path / runs.OUTPUT).poll()) is not None:
+                printed = printed if _is_script(run) else without_events(printed)
                 self._buffer.put(printed)
             downsampled = [event for event in run.downsampled().events() if event.kind not in LEFT_OUT]
             self._buffer.put(_Opened(run, ready, downsampled, printed))

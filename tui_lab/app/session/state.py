@@ -153,8 +153,9 @@ class LabState:
             self.loaders = [build_loader(message.config, message.task)]
         for event in message.past:
             self.apply(event)
-        self.phase = "loading"
-        self.doing = "starting"
+        if not (message.in_progress and self.phase in ("running", "paused")):
+            self.phase = "loading"
+            self.doing = "starting"
 
     def _loaders_of(self, changes: tuple[ev.Changed, ...]) -> list[Loader]:
         """Return the loaders of a run that was changed in this way."""

@@ -1,0 +1,63 @@
+"""Following a run of our trainer in another process: where it is, and what its process printed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.app.session.helpers import collect
+from tests.core.recorded import STARTED, recorded, update
+from tui_lab.app.panes.events import log_line
+from tui_lab.app.session.following import Following
+from tui_lab.app.session.messages import Printed, Ready, SessionMessage
+from tui_lab.app.session.state import LabState
+from tui_lab.core import events as ev
+from tui_lab.core.runs import lock
+from tui_lab.core.runs.folder import OUTPUT, Run
+from tui_lab.runs.event_text import event_text, step_text
+
+RESUMED = replace(STARTED, step=27, resumed=True)
+CHANGED = ev.Changed(step=30, key="optim.lr", old=0.002, new=0.004)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """A run that was resumed at step 27, and made 34 steps."""
+    steps = [update(step) for step in range(28, 35)]
+    run = recorded(tmp_path / "run", [STARTED, ev.Stopped(step=27, reason="stopped"), RESUMED, CHANGED, *steps])
+    held = lock.take(run.path)
+    yield run
+    held.release()
+
+
+def opened(run: Run) -> list[SessionMessage]:
+    holder = lock.in_use(run.path)
+    assert holder is not None
+    following = Following(str(run.path), holder)
+    following.start()
+    messages = collect(following, lambda message: isinstance(message, Printed))
+    following.close()
+    following.join()
+    return messages
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_run_in_progress_is_at_its_step_and_was_resumed_where_it_was(run: Run, is_paused: bool) -> None:
+    list(run.record([ev.Paused(step=34)] if is_paused else []))
+    (run.path / OUTPUT).write_text("a print of the model\n")
+    state = LabState()
+    messages = opened(run)
+    for message in messages:
+        state.apply(message)
+    assert (state.phase, state.step) == ("paused" if is_paused else "running", 34)
+    [ready] = [message for message in messages if isinstance(message, Ready)]
+    lines = [log_line(event) or "" for event in ready.present()]
+    assert "resumed at step 27" in lines[0] and len(lines) == 1 + is_paused
+
+
+def test_events_that_the_process_printed_are_not_shown_again(run: Run) -> None:
+    printed = [event_text(RESUMED), step_text(update(28)), "a print of the model", event_text(CHANGED)]
+    (run.path / OUTPUT).write_text("".join(f"{line}\n" for line in printed))
+    [output] = [message for message in opened(run) if isinstance(message, Printed)]
+    assert output.lines == ("a print of the model",)
