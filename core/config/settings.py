@@ -166,11 +166,17 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
 
 def changed(config: Config, key: str, value: Any) -> Config:
     """A copy of `config` with another value of `key`, validated again. Raises ConfigError."""
-    if key not in fields():
-        raise ConfigError(unknown_key(key))
-    section, _, name = key.rpartition(".")
+    return with_values(config, {key: value})
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """A copy of `config` with other values of some keys, validated again. Raises ConfigError."""
     tables = config.model_dump()
-    (tables[section] if section else tables)[name] = value
+    for key, value in values.items():
+        if key not in fields():
+            raise ConfigError(unknown_key(key))
+        section, _, name = key.rpartition(".")
+        (tables[section] if section else tables)[name] = value
     return build(tables)
 
 

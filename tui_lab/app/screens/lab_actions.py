@@ -15,6 +15,7 @@ from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
+from tui_lab.app.screens.fork_controls import ForkControls
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
@@ -30,7 +31,6 @@ from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.fixes import unfixed
 from tui_lab.core.runs.lock import in_use
 from tui_lab.util import files
-from tui_lab.util.errors import ConfigError
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
@@ -73,6 +73,7 @@ class LabActions:
     def __init__(self, lab: "LabScreen") -> None:
         self._lab = lab
         self.controls = RunControls(lab.source, lab.state, lab.steer)
+        self._forking = ForkControls(lab, self.restart)
         self._doctor = DoctorControls(
             lab.doctor,
             lab.source,
@@ -87,7 +88,7 @@ class LabActions:
             **{f"pane_{pane.number}": partial(lab.go_to, pane.number) for pane in lab.panes},
             "resume": self.resume,
             "restart": lambda: self.with_edited(self.ask_to_restart),
-            "fork": lambda: self.with_edited(self.fork),
+            "fork": lambda: self.with_edited(self._forking.fork),
             "generate": self.generate,
             "diagnose": self.diagnose,
             "attention": self.show_attention,
@@ -169,26 +170,6 @@ class LabActions:
 
         lab.app.push_screen(AskLine("Save the config as", f"{lab.state.ready.name}.toml"), save)
 
-    def fork(self, config: Config) -> None:
-        """Start a new run from the last checkpoint; if that is at the last step, ask for how many steps."""
-        lab = self._lab
-        if not lab.state.over or lab.state.step < config.train.steps:
-            self.restart(config, fork=True)
-            return
-
-        def answered(text: str | None) -> None:
-            if text is None:
-                return
-            try:
-                if not text.isdecimal() or int(text) == 0:
-                    raise ConfigError.of("invalid", "type a whole number of at least 1", key="steps", value=text)
-                self.restart(settings.changed(config, "train.steps", lab.state.step + int(text)), fork=True)
-            except ConfigError as error:
-                lab.notify(str(error.problems[0]), severity="warning")
-
-        question = f"The run has made all its {lab.state.step:,} steps. How many more?"
-        lab.app.push_screen(AskLine(question, str(config.train.steps)), answered)
-
     def ask_to_restart(self, config: Config) -> None:
         """Start a new run, after a question if much of this one is newer than its last checkpoint."""
         lab = self._lab
@@ -206,8 +187,11 @@ class LabActions:
             Ask(question, choices), lambda answer: self.restart(config) if answer == "restart" else None
         )
 
-    def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False) -> None:
-        """Start a new run with `config`, from the start or from the current weights."""
+    def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False, old: Config | None = None) -> None:
+        """Start a new run with `config`, from the start or from the last checkpoint.
+
+        old: the settings that it differs from, by default those in effect.
+        """
         lab = self._lab
         ready = lab.state.ready
         if ready is None:
@@ -215,7 +199,7 @@ class LabActions:
         if fork and lab.source.role == "training" and not lab.state.over:
             lab.source.send(cmd.Save())
         name = ready.path if fork else ready.name
-        old = lab.state.trainer_config or config
+        old = old or lab.state.trainer_config or config
         origin = origin_text(ready.name, old, config, fork=fork)
         findings = unfixed(lab.doctor_pane.diagnosed, old, config) if diagnose else ()
         lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose, origin=origin, unfixed=findings))

@@ -128,8 +128,10 @@ class LabMessages:
             return
         self._banner.show(config, diagnosed=False)
         if lab.origin:
-            lab.events_pane.add(lab.origin)
-            lab.notify(lab.origin)
+            # Only a fork has a past.
+            origin = f"{lab.origin}; it starts at step {ready.past[-1].step:,}" if ready.past else lab.origin
+            lab.events_pane.add(origin)
+            lab.notify(origin)
         if text := replaced_characters(ready.task):
             lab.notify(text, severity="warning")
         if self._diagnose_first:

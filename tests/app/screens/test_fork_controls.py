@@ -1,0 +1,73 @@
+"""Forking a replay: its weights are those of the checkpoint, so its settings are too."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.app.fake import lab, ready, started, update
+from tests.app.test_resume import until
+from tests.core.tiny import trainer_and_run
+from tui_lab.app.app import LabApp
+from tui_lab.app.screens.dialogs import Ask, AskLine
+from tui_lab.app.screens.home import Pick
+from tui_lab.app.screens.lab import LabScreen
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.runs.folder import Run
+
+
+def run_with_a_change(path: Path) -> Run:
+    """A run whose lr was changed after step 2, and which was stopped and saved after step 4."""
+    training, run = trainer_and_run(path, "optim.lr=0.01", "train.steps=8")
+    for event in run.record(training.events()):
+        if isinstance(event, ev.StepDone) and event.step == 2:
+            training.commands.put(cmd.Set("optim.lr", 0.05))
+        if isinstance(event, ev.StepDone) and event.step == 4:
+            training.commands.put(cmd.Stop())
+    return run
+
+
+async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_with_a_change(tmp_path / "run")
+    restarts: list[LabScreen.Restart] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: restarts.append(message))
+    app = LabApp(Pick("replay", str(run.path)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        replay = app.screen
+        assert isinstance(replay, LabScreen) and replay.source.playback is not None
+        playback = replay.source.playback
+        replay.source.send(cmd.Pause())
+        await until(pilot, lambda: playback.timeline is not None)
+
+        async def fork_at(step: int) -> None:
+            playback.seek(step)
+            await until(pilot, lambda: replay.state.step == step)
+            await pilot.press("f")
+
+        await fork_at(1)
+        assert isinstance(app.screen, Ask) and not restarts, "the weights are not those of step 1"
+        await pilot.press("escape")
+        replay.config_pane.set_value("optim.weight_decay", 0.5)
+        await pilot.press("f", "enter")
+        [message] = restarts
+        optim = message.config.optim
+        assert message.fork and (optim.lr, optim.weight_decay) == (0.05, 0.5)
+        assert "weight_decay" in message.origin and "optim.lr" not in message.origin
+
+        await fork_at(4)
+        assert len(restarts) == 2, "at the step of the checkpoint there is nothing to ask"
+        replay.config_pane.set_value("train.steps", 4)
+        await pilot.press("f")
+        assert isinstance(app.screen, AskLine)
+
+
+async def test_fork_names_the_step_at_which_it_starts() -> None:
+    async with lab(steps=0) as it:
+        it.screen.origin = "forked from reverse-1"
+        await it.tell(replace(ready(), past=(started(ready()), update(12))))
+        assert [toast.message for toast in it.pilot.app._notifications] == [
+            "forked from reverse-1; it starts at step 12"
+        ]
