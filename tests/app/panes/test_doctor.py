@@ -164,7 +164,9 @@ async def test_finding_that_is_not_fixed_yet_stays_listed_until_the_next_diagnos
     async with lab("overfit-one", 'faults=["double_softmax"]', "data.vocab=seen", steps=0) as it:
         it.screen.doctor_pane.keep([SOFTMAX_TWICE])
         await show(it, CheckStarted("sight"))
-        assert "1 ✗ not fixed yet: Two softmaxes." in it.text("#findings") and "sight" in it.text("#health")
+        assert "1 ✗ not fixed yet: Two softmaxes." in " ".join(it.text("#findings").split()) and "sight" in it.text(
+            "#health"
+        )
         await show(it, Diagnosed(it.config, report(SOFTMAX_TWICE)))
         assert "1 ✗ Two softmaxes." in it.text("#findings")
 
@@ -205,7 +207,7 @@ async def test_fix_by_a_live_setting_restarts_nothing(restarts: list[Any], diagn
 
 async def test_run_with_a_fix_is_diagnosed_when_it_opens(diagnosed: list[Any]) -> None:
     async with lab(steps=0) as it:
-        it.screen._diagnose_first = True
+        it.screen.diagnose_first = True
         opened = ready()
         await it.tell(opened, started(opened))
         assert diagnosed == [opened.config]

@@ -212,8 +212,7 @@ class DoctorPane(Pane):
         config = None if self._state is None else self._state.trainer_config
         if config is not None:
             does = self.selected and fix_text(config, self.selected, can_steer=self.can_steer)
-            first, *others = DoctorPane.hints
-            self.hints = (first, f"a {does}", *others) if does else DoctorPane.hints
+            self.hints = (f"a {does}", *DoctorPane.hints) if does else DoctorPane.hints
             self.show_hints()
 
     @on(OptionList.OptionSelected)

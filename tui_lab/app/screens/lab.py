@@ -141,7 +141,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.doctor = DoctorThread(examine)
         self.clock = clock
         self.sampler: Sampler = sampler or NoSampler()
-        self._diagnose_first = diagnose_first
+        self.diagnose_first = diagnose_first
         self.close_when_done: Destination | None = None
         self._next_beat: Timer | None = None
         self._situation: Situation | None = None
@@ -162,9 +162,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.area = PaneArea(self.panes, LOSS, layout, arranged=self._arranged, id="panes")
         self._banner = Banner(id="banner")
         self._commands = LabActions(self)
-        self._messages = LabMessages(
-            self, self._painting, self._framed_log, self._banner, diagnose_first=diagnose_first
-        )
+        self._messages = LabMessages(self, self._painting, self._framed_log, self._banner)
 
     @property
     def path(self) -> str | None:
@@ -186,7 +184,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.source.start()
         self.sampler.start()
         self._beat()
-        self.go_to(DOCTOR if self._diagnose_first else LOSS)
+        self.go_to(DOCTOR if self.diagnose_first else LOSS)
 
     def on_unmount(self) -> None:
         self.sampler.close()

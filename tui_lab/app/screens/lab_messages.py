@@ -35,14 +35,11 @@ SECONDS_BETWEEN_EVENTS = 1.0
 class LabMessages:
     """Applies them to the lab's state, and tells the panes what the state does not hold."""
 
-    def __init__(
-        self, lab: "LabScreen", painting: PaintScheduler[Pane], log: FramedLog, banner: Banner, *, diagnose_first: bool
-    ) -> None:
+    def __init__(self, lab: "LabScreen", painting: PaintScheduler[Pane], log: FramedLog, banner: Banner) -> None:
         self._lab = lab
         self._painting = painting
         self._framed_log = log
         self._banner = banner
-        self._diagnose_first = diagnose_first
 
     def drain(self) -> None:
         """Take the messages since the last call."""
@@ -134,6 +131,6 @@ class LabMessages:
             lab.notify(origin)
         if text := replaced_characters(ready.task):
             lab.notify(text, severity="warning")
-        if self._diagnose_first:
-            self._diagnose_first = False
+        if lab.diagnose_first:
+            lab.diagnose_first = False
             lab.doctor.start(config)
