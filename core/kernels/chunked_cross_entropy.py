@@ -32,7 +32,7 @@ def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kern
         # The chunked kernel prepares gradients ahead; without them a plain loop over the rows is enough.
         parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
         return torch.stack([cross_entropy_sum(F.linear(part, weight, bias), t) for part, t in parts]).sum()
-    if kernels.repeatable or not hasattr(F, "linear_cross_entropy"):  # New in torch 2.13.
+    if not hasattr(F, "linear_cross_entropy"):  # New in torch 2.13.
         return _recomputed_loss_sum(h, weight, bias, targets, rows)
     return F.linear_cross_entropy(
         h,

@@ -25,15 +25,10 @@ SMALLEST_WITHOUT_GRADIENT = 2**20
 
 @dataclass(frozen=True)
 class Kernels:
-    """How the matrix products are computed.
-
-    head_rows: rows per chunk where the head is computed in chunks. repeatable: the backward pass of the loss can run
-    several times (retain_graph=True), which torch's linear_cross_entropy does not allow.
-    """
+    """How the matrix products are computed. head_rows: rows per chunk where the head is computed in chunks."""
 
     engine: Engine = "blas"
     head_rows: int = 128
-    repeatable: bool = False
 
     def __post_init__(self) -> None:
         if self.engine not in ("blas", "onednn") or self.head_rows < 1:

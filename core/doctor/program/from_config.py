@@ -1,7 +1,6 @@
 """A config as a target: everything about it is known, so every check can run."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -14,7 +13,6 @@ from tui_lab.core.doctor.measures.loss_probe import ConstantLogits
 from tui_lab.core.doctor.program.target import Draws, Pair, Target, Update
 from tui_lab.core.doctor.program.target_rules import next_token
 from tui_lab.core.kernels.device import choose_device, use_threads
-from tui_lab.core.model import Transformer
 from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.optim import set_lr
 from tui_lab.core.training.task_factory import build_loader, build_task
@@ -37,8 +35,6 @@ def target_from_config(config: Config, task: Task | None = None, weights: dict[s
     device = choose_device(config.train.device)
     loader = build_loader(config, task)
     model = build_model(config, task.tokenizer.n_vocab).to(device)
-    if isinstance(model, Transformer):
-        model.set_kernels(replace(model.kernels, repeatable=True))
     if weights is not None:
         from tui_lab.core.training.checkpoint import restore_model
 

@@ -144,15 +144,6 @@ def test_older_torch_recomputes_the_logits_of_each_chunk(monkeypatch: pytest.Mon
     assert widest.rows <= 8
 
 
-def test_loss_of_repeatable_kernels_can_be_walked_twice() -> None:
-    """The doctor asks for gradients by several tensors, one after the other."""
-    h, weight = torch.randn(40, 3, requires_grad=True), torch.randn(4096, 3, requires_grad=True)
-    kernels = Kernels("blas", 8, repeatable=True)
-    loss = head_loss_sum(h, weight, torch.zeros(4096, requires_grad=True), torch.arange(40), kernels)
-    first, second = (torch.autograd.grad(loss, h, retain_graph=True) for _ in range(2))
-    torch.testing.assert_close(first, second)
-
-
 def test_logits_are_taken_from_tensors_tuples_and_attributes() -> None:
     logits, x = torch.randn(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64)
     for output in (logits, (logits, "cache"), [logits], SimpleNamespace(logits=logits)):
