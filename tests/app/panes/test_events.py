@@ -5,8 +5,9 @@ from textual.widgets import RichLog
 
 from tests.app.fake import FakePlayback, lab, ready, started, update
 from tui_lab.app.panes.events import EventsPane, log_line
-from tui_lab.app.session.messages import Rewound, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Diagnosed, Rewound, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
+from tui_lab.core.doctor.findings import Report
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,17 @@ def test_log_line_names_what_happened(message: SessionMessage, part: str) -> Non
 
 def test_steps_are_not_logged() -> None:
     assert log_line(update(31)) is None
+
+
+async def test_title_line_has_no_time_and_ends_with_a_whole_word() -> None:
+    async with lab(size=(120, 40)) as it:
+        await it.tell(ev.Saved(step=30, path="checkpoints/step-30-with-a-long-name"))
+        await it.tell(ev.Changed(step=30, key="optim.lr", old=0.001, new=0.002))
+        it.screen.doctor_pane.receive(Diagnosed(it.config, Report((), (), (), {})))
+        await it.press("6")
+        pane = it.screen.query_one(EventsPane)
+        assert pane.is_line and pane.border_title == " 5 Events  step 30: optim.lr … "
+        assert pane.border_title in it.painted()
 
 
 async def test_log_shows_failures_and_printed_text_and_is_bounded() -> None:

@@ -14,8 +14,10 @@ from tui_lab.core.commands import WeightsInfo
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch, Ids, Loader
 
-MIN_STRIP = 10
-"""Columns of the strip, at least."""
+MIN_STRIP = 6
+"""Columns of the strip, at least, as long as other parts of its line can be shorter."""
+LEAST_STRIP = 4
+"""It is left out if there is room for fewer columns."""
 N_STRIP_STEPS = 64
 """Steps whose examples the strip shows."""
 
@@ -80,18 +82,17 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     # A planted fault can make the loader use examples outside of the order.
     n = batch.order.n if int(used.max()) < batch.order.n else loader.dataset.n_examples
     n_steps = batch.step - first + 1
-    start = f"last {n_steps} steps " if n_steps > 1 else "this step "
+    starts = [f"last {n_steps} steps ", f"{n_steps} steps ", ""] if n_steps > 1 else ["this step ", ""]
     repeats = repeats_text(batch, used[: -loader.drawn], loader.drawn)
     count = f"{len(np.unique(used)):,} of {n:,}"
-    end = f" {count}; {repeats}" if repeats else f" {count}"
-    if len(start) + MIN_STRIP + len(end) > width and repeats:
-        end = f" {repeats}"
+    # When the examples were drawn before is what one looks for: everything else is shortened first.
+    ends = [f" {count}; {repeats}", f" {repeats}"] if repeats else [f" {count}"]
+    options = [(starts[0], ends[0]), *((start, ends[-1]) for start in starts)]
+    start, end = next((pair for pair in options if len("".join(pair)) + MIN_STRIP <= width), options[-1])
+    n_columns = width - len(start) - len(end)
+    strip = histogram_bar(used.tolist(), n, n_columns) if n_columns >= LEAST_STRIP else ""
     return Text.assemble(
-        (start, "dim"),
-        histogram_bar(used.tolist(), n, max(MIN_STRIP, width - len(start) - len(end))),
-        (end, "dim"),
-        no_wrap=True,
-        overflow="ellipsis",
+        (start, "dim"), strip, (end if strip else end.strip(), "dim"), no_wrap=True, overflow="ellipsis"
     )
 
 

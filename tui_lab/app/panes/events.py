@@ -1,5 +1,6 @@
 """The events pane: a log of the run, and what user code printed."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from tui_lab.runs.names import state_name
 from tui_lab.util.escape import printable
 
 MAX_LINES = 2000
+TIME = re.compile(r"^\d\d:\d\d:\d\d ")
 
 
 def log_line(message: SessionMessage) -> str | None:
@@ -146,7 +148,8 @@ class EventsPane(Pane):
             self._write(f"{'stderr' if event.stderr else 'stdout'}: {printable(text)}")
 
     def summary(self, state: LabState) -> str:
-        return self._lines[-1].rpartition("\n")[2] if self._lines else ""
+        """Return the last line without its time, for which there is no room."""
+        return TIME.sub("", self._lines[-1].rpartition("\n")[2]) if self._lines else ""
 
     def _write(self, text: str) -> None:
         self._last_pauses = []

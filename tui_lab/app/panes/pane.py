@@ -74,7 +74,8 @@ class Pane(Vertical):
         return ""
 
     def _show_line(self, state: LabState) -> None:
-        title = self._title_of(self.summary(state))
+        n_free = self.outer_size.width - len(self._title_of("")) - len("──  ")
+        title = self._title_of(shortened(self.summary(state), n_free))
         if title != self.border_title:
             self.border_title = title
 
@@ -131,6 +132,14 @@ class Pane(Vertical):
     def on_click(self, event: Click) -> None:
         if event.screen_y == self.region.y:  # Also of clicks in the pane, which bubble.
             self.post_message(self.TitleClicked(self.number, event.chain))
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a text of at most `width` characters that ends with a whole word; without a width, all of it."""
+    if width <= 0 or len(text) <= width:
+        return text
+    words = text[: width - 1].rpartition(" ")[0].rstrip(" :,;·")
+    return f"{words} …" if words else ""
 
 
 def fitting(parts: Sequence[str], width: int) -> str:
