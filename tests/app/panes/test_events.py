@@ -33,7 +33,7 @@ async def test_title_line_has_no_time_and_ends_with_a_whole_word() -> None:
     async with lab(size=(120, 40)) as it:
         await it.tell(ev.Saved(step=30, path="checkpoints/step-30-with-a-long-name"))
         await it.tell(ev.Changed(step=30, key="optim.lr", old=0.001, new=0.002))
-        it.screen.doctor_pane.receive(Diagnosed(it.config, Report((), (), (), {})))
+        it.screen.doctor_pane.receive(Diagnosed(it.config, Report(findings=(), not_judged=(), passed=(), seconds={})))
         await it.press("6")
         pane = it.screen.query_one(EventsPane)
         assert pane.is_line and pane.border_title == " 5 Events  step 30: optim.lr … "
