@@ -13,6 +13,8 @@ async def test_status_line_shows_phase_step_times_and_memory() -> None:
             assert part in shown
         await it.tell(Preparing("encoding", 1, 4))
         assert it.screen.state.doing == "encoding 25%"
+        await it.tell(ready())
+        assert it.text("#status").count("starting") == 1 and "loading" not in it.text("#status")
 
 
 async def test_long_name_is_shortened_before_anything_is_left_out() -> None:

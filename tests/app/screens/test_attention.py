@@ -194,14 +194,29 @@ async def test_screen_waits_for_the_model_and_needs_an_example() -> None:
     async with lab(steps=0) as it:
         loaders = it.screen.state.loaders[:]
         it.screen.state.loaders.clear()
+        it.screen.shown.loaders.clear()
         it.screen.batch_pane.shown_batch = None
-        await it.pilot.press("A")
+        it.screen.state.doing = "starting"
+        await it.press("A")
         assert it.screen.is_current, "there is no example yet"
+        assert "starting" in [toast.message for toast in it.pilot.app._notifications][-1]
         it.screen.state.loaders.extend(loaders)
         await it.pilot.press("A")
         await it.pilot.pause()
         screen = it.pilot.app.screen
         assert isinstance(screen, AttentionScreen) and screen.view.maps is None
+        assert it.screen.state.started is not None
+        rows, _ = it.screen.batch_pane.current_example(it.screen.state) or pytest.fail("no example")
+        at = Attending(it, screen, rows, build_model(it.config, it.screen.state.started.n_vocab).eval())
+        assert it.source.looks[-1].refuse is not None
+        it.source.looks.pop().refuse("this run has no checkpoint yet")
+        it.source.looks.clear()
+        await at.answer()
+        assert "no checkpoint yet" in at.text("#about") and it.source.looks, "it asks again"
+        assert it.source.looks[-1].loaded is not None
+        it.source.looks[-1].loaded(cmd.WeightsInfo(25))
+        await at.answer()
+        assert "weights of step 25" in at.text("#about")
 
 
 @pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)], ids=["80x24", "200x50"])

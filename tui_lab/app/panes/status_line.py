@@ -33,7 +33,7 @@ def phase_text(state: LabState) -> str:
     """Return what the run is doing, or how it ended."""
     match state.phase:
         case "loading":
-            return f"loading: {state.doing}"
+            return state.doing
         case "waiting":
             return "no optimizer step yet"
         case "ended":

@@ -12,7 +12,15 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui_lab.app.keymap import named
-from tui_lab.app.screens.attention_text import Example, cell_text, head_text, legend, part_shown, summary
+from tui_lab.app.screens.attention_text import (
+    Example,
+    cell_text,
+    head_text,
+    legend,
+    part_shown,
+    summary,
+    weights_text,
+)
 from tui_lab.app.screens.attention_view import AttentionView
 from tui_lab.app.screens.help import Help
 from tui_lab.app.session.attention_source import AttentionSource, MeasuredMaps, Rows
@@ -26,7 +34,7 @@ from tui_lab.core.inference.attention import AttentionMaps, heads_of
 from tui_lab.data.dataset import IGNORED
 
 SECONDS_BETWEEN_TICKS = 0.25
-NO_MAPS_YET = "for the trainer's next step; a replay needs a checkpoint"
+NO_MAPS_YET = "for the trainer's next step"
 PAINT_SHARE = 0.02
 """Fraction of a core that drawing may take."""
 
@@ -171,7 +179,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
             waiting = "for the script's next step" if self._state.is_script else NO_MAPS_YET
             second = Text(f"waiting {waiting}", "dim")
         else:
-            weights = "the last weights" if self._replayed else f"weights of step {measured.step:,}"
+            weights = weights_text(measured)
             second = summary(measured.maps, self.view.heads)
         return _one_line_each(title, f"{weights} ({self._state.phase}); {self._example.title}\n", second)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from tui_lab.app.session.attention_source import Rows
+from tui_lab.app.session.attention_source import MeasuredMaps, Rows
 from tui_lab.app.token_text import token_text
 from tui_lab.app.widgets.attention_grid import Grid, Window
 from tui_lab.app.widgets.heatmap import Ramp, fitting
@@ -47,6 +47,15 @@ def head_text(selected: tuple[int, int], heads: Sequence[Head]) -> str:
         if (head.layer, head.head) == selected:
             return _sharpness_text(head)
     return f"layer {selected[0]}, head {selected[1]}"
+
+
+def weights_text(measured: MeasuredMaps) -> str:
+    """Return with which weights the maps are measured."""
+    if measured.step < 0:
+        return "no weights"
+    if measured.weights is None:
+        return f"weights of step {measured.step:,}"
+    return f"{'best weights, of' if measured.weights.best else 'weights of'} step {measured.weights.step:,}"
 
 
 def summary(maps: AttentionMaps | str, heads: Sequence[Head]) -> Text:

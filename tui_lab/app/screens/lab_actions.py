@@ -143,8 +143,7 @@ class LabActions:
             return
         example = lab.batch_pane.current_example(lab.state)
         if example is None:
-            no_tokens = lab.state.is_script and lab.batch_pane.has_batch
-            lab.notify(NO_TOKENS if no_tokens else "There is no example yet.", severity="warning")
+            lab.notify(self._why_no_example(), severity="warning")
             return
 
         def do_if_applies(id: str) -> None:
@@ -158,6 +157,12 @@ class LabActions:
             source = ScriptMaps(lab.source.send, Path(lab.state.ready.path))
             replayed = False
         lab.app.push_screen(AttentionScreen(lab.state, rows, row, source, do_if_applies, lab.clock, replayed=replayed))
+
+    def _why_no_example(self) -> str:
+        lab = self._lab
+        if lab.state.is_script:
+            return NO_TOKENS if lab.batch_pane.has_batch else "There is no example yet: no batch is recorded."
+        return f"There is no example yet: the run is being opened ({lab.state.doing})."
 
     def save_config(self, config: Config) -> None:
         """Ask for a file name, and write the config there."""

@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
@@ -56,12 +56,16 @@ def rows_of_recorded(batch: RecordedBatch) -> Rows | None:
 
 @dataclass(frozen=True)
 class MeasuredMaps:
-    """The maps for one row after `step` steps, or why there are none. rows: those that the row is one of."""
+    """The maps for one row after `step` steps, or why there are none. rows: those that the row is one of.
+
+    step: -1 if there is no model. weights: those of the checkpoint that was loaded; None if the model trains.
+    """
 
     step: int
     row: int
     maps: AttentionMaps | str
     rows: Rows
+    weights: cmd.WeightsInfo | None = None
 
 
 class AttentionSource(Protocol):
@@ -86,6 +90,8 @@ class InspectedMaps:
 
     def __init__(self, send: Callable[[cmd.Command], None]) -> None:
         self._inspector: Inspector[MeasuredMaps] = Inspector(send)
+        self._requested: tuple[int, Rows] | None = None
+        """The row and the rows of the last request."""
 
     @property
     def n_requests(self) -> int:
@@ -99,13 +105,19 @@ class InspectedMaps:
             return MeasuredMaps(step, row, BUILT_IN_ONLY if maps is None else maps, rows)
 
         key = (row, 0 if replayed else step)
+        self._requested = (row, rows)
         self._inspector.request(key, measure, now, min_pause=SECONDS_BETWEEN_REQUESTS, running=running)
 
     def reset(self) -> None:
         self._inspector.reset()
 
     def drain(self) -> list[MeasuredMaps]:
-        return [inspection.result for inspection in self._inspector.drain()]
+        measured: list[MeasuredMaps] = []
+        if (reason := self._inspector.refused()) and self._requested is not None:
+            row, rows = self._requested
+            measured.append(MeasuredMaps(-1, row, f"no maps: {reason}", rows))
+        inspections = self._inspector.drain()
+        return measured + [replace(each.result, weights=each.weights) for each in inspections]
 
 
 class ScriptMaps:
