@@ -208,8 +208,9 @@ async def test_screen_waits_for_the_model_and_needs_an_example() -> None:
         assert it.screen.state.started is not None
         rows, _ = it.screen.batch_pane.current_example(it.screen.state) or pytest.fail("no example")
         at = Attending(it, screen, rows, build_model(it.config, it.screen.state.started.n_vocab).eval())
-        assert it.source.looks[-1].refuse is not None
-        it.source.looks.pop().refuse("this run has no checkpoint yet")
+        look = it.source.looks[-1]
+        assert look.refuse is not None
+        look.refuse("this run has no checkpoint yet")
         it.source.looks.clear()
         await at.answer()
         assert "no checkpoint yet" in at.text("#about") and it.source.looks, "it asks again"
