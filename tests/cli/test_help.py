@@ -28,6 +28,11 @@ def test_every_argument_and_option_has_a_help_text(parameter: Any) -> None:
     assert parameter.help
 
 
+@pytest.mark.parametrize("parameter", PARAMETERS)
+def test_usage_has_single_brackets(parameter: Any) -> None:
+    assert not (parameter.metavar or "").startswith("[")
+
+
 @pytest.mark.parametrize("flag", [p for p in PARAMETERS if getattr(p.values[0], "is_flag", False)])
 def test_flags_show_no_value_type(flag: Any) -> None:
     assert flag.metavar == ""

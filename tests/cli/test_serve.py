@@ -1,13 +1,14 @@
 """`serve` accepts only addresses of this machine unless the user accepts the risk."""
 
 import shlex
+import socket
 import sys
 
 import pytest
 
 from tests.process import Cli
 from tui_lab.cli import serve
-from tui_lab.cli.serve import check_host
+from tui_lab.cli.serve import check_host, check_port
 from tui_lab.util.errors import ConfigError
 
 
@@ -23,6 +24,14 @@ def test_other_address_needs_the_risk_accepted(host: str) -> None:
     [problem] = raised.value.problems
     assert (problem.code, problem.key, problem.value) == ("invalid", "--host", host)
     check_host(host, risk=True)
+
+
+def test_port_in_use_is_refused_before_the_server_says_where_it_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"{port} .*--port"):
+            serve.serve(None, "127.0.0.1", port, risk=False)
+    check_port("127.0.0.1", port)
 
 
 def test_exit_code_is_2_for_a_refused_address_or_source(cli: Cli) -> None:
@@ -47,6 +56,7 @@ def test_app_in_the_browser_does_not_import_from_the_current_folder(monkeypatch:
             pass
 
     monkeypatch.setattr(serve, "GuardedServer", Recorder)
+    monkeypatch.setattr(serve, "check_port", lambda host, port: None)
     monkeypatch.setenv("PYTHONPATH", ".")
     serve.serve("reverse", "127.0.0.1", 8000, risk=False)
     [words] = map(shlex.split, commands)

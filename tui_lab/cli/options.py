@@ -31,7 +31,7 @@ OptionalSource = Annotated[
 SourceOrRun = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PRESET|CONFIG|RUN]",
+        metavar="PRESET|CONFIG|RUN",
         help="Start a preset or config; follow a run in training, or replay a finished one.",
         autocompletion=complete_any,
     ),

@@ -1,9 +1,11 @@
 """`tui-lab serve`: the app in a browser of this machine, by textual-serve."""
 
+import errno
 import html
 import ipaddress
 import logging
 import re
+import socket
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -29,6 +31,20 @@ def check_host(host: str, *, risk: bool) -> None:
             value=host,
             allowed="127.0.0.1, ::1, localhost, or any address with --i-understand-the-risk",
         )
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigError if the server could not listen there: it would say that it does before it tries."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As asyncio does.
+            trial.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError([f"port {port} is in use; choose another with --port"]) from None
+        reason = error.strerror or error
+        raise ConfigError([f"cannot listen at {host}, port {port}: {reason}; see --host and --port"]) from None
 
 
 def is_loopback(host: str) -> bool:
@@ -95,6 +111,7 @@ class GuardedServer(Server):
 def serve(source: str | None, host: str, port: int, *, risk: bool) -> None:
     """Serve until interrupted; each browser tab gets its own app. Raises ConfigError."""
     check_host(host, risk=risk)
+    check_port(host, port)
     pick_of(source)
     command = shell_command("tui_lab", "app", *([source] if source else []))
     address = f"[{host}]" if ":" in host else host

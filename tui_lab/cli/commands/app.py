@@ -60,13 +60,15 @@ def serve(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PRESET|CONFIG|RUN]",
+            metavar="PRESET|CONFIG|RUN",
             help="Start a preset or config; follow a run in training, or replay a finished one.",
             autocompletion=complete_any,
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="A loopback address, unless --i-understand-the-risk.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="A loopback address, unless you accept the risk.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port to listen on.")] = 8000,
     risk: Annotated[
         bool,
         typer.Option(

@@ -21,11 +21,11 @@ def doctor(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PRESET|CONFIG|RUN|SCRIPT.py|FILE.py:NAME]", help="What to diagnose.", autocompletion=complete_any
+            metavar="PRESET|CONFIG|RUN|SCRIPT.py|FILE.py:NAME", help="What to diagnose.", autocompletion=complete_any
         ),
     ] = None,
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- ARGS…]", help="Arguments of SCRIPT.py.", show_default=False)
+        list[str] | None, typer.Argument(metavar="-- ARGS…", help="Arguments of SCRIPT.py.", show_default=False)
     ] = None,
     module: Annotated[
         str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT.py, as for python -m.")

@@ -24,7 +24,7 @@ class Format(StrEnum):
 @commands.command("ls")
 def ls(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Where to look, sweeps included; by default runs/.")
+        Path | None, typer.Argument(metavar="DIR", help="Where to look, sweeps included; by default runs/.")
     ] = None,
     sort: Annotated[
         str, typer.Option(metavar="KEY", help="Sort by a figure or setting; -KEY sorts largest first.")
@@ -91,7 +91,7 @@ def export(
 @commands.command("tag")
 def tag(
     run: OneRun,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG…]", help="Tags to add.")] = None,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG…", help="Tags to add.")] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to remove.")] = None,
 ) -> None:
     """Add tags to a run or remove some, then print its tags."""
