@@ -163,7 +163,7 @@ class BatchPane(Pane):
             return losses_text(losses.weights)
         saves = bool(self.screen.check_action("do", ("checkpoint",)))
         key = keymap_of(self.app).key_of(BY_ID["checkpoint"]) if saves else ""
-        return f"no losses: {self._losses.problem}" + (f"; {key} saves one" if key else "")
+        return "loss needs a checkpoint" + (f" ({key})" if key else "")
 
     def current_example(self, state: LabState) -> tuple[Rows, int] | None:
         """Return the rows and which of them is shown, or would be if the pane were visible; None before the start."""

@@ -97,10 +97,13 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
 
 
 def losses_text(weights: WeightsInfo | None) -> str:
-    """Return with which saved weights losses are measured; empty for a model that trains."""
+    """Return with which saved weights losses are measured; empty for a model that trains.
+
+    Short, for the border of a narrow pane.
+    """
     if weights is None:
         return ""
-    return f"losses with the {'best weights, of' if weights.best else 'weights of'} step {weights.step:,}"
+    return f"loss: {'best weights,' if weights.best else 'weights of'} step {weights.step:,}"
 
 
 def measured_text(model_step: int | None, width: int) -> str:
