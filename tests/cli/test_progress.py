@@ -48,10 +48,10 @@ def test_no_bar_if_silent_or_without_a_terminal(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("exact_match", "perplexity", "metric"),
-    [(0.5, None, ", exact match 50%"), (None, 12.5, ", perplexity 12.50"), (None, None, "")],
+    [(0.5, None, ", exact match 50%"), (None, 12.5, ", perplexity 12.5"), (None, None, "")],
 )
 def test_an_evaluation_shows_the_metric_that_it_has(
     exact_match: float | None, perplexity: float | None, metric: str
 ) -> None:
     event = Evaluated(step=3, val_loss=2.5, exact_match=exact_match, perplexity=perplexity, examples=8, best=False)
-    assert event_text(event) == f"step 3: validation loss 2.5000{metric}"
+    assert event_text(event) == f"step 3: validation loss 2.5{metric}"

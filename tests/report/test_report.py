@@ -27,6 +27,7 @@ from tui_lab.report.render import environment
 from tui_lab.report.report_data import gather
 from tui_lab.report.run_report import run_report
 from tui_lab.report.sweep_report import sweep_report
+from tui_lab.runs.figures import figure_text
 from tui_lab.util.escape import printable
 
 EVIL = "</style><script>alert(1)</script><img src=http://x.test/a.png>\x1b[2J"
@@ -101,7 +102,7 @@ def test_report_shows_the_run(trained: Run) -> None:
     assert "default-src 'none'" in page.policy and "style-src 'unsafe-inline'" in page.policy
     summary = trained.summary()
     assert summary is not None
-    best = f"{summary.best_val_loss:.4f}"
+    best = figure_text("best_val_loss", summary.best_val_loss)
     assert not re.search(r"<th[^>]*></th>", run_report(gather(trained, []))), "every column has a name"
     shown = ["step 12 of 12", "keep", "“the first”", "optim.lr", "0.005", f"best {best}", "ln V", "processor"]
     assert [text for text in shown if text not in page.text] == []
@@ -242,7 +243,7 @@ def test_sweep_report_ranks_the_trials(tmp_path: Path) -> None:
     assert "<script>alert(1)</script>" in page.text and "\x1b" not in source
     trials = [row for row in re.findall(r"<tr>(.*?)</tr>", source, re.DOTALL) if ">done<" in row]
     assert [re.sub(r"<[^>]*>|\s+", " ", row).split()[1] for row in trials] == ["2", "3", "1", "0"]
-    assert re.search(r"1\.2500 0\.3536", page.text), "mean and standard deviation over seeds"
+    assert re.search(r"1\.25 0\.3536", page.text), "mean and standard deviation over seeds"
     colors = sorted(set(re.findall(r"var\((--s\d+)\)", source)))
     assert colors == ["--s0", "--s1"] and all(source.count(f"{name}:") == 3 for name in colors)
     assert "<code>lr</code>" not in source, "settings that are swept are not those of every trial"

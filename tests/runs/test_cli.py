@@ -134,6 +134,18 @@ def test_compare_shows_the_settings_that_differ(run_cli: RunCli, three: Path) ->
     assert "optim.lr" not in run_cli("runs", "compare", "a", "same").out
 
 
+def test_compare_shows_live_changes(run_cli: RunCli, tmp_path: Path) -> None:
+    changed = ev.Changed(step=97, key="optim.lr", old=0.002, new=0.004)
+    for name, events in (("steady", story()), ("steered", [*story(), changed])):
+        recorded(tmp_path / name, events, config=tiny("optim.lr=0.002"))
+    command = ("runs", "compare", tmp_path / "steady", tmp_path / "steered")
+    comparison = json.loads(run_cli(*command, "--json").out)
+    assert comparison["different"] == {}
+    assert [change["new"] for change in comparison["changes"]["steered"]] == [0.004]
+    text = run_cli(*command).out
+    assert re.search(r"^optim\.lr +0\.002 +0\.002 → 0\.004 at 97$", text, re.MULTILINE) and "1 live change" in text
+
+
 def test_compare_names_runs_by_as_many_folders_as_needed(run_cli: RunCli, tmp_path: Path) -> None:
     one, two = (recorded(tmp_path / place / "000").path for place in ("x", "y"))
     comparison = json.loads(run_cli("runs", "compare", one, two, one, "--json").out)
@@ -190,7 +202,7 @@ def test_curves_are_drawn_into_one_picture(run_cli: RunCli, cli_error: CliError,
     assert svg.count(">a<") >= 1 and svg.count(">b<") >= 1
     list(runs.find("a").record([evaluated(8, 0.75)]))
     run_cli("runs", "export", "a", "--to", tmp_path / "new" / "a.svg")
-    assert "best 0.7500 at 8" in (tmp_path / "new" / "a.svg").read_text("utf-8")
+    assert "best 0.75 at 8" in (tmp_path / "new" / "a.svg").read_text("utf-8")
     run_cli("runs", "export", "a", "--to", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert cli_error("runs", "compare", "a", "b", "--curves", "x.gif").problems[0].key == "x.gif"

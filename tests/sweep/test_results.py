@@ -11,6 +11,7 @@ from tests.core.runs.test_folder import finished_run as made_run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
 from tui_lab.core.runs.sweep.folder import Result, Sweep, SweepCheck, TrialRow
+from tui_lab.runs.figures import figure_text
 from tui_lab.sweep import results, table
 
 
@@ -48,7 +49,8 @@ def test_verdict_names_the_end_that_learns_better(
     )
     verdict = results.verdict(plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, worst)])
     assert verdict is not None and verdict.holds is holds
-    assert ("does not learn better" in verdict.text) is holds and f"{worst:.4f} vs {sound:.4f}" in verdict.text
+    values = f"{figure_text(metric, worst)} vs {figure_text(metric, sound)}"
+    assert ("does not learn better" in verdict.text) is holds and values in verdict.text
     undecided = results.verdict(
         plan, [row(0, {"model.dropout": 0.0}, sound), row(1, {"model.dropout": 1.0}, None, "failed")]
     )

@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from tui_lab.core.runs.curves import Curves, Points
+from tui_lab.runs.numbers import short_number
 from tui_lab.runs.plotting import RC_PARAMS, series_colors, spans_decades
 from tui_lab.util.thinning import extremes
 
@@ -157,7 +158,13 @@ def _mark_best(axes: "Axes", best: tuple[int, float]) -> None:
     # The label extends away from the nearer end of the axis.
     side = "right" if best[0] > sum(axes.get_xlim()) / 2 else "left"
     axes.annotate(
-        f"best {best[1]:.4f}", best, xytext=(0, 9), textcoords="offset points", color=BEST, fontsize=9, ha=side
+        f"best {short_number(best[1])}",
+        best,
+        xytext=(0, 9),
+        textcoords="offset points",
+        color=BEST,
+        fontsize=9,
+        ha=side,
     )
 
 

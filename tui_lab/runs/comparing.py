@@ -8,11 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.events import Changed
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
 from tui_lab.core.runs.folder import Run
 from tui_lab.runs.answers import new_tokens, verdict
-from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
+from tui_lab.runs.figures import FIGURES, figure_text, row_json
+from tui_lab.runs.live_changes import changes_of, settings_diff
 from tui_lab.util.errors import ConfigError, DataError
 from tui_lab.util.escape import printable
 
@@ -34,26 +36,31 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs by name. different: for each setting that differs, its value in each run; replies: by name."""
+    """Runs by name. different: for each setting that differs, its value in each run at the start; replies: by name.
+
+    changes: the live changes of each run, by name.
+    """
 
     runs: Mapping[str, Run]
     rows: Sequence[RunRow]
     different: Mapping[str, Sequence[Any]]
+    changes: Mapping[str, Sequence[Changed]]
     prompt: Prompt | None
     replies: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        values = {"runs": [row_json(row) for row in self.rows], "different": self.different}
+        changes = {name: [change.to_json() for change in of_run] for name, of_run in self.changes.items()}
+        values = {"runs": [row_json(row) for row in self.rows], "different": self.different, "changes": changes}
         return values if self.prompt is None else values | {"replies": self.replies}
 
     def tables(self) -> list[tuple[str, Table | None]]:
         """Return titles with their tables: results, settings that differ, replies."""
         tables: list[tuple[str, Table | None]] = [("Results", _table(self.rows, _figures(self.rows)))]
-        if self.different:
-            cells = {key: [_setting(value) for value in values] for key, values in self.different.items()}
-            tables.append(("Settings that differ", _table(self.rows, cells)))
-        else:
-            tables.append(("All settings are the same", None))
+        diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
+        title = "Settings that differ" if self.different else "All settings are the same"
+        if diff.n_changes:
+            title += f"; {diff.changes_text}"
+        tables.append((title, _table(self.rows, diff.different) if diff.different else None))
         if self.prompt is not None:
             replies = {"": [self._shown_reply(row, self.prompt.text) for row in self.rows]}
             tables.append((f"Replies to {self.prompt.text!r}", _table(self.rows, replies, wrap=True)))
@@ -74,7 +81,8 @@ def compare(names: Sequence[str], prompt: Prompt | None) -> Comparison:
     if prompt is not None and all(row.kind == "script" for row in rows):
         named[rows[0].name].refuse_script("compare them without --prompt")
     replies = {} if prompt is None else {name: reply(run, prompt) for name, run in named.items()}
-    return Comparison(named, rows, config_differences(rows), prompt, replies)
+    changes = {name: changes_of(run) for name, run in named.items()}
+    return Comparison(named, rows, config_differences(rows), changes, prompt, replies)
 
 
 def named_runs(names: Sequence[str]) -> dict[str, Run]:
@@ -120,11 +128,7 @@ def _figures(rows: Sequence[RunRow]) -> dict[str, list[str]]:
     return figures
 
 
-def _setting(value: Any) -> str:
-    return "–" if value is None else setting_text(value)
-
-
-def _table(rows: Sequence[RunRow], lines: dict[str, list[str]], *, wrap: bool = False) -> Table:
+def _table(rows: Sequence[RunRow], lines: Mapping[str, Sequence[str]], *, wrap: bool = False) -> Table:
     """Return a table with a column per run and a line per figure, setting or reply."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     if any(lines):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from tui_lab.core import events as ev
+from tui_lab.runs.numbers import percent, short_number
 from tui_lab.util.errors import shortened
 
 _EVENT_LINE = re.compile(
@@ -18,7 +19,8 @@ def is_event_line(line: str) -> bool:
 
 
 def step_text(event: ev.StepDone) -> str:
-    return f"step {event.step:,}: loss {event.loss:.4f}, lr {event.lr:.3g}, {event.tokens_per_s:,.0f} tokens/s"
+    loss, lr = short_number(event.loss), short_number(event.lr)
+    return f"step {event.step:,}: loss {loss}, lr {lr}, {event.tokens_per_s:,.0f} tokens/s"
 
 
 def event_text(event: ev.Event) -> str | None:
@@ -29,11 +31,11 @@ def event_text(event: ev.Event) -> str | None:
         case ev.Evaluated():
             metric = ""
             if event.exact_match is not None:
-                metric = f", exact match {event.exact_match * 100:.6g}%"
+                metric = f", exact match {percent(event.exact_match)}"
             elif event.perplexity is not None:
-                metric = f", perplexity {event.perplexity:,.2f}"
+                metric = f", perplexity {short_number(event.perplexity)}"
             best = " (best)" if event.best else ""
-            return f"step {event.step:,}: validation loss {event.val_loss:.4f}{metric}{best}"
+            return f"step {event.step:,}: validation loss {short_number(event.val_loss)}{metric}{best}"
         case ev.Changed():
             return f"step {event.step:,}: {event.key} {event.old} → {event.new}"
         case ev.Logged():

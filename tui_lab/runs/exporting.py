@@ -7,6 +7,7 @@ from tui_lab.core.runs import export
 from tui_lab.core.runs.curves import curves
 from tui_lab.core.runs.delete import OWN
 from tui_lab.core.runs.folder import CONFIG, Run
+from tui_lab.runs.numbers import short_number
 from tui_lab.util.errors import ConfigError, RunError, nearest
 
 FORMATS = {
@@ -84,7 +85,7 @@ def save_curves(named: Mapping[str, Run], to: Path) -> None:
     if len(all_curves) == 1:
         [one] = all_curves.values()
         series = {"train": one.train, "running": one.running, "validation": one.validation}
-        marks = {f"best {value:.4f} at {step:,.0f}": (step, value) for step, value in bests.values()}
+        marks = {f"best {short_number(value)} at {step:,.0f}": (step, value) for step, value in bests.values()}
     else:
         series = {name: one.running for name, one in all_curves.items()}
         marks = bests

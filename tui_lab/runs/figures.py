@@ -1,9 +1,9 @@
 """The figures of a run: which ones are shown, their titles, and how values are written for people and as JSON."""
 
-import math
 from typing import Any
 
 from tui_lab.core.runs.catalog import RunRow
+from tui_lab.runs.numbers import percent, short_number
 
 FIGURES: tuple[tuple[str, str], ...] = (
     ("steps", "steps"),
@@ -18,21 +18,16 @@ FIGURES: tuple[tuple[str, str], ...] = (
 )
 """The figures of a run: key in JSON, title in a table."""
 
-SMALL = 0.01
-"""Smaller values are written with three significant digits: with four decimals they would look equal."""
-
 
 def figure_text(key: str, value: Any) -> str:
     """Format the figure named `key`; None becomes a dash."""
     if value is None:
         return "–"
     if key == "exact_match":
-        return f"{100 * value:.4g}%"
-    if key in ("seconds", "perplexity"):
+        return percent(value)
+    if key == "seconds":
         return f"{value:,.2f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4f}" if value == 0 or abs(value) >= SMALL or not math.isfinite(value) else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else short_number(value)
 
 
 def setting_text(value: Any) -> str:

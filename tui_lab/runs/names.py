@@ -5,6 +5,9 @@ from tui_lab.util.escape import printable
 STATES = {"target": "reached the target loss", "patience": "stopped early (no improvement)"}
 """States that are not shown as they are."""
 
+WORD = 6
+"""A shortened name is cut between words if there is a boundary so near, in characters."""
+
 
 def state_name(state: str) -> str:
     """Return how the state of a run, which is the reason why it ended, is written in a sentence."""
@@ -26,4 +29,7 @@ def short_name(name: str, width: int) -> str:
     if len(name) <= width:
         return name
     end = (width - 1) // 2
+    boundary = name.find("-", len(name) - end - WORD, len(name) - end + WORD)
+    if boundary > 0:
+        end = len(name) - boundary - 1
     return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"

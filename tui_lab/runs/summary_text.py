@@ -6,16 +6,18 @@ from typing import Any
 from tui_lab.core.config.script import Unit
 from tui_lab.core.runs.summary import Summary
 from tui_lab.data.dataset import Task
+from tui_lab.runs.figures import figure_text
 from tui_lab.runs.names import state_name
+from tui_lab.runs.numbers import percent, short_number
 
 WIDTH = 16
 """Columns of the titles."""
 
 _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", lambda n: f"{n:,}"),
-    ("train_loss", "train loss", lambda x: f"{x:.4f}"),
-    ("val_loss", "validation loss", lambda x: f"{x:.4f}"),
-    ("perplexity", "perplexity", lambda x: f"{x:,.2f}"),
+    ("train_loss", "train loss", short_number),
+    ("val_loss", "validation loss", short_number),
+    ("perplexity", "perplexity", short_number),
     ("tokens_per_s", "{unit}/s", lambda x: f"{x:,.0f}"),
     ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
 )
@@ -36,10 +38,10 @@ def summary_text(summary: Summary, unit: Unit = "tokens") -> str:
     """Format a summary, one line per figure. unit: what `summary.tokens` counts."""
     lines = [f"{state_name(summary.reason)} after {summary.steps:,} steps → {summary.run}"]
     if summary.exact_match is not None:
-        share = f"{summary.exact_match * 100:.6g}% of {summary.val_examples:,} held-out examples"
+        share = f"{percent(summary.exact_match)} of {summary.val_examples:,} held-out examples"
         lines.append(line("exact match", share))
     if summary.best_step is not None and summary.best_step < summary.steps:
-        best = f"validation loss {summary.best_val_loss:.4f} at step {summary.best_step:,}"
+        best = f"validation loss {figure_text('best_val_loss', summary.best_val_loss)} at step {summary.best_step:,}"
         lines.append(line("best", best))
     for key, title, form in _NUMBERS:
         value = getattr(summary, key)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tui_lab.core import events as ev
 from tui_lab.core.runs.sweep.folder import Plan, Sweep, TrialRow, ranked, run_of
 from tui_lab.core.runs.sweep.search_space import Values, label, short_names, written
+from tui_lab.runs.figures import figure_text
 from tui_lab.runs.plotting import Curve, save_overlay
 from tui_lab.util.errors import RunError
 
@@ -142,7 +143,8 @@ def verdict(plan: Plan, rows: Sequence[TrialRow]) -> Verdict | None:
     worst_wins = worst > best if plan.rising else worst < best
     learns = "learns better" if worst_wins else "does not learn better"
     metric = plan.metric.replace("_", " ")
-    sentence = f"{name} {written(check.worst)} {learns} than {written(check.best)}: {metric} {worst:.4f} vs {best:.4f}"
+    values = f"{metric} {figure_text(plan.metric, worst)} vs {figure_text(plan.metric, best)}"
+    sentence = f"{name} {written(check.worst)} {learns} than {written(check.best)}: {values}"
     why = f" ({check.why})" if check.why else ""
     return Verdict(not worst_wins, f"{'broken' if worst_wins else 'holds'}: {sentence}{why}")
 

@@ -17,7 +17,7 @@ from tui_lab.core.doctor.findings import Report
         (ev.Failed(step=30, message="not finite"), "not finite"),
         (ev.Stopped(step=30, reason="stopped"), "step 30: stopped"),
         (ev.Stopped(step=30, reason="patience", restored=10), "step 10"),
-        (ev.Evaluated(step=30, val_loss=1.2345, exact_match=None, perplexity=None, examples=8, best=True), "1.2345"),
+        (ev.Evaluated(step=30, val_loss=1.235, exact_match=None, perplexity=None, examples=8, best=True), "1.235"),
         (ev.Changed(step=30, key="optim.lr", old=1, new=2), "optim.lr"),
     ],
 )

@@ -11,10 +11,11 @@ from textual.widgets import OptionList
 
 from tests.app.fake import lab, ready, update
 from tui_lab.app.panes.loss import LossPane
-from tui_lab.app.panes.loss_text import merge_changes, nearest
+from tui_lab.app.panes.loss_text import nearest
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
+from tui_lab.runs.live_changes import merge_changes
 
 
 @dataclass

@@ -76,11 +76,11 @@ WORSE = ev.Evaluated(step=25, val_loss=0.5, exact_match=None, perplexity=7.5, ex
 @pytest.mark.parametrize(
     ("messages", "shown"),
     [
-        ([BEST, ev.Stopped(step=30, reason="done")], ["done", "val 0.004 (best, step 15)", "match 100 %", "r again"]),
+        ([BEST, ev.Stopped(step=30, reason="done")], ["done", "val 0.004 (best, step 15)", "match 100%", "r again"]),
         ([BEST, WORSE, ev.Stopped(step=30, reason="done")], ["val 0.5", "best 0.004, step 15", "perplexity 7.5"]),
         (
             [BEST, WORSE, ev.Stopped(step=30, reason="patience", restored=15)],
-            ["stopped early", "val 0.004 (best, step 15, restored)", "exact match 100 %"],
+            ["stopped early", "val 0.004 (best, step 15, restored)", "exact match 100%"],
         ),
         ([ev.Stopped(step=30, reason="target")], ["reached the target loss", "f train on"]),
         ([ev.Stopped(step=30, reason="stopped")], ["stopped", "R compare"]),

@@ -50,7 +50,7 @@ async def test_runs_are_listed_with_their_state_steps_loss_and_date() -> None:
         await pilot.pause()
         [line] = [line for line in painted(app).splitlines() if "032804" in line]
         assert LONG_NAME not in line and "confusion-3-with" in line and "…" in line
-        for part in (" stopped ", " 8 ", "val 0.6", "exact 25.0%", "2023-11-1"):
+        for part in (" stopped ", " 8 ", "val 0.6", "exact 25%", "2023-11-1"):
             assert part in line
         await pilot.press("end")
         assert LONG_NAME in painted(app) and "Resume" in painted(app)

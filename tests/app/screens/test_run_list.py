@@ -106,7 +106,7 @@ def test_damaged_run_has_no_numbers() -> None:
     ("name", "start", "end"),
     [
         ("short", "short", "short"),
-        ("reverse-20261126-182336-fork-20261126-032804", "reverse-20261126", "…-20261126-032804"),
+        ("reverse-20261126-182336-fork-20261126-032804", "reverse-2026", "…fork-20261126-032804"),
         ("dropout-sweep-20261125-081030/trials/0003-dropout-0.3", "dropout-sweep", "…/0003-dropout-0.3"),
     ],
 )

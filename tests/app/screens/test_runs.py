@@ -14,12 +14,12 @@ from filelock import FileLock
 from syrupy.assertion import SnapshotAssertion
 from textual.events import Key
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Input
+from textual.widgets import ContentSwitcher, DataTable, Input
 
 from tests.app.fake import lab, painted, widened
 from tests.app.run_folders import folder, trained
 from tests.app.screens.test_attention import PlainText
-from tests.core.recorded import recorded_script, script_config
+from tests.core.recorded import recorded_script, script_config, update
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
@@ -30,6 +30,7 @@ from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.app.widgets import chart
 from tui_lab.app.widgets.chart import Chart, Curve
+from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.lock import LOCK
@@ -96,7 +97,7 @@ async def test_table_has_a_row_per_run_even_if_damaged_and_follows_the_folder() 
     async with runs_screen() as it:
         assert sorted(it.names()) == ["broken", "good", "middle", TRIAL]
         shown = it.text("#table")
-        assert "damaged" in shown and "0.25" in shown and "25.00%" in shown and "4 runs" in it.text("#head")
+        assert "damaged" in shown and "0.25" in shown and "25%" in shown and "4 runs" in it.text("#head")
 
         it.screen.runs.sort_by("name")
         it.screen.redraw()
@@ -190,6 +191,49 @@ async def test_diff_has_a_row_per_setting_and_a_column_per_marked_run() -> None:
             ["optim.lr", "0.02", "0.01", "0.5"],
         ]
         assert [str(column.label)[0] for column in table.ordered_columns[1:]] == ["a", "b", "c"]
+
+
+async def test_diff_shows_live_changes_and_escape_closes_it() -> None:
+    for name, values in (("a", ()), ("b", (0.02, 0.04)), ("c", (0.01, 0.02, 0.03, 0.04, 0.05))):
+        run = folder(name, 0.25, "optim.lr=0.01")
+        old = 0.01
+        for step, new in enumerate(values, 97):
+            list(run.record([ev.Changed(step=step, key="optim.lr", old=old, new=new)]))
+            old = new
+    async with runs_screen() as it:
+        it.screen.runs.sort_by("name")
+        it.screen.redraw()
+        await it.press("d", "home")
+        table = it.screen.query_one("#differing", DataTable)
+        assert not table.display, "no table without rows"
+        await it.press("space", "space", "space")
+        assert table.display and [str(cell) for cell in table.get_row_at(0)] == [
+            "optim.lr",
+            "0.01",
+            "0.01 → 0.02 at 97 → 0.04 at 98",
+            "0.01 → … → 0.05 at 101 (4 changes)",
+        ]
+        assert it.text("#same").strip() == "same settings, 6 live changes"
+        await it.press("slash", *"state=done", "enter")
+        lower = it.screen.query_one("#lower", ContentSwitcher)
+        await it.press("escape")
+        assert lower.current == "curves" and it.screen.runs.filter
+        await it.press("escape")
+        assert not it.screen.runs.filter and it.screen.is_current
+
+
+async def test_table_and_curve_of_a_run_in_training_show_the_same_values() -> None:
+    run = folder("live", 0.25)
+    with FileLock(run.path / LOCK):
+        async with runs_screen() as it:
+            list(run.record([ev.StepDone(**{**vars(update(9)), "loss_ema": 8.269e-05})]))
+            it.screen.reader.read_curves_soon()
+            while it.screen.runs.rows[0].steps != 9:
+                it.screen.tick()
+                it.screen.reader.join()
+            await widened(it.pilot, it.screen.query_one(RunTable))
+            assert it.screen.runs.rows[0].train_loss == 8.269e-05
+            assert "8.269e-5" in it.text("#table") and "8.269e-5" in it.text("#legend-of-runs")
 
 
 async def test_tags_and_note_are_saved_with_the_run() -> None:
@@ -297,7 +341,7 @@ async def test_every_key_is_harmless_without_runs() -> None:
         assert "No runs yet" in it.text("#about") and it.screen.is_current
         await it.pilot.press("question_mark")
         assert isinstance(it.pilot.app.screen, Help)
-        await it.pilot.press("escape", "escape")
+        await it.pilot.press("escape", "escape", "escape")
         assert isinstance(it.pilot.app.screen, Home)
         await it.pilot.press("r")
         assert isinstance(it.pilot.app.screen, RunsScreen)
@@ -327,7 +371,7 @@ async def test_marked_runs_reply_side_by_side_until_the_screen_closes() -> None:
         await it.press("escape", "d", "g")
         assert it.text(".reply-0").splitlines() == replies[0], "earlier replies stay"
         stop = generation._stop
-        await it.pilot.press("escape", "escape")
+        await it.pilot.press("escape", "escape", "escape")
         await it.pilot.pause()
         assert stop.is_set() and not it.screen.is_attached
 
@@ -344,7 +388,8 @@ async def test_runs_of_scripts_are_shown_next_to_our_own() -> None:
         await it.press("home", "space", "space", "v", "d")
         table = it.screen.query_one("#differing", DataTable)
         rows = [[str(cell) for cell in table.get_row_at(i)] for i in range(table.row_count)]
-        assert rows == [["settings.learning_rate", "0.5", "0.25"]] and it.text("#same").strip() == "1 setting differs"
+        assert rows[0] == ["settings.learning_rate", "0.5", "0.25"]
+        assert it.text("#same").strip() == "1 setting differs, 2 live changes"
         await it.press("space", "space", "g", *"123")
         generation = it.screen.query_one(RepliesView).generation
         await it.pilot.press("enter")

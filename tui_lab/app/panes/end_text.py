@@ -8,6 +8,7 @@ from tui_lab.app.actions import BY_ID, Command, key_of
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.key_hints import BETWEEN
 from tui_lab.runs.names import state_name
+from tui_lab.runs.numbers import percent, short_number
 from tui_lab.util.escape import printable
 
 AFTER_END = {
@@ -60,18 +61,18 @@ def results_of(state: LabState) -> list[str]:
     best = state.best
     last = state.evaluated
     if best is None or last is None:
-        return [] if state.last is None else [f"loss {state.last.loss_ema:.4g}"]
+        return [] if state.last is None else [f"loss {short_number(state.last.loss_ema)}"]
     if state.restored is not None:
-        parts = [f"val {best.val_loss:.4g} (best, step {best.step:,}, restored)"]
+        parts = [f"val {short_number(best.val_loss)} (best, step {best.step:,}, restored)"]
         last = best
     elif last.best:
-        parts = [f"val {best.val_loss:.4g} (best, step {best.step:,})"]
+        parts = [f"val {short_number(best.val_loss)} (best, step {best.step:,})"]
     else:
-        parts = [f"val {last.val_loss:.4g}", f"best {best.val_loss:.4g}, step {best.step:,}"]
+        parts = [f"val {short_number(last.val_loss)}", f"best {short_number(best.val_loss)}, step {best.step:,}"]
     if last.exact_match is not None:
-        parts.append(f"exact match {100 * last.exact_match:.3g} %")
+        parts.append(f"exact match {percent(last.exact_match)}")
     if last.perplexity is not None:
-        parts.append(f"perplexity {last.perplexity:.4g}")
+        parts.append(f"perplexity {short_number(last.perplexity)}")
     return parts
 
 

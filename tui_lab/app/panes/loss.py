@@ -12,7 +12,7 @@ from textual.widgets import Static
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, ChartView
 from tui_lab.app.panes.loss_readout import after_requested, legend, values_at
-from tui_lab.app.panes.loss_text import best_text, change_text, merge_changes, more_text, nearest
+from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest
 from tui_lab.app.panes.metrics import LOSSES, Metric, metrics_of
 from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
@@ -24,6 +24,7 @@ from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
 from tui_lab.app.widgets.sparklines import Row, Sparklines
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
+from tui_lab.runs.live_changes import merge_changes
 from tui_lab.util.errors import RunError
 
 MORE_LINES = 3

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_lab.app.panes.loss_text import Scale, merge_changes, scale_of
+from tui_lab.app.panes.loss_text import Scale, scale_of
 from tui_lab.app.panes.metrics import Metric
 from tui_lab.app.panes.overlays import Overlaid, Overlay, lettered
 from tui_lab.app.session.progress import Axis
 from tui_lab.app.session.series import smooth
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, Curve, Dot, Reference, YAxis
-from tui_lab.app.widgets.numbers import short_number
 from tui_lab.app.widgets.plot import MUTED
+from tui_lab.runs.live_changes import merge_changes
+from tui_lab.runs.numbers import short_number
 
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 TRAIN = "cyan"

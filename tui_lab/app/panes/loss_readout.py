@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator
 from rich.text import Text
 
 from tui_lab.app.panes.loss_curves import CHANGE, TRAIN, VALIDATION, ChartView
-from tui_lab.app.panes.loss_text import changes_text, merge_changes, nearest
+from tui_lab.app.panes.loss_text import changes_text, nearest
 from tui_lab.app.panes.metrics import Metric, metrics_of
 from tui_lab.app.panes.overlays import Overlaid
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.numbers import short_number
 from tui_lab.app.widgets.packed import packed
 from tui_lab.app.widgets.plot import LEAST_WIDTH_FOR_END_LABELS
+from tui_lab.runs.live_changes import merge_changes
+from tui_lab.runs.numbers import short_number
 
 METRICS_AT_CURSOR = ("loss", "val_loss", "lr", "grad_norm", "update_ratio")
 """After the metric of the chart."""

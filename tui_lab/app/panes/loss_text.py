@@ -12,6 +12,7 @@ from tui_lab.app.session.series import Points
 from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
+from tui_lab.runs.numbers import short_number
 from tui_lab.util.escape import printable
 
 
@@ -75,7 +76,7 @@ def more_text(state: LabState, length: int) -> Text:
         parts.append(f"loss scale {extra['loss_scale']:g}")
     if extra.get("skipped_steps"):
         parts.append(f"{extra['skipped_steps']:g} skipped steps")
-    parts += [f"{printable(name)} {value:.4g}" for name, value in state.logged.items()]
+    parts += [f"{printable(name)} {short_number(value)}" for name, value in state.logged.items()]
     n_fitting = len(parts)
     while n_fitting > 1 and len(" · ".join(parts[:n_fitting])) > length - 2 * LONGEST_BREAK:
         n_fitting -= 1
@@ -88,16 +89,6 @@ def _extra_name(name: str) -> str:
     """Return how a further measurement is shown: lr/1, the rate of the second parameter group, as lr[1]."""
     kind, _, number = name.partition("/")
     return f"{kind}[{number}]" if kind == "lr" else printable(name.replace("/", " "))
-
-
-def merge_changes(changes: Iterable[ev.Changed]) -> list[ev.Changed]:
-    """Merge the changes of one key at one step, and drop those that end at the value they began with."""
-    merged: dict[tuple[int, str], ev.Changed] = {}
-    for change in changes:
-        place = (change.step, change.key)
-        old = merged[place].old if place in merged else change.old
-        merged[place] = ev.Changed(step=change.step, key=change.key, old=old, new=change.new)
-    return [change for change in merged.values() if change.old != change.new]
 
 
 def change_text(change: ev.Changed) -> str:
@@ -122,7 +113,7 @@ def best_text(state: LabState) -> Text:
     else:
         since = f" · patience {patience}"
     restored = "" if state.restored is None else " · weights restored"
-    title = f"best {best.val_loss:.4g} at step {best.step:,}"
+    title = f"best {short_number(best.val_loss)} at step {best.step:,}"
     return Text.assemble(("● ", "yellow"), (title, "bold yellow"), since, restored)
 
 

@@ -9,6 +9,7 @@ from textual.widgets import Static
 
 from tui_lab.app.session.state import LabState
 from tui_lab.runs.names import short_name, state_name
+from tui_lab.runs.numbers import short_number
 from tui_lab.util.escape import printable
 
 SIGNS = {"loading": "…", "waiting": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
@@ -99,8 +100,8 @@ class StatusLine(Static):
             parts.append(Part(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""), 8))
         if state.last is not None:
             parts += [] if state.is_script else [Part(f"  epoch {state.last.epoch}", 2)]
-            parts.append(Part(f"  loss {state.last.loss:.4g}", 7))
-            parts.append(Part(f"  mean {state.last.loss_ema:.4g}", 4))
+            parts.append(Part(f"  loss {short_number(state.last.loss)}", 7))
+            parts.append(Part(f"  mean {short_number(state.last.loss_ema)}", 4))
             in_progress = state.phase in ("running", "paused") and not self._is_replayed
             if in_progress and state.seconds_left is not None:
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))

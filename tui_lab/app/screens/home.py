@@ -54,6 +54,7 @@ class Home(BaseScreen[None], Screen[None]):
     CSS_PATH = "home.tcss"
     BINDINGS = named(
         "home",
+        Binding("enter", "pick", "Open"),
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
@@ -99,7 +100,8 @@ class Home(BaseScreen[None], Screen[None]):
         choices = self.query_one(Choices)
         choices.clear_options()
         presets = [(preset_line(name), "preset", name) for name in settings.presets()]
-        all_runs = [(run.line(self._width, time.time()), "run", str(run.path)) for run in self._runs]
+        longest = max((len(run.path.name) for run in self._runs), default=0)
+        all_runs = [(run.line(self._width, time.time(), longest), "run", str(run.path)) for run in self._runs]
         title = f"Runs ({printable(shown_path(runs.runs_folder()))})" if self._runs else "No runs yet"
         for heading, lines in (("Presets", presets), (title, all_runs)):
             choices.add_option(Option(Text(heading), disabled=True))

@@ -13,6 +13,7 @@ from tui_lab.core.runs.catalog import RunState, row_of
 from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.lock import in_use
 from tui_lab.runs.names import short_name
+from tui_lab.runs.numbers import percent, short_number
 
 HINTS = (
     "New? [Enter] starts the selected preset; reverse takes about a minute.",
@@ -23,8 +24,9 @@ HINTS = (
 """For a new user; keys are in brackets."""
 PRESET_KEYS = "Enter: start   Space: open paused"
 NAME_WIDTH = 44
-"""Columns for a run's name, at most."""
-STATE_WIDTH, STEPS_WIDTH, LOSS_WIDTH, METRIC_WIDTH, DATE_WIDTH = 12, 9, 14, 12, 12
+"""Columns for the names of runs; longer names get the room that is left."""
+STATE_WIDTH, STEPS_WIDTH, LOSS_WIDTH, METRIC_WIDTH, DATE_WIDTH = 12, 9, 15, 13, 11
+"""Columns, with a space after the longest text."""
 LEAST_NAME_WIDTH = 28
 
 
@@ -48,8 +50,11 @@ class ListedRun:
     metric: str
     created: float
 
-    def line(self, width: int, now: float) -> Text:
-        """Return the run as a line; in a narrow terminal the metric is left out, then the steps. now: POSIX seconds."""
+    def line(self, width: int, now: float, longest_name: int = 0) -> Text:
+        """Return the run as a line; in a narrow terminal the metric is left out, then the steps.
+
+        now: POSIX seconds. longest_name: characters of the longest name of the list.
+        """
         rest = [
             (f"{self.state:<{STATE_WIDTH}}", 3),
             (f"{self.steps:>{STEPS_WIDTH - 1},} ", 1),
@@ -60,7 +65,8 @@ class ListedRun:
         for rank in (0, 1):
             if width - sum(len(text) for text, _ in rest) < LEAST_NAME_WIDTH:
                 rest = [part for part in rest if part[1] != rank]
-        n_name = max(LEAST_NAME_WIDTH, min(NAME_WIDTH, width - sum(len(text) for text, _ in rest)))
+        room = width - sum(len(text) for text, _ in rest)
+        n_name = max(LEAST_NAME_WIDTH, min(max(NAME_WIDTH, longest_name + 4), room))
         name = f"  {short_name(self.path.name, n_name - 4)}".ljust(n_name)
         return Text.assemble((name, "bold"), *(text for text, _ in rest), no_wrap=True)
 
@@ -93,14 +99,14 @@ def _modified(path: Path) -> float:
 
 def _loss(val_loss: float | None, train_loss: float | None) -> str:
     if val_loss is not None:
-        return f"val {val_loss:.4g}"
-    return "" if train_loss is None else f"loss {train_loss:.4g}"
+        return f"val {short_number(val_loss)}"
+    return "" if train_loss is None else f"loss {short_number(train_loss)}"
 
 
 def _metric(exact_match: float | None, perplexity: float | None) -> str:
     if exact_match is not None:
-        return f"exact {exact_match:.1%}"
-    return "" if perplexity is None else f"ppl {perplexity:.4g}"
+        return f"exact {percent(exact_match)}"
+    return "" if perplexity is None else f"ppl {short_number(perplexity)}"
 
 
 def preset_line(name: str) -> Text:

@@ -16,9 +16,9 @@ from tui_lab.app.labels import ago
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
-from tui_lab.app.widgets.numbers import short_number
 from tui_lab.app.widgets.search import OPEN, SearchField
 from tui_lab.core.runs.catalog import RunRow
+from tui_lab.runs.numbers import short_number
 
 NAME_WIDTH = 26
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from tui_lab.app.labels import ago
 from tui_lab.app.panes.status_line import span
 from tui_lab.core.runs.catalog import RunRow
+from tui_lab.runs.figures import figure_text
 from tui_lab.runs.names import short_name
+from tui_lab.runs.numbers import percent, short_number
 
 NAME_WIDTH = 34
 LEAST_NAME_WIDTH = 28
@@ -34,7 +36,7 @@ class Column:
 
 
 def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return figure_text("val_loss", value)
 
 
 def _count(value: int | None) -> str:
@@ -49,8 +51,8 @@ def _metric(row: RunRow) -> str:
     if row.metric is None:
         return "–"
     if row.metric_name == "exact_match":
-        return f"{row.metric:.2%}"
-    return f"ppl {row.metric:,.0f}" if row.metric >= 1000 else f"ppl {row.metric:.4g}"
+        return percent(row.metric)
+    return f"ppl {short_number(row.metric)}"
 
 
 def _time(row: RunRow) -> str:
@@ -85,6 +87,9 @@ KEPT = (
 )  # fmt: skip
 """The keys of all columns, the most important first: those that fit are shown."""
 
+AFTER_NAMES = ("seconds", "parameters")
+"""Columns that are shown only where no name is cut."""
+
 
 def cell_text(column: Column, row: RunRow, now: float = 0.0) -> str:
     """Return a cell; a damaged run has no numbers. now: POSIX seconds."""
@@ -110,14 +115,18 @@ class FittedColumns:
 def fitted_columns(widths: Mapping[str, int], width: int, order: str, gap: int) -> FittedColumns:
     """Return the most important columns that fit into `width`, and the one that the runs are sorted by.
 
-    widths: of each column's longest cell, by key. gap: columns of padding around each.
+    widths: of each column's longest cell, by key; a column that is empty is missing. gap: columns of padding around
+    each.
     """
     least = min(widths["name"], LEAST_NAME_WIDTH if width >= WIDE else NARROW_NAME_WIDTH)
     left = width - least - gap
     sorted_by = order.removeprefix("-")
     shown = {"name"}
     for key in sorted(KEPT[1:], key=lambda key: key != sorted_by):
-        if widths[key] + gap > left:
+        if key not in widths:
+            continue
+        cut = widths["name"] - least if key in AFTER_NAMES and key != sorted_by else 0
+        if widths[key] + gap + cut > left:
             break
         left -= widths[key] + gap
         shown.add(key)

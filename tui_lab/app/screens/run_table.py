@@ -67,8 +67,9 @@ class RunTable(Table[Text]):
     def _fitted_columns(self, rows: Sequence[RunRow], order: str, now: float) -> FittedColumns:
         widths = {}
         for column in COLUMNS:
-            texts = [title_text(column, order), *(cell_text(column, row, now) for row in rows)]
-            widths[column.key] = max(map(cell_len, texts))
+            cells = [cell_text(column, row, now) for row in rows]
+            if not rows or any(cells) or column.key == order.removeprefix("-"):
+                widths[column.key] = max(map(cell_len, [title_text(column, order), *cells]))
         gap = 2 * self.cell_padding
         room = self.size.width - self.styles.scrollbar_size_vertical
         return fitted_columns(widths, room - 1 - gap, order, gap)

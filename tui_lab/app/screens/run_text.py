@@ -37,7 +37,8 @@ def run_text(row: RunRow) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     if row.problem:
         return text.append(f"✗ {short(row.problem, 300)}", "bold")
-    best = "" if row.best_step is None else f", best {row.best_val_loss:.4g} at step {row.best_step:,}"
+    best_loss = figure_text("best_val_loss", row.best_val_loss)
+    best = "" if row.best_step is None else f", best {best_loss} at step {row.best_step:,}"
     text.append(short(row.name, 80), "bold").append(f"  {state_name(row.state)}{best}")
     text.append(f"  {short(' '.join(row.tags), 60)}" if row.tags else "", "bold")
     return text.append(f"  {short(row.note, 200)}" if row.note else "", "italic")

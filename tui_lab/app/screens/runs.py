@@ -157,10 +157,12 @@ class RunsScreen(RunsView):
         self.app.push_screen(Help("runs"))
 
     def action_back(self) -> None:
-        """Leave a field, then clear the filter, then leave the screen."""
+        """Leave a field, then the diff or the replies, then clear the filter, then leave the screen."""
         field = self.query_one("#where", Input)
         if isinstance(self.focused, Input) and self.focused is not field:
             self.set_focus(self.query_one(RunTable))
+        elif not field.has_focus and self.query_one(ContentSwitcher).current != "curves":
+            self.action_view("curves")
         elif field.has_focus or self.runs.filter:
             field.value = ""
             field.display = False

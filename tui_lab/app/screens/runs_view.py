@@ -92,8 +92,10 @@ class RunsView(BaseScreen[None], Screen[None]):
             return
         self._reading_problem = reading.problem
         self._curves |= dict(reading.curves)
-        if reading.problem is None and reading.rows is not None:
-            self.set_rows(reading.rows)
+        if reading.problem is None:
+            curves = dict(reading.curves)
+            rows = self.runs.rows if reading.rows is None else reading.rows
+            self.set_rows([curves[row.path].row_at_end(row) if row.path in curves else row for row in rows])
         else:
             self.redraw()
 
@@ -139,7 +141,7 @@ class RunsView(BaseScreen[None], Screen[None]):
                 curves = [RunCurves(run, self._curves.get(run.row.path)) for run in compared]
                 self.query_one(CurvesView).show_runs(curves)
             case "differences":
-                self.query_one(DiffView).show_runs(compared)
+                self.query_one(DiffView).show_runs(compared, self._curves)
             case _:
                 self.query_one(RepliesView).show_runs(compared)
 

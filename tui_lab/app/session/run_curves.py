@@ -1,25 +1,43 @@
 """The loss curves of saved runs, read again only when the event log has changed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_lab.app.session.series import extremes
+from tui_lab.core.events import Changed
+from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.curves import curves
 from tui_lab.core.runs.folder import EVENTS, Run
+from tui_lab.core.runs.summary import Summary, summarize_log
 from tui_lab.util.errors import RunError
 
 POINTS = 1000
 """Points of a curve; more than a terminal has columns."""
+ROW_VALUES = ("steps", "train_loss", "val_loss", "best_val_loss", "best_step")
+"""Of a summary and a row."""
 Line = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
 class LossCurves:
-    """(step, nats per target): the running train loss and the validation loss; or the reason why there are none."""
+    """(step, nats per target): the running train loss and the validation loss; or the reason why there are none.
+
+    changes: the live changes of the run. summary: of the same events, so that a table shows the values of the curves.
+    """
 
     train: Line = ()
     val: Line = ()
     problem: str = ""
+    changes: tuple[Changed, ...] = ()
+    summary: Summary | None = None
+
+    def row_at_end(self, row: RunRow) -> RunRow:
+        """Return the row of a run in training with the values at the end of its curves, which are read after it."""
+        if self.summary is None or row.state != "running":
+            return row
+        metric = row.metric if row.metric_name is None else self.summary.metric(row.metric_name)
+        values = {name: getattr(self.summary, name) for name in ROW_VALUES}
+        return replace(row, metric=metric, **values)
 
 
 class CurveFile:
@@ -43,10 +61,15 @@ class CurveFile:
 
 def _read(run: Run) -> LossCurves:
     try:
-        events = run.downsampled().events()
+        log = run.downsampled()
     except (RunError, OSError) as error:
         return LossCurves(problem=str(error))
-    loss_curves = curves(events)
+    loss_curves = curves(log.events())
     train = list(zip(*loss_curves.running, strict=True))
     val = list(zip(*loss_curves.validation, strict=True))
-    return LossCurves(tuple(extremes(train, POINTS // 2)), tuple(extremes(val, POINTS // 2)))
+    return LossCurves(
+        tuple(extremes(train, POINTS // 2)),
+        tuple(extremes(val, POINTS // 2)),
+        changes=loss_curves.changes,
+        summary=summarize_log(log).summary(str(run.path)),
+    )

@@ -1,23 +1,9 @@
-"""Numbers as short text."""
+"""Numbers of an axis as short text."""
 
 import math
 from collections.abc import Sequence
 
-LARGEST_WHOLE = 1e9
-"""Larger numbers are written with an exponent."""
-
-
-def short_number(value: float) -> str:
-    """Return a value with four significant digits; whole numbers from 10,000 on keep all of theirs."""
-    if 1e4 <= abs(value) < LARGEST_WHOLE:
-        return f"{value:,.0f}"
-    return without_zeros(f"{value:,.4g}")
-
-
-def without_zeros(text: str) -> str:
-    """Return a number in scientific notation without the zeros and the plus of its exponent: 2e-05 as 2e-5."""
-    digits, e, exponent = text.partition("e")
-    return f"{digits}e{int(exponent)}" if e else text
+from tui_lab.runs.numbers import LARGEST_WHOLE, short_number, without_zeros
 
 
 def evenly(ticks: Sequence[float]) -> list[str]:

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from tui_lab.app.widgets.movement import vertical
-from tui_lab.app.widgets.numbers import short_number
+from tui_lab.runs.numbers import short_number
 
 Floats = NDArray[np.float64]
 LEVELS = "▁▂▃▄▅▆▇█"

@@ -1,0 +1,25 @@
+"""Numbers as text: the app, the command line and the reports write the same value in the same way."""
+
+LARGEST_WHOLE = 1e9
+"""Larger numbers are written with an exponent."""
+
+
+def short_number(value: float) -> str:
+    """Return a value with four significant digits; whole numbers from 10,000 on keep all of theirs."""
+    if 1e4 <= abs(value) < LARGEST_WHOLE:
+        return f"{value:,.0f}"
+    return without_zeros(f"{value:,.4g}")
+
+
+def without_zeros(text: str) -> str:
+    """Return a number in scientific notation without the zeros and the plus of its exponent: 2e-05 as 2e-5."""
+    digits, e, exponent = text.partition("e")
+    return f"{digits}e{int(exponent)}" if e else text
+
+
+def percent(share: float) -> str:
+    """Return a share from 0 to 1 as percent with four significant digits; only 1 is "100%"."""
+    text = f"{100 * share:.4g}"
+    if text == "100" and share < 1:
+        text = f"{100 * share:.9g}"
+    return f"{text}%"
