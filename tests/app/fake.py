@@ -212,6 +212,7 @@ async def lab(
     keymap: Keymap | None = None,
     is_first: bool = False,
     sampler: FakeSampler | None = None,
+    loaded: bool = True,
 ) -> AsyncIterator[Lab]:
     """A lab after `steps` steps, with an evaluation half way."""
     source, now = FakeSource(), [0.0]
@@ -224,7 +225,7 @@ async def lab(
         half = steps // 2
         with app.batch_update():  # Paints once, and not after each message.
             await app.push_screen(screen)
-            await it.tell(opened, started(opened))
+            await it.tell(*((opened, started(opened)) if loaded else ()))
             await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
             await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
         await pilot.pause()

@@ -213,6 +213,18 @@ async def test_run_with_a_fix_is_diagnosed_when_it_opens(diagnosed: list[Any]) -
         assert diagnosed == [opened.config]
 
 
+async def test_keys_pressed_while_the_run_loads_are_carried_out_once_it_is_open(diagnosed: list[Any]) -> None:
+    async with lab(steps=0, loaded=False) as it:
+        await it.press("g", "K", "K")
+        notices = [notice.message for notice in it.pilot.app._notifications]
+        assert diagnosed == [] and all("as soon as it is open" in notice for notice in notices) and len(notices) == 3
+        await it.press("r")
+        assert "still loading" in [notice.message for notice in it.pilot.app._notifications][-1]
+        await it.tell(ready(), started(ready()))
+        assert diagnosed == [it.config] and it.screen.generation_pane.replies
+        assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
+
+
 async def test_findings_of_the_monitors_have_their_step() -> None:
     async with lab() as it:
         await it.tell(*(update(step, update_ratio=0.5) for step in range(31, 90)))

@@ -1,6 +1,6 @@
 """The lab: panes over one run, a status line, and the keys that act on them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -120,6 +120,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.diagnose = diagnose
             self.origin = origin
             self.unfixed = unfixed
+
+    when_open: Mapping[str, Callable[[], object]] = {}
+    """What keys asked for while the run was loading, by its name."""
 
     def __init__(
         self,

@@ -89,8 +89,8 @@ class LabActions:
             "resume": self.resume,
             "restart": lambda: self.with_edited(self.ask_to_restart),
             "fork": lambda: self.with_edited(self._forking.fork),
-            "generate": self.generate,
-            "diagnose": self.diagnose,
+            "generate": lambda: self.once_open("the answer is generated", self.generate),
+            "diagnose": lambda: self.once_open("the settings are diagnosed", self.diagnose),
             "attention": self.show_attention,
             "zoom": lab.area.zoom,
             "copy": lambda: copy(lab.app, lab.active_pane.copied()),
@@ -104,10 +104,21 @@ class LabActions:
         }
 
     def with_edited(self, act: Callable[[Config], object]) -> None:
-        """Call `act` with the config as edited in its pane, once a run is open."""
+        """Call `act` with the config as edited in its pane, if a run is open."""
         edited = self._lab.config_pane.edited
-        if isinstance(edited, Config) and self._lab.state.ready is not None:
+        if self._lab.state.phase == "loading" and self._lab.state.ready is None:
+            self._lab.notify("The run is still loading.")
+        elif isinstance(edited, Config) and self._lab.state.ready is not None:
             act(edited)
+
+    def once_open(self, what: str, act: Callable[[], object]) -> None:
+        """Call `act` now, or as soon as the run is open. what: what then happens, for the user."""
+        lab = self._lab
+        if lab.state.phase == "loading" and lab.state.ready is None:
+            lab.when_open = {**lab.when_open, what: act}
+            lab.notify(f"The run is still loading: {what} as soon as it is open.")
+        else:
+            act()
 
     def generate(self) -> None:
         if self._lab.state.is_script and self._lab.state.ready is None:
@@ -115,7 +126,7 @@ class LabActions:
             return
         # The focus goes to the answers, not to the prompt, so that the next key is a command again.
         self._lab.go_to(GENERATION, "#replies")
-        self._lab.generation_pane.generate(self._lab.shown)
+        self._lab.generation_pane.generate(self._lab.shown if self._lab.shown.ready is not None else self._lab.state)
 
     def diagnose(self) -> None:
         """Diagnose the edited config, or run the script of a recorded run again and examine it."""

@@ -96,6 +96,9 @@ class LabMessages:
                 pane.rewound()
         elif isinstance(message, Ready):
             self._opened(message)
+            for act in lab.when_open.values():
+                lab.call_later(act)
+            lab.when_open = {}
         else:
             for finding, step in lab.state.noticed[n_noticed:]:
                 show_notice(lab, Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
