@@ -19,8 +19,7 @@ from textual.screen import Screen
 from tui_lab.app import curve_colors, preferences, shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS
 from tui_lab.app.keymap import Keymap
-from tui_lab.app.labels import holder_text
-from tui_lab.app.resuming import why_not_resumable
+from tui_lab.app.opening import AskBeforeOpening, allow, ask_for_trust, source_of
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
@@ -30,7 +29,7 @@ from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects, keep_freed_memory
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.lock import Holder, InUse, in_use
+from tui_lab.core.runs.lock import InUse, in_use
 from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.escape import printable
@@ -42,15 +41,12 @@ if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
     from tui_lab.app.screens.lab_actions import Destination
     from tui_lab.app.screens.runs import RunsScreen
-    from tui_lab.app.session.session import Session
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.doctor.findings import Finding
     from tui_lab.core.runs.open_run import OpenRun
     from tui_lab.data.corpora.encode import ReportProgress
 
-IN_USE_CHOICES = (Choice("view", "Follow it live"), Choice("cancel", "Cancel"))
-TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and in future runs: I trust this file"))
 UNSAVED_CHOICES = (
     Choice("save", "Try to save again"),
     Choice("lose", "Discard everything after the last checkpoint"),
@@ -58,31 +54,6 @@ UNSAVED_CHOICES = (
 ERROR_SECONDS = 30.0
 SECONDS_BEFORE_NOTICE = 2.0
 """Most runs stop sooner; only then does the user learn that the app waits."""
-
-
-def open_pick(pick: Pick, report: "ReportProgress", commands: "CommandQueue") -> "OpenRun":
-    """Open a preset or resume a run; called in the training thread, which imports torch."""
-    from tui_lab.core.runs import open_run
-
-    freeze_gc_objects()
-    if pick.kind == "resume":
-        return open_run.resume(pick.name, pick.steps, report, commands)
-    return open_run.start_from(pick.name, pick.overrides, None, report, commands)
-
-
-def untrusted_code(pick: Pick) -> str:
-    """Return the FILE.py:NAME that a pick would run without the user's permission, or "".
-
-    Raises ConfigError and RunError if the config cannot be read.
-    """
-    config = (
-        settings.load(pick.name, pick.overrides) if pick.kind == "preset" else runs.find(pick.name).trainer_config()
-    )
-    return trust.untrusted(config.model.source)
-
-
-def ask_for_trust(code: str) -> Ask:
-    return Ask(f"This runs {code}, which is new here or has changed since you trusted it.", TRUST_CHOICES)
 
 
 def import_torch() -> None:
@@ -190,65 +161,11 @@ class LabApp(BaseApp):
         self.push_screen(RunsScreen())
 
     def open(self, pick: Pick) -> None:
-        """Open a pick; ask first if another process trains the run, or if it would run untrusted code."""
-        holder = in_use(Path(pick.name)) if pick.kind == "resume" else None
-        if holder is not None:
-            self._ask_to_view(pick, holder)
-            return
-        if pick.kind == "resume" and pick.steps is None and (reason := why_not_resumable(Path(pick.name))):
-            self.notify(reason, severity="warning")
-            self._open(Pick("replay", pick.name))
-            return
-        try:
-            code = untrusted_code(pick)
-        except (ConfigError, RunError):
-            code = ""  # The session reports the error.
-        if code:
-            self.push_screen(ask_for_trust(code), lambda answer: self._trust_answered(pick, code, answer))
-        else:
-            self._open(pick)
-
-    def _ask_to_view(self, pick: Pick, holder: Holder) -> None:
-        def answered(answer: str | None) -> None:
-            if answer == "view":
-                self.open(Pick("replay", pick.name))
-
-        question = f"Run {Path(pick.name).name} is being trained by {holder_text(holder, time.time())}."
-        self.push_screen(Ask(question, IN_USE_CHOICES), answered)
-
-    def _trust_answered(self, pick: Pick, code: str, answer: str | None) -> None:
-        if answer == "run":
-            self._trust(code)
-        if answer == "run" or (answer == "no" and pick.kind == "replay"):
-            self._open(pick)
-
-    def _trust(self, code: str) -> None:
-        try:
-            trust.allow(code)
-        except ConfigError as error:
-            self.notify(str(error), severity="error")
+        """Open a pick, after the questions that it raises."""
+        AskBeforeOpening(self, self._open).ask(pick)
 
     def _open(self, pick: Pick) -> None:
-        if pick.kind == "replay":
-            self.show_lab(self._viewer(pick.name))
-        else:
-            self.show_lab(self._session(lambda report, commands: open_pick(pick, report, commands), paused=pick.paused))
-
-    def _viewer(self, name: str) -> "Source":
-        """Follow a run that a process trains now; replay one that none does."""
-        holder = in_use(Path(name))
-        if holder is not None:
-            from tui_lab.app.session.following import Following
-
-            return Following(name, holder)
-        from tui_lab.app.session.replay import Replay
-
-        return Replay(name, self._clock)
-
-    def _session(self, open: "Callable[[ReportProgress, CommandQueue], OpenRun]", *, paused: bool = False) -> "Session":
-        from tui_lab.app.session.session import Session
-
-        return Session(open, paused=paused)
+        self.show_lab(source_of(pick, self._clock))
 
     def show_lab(
         self, source: "Source", *, diagnose: bool = False, origin: str = "", unfixed: "Sequence[Finding]" = ()
@@ -351,7 +268,7 @@ class LabApp(BaseApp):
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
         code = trust.untrusted(config.model.source)
         if code and await self.push_screen_wait(ask_for_trust(code)) == "run":
-            self._trust(code)
+            allow(self, code)
 
         def open(report: "ReportProgress", commands: "CommandQueue") -> "OpenRun":
             from tui_lab.core.runs import open_run
@@ -361,8 +278,10 @@ class LabApp(BaseApp):
                 return open_run.fork(message.name, config, report, commands)
             return open_run.start(without_time(message.name), config, None, report, commands)
 
+        from tui_lab.app.session.session import Session
+
         self._remove(lab)
-        self.show_lab(self._session(open), diagnose=message.diagnose, origin=message.origin, unfixed=message.unfixed)
+        self.show_lab(Session(open), diagnose=message.diagnose, origin=message.origin, unfixed=message.unfixed)
 
     def action_help_quit(self) -> None:
         """Quit as `q` does; Textual calls this for Ctrl-C."""

@@ -10,7 +10,8 @@ from textual.widgets import OptionList, Static
 from tests.app.fake import lab
 from tests.app.script import CONFIG, LETTERS
 from tests.core.tiny import tiny, trainer
-from tui_lab.app.app import LabApp, pick_of, untrusted_code
+from tui_lab.app.app import LabApp, pick_of
+from tui_lab.app.opening import untrusted_code
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Pick, PickKind
 from tui_lab.app.screens.home_text import run_hint
