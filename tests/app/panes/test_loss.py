@@ -131,6 +131,30 @@ async def test_cursor_reads_the_nearest_points_and_names_the_changes_there() -> 
         assert pane.cursor is None and it.text("#readout").startswith("━ train 0.07667  o val 0.16")
 
 
+async def test_cursor_stays_on_the_axis_and_every_number_is_whole(drawings: Drawings) -> None:
+    async with lab() as it:
+        pane = it.screen.query_one(LossPane)
+        await it.press("left")
+        assert pane.cursor == 30 and "◆" in it.text("#chart") and it.text("#chart").count("●") == 1
+        assert "…" not in it.text("#readout") and it.text("#readout").endswith("lr in use 0.03  grad norm 0.03333")
+        await it.press("right_square_bracket")
+        assert pane.cursor == 15 and it.text("#readout").startswith("step 15  val 0.16"), "the last validation loss"
+        assert pane.query_one(Chart).plot.column(15) is not None
+        await it.press("escape")
+        pane.show_metric("update_ratio")
+        await it.tell(*(update(step) for step in range(31, 35)))
+        assert it.text("#readout").startswith("━ Δw / w 0.001 at 31")
+
+
+async def test_border_of_a_zoomed_chart_names_the_key_that_shows_all() -> None:
+    async with lab() as it:
+        for key, is_zoomed in (("plus", True), ("0", False), ("plus", True), ("x", False)):
+            await it.pilot.press(key)
+            await it.pilot.pause()
+            subtitle = str(it.screen.query_one(LossPane).border_subtitle)
+            assert subtitle.startswith("zoomed · 0 shows all") == is_zoomed
+
+
 async def test_mouse_reads_values_selects_a_range_and_zooms_at_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
     async with lab() as it:
         await it.tell(ev.Paused(step=30))

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, ChartView
-from tui_lab.app.panes.loss_readout import after_requested, legend, values_at
+from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest
 from tui_lab.app.panes.metrics import LOSSES, Metric, metrics_of
 from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
@@ -122,6 +122,8 @@ class LossPane(Pane):
         parts = [Y_NAMES[self.y_axis]] if self.y_axis != "auto" else []
         if weight := SMOOTHING[self.smoothing]:
             parts.append(f"smoothed {weight}")
+        if self.query_one(Chart).is_zoomed:
+            parts.append("zoomed · 0 shows all")
         return ", ".join(parts)
 
     def copied(self) -> str:
@@ -169,7 +171,12 @@ class LossPane(Pane):
 
     def _draw_sparklines(self, metrics: Sequence[Metric]) -> None:
         n_rows = max(LEAST_SPARKLINES, int(self.size.height * SPARKLINES_SHARE))
-        rows = [Row(metric.key, metric.title, metric.series.points) for metric in metrics]
+        step = 0 if self._state is None else self._state.step
+        rows = [
+            Row(metric.key, metric.title, points, is_old=bool(points) and points[-1][0] < step)
+            for metric in metrics
+            for points in (metric.series.points,)
+        ]
         self.query_one(Sparklines).show_rows(rows, self.metric, n_rows)
 
     def _show_readout(self) -> None:
@@ -180,14 +187,14 @@ class LossPane(Pane):
         self._requested = state.requested.changes
         chart = self.query_one(Chart)
         view = self._view(metrics_of(state))
+        width = self.size.width - len(requested_text(state))
         scale = view.scale(state)
         own_place = None if self.cursor is None else scale.at(state.progress, self.cursor)
         place = chart.pointed_x if chart.pointed_x is not None else own_place
         if place is None:
             chart.set_cursor(None)
-            self.put(
-                "#readout", after_requested(legend(view, state, self.size.width), state), layout=bool(view.overlaid)
-            )
+            text = legend(view, state, width)
+            self.put("#readout", after_requested(text, state), layout=bool(view.overlaid))
             return
         step = self.cursor
         if chart.pointed_x is not None or step is None:
@@ -197,7 +204,10 @@ class LossPane(Pane):
         first, last = (scale.step_at(state.progress, edge) for edge in chart.plot.edges(place))
         near = [change for change in merge_changes(state.changes) if min(first, step) <= change.step <= max(last, step)]
         chart.set_cursor(own_place, [change_text(change) for change in near])
-        self.put("#readout", after_requested(values_at(view, state, step, self.size.width), state))
+        self.put(
+            "#readout",
+            after_requested(values_at(view, state, step, width), state),
+        )
 
     # Keys and mouse
 
@@ -214,7 +224,11 @@ class LossPane(Pane):
             self.show_metric(keys[(place + by) % len(keys)])
 
     def show_metric(self, key: str) -> None:
+        """Draw another metric; the cursor goes to its point nearest to where it was."""
         self.metric = key
+        if self._state is not None and self.cursor is not None:
+            point = nearest(self._view(metrics_of(self._state)).metric.series.points, self.cursor)
+            self.cursor = None if point is None else point[0]
         self.redraw()
 
     def on_sparklines_chosen(self, message: Sparklines.Chosen) -> None:
@@ -254,6 +268,10 @@ class LossPane(Pane):
             raise SkipAction
         self.cursor = None
         self._show_readout()
+
+    def on_keyboard_chart_range_chosen(self, message: Chart.RangeChosen) -> None:
+        message.stop()
+        self.show_hints()
 
     def on_chart_pointed(self, message: Chart.Pointed) -> None:
         message.stop()

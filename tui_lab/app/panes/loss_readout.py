@@ -34,7 +34,9 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
         validation = state.curves["val_loss"].last
         items.append(Text(f"o val {'–' if validation is None else short_number(validation)}", VALIDATION))
     else:
-        items.append(Text(f"━ {metric.title} {_latest(metric)}", TRAIN))
+        points = metric.series.points
+        at = f" at {points[-1][0]:,.0f}" if points and points[-1][0] < state.step else ""
+        items.append(Text(f"━ {metric.title} {_latest(metric)}{at}", TRAIN))
     if metric.is_loss and width < LEAST_WIDTH_FOR_END_LABELS and state.chance_loss is not None:
         items.append(Text(f"┄ ln V {short_number(state.chance_loss)}", "dim"))
     items += [_overlaid(one, metric.key) for one in view.overlaid]
@@ -42,7 +44,7 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
         items.append(Text(f"┊ {changes_text(changes[-1:])} at {changes[-1].step:,}", CHANGE))
     if view.overlaid:
         return packed(items, width)
-    return _line(items)
+    return _line(items, width)
 
 
 def _overlaid(one: Overlaid, metric: str) -> Text:
@@ -65,26 +67,38 @@ def values_at(view: ChartView, state: LabState, step: float, width: int) -> Text
         if key == view.metric.key:
             items += _overlay_values(view, step)
     if not view.overlaid:
-        return _line(items)
+        return _line(items, width)
     # The chart does not move while the mouse points at it.
     n_lines = legend(view, state, width).plain.count("\n") + 1
     lines = [*packed(items, width).split("\n"), *(Text() for _ in range(n_lines))]
     return Text("\n").join(lines[:n_lines])
 
 
-def _line(items: Iterable[Text]) -> Text:
-    text = Text("  ").join(items)
+def _line(items: Iterable[Text], width: int) -> Text:
+    """Return as many items, at least one, as fit into a line: half a number would be a wrong one."""
+    shown: list[Text] = []
+    for item in items:
+        if shown and sum(each.cell_len + 2 for each in shown) + item.cell_len > width:
+            break
+        shown.append(item)
+    text = Text("  ").join(shown)
     text.no_wrap = True
     text.overflow = "ellipsis"
     return text
 
 
+def requested_text(state: LabState) -> str:
+    """Return the changes that were requested and are not in effect yet."""
+    changes = state.requested.changes
+    return f"{changes_text(changes)} requested  " if changes else ""
+
+
 def after_requested(text: Text, state: LabState) -> Text:
     """Return the text after the changes that were requested and are not in effect yet."""
-    changes = state.requested.changes
-    if not changes:
+    start = requested_text(state)
+    if not start:
         return text
-    requested = Text.assemble((f"{changes_text(changes)} requested  ", f"bold {CHANGE}"), text)
+    requested = Text.assemble((start, f"bold {CHANGE}"), text)
     requested.no_wrap = text.no_wrap
     requested.overflow = text.overflow
     return requested

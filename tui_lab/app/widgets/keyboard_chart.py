@@ -8,6 +8,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -19,6 +20,8 @@ PAN_SHARE = 0.1
 LEAST_RANGE = 1e-3
 """Of all x values, the shortest range that is shown."""
 CURSOR_LINE = "│"
+POINT = "◆"
+"""Where the cursor meets a curve; a dot is a mark of its own."""
 
 
 def has_braille() -> bool:
@@ -44,6 +47,9 @@ class KeyboardChart(Widget, can_focus=True):
         Binding("shift+right", "pan(1)", "Pan right", show=False),
         Binding("0", "show_all", "Whole", show=False),
     ]
+
+    class RangeChosen(Message):
+        """Another range of x is shown, or all of it again."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -91,11 +97,20 @@ class KeyboardChart(Widget, can_focus=True):
         low = min(max(low, whole.low), whole.high - span)
         slack = 1e-9 * (whole.high - whole.low)
         everything = low <= whole.low + slack and low + span >= whole.high - slack
-        self._shown = None if everything else (low, low + span)
-        self._redraw()
+        self._show(None if everything else (low, low + span))
 
     def action_show_all(self) -> None:
-        self._shown = None
+        self._show(None)
+
+    @property
+    def is_zoomed(self) -> bool:
+        """Whether only a range of x is shown that was chosen."""
+        return self._shown is not None
+
+    def _show(self, shown: tuple[float, float] | None) -> None:
+        if shown != self._shown:
+            self._shown = shown
+            self.post_message(self.RangeChosen())
         self._redraw()
 
     def action_zoom(self, by: int) -> None:
@@ -202,8 +217,11 @@ class KeyboardChart(Widget, can_focus=True):
         if not points:
             chars[column] = CURSOR_LINE if self.braille else "|"
             styles[column] = "cursor"
+        dots = {plot.column(dot.x) for dot in self._drawing.dots if plot.row(dot.y) == y}
         for place, style in points:
-            chars[place] = "●" if self.braille else "@"
+            if place in dots:
+                continue  # A mark of its own, such as the lowest value.
+            chars[place] = POINT if self.braille else "X"
             styles[place] = style
         if y < len(self._notes):
             note = f" {self._notes[y]} "

@@ -1,7 +1,11 @@
-"""For each metric: its name, a sparkline, the range of its values, and the latest one; in two columns if they fit."""
+"""For each metric: its name, a sparkline, the range of its values, and the latest one; in two columns if they fit.
+
+The curve is as wide as the numbers leave room, so that no number touches it or is cut.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +22,9 @@ Floats = NDArray[np.float64]
 LEVELS = "▁▂▃▄▅▆▇█"
 ASCII_LEVELS = ".,:-=+*#"
 LARGEST_TITLE = 14
-RANGE_WIDTH = 18
-VALUE_WIDTH = 10
+LEAST_RANGE_WIDTH = 18
+LEAST_VALUE_WIDTH = 10
+LEAST_CURVE = 4
 LEAST_WIDTH_FOR_RANGE = 60
 LEAST_WIDTH_FOR_TWO_COLUMNS = 72
 COLUMN_GAP = 3
@@ -27,11 +32,21 @@ COLUMN_GAP = 3
 
 @dataclass(frozen=True)
 class Row:
-    """points: (x, value), in order of x."""
+    """points: (x, value), in order of x. is_old: whether the latest value is of an earlier x than that of others."""
 
     key: str
     title: str
     points: Sequence[tuple[float, float]]
+    is_old: bool = False
+
+    @cached_property
+    def value(self) -> str:
+        return short_number(self.points[-1][1]) if self.points else "–"
+
+    @cached_property
+    def range(self) -> str:
+        values = [value for _, value in self.points]
+        return f"{short_number(min(values))}…{short_number(max(values))}" if values else ""
 
 
 class Sparklines(Widget, can_focus=True):
@@ -99,16 +114,24 @@ class Sparklines(Widget, can_focus=True):
         focused = self.has_focus and number == self._selected
         title_width = min(LARGEST_TITLE, max(len(row.title) for row in self._rows))
         title = row.title if len(row.title) <= title_width else row.title[: title_width - 1] + "…"
-        with_range = width >= LEAST_WIDTH_FOR_RANGE
-        n_columns = max(4, width - 2 - title_width - 1 - VALUE_WIDTH - (RANGE_WIDTH if with_range else 0))
+        value_width = max(LEAST_VALUE_WIDTH, *(1 + len(each.value) for each in self._rows))
+        n_columns = width - 2 - title_width - 1 - value_width
+        range_width = 0
+        if width >= LEAST_WIDTH_FOR_RANGE:
+            range_width = max(LEAST_RANGE_WIDTH, *(1 + len(each.range) for each in self._rows))
+        if n_columns - range_width < LEAST_CURVE:
+            range_width = 0
+        n_columns -= range_width
         text.append("▸ " if large else "  ", "bold")
         text.append(title.ljust(title_width), "reverse" if focused else "bold" if large else "dim")
         text.append(" ")
-        self._append_curve(text, row, n_columns, with_range=with_range, style="cyan" if large else "dim")
+        self._append_curve(text, row, max(0, n_columns), "cyan" if large else "dim")
+        text.append(row.range.rjust(range_width) if range_width else "", "dim")
+        text.append(row.value.rjust(value_width), "dim" if row.is_old or not row.points else "")
 
-    def _append_curve(self, text: Text, row: Row, n_columns: int, *, with_range: bool, style: str) -> None:
-        if not row.points:
-            text.append("–".rjust(n_columns + VALUE_WIDTH + (RANGE_WIDTH if with_range else 0)), "dim")
+    def _append_curve(self, text: Text, row: Row, n_columns: int, style: str) -> None:
+        if not row.points or n_columns < LEAST_CURVE:
+            text.append(" " * n_columns)
             return
         array = np.array(row.points, dtype=float)
         low = float(array[:, 1].min())
@@ -117,9 +140,6 @@ class Sparklines(Widget, can_focus=True):
         values = resampled(array, n_columns, first, last)
         heights = np.rint((values - low) / ((high - low) or 1.0) * (len(self._levels) - 1))
         text.append("".join(" " if np.isnan(height) else self._levels[int(height)] for height in heights), style)
-        if with_range:
-            text.append(f" {short_number(low)}…{short_number(high)}".rjust(RANGE_WIDTH), "dim")
-        text.append(short_number(row.points[-1][1]).rjust(VALUE_WIDTH))
 
     def _span(self) -> tuple[float, float]:
         """Return the first and the last x of all rows."""
