@@ -40,7 +40,7 @@ async def test_invalid_value_is_shown_while_typing_and_not_taken() -> None:
         await it.pilot.press("1")
         await edit(it, "optim.name", "adma")
         pane = it.screen.config_pane
-        assert "adam" in it.text("#problem") and pane.has_class("-wrong")
+        assert "adam" in it.text("#problem") and pane.query_one("#editor").has_class("-wrong")
         await it.press("enter")
         assert it.source.sent == [] and it.screen.query_one("#value", Input).has_focus
         await it.press("escape")

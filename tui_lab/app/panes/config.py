@@ -4,32 +4,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
 from textual.message import Message
-from textual.suggester import SuggestFromList
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import DataTable, Input
 
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.copied import setting_line
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.setting_editor import SettingEditor
 from tui_lab.app.panes.setting_steps import step_of
 from tui_lab.app.panes.setting_text import (
-    about_text,
-    choices,
-    field_of,
-    format_value,
     is_live,
-    parameters_text,
     parse_value,
     value_of,
 )
-from tui_lab.app.panes.settings_list import Settings, SettingsList, requested_text
+from tui_lab.app.panes.settings_list import Settings, SettingsList
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.input import Field
+from tui_lab.app.widgets.search import SearchField
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import script
@@ -37,7 +30,6 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
 from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError
-from tui_lab.util.escape import printable
 
 
 class ConfigPane(Pane):
@@ -92,12 +84,8 @@ class ConfigPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield SettingsList(id="settings", edit=self._edit)
-        yield Field(id="search", placeholder="part of a setting's name")
-        with Vertical(id="editor"):
-            yield Static(id="about")
-            yield Field(id="value", select_on_focus=True)
-            yield Static(id="problem")
-        yield Static(id="parameters")
+        yield SearchField("#settings", "part of a setting's name", id="search")
+        yield SettingEditor(id="editor")
 
     def show(self, state: LabState, now: float) -> None:
         """Take over the settings that changed in the run; edits that wait for a restart stay."""
@@ -124,6 +112,10 @@ class ConfigPane(Pane):
     @property
     def _list(self) -> SettingsList:
         return self.query_one(SettingsList)
+
+    @property
+    def _editor(self) -> SettingEditor:
+        return self.query_one(SettingEditor)
 
     @property
     def key(self) -> str | None:
@@ -158,68 +150,28 @@ class ConfigPane(Pane):
         """Return whether only the script can change the setting."""
         return self.settings is not None and self.settings.of_script and not self.settings.is_live(key)
 
+    @on(DataTable.RowHighlighted)
     def _show_about(self) -> None:
-        """Describe the setting under the cursor; its value goes into the field unless the user is typing there."""
-        key = self.key
-        settings = self.settings
-        if key is None or settings is None:
-            return
-        text = about_text(settings.edited, key)
-        if settings.is_changed(key):
-            text.append(f"  started as {format_value(value_of(settings.initial, key))}", "italic")
-        if key in settings.requested:
-            text.append(f"  {requested_text(settings, key, 100)} requested", "bold italic")
-        elif settings.waits(key) and not settings.of_script:
-            text.append("  needs restart: r restart, f fork", "bold")
-        self.query_one("#about", Static).update(text)
-        if not self.query_one("#value", Input).has_focus:
-            self._show_value()
-
-    def _show_value(self) -> None:
-        """Put the value of the setting under the cursor into the field."""
-        if self.key is None or self.edited is None:
-            return
-        field = self.query_one("#value", Input)
-        with field.prevent(Input.Changed):
-            field.value = format_value(value_of(self.edited, self.key))
-        self._show_problem("")
-        self.remove_class("-wrong")
-
-    def _show_problem(self, problem: str) -> None:
-        self.query_one("#problem", Static).update(Text(f"✗ {printable(problem)}", "bold") if problem else "")
+        if self.key is not None and self.settings is not None:
+            self._editor.show_setting(self.settings, self.key)
 
     def _show_parameters(self, config: RunConfig | None) -> None:
-        if config is None or self._started is None:
-            return
-        if isinstance(config, Config):
-            text = parameters_text(config, self._started.n_vocab, formula=self._formula)
-        else:
-            text = Text.assemble(
-                (f"{self._started.parameters:,}", "bold"), f" parameters  {printable(config.model.name)}"
-            )
-        self.query_one("#parameters", Static).update(text)
-
-    @on(DataTable.RowHighlighted)
-    def _cursor_moved(self) -> None:
-        self._show_about()
+        if config is not None and self._started is not None:
+            self._editor.show_parameters(config, self._started, formula=self._formula)
 
     @on(DataTable.RowSelected)
     def _edit(self) -> None:
         if self.key is None or self.edited is None:
             return
         if self._is_read_only(self.key):
-            self._show_problem("read only: the script sets it, so change it there")
+            self._editor.show_problem("read only: the script sets it, so change it there")
             return
-        field = self.query_one("#value", Input)
-        names = choices(field_of(self.edited, self.key))
-        field.suggester = SuggestFromList(names) if names else None
-        self.focus_now(field)
+        self.focus_now(self._editor.field)
 
     @on(Input.Changed, "#value")
     def _typed(self, event: Input.Changed) -> None:
         candidate, problem = self._parse(event.value)
-        self._show_problem(problem)
-        self.set_class(bool(problem), "-wrong")
+        self._editor.show_problem(problem, of_field=True)
         if candidate is not None:
             self._show_parameters(candidate)
 
@@ -262,27 +214,17 @@ class ConfigPane(Pane):
 
     def action_search(self) -> None:
         """Type a part of a name; only settings that contain it are listed."""
-        field = self.query_one("#search", Input)
-        field.display = True
-        self.focus_now(field)
+        self.query_one(SearchField).open()
 
-    @on(Input.Changed, "#search")
-    def _searched(self, event: Input.Changed) -> None:
-        self._list.search = event.value.strip().lower()
+    def on_search_field_searched(self, message: SearchField.Searched) -> None:
+        self._list.search = message.text
         self.fill()
-
-    @on(Input.Submitted, "#search")
-    def _found(self) -> None:
-        self.focus_now(self._list)
 
     def action_cancel(self) -> None:
         """Leave the field, and list all settings again."""
-        field = self.query_one("#search", Input)
-        if field.display:
-            field.display = False
-            field.value = ""
-        self._show_value()
-        self.focus_now(self._list)
+        self.query_one(SearchField).action_end_search()
+        if self.key is not None and self.edited is not None:
+            self._editor.show_value(self.edited, self.key)
 
     def action_reset(self) -> None:
         key = self.key
@@ -292,7 +234,7 @@ class ConfigPane(Pane):
             try:
                 self.set_value(key, value_of(self.initial, key))
             except ConfigError as error:
-                self._show_problem(str(error.problems[0]))
+                self._editor.show_problem(str(error.problems[0]))
 
     def action_step(self, direction: int) -> None:
         """Raise or lower the setting under the cursor: at once if it is live, or else in the edited settings."""
@@ -301,16 +243,16 @@ class ConfigPane(Pane):
             return
         command = step_of(self.edited, key, direction)
         if command is None:
-            self._show_problem("has no order: press Enter and type a value")
+            self._editor.show_problem("has no order: press Enter and type a value")
         elif self._is_read_only(key):
-            self._show_problem("read only: the script sets it, so change it there")
+            self._editor.show_problem("read only: the script sets it, so change it there")
         elif self.can_steer and is_live(self.edited, key):
             self._send(command)
         else:
             try:
                 self.set_value(key, cmd.changed_value(command, self.edited))
             except ConfigError as error:
-                self._show_problem(str(error.problems[0]))
+                self._editor.show_problem(str(error.problems[0]))
 
     def action_only_changed(self) -> None:
         self._list.only_changed = not self._list.only_changed

@@ -31,9 +31,9 @@ class SearchField(Field):
             super().__init__()
             self.text = text
 
-    def __init__(self, searched: str, placeholder: str) -> None:
+    def __init__(self, searched: str, placeholder: str, id: str | None = None) -> None:
         """searched: a selector of the widget on the screen that has the focus while nothing is typed."""
-        super().__init__(placeholder=placeholder)
+        super().__init__(placeholder=placeholder, id=id)
         self._searched = searched
 
     def open(self) -> None:
