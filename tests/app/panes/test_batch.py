@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.app.fake import Lab, lab, update
+from tests.app.fake import Lab, lab, ready, update
 from tui_lab.app.panes.batch import BatchPane
+from tui_lab.app.panes.batch_text import step_text
 from tui_lab.app.panes.cells import Cells
 from tui_lab.core import events as ev
 from tui_lab.core.commands import WeightsInfo
 from tui_lab.core.inference.example import CellLosses
+from tui_lab.core.training.task_factory import build_loader
 from tui_lab.data.loader import Ids
 
 
@@ -43,6 +45,15 @@ async def test_batch_shows_the_latest_step_or_any_other() -> None:
         await it.press("i")
         assert header_step(it) == 29
         assert_header_and_cells_are_of_one_step(it)
+
+
+@pytest.mark.parametrize(("width", "end"), [(60, "235,648"), (42, "63,936"), (30, "0"), (20, "future")])
+def test_position_in_the_epoch_is_whole_or_left_out(width: int, end: str) -> None:
+    opened = ready()
+    assert opened.trainer_config is not None and opened.task is not None
+    batch = build_loader(opened.trainer_config, opened.task).batch(999)
+    shown = step_text(batch, 30, width).plain
+    assert len(shown) <= width and shown.endswith(end), shown
 
 
 async def test_another_example_and_another_batch_size() -> None:

@@ -225,7 +225,8 @@ class BatchPane(Pane):
 
     def _step_text(self, batch: Batch, state: LabState) -> Text:
         config = state.trainer_config
-        return step_text(batch, state.step, 0 if config is None else config.train.steps)
+        width = max(10, self.content_size.width)
+        return step_text(batch, state.step, width, 0 if config is None else config.train.steps)
 
     def _show_cells(self) -> None:
         state = self._state

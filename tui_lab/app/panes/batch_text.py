@@ -22,10 +22,10 @@ N_STRIP_STEPS = 64
 """Steps whose examples the strip shows."""
 
 
-def step_text(batch: Batch, done: int, n_steps: int = 0) -> Text:
+def step_text(batch: Batch, done: int, width: int, n_steps: int = 0) -> Text:
     """Return the step of a batch, counted as in the status line, how far it is from the `done` steps, and its epoch.
 
-    n_steps: of the whole run; 0 if it is not known.
+    width: columns; parts of the epoch that do not fit are left out. n_steps: of the whole run; 0 if it is not known.
     """
     step = batch.step + 1
     if 0 < n_steps < step:
@@ -34,11 +34,11 @@ def step_text(batch: Batch, done: int, n_steps: int = 0) -> Text:
         age = "  next" if step == done + 1 else "  future"
     else:
         age = "" if step == done else f"  {done - step:,} step{'' if done - step == 1 else 's'} ago"
-    return Text.assemble(
-        (f"step {step:,}", "bold"),
-        (age, "italic"),
-        f"  epoch {batch.epoch}, {batch.position:,}/{batch.order.n:,}",
-    )
+    epoch = f"  epoch {batch.epoch}"
+    position = f"{epoch}, {batch.position:,}"
+    n_free = width - len(f"step {step:,}{age}")
+    fitting = [text for text in (f"{position}/{batch.order.n:,}", position, epoch, "") if len(text) <= n_free]
+    return Text.assemble((f"step {step:,}", "bold"), (age, "italic"), fitting[0] if fitting else "")
 
 
 def shuffle_text(batch: Batch, width: int) -> Text:
