@@ -18,6 +18,8 @@ WIDE_FROM = 170
 """Columns from which the stack has a column of its own."""
 TOO_SMALL_BELOW = Size(40, 12)
 CONFIG_WIDTH = 41
+ACTIVE_SHARE = 3
+"""Of the lines of a stack, where another open pane has 2."""
 
 Name = Literal["overview", "curves", "data", "text"]
 NAMES: tuple[Name, ...] = ("overview", "curves", "data", "text")
@@ -175,8 +177,9 @@ class PaneLayout:
         opened = self._open(stack, region.height)
         numbers = self._existing(stack)
         fixed = [None if number in opened else 1 for number in numbers]
+        shares = [ACTIVE_SHARE if number == self.active else 2 for number in numbers]
         y = region.y
-        for number, lines in zip(numbers, shared_out(region.height, fixed, [1] * len(fixed)), strict=True):
+        for number, lines in zip(numbers, shared_out(region.height, fixed, shares), strict=True):
             regions[number] = Region(region.x, y, region.width, lines)
             y += lines
 
