@@ -92,6 +92,8 @@ def test_resume_with_more_steps_continues_after_the_end(run_cli: RunCli) -> None
     result = run_cli("run", "--resume", "r", "--steps", "5", "--json")
     assert [record["step"] for record in objects(result.out) if record["event"] == "step"] == [3, 4, 5]
     assert run_cli("run", "--resume", "r", "--steps", "4").code == 2
+    again = run_cli("run", "--resume", "r")
+    assert again.code == 0 and "nothing was trained" in again.err and "--steps N" in again.err
 
 
 def test_generate_takes_the_best_weights_of_a_run_that_stops_early(run_cli: RunCli, tmp_path: Path) -> None:

@@ -137,4 +137,4 @@ def test_generate_streams_the_same_text_for_a_seed(run_cli: RunCli) -> None:
     assert [line["event"] for line in lines] == ["token", "token", "text"]
     assert "123" + lines[-1]["text"] == first.strip()
     not_digits = run_cli("generate", "r", "--prompt", "12x")
-    assert not_digits.code == 2 and "'x'" in not_digits.err
+    assert not_digits.code == 2 and "'x'" in not_digits.err and not not_digits.out

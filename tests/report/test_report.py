@@ -110,6 +110,15 @@ def test_report_shows_the_run(trained: Run) -> None:
     assert re.search(r"\d{3} \d{3} (right|wrong: it should be \d{3})", page.text)
 
 
+def test_randomness_knows_a_live_change_of_dropout(tmp_path: Path) -> None:
+    changed = ev.Changed(step=144, key="model.dropout", old=0.0, new=0.05)
+    run = recorded(tmp_path / "run", [STARTED, changed, update(145, 2.0)])
+    sources = gather(run, []).sources
+    assert isinstance(sources, tuple)
+    [dropout] = [source for source in sources if source.name == "dropout"]
+    assert "144" in dropout.draws
+
+
 def test_prompts_replace_the_held_out_examples(trained: Run) -> None:
     page = page_of(trained, "021", "43")
     assert "should be" not in page.text
@@ -229,7 +238,9 @@ def swept(path: Path) -> Sweep:
     over = ("optim.lr=0.1,0.2,0.3", "model.dropout=0.0")
     sweep = sweeps.create_sweep(plan.plan("reverse", [], over, {"seeds": 2, "metric": "train_loss"}), path)
     for number, value in enumerate([3.0, 2.5, 1.0, 1.5]):
-        run = recorded(sweep.folder(number), [STARTED, update(1, 3.0), update(2, value)])
+        run = recorded(
+            sweep.folder(number), [STARTED, update(1, 3.0), update(2, value)], config=tiny("train.matmul=blas")
+        )
         sweep.write_result(number, Result("done", value, summary=run.summary()))
     sweep.write_result(4, Result("failed", message=EVIL))
     return sweep
@@ -247,6 +258,7 @@ def test_sweep_report_ranks_the_trials(tmp_path: Path) -> None:
     colors = sorted(set(re.findall(r"var\((--s\d+)\)", source)))
     assert colors == ["--s0", "--s1"] and all(source.count(f"{name}:") == 3 for name in colors)
     assert "<code>lr</code>" not in source, "settings that are swept are not those of every trial"
+    assert re.search(r"matmul blas", page.text), "as chosen for the runs, not as planned"
 
 
 def test_report_takes_the_name_of_a_sweep(run_cli: RunCli, cli_error: CliError, tmp_path: Path) -> None:

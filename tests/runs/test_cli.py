@@ -113,6 +113,8 @@ def test_show_has_settings_changes_tags_and_note(run_cli: RunCli, three: Path) -
     values = json.loads(run_cli("runs", "show", "a", "--json").out)
     assert values["tags"] == ["keep"] and values["note"] == "the lowest loss" and values["changed"][0]["new"] == 0.0005
     assert "optim.lr" not in values["not_default"] and values["not_default"]["model.d_model"] == 8
+    recorded(three / "chosen", config=tiny("train.matmul=blas", "train.head_rows=128"))
+    assert "train.matmul" not in run_cli("runs", "show", "chosen").out, "the user has not set it"
     assert names(run_cli, "--where", "tag=keep") == ["a"] == names(run_cli, "--where", "note~LOWEST")
     assert "the lowest loss" in run_cli("runs", "ls").out
 

@@ -29,6 +29,7 @@ def generate_text(
     run = runs.find(name)
     chosen, model, tokenizer = load_chosen(run, weights)
     config = chosen.config
+    tokenizer.encode(prompt)  # A symbol that it does not have is an error before anything is printed.
     say(f"{run.name}: {chosen.description}")
     tokens = generate(
         model,

@@ -40,13 +40,17 @@ def train(
         warning = replaced_characters(opened.trainer.task)
         if warning is not None and not silent:
             say(warning)
+        step_before = opened.summarizer.step
         save_error = _consume_events(opened, view, json_lines=json_lines)
+        nothing_trained = step_before is not None and opened.summarizer.step is step_before
         summary = opened.summarizer.summary(str(opened.run.path))
         save_error = save_error or _write_summary(opened.run, summary)
         if json_lines:
             write_json(summary.to_json() | {"unmet": unmet(requirements, summary)})
         else:
             write(summary_text(summary))
+            if nothing_trained and summary.reason == "done":
+                say(f"nothing was trained: the run has all of its {summary.steps:,} steps; more with --steps N")
         if junit is not None:
             ending = opened.summarizer.ending
             failure = ending.message if isinstance(ending, ev.Failed) else save_error

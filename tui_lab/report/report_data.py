@@ -127,7 +127,7 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
         findings=tuple(findings),
         logged=logged,
         samples=_samples(run, config, task, prompts) if isinstance(config, Config) and task is not None else None,
-        sources=_randomness(config, task) if isinstance(config, Config) and task is not None else None,
+        sources=_randomness(config, task, events) if isinstance(config, Config) and task is not None else None,
         environment=environment(),
         created=time.strftime("%Y-%m-%d %H:%M"),
     )
@@ -165,7 +165,8 @@ def _user_code(config: Config) -> str:
     return f"The model is user code ({config.model.source}), which a report does not run."
 
 
-def _randomness(config: Config, task: "Task | str") -> "tuple[RandomSource, ...] | str":
+def _randomness(config: Config, task: "Task | str", events: Sequence[ev.Event]) -> "tuple[RandomSource, ...] | str":
+    """Return the sources of randomness of a run, or why they are not known."""
     from tui_lab.core.training.reproducibility import ledger
 
     if isinstance(task, str):
@@ -173,9 +174,18 @@ def _randomness(config: Config, task: "Task | str") -> "tuple[RandomSource, ...]
     if config.model.source:
         return _user_code(config)
     try:
-        return tuple(ledger(config, task))
+        sources = ledger(config, task)
     except (ConfigError, DataError) as error:
         return str(error)
+    changed = next((each.step for each in events if _turns_dropout_on(each)), None)
+    if config.model.dropout or changed is None:
+        return sources
+    draws = f"the activations zeroed from step {changed:,} on; before it nothing, as the rate was 0"
+    return tuple(replace(source, draws=draws) if source.name == "dropout" else source for source in sources)
+
+
+def _turns_dropout_on(event: ev.Event) -> bool:
+    return isinstance(event, ev.Changed) and event.key == "model.dropout" and bool(event.new)
 
 
 def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str]) -> tuple[Sample, ...] | str:

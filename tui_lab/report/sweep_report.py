@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from tui_lab.core.config import settings
-from tui_lab.core.runs.sweep.folder import Sweep, TrialRow
+from tui_lab.core.config import script, settings
+from tui_lab.core.config.script import RunConfig
+from tui_lab.core.runs.sweep.folder import Sweep, TrialRow, run_of
 from tui_lab.core.runs.sweep.search_space import label, written
 from tui_lab.report.chart import Chart, overlay_chart
 from tui_lab.report.render import SettingRow, render, settings_by_section
 from tui_lab.report.report_data import environment
 from tui_lab.runs.figures import figure_text
+from tui_lab.runs.listing import CHOSEN
 from tui_lab.sweep import results
 from tui_lab.util.errors import ConfigError
 
@@ -47,7 +50,7 @@ def sweep_report(sweep: Sweep) -> str:
         ],
         plan=_plan(sweep),
         space=[(key, written(values)) for key, values in plan.over.items()],
-        settings=_settings(sweep),
+        settings=_settings(sweep, rows),
         environment=environment(),
         created=time.strftime("%Y-%m-%d %H:%M"),
         path=sweep.path,
@@ -146,9 +149,28 @@ def _plan(sweep: Sweep) -> list[tuple[str, Any]]:
     return [(title, value) for title, value in rows if value != ""]
 
 
-def _settings(sweep: Sweep) -> dict[str, list[SettingRow]]:
-    """Return the settings that all trials share; none if they are not a valid config without the swept keys."""
+def _settings(sweep: Sweep, rows: Sequence[TrialRow]) -> dict[str, list[SettingRow]]:
+    """Return the settings that all trials share.
+
+    They are those of the trials' runs, for which some are chosen at the start. Before the first: those of the plan
+    without what is chosen, or none if they are not a valid config without the swept keys.
+    """
+    configs = _trial_configs(rows)
+    if configs:
+        values = [script.known_values(config) for config in configs]
+        different = [key for key in values[0] if any(one.get(key) != values[0][key] for one in values)]
+        return settings_by_section(configs[0], without=(*sweep.plan.over, *different))
     try:
-        return settings_by_section(settings.build(sweep.plan.base), without=tuple(sweep.plan.over))
+        return settings_by_section(settings.build(sweep.plan.base), without=(*sweep.plan.over, *CHOSEN))
     except ConfigError:
         return {}
+
+
+def _trial_configs(rows: Sequence[TrialRow]) -> list[RunConfig]:
+    """Return the configs of the trials that have begun and can be read."""
+    configs = []
+    for row in rows:
+        if (run := run_of(row)) is not None:
+            with suppress(ConfigError, OSError):
+                configs.append(run.config())
+    return configs

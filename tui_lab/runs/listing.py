@@ -20,6 +20,8 @@ from tui_lab.runs.figures import setting_text
 from tui_lab.runs.summary_text import line, summary_text
 from tui_lab.util.errors import RunError
 
+CHOSEN = ("train.matmul", "train.head_rows")
+"""Settings that are chosen when a run starts where the user has not set them."""
 MAX_WARNINGS = 5
 """Of the last warnings, so many are printed."""
 
@@ -141,13 +143,18 @@ def run_details(name: str) -> RunDetails:
 
 
 def not_default(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that differ from the default, as JSON values by dotted key; of a script, all it has."""
+    """Return the settings that differ from the default, as JSON values by dotted key; of a script, all it has.
+
+    Without those that are chosen for the machine where the user has not set them: a run has the chosen ones.
+    """
     if not isinstance(config, Config):
         defaults = script.values_of(ScriptConfig())
         return {key: value for key, value in script.known_values(config).items() if defaults.get(key) != value}
     values, defaults = config.model_dump(mode="json"), Config().model_dump(mode="json")
     different = {}
     for key in settings.fields():
+        if key in CHOSEN:
+            continue
         section, _, name = key.rpartition(".")
         value, default = ((tables[section] if section else tables)[name] for tables in (values, defaults))
         if value != default:

@@ -143,8 +143,8 @@ def verdict(plan: Plan, rows: Sequence[TrialRow]) -> Verdict | None:
     worst_wins = worst > best if plan.rising else worst < best
     learns = "learns better" if worst_wins else "does not learn better"
     metric = plan.metric.replace("_", " ")
-    values = f"{metric} {figure_text(plan.metric, worst)} vs {figure_text(plan.metric, best)}"
-    sentence = f"{name} {written(check.worst)} {learns} than {written(check.best)}: {values}"
+    losses = f"{metric} {figure_text(plan.metric, worst)} vs {figure_text(plan.metric, best)}"
+    sentence = f"{name} {written(check.worst)} {learns} than {written(check.best)}: {losses}"
     why = f" ({check.why})" if check.why else ""
     return Verdict(not worst_wins, f"{'broken' if worst_wins else 'holds'}: {sentence}{why}")
 

@@ -129,7 +129,7 @@ async def test_keys_select_heads_and_cells_and_leave_the_screen() -> None:
             assert line.split()[:2] == [str(t), str(x[t])]
             numbers = [float(number) for number in re.findall(r"(?:1\.0|\.\d\d)", line)]
             np.testing.assert_allclose(numbers, [w for w in weights[t] if w >= 0.005], atol=0.0051)
-        cell = f"t = 10 {x[10]} (target {y[10]}) attends to s = 0 {x[0]}: {weights[10, 0]:.3f}"
+        cell = f"t = 10: “{x[10]}” (target {y[10]}) attends to s = 0: “{x[0]}”  {weights[10, 0]:.3f}"
         assert cell in at.text("#value")
         await at.press("up", "right")
         assert at.view.cursor == (9, 1) and f"{weights[9, 1]:.3f}" in at.text("#value")

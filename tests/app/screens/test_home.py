@@ -1,6 +1,7 @@
 """Home: what a new user reads, and what is listed of a run."""
 
 import os
+from pathlib import Path
 
 import pytest
 from textual.widgets import OptionList, Static
@@ -10,7 +11,7 @@ from tests.app.run_folders import folder
 from tests.core.recorded import recorded, story
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import Ask, Choice
-from tui_lab.app.screens.home_text import HINTS, listed_run
+from tui_lab.app.screens.home_text import HINTS, ListedRun, listed_run
 from tui_lab.core.config import settings
 from tui_lab.core.events import Stopped
 from tui_lab.core.runs import folder as runs
@@ -53,7 +54,7 @@ async def test_runs_are_listed_with_their_state_steps_loss_and_date() -> None:
         for part in (" stopped ", " 8 ", "val 0.6", "exact 25%", "2023-11-1"):
             assert part in line
         await pilot.press("end")
-        assert LONG_NAME in painted(app) and "Resume" in painted(app)
+        assert LONG_NAME in painted(app) and "Resume" in painted(app) and "Enter Open" in painted(app).splitlines()[-1]
         await pilot.press("home")
         assert "Resume" not in painted(app).splitlines()[-1], "a preset cannot be resumed"
         folder("done", 0.5)
@@ -76,6 +77,15 @@ def test_results_of_a_run_that_trains_on_are_not_those_of_its_old_summary() -> N
     lock = run.lock()
     assert listed_run(run).state == "running"
     lock.release()
+
+
+def test_line_of_a_run_has_whole_names_and_spaces_between_columns() -> None:
+    name = "reverse-20261126-193602-fork-20261126-194048"
+    for metric in ("exact 99.96%", "ppl 9.999e12"):
+        run = ListedRun(Path(name), "interrupted", 100_000, "loss 8.034e-5", metric, 1_700_000_000.0)
+        line = run.line(110, 1_800_000_000.0, len(name)).plain
+        assert line.split() == [name, "interrupted", "100,000", *["loss", "8.034e-5"], *metric.split(), "2023-11-14"]
+        assert len(line) <= 110
 
 
 async def test_list_keeps_its_size_after_a_lab_a_theme_and_a_dialog() -> None:

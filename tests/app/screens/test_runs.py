@@ -271,20 +271,34 @@ async def test_delete_asks_for_the_run_by_name_and_refuses_one_in_training() -> 
             await it.pilot.press("X")
         assert it.screen.is_current and used.path.exists()
         assert [notice.severity for notice in it.pilot.app._notifications] == ["information", "error"]
+        lock = used.lock()
+        await it.pilot.press("X")
+        assert "open here" in list(it.pilot.app._notifications)[-1].message, "trained by this process"
+        lock.release()
 
 
-async def test_export_writes_the_marked_runs_and_refuses_an_unknown_format(tmp_path: Path) -> None:
+async def test_export_writes_the_marked_runs_and_asks_again_after_an_error(tmp_path: Path) -> None:
     three()
+    (tmp_path / "folder.csv").mkdir()
     async with runs_screen() as it:
         await it.press("space", "space")
-        for name in ("two.csv", "two.cvs"):
-            await it.pilot.press("e")
+        await it.pilot.press("e")
+        dialog = it.pilot.app.screen
+        assert isinstance(dialog, AskLine) and ".svg" in dialog._question and ".html" not in dialog._question
+        for name in ("two.cvs", "two.html", "two", "folder.csv"):
             it.pilot.app.screen.query_one(Input).value = str(tmp_path / name)
             await it.pilot.press("enter")
             await it.pilot.app.workers.wait_for_complete()
+            await it.pilot.pause()
+            dialog = it.pilot.app.screen
+            assert isinstance(dialog, AskLine) and dialog._question.startswith("✗")
+            assert dialog.query_one(Input).value == str(tmp_path / name), "what was typed can be corrected"
+        dialog.query_one(Input).value = str(tmp_path / "two.csv")
+        await it.pilot.press("enter")
+        await it.pilot.app.workers.wait_for_complete()
         with (tmp_path / "two.csv").open(newline="", encoding="utf-8") as stream:
             assert len({row["run"] for row in csv.DictReader(stream)}) == 2
-        assert [notice.severity for notice in it.pilot.app._notifications] == ["information", "error"]
+        assert [notice.severity for notice in it.pilot.app._notifications] == ["information"]
 
 
 async def test_columns_that_do_not_fit_are_left_out_and_details_fill_a_large_terminal() -> None:

@@ -79,7 +79,7 @@ def cell_text(maps: AttentionMaps, head: tuple[int, int], cell: tuple[int, int],
     if block > 1:
         return text.append(f"queries from {query * block}, keys from {key * block}, {block} each: at most {weight:.3f}")
     names = example.names()
-    text.append(f"t = {query} {names[query]} ({example.target(query)}) attends to s = {key} {names[key]}: ")
+    text.append(f"t = {query}: “{names[query]}” ({example.target(query)}) attends to s = {key}: “{names[key]}”  ")
     return text.append(f"{weight:.3f}", "bold")
 
 

@@ -50,11 +50,16 @@ class Pick:
     steps: int | None = None
 
 
+class HomeChoices(Choices):
+    """The list of Home, whose Enter is in the footer."""
+
+    BINDINGS = [Binding("enter", "select", "Open", key_display="Enter")]
+
+
 class Home(BaseScreen[None], Screen[None]):
     CSS_PATH = "home.tcss"
     BINDINGS = named(
         "home",
-        Binding("enter", "pick", "Open"),
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
@@ -78,7 +83,7 @@ class Home(BaseScreen[None], Screen[None]):
         yield Static(TITLE, id="title")
         yield Static(hints(), id="hints")
         yield SearchField("#choices", "part of the name or description of a preset or run")
-        yield Choices(id="choices")
+        yield HomeChoices(id="choices")
         yield Static(id="about")
         yield KeyLine()
 

@@ -1,5 +1,6 @@
 """Keys of the runs screen that write files: tags and notes, export, delete."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +20,9 @@ from tui_lab.util.errors import ConfigError, RunError
 
 NAME_WIDTH = 50
 DELETE_CHOICES = (Choice("keep", "Keep it"), Choice("delete", "Delete it permanently"))
-FORMATS = "a file.csv, .json, .svg, .png, .html or .tfevents"
+FORMATS = (".csv", ".json", ".svg", ".png", ".html", ".tfevents")
+OF_ONE_RUN = (".html", ".htm", ".tfevents")
+"""Formats that take a single run."""
 
 
 class RunFiles:
@@ -49,6 +52,8 @@ class RunFiles:
         name = short(row.name, NAME_WIDTH)
         if holder := in_use(row.path):
             used = f"Run {name} is being trained by {holder_text(holder, time.time())}, so it is not deleted."
+            if holder.pid == os.getpid():
+                used = f"Run {name} is open here, so it is not deleted. Open another run first."
             self._screen.notify(used, severity="error")
             return
         try:
@@ -66,21 +71,40 @@ class RunFiles:
 
     def export(self, rows: Sequence[RunRow]) -> None:
         """Ask for a file, and export the runs as `tui-lab runs export` does."""
+        name = rows[0].path.name if len(rows) == 1 else "runs"
+        self._ask_for_file(rows, f"{name}.csv")
+
+    def _ask_for_file(self, rows: Sequence[RunRow], name: str, problem: str = "") -> None:
+        """Ask where to export to. name: the file that the field begins with; problem: why it was refused before."""
 
         def typed(text: str | None) -> None:
-            if text is not None:
-                self._in_thread(partial(_export, [row.path for row in rows], Path(text)), f"Exported to {text}")
+            if text is None:
+                return
+            if refused := _why_not(text, len(rows)):
+                self._ask_for_file(rows, text, refused)
+                return
+            work = partial(_export, [row.path for row in rows], Path(text))
+            self._in_thread(work, f"Exported to {text}", partial(self._ask_for_file, rows, text))
 
-        name = rows[0].path.name if len(rows) == 1 else "runs"
         what = short(rows[0].name, NAME_WIDTH) if len(rows) == 1 else f"{len(rows)} runs"
-        self._screen.app.push_screen(AskLine(f"Export {what} to {FORMATS}", f"{name}.csv"), typed)
+        *others, last = [suffix for suffix in FORMATS if len(rows) == 1 or suffix not in OF_ONE_RUN]
+        question = f"Export {what} to a file{', '.join(others)} or {last}"
+        self._screen.app.push_screen(AskLine(f"✗ {problem}\n{question}" if problem else question, name), typed)
 
-    def _in_thread(self, work: Callable[[], None], success: str) -> None:
-        """Do the work without stopping the screen, then show how it went."""
+    def _in_thread(
+        self, work: Callable[[], None], success: str, ask_again: Callable[[str], None] | None = None
+    ) -> None:
+        """Do the work without stopping the screen, then show how it went.
+
+        ask_again: called with the error if the screen is still shown.
+        """
         app = self._screen.app
 
         def done(error: str | None) -> None:
-            app.notify(error or success, severity="information" if error is None else "error")
+            if error is not None and ask_again is not None and self._screen.is_current:
+                ask_again(error)
+            else:
+                app.notify(error or success, severity="information" if error is None else "error")
             self._changed(None)
 
         def run() -> None:
@@ -92,6 +116,16 @@ class RunFiles:
                 app.call_from_thread(done, None)
 
         self._screen.run_worker(run, thread=True, group="files")
+
+
+def _why_not(name: str, n_runs: int) -> str:
+    """Return why `n_runs` runs cannot be exported to the file; empty if they can."""
+    suffix = Path(name).suffix
+    if n_runs > 1 and suffix in OF_ONE_RUN:
+        return f"a {suffix} file holds a single run"
+    if suffix not in (*FORMATS, *OF_ONE_RUN):
+        return f"no format has the suffix {suffix}" if suffix else "the file needs a suffix"
+    return ""
 
 
 def _export(paths: Sequence[Path], to: Path) -> None:

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import HorizontalScroll, Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
+from tui_lab.app.actions import BY_ID, key_of
 from tui_lab.app.prompts import first_prompt
 from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_marks import MarkedRun
@@ -17,6 +18,7 @@ from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
 from tui_lab.app.widgets.input import Field
 from tui_lab.core.config.schema import Config
 from tui_lab.core.inference.sampling import Sampling
+from tui_lab.core.runs.folder import Run
 from tui_lab.runs.answers import verdict
 from tui_lab.util.escape import printable
 
@@ -104,7 +106,8 @@ class RepliesView(Vertical):
                 case ReplyText():
                     self._replies[run].append(message.text, "not dim")
                 case ReplyFinished() if message.error is not None:
-                    self._replies[run] = Text(f"✗ {printable(message.error)}", "bold")
+                    hint = "" if Run(run).has_checkpoint else f"; {key_of(BY_ID['checkpoint'])} in its lab saves one"
+                    self._replies[run] = Text(f"✗ {printable(message.error)}{hint}", "bold")
                 case ReplyFinished():
                     self._judge(run)
         self._show_replies(changed)

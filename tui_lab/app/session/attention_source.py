@@ -41,7 +41,7 @@ class Rows:
 
 def rows_of_batch(batch: Batch) -> Rows:
     n_rows = len(batch.ids)
-    names = tuple(f"example {example} ({row}/{n_rows})" for row, example in enumerate(batch.ids.tolist(), 1))
+    names = tuple(f"example {example:,} ({row}/{n_rows})" for row, example in enumerate(batch.ids.tolist(), 1))
     return Rows(batch.step, batch.x, batch.y, names)
 
 

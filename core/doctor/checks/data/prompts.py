@@ -106,9 +106,10 @@ def _rows(target: Target, trained: TrainedTargets) -> tuple[Tensor, Tensor]:
             break
     different = torch.unique(torch.cat(batches)[:MAX_ROWS], dim=0)
     if len(different) < MIN_ROWS:
+        rows = "1 row" if len(different) == 1 else f"{len(different)} different rows"
         raise NotJudged(
-            f"{len(different)} different rows of one length are too few to tell random ids; {MIN_ROWS} are needed, as "
-            "larger batches have"
+            f"{rows} of one length {'is' if len(different) == 1 else 'are'} too few to tell whether ids are random; "
+            f"this check needs batches with {MIN_ROWS} different rows"
         )
     return different[:, :length], different[:, length:]
 
