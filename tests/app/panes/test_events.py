@@ -36,7 +36,7 @@ async def test_title_line_has_no_time_and_ends_with_a_whole_word() -> None:
         it.screen.doctor_pane.receive(Diagnosed(it.config, Report(findings=(), not_judged=(), passed=(), seconds={})))
         await it.press("6")
         pane = it.screen.query_one(EventsPane)
-        assert pane.is_line and pane.border_title == " 5 Events  step 30: optim.lr … "
+        assert pane.is_line and pane.border_title == " 5 Events  step 30: optim.lr… "
         assert pane.border_title in it.painted()
 
 

@@ -138,8 +138,8 @@ def shortened(text: str, width: int) -> str:
     """Return a text of at most `width` characters that ends with a whole word; without a width, all of it."""
     if width <= 0 or len(text) <= width:
         return text
-    words = text[: width - 1].rpartition(" ")[0].rstrip(" :,;·")
-    return f"{words} …" if words else ""
+    words = text[:width].rpartition(" ")[0].rstrip(" :,;·")
+    return f"{words}…" if words else ""
 
 
 def fitting(parts: Sequence[str], width: int) -> str:
