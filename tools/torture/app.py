@@ -354,6 +354,7 @@ async def fuzz(times: int, seed: int) -> Counter[str]:
                 session = Session(app, pilot, RandomInput(random.Random(seed)))
                 await session.wait_for(lambda: session.phase() == "running", "the first run is running")
                 await session.send_events(times)
+                await session.wait_for(lambda: not app.keys_under_way, "every key is carried out")
                 await session.check_responds()
                 session.counts["runs quit"] = app.exits
                 session.counts += session.places
