@@ -99,7 +99,7 @@ class Bar:
                 self._progress.update(
                     self._task,
                     completed=event.step,
-                    loss=f"{event.loss_ema:.4f}",
+                    loss=f"{event.loss:.4f}",
                     val=self._val_loss,
                     speed=f"{event.tokens_per_s:,.0f}",
                 )

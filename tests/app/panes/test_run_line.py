@@ -56,7 +56,7 @@ async def test_panes_follow_a_replay_that_goes_back() -> None:
         assert it.source.playback.sought == [pytest.approx(100, abs=10)]
 
         await it.tell(Rewound(ready, (started, *(update(step) for step in range(1, 6)), evaluated(5))))
-        assert "step 5/" in it.text("#status") and it.screen.loss_pane.cursor is None
+        assert "step 5 " in it.text("#status") and it.screen.loss_pane.cursor is None
         await it.press("5")
         log = it.text("#log")
         assert "step 5" in log and "optim.lr" not in log and "step 15" not in log
@@ -83,7 +83,7 @@ WORSE = ev.Evaluated(step=25, val_loss=0.5, exact_match=None, perplexity=7.5, ex
             ["stopped early", "val 0.004 (best, step 15, restored)", "exact match 100%"],
         ),
         ([ev.Stopped(step=30, reason="target")], ["reached the target loss", "f train on"]),
-        ([ev.Stopped(step=30, reason="stopped")], ["stopped", "R compare"]),
+        ([update(31, 0.5), ev.Stopped(step=31, reason="stopped")], ["stopped", "loss 0.5, mean 0.07", "R compare"]),
         ([ev.Failed(step=30, message="loss is not finite")], ["failed: loss is not finite", "K diagnose", "5 see"]),
         ([SessionFailed("no such file\nat line 3")], ["failed: no such file", "K diagnose"]),
     ],

@@ -42,6 +42,19 @@ def opened(run: Run) -> list[SessionMessage]:
     return messages
 
 
+def test_process_that_has_ended_is_not_said_to_train(run: Run) -> None:
+    holder = lock.in_use(run.path)
+    assert holder is not None
+    following = Following(str(run.path), holder)
+    assert str(holder.pid) in following.status_note()
+    following.start()
+    collect(following, lambda message: isinstance(message, Ready))
+    list(run.record([ev.Stopped(step=34, reason="stopped")]))
+    collect(following, lambda message: isinstance(message, ev.Stopped))
+    following.join()
+    assert following.status_note() == ""
+
+
 @pytest.mark.parametrize("is_paused", [False, True])
 def test_run_in_progress_is_at_its_step_and_was_resumed_where_it_was(run: Run, is_paused: bool) -> None:
     list(run.record([ev.Paused(step=34)] if is_paused else []))

@@ -61,7 +61,9 @@ def results_of(state: LabState) -> list[str]:
     best = state.best
     last = state.evaluated
     if best is None or last is None:
-        return [] if state.last is None else [f"loss {short_number(state.last.loss_ema)}"]
+        if state.last is None:
+            return []
+        return [f"loss {short_number(state.last.loss)}, mean {short_number(state.last.loss_ema)}"]
     if state.restored is not None:
         parts = [f"val {short_number(best.val_loss)} (best, step {best.step:,}, restored)"]
         last = best

@@ -91,8 +91,8 @@ class StatusLine(Static):
 
     def _parts(self, state: LabState, note: str, name: str) -> list[Part]:
         parts = [Part(f"{SIGNS[state.phase]} {phase_text(state)}", 9, "bold reverse")]
-        parts += [Part(f" {note}", 6, "bold")] if note else []
         parts += [Part(f" {name}", 5)] if name else []
+        parts += [Part(f" · {note}", 6, "bold")] if note else []
         if state.waiting is not None and not state.over:
             parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:

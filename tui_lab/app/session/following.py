@@ -65,7 +65,9 @@ class Following:
         return (self._holder.pid or None) if here else None
 
     def status_note(self) -> str:
-        read_only = ", read only" if self.role == "watching" and not self._is_over else ""
+        if self._is_over:
+            return ""
+        read_only = ", read only" if self.role == "watching" else ""
         return f"trained by process {self._holder.pid}{read_only}"
 
     def start(self) -> None:
