@@ -176,6 +176,19 @@ async def test_marked_runs_are_drawn_in_one_chart(monkeypatch: pytest.MonkeyPatc
         assert ends[-1] == {(8.0, 0.6)}
 
 
+async def test_zoomed_chart_of_the_runs_says_so() -> None:
+    folder("good", 0.25)
+    async with runs_screen() as it:
+        await it.press("space")
+        chart = it.screen.query_one(Chart)
+        chart.show_range(2, 4)
+        await it.pilot.pause()
+        assert "zoomed · 0 shows all" in it.text("#legend-of-runs")
+        chart.action_show_all()
+        await it.pilot.pause()
+        assert "zoomed" not in it.text("#legend-of-runs")
+
+
 async def test_diff_has_a_row_per_setting_and_a_column_per_marked_run() -> None:
     three()
     async with runs_screen() as it:

@@ -61,6 +61,10 @@ class CurvesView(Vertical):
         message.stop()
         self._show_legend()
 
+    def on_keyboard_chart_range_chosen(self, message: Chart.RangeChosen) -> None:
+        message.stop()
+        self._show_legend()
+
     def _points(self, run: RunCurves) -> Points:
         return () if run.curves is None else run.curves.val if self.validation else run.curves.train
 
@@ -83,6 +87,8 @@ class CurvesView(Vertical):
         title = "validation loss" if self.validation else "mean train loss"
         axis = "" if self.y_axis == "auto" else f", {Y_NAMES[self.y_axis]}"
         items = [Text(f"{title}{axis} (x Y)", "dim")]
+        if chart.is_zoomed:
+            items.append(Text("zoomed · 0 shows all", "bold"))
         values = {run.run.mark.letter: self._points(run)[-1][1] for run in self._runs if self._points(run)}
         if chart.pointed_x is not None:
             items.append(Text(f"step {chart.pointed_x:,.0f}", "bold"))
