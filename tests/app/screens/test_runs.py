@@ -24,7 +24,6 @@ from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Home, Pick
-from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_replies import RepliesView
 from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.runs import RunsScreen
@@ -170,7 +169,7 @@ async def test_marked_runs_are_drawn_in_one_chart(monkeypatch: pytest.MonkeyPatc
         assert it.marked() == [("a", TRIAL), ("b", "middle")], "a free letter is used again"
         await it.press("backspace")
         legend = it.text("#legend-of-runs").replace("\xa0", " ")
-        assert it.marked() == [] and legend.split("(x Y)  ")[1].startswith(f"● {short(TRIAL, 24)} 1.6  Space marks")
+        assert it.marked() == [] and legend.split("(x Y)  ")[1].startswith(f"● {TRIAL} 1.6  Space marks")
         assert ends[-1] == {(8.0, 1.6)}, "the run under the cursor is drawn"
         await it.press("up")
         assert ends[-1] == {(8.0, 0.6)}

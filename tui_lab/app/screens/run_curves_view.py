@@ -16,6 +16,8 @@ from tui_lab.app.widgets.packed import packed
 from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
 from tui_lab.runs.numbers import short_number
 
+NAME_WIDTH = 24
+"""Of a name where the whole names do not fit on one line."""
 HINT = "Space marks runs to compare"
 
 
@@ -93,15 +95,19 @@ class CurvesView(Vertical):
         if chart.pointed_x is not None:
             items.append(Text(f"step {chart.pointed_x:,.0f}", "bold"))
             values = {curve.label: y for curve, _, y in chart.plot.values_at(chart.pointed_x)}
-        items += [self._item(run, values.get(run.run.mark.letter)) for run in self._runs]
         width = self.size.width - 2
+        whole, shortened = (
+            [self._item(run, values.get(run.run.mark.letter), name_width) for run in self._runs]
+            for name_width in (width, NAME_WIDTH)
+        )
+        items += whole if sum(item.cell_len + 2 for item in [*items, *whole]) <= width else shortened
         room = width - sum(item.cell_len + 2 for item in items)
         if not self._runs or (self._runs[0].run.mark == CURSOR and len(HINT) < room):
             items.append(Text(HINT, "dim"))
         self.query_one("#legend-of-runs", Static).update(packed(items, width))
 
     @staticmethod
-    def _item(run: RunCurves, value: float | None) -> Text:
+    def _item(run: RunCurves, value: float | None, name_width: int) -> Text:
         """Return a run's letter, name and value."""
         if value is not None:
             text = short_number(value)
@@ -109,5 +115,5 @@ class CurvesView(Vertical):
             text = "…" if run.curves is None else run.curves.problem or "no data yet"
         mark = run.run.mark
         return Text.assemble(
-            (f"{mark.letter} ", f"bold {mark.style}"), (f"{short(run.run.row.name, 24)} {text}", mark.style)
+            (f"{mark.letter} ", f"bold {mark.style}"), (f"{short(run.run.row.name, name_width)} {text}", mark.style)
         )

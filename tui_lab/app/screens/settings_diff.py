@@ -17,6 +17,9 @@ from tui_lab.runs.live_changes import SettingsDiff, settings_diff
 from tui_lab.util.escape import printable
 
 NAME_WIDTH = 26
+"""Of a run's name, at least."""
+GAP = 5
+"""Columns around a name, and for its letter."""
 
 
 class DiffView(VerticalScroll):
@@ -24,19 +27,27 @@ class DiffView(VerticalScroll):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id, can_focus=False)
+        self._content: tuple[Sequence[MarkedRun], Mapping[Path, LossCurves]] | None = None
         self._drawn: object = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="same")
         yield Table[Text](id="differing", cursor_type="row")
 
+    def on_resize(self) -> None:
+        if self._content is not None:
+            self.show_runs(*self._content)
+
     def show_runs(self, runs: Sequence[MarkedRun], curves: Mapping[Path, LossCurves]) -> None:
         """Compare the settings of the runs; `curves` has their live changes, as far as they are read."""
+        self._content = (runs, curves)
         diff = settings_diff(
             [run.row for run in runs],
             [curves[run.row.path].changes if run.row.path in curves else () for run in runs],
         )
-        drawn = ([(run.mark, run.row.name) for run in runs], diff)
+        settings_width = max(map(len, diff.different), default=0)
+        name_width = max(NAME_WIDTH, (self.size.width - settings_width) // max(1, len(runs)) - GAP)
+        drawn = ([(run.mark, run.row.name) for run in runs], diff, name_width)
         if drawn == self._drawn:
             return
         self._drawn = drawn
@@ -45,7 +56,7 @@ class DiffView(VerticalScroll):
         table.display = bool(diff.different)
         table.add_column(Text("setting"))
         for run in runs:
-            table.add_column(Text(f"{run.mark.letter} {short(run.row.name, NAME_WIDTH)}", f"bold {run.mark.style}"))
+            table.add_column(Text(f"{run.mark.letter} {short(run.row.name, name_width)}", f"bold {run.mark.style}"))
         for key, values in diff.different.items():
             table.add_row(Text(key), *(Text(printable(value)) for value in values))
         self.query_one("#same", Static).update(Text(_summary(runs, diff), "dim"))
