@@ -51,6 +51,7 @@ def test_process_that_has_ended_is_not_said_to_train(run: Run) -> None:
     collect(following, lambda message: isinstance(message, Ready))
     list(run.record([ev.Stopped(step=34, reason="stopped")]))
     collect(following, lambda message: isinstance(message, ev.Stopped))
+    following.close()
     following.join()
     assert following.status_note() == ""
 
