@@ -6,7 +6,7 @@ import pytest
 from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 
-from tests.app.fake import lab, update
+from tests.app.fake import lab, ready, update
 from tests.core.tiny import trainer
 from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.app import LabApp
@@ -213,6 +213,18 @@ async def test_quit_from_a_paused_run_does_not_say_that_it_trains() -> None:
         await it.tell(ev.Paused(step=30))
         await it.press("q")
         assert "paused" in str(it.pilot.app.screen.query_one("#question", Static).content)
+
+
+async def test_run_that_is_being_opened_is_paused_before_its_first_step_or_left_at_once() -> None:
+    async with lab() as it:
+        await it.tell(ready())
+        await it.press("space")
+        assert it.source.sent == [cmd.Pause()] and "pauses at the first step" in it.text("#status")
+        await it.press("space", "s")
+        assert it.source.sent == [cmd.Pause(), cmd.Resume()] and "pauses" not in it.text("#status")
+        await it.press("q")
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.closed
 
 
 async def test_quit_does_not_ask_after_the_end() -> None:

@@ -6,10 +6,10 @@ from typing import Literal
 from tui_lab.app.session.source import Role
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 
-Needs = Literal["nothing", "steering", "training", "live", "replay", "resumable"]
-"""When a command is enabled. steering: a run or replay in progress; training: a run of this app, in progress or ended;
-live: a run in progress that takes commands; replay: a replay; resumable: a replay, or a run of another process that has
-ended."""
+Needs = Literal["nothing", "pausing", "steering", "training", "live", "replay", "resumable"]
+"""When a command is enabled. steering: a run or replay in progress; pausing: also a run of this app while it is opened;
+training: a run of this app, in progress or ended; live: a run in progress that takes commands; replay: a replay;
+resumable: a replay, or a run of another process that has ended."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ ITS_MODEL = "Only the script can build its model and its data; start the script 
 ONLY_THE_SCRIPT = "Only the script can continue this run; start the script again."
 
 COMMANDS: tuple[Command, ...] = (
-    Command("pause", "space", "Pause/resume", "Pause after this step, or resume.", "Run", "steering", "Pause"),
+    Command("pause", "space", "Pause/resume", "Pause after this step, or resume.", "Run", "pausing", "Pause"),
     Command("step", "s", "Step", "Run one step, then pause.", "Run", "steering", "Step"),
     Command("ten_steps", "S", "Ten steps", "Run ten steps, then pause.", "Run", "steering", show_key="S"),
     Command("evaluate", "e", "Evaluate", "Measure the validation loss now.", "Run", "live",
@@ -117,6 +117,9 @@ def applies(needs: Needs, *, phase: str, role: Role) -> bool:
     match needs:
         case "nothing":
             return True
+        case "pausing":
+            opening = role == "training" and phase == "loading"
+            return opening or applies("steering", phase=phase, role=role)
         case "steering":
             # A replay can be paused at its end too: the next key may go back.
             return (in_progress or (role == "replay" and phase != "loading")) and role != "watching"

@@ -233,6 +233,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
         if self.stopping and not self.state.over:
             note = "stopping…"
+        if self.state.phase == "loading" and self._commands.controls.pauses_at_start:
+            note = "pauses at the first step"
         self._run_line.show(self.shown, self.source.playback, now)
         self._status.show(self.shown, now, note, is_replayed=self.source.playback is not None)
 

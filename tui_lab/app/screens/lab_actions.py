@@ -239,7 +239,8 @@ class LabActions:
     def close(self, destination: Destination) -> None:
         """Close the lab, after a question if the run is still training."""
         lab = self._lab
-        if lab.state.over or lab.source.role in ("watching", "replay"):
+        is_opening = lab.source.role == "training" and lab.state.phase == "loading"  # Nothing was trained here yet.
+        if lab.state.over or is_opening or lab.source.role in ("watching", "replay"):
             lab.post_message(lab.Close(lab, destination))
             return
 

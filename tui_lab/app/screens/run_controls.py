@@ -24,6 +24,8 @@ class RunControls:
         self._source = source
         self._send = send or source.send
         self._state = state
+        self.pauses_at_start = False
+        """Whether the run was told to pause while it was being opened."""
         self.actions: dict[str, Callable[[], None]] = {
             "pause": self.pause_or_resume,
             "slower": partial(self.change_speed, -1),
@@ -42,7 +44,11 @@ class RunControls:
 
     def pause_or_resume(self) -> None:
         playback = self._source.playback
-        paused = self._state.phase == "paused" if playback is None else playback.paused
+        if self._state.phase == "loading" and self._source.role == "training":
+            paused = self.pauses_at_start  # The trainer takes the command before its first step.
+            self.pauses_at_start = not paused
+        else:
+            paused = self._state.phase == "paused" if playback is None else playback.paused
         self._send(cmd.Resume() if paused else cmd.Pause())
 
     def change_speed(self, by: int) -> None:
