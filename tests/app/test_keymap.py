@@ -10,7 +10,8 @@ from textual.widgets import Input
 from tests.app.fake import lab
 from tests.command_line import RunCli
 from tui_lab.app.actions import BY_ID
-from tui_lab.app.keymap import Keymap, bindables, default_toml, keymap_path, normalized, parse, read
+from tui_lab.app.key_names import normalized
+from tui_lab.app.keymap import Keymap, bindables, default_toml, keymap_path, parse, read
 from tui_lab.app.screens.help import Help
 from tui_lab.core import commands as cmd
 from tui_lab.util.errors import ConfigError

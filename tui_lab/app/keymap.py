@@ -13,9 +13,9 @@ from typing import Any
 
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.keys import Keys, _character_to_key, format_key
 
 from tui_lab.app.actions import COMMANDS, Command, Needs, key_of
+from tui_lab.app.key_names import KEY_NAMES, normalized, shown_key
 from tui_lab.util import files
 from tui_lab.util.cache import config_folder
 from tui_lab.util.errors import ConfigError, Problem, nearest
@@ -26,8 +26,6 @@ LARGEST_FILE = 2**20
 LAB = "lab"
 RESERVED = ("ctrl+p", "ctrl+q")
 """The palette and the way out come before any other binding."""
-MODIFIERS = ("ctrl", "alt", "shift")
-KEY_NAMES = frozenset({key.value for key in Keys} | {_character_to_key(chr(code)) for code in range(33, 127)})
 EXCLUDE_EACH_OTHER = ({"live", "replay"}, {"live", "resumable"})
 """Needs of two commands of which only one ever applies, so that they may share a key."""
 
@@ -224,20 +222,6 @@ def _keys(id: str, value: Any) -> tuple[tuple[str, ...], list[Problem]]:
     return tuple(key for key in keys if key is not None), problems
 
 
-def normalized(key: str) -> str | None:
-    """Return Textual's name of a key, such as `question_mark` for `?`; None if there is no such key."""
-    *modifiers, base = key.split("+") if len(key) > 1 and not key.endswith("+") else [key]
-    if not set(modifiers) <= set(MODIFIERS):
-        return None
-    if len(base) == 1:
-        if modifiers == ["shift"] and base.isalpha():
-            return base.upper()  # So does a terminal report it.
-        base = _character_to_key(base) if base.isprintable() and base != " " else "space"
-    elif base not in KEY_NAMES:
-        return None
-    return "+".join([*modifiers, base])
-
-
 def _conflicts(every: Mapping[str, Bindable], chosen: Mapping[str, tuple[str, ...]]) -> list[Problem]:
     """Return a problem for each key that two bindings of one place would have."""
     problems = []
@@ -252,17 +236,6 @@ def _conflicts(every: Mapping[str, Bindable], chosen: Mapping[str, tuple[str, ..
                 problems.append(Problem(code="conflict", message=message, key=culprit.id, value=shown_key(key)))
             owners[each.place, key].append(each)
     return problems
-
-
-def shown_key(key: str) -> str:
-    """Return a key as it is shown to the user and written into the file."""
-    *modifiers, base = key.split("+")
-    return "+".join([*modifiers, base if base in ("space", "escape", *MODIFIERS) or len(base) == 1 else _short(base)])
-
-
-def _short(base: str) -> str:
-    text = format_key(base)
-    return text if len(text) == 1 and text.isascii() else base
 
 
 def default_toml() -> str:

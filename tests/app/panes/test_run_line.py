@@ -8,11 +8,11 @@ import pytest
 from tests.app.fake import FakePlayback, evaluated, lab, update
 from tests.app.script import script_lab
 from tui_lab.app.panes.end_text import end_text, offered
+from tui_lab.app.panes.key_hints import BETWEEN
 from tui_lab.app.panes.seek_bar import CHANGE, EVALUATION, POSITION, SeekBar, keys_of
 from tui_lab.app.session.messages import Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.source import Timeline
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.key_hints import BETWEEN
 from tui_lab.core import events as ev
 
 ALL_KEYS = keys_of(lambda id: True)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from rich.text import Text
 
 from tui_lab.app.actions import BY_ID, Command, key_of
+from tui_lab.app.panes.key_hints import BETWEEN
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.key_hints import BETWEEN
 from tui_lab.runs.names import state_name
 from tui_lab.runs.numbers import percent, short_number
 from tui_lab.util.escape import printable

@@ -10,8 +10,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from tui_lab.app.panes.key_hints import BETWEEN, Hint, fitting_hints, hints_of
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.key_hints import BETWEEN, Hint, fitting_hints, hints_of
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.util.escape import printable
 

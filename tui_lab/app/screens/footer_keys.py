@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import Keymap
+from tui_lab.app.panes.key_hints import Hint
 from tui_lab.app.session.source import Role
 from tui_lab.app.widgets.footer import FooterItem
-from tui_lab.app.widgets.key_hints import Hint
 
 Labels = Sequence[tuple[str, str]]
 """Ids of commands with what the line says about them; those with an empty text share that of the next."""

@@ -21,6 +21,7 @@ from tui_lab.app.panes.doctor import DoctorPane
 from tui_lab.app.panes.events import EventsPane
 from tui_lab.app.panes.framed_log import FramedLog
 from tui_lab.app.panes.generation import GenerationPane
+from tui_lab.app.panes.key_hints import hints_of
 from tui_lab.app.panes.layout import Name, PaneLayout
 from tui_lab.app.panes.loss import LossPane
 from tui_lab.app.panes.pane import Pane
@@ -40,7 +41,6 @@ from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_sampler import NoSampler, Sampler
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import ChosenKeyLine, FooterItem
-from tui_lab.app.widgets.key_hints import hints_of
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config

@@ -11,6 +11,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Static
 
+from tui_lab.app.panes.key_hints import fitting_hints, hints_of
 from tui_lab.app.screens.run_curves_view import CurvesView, RunCurves
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.app.screens.run_marks import CURSOR, MarkedRun, Marks
@@ -23,7 +24,6 @@ from tui_lab.app.session.run_reader import RunReader
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.input import Field
-from tui_lab.app.widgets.key_hints import fitting_hints, hints_of
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow

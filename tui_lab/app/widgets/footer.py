@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.widgets import Input
 from textual.widgets._footer import FooterKey
 
-from tui_lab.app.keymap import shown_key
+from tui_lab.app.key_names import shown_key
 from tui_lab.app.textual_fixes.footer_recomposed import RecomposeOnlyOnChange
 from tui_lab.app.textual_fixes.footer_unfocused import FollowWithoutFocus
 

@@ -8,7 +8,8 @@ from textual.dom import DOMNode
 from textual.style import Style
 from textual.widget import Widget
 
-from tui_lab.app.keymap import Keymap, keymap_of, normalized, shown_key
+from tui_lab.app.key_names import normalized, shown_key
+from tui_lab.app.keymap import Keymap, keymap_of
 
 BETWEEN = " · "
 NAMES = {"enter": "enter", "esc": "escape", "tab": "tab", "←": "left", "→": "right", "↑": "up", "↓": "down"}

@@ -4,7 +4,7 @@ import pytest
 
 from tests.app.fake import Lab, lab
 from tui_lab.app.keymap import Keymap
-from tui_lab.app.widgets.key_hints import Hint, Key, fitting_hints, parse
+from tui_lab.app.panes.key_hints import Hint, Key, fitting_hints, parse
 
 HERE = {"n": "n", "N": "N", "a": "a", "left": "left", "right": "right", "comma": "comma", "x": "f6", "escape": "escape"}
 
