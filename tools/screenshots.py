@@ -130,6 +130,7 @@ async def draw_follower(run: Path, size: tuple[int, int], name: str, first_step:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TUI_LAB_RUNS"] = folder
+        os.environ["TUI_LAB_CACHE"] = f"{folder}/cache"  # Not the theme and layout of the user.
         if len(sys.argv) > 1:
             with watched_nanogpt(Path(sys.argv[1]), Path(folder)) as run:
                 asyncio.run(draw_watch(run))
