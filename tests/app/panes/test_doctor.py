@@ -147,7 +147,8 @@ async def test_planted_faults_are_named_once_the_doctor_has_looked(monkeypatch: 
 async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
     async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
         await show(it, Diagnosed(it.config, report(SHUFFLED, SOFTMAX_TWICE)))
-        assert "a apply and restart" in str(it.screen.doctor_pane.border_subtitle)
+        border = str(it.screen.doctor_pane.border_subtitle)
+        assert "a fix and restart" in border and "Enter why" in border
         await it.pilot.press("a")
         [message] = restarts
         assert message.config.faults == ("double_softmax",) and message.diagnose and not message.fork
@@ -194,7 +195,7 @@ async def test_fix_by_a_live_setting_restarts_nothing(restarts: list[Any], diagn
     async with lab() as it:
         assert not it.screen.query_one("#banner").display
         await show(it, Diagnosed(it.config, report(TOO_LOW)))
-        assert "a apply the fix" in str(it.screen.doctor_pane.border_subtitle)
+        assert "a fix now" in str(it.screen.doctor_pane.border_subtitle)
         await it.press("a")
         assert "optim.lr 0.002 → 0.01" in [notice.message for notice in it.pilot.app._notifications][-1]
         assert restarts == [] and it.source.sent == [cmd.Set("optim.lr", 0.01)] and len(diagnosed) == 1

@@ -59,7 +59,7 @@ class DoctorPane(Pane):
     title = "Doctor"
     help_name = "doctor"
     main = "#findings"
-    hints: Sequence[str] = ("Enter details", "K diagnose", "n randomness", "y copy")
+    hints: Sequence[str] = ("K diagnose", "n randomness")
     can_steer = False
     """Whether the run takes live changes now."""
 
@@ -212,7 +212,9 @@ class DoctorPane(Pane):
         config = None if self._state is None else self._state.trainer_config
         if config is not None:
             does = self.selected and fix_text(config, self.selected, can_steer=self.can_steer)
-            self.hints = (f"a {does}", *DoctorPane.hints) if does else DoctorPane.hints
+            fix = [f"a {does}"] if does else []
+            details = ["Enter why", "y copy"] if self.selected else []
+            self.hints = (*fix, *details, *DoctorPane.hints)
             self.show_hints()
 
     @on(OptionList.OptionSelected)
@@ -262,7 +264,7 @@ def fix_text(config: Config, finding: Finding, *, can_steer: bool) -> str:
     if new_config is None:
         return ""
     is_live = can_steer and all(map(settings.is_live, settings.differences(config, new_config)))
-    return "apply the fix" if is_live else "apply and restart"
+    return "fix now" if is_live else "fix and restart"
 
 
 def health_text(report: Report) -> str:

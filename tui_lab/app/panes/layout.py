@@ -17,7 +17,7 @@ ROW_FROM = Size(116, 30)
 WIDE_FROM = 170
 """Columns from which the stack has a column of its own."""
 TOO_SMALL_BELOW = Size(40, 12)
-CONFIG_WIDTH = 43
+CONFIG_WIDTH = 44
 ACTIVE_SHARE = 3
 """Of the lines of a stack, where another open pane has 2."""
 

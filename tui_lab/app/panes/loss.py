@@ -43,7 +43,7 @@ class LossPane(Pane):
     help_name = "loss"
     main = "#chart"
     hints: Sequence[str] = (
-        "[ ] metric", "←→ read values", "Y y-axis", "x x-axis", "m smooth", "a overlay runs", "+ - zoom", "0 all"
+        "[ ] metric", "←→ values", "a overlay", "Y y-axis", "x x-axis", "m smooth", "+ - zoom", "0 all"
     )  # fmt: skip
 
     BINDINGS = named(

@@ -15,7 +15,7 @@ from tui_lab.util.escape import printable
 
 COLUMNS = ("section", "setting", "value", "note")
 SECTION_WIDTH = 7
-SETTING_WIDTH = 18
+SETTING_WIDTH = 19
 NOTE_WIDTH = 2
 LEAST_VALUE_WIDTH = 7
 SCROLLBAR_WIDTH = 2
