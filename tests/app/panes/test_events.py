@@ -1,9 +1,11 @@
 """The events pane: the log of a run."""
 
+from dataclasses import replace
+
 import pytest
 from textual.widgets import RichLog
 
-from tests.app.fake import FakePlayback, lab, ready, started, update
+from tests.app.fake import FakePlayback, evaluated, lab, ready, started, update
 from tui_lab.app.panes.events import EventsPane, log_line
 from tui_lab.app.session.messages import Diagnosed, Rewound, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
@@ -84,3 +86,23 @@ async def test_replayed_events_have_no_time_and_those_that_happen_now_have_one()
         lines = [line for line in it.text("#log").splitlines() if line]
         assert [line.startswith("step ") for line in lines[-2:]] == [True, True]
         assert ":" not in lines[0].split()[0], "nor the line of the start"
+
+
+async def test_opening_a_run_logs_the_end_of_its_past_without_times() -> None:
+    saves = tuple(ev.Saved(step=step, path=f"checkpoints/step-{step}") for step in range(1, 400))
+    past = (
+        *saves,
+        ev.Changed(step=400, key="optim.lr", old=0.1, new=0.2),
+        evaluated(400),
+        ev.Paused(step=400),
+        ev.Resumed(step=400),
+        update(401),
+        ev.Paused(step=401),
+    )
+    async with lab(size=(200, 50), loaded=False, steps=0) as it:
+        await it.tell(replace(ready(), past=past, in_progress=True), ev.Resumed(step=401))
+        lines = it.screen.events_pane.copied().splitlines()
+        tail = lines[-4:]
+        assert "optim.lr" in tail[0] and "val" in tail[1] and tail[2].startswith("step 401: paused")
+        assert ":" in tail[3].split()[0] and tail[3].endswith("step 401: resumed"), "it happens now"
+        assert lines[0].startswith("step 1") and 290 < len(lines) < 310, "not all of a long past"

@@ -66,8 +66,9 @@ def test_run_in_progress_is_at_its_step_and_was_resumed_where_it_was(run: Run, i
         state.apply(message)
     assert (state.phase, state.step) == ("paused" if is_paused else "running", 34)
     [ready] = [message for message in messages if isinstance(message, Ready)]
-    lines = [log_line(event) or "" for event in ready.present()]
-    assert "resumed at step 27" in lines[0] and len(lines) == 1 + is_paused
+    lines = [line for event in ready.past if (line := log_line(event))]
+    assert any("resumed at step 27" in line for line in lines)
+    assert ("paused" in lines[-1]) == is_paused
 
 
 def test_events_that_the_process_printed_are_not_shown_again(run: Run) -> None:

@@ -32,6 +32,8 @@ from tui_lab.runs.names import state_name
 from tui_lab.util.escape import printable
 
 MAX_LINES = 2000
+MAX_PAST_LINES = 300
+"""Of the events before a run was opened."""
 TIME = re.compile(r"^\d\d:\d\d:\d\d ")
 
 
@@ -110,8 +112,7 @@ class EventsPane(Pane):
                 self.note(event, is_replayed=is_replayed)
             return
         if isinstance(message, Ready):
-            for event in message.present():
-                self.note(event)
+            self._note_past(message.past)
             return
         pauses = self._last_pauses
         if isinstance(message, ev.Paused):
@@ -120,6 +121,11 @@ class EventsPane(Pane):
             self._write(printable(line) if is_replayed else f"{self._clock()} {printable(line)}")
         if isinstance(message, ev.Paused | ev.Resumed):
             self._last_pauses = [*pauses[-1:], message]
+
+    def _note_past(self, past: tuple[ev.Event, ...]) -> None:
+        """Log what the run did before it was opened, the latest of it if that is much."""
+        for event in [event for event in past if log_line(event) is not None][-MAX_PAST_LINES:]:
+            self.note(event, is_replayed=True)
 
     def _drop_single_step(self) -> None:
         """Of single steps in a row, keep only the last pause: they would push everything else out of sight."""

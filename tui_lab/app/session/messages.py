@@ -52,22 +52,6 @@ class Ready:
         """The config of a run of our trainer; None for the run of a script."""
         return None if isinstance(self.config, ScriptConfig) else self.config
 
-    def present(self) -> tuple[ev.Event, ...]:
-        """Return the events that say what a run in progress does: its latest start, and its pause if it is paused."""
-        started: ev.Started | None = None
-        paused: ev.Paused | None = None
-        for event in self.past if self.in_progress else ():
-            match event:
-                case ev.Started():
-                    started, paused = event, None
-                case ev.Paused():
-                    paused = event
-                case ev.Resumed():
-                    paused = None
-                case ev.Stopped() | ev.Failed():
-                    started, paused = None, None
-        return tuple(event for event in (started, paused) if event is not None)
-
 
 @dataclass(frozen=True)
 class Rewound:
