@@ -4,6 +4,7 @@ from textual.widgets import DataTable, Input
 
 from tests.app.fake import Lab, lab
 from tui_lab.app.panes.config import ConfigPane
+from tui_lab.app.session.messages import Rewound
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -72,6 +73,40 @@ async def test_changed_settings_are_kept_filtered_and_reset() -> None:
         await it.press("x")
         assert [row.value for row in table.rows] == ["optim.lr"]
         assert pane.edited.model.d_model == it.config.model.d_model
+
+
+async def test_edits_in_a_replay_stay_when_it_moves_until_they_are_reset() -> None:
+    async with lab(size=(200, 50)) as it:
+        it.source.role = "replay"
+        it.screen.config_pane.can_steer = False
+        ready, started = it.screen.state.ready, it.screen.state.started
+        assert ready is not None and started is not None
+        pane = it.screen.config_pane
+        old = it.config.optim.lr
+        changed = ev.Changed(step=31, key="optim.lr", old=old, new=0.004)
+        await it.tell(changed)
+        pane.enter("optim.lr", "0.0007")
+
+        def shown() -> tuple[float, float]:
+            assert isinstance(pane.edited, Config)
+            return pane.edited.optim.lr, pane.edited.model.dropout
+
+        await it.tell(Rewound(ready, (started,)))
+        assert shown() == (0.0007, it.config.model.dropout)
+        dropout = ev.Changed(step=20, key="model.dropout", old=it.config.model.dropout, new=0.15)
+        await it.tell(dropout, changed)
+        assert shown() == (0.0007, 0.15) and pane.waits_for_restart
+        same = ev.Changed(step=32, key="optim.lr", old=0.004, new=0.0007)
+        await it.tell(same)
+        assert pane.edits == {"optim.lr": 0.0007}, "the run has the same value, but the fork starts at another step"
+
+        await it.tell(Rewound(ready, (started, changed)))
+        await it.pilot.press("1")
+        select(it, "optim.lr")
+        await it.press("x")
+        assert shown() == (0.004, it.config.model.dropout) and not pane.edits
+        await it.tell(Rewound(ready, (started,)))
+        assert shown() == (old, it.config.model.dropout)
 
 
 STEPS: dict[str, cmd.Command] = {

@@ -78,6 +78,8 @@ class ConfigPane(Pane):
         """The settings in effect."""
         self.edited: RunConfig | None = None
         """The settings in effect, with the edits that wait for a restart."""
+        self._edited_keys: set[str] = set()
+        """Which of them the user edited. They stay when the run, or a replay that moves, has other values."""
         self._started: ev.Started | None = None
         self._requested: dict[str, Any] = {}
         self._formula = False
@@ -88,7 +90,7 @@ class ConfigPane(Pane):
         yield SettingEditor(id="editor")
 
     def show(self, state: LabState, now: float) -> None:
-        """Take over the settings that changed in the run; edits that wait for a restart stay."""
+        """Take over the settings that changed in the run; those that the user edited stay until they are reset."""
         if state.config is None:
             return
         requested = state.requested.values
@@ -105,7 +107,7 @@ class ConfigPane(Pane):
         else:
             before = script.values_of(previous)
             for key, value in script.values_of(state.config).items():
-                if value != before.get(key):
+                if value != before.get(key) and key not in self._edited_keys:
                     self.edited = script.changed(self.edited, key, value)
         self.fill()
 
@@ -126,6 +128,13 @@ class ConfigPane(Pane):
     def waits_for_restart(self) -> bool:
         """Whether an edited setting takes effect only after a restart."""
         return self.edited is not self.running and isinstance(self.edited, Config) and self.edited != self.running
+
+    @property
+    def edits(self) -> dict[str, Any]:
+        """The settings that the user edited, also where the run now has the same value."""
+        if self.edited is None:
+            return {}
+        return {key: value_of(self.edited, key) for key in sorted(self._edited_keys)}
 
     def copied(self) -> str:
         if self.key is None or self.edited is None:
@@ -200,6 +209,11 @@ class ConfigPane(Pane):
         if self.edited is None:
             return
         self.edited = script.changed(self.edited, key, value)
+        is_sent = self.can_steer and is_live(self.edited, key)
+        if is_sent or self.running is None or value_of(self.running, key) == value_of(self.edited, key):
+            self._edited_keys.discard(key)
+        else:
+            self._edited_keys.add(key)
         self.post_message(self.ValueSet(key, value))
         self.fill()
 
@@ -231,8 +245,10 @@ class ConfigPane(Pane):
         if key is not None and self.initial is not None:
             if self._is_read_only(key):
                 return
+            # In a replay, what the run has at this step: its setting then follows the run again.
+            kept = self.running if key in self._edited_keys and self.running is not None else self.initial
             try:
-                self.set_value(key, value_of(self.initial, key))
+                self.set_value(key, value_of(kept, key))
             except ConfigError as error:
                 self._editor.show_problem(str(error.problems[0]))
 
@@ -247,6 +263,7 @@ class ConfigPane(Pane):
         elif self._is_read_only(key):
             self._editor.show_problem("read only: the script sets it, so change it there")
         elif self.can_steer and is_live(self.edited, key):
+            self._edited_keys.discard(key)
             self._send(command)
         else:
             try:

@@ -36,7 +36,8 @@ class ForkControls:
         state = self._lab.state
         in_effect = state.trainer_config or edited
         if self._lab.source.role == "replay" and state.ready is not None:
-            self._fork_replay(Path(state.ready.path), settings.differences(in_effect, edited))
+            edits = settings.differences(in_effect, edited) | self._lab.config_pane.edits
+            self._fork_replay(Path(state.ready.path), edits)
         elif state.over and state.step >= edited.train.steps:
             self._ask_for_steps(state.step, edited, in_effect)
         else:
@@ -62,7 +63,7 @@ class ForkControls:
         """Ask whether to fork at the step of the checkpoint, which is not the one that is shown."""
         question = (
             f"The replay is at step {self._lab.state.step:,}; the only saved weights are those of step {step:,}. "
-            "The fork has the settings of that step, and your edits."
+            f"The fork has the settings of step {step:,}, and your edits."
         )
         choices = (Choice("fork", f"Fork at step {step:,}"), Choice("cancel", "Cancel"))
         self._lab.app.push_screen(Ask(question, choices), lambda answer: start() if answer == "fork" else None)
