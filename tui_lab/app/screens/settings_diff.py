@@ -16,10 +16,11 @@ from tui_lab.core.config import settings
 from tui_lab.runs.live_changes import SettingsDiff, settings_diff
 from tui_lab.util.escape import printable
 
-NAME_WIDTH = 26
-"""Of a run's name, at least."""
-GAP = 5
-"""Columns around a name, and for its letter."""
+LEAST_COLUMN_WIDTH = 16
+"""Of a run; longer values have several lines."""
+GAP = 2
+"""Columns around a value."""
+LETTER_WIDTH = 2
 
 
 class DiffView(VerticalScroll):
@@ -46,8 +47,9 @@ class DiffView(VerticalScroll):
             [curves[run.row.path].changes if run.row.path in curves else () for run in runs],
         )
         settings_width = max(map(len, diff.different), default=0)
-        name_width = max(NAME_WIDTH, (self.size.width - settings_width) // max(1, len(runs)) - GAP)
-        drawn = ([(run.mark, run.row.name) for run in runs], diff, name_width)
+        free_width = self.size.width - settings_width - GAP
+        column_width = max(LEAST_COLUMN_WIDTH, free_width // max(1, len(runs)) - GAP)
+        drawn = ([(run.mark, run.row.name) for run in runs], diff, column_width)
         if drawn == self._drawn:
             return
         self._drawn = drawn
@@ -56,9 +58,10 @@ class DiffView(VerticalScroll):
         table.display = bool(diff.different)
         table.add_column(Text("setting"))
         for run in runs:
-            table.add_column(Text(f"{run.mark.letter} {short(run.row.name, name_width)}", f"bold {run.mark.style}"))
+            name = short(run.row.name, column_width - LETTER_WIDTH)
+            table.add_column(Text(f"{run.mark.letter} {name}", f"bold {run.mark.style}"), width=column_width)
         for key, values in diff.different.items():
-            table.add_row(Text(key), *(Text(printable(value)) for value in values))
+            table.add_row(Text(key), *(Text(printable(value)) for value in values), height=None)
         self.query_one("#same", Static).update(Text(_summary(runs, diff), "dim"))
 
 
