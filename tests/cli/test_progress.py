@@ -4,9 +4,10 @@ import io
 import threading
 
 import pytest
+from rich.console import Console
 
-from tui_lab.cli.progress import preparing
-from tui_lab.core.events import Evaluated
+from tui_lab.cli.progress import Bar, preparing
+from tui_lab.core.events import Changed, Evaluated, Event, Paused, Resumed, Started, StepDone
 from tui_lab.runs.event_text import event_text
 from tui_lab.util.errors import ConfigError
 
@@ -55,3 +56,40 @@ def test_an_evaluation_shows_the_metric_that_it_has(
 ) -> None:
     event = Evaluated(step=3, val_loss=2.5, exact_match=exact_match, perplexity=perplexity, examples=8, best=False)
     assert event_text(event) == f"step 3: validation loss 2.5{metric}"
+
+
+def test_the_time_left_has_no_pauses_in_it() -> None:
+    out = io.StringIO()
+    bar = Bar(Console(file=out, force_terminal=True, width=150))
+
+    def shown(event: Event) -> str:
+        out.truncate(0)
+        bar.show(event)
+        bar._progress.refresh()
+        return out.getvalue()
+
+    def done(step: int) -> StepDone:
+        return StepDone(
+            step=step, loss=1.0, loss_ema=1.0, lr=0.1, grad_norm=1.0, epoch=0, tokens=8, seconds=0.5, tokens_per_s=16.0
+        )
+
+    with bar:
+        start = Started(
+            step=0,
+            steps=1000,
+            parameters=1,
+            n_vocab=4,
+            train_examples=8,
+            val_examples=8,
+            device="cpu",
+            threads=1,
+            resumed=False,
+        )
+        assert "ETA –" in shown(start)
+        assert "ETA 8:15" in shown(done(10))
+        paused = shown(Paused(step=10))
+        assert "paused" in paused and "ETA" not in paused
+        assert "ETA 8:15" in shown(Resumed(step=10)), "however long the pause was"
+        assert "ETA 8:10" in shown(done(20))
+        shown(Changed(step=20, key="train.steps", old=1000, new=140))
+        assert "ETA 1:00" in shown(done(20))

@@ -12,8 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tui_lab.core import events as ev
 from tui_lab.data.corpora.encode import ReportProgress
 from tui_lab.runs.event_text import event_text, step_text
+from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
+SPEED_SMOOTHING = 0.95
+"""Weight of the earlier steps in the moving average of the time a step takes."""
 LINES_PER_RUN = 20
 """Steps that get their own line in a log."""
 
@@ -72,13 +75,15 @@ class Bar:
             TextColumn("{task.fields[speed]} tok/s"),
             TextColumn("elapsed"),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}"),
             console=console,
             refresh_per_second=4,
             expand=True,
         )
-        self._task = self._progress.add_task("train", loss="–", val="–", speed="–", total=None)
+        self._task = self._progress.add_task("train", loss="–", val="–", speed="–", left="ETA –", total=None)
+        self._seconds_a_step: float | None = None
+        """A mean of the recent steps: the time between steps has pauses in it."""
+        self._n_steps = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -92,22 +97,41 @@ class Bar:
     def show(self, event: ev.Event) -> None:
         match event:
             case ev.Started():
+                self._n_steps = event.steps
                 self._progress.update(self._task, total=event.steps, completed=event.step)
-            case ev.Changed(key="train.steps"):
-                self._progress.update(self._task, total=event.new)
+            case ev.Changed(key="train.steps", new=int(n_steps)):
+                self._n_steps = n_steps
+                self._progress.update(self._task, total=n_steps)
+            case ev.Paused():
+                self._progress.update(self._task, left="paused")
+            case ev.Resumed():
+                self._progress.update(self._task, left=self._left(event.step))
             case ev.StepDone():
+                self._measure(event)
                 self._progress.update(
                     self._task,
                     completed=event.step,
                     loss=f"{event.loss:.4f}",
                     val=self._val_loss,
                     speed=f"{event.tokens_per_s:,.0f}",
+                    left=self._left(event.step),
                 )
             case ev.Evaluated():
                 self._val_loss = f"{event.val_loss:.4f}"
                 self._progress.update(self._task, val=self._val_loss)
         if (text := event_text(event)) is not None:
             self._progress.console.print(printable(text), highlight=False, markup=False)
+
+    def _measure(self, event: ev.StepDone) -> None:
+        if event.seconds > 0:
+            earlier = event.seconds if self._seconds_a_step is None else self._seconds_a_step
+            self._seconds_a_step = SPEED_SMOOTHING * earlier + (1 - SPEED_SMOOTHING) * event.seconds
+
+    def _left(self, step: int) -> str:
+        """Return the time until the last step, with the mean time of a step."""
+        if self._seconds_a_step is None or not self._n_steps:
+            return "ETA –"
+        return f"ETA {span(max(0, self._n_steps - step) * self._seconds_a_step)}"
 
 
 @contextmanager

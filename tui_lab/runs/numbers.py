@@ -23,3 +23,10 @@ def percent(share: float) -> str:
     if text == "100" and share < 1:
         text = f"{100 * share:.9g}"
     return f"{text}%"
+
+
+def span(seconds: float) -> str:
+    """Return a duration as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

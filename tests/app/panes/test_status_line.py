@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tests.app.fake import FakePlayback, lab, ready, started, update
 from tui_lab.app.session.messages import Preparing
+from tui_lab.core import events as ev
 
 
 async def test_status_line_shows_phase_step_times_and_memory() -> None:
@@ -11,6 +12,10 @@ async def test_status_line_shows_phase_step_times_and_memory() -> None:
         shown = it.text("#status")
         for part in ("▶ running", "step 30/2,500", "epoch 0", "ETA 0:25", "70,430 tok/s", "cpu ×2", "256 MiB"):
             assert part in shown
+        await it.tell(ev.Paused(step=30))
+        assert "paused" in it.text("#status") and "ETA" not in it.text("#status")
+        await it.tell(ev.Resumed(step=30))
+        assert "ETA 0:25" in it.text("#status")
         await it.tell(Preparing("encoding", 1, 4))
         assert it.screen.state.doing == "encoding 25%"
         await it.tell(ready())

@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from tui_lab.app.session.state import LabState
 from tui_lab.runs.names import short_name, state_name
-from tui_lab.runs.numbers import short_number
+from tui_lab.runs.numbers import short_number, span
 from tui_lab.util.escape import printable
 
 SIGNS = {"loading": "…", "waiting": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
@@ -21,13 +21,6 @@ SECONDS_BETWEEN_MEMORY_READINGS = 1.5
 def resident_bytes() -> int:
     """Return the memory of this process."""
     return int(psutil.Process().memory_info().rss)
-
-
-def span(seconds: float) -> str:
-    """Return a duration as h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def phase_text(state: LabState) -> str:
@@ -102,8 +95,7 @@ class StatusLine(Static):
             parts += [] if state.is_script else [Part(f"  epoch {state.last.epoch}", 2)]
             parts.append(Part(f"  loss {short_number(state.last.loss)}", 7))
             parts.append(Part(f"  mean {short_number(state.last.loss_ema)}", 4))
-            in_progress = state.phase in ("running", "paused") and not self._is_replayed
-            if in_progress and state.seconds_left is not None:
+            if state.phase == "running" and not self._is_replayed and state.seconds_left is not None:
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
         if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:
             unit = "tok" if state.unit == "tokens" else state.unit

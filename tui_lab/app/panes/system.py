@@ -10,11 +10,11 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.panes.status_line import span
 from tui_lab.app.session.messages import GpuSample, SystemSample
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_history import SystemHistory
 from tui_lab.app.widgets.scrolled import Page
+from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
 OPEN_FROM = 55

@@ -10,7 +10,6 @@ from tui_lab.app.clipboard import copy
 from tui_lab.app.labels import holder_text
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
 from tui_lab.app.panes.setting_text import changes_text
-from tui_lab.app.panes.status_line import span
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose, Choice
@@ -30,6 +29,7 @@ from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.fixes import unfixed
 from tui_lab.core.runs.lock import in_use
+from tui_lab.runs.numbers import span
 from tui_lab.util import files
 
 if TYPE_CHECKING:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tui_lab.app.labels import ago
-from tui_lab.app.panes.status_line import span
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.figures import figure_text
 from tui_lab.runs.names import short_name
-from tui_lab.runs.numbers import percent, short_number
+from tui_lab.runs.numbers import percent, short_number, span
 
 NAME_WIDTH = 34
 LEAST_NAME_WIDTH = 28

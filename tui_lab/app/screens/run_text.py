@@ -6,13 +6,13 @@ from pathlib import Path
 from rich.text import Text
 
 from tui_lab.app.labels import shown_path
-from tui_lab.app.panes.status_line import span
 from tui_lab.app.screens.run_columns import TITLES, short
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
 from tui_lab.runs.listing import not_default
 from tui_lab.runs.names import state_name
+from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
 TITLE_WIDTH = 16
