@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.app.fake import Lab, lab, ready, update
+from tests.app.fake import FakePlayback, Lab, lab, ready, update
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.batch_text import step_text
 from tui_lab.app.panes.cells import Cells
+from tui_lab.app.session.messages import Rewound
 from tui_lab.core import events as ev
 from tui_lab.core.commands import WeightsInfo
 from tui_lab.core.inference.example import CellLosses
@@ -171,6 +172,24 @@ async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
             it.screen.tick()
         await it.pilot.pause()
         assert it.text("#order").startswith("step 30  4 steps ago")
+
+
+async def test_batch_of_a_replay_is_that_of_the_step_shown(measured: Measured) -> None:
+    async with lab() as it:
+        it.source.role = "replay"
+        it.source.playback = FakePlayback(position=30)
+        opened, begun = it.screen.state.ready, it.screen.state.started
+        assert opened is not None and begun is not None
+        await it.press("3")
+        answer_inspections(it)
+        await it.tell(*(update(step) for step in range(31, 52)))
+        assert it.text("#order").startswith("step 51  epoch")
+        answer_inspections(it)
+        await it.tell(Rewound(opened, (begun, *(update(step) for step in range(1, 11)))))
+        assert it.text("#order").startswith("step 10  epoch")
+        await it.tell(*(update(step) for step in range(11, 14)), ev.Paused(step=13))
+        assert it.text("#order").startswith("step 13  epoch")
+        assert_header_and_cells_are_of_one_step(it)
 
 
 async def test_losses_are_gray_until_measured_at_once_when_paused_and_at_the_end(measured: Measured) -> None:

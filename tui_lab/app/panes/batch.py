@@ -71,6 +71,8 @@ class BatchPane(Pane):
         self._drawn: object = None
         self._shown_at = -math.inf
         self._is_script = False
+        self.is_replay = False
+        """Then the batch is always that of the step shown: who wants to read it pauses the replay."""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="loaded-batch"):
@@ -139,7 +141,7 @@ class BatchPane(Pane):
             return
         shown = self.shown_batch
         kept_until = max(self._losses.kept_until, self._shown_since + SECONDS_BETWEEN_BATCHES)
-        if shown is not None and self._following and now < kept_until:
+        if shown is not None and self._following and not self.is_replay and now < kept_until:
             return
         batch = loader.batch(step)
         if shown is None or not _same_examples(shown, batch):
@@ -204,7 +206,6 @@ class BatchPane(Pane):
 
     def rewound(self) -> None:
         self._drawn = None
-        self._drawn_at = -math.inf
         self._losses.kept_until = -math.inf
         self._shown_since = -math.inf
 

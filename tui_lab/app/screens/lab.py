@@ -222,6 +222,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         can_steer = applies("live", phase=self.state.phase, role=self.source.role)
         self.config_pane.can_steer = can_steer
         self.doctor_pane.can_steer = can_steer
+        self.batch_pane.is_replay = self.source.role == "replay"
         if frame.new or (frame.complete and self.source.playback is not None):  # The seek bar shows the present step.
             self.shown = self.state.frozen()
         self._framed_log.log_until(self.shown.step)
