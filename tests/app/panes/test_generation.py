@@ -7,6 +7,7 @@ from tests.app.fake import lab, update
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
 from tui_lab.app.session.messages import GenerationFinished, TokenGenerated
+from tui_lab.app.session.saved_weights import NO_CHECKPOINT
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
 from tui_lab.util.errors import ConfigError
@@ -33,6 +34,20 @@ async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None
         await it.press("right")
         assert "✗ expected 654321" in it.text("#replies") and "✓ right" in it.text("#replies"), "earlier replies stay"
         assert "p = 0.250" in it.text("#alternatives") and "2 0.300" in it.text("#alternatives")
+
+
+async def test_answer_without_a_checkpoint_names_the_key_that_saves_one_where_it_can() -> None:
+    async with lab(size=(200, 50)) as it:
+        pane = it.screen.query_one(GenerationPane)
+        it.source.role = "steering"
+        await it.pilot.press("g")
+        pane.receive(GenerationFinished(1, NO_CHECKPOINT))
+        await it.tell()
+        assert f"✗ {NO_CHECKPOINT}; c saves one" in " ".join(it.text("#replies").split())
+        it.source.role = "watching"
+        await it.pilot.press("g")
+        pane.receive(GenerationFinished(2, NO_CHECKPOINT))
+        assert [reply.error for reply in pane.replies].count(NO_CHECKPOINT) == 1
 
 
 async def test_editing_the_prompt_keeps_its_text() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.recorded import recorded
 from tests.core.tiny import trainer_and_run
-from tui_lab.app.session.saved_weights import SavedWeights
+from tui_lab.app.session.saved_weights import NO_CHECKPOINT, SavedWeights
 from tui_lab.core import commands as cmd
 from tui_lab.util.errors import RunError
 
@@ -21,7 +21,7 @@ def test_before_the_first_checkpoint_a_prompt_is_refused_and_a_look_is_dropped(t
     with pytest.raises(RunError):
         weights.answer(cmd.Snapshot(lambda state, info: None))
     weights.answer(cmd.Snapshot(lambda state, info: None, refuse=reasons.append))
-    assert len(reasons) == 2
+    assert reasons == [NO_CHECKPOINT] * 2
 
     training, run = trainer_and_run(tmp_path / "trained", "train.steps=1")
     for _ in run.record(training.events()):

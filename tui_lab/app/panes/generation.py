@@ -11,7 +11,8 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui_lab.app.keymap import named
+from tui_lab.app.actions import BY_ID
+from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.replies import Replies, Reply, probability_style
 from tui_lab.app.panes.sampling_fields import AT_EVALUATIONS, DEFAULTS, is_at_evaluations, parse_fields
@@ -24,6 +25,7 @@ from tui_lab.app.session.messages import (
     TokenGenerated,
     WeightsCopied,
 )
+from tui_lab.app.session.saved_weights import NO_CHECKPOINT
 from tui_lab.app.session.state import LabState
 from tui_lab.app.token_text import token_text
 from tui_lab.app.widgets.input import Field
@@ -217,8 +219,15 @@ class GenerationPane(Pane):
                     reply.tokens.append(message.generated)
                 case GenerationFinished():
                     reply.done = True
-                    reply.error = message.error
+                    reply.error = self._with_key(message.error)
             self._dirty = True
+
+    def _with_key(self, error: str | None) -> str | None:
+        """Return an error with the key that helps, if this app can save a checkpoint of the run."""
+        if error != NO_CHECKPOINT or not self.screen.check_action("do", ("checkpoint",)):
+            return error
+        key = keymap_of(self.app).key_of(BY_ID["checkpoint"])
+        return f"{error}; {key} saves one" if key else error
 
     def redraw(self) -> None:
         self.query_one(Replies).show_replies(self.replies, self.selected)

@@ -30,10 +30,12 @@ class SavedWeights:
         Panes look at the model unasked, and show themselves what they lack: before the first checkpoint a look is only
         refused. Raises ConfigError, DataError or RunError where there is no model and the command cannot be refused.
         """
-        if isinstance(command, cmd.Inspect) and not self._run.has_checkpoint:
+        if not self._run.has_checkpoint:
             if command.refuse is not None:
                 command.refuse(NO_CHECKPOINT)
-            return
+                return
+            if isinstance(command, cmd.Inspect):
+                return
         try:
             self._answer(command)
         except (ConfigError, DataError, RunError) as error:
