@@ -24,8 +24,8 @@ def row(number: int, values: dict[str, object], value: float | None, state: swee
     return TrialRow(number, values, state, Path("nowhere"), Result(state, value))
 
 
-def shown(what: Table) -> str:
-    console = Console(width=120, no_color=True)
+def shown(what: Table, width: int = 120) -> str:
+    console = Console(width=width, no_color=True)
     with console.capture() as capture:
         console.print(what)
     return capture.get()
@@ -94,6 +94,13 @@ def test_live_table_fits_the_terminal_and_shows_running_trials(tmp_path: Path) -
         text = shown(table.live_table(sweep.plan, rows, height))
         assert len(text.splitlines()) <= height and "running" in text
         assert "50 done, 1 running, 49 waiting of 100 trials" in text
+
+
+def test_values_stay_on_one_line_in_80_columns(tmp_path: Path) -> None:
+    plan = new_sweep(tmp_path / "s", "optim.lr=0.003,0.01", "model.dropout=0.0,0.1", metric="exact_match").plan
+    trials = [row(n, {"optim.lr": 0.003, "model.dropout": 0.1}, 0.5) for n in range(2)]
+    lines = shown(table.trial_table(plan, trials, sparks={0: "█" * 12, 1: "▁" * 12}), width=60).splitlines()
+    assert sum("0.003" in line and "0.1" in line for line in lines) == 2
 
 
 def test_progress_of_a_running_trial_is_read_from_its_event_log(tmp_path: Path) -> None:

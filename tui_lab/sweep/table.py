@@ -24,6 +24,9 @@ TAIL_BYTES = 2**16
 """Bytes at the end of an event log that are read for the progress of a running trial."""
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_COLUMNS = 12
+LEAST_SPARK_COLUMNS = 4
+LONGEST_UNBROKEN = 12
+"""Characters of a value that stays on one line."""
 LOG_SCALE_FROM = 100.0
 """Ratio of the bounds from which a sparkline is logarithmic."""
 STYLES = {"running": "cyan", "done": "green", "failed": "red", "pruned": "yellow", "interrupted": "yellow"}
@@ -100,12 +103,14 @@ def trial_table(
     table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("trial", justify="right")
     for key in plan.over:
-        table.add_column(names[key], justify="right", overflow="fold")
+        longest = max((len(written(row.values[key])) for row in rows), default=0)
+        table.add_column(names[key], justify="right", overflow="fold", no_wrap=longest <= LONGEST_UNBROKEN)
     table.add_column("state", no_wrap=True)
     for title in ("steps", "train loss", "val loss", *(metric.replace("_", " ") for metric in metrics), "steps/s"):
         table.add_column(title.replace(" ", "\n"), justify="right", no_wrap=True)
     if sparks is not None:
-        table.add_column("loss", min_width=SPARK_COLUMNS, no_wrap=True)
+        # Where room is short, the sparklines are cut before any number.
+        table.add_column("loss", min_width=LEAST_SPARK_COLUMNS, overflow="crop")
     for row in rows:
         table.add_row(*_cells(plan, row, metrics), *([] if sparks is None else [sparks.get(row.number, "")]))
     return table
