@@ -49,6 +49,12 @@ async def test_panes_follow_a_replay_that_goes_back() -> None:
         started = it.screen.state.started
         assert ready is not None and started is not None
         assert "30/400" in it.text("#run-line") and "300" not in it.text("#run-line")
+        it.source.playback.position = 400
+        await it.tell()
+        assert "Space pause" not in it.text("#run-line") and "( ) seek" in it.text("#run-line")
+        it.source.playback.position = 30
+        await it.tell()
+        assert "Space pause" in it.text("#run-line")
         await it.press("3", "5", "2", "left")
         assert it.screen.loss_pane.cursor is not None
         column = it.text("#run-line").index(CHANGE)

@@ -64,9 +64,11 @@ class RunLine(Static):
     def _show_bar(self, playback: Playback, width: int) -> None:
         drawn = (playback.position, playback.paused, playback.speed, playback.timeline, width)
         if drawn != self._drawn:
-            is_done = playback.timeline is not None and playback.timeline.is_done
-            applies = (lambda id: id != "resume" and self._applies(id)) if is_done else self._applies
-            keys = keys_of(applies, keymap_of(self.app).key_of)
+            left_out: set[str] = set()
+            if (timeline := playback.timeline) is not None:
+                left_out |= {"resume"} if timeline.is_done else set()
+                left_out |= {"pause"} if playback.position >= timeline.end else set()
+            keys = keys_of(lambda id: id not in left_out and self._applies(id), keymap_of(self.app).key_of)
             self._put(drawn, self._bar.text(playback, width, keys))
 
     def _show_end(self, state: LabState, width: int) -> None:

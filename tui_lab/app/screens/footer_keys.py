@@ -62,7 +62,8 @@ def commands(now: Situation) -> Labels:
         case "loading":
             return LOADING
         case _ if now.role == "replay":
-            return (pause, *REPLAY)
+            at_end = now.phase in ("ended", "failed")  # Then there is nothing to play.
+            return tuple(label for label in (pause, *REPLAY) if not (at_end and label[0] in ("pause", "step")))
         case "failed":
             return FAILED
         case "ended":
