@@ -3,7 +3,7 @@
 import pytest
 from textual.widgets import Input
 
-from tests.app.fake import lab, update
+from tests.app.fake import lab, ready, started, update
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.sampling_fields import DEFAULTS, parse_fields
 from tui_lab.app.session.messages import GenerationFinished, TokenGenerated
@@ -36,10 +36,13 @@ async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None
         assert "p = 0.250" in it.text("#alternatives") and "2 0.300" in it.text("#alternatives")
 
 
-async def test_answer_without_a_checkpoint_names_the_key_that_saves_one_where_it_can() -> None:
-    async with lab(size=(200, 50)) as it:
+async def test_followed_run_answers_from_its_checkpoint_and_names_the_key_that_saves_the_first() -> None:
+    async with lab(size=(200, 50), loaded=False, steps=0) as it:
         pane = it.screen.query_one(GenerationPane)
         it.source.role = "steering"
+        opened = ready()
+        await it.tell(opened, started(opened), update(1))
+        assert "from the last checkpoint" in " ".join(it.text("#replies").split())
         await it.pilot.press("g")
         pane.receive(GenerationFinished(1, NO_CHECKPOINT))
         await it.tell()

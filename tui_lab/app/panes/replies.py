@@ -21,6 +21,7 @@ from tui_lab.core.inference.sampling import Generated
 from tui_lab.util.escape import printable
 
 HINT = "Enter: generate from the current weights. every N: repeat every N steps."
+CHECKPOINT_HINT = HINT.replace("the current weights", "the last checkpoint")
 LIKELY = 0.5
 UNLIKELY = 0.1
 TOKENS_OF_START = 40
@@ -106,6 +107,7 @@ class Replies(ScrollView, can_focus=True):
         """ending: returns the text shown after a reply's tokens."""
         super().__init__(id=id)
         self._ending = ending
+        self.hint = HINT
         self._replies: Sequence[Reply] = ()
         self._selected: int | None = None
         self._wrapped: list[_WrappedReply] = []
@@ -160,7 +162,7 @@ class Replies(ScrollView, can_focus=True):
 
     def _wrap(self, width: int) -> list[Text]:
         if not self._replies:
-            return wrapped(Text(HINT, "dim"), width)
+            return wrapped(Text(self.hint, "dim"), width)
         previous = {id(each.reply): each for each in self._wrapped}
         self._wrapped = []
         for reply in reversed(self._replies):
