@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tui_lab.core.doctor.loop.logits import LogitsGradients
 
 
-class OnlyOnce(torch.autograd.Function):
+class SingleBackward(torch.autograd.Function):
     """A mean cross-entropy that allows one backward pass, as torch's linear_cross_entropy does."""
 
     @staticmethod
@@ -33,7 +33,7 @@ def test_gradient_is_measured_in_the_only_backward_pass() -> None:
     measured = LogitsGradients()
     logits = x @ weight
     measured.called(x, logits)
-    loss: Tensor = OnlyOnce.apply(logits, targets) * 8  # type: ignore[no-untyped-call]
+    loss: Tensor = SingleBackward.apply(logits, targets) * 8  # type: ignore[no-untyped-call]
     measured.measure(loss, 8.0, "loss.backward()", 0, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     [measurement] = measured.measurements
