@@ -132,7 +132,7 @@ async def test_cursor_reads_the_nearest_points_and_names_the_changes_there() -> 
 
 
 async def test_cursor_stays_on_the_axis_and_every_number_is_whole(drawings: Drawings) -> None:
-    async with lab() as it:
+    async with lab(size=(123, 40)) as it:
         pane = it.screen.query_one(LossPane)
         await it.press("left")
         assert pane.cursor == 30 and "◆" in it.text("#chart") and it.text("#chart").count("●") == 1
@@ -156,7 +156,7 @@ async def test_border_of_a_zoomed_chart_names_the_key_that_shows_all() -> None:
 
 
 async def test_mouse_reads_values_selects_a_range_and_zooms_at_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with lab() as it:
+    async with lab(size=(123, 40)) as it:
         await it.tell(ev.Paused(step=30))
         chart = it.screen.query_one(Chart)
         plot = chart.plot
