@@ -93,6 +93,8 @@ def test_model():
 PLANTED = ("data", "core", "torch", "rich", "model", "tests", "json")
 """Names of files that leave a mark when they are executed."""
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -294,6 +294,7 @@ def test_a_killed_script_leaves_a_run_that_can_be_read(training: "subprocess.Pop
         assert float(line.split()[1]) == pytest.approx(loss, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stop_from_the_app_ends_the_script_quietly_with_code_130(training: "subprocess.Popen[bytes]") -> None:
     [recorded] = list_runs()
     holder = json.loads((recorded.path / ".holder.json").read_text())
@@ -305,6 +306,7 @@ def test_a_stop_from_the_app_ends_the_script_quietly_with_code_130(training: "su
     assert isinstance(last, ev.Stopped) and last.reason == "stopped"
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_script_as_under_python(training: "subprocess.Popen[bytes]") -> None:
     [recorded] = list_runs()
     training.send_signal(signal.SIGINT)

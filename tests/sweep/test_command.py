@@ -25,6 +25,7 @@ def objects(stdout: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_trials_are_run_folders_and_failures_are_rows(run_cli: RunCli, tmp_path: Path) -> None:
     done = run_cli(
         *TINY_SWEEP,

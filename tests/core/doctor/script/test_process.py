@@ -39,6 +39,7 @@ def test_run_without_its_script_cannot_be_examined(
     assert caught.value.problems[0].code == code
 
 
+@pytest.mark.slow
 def test_script_of_a_run_is_examined_in_its_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "settings.py").write_text("rate = 0.1\n", "utf-8")
     (tmp_path / "train.py").write_text(
