@@ -50,7 +50,7 @@ def train(
         else:
             write(summary_text(summary))
             if nothing_trained and summary.reason == "done":
-                say(f"nothing was trained: all {summary.steps:,} steps are done; --steps N goes on")
+                say(f"nothing was trained: all {summary.steps:,} steps are done; --steps N continues")
         if junit is not None:
             ending = opened.summarizer.ending
             failure = ending.message if isinstance(ending, ev.Failed) else save_error

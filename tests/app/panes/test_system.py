@@ -3,9 +3,10 @@
 import pytest
 
 from tests.app.fake import FakeSampler, lab
-from tui_lab.app.panes.system import LEVELS, Row, largest, summary_of, system_text
+from tui_lab.app.panes.system import Row, largest, summary_of, system_text
 from tui_lab.app.session.messages import GpuSample, SystemSample
 from tui_lab.app.session.system_history import SystemHistory
+from tui_lab.app.widgets.sparklines import LEVELS
 
 GPU = GpuSample("NVIDIA H100", 97.0, 12 * 2**30, 80 * 2**30, 71.0, 310.0)
 

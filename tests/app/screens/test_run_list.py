@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from tui_lab.app.curve_colors import CURVE_STYLES
-from tui_lab.app.screens.run_columns import COLUMNS, KEPT, NAME_WIDTH, ORDERS, cell_text, fitted_columns, short
+from tui_lab.app.screens.run_columns import COLUMNS, KEPT, ORDERS, cell_text, fitted_columns
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.app.screens.run_marks import LETTERS, Marks
 from tui_lab.core.config import settings
 from tui_lab.core.runs.catalog import RunRow
+from tui_lab.runs.names import short_name
+
+NAME_WIDTH = 34
 
 
 def row(name: str, train_loss: float = 1.0, **more: object) -> RunRow:
@@ -111,4 +114,5 @@ def test_damaged_run_has_no_numbers() -> None:
     ],
 )
 def test_short_name_keeps_the_trial(name: str, start: str, end: str) -> None:
-    assert len(short(name)) <= NAME_WIDTH and short(name).startswith(start) and short(name).endswith(end)
+    shortened = short_name(name, NAME_WIDTH)
+    assert len(shortened) <= NAME_WIDTH and shortened.startswith(start) and shortened.endswith(end)

@@ -198,7 +198,7 @@ class ConfigPane(Pane):
         """Set a setting to the value that the user typed. Raises ConfigError."""
         if self.edited is None:
             return
-        value = value_of(script.changed(self.edited, key, parse_value(self.edited, key, text)), key)
+        value = value_of(_with_typed(self.edited, key, text), key)
         if key == "model.source" and value:
             with suppress(ConfigError):  # The trainer reports that the file does not exist.
                 trust.allow(value)
@@ -222,7 +222,7 @@ class ConfigPane(Pane):
         if self.key is None or self.edited is None:
             return None, ""
         try:
-            return script.changed(self.edited, self.key, parse_value(self.edited, self.key, text)), ""
+            return _with_typed(self.edited, self.key, text), ""
         except ConfigError as error:
             return None, str(error.problems[0])
 
@@ -278,3 +278,8 @@ class ConfigPane(Pane):
     def action_formula(self) -> None:
         self._formula = not self._formula
         self._show_parameters(self.edited)
+
+
+def _with_typed(config: RunConfig, key: str, text: str) -> RunConfig:
+    """Return the settings with what the user typed as the value of `key`. Raises ConfigError."""
+    return script.changed(config, key, parse_value(config, key, text))

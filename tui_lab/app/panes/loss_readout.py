@@ -8,11 +8,11 @@ from tui_lab.app.panes.loss_curves import CHANGE, TRAIN, VALIDATION, ChartView
 from tui_lab.app.panes.loss_text import changes_text, nearest
 from tui_lab.app.panes.metrics import Metric, metrics_of
 from tui_lab.app.panes.overlays import Overlaid
-from tui_lab.app.screens.run_columns import short
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.packed import packed
 from tui_lab.app.widgets.plot import LEAST_WIDTH_FOR_END_LABELS
 from tui_lab.runs.live_changes import merge_changes
+from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import short_number
 
 METRICS_AT_CURSOR = ("loss", "val_loss", "lr", "grad_norm", "update_ratio")
@@ -49,7 +49,7 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
 
 def _overlaid(one: Overlaid, metric: str) -> Text:
     last = short_number(one.overlay.points(metric)[-1][1])
-    name = short(one.overlay.name, NAME_WIDTH)
+    name = short_name(one.overlay.name, NAME_WIDTH)
     return Text.assemble((f"{one.letter} ", f"bold {one.style}"), (f"{name} {last}", one.style))
 
 

@@ -24,7 +24,7 @@ FIRST_MINUTE = {
     "diagnose": "looks for mistakes",
     "help": "help",
 }
-"""Commands that a new user is told about, with what they do; each until it is used."""
+"""Hints for a new user: commands with what they do; each is shown until it is used."""
 SECONDS_OF_HINTS = 60.0
 HINTS_BEGIN = " Try: "
 

@@ -14,12 +14,12 @@ from tui_lab.app.session.messages import GpuSample, SystemSample
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_history import SystemHistory
 from tui_lab.app.widgets.scrolled import Page
+from tui_lab.app.widgets.sparklines import LEVELS
 from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
 OPEN_FROM = 55
 """Lines of the terminal from which the pane is open without being asked for."""
-LEVELS = "▁▂▃▄▅▆▇█"
 HIGH, VERY_HIGH = 0.8, 0.95
 """Fractions of a row's scale from which its columns are yellow, and red."""
 NAME_WIDTH, NOW_WIDTH, MOST_WIDTH = 10, 12, 9

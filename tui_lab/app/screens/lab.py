@@ -73,9 +73,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
     ]
 
     stopping = False
-    """Whether the process that trains was told to stop, and the lab closes when it has."""
+    """Whether a stop was sent to the process that trains; the lab closes once it has stopped."""
     resumed_to_detach = False
-    """Whether a paused run of another process was told to go on as the lab closes."""
+    """Whether a paused run of another process is resumed as the lab closes."""
     origin = ""
     """Of a run that was restarted or forked: from what, and with which changes. To be set before it opens."""
 
@@ -157,7 +157,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.events_pane = EventsPane(id="events")
         self._framed_log = FramedLog(self.events_pane.note)
         self.doctor_pane = DoctorPane(id="doctor", send=source.send)
-        self._run_line = RunLine("run-line", lambda id: bool(self.check_action("do", (id,))), is_first=is_first)
+        self._run_line = RunLine("run-line", self.is_enabled, is_first=is_first)
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]
         self.panes += [self.events_pane, self.doctor_pane, SystemPane(id="system")]
@@ -291,9 +291,10 @@ class LabScreen(BaseScreen[None], Screen[None]):
     # Commands
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action != "do":
-            return True
-        command_id = str(parameters[0])
+        return action != "do" or self.is_enabled(str(parameters[0]))
+
+    def is_enabled(self, command_id: str) -> bool:
+        """Return whether a command applies to the run now."""
         usable = not why_not(command_id, self.state.run_config)
         return usable and applies(BY_ID[command_id].needs, phase=self.state.phase, role=self.source.role)
 
@@ -310,8 +311,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if isinstance(self.focused, Input):
             return field_items(hints_of(self.active_pane.field_hints, self.focused))
         situation = self._situation or Situation("loading", self.source.role)
-        applicable = lambda id: bool(self.check_action("do", (id,)))  # noqa: E731
-        return items(situation, applicable, keymap_of(self.app), self.app.size.width)
+        return items(situation, self.is_enabled, keymap_of(self.app), self.app.size.width)
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""

@@ -158,7 +158,7 @@ class LabActions:
             return
 
         def do_if_applies(id: str) -> None:
-            if lab.check_action("do", (id,)):
+            if lab.is_enabled(id):
                 lab.action_do(id)
 
         rows, row = example

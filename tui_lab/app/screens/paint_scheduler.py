@@ -39,7 +39,7 @@ class Frame(NamedTuple, Generic[Pane]):
 
 
 class PaintScheduler(Generic[Pane]):
-    """Decide when the screen goes on to a new state of the run; all panes do so in one frame.
+    """Decide when the screen advances to a new state of the run; all panes do so in one frame.
 
     - A new frame comes after a pause in proportion to what the last one cost, or soon after `news`.
     - After `request` (a key or a click) every visible pane is drawn at once, in the state of the last new frame.

@@ -13,11 +13,11 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_lab.app.labels import ago
-from tui_lab.app.screens.run_columns import short
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.search import OPEN, SearchField
 from tui_lab.core.runs.catalog import RunRow
+from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import short_number
 
 NAME_WIDTH = 26
@@ -68,7 +68,7 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
     def _line(self, row: RunRow) -> Text:
         marked = row.path in self._marked
         line = Text("● " if marked else "○ ", "bold" if marked else "dim")
-        line.append(short(row.name, NAME_WIDTH).ljust(NAME_WIDTH), "bold" if marked else "")
+        line.append(short_name(row.name, NAME_WIDTH).ljust(NAME_WIDTH), "bold" if marked else "")
         loss = row.val_loss if row.val_loss is not None else row.train_loss
         kind = "val" if row.val_loss is not None else "train"
         line.append(f" {row.steps:>7,} steps  {kind} {'–' if loss is None else short_number(loss):<7}", "dim")

@@ -9,7 +9,6 @@ from tui_lab.runs.figures import figure_text
 from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import percent, short_number, span
 
-NAME_WIDTH = 34
 LEAST_NAME_WIDTH = 28
 NARROW_NAME_WIDTH = 16
 WIDE = 90
@@ -58,11 +57,6 @@ def _time(row: RunRow) -> str:
     return "–" if row.seconds is None else span(row.seconds)
 
 
-def short(name: str, width: int = NAME_WIDTH) -> str:
-    """Return a name shortened in its middle to `width` columns."""
-    return short_name(name, width)
-
-
 COLUMNS = (
     Column("run", "name", lambda row: row.name),
     Column("state", "state", lambda row: row.state),
@@ -72,10 +66,10 @@ COLUMNS = (
     Column("best", "best_val_loss", lambda row: _loss(row.best_val_loss), number=True),
     Column("metric", "exact_match", _metric, descending=True, number=True),
     Column("started", "created", lambda row: ""),
-    Column("tags", "tag", lambda row: short(" ".join(row.tags), NOTE_WIDTH)),
+    Column("tags", "tag", lambda row: short_name(" ".join(row.tags), NOTE_WIDTH)),
     Column("time", "seconds", _time, descending=True, number=True),
     Column("params", "parameters", lambda row: _count(row.n_parameters), descending=True, number=True),
-    Column("note", "note", lambda row: short(row.note.replace("\n", " "), NOTE_WIDTH)),
+    Column("note", "note", lambda row: short_name(row.note.replace("\n", " "), NOTE_WIDTH)),
 )
 ORDERS = tuple(FIRST_ORDER if column.key == "created" else column.order for column in COLUMNS)
 TITLES = {column.key: column.title for column in COLUMNS} | {"created": "start time"}

@@ -25,7 +25,7 @@ class RunControls:
         self._send = send or source.send
         self._state = state
         self.pauses_at_start = False
-        """Whether the run was told to pause while it was being opened."""
+        """Whether a pause was requested while the run was being opened."""
         self.actions: dict[str, Callable[[], None]] = {
             "pause": self.pause_or_resume,
             "slower": partial(self.change_speed, -1),

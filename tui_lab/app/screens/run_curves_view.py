@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_marks import CURSOR, MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.chart import Chart, Curve, Dot, Points, YAxis
 from tui_lab.app.widgets.packed import packed
 from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
+from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import short_number
 
 NAME_WIDTH = 24
@@ -115,5 +115,6 @@ class CurvesView(Vertical):
             text = "…" if run.curves is None else run.curves.problem or "no data yet"
         mark = run.run.mark
         return Text.assemble(
-            (f"{mark.letter} ", f"bold {mark.style}"), (f"{short(run.run.row.name, name_width)} {text}", mark.style)
+            (f"{mark.letter} ", f"bold {mark.style}"),
+            (f"{short_name(run.run.row.name, name_width)} {text}", mark.style),
         )

@@ -11,11 +11,11 @@ from textual.screen import Screen
 
 from tui_lab.app.labels import holder_text
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
-from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_notes import notes_dialog, save_notes
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.delete import removable, remove
 from tui_lab.core.runs.lock import in_use
+from tui_lab.runs.names import short_name
 from tui_lab.util.errors import ConfigError, RunError
 
 NAME_WIDTH = 50
@@ -49,7 +49,7 @@ class RunFiles:
 
     def delete(self, row: RunRow) -> None:
         """Ask whether to delete a run; refuse one in training, and a folder with other files."""
-        name = short(row.name, NAME_WIDTH)
+        name = short_name(row.name, NAME_WIDTH)
         if holder := in_use(row.path):
             used = f"Run {name} is being trained by {holder_text(holder, time.time())}, so it is not deleted."
             if holder.pid == os.getpid():
@@ -86,7 +86,7 @@ class RunFiles:
             work = partial(_export, [row.path for row in rows], Path(text))
             self._in_thread(work, f"Exported to {text}", partial(self._ask_for_file, rows, text))
 
-        what = short(rows[0].name, NAME_WIDTH) if len(rows) == 1 else f"{len(rows)} runs"
+        what = short_name(rows[0].name, NAME_WIDTH) if len(rows) == 1 else f"{len(rows)} runs"
         *others, last = [suffix for suffix in FORMATS if len(rows) == 1 or suffix not in OF_ONE_RUN]
         question = f"Export {what} to a file{', '.join(others)} or {last}"
         self._screen.app.push_screen(AskLine(f"✗ {problem}\n{question}" if problem else question, name), typed)

@@ -11,7 +11,6 @@ from textual.widgets import Input, Static
 
 from tui_lab.app.actions import BY_ID, key_of
 from tui_lab.app.prompts import first_prompt
-from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_marks import MarkedRun
 from tui_lab.app.session.messages import ReplyFinished, ReplyStarted, ReplyText
 from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
@@ -20,6 +19,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.inference.sampling import Sampling
 from tui_lab.core.runs.folder import Run
 from tui_lab.runs.answers import verdict
+from tui_lab.runs.names import short_name
 from tui_lab.util.escape import printable
 
 LEAST_COLUMN_WIDTH = 30
@@ -70,7 +70,7 @@ class RepliesView(Vertical):
 
     def _column(self, run: MarkedRun) -> Vertical:
         number = run.mark.number
-        title = Text(f"{run.mark.letter} {short(run.row.name, NAME_WIDTH)}", f"bold {run.mark.style}")
+        title = Text(f"{run.mark.letter} {short_name(run.row.name, NAME_WIDTH)}", f"bold {run.mark.style}")
         reply = Static(self._replies.get(run.row.path, Text()), classes=f"reply-{number}")
         column = Vertical(
             Static(title, id=f"reply-title-{number}"), VerticalScroll(reply, can_focus=False), classes="run-reply"

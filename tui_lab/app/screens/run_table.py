@@ -7,10 +7,11 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
 
-from tui_lab.app.screens.run_columns import COLUMNS, FittedColumns, cell_text, fitted_columns, short, title_text
+from tui_lab.app.screens.run_columns import COLUMNS, FittedColumns, cell_text, fitted_columns, title_text
 from tui_lab.app.screens.run_marks import Mark, Marks
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.runs.catalog import RunRow
+from tui_lab.runs.names import short_name
 
 
 class RunTable(Table[Text]):
@@ -87,6 +88,6 @@ def _cells(row: RunRow, mark: Mark | None, fitted: FittedColumns, now: float) ->
     for column in fitted.columns:
         text = cell_text(column, row, now)
         if column.key == "name":
-            text = short(text, fitted.name_width)
+            text = short_name(text, fitted.name_width)
         cells.append(Text(text, justify="right" if column.number else "left"))
     return cells

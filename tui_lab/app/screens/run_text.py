@@ -6,12 +6,12 @@ from pathlib import Path
 from rich.text import Text
 
 from tui_lab.app.labels import shown_path
-from tui_lab.app.screens.run_columns import TITLES, short
+from tui_lab.app.screens.run_columns import TITLES
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
 from tui_lab.runs.listing import not_default
-from tui_lab.runs.names import state_name
+from tui_lab.runs.names import short_name, state_name
 from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
@@ -36,12 +36,12 @@ def run_text(row: RunRow) -> Text:
     """Return a run's name, state, best loss, tags and note."""
     text = Text(no_wrap=True, overflow="ellipsis")
     if row.problem:
-        return text.append(f"✗ {short(row.problem, 300)}", "bold")
+        return text.append(f"✗ {short_name(row.problem, 300)}", "bold")
     best_loss = figure_text("best_val_loss", row.best_val_loss)
     best = "" if row.best_step is None else f", best {best_loss} at step {row.best_step:,}"
-    text.append(short(row.name, 80), "bold").append(f"  {state_name(row.state)}{best}")
-    text.append(f"  {short(' '.join(row.tags), 60)}" if row.tags else "", "bold")
-    return text.append(f"  {short(row.note, 200)}" if row.note else "", "italic")
+    text.append(short_name(row.name, 80), "bold").append(f"  {state_name(row.state)}{best}")
+    text.append(f"  {short_name(' '.join(row.tags), 60)}" if row.tags else "", "bold")
+    return text.append(f"  {short_name(row.note, 200)}" if row.note else "", "italic")
 
 
 def details_text(row: RunRow) -> Text:

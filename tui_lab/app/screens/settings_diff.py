@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
-from tui_lab.app.screens.run_columns import short
 from tui_lab.app.screens.run_marks import MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.config import settings
 from tui_lab.runs.live_changes import SettingsDiff, settings_diff
+from tui_lab.runs.names import short_name
 from tui_lab.util.escape import printable
 
 LEAST_COLUMN_WIDTH = 16
@@ -58,7 +58,7 @@ class DiffView(VerticalScroll):
         table.display = bool(diff.different)
         table.add_column(Text("setting"))
         for run in runs:
-            name = short(run.row.name, column_width - LETTER_WIDTH)
+            name = short_name(run.row.name, column_width - LETTER_WIDTH)
             table.add_column(Text(f"{run.mark.letter} {name}", f"bold {run.mark.style}"), width=column_width)
         for key, values in diff.different.items():
             table.add_row(Text(key), *(Text(printable(value)) for value in values), height=None)

@@ -45,7 +45,7 @@ class Ready:
     past: tuple[ev.Event, ...] = ()
     """What the run did before it was opened, downsampled."""
     in_progress: bool = False
-    """Whether another process has done what is `past`, and goes on from there."""
+    """Whether another process has done what is `past`, and continues from there."""
 
     @property
     def trainer_config(self) -> Config | None:

@@ -153,7 +153,11 @@ class Plot:
     def column(self, x: float) -> int | None:
         """Return the column of a value on the x axis, if it is shown."""
         share = self.x_axis.share(x) if self.width else -1.0
-        return self.left + min(self.width - 1, int(share * self.width)) if 0 <= share <= 1 else None
+        return self._column_of(share) if 0 <= share <= 1 else None
+
+    def _column_of(self, share: float) -> int:
+        """Return the column of a place on the x axis, 0 to 1."""
+        return self.left + min(self.width - 1, int(share * self.width))
 
     def x_at(self, column: int) -> float:
         """Return the value in the middle of a column."""
@@ -176,7 +180,11 @@ class Plot:
     def row(self, y: float) -> int | None:
         """Return the line of a value on the y axis, if it is shown."""
         share = self.y_axis.share(y)
-        return min(self.height - 1, int((1 - share) * self.height)) if 0 <= share <= 1 else None
+        return self._row_of(share) if 0 <= share <= 1 else None
+
+    def _row_of(self, share: float) -> int:
+        """Return the line of a place on the y axis, 0 to 1."""
+        return min(self.height - 1, int((1 - share) * self.height))
 
     def put(self, column: int, row: int, text: str, style: str) -> None:
         """Write a text; what is beyond the edges is left out."""
@@ -186,14 +194,14 @@ class Plot:
                 self.styles[row][place] = style
 
     def _rows_differ(self, ticks: Sequence[Tick]) -> bool:
-        rows = [min(self.height - 1, int((1 - tick.share) * self.height)) for tick in ticks]
+        rows = [self._row_of(tick.share) for tick in ticks]
         return all(below - above >= 2 for below, above in zip(rows, rows[1:], strict=False))
 
     def _draw_y_axis(self, ticks: Sequence[Tick]) -> None:
         for row in range(self.height):
             self.put(self.left - 1, row, "│", MUTED)
         for tick in ticks:
-            row = min(self.height - 1, int((1 - tick.share) * self.height))
+            row = self._row_of(tick.share)
             label = f"{tick.label} ┤"[-self.left :]
             self.put(self.left - len(label), row, label, MUTED)
 
@@ -203,12 +211,10 @@ class Plot:
         if len(unit) + 2 <= self.left:
             self.put(self.left - 2 - len(unit), self.height, unit, MUTED)
         name = self.drawing.x_unit if len(self.drawing.x_unit) + 12 <= self.width else ""
-        # Beside the labels at the right ends there is often room for it.
-        limit = max(self.left + self.width, width - len(name) - 2) if name else width
-        limit = min(limit, width - len(name) - 2 if name else width)
+        limit = width - len(name) - 2 if name else width
 
         def starts(ticks: Sequence[Tick]) -> list[int]:
-            columns = [self.left + min(self.width - 1, int(tick.share * self.width)) for tick in ticks]
+            columns = [self._column_of(tick.share) for tick in ticks]
             return [
                 max(self.left - 1, min(column - len(tick.label) // 2, limit - len(tick.label)))
                 for column, tick in zip(columns, ticks, strict=True)
