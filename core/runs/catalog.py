@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
-from tui_lab.core.events import Started
+from tui_lab.core.events import Changed, Started
 from tui_lab.core.runs.event_log import read_events
 from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.lock import in_use
@@ -41,6 +41,7 @@ _TAG = re.compile(r"[^\s,]{1,40}")
 class RunRow:
     """One run as a row. None: not known. created: POSIX seconds; metric: of `metric_name`, exact match from 0 to 1.
 
+    changes: the settings that were changed while it trained; `config` has those of its start.
     state: how the run ended; "running" or "paused" where a process holds it now; "damaged" where it cannot be read, and
     `problem` is the reason.
     """
@@ -62,6 +63,15 @@ class RunRow:
     note: str = ""
     config: RunConfig | None = None
     problem: str = ""
+    changes: tuple[Changed, ...] = ()
+
+    def setting(self, key: str) -> Any:
+        """The value of a setting at the end of the run; None where it is not known or the run does not have it."""
+        if self.config is None:
+            return None
+        latest = next((change.new for change in reversed(self.changes) if change.key == key), None)
+        at_end = script.find(self.config, key) if latest is None else latest
+        return tuple(at_end) if isinstance(at_end, list) else at_end
 
     @property
     def kind(self) -> Literal["trainer", "script"] | None:
@@ -120,7 +130,7 @@ def row_of(path: Path, name: str) -> RunRow:
     try:
         config = run.config()
         is_live = in_use(path) is not None  # Before its events, among which is then how it ended.
-        summary, seconds, is_paused = _summary(run)
+        summary, seconds, is_paused, changes = _progress(run)
         state: RunState = ("paused" if is_paused else "running") if is_live else summary.reason
     except (ValueError, TypeError, OSError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
@@ -143,19 +153,30 @@ def row_of(path: Path, name: str) -> RunRow:
         tags=notes.tags,
         note=notes.note,
         config=config,
+        changes=tuple(changes),
     )
 
 
-def _summary(run: Run) -> tuple[Summary, float | None, bool]:
-    """The summary of a run, the seconds of its steps, None where they are not known, and whether it is paused.
+class _Progress(NamedTuple):
+    """How far a run is. seconds: those of its steps; None where they are not known."""
+
+    summary: Summary
+    seconds: float | None
+    is_paused: bool
+    changes: Sequence[Changed]
+
+
+def _progress(run: Run) -> _Progress:
+    """How far a run is.
 
     From summary.json where it is as new as the event log; otherwise from the downsampled log and the last events.
     """
     if (summary := run.current_summary()) is not None:
-        return summary, summary.train_seconds, False
+        changes = summarize_log(run.downsampled()).changes if summary.changes else []
+        return _Progress(summary, summary.train_seconds, False, changes)
     summarizer, is_complete = _summarize_ends(run)
     seconds = summarizer.seconds if is_complete else None
-    return summarizer.summary(str(run.path)), seconds, summarizer.is_paused
+    return _Progress(summarizer.summary(str(run.path)), seconds, summarizer.is_paused, summarizer.changes)
 
 
 def _summarize_ends(run: Run) -> tuple[Summarizer, bool]:

@@ -54,11 +54,14 @@ class Condition:
 
 
 def value_of(row: RunRow, key: str) -> Any:
-    """The value of a key in a row, None where it is not known. Raises ConfigError for an unknown key."""
+    """The value of a key in a row, of a setting the one at the end of the run; None where it is not known.
+
+    Raises ConfigError for an unknown key.
+    """
     if key in FIGURES:
         return FIGURES[key](row)
     check_key(key)
-    return None if row.config is None else script.find(row.config, key)
+    return row.setting(key)
 
 
 def check_key(key: str) -> None:

@@ -109,6 +109,7 @@ def test_show_has_settings_changes_tags_and_note(run_cli: RunCli, three: Path) -
     assert run_cli("runs", "note", "a", "the lowest loss").code == 0
     text = run_cli("runs", "show", "a").out
     assert re.search(r"^model\.d_model +8  \(default 64\)$", text, re.MULTILINE) and "optim.momentum" not in text
+    assert re.search(r"^optim\.lr +0\.001 → 0\.0005 at 8  \(default 0\.\d+\)$", text, re.MULTILINE)
     assert "step 8: optim.lr 0.001 → 0.0005" in text and "keep" in text and "the lowest loss" in text
     values = json.loads(run_cli("runs", "show", "a", "--json").out)
     assert values["tags"] == ["keep"] and values["note"] == "the lowest loss" and values["changed"][0]["new"] == 0.0005
@@ -145,7 +146,10 @@ def test_compare_shows_live_changes(run_cli: RunCli, tmp_path: Path) -> None:
     assert comparison["different"] == {}
     assert [change["new"] for change in comparison["changes"]["steered"]] == [0.004]
     text = run_cli(*command).out
-    assert re.search(r"^optim\.lr +0\.002 +0\.002 → 0\.004 at 97$", text, re.MULTILINE) and "1 live change" in text
+    assert (
+        re.search(r"^optim\.lr +0\.002 +0\.002 → 0\.004 at 97$", text, re.MULTILINE)
+        and "same at the start; 1 live change" in text
+    )
 
 
 def test_compare_names_runs_by_as_many_folders_as_needed(run_cli: RunCli, tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ class Comparison:
         diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
         title = "Settings that differ" if self.different else "All settings are the same"
         if diff.n_changes:
-            title += f"; {diff.changes_text}"
+            title += "; " if self.different else " at the start; "
+            title += diff.changes_text
         tables.append((title, _table(self.rows, diff.different) if diff.different else None))
         if self.prompt is not None:
             replies = {"": [self._shown_reply(row, self.prompt.text) for row in self.rows]}

@@ -17,6 +17,7 @@ from tui_lab.core.runs.query import check_captured, ordered, parse_condition, se
 from tui_lab.core.runs.summary import Summary
 from tui_lab.runs.event_text import failure_text, logged_text
 from tui_lab.runs.figures import setting_text
+from tui_lab.runs.live_changes import settings_texts
 from tui_lab.runs.summary_text import line, summary_text
 from tui_lab.util.errors import RunError
 
@@ -51,7 +52,7 @@ def select_runs(folder: Path | None, sort: str, where: Sequence[str]) -> Selecti
 
 @dataclass(frozen=True)
 class RunDetails:
-    """One run. changes: the live changes, as JSON values; not_default: the settings that differ from the default.
+    """One run. changes: the live changes; not_default: the settings that differ from the default.
 
     logged: the last of each value that a script logged; warnings: a line for each; failure: how the run ended, if it
     failed.
@@ -60,7 +61,7 @@ class RunDetails:
     row: RunRow
     config: RunConfig
     summary: Summary
-    changes: Sequence[dict[str, Any]]
+    changes: Sequence[Changed]
     not_default: dict[str, Any]
     logged: dict[str, float]
     warnings: Sequence[str]
@@ -72,7 +73,7 @@ class RunDetails:
             "kind": self.row.kind,
             "tags": list(self.row.tags),
             "note": self.row.note,
-            "changed": list(self.changes),
+            "changed": [change.to_json() for change in self.changes],
             "config": self.config.model_dump(mode="json"),
             "not_default": self.not_default,
             "logged": self.logged,
@@ -91,12 +92,13 @@ class RunDetails:
             lines.append(line("tags", " ".join(self.row.tags)))
         if self.row.note:
             lines.append(line("note", self.row.note))
+        texts = settings_texts(self.not_default, self.changes)
         if isinstance(self.config, Config):
-            settings_text = settings_table(self.not_default) or "all settings are at their defaults"
+            settings_text = settings_table(texts) or "all settings are at their defaults"
         else:
-            settings_text = plain_settings_table(self.not_default)
+            settings_text = plain_settings_table(texts)
         lines.append(f"\n{settings_text}\n")
-        lines += [f"step {one['step']:,}: {one['key']} {one['old']} → {one['new']}" for one in self.changes]
+        lines += [f"step {one.step:,}: {one.key} {one.old} → {one.new}" for one in self.changes]
         lines += self.warnings[-MAX_WARNINGS:]
         if self.failure is not None:
             lines.append(failure_text(self.failure))
@@ -134,7 +136,7 @@ def run_details(name: str) -> RunDetails:
         row=row_of(run.path, run.name),
         config=config,
         summary=summary_of(run),
-        changes=[event.to_json() for event in events if isinstance(event, Changed)],
+        changes=[event for event in events if isinstance(event, Changed)],
         not_default=not_default(config),
         logged=logged,
         warnings=warnings,
@@ -162,17 +164,16 @@ def not_default(config: RunConfig) -> dict[str, Any]:
     return different
 
 
-def settings_table(values: dict[str, Any]) -> str:
+def settings_table(texts: dict[str, str]) -> str:
     """Return a line per setting, with its default."""
     default = Config()
-    width = max(map(len, values), default=0)
+    width = max(map(len, texts), default=0)
     return "\n".join(
-        f"{key:<{width}}  {setting_text(value)}  (default {setting_text(settings.get(default, key))})"
-        for key, value in values.items()
+        f"{key:<{width}}  {text}  (default {setting_text(settings.get(default, key))})" for key, text in texts.items()
     )
 
 
-def plain_settings_table(values: dict[str, Any]) -> str:
+def plain_settings_table(texts: dict[str, str]) -> str:
     """Return a line per setting, without the defaults, which a script does not have."""
-    width = max(map(len, values), default=0)
-    return "\n".join(f"{key:<{width}}  {setting_text(value)}" for key, value in values.items())
+    width = max(map(len, texts), default=0)
+    return "\n".join(f"{key:<{width}}  {text}" for key, text in texts.items())

@@ -23,6 +23,13 @@ def changes_of(run: Run) -> tuple[Changed, ...]:
         return ()
 
 
+def settings_texts(values: Mapping[str, Any], changes: Iterable[Changed]) -> dict[str, str]:
+    """Return a text for each of the settings, and for each that was changed live, with what it was changed to."""
+    merged = merge_changes(changes)
+    keys = dict.fromkeys([*values, *(change.key for change in merged)])
+    return {key: course_text(values.get(key), [change for change in merged if change.key == key]) for key in keys}
+
+
 def merge_changes(changes: Iterable[Changed]) -> list[Changed]:
     """Merge the changes of one key at one step, and drop those that end at the value they began with."""
     merged: dict[tuple[int, str], Changed] = {}

@@ -225,7 +225,7 @@ async def test_diff_shows_live_changes_and_escape_closes_it() -> None:
             "0.01 → 0.02 at 97 → 0.04 at 98",
             "0.01 → … → 0.05 at 101 (4 changes)",
         ]
-        assert it.text("#same").strip() == "same settings, 6 live changes"
+        assert it.text("#same").strip() == "same settings at the start, 6 live changes"
         await it.press("slash", *"state=done", "enter")
         lower = it.screen.query_one("#lower", ContentSwitcher)
         await it.press("escape")

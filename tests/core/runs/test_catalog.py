@@ -42,13 +42,25 @@ def test_row_has_the_results_of_the_run(tmp_path: Path) -> None:
 
 
 def test_row_of_a_killed_run_equals_that_of_its_summary(tmp_path: Path) -> None:
-    events = list(story(40))[:-1]
+    change = ev.Changed(step=4, key="optim.lr", old=0.01, new=0.02)
+    events = [*list(story(40))[:-1], change]
     finished = recorded(tmp_path / "a", events)
     killed = recorded(tmp_path / "b", events, summary=False)
     (killed.path / "digest.json").unlink()
     assert row(killed.path).state == "interrupted"
-    for name in ("state", "steps", "train_loss", "val_loss", "best_val_loss", "best_step", "n_parameters", "seconds"):
+    for name in (
+        "state",
+        "steps",
+        "train_loss",
+        "val_loss",
+        "best_val_loss",
+        "best_step",
+        "n_parameters",
+        "seconds",
+        "changes",
+    ):
         assert getattr(row(killed.path), name) == getattr(row(finished.path), name), name
+    assert row(finished.path).changes == (change,) and row(finished.path).setting("optim.lr") == 0.02
 
 
 @pytest.mark.parametrize("digest", [True, False])

@@ -1,6 +1,7 @@
 """Filtering and sorting runs."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.core.recorded import script_config
 from tests.core.tiny import tiny
+from tui_lab.core import events as ev
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.util.errors import ConfigError
@@ -48,6 +50,14 @@ BROKEN = RunRow(Path("c"), "c", 0.0, "damaged")
 )
 def test_condition_selects_rows(text: str, expected: list[RunRow]) -> None:
     assert select([GOOD, BAD, BROKEN], [parse_condition(text)]) == expected
+
+
+def test_setting_changed_live_has_its_last_value() -> None:
+    values = (0.1, 0.0005, 0.0007)
+    changes = tuple(ev.Changed(step=step, key="optim.lr", old=0.001, new=new) for step, new in enumerate(values))
+    steered = replace(GOOD, changes=changes)
+    assert select([steered, GOOD, BAD], [parse_condition("optim.lr<0.001")]) == [steered]
+    assert ordered([BAD, GOOD, steered], "optim.lr") == [steered, GOOD, BAD]
 
 
 def test_every_condition_must_hold() -> None:

@@ -9,8 +9,9 @@ from tui_lab.app.labels import shown_path
 from tui_lab.app.screens.run_columns import TITLES
 from tui_lab.app.screens.run_list import RunList
 from tui_lab.core.runs.catalog import RunRow
-from tui_lab.runs.figures import FIGURES, figure_text, row_json, setting_text
+from tui_lab.runs.figures import FIGURES, figure_text, row_json
 from tui_lab.runs.listing import not_default
+from tui_lab.runs.live_changes import settings_texts
 from tui_lab.runs.names import short_name, state_name
 from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
@@ -64,11 +65,11 @@ def details_text(row: RunRow) -> Text:
             text.append(f"{title:<{TITLE_WIDTH}}", "dim").append(f"{printable(value)}\n")
     if row.note:
         text.append(f"\n{printable(row.note, NEWLINES)}\n", "italic")
-    if row.config is not None and (changed := not_default(row.config)):
-        width = max(map(len, changed))
-        text.append("\nSettings that differ from the default\n", "bold")
-        for key, value in changed.items():
-            text.append(f"{key:<{width}}", "dim").append(f"  {setting_text(value)}\n")
+    if row.config is not None and (settings := settings_texts(not_default(row.config), row.changes)):
+        width = max(map(len, settings))
+        text.append("\nSettings that differ from the default or were changed\n", "bold")
+        for key, value in settings.items():
+            text.append(f"{key:<{width}}", "dim").append(f"  {printable(value)}\n")
     return text
 
 

@@ -71,7 +71,11 @@ def _summary(runs: Sequence[MarkedRun], diff: SettingsDiff) -> str:
         hint = "mark two or more runs with Space to diff their settings"
         return f"{diff.changes_text}; {hint}" if diff.n_changes else hint
     compared = _compared(runs, diff.n_different)
-    return f"{compared}, {diff.changes_text}" if diff.n_changes else compared
+    if not diff.n_changes:
+        return compared
+    return (
+        f"{compared} at the start, {diff.changes_text}" if not diff.n_different else f"{compared}, {diff.changes_text}"
+    )
 
 
 def _compared(runs: Sequence[MarkedRun], n_different: int) -> str:
