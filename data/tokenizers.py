@@ -56,7 +56,7 @@ def show(tokenizer: Tokenizer, token: int) -> str:
 
 
 class DigitsTokenizer:
-    """One token per digit: `n_digits` symbols from 0-9 then a-z. Any other character is an error."""
+    """One token per digit: `n_digits` symbols from 0-9 then a-z. Spaces are ignored, other characters are errors."""
 
     name = "digits"
 
@@ -68,8 +68,9 @@ class DigitsTokenizer:
         self.n_vocab = n_digits
 
     def encode(self, text: str) -> Ids:
-        """Return ids of shape [len(text)]. Raises DataError for a character that is not one of the digits."""
+        """Return an id for each digit. Raises DataError for a character that is not one of the digits."""
         allowed = DIGITS[: self.n_vocab]
+        text = text.replace(" ", "")  # Rows are printed with spaces.
         invalid = [c for c in text if c not in allowed]
         if invalid:
             raise DataError.of("invalid", "not a digit of this task", value=invalid[0], allowed=allowed)

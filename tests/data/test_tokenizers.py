@@ -106,7 +106,8 @@ def test_show_escapes_incomplete_characters_and_controls() -> None:
     assert show(CharTokenizer(), ord("\n")) == "↵"
 
 
-def test_digits_refuse_any_other_character() -> None:
+def test_digits_may_have_spaces_and_no_other_character() -> None:
+    assert decode(DigitsTokenizer(4), DigitsTokenizer(4).encode("0 12  ")) == "012"
     with pytest.raises(DataError) as caught:
         DigitsTokenizer(4).encode("0127")
     assert (caught.value.problems[0].value, caught.value.problems[0].allowed) == ("7", "0123")

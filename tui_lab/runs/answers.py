@@ -8,7 +8,7 @@ def expected_answer(config: RunConfig | None, prompt: str) -> str | None:
     """Return the right answer to a prompt, None for a task without one."""
     if not isinstance(config, Config) or config.data.task != "reverse":
         return None
-    return prompt[::-1]
+    return prompt.replace(" ", "")[::-1]
 
 
 def new_tokens(config: RunConfig, prompt: str, otherwise: int) -> int:
@@ -18,8 +18,13 @@ def new_tokens(config: RunConfig, prompt: str, otherwise: int) -> int:
 
 
 def verdict(config: RunConfig | None, prompt: str, reply: str) -> str:
-    """Return whether a reply is the right answer, and the right one if not; nothing for a task without answers."""
+    """Return whether a reply is the right answer, and the right one if not; nothing for a task without answers.
+
+    If the model was never trained on rows of that length, this is said too.
+    """
     answer = expected_answer(config, prompt)
-    if answer is None:
+    if answer is None or not isinstance(config, Config):
         return ""
-    return "✓ right" if reply == answer else f"✗ expected {answer}"
+    text = "✓ right" if reply == answer else f"✗ expected {answer}"
+    length = config.data.length
+    return text if len(answer) == length else f"{text} (trained on rows of {length} digits, not {len(answer)})"

@@ -35,6 +35,14 @@ async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None
         assert "✗ expected 654321" in it.text("#replies") and "✓ right" in it.text("#replies"), "earlier replies stay"
         assert "p = 0.250" in it.text("#alternatives") and "2 0.300" in it.text("#alternatives")
 
+        it.screen.query_one("#prompt", Input).value = "1 2 3"
+        await it.pilot.press("g")
+        for text in "321":
+            pane.receive(TokenGenerated(3, token(text)))
+        pane.receive(GenerationFinished(3))
+        await it.tell()
+        assert "✓ right (trained on rows of 6 digits, not 3)" in " ".join(it.text("#replies").split())
+
 
 async def test_followed_run_answers_from_its_checkpoint_and_names_the_key_that_saves_the_first() -> None:
     async with lab(size=(200, 50), loaded=False, steps=0) as it:

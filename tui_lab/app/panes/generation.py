@@ -30,6 +30,7 @@ from tui_lab.app.session.state import LabState
 from tui_lab.app.token_text import token_text
 from tui_lab.app.widgets.input import Field
 from tui_lab.data.tokenizers import IdTokenizer
+from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
@@ -163,7 +164,7 @@ class GenerationPane(Pane):
             return
         self._set_first_prompt(self._state)
         try:
-            request = self._make_request(reverse=_is_reverse(self._state))
+            request = self._make_request(self._state)
         except ConfigError as error:
             problem = Text(f"✗ {printable(str(error.problems[0]))}", "bold")
             self.query_one("#alternatives", Static).update(problem)
@@ -178,7 +179,7 @@ class GenerationPane(Pane):
         if not self.at_evaluations or self.generating:
             return None
         try:
-            request = self._make_request(reverse=_is_reverse(state))
+            request = self._make_request(state)
         except ConfigError:
             return None  # The fields are being edited.
         self._expect_reply(request, step)
@@ -189,17 +190,20 @@ class GenerationPane(Pane):
         self.selected = None
         self._dirty = True
 
-    def _make_request(self, *, reverse: bool) -> Request:
+    def _make_request(self, state: LabState) -> Request:
         """Return a request from the fields. Raises ConfigError."""
         fields = parse_fields({name: self.query_one(f"#{name}", Input).value for name in DEFAULTS})
         prompt = self.query_one("#prompt", Input).value
         if not prompt:
             raise ConfigError.of("missing", "the prompt is empty; type at least one character", key="prompt")
+        config = state.trainer_config
         self._n_requests += 1
         return Request(
             number=self._n_requests,
             prompt=prompt,
-            max_new_tokens=len(prompt) if reverse else fields.max_new_tokens,
+            max_new_tokens=fields.max_new_tokens
+            if config is None
+            else new_tokens(config, prompt, fields.max_new_tokens),
             temperature=fields.sampling.temperature,
             top_k=fields.sampling.top_k,
             top_p=fields.sampling.top_p,
@@ -239,12 +243,9 @@ class GenerationPane(Pane):
             return Text(f" ✗ {printable(reply.error)}", "bold")
         if not reply.done:
             return Text("▌")
-        if self._state is None or not _is_reverse(self._state):
-            return Text()
-        expected = reply.request.prompt[::-1]
-        if "".join(token.text for token in reply.tokens) == expected:
-            return Text("  ✓ right", "bold green")
-        return Text(f"  ✗ expected {expected}", "bold red")
+        config = None if self._state is None else self._state.trainer_config
+        judgment = verdict(config, reply.request.prompt, "".join(token.text for token in reply.tokens))
+        return Text(f"  {judgment}", "bold green" if judgment.startswith("✓") else "bold red") if judgment else Text()
 
     def _alternatives(self) -> Text:
         """Return the alternatives to the selected token, or the meaning of the styles."""
@@ -280,8 +281,3 @@ class GenerationPane(Pane):
 
     def action_leave(self) -> None:
         self.focus_now(self.query_one(Replies))
-
-
-def _is_reverse(state: LabState) -> bool:
-    """Return whether the run is of the task whose right replies are known."""
-    return state.ready is not None and state.ready.task is not None and state.ready.task.name == "reverse"

@@ -85,7 +85,7 @@ class RepliesView(Vertical):
         if not event.value:
             self.notify("the prompt is empty; type at least one character", severity="warning")
             return
-        sampling = Sampling(temperature=0.0 if event.value.isalnum() else 0.8)
+        sampling = Sampling(temperature=0.0 if event.value.replace(" ", "").isdecimal() else 0.8)
         paths = [run.row.path for run in self._runs]
         self._replies = {path: Text("…", "dim") for path in paths}
         self._prompt = event.value

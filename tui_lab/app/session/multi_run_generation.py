@@ -10,6 +10,7 @@ from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.messages import ReplyFinished, ReplyMessage, ReplyStarted, ReplyText
 from tui_lab.core.inference.sampling import Sampling
 from tui_lab.core.runs.folder import Run
+from tui_lab.runs.answers import new_tokens
 from tui_lab.util.errors import ConfigError, DataError, RunError
 from tui_lab.util.escape import printable
 
@@ -87,12 +88,11 @@ def _reply(prompt: Prompt, run: Run, stop: Callable[[], bool]) -> Iterator[Reply
 
     chosen, model, tokenizer = load_chosen(run)
     yield ReplyStarted(run.path, chosen.description)
-    default = len(prompt.text) if chosen.config.data.task == "reverse" else TOKENS_OF_TEXT
     tokens = generate(
         model,
         tokenizer,
         prompt.text,
-        max_new_tokens=prompt.max_new_tokens or default,
+        max_new_tokens=prompt.max_new_tokens or new_tokens(chosen.config, prompt.text, TOKENS_OF_TEXT),
         sampling=prompt.sampling,
         n_alternatives=0,
         stop=stop,
