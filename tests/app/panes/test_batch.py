@@ -67,7 +67,7 @@ async def test_another_example_and_another_batch_size() -> None:
 
         await it.tell(ev.Changed(step=30, key="train.batch_size", old=64, new=2), update(31))
         await it.tell(ev.Paused(step=31))
-        batch = it.screen.query_one(BatchPane).shown_batch
+        batch = it.screen.query_one(BatchPane).loaded.shown_batch
         assert batch is not None and len(batch.ids) == 2
 
 

@@ -67,7 +67,7 @@ async def test_panes_follow_a_replay_that_goes_back() -> None:
         log = it.text("#log")
         assert "step 5" in log and "optim.lr" not in log and "step 15" not in log
         await it.press("3")
-        assert it.screen.batch_pane.shown_batch is not None and it.screen.batch_pane.shown_batch.step == 4
+        assert it.screen.batch_pane.loaded.shown_batch is not None and it.screen.batch_pane.loaded.shown_batch.step == 4
 
 
 async def test_a_run_that_trains_has_no_seek_bar() -> None:

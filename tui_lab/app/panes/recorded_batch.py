@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from tui_lab.app.panes.batch_text import cell_details
 from tui_lab.app.panes.cells import Cells, Example, Floats
+from tui_lab.app.panes.copied import example_text
 from tui_lab.app.session.attention_source import Rows, rows_of_recorded
 from tui_lab.app.session.batch_reader import SECONDS_BETWEEN_LOOKS, BatchReader, BatchReading
 from tui_lab.app.session.state import LabState
@@ -68,6 +69,11 @@ class RecordedBatchView(Vertical):
                 return None if rows is None else (rows, 0)
         rows = self.rows
         return None if rows is None else (rows, self.query_one(Cells).row % len(rows.x))
+
+    def copied(self) -> str:
+        """Return the selected row as text."""
+        example = self.query_one(Cells).example
+        return "" if example is None else example_text(example.name, example)
 
     def show(self, state: LabState, now: float) -> None:
         """Draw the latest batch that was read."""
