@@ -225,8 +225,8 @@ async def test_change_of_the_script_is_shown_as_changed(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
         await it.press("1")
         await it.tell(ev.Changed(step=30, key="optim.lr_factor", old=1.0, new=8.0), update(31))
-        pane = it.screen.query_one(ConfigPane)
-        assert pane.running is not None and pane.running.optim.lr_factor == 8.0  # type: ignore[union-attr]
+        settings = it.screen.query_one(ConfigPane).settings
+        assert settings is not None and settings.running.optim.lr_factor == 8.0  # type: ignore[union-attr]
         assert "≠ lr_factor" in it.text("#settings")
 
 

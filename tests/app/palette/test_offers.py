@@ -3,7 +3,8 @@
 import pytest
 
 from tui_lab.app.palette.offers import Offer, Verb, find, of_names, of_number, of_text
-from tui_lab.app.palette.setting_offers import AT_ONCE, READ_ONLY, WAITS, SettingOffers
+from tui_lab.app.palette.setting_offers import AT_ONCE, WAITS, SettingOffers
+from tui_lab.app.panes.edited_settings import READ_ONLY
 from tui_lab.core.config import settings
 from tui_lab.core.config.script import RunConfig, ScriptConfig, ScriptModelConfig
 

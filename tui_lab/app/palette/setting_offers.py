@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tui_lab.app.palette.offers import Offer
+from tui_lab.app.panes.edited_settings import READ_ONLY
 from tui_lab.app.panes.setting_text import (
     allowed,
     choices,
@@ -22,7 +23,6 @@ from tui_lab.core.config.script import RunConfig
 from tui_lab.util.errors import ConfigError
 
 KEY_AND_VALUE = re.compile(r"(\S+?)(?:\s*=\s*|\s+|$)(.*)", re.DOTALL)
-READ_ONLY = "read only: the script sets it, so change it there"
 AT_ONCE = "at the next step"
 WAITS = "waits for r (restart) or f (fork)"
 

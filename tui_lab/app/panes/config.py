@@ -12,21 +12,17 @@ from textual.widgets import DataTable, Input
 
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.copied import setting_line
+from tui_lab.app.panes.edited_settings import READ_ONLY, EditedSettings
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.setting_editor import SettingEditor
 from tui_lab.app.panes.setting_steps import step_of
-from tui_lab.app.panes.setting_text import (
-    is_live,
-    parse_value,
-    value_of,
-)
-from tui_lab.app.panes.settings_list import Settings, SettingsList
+from tui_lab.app.panes.setting_text import parse_value, value_of
+from tui_lab.app.panes.settings_list import SettingsList
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.search import SearchField
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import script
-from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
 from tui_lab.core.user_code import trust
 from tui_lab.util.errors import ConfigError
@@ -72,52 +68,33 @@ class ConfigPane(Pane):
         self._send = send
         self.can_steer = False
         """Whether live settings can be changed in the run now."""
-        self.initial: RunConfig | None = None
-        """The settings that the run started with."""
-        self.running: RunConfig | None = None
-        """The settings in effect."""
-        self.edited: RunConfig | None = None
-        """The settings in effect, with the edits that wait for a restart."""
-        self._edited_keys: set[str] = set()
-        """Which of them the user edited. They stay when the run, or a replay that moves, has other values."""
+        self.settings: EditedSettings | None = None
+        """None before the run is open."""
+        self._shown: object = None
+        """What is drawn of the state."""
         self._started: ev.Started | None = None
-        self._requested: dict[str, Any] = {}
         self._formula = False
+        self._list = SettingsList(id="settings", edit=self._edit)
+        self._editor = SettingEditor(id="editor")
 
     def compose(self) -> ComposeResult:
-        yield SettingsList(id="settings", edit=self._edit)
+        yield self._list
         yield SearchField("#settings", "part of a setting's name", id="search")
-        yield SettingEditor(id="editor")
+        yield self._editor
 
     def show(self, state: LabState, now: float) -> None:
         """Take over the settings that changed in the run; those that the user edited stay until they are reset."""
-        if state.config is None:
+        if state.config is None or state.ready is None:
             return
-        requested = state.requested.values
-        if (state.config, state.started, requested) == (self.running, self._started, self._requested):
+        if self.settings is None:
+            self.settings = EditedSettings(state.ready.config, state.config)
+        elif (state.config, state.started, state.requested.values) == self._shown:
             return
-        self._requested = requested
-        previous = self.running
-        self.running = state.config
+        self._shown = (state.config, state.started, state.requested.values)
+        self.settings.follow(state.config)
+        self.settings.requested = state.requested.values
         self._started = state.started
-        if self.initial is None and state.ready is not None:
-            self.initial = state.ready.config
-        if self.edited is None or previous is None:
-            self.edited = state.config
-        else:
-            before = script.values_of(previous)
-            for key, value in script.values_of(state.config).items():
-                if value != before.get(key) and key not in self._edited_keys:
-                    self.edited = script.changed(self.edited, key, value)
         self.fill()
-
-    @property
-    def _list(self) -> SettingsList:
-        return self.query_one(SettingsList)
-
-    @property
-    def _editor(self) -> SettingEditor:
-        return self.query_one(SettingEditor)
 
     @property
     def key(self) -> str | None:
@@ -125,28 +102,14 @@ class ConfigPane(Pane):
         return self._list.key
 
     @property
-    def waits_for_restart(self) -> bool:
-        """Whether an edited setting takes effect only after a restart."""
-        return self.edited is not self.running and isinstance(self.edited, Config) and self.edited != self.running
-
-    @property
-    def edits(self) -> dict[str, Any]:
-        """The settings that the user edited, also where the run now has the same value."""
-        if self.edited is None:
-            return {}
-        return {key: value_of(self.edited, key) for key in sorted(self._edited_keys)}
+    def edited(self) -> RunConfig | None:
+        """The settings in effect, with the user's edits; None before the run is open."""
+        return None if self.settings is None else self.settings.edited
 
     def copied(self) -> str:
         if self.key is None or self.edited is None:
             return ""
         return setting_line(self.key, value_of(self.edited, self.key))
-
-    @property
-    def settings(self) -> Settings | None:
-        """The settings of the run in all their states; None before it is open."""
-        if self.initial is None or self.running is None or self.edited is None:
-            return None
-        return Settings(self.initial, self.running, self.edited, self._requested)
 
     def fill(self) -> None:
         """Redraw the list, the description and the parameter count."""
@@ -154,10 +117,6 @@ class ConfigPane(Pane):
             self._list.show_settings(self.settings)
             self._show_about()
             self._show_parameters(self.edited)
-
-    def _is_read_only(self, key: str) -> bool:
-        """Return whether only the script can change the setting."""
-        return self.settings is not None and self.settings.of_script and not self.settings.is_live(key)
 
     @on(DataTable.RowHighlighted)
     def _show_about(self) -> None:
@@ -170,10 +129,10 @@ class ConfigPane(Pane):
 
     @on(DataTable.RowSelected)
     def _edit(self) -> None:
-        if self.key is None or self.edited is None:
+        if self.key is None or self.settings is None:
             return
-        if self._is_read_only(self.key):
-            self._editor.show_problem("read only: the script sets it, so change it there")
+        if self.settings.is_read_only(self.key):
+            self._editor.show_problem(READ_ONLY)
             return
         self.focus_now(self._editor.field)
 
@@ -206,14 +165,11 @@ class ConfigPane(Pane):
 
     def set_value(self, key: str, value: Any) -> None:
         """Set a setting to a valid value and post `ValueSet`. Raises ConfigError."""
-        if self.edited is None:
+        if self.settings is None:
             return
-        self.edited = script.changed(self.edited, key, value)
-        is_sent = self.can_steer and is_live(self.edited, key)
-        if is_sent or self.running is None or value_of(self.running, key) == value_of(self.edited, key):
-            self._edited_keys.discard(key)
-        else:
-            self._edited_keys.add(key)
+        self.settings.edit(key, value)
+        if self.can_steer and self.settings.is_live(key):
+            self.settings.end_edit(key)
         self.post_message(self.ValueSet(key, value))
         self.fill()
 
@@ -241,33 +197,30 @@ class ConfigPane(Pane):
             self._editor.show_value(self.edited, self.key)
 
     def action_reset(self) -> None:
-        key = self.key
-        if key is not None and self.initial is not None:
-            if self._is_read_only(key):
-                return
-            # In a replay, what the run has at this step: its setting then follows the run again.
-            kept = self.running if key in self._edited_keys and self.running is not None else self.initial
-            try:
-                self.set_value(key, value_of(kept, key))
-            except ConfigError as error:
-                self._editor.show_problem(str(error.problems[0]))
+        if self.key is None or self.settings is None or self.settings.is_read_only(self.key):
+            return
+        try:
+            self.set_value(self.key, self.settings.value_after_reset(self.key))
+        except ConfigError as error:
+            self._editor.show_problem(str(error.problems[0]))
 
     def action_step(self, direction: int) -> None:
         """Raise or lower the setting under the cursor: at once if it is live, or else in the edited settings."""
         key = self.key
-        if key is None or self.edited is None:
+        settings = self.settings
+        if key is None or settings is None:
             return
-        command = step_of(self.edited, key, direction)
+        command = step_of(settings.edited, key, direction)
         if command is None:
             self._editor.show_problem("has no order: press Enter and type a value")
-        elif self._is_read_only(key):
-            self._editor.show_problem("read only: the script sets it, so change it there")
-        elif self.can_steer and is_live(self.edited, key):
-            self._edited_keys.discard(key)
+        elif settings.is_read_only(key):
+            self._editor.show_problem(READ_ONLY)
+        elif self.can_steer and settings.is_live(key):
+            settings.end_edit(key)
             self._send(command)
         else:
             try:
-                self.set_value(key, cmd.changed_value(command, self.edited))
+                self.set_value(key, cmd.changed_value(command, settings.edited))
             except ConfigError as error:
                 self._editor.show_problem(str(error.problems[0]))
 

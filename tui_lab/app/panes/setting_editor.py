@@ -6,6 +6,7 @@ from textual.containers import Vertical
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
+from tui_lab.app.panes.edited_settings import EditedSettings
 from tui_lab.app.panes.setting_text import (
     about_text,
     choices,
@@ -14,7 +15,7 @@ from tui_lab.app.panes.setting_text import (
     parameters_text,
     value_of,
 )
-from tui_lab.app.panes.settings_list import Settings, requested_text
+from tui_lab.app.panes.settings_list import requested_text
 from tui_lab.app.widgets.input import Field
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
@@ -33,7 +34,7 @@ class SettingEditor(Vertical):
     def field(self) -> Input:
         return self.query_one("#value", Input)
 
-    def show_setting(self, settings: Settings, key: str) -> None:
+    def show_setting(self, settings: EditedSettings, key: str) -> None:
         """Describe a setting; its value goes into the field unless the user is typing there."""
         text = about_text(settings.edited, key)
         if settings.is_changed(key):

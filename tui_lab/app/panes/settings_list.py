@@ -1,16 +1,14 @@
 """The list of settings: each with its value, whether it can change while the run trains, and whether it waits."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
 from rich.text import Text
 from textual.events import Resize
 
-from tui_lab.app.panes.setting_text import is_live, keys_of, short_value, value_of
+from tui_lab.app.panes.edited_settings import EditedSettings
+from tui_lab.app.panes.setting_text import keys_of, short_value, value_of
 from tui_lab.app.widgets.table import Table
-from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import CAPTURED, RunConfig
+from tui_lab.core.config.script import CAPTURED
 from tui_lab.util.escape import printable
 
 COLUMNS = ("section", "setting", "value", "note")
@@ -24,41 +22,6 @@ SECTION_NAMES = {CAPTURED.removesuffix("."): "script"}
 """For those that are shown by another name."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """initial: as the run started. running: in effect. edited: with the edits that wait for a restart.
-
-    requested: values that were sent to the trainer, which has not confirmed them yet.
-    """
-
-    initial: RunConfig
-    running: RunConfig
-    edited: RunConfig
-    requested: Mapping[str, Any] = field(default_factory=dict)
-
-    def is_changed(self, key: str) -> bool:
-        """Return whether the edited value differs from the value at the start of the run."""
-        return _differ(self.edited, self.initial, key)
-
-    def waits(self, key: str) -> bool:
-        """Return whether the edited value is not in effect yet."""
-        return _differ(self.edited, self.running, key)
-
-    def is_live(self, key: str) -> bool:
-        """Return whether the setting can change while the run trains."""
-        return is_live(self.edited, key)
-
-    @property
-    def of_script(self) -> bool:
-        """Whether the run is recorded from a script."""
-        return not isinstance(self.edited, Config)
-
-
-def _differ(one: RunConfig, other: RunConfig, key: str) -> bool:
-    """Return whether two configs have different values of a setting."""
-    return one != other and value_of(one, key) != value_of(other, key)
-
-
 class SettingsList(Table[Text]):
     """Call `show_settings`. `only_changed` and `search`, lower-case text in the names, limit what is listed."""
 
@@ -67,7 +30,7 @@ class SettingsList(Table[Text]):
         self._edit = edit
         self.only_changed = False
         self.search = ""
-        self._settings: Settings | None = None
+        self._settings: EditedSettings | None = None
         self._add_columns(LEAST_VALUE_WIDTH)
 
     def _add_columns(self, value_width: int) -> None:
@@ -95,7 +58,7 @@ class SettingsList(Table[Text]):
             return None
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
 
-    def show_settings(self, settings: Settings, cursor_key: str | None = None) -> None:
+    def show_settings(self, settings: EditedSettings, cursor_key: str | None = None) -> None:
         """Draw the rows that differ; the cursor stays on its setting, or goes to `cursor_key`."""
         self._settings = settings
         cursor_key = cursor_key or self.key
@@ -114,10 +77,10 @@ class SettingsList(Table[Text]):
         if cursor_key in keys:
             self.move_cursor(row=keys.index(cursor_key))
 
-    def _is_listed(self, settings: Settings, key: str) -> bool:
+    def _is_listed(self, settings: EditedSettings, key: str) -> bool:
         return (not self.only_changed or settings.is_changed(key)) and self.search in key.lower()
 
-    def _rows(self, settings: Settings, keys: list[str]) -> list[tuple[Text, ...]]:
+    def _rows(self, settings: EditedSettings, keys: list[str]) -> list[tuple[Text, ...]]:
         rows = []
         previous_section = None
         for key in keys:
@@ -128,7 +91,7 @@ class SettingsList(Table[Text]):
         return rows
 
 
-def _row(settings: Settings, key: str, section: str, name: str, value_width: int) -> tuple[Text, ...]:
+def _row(settings: EditedSettings, key: str, section: str, name: str, value_width: int) -> tuple[Text, ...]:
     waits = settings.waits(key)
     note = ("…" if settings.of_script else "r") if waits else LIVE if settings.is_live(key) else ""
     style = "bold" if settings.is_changed(key) else ""
@@ -147,7 +110,7 @@ def _row(settings: Settings, key: str, section: str, name: str, value_width: int
     )
 
 
-def requested_text(settings: Settings, key: str, width: int) -> str:
+def requested_text(settings: EditedSettings, key: str, width: int) -> str:
     """Return the value in effect and the one that was requested, or only that one if both do not fit."""
     applied, requested = (
         printable(short_value(value)) for value in (value_of(settings.running, key), settings.requested[key])

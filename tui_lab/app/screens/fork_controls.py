@@ -35,9 +35,9 @@ class ForkControls:
         """
         state = self._lab.state
         in_effect = state.trainer_config or edited
-        if self._lab.source.role == "replay" and state.ready is not None:
-            edits = settings.differences(in_effect, edited) | self._lab.config_pane.edits
-            self._fork_replay(Path(state.ready.path), edits)
+        of_pane = self._lab.config_pane.settings
+        if self._lab.source.role == "replay" and state.ready is not None and of_pane is not None:
+            self._fork_replay(Path(state.ready.path), settings.differences(in_effect, edited) | of_pane.edits)
         elif state.over and state.step >= edited.train.steps:
             self._ask_for_steps(state.step, edited, in_effect)
         else:

@@ -302,7 +302,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
         """Show the keys that apply now, after a pause, an edit, or another process took or gave up control."""
         playback = self.source.playback
         paused = self.state.phase == "paused" if playback is None else playback.paused
-        situation = Situation(self.state.phase, self.source.role, paused, self.config_pane.waits_for_restart)
+        settings = self.config_pane.settings
+        waits = settings is not None and settings.wait_for_restart
+        situation = Situation(self.state.phase, self.source.role, paused, waits)
         if situation != self._situation:
             self._situation = situation
             self.refresh_bindings()
