@@ -10,7 +10,7 @@ from textual.widgets import Input
 from tests.app.fake import lab
 from tests.command_line import RunCli
 from tui_lab.app.actions import BY_ID
-from tui_lab.app.key_names import normalized
+from tui_lab.app.key_names import key_label, normalized
 from tui_lab.app.keymap import Keymap, bindables, default_toml, keymap_path, parse, read
 from tui_lab.app.screens.help import Help
 from tui_lab.core import commands as cmd
@@ -38,6 +38,11 @@ def test_each_id_has_one_meaning() -> None:
 )  # fmt: skip
 def test_key_names(key: str, name: str | None) -> None:
     assert normalized(key) == name
+
+
+def test_names_of_keys_have_a_capital_where_they_are_shown() -> None:
+    keys = ("L", "l", "question_mark", "escape", "space", "enter", "f1", "ctrl+s")
+    assert [*map(key_label, keys)] == ["L", "l", "?", "Esc", "Space", "Enter", "F1", "Ctrl+S"]
 
 
 @pytest.mark.parametrize(

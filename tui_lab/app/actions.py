@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from tui_lab.app.key_names import key_label
 from tui_lab.app.session.source import Role
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 
@@ -17,8 +18,7 @@ class Command:
     """A command of the lab screen, run by `LabActions`.
 
     keys: Textual's names, separated by commas; empty for one that only the palette has. footer: the label in the
-    footer; not shown there if empty. show_key: how the key is displayed; by default the first of `keys`.
-    not_for_scripts: why the run of a script has no such command; empty if it has.
+    footer; not shown there if empty. not_for_scripts: why the run of a script has no such command; empty if it has.
     """
 
     id: str
@@ -28,7 +28,6 @@ class Command:
     group: str
     needs: Needs = "nothing"
     footer: str = ""
-    show_key: str = ""
     not_for_scripts: str = ""
 
 
@@ -40,7 +39,7 @@ ONLY_THE_SCRIPT = "Only the script can continue this run; start the script again
 COMMANDS: tuple[Command, ...] = (
     Command("pause", "space", "Pause/resume", "Pause after this step, or resume.", "Run", "pausing", "Pause"),
     Command("step", "s", "Step", "Run one step, then pause.", "Run", "steering", "Step"),
-    Command("ten_steps", "S", "Ten steps", "Run ten steps, then pause.", "Run", "steering", show_key="S"),
+    Command("ten_steps", "S", "Ten steps", "Run ten steps, then pause.", "Run", "steering"),
     Command("evaluate", "e", "Evaluate", "Measure the validation loss now.", "Run", "live",
             not_for_scripts="The script decides when it evaluates, and on which data."),
     Command("checkpoint", "c", "Save checkpoint", "Save a checkpoint now.", "Run", "live"),
@@ -48,21 +47,20 @@ COMMANDS: tuple[Command, ...] = (
             "training", not_for_scripts=ITS_MODEL),
     Command("fork", "f", "Fork", "Start a new run from the last checkpoint, with the edited settings.", "Run",
             not_for_scripts=ITS_MODEL),
-    Command("slower", "less_than_sign", "Play slower", "Play the replay slower.", "Run", "replay", show_key="<"),
-    Command("faster", "greater_than_sign", "Play faster", "Play the replay faster.", "Run", "replay", show_key=">"),
-    Command("seek_back", "left_parenthesis", "Back", "Go back by a twentieth of the replay.", "Run", "replay",
-            show_key="("),
-    Command("seek_forward", "right_parenthesis", "Forward", "Go forward by a twentieth of the replay.", "Run", "replay",
-            show_key=")"),
+    Command("slower", "less_than_sign", "Play slower", "Play the replay slower.", "Run", "replay"),
+    Command("faster", "greater_than_sign", "Play faster", "Play the replay faster.", "Run", "replay"),
+    Command("seek_back", "left_parenthesis", "Back", "Go back by a twentieth of the replay.", "Run", "replay"),
+    Command("seek_forward", "right_parenthesis", "Forward", "Go forward by a twentieth of the replay.", "Run",
+            "replay"),
     Command("resume", "c", "Resume the run", "Resume this run from its last checkpoint.", "Run", "resumable",
             not_for_scripts=ONLY_THE_SCRIPT),
-    Command("lr_down", "H", "Halve lr", "Halve the learning rate.", "Live changes", "live", "lr÷2", show_key="H"),
-    Command("lr_up", "L", "Double lr", "Double the learning rate.", "Live changes", "live", "lr×2", show_key="L"),
+    Command("lr_down", "H", "Halve lr", "Halve the learning rate.", "Live changes", "live", "lr÷2"),
+    Command("lr_up", "L", "Double lr", "Double the learning rate.", "Live changes", "live", "lr×2"),
     Command("dropout_down", "d", "Less dropout", "Lower dropout by 0.05.", "Live changes", "live"),
-    Command("dropout_up", "D", "More dropout", "Raise dropout by 0.05.", "Live changes", "live", show_key="D"),
+    Command("dropout_up", "D", "More dropout", "Raise dropout by 0.05.", "Live changes", "live"),
     Command("batch_down", "b", "Halve batch", "Halve the batch size.", "Live changes", "live",
             not_for_scripts=ITS_DATA),
-    Command("batch_up", "B", "Double batch", "Double the batch size.", "Live changes", "live", show_key="B",
+    Command("batch_up", "B", "Double batch", "Double the batch size.", "Live changes", "live",
             not_for_scripts=ITS_DATA),
     Command("overfit", "o", "Overfit one", "Train on one example only, or on all again.", "Live changes", "live",
             "Overfit", not_for_scripts=ITS_DATA),
@@ -78,18 +76,18 @@ COMMANDS: tuple[Command, ...] = (
     Command("pane_6", "6", "Doctor", "Go to the doctor's findings.", "View"),
     Command("pane_7", "7", "System", "Go to processor, memory and GPU.", "View"),
     Command("diagnose", "K", "Diagnose", "Check the edited settings for bugs; run a script again for some updates.",
-            "View", footer="Diagnose", show_key="K"),
+            "View", footer="Diagnose"),
     Command("attention", "A", "Attention", "Show the attention of every head for the example in the batch pane.",
-            "View", show_key="A"),
+            "View"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
     Command("copy", "y", "Copy", "Copy the answer, setting, example, finding, values at the cursor, or log.", "View"),
-    Command("layout", "Z", "Next layout", "Go to the next layout: overview, curves, data, text.", "View", show_key="Z"),
+    Command("layout", "Z", "Next layout", "Go to the next layout: overview, curves, data, text.", "View"),
     Command("save_config", "ctrl+s", "Save settings", "Save the edited settings to a TOML file.", "App",
-            show_key="ctrl+s", not_for_scripts="These are the settings of the script, not of a config for tui-lab."),
+            not_for_scripts="These are the settings of the script, not of a config for tui-lab."),
     Command("theme", "t", "Theme", "Switch the theme: dark, light, high contrast.", "App"),
     Command("help", "question_mark", "Help", "Show help for this pane, all keys, and a glossary.", "App",
-            footer="Help", show_key="?"),
-    Command("runs", "R", "Runs", "List all runs: sort, filter, tag, compare.", "App", show_key="R"),
+            footer="Help"),
+    Command("runs", "R", "Runs", "List all runs: sort, filter, tag, compare.", "App"),
     Command("home", "w", "Home", "Go back to the list of presets and runs.", "App"),
     Command("quit", "q", "Quit", "Quit; asks before it stops a run.", "App", footer="Quit"),
 )  # fmt: skip
@@ -98,8 +96,8 @@ BY_ID = {command.id: command for command in COMMANDS}
 
 
 def key_of(command: Command) -> str:
-    """Return the key as displayed to the user."""
-    return command.show_key or command.keys.partition(",")[0]
+    """Return the first key as the app shows it; empty if there is none."""
+    return key_label(command.keys.partition(",")[0]) if command.keys else ""
 
 
 def why_not(command_id: str, config: RunConfig | None) -> str:

@@ -18,6 +18,7 @@ from textual.screen import Screen
 
 from tui_lab.app import curve_colors, preferences, shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS
+from tui_lab.app.key_names import key_label
 from tui_lab.app.keymap import Keymap
 from tui_lab.app.opening import AskBeforeOpening, allow, ask_for_trust, source_of
 from tui_lab.app.screens.dialogs import Ask, Choice
@@ -292,6 +293,9 @@ class LabApp(BaseApp):
             self.exit()
         elif not isinstance(self.screen, Ask):
             labs[0].action_do("quit")
+
+    def get_key_display(self, binding: Binding) -> str:
+        return binding.key_display or key_label(binding.key)
 
     def action_next_theme(self) -> None:
         names = [theme.name for theme in THEMES]

@@ -1,4 +1,4 @@
-"""The names of keys: Textual's, and those that the user sees and writes into the keymap."""
+"""The names of keys: Textual's, those that the user writes into the keymap, and those that the app shows."""
 
 from textual.keys import Keys, _character_to_key, format_key
 
@@ -21,9 +21,19 @@ def normalized(key: str) -> str | None:
 
 
 def shown_key(key: str) -> str:
-    """Return a key as it is shown to the user and written into the file."""
+    """Return a key as it is written into the file of the keymap."""
     *modifiers, base = key.split("+")
     return "+".join([*modifiers, base if base in ("space", "escape", *MODIFIERS) or len(base) == 1 else _short(base)])
+
+
+def key_label(key: str) -> str:
+    """Return a key as the app shows it, with a capital letter in the names of keys: L, ?, Space, Esc, Ctrl+S."""
+    *modifiers, base = key.split("+")
+    shown = shown_key(base)
+    label = "Esc" if base == "escape" else shown if len(shown) == 1 else shown.capitalize()
+    if not modifiers:
+        return label
+    return "+".join([*(modifier.capitalize() for modifier in modifiers), label.upper() if len(label) == 1 else label])
 
 
 def _short(base: str) -> str:

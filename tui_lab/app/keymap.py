@@ -15,7 +15,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 
 from tui_lab.app.actions import COMMANDS, Command, Needs, key_of
-from tui_lab.app.key_names import KEY_NAMES, normalized, shown_key
+from tui_lab.app.key_names import KEY_NAMES, key_label, normalized, shown_key
 from tui_lab.util import files
 from tui_lab.util.cache import config_folder
 from tui_lab.util.errors import ConfigError, Problem, nearest
@@ -115,7 +115,7 @@ class Keymap:
     def key_of(self, command: Command) -> str:
         """Return the key of a command of the lab as it is shown to the user."""
         keys = self.chosen.get(f"{LAB}.{command.id}")
-        return shown_key(keys[0]) if keys else key_of(command)
+        return key_label(keys[0]) if keys else key_of(command)
 
     def name_of(self, command: Command) -> str:
         """Return Textual's name of the first key of a command; empty if it has none."""
@@ -131,7 +131,7 @@ class Keymap:
             return []
         every = bindables()
         return [
-            (every[id].place, " ".join(map(shown_key, keys)), every[id].about)
+            (every[id].place, " ".join(map(key_label, keys)), every[id].about)
             for id, keys in self.chosen.items()
             if every[id].place != LAB
         ]

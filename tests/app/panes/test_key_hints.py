@@ -17,7 +17,7 @@ HERE = {"n": "n", "N": "N", "a": "a", "left": "left", "right": "right", "comma":
         ("←→ read values", Hint("read values", (Key("←", "left", ""), Key("→", "right")))),
         (", step", Hint("step", (Key(",", "comma"),))),
         ("Esc cancel", Hint("cancel", (Key("Esc", "escape"),))),
-        ("x axis", Hint("axis", (Key("f6", "f6"),))),
+        ("x axis", Hint("axis", (Key("F6", "f6"),))),
         ("z zoom", Hint("z zoom")),
         ("linear", Hint("linear")),
     ],

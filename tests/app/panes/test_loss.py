@@ -222,7 +222,7 @@ def earlier(name: str, preset: str, *events: ev.Event) -> runs.Run:
 
 
 async def test_runs_of_the_same_task_are_picked_and_shown_in_colors_with_letters(drawings: Drawings) -> None:
-    old = earlier("old", "reverse", update(1), update(2))
+    old = earlier("an-old-run-with-a-long-name-by-hand", "reverse", update(1), update(2))
     new = earlier("new", "reverse", update(1), update(3))
     earlier("empty", "reverse")
     earlier("text", "pseudo-socrates", update(1))
@@ -237,7 +237,7 @@ async def test_runs_of_the_same_task_are_picked_and_shown_in_colors_with_letters
         await it.press("escape", "space", "space", "enter")
         assert [overlay.name for overlay in pane.overlays] == [new.name, old.name]
         names = it.text("#readout").replace("\xa0", " ").replace("\n", " ")
-        assert f"a {new.name} 0.7667" in names and f"b {old.name} 1.15" in names
+        assert f"a {new.name} 0.7667" in names and "b an-old-run" in names and "1.15" in names
         a, b, *_ = drawings.last["curves"]
         assert a.style != b.style and (a.end, b.end) == ("a 0.7667", "b 1.15") and "a 0.7667" in it.text("#chart")
 

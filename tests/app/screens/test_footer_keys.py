@@ -30,13 +30,13 @@ def labels(now: Situation) -> list[str]:
     ("now", "first", "others"),
     [
         (Situation("loading", "training"), "w Home", set()),
-        (Situation("running", "training"), "space Pause", {"s Step", "L lr×2", "o Overfit", "K Diagnose"}),
-        (Situation("paused", "training", paused=True), "space Resume", {"s Step"}),
-        (Situation("running", "training", waits=True), "space Pause", {"r Restart", "f Fork"}),
-        (Situation("running", "steering"), "space Pause", {"L lr×2"}),
+        (Situation("running", "training"), "Space Pause", {"s Step", "L lr×2", "o Overfit", "K Diagnose"}),
+        (Situation("paused", "training", paused=True), "Space Resume", {"s Step"}),
+        (Situation("running", "training", waits=True), "Space Pause", {"r Restart", "f Fork"}),
+        (Situation("running", "steering"), "Space Pause", {"L lr×2"}),
         (Situation("running", "watching"), "g Generate", set()),
-        (Situation("running", "replay"), "space Pause", {"<", "> Speed", "(", ") Seek", "c Resume", "f Fork"}),
-        (Situation("paused", "replay", paused=True), "space Play", {"c Resume"}),
+        (Situation("running", "replay"), "Space Pause", {"<", "> Speed", "(", ") Seek", "c Resume", "f Fork"}),
+        (Situation("paused", "replay", paused=True), "Space Play", {"c Resume"}),
         (Situation("ended", "replay"), "<", {"(", ") Seek", "c Resume", "f Fork"}),
         (Situation("ended", "training"), "r Again", {"f Train on", "g Generate", "R Compare", "w Home"}),
         (Situation("failed", "training"), "K Diagnose", {"r Again", "5 Events"}),
@@ -53,7 +53,7 @@ def footer(it: Lab) -> list[str]:
 
 async def test_footer_follows_edits_fields_and_the_end() -> None:
     async with lab() as it:
-        assert footer(it)[0] == "space Pause" and "r Restart" not in footer(it)
+        assert footer(it)[0] == "Space Pause" and "r Restart" not in footer(it)
         it.screen.config_pane.set_value("model.d_model", 32)
         await it.tell()
         assert "r Restart" in footer(it)
@@ -61,7 +61,7 @@ async def test_footer_follows_edits_fields_and_the_end() -> None:
         assert footer(it) == ["Enter generate", "Tab next field", "Esc leave", "F1 help"]
         await it.press("escape")
         await it.tell(ev.Paused(step=30))
-        assert footer(it)[0] == "space Resume"
+        assert footer(it)[0] == "Space Resume"
         await it.tell(ev.Stopped(step=30, reason="done"))
         assert footer(it)[0] == "r Again"
 

@@ -29,6 +29,7 @@ from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.app.widgets import chart
 from tui_lab.app.widgets.chart import Chart, Curve
+from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog
 from tui_lab.core.runs import folder as runs
@@ -297,6 +298,7 @@ async def test_export_writes_the_marked_runs_and_asks_again_after_an_error(tmp_p
         await it.pilot.press("e")
         dialog = it.pilot.app.screen
         assert isinstance(dialog, AskLine) and ".svg" in dialog._question and ".html" not in dialog._question
+        assert dialog.query_one("#box").border_subtitle == "Enter export · Esc cancel"
         for name in ("two.cvs", "two.html", "two", "folder.csv"):
             it.pilot.app.screen.query_one(Input).value = str(tmp_path / name)
             await it.pilot.press("enter")
@@ -374,7 +376,7 @@ async def test_every_key_is_harmless_without_runs() -> None:
 
 
 async def test_marked_runs_reply_side_by_side_until_the_screen_closes() -> None:
-    trained("a")
+    trained("a-run-with-a-name-of-forty-characters-20")
     trained("b", "train.seed=5")
     async with runs_screen() as it:
         it.screen.runs.sort_by("name")
@@ -382,12 +384,15 @@ async def test_marked_runs_reply_side_by_side_until_the_screen_closes() -> None:
         await it.press("home", "space", "space", "g")
         prompt = it.screen.query_one("#one-prompt", Input)
         assert prompt.has_focus and prompt.value == "142", "digits of the task"
+        keys = [f"{item.shown} {item.label}" for item in it.screen.query_one(KeyLine).items() or ()]
+        assert keys == ["Enter Generate", "Tab Next field", "F1 Help", "Esc Back"]
         generation = it.screen.query_one(RepliesView).generation
         await it.pilot.press("enter")
         generation.join()
         await it.settle()
         columns = list(it.screen.query(".run-reply"))
-        assert [it.text(f"#reply-title-{mark}").split() for mark in (0, 1)] == [["a", "a"], ["b", "b"]]
+        titles = [it.text(f"#reply-title-{mark}").strip() for mark in (0, 1)]
+        assert titles == ["a a-run-with-a-name-of-forty-characters-20", "b b"]
         left, right = (column.region for column in columns)
         assert left.y == right.y and left.right <= right.x
         replies = [it.text(f".reply-{mark}").splitlines() for mark in (0, 1)]

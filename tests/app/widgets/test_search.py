@@ -24,7 +24,7 @@ async def test_home_lists_what_contains_the_text() -> None:
         assert listed() == []
         await pilot.pause()
         keys = [key.key_display for key in app.screen.query(FooterKey)]
-        assert keys == ["Enter", "Tab", "Escape", "F1"]
+        assert keys == ["Enter", "Tab", "Esc", "F1"]
         await pilot.press("home", "delete", "enter")
         assert [id.partition(":")[0] for id in listed()] == ["run"] and choices.has_focus
         assert choices.highlighted_option is not None and choices.highlighted_option.id == listed()[0]

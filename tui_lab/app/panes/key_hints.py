@@ -8,7 +8,7 @@ from textual.dom import DOMNode
 from textual.style import Style
 from textual.widget import Widget
 
-from tui_lab.app.key_names import normalized, shown_key
+from tui_lab.app.key_names import key_label, normalized
 from tui_lab.app.keymap import Keymap, keymap_of
 
 BETWEEN = " · "
@@ -71,7 +71,7 @@ def _keys_of(word: str, key_here: Callable[[str], str | None]) -> list[Key]:
         pressed = None if default is None else key_here(default)
         if pressed is None or default is None:
             return []
-        shown = name if pressed == default else shown_key(pressed)
+        shown = name if pressed == default else key_label(pressed)
         glued = len(names) > 1 and len(keys) < len(names) - 1 and len(shown) == 1
         keys.append(Key(shown, pressed, "" if glued else " "))
     return keys

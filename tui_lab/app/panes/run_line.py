@@ -87,7 +87,7 @@ class RunLine(Static):
         drawn = (tuple(self._hints), width)
         if drawn != self._drawn:
             key_of = keymap_of(self.app).key_of
-            hints = [f"{key_of(BY_ID[id]).replace('space', 'Space')} {does}" for id, does in self._hints.items()]
+            hints = [f"{key_of(BY_ID[id])} {does}" for id, does in self._hints.items()]
             line = fitting(hints, width - len(HINTS_BEGIN))
             self._put(drawn, Text.assemble((HINTS_BEGIN, "bold"), line) if hints else Text())
 

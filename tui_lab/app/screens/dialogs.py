@@ -13,6 +13,9 @@ from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.input import Field
 
+LONGEST_NAME = 100
+"""Columns of a run's name in a question, which may have several lines."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -57,21 +60,28 @@ class AskToClose(Ask):
 
 
 class AskLine(BaseScreen[str | None], ModalScreen[str | None]):
-    """Returns the typed line, or None after Escape. An empty line counts as Escape unless `may_be_empty`."""
+    """Returns the typed line, or None after Escape. An empty line counts as Escape unless `may_be_empty`.
+
+    enter: what Enter does.
+    """
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel")]
 
-    def __init__(self, question: str, value: str, *, may_be_empty: bool = False) -> None:
+    def __init__(self, question: str, value: str, *, enter: str = "save", may_be_empty: bool = False) -> None:
         super().__init__()
         self._question = question
         self._value = value
+        self._enter = enter
         self._may_be_empty = may_be_empty
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Static(self._question, id="question", markup=False)
             yield Field(self._value)
+
+    def on_mount(self) -> None:
+        self.query_one("#box").border_subtitle = f"Enter {self._enter} · Esc cancel"
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         typed = event.value.strip()

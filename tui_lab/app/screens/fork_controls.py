@@ -80,4 +80,4 @@ class ForkControls:
                 self._lab.notify(str(error.problems[0]), severity="warning")
 
         question = f"The fork starts at step {step:,}, where the run has made all its steps. How many more?"
-        self._lab.app.push_screen(AskLine(question, str(config.train.steps)), answered)
+        self._lab.app.push_screen(AskLine(question, str(config.train.steps), enter="fork"), answered)

@@ -53,7 +53,7 @@ class Pick:
 class HomeChoices(Choices):
     """The list of Home, whose Enter is in the footer."""
 
-    BINDINGS = [Binding("enter", "select", "Open", key_display="Enter")]
+    BINDINGS = [Binding("enter", "select", "Open")]
 
 
 class Home(BaseScreen[None], Screen[None]):
@@ -63,10 +63,10 @@ class Home(BaseScreen[None], Screen[None]):
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
-        Binding("slash", "search", "Search", key_display="/"),
+        Binding("slash", "search", "Search"),
         Binding("escape", "end_search", "End the search", show=False),
         Binding("y", "copy", "Copy path", show=False),
-        Binding("question_mark,f1", "help", "Help", key_display="?"),
+        Binding("question_mark,f1", "help", "Help"),
         Binding("q", "app.quit", "Quit"),
     )
 

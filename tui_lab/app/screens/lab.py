@@ -65,7 +65,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
                 f"do('{c.id}')",
                 c.footer or c.title,
                 show=bool(c.footer),
-                key_display=c.show_key or None,
                 id=f"{LAB}.{c.id}",
             )
             for c in COMMANDS

@@ -20,7 +20,11 @@ from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import short_number
 
-NAME_WIDTH = 26
+LEAST_NAME_WIDTH = 26
+WIDTH = 110
+"""Of the dialog, in columns, if there is room; as in pick_runs.tcss."""
+WIDTH_OF_REST = 50
+"""Columns of a line without the name of the run."""
 
 
 class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
@@ -41,11 +45,14 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
         self._rows = list(rows)
         self._shown = self._rows
         """Those that the search shows."""
+        self._name_width = LEAST_NAME_WIDTH
         self._marked = [path for path in marked if path in {row.path for row in rows}]
         self._most = most
         self._changed = False
 
     def compose(self) -> ComposeResult:
+        room = min(WIDTH, self.app.size.width * 19 // 20) - WIDTH_OF_REST
+        self._name_width = max(LEAST_NAME_WIDTH, min(room, max((len(row.name) for row in self._rows), default=0)))
         with Vertical(id="box"):
             question = f"Runs of the same task, newest first. Space marks up to {self._most}, Enter shows them."
             yield Static(f"{question} / searches.")
@@ -68,7 +75,7 @@ class PickRuns(BaseScreen[list[Path] | None], ModalScreen[list[Path] | None]):
     def _line(self, row: RunRow) -> Text:
         marked = row.path in self._marked
         line = Text("● " if marked else "○ ", "bold" if marked else "dim")
-        line.append(short_name(row.name, NAME_WIDTH).ljust(NAME_WIDTH), "bold" if marked else "")
+        line.append(short_name(row.name, self._name_width).ljust(self._name_width), "bold" if marked else "")
         loss = row.val_loss if row.val_loss is not None else row.train_loss
         kind = "val" if row.val_loss is not None else "train"
         line.append(f" {row.steps:>7,} steps  {kind} {'–' if loss is None else short_number(loss):<7}", "dim")

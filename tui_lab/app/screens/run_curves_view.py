@@ -96,11 +96,12 @@ class CurvesView(Vertical):
             items.append(Text(f"step {chart.pointed_x:,.0f}", "bold"))
             values = {curve.label: y for curve, _, y in chart.plot.values_at(chart.pointed_x)}
         width = self.size.width - 2
-        whole, shortened = (
-            [self._item(run, values.get(run.run.mark.letter), name_width) for run in self._runs]
-            for name_width in (width, NAME_WIDTH)
-        )
-        items += whole if sum(item.cell_len + 2 for item in [*items, *whole]) <= width else shortened
+        longest = max((len(run.run.row.name) for run in self._runs), default=0)
+        for name_width in range(max(longest, NAME_WIDTH), NAME_WIDTH - 1, -1):
+            named = [self._item(run, values.get(run.run.mark.letter), name_width) for run in self._runs]
+            if sum(item.cell_len + 2 for item in [*items, *named]) <= width:
+                break
+        items += named
         room = width - sum(item.cell_len + 2 for item in items)
         if not self._runs or (self._runs[0].run.mark == CURSOR and len(HINT) < room):
             items.append(Text(HINT, "dim"))

@@ -9,8 +9,8 @@ from typing import Literal
 
 from textual.screen import Screen
 
-from tui_lab.app.labels import holder_text
-from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
+from tui_lab.app.labels import holder_text, shown_path
+from tui_lab.app.screens.dialogs import LONGEST_NAME, Ask, AskLine, Choice
 from tui_lab.app.screens.run_notes import notes_dialog, save_notes
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.delete import removable, remove
@@ -18,7 +18,6 @@ from tui_lab.core.runs.lock import in_use
 from tui_lab.runs.names import short_name
 from tui_lab.util.errors import ConfigError, RunError
 
-NAME_WIDTH = 50
 DELETE_CHOICES = (Choice("keep", "Keep it"), Choice("delete", "Delete it permanently"))
 FORMATS = (".csv", ".json", ".svg", ".png", ".html", ".tfevents")
 OF_ONE_RUN = (".html", ".htm", ".tfevents")
@@ -49,7 +48,7 @@ class RunFiles:
 
     def delete(self, row: RunRow) -> None:
         """Ask whether to delete a run; refuse one in training, and a folder with other files."""
-        name = short_name(row.name, NAME_WIDTH)
+        name = short_name(row.name, LONGEST_NAME)
         if holder := in_use(row.path):
             used = f"Run {name} is being trained by {holder_text(holder, time.time())}, so it is not deleted."
             if holder.pid == os.getpid():
@@ -84,12 +83,13 @@ class RunFiles:
                 self._ask_for_file(rows, text, refused)
                 return
             work = partial(_export, [row.path for row in rows], Path(text))
-            self._in_thread(work, f"Exported to {text}", partial(self._ask_for_file, rows, text))
+            self._in_thread(work, f"Exported to {shown_path(Path(text))}", partial(self._ask_for_file, rows, text))
 
-        what = short_name(rows[0].name, NAME_WIDTH) if len(rows) == 1 else f"{len(rows)} runs"
+        what = short_name(rows[0].name, LONGEST_NAME) if len(rows) == 1 else f"{len(rows)} runs"
         *others, last = [suffix for suffix in FORMATS if len(rows) == 1 or suffix not in OF_ONE_RUN]
-        question = f"Export {what} to a file{', '.join(others)} or {last}"
-        self._screen.app.push_screen(AskLine(f"✗ {problem}\n{question}" if problem else question, name), typed)
+        question = f"Export {what} to a file ({', '.join(others)} or {last})"
+        dialog = AskLine(f"✗ {problem}\n{question}" if problem else question, name, enter="export")
+        self._screen.app.push_screen(dialog, typed)
 
     def _in_thread(
         self, work: Callable[[], None], success: str, ask_again: Callable[[str], None] | None = None

@@ -3,15 +3,13 @@
 from dataclasses import replace
 from typing import Literal
 
-from tui_lab.app.screens.dialogs import AskLine
+from tui_lab.app.screens.dialogs import LONGEST_NAME, AskLine
 from tui_lab.core.runs.catalog import RunRow, write_notes
 from tui_lab.runs.names import short_name
 
-NAME_WIDTH = 50
-
 
 def notes_dialog(row: RunRow, part: Literal["tags", "note"]) -> AskLine:
-    name = short_name(row.name, NAME_WIDTH)
+    name = short_name(row.name, LONGEST_NAME)
     if part == "tags":
         return AskLine(f"Tags of {name}, separated by spaces", " ".join(row.tags), may_be_empty=True)
     return AskLine(f"Note for {name}", row.note, may_be_empty=True)

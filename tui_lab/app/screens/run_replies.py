@@ -6,7 +6,9 @@ from pathlib import Path
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import HorizontalScroll, Vertical, VerticalScroll
+from textual.binding import Binding
+from textual.containers import Horizontal, HorizontalScroll, Vertical, VerticalScroll
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui_lab.app.actions import BY_ID, key_of
@@ -24,7 +26,24 @@ from tui_lab.util.escape import printable
 
 LEAST_COLUMN_WIDTH = 30
 """With more runs than fit, the columns scroll."""
-NAME_WIDTH = 26
+
+
+class PromptField(Field):
+    BINDINGS = [Binding("enter", "submit", "Generate")]
+
+
+class RunTitle(Widget):
+    """The mark and the name of a run, as much of it as fits."""
+
+    def __init__(self, run: MarkedRun, id: str) -> None:
+        super().__init__(id=id)
+        self._run = run
+        self.styles.height = 1
+
+    def render(self) -> Text:
+        mark = self._run.mark
+        name = short_name(self._run.row.name, max(8, self.size.width - len(mark.letter) - 1))
+        return Text(f"{mark.letter} {name}", f"bold {mark.style}", no_wrap=True)
 
 
 class RepliesView(Vertical):
@@ -39,7 +58,9 @@ class RepliesView(Vertical):
         self._prompt = ""
 
     def compose(self) -> ComposeResult:
-        yield Field("SOCRATES: What is ", id="one-prompt", placeholder="prompt for all marked runs")
+        with Horizontal(id="prompt-line"):
+            yield Static("prompt ")
+            yield PromptField("SOCRATES: What is ", id="one-prompt", placeholder="prompt for all marked runs")
         yield HorizontalScroll(id="columns")
 
     def on_unmount(self) -> None:
@@ -70,10 +91,9 @@ class RepliesView(Vertical):
 
     def _column(self, run: MarkedRun) -> Vertical:
         number = run.mark.number
-        title = Text(f"{run.mark.letter} {short_name(run.row.name, NAME_WIDTH)}", f"bold {run.mark.style}")
         reply = Static(self._replies.get(run.row.path, Text()), classes=f"reply-{number}")
         column = Vertical(
-            Static(title, id=f"reply-title-{number}"), VerticalScroll(reply, can_focus=False), classes="run-reply"
+            RunTitle(run, f"reply-title-{number}"), VerticalScroll(reply, can_focus=False), classes="run-reply"
         )
         column.styles.min_width = LEAST_COLUMN_WIDTH
         return column

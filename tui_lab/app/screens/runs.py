@@ -30,7 +30,7 @@ class RunsScreen(RunsView):
     BINDINGS = named(
         "runs",
         Binding("space", "mark", "Mark"),
-        Binding("slash", "filter", "Filter", key_display="/"),
+        Binding("slash", "filter", "Filter"),
         Binding("o", "sort('next')", "Sort"),
         Binding("O", "sort('reverse')", "Reverse order", show=False),
         Binding("v", "view('curves')", "Curves"),
@@ -44,7 +44,7 @@ class RunsScreen(RunsView):
         Binding("Y", "toggle_curves('log')", "Log axis", show=False),
         Binding("x", "toggle_curves('validation')", "Train or validation loss", show=False),
         Binding("backspace", "unmark", "Unmark all", show=False),
-        Binding("question_mark,f1", "help", "Help", key_display="?"),
+        Binding("question_mark,f1", "help", "Help"),
         Binding("escape,q", "back", "Back"),
         Binding("e", "files('export')", "Export", show=False),
         Binding("X,delete", "files('delete')", "Delete", show=False),

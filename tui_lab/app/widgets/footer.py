@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.widgets import Input
 from textual.widgets._footer import FooterKey
 
-from tui_lab.app.key_names import shown_key
+from tui_lab.app.key_names import key_label
 from tui_lab.app.textual_fixes.footer_recomposed import RecomposeOnlyOnChange
 from tui_lab.app.textual_fixes.footer_unfocused import FollowWithoutFocus
 
@@ -41,8 +41,7 @@ class KeyLine(RecomposeOnlyOnChange, FollowWithoutFocus):
             binding = active.binding
             if binding.show and active.enabled and not _is_typed(key) and binding.action not in actions:
                 actions.add(binding.action)
-                shown = shown_key(key)
-                yield FooterItem(key, shown.capitalize() if len(shown) > 1 else shown, binding.description)
+                yield FooterItem(key, key_label(key), binding.description)
 
     def compose(self) -> ComposeResult:
         items = self.items() if self._bindings_ready else None
@@ -61,7 +60,7 @@ class KeyLine(RecomposeOnlyOnChange, FollowWithoutFocus):
 
 def _is_typed(key: str) -> bool:
     """Return whether a field takes the key as text."""
-    return key == "space" or len(shown_key(key)) == 1
+    return key == "space" or len(key_label(key)) == 1
 
 
 class ChosenKeyLine(KeyLine):
