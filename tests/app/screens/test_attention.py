@@ -194,7 +194,7 @@ async def test_screen_waits_for_the_model_and_needs_an_example() -> None:
     async with lab(steps=0) as it:
         loaders = it.screen.state.loaders[:]
         it.screen.state.loaders.clear()
-        it.screen.shown.loaders.clear()
+        it.screen.frames.shown.loaders.clear()
         it.screen.batch_pane.loaded.shown_batch = None
         it.screen.state.doing = "starting"
         await it.press("A")

@@ -8,7 +8,7 @@ from textual.events import DescendantFocus, Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
 from tui_lab.app.keymap import LAB, keymap_of, no_key
@@ -21,7 +21,6 @@ from tui_lab.app.panes.doctor import DoctorPane
 from tui_lab.app.panes.events import EventsPane
 from tui_lab.app.panes.framed_log import FramedLog
 from tui_lab.app.panes.generation import GenerationPane
-from tui_lab.app.panes.key_hints import hints_of
 from tui_lab.app.panes.layout import Name, PaneLayout
 from tui_lab.app.panes.loss import LossPane
 from tui_lab.app.panes.pane import Pane
@@ -29,9 +28,10 @@ from tui_lab.app.panes.run_line import RunLine
 from tui_lab.app.panes.setting_text import is_live
 from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.panes.system import SystemPane
-from tui_lab.app.screens.footer_keys import Situation, field_items, items
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab_actions import Destination, LabActions
+from tui_lab.app.screens.lab_footer import LabFooter
+from tui_lab.app.screens.lab_frames import LabFrames
 from tui_lab.app.screens.lab_messages import LabMessages
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
@@ -40,7 +40,7 @@ from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_sampler import NoSampler, Sampler
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
-from tui_lab.app.widgets.footer import ChosenKeyLine, FooterItem
+from tui_lab.app.widgets.footer import ChosenKeyLine
 from tui_lab.app.widgets.tabs import PaneTabs
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
@@ -52,7 +52,7 @@ LOSS, DOCTOR = 2, 6
 
 
 class LabScreen(BaseScreen[None], Screen[None]):
-    """`source` takes commands and gives messages; `state` is what the messages say so far; panes show it."""
+    """`source` takes commands and gives messages; `state` is what the messages say so far; `frames` shows it."""
 
     CSS_PATH = "lab.tcss"
     verbs = lab_verbs
@@ -71,12 +71,15 @@ class LabScreen(BaseScreen[None], Screen[None]):
         ),
     ]
 
+    close_when_done: Destination | None = None
+    """Where to go once the training has ended, if the lab then closes."""
     stopping = False
     """Whether a stop was sent to the process that trains; the lab closes once it has stopped."""
     resumed_to_detach = False
     """Whether a paused run of another process is resumed as the lab closes."""
     origin = ""
     """Of a run that was restarted or forked: from what, and with which changes. To be set before it opens."""
+    _next_beat: Timer | None = None
 
     class Close(Message):
         """Save the run and close the lab; then open `next_pick`, if any."""
@@ -137,16 +140,11 @@ class LabScreen(BaseScreen[None], Screen[None]):
         super().__init__()
         self.source = source
         self.state = LabState()
-        self.shown = LabState()
-        """What the panes show: `state` as of the last new frame, so that they all show one step."""
         self.generation = Generation(source, self.state)
         self.doctor = DoctorThread(examine)
         self.clock = clock
         self.sampler: Sampler = sampler or NoSampler()
         self.diagnose_first = diagnose_first
-        self.close_when_done: Destination | None = None
-        self._next_beat: Timer | None = None
-        self._situation: Situation | None = None
 
         # Kept as attributes: a query walks the whole screen, and a tick comes ten times a second.
         self.config_pane = ConfigPane(id="config", send=self.steer)
@@ -154,7 +152,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.batch_pane = BatchPane(id="batch", send=source.send)
         self.generation_pane = GenerationPane(id="generation")
         self.events_pane = EventsPane(id="events")
-        self._framed_log = FramedLog(self.events_pane.note)
+        framed_log = FramedLog(self.events_pane.note)
         self.doctor_pane = DoctorPane(id="doctor", send=source.send)
         self._run_line = RunLine("run-line", self.is_enabled, is_first=is_first)
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
@@ -164,7 +162,9 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.area = PaneArea(self.panes, LOSS, layout, arranged=self._arranged, id="panes")
         self._banner = Banner(id="banner")
         self._commands = LabActions(self)
-        self._messages = LabMessages(self, self._painting, self._framed_log, self._banner)
+        self._messages = LabMessages(self, self._painting, framed_log, self._banner)
+        self.frames = LabFrames(self, self._painting, framed_log, self._run_line, self._status, self._commands.controls)
+        self._footer = LabFooter(self)
 
     @property
     def path(self) -> str | None:
@@ -178,7 +178,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         yield Static("tui-lab needs 40×12 or more", id="small")
         yield self._run_line
         yield self._status
-        yield ChosenKeyLine(self._footer_items)
+        yield ChosenKeyLine(self._footer.items)
 
     def on_mount(self) -> None:
         self.app.begin_capture_print(self.events_pane)
@@ -206,40 +206,12 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if not self._status.is_attached:
             return  # The screen is being removed.
         self._messages.drain()
-        self._follow_situation()
+        self._footer.follow()
         self._painting.seconds_a_step = self.state.seconds_a_step
-        self._draw(self.clock())
+        self.frames.draw(self.clock())
         if self.close_when_done is not None and self.state.over:
             self.post_message(self.Close(self, self.close_when_done))
             self.close_when_done = None
-
-    def _draw(self, now: float) -> None:
-        if not self.is_current:
-            self._framed_log.log_until(None)
-            return
-        frame = self._painting.due(now, growing=self.generation_pane if self.generation_pane.generating else None)
-        can_steer = applies("live", phase=self.state.phase, role=self.source.role)
-        self.config_pane.can_steer = can_steer
-        self.doctor_pane.can_steer = can_steer
-        self.batch_pane.is_replay = self.source.role == "replay"
-        if frame.new or (frame.complete and self.source.playback is not None):  # The seek bar shows the present step.
-            self.shown = self.state.frozen()
-        self._framed_log.log_until(self.shown.step)
-        for pane in frame.panes:
-            self._show_pane(pane, now)
-        self.area.update(self.shown)
-        if not frame.complete:
-            return
-        note = self.source.status_note() or ("closes when done" if self.close_when_done is not None else "")
-        if self.stopping and not self.state.over:
-            note = "stopping…"
-        if self.state.phase == "loading" and self._commands.controls.pauses_at_start:
-            note = "pauses at the first step"
-        self._run_line.show(self.shown, self.source.playback, now)
-        self._status.show(self.shown, now, note, is_replayed=self.source.playback is not None)
-
-    def _show_pane(self, pane: Pane, now: float) -> None:
-        pane.draw(self.state if pane.shows_latest else self.shown, now)
 
     # Which panes are visible, and the focus
 
@@ -260,7 +232,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         """Show a pane and focus a widget in it, by default its main one."""
         self.area.activate(number)
         pane = self.active_pane
-        self._show_pane(pane, self.clock())  # The next keys of a burst need its content.
+        self.frames.draw_pane(pane, self.clock())  # The next keys of a burst need its content.
         # At once: `Widget.focus` waits, and the next keys of a burst would go to the widget that had the focus before.
         self.set_focus(pane.query_one(selector or pane.main))
 
@@ -297,23 +269,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
         usable = not why_not(command_id, self.state.run_config)
         return usable and applies(BY_ID[command_id].needs, phase=self.state.phase, role=self.source.role)
 
-    def _follow_situation(self) -> None:
-        """Show the keys that apply now, after a pause, an edit, or another process took or gave up control."""
-        playback = self.source.playback
-        paused = self.state.phase == "paused" if playback is None else playback.paused
-        settings = self.config_pane.settings
-        waits = settings is not None and settings.wait_for_restart
-        situation = Situation(self.state.phase, self.source.role, paused, waits)
-        if situation != self._situation:
-            self._situation = situation
-            self.refresh_bindings()
-
-    def _footer_items(self) -> list[FooterItem]:
-        if isinstance(self.focused, Input):
-            return field_items(hints_of(self.active_pane.field_hints, self.focused))
-        situation = self._situation or Situation("loading", self.source.role)
-        return items(situation, self.is_enabled, keymap_of(self.app), self.app.size.width)
-
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""
         self._painting.request()
@@ -324,7 +279,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         """Send a command; the change that it asks for is shown as requested until the trainer confirms it."""
         if self.state.config is not None:
             self.state.requested.sent(command, self.state.config, self.state.changes, self.state.step)
-            self.shown.requested = self.state.requested.copy()
+            self.frames.shown.requested = self.state.requested.copy()
             self._painting.request()
         self.source.send(command)
 

@@ -126,7 +126,8 @@ class LabActions:
             return
         # The focus goes to the answers, not to the prompt, so that the next key is a command again.
         self._lab.go_to(GENERATION, "#replies")
-        self._lab.generation_pane.generate(self._lab.shown if self._lab.shown.ready is not None else self._lab.state)
+        shown = self._lab.frames.shown
+        self._lab.generation_pane.generate(shown if shown.ready is not None else self._lab.state)
 
     def diagnose(self) -> None:
         """Diagnose the edited config, or run the script of a recorded run again and examine it."""

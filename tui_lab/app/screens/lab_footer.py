@@ -1,0 +1,43 @@
+"""The last line of the lab: the keys that apply to what its run does now."""
+
+from typing import TYPE_CHECKING
+
+from textual.widgets import Input
+
+from tui_lab.app.keymap import keymap_of
+from tui_lab.app.panes.key_hints import hints_of
+from tui_lab.app.screens.footer_keys import Situation, field_items, items
+from tui_lab.app.widgets.footer import FooterItem
+
+if TYPE_CHECKING:
+    from tui_lab.app.screens.lab import LabScreen
+
+
+class LabFooter:
+    """Call `follow` at every tick; the line shows `items` when the bindings of the lab are refreshed."""
+
+    def __init__(self, lab: "LabScreen") -> None:
+        self._lab = lab
+        self._situation: Situation | None = None
+
+    def follow(self) -> None:
+        """Show the keys that apply now, after a pause, an edit, or another process took or gave up control."""
+        situation = self._present_situation()
+        if situation != self._situation:
+            self._situation = situation
+            self._lab.refresh_bindings()
+
+    def _present_situation(self) -> Situation:
+        lab = self._lab
+        playback = lab.source.playback
+        paused = lab.state.phase == "paused" if playback is None else playback.paused
+        settings = lab.config_pane.settings
+        waits = settings is not None and settings.wait_for_restart
+        return Situation(lab.state.phase, lab.source.role, paused, waits)
+
+    def items(self) -> list[FooterItem]:
+        lab = self._lab
+        if isinstance(lab.focused, Input):
+            return field_items(hints_of(lab.active_pane.field_hints, lab.focused))
+        situation = self._situation or Situation("loading", lab.source.role)
+        return items(situation, lab.is_enabled, keymap_of(lab.app), lab.app.size.width)

@@ -1,0 +1,70 @@
+"""What the lab draws at each tick, so that all its parts show the run at one step."""
+
+from typing import TYPE_CHECKING
+
+from tui_lab.app.actions import applies
+from tui_lab.app.panes.framed_log import FramedLog
+from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.run_line import RunLine
+from tui_lab.app.panes.status_line import StatusLine
+from tui_lab.app.screens.paint_scheduler import PaintScheduler
+from tui_lab.app.screens.run_controls import RunControls
+from tui_lab.app.session.state import LabState
+
+if TYPE_CHECKING:
+    from tui_lab.app.screens.lab import LabScreen
+
+
+class LabFrames:
+    """Draws the panes of a lab, its log, and the lines below the panes."""
+
+    def __init__(
+        self,
+        lab: "LabScreen",
+        painting: PaintScheduler[Pane],
+        log: FramedLog,
+        run_line: RunLine,
+        status: StatusLine,
+        controls: RunControls,
+    ) -> None:
+        self._lab = lab
+        self._painting = painting
+        self._log = log
+        self._run_line = run_line
+        self._status = status
+        self._controls = controls
+        self.shown = LabState()
+        """What the panes show: the state of the lab as of the last new frame."""
+
+    def draw(self, now: float) -> None:
+        """Draw what is due."""
+        lab = self._lab
+        if not lab.is_current:
+            self._log.log_until(None)
+            return
+        frame = self._painting.due(now, growing=lab.generation_pane if lab.generation_pane.generating else None)
+        can_steer = applies("live", phase=lab.state.phase, role=lab.source.role)
+        lab.config_pane.can_steer = can_steer
+        lab.doctor_pane.can_steer = can_steer
+        lab.batch_pane.is_replay = lab.source.role == "replay"
+        if frame.new or (frame.complete and lab.source.playback is not None):  # The seek bar shows the present step.
+            self.shown = lab.state.frozen()
+        self._log.log_until(self.shown.step)
+        for pane in frame.panes:
+            self.draw_pane(pane, now)
+        lab.area.update(self.shown)
+        if frame.complete:
+            self._run_line.show(self.shown, lab.source.playback, now)
+            self._status.show(self.shown, now, self._note(), is_replayed=lab.source.playback is not None)
+
+    def draw_pane(self, pane: Pane, now: float) -> None:
+        pane.draw(self._lab.state if pane.shows_latest else self.shown, now)
+
+    def _note(self) -> str:
+        """Return what the status line says of what comes next."""
+        lab = self._lab
+        if lab.state.phase == "loading" and self._controls.pauses_at_start:
+            return "pauses at the first step"
+        if lab.stopping and not lab.state.over:
+            return "stopping…"
+        return lab.source.status_note() or ("closes when done" if lab.close_when_done is not None else "")
