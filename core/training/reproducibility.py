@@ -168,5 +168,6 @@ def _parallel_additions(config: Config) -> RandomSource:
 
 
 def _hash_seed() -> RandomSource:
-    seed = f"PYTHONHASHSEED {os.environ.get('PYTHONHASHSEED', 'random')}"
-    return RandomSource("hash seed", "the order of sets of strings, which no draw depends on", seed, True)
+    value = os.environ.get("PYTHONHASHSEED", "random")
+    seed = "any" if value == "random" else f"PYTHONHASHSEED = {value}"
+    return RandomSource("hash seed", "nothing: no draw depends on the order of sets of strings", seed, True)

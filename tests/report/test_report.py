@@ -107,6 +107,7 @@ def test_report_shows_the_run(trained: Run) -> None:
     shown = ["step 12 of 12", "keep", "“the first”", "optim.lr", "0.005", f"best {best}", "ln V", "processor"]
     assert [text for text in shown if text not in page.text] == []
     assert re.search(r"d_model 8 \(default 64\)", page.text) and "momentum 0.9 (default" not in page.text
+    assert re.search(r"of the (best|last) weights, of step \d+\.", page.text), "which weights replied"
     assert re.search(r"\d{3} \d{3} (right|wrong: it should be \d{3})", page.text)
 
 

@@ -32,11 +32,12 @@ PACKAGES = ("tui-lab", "torch", "numpy", "tiktoken", "safetensors", "matplotlib"
 
 @dataclass(frozen=True)
 class Sample:
-    """A prompt and the model's reply. answer: the right reply, if there is one."""
+    """A prompt and the model's reply. answer: the right reply, if there is one. weights: those that replied."""
 
     prompt: str
     text: str = ""
     answer: str | None = None
+    weights: str = ""
 
 
 @dataclass
@@ -189,16 +190,20 @@ def _turns_dropout_on(event: ev.Event) -> bool:
 
 
 def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str]) -> tuple[Sample, ...] | str:
-    from tui_lab.core.inference.load_model import load_model
+    from tui_lab.core.inference.load_model import load_chosen
 
     if config.model.source:
         return _user_code(config)
     if not prompts and isinstance(task, str):
         return task
     try:
-        model, tokenizer = load_model(run)
+        chosen, model, tokenizer = load_chosen(run)
+        weights = f"the {chosen.which} weights, of step {chosen.step:,}"
         samples = [Sample(prompt) for prompt in prompts] if prompts else _held_out(config, task)
-        return tuple(replace(sample, text=_reply(config, model, tokenizer, sample.prompt)) for sample in samples)
+        replies = [_reply(config, model, tokenizer, sample.prompt) for sample in samples]
+        return tuple(
+            replace(sample, text=reply, weights=weights) for sample, reply in zip(samples, replies, strict=True)
+        )
     except (ConfigError, DataError, RunError) as error:
         return str(error)
 

@@ -1,14 +1,23 @@
 """Numbers as text: the app, the command line and the reports write the same value in the same way."""
 
+import math
+
 LARGEST_WHOLE = 1e9
 """Larger numbers are written with an exponent."""
+EXACT = 1e-7
+"""Values that are so near to each other, relative to their size, are the same number in 32 bits."""
 
 
 def short_number(value: float) -> str:
-    """Return a value with four significant digits; whole numbers from 10,000 on keep all of theirs."""
-    if 1e4 <= abs(value) < LARGEST_WHOLE:
+    """Return a value with four significant digits; whole numbers from 10,000 on keep all of theirs.
+
+    Rounding keeps its zeros, so that a changing value keeps its width: 10.70 for 10.7003, but 10.7 for 10.7.
+    """
+    if 9999.5 <= abs(value) < LARGEST_WHOLE:
         return f"{value:,.0f}"
-    return without_zeros(f"{value:,.4g}")
+    rounded = f"{value:.4g}"
+    is_exact = math.isclose(float(rounded), value, rel_tol=EXACT)
+    return without_zeros(f"{value:,.4g}" if is_exact else f"{value:#,.4g}".rstrip("."))
 
 
 def without_zeros(text: str) -> str:

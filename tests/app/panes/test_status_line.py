@@ -10,7 +10,7 @@ from tui_lab.core import events as ev
 async def test_status_line_shows_phase_step_times_and_memory() -> None:
     async with lab(size=(200, 50)) as it:
         shown = it.text("#status")
-        for part in ("▶ running", "step 30/2,500", "epoch 0", "ETA 0:25", "70,430 tok/s", "cpu ×2", "256 MiB"):
+        for part in ("▶ running", "step 30/2,500", "epoch 0", "ETA 0:25", "mean 70,430 tok/s", "cpu ×2", "256 MiB"):
             assert part in shown
         await it.tell(ev.Paused(step=30))
         assert "paused" in it.text("#status") and "ETA" not in it.text("#status")

@@ -99,7 +99,7 @@ class StatusLine(Static):
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
         if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:
             unit = "tok" if state.unit == "tokens" else state.unit
-            parts.append(Part(f"  {rate:,.0f} {unit}/s", 3))
+            parts.append(Part(f"  mean {rate:,.0f} {unit}/s", 3))
         if state.started is not None:
             parts.append(Part(f"  {state.started.device} ×{state.started.threads}", 1))
         return [*parts, Part(f"  {self._memory_text}", 0)]
