@@ -181,8 +181,17 @@ class Requirement:
         value = summary.metric(self.metric)
         if value is None:
             return f"{requirement}: this run has no {self.metric}"
-        digits = f"{value:.6g}"
+        digits = self._digits(value)
         return f"{requirement}: {digits if set('.en') & set(digits) else f'{digits}.00'}"
+
+    def _digits(self, value: float) -> str:
+        """Four significant digits of a value, or as many as show on which side of the bound it is."""
+        text = ""
+        for n in (4 if abs(value) < 1e4 else 6, 9, 17):
+            text = f"{value:.{n}g}"
+            if COMPARE[self.compare](float(text), self.bound) == COMPARE[self.compare](value, self.bound):
+                break
+        return text
 
     def met(self, summary: Summary) -> bool:
         """Whether the summary meets it; a metric that the run does not have is not met."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual.widgets import OptionList, Static
+from textual.widgets._toast import Toast
 
 from tests.app.fake import lab, painted
 from tests.app.run_folders import folder
@@ -47,8 +48,11 @@ async def test_runs_are_listed_with_their_state_steps_loss_and_date() -> None:
     ended = folder(LONG_NAME, 0.5, reason="stopped")
     os.utime(ended.path / runs.CONFIG, (0, 1_700_000_000))
     app = LabApp()
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await pilot.pause()
+        app.notify("saved")
+        await pilot.pause()
+        assert app.screen.query_one(Toast).region.bottom <= app.screen.query_one("#about").region.y
         [line] = [line for line in painted(app).splitlines() if "032804" in line]
         assert LONG_NAME not in line and "confusion-3-with" in line and "…" in line
         for part in (" stopped ", " 8 ", "val 0.6", "exact 25%", "2023-11-1"):

@@ -49,6 +49,9 @@ def test_unmet_requirement_is_listed_with_the_measured_value() -> None:
     run = summary(val_loss=2.5, exact_match=1.0)
     assert unmet(requirements, run) == ["val_loss ≤ 1: 2.5"]
     assert requirements[1].measured(run) == "exact_match ≥ 0.5: 1.00"
+    loss = summary(val_loss=2.0971912)
+    assert parse_requirement("val_loss<2.5").measured(loss) == "val_loss < 2.5: 2.097"
+    assert parse_requirement("val_loss<=2.097").measured(loss) == "val_loss ≤ 2.097: 2.0971912", "not 2.097"
 
 
 def test_summary_has_the_results_of_the_run() -> None:

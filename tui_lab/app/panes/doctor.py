@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import RandomSource
     from tui_lab.core.user_code.external_model import Model
 
-SCRIPT_HINTS = ("Enter details", "K examine")
+SCRIPT_HINTS = ("K examine",)
 NOT_CHECKED = "Not checked yet. Press K to diagnose."
 MONITORED = "The doctor watches this script. Press K to examine it."
 RESTARTED = "The fix is applied in this new run, which is diagnosed as soon as it is open."
@@ -122,8 +122,6 @@ class DoctorPane(Pane):
             self._sources = inspection.result
         if state.is_script and self._health == NOT_CHECKED:
             self._health = MONITORED
-            self.hints = SCRIPT_HINTS
-            self.show_hints()
         drawn = (
             self._health, self._diagnosed, len(state.noticed), self._shows_randomness, self._sources, self.can_steer,
         )  # fmt: skip
@@ -209,13 +207,14 @@ class DoctorPane(Pane):
 
     def _show_fix_hint(self) -> None:
         """Say on the border what the fix of the selected finding does."""
-        config = None if self._state is None else self._state.trainer_config
-        if config is not None:
-            does = self.selected and fix_text(config, self.selected, can_steer=self.can_steer)
-            fix = [f"a {does}"] if does else []
-            details = ["Enter why", "y copy"] if self.selected else []
-            self.hints = (*fix, *details, *DoctorPane.hints)
-            self.show_hints()
+        if self._state is None:
+            return
+        config = self._state.trainer_config
+        does = self.selected and config and fix_text(config, self.selected, can_steer=self.can_steer)
+        fix = [f"a {does}"] if does else []
+        details = ["Enter why", "y copy"] if self.selected else []
+        self.hints = (*fix, *details, *(SCRIPT_HINTS if self._state.is_script else DoctorPane.hints))
+        self.show_hints()
 
     @on(OptionList.OptionSelected)
     def _explain(self) -> None:
