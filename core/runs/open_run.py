@@ -14,6 +14,7 @@ from tui_lab.core.kernels.memory_estimate import is_out_of_memory, out_of_memory
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.fork_fit import require_fit, require_same_tokenizer
 from tui_lab.core.runs.lock import Lock
 from tui_lab.core.runs.summary import Summarizer, summarize, summarize_log
 from tui_lab.core.training import checkpoint as ckpt
@@ -176,8 +177,8 @@ def fork(
     """Start a new run from the last checkpoint of the run `name` with other settings.
 
     The new run starts with the config and the events of its parent up to there. Changed events follow for what `config`
-    changes, so that the event log has the settings of every step. Raises RunError where the weights do not fit
-    `config`.
+    changes, so that the event log has the settings of every step. Raises ConfigError or RunError where the weights do
+    not fit `config`.
     """
     keep_freed_memory()
     parent = runs.find(name)
@@ -191,12 +192,10 @@ def fork(
             key="train.steps",
             value=config.train.steps,
         )
+    require_fit(checkpoint.progress.config, config, step)
     task = build_task(config, progress)
+    require_same_tokenizer(checkpoint.progress.config, config, parent, task.tokenizer)
     setup = set_up(config, task, _with_config(checkpoint, config, task))
-    if task.tokenizer.state() != parent.tokenizer().state():
-        raise RunError.of(
-            "conflict", "a fork must keep the tokenizer and vocabulary; start a new run instead", key=parent.name
-        )
     run = runs.create(f"{parent.name}-fork", parent.trainer_config(), task.tokenizer)
     lock = run.lock()
     events = [event for event in parent.events() if event.step <= step and event.kind not in NOT_INHERITED]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from textual.events import Key
 from textual.widgets import DataTable, Input, Static
+from textual.widgets._footer import FooterKey
 
 from tests.app.fake import lab, ready, update
 from tests.core.tiny import trainer
@@ -17,6 +18,7 @@ from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.help_text import inline
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.lab_actions import LabActions
+from tui_lab.app.session.messages import SessionFailed
 from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -279,15 +281,52 @@ async def test_fork_of_a_finished_run_asks_for_more_steps(
         assert all(message.fork for message in restarts)
 
 
-@pytest.mark.parametrize(("key", "fork"), [("r", False), ("f", True)])
-async def test_restart_and_fork_use_the_edited_config(key: str, fork: bool, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("key", "name", "value", "fork"), [("r", "d_model", 32, False), ("f", "head_std", 0.1, True)])
+async def test_restart_and_fork_use_the_edited_config(
+    key: str, name: str, value: float, fork: bool, monkeypatch: Any
+) -> None:
+    async with lab() as it:
+        messages: list[Any] = []
+        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
+        it.screen.query_one(ConfigPane).set_value(f"model.{name}", value)
+        await it.press(key)
+        [message] = messages
+        assert getattr(message.config.model, name) == value and message.fork == fork
+
+
+async def test_fork_with_another_model_is_refused_with_the_setting(monkeypatch: Any) -> None:
     async with lab() as it:
         messages: list[Any] = []
         monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
         it.screen.query_one(ConfigPane).set_value("model.d_model", 32)
-        await it.press(key)
+        await it.press("f")
+        assert messages == [] and it.source.sent == []
+        [toast] = it.pilot.app._notifications
+        assert "model.d_model = 32" in toast.message
+
+
+@pytest.mark.parametrize("role", ["replay", "steering", "watching"])
+async def test_restart_from_a_run_that_does_not_train_here_starts_a_new_one(role: Role, monkeypatch: Any) -> None:
+    async with lab() as it:
+        messages: list[Any] = []
+        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
+        it.source.role = role
+        it.screen.query_one(ConfigPane).set_value("model.d_model", 32)
+        await it.press("r")
+        if role != "replay":
+            assert isinstance(it.pilot.app.screen, Ask) and messages == [], "the run goes on in its process"
+            await it.press("enter")
         [message] = messages
-        assert message.config.model.d_model == 32 and message.fork == fork
+        assert message.config.model.d_model == 32 and not message.fork
+
+
+async def test_run_that_failed_to_open_offers_only_keys_that_work() -> None:
+    async with lab(loaded=False, steps=0) as it:
+        await it.tell(SessionFailed("the checkpoint does not fit"))
+        offered = {c.title for c in it.pilot.app.get_system_commands(it.screen)}
+        assert not offered & {f"{BY_ID[id].title} ({BY_ID[id].keys})" for id in ("restart", "fork", "generate")}
+        footer = {key.description for key in it.screen.query(FooterKey)}
+        assert footer == {"Events", "Home", "Help", "Quit"}
 
 
 async def test_restart_asks_if_a_minute_of_training_is_not_in_a_checkpoint(monkeypatch: Any) -> None:
@@ -325,7 +364,10 @@ def test_commands_apply_by_phase(phase: str) -> None:
         assert not applies("live", phase=phase, role=role)
     assert applies("steering", phase=phase, role="replay") == (phase != "loading")
     assert applies("replay", phase=phase, role="replay") and not applies("replay", phase=phase, role="steering")
-    assert applies("training", phase=phase, role="training") and not applies("training", phase=phase, role="steering")
+    assert applies("run", phase=phase, role="watching") and not applies(
+        "run", phase=phase, role="replay", is_open=False
+    )
+    assert applies("nothing", phase=phase, role="replay", is_open=False)
 
 
 async def test_every_command_has_an_action_and_the_palette_offers_those_that_apply() -> None:

@@ -7,9 +7,9 @@ from tui_lab.app.key_names import key_label
 from tui_lab.app.session.source import Role
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 
-Needs = Literal["nothing", "pausing", "steering", "training", "live", "replay", "resumable"]
-"""When a command is enabled. steering: a run or replay in progress; pausing: also a run of this app while it is opened;
-training: a run of this app, in progress or ended; live: a run in progress that takes commands; replay: a replay;
+Needs = Literal["nothing", "run", "pausing", "steering", "live", "replay", "resumable"]
+"""When a command is enabled. run: a run that is open, or may still open; steering: a run or replay in progress;
+pausing: also a run of this app while it is opened; live: a run in progress that takes commands; replay: a replay;
 resumable: a replay, or a run of another process that has ended."""
 
 
@@ -44,9 +44,9 @@ COMMANDS: tuple[Command, ...] = (
             not_for_scripts="The script decides when it evaluates, and on which data."),
     Command("checkpoint", "c", "Save checkpoint", "Save a checkpoint now.", "Run", "live"),
     Command("restart", "r", "Restart", "Start a new run with the edited settings; the old run is kept.", "Run",
-            "training", not_for_scripts=ITS_MODEL),
+            "run", not_for_scripts=ITS_MODEL),
     Command("fork", "f", "Fork", "Start a new run from the last checkpoint, with the edited settings.", "Run",
-            not_for_scripts=ITS_MODEL),
+            "run", not_for_scripts=ITS_MODEL),
     Command("slower", "less_than_sign", "Play slower", "Play the replay slower.", "Run", "replay"),
     Command("faster", "greater_than_sign", "Play faster", "Play the replay faster.", "Run", "replay"),
     Command("seek_back", "left_parenthesis", "Back", "Go back by a twentieth of the replay.", "Run", "replay"),
@@ -67,7 +67,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("shuffle", "", "Shuffle mode", "Switch the shuffle mode: epoch, once, off.", "Live changes", "live",
             not_for_scripts=ITS_DATA),
     Command("undo", "u", "Undo", "Revert the last live change.", "Live changes", "live"),
-    Command("generate", "g", "Generate", "Generate text from the prompt.", "View", footer="Generate"),
+    Command("generate", "g", "Generate", "Generate text from the prompt.", "View", "run", footer="Generate"),
     Command("pane_1", "1", "Config", "Go to the settings.", "View"),
     Command("pane_2", "2", "Loss", "Go to the loss curves.", "View"),
     Command("pane_3", "3", "Batch", "Go to the examples of a step.", "View"),
@@ -76,14 +76,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("pane_6", "6", "Doctor", "Go to the doctor's findings.", "View"),
     Command("pane_7", "7", "System", "Go to processor, memory and GPU.", "View"),
     Command("diagnose", "K", "Diagnose", "Check the edited settings for bugs; run a script again for some updates.",
-            "View", footer="Diagnose"),
+            "View", "run", footer="Diagnose"),
     Command("attention", "A", "Attention", "Show the attention of every head for the example in the batch pane.",
-            "View"),
+            "View", "run"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
     Command("copy", "y", "Copy", "Copy the answer, setting, example, finding, values at the cursor, or log.", "View"),
     Command("layout", "Z", "Next layout", "Go to the next layout: overview, curves, data, text.", "View"),
     Command("save_config", "ctrl+s", "Save settings", "Save the edited settings to a TOML file.", "App",
-            not_for_scripts="These are the settings of the script, not of a config for tui-lab."),
+            "run", not_for_scripts="These are the settings of the script, not of a config for tui-lab."),
     Command("theme", "t", "Theme", "Switch the theme: dark, light, high contrast.", "App"),
     Command("help", "question_mark", "Help", "Show help for this pane, all keys, and a glossary.", "App",
             footer="Help"),
@@ -109,11 +109,13 @@ def why_not(command_id: str, config: RunConfig | None) -> str:
     return BY_ID[command_id].not_for_scripts
 
 
-def applies(needs: Needs, *, phase: str, role: Role) -> bool:
-    """Return whether a command with these needs is enabled now."""
+def applies(needs: Needs, *, phase: str, role: Role, is_open: bool = True) -> bool:
+    """Return whether a command with these needs is enabled now. is_open: whether the run could be opened, or may be."""
+    if not is_open:
+        return needs == "nothing"
     in_progress = phase not in ("loading", "ended", "failed")
     match needs:
-        case "nothing":
+        case "nothing" | "run":
             return True
         case "pausing":
             opening = role == "training" and phase == "loading"
@@ -121,8 +123,6 @@ def applies(needs: Needs, *, phase: str, role: Role) -> bool:
         case "steering":
             # A replay can be paused at its end too: the next key may go back.
             return (in_progress or (role == "replay" and phase != "loading")) and role != "watching"
-        case "training":
-            return role == "training"
         case "live":
             return in_progress and role in ("training", "steering")
         case "replay":

@@ -3,7 +3,7 @@
 import pytest
 
 from tui_lab.app.palette.offers import Offer, Verb, find, of_names, of_number, of_text
-from tui_lab.app.palette.setting_offers import AT_ONCE, WAITS, SettingOffers
+from tui_lab.app.palette.setting_offers import AT_ONCE, WAITS, WAITS_FOR_RESTART, SettingOffers
 from tui_lab.app.panes.edited_settings import READ_ONLY
 from tui_lab.core.config import settings
 from tui_lab.core.config.script import RunConfig, ScriptConfig, ScriptModelConfig
@@ -40,7 +40,10 @@ def test_value_is_applied_as_typed(argument: str) -> None:
 def test_offer_says_when_the_value_takes_effect() -> None:
     assert AT_ONCE in offers()("optim.lr 0.001")[0].about
     assert WAITS in offers(can_steer=False)("optim.lr 0.001")[0].about
-    assert WAITS in offers()("model.d_model 32")[0].about
+    assert WAITS in offers()("model.head_std 0.1")[0].about
+    assert (
+        WAITS_FOR_RESTART in offers()("model.d_model 32")[0].about and WAITS_FOR_RESTART in offers()("d_model")[0].about
+    )
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,43 @@ async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits
         assert isinstance(app.screen, AskLine)
 
 
+@pytest.mark.parametrize(("key", "value"), [("model.n_layers", 3), ("data.n_digits", 4)])
+async def test_fork_of_a_replay_whose_weights_do_not_fit_is_refused_in_place(
+    key: str, value: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_with_a_change(tmp_path / "run")
+    restarts: list[LabScreen.Restart] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: restarts.append(message))
+    app = LabApp(Pick("replay", str(run.path)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        replay = app.screen
+        assert isinstance(replay, LabScreen)
+        await until(pilot, lambda: replay.config_pane.settings is not None)
+        replay.config_pane.set_value(key, value)
+        await pilot.press("f")
+        await until(pilot, lambda: any(f"{key} = {value}" in toast.message for toast in app._notifications))
+        assert app.screen is replay and not restarts
+
+
+async def test_fork_of_a_followed_run_asks_since_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_with_a_change(tmp_path / "run")
+    restarts: list[LabScreen.Restart] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: restarts.append(message))
+    async with lab(loaded=False, steps=0) as it:
+        it.source.role = "steering"
+        config = run.trainer_config()
+        await it.tell(replace(ready(), path=str(run.path), config=config), started(ready()), update(6))
+        it.screen.config_pane.set_value("optim.grad_clip", 2.0)
+        await it.press("f")
+        assert isinstance(it.pilot.app.screen, Ask) and not restarts
+        await it.press("enter")
+        [message] = restarts
+        optim = message.config.optim
+        assert (optim.lr, optim.grad_clip) == (0.05, 2.0), "the settings of the checkpoint, and the edits"
+
+
 async def test_fork_names_the_step_at_which_it_starts() -> None:
     async with lab(steps=0) as it:
         it.screen.origin = "forked from reverse-1"

@@ -20,11 +20,13 @@ from tui_lab.app.panes.setting_text import (
 from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
+from tui_lab.core.runs.fork_fit import SHAPE_KEYS, misfits
 from tui_lab.util.errors import ConfigError
 
 KEY_AND_VALUE = re.compile(r"(\S+?)(?:\s*=\s*|\s+|$)(.*)", re.DOTALL)
 AT_ONCE = "at the next step"
 WAITS = "waits for r (restart) or f (fork)"
+WAITS_FOR_RESTART = "waits for r (restart)"
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,27 @@ class SettingOffers:
         if reason := self._why_not(config, key):
             return Offer(line, reason, is_problem=True)
         try:
-            new = value_of(script.changed(config, key, parse_value(config, key, text)), key)
+            changed = script.changed(config, key, parse_value(config, key, text))
         except ConfigError as error:
             return Offer(line, str(error.problems[0]), is_problem=True)
         old = value_of(config, key)
+        new = value_of(changed, key)
         if new == old:
             return Offer(line, f"{format_value(old)} now", lambda: None)
-        about = f"{format_value(old) or '(empty)'} → {format_value(new) or '(empty)'}   {self._when(config, key)}"
+        about = (
+            f"{format_value(old) or '(empty)'} → {format_value(new) or '(empty)'}   {self._when(config, key, changed)}"
+        )
         return Offer(line, about, lambda: self.apply(key, text))
 
-    def _when(self, config: RunConfig, key: str) -> str:
-        return AT_ONCE if self.can_steer() and is_live(config, key) else WAITS
+    def _when(self, config: RunConfig, key: str, changed: RunConfig | None = None) -> str:
+        """Return when a value takes effect. changed: the settings with it, if it was typed."""
+        if self.can_steer() and is_live(config, key):
+            return AT_ONCE
+        if isinstance(config, Config) and isinstance(changed, Config):
+            can_fork = key not in misfits(config, changed)
+        else:
+            can_fork = key not in SHAPE_KEYS
+        return WAITS if can_fork else WAITS_FOR_RESTART
 
     def _why_not(self, config: RunConfig, key: str) -> str:
         return "" if isinstance(config, Config) or is_live(config, key) else READ_ONLY

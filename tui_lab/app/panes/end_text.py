@@ -12,15 +12,15 @@ from tui_lab.runs.numbers import percent, short_number
 from tui_lab.util.escape import printable
 
 AFTER_END = {
-    "restart": "again",
     "resume": "resume",
+    "restart": "again",
     "fork": "train on",
     "generate": "generate",
     "runs": "compare",
     "home": "Home",
 }
 """Commands that are offered after the end of a run, with what they do, the most useful first."""
-AFTER_FAILURE = {"diagnose": "diagnose", "pane_5": "see Events", "restart": "again", "resume": "resume", "home": "Home"}
+AFTER_FAILURE = {"diagnose": "diagnose", "pane_5": "see Events", "resume": "resume", "restart": "again", "home": "Home"}
 """After an error."""
 MOST_OF_A_MESSAGE = 60
 """Characters of an error that are shown; the events pane has all of it."""

@@ -20,6 +20,7 @@ from tui_lab.app.widgets.input import Field
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
+from tui_lab.core.runs.fork_fit import misfits
 from tui_lab.util.escape import printable
 
 
@@ -42,7 +43,7 @@ class SettingEditor(Vertical):
         if key in settings.requested:
             text.append(f"  {requested_text(settings, key, 100)} requested", "bold italic")
         elif settings.waits(key) and not settings.of_script:
-            text.append("  needs restart: r restart, f fork", "bold")
+            text.append(f"  {waits_for(settings, key)}", "bold")
         self.query_one("#about", Static).update(text)
         if not self.field.has_focus:
             self.show_value(settings.edited, key)
@@ -69,3 +70,10 @@ class SettingEditor(Vertical):
         else:
             text = Text.assemble((f"{started.parameters:,}", "bold"), f" parameters  {printable(config.model.name)}")
         self.query_one("#parameters", Static).update(text)
+
+
+def waits_for(settings: EditedSettings, key: str) -> str:
+    """Return with which keys an edit takes effect."""
+    old, new = settings.running, settings.edited
+    can_fork = not (isinstance(old, Config) and isinstance(new, Config) and key in misfits(old, new))
+    return "needs restart: r restart, f fork" if can_fork else "needs restart: r restart; a fork keeps its weights"

@@ -27,8 +27,8 @@ REPLAY: Labels = (
     *ALWAYS,
 )
 ENDED: Labels = (
-    ("restart", "Again"),
     ("resume", "Resume"),
+    ("restart", "Again"),
     ("fork", "Train on"),
     *LOOKS,
     ("runs", "Compare"),
@@ -37,8 +37,8 @@ ENDED: Labels = (
 )
 FAILED: Labels = (
     ("diagnose", "Diagnose"),
-    ("restart", "Again"),
     ("resume", "Resume"),
+    ("restart", "Again"),
     ("pane_5", "Events"),
     ("home", "Home"),
     *ALWAYS,
@@ -63,7 +63,9 @@ def commands(now: Situation) -> Labels:
             return LOADING
         case _ if now.role == "replay":
             at_end = now.phase in ("ended", "failed")  # Then there is nothing to play.
-            return tuple(label for label in (pause, *REPLAY) if not (at_end and label[0] in ("pause", "step")))
+            with_edits = (("restart", "Restart"), ("fork", "Fork")) if now.waits else ()
+            labels = (pause, *with_edits, *(label for label in REPLAY if label not in with_edits))
+            return tuple(label for label in labels if not (at_end and label[0] in ("pause", "step")))
         case "failed":
             return FAILED
         case "ended":

@@ -249,7 +249,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def on_key(self, event: Key) -> None:
         """Show what a key did at once, not at the next tick; say why a script does not have a command."""
         commands = keymap_of(self.app).commands_of_key(event.key)
-        enabled = [c for c in commands if applies(c.needs, phase=self.state.phase, role=self.source.role)]
+        enabled = [command for command in commands if self._applies(command.id)]
         reasons = [why_not(command.id, self.state.run_config) for command in enabled or commands]
         if reasons and all(reasons):
             self.notify(reasons[0])
@@ -266,8 +266,11 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def is_enabled(self, command_id: str) -> bool:
         """Return whether a command applies to the run now."""
-        usable = not why_not(command_id, self.state.run_config)
-        return usable and applies(BY_ID[command_id].needs, phase=self.state.phase, role=self.source.role)
+        return not why_not(command_id, self.state.run_config) and self._applies(command_id)
+
+    def _applies(self, command_id: str) -> bool:
+        is_open = self.state.phase != "failed" or self.state.run_config is not None
+        return applies(BY_ID[command_id].needs, phase=self.state.phase, role=self.source.role, is_open=is_open)
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""

@@ -14,7 +14,7 @@ from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
-from tui_lab.app.screens.fork_controls import ForkControls
+from tui_lab.app.screens.fork_controls import ForkControls, followed_text
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
@@ -188,20 +188,25 @@ class LabActions:
         lab.app.push_screen(AskLine("Save the config as", f"{lab.state.ready.name}.toml"), save)
 
     def ask_to_restart(self, config: Config) -> None:
-        """Start a new run, after a question if much of this one is newer than its last checkpoint."""
+        """Start a new run, after a question if this one is left while it trains, or if much of it is not saved."""
         lab = self._lab
-        seconds = lab.state.unsaved_seconds
-        if lab.state.over or lab.source.role != "training" or seconds <= SECONDS_TO_ASK:
+        question = ""
+        choice = Choice("restart", "Stop, save and restart")
+        if lab.source.role in ("steering", "watching") and not lab.state.over:
+            question = f"A new run starts here at step 0. This run is left as it is. {followed_text(lab.state.phase)}"
+            choice = Choice("restart", "Start a new run")
+        elif lab.source.role == "training" and not lab.state.over and lab.state.unsaved_seconds > SECONDS_TO_ASK:
+            saved = f"step {lab.state.saved_step:,}" if lab.state.saved_step else "none yet"
+            question = (
+                f"{span(lab.state.unsaved_seconds)} min of training are newer than the last checkpoint ({saved}). "
+                "This run is stopped and saved; a new one starts at step 0."
+            )
+        if not question:
             self.restart(config)
             return
-        saved = f"step {lab.state.saved_step:,}" if lab.state.saved_step else "none yet"
-        question = (
-            f"{span(seconds)} min of training are newer than the last checkpoint ({saved}). "
-            "This run is stopped and saved; a new one starts at step 0."
-        )
-        choices = (Choice("restart", "Stop, save and restart"), Choice("cancel", "Cancel"))
         lab.app.push_screen(
-            Ask(question, choices), lambda answer: self.restart(config) if answer == "restart" else None
+            Ask(question, (choice, Choice("cancel", "Cancel"))),
+            lambda answer: self.restart(config) if answer == "restart" else None,
         )
 
     def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False, old: Config | None = None) -> None:
