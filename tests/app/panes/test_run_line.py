@@ -55,6 +55,10 @@ async def test_panes_follow_a_replay_that_goes_back() -> None:
         it.source.playback.position = 30
         await it.tell()
         assert "Space pause" in it.text("#run-line")
+        it.source.playback.paused = True
+        await it.tell()
+        assert "Space play" in it.text("#run-line")
+        it.source.playback.paused = False
         await it.press("3", "5", "2", "left")
         assert it.screen.loss_pane.cursor is not None
         column = it.text("#run-line").index(CHANGE)

@@ -68,7 +68,11 @@ class RunLine(Static):
             if (timeline := playback.timeline) is not None:
                 left_out |= {"resume"} if timeline.is_done else set()
                 left_out |= {"pause"} if playback.position >= timeline.end else set()
-            keys = keys_of(lambda id: id not in left_out and self._applies(id), keymap_of(self.app).key_of)
+
+            def applies(id: str) -> bool:
+                return id not in left_out and self._applies(id)
+
+            keys = keys_of(applies, keymap_of(self.app).key_of, paused=playback.paused)
             self._put(drawn, self._bar.text(playback, width, keys))
 
     def _show_end(self, state: LabState, width: int) -> None:

@@ -23,9 +23,12 @@ LEAST_WIDTH = 16
 MOST_WIDTH = 80
 
 
-def keys_of(applies: Callable[[str], bool], key_of: Callable[[Command], str] = key_of) -> list[str]:
+def keys_of(
+    applies: Callable[[str], bool], key_of: Callable[[Command], str] = key_of, *, paused: bool = False
+) -> list[str]:
     """Return the keys that the line names, with what they do: those of the commands that apply."""
-    return [f"{' '.join(key_of(BY_ID[id]) for id in ids)} {does}" for ids, does in KEYS.items() if applies(ids[0])]
+    texts = KEYS | ({("pause",): "play"} if paused else {})
+    return [f"{' '.join(key_of(BY_ID[id]) for id in ids)} {does}" for ids, does in texts.items() if applies(ids[0])]
 
 
 class SeekBar:
