@@ -45,7 +45,7 @@ class Answering:
     def attend(self, command: cmd.Attend, model: nn.Module | None, recorder: Recorder) -> None:
         """Write the attention maps of one row of the latest batch, or why there are none. Raises OSError."""
         if answers.is_valid_id(command.id):
-            maps = _attention(model, recorder.form, recorder.latest_x, command.row)
+            maps = _attention(model, recorder.script.form, recorder.steps.latest_x, command.row)
             answers.write_attention(self._run.path, command.id, maps)
 
     def generate(self, command: cmd.Generate, model: nn.Module | None, recorder: Recorder) -> None:
@@ -55,13 +55,13 @@ class Answering:
         self.close()
         self._stop = threading.Event()
         step = recorder.log.n_steps
-        if model is None or recorder.form is None:
+        if model is None or recorder.script.form is None:
             self._refuse(command, step)
             return
         inner = unwrapped(model)
         model_copy = copied(inner)
         used = inner if model_copy is None else model_copy
-        generated = self._generated(command, used, recorder.form, recorder.log)
+        generated = self._generated(command, used, recorder.script.form, recorder.log)
         if model_copy is None:
             with evaluating(inner):
                 answers.write_generation(self._run.path, command.id, step, generated)

@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 from tui_lab.core import events as ev
 from tui_lab.core.watch import script_process
 from tui_lab.core.watch.model_search import Inputs
-from tui_lab.core.watch.recorder import Given
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.script_tokenizer import from_object
+from tui_lab.core.watch.watched_script import Given
 from tui_lab.util.errors import ConfigError
 
 MAX_TEXT = 10_000
@@ -89,7 +89,8 @@ class WatchedRun:
         batches = recorder.batches
         if x is not None:
             batches.forward(Inputs(x, y))
-        recorder.start_by_hand(Inputs(x, y), lr)
+        recorder.script.batch_seen(Inputs(x, y))
+        recorder.steps.start(lr)
         hashes, batch = batches.end_step(recorder.log.n_steps, 1)
         if hashes is not None:
             batches.add_rows(recorder.log.n_steps, hashes.tolist() if isinstance(hashes, Tensor) else hashes)
@@ -138,7 +139,8 @@ def watch(
     given = Given(model, optimizers, None if tokenizer is None else from_object(tokenizer), _settings(config), steps)
     active = Recording.active
     if active is not None:
-        active.recorder.given = _merged(active.recorder.given, given)
+        watched = active.recorder.script
+        watched.given = _merged(watched.given, given)
         return WatchedRun(active, owns=False)
     if os.environ.get("RANK", "0") != "0" or script_process.is_examined:
         return WatchedRun(None, owns=False)

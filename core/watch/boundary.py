@@ -90,12 +90,12 @@ class Boundary:
         model = self._model(recorder)
         if model is not None and is_sharded(model):
             raise RunError.of("unavailable", SHARDED)
-        path = checkpoints.save(run.checkpoints, recorder.log.n_steps, model, recorder.optimizers)
+        path = checkpoints.save(run.checkpoints, recorder.log.n_steps, model, recorder.script.optimizers.present)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
     def _model(self, recorder: Recorder) -> nn.Module | None:
-        given = recorder.given.model
-        return recorder.finder.likely_model if given is None else given
+        given = recorder.script.given.model
+        return recorder.script.finder.likely_model if given is None else given
 
     def _callable_model(self, recorder: Recorder) -> nn.Module | None:
         """The model, unless all processes would have to call it together."""

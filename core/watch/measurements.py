@@ -14,6 +14,7 @@ from tui_lab.core.training.step_metrics import DEAD_UNITS_EVERY, UPDATE_RATIO_EV
 from tui_lab.core.watch.budget import Budget
 from tui_lab.core.watch.model_calls import is_sharded, unwrapped
 from tui_lab.core.watch.model_search import gradients_of
+from tui_lab.core.watch.steps import OpenStep
 
 MAX_MATRICES = 16
 MAX_WEIGHTS = 2**22
@@ -47,6 +48,16 @@ class Measurements:
             self._ratio_at = self._step
             self._weights = measured_weights(optimizer, model)
             self._before = [weight.detach().clone() for weight in self._weights]
+
+    def after_step(self, step: OpenStep, *, has_norm: bool) -> None:
+        """Add to a step what was measured, after its first optimizer. has_norm: whether the script gave its norm."""
+        if (ratio := self.update_ratio()) is not None:
+            step.to_read["update_ratio"] = ratio
+        if (dead_units := self.dead_units()) is not None:
+            step.to_read["dead_units"] = dead_units
+        if not has_norm and (norm := self.gradient_norm(step.optimizers)) is not None:
+            step.to_read["norm/0"] = norm
+        step.extra |= self.memory()
 
     def update_ratio(self) -> Tensor | None:
         """After the step: ‖Δw‖ / ‖w‖ over the copied weights, [] on their device; None if none were copied."""

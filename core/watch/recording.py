@@ -18,9 +18,10 @@ from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.boundary import Boundary
 from tui_lab.core.watch.ending import ending, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
-from tui_lab.core.watch.recorder import Given, Recorder
+from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.watched_script import Given
 from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.util.errors import RunError
 
@@ -100,8 +101,8 @@ class Recording:
         self._writer.close()
         self.problem = self._writer.problem
         if not self.problem and not self.n_steps:
-            self.problem = why_no_steps(has_optimizer=bool(self.recorder.optimizers))
-        self.recorder.given = Given()
+            self.problem = why_no_steps(has_optimizer=bool(self.recorder.script.optimizers.present))
+        self.recorder.script.given = Given()
         self._lock.release()
 
     @property
@@ -111,5 +112,5 @@ class Recording:
 
     def _check_for_steps(self) -> None:
         """Runs in the timer's thread, which only puts an event into the writer's queue."""
-        if not self.recorder.optimizers:
+        if not self.recorder.script.optimizers.present:
             self._writer.put(ev.Warned(step=0, message=NO_STEP))

@@ -53,6 +53,20 @@ class OpenStep:
     def has_stepped(self, optimizer: Optimizer) -> bool:
         return any(optimizer is other for other in self.optimizers)
 
+    def take(self, pending: Pending) -> None:
+        """Add what has happened before the step of an optimizer."""
+        if not pending.losses.n and pending.criterion is not None:  # As with torch.autograd.grad.
+            pending.losses.add(pending.criterion, None)
+        if pending.losses.n:
+            self.losses.append(pending.losses)
+        self.n_tokens += pending.n_tokens
+        self.n_samples += pending.n_samples
+        self.data_seconds += pending.data_seconds
+        for norm in pending.norms:
+            self.to_read[f"norm/{len(self.to_read)}"] = norm
+        if pending.loss_scale is not None:
+            self.to_read["loss_scale"] = pending.loss_scale.clone()  # GradScaler changes it in place after the step.
+
     @property
     def micro_batches(self) -> int:
         return self.losses[0].n if self.losses else 0

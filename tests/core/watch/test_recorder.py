@@ -25,9 +25,9 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
-from tui_lab.core.watch.recorder import Given
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.watched_script import Given
 
 
 @contextmanager
@@ -203,7 +203,7 @@ def test_model_is_the_outermost_module_that_is_called(tmp_path: Path) -> None:
     with recording(tmp_path) as record:
         wrapper = ModelInAWrapper()
         train(wrapper.model, torch.optim.SGD(wrapper.parameters(), lr=0.1), range(STEPS))
-        assert record.recorder.finder.model is wrapper.model
+        assert record.recorder.script.finder.model is wrapper.model
 
 
 def test_model_can_be_copied_and_pickled_while_watched(tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ def test_models_of_earlier_trainings_are_not_kept(tmp_path: Path) -> None:
             model = start()
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
             train(model, optimizer, range(STEPS))
-            assert record.recorder.finder.model is model
+            assert record.recorder.script.finder.model is model
             models.append(weakref.ref(model))
             del model, optimizer
             gc.collect()
@@ -483,7 +483,7 @@ def test_losses_of_other_optimizers_do_not_count(tmp_path: Path) -> None:
     other_optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
     losses = []
     with recording(tmp_path) as record:
-        record.recorder.given = Given(model, (optimizer,))
+        record.recorder.script.given = Given(model, (optimizer,))
         for step in range(STEPS):
             torch.autograd.backward(other(torch.ones(1, 2)).sum() + 100.0)
             other_optimizer.step()

@@ -1,0 +1,41 @@
+"""Further hooks for the recorder of a script: the calls of its model."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from tui_lab.core.watch.hooks import Listener, TorchHooks
+
+
+class ScriptListener(Listener, Protocol):
+    """What ScriptHooks calls, always in the thread that trains."""
+
+    def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The model is called with gradients."""
+        ...
+
+    def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The model is called without gradients."""
+        ...
+
+    def evaluation_output(self, output: Any) -> None:
+        """The model returned `output` without gradients."""
+        ...
+
+
+class ScriptHooks(TorchHooks):
+    """Installs the hooks of TorchHooks. A ModelFinder calls `model_called` and `model_returned`."""
+
+    def __init__(self, listener: ScriptListener) -> None:
+        super().__init__(listener)
+
+    def model_called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if self.listens():
+            self.tell("training_call" if torch.is_grad_enabled() else "evaluation_call", module, args, kwargs)
+
+    def model_returned(self, module: nn.Module, output: Any) -> None:
+        """The model returned `output` without gradients."""
+        if self.listens():
+            self.tell("evaluation_output", output)

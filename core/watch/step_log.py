@@ -1,0 +1,94 @@
+"""Writes the steps of a script once their values are read, with the evaluations and batches that belong to them."""
+
+import sys
+from collections.abc import Callable
+
+from tui_lab.core.watch.batches import Batches
+from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
+from tui_lab.core.watch.recorded_batch import Ids
+from tui_lab.core.watch.run_log import RunLog
+from tui_lab.core.watch.script_config import user_namespaces
+from tui_lab.core.watch.step_queue import StepQueue
+from tui_lab.core.watch.steps import OpenStep, StepValues
+from tui_lab.core.watch.watched_script import WatchedScript
+
+
+class StepLog:
+    """Add steps in order with `add`; `record` writes those that are ready. The first one starts the run."""
+
+    def __init__(
+        self,
+        log: RunLog,
+        script: WatchedScript,
+        batches: Batches,
+        evaluations: EvaluationRecorder,
+        clock: Callable[[], float],
+    ) -> None:
+        self._log = log
+        self._script = script
+        self._batches = batches
+        self._evaluations = evaluations
+        self._queue = StepQueue(clock)
+        self._last_x: Ids | None = None
+        """The rows of x of the latest recorded batch."""
+
+    @property
+    def n_complete(self) -> int:
+        """The complete steps, recorded or not."""
+        return self._log.n_steps + len(self._queue)
+
+    @property
+    def latest_x(self) -> Ids | None:
+        """Token ids of the latest recorded batch, or of the present one if none is recorded: int64 [R, T]."""
+        if self._last_x is not None:
+            return self._last_x
+        inputs = self._batches.inputs
+        return inputs.x.cpu().numpy() if inputs is not None and inputs.x is not None and inputs.has_tokens else None
+
+    def forget_batch(self) -> None:
+        """Another model is trained from now on."""
+        self._last_x = None
+
+    def add(self, step: OpenStep) -> None:
+        """Add a complete step."""
+        step.optimizers = []  # A queued step must not keep a model of the script alive.
+        self._queue.add(step)
+
+    def record(self, *, wait: bool) -> None:
+        """Record the steps whose values are there; with `wait` all of them."""
+        for step, values in self._queue.take(wait=wait):
+            self.start(step.script_lr)
+            self._record_evaluations()
+            self._log.step_done(step, values)
+            self._record_batch(step, values)
+        self._record_evaluations()
+
+    def start(self, lr: float) -> None:
+        """Start the run, unless it is started: write what is known of the script. lr: of the first step."""
+        if self._log.is_started:
+            return
+        given = self._script.given
+        namespaces = user_namespaces(sys._getframe())
+        self._log.start(self._script.discovered(lr), namespaces, given.tokenizer, given.settings)
+
+    def validation(self, val_loss: float) -> None:
+        """Record the script's own validation loss, instead of the mean of the evaluation that has just ended."""
+        evaluation = self._evaluations.take_corrected(self._log.n_steps, val_loss)
+        if evaluation is not None:
+            self._log.evaluation(evaluation)
+        else:
+            self._log.validation(val_loss)
+
+    def _record_evaluations(self) -> None:
+        """Record the evaluations that took place after the steps that are recorded."""
+        if self._log.is_started:
+            for evaluation in self._evaluations.take(self._log.n_steps):
+                self._log.evaluation(evaluation)
+
+    def _record_batch(self, step: OpenStep, values: StepValues) -> None:
+        if values.row_hashes is not None:
+            self._batches.add_rows(step.number, values.row_hashes)
+        if step.batch is not None:
+            history = None if values.row_hashes is None else self._batches.history()
+            self._last_x = step.batch.x
+            self._log.batch(step.batch, history)

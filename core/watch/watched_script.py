@@ -1,0 +1,77 @@
+"""What is known of a script until its first step is recorded: what it passed itself, and what the hooks have seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tui_lab.core.watch.model_calls import CallForm, call_form
+from tui_lab.core.watch.model_search import Inputs, ModelFinder
+from tui_lab.core.watch.optimizers import ScriptOptimizers
+from tui_lab.core.watch.script_config import Discovered
+from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
+
+
+@dataclass
+class Given:
+    """What the script passed to `tui_lab.watch`; the rest is found. optimizers: empty: any. steps: 0: unknown."""
+
+    model: nn.Module | None = None
+    optimizers: tuple[Optimizer, ...] = ()
+    tokenizer: ScriptTokenizer | None = None
+    settings: Mapping[str, Any] | None = None
+    steps: int = 0
+
+
+class WatchedScript:
+    """The recorder adds what it sees."""
+
+    def __init__(self, given: Given, finder: ModelFinder) -> None:
+        self.given = given
+        self.finder = finder
+        self.optimizers = ScriptOptimizers()
+        self.form: CallForm | None = None
+        """How the model is called with token ids; None until it was."""
+        self.grad_clip = 0.0
+        """The norm to which the gradients are clipped; 0: not at all."""
+        self.n_vocab = 0
+        """The number of logits; 0 if no cross-entropy was seen."""
+        self._first_inputs: Inputs | None = None
+
+    def watches(self, optimizer: Optimizer) -> bool:
+        """Whether the steps of this optimizer are recorded."""
+        return not self.given.optimizers or any(optimizer is given for given in self.given.optimizers)
+
+    def find_model_of(self, optimizer: Optimizer) -> None:
+        """Look for the model of another training, which begins with this optimizer."""
+        self.form = None
+        self.finder.search([optimizer], self.given.model)
+
+    def loss_called(self, name: str, logits: Tensor, targets: Tensor) -> None:
+        """The loss function `name` was called."""
+        if name == "cross_entropy" and logits.dim() >= 2 and not targets.is_floating_point():
+            self.n_vocab = max(self.n_vocab, int(logits.shape[1]))
+
+    def model_called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> None:
+        """The model was called with these arguments, of which `inputs` are the batch."""
+        self.batch_seen(inputs)
+        if self.form is None and inputs.has_tokens:
+            self.form = call_form(args, kwargs, inputs)
+
+    def batch_seen(self, inputs: Inputs) -> None:
+        """Keep the first batch, for what it tells of the model."""
+        self._first_inputs = self._first_inputs or inputs
+
+    def discovered(self, lr: float) -> Discovered:
+        """All that is known. lr: of the first step."""
+        return Discovered(
+            model=self.finder.likely_model,
+            optimizers=tuple(self.optimizers.present),
+            lr=lr,
+            grad_clip=self.grad_clip,
+            seen_vocab=self.n_vocab,
+            inputs=self._first_inputs,
+            steps=self.given.steps,
+        )
