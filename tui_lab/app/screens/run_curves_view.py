@@ -44,6 +44,10 @@ class CurvesView(Vertical):
         yield Static(id="legend-of-runs")
         yield Chart(id="overlay")
 
+    def on_resize(self) -> None:
+        """Break the lines of the legend again, also when the view is shown after another one."""
+        self._show_legend()
+
     def show_runs(self, runs: Sequence[RunCurves]) -> None:
         self._runs = list(runs)
         drawn = (self._runs, self.y_axis, self.validation)
