@@ -49,6 +49,8 @@ from tui_lab.core.doctor.script.process import examine_run
 
 LOSS, DOCTOR = 2, 6
 """Numbers of panes."""
+SECONDS_TO_WRITE_A_FRAME = 0.05
+"""Textual writes a frame to the terminal in a thread of its own."""
 
 
 class LabScreen(BaseScreen[None], Screen[None]):
@@ -182,11 +184,15 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def on_mount(self) -> None:
         self.app.begin_capture_print(self.events_pane)
+        self._beat()
+        self.go_to(DOCTOR if self.diagnose_first else LOSS)
+        self.call_after_refresh(self.set_timer, SECONDS_TO_WRITE_A_FRAME, self._start)
+
+    def _start(self) -> None:
+        """Start the run once the terminal has the first frame, which the import of torch would delay."""
         self.generation.copy_weights(at_evaluation=False)  # Before the start, so that they are those of step 0.
         self.source.start()
         self.sampler.start()
-        self._beat()
-        self.go_to(DOCTOR if self.diagnose_first else LOSS)
 
     def on_unmount(self) -> None:
         self.sampler.close()

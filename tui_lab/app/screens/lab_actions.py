@@ -11,7 +11,6 @@ from tui_lab.app.labels import holder_text
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
 from tui_lab.app.panes.setting_text import changes_text
 from tui_lab.app.resuming import why_not_resumable
-from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
 from tui_lab.app.screens.fork_controls import ForkControls, followed_text
@@ -19,7 +18,6 @@ from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
 from tui_lab.app.screens.run_controls import RunControls
-from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
 from tui_lab.app.session.generation import why_no_model
 from tui_lab.core import commands as cmd
@@ -98,10 +96,15 @@ class LabActions:
             "save_config": lambda: self.with_edited(self.save_config),
             "theme": lambda: lab.call_later(lab.app.run_action, "next_theme"),
             "help": lambda: lab.app.push_screen(Help(lab.active_pane.help_name, lab.state.run_config)),
-            "runs": lambda: lab.app.push_screen(RunsScreen()),
+            "runs": self.open_runs,
             "home": lambda: self.close("home"),
             "quit": lambda: self.close("quit"),
         }
+
+    def open_runs(self) -> None:
+        from tui_lab.app.screens.runs import RunsScreen  # Later than the first frame of the lab.
+
+        self._lab.app.push_screen(RunsScreen())
 
     def with_edited(self, act: Callable[[Config], object]) -> None:
         """Call `act` with the config as edited in its pane, if a run is open."""
@@ -157,6 +160,8 @@ class LabActions:
         if example is None:
             lab.notify(self._why_no_example(), severity="warning")
             return
+
+        from tui_lab.app.screens.attention import AttentionScreen
 
         def do_if_applies(id: str) -> None:
             if lab.is_enabled(id):

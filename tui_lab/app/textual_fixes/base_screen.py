@@ -5,6 +5,7 @@ from textual.screen import Screen, ScreenResultType
 from tui_lab.app.textual_fixes.dismissed_twice import DismissOnce
 from tui_lab.app.textual_fixes.mouse_on_removed_widget import IgnoreRemovedUnderMouse
 from tui_lab.app.textual_fixes.mouse_outside_terminal import IgnoreMouseOutside
+from tui_lab.app.textual_fixes.render_only_dirty import RenderOnlyDirty
 from tui_lab.app.textual_fixes.stale_resize import IgnoreStaleResize
 
 
@@ -13,6 +14,7 @@ class BaseScreen(
     IgnoreMouseOutside[ScreenResultType],
     IgnoreRemovedUnderMouse[ScreenResultType],
     IgnoreStaleResize[ScreenResultType],
+    RenderOnlyDirty[ScreenResultType],
 ):
     """The workarounds for Screen; use as a mixin before the kind of screen."""
 

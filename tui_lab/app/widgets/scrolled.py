@@ -1,8 +1,10 @@
 """Text that scrolls, also by j and k."""
 
 from textual.containers import VerticalScroll
+from textual.geometry import Size
 from textual.widgets import RichLog
 
+from tui_lab.app.textual_fixes.size_lays_out import size_without_layout
 from tui_lab.app.widgets.movement import SCROLL
 
 
@@ -13,6 +15,11 @@ class Page(VerticalScroll):
 
 
 class Log(RichLog):
-    """A RichLog."""
+    """A RichLog that does not lay out the screen for each line. Its size must not depend on its content."""
 
     BINDINGS = [*SCROLL]
+    virtual_size = size_without_layout()
+
+    def watch_virtual_size(self, size: Size) -> None:
+        self._scroll_update(size)
+        self.refresh()
