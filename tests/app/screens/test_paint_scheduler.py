@@ -11,6 +11,7 @@ from tui_lab.app.screens.paint_scheduler import (
     PAINT_SHARE_OF_SLOW_MODEL,
     SECONDS_AWAKE,
     SECONDS_BETWEEN_IDLE_TICKS,
+    SECONDS_BETWEEN_IDLE_TICKS_OF_SLOW_MODEL,
     SECONDS_BETWEEN_TICKS,
     SECONDS_OF_SLOW_STEP,
     SECONDS_TO_SETTLE,
@@ -107,16 +108,18 @@ def test_growing_pane_is_drawn_between_frames_if_visible() -> None:
     assert setup.scheduler.due(0.1, growing).panes == []
 
 
-def test_ticks_are_rare_only_while_a_slow_model_has_nothing_to_show() -> None:
-    setup = Setup()
-    scheduler = setup.scheduler
-    assert scheduler.seconds_to_next_tick(0.0) == SECONDS_BETWEEN_TICKS
-    scheduler.seconds_a_step = SECONDS_OF_SLOW_STEP
-    assert scheduler.seconds_to_next_tick(0.0) == SECONDS_BETWEEN_IDLE_TICKS
+@pytest.mark.parametrize(
+    ("seconds_a_step", "idle"),
+    [(0.001, SECONDS_BETWEEN_IDLE_TICKS), (SECONDS_OF_SLOW_STEP, SECONDS_BETWEEN_IDLE_TICKS_OF_SLOW_MODEL)],
+)
+def test_ticks_are_rare_while_there_is_nothing_to_show(seconds_a_step: float, idle: float) -> None:
+    scheduler = Setup().scheduler
+    scheduler.seconds_a_step = seconds_a_step
+    assert scheduler.seconds_to_next_tick(0.0) == idle
     assert scheduler.seconds_to_next_tick(0.0, generating=True) == SECONDS_BETWEEN_TICKS
     scheduler.news(1.0)
     assert scheduler.seconds_to_next_tick(0.0) == SECONDS_BETWEEN_TICKS
     scheduler.key_pressed(1.0)
     assert scheduler.due(1.0).complete
     assert scheduler.seconds_to_next_tick(1.0 + SECONDS_AWAKE - 0.1) == SECONDS_BETWEEN_TICKS
-    assert scheduler.seconds_to_next_tick(1.0 + SECONDS_AWAKE) == SECONDS_BETWEEN_IDLE_TICKS
+    assert scheduler.seconds_to_next_tick(1.0 + SECONDS_AWAKE) == idle

@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SECONDS_BETWEEN_TICKS = 0.1
-SECONDS_BETWEEN_IDLE_TICKS = 1.0
-"""With a slow model, when nothing waits to be drawn and no key was pressed for `SECONDS_AWAKE`."""
+SECONDS_BETWEEN_IDLE_TICKS = 0.25
+SECONDS_BETWEEN_IDLE_TICKS_OF_SLOW_MODEL = 1.0
+"""When nothing waits to be drawn and no key was pressed for `SECONDS_AWAKE`."""
 SECONDS_AWAKE = 3.0
 MIN_PAUSE = 0.5
-MAX_PAUSE = 4.0
+MAX_PAUSE = 5.0
 """Seconds between two new frames."""
-SECONDS_WHILE_TYPING = 5.0
+SECONDS_WHILE_TYPING = 15.0
+"""A letter that comes during a frame is shown after it."""
 SECONDS_TO_SETTLE = 1.1
 """After a key, until the next new frame at the latest: what the key made the model measure has arrived by then."""
-PAINT_SHARE = 0.02
+PAINT_SHARE = 0.01
 PAINT_SHARE_OF_SLOW_MODEL = 0.006
-"""Fraction of one core for drawing. The training threads wait for each other, so a core that draws slows all of them. A
-slow model keeps every core busy and has little new to draw."""
+"""Fraction of one core for drawing. The training threads wait for each other, so a core that draws slows all of them:
+on two cores, training loses twice that fraction. A slow model has little new to draw."""
 SECONDS_OF_SLOW_STEP = 0.1
 
 
@@ -107,8 +109,9 @@ class PaintScheduler(Generic[Pane]):
         """Return how long to wait before the next call of `due`."""
         awake = now - self._key_pressed_at < SECONDS_AWAKE
         waiting = self._requested or self._news_after < math.inf
-        idle = self._slow and not (awake or waiting or generating)
-        return SECONDS_BETWEEN_IDLE_TICKS if idle else SECONDS_BETWEEN_TICKS
+        if awake or waiting or generating:
+            return SECONDS_BETWEEN_TICKS
+        return SECONDS_BETWEEN_IDLE_TICKS_OF_SLOW_MODEL if self._slow else SECONDS_BETWEEN_IDLE_TICKS
 
     @property
     def _slow(self) -> bool:
