@@ -23,7 +23,7 @@ class Terminal:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
             os.chdir(cwd)
             os.environ.update({"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"} | environment)
-            for name in ("COLUMNS", "LINES"):
+            for name in ("COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE"):  # An installed program has its bytecode.
                 os.environ.pop(name, None)
             os.execvp(command[0], list(command))
 

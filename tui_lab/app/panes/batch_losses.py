@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tui_lab.core.inference.example import CellLosses
     from tui_lab.core.user_code.external_model import Model
 
-TIME_SHARE = 0.01
+TIME_SHARE = 0.005
 """Fraction of the training time for measuring."""
 SECONDS_BETWEEN_MEASUREMENTS = 0.25
 SECONDS_TO_WAIT = 10.0
