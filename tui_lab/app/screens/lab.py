@@ -184,9 +184,12 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def on_mount(self) -> None:
         self.app.begin_capture_print(self.events_pane)
+        if self.app.is_headless:
+            self._start()
+        else:
+            self.call_after_refresh(self.set_timer, SECONDS_TO_WRITE_A_FRAME, self._start)
         self._beat()
         self.go_to(DOCTOR if self.diagnose_first else LOSS)
-        self.call_after_refresh(self.set_timer, SECONDS_TO_WRITE_A_FRAME, self._start)
 
     def _start(self) -> None:
         """Start the run once the terminal has the first frame, which the import of torch would delay."""
