@@ -69,7 +69,6 @@ def test_a_run_of_another_process_is_followed_steered_and_stopped(folder: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_app_shows_that_the_training_process_was_killed(folder: Path, tmp_path: Path) -> None:
     person = Person(tmp_path, "app", str(folder))
     person.wait_for("▶ running")

@@ -149,7 +149,6 @@ def assert_factors_of_the_rates(events: list[ev.Event]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_app_shows_that_a_script_was_killed(watched: Watched, person: Callable[..., Person]) -> None:
     follower = person("app", str(watched.folder))
     follower.wait_for("▶ running")

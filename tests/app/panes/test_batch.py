@@ -167,7 +167,7 @@ async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
         await it.press("3")
         answer_inspections(it)
         it.source.items += [update(step) for step in range(31, 35)]
-        it.now[0] += 0.6  # The losses that have just arrived can still be read.
+        it.now[0] += 0.4  # The losses that have just arrived can still be read.
         for _ in range(8):
             it.screen.tick()
         await it.pilot.pause()

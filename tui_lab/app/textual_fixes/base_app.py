@@ -10,6 +10,7 @@ from tui_lab.app.textual_fixes.palette import Palette
 from tui_lab.app.textual_fixes.removed_nodes import IgnoreErrorsOfRemovedNodes
 from tui_lab.app.textual_fixes.screenshot_toasts import PlainScreenshotToasts
 from tui_lab.app.textual_fixes.simulated_keys import SimulateKeysFromApp
+from tui_lab.app.textual_fixes.stylesheet_parsed_again import KeepParsedRules
 from tui_lab.app.textual_fixes.tiny_terminal import LayOutAtLeastSmallest
 
 
@@ -20,6 +21,7 @@ class BaseApp(
     IgnoreErrorsOfRemovedNodes,
     PlainScreenshotToasts,
     SimulateKeysFromApp,
+    KeepParsedRules,
 ):
     """The workarounds for App."""
 
