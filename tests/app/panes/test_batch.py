@@ -7,6 +7,7 @@ from tests.app.fake import FakePlayback, Lab, lab, ready, update
 from tui_lab.app.panes.batch import BatchPane
 from tui_lab.app.panes.batch_text import step_text
 from tui_lab.app.panes.cells import Cells
+from tui_lab.app.screens.paint_scheduler import MAX_PAUSE
 from tui_lab.app.session.messages import Rewound
 from tui_lab.core import events as ev
 from tui_lab.core.commands import WeightsInfo
@@ -167,7 +168,7 @@ async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
         await it.press("3")
         answer_inspections(it)
         it.source.items += [update(step) for step in range(31, 35)]
-        it.now[0] += 0.4  # The losses that have just arrived can still be read.
+        it.now[0] += MAX_PAUSE  # The losses that have just arrived can still be read.
         for _ in range(8):
             it.screen.tick()
         await it.pilot.pause()
