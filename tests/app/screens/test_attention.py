@@ -163,6 +163,16 @@ async def test_maps_follow_the_training_and_keep_their_example() -> None:
         assert at.screen.row == row + 1 and f"({row + 2}/64)" in at.text("#about")
 
 
+async def test_run_that_has_ended_cannot_be_paused_here() -> None:
+    async with attending() as at:
+        shown = {binding.binding.description for binding in at.screen.active_bindings.values() if binding.enabled}
+        assert {"Pause", "Step"} <= shown
+        await at.it.tell(ev.Stopped(step=30, reason="done"))
+        await at.answer()
+        shown = {binding.binding.description for binding in at.screen.active_bindings.values() if binding.enabled}
+        assert not {"Pause", "Step"} & shown and "Sharpest" in shown
+
+
 async def test_long_context_is_shown_in_part_at_any_size() -> None:
     async with attending("socrates", size=(80, 24)) as at:
         await at.it.pilot.resize_terminal(200, 50)

@@ -85,6 +85,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         self._replayed = replayed
         self._source = source
         self._measured: MeasuredMaps | None = None
+        self._was_over = False
         self._stale = True
         self._next_paint_at = -math.inf
 
@@ -109,11 +110,17 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         self.app.theme_changed_signal.subscribe(self, lambda _: self.redraw())
         self.tick()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (action == "steer" and self._state.over)
+
     def tick(self) -> None:
         """Take new maps, draw them, and request the next ones if the weights have changed."""
         if not self.is_attached:
             return
         now = self._clock()
+        if self._state.over != self._was_over:
+            self._was_over = self._state.over
+            self.refresh_bindings()
         for measured in self._source.drain():
             if measured.row == self.row:
                 self._take(measured)
