@@ -74,6 +74,11 @@ def test_batch_shows_x_over_y_with_ignored_targets_marked(run_cli: RunCli) -> No
     assert [rows["x"].index(f" {digit}") for digit in cells["x"][:1]] == [rows["t"].index(" 0")]
 
 
+def test_order_that_starts_with_the_examples_is_not_repeated(run_cli: RunCli) -> None:
+    first, second = (run_cli("batch", "reverse", "--step", step).out for step in (1, 2))
+    assert "starts with these examples" in first and "starts with 109,088" in second
+
+
 def test_batch_as_json_is_what_training_sees(run_cli: RunCli) -> None:
     batch = json.loads(run_cli("batch", "socrates", "--step", "2", "--json").out)
     config = settings.load("socrates")

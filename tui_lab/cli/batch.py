@@ -31,10 +31,12 @@ def show_batch(source: str, overrides: Sequence[str], step: int, examples: int, 
     out = console()
     ids = ", ".join(f"{number:,}" for number in batch.ids[:SHOWN_IDS]) + (" …" if len(batch.ids) > SHOWN_IDS else "")
     order = batch.order
-    head = ", ".join(f"{number:,}" for number in batch.head)
+    head = ", ".join(f"{number:,}" for number in batch.head) + " …"
+    if ids.startswith(head.removesuffix(" …")):
+        head = "these examples:"
     out.print(
         f"step {step:,}: epoch {batch.epoch}, position {batch.position:,} of {order.n:,}\n"
-        f"shuffle {order.mode}, seed {order.seed}, the order starts with {head} …\n"
+        f"shuffle {order.mode}, seed {order.seed}, the order starts with {head}\n"
         f"examples {ids}"
     )
     for row in range(min(examples, len(batch.ids))):

@@ -241,13 +241,15 @@ async def test_table_and_curve_of_a_run_in_training_show_the_same_values() -> No
     run = folder("live", 0.25)
     with FileLock(run.path / LOCK):
         async with runs_screen() as it:
-            list(run.record([ev.StepDone(**{**vars(update(9)), "loss_ema": 8.269e-05})]))
+            change = ev.Changed(step=8, key="optim.lr", old=0.001, new=0.03)
+            list(run.record([ev.StepDone(**{**vars(update(9)), "loss_ema": 8.269e-05}), change]))
             it.screen.reader.read_curves_soon()
             while it.screen.runs.rows[0].steps != 9:
                 it.screen.tick()
                 it.screen.reader.join()
             await widened(it.pilot, it.screen.query_one(RunTable))
             assert it.screen.runs.rows[0].train_loss == 8.269e-05
+            assert it.screen.runs.rows[0].setting("optim.lr") == 0.03
             assert "8.269e-5" in it.text("#table") and "8.269e-5" in it.text("#legend-of-runs")
 
 

@@ -37,7 +37,7 @@ class LossCurves:
             return row
         metric = row.metric if row.metric_name is None else self.summary.metric(row.metric_name)
         values = {name: getattr(self.summary, name) for name in ROW_VALUES}
-        return replace(row, metric=metric, **values)
+        return replace(row, metric=metric, changes=self.changes, **values)
 
 
 class CurveFile:
