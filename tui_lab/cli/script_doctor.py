@@ -33,6 +33,16 @@ def script_of(source: str | None, arguments: Sequence[str], module: str | None) 
     return target
 
 
+def examine_any(
+    source: str | None, arguments: Sequence[str], module: str | None, overrides: Sequence[str], limits: Limits
+) -> tuple[str, Report]:
+    """Examine what the command line names; return its name, too. Raises a LabError."""
+    script = script_of(source, arguments, module)
+    if script is None:
+        return examine_other(source, overrides, limits.timeout)
+    return script.script, examine(script, overrides, limits)
+
+
 def examine(target: Target, overrides: Sequence[str], limits: Limits) -> Report:
     """Examine a script; say on stderr what is being done. Raises ConfigError."""
     if overrides:

@@ -35,13 +35,13 @@ class Display:
     quiet: bool = False
 
 
-def start_sweep(plan: Plan, out: Path | None, engine: str, jobs: int | None, display: Display) -> int:
+def start_sweep(plan: Plan, out: Path | None, jobs: int | None, display: Display) -> int:
     """Start the sweep of a plan, or join it if `out` holds it; return the exit code."""
-    if engine == "ray":
+    if plan.engine == "ray":
         from tui_lab.sweep import ray_engine
 
         ray_engine.require_ray()
-    return resume_sweep(sweeps.create_sweep(plan, out), engine, jobs, display)
+    return resume_sweep(sweeps.create_sweep(plan, out), plan.engine, jobs, display)
 
 
 def resume_sweep(sweep: Sweep, engine: str | None, jobs: int | None, display: Display) -> int:

@@ -28,23 +28,25 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
+Over = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=V1,V2,…", help="Values to try, or with --random a range: KEY=LOW..HIGH[:log]."),
+]
+Prune = Annotated[bool, typer.Option("--prune", metavar="", help="Stop trials that are worse than the median so far.")]
+
+
 @commands.command("sweep")
 @user_prints_to_stderr()
 def sweep(
     source: OptionalSource = None,
-    over: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=V1,V2,…", help="Values to try, or with --random a range: KEY=LOW..HIGH[:log]."),
-    ] = None,
+    over: Over = None,
     sets: Sets = None,
     steps: Steps = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeat every point with N seeds.")] = None,
     random: Annotated[int | None, typer.Option(min=1, help="Draw N points instead of trying all.")] = None,
     random_seed: Annotated[int | None, typer.Option(min=0, help="Seed for drawing points.")] = None,
     metric: Annotated[str | None, typer.Option(help="Rank by this; by default the loss the config optimizes.")] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", metavar="", help="Stop trials that are worse than the median so far.")
-    ] = False,
+    prune: Prune = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Number of parallel trials (they share the cores).")] = None,
     engine: Annotated[SweepEngine | None, typer.Option(help="Processes on this machine, or a Ray cluster.")] = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder; if it holds the same sweep, join it.")] = None,
@@ -64,15 +66,20 @@ def sweep(
     from tui_lab.cli.sweep import Display, resume_sweep, start_sweep
     from tui_lab.core.runs.sweep import folder as sweeps
     from tui_lab.core.runs.sweep.plan import plan
-    from tui_lab.core.runs.sweep.search_space import split
 
     display = Display(json, quiet)
     if resume is not None:
         raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, jobs, display))
-    axes = (axis.partition("=") for axis in over or [])
-    named = [*(sets or []), *(f"{key}={value}" for key, _, values in axes for value in split(values))]
-    trust_code(named)
+    _trust_values(over or [], sets or [])
     kind: Engine = "ray" if engine == SweepEngine.ray else "local"
     command = shlex.join(["tui-lab", *sys.argv[1:]])
     planned = plan(source or "", overrides_of(sets, steps), over or [], options, engine=kind, command=command)
-    raise typer.Exit(start_sweep(planned, out, kind, jobs, display))
+    raise typer.Exit(start_sweep(planned, out, jobs, display))
+
+
+def _trust_values(over: list[str], sets: list[str]) -> None:
+    """Trust the Python files that --over and --set name as `model.source`."""
+    from tui_lab.core.runs.sweep.search_space import split
+
+    axes = (axis.partition("=") for axis in over)
+    trust_code([*sets, *(f"{key}={value}" for key, _, values in axes for value in split(values))])

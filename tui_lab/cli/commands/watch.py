@@ -82,11 +82,16 @@ def watch(
         runs.refuse_taken(out)
     if headless:
         implementation.run_headless(target, out)
+    _require_app()
+    raise typer.Exit(implementation.run_in_background(target, out))
+
+
+def _require_app() -> None:
+    """Raise ConfigError where the app cannot be opened."""
     if "RANK" in os.environ:
         raise ConfigError.of("conflict", "the app cannot be opened under torchrun; use: tui-lab watch --headless")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError.of("unavailable", "the app needs a terminal; without one use: tui-lab watch --headless")
-    raise typer.Exit(implementation.run_in_background(target, out))
 
 
 def _script_and_arguments(words: list[str], module: str | None) -> tuple[str, list[str]]:
