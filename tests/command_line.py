@@ -27,16 +27,26 @@ CliError = Callable[..., LabError]
 @pytest.fixture
 def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunCli:
     """`run_cli("runs", "ls")` runs a command in `tmp_path`, with 160 columns and no color."""
+    return _runner(capsys, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def run_with_child(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunCli:
+    """As `run_cli`; the result has what child processes of the command write, too."""
+    return _runner(capfd, monkeypatch, tmp_path)
+
+
+def _runner(capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunCli:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
 
     def run(*arguments: object) -> Result:
-        capsys.readouterr()
+        capture.readouterr()
         monkeypatch.setattr(sys, "argv", ["tui-lab", *map(str, arguments)])
         with pytest.raises(SystemExit) as exited:
             main()
-        output = capsys.readouterr()
+        output = capture.readouterr()
         code = exited.value.code
         return Result(code if isinstance(code, int) else 0, output.out, output.err)
 

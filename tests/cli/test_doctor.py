@@ -86,9 +86,9 @@ def test_user_code_with_a_finding_is_exit_1(file: Path, run_cli: RunCli) -> None
     assert done.code == 1 and "[causal_leak]" in done.out and "no problems" not in done.out
 
 
-def test_output_of_user_code_goes_to_stderr(file: Path, cli: Cli) -> None:
-    done = cli("doctor", "mine.py:prints", "--json")
-    assert json.loads(done.stdout)["healthy"] and "a word from the file" in done.stderr
+def test_output_of_user_code_goes_to_stderr(file: Path, run_with_child: RunCli) -> None:
+    done = run_with_child("doctor", "mine.py:prints", "--json")
+    assert json.loads(done.out)["healthy"] and "a word from the file" in done.err
 
 
 def test_exit_code_is_4_if_a_check_crashed(file: Path, run_cli: RunCli) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.process import Cli
+from tests.command_line import RunCli
 
 LOOP = """
 import sys
@@ -58,60 +58,60 @@ def codes(report: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in report["findings"]]
 
 
-def test_healthy_script_is_stopped_and_has_no_findings(tmp_path: Path, cli: Cli) -> None:
+def test_healthy_script_is_stopped_and_has_no_findings(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, LOOP + "    if step > 11: raise SystemExit('not stopped')\n")
-    done = cli("doctor", "train.py", *SHORT, "--json", "--", "--lr", "3")
-    report: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == 0 and report["healthy"] and {"loss", "causality", "overfit"} <= set(report["passed"])
-    assert "12 updates" in report["examined"][0] and "arguments ['--lr', '3']" in done.stderr
+    done = run_with_child("doctor", "train.py", *SHORT, "--json", "--", "--lr", "3")
+    report: dict[str, Any] = json.loads(done.out)
+    assert done.code == 0 and report["healthy"] and {"loss", "causality", "overfit"} <= set(report["passed"])
+    assert "12 updates" in report["examined"][0] and "arguments ['--lr', '3']" in done.err
 
 
-def test_fault_of_the_script_is_found(tmp_path: Path, cli: Cli) -> None:
+def test_fault_of_the_script_is_found(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, LOOP.replace("rows[:, :-1], rows[:, 1:]", "rows[:, 1:], rows[:, 1:]"))
-    done = cli("doctor", "train.py", *SHORT, "--json", "--junit", "report.xml")
-    assert done.returncode == 1 and codes(json.loads(done.stdout))[0] == "copied_targets"
+    done = run_with_child("doctor", "train.py", *SHORT, "--json", "--junit", "report.xml")
+    assert done.code == 1 and codes(json.loads(done.out))[0] == "copied_targets"
     assert "copied_targets" in (tmp_path / "report.xml").read_text("utf-8")
 
 
 @pytest.mark.slow
-def test_module_is_run_as_python_runs_it(tmp_path: Path, cli: Cli) -> None:
+def test_module_is_run_as_python_runs_it(tmp_path: Path, run_with_child: RunCli) -> None:
     (tmp_path / "package").mkdir()
     write(tmp_path, "", "package/__init__.py")
     write(tmp_path, "size = 8\n", "package/settings.py")
     write(tmp_path, LOOP + "    from . import settings\n", "package/train.py")
-    done = cli("doctor", "-m", "package.train", *SHORT, "--json", "--", "--lr", "3")
-    assert done.returncode == 0 and "arguments ['--lr', '3']" in done.stderr
+    done = run_with_child("doctor", "-m", "package.train", *SHORT, "--json", "--", "--lr", "3")
+    assert done.code == 0 and "arguments ['--lr', '3']" in done.err
 
 
 @pytest.mark.slow
-def test_script_that_ends_early_is_examined_at_its_end(tmp_path: Path, cli: Cli) -> None:
+def test_script_that_ends_early_is_examined_at_its_end(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, LOOP.replace("range(1000)", "range(5)"))
-    done = cli("doctor", "train.py", "--json")
-    assert done.returncode == 0 and "5 updates" in json.loads(done.stdout)["examined"][0]
+    done = run_with_child("doctor", "train.py", "--json")
+    assert done.code == 0 and "5 updates" in json.loads(done.out)["examined"][0]
 
 
-def test_error_of_the_script_is_shown_with_its_line(tmp_path: Path, cli: Cli) -> None:
+def test_error_of_the_script_is_shown_with_its_line(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, LOOP + "    if step == 7: raise ValueError('not today')\n")
-    done = cli("doctor", "train.py", "--json")
+    done = run_with_child("doctor", "train.py", "--json")
     line = len(LOOP.splitlines()) + 1
     where = f"train.py, line {line}: ValueError: not today"
-    assert done.returncode == 2 and where in json.loads(done.stdout)["error"] and where in done.stderr
+    assert done.code == 2 and where in json.loads(done.out)["error"] and where in done.err
 
 
 @pytest.mark.slow
-def test_findings_before_an_error_are_reported(tmp_path: Path, cli: Cli) -> None:
+def test_findings_before_an_error_are_reported(tmp_path: Path, run_with_child: RunCli) -> None:
     code = LOOP.replace("rows[:, :-1], rows[:, 1:]", "rows[:, 1:], rows[:, 1:]")
     write(tmp_path, code + "    if step == 7: raise ValueError('not today')\n")
-    done = cli("doctor", "train.py", "--json")
-    report = json.loads(done.stdout)
-    assert done.returncode == 1 and codes(report)[0] == "copied_targets" and "not today" in report["not_examined"][0]
+    done = run_with_child("doctor", "train.py", "--json")
+    report = json.loads(done.out)
+    assert done.code == 1 and codes(report)[0] == "copied_targets" and "not today" in report["not_examined"][0]
 
 
 @pytest.mark.slow
-def test_loop_without_a_step_is_found(tmp_path: Path, cli: Cli) -> None:
+def test_loop_without_a_step_is_found(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, LOOP.replace("    optimizer.step()\n", "").replace("range(1000)", "range(20)"))
-    done = cli("doctor", "train.py", "--json")
-    assert done.returncode == 1 and "no_step" in codes(json.loads(done.stdout))
+    done = run_with_child("doctor", "train.py", "--json")
+    assert done.code == 1 and "no_step" in codes(json.loads(done.out))
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,13 @@ def test_loop_without_a_step_is_found(tmp_path: Path, cli: Cli) -> None:
     ],
     ids=["import", "syntax", "arguments", "exit", "model", "by hand", "no torch", "endless"],
 )
-def test_script_that_cannot_be_examined_is_a_usage_error(code: str, words: str, tmp_path: Path, cli: Cli) -> None:
+def test_script_that_cannot_be_examined_is_a_usage_error(
+    code: str, words: str, tmp_path: Path, run_with_child: RunCli
+) -> None:
     write(tmp_path, "x = 1\nx = = 2\n", "broken.py")
     write(tmp_path, code)
-    done = cli("doctor", "train.py", *(["--timeout", "2"] if "while" in code else []))
-    assert done.returncode == 2 and done.stdout == "" and words in done.stderr
+    done = run_with_child("doctor", "train.py", *(["--timeout", "2"] if "while" in code else []))
+    assert done.code == 2 and done.out == "" and words in done.err
 
 
 @pytest.mark.parametrize(
@@ -140,64 +142,68 @@ def test_script_that_cannot_be_examined_is_a_usage_error(code: str, words: str, 
     [["none.py"], ["-m", "none"], ["train.py", "--set", "optim.lr=1"], ["reverse", "--", "--lr"], ["."]],
     ids=" ".join,
 )
-def test_wrong_command_lines_are_refused_before_anything_runs(arguments: list[str], tmp_path: Path, cli: Cli) -> None:
+def test_wrong_command_lines_are_refused_before_anything_runs(
+    arguments: list[str], tmp_path: Path, run_with_child: RunCli
+) -> None:
     write(tmp_path, "print('it runs')\n")
-    done = cli("doctor", *arguments)
-    assert done.returncode == 2 and done.stdout == "" and "it runs" not in done.stderr
+    done = run_with_child("doctor", *arguments)
+    assert done.code == 2 and done.out == "" and "it runs" not in done.err
 
 
 @pytest.mark.slow
-def test_loop_without_a_module_is_judged_by_its_record(tmp_path: Path, cli: Cli) -> None:
+def test_loop_without_a_module_is_judged_by_its_record(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, TENSORS)
-    done = cli("doctor", "train.py", "--json")
-    report = json.loads(done.stdout)
-    assert done.returncode == 0 and "5 updates" in report["examined"][0] and not report["crashed"]
+    done = run_with_child("doctor", "train.py", "--json")
+    report = json.loads(done.out)
+    assert done.code == 0 and "5 updates" in report["examined"][0] and not report["crashed"]
 
 
 @pytest.mark.slow
-def test_model_whose_weights_are_changed_by_hand_is_examined(tmp_path: Path, cli: Cli) -> None:
+def test_model_whose_weights_are_changed_by_hand_is_examined(tmp_path: Path, run_with_child: RunCli) -> None:
     loop = LOOP.replace("    optimizer.step()\n", "    for p in model.parameters(): p.data.add_(p.grad, alpha=-0.1)\n")
     loop = loop.replace("optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)\n", "")
     write(tmp_path, loop.replace("optimizer.zero_grad()", "model.zero_grad()"))
-    done = cli("doctor", "train.py", *SHORT, "--json")
-    report = json.loads(done.stdout)
-    assert done.returncode == 0 and {"loss", "causality"} <= set(report["passed"])
+    done = run_with_child("doctor", "train.py", *SHORT, "--json")
+    report = json.loads(done.out)
+    assert done.code == 0 and {"loss", "causality"} <= set(report["passed"])
     assert "optimizer step" in [unchecked["check"] for unchecked in report["not_judged"]]
 
 
 @pytest.mark.slow
-def test_same_command_has_the_same_report(tmp_path: Path, cli: Cli) -> None:
+def test_same_command_has_the_same_report(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, LOOP.replace("torch.randint(0, V, (200, 13))", "torch.tensor([[hash('a') % V] * 13] * 200)"))
-    reports = [json.loads(cli("doctor", "train.py", *SHORT, "--json").stdout) for _ in range(2)]
+    reports = [json.loads(run_with_child("doctor", "train.py", *SHORT, "--json").out) for _ in range(2)]
     for report in reports:
         del report["seconds"]
     assert reports[0] == reports[1] and "PYTHONHASHSEED" not in os.environ
 
 
 @pytest.mark.slow
-def test_workers_of_a_loader_do_not_hang(tmp_path: Path, cli: Cli) -> None:
+def test_workers_of_a_loader_do_not_hang(tmp_path: Path, run_with_child: RunCli) -> None:
     loader = """
 loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(data), batch_size=8, num_workers=2)
 for step, (rows,) in enumerate(batch for epoch in range(100) for batch in loader):
 """
     start, _, rest = LOOP.partition("for step in range(1000):\n")
     write(tmp_path, start + loader + rest.partition("\n")[2])
-    done = cli("doctor", "train.py", *SHORT, "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["healthy"]
+    done = run_with_child("doctor", "train.py", *SHORT, "--json")
+    assert done.code == 0 and json.loads(done.out)["healthy"]
 
 
 @pytest.mark.slow
-def test_loss_that_was_computed_without_gradients_is_named_with_its_line(tmp_path: Path, cli: Cli) -> None:
+def test_loss_that_was_computed_without_gradients_is_named_with_its_line(
+    tmp_path: Path, run_with_child: RunCli
+) -> None:
     line = next(i for i, text in enumerate(LOOP.splitlines(), 1) if "loss.backward()" in text)
     (tmp_path / "sub").mkdir()
     write(tmp_path / "sub", LOOP.replace("model(x).view", "model(x).detach().view"))
-    done = cli("doctor", "sub/train.py", *SHORT, "--json")
-    report = json.loads(done.stdout)
-    assert done.returncode == 1 and report["crashed"] == []
+    done = run_with_child("doctor", "sub/train.py", *SHORT, "--json")
+    report = json.loads(done.out)
+    assert done.code == 1 and report["crashed"] == []
     assert [(f["code"], f["location"]) for f in report["findings"]] == [("detached_loss", f"sub/train.py:{line}")]
 
 
-def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: Cli) -> None:
+def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, run_with_child: RunCli) -> None:
     write(
         tmp_path,
         "import argparse\n"
@@ -207,27 +213,29 @@ def test_script_that_needs_a_gpu_is_told_its_own_argument(tmp_path: Path, cli: C
         "if parser.parse_args().device == 'cuda':\n"
         "    raise AssertionError('Torch not compiled with CUDA enabled')\n",
     )
-    done = cli("doctor", "train.py", "--", "--steps", "3")
-    assert done.returncode == 2 and "tui-lab doctor train.py -- --steps 3 --device cpu" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_with_child("doctor", "train.py", "--", "--steps", "3")
+    assert done.code == 2 and "tui-lab doctor train.py -- --steps 3 --device cpu" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.slow
-def test_optimizer_of_another_model_is_named_with_the_line_that_creates_it(tmp_path: Path, cli: Cli) -> None:
+def test_optimizer_of_another_model_is_named_with_the_line_that_creates_it(
+    tmp_path: Path, run_with_child: RunCli
+) -> None:
     line = next(i for i, text in enumerate(LOOP.splitlines(), 1) if "Adam(" in text)
     write(tmp_path, LOOP.replace("data = ", "model = Model()\ndata = "))
-    report = json.loads(cli("doctor", "train.py", *SHORT, "--json").stdout)
+    report = json.loads(run_with_child("doctor", "train.py", *SHORT, "--json").out)
     assert [(f["code"], f["location"]) for f in report["findings"]] == [("stale_optimizer", f"train.py:{line}")]
 
 
-def test_script_whose_arguments_are_missing_is_told_where_they_go(tmp_path: Path, cli: Cli) -> None:
+def test_script_whose_arguments_are_missing_is_told_where_they_go(tmp_path: Path, run_with_child: RunCli) -> None:
     code = "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()\n"
     write(tmp_path, code)
-    done = cli("doctor", "train.py")
-    assert done.returncode == 2 and "tui-lab doctor train.py -- " in done.stderr
+    done = run_with_child("doctor", "train.py")
+    assert done.code == 2 and "tui-lab doctor train.py -- " in done.err
 
 
-def test_existing_files_are_not_changed_and_cleanup_does_not_run(tmp_path: Path, cli: Cli) -> None:
+def test_existing_files_are_not_changed_and_cleanup_does_not_run(tmp_path: Path, run_with_child: RunCli) -> None:
     (tmp_path / "log.txt").write_text("mine", "utf-8")
     (tmp_path / "best.pt").write_bytes(b"mine")
     writes = """
@@ -240,20 +248,20 @@ def test_existing_files_are_not_changed_and_cleanup_does_not_run(tmp_path: Path,
 """
     body = "".join(f"    {line}\n" for line in (LOOP + writes).splitlines())
     write(tmp_path, f"try:\n{body}finally:\n    open('best.pt', 'wb').write(b'half')\n")
-    done = cli("doctor", "train.py", *SHORT, "--json")
-    assert done.returncode == 0 and {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
+    done = run_with_child("doctor", "train.py", *SHORT, "--json")
+    assert done.code == 0 and {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
     assert (tmp_path / "log.txt").read_bytes() == (tmp_path / "best.pt").read_bytes() == b"mine"
-    assert {"log.txt", "best.pt"} <= set(json.loads(done.stdout)["not_written"])
+    assert {"log.txt", "best.pt"} <= set(json.loads(done.out)["not_written"])
 
 
 @pytest.mark.slow
-def test_only_warnings_and_lines_of_the_script_are_shown(tmp_path: Path, cli: Cli) -> None:
+def test_only_warnings_and_lines_of_the_script_are_shown(tmp_path: Path, run_with_child: RunCli) -> None:
     warning = "    import warnings; warnings.warn(f'mode {model.training}')\n"
     code = LOOP.replace("        return self.h(", f"    {warning}        return self.h(")
     code += "    F.mse_loss(model.h.weight[:, :1], torch.zeros(V))\n    if step == 8: model(x.float())\n"
     write(tmp_path, code)
-    done = cli("doctor", "train.py", *SHORT, "--json")
-    assert "mode True" in done.stderr and "mode False" not in done.stderr
+    done = run_with_child("doctor", "train.py", *SHORT, "--json")
+    assert "mode True" in done.err and "mode False" not in done.err
     line = next(i for i, text in enumerate(code.splitlines(), 1) if "mse_loss" in text)
-    assert f"train.py:{line}: UserWarning: Using a target size" in done.stderr
-    assert "Traceback" in done.stderr and "core/doctor" not in done.stderr and "core/watch" not in done.stderr
+    assert f"train.py:{line}: UserWarning: Using a target size" in done.err
+    assert "Traceback" in done.err and "core/doctor" not in done.err and "core/watch" not in done.err

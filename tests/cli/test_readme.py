@@ -12,7 +12,6 @@ import pytest
 
 from tests.cli.documents import GUIDE, README, ROOT, Shown, check_usage, code_blocks, lab_commands, shell_lines
 from tests.command_line import RunCli
-from tests.process import Cli
 
 PAGES = [README, *GUIDE]
 
@@ -174,9 +173,9 @@ def test_options_of_every_command_exist(page: Path) -> None:
         check_usage(shown.arguments)
 
 
-def test_output_of_config_show_is_a_valid_config(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(cli("config", "show", "socrates").stdout, "utf-8")
-    assert cli("config", "validate", "mine.toml").returncode == 0
+def test_output_of_config_show_is_a_valid_config(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(run_cli("config", "show", "socrates").out, "utf-8")
+    assert run_cli("config", "validate", "mine.toml").code == 0
 
 
 def test_every_make_target_shown_exists() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.command_line import CliError, RunCli
-from tests.process import TINY, Cli
+from tests.process import TINY
 from tui_lab.core.runs.folder import Run
 
 
@@ -15,10 +15,10 @@ def objects(stdout: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stdout.splitlines()]
 
 
-def test_json_is_one_object_per_line_with_the_summary_last(cli: Cli, tmp_path: Path) -> None:
-    done = cli("run", "reverse", *TINY, "--steps", "3", "--json", "--out", "r")
-    records = objects(done.stdout)
-    assert done.returncode == 0 and done.stderr == ""
+def test_json_is_one_object_per_line_with_the_summary_last(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli("run", "reverse", *TINY, "--steps", "3", "--json", "--out", "r")
+    records = objects(done.out)
+    assert done.code == 0 and done.err == ""
     kinds = ["started", "step", "step", "step", "evaluated", "saved", "stopped", "summary"]
     assert [record["event"] for record in records] == kinds
     assert records[-1]["steps"] == 3 and records[-1]["unmet"] == []

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.process import Cli
+from tests.command_line import RunCli
 from tui_lab.cli import serve
 from tui_lab.cli.serve import check_host, check_port
 from tui_lab.util.errors import ConfigError
@@ -34,15 +34,15 @@ def test_port_in_use_is_refused_before_the_server_says_where_it_is() -> None:
     check_port("127.0.0.1", port)
 
 
-def test_exit_code_is_2_for_a_refused_address_or_source(cli: Cli) -> None:
-    done = cli("serve", "--host", "0.0.0.0")
-    assert done.returncode == 2 and "--i-understand-the-risk" in done.stderr
-    assert cli("serve", "nothing").returncode == 2
+def test_exit_code_is_2_for_a_refused_address_or_source(run_cli: RunCli) -> None:
+    done = run_cli("serve", "--host", "0.0.0.0")
+    assert done.code == 2 and "--i-understand-the-risk" in done.err
+    assert run_cli("serve", "nothing").code == 2
 
 
-def test_app_without_a_terminal_names_the_command_to_use(cli: Cli) -> None:
-    done = cli()
-    assert done.returncode == 2 and "tui-lab run PRESET" in done.stderr
+def test_app_without_a_terminal_names_the_command_to_use(run_cli: RunCli) -> None:
+    done = run_cli()
+    assert done.code == 2 and "tui-lab run PRESET" in done.err
 
 
 def test_app_in_the_browser_does_not_import_from_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
