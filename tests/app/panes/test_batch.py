@@ -5,7 +5,7 @@ import pytest
 
 from tests.app.fake import FakePlayback, Lab, lab, ready, update
 from tui_lab.app.panes.batch import BatchPane
-from tui_lab.app.panes.batch_text import step_text
+from tui_lab.app.panes.batch_text import losses_text, step_text
 from tui_lab.app.panes.cells import Cells
 from tui_lab.app.screens.paint_scheduler import MAX_PAUSE
 from tui_lab.app.session.messages import Rewound
@@ -278,3 +278,12 @@ async def test_cells_of_a_paused_run_follow_the_theme(measured: Measured) -> Non
         it.pilot.app.theme = "textual-light"
         await it.tell()
         assert not dark & backgrounds()
+
+
+def test_title_names_the_whole_step_of_the_weights_in_a_narrow_pane() -> None:
+    weights = WeightsInfo(1_028)
+    texts = [losses_text(weights, width) for width in (40, 26, 3)]
+    assert all("step 1,028" in text for text in texts) and [len(text) for text in texts] == sorted(
+        (len(text) for text in texts), reverse=True
+    )
+    assert len(texts[1]) <= 26 and "best" in losses_text(WeightsInfo(1_028, best=True), 26)

@@ -53,6 +53,22 @@ async def test_log_shows_failures_and_printed_text_and_is_bounded() -> None:
         it.screen.query_one(EventsPane).add("too late")
 
 
+async def test_newest_lines_stay_in_view_when_the_pane_gets_lower() -> None:
+    async with lab(size=(120, 40)) as it:
+        await it.tell(*(ev.Warned(step=0, message=f"number {n}") for n in range(40)))
+        assert "number 39" in it.text("#log")
+        for height in (34, 30, 40, 33):
+            await it.pilot.resize_terminal(120, height)
+            await it.tell()
+            assert "number 39" in it.text("#log"), height
+        log = it.screen.query_one(RichLog)
+        log.scroll_home(animate=False)
+        await it.pilot.pause()
+        await it.pilot.resize_terminal(120, 30)
+        await it.tell()
+        assert log.scroll_y == 0, "the user reads older lines"
+
+
 async def test_log_is_wrapped_again_at_another_width() -> None:
     async with lab(size=(200, 50)) as it:
         await it.tell(ev.Warned(step=0, message="word " * 30))

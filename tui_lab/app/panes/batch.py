@@ -100,11 +100,11 @@ class BatchPane(Pane):
         """Return what the losses are and with which weights, if that is not plain, or why there are none."""
         losses = self.loaded.losses
         config = None if self._state is None else self._state.trainer_config
+        n_free = self.content_size.width - len(f"{self.number} {self.title}  ")
         if not losses.problem:
             if losses.weights is None and losses.model_step >= 0 and config is not None and config.faults:
-                n_free = self.content_size.width - len(f"{self.number} {self.title}  ")
                 return measured_text(None if self._following else losses.model_step, n_free)
-            return losses_text(losses.weights)
+            return losses_text(losses.weights, n_free)
         saves = bool(self.screen.check_action("do", ("checkpoint",)))
         key = keymap_of(self.app).key_of(BY_ID["checkpoint"]) if saves else ""
         return "loss needs a checkpoint" + (f" ({key})" if key else "")

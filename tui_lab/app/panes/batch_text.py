@@ -96,14 +96,17 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     )
 
 
-def losses_text(weights: WeightsInfo | None) -> str:
+def losses_text(weights: WeightsInfo | None, width: int) -> str:
     """Return with which saved weights losses are measured; empty for a model that trains.
 
-    Short, for the border of a narrow pane.
+    The text has at most `width` characters, if it can: in the border of a narrow pane the step is what matters.
     """
     if weights is None:
         return ""
-    return f"loss: {'best weights,' if weights.best else 'weights of'} step {weights.step:,}"
+    step = f"step {weights.step:,}"
+    name = "best weights," if weights.best else "weights of"
+    texts = (f"loss: {name} {step}", f"{name} {step}")
+    return next((text for text in texts if len(text) <= width), step)
 
 
 def measured_text(model_step: int | None, width: int) -> str:

@@ -15,10 +15,16 @@ class Page(VerticalScroll):
 
 
 class Log(RichLog):
-    """A RichLog that does not lay out the screen for each line. Its size must not depend on its content."""
+    """A RichLog whose last lines stay in view when its height changes.
+
+    It does not lay out the screen for each line. Its size must not depend on its content.
+    """
 
     BINDINGS = [*SCROLL]
     virtual_size = size_without_layout()
+
+    def on_mount(self) -> None:
+        self.anchor()
 
     def watch_virtual_size(self, size: Size) -> None:
         self._scroll_update(size)
