@@ -104,6 +104,16 @@ async def test_replayed_events_have_no_time_and_those_that_happen_now_have_one()
         assert ":" not in lines[0].split()[0], "nor the line of the start"
 
 
+async def test_run_that_was_killed_is_said_to_have_lost_steps() -> None:
+    async with lab(size=(200, 50), loaded=False, steps=0) as it:
+        start = started(ready())
+        again = replace(start, step=4, resumed=True)
+        past = (start, ev.Saved(step=4, path="c"), ev.Stopped(step=4, reason="stopped"), again, again)
+        await it.tell(replace(ready(), past=past, in_progress=True))
+        lines = it.screen.events_pane.copied().splitlines()
+        assert ["not saved" in line for line in lines] == [False, False, False, False, True]
+
+
 async def test_opening_a_run_logs_the_end_of_its_past_without_times() -> None:
     saves = tuple(ev.Saved(step=step, path=f"checkpoints/step-{step}") for step in range(1, 400))
     past = (

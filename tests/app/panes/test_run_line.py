@@ -40,6 +40,13 @@ def test_seek_bar_keeps_its_length_while_it_plays() -> None:
     assert len(ends) == 1
 
 
+def test_seek_bar_keeps_its_length_when_a_key_goes() -> None:
+    bar = SeekBar()
+    playing = bar.text(FakePlayback(position=100), 120, ALL_KEYS).plain
+    at_end = bar.text(FakePlayback(position=400), 120, ALL_KEYS[1:]).plain
+    assert playing.index(" 100/400") == at_end.index(" 400/400")
+
+
 async def test_panes_follow_a_replay_that_goes_back() -> None:
     async with lab() as it:
         it.source.role = "replay"

@@ -45,3 +45,10 @@ def test_seek_keys_move_a_replay_by_a_twentieth_within_its_bounds() -> None:
     playback.position = playback.timeline.end - 1
     controls.actions["seek_forward"]()
     assert playback.sought[-1] == playback.timeline.end
+
+
+def test_space_at_the_end_of_a_replay_plays_it_again() -> None:
+    playback = FakePlayback(position=400)
+    source = FakeSource(role="replay", playback=playback)
+    RunControls(source, LabState(phase="ended")).actions["pause"]()
+    assert playback.sought == [0] and source.sent == [cmd.Resume()]

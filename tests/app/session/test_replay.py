@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from tests.app.session.helpers import close, collect, events, replaying, stopped, train, trained, wait_until
 from tests.core.recorded import recorded, story
-from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Ready, RecordedPause, Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.replay import SPEEDS
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
@@ -143,6 +144,19 @@ def test_seeking_at_infinite_speed_plays_on_at_the_speed_of_the_run() -> None:
     assert state.curves["loss"] == state_at(ready.path, 8).curves["loss"]
 
 
+def test_seeking_from_the_end_plays_on_at_no_more_than_the_speed_of_the_run() -> None:
+    run = recorded(runs.runs_folder() / "fast")
+    now = [0.0]
+    with replaying(str(run.path), lambda: now[0]) as replay:
+        replay.speed = 64.0
+        collect(replay, lambda message: replay.timeline is not None)
+        replay.seek(3)
+        assert replay.speed == 64.0
+        replay.seek(8)
+        replay.seek(6)
+        assert replay.speed == 1.0
+
+
 def with_changes() -> Iterator[ev.Event]:
     """A run of eight steps with live changes, one of which makes another loader."""
     for event in story():
@@ -177,6 +191,28 @@ def comparable(state: LabState) -> dict[str, object]:
     others = {name: value for name, value in vars(state).items() if name not in left_out}
     phase = "running" if state.phase == "paused" else state.phase
     return others | {"loaders": shown, "monitors": vars(state.monitors), "phase": phase}
+
+
+def test_pauses_of_the_recording_are_told_and_do_not_pause_the_replay() -> None:
+    def paused_story() -> Iterator[ev.Event]:
+        for event in story():
+            yield event
+            if isinstance(event, ev.StepDone) and event.step == 3:
+                yield from (ev.Paused(step=3), ev.Resumed(step=3))
+
+    run = recorded(runs.runs_folder() / "paused", paused_story())
+    with replaying(str(run.path)) as replay:
+        collect(replay, lambda message: replay.timeline is not None)
+        replay.seek(3)
+        [rewound] = [message for message in replay.drain() if isinstance(message, Rewound)]
+        assert [event.kind for event in rewound.past[-2:]] == ["paused", "resumed"]
+        state = LabState()
+        state.apply(replace(rewound, past=rewound.past[:-1]))
+        assert state.phase == "running"
+        replay.seek(0)
+        replay.speed = math.inf
+        told = [message.event for message in collect(replay, stopped) if isinstance(message, RecordedPause)]
+    assert told == [ev.Paused(step=3), ev.Resumed(step=3)]
 
 
 def test_replay_gives_the_model_of_the_run() -> None:

@@ -19,6 +19,7 @@ from tui_lab.app.session.messages import (
     Preparing,
     Printed,
     Ready,
+    RecordedPause,
     Rewound,
     SessionFailed,
     SessionMessage,
@@ -90,6 +91,8 @@ class EventsPane(Pane):
         self._logged_width = 0
         self._last_pauses: list[ev.Paused | ev.Resumed] = []
         """The last lines, at most two, if they are of messages that paused or resumed the run."""
+        self._started_at: int | None = None
+        """The step at which the run was last started or resumed, until its end."""
 
     def compose(self) -> ComposeResult:
         yield SearchField("#log", "part of a line")
@@ -104,7 +107,11 @@ class EventsPane(Pane):
         if isinstance(message, Printed):
             self._note_output(message)
             return
+        if isinstance(message, RecordedPause):
+            self.note(message.event, is_replayed=True)
+            return
         if isinstance(message, Rewound):
+            self._started_at = None
             self._waiting.clear()
             self._lines.clear()
             self.query_one(Log).clear()
@@ -118,9 +125,20 @@ class EventsPane(Pane):
         if isinstance(message, ev.Paused):
             self._drop_single_step()
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
+            line += self._lost_text(message)
             self._write(printable(line) if is_replayed else f"{self._clock()} {printable(line)}")
         if isinstance(message, ev.Paused | ev.Resumed):
             self._last_pauses = [*pauses[-1:], message]
+
+    def _lost_text(self, message: SessionMessage) -> str:
+        """Return what a start says of the one before, if the run was killed in between."""
+        if not isinstance(message, ev.Started):
+            if isinstance(message, ev.Stopped | ev.Failed):
+                self._started_at = None
+            return ""
+        is_again = message.resumed and message.step == self._started_at
+        self._started_at = message.step
+        return " again: what it did after this step was not saved" if is_again else ""
 
     def _note_past(self, past: tuple[ev.Event, ...]) -> None:
         """Log what the run did before it was opened, the latest of it if that is much."""

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from tui_lab.app.session.messages import Rewound, SessionMessage
+from tui_lab.app.session.messages import RecordedPause, Rewound, SessionMessage
 from tui_lab.core import events as ev
 
 
@@ -33,7 +33,8 @@ class FramedLog:
         """Log the messages that wait, up to those of `step`; all of them if it is None."""
         n_due = 0
         for message in self._waiting:
-            if step is not None and isinstance(message, ev.Event) and message.step > step:
+            event = message.event if isinstance(message, RecordedPause) else message
+            if step is not None and isinstance(event, ev.Event) and event.step > step:
                 break
             self._note(message, is_replayed=self._is_replay)
             n_due += 1

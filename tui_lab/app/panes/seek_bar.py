@@ -38,6 +38,9 @@ class SeekBar:
         self._start = 0
         self._width = 0
         self._end = 0
+        self._laid_out: object = None
+        self._keys_width = 0
+        """Columns of the keys, at their widest in this layout: the bar keeps its width when a key goes."""
 
     def text(self, playback: Playback, width: int, keys: Sequence[str]) -> Text:
         """Return the line, `width` columns wide, with those of `keys` that fit."""
@@ -54,7 +57,10 @@ class SeekBar:
         fitting_keys = fitting(keys, width - text.cell_len - n_place - LEAST_WIDTH - 3)
         self._start = text.cell_len
         self._end = timeline.end
-        self._width = max(2, min(MOST_WIDTH, width - self._start - n_place - len(fitting_keys) - 3))
+        before = self._keys_width if self._laid_out == (width, self._end) else 0
+        self._laid_out = (width, self._end)
+        self._keys_width = max(before, len(fitting_keys))
+        self._width = max(2, min(MOST_WIDTH, width - self._start - n_place - self._keys_width - 3))
         self._append_bar(text, timeline, playback.position)
         text.append(place.ljust(n_place), "bold")
         return text.append(f"  {fitting_keys}", "dim")

@@ -13,6 +13,8 @@ from tui_lab.runs.numbers import short_number, span
 from tui_lab.util.escape import printable
 
 SIGNS = {"loading": "…", "waiting": "…", "running": "▶", "paused": "‖", "ended": "■", "failed": "✗"}
+REPLAY_PHASES = {"running": "replaying", "paused": "replay paused"}
+"""Of a replay: the run itself does not run any more."""
 LEAST_NAME_WIDTH = 20
 """Columns of the name of a run, before something else is left out."""
 SECONDS_BETWEEN_MEMORY_READINGS = 1.5
@@ -83,9 +85,10 @@ class StatusLine(Static):
         return text
 
     def _parts(self, state: LabState, note: str, name: str) -> list[Part]:
-        parts = [Part(f"{SIGNS[state.phase]} {phase_text(state)}", 9, "bold reverse")]
+        phase = REPLAY_PHASES.get(state.phase, "") if self._is_replayed else ""
+        parts = [Part(f"{SIGNS[state.phase]} {phase or phase_text(state)}", 9, "bold reverse")]
         parts += [Part(f" {name}", 5)] if name else []
-        parts += [Part(f" · {note}", 6, "bold")] if note else []
+        parts += [Part(f" · {note}", 6, "bold")] if note and not phase else []
         if state.waiting is not None and not state.over:
             parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:

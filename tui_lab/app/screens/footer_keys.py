@@ -62,10 +62,11 @@ def commands(now: Situation) -> Labels:
         case "loading":
             return LOADING
         case _ if now.role == "replay":
-            at_end = now.phase in ("ended", "failed")  # Then there is nothing to play.
+            at_end = now.phase in ("ended", "failed")
             with_edits = (("restart", "Restart"), ("fork", "Fork")) if now.waits else ()
+            pause = (pause[0], "Play again") if at_end else pause
             labels = (pause, *with_edits, *(label for label in REPLAY if label not in with_edits))
-            return tuple(label for label in labels if not (at_end and label[0] in ("pause", "step")))
+            return tuple(label for label in labels if not (at_end and label[0] == "step"))
         case "failed":
             return FAILED
         case "ended":

@@ -47,8 +47,13 @@ class RunControls:
         if self._state.phase == "loading" and self._source.role == "training":
             paused = self.pauses_at_start  # The trainer takes the command before its first step.
             self.pauses_at_start = not paused
+        elif playback is None:
+            paused = self._state.phase == "paused"
+        elif playback.timeline is not None and playback.position >= playback.timeline.end:
+            paused = True  # It is played again.
+            playback.seek(0)
         else:
-            paused = self._state.phase == "paused" if playback is None else playback.paused
+            paused = playback.paused
         self._send(cmd.Resume() if paused else cmd.Pause())
 
     def change_speed(self, by: int) -> None:

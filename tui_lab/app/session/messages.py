@@ -70,6 +70,13 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class RecordedPause:
+    """The run was paused or resumed when it was recorded; the replay has its own pauses."""
+
+    event: ev.Paused | ev.Resumed
+
+
+@dataclass(frozen=True)
 class Waiting:
     """A script runs, and has not made an optimizer step yet. seconds: since it was started."""
 
@@ -139,7 +146,17 @@ class SystemSample:
 
 
 SessionMessage = (
-    Preparing | Ready | Rewound | Recorded | Waiting | Printed | SessionFailed | Interrupted | SystemSample | ev.Event
+    Preparing
+    | Ready
+    | Rewound
+    | Recorded
+    | RecordedPause
+    | Waiting
+    | Printed
+    | SessionFailed
+    | Interrupted
+    | SystemSample
+    | ev.Event
 )
 
 # From the generation thread; `number` is that of the request

@@ -9,8 +9,6 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
 from tui_lab.util.errors import RunError
 
-LEFT_OUT = ("paused", "resumed")
-"""Kinds of events that a replay does not repeat: it has its own pause."""
 SECONDS_BETWEEN_CHECKS = 0.5
 """How often a reader that waits for room looks whether it was closed."""
 MAX_EVENTS_AHEAD = 4096
@@ -57,7 +55,7 @@ class ReadAhead:
             log = self._run.log
             for event in log.read(log.offset_of(self._after + 1) if self._after >= 0 else 0):
                 # A log that was edited may have steps out of order.
-                if event.step > self._after and event.kind not in LEFT_OUT and not self._put(event):
+                if event.step > self._after and not self._put(event):
                     return
         except (OSError, RunError) as error:
             if not self._closed.is_set():

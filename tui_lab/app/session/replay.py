@@ -15,12 +15,13 @@ from tui_lab.app.session.messages import (
     Printed,
     Ready,
     Recorded,
+    RecordedPause,
     Rewound,
     SessionFailed,
     SessionMessage,
 )
 from tui_lab.app.session.output_tail import OutputTail, without_events
-from tui_lab.app.session.read_ahead import LEFT_OUT, ReadAhead
+from tui_lab.app.session.read_ahead import ReadAhead
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role, Timeline
 from tui_lab.core import commands as cmd
@@ -139,10 +140,13 @@ class Replay:
         """Go to a step; nothing until the log is read.
 
         The downsampled log has a step a little before it at once; the rest is played at once when it has been read.
-        At infinite speed the replay would run to the end at once, so it plays on at the speed of the run.
+        At infinite speed, or from the end after a fast replay, it would run to the end at once, so it plays on at the
+        speed of the run.
         """
-        if self._opened is None or self._reader is None:
+        if self._opened is None or self._reader is None or self._timeline is None:
             return
+        if self.position >= self._timeline.end or not math.isfinite(self.speed):
+            self.speed = min(1.0, self.speed)
         events = self._opened.events
         past = events[: bisect_right(events, max(0, step), key=lambda event: event.step)]
         self._reader.close()
@@ -155,7 +159,6 @@ class Replay:
         self._seconds = 0.0
         self._drained_at = self._clock()
         self._steps_left = 0
-        self.speed = self.speed if math.isfinite(self.speed) else 1.0
 
     def drain(self) -> list[SessionMessage]:
         messages: list[SessionMessage] = []
@@ -171,7 +174,7 @@ class Replay:
             messages += [] if self._opened.printed is None else [self._opened.printed]
             self._rewound = None
         due = list(self._due())
-        messages += due
+        messages += [RecordedPause(e) if isinstance(e, ev.Paused | ev.Resumed) else e for e in due]
         self._said_end = self._said_end or any(isinstance(event, ev.Stopped | ev.Failed) for event in due)
         if self._reader is not None and self._reader.ended and not self._said_end:
             self._said_end = True
@@ -283,7 +286,7 @@ class Replay:
             if (printed := OutputTail(run.path / runs.OUTPUT).poll()) is not None:
                 printed = printed if _is_script(run) else without_events(printed)
                 self._buffer.put(printed)
-            downsampled = [event for event in run.downsampled().events() if event.kind not in LEFT_OUT]
+            downsampled = run.downsampled().events()
             self._buffer.put(_Opened(run, ready, downsampled, printed))
             if not any(isinstance(event, ev.Started | ev.Failed) for event in downsampled) and _is_script(run):
                 self._buffer.put(SessionFailed(NEVER_STEPPED, is_script=True))

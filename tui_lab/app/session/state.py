@@ -135,7 +135,8 @@ class LabState:
         vars(self).update(vars(LabState(system=self.system, recorded_loaders=self.recorded_loaders)))
         self._apply_ready(message.ready)
         for event in message.past:
-            self.apply(event)
+            if not isinstance(event, ev.Paused | ev.Resumed):  # Those of the recording.
+                self.apply(event)
 
     def _apply_end(self, message: Interrupted | SessionFailed) -> None:
         if isinstance(message, SessionFailed):
