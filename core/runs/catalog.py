@@ -172,11 +172,19 @@ def _progress(run: Run) -> _Progress:
     From summary.json where it is as new as the event log; otherwise from the downsampled log and the last events.
     """
     if (summary := run.current_summary()) is not None:
-        changes = summarize_log(run.downsampled()).changes if summary.changes else []
+        changes = _changes(run) if summary.changes else []
         return _Progress(summary, summary.train_seconds, False, changes)
     summarizer, is_complete = _summarize_ends(run)
     seconds = summarizer.seconds if is_complete else None
     return _Progress(summarizer.summary(str(run.path)), seconds, summarizer.is_paused, summarizer.changes)
+
+
+def _changes(run: Run) -> Sequence[Changed]:
+    """The live changes of a run; none where its events cannot be read, as its summary can be shown all the same."""
+    try:
+        return run.log.changes()
+    except (RunError, OSError):
+        return []
 
 
 def _summarize_ends(run: Run) -> tuple[Summarizer, bool]:

@@ -5,6 +5,8 @@ group of neighbors keeps its lowest and its highest loss or value, so that a plo
 every peak. Of logged texts, the newest are kept.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,6 +118,8 @@ class _File:
 
 
 _FILE: LazyAdapter[_File] = LazyAdapter(_File)
+_CHANGED = '{"event": "changed"'
+"""Where a Changed event begins in digest.json. Within a text, the quotation marks would be escaped."""
 
 
 def downsample(events: Iterable[ev.Event]) -> DownsampledLog:
@@ -138,3 +142,21 @@ def read_downsampled_log(path: Path) -> tuple[DownsampledLog, int]:
     log = downsample(content.events)
     log.seconds = content.seconds
     return log, content.offset
+
+
+def read_changes(path: Path, offset: int) -> list[ev.Changed] | None:
+    """The Changed events of the log in `path`, parsed without the others; None unless it covers `offset` bytes."""
+    try:
+        body, has_checksum = unsealed_text(files.read_text(path, LARGEST_FILE))
+        if not has_checksum or not body.lstrip("{ ").startswith(f'"offset": {offset},'):
+            return None
+        events = [ev.parse_event(_json_at(body, match.start())) for match in re.finditer(_CHANGED, body)]
+    except (OSError, ValueError):
+        return None
+    return [event for event in events if isinstance(event, ev.Changed)]
+
+
+def _json_at(text: str, start: int) -> str:
+    """The JSON value that begins at `start`."""
+    _, end = json.JSONDecoder().raw_decode(text, start)
+    return text[start:end]

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from tui_lab.core import events as ev
 from tui_lab.core.runs.append_log import Appender
-from tui_lab.core.runs.downsampled_log import DownsampledLog, read_downsampled_log
+from tui_lab.core.runs.downsampled_log import DownsampledLog, read_changes, read_downsampled_log
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps
@@ -76,6 +76,13 @@ class EventLog:
         for event in self.read(offset):
             log.add(event)
         return log
+
+    def changes(self) -> list[ev.Changed]:
+        """The live changes, without the other events where digest.json covers the whole log. Raises RunError."""
+        changes = read_changes(self.digest_path, self.size())
+        if changes is not None:
+            return changes
+        return [event for event in self.downsampled().events() if isinstance(event, ev.Changed)]
 
     def write(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
         """Pass events on, each written first.

@@ -18,7 +18,7 @@ SHOWN_CHANGES = 3
 def changes_of(run: Run) -> tuple[Changed, ...]:
     """Return the live changes of a run; none if its events cannot be read."""
     try:
-        return tuple(event for event in run.downsampled().events() if isinstance(event, Changed))
+        return tuple(run.log.changes())
     except (RunError, OSError):
         return ()
 

@@ -60,7 +60,13 @@ def test_row_of_a_killed_run_equals_that_of_its_summary(tmp_path: Path) -> None:
         "changes",
     ):
         assert getattr(row(killed.path), name) == getattr(row(finished.path), name), name
-    assert row(finished.path).changes == (change,) and row(finished.path).setting("optim.lr") == 0.02
+    for digest in ("", None, "damaged"):
+        if digest is None:
+            (finished.path / "digest.json").unlink()
+        elif digest:
+            (finished.path / "digest.json").write_text(digest)
+        assert row(finished.path).changes == (change,) == tuple(finished.log.changes())
+    assert row(finished.path).setting("optim.lr") == 0.02
 
 
 @pytest.mark.parametrize("digest", [True, False])
