@@ -13,15 +13,16 @@ from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, ChartView
 from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest
-from tui_lab.app.panes.metrics import LOSSES, Metric, metrics_of
+from tui_lab.app.panes.metrics import Metric, metrics_of, sparkline_rows
 from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.y_axes import YAxes
 from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.session.progress import AXES, Axis
 from tui_lab.app.session.state import LabState
-from tui_lab.app.widgets.chart import Chart, YAxis, has_braille
-from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
-from tui_lab.app.widgets.sparklines import Row, Sparklines
+from tui_lab.app.widgets.chart import Chart, has_braille
+from tui_lab.app.widgets.plot import Y_NAMES
+from tui_lab.app.widgets.sparklines import Sparklines
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
 from tui_lab.runs.live_changes import merge_changes
@@ -61,8 +62,7 @@ class LossPane(Pane):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self._y_axes: dict[str, YAxis] = {}
-        """Of the metrics whose axis is not automatic."""
+        self._y_axes = YAxes()
         self.smoothing = 0
         """Index into `SMOOTHING`."""
         self.axis: Axis = "step"
@@ -77,8 +77,6 @@ class LossPane(Pane):
         """The changes that the readout shows as requested."""
         self._drawn: object = None
         self._state: LabState | None = None
-        self._run: object = None
-        """The run whose first y axis was chosen."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="readout")
@@ -113,13 +111,9 @@ class LossPane(Pane):
         return 0 if self._state is None else self._state.step
 
     @property
-    def y_axis(self) -> YAxis:
-        """That of the metric in the chart."""
-        return self._y_axes.get(self.metric, "auto")
-
-    @property
     def state_text(self) -> str:
-        parts = [Y_NAMES[self.y_axis]] if self.y_axis != "auto" else []
+        y_axis = self._y_axes.of(self.metric)
+        parts = [Y_NAMES[y_axis]] if y_axis != "auto" else []
         if weight := SMOOTHING[self.smoothing]:
             parts.append(f"smoothed {weight}")
         if self.query_one(Chart).is_zoomed:
@@ -138,17 +132,18 @@ class LossPane(Pane):
         state = self._state
         if state is None:
             return
-        self._choose_first_y_axis(state)
+        self._y_axes.begin(state)
         metrics = metrics_of(state)
         view = self._view(metrics)
         title = f"{self.number} {self.title}" + ("" if view.metric.key == "loss" else f" · {view.metric.title}")
         if title != self.border_title:
             self.border_title = title
         if not self.has_class("-low"):
-            self._draw_sparklines(metrics)
+            n_rows = max(LEAST_SPARKLINES, int(self.size.height * SPARKLINES_SHARE))
+            self.query_one(Sparklines).show_rows(sparkline_rows(metrics, state.step), self.metric, n_rows)
         self.set_class(bool(view.overlaid), "-overlaid")
         view.draw(self.query_one(Chart), state, view.scale(state))
-        self._show_readout()
+        self._show_readout(view)
         self.show_hints()
         n_lines = MORE_LINES if self.size.height >= LEAST_HEIGHT_FOR_MORE else MORE_LINES - 1
         more = more_text(state, n_lines * self.size.width)
@@ -160,33 +155,18 @@ class LossPane(Pane):
 
     def _view(self, metrics: Sequence[Metric]) -> ChartView:
         metric = next((metric for metric in metrics if metric.key == self.metric), metrics[0])
-        return ChartView(metric, self.axis, self.y_axis, SMOOTHING[self.smoothing], self.overlays, self.floor)
+        return ChartView(
+            metric, self.axis, self._y_axes.of(metric.key), SMOOTHING[self.smoothing], self.overlays, self.floor
+        )
 
-    def _choose_first_y_axis(self, state: LabState) -> None:
-        """Begin a run with planted faults with an axis from zero: on another, no change looks like learning."""
-        if state.ready is not None and state.ready.name != self._run:
-            self._run = state.ready.name
-            config = state.trainer_config
-            self._y_axes = dict.fromkeys(LOSSES, "zero") if config is not None and config.faults else {}
-
-    def _draw_sparklines(self, metrics: Sequence[Metric]) -> None:
-        n_rows = max(LEAST_SPARKLINES, int(self.size.height * SPARKLINES_SHARE))
-        step = 0 if self._state is None else self._state.step
-        rows = [
-            Row(metric.key, metric.title, points, is_old=bool(points) and points[-1][0] < step)
-            for metric in metrics
-            for points in (metric.series.points,)
-        ]
-        self.query_one(Sparklines).show_rows(rows, self.metric, n_rows)
-
-    def _show_readout(self) -> None:
+    def _show_readout(self, view: ChartView | None = None) -> None:
         """Show the values at the cursor with the changes there, or the legend if there is no cursor."""
         state = self._state
         if state is None:
             return
         self._requested = state.requested.changes
         chart = self.query_one(Chart)
-        view = self._view(metrics_of(state))
+        view = view or self._view(metrics_of(state))
         width = self.size.width - len(requested_text(state))
         scale = view.scale(state)
         own_place = None if self.cursor is None else scale.at(state.progress, self.cursor)
@@ -213,7 +193,7 @@ class LossPane(Pane):
 
     def action_y_axis(self) -> None:
         """Draw from the lowest value shown, from zero, or with a logarithmic axis."""
-        self._y_axes[self.metric] = Y_AXES[(Y_AXES.index(self.y_axis) + 1) % len(Y_AXES)]
+        self._y_axes.next(self.metric)
         self.redraw()
 
     def action_metric(self, by: int) -> None:

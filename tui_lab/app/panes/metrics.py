@@ -1,9 +1,11 @@
 """The metrics that the loss pane can draw."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tui_lab.app.session.series import Series
 from tui_lab.app.session.state import CURVES, LOGGED, RARE_EXTRAS, LabState
+from tui_lab.app.widgets.sparklines import Row
 from tui_lab.util.escape import printable
 
 TITLES = {
@@ -48,3 +50,12 @@ def _metric(state: LabState, key: str) -> Metric:
     if key in RARE_EXTRAS:
         return Metric(key, TITLES[key], "MiB", series)
     return Metric(key, TITLES.get(key) or printable(key.removeprefix(LOGGED)), "", series)
+
+
+def sparkline_rows(metrics: Iterable[Metric], step: int) -> list[Row]:
+    """Return the rows of the sparklines at `step`; a metric without a value of that step is old."""
+    return [
+        Row(metric.key, metric.title, points, is_old=bool(points) and points[-1][0] < step)
+        for metric in metrics
+        for points in (metric.series.points,)
+    ]

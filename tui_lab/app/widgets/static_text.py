@@ -26,4 +26,4 @@ def _height(widget: Static) -> int | None:
     """Return the height that the text needs in lines, or None if the widget's width is not known or may change."""
     width = widget.content_size.width
     is_auto = widget.styles.width is not None and widget.styles.width.is_auto
-    return None if is_auto or not width else widget.visual.get_height(widget.styles, width)
+    return None if is_auto or not width else widget.visual.get_height(widget.styles.get_rules(), width)
