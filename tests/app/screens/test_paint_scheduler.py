@@ -104,6 +104,9 @@ def test_growing_pane_is_drawn_between_frames_if_visible() -> None:
     setup = Setup()
     growing = setup.panes[1]
     assert setup.scheduler.due(0.1, growing).panes == [growing]
+    assert setup.scheduler.due(0.2, growing).panes == [growing]
+    setup.scheduler.typed(0.2)
+    assert setup.scheduler.due(0.3, growing).panes == []
     growing.display = False
     assert setup.scheduler.due(0.1, growing).panes == []
 

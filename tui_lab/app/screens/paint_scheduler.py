@@ -62,6 +62,8 @@ class PaintScheduler(Generic[Pane]):
         self._next_at = float("-inf")
         """When the next one is due at the latest."""
         self._cpu_at_new = 0.0
+        self._grown_at = float("-inf")
+        """When a growing pane was drawn last."""
         self._typed_at = float("-inf")
         self._key_pressed_at = float("-inf")
         self.seconds_a_step: float | None = None
@@ -87,7 +89,8 @@ class PaintScheduler(Generic[Pane]):
     def due(self, now: float, growing: Pane | None = None) -> Frame[Pane]:
         """Return the panes to draw at this tick.
 
-        `growing` is a pane that shows text while it is generated; it is drawn at ticks that draw nothing else.
+        `growing` is a pane that shows text while it is generated; it is drawn at ticks that draw nothing else, and at
+        few of them while somebody types.
         """
         typing = now - self._typed_at < MIN_PAUSE
         age = now - self._new_at
@@ -103,7 +106,10 @@ class PaintScheduler(Generic[Pane]):
             self._requested = False
             self._next_at = now + SECONDS_TO_SETTLE
             return Frame(visible, complete=True)
-        return Frame([growing] if growing is not None and growing.display else [])
+        if growing is None or not growing.display or (typing and now - self._grown_at < MIN_PAUSE):
+            return Frame([])
+        self._grown_at = now
+        return Frame([growing])
 
     def seconds_to_next_tick(self, now: float, *, generating: bool = False) -> float:
         """Return how long to wait before the next call of `due`."""
