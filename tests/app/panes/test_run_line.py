@@ -58,7 +58,7 @@ async def test_panes_follow_a_replay_that_goes_back() -> None:
         assert "30/400" in it.text("#run-line") and "300" not in it.text("#run-line")
         it.source.playback.position = 400
         await it.tell()
-        assert "Space pause" not in it.text("#run-line") and "( ) seek" in it.text("#run-line")
+        assert "Space play again" in it.text("#run-line") and "( ) seek" in it.text("#run-line")
         it.source.playback.position = 30
         await it.tell()
         assert "Space pause" in it.text("#run-line")

@@ -1,5 +1,6 @@
 """The last line of the lab: the keys for every situation, in a narrow terminal too, and in fields."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ def labels(now: Situation) -> list[str]:
 def test_keys_of_each_situation(now: Situation, first: str, others: set[str]) -> None:
     shown = labels(now)
     assert shown[0] == first and others <= set(shown) and shown[-2:] == ["? Help", "q Quit"]
+    assert "c Resume" not in labels(replace(now, is_complete=True))
 
 
 def footer(it: Lab) -> list[str]:

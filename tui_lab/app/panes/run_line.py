@@ -64,15 +64,15 @@ class RunLine(Static):
     def _show_bar(self, playback: Playback, width: int) -> None:
         drawn = (playback.position, playback.paused, playback.speed, playback.timeline, width)
         if drawn != self._drawn:
-            left_out: set[str] = set()
-            if (timeline := playback.timeline) is not None:
-                left_out |= {"resume"} if timeline.is_done else set()
-                left_out |= {"pause"} if playback.position >= timeline.end else set()
+            timeline = playback.timeline
 
             def applies(id: str) -> bool:
-                return id not in left_out and self._applies(id)
+                is_left_out = id == "resume" and timeline is not None and timeline.is_done
+                return not is_left_out and self._applies(id)
 
-            keys = keys_of(applies, keymap_of(self.app).key_of, paused=playback.paused)
+            is_at_end = timeline is not None and playback.position >= timeline.end
+            pause = "play again" if is_at_end else "play" if playback.paused else "pause"
+            keys = keys_of(applies, keymap_of(self.app).key_of, pause=pause)
             self._put(drawn, self._bar.text(playback, width, keys))
 
     def _show_end(self, state: LabState, width: int) -> None:

@@ -24,10 +24,13 @@ MOST_WIDTH = 80
 
 
 def keys_of(
-    applies: Callable[[str], bool], key_of: Callable[[Command], str] = key_of, *, paused: bool = False
+    applies: Callable[[str], bool], key_of: Callable[[Command], str] = key_of, *, pause: str = "pause"
 ) -> list[str]:
-    """Return the keys that the line names, with what they do: those of the commands that apply."""
-    texts = KEYS | ({("pause",): "play"} if paused else {})
+    """Return the keys that the line names, with what they do: those of the commands that apply.
+
+    pause: what the key that pauses does now.
+    """
+    texts = KEYS | {("pause",): pause}
     return [f"{' '.join(key_of(BY_ID[id]) for id in ids)} {does}" for ids, does in texts.items() if applies(ids[0])]
 
 

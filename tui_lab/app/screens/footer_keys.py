@@ -47,12 +47,16 @@ FAILED: Labels = (
 
 @dataclass(frozen=True)
 class Situation:
-    """waits: whether an edited setting waits for a restart. paused: of the run, or of the replay."""
+    """waits: whether an edited setting waits for a restart. paused: of the run, or of the replay.
+
+    is_complete: whether a run that is replayed has made all its steps, so that it cannot be resumed.
+    """
 
     phase: str
     role: Role
     paused: bool = False
     waits: bool = False
+    is_complete: bool = False
 
 
 def commands(now: Situation) -> Labels:
@@ -66,7 +70,9 @@ def commands(now: Situation) -> Labels:
             with_edits = (("restart", "Restart"), ("fork", "Fork")) if now.waits else ()
             pause = (pause[0], "Play again") if at_end else pause
             labels = (pause, *with_edits, *(label for label in REPLAY if label not in with_edits))
-            return tuple(label for label in labels if not (at_end and label[0] == "step"))
+            left_out = {"step"} if at_end else set()
+            left_out |= {"resume"} if now.is_complete else set()
+            return tuple(label for label in labels if label[0] not in left_out)
         case "failed":
             return FAILED
         case "ended":

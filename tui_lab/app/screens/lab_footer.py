@@ -33,7 +33,9 @@ class LabFooter:
         paused = lab.state.phase == "paused" if playback is None else playback.paused
         settings = lab.config_pane.settings
         waits = settings is not None and settings.wait_for_restart
-        return Situation(lab.state.phase, lab.source.role, paused, waits)
+        timeline = None if playback is None else playback.timeline
+        is_complete = timeline is not None and timeline.is_done
+        return Situation(lab.state.phase, lab.source.role, paused, waits, is_complete)
 
     def items(self) -> list[FooterItem]:
         lab = self._lab
