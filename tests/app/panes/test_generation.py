@@ -50,7 +50,8 @@ async def test_followed_run_answers_from_its_checkpoint_and_names_the_key_that_s
         it.source.role = "steering"
         opened = ready()
         await it.tell(opened, started(opened), update(1))
-        assert "from the last checkpoint" in " ".join(it.text("#replies").split())
+        hint = " ".join(it.text("#replies").split())
+        assert "from the last checkpoint" in hint and hint.startswith("g: generate")
         await it.pilot.press("g")
         pane.receive(GenerationFinished(1, NO_CHECKPOINT))
         await it.tell()
@@ -136,6 +137,18 @@ async def test_prompt_of_a_text_is_answered_before_the_first_step_and_at_every_e
         it.source.snapshots[-1].receive({}, cmd.WeightsInfo(750))
         await it.tell(update(751))
         assert len(it.screen.generation_pane.replies) == 3 and len(it.source.snapshots) == 1
+
+
+async def test_followed_run_is_not_promised_replies_of_each_evaluation() -> None:
+    async with lab("pseudo-socrates", loaded=False, steps=0) as it:
+        it.source.role = "steering"
+        opened = ready("pseudo-socrates")
+        await it.tell(opened, started(opened))
+        every = it.screen.query_one("#every", Input)
+        assert every.value == "0"
+        every.value = "eval"
+        await it.press("g")
+        assert "every = 'eval'" in " ".join(it.text("#alternatives").split()) and it.source.sent == []
 
 
 async def test_prompt_of_another_task_is_answered_when_asked() -> None:

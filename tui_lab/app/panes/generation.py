@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.panes.replies import Replies, Reply, probability_style
+from tui_lab.app.panes.replies import CHECKPOINT_HINT, Replies, Reply, probability_style
 from tui_lab.app.panes.sampling_fields import AT_EVALUATIONS, DEFAULTS, is_at_evaluations, parse_fields
 from tui_lab.app.prompts import TEXT_PROMPT, first_prompt, script_prompt
 from tui_lab.app.session.generation_thread import Request
@@ -79,6 +79,7 @@ class GenerationPane(Pane):
         self._dirty = True
         self._drawn_at = float("-inf")
         self._has_first_prompt = False
+        self._has_weights_of_evaluations = True
         self.at_evaluations = False
         """Whether the prompt is to be answered at every evaluation."""
 
@@ -104,6 +105,14 @@ class GenerationPane(Pane):
             self._dirty = False
             self._drawn_at = now
             self.redraw()
+
+    def use_checkpoints(self) -> None:
+        """Generate from saved weights: no model trains in this process, so there are none of each evaluation."""
+        self._has_weights_of_evaluations = False
+        self.query_one(Replies).hint = CHECKPOINT_HINT
+        if self.at_evaluations:
+            self._set_every(DEFAULTS["every"])
+        self.redraw()
 
     def copied(self) -> str:
         """Return the newest prompt with its answer, or the prompt in the field."""
@@ -137,7 +146,7 @@ class GenerationPane(Pane):
             self.query_one("#temperature", Input).value = "0"
         else:
             self.query_one("#prompt", Input).value = TEXT_PROMPT
-            self._set_every(AT_EVALUATIONS)
+            self._set_every(AT_EVALUATIONS if self._has_weights_of_evaluations else DEFAULTS["every"])
 
     def _set_every(self, text: str) -> None:
         self.query_one("#every", Input).value = text
@@ -193,6 +202,9 @@ class GenerationPane(Pane):
     def _make_request(self, state: LabState) -> Request:
         """Return a request from the fields. Raises ConfigError."""
         fields = parse_fields({name: self.query_one(f"#{name}", Input).value for name in DEFAULTS})
+        if fields.every == AT_EVALUATIONS and not self._has_weights_of_evaluations:
+            message = "only in the app that trains the run"
+            raise ConfigError.of("unavailable", message, key="every", value=AT_EVALUATIONS, allowed="a number of steps")
         prompt = self.query_one("#prompt", Input).value
         if not prompt:
             raise ConfigError.of("missing", "the prompt is empty; type at least one character", key="prompt")

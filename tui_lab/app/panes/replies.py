@@ -12,6 +12,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui_lab.app.actions import BY_ID
+from tui_lab.app.keymap import keymap_of
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.textual_fixes.size_lays_out import size_without_layout
 from tui_lab.app.textual_fixes.wrap_keeps_spaces import wrapped
@@ -20,7 +22,8 @@ from tui_lab.app.widgets.streaming_wrap import Flow
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.util.escape import printable
 
-HINT = "Enter: generate from the current weights. every N: repeat every N steps."
+HINT = "{key}: generate from the current weights. every N: repeat every N steps."
+"""key: the one that generates."""
 CHECKPOINT_HINT = HINT.replace("the current weights", "the last checkpoint")
 LIKELY = 0.5
 UNLIKELY = 0.1
@@ -162,7 +165,8 @@ class Replies(ScrollView, can_focus=True):
 
     def _wrap(self, width: int) -> list[Text]:
         if not self._replies:
-            return wrapped(Text(self.hint, "dim"), width)
+            key = keymap_of(self.app).key_of(BY_ID["generate"])
+            return wrapped(Text(self.hint.format(key=key), "dim"), width)
         previous = {id(each.reply): each for each in self._wrapped}
         self._wrapped = []
         for reply in reversed(self._replies):

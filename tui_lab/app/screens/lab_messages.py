@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from tui_lab.app.panes.banner import Banner
 from tui_lab.app.panes.framed_log import FramedLog
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.panes.replies import CHECKPOINT_HINT, Replies
 from tui_lab.app.screens.notices import Notice, notice_of, show_notice
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.session.messages import (
@@ -130,8 +129,7 @@ class LabMessages:
         self._banner.show(config, diagnosed=False)
         if lab.source.role != "training":
             # The weights are in another process, or nowhere but on disk.
-            lab.query_one(Replies).hint = CHECKPOINT_HINT
-            lab.generation_pane.redraw()
+            lab.generation_pane.use_checkpoints()
         if lab.origin:
             # Only a fork has a past.
             origin = f"{lab.origin}; it starts at step {ready.past[-1].step:,}" if ready.past else lab.origin
