@@ -11,6 +11,7 @@ from tests.app.fake import painted
 from tests.app.session.helpers import trained
 from tests.core.recorded import recorded_script
 from tui_lab.app.app import LabApp, pick_to_resume
+from tui_lab.app.screens.dialogs import Ask
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.core import commands as cmd
@@ -52,6 +53,29 @@ async def test_c_in_a_replay_resumes_its_run() -> None:
         assert isinstance(lab, LabScreen) and lab.source.role == "training"
         await until(pilot, lambda: lab.state.ending == "done")
         assert lab.state.step == 8 and lab.path == str(run.path)
+        lab.source.close()
+        await asyncio.to_thread(lab.source.join)
+
+
+async def test_c_with_edits_asks_and_changes_the_live_ones_in_the_resumed_run() -> None:
+    run = stopped_run()
+    app = LabApp(Pick("replay", str(run.path)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        replay = app.screen
+        assert isinstance(replay, LabScreen)
+        await until(pilot, lambda: replay.config_pane.settings is not None)
+        replay.config_pane.set_value("optim.lr", 0.5)
+        replay.config_pane.set_value("model.n_layers", 2)
+        await pilot.press("c")
+        assert isinstance(app.screen, Ask)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, LabScreen) and app.screen is not replay)
+        lab = app.screen
+        assert isinstance(lab, LabScreen)
+        await until(pilot, lambda: lab.state.ending == "done")
+        config = lab.state.trainer_config
+        assert config is not None and (config.optim.lr, config.model.n_layers) == (0.5, 1)
+        assert [change.step for change in lab.state.changes] == [0]
         lab.source.close()
         await asyncio.to_thread(lab.source.join)
 

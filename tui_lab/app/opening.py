@@ -11,6 +11,7 @@ from tui_lab.app.labels import holder_text
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home import Pick
+from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.kernels.process_tuning import freeze_gc_objects
 from tui_lab.core.runs import folder as runs
@@ -58,7 +59,10 @@ def source_of(pick: Pick, clock: Callable[[], float]) -> "Source":
     if pick.kind != "replay":
         from tui_lab.app.session.session import Session
 
-        return Session(lambda report, commands: open_pick(pick, report, commands), paused=pick.paused)
+        session = Session(lambda report, commands: open_pick(pick, report, commands), paused=pick.paused)
+        for key, value in pick.changes:
+            session.send(cmd.Set(key, value))  # The trainer takes it before its first step.
+        return session
     holder = in_use(Path(pick.name))
     if holder is not None:
         from tui_lab.app.session.following import Following

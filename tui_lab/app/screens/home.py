@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -40,7 +40,8 @@ PickKind = Literal["preset", "replay", "resume"]
 class Pick:
     """What to open: a preset to start, or a run to replay or resume.
 
-    overrides: KEY=VALUE for a preset; steps: another number of steps for a run to resume.
+    overrides: KEY=VALUE for a preset; steps: another number of steps for a run to resume; changes: live settings to
+    change at its first step.
     """
 
     kind: PickKind
@@ -48,6 +49,7 @@ class Pick:
     paused: bool = False
     overrides: tuple[str, ...] = ()
     steps: int | None = None
+    changes: tuple[tuple[str, Any], ...] = ()
 
 
 class HomeChoices(Choices):

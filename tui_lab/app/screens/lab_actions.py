@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from tui_lab.app.actions import BY_ID
 from tui_lab.app.clipboard import copy
+from tui_lab.app.keymap import keymap_of
 from tui_lab.app.labels import holder_text
 from tui_lab.app.panes.recorded_batch import NO_TOKENS
-from tui_lab.app.panes.setting_text import changes_text
+from tui_lab.app.panes.setting_text import changes_text, format_value
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose, Choice
 from tui_lab.app.screens.doctor_controls import DoctorControls
@@ -245,7 +248,32 @@ class LabActions:
         elif reason := why_not_resumable(Path(ready.path)):
             lab.notify(reason, severity="warning")
         else:
-            lab.post_message(lab.Close(lab, "home", Pick("resume", ready.path)))
+            edited = lab.config_pane.settings
+            self._resume(Pick("resume", ready.path), {} if edited is None else edited.edits)
+
+    def _resume(self, pick: Pick, edits: dict[str, Any]) -> None:
+        """Resume a run, after a question if settings were edited: only live ones can be changed in it."""
+        lab = self._lab
+        live = {key: value for key, value in edits.items() if settings.is_live(key)}
+        if not edits:
+            lab.post_message(lab.Close(lab, "home", pick))
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer in ("change", "resume"):
+                changes = tuple(live.items()) if answer == "change" else ()
+                lab.post_message(lab.Close(lab, "home", replace(pick, changes=changes)))
+
+        restart, fork = (keymap_of(lab.app).key_of(BY_ID[id]) for id in ("restart", "fork"))
+        others = [key for key in edits if key not in live]
+        question = f"You edited {', '.join(f'{key} = {format_value(value)}' for key, value in edits.items())}."
+        if others:
+            question += (
+                f" A resumed run keeps its {', '.join(others)}: {restart} or {fork} start a new run with the edits."
+            )
+        choices = [Choice("change", f"Resume, and change {', '.join(live)}")] if live else []
+        choices += [Choice("resume", "Resume without the edits"), Choice("cancel", "Cancel")]
+        lab.app.push_screen(Ask(question, tuple(choices)), answered)
 
     def close(self, destination: Destination) -> None:
         """Close the lab, after a question if the run is still training."""
