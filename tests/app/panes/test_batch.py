@@ -258,7 +258,7 @@ async def test_cell_shows_its_loss_and_the_top_predictions(monkeypatch: pytest.M
         await it.tell()
         await it.press("3", "end")
         shown = it.text("#cell")
-        assert all(part in shown for part in ("t = 127", "loss 6.000", "top ", "of the source"))
+        assert all(part in shown for part in ("t = 127", "loss 6.000", "top ", "source token"))
         assert "█" in it.text("#cells"), "a large loss is marked without color too"
         await it.press("home", "right", "down", "up", "left")
         assert it.screen.query_one(Cells).selected == 0 and "loss 0.000" in it.text("#cell")

@@ -126,7 +126,7 @@ def example_name(batch: Batch, row: int) -> str:
 
 def position_text(batch: Batch, row: int, t: int) -> str:
     """Return which position of an example is selected, and where it is in the source."""
-    source = "" if batch.offsets is None else f", token {int(batch.offsets[row]) + t:,} of the source"
+    source = "" if batch.offsets is None else f", source token {int(batch.offsets[row]) + t:,}"
     return f"{row + 1}/{len(batch.ids)}, t = {t}{source}"
 
 
