@@ -30,14 +30,17 @@ def settings_texts(values: Mapping[str, Any], changes: Iterable[Changed]) -> dic
     return {key: course_text(values.get(key), [change for change in merged if change.key == key]) for key in keys}
 
 
-def merge_changes(changes: Iterable[Changed]) -> list[Changed]:
-    """Merge the changes of one key at one step, and drop those that end at the value they began with."""
+def merge_changes(changes: Iterable[Changed], *, drop_undone: bool = True) -> list[Changed]:
+    """Merge the changes of one key at one step.
+
+    drop_undone: without those that end at the value they began with.
+    """
     merged: dict[tuple[int, str], Changed] = {}
     for change in changes:
         place = (change.step, change.key)
         old = merged[place].old if place in merged else change.old
         merged[place] = Changed(step=change.step, key=change.key, old=old, new=change.new)
-    return [change for change in merged.values() if change.old != change.new]
+    return [change for change in merged.values() if change.old != change.new or not drop_undone]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ async def test_curves_sparklines_and_marks_show_the_run(drawings: Drawings) -> N
         await it.tell()
         assert len(drawings.calls) == n_drawn, "nothing has changed"
 
+        await it.tell(*(ev.Changed(step=29, key="optim.lr", old=a, new=b) for a, b in ((8, 4), (4, 8))))
+        assert [step for step, _ in drawings.last["marks"]] == [20, 29]
+        await it.press("2", "left", "left")
+        assert "changed and undone at 29" in it.text("#chart")
+
 
 async def test_a_paused_run_is_drawn_at_once_after_every_key() -> None:
     async with lab() as it:

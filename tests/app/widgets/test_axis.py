@@ -90,3 +90,11 @@ def test_chart_without_points_says_so_and_has_no_axes() -> None:
     plot = Plot(Drawing([Curve("a", [], "red")], x_unit="step", y_unit="nats"), 40, 9, None, use_braille=True)
     assert "\n".join(lines(plot)).split() == ["no", "values", "yet"]
     assert plot.column(0.5) is None
+
+
+def test_line_below_does_not_hide_another_curve_and_its_points_are_marked() -> None:
+    line = [(0.0, 0.0), (50.0, 0.5), (100.0, 1.0)]
+    curves = (Curve("train", line, "cyan"), Curve("val", line, "yellow", dotted=True, below=True))
+    plot = Plot(Drawing(curves), 60, 12, None, use_braille=True)
+    styles = [style for row in plot.styles for style in row]
+    assert styles.count("yellow") == 3 and styles.count("cyan") > 30

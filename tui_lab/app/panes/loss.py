@@ -182,7 +182,8 @@ class LossPane(Pane):
             point = nearest(view.metric.series.points, pointed_step)
             step = pointed_step if point is None else point[0]
         first, last = (scale.step_at(state.progress, edge) for edge in chart.plot.edges(place))
-        near = [change for change in merge_changes(state.changes) if min(first, step) <= change.step <= max(last, step)]
+        changes = merge_changes(state.changes, drop_undone=False)
+        near = [change for change in changes if min(first, step) <= change.step <= max(last, step)]
         chart.set_cursor(own_place, [change_text(change) for change in near])
         self.put(
             "#readout",

@@ -13,7 +13,6 @@ from tui_lab.app.session.series import smooth
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, Curve, Dot, Reference, YAxis
 from tui_lab.app.widgets.plot import MUTED
-from tui_lab.runs.live_changes import merge_changes
 from tui_lab.runs.numbers import short_number
 
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
@@ -46,7 +45,7 @@ class ChartView:
     def draw(self, chart: Chart, state: LabState, scale: Scale) -> None:
         """Draw the metric; a loss with its lines of reference and its lowest value."""
         progress = state.progress
-        changed_steps = sorted({change.step for change in merge_changes(state.changes)})
+        changed_steps = sorted({change.step for change in state.changes})
         options: dict[str, Any] = {}
         dots = [self._end(one, scale) for one in self.overlaid]
         if self.metric.is_loss:
@@ -84,7 +83,8 @@ class ChartView:
             curves.append(Curve(name, shown, TRAIN, end=end))
         if self.metric.key == "loss":
             validation = scale.placed(progress, state.curves["val_loss"].points)
-            curves.append(Curve("val", validation, VALIDATION, dotted=True, end="val"))
+            # A line between a few evaluations must not hide the curve of every step.
+            curves.append(Curve("val", validation, VALIDATION, dotted=True, end="val", below=True))
         return curves
 
     def _end(self, one: Overlaid, scale: Scale) -> Dot:

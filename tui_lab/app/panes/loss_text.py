@@ -92,6 +92,8 @@ def _extra_name(name: str) -> str:
 
 
 def change_text(change: ev.Changed) -> str:
+    if change.old == change.new:
+        return f"{change.key} changed and undone at {change.step:,}"
     return f"{change.key} {change.old} → {change.new} at {change.step:,}"
 
 

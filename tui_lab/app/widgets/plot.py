@@ -26,7 +26,10 @@ MUTED = "muted"
 
 @dataclass(frozen=True)
 class Curve:
-    """style: a Rich style; dotted: mark each point; end: what stands at its right end; background: it is not read."""
+    """style: a Rich style; dotted: mark each point; end: what stands at its right end; background: it is not read.
+
+    below: its line is drawn before the others, which stay visible; the marks of its points are not.
+    """
 
     label: str
     points: Points
@@ -34,6 +37,7 @@ class Curve:
     dotted: bool = False
     end: str = ""
     background: bool = False
+    below: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,11 @@ class Plot:
         self._draw_x_axis(width)
         self._draw_references()
         self._draw_marks()
-        for curve, (x, y) in zip(drawing.curves, drawing.arrays, strict=True):
+        curves = list(zip(drawing.curves, drawing.arrays, strict=True))
+        for curve, (x, y) in sorted(curves, key=lambda each: (not each[0].background, not each[0].below)):
             self._draw_curve(curve, x, y)
+        for curve, (x, y) in curves:
+            self._draw_points(curve, x, y)
         for dot in drawing.dots:
             self._draw_dot(dot)
         self._draw_ends(ends)
@@ -253,6 +260,8 @@ class Plot:
         for row, column in np.argwhere(codes).tolist():
             self.chars[row][self.left + column] = braille.CHARS[codes[row, column]] if self._braille else "*"
             self.styles[row][self.left + column] = curve.style
+
+    def _draw_points(self, curve: Curve, x: Floats, y: Floats) -> None:
         # Signs side by side would hide the line.
         if curve.dotted and len(x) <= self.width // 3:
             for point in zip(x, y, strict=True):
