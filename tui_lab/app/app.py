@@ -1,6 +1,5 @@
 """The app: Home, where a preset or run is picked, then the lab over one run."""
 
-import asyncio
 import gc
 import threading
 import time
@@ -18,10 +17,11 @@ from textual.screen import Screen
 
 from tui_lab.app import curve_colors, preferences, shutdown
 from tui_lab.app.actions import BY_ID, COMMANDS
+from tui_lab.app.closing import LabCloser
 from tui_lab.app.key_names import key_label
 from tui_lab.app.keymap import Keymap
 from tui_lab.app.opening import AskBeforeOpening, allow, ask_for_trust, source_of
-from tui_lab.app.screens.dialogs import Ask, Choice
+from tui_lab.app.screens.dialogs import Ask
 from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.textual_fixes.palette import Palette
@@ -48,13 +48,7 @@ if TYPE_CHECKING:
     from tui_lab.core.runs.open_run import OpenRun
     from tui_lab.data.corpora.encode import ReportProgress
 
-UNSAVED_CHOICES = (
-    Choice("save", "Try to save again"),
-    Choice("lose", "Discard everything after the last checkpoint"),
-)
 ERROR_SECONDS = 30.0
-SECONDS_BEFORE_NOTICE = 2.0
-"""Most runs stop sooner; only then does the user learn that the app waits."""
 
 
 def import_torch() -> None:
@@ -98,10 +92,10 @@ class LabApp(BaseApp):
         super().__init__()
         self._first = first
         self._clock = clock
-        self._grace = grace
+        self._closer = LabCloser(self, grace)
         self.keymap = keymap or Keymap()
         """The keys that the user has chosen."""
-        self.opened: list[shutdown.OpenLab] = []
+        self.opened = self._closer.opened
         """The labs whose source was started and is not closed yet."""
         self.exit_lines: list[str] = []
         """To print once the terminal is restored."""
@@ -197,8 +191,8 @@ class LabApp(BaseApp):
     @work(exclusive=True)
     async def _close_lab(self, lab: "LabScreen", destination: "Destination", next_pick: Pick | None) -> None:
         """Save what trains, then quit, go Home or open `next_pick`; the screen stays alive meanwhile."""
-        problem = await self._stop_and_save(lab)
-        self._remove(lab)
+        problem = await self._closer.stop_and_save(lab)
+        self._closer.remove(lab)
         self.call_later(gc.collect)  # The model, if it is part of a reference cycle.
         if destination == "quit":
             line = problem or shutdown.left_line(lab)
@@ -213,37 +207,6 @@ class LabApp(BaseApp):
                 screen.load()
         if next_pick is not None:
             self.open(next_pick)
-
-    async def _stop_and_save(self, lab: "LabScreen") -> str | None:
-        """Wait until a lab's run is saved; return a message for the user if its training does not respond."""
-        lab.generation.stop()
-        lab.source.close()
-        await asyncio.to_thread(lab.doctor.stop)
-        seconds = shutdown.grace(lab.state.seconds_a_step, self._grace)
-        saved = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_NOTICE, seconds))
-        if not saved:
-            lab.notify(f"Waiting up to {seconds:,.0f} s for training to finish its step and save…")
-            saved = await asyncio.to_thread(lab.source.join, seconds)
-        if lab in self.opened:
-            self.opened.remove(lab)
-        if not saved:
-            return shutdown.abandoned_line(lab.path, seconds)
-        await self._ask_while_unsaved(lab.source)
-        return None
-
-    async def _ask_while_unsaved(self, source: "Source") -> None:
-        """If the last state could not be saved, ask until it is or the user gives it up."""
-        from tui_lab.app.session.session import Session
-
-        while isinstance(source, Session) and source.unsaved is not None:
-            if await self.push_screen_wait(Ask(f"Not saved: {source.unsaved}.", UNSAVED_CHOICES)) == "lose":
-                return
-            await asyncio.to_thread(source.save_again)
-
-    def _remove(self, lab: "LabScreen") -> None:
-        """Pop a lab and what was opened over it while it was being saved, and nothing else."""
-        while lab in self.screen_stack:
-            self.pop_screen()
 
     def on_lab_screen_layout_chosen(self, message: "LabScreen.LayoutChosen") -> None:
         self._preferences.layout = message.name
@@ -264,7 +227,7 @@ class LabApp(BaseApp):
         """Stop a run and open the lab over a new one."""
         lab = message.lab
         config = message.config
-        problem = await self._stop_and_save(lab)
+        problem = await self._closer.stop_and_save(lab)
         if problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
         code = trust.untrusted(config.model.source)
@@ -281,7 +244,7 @@ class LabApp(BaseApp):
 
         from tui_lab.app.session.session import Session
 
-        self._remove(lab)
+        self._closer.remove(lab)
         self.show_lab(Session(open), diagnose=message.diagnose, origin=message.origin, unfixed=message.unfixed)
 
     def action_help_quit(self) -> None:

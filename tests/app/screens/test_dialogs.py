@@ -166,7 +166,7 @@ class Unsaved(Session):
 async def test_failed_save_is_tried_again_until_it_works_or_is_given_up(choice: str, left: int) -> None:
     app, source = RecordingApp(), Unsaved(2)
     async with app.run_test() as pilot:
-        asking = app.run_worker(app._ask_while_unsaved(source))
+        asking = app.run_worker(app._closer._ask_while_unsaved(source))
         for _ in range(2 - left or 1):
             await pilot.pause()
             assert question(app) == "Not saved: the disk is full."

@@ -109,7 +109,15 @@ class ConfigPane(Pane):
     def copied(self) -> str:
         if self.key is None or self.edited is None:
             return ""
+        if self.key == "faults" and self.settings is not None:
+            return f"faults: {self.settings.shown_value(self.key)}"
         return setting_line(self.key, value_of(self.edited, self.key))
+
+    def reveal_faults(self) -> None:
+        """Show the names of the planted faults, which the doctor has found."""
+        if self.settings is not None and self.settings.hides_faults:
+            self.settings.hides_faults = False
+            self.fill()
 
     def fill(self) -> None:
         """Redraw the list, the description and the parameter count."""
@@ -193,8 +201,8 @@ class ConfigPane(Pane):
     def action_cancel(self) -> None:
         """Leave the field, and list all settings again."""
         self.query_one(SearchField).action_end_search()
-        if self.key is not None and self.edited is not None:
-            self._editor.show_value(self.edited, self.key)
+        if self.key is not None and self.settings is not None:
+            self._editor.show_value(self.settings, self.key)
 
     def action_reset(self) -> None:
         if self.key is None or self.settings is None or self.settings.is_read_only(self.key):

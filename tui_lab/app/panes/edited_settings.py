@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tui_lab.app.panes.setting_text import is_live, value_of
+from tui_lab.app.panes.setting_text import format_value, is_live, value_of
 from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
@@ -25,6 +25,22 @@ class EditedSettings:
         self.requested: Mapping[str, Any] = {}
         """Values that were sent to the trainer, which has not confirmed them yet."""
         self._edited_keys: set[str] = set()
+        self.hides_faults = True
+        """Whether the names of the planted faults are still to be found by the user."""
+
+    def shown_value(self, key: str) -> str:
+        """Return the edited value of a setting as text, unless the user is to find it."""
+        hidden = not self.is_changed(key)
+        return self._text(key, value_of(self.edited, key), hidden=hidden)
+
+    def shown_initial_value(self, key: str) -> str:
+        """Return the value at the start of the run as text, unless the user is to find it."""
+        return self._text(key, value_of(self.initial, key), hidden=True)
+
+    def _text(self, key: str, value: Any, *, hidden: bool) -> str:
+        if key == "faults" and value and hidden and self.hides_faults:
+            return f"{len(value)} planted"
+        return format_value(value)
 
     def follow(self, running: RunConfig) -> None:
         """Take over the settings that changed in the run, apart from those that the user edited."""

@@ -10,7 +10,7 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from tui_lab.app.keymap import named
-from tui_lab.app.panes.loss_curves import SMOOTHING, ChartView
+from tui_lab.app.panes.loss_curves import SMOOTHING, Backdrop, ChartView
 from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest
 from tui_lab.app.panes.metrics import Metric, metrics_of, sparkline_rows
@@ -71,6 +71,8 @@ class LossPane(Pane):
         self.cursor: float | None = None
         """The step whose values are shown."""
         self.overlays: list[Overlay] = []
+        self.backdrop = Backdrop()
+        """What a lesson draws behind the curves."""
         self.floor: float | None = None
         """The lowest loss that a bug found by the doctor allows."""
         self._requested: list[ev.Changed] = []
@@ -132,7 +134,7 @@ class LossPane(Pane):
         state = self._state
         if state is None:
             return
-        self._y_axes.begin(state)
+        self._y_axes.begin(state, from_zero=self.backdrop.from_zero)
         metrics = metrics_of(state)
         view = self._view(metrics)
         title = f"{self.number} {self.title}" + ("" if view.metric.key == "loss" else f" · {view.metric.title}")
@@ -155,9 +157,9 @@ class LossPane(Pane):
 
     def _view(self, metrics: Sequence[Metric]) -> ChartView:
         metric = next((metric for metric in metrics if metric.key == self.metric), metrics[0])
-        return ChartView(
-            metric, self.axis, self._y_axes.of(metric.key), SMOOTHING[self.smoothing], self.overlays, self.floor
-        )
+        y_axis = self._y_axes.of(metric.key)
+        smoothing = SMOOTHING[self.smoothing]
+        return ChartView(metric, self.axis, y_axis, smoothing, self.overlays, self.floor, self.backdrop)
 
     def _show_readout(self, view: ChartView | None = None) -> None:
         """Show the values at the cursor with the changes there, or the legend if there is no cursor."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tui_lab.app.panes.loss_text import Scale, scale_of
@@ -19,6 +19,31 @@ SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 TRAIN = "cyan"
 VALIDATION = "yellow"
 CHANGE = "green"
+GHOST = "bright_black"
+GUESS = "bold magenta"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A value of a metric that the student expects at a step."""
+
+    metric: str
+    step: float
+    value: float
+
+
+@dataclass
+class Backdrop:
+    """What a lesson puts into the chart: earlier runs in gray, and guesses.
+
+    from_zero: whether runs begin with a y axis from zero. hides_references: whether the lines of reference, such as
+    ln V, would answer a question that is still open.
+    """
+
+    ghosts: Sequence[Overlay] = ()
+    guesses: Sequence[Guess] = ()
+    from_zero: bool = False
+    hides_references: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,6 +56,7 @@ class ChartView:
     smoothing: float
     overlays: Sequence[Overlay]
     floor: float | None
+    backdrop: Backdrop = field(default_factory=Backdrop)
 
     @property
     def overlaid(self) -> list[Overlaid]:
@@ -39,7 +65,8 @@ class ChartView:
 
     def scale(self, state: LabState) -> Scale:
         """Return the unit of the horizontal axis, which suits the longest curve."""
-        progresses = [state.progress, *(overlay.progress for overlay in self.overlays)]
+        others = (*self.overlays, *self.backdrop.ghosts)
+        progresses = [state.progress, *(overlay.progress for overlay in others)]
         return scale_of(self.axis, state.unit, max(progress.at(self.axis, math.inf) for progress in progresses))
 
     def draw(self, chart: Chart, state: LabState, scale: Scale) -> None:
@@ -48,6 +75,11 @@ class ChartView:
         changed_steps = sorted({change.step for change in state.changes})
         options: dict[str, Any] = {}
         dots = [self._end(one, scale) for one in self.overlaid]
+        dots += [
+            Dot(scale.at(progress, guess.step), guess.value, GUESS, sign="?")
+            for guess in self.backdrop.guesses
+            if guess.metric == self.metric.key
+        ]
         if self.metric.is_loss:
             options["references"] = self._references(state)
             if state.best is not None:
@@ -67,7 +99,11 @@ class ChartView:
         points = self.metric.series.points
         progress = state.progress
         shown = scale.placed(progress, points)
-        curves = []
+        curves = [
+            Curve(ghost.name, scale.placed(ghost.progress, points_of_ghost), GHOST, end="before", background=True)
+            for ghost in self.backdrop.ghosts
+            if (points_of_ghost := ghost.points(self.metric.key))
+        ]
         for one in self.overlaid:
             other = scale.placed(one.overlay.progress, one.overlay.points(self.metric.key))
             end = f"{one.letter} {short_number(other[-1][1])}"
@@ -93,7 +129,9 @@ class ChartView:
         return Dot(scale.at(one.overlay.progress, step), value, f"bold {one.style}", sign=one.letter)
 
     def _references(self, state: LabState) -> list[Reference]:
-        references = []
+        references: list[Reference] = []
+        if self.backdrop.hides_references:
+            return references
         if state.chance_loss is not None:
             references.append(Reference(state.chance_loss, MUTED, f"ln V {short_number(state.chance_loss)}"))
         if self.floor is not None:

@@ -11,9 +11,7 @@ from tui_lab.app.panes.setting_text import (
     about_text,
     choices,
     field_of,
-    format_value,
     parameters_text,
-    value_of,
 )
 from tui_lab.app.panes.settings_list import requested_text
 from tui_lab.app.widgets.input import Field
@@ -39,21 +37,21 @@ class SettingEditor(Vertical):
         """Describe a setting; its value goes into the field unless the user is typing there."""
         text = about_text(settings.edited, key)
         if settings.is_changed(key):
-            text.append(f"  started as {format_value(value_of(settings.initial, key))}", "italic")
+            text.append(f"  started as {settings.shown_initial_value(key)}", "italic")
         if key in settings.requested:
             text.append(f"  {requested_text(settings, key, 100)} requested", "bold italic")
         elif settings.waits(key) and not settings.of_script:
             text.append(f"  {waits_for(settings, key)}", "bold")
         self.query_one("#about", Static).update(text)
         if not self.field.has_focus:
-            self.show_value(settings.edited, key)
+            self.show_value(settings, key)
 
-    def show_value(self, config: RunConfig, key: str) -> None:
+    def show_value(self, settings: EditedSettings, key: str) -> None:
         """Put the value of a setting into the field, and offer its choices there."""
-        names = choices(field_of(config, key))
+        names = choices(field_of(settings.edited, key))
         self.field.suggester = SuggestFromList(names) if names else None
         with self.field.prevent(Input.Changed):
-            self.field.value = format_value(value_of(config, key))
+            self.field.value = settings.shown_value(key)
         self.show_problem("")
         self.remove_class("-wrong")
 

@@ -96,7 +96,8 @@ def _row(settings: EditedSettings, key: str, section: str, name: str, value_widt
     note = ("…" if settings.of_script else "r") if waits else LIVE if settings.is_live(key) else ""
     style = "bold" if settings.is_changed(key) else ""
     mark = "≠" if settings.is_changed(key) else " "
-    value = printable(short_value(value_of(settings.edited, key)))
+    value = value_of(settings.edited, key)
+    value = printable(settings.shown_value(key) if key == "faults" else short_value(value))
     if key in settings.requested:
         waits = False
         note = "…"

@@ -19,10 +19,11 @@ class YAxes:
         """Go on: from the lowest value shown, from zero, logarithmic."""
         self._chosen[metric] = Y_AXES[(Y_AXES.index(self.of(metric)) + 1) % len(Y_AXES)]
 
-    def begin(self, state: LabState) -> None:
+    def begin(self, state: LabState, *, from_zero: bool = False) -> None:
         """Begin a run with planted faults with an axis from zero: on another, no change looks like learning."""
         if state.ready is None or state.ready.name == self._run:
             return
         self._run = state.ready.name
         config = state.trainer_config
-        self._chosen = dict.fromkeys(LOSSES, "zero") if config is not None and config.faults else {}
+        from_zero = from_zero or (config is not None and bool(config.faults))
+        self._chosen = dict.fromkeys(LOSSES, "zero") if from_zero else {}

@@ -77,6 +77,7 @@ class LabMessages:
         config = lab.state.trainer_config
         if config is not None and isinstance(message.config, Config) and message.config.faults == config.faults:
             self._banner.show(config, diagnosed=True)
+            lab.config_pane.reveal_faults()
 
     def _apply(self, message: SessionMessage) -> None:
         lab = self._lab
