@@ -227,7 +227,7 @@ def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> l
         elif isinstance(cause, LabError):
             problems += cause.problems
         else:
-            problems.append(_value_problem(key, item))
+            problems.append(value_problem(key, item))
     return problems
 
 
@@ -254,8 +254,8 @@ _OUT_OF_BOUNDS = {
 }
 
 
-def _value_problem(key: str, item: ErrorDetails) -> Problem:
-    """The problem of one value that pydantic refused."""
+def value_problem(key: str, item: ErrorDetails) -> Problem:
+    """The problem of one value that pydantic refused. key: where it is."""
     kind = item["type"]
     limits = item.get("ctx", {})
     problem = Problem(code="invalid", message=item["msg"].replace("Input should", "must"), key=shortened(key))

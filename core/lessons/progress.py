@@ -1,0 +1,173 @@
+"""How far a student has come in a lesson, kept in progress.json beside the lesson's runs."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tui_lab.core.lessons.load import Lesson
+from tui_lab.core.lessons.schema import Stage
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.folder import Run
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
+
+LESSONS, PROGRESS = "lessons", "progress.json"
+LARGEST_PROGRESS = 2**20
+"""Bytes of a progress.json."""
+
+
+class StageProgress(BaseModel):
+    """What happened at a stage. choice: of a question, from 1; guess: the number given; right: whether it was right.
+
+    run and trials: names of runs in the lesson's folder, empty where the stage started none.
+    """
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    complete: bool = False
+    choice: int | None = None
+    guess: float | None = None
+    right: bool | None = None
+    run: str = ""
+    trials: list[str] = []
+    finding: str = ""
+    """The first finding of the doctor."""
+    failed_facts: list[str] = []
+    """A sentence for each fact that did not hold."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the question of the stage has an answer."""
+        return self.choice is not None or self.guess is not None
+
+
+class ProgressFile(BaseModel):
+    """The content of a progress.json. stage: the id of the stage that the student is at; empty before the first."""
+
+    format: Literal[1] = 1
+    stage: str = ""
+    finished: bool = False
+    stages: dict[str, StageProgress] = {}
+
+
+@dataclass
+class Progress:
+    """The progress in one lesson. Call `save` after a change."""
+
+    lesson: Lesson
+    folder: Path
+    """Of the lesson's runs; made by the first `save`."""
+    content: ProgressFile = field(default_factory=ProgressFile)
+
+    @property
+    def is_started(self) -> bool:
+        return bool(self.content.stage)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the student has been at the end once."""
+        return self.content.finished
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the student is at."""
+        return self.lesson.stages[self.index]
+
+    @property
+    def index(self) -> int:
+        """The position of the stage, from 0."""
+        try:
+            return self.lesson.index(self.content.stage)
+        except KeyError:
+            return 0
+
+    @property
+    def n_complete(self) -> int:
+        """How many stages are complete."""
+        return sum(self.of(stage.id).complete for stage in self.lesson.stages)
+
+    def of(self, stage_id: str) -> StageProgress:
+        """What happened at a stage, to read and to change."""
+        return self.content.stages.setdefault(stage_id, StageProgress())
+
+    def go_to(self, stage_id: str) -> None:
+        """Move to a stage. Raises KeyError if the lesson has no such stage."""
+        self.lesson.index(stage_id)
+        self.content.stage = stage_id
+
+    def finish(self) -> None:
+        """The student is through; the lesson can be taken again."""
+        self.content.finished = True
+
+    def begin_again(self) -> None:
+        """Forget answers and runs; the runs stay on disk, and the lesson counts as finished if it was."""
+        self.content = ProgressFile(finished=self.content.finished)
+
+    def save(self) -> None:
+        """Write progress.json. Raises RunError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            files.write_text(self.folder / PROGRESS, self.content.model_dump_json(indent=1) + "\n")
+        except OSError as error:
+            message = f"cannot keep your progress: {files.advice(error)}"
+            raise RunError.of("unwritable", message, key=str(self.folder)) from error
+
+    def new_run_folder(self, stage_id: str, trial: int | None = None) -> Path:
+        """Make an empty folder for a run of a stage, or of its trial with a number from 1. Raises RunError."""
+        return runs.free_path(self.folder, stage_id if trial is None else f"{stage_id}-trial-{trial}")
+
+    def run_of(self, stage_id: str) -> Run | None:
+        """The run that a stage started, unless it has been removed."""
+        return self._run(self.of(stage_id).run)
+
+    def trials_of(self, stage_id: str) -> list[Run]:
+        """The runs of a stage's trials that have not been removed."""
+        return [run for run in map(self._run, self.of(stage_id).trials) if run is not None]
+
+    def current_run(self, stage_id: str) -> Run | None:
+        """The lesson's current run at a stage: of this stage, or of the last one before it that started a run."""
+        for stage in reversed(self.lesson.stages[: self.lesson.index(stage_id) + 1]):
+            if (run := self.run_of(stage.id)) is not None:
+                return run
+        return None
+
+    def copy_files(self, stage: Stage) -> None:
+        """Copy the files of the stage's terminal into the lesson's folder, except those there. Raises RunError."""
+        for name in stage.terminal.copies if stage.terminal else ():
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if not (self.folder / name).exists():
+                    shutil.copyfile(self.lesson.folder / name, self.folder / name)
+            except OSError as error:
+                raise RunError.of("unwritable", files.advice(error), key=str(self.folder / name)) from error
+
+    def _run(self, name: str) -> Run | None:
+        # A script's run is elsewhere, and its path is absolute.
+        run = Run(self.folder / name)
+        return run if name and (run.path / runs.CONFIG).is_file() else None
+
+
+def lessons_folder() -> Path:
+    """The folder of all lessons' runs and progress, in the runs folder."""
+    return runs.runs_folder() / LESSONS
+
+
+def load_progress(lesson: Lesson) -> Progress:
+    """The progress in a lesson; new where there is none.
+
+    A damaged progress.json is renamed to progress.damaged.json, so that the next `save` does not destroy it.
+    """
+    folder = lessons_folder() / lesson.name
+    path = folder / PROGRESS
+    try:
+        content = ProgressFile.model_validate_json(files.read_text(path, LARGEST_PROGRESS))
+    except FileNotFoundError:
+        content = ProgressFile()
+    except (OSError, ValueError, ValidationError):
+        content = ProgressFile()
+        if path.is_file():
+            path.replace(path.with_name("progress.damaged.json"))
+    return Progress(lesson, folder, content)

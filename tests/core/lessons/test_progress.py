@@ -1,0 +1,98 @@
+"""Progress in a lesson is kept in its folder of runs."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.core.lessons.example import LESSON, TEXT, write
+from tui_lab.core.lessons.load import Lesson, load_lesson
+from tui_lab.core.lessons.progress import PROGRESS, Progress, lessons_folder, load_progress
+
+
+@pytest.fixture
+def lesson(tmp_path: Path) -> Lesson:
+    return load_lesson(write(tmp_path / "rates"))
+
+
+def run(progress: Progress, stage: str, trial: int | None = None) -> str:
+    """The name of a new folder that looks like a run."""
+    folder = progress.new_run_folder(stage, trial)
+    (folder / "config.toml").touch()
+    return folder.name
+
+
+def test_new_progress_begins_at_the_first_stage(lesson: Lesson) -> None:
+    progress = load_progress(lesson)
+    assert not progress.is_started and progress.stage.id == "see" and progress.n_complete == 0
+    assert progress.folder == lessons_folder() / "rates" and not progress.folder.exists()
+
+
+def test_progress_is_taken_up_again(lesson: Lesson) -> None:
+    progress = load_progress(lesson)
+    progress.go_to("predict")
+    progress.of("see").complete = True
+    progress.of("predict").guess = 2.5
+    progress.save()
+    again = load_progress(lesson)
+    assert again.is_started and not again.is_finished
+    assert again.stage.id == "predict" and again.n_complete == 1
+    assert again.of("predict").guess == 2.5 and again.of("predict").is_answered
+
+
+def test_current_run_is_the_last_one_started(lesson: Lesson) -> None:
+    progress = load_progress(lesson)
+    progress.of("see").run = run(progress, "see")
+    progress.of("try").trials = [run(progress, "try", 1), run(progress, "try", 2)]
+    progress.of("fix").run = run(progress, "fix")
+    names = [current.name[:3] for stage in lesson.stages if (current := progress.current_run(stage.id))]
+    assert names == ["see", "see", "see", "see", "fix", "fix"]
+    assert len(progress.trials_of("try")) == 2
+
+
+def test_removed_run_is_no_run(lesson: Lesson) -> None:
+    progress = load_progress(lesson)
+    progress.of("see").run = "see-20260101-000000"
+    assert progress.run_of("see") is None and progress.current_run("see") is None
+
+
+def test_finished_lesson_can_be_taken_again(lesson: Lesson) -> None:
+    progress = load_progress(lesson)
+    progress.go_to("keep")
+    progress.finish()
+    progress.begin_again()
+    progress.save()
+    again = load_progress(lesson)
+    assert again.is_finished and not again.is_started and again.stage.id == "see"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"stage": 3}', "\xff"])
+def test_damaged_progress_is_set_aside(lesson: Lesson, content: str) -> None:
+    folder = lessons_folder() / "rates"
+    folder.mkdir(parents=True)
+    (folder / PROGRESS).write_bytes(content.encode("latin-1"))
+    load_progress(lesson).save()
+    assert (folder / "progress.damaged.json").read_bytes() == content.encode("latin-1")
+    assert not load_progress(lesson).is_started
+
+
+def test_stage_that_no_longer_exists_begins_the_lesson(lesson: Lesson) -> None:
+    progress = load_progress(lesson)
+    progress.content.stage = "removed"
+    progress.save()
+    assert load_progress(lesson).stage.id == "see"
+
+
+def test_files_of_a_stage_are_copied_once(tmp_path: Path) -> None:
+    terminal = 'id = "fix"\nterminal = { command = "tui-lab watch {folder}/train.py", copy = ["train.py"] }'
+    toml = LESSON.replace('id = "fix"', terminal).replace("fix = { set = { faults = [] } }\n", "")
+    folder = write(tmp_path / "script", toml, TEXT)
+    (folder / "train.py").write_text("lr = 1", encoding="utf-8")
+    lesson = load_lesson(folder)
+    progress = load_progress(lesson)
+    stage = lesson.stages[lesson.index("fix")]
+    progress.copy_files(stage)
+    copy = progress.folder / "train.py"
+    assert copy.read_text("utf-8") == "lr = 1"
+    copy.write_text("lr = 2", encoding="utf-8")
+    progress.copy_files(stage)
+    assert copy.read_text("utf-8") == "lr = 2"
