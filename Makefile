@@ -24,8 +24,9 @@ $(STAMP): pyproject.toml requirements.lock
 run: $(STAMP)
 	$(BIN)/tui-lab run reverse --require "exact_match>=1.0"
 
+# Programs that tests start load compiled modules, also where the environment says not to write them.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n auto
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto
 
 slow: $(STAMP) peers
 	$(BIN)/python -m pytest -q -m slow

@@ -45,7 +45,9 @@ def restored_process_state(request: pytest.FixtureRequest) -> Iterator[None]:
     paths = list(sys.path)
     folder = Path.cwd()
     if torch is not None:
-        torch.manual_seed(request.config.getoption("randomly_seed", 0))
+        from tui_lab.core.kernels.device import seed_all_devices
+
+        seed_all_devices(request.config.getoption("randomly_seed", 0))
         threads = torch.get_num_threads()
         gradients = torch.is_grad_enabled()
     yield

@@ -1,5 +1,7 @@
 """The device of a run, its CPU threads, and torch's global generator."""
 
+from functools import cache
+
 import torch
 
 from tui_lab.util.errors import ConfigError
@@ -42,3 +44,19 @@ def seed_torch(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
+
+
+def seed_all_devices(seed: int) -> None:
+    """Seed torch's global generators of all devices, also of one that user code will begin to use.
+
+    On a machine without an accelerator, `torch.manual_seed` would still keep a stack trace per call for each kind.
+    """
+    if _has_accelerator():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
+@cache
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()

@@ -101,11 +101,12 @@ def load(
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, NumPy and torch: user code may draw from any of them."""
     import numpy as np
-    import torch
+
+    from tui_lab.core.kernels.device import seed_all_devices
 
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    seed_all_devices(seed)
 
 
 @contextmanager
