@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyte
 import pytest
 
 from tests.app.test_end_to_end import Person
+from tui_lab.bench.pseudo_terminal import Terminal
 from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import Run
 
@@ -132,3 +134,27 @@ def test_ctrl_z_suspends_and_fg_resumes_the_app(tmp_path: Path) -> None:
     person.press("\r")
     assert person.leave() == 0
     saved(tmp_path)
+
+
+def test_app_that_was_stopped_and_continued_takes_the_terminal_again(tmp_path: Path) -> None:
+    person = Person(tmp_path)
+    person.wait_for("Presets")
+    person.terminal.signal(signal.SIGSTOP)
+    person.terminal.read(0.2)
+    set_shell_modes(person.terminal)
+    person.raw = b""
+    person.terminal.signal(signal.SIGCONT)
+    person.wait_until(lambda screen: b"Presets" in person.raw.partition(b"\x1b[?1049h")[2])
+    person.press("?")
+    person.wait_for("All keys")
+    person.press("\x1b")
+    person.wait_for("Presets")
+    person.press("q")
+    assert person.leave() == 0
+
+
+def set_shell_modes(terminal: Terminal) -> None:
+    """Set the modes of a terminal as a shell does that shows its prompt: lines, and an echo."""
+    modes = terminal.settings()
+    modes[3] |= termios.ECHO | termios.ICANON | termios.ISIG
+    termios.tcsetattr(terminal._fd, termios.TCSANOW, modes)

@@ -3,7 +3,7 @@
 from textual.theme import ThemeProvider
 
 from tui_lab.app.textual_fixes.base_screen import BlankScreen
-from tui_lab.app.textual_fixes.continued_without_suspend import resume_only_if_suspended
+from tui_lab.app.textual_fixes.continued_without_suspend import take_terminal_when_continued
 from tui_lab.app.textual_fixes.input_before_mount import HoldInputUntilMounted
 from tui_lab.app.textual_fixes.keys_in_order import KeysInOrder
 from tui_lab.app.textual_fixes.palette import Palette
@@ -40,4 +40,4 @@ class BaseApp(
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def on_mount(self) -> None:
-        resume_only_if_suspended(self)
+        take_terminal_when_continued(self)
