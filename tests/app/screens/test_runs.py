@@ -27,6 +27,7 @@ from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.screens.run_replies import RepliesView
 from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.screens.settings_diff import column_widths
 from tui_lab.app.widgets import chart
 from tui_lab.app.widgets.chart import Chart, Curve
 from tui_lab.app.widgets.footer import KeyLine
@@ -206,6 +207,14 @@ async def test_diff_has_a_row_per_setting_and_a_column_per_marked_run() -> None:
             ["optim.lr", "0.02", "0.01", "0.5"],
         ]
         assert [str(column.label)[0] for column in table.ordered_columns[1:]] == ["a", "b", "c"]
+
+
+def test_columns_of_the_diff_share_what_the_short_ones_leave() -> None:
+    assert column_widths([20, 60, 30], 120) == [20, 60, 30]
+    assert column_widths([20, 60, 30], 90) == [20, 40, 30]
+    assert column_widths([60, 20, 70], 100) == [40, 20, 40]
+    assert column_widths([3, 60, 70], 20) == [3, 16, 16], "the table scrolls"
+    assert column_widths([], 20) == []
 
 
 async def test_diff_shows_live_changes_and_escape_closes_it() -> None:

@@ -47,9 +47,12 @@ class DiffView(VerticalScroll):
             [curves[run.row.path].changes if run.row.path in curves else () for run in runs],
         )
         settings_width = max(map(len, diff.different), default=0)
-        free_width = self.size.width - settings_width - GAP
-        column_width = max(LEAST_COLUMN_WIDTH, free_width // max(1, len(runs)) - GAP)
-        drawn = ([(run.mark, run.row.name) for run in runs], diff, column_width)
+        needed = [
+            max(LETTER_WIDTH + len(run.row.name), *(len(texts[i]) for texts in diff.different.values()), 0)
+            for i, run in enumerate(runs)
+        ]
+        widths = column_widths(needed, self.size.width - settings_width - GAP * (len(runs) + 1))
+        drawn = ([(run.mark, run.row.name) for run in runs], diff, widths)
         if drawn == self._drawn:
             return
         self._drawn = drawn
@@ -57,12 +60,21 @@ class DiffView(VerticalScroll):
         table.clear(columns=True)
         table.display = bool(diff.different)
         table.add_column(Text("setting"))
-        for run in runs:
-            name = short_name(run.row.name, column_width - LETTER_WIDTH)
-            table.add_column(Text(f"{run.mark.letter} {name}", f"bold {run.mark.style}"), width=column_width)
+        for run, width in zip(runs, widths, strict=True):
+            name = short_name(run.row.name, width - LETTER_WIDTH)
+            table.add_column(Text(f"{run.mark.letter} {name}", f"bold {run.mark.style}"), width=width)
         for key, values in diff.different.items():
             table.add_row(Text(key), *(Text(printable(value)) for value in values), height=None)
         self.query_one("#same", Static).update(Text(_summary(runs, diff), "dim"))
+
+
+def column_widths(needed: Sequence[int], free: int) -> list[int]:
+    """Return as many columns as each run needs, or, where that is too much, an equal share of those that are left."""
+    widths = list(needed)
+    for n_done, i in enumerate(sorted(range(len(needed)), key=needed.__getitem__)):
+        widths[i] = min(needed[i], max(LEAST_COLUMN_WIDTH, free // (len(needed) - n_done)))
+        free -= widths[i]
+    return widths
 
 
 def _summary(runs: Sequence[MarkedRun], diff: SettingsDiff) -> str:
