@@ -6,17 +6,14 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal
-from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.prompt_form import PromptForm
 from tui_lab.app.panes.replies import CHECKPOINT_HINT, Replies, Reply, probability_style
-from tui_lab.app.panes.sampling_fields import AT_EVALUATIONS, DEFAULTS, is_at_evaluations, parse_fields
-from tui_lab.app.prompts import TEXT_PROMPT, first_prompt, script_prompt
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import (
     GenerationFinished,
@@ -28,15 +25,11 @@ from tui_lab.app.session.messages import (
 from tui_lab.app.session.saved_weights import NO_CHECKPOINT
 from tui_lab.app.session.state import LabState
 from tui_lab.app.token_text import token_text
-from tui_lab.app.widgets.input import Field
-from tui_lab.data.tokenizers import IdTokenizer
-from tui_lab.runs.answers import new_tokens, verdict
+from tui_lab.runs.answers import verdict
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 
 MAX_REPLIES = 50
-WIDTH_OF_ALL_FIELDS = 72
-"""With fewer columns the sampling fields take two lines."""
 SECONDS_BETWEEN_DRAWINGS = 0.1
 LEGEND = Text.assemble(
     ("likely", probability_style(0.5)),
@@ -73,33 +66,21 @@ class GenerationPane(Pane):
         self.replies: list[Reply] = []
         self.selected: int | None = None
         """Index of the selected token of the newest reply."""
-        self._n_requests = 0
         self._state: LabState | None = None
         self._requested_at_step = 0
         self._dirty = True
         self._drawn_at = float("-inf")
-        self._has_first_prompt = False
-        self._has_weights_of_evaluations = True
-        self.at_evaluations = False
-        """Whether the prompt is to be answered at every evaluation."""
+        self.form = PromptForm(id="form")
 
     def compose(self) -> ComposeResult:
-        yield Field(id="prompt", placeholder="prompt", select_on_focus=False)
-        with Horizontal(id="sampling"):
-            for name, value in DEFAULTS.items():
-                yield Static(name.replace("_", "-"), classes="name", id=f"name-{name}")
-                yield Field(value, id=name, compact=True, type="text" if name == "every" else "number")
+        yield self.form
         yield Static(id="alternatives")
         yield Replies("replies", self._ending)
 
-    def on_resize(self, event: Resize) -> None:
-        narrow = event.size.width < WIDTH_OF_ALL_FIELDS
-        self.set_class(narrow, "-narrow")
-        self.put("#name-temperature", "temp" if narrow else "temperature")
-
     def show(self, state: LabState, now: float) -> None:
         self._state = state
-        self._set_first_prompt(state)
+        if state.ready is not None:
+            self.form.fill(state.ready)
         self._repeat(state)
         if self._dirty and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._dirty = False
@@ -108,16 +89,14 @@ class GenerationPane(Pane):
 
     def use_checkpoints(self) -> None:
         """Generate from saved weights: no model trains in this process, so there are none of each evaluation."""
-        self._has_weights_of_evaluations = False
+        self.form.use_checkpoints()
         self.query_one(Replies).hint = CHECKPOINT_HINT
-        if self.at_evaluations:
-            self._set_every(DEFAULTS["every"])
         self.redraw()
 
     def copied(self) -> str:
         """Return the newest prompt with its answer, or the prompt in the field."""
         if not self.replies:
-            return self.query_one("#prompt", Input).value
+            return self.form.prompt_field.value
         reply = self.replies[-1]
         return reply.request.prompt + "".join(token.text for token in reply.tokens)
 
@@ -129,37 +108,9 @@ class GenerationPane(Pane):
         """Whether a reply is being generated."""
         return bool(self.replies) and not self.replies[-1].done
 
-    def _set_first_prompt(self, state: LabState) -> None:
-        """Once, when the task is known: put in a prompt that suits it."""
-        if self._has_first_prompt or state.ready is None:
-            return
-        self._has_first_prompt = True
-        config = state.ready.trainer_config
-        if config is None:
-            self.query_one("#prompt", Input).value = script_prompt(state.ready.tokenizer)
-            if isinstance(state.ready.tokenizer, IdTokenizer):
-                self.query_one("#prompt", Input).placeholder = "token ids, separated by spaces"
-            return
-        data = config.data
-        if data.task == "reverse":
-            self.query_one("#prompt", Input).value = first_prompt(data)
-            self.query_one("#temperature", Input).value = "0"
-        else:
-            self.query_one("#prompt", Input).value = TEXT_PROMPT
-            self._set_every(AT_EVALUATIONS if self._has_weights_of_evaluations else DEFAULTS["every"])
-
-    def _set_every(self, text: str) -> None:
-        self.query_one("#every", Input).value = text
-        self.at_evaluations = is_at_evaluations(text)
-
-    @on(Input.Changed, "#every")
-    def _every_changed(self, event: Input.Changed) -> None:
-        self.at_evaluations = is_at_evaluations(event.value)
-
     def _repeat(self, state: LabState) -> None:
         """Generate again if that is due by the field `every`."""
-        field = self.query_one("#every", Input)
-        every = int(field.value) if field.value.isdigit() and self.replies and not field.has_focus else 0
+        every = self.form.steps_between_answers if self.replies else 0
         if state.is_script and self.generating:
             return  # The script would answer every request, also one that nobody waits for any more.
         # A replay may have gone back.
@@ -171,9 +122,9 @@ class GenerationPane(Pane):
         self._state = state or self._state
         if self._state is None or self._state.ready is None:
             return
-        self._set_first_prompt(self._state)
+        self.form.fill(self._state.ready)
         try:
-            request = self._make_request(self._state)
+            request = self.form.request(self._state.trainer_config)
         except ConfigError as error:
             problem = Text(f"✗ {printable(str(error.problems[0]))}", "bold")
             self.query_one("#alternatives", Static).update(problem)
@@ -184,11 +135,12 @@ class GenerationPane(Pane):
 
     def request_at_evaluation(self, state: LabState, step: int) -> Request | None:
         """Return a request to the weights of an evaluation, and expect its reply; None if there is to be none."""
-        self._set_first_prompt(state)
-        if not self.at_evaluations or self.generating:
+        if state.ready is not None:
+            self.form.fill(state.ready)
+        if not self.form.at_evaluations or self.generating:
             return None
         try:
-            request = self._make_request(state)
+            request = self.form.request(state.trainer_config)
         except ConfigError:
             return None  # The fields are being edited.
         self._expect_reply(request, step)
@@ -198,29 +150,6 @@ class GenerationPane(Pane):
         self.replies = [*self.replies, Reply(request, step)][-MAX_REPLIES:]
         self.selected = None
         self._dirty = True
-
-    def _make_request(self, state: LabState) -> Request:
-        """Return a request from the fields. Raises ConfigError."""
-        fields = parse_fields({name: self.query_one(f"#{name}", Input).value for name in DEFAULTS})
-        if fields.every == AT_EVALUATIONS and not self._has_weights_of_evaluations:
-            message = "only in the app that trains the run"
-            raise ConfigError.of("unavailable", message, key="every", value=AT_EVALUATIONS, allowed="a number of steps")
-        prompt = self.query_one("#prompt", Input).value
-        if not prompt:
-            raise ConfigError.of("missing", "the prompt is empty; type at least one character", key="prompt")
-        config = state.trainer_config
-        self._n_requests += 1
-        return Request(
-            number=self._n_requests,
-            prompt=prompt,
-            max_new_tokens=fields.max_new_tokens
-            if config is None
-            else new_tokens(config, prompt, fields.max_new_tokens),
-            temperature=fields.sampling.temperature,
-            top_k=fields.sampling.top_k,
-            top_p=fields.sampling.top_p,
-            seed=fields.sampling.seed,
-        )
 
     def receive(self, message: GenerationMessage) -> None:
         """Add a message of the generation thread to its reply."""
@@ -289,7 +218,7 @@ class GenerationPane(Pane):
         self.generate()
 
     def action_edit(self) -> None:
-        self.focus_now(self.query_one("#prompt", Input))
+        self.focus_now(self.form.prompt_field)
 
     def action_leave(self) -> None:
         self.focus_now(self.query_one(Replies))

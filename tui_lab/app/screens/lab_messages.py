@@ -50,7 +50,7 @@ class LabMessages:
             self._apply(message)
         for generation_message in generation_messages:
             self._receive(generation_message)
-        if lab.generation_pane.at_evaluations and not lab.state.over:
+        if lab.generation_pane.form.at_evaluations and not lab.state.over:
             lab.generation.copy_weights(at_evaluation=True)
         for sample in lab.sampler.drain():
             lab.state.apply(sample)
