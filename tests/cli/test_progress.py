@@ -1,6 +1,7 @@
 """Progress before and during a run."""
 
 import io
+import re
 import threading
 
 import pytest
@@ -93,3 +94,12 @@ def test_the_time_left_has_no_pauses_in_it() -> None:
         assert "ETA 8:10" in shown(done(20))
         shown(Changed(step=20, key="train.steps", old=1000, new=140))
         assert "ETA 1:00" in shown(done(20))
+
+
+def test_bar_of_a_resumed_run_has_its_val_loss_and_leaves_room_for_an_echo() -> None:
+    out = io.StringIO()
+    bar = Bar(Console(file=out, force_terminal=True, color_system=None, width=120), val_loss=1.538)
+    with bar:
+        bar._progress.refresh()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).strip().split("\r")
+    assert "val 1.5380" in lines[0] and {len(line) for line in lines} == {116}

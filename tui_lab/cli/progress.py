@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tui_lab.core import events as ev
@@ -62,12 +63,33 @@ class Lines(Silent):
             self._say(text)
 
 
-class Bar:
-    """A progress bar with the loss, the validation loss, tokens/s, the time elapsed and the ETA."""
+@dataclass(frozen=True)
+class Narrower:
+    """A renderable that leaves columns free at the right."""
 
-    def __init__(self, console: Console) -> None:
-        self._val_loss = "–"
-        self._progress = Progress(
+    renderable: RenderableType
+    n_free: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.renderable, options.update_width(max(1, options.max_width - self.n_free)))
+
+
+class NarrowProgress(Progress):
+    """Leaves room for the ^C that a terminal echoes: in a full line it would begin another one, below the bar."""
+
+    def get_renderable(self) -> RenderableType:
+        return Narrower(super().get_renderable(), len("^C^C"))
+
+
+class Bar:
+    """A progress bar with the loss, the validation loss, tokens/s, the time elapsed and the ETA.
+
+    val_loss: that of a run to resume, if it is known.
+    """
+
+    def __init__(self, console: Console, val_loss: float | None = None) -> None:
+        self._val_loss = "–" if val_loss is None else f"{val_loss:.4f}"
+        self._progress = NarrowProgress(
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),
@@ -80,7 +102,7 @@ class Bar:
             refresh_per_second=4,
             expand=True,
         )
-        self._task = self._progress.add_task("train", loss="–", val="–", speed="–", left="ETA –", total=None)
+        self._task = self._progress.add_task("train", loss="–", val=self._val_loss, speed="–", left="ETA –", total=None)
         self._seconds_a_step: float | None = None
         """A mean of the recent steps: the time between steps has pauses in it."""
         self._n_steps = 0

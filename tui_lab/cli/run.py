@@ -16,7 +16,7 @@ from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs import control
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import OpenRun
-from tui_lab.core.runs.summary import Requirement, Summary, unmet
+from tui_lab.core.runs.summary import Requirement, Summarizer, Summary, unmet
 from tui_lab.runs.summary_text import replaced_characters, summary_text
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.util.files import advice
@@ -36,7 +36,7 @@ def train(
     """
     try:
         silent = json_lines or quiet
-        view = Silent() if silent else _view()
+        view = Silent() if silent else _view(opened.summarizer)
         warning = replaced_characters(opened.trainer.task)
         if warning is not None and not silent:
             say(warning)
@@ -114,6 +114,8 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
     return NOT_MET if messages else DONE
 
 
-def _view() -> View:
+def _view(earlier: Summarizer) -> View:
+    """Return what shows the events. earlier: has seen those of a run to resume."""
     console = Console(stderr=True)
-    return Bar(console) if console.is_terminal else Lines(say)
+    val_loss = None if earlier.evaluated is None else earlier.evaluated.val_loss
+    return Bar(console, val_loss) if console.is_terminal else Lines(say)
