@@ -77,25 +77,42 @@ class Measurements:
         return last >= step
 
 
-def measure(events: Iterable[ev.Event]) -> Measurements:
-    """What the events of a run tell."""
-    steps, losses = list[int](), list[float]()
-    evaluations = list[tuple[int, float, float | None]]()
-    n_vocab = 0
-    ended = False
-    for event in events:
+class Measuring:
+    """Collects the measurements of a run from its events, as they come."""
+
+    def __init__(self) -> None:
+        self._steps = list[int]()
+        self._losses = list[float]()
+        self._evaluations = list[tuple[int, float, float | None]]()
+        self._n_vocab = 0
+        self._ended = False
+
+    def update(self, event: ev.Event) -> None:
+        """Take the next event of the run into account."""
         match event:
             case ev.Started():
-                n_vocab = event.n_vocab
-                ended = False
+                self._n_vocab = event.n_vocab
+                self._ended = False
             case ev.StepDone():
-                steps.append(event.step)
-                losses.append(event.loss)
+                self._steps.append(event.step)
+                self._losses.append(event.loss)
             case ev.Evaluated():
-                evaluations.append((event.step, event.val_loss, event.exact_match))
+                self._evaluations.append((event.step, event.val_loss, event.exact_match))
             case ev.Stopped() | ev.Failed():
-                ended = True
-    return Measurements(steps, losses, evaluations, n_vocab, ended)
+                self._ended = True
+
+    @property
+    def now(self) -> Measurements:
+        """The measurements so far. Its lists grow with the run."""
+        return Measurements(self._steps, self._losses, self._evaluations, self._n_vocab, self._ended)
+
+
+def measure(events: Iterable[ev.Event]) -> Measurements:
+    """The measurements of a run with these events."""
+    measuring = Measuring()
+    for event in events:
+        measuring.update(event)
+    return measuring.now
 
 
 def is_reached(until: Until, current: Measurements) -> bool:

@@ -35,6 +35,8 @@ class StageProgress(BaseModel):
     trials: list[str] = []
     finding: str = ""
     """The first finding of the doctor."""
+    sentence: str = ""
+    """What the student typed to see it split."""
     failed_facts: list[str] = []
     """A sentence for each fact that did not hold."""
 

@@ -190,6 +190,13 @@ class Terminal(Table):
     waits_for: Literal["run", "user"] = "user"
 
 
+class Sentence(Table):
+    """A text field, whose sentence is shown split into characters and tokens. default: what the field holds first."""
+
+    ask: Text
+    default: str = ""
+
+
 class Fact(Table):
     """A claim of the text about the current run or each trial of the latest trials.
 
@@ -213,8 +220,18 @@ class Fact(Table):
         return self
 
 
+_ACTION_TEXTS = {
+    "run": "train",
+    "trial": "train them",
+    "diagnose": "diagnose",
+    "fix": "fix",
+    "terminal": "done",
+    "sentence": "split it",
+}
+
+
 class Stage(Table):
-    """One step of a lesson. At most one of run, trials, diagnose, fix and terminal: what Enter does."""
+    """One step of a lesson. At most one of run, trials, diagnose, fix, terminal and sentence: what Enter does."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
     kind: Kind
@@ -229,6 +246,7 @@ class Stage(Table):
     fix: Fix | None = None
     keep: Keep | None = None
     terminal: Terminal | None = None
+    sentence: Sentence | None = None
     facts: Annotated[tuple[Fact, ...], Field(alias="fact")] = ()
 
     @model_validator(mode="after")
@@ -238,7 +256,7 @@ class Stage(Table):
             raise ConfigError.of("conflict", f"a stage has one action, not {' and '.join(actions)}", key=actions[1])
         if self.action and not actions:
             raise ConfigError.of(
-                "conflict", "needs run, trial, diagnose, fix or terminal", key="action", value=self.action
+                "conflict", "needs run, trial, diagnose, fix, terminal or sentence", key="action", value=self.action
             )
         if self.kind == "keep" and self.keep is None:
             raise ConfigError.of("missing", "a stage of kind keep needs it", key="keep")
@@ -254,8 +272,7 @@ class Stage(Table):
         """The text of the Enter key, or empty where Enter does nothing."""
         if self.action or not self.has_action:
             return self.action
-        texts = {"run": "train", "trial": "train them", "diagnose": "diagnose", "fix": "fix", "terminal": "done"}
-        return texts[self._actions()[0]]
+        return _ACTION_TEXTS[self._actions()[0]]
 
     @property
     def keeps_last(self) -> bool:
@@ -271,6 +288,7 @@ class Stage(Table):
             "diagnose": self.diagnose,
             "fix": self.fix,
             "terminal": self.terminal,
+            "sentence": self.sentence,
         }
         return [name for name, value in given.items() if value]
 
@@ -299,6 +317,7 @@ TABLES: dict[tuple[str, ...], type[Table]] = {
     ("stage", "fix"): Fix,
     ("stage", "keep"): Keep,
     ("stage", "terminal"): Terminal,
+    ("stage", "sentence"): Sentence,
     ("stage", "fact"): Fact,
 }
 """The tables of a lesson.toml by the names that lead to them."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from tui_lab.app import shutdown
+from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import INTERRUPTED
 
 ENVIRONMENT = {
@@ -25,7 +26,12 @@ def prepare() -> None:
 
 
 def main(
-    source: str | None = None, overrides: Sequence[str] = (), *, resume: str | None = None, steps: int | None = None
+    source: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    resume: str | None = None,
+    steps: int | None = None,
+    lesson: str | None = None,
 ) -> int:
     """Run the app until the user quits; return the exit code.
 
@@ -33,6 +39,8 @@ def main(
     key, an error, a signal or a closed terminal), what trains is saved. Raises ConfigError for a source that is neither
     a preset, a config file nor a run, or a wrong keymap, and RunError for a run that cannot be read or resumed.
     """
+    if lesson is not None:
+        raise ConfigError.of("unavailable", "the app cannot open lessons yet")
     prepare()
     from tui_lab.app import keymap
     from tui_lab.app.app import LabApp, pick_of, pick_to_resume

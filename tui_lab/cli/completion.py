@@ -36,6 +36,14 @@ def finding_code(incomplete: str) -> Items:
     return _matching(incomplete, [(entry.code, entry.meaning) for entry in CATALOG.values()])
 
 
+def lesson(incomplete: str) -> Items:
+    """Return the lessons of tui-lab, and folders."""
+    from tui_lab.core.lessons.load import BUILTIN, lesson_folders
+
+    names = [(folder.name, "") for folder in lesson_folders(BUILTIN)]
+    return [*_matching(incomplete, names), *_paths(incomplete, _is_lesson)]
+
+
 def run(incomplete: str) -> Items:
     """Return the runs of the runs folder, newest first, and paths of run folders."""
     from tui_lab.core.runs.folder import list_runs
@@ -111,6 +119,10 @@ def _is_toml(path: Path) -> bool:
 
 def _is_python(path: Path) -> bool:
     return path.suffix == ".py" and path.is_file()
+
+
+def _is_lesson(path: Path) -> bool:
+    return (path / "lesson.toml").is_file()
 
 
 def _is_run(path: Path) -> bool:

@@ -68,8 +68,11 @@ def loss_chart(curves: Curves) -> Chart:
     return Chart(_draw_sizes(draw, 6.0 if lr_varies else 4.8, "loss over steps", _PLACEHOLDERS))
 
 
-def overlay_chart(series: Mapping[str, Points], *, label: str) -> Chart:
-    """Draw several curves into one chart; its style has a color for each, one set for light mode and one for dark."""
+def overlay_chart(series: Mapping[str, Points], *, label: str, from_zero: bool = False) -> Chart:
+    """Draw several curves into one chart; its style has a color for each, one set for light mode and one for dark.
+
+    from_zero: the vertical axis is linear and begins at 0.
+    """
     placeholders = [f"#0c{i // 256:02x}{i % 256:02x}" for i in range(len(series))]
 
     def draw(figure: "Figure") -> None:
@@ -78,7 +81,10 @@ def overlay_chart(series: Mapping[str, Points], *, label: str) -> Chart:
             _plot_line(axes, points, color, name, width=1.4)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
-        _set_scale(axes, series.values())
+        if from_zero:
+            axes.set_ylim(bottom=0)
+        else:
+            _set_scale(axes, series.values())
         _style_axes(axes)
         _add_legend(axes, columns=1 + (len(series) - 1) // LEGEND_ROWS)
 

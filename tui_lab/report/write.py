@@ -23,20 +23,20 @@ def write_report(source: str, to: Path, prompts: Sequence[str]) -> None:
 
     Raises ConfigError for a suffix that is not .html or for prompts to a sweep, RunError for a run that cannot be read.
     """
-    _check_target(to)
+    check_target(to)
     sweep = _find_sweep(source)
     if sweep is None:
         write_run_report(runs.find(source), to, prompts)
     elif prompts:
         raise ConfigError.of("conflict", "only a run can be prompted; a sweep has many models", key="--prompt")
     else:
-        _write_page(to, sweep_report(sweep))
+        write_page(to, sweep_report(sweep))
 
 
 def write_run_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
     """Write the report on a run. Raises ConfigError or RunError as `write_report`."""
-    _check_target(to)
-    _write_page(to, run_report(gather(run, prompts)))
+    check_target(to)
+    write_page(to, run_report(gather(run, prompts)))
 
 
 def _find_sweep(source: str) -> Sweep | None:
@@ -45,7 +45,8 @@ def _find_sweep(source: str) -> Sweep | None:
     return next((sweeps.read_sweep(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
 
 
-def _check_target(to: Path) -> None:
+def check_target(to: Path) -> None:
+    """Raise ConfigError unless an HTML report can be written to `to`."""
     require("jinja2", extra="plots", feature="an HTML report")
     require("matplotlib", extra="plots", feature="an HTML report")
     if to.suffix not in SUFFIXES:
@@ -53,7 +54,8 @@ def _check_target(to: Path) -> None:
     refuse_run_files(to)
 
 
-def _write_page(to: Path, html: str) -> None:
+def write_page(to: Path, html: str) -> None:
+    """Write a page. Raises RunError."""
     try:
         with files.new_file(to) as out:
             out.write(html.encode())

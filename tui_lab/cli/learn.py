@@ -1,0 +1,172 @@
+"""`tui-lab learn`: list, check and export lessons."""
+
+import importlib.resources
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from tui_lab.cli.output import console, say, write, write_json
+from tui_lab.core.config import settings
+from tui_lab.core.lessons import load
+from tui_lab.core.lessons.load import Lesson
+from tui_lab.core.lessons.progress import Progress, load_progress
+from tui_lab.util.errors import ConfigError, Problem, nearest
+from tui_lab.util.exit_codes import DONE, NOT_MET
+
+
+def folder_of(name: str | None) -> Path:
+    """The folder of a lesson by its name, number or path; a folder of lessons as it is; None: that of our lessons.
+
+    Raises ConfigError.
+    """
+    if name is None:
+        return load.BUILTIN
+    path = Path(name).expanduser()
+    return path if load.lesson_folders(path) else load.find_lesson(name)
+
+
+def require_lessons(folder: Path, *, allow_code: bool = False) -> list[Lesson]:
+    """The lessons in `folder`. allow_code: trust the models that they name. Raises ConfigError with all problems."""
+    lessons = load.list_lessons(folder)
+    if allow_code:
+        from tui_lab.core.user_code import trust
+
+        for source in {source for lesson in lessons for source in _model_sources(lesson)}:
+            trust.allow(source)
+    return lessons
+
+
+def _model_sources(lesson: Lesson) -> Iterator[str]:
+    for configs in lesson.configs.values():
+        for config in (configs.start, *configs.trials):
+            if config is not None and config.model.source:
+                yield config.model.source
+
+
+def show_list(folder: Path, *, as_json: bool) -> None:
+    """Print the lessons in `folder` and how far the student is in each."""
+    progresses = [load_progress(lesson) for lesson in load.list_lessons(folder)]
+    if as_json:
+        write_json([_entry(progress) for progress in progresses])
+        return
+    table = Table("lesson", "title", "minutes", "progress", "what it is about", box=None, pad_edge=False)
+    table.columns[2].justify = "right"
+    for progress in progresses:
+        lesson = progress.lesson
+        cells = (lesson.name, lesson.title, str(lesson.file.minutes), state_text(progress), lesson.file.summary)
+        table.add_row(*map(Text, cells))
+    console().print(table)
+
+
+def state_text(progress: Progress) -> str:
+    """How far a student is: "new", "stage 3 of 7" or "finished"."""
+    if progress.is_started and not (progress.is_finished and progress.index == len(progress.lesson.stages) - 1):
+        return f"stage {progress.index + 1} of {len(progress.lesson.stages)}"
+    return "finished" if progress.is_finished else "new"
+
+
+def _entry(progress: Progress) -> dict[str, object]:
+    lesson = progress.lesson
+    return {
+        "lesson": lesson.name,
+        "title": lesson.title,
+        "summary": lesson.file.summary,
+        "minutes": lesson.file.minutes,
+        "stages": len(lesson.stages),
+        "complete": progress.n_complete,
+        "stage": progress.stage.id if progress.is_started else None,
+        "finished": progress.is_finished,
+        "folder": str(lesson.folder),
+    }
+
+
+def check(folder: Path, *, seeds: int, as_json: bool, allow_code: bool) -> int:
+    """Check the lessons in `folder`; with `seeds`, train their runs with that many seeds. Return the exit code.
+
+    Raises ConfigError with every problem of their files.
+    """
+    lessons = require_lessons(folder, allow_code=allow_code)
+    problems = [problem for lesson in lessons for problem in link_problems(lesson)]
+    if problems:
+        raise ConfigError(problems)
+    if not as_json:
+        for lesson in lessons:
+            write(f"{lesson.name}: valid, {len(lesson.stages)} stages")
+    elif not seeds:
+        write_json([{"lesson": lesson.name, "stages": len(lesson.stages)} for lesson in lessons])
+    results = [_rehearse(lesson, seed, as_json=as_json) for lesson in lessons for seed in range(seeds)]
+    return DONE if all(results) else NOT_MET
+
+
+def link_problems(lesson: Lesson) -> list[Problem]:
+    """The links of a lesson that lead to no entry of the glossary."""
+    terms = {term.casefold(): term for term in glossary_terms()}
+    return [
+        Problem(
+            code="unknown_name",
+            message="not a term of the glossary",
+            key=f"{lesson.folder / load.TEXT}: ## {stage_id}",
+            value=link.term,
+            suggestion=nearest(link.term, terms.values()),
+        )
+        for stage_id, text in lesson.texts.items()
+        for link in load.links(text)
+        if link.term.casefold() not in terms
+    ]
+
+
+def glossary_terms() -> list[str]:
+    """The terms of the app's glossary: the headings, and the bold words that an entry begins with."""
+    text = (importlib.resources.files("tui_lab.app") / "help" / "glossary.md").read_text("utf-8")
+    names = re.findall(r"^#{2,4} +(.+?) *$", text, re.MULTILINE)
+    names += re.findall(r"(?:^|(?<=[.)] ))\*\*(.+?)\*\*:", text, re.MULTILINE)
+    return [term for name in names for term in dict.fromkeys((name, *re.split(r", *", name)))]
+
+
+def _rehearse(lesson: Lesson, seed: int, *, as_json: bool) -> bool:
+    """Train the runs of a lesson and print what happened at each stage. Return whether all is as the lesson says."""
+    from tui_lab.core.lessons.rehearse import rehearse
+
+    is_right = True
+    seconds = 0.0
+    for result in rehearse(lesson, seed):
+        is_right = is_right and result.is_right
+        seconds += result.wait
+        if as_json:
+            write_json(
+                {
+                    "lesson": lesson.name,
+                    "seed": seed,
+                    "stage": result.stage.id,
+                    "seconds": round(result.seconds, 3),
+                    "wait": round(result.wait, 3),
+                    "facts": [
+                        {"fact": fact.sentence, "holds": fact.holds, "values": list(fact.values)}
+                        for fact in result.facts
+                    ],
+                    "problems": list(result.problems),
+                }
+            )
+            continue
+        write(f"  {result.stage.id}: {result.wait:.1f} s to wait, {result.seconds:.1f} s in all")
+        for fact in result.facts:
+            write(f"    {'✓' if fact.holds else '✗'} {fact.sentence}")
+        for problem in result.problems:
+            write(f"    ✗ {problem}")
+    if not as_json:
+        say(f"{lesson.name}, seed + {seed}: {'as it says' if is_right else 'not as it says'}, {seconds:.0f} s to wait")
+    return is_right
+
+
+def export(folder: Path, to: Path) -> None:
+    """Write what the student did in the lesson in `folder`. Raises ConfigError or RunError."""
+    if not settings.is_file(folder / load.LESSON):
+        names = ", ".join(path.name for path in load.lesson_folders(folder))
+        raise ConfigError.of("missing", "name one lesson to export", key="LESSON", allowed=names)
+    from tui_lab.report.lesson_report import write_lesson_report
+
+    write_lesson_report(load.load_lesson(folder), to)
+    write(str(to))
