@@ -12,6 +12,7 @@ from textual.widgets import Input
 from tests.app.fake import lab, update
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.replies import Replies, Reply, probability_style
+from tui_lab.app.screens.paint_scheduler import MIN_PAUSE
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import TokenGenerated
 from tui_lab.core.inference.sampling import Generated
@@ -114,7 +115,7 @@ async def test_new_header_selection_and_width_rewrap_the_reply(monkeypatch: pyte
         assert it.replies.render_line(0).text.rstrip() == "best, step 12 Hi one two three▌"
 
 
-async def test_typing_a_prompt_lays_out_nothing_and_delays_no_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_typing_a_prompt_lays_out_nothing_and_a_reply_grows_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     async with lab(size=(200, 50)) as it:
         field = it.screen.query_one("#prompt", Input)
         await it.press("g")
@@ -125,6 +126,7 @@ async def test_typing_a_prompt_lays_out_nothing_and_delays_no_reply(monkeypatch:
         await it.press(*"What is it")
         assert "What is it" in it.text("#prompt") and laid_out == []
 
+        it.now[0] += MIN_PAUSE - 0.1
         await it.pilot.press("x")
         it.now[0] += 0.2  # Too soon for the loss chart.
         it.screen.query_one(GenerationPane).receive(TokenGenerated(1, token(" token")))
