@@ -19,7 +19,7 @@ _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("val_loss", "validation loss", short_number),
     ("perplexity", "perplexity", short_number),
     ("tokens_per_s", "{unit}/s", lambda x: f"{x:,.0f}"),
-    ("train_seconds", "seconds", lambda x: f"{x:,.1f}"),
+    ("train_seconds", "train seconds", lambda x: f"{x:,.1f}"),
 )
 
 

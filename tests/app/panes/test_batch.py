@@ -230,10 +230,10 @@ async def test_border_names_the_saved_weights_of_the_losses_or_why_there_are_non
         assert "needs a checkpoint (c)" in title and it.source.looks, "it asks again"
         for look in it.source.looks:
             assert look.loaded is not None
-            look.loaded(WeightsInfo(25))
+            look.loaded(WeightsInfo(1_116))
         answer_inspections(it)
         await it.tell()
-        assert "weights of step 25 " in it.painted() and "loss –" not in it.text("#cells")
+        assert "weights of step 1,116 " in it.painted() and "loss –" not in it.text("#cells")
 
 
 async def test_examples_are_sorted_by_loss_of_the_whole_batch(measured: Measured) -> None:

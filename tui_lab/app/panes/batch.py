@@ -100,7 +100,7 @@ class BatchPane(Pane):
         """Return what the losses are and with which weights, if that is not plain, or why there are none."""
         losses = self.loaded.losses
         config = None if self._state is None else self._state.trainer_config
-        n_free = self.content_size.width - len(f"{self.number} {self.title}  ")
+        n_free = self.outer_size.width - len(f"╭─ {self.number} {self.title}   ─╮")
         if not losses.problem:
             if losses.weights is None and losses.model_step >= 0 and config is not None and config.faults:
                 return measured_text(None if self._following else losses.model_step, n_free)

@@ -264,13 +264,11 @@ class LabActions:
                 changes = tuple(live.items()) if answer == "change" else ()
                 lab.post_message(lab.Close(lab, "home", replace(pick, changes=changes)))
 
-        restart, fork = (keymap_of(lab.app).key_of(BY_ID[id]) for id in ("restart", "fork"))
+        restart = keymap_of(lab.app).key_of(BY_ID["restart"])
         others = [key for key in edits if key not in live]
         question = f"You edited {', '.join(f'{key} = {format_value(value)}' for key, value in edits.items())}."
         if others:
-            question += (
-                f" A resumed run keeps its {', '.join(others)}: {restart} or {fork} start a new run with the edits."
-            )
+            question += f" A resumed run keeps its {', '.join(others)}; {restart} starts a new run with the edits."
         choices = [Choice("change", f"Resume, and change {', '.join(live)}")] if live else []
         choices += [Choice("resume", "Resume without the edits"), Choice("cancel", "Cancel")]
         lab.app.push_screen(Ask(question, tuple(choices)), answered)
