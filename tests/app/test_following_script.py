@@ -104,6 +104,7 @@ def stop(person: Person) -> None:
     person.press("\x1b[B\r")
 
 
+@pytest.mark.slow
 def test_a_script_is_paused_steered_left_followed_again_and_stopped(
     watched: Watched, script: Path, person: Callable[..., Person]
 ) -> None:

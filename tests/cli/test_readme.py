@@ -93,7 +93,7 @@ def is_only_parsed(arguments: list[str]) -> bool:
 
 
 def shortened(arguments: list[str]) -> list[str]:
-    """The same command with smaller numbers: few steps, seeds and tokens, small batches, one trial."""
+    """The same command with smaller numbers: few steps, seeds and tokens, small batches and vocabularies, one trial."""
     resumed = "--resume" in arguments
     smaller = {
         "--steps": "3" if resumed else "2",
@@ -109,6 +109,8 @@ def shortened(arguments: list[str]) -> list[str]:
     if arguments[0] in ("run", "sweep") and not resumed:
         short += [] if "--steps" in arguments else ["--steps", "2"]
         short += ["--set", "train.eval_examples=1", "--set", "train.batch_size=4"]
+    if arguments[:2] == ["doctor", "confusion-3"]:
+        short += ["--set", "data.vocab=seen"]
     if arguments[:2] in (["doctor", "train.py"], ["doctor", "-m"]):
         short[1:1] = ["--updates", "5"]
     if (arguments[0] == "generate" or "--prompt" in arguments) and "--max-new-tokens" not in arguments:
