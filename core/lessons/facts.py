@@ -169,12 +169,21 @@ class CheckedFact:
         """What was expected and what was measured, in one line."""
         measured = ", ".join("not measured" if value is None else f"{value:.4g}" for value in self.values) or "no run"
         place = self.fact.step if isinstance(self.fact.step, str) else f"step {self.fact.step}"
-        return f"{self.fact.metric} ({place}): expected {self.expected}, measured {measured}"
+        trial = f" of {self.fact.trial}" if self.fact.trial else ""
+        return f"{self.fact.metric}{trial} ({place}): expected {self.expected}, measured {measured}"
 
 
-def check_fact(fact: Fact, current: Measurements | None, trials: Sequence[Measurements] = ()) -> CheckedFact:
-    """Compare a fact with the current run or with each trial."""
-    runs = trials if fact.runs == "trials" else [] if current is None else [current]
+def check_fact(
+    fact: Fact, current: Measurements | None, trials: Sequence[Measurements] = (), labels: Sequence[str] = ()
+) -> CheckedFact:
+    """Compare a fact with the current run, each trial, or one trial. labels: of the trials, in their order."""
+    runs: Sequence[Measurements]
+    if fact.trial:
+        runs = [run for run, label in zip(trials, labels, strict=False) if label == fact.trial]
+    elif fact.runs == "trials":
+        runs = trials
+    else:
+        runs = [] if current is None else [current]
     values = tuple(run.value(fact.metric, fact.step) for run in runs)
     results = [_holds(fact, run, value) for run, value in zip(runs, values, strict=True)]
     holds = None if not results or None in results else all(results)

@@ -3,7 +3,7 @@
 import re
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.lessons.schema import COLUMNS, LessonFile, Measure, Question, RunStart, Stage, Trial, keys_of
+from tui_lab.core.lessons.schema import COLUMNS, Fact, LessonFile, Measure, Question, RunStart, Stage, Trial, keys_of
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, LabError, Problem, nearest, shortened
 
@@ -77,6 +77,13 @@ class Lesson:
             if stage.id == stage_id:
                 return i
         raise KeyError(stage_id)
+
+    def trial_labels(self, stage_id: str) -> list[str]:
+        """The labels of the trials of a stage, or of the latest before it that has trials. Raises KeyError."""
+        for stage in reversed(self.stages[: self.index(stage_id) + 1]):
+            if stage.trials:
+                return [trial.label for trial in stage.trials]
+        return []
 
 
 def links(text: str) -> list[Link]:
@@ -327,20 +334,20 @@ class _ConfigReader:
     folder: Path
     current: Config | None = None
     has_run: bool = False
-    trials: tuple[Config, ...] = ()
+    trials: dict[str, Config] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def read(self, stage: Stage) -> StageConfigs:
         """The configs of the next stage."""
         start = self._start(stage)
         if stage.trials:
-            self.trials = tuple(self._trials(stage))
+            self.trials = self._trials(stage)
         if stage.diagnose is not None and not self.has_run:
             self._no_run(f"stage.{stage.id}.diagnose")
         self._check_terminal(stage)
         self._check_until(stage)
         self._check_measures(stage)
-        return StageConfigs(start, self.trials if stage.trials else (), self.current)
+        return StageConfigs(start, tuple(self.trials.values()) if stage.trials else (), self.current)
 
     def _start(self, stage: Stage) -> Config | None:
         """The config of the run that the stage starts, which becomes the current one."""
@@ -361,9 +368,14 @@ class _ConfigReader:
             self.current = None
         return config
 
-    def _trials(self, stage: Stage) -> Iterator[Config]:
+    def _trials(self, stage: Stage) -> dict[str, Config]:
+        """The configs of the trials by label."""
+        configs = dict[str, Config]()
         for i, trial in enumerate(stage.trials, 1):
             key = f"stage.{stage.id}.trial.{i}"
+            if trial.label in configs:
+                message = "another trial of the stage has this label"
+                self.problems.append(Problem(code="exists", message=message, key=f"{key}.label", value=trial.label))
             config: Config | None = None
             if trial.config:
                 config = self._build(key, trial)
@@ -372,7 +384,8 @@ class _ConfigReader:
             else:
                 config = self._with(key, self.current, trial.set)
             if config is not None:
-                yield config
+                configs[trial.label] = config
+        return configs
 
     def _build(self, key: str, start: RunStart | Trial) -> Config | None:
         """The config that `start` names, with its settings."""
@@ -441,18 +454,35 @@ class _ConfigReader:
         """Whether the runs have what the stage's facts and question ask for."""
         for i, fact in enumerate(stage.facts, 1):
             key = f"stage.{stage.id}.fact.{i}"
-            if fact.runs == "trials" and not self.trials:
-                problem = Problem(code="conflict", message="no stage until here has trials", key=f"{key}.runs")
-                self.problems.append(problem)
-            elif fact.runs == "current" and not self.has_run:
-                self._no_run(key)
-            for config in self.trials if fact.runs == "trials" else (self.current,):
+            for config in self._configs_of(key, fact):
                 self._check_metric(f"{key}.metric", fact.metric, config)
                 self._check_step(f"{key}.step", fact.step, config)
         if stage.question is not None and stage.question.measured is not None:
             self._check_measure(f"stage.{stage.id}.question.measured", stage.question.measured)
         if stage.question is not None and stage.question.draw is not None:
             self._check_measure(f"stage.{stage.id}.question.draw", stage.question.draw)
+
+    def _configs_of(self, key: str, fact: Fact) -> Iterable[Config | None]:
+        """The configs of the runs that a fact is about."""
+        if fact.trial or fact.runs == "trials":
+            if not self.trials:
+                name = "trial" if fact.trial else "runs"
+                problem = Problem(code="conflict", message="no stage until here has trials", key=f"{key}.{name}")
+                self.problems.append(problem)
+            elif fact.trial and fact.trial not in self.trials:
+                problem = Problem(
+                    code="unknown_name",
+                    message="not the label of a trial",
+                    key=f"{key}.trial",
+                    value=fact.trial,
+                    allowed=", ".join(self.trials),
+                    suggestion=nearest(fact.trial, self.trials),
+                )
+                self.problems.append(problem)
+            return [self.trials[fact.trial]] if fact.trial in self.trials else self.trials.values()
+        if not self.has_run:
+            self._no_run(key)
+        return [self.current]
 
     def _check_measure(self, key: str, measure: Measure) -> None:
         self._check_metric(f"{key}.metric", measure.metric, self.current)

@@ -69,9 +69,10 @@ class _Rehearsal:
         if stage.diagnose is not None and configs.current is not None:
             problems += self._diagnose(stage, configs.current)
         seconds = time.monotonic() - begin
-        facts = tuple(check_fact(fact, self._current, self._trials) for fact in stage.facts)
+        labels = self._lesson.trial_labels(stage.id)
+        facts = tuple(check_fact(fact, self._current, self._trials, labels) for fact in stage.facts)
         if self._current is None:
-            facts = tuple(fact for fact in facts if fact.fact.runs == "trials")
+            facts = tuple(fact for fact in facts if fact.fact.runs == "trials" or fact.fact.trial)
         else:
             problems += self._unmet(stage, self._current)
         return RehearsedStage(stage, seconds, seconds if wait is None else wait, facts, tuple(problems))

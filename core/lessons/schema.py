@@ -200,7 +200,8 @@ class Sentence(Table):
 class Fact(Table):
     """A claim of the text about the current run or each trial of the latest trials.
 
-    near: the value, within a relative `within`; above and below: bounds that the value keeps.
+    near: the value, within a relative `within`; above and below: bounds that the value keeps. trial: the label of the
+    only trial that the claim is about.
     """
 
     metric: Metric
@@ -210,6 +211,7 @@ class Fact(Table):
     above: Bound | None = None
     below: Bound | None = None
     runs: Literal["current", "trials"] = "current"
+    trial: str = ""
 
     @model_validator(mode="after")
     def _has_bound(self) -> Self:
@@ -217,6 +219,8 @@ class Fact(Table):
             raise ConfigError.of("missing", "a fact needs near, above or below", key="near")
         if "within" in self.model_fields_set and self.near is None:
             raise ConfigError.of("conflict", "needs near, the value that it is about", key="within")
+        if self.trial and "runs" in self.model_fields_set:
+            raise ConfigError.of("conflict", "a fact has either runs or trial", key="trial", value=self.trial)
         return self
 
 

@@ -85,7 +85,7 @@ def is_only_parsed(arguments: list[str]) -> bool:
     """
     return (
         not arguments
-        or arguments[0] in ("app", "serve", "bench", "watch")
+        or arguments[0] in ("app", "learn", "serve", "bench", "watch")
         or arguments[:2] in (["data", "fetch"], ["sweep", "dropout-sweep"])
         or "--self-test" in arguments
         or "--detach" in arguments

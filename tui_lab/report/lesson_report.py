@@ -96,7 +96,8 @@ def _stage_report(progress: Progress, stage: Stage) -> StageReport:
     current_run = progress.current_run(stage.id)
     current = None if current_run is None else _measured(current_run)
     trials = [run for run in map(_measured, _latest_trials(progress, stage)) if run is not None]
-    facts = tuple(check_fact(fact, current, trials) for fact in stage.facts)
+    labels = progress.lesson.trial_labels(stage.id)
+    facts = tuple(check_fact(fact, current, trials, labels) for fact in stage.facts)
     return StageReport(
         stage=stage,
         paragraphs=tuple(without_links(progress.lesson.texts[stage.id]).split("\n\n")),

@@ -100,3 +100,9 @@ def test_fact_about_trials_holds_for_each_of_them() -> None:
     checked = check_fact(fact, None, [FALLING, lower])
     assert checked.holds is False and checked.values == (3.0, 1.0)
     assert check_fact(fact, FALLING).holds is None
+
+
+def test_fact_can_be_about_one_trial() -> None:
+    fact = Fact(metric="loss", above=2.0, trial="low")
+    assert check_fact(fact, None, [FALLING, Measurements([1], [1.0])], ["high", "low"]).values == (1.0,)
+    assert check_fact(fact, None, [FALLING], ["high"]).holds is None

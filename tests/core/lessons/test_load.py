@@ -60,6 +60,9 @@ def test_fix_keeps_the_last_curve_and_names_its_key(tmp_path: Path) -> None:
         ("above = 0.5\n", "", "missing", "stage.try.fact.1.near", ""),
         ('runs = "trials"', 'runs = "trial"', "unknown_name", "stage.try.fact.1.runs", "trials"),
         ('step = "lowest"', 'step = "lowest"\nwithin = 0.1', "conflict", "stage.try.fact.1.within", ""),
+        ('runs = "trials"', 'trial = "lr 0.2"', "unknown_name", "stage.try.fact.1.trial", "lr 0.1"),
+        ('runs = "trials"', 'runs = "trials"\ntrial = "lr 1"', "conflict", "stage.try.fact.1.trial", ""),
+        ('label = "lr 1"', 'label = "lr 0.1"', "exists", "stage.try.trial.2.label", ""),
         ("format = 1", "format = ", "unreadable", "", ""),
     ],
 )  # fmt: skip
