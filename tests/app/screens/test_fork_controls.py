@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from tests.app.fake import lab, ready, started, update
 from tests.app.test_resume import until
@@ -28,6 +29,13 @@ def run_with_a_change(path: Path) -> Run:
     return run
 
 
+async def press_f(pilot: Pilot[None]) -> None:
+    """Press f, and wait until the checkpoint is read."""
+    await pilot.press("f")
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
 async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,13 +53,14 @@ async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits
         async def fork_at(step: int) -> None:
             playback.seek(step)
             await until(pilot, lambda: replay.state.step == step)
-            await pilot.press("f")
+            await press_f(pilot)
 
         await fork_at(1)
         assert isinstance(app.screen, Ask) and not restarts, "the weights are not those of step 1"
         await pilot.press("escape")
         replay.config_pane.set_value("optim.weight_decay", 0.5)
-        await pilot.press("f", "enter")
+        await press_f(pilot)
+        await pilot.press("enter")
         [message] = restarts
         optim = message.config.optim
         assert message.fork and (optim.lr, optim.weight_decay) == (0.05, 0.5)
@@ -60,7 +69,7 @@ async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits
         await fork_at(4)
         assert len(restarts) == 2, "at the step of the checkpoint there is nothing to ask"
         replay.config_pane.set_value("train.steps", 4)
-        await pilot.press("f")
+        await press_f(pilot)
         assert isinstance(app.screen, AskLine)
 
 
@@ -94,7 +103,8 @@ async def test_fork_of_a_followed_run_asks_since_the_run_goes_on(
         await it.tell(replace(ready(), path=str(run.path), config=config), started(ready()), update(6))
         it.screen.config_pane.set_value("optim.grad_clip", 2.0)
         await it.press("f")
-        assert isinstance(it.pilot.app.screen, Ask) and not restarts
+        await until(it.pilot, lambda: isinstance(it.pilot.app.screen, Ask))
+        assert not restarts
         await it.press("enter")
         [message] = restarts
         optim = message.config.optim

@@ -18,6 +18,7 @@ from tui_lab.util.errors import ConfigError, DataError, LabError, RunError
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
+    from tui_lab.core.training.checkpoint import Progress
 
 
 class StartFork(Protocol):
@@ -45,18 +46,18 @@ class ForkControls:
         of_pane = self._lab.config_pane.settings
         if self._lab.source.role != "training" and state.ready is not None and of_pane is not None:
             edits = settings.differences(in_effect, edited) | of_pane.edits
-            self._fork_from_checkpoint(Path(state.ready.path), edits)
+            self._lab.run_worker(
+                self._fork_from_checkpoint(Path(state.ready.path), edits), group="fork", exclusive=True
+            )
         elif state.over and state.step >= edited.train.steps:
             ask = partial(self._ask_for_steps, state.step, edited, in_effect)
             self._if_fits(in_effect, edited, state.step, ask)
         else:
             self._if_fits(in_effect, edited, state.step, partial(self._start, edited, fork=True, old=in_effect))
 
-    def _fork_from_checkpoint(self, path: Path, edits: dict[str, object]) -> None:
-        from tui_lab.core.training import checkpoint as ckpt
-
+    async def _fork_from_checkpoint(self, path: Path, edits: dict[str, object]) -> None:
         try:
-            progress = Run(path).read_latest(ckpt.load_progress)
+            progress = await asyncio.to_thread(_read_progress, path)
             config = settings.with_values(progress.config, edits)
         except (ConfigError, RunError) as error:
             self._lab.notify(str(error), severity="warning")
@@ -85,7 +86,8 @@ class ForkControls:
         if ready is None or not may_change_tokenizer(old, config):
             start()
         else:
-            self._lab.run_worker(self._if_same_tokenizer(old, config, Path(ready.path), start), exclusive=True)
+            check = self._if_same_tokenizer(old, config, Path(ready.path), start)
+            self._lab.run_worker(check, group="tokenizer", exclusive=True)
 
     async def _if_same_tokenizer(self, old: Config, config: Config, path: Path, start: Callable[[], None]) -> None:
         """Encode the text in a thread, and call `start` if its tokens are those of the run in `path`."""
@@ -133,6 +135,13 @@ class ForkControls:
 
         question = f"The fork starts at step {step:,}, where the run has made all its steps. How many more?"
         self._lab.app.push_screen(AskLine(question, str(config.train.steps), enter="fork"), answered)
+
+
+def _read_progress(path: Path) -> "Progress":
+    """Return the progress of a run's last checkpoint; for a thread, since torch may be imported. Raises RunError."""
+    from tui_lab.core.training import checkpoint as ckpt
+
+    return Run(path).read_latest(ckpt.load_progress)
 
 
 def followed_text(phase: str) -> str:
