@@ -45,6 +45,7 @@ def test_fast_script_is_examined_after_more_updates(mode: str, codes: list[str],
     assert report.examined[0] == f"{MAX_UPDATES} updates of the script"
 
 
+@pytest.mark.slow
 def test_given_number_of_updates_is_exact(tmp_path: Path) -> None:
     report = _report(tmp_path, mode="pass", updates=20)
     assert not report.findings
