@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.cli.output import console, say, write, write_json
+from tui_lab.cli.output import console, write, write_json
 from tui_lab.core.config import settings
 from tui_lab.core.lessons import load
 from tui_lab.core.lessons.load import Lesson
@@ -132,6 +132,8 @@ def _rehearse(lesson: Lesson, seed: int, *, as_json: bool) -> bool:
 
     is_right = True
     seconds = 0.0
+    if not as_json:
+        write(f"{lesson.name}, every seed + {seed}:" if seed else f"{lesson.name}, the seeds of its configs:")
     for result in rehearse(lesson, seed):
         is_right = is_right and result.is_right
         seconds += result.wait
@@ -157,7 +159,8 @@ def _rehearse(lesson: Lesson, seed: int, *, as_json: bool) -> bool:
         for problem in result.problems:
             write(f"    ✗ {problem}")
     if not as_json:
-        say(f"{lesson.name}, seed + {seed}: {'as it says' if is_right else 'not as it says'}, {seconds:.0f} s to wait")
+        result_text = "everything is as the lesson says" if is_right else "not everything is as the lesson says"
+        write(f"  {seconds:.0f} s to wait; {result_text}")
     return is_right
 
 
