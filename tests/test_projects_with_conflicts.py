@@ -151,6 +151,8 @@ def test_wheel_has_plain_files_in_one_package(wheel: Path) -> None:
     assert all(entry.external_attr >> 28 in (0, 0o10) for entry in entries), "regular files, no links"
     names = {entry.filename for entry in entries}
     assert {"tui_lab/core/model.py", "tui_lab/data/loader.py", "tui_lab/py.typed"} <= names
+    lessons = [path for path in (REPOSITORY / "core" / "lessons" / "builtin").rglob("*.*") if path.is_file()]
+    assert {f"tui_lab/{path.relative_to(REPOSITORY)}" for path in lessons if path.suffix != ".pyc"} <= names
 
 
 def test_doctor_diagnoses_a_case_of_the_project(in_project: Callable[..., str]) -> None:

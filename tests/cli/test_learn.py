@@ -7,8 +7,8 @@ import pytest
 
 from tests.command_line import CliError, RunCli
 from tests.core.lessons.example import LESSON, TEXT, write
-from tui_lab.cli.learn import glossary_terms
-from tui_lab.core.lessons.load import load_lesson
+from tui_lab.cli.learn import glossary_terms, link_problems
+from tui_lab.core.lessons.load import list_lessons, load_lesson
 from tui_lab.core.lessons.progress import load_progress
 
 REACHED = LESSON.replace("until = { loss_below = 0.05 }", "until = { step = 4 }")
@@ -24,6 +24,10 @@ def test_list_shows_progress(tmp_path: Path, run_cli: RunCli) -> None:
     assert (first["lesson"], first["stage"], first["complete"]) == ("1-rates", None, 0)
     assert (second["lesson"], second["stage"], second["complete"]) == ("2-rates", "predict", 1)
     assert "stage 2 of 6" in run_cli("learn", "all", "--list").out
+
+
+def test_shipped_lessons_link_to_terms_of_the_glossary() -> None:
+    assert [problem for lesson in list_lessons() for problem in link_problems(lesson)] == []
 
 
 def test_check_lists_every_problem(tmp_path: Path, run_cli: RunCli) -> None:

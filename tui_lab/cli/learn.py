@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.table import Table
 from rich.text import Text
 
 from tui_lab.cli.output import console, write, write_json
@@ -52,13 +51,14 @@ def show_list(folder: Path, *, as_json: bool) -> None:
     if as_json:
         write_json([_entry(progress) for progress in progresses])
         return
-    table = Table("lesson", "title", "minutes", "progress", "what it is about", box=None, pad_edge=False)
-    table.columns[2].justify = "right"
+    out = console()
     for progress in progresses:
         lesson = progress.lesson
-        cells = (lesson.name, lesson.title, str(lesson.file.minutes), state_text(progress), lesson.file.summary)
-        table.add_row(*map(Text, cells))
-    console().print(table)
+        title = Text.assemble(
+            (lesson.name, "bold"), f"  {lesson.title}, {lesson.file.minutes} min: {state_text(progress)}"
+        )
+        out.print(title, soft_wrap=True)
+        out.print(Text(f"  {lesson.file.summary}"), soft_wrap=True)
 
 
 def state_text(progress: Progress) -> str:
@@ -119,10 +119,14 @@ def link_problems(lesson: Lesson) -> list[Problem]:
 
 
 def glossary_terms() -> list[str]:
-    """The terms of the app's glossary: the headings, and the bold words that an entry begins with."""
+    """The terms of the app's glossary: the headings, and the bold words that an entry begins with.
+
+    Names in a list, and without what is in parentheses, are terms too.
+    """
     text = (importlib.resources.files("tui_lab.app") / "help" / "glossary.md").read_text("utf-8")
     names = re.findall(r"^#{2,4} +(.+?) *$", text, re.MULTILINE)
     names += re.findall(r"(?:^|(?<=[.)] ))\*\*(.+?)\*\*:", text, re.MULTILINE)
+    names += [name.partition(" (")[0] for name in names]
     return [term for name in names for term in dict.fromkeys((name, *re.split(r", *", name)))]
 
 
