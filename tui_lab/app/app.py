@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.terminal_theme import TerminalTheme
 from textual import work
@@ -39,6 +39,8 @@ from tui_lab.util.exit_codes import FAILED
 if TYPE_CHECKING:
     from textual.command import Provider
 
+    from tui_lab.app.learn.controller import LessonController
+    from tui_lab.app.learn.list_screen import LearnScreen
     from tui_lab.app.screens.lab import LabScreen
     from tui_lab.app.screens.lab_actions import Destination
     from tui_lab.app.screens.runs import RunsScreen
@@ -91,7 +93,7 @@ class LabApp(BaseApp):
         keep_freed_memory()  # Only works in the main thread.
         super().__init__()
         self._first = first
-        self._clock = clock
+        self.clock = clock
         self._closer = LabCloser(self, grace)
         self.keymap = keymap or Keymap()
         """The keys that the user has chosen."""
@@ -155,20 +157,40 @@ class LabApp(BaseApp):
 
         self.push_screen(RunsScreen())
 
+    def on_learn_screen_picked(self, message: "LearnScreen.Picked") -> None:
+        from tui_lab.app.learn.opening import open_lesson
+
+        open_lesson(self, message.lesson)
+
+    def action_lessons(self) -> None:
+        self.open(Pick("lessons", ""))
+
     def open(self, pick: Pick) -> None:
         """Open a pick, after the questions that it raises."""
+        if pick.kind == "lessons":
+            from tui_lab.app.learn.opening import open_lessons
+
+            open_lessons(self, pick.name)
+            return
         AskBeforeOpening(self, self._open).ask(pick)
 
     def _open(self, pick: Pick) -> None:
-        self.show_lab(source_of(pick, self._clock))
+        self.show_lab(source_of(pick, self.clock))
 
     def show_lab(
-        self, source: "Source", *, diagnose: bool = False, origin: str = "", unfixed: "Sequence[Finding]" = ()
+        self,
+        source: "Source",
+        *,
+        diagnose: bool = False,
+        origin: str = "",
+        unfixed: "Sequence[Finding]" = (),
+        lesson: "LessonController | None" = None,
     ) -> None:
         """Open the lab over a run or replay and start it.
 
         diagnose: run the doctor once it is open. origin: which run it comes from, and with which changes.
         unfixed: what the doctor found there and is not fixed yet, to be listed until it has diagnosed this run.
+        lesson: leads through the lesson that the run belongs to.
         """
         from tui_lab.app.screens.lab import LabScreen
         from tui_lab.app.session.system_sampler import SystemSampler
@@ -176,7 +198,13 @@ class LabApp(BaseApp):
         is_first = not runs.list_runs()
         layout = self._preferences.layout
         sampler = SystemSampler(lambda: source.pid)
-        lab = LabScreen(source, self._clock, diagnose_first=diagnose, layout=layout, is_first=is_first, sampler=sampler)
+        options: dict[str, Any] = {"layout": layout, "is_first": is_first, "sampler": sampler}
+        if lesson is None:
+            lab = LabScreen(source, self.clock, diagnose_first=diagnose, **options)
+        else:
+            from tui_lab.app.learn.screen import LessonScreen
+
+            lab = LessonScreen(lesson, source, self.clock, diagnose_first=diagnose, **options)
         lab.origin = origin
         if diagnose:
             lab.doctor_pane.keep(unfixed)
@@ -230,6 +258,7 @@ class LabApp(BaseApp):
         problem = await self._closer.stop_and_save(lab)
         if problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
+        folder = None if lab.lesson is None else lab.lesson.new_run_folder()
         code = trust.untrusted(config.model.source)
         if code and await self.push_screen_wait(ask_for_trust(code)) == "run":
             allow(self, code)
@@ -240,12 +269,18 @@ class LabApp(BaseApp):
             freeze_gc_objects()
             if message.fork:
                 return open_run.fork(message.name, config, report, commands)
-            return open_run.start(without_time(message.name), config, None, report, commands)
+            return open_run.start(without_time(message.name), config, folder, report, commands)
 
         from tui_lab.app.session.session import Session
 
         self._closer.remove(lab)
-        self.show_lab(Session(open), diagnose=message.diagnose, origin=message.origin, unfixed=message.unfixed)
+        self.show_lab(
+            Session(open),
+            diagnose=message.diagnose,
+            origin=message.origin,
+            unfixed=message.unfixed,
+            lesson=lab.lesson,
+        )
 
     def action_help_quit(self) -> None:
         """Quit as `q` does; Textual calls this for Ctrl-C."""
@@ -277,6 +312,7 @@ class LabApp(BaseApp):
                     yield SystemCommand(title, command.help, lambda id=command.id: screen.action_do(id))
         elif isinstance(screen, Home):
             yield SystemCommand("Runs (r)", BY_ID["runs"].help, self.action_runs)
+            yield SystemCommand("Lessons (t)", "Lessons: real runs, trained while you watch.", self.action_lessons)
         for system in super().get_system_commands(screen):
             if system.title != "Quit":
                 yield system

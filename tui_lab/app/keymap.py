@@ -85,6 +85,9 @@ def bindables() -> dict[str, Bindable]:
 
 def _bindings_of_places() -> Iterable[Sequence[BindingType]]:
     # Imported late: these modules import this one.
+    from tui_lab.app.learn.list_screen import LearnScreen
+    from tui_lab.app.learn.screen import LessonScreen
+    from tui_lab.app.learn.strip import LessonStrip
     from tui_lab.app.panes.batch import BatchPane
     from tui_lab.app.panes.cells import Cells
     from tui_lab.app.panes.config import ConfigPane
@@ -97,7 +100,7 @@ def _bindings_of_places() -> Iterable[Sequence[BindingType]]:
     from tui_lab.app.screens.runs import RunsScreen
 
     panes = (ConfigPane, LossPane, BatchPane, Cells, GenerationPane, EventsPane, DoctorPane)
-    for part in (*panes, Home, RunsScreen, AttentionScreen):
+    for part in (*panes, Home, RunsScreen, AttentionScreen, LearnScreen, LessonStrip, LessonScreen):
         yield part.BINDINGS
 
 

@@ -35,18 +35,23 @@ def main(
 ) -> int:
     """Run the app until the user quits; return the exit code.
 
-    source: what to open, see `pick_of`; resume: a run to train on, up to `steps` if given. However the app ends (by a
-    key, an error, a signal or a closed terminal), what trains is saved. Raises ConfigError for a source that is neither
-    a preset, a config file nor a run, or a wrong keymap, and RunError for a run that cannot be read or resumed.
+    source: what to open, see `pick_of`; resume: a run to train on, up to `steps` if given; lesson: the name or folder
+    of a lesson, empty for the list of lessons. However it ends (by a key, an error, a signal or a closed terminal),
+    what trains is saved. Raises ConfigError for a source that is neither a preset, a config file nor a run, or a wrong
+    keymap, and RunError for a run that cannot be read or resumed.
     """
     if lesson is not None:
         raise ConfigError.of("unavailable", "the app cannot open lessons yet")
     prepare()
     from tui_lab.app import keymap
     from tui_lab.app.app import LabApp, pick_of, pick_to_resume
+    from tui_lab.app.screens.home import Pick
 
     sys.setswitchinterval(SECONDS_TO_SWITCH)
-    pick = pick_of(source, overrides) if resume is None else pick_to_resume(resume, steps)
+    if lesson is not None:
+        pick: Pick | None = Pick("lessons", lesson)
+    else:
+        pick = pick_of(source, overrides) if resume is None else pick_to_resume(resume, steps)
     app = LabApp(pick, keymap=keymap.read(keymap.keymap_path()))
     signals = shutdown.EndingSignals(lambda: list(app.opened), app.exit)
     signals.listen()

@@ -89,7 +89,8 @@ class PaneArea(Widget):
 
     def place_panes(self) -> None:
         """Place the panes in a terminal of the present size."""
-        self._plan.size = self.app.size
+        # What stands at the side of the area takes columns away from the panes.
+        self._plan.size = Size(self.size.width or self.app.size.width, self.app.size.height)
         regions = self._plan.regions(self.size or self.app.size)
         for pane in self._panes:
             pane.display = pane.number in regions

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from tui_lab.app.actions import COMMANDS, Command, why_not
 from tui_lab.app.keymap import Keymap, keymap_of
-from tui_lab.app.screens.help_text import Block, draw, matching, parse
+from tui_lab.app.screens.help_text import Block, draw, entry, matching, parse
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.scrolled import Page
 from tui_lab.app.widgets.search import OPEN, SearchField
@@ -54,11 +54,12 @@ class Help(BaseScreen[None], ModalScreen[None]):
         Binding("q,question_mark,f1", "dismiss(None)", "Close", show=False),
     ]
 
-    def __init__(self, name: str, config: RunConfig | None = None) -> None:
-        """config: of the run that is shown, if any."""
+    def __init__(self, name: str, config: RunConfig | None = None, *, term: str = "") -> None:
+        """config: of the run that is shown, if any. term: an entry of the glossary, which is then shown alone."""
         super().__init__()
         self._page = name
         self._config = config
+        self._term = term
         self._blocks: list[Block] = []
         self.shown: list[Block] = []
         """Those that match the search."""
@@ -74,11 +75,16 @@ class Help(BaseScreen[None], ModalScreen[None]):
         pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
         pages += [keys(self._config, keymap_of(self.app)), page("glossary")]
         self._blocks = [block for each in pages for block in parse(each)]
-        self._show("")
         box = self.query_one("#box")
-        box.border_title = "Help"
+        box.border_title = "Glossary" if self._term else "Help"
         box.border_subtitle = "/ search · Esc close"
         self.query_one(Page).focus()
+        if self._term:
+            self._blocks = parse(page("glossary"))
+            self.shown = entry(self._blocks, self._term) or matching(self._blocks, self._term.lower())
+            self._draw("")
+        else:
+            self._show("")
 
     @property
     def shown_text(self) -> str:
@@ -87,6 +93,9 @@ class Help(BaseScreen[None], ModalScreen[None]):
 
     def _show(self, search: str) -> None:
         self.shown = matching(self._blocks, search)
+        self._draw(search)
+
+    def _draw(self, search: str) -> None:
         text = draw(self.shown, search) if self.shown else Text(f"Nothing contains {search!r}.", "dim")
         self.query_one("#text", Static).update(text)
         self.query_one(Page).scroll_home(animate=False)

@@ -78,6 +78,20 @@ def matching(blocks: Sequence[Block], search: str) -> list[Block]:
     return shown
 
 
+def entry(blocks: Sequence[Block], term: str) -> list[Block]:
+    """Return the entry of a term: the paragraph that begins with it, or its title with what follows until the next."""
+    term = term.lower()
+    for i, block in enumerate(blocks):
+        name = block.plain.partition(":")[0].lower()
+        if term != name and term not in re.split(r",\s*", name):
+            continue
+        if block.kind != "title":
+            return [block]
+        end = next((j for j in range(i + 1, len(blocks)) if blocks[j].kind == "title"), len(blocks))
+        return list(blocks[i:end])
+    return []
+
+
 def draw(blocks: Sequence[Block], search: str = "") -> RenderableType:
     """Return the blocks as one renderable; keys are not broken, and matches of the search are marked."""
 

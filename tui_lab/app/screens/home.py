@@ -33,12 +33,12 @@ TITLE = "tui-lab: watch, steer and debug the training of a transformer"
 MARGINS = 10
 """Columns of a line that margins, borders and the scroll bar take."""
 
-PickKind = Literal["preset", "replay", "resume"]
+PickKind = Literal["preset", "replay", "resume", "lessons"]
 
 
 @dataclass(frozen=True)
 class Pick:
-    """What to open: a preset to start, or a run to replay or resume.
+    """What to open: a preset to start, a run to replay or resume, or the lessons with this name or folder.
 
     overrides: KEY=VALUE for a preset; steps: another number of steps for a run to resume; changes: live settings to
     change at its first step.
@@ -65,6 +65,7 @@ class Home(BaseScreen[None], Screen[None]):
         Binding("space", "pick(True)", "Open paused"),
         Binding("c", "resume", "Resume"),
         Binding("r", "app.runs", "Runs"),
+        Binding("t", "app.lessons", "Lessons"),
         Binding("slash", "search", "Search"),
         Binding("escape", "end_search", "End the search", show=False),
         Binding("y", "copy", "Copy path", show=False),

@@ -1,6 +1,7 @@
 """The lab: panes over one run, a status line, and the keys that act on them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -8,6 +9,7 @@ from textual.events import DescendantFocus, Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
+from textual.types import CSSPathType
 from textual.widgets import Static
 
 from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
@@ -36,6 +38,7 @@ from tui_lab.app.screens.lab_messages import LabMessages
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation import Generation
+from tui_lab.app.session.messages import Diagnosed
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_sampler import NoSampler, Sampler
@@ -47,6 +50,9 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.script.process import examine_run
 
+if TYPE_CHECKING:
+    from tui_lab.app.learn.controller import LessonController
+
 LOSS, DOCTOR = 2, 6
 """Numbers of panes."""
 SECONDS_TO_WRITE_A_FRAME = 0.05
@@ -56,7 +62,7 @@ SECONDS_TO_WRITE_A_FRAME = 0.05
 class LabScreen(BaseScreen[None], Screen[None]):
     """`source` takes commands and gives messages; `state` is what the messages say so far; `frames` shows it."""
 
-    CSS_PATH = "lab.tcss"
+    CSS_PATH: ClassVar[CSSPathType | None] = "lab.tcss"
     verbs = lab_verbs
     """The palette's commands with an argument."""
     BINDINGS = [
@@ -125,6 +131,10 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.origin = origin
             self.unfixed = unfixed
 
+    lesson: "LessonController | None" = None
+    """Of a run of a lesson."""
+    when_diagnosed: Callable[[Diagnosed], object] | None = None
+    """What else to do with a report of the doctor."""
     when_open: Mapping[str, Callable[[], object]] = {}
     """What keys asked for while the run was loading, by its name."""
 

@@ -1,0 +1,47 @@
+"""The pages of the strip and the bar below them."""
+
+from tests.app.learn.test_guide import at, guide, measured
+from tui_lab.app.learn.strip_text import bar, enter_text, marked, pages
+
+WIDTH, LINES = 78, 7
+
+
+def test_text_and_question_share_a_page_where_both_fit() -> None:
+    small = pages(guide(), WIDTH, LINES)
+    assert [page.asks for page in small] == [False, True]
+    assert all(page.n_lines(WIDTH) <= LINES for page in small)
+    large = pages(guide(), WIDTH, 12)
+    assert [page.asks for page in large] == [True]
+    assert "Enter: the question" in enter_text(guide(), 0, small)
+
+
+def test_choice_is_judged_only_after_the_stage_has_shown_the_answer() -> None:
+    diagnosing = at("diagnose")
+    diagnosing.answer(1)
+    assert "✗" not in pages(diagnosing, WIDTH, LINES)[-1].text.plain
+    diagnosing.diagnosed(["double_softmax"])
+    shown = pages(diagnosing, WIDTH, LINES)[-1].text.plain
+    assert "✗ 1 The learning rate" in shown
+    assert "✓ 3 A softmax before the cross-entropy" in shown
+
+
+def test_guess_is_shown_next_to_the_right_number() -> None:
+    first = guide()
+    first.answer(9)
+    first.run_started("see-1")
+    first.update(measured(10.82), ())
+    assert "✗ Your guess: 9 · right: 10.82" in pages(first, WIDTH, LINES)[-1].text.plain
+
+
+def test_links_and_code_are_styled() -> None:
+    text = marked("see [ln V](glossary:ln V) in `loss.py`")
+    assert text.plain == "see ln V in loss.py"
+    assert [text.plain[span.start : span.end] for span in text.spans] == ["ln V", "loss.py"]
+
+
+def test_bar_drops_its_dots_before_what_enter_does() -> None:
+    first = guide()
+    assert "◉○○○○○" in bar(first, "▸ Enter: train it", 80).plain
+    narrow = bar(first, "step 27/60 · loss 10.82 · 0% of the way to 0", 60).plain
+    assert narrow.endswith("0% of the way to 0 ")
+    assert len(narrow) <= 60

@@ -1,0 +1,128 @@
+"""The list of lessons, each with how far the student has come."""
+
+from pathlib import Path
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui_lab.app.keymap import named
+from tui_lab.app.screens.help import Help
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
+from tui_lab.app.textual_fixes.choices import Choices
+from tui_lab.app.widgets.footer import KeyLine
+from tui_lab.core.lessons.load import Lesson, list_lessons
+from tui_lab.core.lessons.progress import Progress, load_progress
+from tui_lab.util.errors import ConfigError
+
+TITLE = "Lessons: real runs, trained while you watch"
+TITLE_WIDTH, STATE_WIDTH = 34, 16
+
+
+class LessonChoices(Choices):
+    """The list, whose Enter is in the footer."""
+
+    BINDINGS = [Binding("enter", "select", "Open")]
+
+
+class LearnScreen(BaseScreen[None], Screen[None]):
+    """folder: whose lessons are listed; None: those of tui-lab."""
+
+    CSS_PATH = "list.tcss"
+    BINDINGS = named(
+        "lessons",
+        Binding("B", "begin_again", "Begin again"),
+        Binding("escape,w", "app.pop_screen", "Home"),
+        Binding("question_mark,f1", "help", "Help"),
+        Binding("q", "app.quit", "Quit"),
+    )
+
+    class Picked(Message):
+        """The student opened a lesson."""
+
+        def __init__(self, lesson: Lesson) -> None:
+            super().__init__()
+            self.lesson = lesson
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self._folder = folder
+        self._lessons: list[Lesson] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static(TITLE, id="title")
+        yield LessonChoices(id="choices")
+        yield Static(id="about")
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        try:
+            self._lessons = list_lessons(self._folder)
+        except ConfigError as error:
+            self.query_one("#about", Static).update(Text(str(error)))
+        self.load()
+        self.query_one(Choices).focus()
+
+    def on_screen_resume(self) -> None:
+        self.load()
+
+    def load(self) -> None:
+        """List the lessons; what is selected stays selected, at first the first one that is not finished."""
+        choices = self.query_one(Choices)
+        highlighted = choices.highlighted
+        all_progress = [load_progress(lesson) for lesson in self._lessons]
+        choices.clear_options()
+        choices.add_options(Option(lesson_line(each)) for each in all_progress)
+        if self._lessons:
+            open_ones = [i for i, each in enumerate(all_progress) if not each.is_finished]
+            choices.highlighted = highlighted if highlighted is not None else next(iter(open_ones), 0)
+
+    @property
+    def _selected(self) -> Lesson | None:
+        highlighted = self.query_one(Choices).highlighted
+        return None if highlighted is None else self._lessons[highlighted]
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        lesson = self._lessons[event.option_index]
+        about = f"{lesson.file.summary}\nAbout {lesson.file.minutes} minutes, {len(lesson.stages)} stages."
+        self.query_one("#about", Static).update(Text(about))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.post_message(self.Picked(self._lessons[event.option_index]))
+
+    def action_begin_again(self) -> None:
+        """Forget the answers and the runs of the lesson, and open it."""
+        if (lesson := self._selected) is not None:
+            progress = load_progress(lesson)
+            progress.begin_again()
+            progress.save()
+            self.post_message(self.Picked(lesson))
+
+    def action_help(self) -> None:
+        self.app.push_screen(Help("lessons"))
+
+
+def lesson_line(progress: Progress) -> Text:
+    """Return a lesson as a line: its title, and how far the student has come."""
+    lesson = progress.lesson
+    number = lesson.name.partition("-")[0]
+    title = f"{number} {lesson.title}" if number.isdigit() else lesson.title
+    return Text.assemble(
+        (f"  {title:<{TITLE_WIDTH}}", "bold"),
+        f"{state_text(progress):<{STATE_WIDTH}}",
+        lesson.file.summary,
+        no_wrap=True,
+    )
+
+
+def state_text(progress: Progress) -> str:
+    """Return whether a lesson is finished, or how many of its stages are complete."""
+    if progress.is_finished and progress.n_complete in (0, len(progress.lesson.stages)):
+        return "✓ finished"
+    if not progress.is_started:
+        return f"{progress.lesson.file.minutes} min"
+    return f"stage {progress.index + 1} of {len(progress.lesson.stages)}"

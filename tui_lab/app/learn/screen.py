@@ -1,0 +1,169 @@
+"""The lab with the strip of a lesson above its panes."""
+
+from pathlib import Path
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.events import Resize
+from textual.widgets import Input
+
+from tui_lab.app.keymap import named
+from tui_lab.app.learn.controller import LessonController
+from tui_lab.app.learn.strip import LessonStrip, NumberField
+from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.lab import LabScreen
+from tui_lab.app.screens.lab_footer import LabFooter
+from tui_lab.app.session.source import Source
+from tui_lab.app.widgets.footer import FooterItem
+
+TALL_FROM, SIDE_FROM = 36, 160
+"""Lines and columns of the terminal from which the strip has more lines, and stands at the side."""
+LINES, TALL_LINES = 7, 12
+"""Of the strip's text."""
+SIDE_WIDTH, SIDE_MARGIN = 49, 8
+STAGES = (FooterItem("n", "n", "Next"), FooterItem("p", "p", "Back"))
+LESSONS = FooterItem("w", "w", "Lessons")
+ALWAYS = (FooterItem("question_mark", "?", "Help"), FooterItem("q", "q", "Quit"))
+
+
+class LessonFooter(LabFooter):
+    """The keys of the lesson, and after them those of the lab."""
+
+    def __init__(self, lab: "LessonScreen") -> None:
+        super().__init__(lab)
+        self._lesson = lab
+
+    def items(self) -> list[FooterItem]:
+        focused = self._lesson.focused
+        if isinstance(focused, NumberField):
+            return [FooterItem("enter", "Enter", "Answer"), *STAGES, FooterItem("escape", "Esc", "To the pane")]
+        if isinstance(focused, Input):
+            return super().items()
+        if focused is self._lesson.strip:
+            glossary = [FooterItem("g", "g", "Glossary")] if self._lesson.controller.has_terms else []
+            pane = FooterItem("escape", "Esc", "To the pane")
+            return [FooterItem("enter", "Enter", "Go on"), *STAGES, *glossary, pane, LESSONS, *ALWAYS]
+        keys = {item.key for item in (*STAGES, LESSONS, *ALWAYS)}
+        of_lab = [item for item in super().items() if item.key not in keys]
+        items = [*STAGES, FooterItem("escape", "Esc", "To the lesson"), *of_lab, LESSONS, *ALWAYS]
+        while sum(item.width for item in items) > self._lesson.app.size.width and len(items) > len(ALWAYS) + 3:
+            del items[-len(ALWAYS) - 2]
+        return items
+
+
+class LessonScreen(LabScreen):
+    """Shows a run of a lesson. prepared: the id of the stage whose run was opened paused, in `prepared_folder`."""
+
+    CSS_PATH = [Path(__file__).parents[1] / "screens" / "lab.tcss", Path(__file__).with_name("learn.tcss")]
+    BINDINGS = named(
+        "lesson",
+        Binding("n", "next_stage", "Next stage", show=False, priority=True),
+        Binding("p", "previous", "Previous page or stage", show=False, priority=True),
+        Binding("enter", "enter", "Go on", show=False),
+        Binding("escape", "to_strip", "To the lesson", show=False),
+    )
+
+    prepared = ""
+    prepared_folder: Path | None = None
+
+    def __init__(self, controller: LessonController, source: Source, *args: Any, **options: Any) -> None:
+        super().__init__(source, *args, **options)
+        self.controller = controller
+        self.strip = LessonStrip(id="lesson")
+        self._footer = LessonFooter(self)
+        self.lesson = controller
+        self.when_diagnosed = controller.receive
+
+    def compose(self) -> ComposeResult:
+        for widget in super().compose():
+            if widget is self.area:
+                yield self.strip
+            yield widget
+
+    def on_mount(self) -> None:
+        self._fit()
+        self.call_later(self.controller.attach, self)
+
+    def on_unmount(self) -> None:
+        self.controller.detach(self)
+
+    def tick(self) -> None:
+        super().tick()
+        if self.controller.is_attached_to(self):
+            self.controller.follow()
+
+    # The strip
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Columns and lines that the text of a page has."""
+        size = self.app.size
+        if self.has_class("-side"):
+            return SIDE_WIDTH, size.height - SIDE_MARGIN
+        return size.width - 2, TALL_LINES if self.has_class("-tall") else LINES
+
+    @property
+    def bar_width(self) -> int:
+        return SIDE_WIDTH + 2 if self.has_class("-side") else self.app.size.width
+
+    def _fit(self) -> None:
+        size = self.app.size
+        self.set_class(size.width >= SIDE_FROM and size.height >= TALL_FROM, "-side")
+        self.set_class(size.height >= TALL_FROM, "-tall")
+
+    def on_resize(self, event: Resize) -> None:
+        self._fit()
+        if self.controller.is_attached_to(self):
+            self.controller.draw_strip()
+
+    def on_lesson_strip_answered(self, message: LessonStrip.Answered) -> None:
+        self.controller.answer(message.given)
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("next_stage", "previous"):
+            return not isinstance(self.focused, Input) or isinstance(self.focused, NumberField)
+        return super().check_action(action, parameters)
+
+    def action_next_stage(self) -> None:
+        self.controller.next_stage()
+
+    def action_previous(self) -> None:
+        self.controller.previous()
+
+    def action_enter(self) -> None:
+        self.controller.enter()
+
+    def action_to_strip(self) -> None:
+        """Give the focus to the strip, or from there to the pane."""
+        if self.strip.has_focus:
+            self.action_leave_strip()
+        else:
+            self.set_focus(self.strip)
+
+    def action_leave_strip(self) -> None:
+        self.go_to(self.active_pane.number)
+
+    def action_next_term(self) -> None:
+        term = self.controller.next_term()
+        if term is None:
+            self.action_do("generate")
+        else:
+            self.action_glossary(term)
+
+    def action_glossary(self, term: str) -> None:
+        """Open the glossary at a term."""
+        self.app.push_screen(Help("glossary", self.state.run_config, term=term))
+
+    def action_do(self, id: str) -> None:
+        if id == "home":
+            self.post_message(self.Close(self, "home"))  # The lesson is taken up again where it was left.
+        else:
+            super().action_do(id)
+
+    def diagnose_lesson(self) -> None:
+        """Ask the doctor about the run, with the focus still on the strip."""
+        self.action_do("diagnose")
+        self.set_focus(self.strip)

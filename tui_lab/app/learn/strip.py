@@ -1,0 +1,80 @@
+"""The strip of a lesson: the text of the stage, its question, and a bar that tells what Enter does."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.events import Resize
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from tui_lab.app.keymap import named
+from tui_lab.app.widgets.input import Field
+from tui_lab.app.widgets.static_text import update_text
+
+
+class NumberField(Field):
+    """Takes a guess. Letters are the lesson's keys: a number has none, apart from e."""
+
+    BINDINGS = [Binding("escape", "screen.leave_strip", "To the pane")]
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id, restrict=r"[-+0-9.eE]*", max_length=20, placeholder="your guess")
+
+
+class LessonStrip(Vertical, can_focus=True):
+    """Shows what it is given; its keys are messages to the screen."""
+
+    BINDINGS = named(
+        "lesson",
+        Binding("1", "answer(1)", "Answer 1", show=False),
+        Binding("2", "answer(2)", "Answer 2", show=False),
+        Binding("3", "answer(3)", "Answer 3", show=False),
+        Binding("4", "answer(4)", "Answer 4", show=False),
+        Binding("g", "screen.next_term", "Glossary", show=False),
+    )
+
+    class Answered(Message):
+        """given: the number of a choice from 1, or a guess."""
+
+        def __init__(self, given: float) -> None:
+            super().__init__()
+            self.given = given
+
+    class Resized(Message):
+        """The strip has another width, so that other pages fit."""
+
+    takes_choices = False
+    """Whether the keys 1 to 4 are answers now."""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="lesson-body")
+        yield NumberField(id="lesson-guess")
+        yield Static(id="lesson-bar")
+
+    @property
+    def field(self) -> NumberField:
+        return self.query_one(NumberField)
+
+    def show(self, body: Text, bar: Text, *, asks_number: bool) -> None:
+        update_text(self.query_one("#lesson-body", Static), body, layout=True)
+        update_text(self.query_one("#lesson-bar", Static), bar)
+        if self.field.display != asks_number:
+            self.field.display = asks_number
+            self.field.value = ""
+
+    def on_resize(self, event: Resize) -> None:
+        self.post_message(self.Resized())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.takes_choices if action == "answer" else True
+
+    def action_answer(self, number: int) -> None:
+        self.post_message(self.Answered(number))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        try:
+            self.post_message(self.Answered(float(event.value)))
+        except ValueError:
+            self.notify("Type a number, such as 2.5.")

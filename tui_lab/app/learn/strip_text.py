@@ -1,0 +1,173 @@
+"""The text of the strip: pages that fit it, and the bar below them that tells what Enter does."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.style import Style
+from rich.text import Text
+
+from tui_lab.app.learn.guide import Guide, Need
+from tui_lab.core.lessons.load import Link, links
+from tui_lab.core.lessons.schema import Question
+from tui_lab.runs.numbers import short_number
+from tui_lab.util.escape import printable
+
+MARKUP = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\[([^\]\n]+)\]\(glossary:([^)\n]*)\)")
+CODE, BOLD, LINK, MUTED, RIGHT, WRONG = "bold cyan", "bold", "underline cyan", "dim", "bold green", "bold yellow"
+DONE, OPEN, HERE = "●", "○", "◉"
+VERBS: dict[Need, str] = {"question": "answer", "action": "", "wait": "", "nothing": "next"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a stage. asks: whether it ends with the question that is still open."""
+
+    text: Text
+    asks: bool = False
+
+    def n_lines(self, width: int) -> int:
+        return sum(len(textwrap.wrap(line, width)) or 1 for line in self.text.plain.split("\n"))
+
+
+def marked(text: str) -> Text:
+    """Return a text with `code`, **bold** and links to the glossary as styles."""
+    result = Text()
+    end = 0
+    for match in MARKUP.finditer(text):
+        result.append(text[end : match.start()])
+        code, bold, link, term = match.groups()
+        if link:
+            meta = Style(underline=True, color="cyan", meta={"@click": f"screen.glossary({term!r})"})
+            result.append(link, meta)
+        else:
+            result.append(code or bold, CODE if code else BOLD)
+        end = match.end()
+    return result.append(text[end:])
+
+
+def terms(guide: Guide) -> list[Link]:
+    """Return the glossary links of the stage's text."""
+    return links(guide.text)
+
+
+def pages(guide: Guide, width: int, most_lines: int) -> list[Page]:
+    """Return the pages of the stage: blocks of text, as many on a page as fit."""
+    packed: list[Page] = []
+    for block in _blocks(guide):
+        if packed:
+            both = Page(Text("\n").join([packed[-1].text, block.text]), block.asks)
+            if both.n_lines(width) + _field_lines(guide, both) <= most_lines:
+                packed[-1] = both
+                continue
+        packed.append(block)
+    return packed
+
+
+def _field_lines(guide: Guide, page: Page) -> int:
+    """Return how many lines the field for a number takes."""
+    question = guide.stage.question
+    return 1 if page.asks and question is not None and question.kind == "number" else 0
+
+
+def _blocks(guide: Guide) -> Iterator[Page]:
+    stage = guide.stage
+    text = "\n".join(line for line in guide.text.split("\n") if line.strip())
+    yield Page(marked(text))
+    source = guide.progress.lesson.file.source
+    if guide.index == 0 and source:
+        yield Page(Text(f"Source: {source}", MUTED))
+    if stage.question is not None:
+        yield _question(guide, stage.question)
+    if stage.terminal is not None:
+        command = stage.terminal.command.replace("{folder}", str(guide.progress.folder))
+        yield Page(Text.assemble(("In another terminal: ", BOLD), (command, CODE)))
+    if stage.keep is not None:
+        code = Text("\n".join(f"  {line}" for line in stage.keep.code.strip("\n").split("\n")), CODE)
+        yield Page(Text("\n").join([marked(stage.keep.sentence), Text(stage.keep.source, MUTED), code]))
+    if guide.done.failed_facts:
+        lines = [Text("This run did not show what the text says:", WRONG), *map(Text, guide.done.failed_facts)]
+        yield Page(Text("\n").join(lines))
+
+
+def _question(guide: Guide, question: Question) -> Page:
+    done = guide.done
+    ask = Text(question.ask, BOLD)
+    if question.kind == "number":
+        if done.guess is None:
+            return Page(ask, asks=True)
+        return Page(Text("\n").join([ask, _number_verdict(guide, done.guess)]))
+    if done.choice is None:
+        choices = [Text.assemble((f"{i} ", CODE), choice) for i, choice in enumerate(question.choices, 1)]
+        return Page(Text("\n").join([ask, *choices]), asks=True)
+    return Page(Text("\n").join([ask, *_choice_verdict(guide, question, done.choice)]))
+
+
+def _choice_verdict(guide: Guide, question: Question, chosen: int) -> Iterator[Text]:
+    """Say what was chosen; whether it is right only once what the stage starts has shown it."""
+    assert question.right is not None
+    answer = question.choices[chosen - 1]
+    if guide.need in ("action", "wait"):
+        yield Text.assemble("Your answer: ", (f"{chosen} {answer}", BOLD))
+        return
+    if chosen == question.right:
+        yield Text.assemble(("✓ ", RIGHT), (f"{chosen} {answer}", BOLD))
+    else:
+        yield Text.assemble(("✗ ", WRONG), f"{chosen} {answer}")
+    yield marked(question.reasons[chosen - 1])
+    if chosen != question.right:
+        yield Text.assemble(("✓ ", RIGHT), (f"{question.right} {question.choices[question.right - 1]}", BOLD))
+
+
+def _number_verdict(guide: Guide, guess: float) -> Text:
+    right = guide.right_number
+    own = f"Your guess: {short_number(guess)}"
+    if right is None or guide.done.right is None:
+        return Text(own)
+    mark = Text("✓ ", RIGHT) if guide.done.right else Text("✗ ", WRONG)
+    question = guide.stage.question
+    kind = "measured" if question is not None and question.measured is not None else "right"
+    return Text.assemble(mark, own, f" · {kind}: ", (short_number(right), BOLD))
+
+
+def dots(guide: Guide) -> str:
+    """Return a sign for each stage: complete, not complete, or the one where the student is."""
+    stages = guide.progress.lesson.stages
+    return "".join(
+        HERE if i == guide.index else DONE if guide.progress.of(stage.id).complete else OPEN
+        for i, stage in enumerate(stages)
+    )
+
+
+def bar(guide: Guide, right: str, width: int) -> Text:
+    """Return the line below the text: where the student is, and at its right end what happens or what Enter does."""
+    stage = guide.stage
+    mark = " ✓" if guide.done.complete else ""
+    place = f"{guide.index + 1}/{guide.n_stages} {stage.kind}{mark}"
+    lefts = (
+        f" {guide.lesson_title}  {dots(guide)}  {place}",
+        f" {guide.lesson_title}  {place}",
+        f" {place}",
+    )
+    right = printable(right)[: max(0, width - 2)]
+    left = next((left for left in lefts if len(left) + len(right) + 3 <= width), "")
+    gap = max(1, width - len(left) - len(right) - 1)
+    return Text.assemble((left, BOLD), " " * gap, (right, BOLD), " ", no_wrap=True, overflow="ellipsis")
+
+
+def enter_text(guide: Guide, page: int, shown: Sequence[Page]) -> str:
+    """Return what Enter does now; empty if it does nothing."""
+    need = guide.need
+    if page < len(shown) - 1:
+        return "▸ Enter: the question" if need == "question" and shown[-1].asks else "▸ Enter: more"
+    if need == "question":
+        question = guide.stage.question
+        assert question is not None
+        n = len(question.choices)
+        return f"answer with 1 to {n}" if question.kind == "choice" else "type a number, then Enter"
+    if need == "action":
+        return f"▸ Enter: {guide.stage.action_text}"
+    if need == "wait":
+        return ""
+    return "✓ end of the lesson ▸ Enter: all lessons" if guide.is_last else "▸ Enter: next"
