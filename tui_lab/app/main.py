@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 from tui_lab.app import shutdown
-from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import INTERRUPTED
 
 ENVIRONMENT = {
@@ -40,8 +39,6 @@ def main(
     what trains is saved. Raises ConfigError for a source that is neither a preset, a config file nor a run, or a wrong
     keymap, and RunError for a run that cannot be read or resumed.
     """
-    if lesson is not None:
-        raise ConfigError.of("unavailable", "the app cannot open lessons yet")
     prepare()
     from tui_lab.app import keymap
     from tui_lab.app.app import LabApp, pick_of, pick_to_resume
