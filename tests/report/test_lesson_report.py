@@ -39,7 +39,7 @@ def test_page_shows_answers_and_curves(tmp_path: Path) -> None:
     assert not page.open and not page.requests and "script" not in page.tags
     shown = [
         "3 of 6", "2 of 2", "1 of 2", "a notebook", "Predict ln V.", "My answer: 2.5", "wrong", "my answer",
-        "So it is.", "double_softmax", "lr 0.1", "before", "this run", "optimizer.step()",
+        "So it is.", "double_softmax", "lr 0.1", "the run before", "this run", "optimizer.step()",
     ]  # fmt: skip
     assert [text for text in shown if text not in page.text] == []
     # A chart of the first run, the trials and the fix, each for wide and for narrow screens.

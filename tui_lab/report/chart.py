@@ -68,21 +68,32 @@ def loss_chart(curves: Curves) -> Chart:
     return Chart(_draw_sizes(draw, 6.0 if lr_varies else 4.8, "loss over steps", _PLACEHOLDERS))
 
 
-def overlay_chart(series: Mapping[str, Points], *, label: str, from_zero: bool = False) -> Chart:
-    """Draw several curves into one chart; its style has a color for each, one set for light mode and one for dark.
+@dataclass(frozen=True)
+class Backdrop:
+    """What a chart shows behind its curves. Its vertical axis is linear and begins at 0.
 
-    from_zero: the vertical axis is linear and begins at 0.
+    ghosts: gray curves by name; guess: a point with the name "your guess"; uniform_loss: a horizontal line.
     """
+
+    ghosts: Mapping[str, Points]
+    guess: tuple[float, float] | None = None
+    uniform_loss: float | None = None
+
+
+def overlay_chart(series: Mapping[str, Points], *, label: str, backdrop: Backdrop | None = None) -> Chart:
+    """Draw several curves into one chart; its style has a color for each, one set for light mode and one for dark."""
     placeholders = [f"#0c{i // 256:02x}{i % 256:02x}" for i in range(len(series))]
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
+        for name, points in backdrop.ghosts.items() if backdrop is not None else ():
+            _plot_line(axes, points, SOFT, name, width=1.4)
         for (name, points), color in zip(series.items(), placeholders, strict=True):
             _plot_line(axes, points, color, name, width=1.4)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
-        if from_zero:
-            axes.set_ylim(bottom=0)
+        if backdrop is not None:
+            _plot_backdrop(axes, backdrop)
         else:
             _set_scale(axes, series.values())
         _style_axes(axes)
@@ -97,6 +108,16 @@ def overlay_chart(series: Mapping[str, Points], *, label: str, from_zero: bool =
         f"{_variables(light)}\n@media (prefers-color-scheme: dark) {{ {_variables(dark)} }}\n"
         f"@media print {{ {_variables(light)} }}",
     )
+
+
+def _plot_backdrop(axes: "Axes", backdrop: Backdrop) -> None:
+    """Plot the guess and the uniform loss, and begin the vertical axis at 0."""
+    if backdrop.guess is not None:
+        axes.plot(*backdrop.guess, "x", color=MARK, markersize=9, markeredgewidth=2, clip_on=False, label="your guess")
+    if backdrop.uniform_loss is not None:
+        _mark_uniform_loss(axes, backdrop.uniform_loss)
+    # Room for the name of the uniform loss.
+    axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], backdrop.uniform_loss or 0))
 
 
 def _distinct_colors(names: Sequence[str]) -> list[str]:

@@ -9,9 +9,9 @@ from tui_lab.core.lessons.facts import CheckedFact, Measurements, check_fact, me
 from tui_lab.core.lessons.load import Lesson, without_links
 from tui_lab.core.lessons.progress import Progress, StageProgress, load_progress
 from tui_lab.core.lessons.schema import Question, Stage
-from tui_lab.core.runs.curves import Points, curves
+from tui_lab.core.runs.curves import Curves, Points, curves
 from tui_lab.core.runs.folder import Run
-from tui_lab.report.chart import Chart, overlay_chart
+from tui_lab.report.chart import Backdrop, Chart, overlay_chart
 from tui_lab.report.render import render
 from tui_lab.report.report_data import environment
 from tui_lab.report.write import check_target, write_page
@@ -31,12 +31,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question and what the student answered. number, right_number: of a question of kind number, as text."""
+    """A question and what the student answered. number, right_number: of a question of kind number, as text.
+
+    is_measured: whether the right number was measured in the student's run.
+    """
 
     ask: str
     choices: tuple[Choice, ...]
     number: str
     right_number: str
+    is_measured: bool
     is_right: bool | None
     is_given: bool
 
@@ -105,7 +109,7 @@ def _stage_report(progress: Progress, stage: Stage) -> StageReport:
         answer=None if stage.question is None else _answer(stage.question, done, current),
         chart=_chart(progress, stage),
         finding=_finding_text(done.finding),
-        settings=() if stage.fix is None else tuple((key, setting_text(value)) for key, value in stage.fix.set.items()),
+        settings=_changed_settings(stage),
         sentence=done.sentence,
         facts=tuple(fact for fact in facts if fact.holds is not None),
     )
@@ -134,9 +138,16 @@ def _answer(question: Question, done: StageProgress, current: Measurements | Non
         choices=choices,
         number="" if done.guess is None else f"{done.guess:g}",
         right_number="" if right is None else f"{right:.4g}",
+        is_measured=question.measured is not None,
         is_right=done.right,
         is_given=done.is_answered,
     )
+
+
+def _changed_settings(stage: Stage) -> tuple[tuple[str, str], ...]:
+    if stage.fix is None:
+        return ()
+    return tuple((key, "none" if value == [] else setting_text(value)) for key, value in stage.fix.set.items())
 
 
 def _finding_text(code: str) -> str:
@@ -146,25 +157,33 @@ def _finding_text(code: str) -> str:
 
 def _chart(progress: Progress, stage: Stage) -> Chart | None:
     """The curves of the runs that a stage started, and of the run before where the stage shows it."""
+    own = _own_runs(progress, stage)
     series = dict[str, Points]()
-    run = progress.run_of(stage.id)
-    trials = progress.trials_of(stage.id)
-    before = _run_before(progress, stage) if trials or stage.keeps_last else None
-    if before is not None:
-        series |= _curves_of(before, "before")
-    if run is not None:
-        series |= _curves_of(run, "this run")
-    labels = [trial.label for trial in stage.trials]
-    for i, trial in enumerate(trials):
-        series |= _curves_of(trial, labels[i] if i < len(labels) else trial.name)
-    if run is None and not trials:
-        return None
-    series |= _guess(progress, stage)
+    for name, run_curves in own.items():
+        series |= _named_curves(run_curves, name)
     if not any(points[0] for points in series.values()):
         return None
-    chart = overlay_chart(series, label="loss, nats", from_zero=True)
+    before = _run_before(progress, stage) if progress.of(stage.id).trials or stage.keeps_last else None
+    before_curves = None if before is None else _curves_of(before)
+    backdrop = Backdrop(
+        ghosts={} if before_curves is None else _named_curves(before_curves, "the run before"),
+        guess=_guess(progress, stage),
+        uniform_loss=next((run_curves.chance for run_curves in own.values()), None),
+    )
+    chart = overlay_chart(series, label="loss, nats", backdrop=backdrop)
     # Each chart of the page has colors of its own.
     return Chart(chart.svg, chart.style.replace(":root", f"#stage-{stage.id}"))
+
+
+def _own_runs(progress: Progress, stage: Stage) -> dict[str, Curves]:
+    """The curves of the runs that a stage started, by name; those of damaged runs are left out."""
+    named = dict[str, Run]()
+    if (run := progress.run_of(stage.id)) is not None:
+        named["this run"] = run
+    labels = [trial.label for trial in stage.trials]
+    for i, trial in enumerate(progress.trials_of(stage.id)):
+        named[labels[i] if i < len(labels) else trial.name] = trial
+    return {name: run_curves for name, run in named.items() if (run_curves := _curves_of(run)) is not None}
 
 
 def _run_before(progress: Progress, stage: Stage) -> Run | None:
@@ -172,28 +191,29 @@ def _run_before(progress: Progress, stage: Stage) -> Run | None:
     return progress.current_run(progress.lesson.stages[i - 1].id) if i else None
 
 
-def _curves_of(run: Run, name: str) -> dict[str, Points]:
-    """The loss and, where it was measured more than once, the validation loss of a run; none of a damaged run."""
+def _curves_of(run: Run) -> Curves | None:
     try:
-        run_curves = curves(run.downsampled().events())
+        return curves(run.downsampled().events())
     except RunError:
-        return {}
+        return None
+
+
+def _named_curves(run_curves: Curves, name: str) -> dict[str, Points]:
+    """The loss and, where it was measured more than once, the validation loss."""
     series = {name: run_curves.train}
     if len(run_curves.validation[0]) > 1:
         series[f"{name}, validation"] = run_curves.validation
-    if run_curves.chance is not None and run_curves.train[0]:
-        first, last = run_curves.train[0][0], run_curves.train[0][-1]
-        series["uniform loss, ln V"] = ((first, last), (run_curves.chance, run_curves.chance))
     return series
 
 
-def _guess(progress: Progress, stage: Stage) -> dict[str, Points]:
-    """The guess of this stage, or of the one before if that started no run."""
+def _guess(progress: Progress, stage: Stage) -> tuple[float, float] | None:
+    """Step and value of the guess of this stage, or of the one before if that started no run."""
     i = progress.lesson.index(stage.id)
-    for each in reversed(progress.lesson.stages[max(0, i - 1) : i + 1]):
+    earlier = progress.lesson.stages[i - 1] if i else None
+    stages = [stage] if earlier is None or earlier.has_action else [stage, earlier]
+    for each in stages:
         guess = progress.of(each.id).guess
         draw = None if each.question is None else each.question.draw
         if guess is not None and draw is not None and draw.metric != "exact_match":
-            step = draw.step if isinstance(draw.step, int) else 0
-            return {"your guess": ((float(step),), (guess,))}
-    return {}
+            return float(draw.step) if isinstance(draw.step, int) else 0.0, guess
+    return None
