@@ -20,7 +20,7 @@ AFTER_END = {
     "home": "Home",
 }
 """Commands that are offered after the end of a run, with what they do, the most useful first."""
-AFTER_FAILURE = {"diagnose": "diagnose", "pane_5": "see Events", "resume": "resume", "restart": "again", "home": "Home"}
+AFTER_FAILURE = {"resume": "resume", "diagnose": "diagnose", "pane_5": "see Events", "restart": "again", "home": "Home"}
 """After an error."""
 MOST_OF_A_MESSAGE = 60
 """Characters of an error that are shown; the events pane has all of it."""

@@ -36,8 +36,8 @@ ENDED: Labels = (
     *ALWAYS,
 )
 FAILED: Labels = (
-    ("diagnose", "Diagnose"),
     ("resume", "Resume"),
+    ("diagnose", "Diagnose"),
     ("restart", "Again"),
     ("pane_5", "Events"),
     ("home", "Home"),

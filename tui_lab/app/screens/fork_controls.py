@@ -62,6 +62,8 @@ class ForkControls:
         except (ConfigError, RunError) as error:
             self._lab.notify(str(error), severity="warning")
             return
+        if not self._lab.is_current:
+            return  # The user has gone on meanwhile: a question would cover what is open now.
         step = progress.step
         start = partial(self._start, config, fork=True, old=progress.config)
         if step >= config.train.steps:
