@@ -51,7 +51,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A valid lesson. texts and configs: by the id of the stage."""
+    """A valid lesson. folder: absolute; texts and configs: by the id of the stage."""
 
     folder: Path
     file: LessonFile
@@ -101,13 +101,12 @@ def without_links(text: str) -> str:
 
 
 def load_lesson(folder: Path) -> Lesson:
-    """The lesson in `folder`. Raises ConfigError with all of its problems."""
-    folder = folder.absolute()
+    """The lesson in `folder`. Raises ConfigError with all of its problems, in which files have the path as given."""
     if not settings.is_file(folder / LESSON):
         raise ConfigError.of("not_found", f"not a lesson: it has no {LESSON}", value=str(folder))
     lesson_file = _read_file(folder / LESSON)
     problems = list(_stage_id_problems(lesson_file))
-    reader = _ConfigReader(folder)
+    reader = _ConfigReader(folder.absolute())
     configs = {stage.id: reader.read(stage) for stage in lesson_file.stages}
     problems += reader.problems
     problems += _question_length_problems(lesson_file)
@@ -116,7 +115,7 @@ def load_lesson(folder: Path) -> Lesson:
     problems += text_problems
     if problems:
         raise ConfigError(problems)
-    return Lesson(folder, lesson_file, texts, configs)
+    return Lesson(folder.absolute(), lesson_file, texts, configs)
 
 
 def list_lessons(folder: Path | None = None) -> list[Lesson]:

@@ -36,7 +36,7 @@ def test_check_lists_every_problem(tmp_path: Path, run_cli: RunCli) -> None:
     assert result.code == 2
     lines = result.err.splitlines()
     assert any("stage.see.run.config = 'row.toml'" in line and "did you mean 'rows.toml'?" in line for line in lines)
-    assert any("text.md: ## see" in line for line in lines)
+    assert any("tui-lab: rates/text.md: ## see" in line for line in lines)
 
 
 def test_check_accepts_a_valid_lesson(tmp_path: Path, run_cli: RunCli) -> None:
@@ -63,6 +63,31 @@ def test_check_trains_the_runs(tmp_path: Path, run_cli: RunCli, lesson: str, cod
     stages = {stage["stage"]: stage for stage in map(json.loads, result.out.splitlines())}
     assert stages["see"]["facts"][0]["holds"] and len(stages["try"]["facts"][0]["values"]) == 2
     assert not stages["diagnose"]["problems"] and bool(stages["fix"]["problems"]) == bool(code)
+
+
+@pytest.mark.parametrize(("arguments", "opened"), [([], ""), (["rates"], "rates"), (["."], ".")])
+def test_app_opens_at_the_lesson_or_the_list(
+    tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, arguments: list[str], opened: str
+) -> None:
+    """ "." is a folder of lessons."""
+    write(tmp_path / "rates")
+    lessons = list[str]()
+
+    def main(*, lesson: str) -> int:
+        lessons.append(lesson)
+        return 0
+
+    monkeypatch.setattr("tui_lab.app.main.main", main)
+    monkeypatch.setenv("TEXTUAL_DRIVER", "a browser")
+    assert run_cli("learn", *arguments).code == 0 and lessons == [opened]
+
+
+def test_app_does_not_open_a_lesson_with_problems(
+    tmp_path: Path, cli_error: CliError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "rates", LESSON.replace("rows.toml", "row.toml"))
+    monkeypatch.setenv("TEXTUAL_DRIVER", "a browser")
+    assert cli_error("learn", "rates").problems[0].suggestion == "rows.toml"
 
 
 @pytest.mark.parametrize(

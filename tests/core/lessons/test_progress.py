@@ -55,6 +55,15 @@ def test_removed_run_is_no_run(lesson: Lesson) -> None:
     assert progress.run_of("see") is None and progress.current_run("see") is None
 
 
+def test_run_of_a_script_is_elsewhere(lesson: Lesson, tmp_path: Path) -> None:
+    progress = load_progress(lesson)
+    (tmp_path / "runs" / "train").mkdir(parents=True)
+    (tmp_path / "runs" / "train" / "config.toml").touch()
+    progress.of("see").run = str(tmp_path / "runs" / "train")
+    current = progress.current_run("predict")
+    assert current is not None and current.path == tmp_path / "runs" / "train"
+
+
 def test_finished_lesson_can_be_taken_again(lesson: Lesson) -> None:
     progress = load_progress(lesson)
     progress.go_to("keep")
