@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tui_lab.app.learn.guide import Guide
 from tui_lab.app.learn.measure import measurements
+from tui_lab.app.learn.sources import PreparedSession
 from tui_lab.app.learn.strip_text import Page, bar, enter_text, pages, terms
 from tui_lab.app.learn.trials import Trial, Trials
 from tui_lab.app.panes.loss_curves import Backdrop
@@ -95,6 +96,8 @@ class LessonController:
         state = self.lab.state
         if self._starting == "paused" and state.phase == "paused":
             self._starting = ""
+            if isinstance(self.lab.source, PreparedSession):
+                self.lab.source.release()
             self.lab.source.send(cmd.Resume())
         if self._trials is not None and self._trials.poll():
             self._draw_trials(self._trials)

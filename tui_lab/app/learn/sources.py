@@ -74,7 +74,7 @@ def lesson_source(progress: Progress, clock: Callable[[], float]) -> LessonSourc
         config = progress.lesson.configs[stage.id].start
         if config is not None:
             folder = progress.new_run_folder(stage.id)
-            return LessonSource(_paused(stage.id, config, folder), stage.id, folder)
+            return LessonSource(PreparedSession(stage.id, config, folder), stage.id, folder)
     return LessonSource(NoRun())
 
 
@@ -101,10 +101,28 @@ def _is_resumable(run: Run) -> bool:
         return False
 
 
-def _paused(name: str, config: Config, folder: Path) -> Session:
-    def open(report: "ReportProgress", commands: "CommandQueue") -> "OpenRun":
-        from tui_lab.core.runs import open_run
+class PreparedSession(Session):
+    """Opens a run paused before its first step, and measures nothing until `release`: a question may ask for it."""
 
-        return open_run.start(name, config, folder, report, commands)
+    def __init__(self, name: str, config: Config, folder: Path) -> None:
+        def open(report: "ReportProgress", commands: "CommandQueue") -> "OpenRun":
+            from tui_lab.core.runs import open_run
 
-    return Session(open, paused=True)
+            return open_run.start(name, config, folder, report, commands)
+
+        super().__init__(open, paused=True)
+        self._held: list[cmd.Command] | None = []
+        """The commands that inspect the model; None once they are sent."""
+
+    def send(self, command: cmd.Command) -> None:
+        if self._held is not None and isinstance(command, cmd.Inspect):
+            self._held.append(command)
+        else:
+            super().send(command)
+
+    def release(self) -> None:
+        """Send what was held back."""
+        held = self._held or []
+        self._held = None
+        for command in held:
+            super().send(command)
