@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tui_lab.app.learn.guide import NO_FINDING, Guess, Guide
+from tui_lab.app.learn.guide import NO_FINDING, Guess, Guide, guesses
 from tui_lab.core.lessons.facts import Measurements
 from tui_lab.core.lessons.load import load_lesson
 from tui_lab.core.lessons.progress import load_progress
@@ -21,23 +21,27 @@ def at(stage: str) -> Guide:
     return new
 
 
+def need(of: Guide) -> str:
+    return of.need
+
+
 def measured(*losses: float, ended: bool = False) -> Measurements:
     return Measurements(list(range(1, len(losses) + 1)), losses, n_vocab=N_VOCAB, ended=ended)
 
 
 def test_question_comes_before_the_run_and_the_run_completes_the_stage() -> None:
     first = guide()
-    assert first.need == "question"
+    assert need(first) == "question"
     assert first.hides_ln_vocab_size
     first.answer(10.8)
-    assert (first.need, first.hides_ln_vocab_size, first.done.right) == ("action", False, None)
+    assert (need(first), first.hides_ln_vocab_size, first.done.right) == ("action", False, None)
     first.run_started("see-1")
-    assert first.need == "wait"
+    assert need(first) == "wait"
     assert first.update(measured(10.82, 10.82), ())  # The guess is judged.
     assert first.done.right
     assert not first.update(measured(10.82, 10.82, 10.81), ())
     assert first.update(measured(10.82, 10.81, ended=True), ())
-    assert (first.need, first.done.complete, first.done.failed_facts) == ("nothing", True, [])
+    assert (need(first), first.done.complete, first.done.failed_facts) == ("nothing", True, [])
 
 
 def test_fact_that_does_not_hold_is_kept_to_be_said() -> None:
@@ -54,17 +58,17 @@ def test_guess_is_drawn_until_the_run_after_its_own() -> None:
     first.answer(9)
     first.run_started("see-1")
     first.go_to(1)
-    assert first.guesses == [Guess("loss", 0, 9)]
+    assert guesses(first.progress) == [Guess("loss", 0, 9)]
     first.go_to(4)
     first.run_started("fix-1")
-    assert not first.guesses
+    assert not guesses(first.progress)
 
 
 def test_trials_complete_their_stage_and_their_facts_are_checked() -> None:
     trying = at("try")
-    assert trying.need == "action"
+    assert need(trying) == "action"
     trying.trials_started(["try-trial-1", "try-trial-2"])
-    assert trying.need == "wait"
+    assert need(trying) == "wait"
     assert not trying.update(measured(10.8, ended=True), ())  # The end of the current run does not count.
     trying.trials = [measured(10.8, 10.7), measured(9.0, 9.0)]
     trying.trials_ended()
@@ -75,11 +79,11 @@ def test_trials_complete_their_stage_and_their_facts_are_checked() -> None:
 def test_expected_finding_counts_wherever_it_is_in_the_report() -> None:
     diagnosing = at("diagnose")
     diagnosing.answer(7)
-    assert diagnosing.need == "question"  # There is no choice 7.
+    assert need(diagnosing) == "question"  # There is no choice 7.
     diagnosing.answer(1)
-    assert (diagnosing.done.right, diagnosing.need) == (False, "action")
+    assert (diagnosing.done.right, need(diagnosing)) == (False, "action")
     diagnosing.diagnosed(["shuffle_every_step", "double_softmax"])
-    assert (diagnosing.done.finding, diagnosing.need) == ("double_softmax", "nothing")
+    assert (diagnosing.done.finding, need(diagnosing)) == ("double_softmax", "nothing")
     diagnosing.diagnosed([])
     assert diagnosing.done.finding == NO_FINDING
 
@@ -88,14 +92,14 @@ def test_fix_is_complete_at_its_goal() -> None:
     fixing = at("fix")
     fixing.run_started("fix-1")
     fixing.update(measured(10.8, 9.0), ())
-    assert fixing.need == "wait"
+    assert need(fixing) == "wait"
     fixing.update(measured(4.0, 4.0), ())
     assert fixing.done.complete
 
 
 def test_stage_without_a_goal_is_complete_when_left_and_the_end_finishes_the_lesson() -> None:
     looking = at("look")
-    assert looking.need == "nothing"
+    assert need(looking) == "nothing"
     assert looking.leave_forward()
     assert looking.progress.of("look").complete
     looking.go_to(looking.n_stages - 1)

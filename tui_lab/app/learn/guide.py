@@ -41,10 +41,6 @@ class Guide:
             self.go_to(0)
 
     @property
-    def lesson_title(self) -> str:
-        return self.progress.lesson.title
-
-    @property
     def index(self) -> int:
         return self.progress.index
 
@@ -143,7 +139,7 @@ class Guide:
     def diagnosed(self, codes: Sequence[str]) -> None:
         """codes: of the doctor's findings about the current run; the first one counts."""
         expected = self.stage.diagnose.finding if self.stage.diagnose is not None else None
-        self.done.finding = expected if expected in codes else next(iter(codes), NO_FINDING)
+        self.done.finding = str(expected) if expected in codes else next(iter(codes), NO_FINDING)
         self._complete()
 
     def confirmed(self) -> None:
@@ -191,25 +187,25 @@ class Guide:
         question = self.stage.question
         return None if question is None or question.kind == "choice" else right_number(question, self.current)
 
-    @property
-    def guesses(self) -> list[Guess]:
-        """The guesses for the current run, to be drawn in its chart: those since the run before it."""
-        guesses: list[Guess] = []
-        n_runs = 0
-        for stage in reversed(self.progress.lesson.stages[: self.index + 1]):
-            done = self.progress.of(stage.id)
-            if stage.id != self.stage.id and n_runs and done.run:
-                break  # The guesses before it were for that run.
-            if (place := _drawn_at(stage.question)) is not None and done.guess is not None:
-                guesses.append(Guess(*place, done.guess))
-            n_runs += bool(done.run)
-        return guesses
-
     def save(self) -> None:
         try:
             self.progress.save()
         except RunError as error:
             self.problem = str(error)
+
+
+def guesses(progress: Progress) -> list[Guess]:
+    """Return the guesses for the current run, to be drawn in its chart: those since the run before it."""
+    drawn: list[Guess] = []
+    n_runs = 0
+    for stage in reversed(progress.lesson.stages[: progress.index + 1]):
+        done = progress.of(stage.id)
+        if stage.id != progress.stage.id and n_runs and done.run:
+            break  # The guesses before it were for that run.
+        if (place := _drawn_at(stage.question)) is not None and done.guess is not None:
+            drawn.append(Guess(*place, done.guess))
+        n_runs += bool(done.run)
+    return drawn
 
 
 def _drawn_at(question: Question | None) -> tuple[str, int] | None:

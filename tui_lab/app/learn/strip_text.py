@@ -146,8 +146,8 @@ def bar(guide: Guide, right: str, width: int) -> Text:
     mark = " ✓" if guide.done.complete else ""
     place = f"{guide.index + 1}/{guide.n_stages} {stage.kind}{mark}"
     lefts = (
-        f" {guide.lesson_title}  {dots(guide)}  {place}",
-        f" {guide.lesson_title}  {place}",
+        f" {guide.progress.lesson.title}  {dots(guide)}  {place}",
+        f" {guide.progress.lesson.title}  {place}",
         f" {place}",
     )
     right = printable(right)[: max(0, width - 2)]

@@ -37,13 +37,15 @@ class Backdrop:
     """What a lesson puts into the chart: earlier runs in gray, and guesses.
 
     from_zero: whether runs begin with a y axis from zero. hides_references: whether the lines of reference, such as
-    ln V, would answer a question that is still open.
+    ln V, would answer a question that is still open. hides_validation: whether the validation loss, which is measured
+    only at the end, is left out.
     """
 
     ghosts: Sequence[Overlay] = ()
     guesses: Sequence[Guess] = ()
     from_zero: bool = False
     hides_references: bool = False
+    hides_validation: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ChartView:
         ]
         if self.metric.is_loss:
             options["references"] = self._references(state)
-            if state.best is not None:
+            if state.best is not None and not self.backdrop.hides_validation:
                 dots.append(Dot(scale.at(progress, state.best.step), state.best.val_loss, f"bold {VALIDATION}"))
         chart.draw(
             self._curves(state, scale),
@@ -117,7 +119,7 @@ class ChartView:
             curves += [Curve("raw", shown, f"dim {TRAIN}", background=True), Curve(name, smoothed, TRAIN, end=end)]
         else:
             curves.append(Curve(name, shown, TRAIN, end=end))
-        if self.metric.key == "loss":
+        if self.metric.key == "loss" and not self.backdrop.hides_validation:
             validation = scale.placed(progress, state.curves["val_loss"].points)
             # A line between a few evaluations must not hide the curve of every step.
             curves.append(Curve("val", validation, VALIDATION, dotted=True, end="val", below=True))

@@ -32,12 +32,14 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
     elif metric.key == "loss":
         items.append(Text(f"━ train {_latest(metric)}", TRAIN))
         validation = state.curves["val_loss"].last
-        items.append(Text(f"o val {'–' if validation is None else short_number(validation)}", VALIDATION))
+        if not view.backdrop.hides_validation:
+            items.append(Text(f"o val {'–' if validation is None else short_number(validation)}", VALIDATION))
     else:
         points = metric.series.points
         at = f" at {points[-1][0]:,.0f}" if points and points[-1][0] < state.step else ""
         items.append(Text(f"━ {metric.title} {_latest(metric)}{at}", TRAIN))
-    if metric.is_loss and width < LEAST_WIDTH_FOR_END_LABELS and state.chance_loss is not None:
+    is_narrow = width < LEAST_WIDTH_FOR_END_LABELS and not view.backdrop.hides_references
+    if metric.is_loss and is_narrow and state.chance_loss is not None:
         items.append(Text(f"┄ ln V {short_number(state.chance_loss)}", "dim"))
     items += [_overlaid(one, metric.key) for one in view.overlaid]
     if changes := merge_changes(state.changes):
