@@ -97,7 +97,7 @@ def check(folder: Path, *, seeds: int, as_json: bool, allow_code: bool) -> int:
             write(f"{lesson.name}: valid, {len(lesson.stages)} stages")
     elif not seeds:
         write_json([{"lesson": lesson.name, "stages": len(lesson.stages)} for lesson in lessons])
-    results = [_rehearse(lesson, seed, as_json=as_json) for lesson in lessons for seed in range(seeds)]
+    results = [_check_runs(lesson, seed, as_json=as_json) for lesson in lessons for seed in range(seeds)]
     return DONE if all(results) else NOT_MET
 
 
@@ -130,15 +130,15 @@ def glossary_terms() -> list[str]:
     return [term for name in names for term in dict.fromkeys((name, *re.split(r", *", name)))]
 
 
-def _rehearse(lesson: Lesson, seed: int, *, as_json: bool) -> bool:
+def _check_runs(lesson: Lesson, seed: int, *, as_json: bool) -> bool:
     """Train the runs of a lesson and print what happened at each stage. Return whether all is as the lesson says."""
-    from tui_lab.core.lessons.rehearse import rehearse
+    from tui_lab.core.lessons.check_runs import check_runs
 
     is_right = True
     seconds = 0.0
     if not as_json:
         write(f"{lesson.name}, every seed + {seed}:" if seed else f"{lesson.name}, the seeds of its configs:")
-    for result in rehearse(lesson, seed):
+    for result in check_runs(lesson, seed):
         is_right = is_right and result.is_right
         seconds += result.wait
         if as_json:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.cli.documents import ROOT, code_blocks
+from tui_lab.core.lessons.check_runs import check_runs
 from tui_lab.core.lessons.load import BUILTIN, lesson_folders, load_lesson
-from tui_lab.core.lessons.rehearse import rehearse
 from tui_lab.core.lessons.schema import TABLES, keys_of
 
 GUIDE = ROOT / "docs" / "guide" / "lessons.md"
@@ -25,7 +25,7 @@ def test_lesson_is_valid(folder: Path) -> None:
 @pytest.mark.slow
 @every_lesson
 def test_runs_are_as_the_lesson_says(folder: Path) -> None:
-    results = list(rehearse(load_lesson(folder)))
+    results = list(check_runs(load_lesson(folder)))
     wrong = [(r.stage.id, [fact.sentence for fact in r.facts if not fact.holds], r.problems) for r in results]
     assert [entry for entry, result in zip(wrong, results, strict=True) if not result.is_right] == []
 

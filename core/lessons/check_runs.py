@@ -18,7 +18,7 @@ from tui_lab.core.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class RehearsedStage:
+class CheckedStage:
     """What happened at a stage. seconds: of all its runs and of the doctor; wait: until the stage was complete.
 
     problems: a sentence for each thing that is not as the lesson says, except facts.
@@ -36,26 +36,26 @@ class RehearsedStage:
         return not self.problems and all(fact.holds for fact in self.facts)
 
 
-def rehearse(lesson: Lesson, seed: int = 0) -> Iterator[RehearsedStage]:
-    """Take a lesson, stage by stage. seed: added to that of every config.
+def check_runs(lesson: Lesson, seed: int = 0) -> Iterator[CheckedStage]:
+    """Train the runs of a lesson, stage by stage. seed: added to that of every config.
 
     A run of another terminal's script is left out, and with it what is said about it. Raises what training raises.
     """
-    return _Rehearsal(lesson, seed).stages()
+    return _RunCheck(lesson, seed).stages()
 
 
-class _Rehearsal:
+class _RunCheck:
     def __init__(self, lesson: Lesson, seed: int) -> None:
         self._lesson = lesson
         self._seed = seed
         self._current: Measurements | None = None
         self._trials: list[Measurements] = []
 
-    def stages(self) -> Iterator[RehearsedStage]:
+    def stages(self) -> Iterator[CheckedStage]:
         for stage in self._lesson.stages:
             yield self._stage(stage)
 
-    def _stage(self, stage: Stage) -> RehearsedStage:
+    def _stage(self, stage: Stage) -> CheckedStage:
         configs = self._lesson.configs[stage.id]
         problems = list[str]()
         begin = time.monotonic()
@@ -75,7 +75,7 @@ class _Rehearsal:
             facts = tuple(fact for fact in facts if fact.fact.runs == "trials" or fact.fact.trial)
         else:
             problems += self._unmet(stage, self._current)
-        return RehearsedStage(stage, seconds, seconds if wait is None else wait, facts, tuple(problems))
+        return CheckedStage(stage, seconds, seconds if wait is None else wait, facts, tuple(problems))
 
     def _train(self, config: Config, stage: Stage) -> tuple[Measurements, float | None]:
         """The measurements of a run, and the seconds until it completed the stage."""
