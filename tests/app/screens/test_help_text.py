@@ -42,6 +42,11 @@ def test_search_keeps_the_title_of_what_it_finds(search: str, shown: str) -> Non
     assert len(blocks) == (2 if shown else 0)
 
 
+def test_search_for_a_title_shows_its_paragraphs() -> None:
+    page = "## Glossary\n\n### Adam\n\nAn optimizer.\n\nTypical: 1e-3.\n\n### SGD\n\nA step.\n"
+    assert [block.plain for block in matching(parse(page), "adam")] == ["Adam", "An optimizer.", "Typical: 1e-3."]
+
+
 @pytest.mark.parametrize("width", [60, 90])
 def test_keys_stand_in_one_line(width: int) -> None:
     console = Console(file=io.StringIO(), width=width)

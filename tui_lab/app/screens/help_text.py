@@ -64,15 +64,20 @@ def inline(markdown: str) -> Text:
 
 
 def matching(blocks: Sequence[Block], search: str) -> list[Block]:
-    """Return the rows and paragraphs that contain a text, each after its title; all blocks for an empty text."""
+    """Return the rows and paragraphs that contain a text, each after its title; all blocks for an empty text.
+
+    Of a title that contains it, such as a term of the glossary, all paragraphs are returned.
+    """
     if not search:
         return list(blocks)
     shown: list[Block] = []
     title: Block | None = None
+    is_in_title = False
     for block in blocks:
         if block.kind == "title":
             title = block
-        elif search in block.plain.lower():
+            is_in_title = search in block.plain.lower()
+        elif search in block.plain.lower() or is_in_title and block.kind == "text":
             shown += [block] if title is None else [title, block]
             title = None
     return shown
