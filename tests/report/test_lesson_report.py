@@ -10,6 +10,7 @@ from tests.core.recorded import recorded
 from tests.report.test_report import EVIL, Page
 from tui_lab.core.lessons.load import load_lesson
 from tui_lab.core.lessons.progress import Progress, load_progress
+from tui_lab.core.lessons.sentence import split_sentence
 from tui_lab.report.lesson_report import lesson_report
 
 
@@ -44,6 +45,15 @@ def test_page_shows_answers_and_curves(tmp_path: Path) -> None:
     assert [text for text in shown if text not in page.text] == []
     # A chart of the first run, the trials and the fix, each for wide and for narrow screens.
     assert source.count("<figure>") == 3 and source.count("<svg") == 6
+
+
+def test_sentence_is_shown_split(tmp_path: Path) -> None:
+    keep = 'id = "keep"\nsentence = { ask = "Type a sentence" }'
+    progress = load_progress(load_lesson(write(tmp_path / "rates", LESSON.replace('id = "keep"', keep))))
+    progress.of("keep").sentence = "Socrates asks"
+    page = Page(lesson_report(progress))
+    split = split_sentence("Socrates asks")
+    assert split.characters_line in page.text and split.tokens_line in page.text
 
 
 def test_lesson_that_was_left_can_be_handed_in(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from tui_lab.core.lessons.facts import CheckedFact, Measurements, check_fact, me
 from tui_lab.core.lessons.load import Lesson, without_links
 from tui_lab.core.lessons.progress import Progress, StageProgress, load_progress
 from tui_lab.core.lessons.schema import Question, Stage
+from tui_lab.core.lessons.sentence import split_sentence
 from tui_lab.core.runs.curves import Curves, Points, curves
 from tui_lab.core.runs.folder import Run
 from tui_lab.report.chart import Backdrop, Chart, overlay_chart
@@ -47,7 +48,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class StageReport:
-    """What the report shows of a stage. settings: those that the fix changes. sentence: that the student typed."""
+    """What the report shows of a stage. settings: those that the fix changes.
+
+    sentence: that the student typed, and below it its characters and its tokens. command: for another terminal.
+    """
 
     stage: Stage
     paragraphs: tuple[str, ...]
@@ -56,7 +60,8 @@ class StageReport:
     chart: Chart | None
     finding: str
     settings: tuple[tuple[str, str], ...]
-    sentence: str
+    sentence: tuple[str, ...]
+    command: str
     facts: tuple[CheckedFact, ...]
 
 
@@ -110,7 +115,8 @@ def _stage_report(progress: Progress, stage: Stage) -> StageReport:
         chart=_chart(progress, stage),
         finding=_finding_text(done.finding),
         settings=_changed_settings(stage),
-        sentence=done.sentence,
+        sentence=_sentence_lines(done.sentence),
+        command="" if stage.terminal is None else stage.terminal.command.replace("{folder}", str(progress.folder)),
         facts=tuple(fact for fact in facts if fact.holds is not None),
     )
 
@@ -142,6 +148,13 @@ def _answer(question: Question, done: StageProgress, current: Measurements | Non
         is_right=done.right,
         is_given=done.is_answered,
     )
+
+
+def _sentence_lines(sentence: str) -> tuple[str, ...]:
+    if not sentence:
+        return ()
+    split = split_sentence(sentence)
+    return sentence, split.characters_line, split.tokens_line
 
 
 def _changed_settings(stage: Stage) -> tuple[tuple[str, str], ...]:
