@@ -1,5 +1,7 @@
 """What the app knows of a run, as the lessons' checks take it."""
 
+from collections.abc import Sequence
+
 from tui_lab.app.session.state import LabState
 from tui_lab.core.lessons.facts import Measurements
 
@@ -16,7 +18,7 @@ def measurements(state: LabState) -> Measurements:
 
 
 def _measurements(
-    state: LabState, losses: list[tuple[float, float]], evaluations: "list[tuple[int, float, float | None]]"
+    state: LabState, losses: list[tuple[float, float]], evaluations: Sequence[tuple[int, float, float | None]]
 ) -> Measurements:
     return Measurements(
         steps=[step for step, _ in losses],
