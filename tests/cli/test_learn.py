@@ -44,6 +44,11 @@ def test_check_accepts_a_valid_lesson(tmp_path: Path, run_cli: RunCli) -> None:
     assert run_cli("learn", "rates", "--check").code == 0
 
 
+def test_schema_has_the_keys_as_written_in_toml(run_cli: RunCli) -> None:
+    schema = json.loads(run_cli("learn", "--schema").out)
+    assert "stage" in schema["properties"] and {"trial", "fact"} <= schema["$defs"]["Stage"]["properties"].keys()
+
+
 def test_links_to_unknown_terms_are_problems(tmp_path: Path, cli_error: CliError) -> None:
     write(tmp_path / "rates", text=TEXT.replace("glossary:ln V", "glossary:Dropuot"))
     problem = cli_error("learn", "rates", "--check").problems[0]

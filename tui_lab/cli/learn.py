@@ -12,6 +12,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.lessons import load
 from tui_lab.core.lessons.load import Lesson
 from tui_lab.core.lessons.progress import Progress, load_progress
+from tui_lab.core.lessons.schema import LessonFile
 from tui_lab.util.errors import ConfigError, Problem, nearest
 from tui_lab.util.exit_codes import DONE, NOT_MET
 
@@ -43,6 +44,11 @@ def _model_sources(lesson: Lesson) -> Iterator[str]:
         for config in (configs.start, *configs.trials):
             if config is not None and config.model.source:
                 yield config.model.source
+
+
+def show_schema() -> None:
+    """Print the JSON schema of a lesson.toml."""
+    write_json(LessonFile.model_json_schema(), indent=2)
 
 
 def show_list(folder: Path, *, as_json: bool) -> None:

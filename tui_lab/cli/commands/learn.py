@@ -41,13 +41,16 @@ def learn(
         Path | None,
         typer.Option(metavar="FILE.html", help="Write what you did in a lesson, to hand it in."),
     ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", metavar="", help="Print the JSON schema of a lesson.toml, for editors.")
+    ] = False,
     json: Json = False,
     allow_code: AllowCode = False,
 ) -> None:
     """Take a lesson in the app, with real runs. Without LESSON it shows the list of lessons."""
     from tui_lab.cli import learn as lessons
 
-    modes = {"--list": list_, "--check": check, "--export": export is not None}
+    modes = {"--list": list_, "--check": check, "--export": export is not None, "--schema": schema}
     given = [name for name, is_given in modes.items() if is_given]
     if len(given) > 1:
         raise ConfigError.of("conflict", f"not together with {given[0]}", key=given[1])
@@ -55,6 +58,9 @@ def learn(
         raise ConfigError.of("conflict", "needs --check", key="--train" if train else "--seeds")
     if json and not (list_ or check):
         raise ConfigError.of("conflict", "needs --list or --check", key="--json")
+    if schema:
+        lessons.show_schema()
+        return
     folder = lessons.folder_of(lesson)
     if check:
         raise typer.Exit(lessons.check(folder, seeds=seeds if train else 0, as_json=json, allow_code=allow_code))
