@@ -1,5 +1,6 @@
 """A sentence as characters and as GPT-2's tokens, without torch: the stages that have `[stage.sentence]`."""
 
+import functools
 from dataclasses import dataclass
 
 from tui_lab.data.tokenizers import Gpt2Tokenizer, show
@@ -41,6 +42,7 @@ class SplitSentence:
         return "·".join(text for text, _ in self.tokens)
 
 
+@functools.lru_cache(maxsize=4)
 def split_sentence(text: str) -> SplitSentence:
     """Split a sentence into GPT-2's tokens. Raises DataError when the file of merges is damaged."""
     text = text[:LONGEST]

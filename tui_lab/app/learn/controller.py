@@ -142,7 +142,7 @@ class LessonController:
                 self._act()
             case "nothing":
                 self.next_stage()
-            case "question" if self.lab.strip.field.display:
+            case "question" if self.lab.strip.field is not None:
                 self.lab.set_focus(self.lab.strip.field)
             case _:
                 pass
@@ -166,6 +166,15 @@ class LessonController:
         self._page = len(self._pages) - 1
         self.lab.set_focus(self.lab.strip)
         self._stage_changed()
+
+    def sentence_typed(self, sentence: str) -> None:
+        """Split a sentence; the one that is shown split already, or none, goes on."""
+        if sentence in ("", self.guide.done.sentence) and self.guide.done.complete:
+            self.enter()
+        elif sentence:
+            self.guide.sentence_typed(sentence)
+            self._page = len(self._pages) - 1
+            self._stage_changed()
 
     @property
     def has_terms(self) -> bool:
@@ -195,6 +204,8 @@ class LessonController:
             elif stage.terminal is not None:
                 self._script_runs = None
                 self.guide.confirmed()
+            elif stage.sentence is not None:
+                self.sentence_typed(self.lab.strip.sentence.value.strip())
         except RunError as error:
             self.lab.notify(str(error), severity="error")
         self._stage_changed()
@@ -260,7 +271,7 @@ class LessonController:
             self._page = len(self._pages) - 1
         self._chart.draw_guesses()
         self.draw_strip()
-        if self.lab.strip.field.display:
+        if self.lab.strip.field is not None:
             self.lab.set_focus(self.lab.strip.field)
         self.lab.refresh_bindings()
 
@@ -282,7 +293,14 @@ class LessonController:
         is_busy = bool(self._starting) or (self.guide.stage.diagnose is not None and lab.doctor.busy)
         waits = " · waits for the run" if self._script_runs is not None else ""
         right = ("" if is_busy else enter_text(self.guide, self._page, shown)) or self._status()
-        lab.strip.show(page.text, bar(self.guide, right + waits, lab.bar_width), asks_number=asks_number)
+        stage = self.guide.stage
+        sentence = None
+        if page.takes_sentence and stage.sentence is not None:
+            sentence = self.guide.done.sentence or stage.sentence.default
+            if lab.strip.sentence.display and lab.strip.sentence.value.strip() not in ("", self.guide.done.sentence):
+                right = f"▸ Enter: {stage.action_text}"
+        text = bar(self.guide, right + waits, lab.bar_width)
+        lab.strip.show(page.text, text, asks_number=asks_number, sentence=sentence)
 
     def _status(self) -> str:
         """Return what happens while the student waits."""

@@ -97,7 +97,7 @@ class Guide:
     def has_acted(self) -> bool:
         """Whether what Enter starts at this stage was started."""
         done = self.done
-        return bool(done.complete or done.run or done.trials or done.finding)
+        return bool(done.complete or done.run or done.trials or done.finding or done.sentence)
 
     @property
     def hides_ln_vocab_size(self) -> bool:
@@ -120,6 +120,11 @@ class Guide:
             self.done.guess = given
         self.done.right = is_right(question, given, self.current)
         self.save()
+
+    def sentence_typed(self, sentence: str) -> None:
+        """The student has typed a sentence, to see it split."""
+        self.done.sentence = sentence
+        self._complete()
 
     def run_started(self, name: str) -> None:
         """name: of the folder of the run that the stage has started."""

@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 from tui_lab.app.keymap import named
 from tui_lab.app.learn.controller import LessonController
-from tui_lab.app.learn.strip import LessonStrip, NumberField
+from tui_lab.app.learn.strip import LessonStrip, NumberField, SentenceField
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.lab_footer import LabFooter
@@ -38,6 +38,8 @@ class LessonFooter(LabFooter):
         focused = self._lesson.focused
         if isinstance(focused, NumberField):
             return [FooterItem("enter", "Enter", "Answer"), *STAGES, FooterItem("escape", "Esc", "To the pane")]
+        if isinstance(focused, SentenceField):
+            return [FooterItem("enter", "Enter", "Split it, go on"), FooterItem("escape", "Esc", "To the pane")]
         if isinstance(focused, Input):
             return super().items()
         if focused is self._lesson.strip:
@@ -119,6 +121,9 @@ class LessonScreen(LabScreen):
 
     def on_lesson_strip_answered(self, message: LessonStrip.Answered) -> None:
         self.controller.answer(message.given)
+
+    def on_lesson_strip_sentence_typed(self, message: LessonStrip.SentenceTyped) -> None:
+        self.controller.sentence_typed(message.sentence)
 
     # Keys
 

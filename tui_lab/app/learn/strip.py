@@ -22,6 +22,15 @@ class NumberField(Field):
         super().__init__(id=id, restrict=r"[-+0-9.eE]*", max_length=20, placeholder="your guess")
 
 
+class SentenceField(Field):
+    """Takes a sentence of the student's own."""
+
+    BINDINGS = [Binding("escape", "screen.leave_strip", "To the pane")]
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id, max_length=200)
+
+
 class LessonStrip(Vertical, can_focus=True):
     """Shows what it is given; its keys are messages to the screen."""
 
@@ -41,6 +50,13 @@ class LessonStrip(Vertical, can_focus=True):
             super().__init__()
             self.given = given
 
+    class SentenceTyped(Message):
+        """A sentence is to be split."""
+
+        def __init__(self, sentence: str) -> None:
+            super().__init__()
+            self.sentence = sentence
+
     class Resized(Message):
         """The strip has another width, so that other pages fit."""
 
@@ -50,18 +66,32 @@ class LessonStrip(Vertical, can_focus=True):
     def compose(self) -> ComposeResult:
         yield Static(id="lesson-body")
         yield NumberField(id="lesson-guess")
+        yield SentenceField(id="lesson-sentence")
         yield Static(id="lesson-bar")
 
     @property
-    def field(self) -> NumberField:
+    def field(self) -> Field | None:
+        """The field that the page has, if it has one."""
+        return next((field for field in (self.guess, self.sentence) if field.display), None)
+
+    @property
+    def guess(self) -> NumberField:
         return self.query_one(NumberField)
 
-    def show(self, body: Text, bar: Text, *, asks_number: bool) -> None:
+    @property
+    def sentence(self) -> SentenceField:
+        return self.query_one(SentenceField)
+
+    def show(self, body: Text, bar: Text, *, asks_number: bool, sentence: str | None = None) -> None:
+        """Show a page. sentence: what its field for a sentence holds first; None: it has none."""
         update_text(self.query_one("#lesson-body", Static), body, layout=True)
         update_text(self.query_one("#lesson-bar", Static), bar)
-        if self.field.display != asks_number:
-            self.field.display = asks_number
-            self.field.value = ""
+        if self.guess.display != asks_number:
+            self.guess.display = asks_number
+            self.guess.value = ""
+        if self.sentence.display != (sentence is not None):
+            self.sentence.display = sentence is not None
+            self.sentence.value = sentence or ""
 
     def on_resize(self, event: Resize) -> None:
         self.post_message(self.Resized())
@@ -74,6 +104,9 @@ class LessonStrip(Vertical, can_focus=True):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        if event.input is self.sentence:
+            self.post_message(self.SentenceTyped(event.value.strip()))
+            return
         try:
             self.post_message(self.Answered(float(event.value)))
         except ValueError:

@@ -3,14 +3,15 @@
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.style import Style
 from rich.text import Text
 
 from tui_lab.app.learn.guide import Guide, Need
 from tui_lab.core.lessons.load import Link, links
-from tui_lab.core.lessons.schema import Question
+from tui_lab.core.lessons.schema import Question, Sentence
+from tui_lab.core.lessons.sentence import split_sentence
 from tui_lab.runs.numbers import short_number
 from tui_lab.util.escape import printable
 
@@ -22,10 +23,14 @@ VERBS: dict[Need, str] = {"question": "answer", "action": "", "wait": "", "nothi
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a stage. asks: whether it ends with the question that is still open."""
+    """One page of a stage.
+
+    asks: whether it ends with the question that is still open; takes_sentence: whether it has a field for a sentence.
+    """
 
     text: Text
     asks: bool = False
+    takes_sentence: bool = False
 
     def n_lines(self, width: int) -> int:
         return sum(len(textwrap.wrap(line, width)) or 1 for line in self.text.plain.split("\n"))
@@ -57,7 +62,8 @@ def pages(guide: Guide, width: int, most_lines: int) -> list[Page]:
     packed: list[Page] = []
     for block in _blocks(guide):
         if packed:
-            both = Page(Text("\n").join([packed[-1].text, block.text]), block.asks)
+            text = Text("\n").join([packed[-1].text, block.text])
+            both = replace(block, text=text, takes_sentence=block.takes_sentence or packed[-1].takes_sentence)
             if both.n_lines(width) + _field_lines(guide, both) <= most_lines:
                 packed[-1] = both
                 continue
@@ -66,9 +72,9 @@ def pages(guide: Guide, width: int, most_lines: int) -> list[Page]:
 
 
 def _field_lines(guide: Guide, page: Page) -> int:
-    """Return how many lines the field for a number takes."""
+    """Return how many lines the field for a number or a sentence takes."""
     question = guide.stage.question
-    return 1 if page.asks and question is not None and question.kind == "number" else 0
+    return 1 if page.takes_sentence or page.asks and question is not None and question.kind == "number" else 0
 
 
 def _blocks(guide: Guide) -> Iterator[Page]:
@@ -80,6 +86,8 @@ def _blocks(guide: Guide) -> Iterator[Page]:
         yield Page(Text(f"Source: {source}", MUTED))
     if stage.question is not None:
         yield _question(guide, stage.question)
+    if stage.sentence is not None:
+        yield _sentence(guide, stage.sentence)
     if stage.terminal is not None:
         command = stage.terminal.command.replace("{folder}", str(guide.progress.folder))
         yield Page(Text.assemble(("In another terminal: ", BOLD), (command, CODE)))
@@ -102,6 +110,15 @@ def _question(guide: Guide, question: Question) -> Page:
         choices = [Text.assemble((f"{i} ", CODE), choice) for i, choice in enumerate(question.choices, 1)]
         return Page(Text("\n").join([ask, *choices]), asks=True)
     return Page(Text("\n").join([ask, *_choice_verdict(guide, question, done.choice)]))
+
+
+def _sentence(guide: Guide, sentence: Sentence) -> Page:
+    """Return the field's question, and the sentence that was typed as characters and as tokens."""
+    lines = [Text(sentence.ask, BOLD)]
+    if guide.done.sentence:
+        split = split_sentence(guide.done.sentence)
+        lines += [Text(split.characters_line), Text(split.tokens_line)]
+    return Page(Text("\n").join(lines), takes_sentence=True)
 
 
 def _choice_verdict(guide: Guide, question: Question, chosen: int) -> Iterator[Text]:
