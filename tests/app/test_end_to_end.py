@@ -18,11 +18,17 @@ PATIENCE = 60.0
 class Person:
     """Presses keys, and waits until the screen shows something."""
 
-    def __init__(self, folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "tui_lab")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        program: tuple[str, ...] = ("-m", "tui_lab"),
+        size: tuple[int, int] = (100, 32),
+    ) -> None:
         self.terminal = Terminal(
-            [sys.executable, *program, *arguments], (100, 32), folder, TUI_LAB_RUNS=str(folder / "runs")
+            [sys.executable, *program, *arguments], size, folder, TUI_LAB_RUNS=str(folder / "runs")
         )
-        self.screen = pyte.Screen(100, 32)
+        self.screen = pyte.Screen(*size)
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
         self.has_ended = False

@@ -85,6 +85,7 @@ class LessonController:
         """Return a folder for a new run of the lesson, which becomes the current one. Raises RunError."""
         folder = self.progress.new_run_folder(self.guide.stage.id)
         self.guide.run_started(folder.name)
+        self._starting = "new"  # What the lab still shows is not this run.
         return folder
 
     # Ticks
@@ -104,9 +105,10 @@ class LessonController:
             self._stage_changed()
         if self._script_runs is not None and (path := self._script_runs.poll()) is not None:
             self._script_run_found(path)
-        self._chart.follow(state, self._trials, grown=grown)
+        shown = self.lab.frames.shown  # What the chart shows, so that the strip says nothing that is not seen yet.
+        self._chart.follow(shown, self._trials, grown=grown)
         trials = () if self._trials is None else self._trials.measured
-        if self.guide.update(self._measure(state), trials):
+        if self._starting != "new" and self.guide.update(self._measure(shown), trials):
             self._stage_changed()
         self.draw_strip()
 
