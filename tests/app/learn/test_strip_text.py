@@ -1,6 +1,6 @@
 """The pages of the strip and the bar below them."""
 
-from tests.app.learn.test_guide import at, guide, measured
+from tests.app.learn.test_guide import at, guide, measured, need
 from tui_lab.app.learn.guide import Guide
 from tui_lab.app.learn.strip_text import bar, enter_text, marked, pages
 from tui_lab.core.lessons.load import find_lesson, load_lesson
@@ -52,10 +52,10 @@ def test_bar_drops_its_dots_before_what_enter_does() -> None:
 
 def test_sentence_is_shown_split_and_can_be_typed_again() -> None:
     first = Guide(load_progress(load_lesson(find_lesson("2-tokens"))))
-    assert first.need == "action"
+    assert need(first) == "action"
     assert [page.takes_sentence for page in pages(first, WIDTH, LINES)] == [False, True]
     first.sentence_typed("Socrates asks")
-    assert first.need == "nothing"
+    assert need(first) == "nothing"
     last = pages(first, WIDTH, LINES)[-1]
     assert last.takes_sentence
-    assert "13 characters, 8 different\n3 of GPT-2's tokens: S·ocrates·␣asks" in last.text.plain
+    assert "13 characters, 10 different\n3 of GPT-2's tokens: S·ocrates·␣asks" in last.text.plain
