@@ -1,5 +1,6 @@
 """How far a student has come in a lesson, kept in progress.json beside the lesson's runs."""
 
+import shlex
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,12 @@ class Progress:
             if (run := self.run_of(stage.id)) is not None:
                 return run
         return None
+
+    def command(self, stage: Stage) -> str:
+        """The command of a stage's terminal, which works in any folder; empty where the stage has none."""
+        if stage.terminal is None:
+            return ""
+        return stage.terminal.command.replace("{folder}", shlex.quote(str(self.folder.absolute())))
 
     def copy_files(self, stage: Stage) -> None:
         """Copy the files of the stage's terminal into the lesson's folder, except those there. Raises RunError."""

@@ -116,7 +116,7 @@ def _stage_report(progress: Progress, stage: Stage) -> StageReport:
         finding=_finding_text(done.finding),
         settings=_changed_settings(stage),
         sentence=_sentence_lines(done.sentence),
-        command="" if stage.terminal is None else stage.terminal.command.replace("{folder}", str(progress.folder)),
+        command=progress.command(stage),
         facts=tuple(fact for fact in facts if fact.holds is not None),
     )
 

@@ -99,6 +99,8 @@ def test_files_of_a_stage_are_copied_once(tmp_path: Path) -> None:
     lesson = load_lesson(folder)
     progress = load_progress(lesson)
     stage = lesson.stages[lesson.index("fix")]
+    assert progress.command(stage) == f"tui-lab watch {progress.folder.absolute()}/train.py"
+    assert progress.command(lesson.stages[0]) == ""
     progress.copy_files(stage)
     copy = progress.folder / "train.py"
     assert copy.read_text("utf-8") == "lr = 1"

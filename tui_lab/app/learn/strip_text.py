@@ -89,7 +89,7 @@ def _blocks(guide: Guide) -> Iterator[Page]:
     if stage.sentence is not None:
         yield _sentence(guide, stage.sentence)
     if stage.terminal is not None:
-        command = stage.terminal.command.replace("{folder}", str(guide.progress.folder))
+        command = guide.progress.command(stage)
         yield Page(Text.assemble(("In another terminal: ", BOLD), (command, CODE)))
     if stage.keep is not None:
         code = Text("\n".join(f"  {line}" for line in stage.keep.code.strip("\n").split("\n")), CODE)
