@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tui_lab.app.learn.guide import NO_FINDING, Guess, Guide, guesses
 from tui_lab.core.lessons.facts import Measurements
-from tui_lab.core.lessons.load import load_lesson
+from tui_lab.core.lessons.load import find_lesson, load_lesson
 from tui_lab.core.lessons.progress import load_progress
 
 SMALL = Path(__file__).parent / "3-small"
@@ -114,3 +114,18 @@ def test_stage_that_is_skipped_stays_incomplete() -> None:
     assert first.leave_forward()
     assert not first.progress.of("see").complete
     assert not first.go_to(-1)
+
+
+def test_guess_is_judged_on_the_run_that_the_stage_starts() -> None:
+    lesson = load_lesson(find_lesson("2-tokens"))
+    second = Guide(load_progress(lesson))
+    second.go_to(lesson.index("gpt2"))
+    before = Measurements([60], [2.6], n_vocab=57, ended=True)
+    second.update(before, ())
+    second.answer(10.8)
+    second.update(before, ())
+    assert (second.done.right, second.right_number) == (None, None)
+    second.run_started("gpt2-1")
+    assert (second.done.right, second.right_number) == (None, None)
+    second.update(measured(10.84), ())
+    assert second.done.right

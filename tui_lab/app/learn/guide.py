@@ -118,7 +118,7 @@ class Guide:
             self.done.choice = int(given)
         else:
             self.done.guess = given
-        self.done.right = is_right(question, given, self.current)
+        self.done.right = is_right(question, given, self._asked_about)
         self.save()
 
     def sentence_typed(self, sentence: str) -> None:
@@ -128,6 +128,7 @@ class Guide:
 
     def run_started(self, name: str) -> None:
         """name: of the folder of the run that the stage has started."""
+        self.current = None
         self.done.run = name
         self.done.complete = False
         self.done.failed_facts = []
@@ -163,12 +164,18 @@ class Guide:
             return True
         return changed
 
+    @property
+    def _asked_about(self) -> Measurements | None:
+        """What is measured of the run that the stage's question is about: the one that it starts, if it starts one."""
+        starts_run = self.stage.run is not None or self.stage.fix is not None
+        return None if starts_run and not self.done.run else self.current
+
     def _judge_guess(self) -> bool:
         question = self.stage.question
         guess = self.done.guess
         if question is None or guess is None or self.done.right is not None:
             return False
-        self.done.right = is_right(question, guess, self.current)
+        self.done.right = is_right(question, guess, self._asked_about)
         return self.done.right is not None
 
     def _is_reached(self, current: Measurements | None) -> bool:
@@ -190,7 +197,7 @@ class Guide:
     def right_number(self) -> float | None:
         """The right answer to the stage's question, once it is known."""
         question = self.stage.question
-        return None if question is None or question.kind == "choice" else right_number(question, self.current)
+        return None if question is None or question.kind == "choice" else right_number(question, self._asked_about)
 
     def save(self) -> None:
         try:
