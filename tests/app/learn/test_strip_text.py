@@ -1,9 +1,13 @@
 """The pages of the strip and the bar below them."""
 
+from pathlib import Path
+
+import pytest
+
 from tests.app.learn.test_guide import at, guide, measured, need
 from tui_lab.app.learn.guide import Guide
 from tui_lab.app.learn.strip_text import bar, enter_text, marked, pages
-from tui_lab.core.lessons.load import find_lesson, load_lesson
+from tui_lab.core.lessons.load import BUILTIN, find_lesson, lesson_folders, load_lesson
 from tui_lab.core.lessons.progress import load_progress
 
 WIDTH, LINES = 78, 7
@@ -59,3 +63,20 @@ def test_sentence_is_shown_split_and_can_be_typed_again() -> None:
     last = pages(first, WIDTH, LINES)[-1]
     assert last.takes_sentence
     assert "13 characters, 10 different\n3 of GPT-2's tokens: S·ocrates·␣asks" in last.text.plain
+
+
+@pytest.mark.parametrize("folder", lesson_folders(BUILTIN), ids=lambda folder: folder.name)
+def test_reason_of_the_right_choice_is_shown_whatever_was_chosen(folder: Path) -> None:
+    lesson = load_lesson(folder)
+    for stage in lesson.stages:
+        question = stage.question
+        for choice in range(len(question.choices) if question is not None else 0):
+            asked = Guide(load_progress(lesson))
+            asked.go_to(lesson.index(stage.id))
+            asked.confirmed()
+            asked.answer(choice + 1)
+            assert question is not None and question.right is not None
+            shown = next(page for page in pages(asked, WIDTH, LINES) if "✓" in page.text.plain)
+            assert question.reasons[question.right - 1] in shown.text.plain
+            assert question.reasons[choice] in shown.text.plain
+            assert shown.n_lines(WIDTH) <= LINES

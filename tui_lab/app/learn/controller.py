@@ -150,6 +150,11 @@ class LessonController:
                 pass
 
     def next_stage(self) -> None:
+        """Go to the next stage; what is to be kept is shown before the lesson ends."""
+        if self.guide.stage.keep is not None and self._page < len(self._pages) - 1:
+            self._page += 1
+            self._stage_changed()
+            return
         if self.guide.leave_forward():
             self.show_stage()
         else:
@@ -263,7 +268,10 @@ class LessonController:
         pane = PANES.get(self.guide.stage.pane or "")
         if pane is not None:
             self.lab.go_to(pane)
-        self.lab.set_focus(self.lab.strip)
+        stage = self.guide.stage
+        is_for_the_pane = stage.kind == "look" and stage.question is None and not stage.has_action
+        if pane is None or not is_for_the_pane:
+            self.lab.set_focus(self.lab.strip)
         self._begin_terminal()
         self._chart.draw_runs(self._trials)
         self._stage_changed()

@@ -17,6 +17,8 @@ from tui_lab.util.escape import printable
 
 MARKUP = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\[([^\]\n]+)\]\(glossary:([^)\n]*)\)")
 CODE, BOLD, LINK, MUTED, RIGHT, WRONG = "bold cyan", "bold", "underline cyan", "dim", "bold green", "bold yellow"
+MOST_WITH_ASK = 2
+"""Paragraphs of a verdict with which the question is repeated: two choices with their reasons need its lines."""
 DONE, OPEN, HERE = "●", "○", "◉"
 VERBS: dict[Need, str] = {"question": "answer", "action": "", "wait": "", "nothing": "next"}
 
@@ -109,7 +111,10 @@ def _question(guide: Guide, question: Question) -> Page:
     if done.choice is None:
         choices = [Text.assemble((f"{i} ", CODE), choice) for i, choice in enumerate(question.choices, 1)]
         return Page(Text("\n").join([ask, *choices]), asks=True)
-    return Page(Text("\n").join([ask, *_choice_verdict(guide, question, done.choice)]))
+    verdict = list(_choice_verdict(guide, question, done.choice))
+    if len(verdict) > MOST_WITH_ASK:
+        return Page(Text("\n").join(verdict))
+    return Page(Text("\n").join([ask, *verdict]))
 
 
 def _sentence(guide: Guide, sentence: Sentence) -> Page:
@@ -135,6 +140,7 @@ def _choice_verdict(guide: Guide, question: Question, chosen: int) -> Iterator[T
     yield marked(question.reasons[chosen - 1])
     if chosen != question.right:
         yield Text.assemble(("✓ ", RIGHT), (f"{question.right} {question.choices[question.right - 1]}", BOLD))
+        yield marked(question.reasons[question.right - 1])
 
 
 def _number_verdict(guide: Guide, guess: float) -> Text:
