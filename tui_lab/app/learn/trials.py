@@ -22,12 +22,23 @@ if TYPE_CHECKING:
 def session_of(name: str, config: Config, folder: Path) -> Session:
     """Return a session that trains a new run of `config` in `folder`."""
 
-    def open(report: "ReportProgress", commands: "CommandQueue") -> "OpenRun":
-        from tui_lab.core.runs import open_run
+    return Session(lambda report, commands: open_trial(name, config, folder, report, commands))
 
-        return open_run.start(name, config, folder, report, commands)
 
-    return Session(open)
+def open_trial(
+    name: str,
+    config: Config,
+    folder: Path,
+    report: "ReportProgress | None" = None,
+    commands: "CommandQueue | None" = None,
+) -> "OpenRun":
+    """Start a new run that saves no weights: of a trial only the curves are shown. Raises what `start` raises."""
+    from tui_lab.core.runs import open_run
+    from tui_lab.core.training.checkpointing import Checkpointing
+
+    opened = open_run.start(name, config, folder, report, commands)
+    opened.trainer.checkpointing = Checkpointing(None)
+    return opened
 
 
 @dataclass
