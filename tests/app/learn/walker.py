@@ -47,7 +47,7 @@ class Walker:
             if "▸ Enter: next" in before:
                 self.at_stage(stage, self.person.sees)
             self._press(stage, before)
-            self.person.wait_until(lambda screen, before=before: self.bar != before)
+            self._wait_for_change(before)
         self.person.press("\r")
         self.person.wait_for("Lessons: real runs")
         self.person.press("q")
@@ -57,6 +57,9 @@ class Walker:
     def _wait_until_ready(self) -> str:
         self.person.wait_until(lambda screen: any(text in self.bar for text in READY))
         return self.bar
+
+    def _wait_for_change(self, before: str) -> None:
+        self.person.wait_until(lambda screen: self.bar != before)
 
     def _press(self, stage: Stage, bar: str) -> None:
         question = stage.question

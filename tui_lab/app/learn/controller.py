@@ -1,5 +1,6 @@
 """Leads through a lesson: starts what its stages need, and draws guesses, trials and earlier runs into the chart."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -74,6 +75,8 @@ class LessonController:
         if self._lab is not lab:
             return
         self._lab = None
+        if lab.prepared and lab.prepared_folder is not None:
+            shutil.rmtree(lab.prepared_folder, ignore_errors=True)  # A run that was not started.
         if self._trials is not None:
             self._trials.stop()
             if not self._trials.done:

@@ -22,6 +22,8 @@ TALL_FROM, SIDE_FROM = 36, 160
 LINES, TALL_LINES = 7, 12
 """Of the strip's text."""
 SIDE_WIDTH, SIDE_MARGIN = 49, 8
+WITHOUT_ENTER = (2, 3, 5, 7)
+"""Numbers of the panes that do nothing with Enter."""
 STAGES = (FooterItem("n", "n", "Next"), FooterItem("p", "p", "Back"))
 LESSONS = FooterItem("w", "w", "Lessons")
 ALWAYS = (FooterItem("question_mark", "?", "Help"), FooterItem("q", "q", "Quit"))
@@ -108,6 +110,11 @@ class LessonScreen(LabScreen):
     @property
     def bar_width(self) -> int:
         return SIDE_WIDTH + 2 if self.has_class("-side") else self.app.size.width
+
+    @property
+    def takes_enter(self) -> bool:
+        """Whether Enter is the lesson's key where the focus is."""
+        return self.strip.has_focus_within or self.strip.has_focus or self.active_pane.number in WITHOUT_ENTER
 
     def _fit(self) -> None:
         size = self.app.size

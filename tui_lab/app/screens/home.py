@@ -1,7 +1,7 @@
 """Home: the presets and the earlier runs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.util.escape import printable
 
 TITLE = "tui-lab: watch, steer and debug the training of a transformer"
+LESSONS = "real runs that train while you watch, with questions, faults and the doctor"
 MARGINS = 10
 """Columns of a line that margins, borders and the scroll bar take."""
 
@@ -111,7 +112,8 @@ class Home(BaseScreen[None], Screen[None]):
         longest = max((len(run.path.name) for run in self._runs), default=0)
         all_runs = [(run.line(self._width, time.time(), longest), "run", str(run.path)) for run in self._runs]
         title = f"Runs ({printable(shown_path(runs.runs_folder()))})" if self._runs else "No runs yet"
-        for heading, lines in (("Presets", presets), (title, all_runs)):
+        lessons = [(Text.assemble((f"  {'Lessons':<18}", "bold"), LESSONS), "lessons", "")]
+        for heading, lines in (("Learn", lessons), ("Presets", presets), (title, all_runs)):
             choices.add_option(Option(Text(heading), disabled=True))
             choices.add_options(
                 Option(line, id=f"{kind}:{name}")
@@ -120,6 +122,7 @@ class Home(BaseScreen[None], Screen[None]):
             )
         choices.action_first()
         ids = [option.id for option in choices.options]
+        selected = selected if selected in ids else f"preset:{next(iter(settings.presets()))}"
         if selected in ids:
             choices.highlighted = ids.index(selected)
 
@@ -142,7 +145,12 @@ class Home(BaseScreen[None], Screen[None]):
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         kind, _, name = (event.option.id or "").partition(":")
-        text = preset_hint(name) if kind == "preset" else run_hint(Path(name)) if kind == "run" else ""
+        hints_of_kind: dict[str, Callable[[], str]] = {
+            "preset": lambda: preset_hint(name),
+            "run": lambda: run_hint(Path(name)),
+            "lessons": lambda: f"{LESSONS}\nEnter: list the lessons",
+        }
+        text = hints_of_kind.get(kind, str)()
         self.query_one("#about", Static).update(Text(printable(text)))
         self.refresh_bindings()
 
@@ -158,7 +166,7 @@ class Home(BaseScreen[None], Screen[None]):
         self.action_pick()
 
     def _highlighted(self) -> tuple[str, str]:
-        """Return "preset" or "run" and its name or path; empty texts if neither is highlighted."""
+        """Return "preset", "run" or "lessons", and a name or path; empty texts if nothing is highlighted."""
         choices = self.query_one(Choices)
         if choices.highlighted is None:
             return "", ""
@@ -167,7 +175,9 @@ class Home(BaseScreen[None], Screen[None]):
 
     def action_pick(self, paused: bool = False) -> None:
         kind, name = self._highlighted()
-        if kind:
+        if kind == "lessons":
+            self.post_message(self.Picked(Pick("lessons", "")))
+        elif kind:
             self.post_message(self.Picked(Pick("preset" if kind == "preset" else "replay", name, paused)))
 
     def action_resume(self) -> None:

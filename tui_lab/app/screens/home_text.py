@@ -19,7 +19,7 @@ HINTS = (
     "New? [Enter] starts the selected preset; reverse takes about a minute.",
     "While it trains: [Space] pauses, [s] makes one step, [3] shows its examples,",
     "[L] doubles the learning rate, [g] generates, [K] looks for mistakes.",
-    "[?] explains what you see, [q] saves and quits.",
+    "[?] explains what you see, [q] saves and quits. [t] opens lessons.",
 )
 """For a new user; keys are in brackets."""
 PRESET_KEYS = "Enter: start   Space: open paused"
