@@ -226,6 +226,7 @@ class LessonController:
         if lab.prepared == self.guide.stage.id and lab.prepared_folder is not None and not lab.state.step:
             self.guide.run_started(lab.prepared_folder.name)
             lab.prepared = ""
+            lab.area.show_alone(False)
             self._starting = "paused"
             return
         self._starting = "new"
@@ -271,6 +272,8 @@ class LessonController:
         pane = PANES.get(self.guide.stage.pane or "")
         if pane is not None:
             self.lab.go_to(pane)
+        # The other panes would answer what is asked before the first run.
+        self.lab.area.show_alone(bool(self.lab.prepared))
         stage = self.guide.stage
         is_for_the_pane = stage.kind == "look" and stage.question is None and not stage.has_action
         if pane is None or not is_for_the_pane:

@@ -59,8 +59,13 @@ class PaneArea(Widget):
 
     def zoom(self) -> None:
         """Show the active pane alone, or all panes again."""
-        self._plan.zoomed = not self._plan.zoomed
-        self.place_panes()
+        self.show_alone(not self._plan.zoomed)
+
+    def show_alone(self, alone: bool) -> None:
+        """Show the active pane alone, or all panes."""
+        if alone != self._plan.zoomed:
+            self._plan.zoomed = alone
+            self.place_panes()
 
     async def on_pane_title_clicked(self, message: Pane.TitleClicked) -> None:
         """Go to the pane, or zoom if it is the active one; the second of two clicks must not undo that."""
