@@ -80,7 +80,7 @@ def failed_facts(progress: Progress) -> list[str]:
         current = None if run is None else measure(run.downsampled().events())
         trials = [measure(trial.downsampled().events()) for trial in progress.trials_of(stage.id)]
         for fact in stage.facts:
-            checked = check_fact(fact, current, trials)
+            checked = check_fact(fact, current, trials, progress.lesson.trial_labels(stage.id))
             if not checked.holds:
                 failed.append(f"{stage.id}: {checked.sentence}")
     return failed

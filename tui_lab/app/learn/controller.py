@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tui_lab.app.session.state import LabState
 
 PANES = {"config": 1, "loss": 2, "batch": 3, "generation": 4, "events": 5, "doctor": 6, "system": 7}
+RUNS = "runs"
+"""Where a command that runs in the lesson's folder records its runs."""
 
 
 class LessonController:
@@ -247,20 +249,21 @@ class LessonController:
         """Copy the files of the stage's command, and wait for its run if that completes the stage."""
         terminal = self.guide.stage.terminal
         self._script_runs = None
-        if terminal is None or self.guide.done.complete:
+        if terminal is None or self.guide.has_acted:
             return
         try:
             self.progress.copy_files(self.guide.stage)
         except RunError as error:
             self.lab.notify(str(error), severity="error")
         if terminal.waits_for == "run":
-            self._script_runs = ScriptRuns()
+            self._script_runs = ScriptRuns(self.progress.folder / RUNS)
 
     def _script_run_found(self, path: Path) -> None:
         """Make a script's run the current one, and open the lesson over it."""
         self._script_runs = None
         self.guide.run_started(str(path))
-        self.guide.confirmed()
+        if self.guide.stage.until is None:
+            self.guide.confirmed()
         self.lab.post_message(self.lab.Close(self.lab, "home", Pick("lessons", str(self.progress.lesson.folder))))
 
     # What is shown
@@ -289,6 +292,8 @@ class LessonController:
         self.draw_strip()
         if self.lab.strip.field is not None:
             self.lab.set_focus(self.lab.strip.field)
+        elif self.lab.strip.takes_choices:
+            self.lab.set_focus(self.lab.strip)
         self.lab.refresh_bindings()
 
     @property

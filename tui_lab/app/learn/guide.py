@@ -186,7 +186,8 @@ class Guide:
         return is_reached(self.stage.until, current)
 
     def _complete(self) -> None:
-        checked = [check_fact(fact, self.current, self.trials) for fact in self.stage.facts]
+        labels = self.progress.lesson.trial_labels(self.stage.id)
+        checked = [check_fact(fact, self.current, self.trials, labels) for fact in self.stage.facts]
         self.done.failed_facts = [each.sentence for each in checked if each.holds is False]
         self.done.complete = True
         if self.is_last:

@@ -10,6 +10,7 @@ from textual.widgets import Input
 
 from tui_lab.app.keymap import named
 from tui_lab.app.learn.controller import LessonController
+from tui_lab.app.learn.sources import NoRun
 from tui_lab.app.learn.strip import LessonStrip, NumberField, SentenceField
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.lab import LabScreen
@@ -86,6 +87,8 @@ class LessonScreen(LabScreen):
             yield widget
 
     def on_mount(self) -> None:
+        if isinstance(self.source, NoRun):
+            self.state.doing = "no run yet"
         self._fit()
         self.call_later(self.controller.attach, self)
 

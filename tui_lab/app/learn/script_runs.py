@@ -12,11 +12,15 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class ScriptRuns:
-    """Call `poll` at every tick. clock: monotonic seconds."""
+    """Call `poll` at every tick. folder: where runs may appear, apart from the app's folder of runs.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    clock: monotonic seconds.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
         self._clock = clock
-        self._known = {run.path for run in runs.list_runs()}
+        self._known = set(self._paths())
         self._next_look = 0.0
 
     def poll(self) -> Path | None:
@@ -24,13 +28,18 @@ class ScriptRuns:
         if self._clock() < self._next_look:
             return None
         self._next_look = self._clock() + SECONDS_BETWEEN_LOOKS
-        for run in runs.list_runs():
-            if run.path in self._known:
+        for path in self._paths():
+            if path in self._known:
                 continue
             try:
-                if isinstance(run.config(), ScriptConfig):
-                    return run.path.absolute()
+                if isinstance(runs.Run(path).config(), ScriptConfig):
+                    return path
             except LabError:
                 continue  # Its config is being written.
-            self._known.add(run.path)
+            self._known.add(path)
         return None
+
+    def _paths(self) -> list[Path]:
+        """Return the folders of all runs."""
+        own = self._folder.glob(f"*/{runs.CONFIG}")
+        return [path.absolute() for path in (*(run.path for run in runs.list_runs()), *(file.parent for file in own))]

@@ -37,7 +37,7 @@ class NoRun:
         self._commands: cmd.CommandQueue = queue.SimpleQueue()
 
     def status_note(self) -> str:
-        return "no run yet"
+        return ""
 
     def start(self) -> None:
         """Nothing is to be started."""
