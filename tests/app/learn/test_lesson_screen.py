@@ -81,7 +81,7 @@ async def test_question_then_run_then_trials_and_the_strip_covers_nothing() -> N
         assert it.screen.area.region.height >= 12
         await it.press("enter")
         assert "type a number" in strip(it)
-        await it.press("9", "enter")
+        await it.press("9", "comma", "0", "enter")  # A decimal comma, as in much of Europe.
         assert "Enter: train it" in strip(it)
         assert [guess.value for guess in it.screen.loss_pane.backdrop.guesses] == [9]
         assert cmd.Resume() not in it.source.sent

@@ -19,7 +19,7 @@ class NumberField(Field):
     BINDINGS = [Binding("escape", "screen.leave_strip", "To the pane")]
 
     def __init__(self, id: str) -> None:
-        super().__init__(id=id, restrict=r"[-+0-9.eE]*", max_length=20, placeholder="your guess")
+        super().__init__(id=id, restrict=r"[-+0-9.,eE]*", max_length=20, placeholder="your guess")
 
 
 class SentenceField(Field):
@@ -108,6 +108,6 @@ class LessonStrip(Vertical, can_focus=True):
             self.post_message(self.SentenceTyped(event.value.strip()))
             return
         try:
-            self.post_message(self.Answered(float(event.value)))
+            self.post_message(self.Answered(float(event.value.replace(",", "."))))
         except ValueError:
             self.notify("Type a number, such as 2.5.")
