@@ -122,6 +122,8 @@ async def test_guess_comes_before_the_doctor_and_a_fix_has_no_faults(
         controller.receive(Diagnosed(it.config, report(SOFTMAX_TWICE)))
         assert "✗ 1 The learning rate" in strip(it)
         assert controller.guide.done.finding == "double_softmax"
+        await it.press("escape", "3", "escape")
+        assert it.screen.focused is it.screen.query_one("#lesson"), "no pane keeps Esc"
         await it.press("p", "n", "n")
         assert "5/6 fix" in strip(it)
         restarts: list[Message] = []

@@ -66,7 +66,7 @@ class LessonScreen(LabScreen):
         Binding("n", "next_stage", "Next stage", show=False, priority=True),
         Binding("p", "previous", "Previous page or stage", show=False, priority=True),
         Binding("enter", "enter", "Go on", show=False),
-        Binding("escape", "to_strip", "To the lesson", show=False),
+        Binding("escape", "to_strip", "To the lesson", show=False, priority=True),
     )
 
     prepared = ""
@@ -140,6 +140,9 @@ class LessonScreen(LabScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("next_stage", "previous"):
             return not isinstance(self.focused, Input) or isinstance(self.focused, NumberField)
+        if action == "to_strip":  # A field, and the cursor of the chart, have Esc first.
+            reads_values = self.active_pane is self.loss_pane and self.loss_pane.cursor is not None
+            return not isinstance(self.focused, Input) and (self.strip.has_focus or not reads_values)
         return super().check_action(action, parameters)
 
     def action_next_stage(self) -> None:
