@@ -333,13 +333,17 @@ class _ConfigReader:
     folder: Path
     current: Config | None = None
     has_run: bool = False
+    labels: list[str] = field(default_factory=list)
+    """Of the latest trials."""
     trials: dict[str, Config] = field(default_factory=dict)
+    """By label; without those whose config cannot be built."""
     problems: list[Problem] = field(default_factory=list)
 
     def read(self, stage: Stage) -> StageConfigs:
         """The configs of the next stage."""
         start = self._start(stage)
         if stage.trials:
+            self.labels = [trial.label for trial in stage.trials]
             self.trials = self._trials(stage)
         if stage.diagnose is not None and not self.has_run:
             self._no_run(f"stage.{stage.id}.diagnose")
@@ -355,9 +359,9 @@ class _ConfigReader:
             config = self._build(f"stage.{stage.id}.run", stage.run)
         elif stage.fix is not None:
             key = f"stage.{stage.id}.fix"
-            if self.current is None:
+            if not self.has_run:
                 self._no_run(key)
-            else:
+            elif self.current is not None:
                 config = self._with(key, self.current, stage.fix.set)
         if stage.run is not None or stage.fix is not None:
             self.has_run = True
@@ -378,9 +382,9 @@ class _ConfigReader:
             config: Config | None = None
             if trial.config:
                 config = self._build(key, trial)
-            elif self.current is None:
+            elif not self.has_run:
                 self._no_run(key)
-            else:
+            elif self.current is not None:
                 config = self._with(key, self.current, trial.set)
             if config is not None:
                 configs[trial.label] = config
@@ -464,18 +468,18 @@ class _ConfigReader:
     def _configs_of(self, key: str, fact: Fact) -> Iterable[Config | None]:
         """The configs of the runs that a fact is about."""
         if fact.trial or fact.runs == "trials":
-            if not self.trials:
+            if not self.labels:
                 name = "trial" if fact.trial else "runs"
                 problem = Problem(code="conflict", message="no stage until here has trials", key=f"{key}.{name}")
                 self.problems.append(problem)
-            elif fact.trial and fact.trial not in self.trials:
+            elif fact.trial and fact.trial not in self.labels:
                 problem = Problem(
                     code="unknown_name",
                     message="not the label of a trial",
                     key=f"{key}.trial",
                     value=fact.trial,
-                    allowed=", ".join(self.trials),
-                    suggestion=nearest(fact.trial, self.trials),
+                    allowed=", ".join(self.labels),
+                    suggestion=nearest(fact.trial, self.labels),
                 )
                 self.problems.append(problem)
             return [self.trials[fact.trial]] if fact.trial in self.trials else self.trials.values()

@@ -171,11 +171,11 @@ class Fix(Table):
 
 
 class Keep(Table):
-    """What to remember: a sentence, its source, and the lines of PyTorch that it is about."""
+    """What to remember: a sentence, its source, and the lines of PyTorch that it is about, if any."""
 
     sentence: Text
     source: Text
-    code: Text
+    code: str = ""
 
 
 class Terminal(Table):

@@ -68,7 +68,7 @@ class StageReport:
 def write_lesson_report(lesson: Lesson, to: Path) -> None:
     """Write what the student did in a lesson. Raises ConfigError or RunError as `write.write_report`, and RunError for
     a lesson that has not been started."""
-    check_target(to)
+    check_target(to, "--export")
     progress = load_progress(lesson)
     if not progress.is_started and not progress.content.stages:
         message = f"nothing to hand in yet; take the lesson by: tui-lab learn {lesson.name}"

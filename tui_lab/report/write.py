@@ -45,12 +45,12 @@ def _find_sweep(source: str) -> Sweep | None:
     return next((sweeps.read_sweep(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
 
 
-def check_target(to: Path) -> None:
-    """Raise ConfigError unless an HTML report can be written to `to`."""
+def check_target(to: Path, option: str = "--to") -> None:
+    """Raise ConfigError unless an HTML report can be written to `to`, which the user gave by `option`."""
     require("jinja2", extra="plots", feature="an HTML report")
     require("matplotlib", extra="plots", feature="an HTML report")
     if to.suffix not in SUFFIXES:
-        raise ConfigError.of("invalid", "not an HTML file", key="--to", value=str(to), allowed=", ".join(SUFFIXES))
+        raise ConfigError.of("invalid", "not an HTML file", key=option, value=str(to), allowed=", ".join(SUFFIXES))
     refuse_run_files(to)
 
 

@@ -94,8 +94,8 @@ def _blocks(guide: Guide) -> Iterator[Page]:
         command = guide.progress.command(stage)
         yield Page(Text.assemble(("In another terminal: ", BOLD), (command, CODE)))
     if stage.keep is not None:
-        code = Text("\n".join(f"  {line}" for line in stage.keep.code.strip("\n").split("\n")), CODE)
-        yield Page(Text("\n").join([marked(stage.keep.sentence), Text(stage.keep.source, MUTED), code]))
+        code = [Text(f"  {line}", CODE) for line in stage.keep.code.strip("\n").splitlines()]
+        yield Page(Text("\n").join([marked(stage.keep.sentence), Text(stage.keep.source, MUTED), *code]))
     if guide.done.failed_facts:
         lines = [Text("This run did not show what the text says:", WRONG), *map(Text, guide.done.failed_facts)]
         yield Page(Text("\n").join(lines))
