@@ -7,6 +7,51 @@ import pytest
 from tests.app.learn.walker import Walker, failed_facts
 from tui_lab.core.lessons.load import BUILTIN, lesson_folders
 
+TINY = """
+format = 1
+title = "Tiny"
+summary = "Two short runs"
+minutes = 1
+
+[[stage]]
+id = "train"
+kind = "predict"
+pane = "loss"
+[stage.run]
+config = "reverse"
+set = { "data.length" = 3, "model.d_model" = 8, "model.n_layers" = 1, "train.steps" = 8, "train.threads" = 1 }
+[stage.question]
+ask = "Which loss?"
+kind = "number"
+answer = "ln_vocab_size"
+draw = { metric = "loss", step = 0 }
+[[stage.fact]]
+metric = "loss"
+step = 0
+near = "ln_vocab_size"
+within = 0.3
+
+[[stage]]
+id = "rates"
+kind = "try"
+[[stage.trial]]
+label = "lr 1"
+set = { "optim.lr" = 1.0 }
+
+[[stage]]
+id = "again"
+kind = "fix"
+[stage.fix]
+set = { "optim.lr" = 0.02 }
+
+[[stage]]
+id = "keep"
+kind = "keep"
+[stage.keep]
+sentence = "Keep it."
+source = "nobody"
+code = "pass"
+"""
 SIZES = ((80, 24), (120, 40))
 NEEDS_ANOTHER_TERMINAL = ("6-",)
 
@@ -26,3 +71,17 @@ def test_lesson_is_taken_to_its_end_and_its_runs_show_what_it_says(
     assert progress.n_complete == len(progress.lesson.stages)
     assert not [sentence for stage in progress.lesson.stages for sentence in progress.of(stage.id).failed_facts]
     assert not failed_facts(progress)
+
+
+def test_tiny_lesson_is_taken_to_its_end(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "lesson.toml").write_text(TINY, "utf-8")
+    (folder / "text.md").write_text("\n\n".join(f"## {id}\n\nA text." for id in ("train", "rates", "again", "keep")))
+    screens: dict[str, str] = {}
+    progress = Walker(folder, tmp_path, (80, 24), lambda stage, screen: screens.update({stage.id: screen})).walk()
+    assert progress.is_finished and progress.n_complete == 4
+    assert not failed_facts(progress)
+    assert "lr 1" in screens["rates"]
+    assert "before" in screens["again"]
+    assert all("Loss" in screen for screen in screens.values()), "the strip leaves the pane in sight"

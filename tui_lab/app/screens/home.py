@@ -30,7 +30,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.util.escape import printable
 
 TITLE = "tui-lab: watch, steer and debug the training of a transformer"
-LESSONS = "real runs that train while you watch, with questions, faults and the doctor"
+LESSONS = "runs that train while you watch, with questions and planted mistakes"
 MARGINS = 10
 """Columns of a line that margins, borders and the scroll bar take."""
 
