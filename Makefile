@@ -109,9 +109,10 @@ fuzz: $(STAMP)
 fuzz-app: $(STAMP)
 	$(BIN)/python -m tools.torture.app --events $(EVENTS) --seed $(SEED)
 
-# The animation in README.md.
+# The animations in README.md.
 demo: $(STAMP)
 	$(BIN)/python -m tools.demo
+	$(BIN)/python -m tools.lesson_demo
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update

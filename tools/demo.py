@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -42,6 +42,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.limit = 0
+        self.first_limit = 0
+        """Of every new trainer."""
         self._newest: Trainer | None = None
 
     @contextlib.contextmanager
@@ -51,7 +53,7 @@ class Gate:
         def run_commands(trainer: Trainer) -> Iterator[ev.Event]:
             if trainer is not self._newest:
                 self._newest = trainer
-                self.limit = 0
+                self.limit = self.first_limit
             yield from original(trainer)
             while trainer is self._newest and trainer.step >= self.limit and not trainer.control.stop_requested:
                 time.sleep(0.005)
@@ -84,9 +86,10 @@ class Recorder:
             screen = self.app.screen
             return isinstance(screen, LabScreen) and screen is not previous and screen.state.phase == "running"
 
-        await self._wait_until(is_open)
+        await self.wait_until(is_open)
 
-    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, for PATIENCE_SECONDS at most."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition():
                 await asyncio.sleep(0.02)
@@ -117,14 +120,14 @@ class Recorder:
         self.caption = Caption("", text)
         while self.lab.state.step < to:
             self.gate.limit = min(to, self.lab.state.step + every)
-            await self._wait_until(lambda: self.lab.state.step >= self.gate.limit)
+            await self.wait_until(lambda: self.lab.state.step >= self.gate.limit)
             await self.take(SECONDS_OF_A_FRAME)
 
-    async def press(self, key: str, text: str, seconds: float = 1.2) -> None:
-        """Show the key and what it does, then press it."""
+    async def press(self, key: str, text: str, seconds: float = 1.2, *, keys: Sequence[str] = ()) -> None:
+        """Show the key and what it does, then press it. keys: those to press, where `key` is only what is shown."""
         self.caption = Caption(key, text)
         await self.take(0.7)
-        await self.pilot.press(key)
+        await self.pilot.press(*(keys or (key,)))
         await self.take(seconds)
 
     async def wait_for_doctor(self) -> None:
@@ -184,14 +187,20 @@ def temporary_runs() -> Iterator[None]:
 
 async def record(steps: int = 60) -> list[Frame]:
     """Return the frames. steps: how long the faulty run trains before it is diagnosed."""
+    first = Pick("preset", PRESET, overrides=OVERRIDES)
+    return await record_app(first, SIZE, lambda recorder: tell_story(recorder, steps))
+
+
+async def record_app(first: Pick, size: tuple[int, int], story: Callable[[Recorder], Awaitable[None]]) -> list[Frame]:
+    """Return the frames of a story. first: what the app opens; size: columns and lines."""
     now = [0.0]
     gate = Gate()
     with temporary_runs(), gate.installed():
-        app = LabApp(Pick("preset", PRESET, overrides=OVERRIDES), clock=lambda: now[0])
-        async with app.run_test(size=SIZE) as pilot:
+        app = LabApp(first, clock=lambda: now[0])
+        async with app.run_test(size=size) as pilot:
             recorder = Recorder(app, pilot, gate, now)
             try:
-                await tell_story(recorder, steps)
+                await story(recorder)
             finally:
                 for lab in app.opened:
                     lab.source.close()
@@ -199,14 +208,17 @@ async def record(steps: int = 60) -> list[Frame]:
     return recorder.frames
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", type=Path, default=FILE)
-    file = Path(parser.parse_args().file).absolute()
-    frames = asyncio.run(record())
+def write(file: Path, frames: list[Frame]) -> None:
+    """Write the animation, and print its length and size."""
     save_gif(file, frames)
     seconds = sum(frame.seconds for frame in frames)
     sys.stdout.write(f"{file}: {len(frames)} frames, {seconds:.0f} s, {file.stat().st_size / 1e6:.2f} MB\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, default=FILE)
+    write(Path(parser.parse_args().file).absolute(), asyncio.run(record()))
 
 
 if __name__ == "__main__":
