@@ -6,7 +6,7 @@ import pytest
 
 from tests.app.learn.test_guide import at, guide, measured, need
 from tui_lab.app.learn.guide import Guide
-from tui_lab.app.learn.strip_text import bar, enter_text, marked, pages
+from tui_lab.app.learn.strip_text import bar, enter_text, marked, pages, reached_from
 from tui_lab.core.lessons.load import BUILTIN, find_lesson, lesson_folders, load_lesson
 from tui_lab.core.lessons.progress import load_progress
 
@@ -80,3 +80,20 @@ def test_reason_of_the_right_choice_is_shown_whatever_was_chosen(folder: Path) -
             assert question.reasons[question.right - 1] in shown.text.plain
             assert question.reasons[choice] in shown.text.plain
             assert shown.n_lines(WIDTH) <= LINES
+
+
+def test_block_that_is_too_long_continues_on_the_next_page() -> None:
+    keeping = at("keep")
+    shown = pages(keeping, WIDTH, 3)
+    assert all(page.n_lines(WIDTH) <= 3 for page in shown)
+    whole = "\n".join(page.text.plain for page in shown)
+    assert whole == "\n".join(page.text.plain for page in pages(keeping, WIDTH, 99))
+
+
+def test_bar_tells_how_to_reach_the_lesson_from_a_pane() -> None:
+    assert reached_from("strip", "▸ Enter: next") == "▸ Enter: next"
+    assert reached_from("free pane", "▸ Enter: next") == "▸ Enter: next"
+    assert reached_from("pane", "▸ Enter: next") == "▸ n: next"
+    assert reached_from("field", "▸ Enter: next") == "▸ Esc, n: next"
+    assert reached_from("pane", "▸ Enter: train it") == "▸ Esc, Enter: train it"
+    assert reached_from("free pane", "answer with 1 to 4") == "Esc, then answer with 1 to 4"

@@ -12,7 +12,7 @@ from tui_lab.core.lessons.progress import Progress, load_progress
 from tui_lab.core.lessons.schema import Stage
 
 BAR = re.compile(r"(\d+)/(\d+) (?:see|predict|try|look|diagnose|fix|keep)\b.*")
-READY = ("▸ Enter", "answer with", "type a number")
+READY = ("▸ ", "answer with", "type a number")
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Walker:
             if "✓ end of the lesson" in before or (stage.kind == "keep" and "all lessons" in before):
                 self.at_stage(stage, self.person.sees)
                 break
-            if "▸ Enter: next" in before:
+            if ": next" in before:
                 self.at_stage(stage, self.person.sees)
             self._press(stage, before)
             self._wait_for_change(before)
@@ -68,6 +68,10 @@ class Walker:
         elif question is not None and "type a number" in bar:
             number = right_number(question, None)
             self.person.press(f"{1.0 if number is None else number:g}\r")
+        elif "Esc, n: next" in bar:
+            self.person.press("\x1b")
+        elif "n: next" in bar:
+            self.person.press("n")
         else:
             self.person.press("\r")
 

@@ -11,7 +11,7 @@ from tui_lab.app.learn.measure import measurements
 from tui_lab.app.learn.script_runs import ScriptRuns
 from tui_lab.app.learn.sources import PreparedSession
 from tui_lab.app.learn.status import run_status, trials_status
-from tui_lab.app.learn.strip_text import Page, bar, enter_text, pages, terms
+from tui_lab.app.learn.strip_text import Page, bar, enter_text, pages, reached_from, terms
 from tui_lab.app.learn.trials import Trial, Trials
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.session.messages import Diagnosed
@@ -320,6 +320,7 @@ class LessonController:
             sentence = self.guide.done.sentence or stage.sentence.default
             if lab.strip.sentence.display and lab.strip.sentence.value.strip() not in ("", self.guide.done.sentence):
                 right = f"▸ Enter: {stage.action_text}"
+        right = reached_from(lab.focus_place, right)
         text = bar(self.guide, right + waits, lab.bar_width)
         lab.strip.show(page.text, text, asks_number=asks_number, sentence=sentence)
 

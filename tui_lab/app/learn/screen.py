@@ -12,6 +12,7 @@ from tui_lab.app.keymap import named
 from tui_lab.app.learn.controller import LessonController
 from tui_lab.app.learn.sources import NoRun
 from tui_lab.app.learn.strip import LessonStrip, NumberField, SentenceField
+from tui_lab.app.learn.strip_text import FocusPlace
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.lab_footer import LabFooter
@@ -115,9 +116,13 @@ class LessonScreen(LabScreen):
         return SIDE_WIDTH + 2 if self.has_class("-side") else self.app.size.width
 
     @property
-    def takes_enter(self) -> bool:
-        """Whether Enter is the lesson's key where the focus is."""
-        return self.strip.has_focus_within or self.strip.has_focus or self.active_pane.number in WITHOUT_ENTER
+    def focus_place(self) -> FocusPlace:
+        """Where the focus is, for what Enter does there."""
+        if self.strip.has_focus_within or self.strip.has_focus:
+            return "strip"
+        if isinstance(self.focused, Input):
+            return "field"
+        return "free pane" if self.active_pane.number in WITHOUT_ENTER else "pane"
 
     def _fit(self) -> None:
         size = self.app.size

@@ -4,11 +4,12 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from rich.style import Style
 from rich.text import Text
 
-from tui_lab.app.learn.guide import Guide, Need
+from tui_lab.app.learn.guide import Guide
 from tui_lab.core.lessons.load import Link, links
 from tui_lab.core.lessons.schema import Question, Sentence
 from tui_lab.core.lessons.sentence import split_sentence
@@ -20,7 +21,8 @@ CODE, BOLD, LINK, MUTED, RIGHT, WRONG = "bold cyan", "bold", "underline cyan", "
 MOST_WITH_ASK = 2
 """Paragraphs of a verdict with which the question is repeated: two choices with their reasons need its lines."""
 DONE, OPEN, HERE = "●", "○", "◉"
-VERBS: dict[Need, str] = {"question": "answer", "action": "", "wait": "", "nothing": "next"}
+FocusPlace = Literal["strip", "free pane", "pane", "field"]
+"""Where the focus is. free pane: one that does nothing with Enter; field: of a pane."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,16 @@ def terms(guide: Guide) -> list[Link]:
     return links(guide.text)
 
 
+def reached_from(place: FocusPlace, right: str) -> str:
+    """Return what Enter does with the keys that lead there from where the focus is."""
+    match place:
+        case "field":
+            return right.replace("▸ Enter: next", "▸ Esc, n: next").replace("▸ Enter", "▸ Esc, Esc, Enter")
+        case "pane":
+            return right.replace("▸ Enter: next", "▸ n: next").replace("▸ Enter", "▸ Esc, Enter")
+    return f"Esc, then {right}" if place == "free pane" and right.startswith("answer") else right
+
+
 def pages(guide: Guide, width: int, most_lines: int) -> list[Page]:
     """Return the pages of the stage: blocks of text, as many on a page as fit."""
     packed: list[Page] = []
@@ -69,8 +81,25 @@ def pages(guide: Guide, width: int, most_lines: int) -> list[Page]:
             if both.n_lines(width) + _field_lines(guide, both) <= most_lines:
                 packed[-1] = both
                 continue
-        packed.append(block)
+        packed += _split(block, width, most_lines)
     return packed
+
+
+def _split(block: Page, width: int, most_lines: int) -> Iterator[Page]:
+    """Yield a block as it is, or in parts if it does not fit a page."""
+    if block.n_lines(width) <= most_lines:
+        yield block
+        return
+    lines = block.text.split("\n")
+    parts: list[Page] = [Page(lines[0])]
+    for line in lines[1:]:
+        longer = Page(Text("\n").join([parts[-1].text, line]))
+        if longer.n_lines(width) <= most_lines:
+            parts[-1] = longer
+        else:
+            parts.append(Page(line))
+    yield from parts[:-1]
+    yield replace(block, text=parts[-1].text)
 
 
 def _field_lines(guide: Guide, page: Page) -> int:
