@@ -140,6 +140,8 @@ def right_number(question: Question, current: Measurements | None) -> float | No
     if current is None:
         return None
     if question.measured is not None:
+        if not isinstance(question.measured.step, int) and not current.ended:
+            return None  # The last and the lowest value are known at the end.
         return current.value(question.measured.metric, question.measured.step)
     return current.ln_vocab_size
 

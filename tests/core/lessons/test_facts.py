@@ -81,6 +81,12 @@ def test_answer_can_be_measured() -> None:
     assert right_number(question, Measurements([1], [10.0])) is None
 
 
+def test_last_value_is_known_at_the_end() -> None:
+    question = Question(ask="?", kind="number", measured=Measure(metric="loss"))
+    assert right_number(question, Measurements([1, 2], [10.0, 9.0])) is None
+    assert right_number(question, Measurements([1, 2], [10.0, 9.0], ended=True)) == 9.5
+
+
 def test_choice_is_right_by_its_number() -> None:
     question = Question(ask="?", kind="choice", choices=("a", "b"), right=2, reasons=("no", "yes"))
     assert [is_right(question, given) for given in (1, 2)] == [False, True]
