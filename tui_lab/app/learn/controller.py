@@ -275,9 +275,10 @@ class LessonController:
         pane = PANES.get(self.guide.stage.pane or "")
         if pane is not None:
             self.lab.go_to(pane)
-        # The other panes would answer what is asked before the first run.
-        self.lab.area.show_alone(bool(self.lab.prepared))
         stage = self.guide.stage
+        # The other panes would answer what is asked before the first run; and rows of x over y need lines.
+        needs_lines = stage.pane in ("batch", "doctor") and not self.lab.has_class("-tall")
+        self.lab.area.show_alone(bool(self.lab.prepared) or needs_lines)
         is_for_the_pane = stage.kind == "look" and stage.question is None and not stage.has_action
         if pane is None or not is_for_the_pane:
             self.lab.set_focus(self.lab.strip)
