@@ -212,7 +212,8 @@ def enter_text(guide: Guide, page: int, shown: Sequence[Page]) -> str:
     """Return what Enter does now; empty if it does nothing."""
     need = guide.need
     if page < len(shown) - 1:
-        return "▸ Enter: the question" if need == "question" and shown[-1].asks else "▸ Enter: more"
+        asks = need == "question" and shown[-1].asks
+        return "▸ Enter: the question" if asks else f"▸ Enter: more ({page + 1} of {len(shown)})"
     if need == "question":
         question = guide.stage.question
         assert question is not None
