@@ -68,7 +68,7 @@ class Walker:
         elif question is not None and "type a number" in bar:
             number = right_number(question, None)
             self.person.press(f"{1.0 if number is None else number:g}\r")
-        elif "Esc, n: next" in bar:
+        elif "Esc, n: next" in bar or "Esc: back" in bar:
             self.person.press("\x1b")
         elif "n: next" in bar:
             self.person.press("n")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.text import Text
+
 from tui_lab.app.learn.chart import LessonChart
 from tui_lab.app.learn.guide import Guide
 from tui_lab.app.learn.measure import measurements
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from tui_lab.app.session.state import LabState
 
 PANES = {"config": 1, "loss": 2, "batch": 3, "generation": 4, "events": 5, "doctor": 6, "system": 7}
+ATTENTION = "attention"
+LINES_ABOVE_ATTENTION = 7
 RUNS = "runs"
 """Where a command that runs in the lesson's folder records its runs."""
 
@@ -285,6 +289,16 @@ class LessonController:
         self._begin_terminal()
         self._chart.draw_runs(self._trials)
         self._stage_changed()
+        if self.guide.stage.pane == ATTENTION and self.progress.current_run(self.guide.stage.id) is not None:
+            self.lab.call_later(self.lab.action_do, ATTENTION)
+
+    def text_above_attention(self) -> Text | None:
+        """Return the text of a stage that may be about the maps of attention, to stand above them."""
+        if self.guide.stage.kind != "look" and self.guide.stage.pane != ATTENTION:
+            return None
+        width = self.lab.app.size.width - 2
+        text = pages(self.guide, width, LINES_ABOVE_ATTENTION)[0].text
+        return Text("\n").join([text, bar(self.guide, "▸ Esc: back to the lesson", width)])
 
     def _stage_changed(self) -> None:
         if self.guide.done.failed_facts:

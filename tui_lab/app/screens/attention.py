@@ -74,8 +74,12 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         clock: Callable[[], float] = time.monotonic,
         *,
         replayed: bool = False,
+        above: Text | None = None,
     ) -> None:
-        """steer: runs a command of the lab screen by its id. replayed: the weights never change."""
+        """steer: runs a command of the lab screen by its id. replayed: the weights never change.
+
+        above: what a lesson says about the maps.
+        """
         super().__init__()
         self._state = state
         self._rows = rows
@@ -83,6 +87,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         self._steer = steer
         self._clock = clock
         self._replayed = replayed
+        self._above = above
         self._source = source
         self._measured: MeasuredMaps | None = None
         self._was_over = False
@@ -90,6 +95,8 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         self._next_paint_at = -math.inf
 
     def compose(self) -> ComposeResult:
+        if self._above is not None:
+            yield Static(self._above, id="above")
         yield Static(id="about")
         yield AttentionView(id="maps")
         yield Static(id="value")

@@ -176,7 +176,10 @@ class LabActions:
         if lab.state.is_script and lab.state.ready is not None:
             source = ScriptMaps(lab.source.send, Path(lab.state.ready.path))
             replayed = False
-        lab.app.push_screen(AttentionScreen(lab.state, rows, row, source, do_if_applies, lab.clock, replayed=replayed))
+        above = None if lab.lesson is None else lab.lesson.text_above_attention()
+        lab.app.push_screen(
+            AttentionScreen(lab.state, rows, row, source, do_if_applies, lab.clock, replayed=replayed, above=above)
+        )
 
     def _why_no_example(self) -> str:
         lab = self._lab
