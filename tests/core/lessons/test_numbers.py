@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.lessons.load import BUILTIN
 from tui_lab.core.model import Transformer
+from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.data.dataset import Task
 
 
@@ -81,6 +84,25 @@ def test_scores_of_the_final_model_before_training() -> None:
     assert all(4.05 < deviation < 4.85 for deviation in deviations[1:])
     assert largest[1] == pytest.approx((0.5, 0.05), abs=0.05)
     assert largest[1][1] < 0.07
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_map_of_lesson_5_points_at_the_digit_to_write(seed: int) -> None:
+    config = settings.changed(settings.load(str(BUILTIN / "5-to-socrates" / "reverse.toml")), "train.seed", seed)
+    task = build_task(config)
+    trainer = Trainer(set_up(config, task))
+    for event in trainer.events():
+        assert not isinstance(event, ev.Failed)
+    assert isinstance(trainer.model, Transformer)
+    maps: list[Tensor] = []
+    attention = trainer.model.attention_modules()[0]
+    attention.register_forward_hook(lambda module, inputs, weights: maps.append(weights.mean(dim=(0, 1))))
+    with torch.no_grad():
+        trainer.model(torch.from_numpy(task.val.examples(np.arange(256))[0]))
+    rows = maps[0].tolist()
+    assert 0.55 < rows[4][2] < 0.76 and 0.49 < rows[5][1] < 0.76
+    assert rows[6][0] > 0.3 and rows[6][1] > 0.3
 
 
 def test_script_of_lesson_6_never_clears_its_gradients() -> None:
