@@ -102,7 +102,7 @@ def test_stage_without_a_goal_is_complete_when_left_and_the_end_finishes_the_les
     assert need(looking) == "nothing"
     assert looking.leave_forward()
     assert looking.progress.of("look").complete
-    looking.go_to(looking.n_stages - 1)
+    looking.go_to(len(looking.progress.lesson.stages) - 1)
     assert not looking.leave_forward()
     again = guide()  # Read from the disk.
     assert again.progress.is_finished

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from tui_lab.app.learn.chart import LessonChart
+from tui_lab.app.learn.glossary_links import GlossaryLinks
 from tui_lab.app.learn.guide import Guide
 from tui_lab.app.learn.measure import measurements
-from tui_lab.app.learn.script_runs import ScriptRuns
+from tui_lab.app.learn.script_runs import ScriptRuns, begin_terminal
 from tui_lab.app.learn.sources import PreparedSession
 from tui_lab.app.learn.status import run_status, trials_status
-from tui_lab.app.learn.strip_text import Page, bar, enter_text, pages, reached_from, terms
+from tui_lab.app.learn.strip_text import Page, bar, enter_text, pages, reached_from
 from tui_lab.app.learn.trials import Trial, Trials
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.session.messages import Diagnosed
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 PANES = {"config": 1, "loss": 2, "batch": 3, "generation": 4, "events": 5, "doctor": 6, "system": 7}
 ATTENTION = "attention"
 LINES_ABOVE_ATTENTION = 7
-RUNS = "runs"
-"""Where a command that runs in the lesson's folder records its runs."""
 
 
 class LessonController:
@@ -42,6 +41,7 @@ class LessonController:
 
     def __init__(self, progress: Progress, make_trials: Callable[[Sequence[Trial]], Trials] = Trials) -> None:
         self.guide = Guide(progress)
+        self.links = GlossaryLinks(self.guide)
         self._chart = LessonChart(self.guide)
         self._make_trials = make_trials
         self._trials: Trials | None = None
@@ -50,7 +50,6 @@ class LessonController:
         self._starting: Literal["", "paused", "new"] = ""
         """Which run is to start: the one that was opened paused, or a new one in another lab."""
         self._measured: tuple[object, Measurements] | None = None
-        self._next_term = 0
         self._script_runs: ScriptRuns | None = None
         """While the stage waits for the run of a script."""
 
@@ -192,19 +191,6 @@ class LessonController:
             self._page = len(self._pages) - 1
             self._stage_changed()
 
-    @property
-    def has_terms(self) -> bool:
-        """Whether the text has links to the glossary."""
-        return bool(terms(self.guide))
-
-    def next_term(self) -> str | None:
-        """Return the term of the text's next link to the glossary; after the last one comes the first."""
-        all_terms = terms(self.guide)
-        if not all_terms:
-            return None
-        self._next_term += 1
-        return all_terms[(self._next_term - 1) % len(all_terms)].term
-
     # What a stage starts
 
     def _act(self) -> None:
@@ -249,19 +235,6 @@ class LessonController:
         self._trials = self._make_trials(trials)
         self.guide.trials_started([trial.folder.name for trial in trials])
 
-    def _begin_terminal(self) -> None:
-        """Copy the files of the stage's command, and wait for its run if that completes the stage."""
-        terminal = self.guide.stage.terminal
-        self._script_runs = None
-        if terminal is None or self.guide.has_acted:
-            return
-        try:
-            self.progress.copy_files(self.guide.stage)
-        except RunError as error:
-            self.lab.notify(str(error), severity="error")
-        if terminal.waits_for == "run":
-            self._script_runs = ScriptRuns(self.progress.folder / RUNS)
-
     def _script_run_found(self, path: Path) -> None:
         """Make a script's run the current one, and open the lesson over it."""
         self._script_runs = None
@@ -274,7 +247,6 @@ class LessonController:
 
     def show_stage(self, page: int = 0) -> None:
         """Show a page of the stage, by default the first one, and the pane it is about."""
-        self._next_term = 0
         self._page = page
         pane = PANES.get(self.guide.stage.pane or "")
         if pane is not None:
@@ -286,7 +258,10 @@ class LessonController:
         is_for_the_pane = stage.kind == "look" and stage.question is None and not stage.has_action
         if pane is None or not is_for_the_pane:
             self.lab.set_focus(self.lab.strip)
-        self._begin_terminal()
+        try:
+            self._script_runs = None if self.guide.has_acted else begin_terminal(self.progress)
+        except RunError as error:
+            self.lab.notify(str(error), severity="error")
         self._chart.draw_runs(self._trials)
         self._stage_changed()
         if self.guide.stage.pane == ATTENTION and self.progress.current_run(self.guide.stage.id) is not None:

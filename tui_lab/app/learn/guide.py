@@ -45,10 +45,6 @@ class Guide:
         return self.progress.index
 
     @property
-    def n_stages(self) -> int:
-        return len(self.progress.lesson.stages)
-
-    @property
     def stage(self) -> Stage:
         return self.progress.stage
 
@@ -63,11 +59,11 @@ class Guide:
 
     @property
     def is_last(self) -> bool:
-        return self.index == self.n_stages - 1
+        return self.index == len(self.progress.lesson.stages) - 1
 
     def go_to(self, index: int) -> bool:
         """Go to a stage, if there is one with this index; return whether there is."""
-        if not 0 <= index < self.n_stages:
+        if not 0 <= index < len(self.progress.lesson.stages):
             return False
         self.progress.go_to(self.progress.lesson.stages[index].id)
         self.save()

@@ -47,7 +47,7 @@ class LessonFooter(LabFooter):
         if isinstance(focused, Input):
             return super().items()
         if focused is self._lesson.strip:
-            glossary = [FooterItem("g", "g", "Glossary")] if self._lesson.controller.has_terms else []
+            glossary = [FooterItem("g", "g", "Glossary")] if self._lesson.controller.links.exist else []
             pane = FooterItem("escape", "Esc", "To the pane")
             return [FooterItem("enter", "Enter", "Go on"), *STAGES, *glossary, pane, LESSONS, *ALWAYS]
         keys = {item.key for item in (*STAGES, LESSONS, *ALWAYS)}
@@ -170,7 +170,7 @@ class LessonScreen(LabScreen):
         self.go_to(self.active_pane.number)
 
     def action_next_term(self) -> None:
-        term = self.controller.next_term()
+        term = self.controller.links.next_term()
         if term is None:
             self.action_do("generate")
         else:

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.lessons.progress import Progress
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import LabError
 
+RUNS = "runs"
+"""Where a command that runs in the lesson's folder records its runs."""
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -43,3 +46,15 @@ class ScriptRuns:
         """Return the folders of all runs."""
         own = self._folder.glob(f"*/{runs.CONFIG}")
         return [path.absolute() for path in (*(run.path for run in runs.list_runs()), *(file.parent for file in own))]
+
+
+def begin_terminal(progress: Progress) -> ScriptRuns | None:
+    """Copy the files of the stage's command for another terminal; return what waits for its run, if the stage does.
+
+    Raises RunError if the files cannot be copied.
+    """
+    terminal = progress.stage.terminal
+    if terminal is None:
+        return None
+    progress.copy_files(progress.stage)
+    return ScriptRuns(progress.folder / RUNS) if terminal.waits_for == "run" else None

@@ -2,15 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from tui_lab.app.learn.measure import measurements
 from tui_lab.app.learn.trials import Trials
+from tui_lab.app.panes.loss_text import share_of_way
 from tui_lab.runs.numbers import short_number
 
 if TYPE_CHECKING:
     from tui_lab.app.session.state import LabState
-
-MOST_OF_LN_VOCAB_SIZE = 1.1
-"""From a loss above that share of ln V, there is no way from ln V to zero."""
 
 
 def trials_status(trials: Trials) -> str:
@@ -35,12 +32,3 @@ def run_status(state: "LabState") -> str:
         if (share := share_of_way(state)) is not None:
             parts.append(f"{share:.0%} of the way to 0")
     return " · ".join(parts)
-
-
-def share_of_way(state: "LabState") -> float | None:
-    """Return how far the mean of the last losses is from ln V to zero; None if the model has no vocabulary."""
-    chance = state.chance_loss
-    loss = measurements(state).value("loss")
-    if chance is None or loss is None or loss > MOST_OF_LN_VOCAB_SIZE * chance:
-        return None
-    return max(0.0, 1 - loss / chance)

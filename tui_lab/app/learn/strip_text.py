@@ -10,7 +10,6 @@ from rich.style import Style
 from rich.text import Text
 
 from tui_lab.app.learn.guide import Guide
-from tui_lab.core.lessons.load import Link, links
 from tui_lab.core.lessons.schema import Question, Sentence
 from tui_lab.core.lessons.sentence import split_sentence
 from tui_lab.runs.numbers import short_number
@@ -54,11 +53,6 @@ def marked(text: str) -> Text:
             result.append(code or bold, CODE if code else BOLD)
         end = match.end()
     return result.append(text[end:])
-
-
-def terms(guide: Guide) -> list[Link]:
-    """Return the glossary links of the stage's text."""
-    return links(guide.text)
 
 
 def reached_from(place: FocusPlace, right: str) -> str:
@@ -196,7 +190,7 @@ def bar(guide: Guide, right: str, width: int) -> Text:
     """Return the line below the text: where the student is, and at its right end what happens or what Enter does."""
     stage = guide.stage
     mark = " ✓" if guide.done.complete else ""
-    place = f"{guide.index + 1}/{guide.n_stages} {stage.kind}{mark}"
+    place = f"{guide.index + 1}/{len(guide.progress.lesson.stages)} {stage.kind}{mark}"
     lefts = (
         f" {guide.progress.lesson.title}  {dots(guide)}  {place}",
         f" {guide.progress.lesson.title}  {place}",

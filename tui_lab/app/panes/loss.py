@@ -12,7 +12,7 @@ from textual.widgets import Static
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, Backdrop, ChartView
 from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
-from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest
+from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest, way_text
 from tui_lab.app.panes.metrics import Metric, metrics_of, sparkline_rows
 from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
@@ -118,9 +118,17 @@ class LossPane(Pane):
         parts = [Y_NAMES[y_axis]] if y_axis != "auto" else []
         if weight := SMOOTHING[self.smoothing]:
             parts.append(f"smoothed {weight}")
+        is_from_zero = self.metric == "loss" and self.y_axis == "zero"
+        if is_from_zero and self._state is not None and self._is_from_ln_v(self._state):
+            parts.append(way_text(self._state))
         if self.query_one(Chart).is_zoomed:
             parts.append("zoomed · 0 shows all")
-        return ", ".join(parts)
+        return ", ".join(filter(None, parts))
+
+    def _is_from_ln_v(self, state: LabState) -> bool:
+        """Whether the question is how far the loss comes from ln V: in a lesson, and with planted faults."""
+        config = state.trainer_config
+        return self.backdrop.from_zero or (config is not None and bool(config.faults))
 
     def copied(self) -> str:
         """Return the values at the cursor, or the run's path."""

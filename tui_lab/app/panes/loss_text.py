@@ -48,6 +48,9 @@ def scale_of(axis: Axis, unit: str, end: float) -> Scale:
     return Scale(axis, prefix + unit, size)
 
 
+LOSSES_OF_MEAN = 5
+MOST_OF_LN_V = 1.1
+"""From a loss above that share of ln V, there is no way from ln V to zero."""
 LONGEST_BREAK = 20
 """Characters that a line may lose where it is wrapped."""
 NAMED_EXTRAS = ("script_lr", "memory_mib", "gpu_memory_mib", "loss_scale", "skipped_steps", "micro_batches")
@@ -99,6 +102,23 @@ def change_text(change: ev.Changed) -> str:
 
 def changes_text(changes: Iterable[ev.Changed]) -> str:
     return "  ".join(f"{change.key} {change.old} → {change.new}" for change in changes)
+
+
+def share_of_way(state: LabState) -> float | None:
+    """Return how far the mean of the last losses is from ln V to zero; None if the model has no vocabulary."""
+    chance = state.chance_loss
+    losses = [loss for _, loss in state.curves["loss"].points[-LOSSES_OF_MEAN:]]
+    if chance is None or not losses:
+        return None
+    mean = sum(losses) / len(losses)
+    return None if mean > MOST_OF_LN_V * chance else max(0.0, 1 - mean / chance)
+
+
+def way_text(state: LabState) -> str:
+    """Return how far the loss has come from ln V to zero; empty if that is not known."""
+    share = share_of_way(state)
+    steps = f"{state.step:,} step{'' if state.step == 1 else 's'}"
+    return "" if share is None else f"{share:.0%} of the way to 0 after {steps}"
 
 
 def best_text(state: LabState) -> Text:
