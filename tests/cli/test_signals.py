@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from tests.command_line import RunCli
 from tests.process import TINY
+from tui_lab.bench.pseudo_terminal import Terminal
+from tui_lab.cli.signals import stop_on_signals
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
 RUN = (
@@ -67,3 +70,43 @@ def test_a_signal_saves_and_resuming_loses_nothing(
     assert losses(first) + losses(resumed.out.splitlines()) == losses(whole.out.splitlines())
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
     assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 150
+
+
+def test_a_closed_terminal_saves_the_run(command: list[str], tmp_path: Path) -> None:
+    arguments = ["run", "reverse", *TINY, "--steps", "1000000", "--out", "hung"]
+    terminal = Terminal([*command, *arguments], (80, 24), tmp_path)
+    terminal.wait_for("loss 0.", 60)
+    terminal.hang_up()
+    assert terminal.end() == 130
+    last = json.loads((tmp_path / "hung" / "events.jsonl").read_text("utf-8").splitlines()[-1])
+    assert (last["event"], last["reason"]) == ("stopped", "stopped")
+    assert [folder.name for folder in (tmp_path / "hung" / "checkpoints").iterdir()] == [f"step-{last['step']:08d}"]
+
+
+def test_a_hangup_may_be_received_several_times() -> None:
+    n_stops = 0
+
+    def stop() -> None:
+        nonlocal n_stops
+        n_stops += 1
+
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with stop_on_signals(stop) as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert interruption.received
+    assert n_stops == 1
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not interruption.received

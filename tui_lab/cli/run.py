@@ -1,5 +1,6 @@
 """`tui-lab run`: train without the app, and show, record and judge the run."""
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tui_lab.cli.junit import run_cases
 from tui_lab.cli.junit import write as write_junit
 from tui_lab.cli.output import say, write, write_json
 from tui_lab.cli.progress import Bar, Lines, Silent, View
-from tui_lab.cli.signals import stop_on_signals
+from tui_lab.cli.signals import discard_output_of_closed_terminal, stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Monitors
@@ -77,12 +78,20 @@ def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | N
             if isinstance(event, ev.SaveFailed) and save_error is None:
                 save_error = event.message
                 trainer.commands.put(cmd.Stop())
-            if json_lines:
-                write_json(event.to_json())
-            view.show(event)
+            shown = [event]
             for finding in monitors.update(event):
                 message = f"{finding.title} {finding.evidence}. {finding.fix}"
-                view.show(ev.Warned(step=event.step, message=message))
+                shown.append(ev.Warned(step=event.step, message=message))
+            try:
+                if json_lines:
+                    write_json(event.to_json())
+                for each in shown:
+                    view.show(each)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                # The terminal was closed; SIGHUP follows, unless it is ignored.
+                discard_output_of_closed_terminal()
     return save_error
 
 

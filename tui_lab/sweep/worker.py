@@ -50,14 +50,15 @@ def _train(sweep: Sweep, claim: Claim, stopper: Stopper) -> None:
 
 
 def _stop_with_parent(stopper: Stopper) -> None:
-    """Stop at SIGTERM and when standard input ends. Ctrl-C is left to the parent."""
+    """Stop at SIGTERM and when standard input ends. Ctrl-C and a closed terminal are left to the parent."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         # In a thread: the handler may interrupt the thread that holds the stopper's lock.
         threading.Thread(target=stopper.request).start()
 
     signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
     def wait_for_end_of_input() -> None:
         # Not sys.stdin: at exit this thread would hold its lock.
