@@ -131,7 +131,7 @@ class LocalEngine:
 
 @contextlib.contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Let a process that is started in this block ignore Ctrl-C and SIGHUP from its first moment: its parent stops it."""
+    """Let a process started in this block ignore Ctrl-C and SIGHUP from its first moment: its parent stops it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -127,6 +127,38 @@ def test_app_knows_whether_a_replay_is_paused() -> None:
         assert phase_after(None) == "ended" and phase_after(cmd.Resume()) == "ended"
 
 
+def test_the_phase_follows_the_playback_past_a_stop_after_which_the_run_was_resumed() -> None:
+    def stopped_at_4() -> Iterator[ev.Event]:
+        for event in story():
+            yield event
+            if isinstance(event, ev.Started):
+                first = event
+            if isinstance(event, ev.StepDone) and event.step == 4:
+                yield ev.Stopped(step=4, reason="stopped")
+                yield replace(first, step=4, resumed=True)
+
+    run = recorded(runs.runs_folder() / "resumed", stopped_at_4())
+    now = [0.0]
+    with replaying(str(run.path), lambda: now[0]) as replay:
+        replay.send(cmd.Pause())
+        state = LabState()
+
+        def phase() -> str:
+            for message in replay.drain():
+                state.apply(message)
+            return state.phase
+
+        collect(replay, lambda message: replay.timeline is not None)
+        replay.seek(5)
+        assert phase() == "paused"
+        replay.seek(3)
+        assert phase() == "paused"
+        replay.send(cmd.Step(2))
+        wait_until(lambda: phase() == "paused" and state.step == 5)
+        replay.send(cmd.Resume())
+        assert phase() == "running"
+
+
 def test_seeking_at_infinite_speed_plays_on_at_the_speed_of_the_run() -> None:
     ready, _ = trained("train.eval_every=4")
     now = [0.0]

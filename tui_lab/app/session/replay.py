@@ -155,7 +155,7 @@ class Replay:
         self._reader = ReadAhead(self._opened.run, self._from_step, self._buffer.put)
         self._played = []
         self._rewound = Rewound(self._opened.ready, tuple(past))
-        self._said_end = any(isinstance(event, ev.Stopped | ev.Failed) for event in past)
+        self._said_end = _has_ended(past)
         self._seconds = 0.0
         self._drained_at = self._clock()
         self._steps_left = 0
@@ -175,7 +175,7 @@ class Replay:
             self._rewound = None
         due = list(self._due())
         messages += [RecordedPause(e) if isinstance(e, ev.Paused | ev.Resumed) else e for e in due]
-        self._said_end = self._said_end or any(isinstance(event, ev.Stopped | ev.Failed) for event in due)
+        self._said_end = _has_ended(due, before=self._said_end)
         if self._reader is not None and self._reader.ended and not self._said_end:
             self._said_end = True
             messages.append(Interrupted())
@@ -305,6 +305,14 @@ class Replay:
                     weights.answer(command)
                 except (ConfigError, DataError, RunError) as error:
                     self._buffer.put(ev.Warned(step=0, message=str(error)))
+
+
+def _has_ended(events: Iterable[ev.Event], *, before: bool = False) -> bool:
+    """Return whether the run is over after these events: it may have been resumed after an end."""
+    for event in events:
+        if isinstance(event, ev.Started | ev.Stopped | ev.Failed):
+            before = not isinstance(event, ev.Started)
+    return before
 
 
 def _is_done(events: list[ev.Event]) -> bool:
