@@ -118,7 +118,7 @@ class LossPane(Pane):
         parts = [Y_NAMES[y_axis]] if y_axis != "auto" else []
         if weight := SMOOTHING[self.smoothing]:
             parts.append(f"smoothed {weight}")
-        is_from_zero = self.metric == "loss" and self.y_axis == "zero"
+        is_from_zero = self.metric == "loss" and y_axis == "zero"
         if is_from_zero and self._state is not None and self._is_from_ln_v(self._state):
             parts.append(way_text(self._state))
         if self.query_one(Chart).is_zoomed:
