@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.fake import FakePlayback, evaluated, lab, update
+from tests.app.fake import FakePlayback, evaluated, lab, ready, update
 from tests.app.script import script_lab
 from tui_lab.app.panes.end_text import end_text, offered
 from tui_lab.app.panes.key_hints import BETWEEN
 from tui_lab.app.panes.seek_bar import CHANGE, EVALUATION, POSITION, SeekBar, keys_of
-from tui_lab.app.session.messages import Rewound, SessionFailed, SessionMessage
+from tui_lab.app.screens.notices import INTERRUPTED
+from tui_lab.app.session.messages import Interrupted, Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.source import Timeline
 from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
@@ -133,9 +134,13 @@ async def test_end_line_stays_until_one_of_its_keys_acts() -> None:
 async def test_run_of_another_process_that_has_ended_can_be_resumed() -> None:
     async with lab() as it:
         it.source.role = "watching"
-        await it.tell(SessionFailed("process 3 exited"))
+        await it.tell(Interrupted("process 3 exited"))
+        assert [notice.title for notice in it.pilot.app._notifications] == [INTERRUPTED]
         line = it.text("#run-line")
+        assert "interrupted" in line and "failed" not in line
         assert 0 < line.index("c resume") < line.index("r again")
+        await it.tell(ready())
+        assert not it.pilot.app._notifications
 
 
 async def test_end_of_a_script_offers_what_a_script_has(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.app.fake import evaluated, update
 from tui_lab.app.screens.notices import notice_of
-from tui_lab.app.session.messages import Preparing, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Interrupted, Preparing, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
 
 
@@ -14,6 +14,7 @@ from tui_lab.core import events as ev
         (ev.SaveFailed(step=3, message="No space left on device", path="a"), "error"),
         (ev.Failed(step=3, message="loss is not finite"), "error"),
         (SessionFailed("no such file"), "error"),
+        (Interrupted("process 3 exited"), "warning"),
         (ev.Warned(step=3, message="checkpoints are large"), "warning"),
         (ev.Stopped(step=3, reason="done"), "information"),
     ],

@@ -57,8 +57,8 @@ def log_line(message: SessionMessage) -> str | None:
         case ev.Logged():
             # The loss pane shows the latest values; here they would push everything else out.
             return event_text(message) if message.texts else None
-        case Interrupted():
-            return "the log ends here: the run was interrupted"
+        case Interrupted(reason):
+            return reason or "the log ends here: the run was interrupted"
         case SessionFailed():
             return f"{message.message}\n{message.details}".rstrip()
         case ev.Event():

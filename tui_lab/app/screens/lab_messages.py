@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tui_lab.app.panes.banner import Banner
 from tui_lab.app.panes.framed_log import FramedLog
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.screens.notices import Notice, notice_of, show_notice
+from tui_lab.app.screens.notices import Notice, dismiss_ends, notice_of, show_notice
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.session.messages import (
     Diagnosed,
@@ -98,6 +98,7 @@ class LabMessages:
             for pane in lab.panes:
                 pane.rewound()
         elif isinstance(message, Ready):
+            dismiss_ends(lab.app)
             self._opened(message)
             for act in lab.when_open.values():
                 lab.call_later(act)

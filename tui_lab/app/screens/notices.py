@@ -3,14 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
+from textual.app import App
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from tui_lab.app.session.messages import SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Interrupted, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
 from tui_lab.runs.names import state_name
 
 ERROR_SECONDS = 20.0
+FAILED = "Training failed"
+SCRIPT_GONE = "The script is gone"
+INTERRUPTED = "Interrupted"
+ENDS = (FAILED, SCRIPT_GONE, INTERRUPTED)
+"""Titles of the toasts about the end of a run."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,13 @@ def show_notice(screen: Screen[Any], notice: Notice) -> None:
     screen.notify(notice.text, title=notice.title, severity=notice.severity, timeout=notice.timeout)
 
 
+def dismiss_ends(app: App[Any]) -> None:
+    """Remove the toasts about an end: the run trains again, or another one is open."""
+    for notification in list(app._notifications):
+        if notification.title in ENDS:
+            app._unnotify(notification)
+
+
 def notice_of(message: SessionMessage) -> Notice | None:
     """Return the toast for a message, or None if the panes show enough."""
     match message:
@@ -36,10 +49,12 @@ def notice_of(message: SessionMessage) -> Notice | None:
         case ev.Warned():
             return Notice(message.message, f"step {message.step:,}", "warning")
         case ev.Failed():
-            return Notice(message.message, "Training failed", "error", ERROR_SECONDS)
+            return Notice(message.message, FAILED, "error", ERROR_SECONDS)
         case SessionFailed():
-            title = "The script is gone" if message.is_script else "Training failed"
+            title = SCRIPT_GONE if message.is_script else FAILED
             return Notice(message.message, title, "error", ERROR_SECONDS)
+        case Interrupted(text) if text:
+            return Notice(text, INTERRUPTED, "warning", ERROR_SECONDS)
         case ev.Stopped():
             return Notice(state_name(message.reason), f"step {message.step:,}")
         case _:

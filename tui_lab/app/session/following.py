@@ -8,7 +8,7 @@ import traceback
 from datetime import datetime
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.messages import Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.messages import Interrupted, Ready, SessionFailed, SessionMessage, Waiting
 from tui_lab.app.session.output_tail import OutputTail, without_events
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role
@@ -167,7 +167,8 @@ class Following:
         if isinstance(last, ev.Stopped) and not self._ready:
             self._buffer.put(SessionFailed(self._without_step("the script ended"), is_script=True))
         elif last is None and holder is None:
-            self._buffer.put(SessionFailed(self._gone(), is_script=self._is_script))
+            gone = self._gone()
+            self._buffer.put(SessionFailed(gone, is_script=True) if self._is_script else Interrupted(gone))
         self._is_over = last is not None or holder is None
         return self._is_over
 

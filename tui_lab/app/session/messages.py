@@ -110,7 +110,10 @@ class SessionFailed:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A replay has come to the end of a log that does not say how the run ended."""
+    """The log does not say how the run ended, and no process trains it: its process was killed."""
+
+    message: str = ""
+    """What to tell the user of a followed run, if the end was seen."""
 
 
 @dataclass(frozen=True)
