@@ -52,6 +52,8 @@ class LearnScreen(BaseScreen[None], Screen[None]):
         super().__init__()
         self._folder = folder
         self._lessons: list[Lesson] = []
+        self.opened = ""
+        """The name of the lesson that was opened last, which is the selected one when the student comes back."""
 
     def compose(self) -> ComposeResult:
         yield Static(TITLE, id="title")
@@ -73,7 +75,8 @@ class LearnScreen(BaseScreen[None], Screen[None]):
     def load(self) -> None:
         """List the lessons; what is selected stays selected, at first the first one that is not finished."""
         choices = self.query_one(Choices)
-        highlighted = choices.highlighted
+        names = [lesson.name for lesson in self._lessons]
+        highlighted = names.index(self.opened) if self.opened in names else choices.highlighted
         all_progress = [load_progress(lesson) for lesson in self._lessons]
         choices.clear_options()
         choices.add_options(Option(lesson_line(each)) for each in all_progress)

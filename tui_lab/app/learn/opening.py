@@ -31,6 +31,7 @@ def open_lessons(app: "LabApp", name: str) -> None:
 def open_lesson(app: "LabApp", lesson: Lesson) -> None:
     """Open the lab of a lesson."""
     from tui_lab.app.learn.controller import LessonController
+    from tui_lab.app.learn.list_screen import LearnScreen
     from tui_lab.app.learn.screen import LessonScreen
     from tui_lab.app.learn.sources import lesson_source
 
@@ -41,6 +42,9 @@ def open_lesson(app: "LabApp", lesson: Lesson) -> None:
     except LabError as error:
         app.notify(str(error), severity="error")
         return
+    for screen in app.screen_stack:
+        if isinstance(screen, LearnScreen):
+            screen.opened = lesson.name
     app.show_lab(opened.source, lesson=controller)
     lab = app.screen
     if isinstance(lab, LessonScreen):
