@@ -227,7 +227,7 @@ async def test_border_names_the_saved_weights_of_the_losses_or_why_there_are_non
         it.source.looks = []
         await it.tell()
         title = str(it.screen.batch_pane.border_title)
-        assert "needs a checkpoint (c)" in title and it.source.looks, "it asks again"
+        assert "checkpoint (c)" in title and it.source.looks, "it asks again"
         for look in it.source.looks:
             assert look.loaded is not None
             look.loaded(WeightsInfo(1_116))

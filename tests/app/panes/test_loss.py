@@ -57,6 +57,9 @@ async def test_curves_sparklines_and_marks_show_the_run(drawings: Drawings) -> N
         train, validation = drawings.last["curves"]
         assert train.points[-1] == (30, 2.3 / 30) and validation.points == [(15, 2.4 / 15)]
 
+        await it.tell(ev.Changed(step=20, key="optim.weight_decay", old=0.1, new=0.2))
+        assert "+1 at 20" in it.text("#readout")
+
         n_drawn = len(drawings.calls)
         await it.tell()
         assert len(drawings.calls) == n_drawn, "nothing has changed"

@@ -48,6 +48,15 @@ def test_seek_bar_keeps_its_length_when_a_key_goes() -> None:
     assert playing.index(" 100/400") == at_end.index(" 400/400")
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_seek_bar_keeps_its_length_when_the_key_that_pauses_has_another_text(width: int) -> None:
+    bar = SeekBar()
+    playing = bar.text(FakePlayback(position=100), width, ["Space pause", *ALL_KEYS[1:]]).plain
+    paused = bar.text(FakePlayback(position=100), width, ["Space play", *ALL_KEYS[1:]]).plain
+    at_end = bar.text(FakePlayback(position=400), width, ["Space play again", *ALL_KEYS[1:]]).plain
+    assert playing.index(" 100/400") == paused.index(" 100/400") == at_end.index(" 400/400")
+
+
 async def test_panes_follow_a_replay_that_goes_back() -> None:
     async with lab() as it:
         it.source.role = "replay"

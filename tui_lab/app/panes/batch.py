@@ -107,7 +107,9 @@ class BatchPane(Pane):
             return losses_text(losses.weights, n_free)
         saves = bool(self.screen.check_action("do", ("checkpoint",)))
         key = keymap_of(self.app).key_of(BY_ID["checkpoint"]) if saves else ""
-        return "loss needs a checkpoint" + (f" ({key})" if key else "")
+        hint = f" ({key})" if key else ""
+        text = f"loss needs a checkpoint{hint}"
+        return text if len(text) <= n_free else f"no checkpoint{hint}"
 
     def current_example(self, state: LabState) -> tuple[Rows, int] | None:
         """Return the rows and which of them is shown, or would be if the pane were visible; None before the start."""

@@ -43,7 +43,9 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
         items.append(Text(f"┄ ln V {short_number(state.chance_loss)}", "dim"))
     items += [_overlaid(one, metric.key) for one in view.overlaid]
     if changes := merge_changes(state.changes):
-        items.append(Text(f"┊ {changes_text(changes[-1:])} at {changes[-1].step:,}", CHANGE))
+        n_others = sum(change.step == changes[-1].step for change in changes) - 1
+        others = f" +{n_others}" if n_others else ""
+        items.append(Text(f"┊ {changes_text(changes[-1:])}{others} at {changes[-1].step:,}", CHANGE))
     if view.overlaid:
         return packed(items, width)
     return _line(items, width)

@@ -17,6 +17,8 @@ KEYS = {
     ("fork",): "fork",
 }
 """What the keys of commands do, the most useful first."""
+PAUSE_TEXTS = ("pause", "play", "play again")
+"""What the key that pauses can do."""
 PLAYED, REST, POSITION, EVALUATION, CHANGE = "━", "─", "●", "┬", "◆"
 LEAST_WIDTH = 16
 """Columns of the bar; keys are left out before it gets narrower."""
@@ -32,6 +34,12 @@ def keys_of(
     """
     texts = KEYS | {("pause",): pause}
     return [f"{' '.join(key_of(BY_ID[id]) for id in ids)} {does}" for ids, does in texts.items() if applies(ids[0])]
+
+
+def _growth(keys: Sequence[str]) -> int:
+    """Return how many columns longer the text of the key that pauses can get."""
+    does = next((does for does in PAUSE_TEXTS if keys and keys[0].endswith(f" {does}")), None)
+    return 0 if does is None else max(map(len, PAUSE_TEXTS)) - len(does)
 
 
 class SeekBar:
@@ -57,12 +65,13 @@ class SeekBar:
         place = f" {playback.position:,}/{timeline.end:,}  {speed}"
         # At its widest, so that the bar does not change its length while it plays.
         n_place = len(f" {timeline.end:,}/{timeline.end:,}  all at once")
-        fitting_keys = fitting(keys, width - text.cell_len - n_place - LEAST_WIDTH - 3)
+        n_more = _growth(keys)
+        fitting_keys = fitting(keys, width - text.cell_len - n_place - LEAST_WIDTH - 3 - n_more)
         self._start = text.cell_len
         self._end = timeline.end
         before = self._keys_width if self._laid_out == (width, self._end) else 0
         self._laid_out = (width, self._end)
-        self._keys_width = max(before, len(fitting_keys))
+        self._keys_width = max(before, len(fitting_keys) + n_more if fitting_keys else 0)
         self._width = max(2, min(MOST_WIDTH, width - self._start - n_place - self._keys_width - 3))
         self._append_bar(text, timeline, playback.position)
         text.append(place.ljust(n_place), "bold")

@@ -74,4 +74,4 @@ def waits_for(settings: EditedSettings, key: str) -> str:
     """Return with which keys an edit takes effect."""
     old, new = settings.running, settings.edited
     can_fork = not (isinstance(old, Config) and isinstance(new, Config) and key in misfits(old, new))
-    return "needs restart: r restart, f fork" if can_fork else "needs restart: r restart; a fork keeps its weights"
+    return "needs restart: r restart, f fork" if can_fork else "only a restart (r) changes it"

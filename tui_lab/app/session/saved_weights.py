@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tui_lab.core.inference.load_model import ChosenWeights
     from tui_lab.core.user_code.external_model import Model
 
-NO_CHECKPOINT = "this run has no checkpoint yet"
+NO_CHECKPOINT = "no checkpoint yet"
 
 
 class SavedWeights:
