@@ -21,8 +21,10 @@ from tui_lab.app.widgets.footer import FooterItem
 
 TALL_FROM, SIDE_FROM = 36, 160
 """Lines and columns of the terminal from which the strip has more lines, and stands at the side."""
-LINES, TALL_LINES = 7, 12
+LINES, TALL_LINES, LEAST_LINES = 7, 12, 3
 """Of the strip's text."""
+LINES_BELOW = 16
+"""Of the terminal, that are left to the pane and the lines around it."""
 SIDE_WIDTH, SIDE_MARGIN = 49, 8
 WITHOUT_ENTER = (2, 3, 5, 7)
 """Numbers of the panes that do nothing with Enter."""
@@ -109,7 +111,8 @@ class LessonScreen(LabScreen):
         size = self.app.size
         if self.has_class("-side"):
             return SIDE_WIDTH, size.height - SIDE_MARGIN
-        return size.width - 2, TALL_LINES if self.has_class("-tall") else LINES
+        lines = TALL_LINES if self.has_class("-tall") else max(LEAST_LINES, min(LINES, size.height - LINES_BELOW))
+        return size.width - 2, lines
 
     @property
     def bar_width(self) -> int:
