@@ -252,8 +252,8 @@ class LessonController:
         if pane is not None:
             self.lab.go_to(pane)
         stage = self.guide.stage
-        # The other panes would answer what is asked before the first run; and rows of x over y need lines.
-        needs_lines = stage.pane in ("batch", "doctor") and not self.lab.has_class("-tall")
+        # The other panes would answer what is asked before the first run; and evidence needs lines.
+        needs_lines = stage.pane == "doctor" or (stage.pane == "batch" and not self.lab.has_class("-tall"))
         self.lab.area.show_alone(bool(self.lab.prepared) or needs_lines)
         is_for_the_pane = stage.kind == "look" and stage.question is None and not stage.has_action
         if pane is None or not is_for_the_pane:
