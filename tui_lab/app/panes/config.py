@@ -212,6 +212,17 @@ class ConfigPane(Pane):
         except ConfigError as error:
             self._editor.show_problem(str(error.problems[0]))
 
+    def undo_edit(self) -> bool:
+        """Take back the last pending edit; return whether there was one."""
+        key = None if self.settings is None else self.settings.last_edited_key
+        if key is None or self.settings is None:
+            return False
+        try:
+            self.set_value(key, self.settings.value_after_reset(key))
+        except ConfigError as error:
+            self._editor.show_problem(str(error.problems[0]))
+        return True
+
     def action_step(self, direction: int) -> None:
         """Raise or lower the setting under the cursor: at once if it is live, or else in the edited settings."""
         key = self.key

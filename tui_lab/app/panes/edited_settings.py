@@ -24,7 +24,7 @@ class EditedSettings:
         """In effect, with the edits."""
         self.requested: Mapping[str, Any] = {}
         """Values that were sent to the trainer, which has not confirmed them yet."""
-        self._edited_keys: set[str] = set()
+        self._edited_keys: dict[str, None] = {}
         self.hides_faults = True
         """Whether the names of the planted faults are still to be found by the user."""
 
@@ -53,19 +53,23 @@ class EditedSettings:
     def edit(self, key: str, value: Any) -> None:
         """Edit a setting; with the value in effect, it is no longer edited. Raises ConfigError."""
         self.edited = script.changed(self.edited, key, value)
+        self._edited_keys.pop(key, None)
         if self.waits(key):
-            self._edited_keys.add(key)
-        else:
-            self._edited_keys.discard(key)
+            self._edited_keys[key] = None
 
     def end_edit(self, key: str) -> None:
         """Let a setting follow the run again: its value is sent to the trainer."""
-        self._edited_keys.discard(key)
+        self._edited_keys.pop(key, None)
 
     def value_after_reset(self, key: str) -> Any:
         """Return the value in effect of an edited setting, of another one its value at the start of the run."""
         # In a replay, what the run has at this step: its setting then follows the run again.
         return value_of(self.running if key in self._edited_keys else self.initial, key)
+
+    @property
+    def last_edited_key(self) -> str | None:
+        """The setting that was edited last; None if no edit is pending."""
+        return next(reversed(self._edited_keys), None)
 
     @property
     def edits(self) -> dict[str, Any]:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 LOSS, DOCTOR = 2, 6
 """Numbers of panes."""
+REPLAY_IS_RECORDED = "A replay cannot be changed. Edit a setting in the config pane, then f forks with it."
 SECONDS_TO_WRITE_A_FRAME = 0.05
 """Textual writes a frame to the terminal in a thread of its own."""
 
@@ -272,6 +273,10 @@ class LabScreen(BaseScreen[None], Screen[None]):
         reasons = [why_not(command.id, self.state.run_config) for command in enabled or commands]
         if reasons and all(reasons):
             self.notify(reasons[0])
+        elif commands and not enabled and self.source.role == "replay" and all(c.needs == "live" for c in commands):
+            is_undone = any(command.id == "undo" for command in commands) and self.config_pane.undo_edit()
+            if not is_undone:
+                self.notify(REPLAY_IS_RECORDED)
         self.on_click()
 
     def on_click(self) -> None:
