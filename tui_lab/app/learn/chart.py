@@ -39,8 +39,13 @@ class LessonChart:
             self.draw_runs(trials)
         elif grown and trials is not None:
             self._pane.overlays = [trial.overlay for trial in trials.started]
-        if is_new_run or grown or hides != self._pane.backdrop.hides_validation:
-            self._pane.backdrop.hides_validation = hides
+        backdrop = self._pane.backdrop
+        # Before the first step, ln V would answer a question that is still to come.
+        hides_references = state.last is None or self._guide.hides_ln_vocab_size
+        drawn = (backdrop.hides_validation, backdrop.hides_references)
+        if is_new_run or grown or drawn != (hides, hides_references):
+            backdrop.hides_validation = hides
+            backdrop.hides_references = hides_references
             self._pane.redraw()
 
     def draw_runs(self, trials: Trials | None) -> None:
@@ -56,7 +61,6 @@ class LessonChart:
         assert self._pane is not None
         backdrop = self._pane.backdrop
         backdrop.guesses = [DrawnGuess(each.metric, each.step, each.value) for each in guesses(self._guide.progress)]
-        backdrop.hides_references = self._guide.hides_ln_vocab_size
         self._pane.redraw()
 
     @property
