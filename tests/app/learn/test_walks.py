@@ -1,11 +1,15 @@
 """Lessons are taken with keys only, in a real terminal, and their runs show what the texts say."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.app.learn.walker import Walker, failed_facts
 from tui_lab.core.lessons.load import BUILTIN, lesson_folders
+from tui_lab.core.lessons.progress import load_progress
+from tui_lab.core.lessons.schema import Stage
 
 TINY = """
 format = 1
@@ -54,6 +58,7 @@ code = "pass"
 """
 SIZES = ((80, 24), (120, 40))
 NEEDS_ANOTHER_TERMINAL = ("6-",)
+"""See `test_script_of_a_lesson_is_watched_diagnosed_and_mended`."""
 
 
 @pytest.mark.slow
@@ -70,6 +75,32 @@ def test_lesson_is_taken_to_its_end_and_its_runs_show_what_it_says(
     assert progress.is_finished
     assert progress.n_complete == len(progress.lesson.stages)
     assert not [sentence for stage in progress.lesson.stages for sentence in progress.of(stage.id).failed_facts]
+    assert not failed_facts(progress)
+
+
+class WalkerWithTwoTerminals(Walker):
+    """Runs the script of a stage that waits for its run; at a stage of kind fix with the mistake mended."""
+
+    def _press(self, stage: Stage, bar: str) -> None:
+        if stage.terminal is None or "waits for the run" not in bar:
+            super()._press(stage, bar)
+            return
+        folder = load_progress(self.lesson).folder
+        script = folder / stage.terminal.copies[0]
+        if stage.kind == "fix":
+            line = "    loss.backward()\n"
+            script.write_text(script.read_text("utf-8").replace(line, f"    optimizer.zero_grad()\n{line}"), "utf-8")
+        command = [sys.executable, "-m", "tui_lab", "watch", "--headless", script.name]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+def test_script_of_a_lesson_is_watched_diagnosed_and_mended(size: tuple[int, int], tmp_path: Path) -> None:
+    progress = WalkerWithTwoTerminals(BUILTIN / "6-your-script", tmp_path, size).walk()
+    assert progress.is_finished
+    assert progress.n_complete == len(progress.lesson.stages)
+    assert progress.of("doctor").finding == "no_zero_grad"
     assert not failed_facts(progress)
 
 
