@@ -26,6 +26,8 @@ SLICE_SECONDS = {"reverse": 4.0, "pseudo-socrates": 6.0}
 SLICES = {"reverse": 16, "pseudo-socrates": 12}
 """Many: other load on the machine changes over seconds, and so affects both sides of a pair alike. Not shorter: a frame
 is due when the app is continued, which a slice must not consist of."""
+SECONDS_TO_REPAINT = 0.7
+"""A program that was stopped takes the terminal again and paints the whole screen."""
 RESAMPLES = 2000
 KEYS = 200
 EDIT_PROMPT = ("4", "i")
@@ -153,7 +155,8 @@ def _keep_reading(terminal: Terminal, stop: threading.Event) -> None:
 def _rate(side: Side, seconds: float) -> float:
     """Return steps/s, measured between two ends of steps, since a slow model makes only a few in `seconds`."""
     os.kill(side.pid, signal.SIGCONT)
-    _next_step(side.run)  # The one that was interrupted.
+    time.sleep(SECONDS_TO_REPAINT)
+    _next_step(side.run)  # Perhaps the one that was interrupted.
     start, first_step = _next_step(side.run)
     while True:
         end, last_step = _next_step(side.run)
