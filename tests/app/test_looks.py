@@ -12,6 +12,7 @@ from tests.app.contrast import contrast
 from tests.app.fake import lab, update
 from tui_lab.app.panes.cells import NAME_WIDTH, Cells
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.prompt_form import PromptForm
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.explain import Explain
@@ -94,9 +95,9 @@ def _name(screen: Any) -> str:
 
 @pytest.mark.parametrize("screen", SCREENS, ids=_name)
 def test_styles_of_a_screen_apply_to_that_screen_only(screen: type[Screen[object]]) -> None:
-    """Textual applies a loaded file to every screen, so each rule has to begin with a screen or a pane of the lab."""
+    """Textual applies a loaded file to every screen, so each rule begins with a screen or a part of the lab."""
     path = Path(inspect.getfile(screen)).with_name(str(screen.CSS_PATH))
-    owners = {_name(owner) for owner in (*SCREENS, Pane, *Pane.__subclasses__())}
+    owners = {_name(owner) for owner in (*SCREENS, Pane, *Pane.__subclasses__(), PromptForm)}
     selectors = [one for rule in re.findall(r"([^{}]+){", path.read_text("utf-8")) for one in rule.split(",")]
     assert selectors and {re.split(r"[ .:#]", one.strip())[0] for one in selectors} <= owners
 

@@ -167,10 +167,10 @@ def not_default(config: RunConfig) -> dict[str, Any]:
 def settings_table(texts: dict[str, str]) -> str:
     """Return a line per setting, with its default."""
     default = Config()
+    defaults = {key: f"  (default {setting_text(settings.get(default, key))})" for key in settings.fields()}
     width = max(map(len, texts), default=0)
-    return "\n".join(
-        f"{key:<{width}}  {text}  (default {setting_text(settings.get(default, key))})" for key, text in texts.items()
-    )
+    # A record can name a change of a setting that this version does not have.
+    return "\n".join(f"{key:<{width}}  {text}{defaults.get(key, '')}" for key, text in texts.items())
 
 
 def plain_settings_table(texts: dict[str, str]) -> str:

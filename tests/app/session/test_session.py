@@ -91,8 +91,9 @@ def test_fork_starts_with_the_events_and_weights_of_its_run() -> None:
     list(opened.run.record(opened.trainer.events()))
     steps = [event.step for event in opened.run.events() if isinstance(event, ev.StepDone)]
     assert steps == list(range(1, 13)) and runs.find(ready.path).summary() is not None
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ConfigError) as caught:
         open_run.fork(ready.path, settings.changed(config, "model.d_ff", 9))
+    assert [problem.key for problem in caught.value.problems] == ["model.d_ff"]
 
 
 def test_events_of_a_fork_show_which_settings_were_in_force() -> None:

@@ -21,29 +21,32 @@ Lesson = Annotated[
         autocompletion=completion.without_errors(completion.lesson),
     ),
 ]
+List = Annotated[bool, typer.Option("--list", metavar="", help="List the lessons with your progress.")]
+Check = Annotated[
+    bool, typer.Option("--check", metavar="", help="Check the files of a lesson, and list every problem.")
+]
+Train = Annotated[
+    bool,
+    typer.Option("--train", metavar="", help="With --check: train all its runs, and check what its text says of them."),
+]
+Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="With --train: the number of seeds.")]
+Export = Annotated[
+    Path | None, typer.Option(metavar="FILE.html", help="Write what you did in a lesson, to hand it in.")
+]
+Schema = Annotated[
+    bool, typer.Option("--schema", metavar="", help="Print the JSON schema of a lesson.toml, for editors.")
+]
 
 
 @commands.command("learn")
 def learn(
     lesson: Lesson = None,
-    list_: Annotated[bool, typer.Option("--list", metavar="", help="List the lessons with your progress.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", metavar="", help="Check the files of a lesson, and list every problem.")
-    ] = False,
-    train: Annotated[
-        bool,
-        typer.Option(
-            "--train", metavar="", help="With --check: train all its runs, and check what its text says of them."
-        ),
-    ] = False,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="With --train: the number of seeds.")] = 1,
-    export: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="Write what you did in a lesson, to hand it in."),
-    ] = None,
-    schema: Annotated[
-        bool, typer.Option("--schema", metavar="", help="Print the JSON schema of a lesson.toml, for editors.")
-    ] = False,
+    list_: List = False,
+    check: Check = False,
+    train: Train = False,
+    seeds: Seeds = 1,
+    export: Export = None,
+    schema: Schema = False,
     json: Json = False,
     allow_code: AllowCode = False,
 ) -> None:
