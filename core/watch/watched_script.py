@@ -61,7 +61,7 @@ class WatchedScript:
             self.form = call_form(args, kwargs, inputs)
 
     def batch_seen(self, inputs: Inputs) -> None:
-        """Keep the first batch, for what it tells of the model."""
+        """Keep the first batch, which shows what the model takes."""
         self._first_inputs = self._first_inputs or inputs
 
     def discovered(self, lr: float) -> Discovered:

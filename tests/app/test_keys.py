@@ -309,7 +309,7 @@ async def test_restart_from_a_run_that_does_not_train_here_starts_a_new_one(role
         it.screen.query_one(ConfigPane).set_value("model.d_model", 32)
         await it.press("r")
         if role != "replay":
-            assert isinstance(it.pilot.app.screen, Ask) and messages == [], "the run goes on in its process"
+            assert isinstance(it.pilot.app.screen, Ask) and messages == [], "the run continues in its process"
             await it.press("enter")
         [message] = messages
         assert message.config.model.d_model == 32 and not message.fork

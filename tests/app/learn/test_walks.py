@@ -58,7 +58,7 @@ code = "pass"
 """
 SIZES = ((80, 24), (120, 40))
 NEEDS_ANOTHER_TERMINAL = ("6-",)
-"""See `test_script_of_a_lesson_is_watched_diagnosed_and_mended`."""
+"""See `test_script_of_a_lesson_is_watched_diagnosed_and_fixed`."""
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_lesson_is_taken_to_its_end_and_its_runs_show_what_it_says(
 
 
 class WalkerWithTwoTerminals(Walker):
-    """Runs the script of a stage that waits for its run; at a stage of kind fix with the mistake mended."""
+    """Runs the script of a stage that waits for its run; in a stage of kind fix, with the mistake fixed."""
 
     def _press(self, stage: Stage, bar: str) -> None:
         if stage.terminal is None or "waits for the run" not in bar:
@@ -96,7 +96,7 @@ class WalkerWithTwoTerminals(Walker):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
-def test_script_of_a_lesson_is_watched_diagnosed_and_mended(size: tuple[int, int], tmp_path: Path) -> None:
+def test_script_of_a_lesson_is_watched_diagnosed_and_fixed(size: tuple[int, int], tmp_path: Path) -> None:
     progress = WalkerWithTwoTerminals(BUILTIN / "6-your-script", tmp_path, size).walk()
     assert progress.is_finished
     assert progress.n_complete == len(progress.lesson.stages)
