@@ -1,4 +1,4 @@
-"""How far a student has come in a lesson, kept in progress.json beside the lesson's runs."""
+"""How far a student has come in a lesson, kept in progress.json in the folder of the lesson's runs."""
 
 import shlex
 import shutil
@@ -136,6 +136,11 @@ class Progress:
             if (run := self.run_of(stage.id)) is not None:
                 return run
         return None
+
+    def run_before(self, stage_id: str) -> Run | None:
+        """The lesson's current run before a stage."""
+        i = self.lesson.index(stage_id)
+        return self.current_run(self.lesson.stages[i - 1].id) if i else None
 
     def command(self, stage: Stage) -> str:
         """The command of a stage's terminal, which works in any folder; empty where the stage has none."""

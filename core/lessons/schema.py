@@ -1,6 +1,6 @@
 """The keys of a lesson.toml; docs/guide/lessons.md describes them for teachers."""
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
@@ -331,6 +331,3 @@ def keys_of(path: tuple[str, ...]) -> list[str]:
     """The keys that may stand in the table at `path`, as written in TOML."""
     table = TABLES.get(path)
     return [] if table is None else [info.alias or name for name, info in table.model_fields.items()]
-
-
-PANES: tuple[PaneName, ...] = get_args(PaneName)

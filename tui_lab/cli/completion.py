@@ -122,7 +122,9 @@ def _is_python(path: Path) -> bool:
 
 
 def _is_lesson(path: Path) -> bool:
-    return (path / "lesson.toml").is_file()
+    from tui_lab.core.lessons.load import LESSON
+
+    return (path / LESSON).is_file()
 
 
 def _is_run(path: Path) -> bool:

@@ -176,7 +176,7 @@ def _chart(progress: Progress, stage: Stage) -> Chart | None:
         series |= _named_curves(run_curves, name)
     if not any(points[0] for points in series.values()):
         return None
-    before = _run_before(progress, stage) if progress.of(stage.id).trials or stage.keeps_last else None
+    before = progress.run_before(stage.id) if progress.of(stage.id).trials or stage.keeps_last else None
     before_curves = None if before is None else _curves_of(before)
     backdrop = Backdrop(
         ghosts={} if before_curves is None else _named_curves(before_curves, "the run before"),
@@ -197,11 +197,6 @@ def _own_runs(progress: Progress, stage: Stage) -> dict[str, Curves]:
     for i, trial in enumerate(progress.trials_of(stage.id)):
         named[labels[i] if i < len(labels) else trial.name] = trial
     return {name: run_curves for name, run in named.items() if (run_curves := _curves_of(run)) is not None}
-
-
-def _run_before(progress: Progress, stage: Stage) -> Run | None:
-    i = progress.lesson.index(stage.id)
-    return progress.current_run(progress.lesson.stages[i - 1].id) if i else None
 
 
 def _curves_of(run: Run) -> Curves | None:

@@ -1,6 +1,5 @@
 """What a lesson draws into the loss chart: guesses, trials, and the run before, in gray."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tui_lab.app.learn.guide import Guide, guesses
@@ -81,15 +80,10 @@ class LessonChart:
 
     def _ghosts(self) -> list[Overlay]:
         progress = self._guide.progress
-        stages: Sequence[str] = [stage.id for stage in progress.lesson.stages]
-        for index in range(self._guide.index, -1, -1):
-            if progress.run_of(stages[index]) is None:
-                continue
-            if not (progress.lesson.stages[index].keeps_last and index):
-                return []
-            before = progress.current_run(stages[index - 1])
-            return [] if before is None else [overlay_of(before, before.name)]
-        return []
+        stages = reversed(progress.lesson.stages[: self._guide.index + 1])
+        stage = next((stage for stage in stages if progress.run_of(stage.id) is not None), None)
+        before = progress.run_before(stage.id) if stage is not None and stage.keeps_last else None
+        return [] if before is None else [overlay_of(before, before.name)]
 
 
 def overlay_of(run: Run, label: str) -> Overlay:

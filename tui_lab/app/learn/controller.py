@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tui_lab.app.learn.screen import LessonScreen
     from tui_lab.app.session.state import LabState
 
-PANES = {"config": 1, "loss": 2, "batch": 3, "generation": 4, "events": 5, "doctor": 6, "system": 7}
 ATTENTION = "attention"
 LINES_ABOVE_ATTENTION = 7
 
@@ -65,7 +64,7 @@ class LessonController:
         return self._lab
 
     def attach(self, lab: "LessonScreen") -> None:
-        """Go on in another lab."""
+        """Continue in another lab."""
         self._lab = lab
         self._starting = ""
         self._measured = None
@@ -183,7 +182,7 @@ class LessonController:
         self._stage_changed()
 
     def sentence_typed(self, sentence: str) -> None:
-        """Split a sentence; the one that is shown split already, or none, goes on."""
+        """Split a sentence; with the one that is already split, or none, continue."""
         if sentence in ("", self.guide.done.sentence) and self.guide.done.complete:
             self.enter()
         elif sentence:
@@ -248,9 +247,9 @@ class LessonController:
     def show_stage(self, page: int = 0) -> None:
         """Show a page of the stage, by default the first one, and the pane it is about."""
         self._page = page
-        pane = PANES.get(self.guide.stage.pane or "")
+        pane = next((pane for pane in self.lab.panes if pane.id == self.guide.stage.pane), None)
         if pane is not None:
-            self.lab.go_to(pane)
+            self.lab.go_to(pane.number)
         stage = self.guide.stage
         # The other panes would answer what is asked before the first run; and evidence needs lines.
         needs_lines = stage.pane == "doctor" or (stage.pane == "batch" and not self.lab.has_class("-tall"))

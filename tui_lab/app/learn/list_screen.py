@@ -66,7 +66,6 @@ class LearnScreen(BaseScreen[None], Screen[None]):
             self._lessons = list_lessons(self._folder)
         except ConfigError as error:
             self.query_one("#about", Static).update(Text(str(error)))
-        self.load()
         self.query_one(Choices).focus()
 
     def on_screen_resume(self) -> None:

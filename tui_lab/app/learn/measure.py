@@ -1,7 +1,5 @@
 """What the app knows of a run, as the lessons' checks take it."""
 
-from collections.abc import Sequence
-
 from tui_lab.app.session.state import LabState
 from tui_lab.core.lessons.facts import Measurements
 
@@ -10,16 +8,13 @@ def measurements(state: LabState) -> Measurements:
     """Return what is measured of a run until now; the exact match only of the latest evaluation."""
     losses = state.curves["loss"].points
     latest = state.evaluated
-    evaluations = [(int(step), value, None) for step, value in state.curves["val_loss"].points]
+    evaluations: list[tuple[int, float, float | None]] = [
+        (int(step), value, None)
+        for step, value in state.curves["val_loss"].points
+        if latest is None or step != latest.step
+    ]
     if latest is not None:
-        evaluations = [each for each in evaluations if each[0] != latest.step]
-        return _measurements(state, losses, [*evaluations, (latest.step, latest.val_loss, latest.exact_match)])
-    return _measurements(state, losses, evaluations)
-
-
-def _measurements(
-    state: LabState, losses: list[tuple[float, float]], evaluations: Sequence[tuple[int, float, float | None]]
-) -> Measurements:
+        evaluations.append((latest.step, latest.val_loss, latest.exact_match))
     return Measurements(
         steps=[step for step, _ in losses],
         losses=[loss for _, loss in losses],

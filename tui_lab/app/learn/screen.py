@@ -81,7 +81,6 @@ class LessonScreen(LabScreen):
         self.strip = LessonStrip(id="lesson")
         self._footer = LessonFooter(self)
         self.lesson = controller
-        self.when_diagnosed = controller.receive
 
     def compose(self) -> ComposeResult:
         for widget in super().compose():

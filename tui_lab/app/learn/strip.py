@@ -4,7 +4,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -57,9 +56,6 @@ class LessonStrip(Vertical, can_focus=True):
             super().__init__()
             self.sentence = sentence
 
-    class Resized(Message):
-        """The strip has another width, so that other pages fit."""
-
     takes_choices = False
     """Whether the keys 1 to 4 are answers now."""
 
@@ -92,9 +88,6 @@ class LessonStrip(Vertical, can_focus=True):
         if self.sentence.display != (sentence is not None):
             self.sentence.display = sentence is not None
             self.sentence.value = sentence or ""
-
-    def on_resize(self, event: Resize) -> None:
-        self.post_message(self.Resized())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self.takes_choices if action == "answer" else True

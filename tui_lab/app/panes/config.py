@@ -207,21 +207,21 @@ class ConfigPane(Pane):
     def action_reset(self) -> None:
         if self.key is None or self.settings is None or self.settings.is_read_only(self.key):
             return
-        try:
-            self.set_value(self.key, self.settings.value_after_reset(self.key))
-        except ConfigError as error:
-            self._editor.show_problem(str(error.problems[0]))
+        self._reset(self.settings, self.key)
 
     def undo_edit(self) -> bool:
         """Take back the last pending edit; return whether there was one."""
         key = None if self.settings is None else self.settings.last_edited_key
         if key is None or self.settings is None:
             return False
+        self._reset(self.settings, key)
+        return True
+
+    def _reset(self, settings: EditedSettings, key: str) -> None:
         try:
-            self.set_value(key, self.settings.value_after_reset(key))
+            self.set_value(key, settings.value_after_reset(key))
         except ConfigError as error:
             self._editor.show_problem(str(error.problems[0]))
-        return True
 
     def action_step(self, direction: int) -> None:
         """Raise or lower the setting under the cursor: at once if it is live, or else in the edited settings."""

@@ -38,7 +38,6 @@ from tui_lab.app.screens.lab_messages import LabMessages
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.session.doctor_thread import DoctorThread, Examine
 from tui_lab.app.session.generation import Generation
-from tui_lab.app.session.messages import Diagnosed
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_sampler import NoSampler, Sampler
@@ -134,8 +133,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     lesson: "LessonController | None" = None
     """Of a run of a lesson."""
-    when_diagnosed: Callable[[Diagnosed], object] | None = None
-    """What else to do with a report of the doctor."""
     when_open: Mapping[str, Callable[[], object]] = {}
     """What keys asked for while the run was loading, by its name."""
 

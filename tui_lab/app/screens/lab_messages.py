@@ -78,8 +78,8 @@ class LabMessages:
         if config is not None and isinstance(message.config, Config) and message.config.faults == config.faults:
             self._banner.show(config, diagnosed=True)
             lab.config_pane.reveal_faults()
-        if lab.when_diagnosed is not None:
-            lab.when_diagnosed(message)
+        if lab.lesson is not None:
+            lab.lesson.receive(message)
 
     def _apply(self, message: SessionMessage) -> None:
         lab = self._lab
