@@ -88,6 +88,18 @@ class Progress:
             return 0
 
     @property
+    def place(self) -> str:
+        """Where the student is: "finished", "stage 3 of 7", or empty if the lesson was never started.
+
+        A finished lesson that is looked at again counts as finished as long as all of its stages are complete.
+        """
+        n_stages = len(self.lesson.stages)
+        is_at_end = not self.is_started or self.index == n_stages - 1 or self.n_complete == n_stages
+        if self.is_finished and is_at_end:
+            return "finished"
+        return f"stage {self.index + 1} of {n_stages}" if self.is_started else ""
+
+    @property
     def n_complete(self) -> int:
         """How many stages are complete."""
         return sum(self.of(stage.id).complete for stage in self.lesson.stages)

@@ -61,17 +61,10 @@ def show_list(folder: Path, *, as_json: bool) -> None:
     for progress in progresses:
         lesson = progress.lesson
         title = Text.assemble(
-            (lesson.name, "bold"), f"  {lesson.title}, {lesson.file.minutes} min: {state_text(progress)}"
+            (lesson.name, "bold"), f"  {lesson.title}, {lesson.file.minutes} min: {progress.place or 'new'}"
         )
         out.print(title, soft_wrap=True)
         out.print(Text(f"  {lesson.file.summary}"), soft_wrap=True)
-
-
-def state_text(progress: Progress) -> str:
-    """How far a student is: "new", "stage 3 of 7" or "finished"."""
-    if progress.is_started and not (progress.is_finished and progress.index == len(progress.lesson.stages) - 1):
-        return f"stage {progress.index + 1} of {len(progress.lesson.stages)}"
-    return "finished" if progress.is_finished else "new"
 
 
 def _entry(progress: Progress) -> dict[str, object]:

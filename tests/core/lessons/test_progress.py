@@ -74,6 +74,24 @@ def test_finished_lesson_can_be_taken_again(lesson: Lesson) -> None:
     assert again.is_finished and not again.is_started and again.stage.id == "see"
 
 
+def test_place_says_where_the_student_is(lesson: Lesson) -> None:
+    progress = load_progress(lesson)
+    assert progress.place == ""
+    progress.go_to("try")
+    assert progress.place == "stage 3 of 6"
+    progress.go_to("keep")
+    assert progress.place == "stage 6 of 6"
+    progress.finish()
+    assert progress.place == "finished"
+    progress.go_to("try")
+    assert progress.place == "stage 3 of 6", "not every stage is complete"
+    for stage in lesson.stages:
+        progress.of(stage.id).complete = True
+    assert progress.place == "finished", "the student only looks at it again"
+    progress.begin_again()
+    assert progress.place == "finished"
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"stage": 3}', "\xff"])
 def test_damaged_progress_is_set_aside(lesson: Lesson, content: str) -> None:
     folder = lessons_folder() / "rates"

@@ -122,9 +122,6 @@ def lesson_line(progress: Progress) -> Text:
 
 
 def state_text(progress: Progress) -> str:
-    """Return whether a lesson is finished, or how many of its stages are complete."""
-    if progress.is_finished and progress.n_complete in (0, len(progress.lesson.stages)):
-        return "✓ finished"
-    if not progress.is_started:
-        return f"{progress.lesson.file.minutes} min"
-    return f"stage {progress.index + 1} of {len(progress.lesson.stages)}"
+    """Return where the student is in a lesson, or how long one takes that was never started."""
+    place = progress.place or f"{progress.lesson.file.minutes} min"
+    return f"✓ {place}" if place == "finished" else place
