@@ -17,14 +17,19 @@ def token(text: str, p: float = 0.9) -> Generated:
     return Generated(ord(text[0]) % 10, text, p, (Alternative(1, 0.5), Alternative(2, 0.3)))
 
 
+def reply(pane: GenerationPane, number: int, text: str) -> None:
+    """Give the tokens of a whole reply to a request."""
+    for character in text:
+        pane.receive(TokenGenerated(number, token(character)))
+    pane.receive(GenerationFinished(number))
+
+
 async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None:
     async with lab(size=(200, 50)) as it:
         pane = it.screen.query_one(GenerationPane)
         it.screen.query_one("#prompt", Input).value = "123456"
         await it.pilot.press("g")
-        for text in "654321":
-            pane.receive(TokenGenerated(1, token(text)))
-        pane.receive(GenerationFinished(1))
+        reply(pane, 1, "654321")
         await it.tell()
         assert "step 30 123456654321  ✓ right" in it.text("#replies")
 
@@ -37,9 +42,7 @@ async def test_replies_are_marked_right_or_wrong_and_show_alternatives() -> None
 
         it.screen.query_one("#prompt", Input).value = "1 2 3"
         await it.pilot.press("g")
-        for text in "321":
-            pane.receive(TokenGenerated(3, token(text)))
-        pane.receive(GenerationFinished(3))
+        reply(pane, 3, "321")
         await it.tell()
         assert "✓ right (trained on rows of 6 digits, not 3)" in " ".join(it.text("#replies").split())
 

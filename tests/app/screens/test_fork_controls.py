@@ -36,12 +36,18 @@ async def press_f(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
+@pytest.fixture
+def restarts(monkeypatch: pytest.MonkeyPatch) -> list[LabScreen.Restart]:
+    """The restarts and forks that the lab asks for, which are not carried out."""
+    messages: list[LabScreen.Restart] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
+    return messages
+
+
 async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, restarts: list[LabScreen.Restart]
 ) -> None:
     run = run_with_a_change(tmp_path / "run")
-    restarts: list[LabScreen.Restart] = []
-    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: restarts.append(message))
     app = LabApp(Pick("replay", str(run.path)))
     async with app.run_test(size=(120, 40)) as pilot:
         replay = app.screen
@@ -75,11 +81,9 @@ async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits
 
 @pytest.mark.parametrize(("key", "value"), [("model.n_layers", 3), ("data.n_digits", 4)])
 async def test_fork_of_a_replay_whose_weights_do_not_fit_is_refused_in_place(
-    key: str, value: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    key: str, value: int, tmp_path: Path, restarts: list[LabScreen.Restart]
 ) -> None:
     run = run_with_a_change(tmp_path / "run")
-    restarts: list[LabScreen.Restart] = []
-    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: restarts.append(message))
     app = LabApp(Pick("replay", str(run.path)))
     async with app.run_test(size=(120, 40)) as pilot:
         replay = app.screen
@@ -92,11 +96,9 @@ async def test_fork_of_a_replay_whose_weights_do_not_fit_is_refused_in_place(
 
 
 async def test_fork_of_a_followed_run_asks_since_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, restarts: list[LabScreen.Restart]
 ) -> None:
     run = run_with_a_change(tmp_path / "run")
-    restarts: list[LabScreen.Restart] = []
-    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: restarts.append(message))
     async with lab(loaded=False, steps=0) as it:
         it.source.role = "steering"
         config = run.trainer_config()
