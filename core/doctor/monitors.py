@@ -4,15 +4,24 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from tui_lab.core import events as ev
+from tui_lab.core.config import script
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.loss_floor import floor
 
 WARM_UP = 50
-"""Steps before any finding: the first ones of a healthy run are rough too."""
+"""Steps before any finding: the first ones of a healthy run are rough. In them the running loss forgets other data."""
+DATA_KEYS = ("train.batch_size", "train.seed")
+"""Settings that change the examples of a step, besides those of `data`."""
 DIVERGED = 1.5
 """The running loss over the best one so far; it must also exceed it by 0.5 nats."""
+RECOVERED = 0.5
+"""A loss no longer diverges once its excess over the best one is this fraction of what counts as diverging."""
+LEFT_LEVEL = 0.03
+"""Relative distance to the level of a plateau at which the loss has left it."""
 PLATEAU_STEPS = 200
 PLATEAU_EVERY = 20
 """Steps between comparisons, since a comparison reads all PLATEAU_STEPS."""
@@ -35,59 +44,126 @@ IN_A_ROW = 3
 
 @dataclass
 class Monitors:
-    """`update` takes every event of a run and returns new findings, each code once until a setting changes."""
+    """`update` takes every event of a run and returns new findings, each code once until a setting changes.
 
+    config: the settings at the start of the run, so that no fix is proposed that is in force; None if not known.
+    active: the codes of the findings that still hold.
+    """
+
+    config: RunConfig | None = None
     n_vocab: int = 0
-    reported: set[FindingCode] = field(default_factory=set)
+    active: set[FindingCode] = field(default_factory=set)
+    _reported: set[FindingCode] = field(default_factory=set)
+    _changed: dict[str, Any] = field(default_factory=dict)
+    _changed_at: int = 0
+    _data_changed_at: int | None = None
+    """The step of the latest change of the data: until the end of the warm-up the running loss is that of both."""
+    _n_examples: tuple[int, int] | None = None
     best_loss: float = math.inf
+    _best_before: float = math.inf
+    """The best loss with which an active "diverging" was found."""
     best_val_loss: float = math.inf
+    worse_evaluations: int = 0
     train_loss_at_best: float = math.inf
     recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=PLATEAU_STEPS))
+    _level: float = math.inf
+    """The loss of an active plateau."""
     high_ratios: int = 0
+    low_ratios: int = 0
     slow_batches: int = 0
+    fast_batches: int = 0
     initial_dead_share: float | None = None
-    steps_since_change: int = 0
 
     def update(self, event: ev.Event) -> list[Finding]:
         """Return the findings that `event` gives rise to."""
-        findings = [finding for finding in self._check(event) if finding.code not in self.reported]
-        self.reported |= {finding.code for finding in findings}
+        findings = [finding for finding in self._check(event) if finding.code not in self._reported]
+        self._reported |= {finding.code for finding in findings}
+        self.active |= {finding.code for finding in findings}
         return findings
 
     def _check(self, event: ev.Event) -> Iterator[Finding]:
         match event:
             case ev.Started():
-                self.n_vocab = event.n_vocab
+                self._start(event)
             case ev.Changed():
-                # A change may be a response to a finding, which is reported again if it persists.
-                self.reported.clear()
-                self.recent_losses.clear()
-                self.best_loss = math.inf
-                self.steps_since_change = 0
+                self._change(event)
             case ev.StepDone():
-                self.steps_since_change += 1
-                self.recent_losses.append(event.loss_ema)
-                if self.steps_since_change > WARM_UP:
-                    yield from self._divergence(event)
-                    if len(self.recent_losses) == PLATEAU_STEPS and event.step % PLATEAU_EVERY == 0:
-                        yield from self._plateau(event)
-                    yield from self._dead_units(event)
-                    yield from self._data_time(event)
-                    yield from self._update_ratio(event)
-                self.best_loss = min(self.best_loss, event.loss_ema)
+                yield from self._step(event)
             case ev.Evaluated():
                 yield from self._validation(event)
 
+    def _start(self, event: ev.Started) -> None:
+        """A fork may train on other data than the run it comes from."""
+        n_examples = (event.train_examples, event.val_examples)
+        if self._n_examples not in (None, n_examples) or self.n_vocab not in (0, event.n_vocab):
+            self._forget_losses(event.step)
+        self.n_vocab = event.n_vocab
+        self._n_examples = n_examples
+
+    def _change(self, event: ev.Changed) -> None:
+        # A change may be a response to a finding, which is reported again if it persists.
+        self._reported.clear()
+        self._changed[event.key] = event.new
+        self._changed_at = event.step
+        self.recent_losses.clear()
+        self.best_loss = math.inf
+        if event.key.startswith("data.") or event.key in DATA_KEYS:
+            self._forget_losses(event.step)
+
+    def _forget_losses(self, step: int) -> None:
+        """Begin again with the losses, which cannot be compared with those of other data."""
+        self._data_changed_at = step
+        self.recent_losses.clear()
+        self.best_loss = math.inf
+        self.best_val_loss = math.inf
+        self.worse_evaluations = 0
+        self.active -= {"diverging", "double_softmax", "nothing_learned", "overfitting"}
+
+    def _step(self, event: ev.StepDone) -> Iterator[Finding]:
+        self.recent_losses.append(event.loss_ema)
+        self._recovered(event)
+        if event.step - self._changed_at > WARM_UP:
+            yield from self._divergence(event)
+            if len(self.recent_losses) == PLATEAU_STEPS and event.step % PLATEAU_EVERY == 0:
+                yield from self._plateau(event)
+            yield from self._dead_units(event)
+            yield from self._data_time(event)
+            yield from self._update_ratio(event)
+        if self._data_changed_at is None or event.step - self._data_changed_at > WARM_UP:
+            self.best_loss = min(self.best_loss, event.loss_ema)
+
+    def _recovered(self, event: ev.StepDone) -> None:
+        """Drop the active findings that the loss contradicts by now."""
+        excess = RECOVERED * max(0.5, (DIVERGED - 1) * self._best_before)
+        if "diverging" in self.active and event.loss_ema < self._best_before + excess:
+            self.active.discard("diverging")
+        if abs(event.loss_ema - self._level) > LEFT_LEVEL * self._level:
+            self.active -= {"double_softmax", "nothing_learned"}
+
+    def _value(self, key: str) -> Any:
+        """Return the value of a setting in force; None if it is not known or the run has no such setting."""
+        if key in self._changed or self.config is None:
+            return self._changed.get(key)
+        return script.values_of(self.config).get(key)
+
     def _divergence(self, event: ev.StepDone) -> Iterator[Finding]:
-        if event.loss_ema > DIVERGED * self.best_loss and event.loss_ema > self.best_loss + 0.5:
-            yield Finding(
-                code="diverging",
-                title="The loss is diverging.",
-                evidence=f"running loss {event.loss_ema:.3f} at step {event.step:,}; the best was {self.best_loss:.3f}",
-                why="Steps overshoot, and each makes the next one larger.",
-                fix="Halve the learning rate, or set optim.grad_clip to 1.",
-                kind="hint",
-            )
+        is_high = event.loss_ema > DIVERGED * self.best_loss and event.loss_ema > self.best_loss + 0.5
+        if not is_high or "diverging" in self._reported:
+            return
+        self._best_before = self.best_loss
+        lr, clip = self._value("optim.lr"), self._value("optim.grad_clip")
+        is_clipped = clip is not None and 0 < clip <= 1
+        # Of a script, the rate is its own, and only a factor can be changed.
+        is_live = lr is not None and self._value("optim.lr_factor") is None
+        yield Finding(
+            code="diverging",
+            title="The loss is diverging.",
+            evidence=f"running loss {event.loss_ema:.3f} at step {event.step:,}; the best was {self.best_loss:.3f}",
+            why="Steps overshoot, and each makes the next one larger.",
+            fix=f"Halve the learning rate{'' if is_clipped else ', or set optim.grad_clip to 1'}.",
+            kind="hint",
+            proposal={"optim.lr": lr / 2} if is_live else {},
+        )
 
     def _plateau(self, event: ev.StepDone) -> Iterator[Finding]:
         low, high = min(self.recent_losses), max(self.recent_losses)
@@ -95,6 +171,7 @@ class Monitors:
             return
         uniform = math.log(self.n_vocab)
         lowest = floor(self.n_vocab)
+        self._level = high
         if abs(high - lowest) < AT_LEVEL * lowest and lowest < 0.98 * uniform:
             yield Finding(
                 code="double_softmax",
@@ -106,12 +183,13 @@ class Monitors:
                 reference_loss=lowest,
             )
         elif abs(high - uniform) < AT_LEVEL * uniform:
+            overfits = self._value("data.overfit")
             yield Finding(
                 code="nothing_learned",
                 title="The loss is stuck at ln V: the model has learned nothing.",
                 evidence=f"{event.loss_ema:.4f} for {PLATEAU_STEPS} steps; ln V = {uniform:.4f}",
                 why="A uniform guess is as good as the model.",
-                fix="Diagnose it (k in the app), and try to overfit one example (o).",
+                fix=f"Diagnose it (K in the app){'' if overfits else ', and try to overfit one example (o)'}.",
                 kind="hint",
             )
 
@@ -120,7 +198,9 @@ class Monitors:
             return
         if self.initial_dead_share is None:
             self.initial_dead_share = event.dead_units
-        if event.dead_units > DEAD_SHARE and event.dead_units > self.initial_dead_share + DEAD_GROWTH:
+        if event.dead_units <= DEAD_SHARE or event.dead_units <= self.initial_dead_share + DEAD_GROWTH:
+            self.active.discard("dying_relus")
+        else:
             yield Finding(
                 code="dying_relus",
                 title="Units of the feed-forward layers are dying.",
@@ -134,7 +214,11 @@ class Monitors:
     def _data_time(self, event: ev.StepDone) -> Iterator[Finding]:
         if event.data_seconds is None:
             return
-        self.slow_batches = self.slow_batches + 1 if event.data_seconds > SLOW_DATA * event.seconds else 0
+        is_slow = event.data_seconds > SLOW_DATA * event.seconds
+        self.slow_batches = self.slow_batches + 1 if is_slow else 0
+        self.fast_batches = 0 if is_slow else self.fast_batches + 1
+        if self.fast_batches >= IN_A_ROW:
+            self.active.discard("data_starvation")
         if self.slow_batches >= IN_A_ROW:
             yield Finding(
                 code="data_starvation",
@@ -148,7 +232,11 @@ class Monitors:
     def _update_ratio(self, event: ev.StepDone) -> Iterator[Finding]:
         if event.update_ratio is None:
             return
-        self.high_ratios = self.high_ratios + 1 if event.update_ratio > HIGH_UPDATE_RATIO else 0
+        is_high = event.update_ratio > HIGH_UPDATE_RATIO
+        self.high_ratios = self.high_ratios + 1 if is_high else 0
+        self.low_ratios = 0 if is_high else self.low_ratios + 1
+        if self.low_ratios >= IN_A_ROW:
+            self.active.discard("lr_too_high")
         if self.high_ratios >= IN_A_ROW:
             yield Finding(
                 code="lr_too_high",
@@ -157,22 +245,30 @@ class Monitors:
                 why="Each step overwrites what the one before it learned.",
                 fix="Divide the learning rate by ten.",
                 kind="hint",
-                proposal={"optim.lr": event.lr / 10},
+                proposal={"optim.lr": (self._value("optim.lr") or event.lr) / 10},
             )
 
     def _validation(self, event: ev.Evaluated) -> Iterator[Finding]:
         train_loss = self.recent_losses[-1] if self.recent_losses else math.inf
-        if event.best:
+        if event.val_loss < self.best_val_loss:
             self.best_val_loss = event.val_loss
+            self.worse_evaluations = 0
             self.train_loss_at_best = train_loss
-        elif event.since_best >= WORSE_EVALUATIONS and train_loss < 0.98 * self.train_loss_at_best:
+            self.active.discard("overfitting")
+            return
+        # The same weights may be evaluated again.
+        self.worse_evaluations = min(self.worse_evaluations + 1, event.since_best)
+        is_worse = self.worse_evaluations >= WORSE_EVALUATIONS and train_loss < 0.98 * self.train_loss_at_best
+        if is_worse and not self._value("data.overfit"):
+            is_stopping = bool(self._value("train.patience"))
+            stop = "" if is_stopping else "Stop early (train.patience in a config), r"
             yield Finding(
                 code="overfitting",
                 title="Validation loss rises while train loss falls.",
                 evidence=f"validation loss {event.val_loss:.3f}; the best was {self.best_val_loss:.3f}, "
-                f"{event.since_best} evaluations ago; train loss {train_loss:.3f}",
+                f"{self.worse_evaluations} evaluations ago; train loss {train_loss:.3f}",
                 why="From here on the model memorizes its training examples.",
-                fix="Stop early (train.patience in a config), raise model.dropout, or use more data.",
+                fix=f"{stop or 'R'}aise model.dropout, or use more data.",
                 kind="hint",
-                proposal={"train.patience": WORSE_EVALUATIONS},
+                proposal={} if is_stopping else {"train.patience": WORSE_EVALUATIONS},
             )

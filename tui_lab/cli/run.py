@@ -66,7 +66,8 @@ def train(
 
 def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | None:
     """Train until the last event. If a checkpoint cannot be written, stop and return why."""
-    trainer, monitors = opened.trainer, Monitors()
+    trainer = opened.trainer
+    monitors = Monitors(trainer.config)
     save_error: str | None = None
     with (
         stop_on_signals(lambda: trainer.commands.put(cmd.Stop())),

@@ -107,7 +107,7 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
     config = run.config()
     if prompts:
         run.refuse_script("write the report without --prompt")
-    monitors = Monitors()
+    monitors = Monitors(config)
     findings: list[Finding] = []
     logged = LoggedSoFar()
     for event in run.events():

@@ -226,11 +226,15 @@ async def test_keys_pressed_while_the_run_loads_are_carried_out_once_it_is_open(
         assert it.pilot.app.focused is not None and it.pilot.app.focused.id == "findings"
 
 
-async def test_findings_of_the_monitors_have_their_step() -> None:
+async def test_findings_of_the_monitors_have_their_step_and_when_they_no_longer_held() -> None:
     async with lab() as it:
         await it.tell(*(update(step, update_ratio=0.5) for step in range(31, 90)))
         await it.press("6")
         assert "! step 53: " in it.text("#findings")
+        assert "a fix" in str(it.screen.doctor_pane.border_subtitle)
+        await it.tell(*(update(step, update_ratio=0.01) for step in range(90, 95)))
+        assert "past, step 53 to 92: " in it.text("#findings")
+        assert "a fix" not in str(it.screen.doctor_pane.border_subtitle)
 
 
 async def test_sources_of_randomness_are_listed_and_pinned(restarts: list[Any]) -> None:

@@ -58,7 +58,9 @@ async def test_curves_sparklines_and_marks_show_the_run(drawings: Drawings) -> N
         assert train.points[-1] == (30, 2.3 / 30) and validation.points == [(15, 2.4 / 15)]
 
         await it.tell(ev.Changed(step=20, key="optim.weight_decay", old=0.1, new=0.2))
-        assert "+1 at 20" in it.text("#readout")
+        assert "lr 1 → 8, weight_decay 0.1 → 0.2 at 20" in it.text("#readout")
+        await it.tell(ev.Changed(step=20, key="train.batch_size", old=4, new=8))
+        assert it.text("#readout").endswith("train.batch_size 4 → 8 +2 at 20"), "there is no room for all"
 
         n_drawn = len(drawings.calls)
         await it.tell()

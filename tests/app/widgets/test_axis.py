@@ -79,11 +79,23 @@ def test_line_reaches_from_edge_to_edge_and_leads_to_points_that_are_not_shown()
 
 
 def test_labels_at_the_right_do_not_hide_each_other() -> None:
-    curves = [Curve(name, [(0, 1), (10, i / 100)], "red", end=name) for i, name in enumerate(("aa", "bb", "cc"))]
+    names = ("label of a", "label of b", "label of c")
+    curves = [Curve(name, [(0, 1), (10, i / 100)], "red", end=name) for i, name in enumerate(names)]
     plot = Plot(Drawing(curves), 80, 8, None, use_braille=False)
-    rows = {name: next(row for row, line in enumerate(lines(plot)) if name in line) for name in ("aa", "bb", "cc")}
-    assert rows == {"cc": 4, "bb": 5, "aa": 6}, "the highest value is the highest label"
+    rows = [next(row for row, line in enumerate(lines(plot)) if name in line) for name in names]
+    assert rows == [6, 5, 4], "the highest value is the highest label"
     assert len(lines(Plot(Drawing(curves), 80, 3, None, use_braille=False))) == 3, "two rows have room for two labels"
+
+
+def test_short_labels_of_one_line_stand_there_side_by_side() -> None:
+    """A tall spike makes the ends of two curves one line, which is the place of both labels."""
+    spike = [(0, 2), (8, 40), (9, 2), (10, 1.5)]
+    curves = [Curve(name, spike, style, end=name) for name, style in (("train", "cyan"), ("val", "yellow"))]
+    plot = Plot(Drawing(curves), 80, 12, None, use_braille=True)
+    assert [row for row, line in enumerate(lines(plot)) if line.endswith("train val")] == [plot.height - 1]
+    assert plot.styles[plot.height - 1][-9:] == ["cyan"] * 6 + ["yellow"] * 3
+    zoomed = Plot(Drawing(curves), 80, 12, (0, 4), use_braille=True)
+    assert "train val" in lines(zoomed)[zoomed.height // 2], "where the line to the spike leaves the chart"
 
 
 def test_chart_without_points_says_so_and_has_no_axes() -> None:

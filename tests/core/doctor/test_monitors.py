@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.tiny import trainer
+from tests.core.tiny import tiny, trainer
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.loss_floor import floor
@@ -133,3 +133,45 @@ def test_dying_units_and_slow_data_are_reported() -> None:
     assert codes_of_measurements(dead_units=0.2) == []
     assert codes_of_measurements(data_seconds=0.05) == ["data_starvation"]
     assert codes_of_measurements(data_seconds=0.01) == []
+
+
+def overfit_changed(step: int, n: int) -> ev.Changed:
+    return ev.Changed(step=step, key="data.overfit", old=1 - n, new=n)
+
+
+def test_losses_of_other_data_are_no_reference() -> None:
+    """The running loss is low for some steps after one example was overfit, and rises to that of all examples."""
+    monitors = started()
+    codes: list[str] = []
+    for step in range(1, 300):
+        if step in (100, 200):
+            monitors.update(overfit_changed(step, int(step == 100)))
+        loss = 2.0 if step < 100 else 0.01 if step < 200 else 2.0 * (1 - 0.9 ** (step - 199))
+        codes += [finding.code for finding in monitors.update(step_done(step, loss))]
+    assert codes == []
+
+
+def test_finding_is_active_until_the_loss_has_recovered_or_the_data_is_changed() -> None:
+    monitors = started()
+
+    def active_after(losses: dict[int, float]) -> set[str]:
+        for step, loss in losses.items():
+            monitors.update(step_done(step, loss))
+        return set(monitors.active)
+
+    assert active_after(dict.fromkeys(range(1, 100), 2.0)) == set()
+    assert active_after(dict.fromkeys(range(100, 110), 4.0)) == {"diverging"}
+    assert active_after({110: 2.9}) == {"diverging"}
+    assert active_after({111: 2.2}) == set()
+    monitors.update(ev.Changed(step=111, key="optim.lr", old=1.0, new=2.0))
+    assert active_after(dict.fromkeys(range(112, 170), 2.0) | {170: 4.0}) == {"diverging"}
+    monitors.update(overfit_changed(170, 1))
+    assert monitors.active == set()
+
+
+@pytest.mark.parametrize(("clip", "is_advised"), [(0.0, True), (1.0, False)])
+def test_fix_is_a_change_that_is_not_in_force(clip: float, is_advised: bool) -> None:
+    monitors = Monitors(tiny("optim.lr=0.5", f"optim.grad_clip={clip}"))
+    findings = [f for step in range(1, 100) for f in monitors.update(step_done(step, 1.0 + 2.0 * (step > 60)))]
+    assert [finding.proposal for finding in findings] == [{"optim.lr": 0.25}]
+    assert ("grad_clip" in findings[0].fix) == is_advised

@@ -40,10 +40,11 @@ NO_PROBLEMS = "No problems found"
 
 @dataclass(frozen=True)
 class ListedFinding:
-    """step: when a monitor noticed it during training; None if a diagnosis found it."""
+    """step: when a monitor noticed it during training; None if a diagnosis found it. until: when it no longer held."""
 
     finding: Finding
     step: int | None
+    until: int | None = None
     is_of_run_before: bool = False
 
     def line(self, number: int) -> Text:
@@ -51,6 +52,8 @@ class ListedFinding:
         when = "" if self.step is None else f"step {self.step:,}: "
         if self.is_of_run_before:
             when = "not fixed yet: "
+        if self.until is not None:
+            return Text(f"{number}   past, step {self.step:,} to {self.until:,}: {self.finding.title}", "dim")
         return Text.assemble((f"{number} {sign} ", "bold"), when, self.finding.title)
 
 
@@ -123,7 +126,7 @@ class DoctorPane(Pane):
         if state.is_script and self._health == NOT_CHECKED:
             self._health = MONITORED
         drawn = (
-            self._health, self._diagnosed, len(state.noticed), self._shows_randomness, self._sources, self.can_steer,
+            self._health, self._diagnosed, tuple(state.noticed), self._shows_randomness, self._sources, self.can_steer,
         )  # fmt: skip
         if drawn != self._drawn:
             self._drawn = drawn
@@ -136,8 +139,8 @@ class DoctorPane(Pane):
         return self._health not in (NOT_CHECKED, MONITORED) or bool(state.noticed) or self._shows_randomness
 
     def summary(self, state: LabState) -> str:
-        if state.noticed:
-            return state.noticed[-1][0].title
+        if holding := [one for one in state.noticed if one.until is None]:
+            return holding[-1].finding.title
         return "press K to diagnose" if self._health in (NOT_CHECKED, MONITORED) else self._health
 
     def receive(self, message: DoctorMessage) -> None:
@@ -162,7 +165,7 @@ class DoctorPane(Pane):
         self._listed = [
             ListedFinding(finding, None, is_of_run_before=self._is_of_run_before) for finding in self._diagnosed
         ]
-        self._listed += [ListedFinding(finding, step) for finding, step in self._state.noticed]
+        self._listed += [ListedFinding(one.finding, one.step, one.until) for one in self._state.noticed]
         choices = self.query_one("#findings", Choices)
         highlighted = choices.highlighted
         choices.clear_options()
@@ -174,8 +177,12 @@ class DoctorPane(Pane):
     @property
     def selected(self) -> Finding | None:
         """The finding under the cursor."""
+        return None if self._selected is None else self._selected.finding
+
+    @property
+    def _selected(self) -> ListedFinding | None:
         index = self.query_one("#findings", Choices).highlighted
-        return self._listed[index].finding if index is not None and index < len(self._listed) else None
+        return self._listed[index] if index is not None and index < len(self._listed) else None
 
     def copied(self) -> str:
         """Return the selected finding with its evidence, or the sources of randomness if they are shown."""
@@ -210,7 +217,8 @@ class DoctorPane(Pane):
         if self._state is None:
             return
         config = self._state.trainer_config
-        does = self.selected and config and fix_text(config, self.selected, can_steer=self.can_steer)
+        holds = self._selected is not None and self._selected.until is None
+        does = holds and self.selected and config and fix_text(config, self.selected, can_steer=self.can_steer)
         fix = [f"a {does}"] if does else []
         details = ["Enter why", "y copy"] if self.selected else []
         self.hints = (*fix, *details, *(SCRIPT_HINTS if self._state.is_script else DoctorPane.hints))
@@ -224,6 +232,8 @@ class DoctorPane(Pane):
     def action_apply(self) -> None:
         if self._state is not None and self._state.is_script:
             self.app.notify("The doctor cannot change a script; see the fix, and change it there.")
+        elif self._selected is not None and self._selected.until is not None:
+            self.app.notify(f"There is nothing to fix: this no longer held at step {self._selected.until:,}.")
         elif (finding := self.selected) is not None:
             self.post_message(self.Apply(finding))
 

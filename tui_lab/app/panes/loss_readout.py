@@ -1,6 +1,7 @@
 """The line above the large chart: the latest values of its curves, or the values at the cursor."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.text import Text
 
@@ -11,6 +12,7 @@ from tui_lab.app.panes.overlays import Overlaid
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.packed import packed
 from tui_lab.app.widgets.plot import LEAST_WIDTH_FOR_END_LABELS
+from tui_lab.core import events as ev
 from tui_lab.runs.live_changes import merge_changes
 from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import short_number
@@ -43,12 +45,23 @@ def legend(view: ChartView, state: LabState, width: int) -> Text:
         items.append(Text(f"┄ ln V {short_number(state.chance_loss)}", "dim"))
     items += [_overlaid(one, metric.key) for one in view.overlaid]
     if changes := merge_changes(state.changes):
-        n_others = sum(change.step == changes[-1].step for change in changes) - 1
-        others = f" +{n_others}" if n_others else ""
-        items.append(Text(f"┊ {changes_text(changes[-1:])}{others} at {changes[-1].step:,}", CHANGE))
+        room = math.inf if view.overlaid else width - sum(item.cell_len + 2 for item in items)
+        items.append(Text(_last_changes(changes, room), CHANGE))
     if view.overlaid:
         return packed(items, width)
     return _line(items, width)
+
+
+def _last_changes(changes: Sequence[ev.Changed], room: float) -> str:
+    """Return the changes at the latest step with one; the last and how many there are besides, if all have no room."""
+    step = changes[-1].step
+    at_step = [change for change in changes if change.step == step]
+    texts = [changes_text([change]) for change in at_step]
+    for each in (texts, [text.partition(".")[2] for text in texts]):
+        text = f"┊ {', '.join(each)} at {step:,}"
+        if len(at_step) == 1 or len(text) <= room:
+            return text
+    return f"┊ {changes_text(at_step[-1:])} +{len(at_step) - 1} at {step:,}"
 
 
 def _overlaid(one: Overlaid, metric: str) -> Text:

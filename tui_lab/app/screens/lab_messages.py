@@ -104,8 +104,9 @@ class LabMessages:
                 lab.call_later(act)
             lab.when_open = {}
         else:
-            for finding, step in lab.state.noticed[n_noticed:]:
-                show_notice(lab, Notice(f"{finding.title} {finding.fix}", f"step {step:,}", "warning"))
+            for noticed in lab.state.noticed[n_noticed:]:
+                text = f"{noticed.finding.title} {noticed.finding.fix}"
+                show_notice(lab, Notice(text, f"step {noticed.step:,}", "warning"))
         if (notice := notice_of(message)) is not None and not (lab.is_current and isinstance(message, ev.Stopped)):
             show_notice(lab, notice)
         if lab.state.phase != phase:

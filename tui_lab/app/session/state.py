@@ -42,6 +42,15 @@ SPEED_SMOOTHING = 0.95
 """Weight of the earlier steps in the moving average of the time a step takes."""
 
 
+@dataclass(frozen=True)
+class Noticed:
+    """What the monitors found at a step. until: the step at which it no longer held; None while it holds."""
+
+    finding: Finding
+    step: int
+    until: int | None = None
+
+
 @dataclass
 class LabState:
     """Pass every message to `apply`; panes read the fields."""
@@ -81,8 +90,8 @@ class LabState:
     """In a replay: those of the whole recording, of which `loaders` are the ones until its position."""
     requested: Requested = field(default_factory=Requested)
     """The live changes that were sent and are not confirmed yet."""
-    noticed: list[tuple[Finding, int]] = field(default_factory=list)
-    """What the monitors found, and at which step."""
+    noticed: list[Noticed] = field(default_factory=list)
+    """What the monitors found, in order."""
     monitors: Monitors = field(default_factory=Monitors)
     system: SystemHistory = field(default_factory=SystemHistory)
     """What the machine did in the last minutes; not a part of the run."""
@@ -122,7 +131,17 @@ class LabState:
                     self.step = message.step
                 self._apply_event(message)
                 self.requested.apply(message)
-                self.noticed += [(finding, message.step) for finding in self.monitors.update(message)]
+                self._monitor(message)
+
+    def _monitor(self, event: ev.Event) -> None:
+        """Add what the monitors find; an earlier finding is past if it no longer holds, or is found again."""
+        new = self.monitors.update(event)
+        holding = self.monitors.active - {finding.code for finding in new}
+        self.noticed = [
+            one if one.until is not None or one.finding.code in holding else replace(one, until=event.step)
+            for one in self.noticed
+        ]
+        self.noticed += [Noticed(finding, event.step) for finding in new]
 
     def _apply_sample(self, sample: SystemSample) -> None:
         self.system.add(sample)
@@ -149,6 +168,7 @@ class LabState:
     def _apply_ready(self, message: Ready) -> None:
         self.ready = message
         self.config = message.config
+        self.monitors.config = message.config
         self.waiting = None
         if message.task is not None and isinstance(message.config, Config):
             self.loaders = [build_loader(message.config, message.task)]

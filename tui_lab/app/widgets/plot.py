@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from rich.text import Text
 
 from tui_lab.app.widgets import braille
 from tui_lab.app.widgets.axis import Axis, Floats, Tick, axis_over
@@ -139,7 +140,7 @@ class Plot:
         ends = self._ends() if width >= LEAST_WIDTH_FOR_END_LABELS else []
         tick_width = max(len(text) for text in [drawing.y_unit, *(tick.label for tick in y_ticks)])
         self.left = min(tick_width + 2, width // LARGEST_SHARE_OF_TICK_LABELS)
-        n_right = min(LARGEST_END_LABEL, max((len(text) for _, text, _ in ends), default=0))
+        n_right = min(LARGEST_END_LABEL, max((len(label) for _, label in ends), default=0))
         self.width = width - self.left - (n_right + 1 if n_right else 0)
         if self.width < 2 or self.height < 1:
             self.width = 0
@@ -273,31 +274,45 @@ class Plot:
         if column is not None and row is not None:
             self.put(column, row, dot.sign if dot.sign.isascii() or self._braille else "@", dot.style)
 
-    def _ends(self) -> list[tuple[float, str, str]]:
-        """Return the y value, the text and the style of what stands at the right of the curves."""
+    def _ends(self) -> list[tuple[float, Text]]:
+        """Return the y value and the text of each label at the right; curves that end in one line share one."""
         ends = [
-            (reference.y, reference.label, reference.style)
+            (reference.y, Text(reference.label, reference.style))
             for reference in self.drawing.references
             if reference.label and self.row(reference.y) is not None
         ]
+        lines: dict[int | None, Text] = {}
         for curve, (x, y) in zip(self.drawing.curves, self.drawing.arrays, strict=True):
             visible = _visible(x, self.x_axis)
-            if curve.end and len(y[visible]):
-                last = min(max(float(y[visible][-1]), self.y_axis.low), self.y_axis.high)
-                ends.append((last, curve.end, curve.style))
+            if not curve.end or not len(y[visible]):
+                continue
+            # Where the line leaves the chart, if it leads to a point beyond.
+            last = float(np.interp(self.x_axis.high, x[visible], y[visible]))
+            last = min(max(last, self.y_axis.low), self.y_axis.high)
+            label = Text(curve.end, curve.style)
+            shared = lines.setdefault(self.row(last), label)
+            if shared is label:
+                ends.append((last, label))
+            elif len(shared) + 1 + len(label) <= LARGEST_END_LABEL:
+                shared.append(" ").append_text(label)
+            else:
+                ends.append((last, label))
         return ends
 
-    def _draw_ends(self, ends: Sequence[tuple[float, str, str]]) -> None:
+    def _draw_ends(self, ends: Sequence[tuple[float, Text]]) -> None:
         """Write the labels at the right in the order of their values, each as near to its place as possible."""
         # Curves come after lines of reference, which are left out first.
         shown = sorted(ends[max(0, len(ends) - self.height) :], key=lambda end: -end[0])
         rows: list[int] = []
-        for y, _, _ in shown:
+        for y, _ in shown:
             wanted = self.row(y)
             rows.append(max(0 if wanted is None else wanted, rows[-1] + 1 if rows else 0))
         limit = self.height - 1
         for i in reversed(range(len(rows))):
             rows[i] = min(rows[i], limit)
             limit = rows[i] - 1
-        for row, (_, text, style) in zip(rows, shown, strict=True):
-            self.put(self.left + self.width + 1, row, text[:LARGEST_END_LABEL], style)
+        for row, (_, label) in zip(rows, shown, strict=True):
+            column = self.left + self.width + 1
+            self.put(column, row, label.plain[:LARGEST_END_LABEL], str(label.style))
+            for start, end, style in label.spans:
+                self.put(column + start, row, label.plain[start:end], str(style))
