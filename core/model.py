@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.kernels.chunked_cross_entropy import head_loss_sum
+from tui_lab.core.kernels.head_loss import head_loss_sum
 from tui_lab.core.kernels.linear import Engine, Kernels, linear, prepacked_linear
+from tui_lab.core.kernels.precision import Precision, autocast, widened
 
 PREPACK_FROM_TOKENS = 32
 """Tokens to generate from which copying the head's weight into oneDNN's order pays off."""
@@ -51,6 +52,15 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return linear(input, self.weight, self.bias, self.engine)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Tensor:
+    """Average the values by the attention weights with torch's kernel: q [B, H, T, d], k, v [B, H, S, d] → as q."""
+    if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
+        # The CPU kernel's backward pass takes nine times as long in bfloat16 (torch 2.13).
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=is_causal)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
 
 
 class AttentionWeights(nn.Module):
@@ -101,7 +111,7 @@ class Attention(nn.Module):
         needs_weights = self.weights.must_be_computed or (self.training and self.dropout.p > 0.0)
         # torch's fused kernel is faster and never has the weights. A single query after a cache needs no mask.
         if not needs_weights and (not cached or q.shape[2] == 1):
-            return F.scaled_dot_product_attention(q, k, v, is_causal=not cached)
+            return fused_attention(q, k, v, is_causal=not cached)
         weighted: Tensor = self.dropout(self.weights(q, k)) @ v
         return weighted
 
@@ -142,11 +152,17 @@ class Transformer(nn.Module):
         initialize(self, seed)
 
     def forward(self, ids: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.hidden(ids))  # [B, T, V]
-        return logits
+        h = self.hidden(ids)  # [B, T, D]
+        with autocast(self.kernels.precision, ids.device):
+            logits: Tensor = self.head(h)  # [B, T, V]
+        return widened(logits)
 
     def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Return the last layer's output [B, T, D]. With a `cache`, ids continue its tokens and are added to it."""
+        with autocast(self.kernels.precision, ids.device):
+            return self._hidden(ids, cache)
+
+    def _hidden(self, ids: Tensor, cache: Cache | None) -> Tensor:
         T = ids.shape[1]
         start = cache.length if cache else 0
         if start + T > self.config.context:
@@ -193,12 +209,17 @@ class Transformer(nn.Module):
         # Called before every step; visiting all modules costs a small model as much as a matrix product.
         return self if self.training == mode else super().train(mode)
 
+    @property
+    def precision(self) -> Precision:
+        return self.kernels.precision
+
     def set_kernels(self, kernels: Kernels) -> None:
         """Select the kernels of the matrix products."""
         self.kernels = kernels
         for module in self.modules():
             if isinstance(module, Linear):
-                module.engine = kernels.engine
+                # autocast changes what F.linear computes, not our call of oneDNN's float32 product.
+                module.engine = kernels.engine if kernels.precision == "fp32" else "blas"
 
 
 @torch.no_grad()

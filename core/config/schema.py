@@ -172,6 +172,11 @@ class TrainConfig(Section):
         ge=0,
         le=MANY,
     )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "fp32",
+        "Precision",
+        "Arithmetic of the matrix products; weights stay float32. auto: bf16 where it is faster, measured once.",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Device the model runs on.")
     backend: Literal["auto", "gloo", "nccl"] = setting(
         "auto", "Backend", "Library for gradients between torchrun's processes; auto: nccl between GPUs."

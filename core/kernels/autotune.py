@@ -9,41 +9,49 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import CHUNK_FROM_VOCAB, Config
-from tui_lab.core.kernels.chunked_cross_entropy import head_loss_sum
 from tui_lab.core.kernels.device import choose_device, use_threads
+from tui_lab.core.kernels.head_loss import head_loss_sum
 from tui_lab.core.kernels.linear import SMALLEST, Engine, Kernels, linear, onednn_available
 from tui_lab.core.kernels.memory_estimate import check_memory
+from tui_lab.core.kernels.precision import Precision, autocast
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
 
-HEAD_ROWS = (128, 256, 512)
-LARGEST_CHUNK = 2**27
-"""Bytes of logits in one chunk, at most: twice as many are 1% faster and take 100 MB more."""
-ROWS_MEASURED = 1024
+HEAD_ROWS = {"fp32": (128, 256, 512), "bf16": (512, 1024, 2048)}
+LARGEST_CHUNK = {"fp32": 2**27, "bf16": 2**28}
+"""Bytes of logits in one chunk, at most. In float32 twice as many are 1% faster and take 100 MB more."""
+BYTES = {"fp32": 4, "bf16": 2}
+ROWS_MEASURED = {"fp32": 1024, "bf16": 2048}
 REPEATS = 2
+LARGEST_CHUNK_ON_GPU = 2**30
+"""Bytes of float32 probabilities in one chunk on a GPU."""
+SMALLEST_GAIN = 1.1
+"""How much faster than float32 bfloat16 has to be, so that `auto` chooses it."""
 
 
 def with_kernels(config: Config, n_vocab: int) -> Config:
-    """Return `config` with `train.matmul` and `train.head_rows` decided, and measured if necessary."""
+    """Return `config` with `train.matmul`, `train.head_rows` and `train.precision` decided, measured if necessary."""
     kernels = kernels_for(config, n_vocab)
     config = settings.changed(config, "train.matmul", kernels.engine)
+    config = settings.changed(config, "train.precision", kernels.precision)
     return settings.changed(config, "train.head_rows", kernels.head_rows)
 
 
 def kernels_for(config: Config, n_vocab: int) -> Kernels:
     """Return the kernels for a run of `config` with `n_vocab` tokens.
 
-    Raises ConfigError if the run does not fit into memory, or if oneDNN is asked for and not available.
+    Raises ConfigError if the run does not fit into memory, or if the machine lacks what is asked for.
     """
-    check_memory(config, n_vocab, on_cpu=choose_device(config.train.device).type == "cpu")
+    device = choose_device(config.train.device)
+    check_memory(config, n_vocab, on_cpu=device.type == "cpu")
     train = config.train
     if train.matmul == "onednn" and not onednn_available():
         raise ConfigError.of(
@@ -53,21 +61,46 @@ def kernels_for(config: Config, n_vocab: int) -> Kernels:
             value=train.matmul,
             allowed="auto, blas",
         )
-    if not has_choice(config, n_vocab):
-        kernels = Kernels()
-    elif train.matmul != "auto" and train.head_rows:
-        kernels = Kernels(train.matmul, train.head_rows)
-    else:
+    precision = _precision_without_measuring(config, n_vocab, device)
+    is_measured = precision is None or (
+        has_choice(config, n_vocab) and precision != "fp16" and (train.matmul == "auto" or not train.head_rows)
+    )
+    if is_measured:
         kernels = cached(_key(config, n_vocab), lambda: measure(config, n_vocab))
-    engine = kernels.engine if train.matmul == "auto" else train.matmul
-    return Kernels(engine, train.head_rows or kernels.head_rows)
+    else:
+        kernels = Kernels(head_rows=_rows_without_measuring(n_vocab, device))
+    return Kernels(
+        kernels.engine if train.matmul == "auto" else train.matmul,
+        train.head_rows or kernels.head_rows,
+        precision or kernels.precision,
+    )
+
+
+def _precision_without_measuring(config: Config, n_vocab: int, device: torch.device) -> Precision | None:
+    """Return the precision of a run, or None where `auto` has to measure it: on a CPU, for large enough products."""
+    if config.train.precision != "auto":
+        return config.train.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return None if device.type == "cpu" and _is_large(config, n_vocab) else "fp32"
+
+
+def _rows_without_measuring(n_vocab: int, device: torch.device) -> int:
+    """Return the rows of a chunk: on a GPU as many as fit, since small products leave it idle."""
+    if device.type == "cpu":
+        return Kernels.head_rows
+    return max(Kernels.head_rows, LARGEST_CHUNK_ON_GPU // (4 * n_vocab))
 
 
 def has_choice(config: Config, n_vocab: int) -> bool:
     """Return whether kernels can differ in speed: for the built-in model, on the CPU, with large enough products."""
+    on_cpu = choose_device(config.train.device).type == "cpu"
+    return _is_large(config, n_vocab) and not config.model.source and on_cpu
+
+
+def _is_large(config: Config, n_vocab: int) -> bool:
     rows = config.train.batch_size * config.model.context
-    is_large = rows * config.model.d_model * max(config.model.d_ff, n_vocab) >= SMALLEST
-    return is_large and not config.model.source and choose_device(config.train.device).type == "cpu"
+    return rows * config.model.d_model * max(config.model.d_ff, n_vocab) >= SMALLEST
 
 
 def cached(key: str, measure: Callable[[], Kernels]) -> Kernels:
@@ -85,48 +118,82 @@ def cached(key: str, measure: Callable[[], Kernels]) -> Kernels:
 
 
 def measure(config: Config, n_vocab: int) -> Kernels:
-    """Return the fastest kernels for the largest products of one step, forward and backward."""
+    """Return the fastest kernels for the largest products of one step, forward and backward.
+
+    For a user's model, whose products are unknown, a product of the config's sizes stands for them.
+    """
     use_threads(config.train.threads)
-    engines: tuple[Engine, ...] = ("blas", "onednn") if onednn_available() else ("blas",)
-    n = min(ROWS_MEASURED, config.train.batch_size * config.model.context)
-    generator = torch.Generator().manual_seed(0)
-    # h requires a gradient, since that gradient is a product, too.
-    h = torch.randn(n, config.model.d_model, generator=generator).requires_grad_()
-    if n_vocab < CHUNK_FROM_VOCAB:
-        return Kernels(_fastest_engine(h, config.model.d_ff, engines, generator))
-    return _fastest_head(h, n_vocab, engines, generator)
+    engines: tuple[Engine, ...] = ("blas", "onednn") if onednn_available() and not config.model.source else ("blas",)
+    requested = config.train.precision
+    candidates = {
+        "fp32": [Kernels(engine) for engine in engines],
+        "bf16": [Kernels(precision="bf16")],
+        "auto": [*(Kernels(engine) for engine in engines), Kernels(precision="bf16")],
+    }[requested]
+    if n_vocab < CHUNK_FROM_VOCAB or config.model.source:
+        product = _Product(config, max(config.model.d_ff, n_vocab if config.model.source else 0))
+        return _fastest({kernels: product.seconds(kernels) for kernels in candidates})
+    return _fastest_head(_Head(config, n_vocab), candidates)
 
 
-def _fastest_engine(h: torch.Tensor, d_ff: int, engines: tuple[Engine, ...], generator: torch.Generator) -> Engine:
-    weight = torch.randn(d_ff, h.shape[1], generator=generator) * 0.02
-    gradient = torch.randn(len(h), d_ff, generator=generator)
-
-    def seconds(engine: Engine) -> float:
-        return _seconds(lambda w: (linear(h, w, None, engine) * gradient).sum(), weight)
-
-    return min(engines, key=seconds)
+def _fastest(seconds: dict[Kernels, float]) -> Kernels:
+    return min(seconds, key=lambda k: seconds[k] * (SMALLEST_GAIN if k.precision == "bf16" else 1.0))
 
 
-def _fastest_head(h: torch.Tensor, n_vocab: int, engines: tuple[Engine, ...], generator: torch.Generator) -> Kernels:
-    """Measure the head with each engine in the largest chunks, then the faster engine in smaller ones."""
-    n = len(h)
-    weight = torch.randn(n_vocab, h.shape[1], generator=generator) * 0.02
-    bias = torch.zeros(n_vocab).requires_grad_()
-    targets = torch.randint(n_vocab, (n,), generator=generator)
-    sizes = [rows for rows in HEAD_ROWS if rows <= n and 4 * rows * n_vocab <= LARGEST_CHUNK]
-    sizes = sizes or [min(n, HEAD_ROWS[0])]
+def _fastest_head(head: "_Head", candidates: list[Kernels]) -> Kernels:
+    """Measure the head with each candidate in its largest chunks, then the fastest candidate in smaller ones."""
+    # In the largest chunks all are near their best, and the cost per step weighs as little as in training.
+    largest = [replace(kernels, head_rows=head.chunk_sizes(kernels.precision)[-1]) for kernels in candidates]
+    best = _fastest({kernels: head.seconds(kernels) for kernels in largest})
+    sizes = [replace(best, head_rows=rows) for rows in head.chunk_sizes(best.precision)]
+    return min(sizes, key=head.seconds)
 
-    def seconds(kernels: Kernels) -> float:
-        return _seconds(lambda w: head_loss_sum(h, w, bias, targets, kernels), weight)
 
-    # In the largest chunks both engines are near their best, and the cost per step weighs as little as in training.
-    by_engine = {kernels: seconds(kernels) for kernels in (Kernels(engine, sizes[-1]) for engine in engines)}
-    best = min(by_engine, key=lambda kernels: by_engine[kernels])
-    times = {best: by_engine[best]}
-    for rows in sizes[:-1]:
-        kernels = Kernels(best.engine, rows)
-        times[kernels] = seconds(kernels)
-    return min(times, key=lambda kernels: times[kernels])
+class _Head:
+    """The head and its loss, on random activations of the shape of a batch."""
+
+    def __init__(self, config: Config, n_vocab: int) -> None:
+        n = min(max(ROWS_MEASURED.values()), config.train.batch_size * config.model.context)
+        generator = torch.Generator().manual_seed(0)
+        # h requires a gradient, since that gradient is a product, too.
+        self._h = torch.randn(n, config.model.d_model, generator=generator).requires_grad_()
+        self._weight = torch.randn(n_vocab, config.model.d_model, generator=generator) * 0.02
+        self._bias = torch.zeros(n_vocab).requires_grad_()
+        self._targets = torch.randint(n_vocab, (n,), generator=generator)
+
+    def chunk_sizes(self, precision: str) -> list[int]:
+        """Return the chunks to try, the largest last."""
+        n = min(len(self._h), ROWS_MEASURED[precision])
+        n_vocab = len(self._weight)
+        fitting = LARGEST_CHUNK[precision] // (BYTES[precision] * n_vocab)
+        return [rows for rows in HEAD_ROWS[precision] if rows <= min(n, fitting)] or [min(n, HEAD_ROWS["fp32"][0])]
+
+    def seconds(self, kernels: Kernels) -> float:
+        """Return the seconds of one row, forward and backward."""
+        n = min(len(self._h), ROWS_MEASURED[kernels.precision])
+        h, targets = self._h[:n], self._targets[:n]
+        return _seconds(lambda w: head_loss_sum(h, w, self._bias, targets, kernels), self._weight) / n
+
+
+class _Product:
+    """One product of a batch's activations with a matrix of `n_out` rows."""
+
+    def __init__(self, config: Config, n_out: int) -> None:
+        n = min(max(ROWS_MEASURED.values()), config.train.batch_size * config.model.context)
+        generator = torch.Generator().manual_seed(0)
+        self._x = torch.randn(n, config.model.d_model, generator=generator).requires_grad_()
+        self._weight = torch.randn(n_out, config.model.d_model, generator=generator) * 0.02
+        self._gradient = torch.randn(n, n_out, generator=generator)
+
+    def seconds(self, kernels: Kernels) -> float:
+        """Return the seconds of the product, forward and backward."""
+
+        def loss(weight: torch.Tensor) -> torch.Tensor:
+            with autocast(kernels.precision, weight.device):
+                product = linear(self._x, weight, None, kernels.engine)
+            return (product * self._gradient).sum()
+
+        return _seconds(loss, self._weight)
 
 
 def _seconds(loss: Callable[[torch.Tensor], torch.Tensor], weight: torch.Tensor) -> float:
@@ -143,7 +210,9 @@ def _seconds(loss: Callable[[torch.Tensor], torch.Tensor], weight: torch.Tensor)
 def _key(config: Config, n_vocab: int) -> str:
     threads = config.train.threads or torch.get_num_threads()
     shape = (config.model.d_model, config.model.d_ff, n_vocab, config.train.batch_size * config.model.context)
-    return f"{processor()}; torch {torch.__version__}; {threads} threads; {'×'.join(map(str, shape))}"
+    key = f"{processor()}; torch {torch.__version__}; {threads} threads; {'×'.join(map(str, shape))}"
+    requested = [config.train.precision] if config.train.precision != "fp32" else []
+    return "; ".join([key, *requested, *(["user's model"] if config.model.source else [])])
 
 
 def processor() -> str:

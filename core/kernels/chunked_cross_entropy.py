@@ -8,12 +8,12 @@ Wijmans et al. 2024 ("Cut your losses") do on a GPU, and as torch's linear_cross
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tui_lab.core.config.schema import CHUNK_FROM_VOCAB
-from tui_lab.core.kernels.linear import Kernels, linear, onednn_linear
+from tui_lab.core.kernels.linear import onednn_linear
+from tui_lab.core.kernels.precision import widened
 from tui_lab.data.dataset import IGNORED
 
 SMALLEST_EXACT = 1e-30
@@ -21,47 +21,10 @@ SMALLEST_EXACT = 1e-30
 the logits."""
 
 
-def head_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kernels: Kernels) -> Tensor:
-    """Sum the cross-entropy in nats: h [N, D], weight [V, D], bias [V], targets [N] → []."""
-    rows = kernels.head_rows
-    if len(weight) < CHUNK_FROM_VOCAB:
-        return cross_entropy_sum(linear(h, weight, bias, kernels.engine), targets)
-    if kernels.engine == "onednn" and h.dtype == torch.float32 and h.device.type == "cpu":
-        return onednn_loss_sum(h, weight, bias, targets, IGNORED, rows)
-    if not torch.is_grad_enabled():
-        # The chunked kernel prepares gradients ahead; without them a plain loop over the rows is enough.
-        parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
-        return torch.stack([cross_entropy_sum(F.linear(part, weight, bias), t) for part, t in parts]).sum()
-    if not hasattr(F, "linear_cross_entropy"):  # New in torch 2.13.
-        return _recomputed_loss_sum(h, weight, bias, targets, rows)
-    return F.linear_cross_entropy(
-        h,
-        weight,
-        targets,
-        linear_bias=bias,
-        ignore_index=IGNORED,
-        reduction="sum",
-        options=nn.LinearCrossEntropyOptions(batch_chunk_size=rows),
-    )
-
-
-def _recomputed_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: int) -> Tensor:
-    """Sum the cross-entropy in nats, `rows` rows at a time. The backward pass computes each chunk's logits again."""
-    from torch.utils.checkpoint import checkpoint
-
-    def chunk_loss(part: Tensor, part_targets: Tensor) -> Tensor:
-        return cross_entropy_sum(F.linear(part, weight, bias), part_targets)
-
-    losses = [
-        checkpoint(chunk_loss, part, part_targets, use_reentrant=False, preserve_rng_state=False)
-        for part, part_targets in zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
-    ]
-    return torch.stack(losses).sum()
-
-
 def cross_entropy_sum(logits: Tensor, targets: Tensor, ignored: int = IGNORED) -> Tensor:
     """Return the sum in nats over the targets that are not `ignored`: logits [..., V], targets int64 [...] → []."""
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=ignored, reduction="sum")
+    rows = widened(logits).flatten(0, -2)
+    return F.cross_entropy(rows, targets.flatten(), ignore_index=ignored, reduction="sum")
 
 
 def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:

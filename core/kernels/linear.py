@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from tui_lab.core.kernels.precision import Precision
+
 Engine = Literal["blas", "onednn"]
 
 SMALLEST = 2**24
@@ -25,14 +27,19 @@ SMALLEST_WITHOUT_GRADIENT = 2**20
 
 @dataclass(frozen=True)
 class Kernels:
-    """How the matrix products are computed. head_rows: rows per chunk where the head is computed in chunks."""
+    """How the matrix products are computed.
+
+    engine: for float32. head_rows: rows per chunk where the head is computed in chunks.
+    """
 
     engine: Engine = "blas"
     head_rows: int = 128
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        if self.engine not in ("blas", "onednn") or self.head_rows < 1:
-            raise ValueError(f"invalid kernels: {self.engine!r}, {self.head_rows} rows")
+        is_known = self.engine in ("blas", "onednn") and self.precision in ("fp32", "bf16", "fp16")
+        if not is_known or self.head_rows < 1:
+            raise ValueError(f"invalid kernels: {self}")
 
 
 def onednn_available() -> bool:

@@ -14,6 +14,7 @@ from tui_lab.core.kernels.parameter_count import count_parameters, parameter_tab
 from tui_lab.util.errors import ConfigError, TrainingError
 
 FLOAT_BYTES = 4
+HALF_BYTES = 2
 INT_BYTES = 8
 MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2, "muon": 1}
 """Numbers that the optimizer keeps per parameter; for muon, per parameter of the matrices."""
@@ -103,7 +104,8 @@ def _attention(config: Config, rows: int) -> MemoryPart:
 def _logits(config: Config, n_vocab: int, rows: int) -> MemoryPart:
     at_once = rows if n_vocab < CHUNK_FROM_VOCAB else min(rows, config.train.head_rows or HEAD_ROWS)
     shrink = "a smaller train.head_rows or train.batch_size, or a larger train.accumulate"
-    return MemoryPart(f"logits of {at_once:,} positions", 2 * at_once * n_vocab * FLOAT_BYTES, shrink)
+    size = HALF_BYTES if config.train.precision in ("bf16", "fp16") else FLOAT_BYTES
+    return MemoryPart(f"logits of {at_once:,} positions", 2 * at_once * n_vocab * size, shrink)
 
 
 def _batch(config: Config) -> MemoryPart:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import LARGEST, Count
 from tui_lab.core.kernels.parameter_count import count_parameters
+from tui_lab.core.training.loss_scale import LossScale
 from tui_lab.util import files
 from tui_lab.util.errors import RunError, first_line
 from tui_lab.util.strict_json import sealed, unsealed
@@ -57,6 +58,8 @@ class Progress:
     worse_evaluations: Count = 0
     evaluated_at: Annotated[int, Field(strict=True, ge=-1, le=LARGEST)] = -1
     """The step of the last evaluation; -1: none yet."""
+    loss_scale: LossScale | None = None
+    """In float16; None before its first step and in other precisions."""
 
 
 _PROGRESS = TypeAdapter(Progress)

@@ -22,7 +22,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
-from tui_lab.core.training.train_step import TrainStepHooks, backward, counts, global_norm
+from tui_lab.core.training.train_step import (
+    TrainStepHooks,
+    backward,
+    backward_scaled,
+    counts,
+    global_norm,
+    unscaled_gradients,
+)
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util.errors import ConfigError, TrainingError
@@ -49,13 +56,13 @@ class ProcessGroup:
         """
 
     def backward(
-        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
+        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int, scale: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """As train_step.backward, for the batch of which x, y int64 [B, T] are this rank's share.
 
         The result is the same on all ranks.
         """
-        return backward(model, hooks, x, y, micro_batches)
+        return backward(model, hooks, x, y, micro_batches, scale)
 
     def all_reduce(self, numbers: Tensor) -> Tensor:
         """Return the sum over all ranks, element by element."""
@@ -98,13 +105,13 @@ class DistributedGroup(ProcessGroup):
             raise ConfigError([f"rank {self.rank}: the processes do not have the same model: {error}"]) from error
 
     def backward(
-        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
+        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int, scale: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         with _translate_errors(self.rank):
-            return self._backward(model, hooks, x, y, micro_batches)
+            return self._backward(model, hooks, x, y, micro_batches, scale)
 
     def _backward(
-        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int
+        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int, scale: float
     ) -> tuple[Tensor, Tensor]:
         assert self._ddp is not None, "call attach() first"
         hooks.set_mode(model)
@@ -120,9 +127,9 @@ class DistributedGroup(ProcessGroup):
         for i, (micro_x, micro_y) in enumerate(zip(x.tensor_split(n), y.tensor_split(n), strict=True)):
             with nullcontext() if i == n - 1 else self.no_sync():
                 loss = self._ddp(micro_x, micro_y) / divisor
-                loss.backward()
+                backward_scaled(loss, scale)
             loss_sum += loss.detach()
-        norm = global_norm([p.grad for p in model.parameters() if p.grad is not None])
+        norm = global_norm(unscaled_gradients(model, scale))
         # All ranks use the norm of rank 0: another processor may round its last bit differently.
         norm_of_rank_0 = norm if self.rank == 0 else torch.zeros_like(norm)
         mean_loss, grad_norm = self.all_reduce(torch.stack([loss_sum / self.size, norm_of_rank_0]))

@@ -7,6 +7,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.device import choose_device
 from tui_lab.core.kernels.linear import Engine, Kernels
 from tui_lab.core.kernels.memory_estimate import check_memory
+from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.faults.model import MODEL_FAULTS
 from tui_lab.core.training.faults.training import hooks_with, owned_by
@@ -25,13 +26,15 @@ def build_model(config: Config, n_vocab: int) -> Model:
     """
     size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
     check_memory(config, size, on_cpu=choose_device(config.train.device).type == "cpu")
+    precision: Precision = "fp32" if config.train.precision == "auto" else config.train.precision
     model: Model
     if config.model.source:
         model = build_external_model(config, size)
+        model.precision = precision
     else:
         model = Transformer(config.model, size, seed=config.train.seed)
         engine: Engine = "blas" if config.train.matmul == "auto" else config.train.matmul
-        model.set_kernels(Kernels(engine, config.train.head_rows or Kernels.head_rows))
+        model.set_kernels(Kernels(engine, config.train.head_rows or Kernels.head_rows, precision))
     for name in config.faults:
         if name in MODEL_FAULTS:
             MODEL_FAULTS[name](model)

@@ -64,6 +64,7 @@ def ledger(config: Config, task: Task, step: int = 0) -> tuple[RandomSource, ...
             _noise(config),
             _threads(config),
             *_products(config, task),
+            _precision(config, task),
             _parallel_additions(config),
             _hash_seed(),
         )
@@ -156,6 +157,14 @@ def _products(config: Config, task: Task) -> tuple[RandomSource, ...]:
             pin=("train.head_rows", here.head_rows),
         ),
     )
+
+
+def _precision(config: Config, task: Task) -> RandomSource:
+    precision = config.train.precision
+    is_set = precision != "auto"
+    here = precision if is_set else with_kernels(config, task.tokenizer.n_vocab).train.precision
+    seed = f"train.precision = {precision}" + ("" if is_set else f", {here} here")
+    return RandomSource("precision", "the rounding of the products", seed, is_set, pin=("train.precision", here))
 
 
 def _parallel_additions(config: Config) -> RandomSource:

@@ -1,6 +1,6 @@
 """Builds everything a trainer needs, so that whatever can fail fails before a run folder is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.optim import Optimizer
@@ -10,6 +10,7 @@ from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Progress, Weights
+from tui_lab.core.training.loss_scale import LossScale
 from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.task_factory import build_loader
 from tui_lab.core.training.train_step import TrainStepHooks
@@ -48,6 +49,8 @@ def set_up(config: Config, task: Task, resume: Checkpoint | None = None) -> Trai
         ckpt.check_fits(config, n_vocab, resume.model)
     loader = build_loader(config, task, from_step=progress.from_step, from_draw=progress.from_draw)
     model = build_model(with_kernels(config, n_vocab), n_vocab).to(device)
+    if model.precision == "fp16" and progress.loss_scale is None:
+        progress = replace(progress, loss_scale=LossScale())
     optimizers = optimizers_of(config, model)
     if resume is not None:
         ckpt.restore_model(model, resume.model)

@@ -70,11 +70,12 @@ def mean_loss(model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor) -> Tens
 
 
 def backward(
-    model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int = 1
+    model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int = 1, scale: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of the mean loss in `micro_batches`: x, y int64 [B, T].
 
-    Returns the mean loss and the global norm of the gradient, [] each.
+    scale: factor on the loss during the backward pass; the gradients are divided by it. Returns the mean loss and the
+    global norm of the gradient, [] each.
     """
     hooks.set_mode(model)
     divisor = hooks.divisor(*counts(y))
@@ -82,9 +83,21 @@ def backward(
     micro_batches = min(micro_batches, len(x))
     for micro_x, micro_y in zip(x.tensor_split(micro_batches), y.tensor_split(micro_batches), strict=True):
         loss = hooks.loss_sum(model, micro_x, micro_y) / divisor
-        loss.backward()  # type: ignore[no-untyped-call]
+        backward_scaled(loss, scale)
         total += loss.detach()
-    return total, global_norm([p.grad for p in model.parameters() if p.grad is not None])
+    return total, global_norm(unscaled_gradients(model, scale))
+
+
+def backward_scaled(loss: Tensor, scale: float) -> None:
+    (loss if scale == 1.0 else loss * scale).backward()  # type: ignore[no-untyped-call]
+
+
+def unscaled_gradients(model: nn.Module, scale: float) -> list[Tensor]:
+    """Divide the gradients of `model` by `scale` in place and return them."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if scale != 1.0:
+        torch._foreach_div_(gradients, scale)
+    return gradients
 
 
 def global_norm(gradients: list[Tensor]) -> Tensor:

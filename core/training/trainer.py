@@ -146,10 +146,8 @@ class Trainer:
         x, y = (torch.from_numpy(array).to(self.device).contiguous() for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.hooks.lr_factor
         set_lr(self.optimizers, lr)
-        seed_torch(self.device, dropout_seed(config.train.seed, step, self.group.rank))
         dead_units = watch_dead_units(self.model) if step % DEAD_UNITS_EVERY == 0 else None
-        tensors = self.group.backward(self.model, self.hooks, x, y, config.train.accumulate)
-        loss, grad_norm = torch.stack(tensors).tolist()
+        loss, grad_norm = self._backward(x, y)
         check_finite(step, loss, grad_norm, lr)
         update_ratio = watch_update(self.model) if measured else None
         apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
@@ -167,14 +165,32 @@ class Trainer:
         self._advance(metrics)
         return metrics
 
+    def _backward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+        """Compute the gradients. In float16, halve the loss scale and compute them again while they overflow.
+
+        Returns the mean loss and the global norm of the gradient.
+        """
+        while True:
+            seed_torch(self.device, dropout_seed(self.config.train.seed, self.step, self.group.rank))
+            scale = self.progress.loss_scale
+            factor = 1.0 if scale is None else scale.value
+            tensors = self.group.backward(self.model, self.hooks, x, y, self.config.train.accumulate, factor)
+            loss, grad_norm = torch.stack(tensors).tolist()
+            if scale is None or not scale.should_shrink(loss, grad_norm):
+                return loss, grad_norm
+            self.model.zero_grad(set_to_none=True)
+            self.progress = replace(self.progress, loss_scale=scale.halved())
+
     def _advance(self, metrics: StepMetrics) -> None:
         before = self.progress.loss_ema
+        scale = self.progress.loss_scale
         self.progress = replace(
             self.progress,
             step=self.step + 1,
             tokens=self.progress.tokens + metrics.tokens,
             seconds=self.progress.seconds + metrics.seconds,
             loss_ema=metrics.loss if before is None else LOSS_EMA * before + (1 - LOSS_EMA) * metrics.loss,
+            loss_scale=None if scale is None else scale.after_step(),
         )
 
     def _started(self) -> ev.Started:

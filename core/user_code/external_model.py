@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.config.schema import Config, ModelConfig
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.kernels.precision import Precision, autocast, widened
 from tui_lab.core.model import AttentionWeights, Transformer
 from tui_lab.core.user_code import import_file, trust
 from tui_lab.util.errors import ConfigError
@@ -30,9 +31,12 @@ class ExternalModel(nn.Module):
         self.inner = inner
         self.config = config
         self.n_vocab = n_vocab
+        self.precision: Precision = "fp32"
 
     def forward(self, ids: Tensor) -> Tensor:
-        return logits_of(self.inner, ids)
+        with autocast(self.precision, ids.device):
+            logits = logits_of(self.inner, ids)
+        return widened(logits)
 
     def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → []."""

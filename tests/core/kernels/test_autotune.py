@@ -8,7 +8,7 @@ import torch
 from tests.core.tiny import tiny
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels import autotune, chunked_cross_entropy
+from tui_lab.core.kernels import autotune, head_loss
 from tui_lab.core.kernels.linear import Kernels
 from tui_lab.core.runs import open_run
 from tui_lab.util.cache import cache_folder
@@ -65,15 +65,35 @@ def test_onednn_where_it_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_config_of_a_run_has_the_kernels_it_was_trained_with() -> None:
-    opened = open_run.start("tiny", tiny("train.steps=1"))
+    opened = open_run.start("tiny", tiny("train.steps=1", "train.precision=auto"))
     written = opened.run.trainer_config().train
-    assert (written.matmul, written.head_rows) == ("blas", 128)
+    assert (written.matmul, written.head_rows, written.precision) == ("blas", 128, "fp32")
+
+
+@pytest.mark.parametrize(("bf16_seconds", "expected"), [(0.8, "bf16"), (0.95, "fp32"), (3.0, "fp32")])
+@pytest.mark.parametrize("n_vocab", [57, 5000])
+def test_auto_precision_is_bfloat16_only_where_it_is_clearly_faster(
+    n_vocab: int, bf16_seconds: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(self: object, kernels: Kernels) -> float:
+        return bf16_seconds if kernels.precision == "bf16" else 1.0
+
+    monkeypatch.setattr(autotune._Head, "seconds", seconds)
+    monkeypatch.setattr(autotune._Product, "seconds", seconds)
+    config = autotune.with_kernels(large("train.precision=auto", "model.d_ff=512"), n_vocab)
+    assert config.train.precision == expected
+    assert autotune.with_kernels(large("model.d_ff=512"), n_vocab).train.precision == "fp32"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_set_precision_is_kept(precision: str) -> None:
+    assert autotune.kernels_for(large(f"train.precision={precision}"), 5000).precision == precision
 
 
 def test_measurement_includes_all_gradients_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the gradients of h and the bias, a third of the products would be skipped."""
     asked: list[tuple[bool, ...]] = []
-    real = chunked_cross_entropy.head_loss_sum
+    real = head_loss.head_loss_sum
 
     def spy(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *rest: Any) -> torch.Tensor:
         asked.append((h.requires_grad, weight.requires_grad, bias.requires_grad))

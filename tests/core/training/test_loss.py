@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum, head_loss_sum
+from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.kernels.head_loss import head_loss_sum
 from tui_lab.core.kernels.linear import Engine, Kernels
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.loss import exact_matches
