@@ -84,7 +84,9 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Save:
-    """Write a checkpoint now."""
+    """Write a checkpoint now. keep: whether it stays when later ones are written."""
+
+    keep: bool = True
 
 
 @dataclass(frozen=True)

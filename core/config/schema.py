@@ -182,7 +182,12 @@ class TrainConfig(Section):
         "auto", "Backend", "Library for gradients between torchrun's processes; auto: nccl between GPUs."
     )
     checkpoint_every: int = setting(
-        0, "Checkpoint interval", "Steps between checkpoints; 0: only at the end.", unit="steps", ge=0, le=MANY
+        0,
+        "Checkpoint interval",
+        "Steps between checkpoints; 0: only at the best evaluation and at the end.",
+        unit="steps",
+        ge=0,
+        le=MANY,
     )
 
 

@@ -52,6 +52,22 @@ def read_events(path: Path, offset: int = 0, *, mid_line: bool = False) -> Itera
                 ) from error
 
 
+def events_until(events: Iterable[ev.Event], step: int, saved_at: str) -> list[ev.Event]:
+    """The events of a run until its checkpoint `saved_at` of `step`: no later step, and no later change.
+
+    saved_at: its path in the Saved event; empty: the first of that step.
+    """
+    remaining: list[ev.Event] = []
+    saved = False
+    for event in events:
+        later_change = saved and isinstance(event, ev.Changed)
+        if event.step <= step and not later_change:
+            remaining.append(event)
+            if isinstance(event, ev.Saved) and event.step == step and saved_at in ("", event.path):
+                saved = True
+    return remaining
+
+
 class EventLog:
     """The event log in `path`, with its downsampled log in `digest_path`."""
 
@@ -113,13 +129,8 @@ class EventLog:
         """
         offset = self.offset_of(step)
         log = self.downsampled().before(step, seconds)
-        remaining: list[ev.Event] = []
-        saved = False
-        for event in self.read(offset):
-            later_change = saved and isinstance(event, ev.Changed)
-            if event.step <= step and not later_change:
-                remaining.append(event)
-                saved = saved or isinstance(event, ev.Saved)
+        remaining = events_until(self.read(offset), step, saved_at)
+        saved = any(isinstance(event, ev.Saved) and event.path == saved_at for event in remaining)
         self._keep_from(offset, b"".join(line_of(event) for event in remaining))
         if saved_at and not saved:
             remaining.append(ev.Saved(step=step, path=saved_at))

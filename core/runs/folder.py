@@ -23,6 +23,7 @@ from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.runs.summary import Summary, read_summary
+from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, DataError, RunError, nearest, shortened
 from tui_lab.util.strict_json import dumps, loads
@@ -103,23 +104,36 @@ class Run:
 
     def latest(self) -> Path:
         """The newest checkpoint. Raises RunError when there is none."""
-        checkpoints = self._saved()
+        return self.checkpoint_at(None)
+
+    def checkpoint_at(self, step: int | None) -> Path:
+        """The newest checkpoint at or before `step`, or the first one if all are later. None: the newest of all.
+
+        Raises RunError when there is none.
+        """
+        checkpoints = self.saved_checkpoints()
         if not checkpoints:
             raise RunError.of("not_found", "this run has no checkpoint yet", key=str(self.path))
-        return checkpoints[-1]
+        before = [path for path in checkpoints if step is None or step_of(path) <= step]
+        return before[-1] if before else checkpoints[0]
 
     @property
     def has_checkpoint(self) -> bool:
-        return bool(self._saved())
+        return bool(self.saved_checkpoints())
 
-    def _saved(self) -> list[Path]:
+    def saved_checkpoints(self) -> list[Path]:
+        """All checkpoints, in the order of their steps."""
         # A link with the name of a checkpoint was not written by this run.
         return sorted(path for path in self.checkpoints.glob("step-*") if path.is_dir() and not path.is_symlink())
 
     def read_latest(self, read: Callable[[Path], T]) -> T:
         """`read` of the newest checkpoint, again where the trainer replaced it meanwhile. Raises RunError."""
+        return self.read_checkpoint(None, read)
+
+    def read_checkpoint(self, step: int | None, read: Callable[[Path], T]) -> T:
+        """`read` of `checkpoint_at(step)`, again where the trainer replaced it meanwhile. Raises RunError."""
         while True:
-            path = self.latest()
+            path = self.checkpoint_at(step)
             try:
                 return read(path)
             except RunError:

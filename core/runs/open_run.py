@@ -13,6 +13,7 @@ from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.memory_estimate import is_out_of_memory, out_of_memory_error
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.event_log import events_until
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.fork_fit import require_fit, require_same_tokenizer
 from tui_lab.core.runs.lock import Lock
@@ -172,23 +173,27 @@ def _restart(
 
 
 def fork(
-    name: str, config: Config, progress: ReportProgress | None = None, commands: CommandQueue | None = None
+    name: str,
+    config: Config,
+    progress: ReportProgress | None = None,
+    commands: CommandQueue | None = None,
+    at_step: int | None = None,
 ) -> OpenRun:
-    """Start a new run from the last checkpoint of the run `name` with other settings.
+    """Start a new run from a checkpoint of the run `name` with other settings.
 
-    The new run starts with the config and the events of its parent up to there. Changed events follow for what `config`
-    changes, so that the event log has the settings of every step. Raises ConfigError or RunError where the weights do
-    not fit `config`.
+    at_step: which checkpoint, see `Run.checkpoint_at`. The new run starts with the config and the events of its parent
+    up to there. Changed events follow for what `config` changes, so that the event log has the settings of every step.
+    Raises ConfigError or RunError where the weights do not fit `config`.
     """
     keep_freed_memory()
     parent = runs.find(name)
     parent.refuse_script()
-    checkpoint = parent.read_latest(ckpt.load)
+    path, checkpoint = parent.read_checkpoint(at_step, lambda path: (path, ckpt.load(path)))
     step = checkpoint.progress.step
     if config.train.steps < step:
         raise ConfigError.of(
             "conflict",
-            f"the run to fork has already run {step} steps",
+            f"the checkpoint to fork has already run {step} steps",
             key="train.steps",
             value=config.train.steps,
         )
@@ -198,7 +203,8 @@ def fork(
     setup = set_up(config, task, _with_config(checkpoint, config, task))
     run = runs.create(f"{parent.name}-fork", parent.trainer_config(), task.tokenizer)
     lock = run.lock()
-    events = [event for event in parent.events() if event.step <= step and event.kind not in NOT_INHERITED]
+    past = events_until(parent.events(), step, str(path.relative_to(parent.path)))
+    events = [event for event in past if event.kind not in NOT_INHERITED]
     summarizer = summarize(run.record([*events, *_changes(checkpoint.progress.config, config, step)]))
     trainer = Trainer(setup, save=run.save, control=TrainControl(commands, undo_stack(summarizer.changes, config)))
     return OpenRun(run, trainer, summarizer, lock)

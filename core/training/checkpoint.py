@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from tui_lab.core.config.schema import Config
 from tui_lab.core.events import LARGEST, Count
 from tui_lab.core.kernels.parameter_count import count_parameters
+from tui_lab.core.training.checkpoint_names import BY_HAND, is_by_hand, name_of
 from tui_lab.core.training.loss_scale import LossScale
 from tui_lab.util import files
 from tui_lab.util.errors import RunError, first_line
@@ -68,34 +69,69 @@ _CHECKSUMS: TypeAdapter[dict[str, int] | None] = TypeAdapter(dict[str, int] | No
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything a trainer needs to continue. best: the weights of the best validation loss, if any."""
+    """Everything a trainer needs to continue. best: the weights of the best validation loss, if any.
+
+    by_hand: whether the user asked for it, so that later ones do not replace it.
+    """
 
     progress: Progress
     model: Weights
     optimizer: Weights
     best: Weights | None
-
-
-def name_of(step: int) -> str:
-    return f"step-{step:08d}"
+    by_hand: bool = False
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write `folder`/step-N atomically, then remove the older ones. Raises OSError with the old ones intact."""
+    """Write `folder`/step-N atomically, then remove the others, but for the best and those saved by hand.
+
+    A checkpoint of a step that was saved before replaces that one, and is by hand if that one was. Raises OSError with
+    the old ones intact.
+    """
     if folder.is_symlink():
         raise NotADirectoryError(errno.ENOTDIR, "is a symlink, and a run writes only within its own folder", folder)
-    path = _free(folder / name_of(checkpoint.progress.step))
+    name = name_of(checkpoint.progress.step)
+    path = _free(folder / name)
     tensors = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer, BEST: checkpoint.best}
+    by_hand = checkpoint.by_hand or any(map(is_by_hand, folder.glob(f"{name}*")))
     with files.new_folder(path) as temporary:
         checksums = {
             name: _write(temporary / name, weights) for name, weights in tensors.items() if weights is not None
         }
         state = asdict(checkpoint.progress) | {"config": checkpoint.progress.config.model_dump(mode="json")}
         (temporary / STATE).write_text(sealed(state | {"files": checksums}, indent=1), "utf-8")
-    for older in folder.glob("step-*"):
-        if older != path:
-            files.remove(older)
+        if by_hand:
+            (temporary / BY_HAND).touch()
+    others = {other for other in folder.glob("step-*") if other != path}
+    for replaced in others - _kept(others, name, checkpoint.progress):
+        files.remove(replaced)
     return path
+
+
+def _kept(others: set[Path], name: str, progress: Progress) -> set[Path]:
+    """The checkpoints that stay besides a new one: those saved by hand, and the best by validation loss.
+
+    name, progress: of the new one. The best is that of the checkpoints: an evaluation may not have been saved.
+    """
+    of_other_steps = {path for path in others if path.stem != name}
+    by_hand = {path for path in of_other_steps if is_by_hand(path)}
+    if _is_best(progress):
+        return by_hand
+    losses = [(loss, path) for path in of_other_steps - by_hand if (loss := _loss_if_best(path)) is not None]
+    return by_hand | {path for _, path in sorted(losses)[:1]}
+
+
+def _loss_if_best(path: Path) -> float | None:
+    """The validation loss of a checkpoint that was the best when it was saved; None for others and damaged ones."""
+    try:
+        progress = load_progress(path)
+    except RunError:
+        return None
+    return progress.best_val_loss if _is_best(progress) and not path.is_symlink() else None
+
+
+def _is_best(progress: Progress) -> bool:
+    """Whether the weights of the checkpoint are those of the best evaluation so far."""
+    return progress.best_step == progress.step
 
 
 def _write(path: Path, tensors: Weights) -> int:
@@ -144,6 +180,7 @@ def load(path: Path) -> Checkpoint:
         model=_read_weights(path, MODEL, checksums),
         optimizer=_read_weights(path, OPTIMIZER, checksums),
         best=_read_weights(path, BEST, checksums) if has_best else None,
+        by_hand=is_by_hand(path),
     )
 
 

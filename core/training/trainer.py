@@ -68,7 +68,9 @@ class Trainer:
         self.loader = replace(setup.loader, share=(group.rank, group.size))
         self.group = group
         self.control = control or TrainControl()
-        self.checkpointing = Checkpointing(save, best=setup.best, saved_step=saved_step, writes=group.rank == 0)
+        self.checkpointing = Checkpointing(
+            save, best=setup.best, saved_step=saved_step, writes=group.rank == 0, clock=clock
+        )
         self._clock = clock
         self._best_is_restored = False
         self._waiting_for_evaluation: list[cmd.Snapshot] = []
@@ -248,8 +250,8 @@ class Trainer:
                 yield from self._change(command)
             case cmd.Evaluate():
                 yield from self._evaluate()
-            case cmd.Save():
-                yield from self._save(force=True)
+            case cmd.Save(keep):
+                yield from self._save(force=True, by_hand=keep)
             case cmd.Snapshot():
                 yield from self._snapshot(command)
             case cmd.Inspect(look):
@@ -339,13 +341,17 @@ class Trainer:
         )
         while self._waiting_for_evaluation:
             yield from self._snapshot(self._waiting_for_evaluation.pop(0), is_evaluation=True)
+        if is_best:
+            every = self.config.train.checkpoint_every
+            seconds = self.progress.seconds
+            yield from self.checkpointing.save_best(step, self._state, every=every, trained_seconds=seconds)
 
     def _stop_arrived(self) -> bool:
         self.control.poll(self.group)
         return self.control.stop_is_pending()
 
-    def _save(self, *, force: bool = False) -> Iterator[ev.Event]:
-        yield from self.checkpointing.save(self.step, self._state, force=force)
+    def _save(self, *, force: bool = False, by_hand: bool = False) -> Iterator[ev.Event]:
+        yield from self.checkpointing.save(self.step, self._state, force=force, by_hand=by_hand)
 
     def _state(self) -> Checkpoint:
         return Checkpoint(

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.training.checkpoint import name_of
+from tui_lab.core.training.checkpoint_names import name_of
 from tui_lab.util import files
 from tui_lab.util.strict_json import dumps, loads
 
@@ -19,13 +19,12 @@ LARGEST_STATE = 2**24
 
 
 def save(folder: Path, step: int, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> Path:
-    """Write `folder`/step-N, then remove the older ones. Raises OSError with the old ones intact.
+    """Write `folder`/step-N; checkpoints of other steps stay. Raises OSError with the old ones intact.
 
-    `model.load_state_dict(load_model(path))` and `load_optimizer` restore them.
+    None is removed, since a script saves when the user asks and at its end. `model.load_state_dict(load_model(path))`
+    and `load_optimizer` restore them.
     """
     path = folder / name_of(step)
-    if path.exists():
-        files.remove(path)
     with files.new_folder(path) as temporary:
         if model is not None:
             save_file(_copied(model.state_dict()), temporary / MODEL)
@@ -33,9 +32,6 @@ def save(folder: Path, step: int, model: nn.Module | None, optimizers: Sequence[
             tensors, numbers = _split(optimizer.state_dict())
             save_file(tensors, temporary / f"optimizer-{i}.safetensors")
             (temporary / f"optimizer-{i}.json").write_text(dumps(numbers, indent=1), "utf-8")
-    for older in folder.glob("step-*"):
-        if older != path:
-            files.remove(older)
     return path
 
 

@@ -107,12 +107,19 @@ def test_show_has_settings_changes_tags_and_note(run_cli: RunCli, three: Path) -
     assert run_cli("runs", "tag", "a", "good", "keep").out == "good keep\n"
     assert run_cli("runs", "tag", "a", "--drop", "good").out == "keep\n"
     assert run_cli("runs", "note", "a", "the lowest loss").code == 0
+    checkpoint_path = three / "a" / "checkpoints" / "step-00000008"
+    checkpoint_path.mkdir(parents=True)
+    (checkpoint_path / "model.safetensors").write_bytes(bytes(300_000))
+    (checkpoint_path / "by-hand").touch()
     text = run_cli("runs", "show", "a").out
     assert re.search(r"^model\.d_model +8  \(default 64\)$", text, re.MULTILINE) and "optim.momentum" not in text
     assert re.search(r"^optim\.lr +0\.001 → 0\.0005 at 8  \(default 0\.\d+\)$", text, re.MULTILINE)
+    assert re.search(r"^checkpoints +step 8 \(by hand\): 0\.3 MB$", text, re.MULTILINE)
     assert "step 8: optim.lr 0.001 → 0.0005" in text and "keep" in text and "the lowest loss" in text
     values = json.loads(run_cli("runs", "show", "a", "--json").out)
     assert values["tags"] == ["keep"] and values["note"] == "the lowest loss" and values["changed"][0]["new"] == 0.0005
+    expected = {"path": str(checkpoint_path), "step": 8, "by_hand": True, "bytes": 300_000}
+    assert values["checkpoints"] == [expected]
     assert "optim.lr" not in values["not_default"] and values["not_default"]["model.d_model"] == 8
     recorded(three / "chosen", config=tiny("train.matmul=blas", "train.head_rows=128"))
     assert "train.matmul" not in run_cli("runs", "show", "chosen").out, "the user has not set it"

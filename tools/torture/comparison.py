@@ -20,15 +20,15 @@ def readable(run: Run) -> dict[str, int]:
         read()
     events = run.path / "events.jsonl"
     recorded = list(run.events())
-    saved = list(run.checkpoints.glob("step-*"))
-    for path in saved:
-        ckpt.load(path)
+    saved = sorted(run.checkpoints.glob("step-*"))
+    progress = [ckpt.load(path).progress for path in saved]
+    superseded = [earlier for earlier in progress[:-1] if earlier.best_step != earlier.step]
     if saved:
         load_model(run)
     return {
         "torn_lines": int(events.exists() and not (events.read_bytes() or b"\n").endswith(b"\n")),
         "temporaries": len(list(run.path.rglob(f"{TEMPORARY}*"))),
-        "two_checkpoints": int(len(saved) > 1),
+        "superseded_checkpoint": int(bool(superseded)),
         "no_checkpoint": int(not saved),
         "checkpoint_without_event": int(bool(saved) and not _has_saved_event(recorded, run)),
     }
@@ -40,8 +40,8 @@ def _has_saved_event(events: list[ev.Event], run: Run) -> bool:
 
 
 def outcome(run: Run) -> dict[str, Any]:
-    """Return everything in a finished run that does not depend on time."""
-    [folder] = run.checkpoints.iterdir()
+    """Return everything in a finished run that does not depend on time, as the checkpoints of evaluations do."""
+    folder = run.latest()
     weights = {file.name: file.read_bytes() for file in folder.glob("*.safetensors")}
     saved_state = json.loads((folder / "state.json").read_text("utf-8"))
     state = {key: value for key, value in saved_state.items() if key not in ("crc32", "seconds")}
@@ -65,12 +65,15 @@ def temporaries(path: Path) -> list[str]:
 
 
 def without_times(events: list[ev.Event]) -> list[dict[str, Any]]:
-    """Return the events without times and without the signs of an interruption: a resumed start, an earlier end."""
+    """Return the events without times and without the signs of an interruption: a resumed start, an earlier end.
+
+    Without the checkpoints too: whether an evaluation writes one depends on time.
+    """
     kept: list[dict[str, Any]] = []
     for number, event in enumerate(events):
         resumed = isinstance(event, ev.Started) and event.resumed
         ended = isinstance(event, ev.Stopped) and number < len(events) - 1
-        if not (resumed or ended):
+        if not (resumed or ended or isinstance(event, ev.Saved)):
             kept.append(_without_times(event))
     return kept
 

@@ -32,7 +32,7 @@ def draw(place: Place, random_source: random.Random, lifetime: float) -> KillTim
         KillTime("training", training, random_source.uniform(0.0, lifetime / 3)),
         KillTime("checkpoint begins", _after(begins, writes_checkpoint), 0.0),
         KillTime("checkpoint half written", _after(begins, writes_checkpoint), random_source.uniform(0.0, 0.01)),
-        KillTime("two checkpoints", _after(random_source.randint(1, 10), _two_checkpoints(place)), 0.0),
+        KillTime("one checkpoint more", _after(random_source.randint(1, 10), _one_checkpoint_more(place)), 0.0),
         KillTime(
             "downsampled log or summary", _after(begins, _temporary(place, "")), random_source.uniform(0.0, 0.002)
         ),
@@ -83,12 +83,19 @@ def _temporary(place: Place, within: str) -> Reached:
     return exists
 
 
-def _two_checkpoints(place: Place) -> Reached:
-    def exist() -> bool:
-        run = place.run
-        return run is not None and sum(name.startswith("step-") for name in _names(run / "checkpoints")) > 1
+def _one_checkpoint_more(place: Place) -> Reached:
+    """Return whether there are more checkpoints than at the last call: the one it replaces is still there."""
+    before = 0
 
-    return exist
+    def is_one_more() -> bool:
+        nonlocal before
+        run = place.run
+        now = 0 if run is None else sum(name.startswith("step-") for name in _names(run / "checkpoints"))
+        grown = now > before
+        before = now
+        return grown
+
+    return is_one_more
 
 
 def _after(times: int, reached: Reached) -> Reached:

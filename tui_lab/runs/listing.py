@@ -15,6 +15,7 @@ from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.core.runs.summary import Summary
+from tui_lab.core.training.checkpoint_names import is_by_hand, n_bytes, step_of
 from tui_lab.runs.event_text import failure_text, logged_text
 from tui_lab.runs.figures import setting_text
 from tui_lab.runs.live_changes import settings_texts
@@ -55,7 +56,7 @@ class RunDetails:
     """One run. changes: the live changes; not_default: the settings that differ from the default.
 
     logged: the last of each value that a script logged; warnings: a line for each; failure: how the run ended, if it
-    failed.
+    failed; checkpoints: those on disk.
     """
 
     row: RunRow
@@ -66,6 +67,7 @@ class RunDetails:
     logged: dict[str, float]
     warnings: Sequence[str]
     failure: Failed | None
+    checkpoints: Sequence[Path] = ()
 
     def to_json(self) -> dict[str, Any]:
         return self.summary.to_json() | {
@@ -79,6 +81,10 @@ class RunDetails:
             "logged": self.logged,
             "warnings": list(self.warnings),
             "failure": self.failure and self.failure.to_json(),
+            "checkpoints": [
+                {"path": str(path), "step": step_of(path), "by_hand": is_by_hand(path), "bytes": n_bytes(path)}
+                for path in self.checkpoints
+            ],
         }
 
     def text(self) -> str:
@@ -88,6 +94,8 @@ class RunDetails:
             lines += [line("script", shlex.join(self.config.command)), line("folder", self.config.folder)]
         if self.logged:
             lines.append(line("logged last", logged_text(self.logged, {})))
+        if self.checkpoints:
+            lines.append(line("checkpoints", checkpoints_text(self.checkpoints, self.summary.best_step)))
         if self.row.tags:
             lines.append(line("tags", " ".join(self.row.tags)))
         if self.row.note:
@@ -141,7 +149,18 @@ def run_details(name: str) -> RunDetails:
         logged=logged,
         warnings=warnings,
         failure=ending if isinstance(ending, Failed) else None,
+        checkpoints=run.saved_checkpoints(),
     )
+
+
+def checkpoints_text(paths: Sequence[Path], best_step: int | None) -> str:
+    """Return the steps of the checkpoints of a run, and their size on disk."""
+    steps: list[str] = []
+    for path in paths:
+        reasons = ["best"] if step_of(path) == best_step else []
+        reasons += ["by hand"] if is_by_hand(path) else []
+        steps.append(f"step {step_of(path):,}" + (f" ({', '.join(reasons)})" if reasons else ""))
+    return f"{', '.join(steps)}: {sum(map(n_bytes, paths)) / 1e6:,.1f} MB"
 
 
 def not_default(config: RunConfig) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Session and GenerationThread, with real runs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.app.session.helpers import close, collect, events, stopped, train, trained, wait_until
-from tests.core.tiny import tiny
+from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.app.session.generation_thread import GenerationThread, Request
 from tui_lab.app.session.messages import (
     GenerationFinished,
@@ -22,6 +23,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
+from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.util.errors import ConfigError
 
 
@@ -94,6 +96,26 @@ def test_fork_starts_with_the_events_and_weights_of_its_run() -> None:
     with pytest.raises(ConfigError) as caught:
         open_run.fork(ready.path, settings.changed(config, "model.d_ff", 9))
     assert [problem.key for problem in caught.value.problems] == ["model.d_ff"]
+
+
+def test_fork_starts_at_the_checkpoint_before_a_step(tmp_path: Path) -> None:
+    training, run = trainer_and_run(tmp_path / "a", "train.checkpoint_every=3")
+    for event in run.record(training.events()):
+        if event.step == 3 and isinstance(event, ev.StepDone):
+            training.commands.put(cmd.Save())
+        elif event.step == 3 and isinstance(event, ev.Saved):
+            training.commands.put(cmd.Set("optim.lr", 0.5))
+    assert [step_of(path) for path in run.saved_checkpoints()] == [3, 8]
+    for step, start in ((2, 3), (3, 3), (7, 3), (8, 8), (None, 8)):
+        opened = open_run.fork(str(run.path), tiny("optim.lr=0.002"), at_step=step)
+        opened.close()
+        assert opened.trainer.step == start
+    opened = open_run.fork(str(run.path), tiny("optim.lr=0.002"), at_step=5)
+    list(opened.run.record(opened.trainer.events()))
+    changes = [event for event in opened.run.events() if isinstance(event, ev.Changed)]
+    rates = [(change.step, change.new) for change in changes if change.key == "optim.lr"]
+    assert rates == [(3, 0.002)], "the change after the checkpoint is not a part of the fork"
+    opened.close()
 
 
 def test_events_of_a_fork_show_which_settings_were_in_force() -> None:

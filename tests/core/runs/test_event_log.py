@@ -3,6 +3,7 @@
 import json
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,14 @@ def test_rewind_drops_a_change_after_the_save_and_keeps_evaluations(tmp_path: Pa
     log = record(tmp_path, events)
     log.rewind(2, 1.0)
     assert list(log.read()) == [update(1), update(2), saved, evaluated(2)]
+
+
+def test_rewind_keeps_a_change_before_the_last_save_of_the_step(tmp_path: Path) -> None:
+    changed = ev.Changed(step=2, key="optim.lr", old=1, new=2)
+    events = [update(2), ev.Saved(step=2, path="a"), changed, ev.Saved(step=2, path="b")]
+    log = record(tmp_path, [*events, replace(changed, new=3), update(3)])
+    log.rewind(2, 1.0, "b")
+    assert list(log.read()) == events
 
 
 def test_rewind_removes_a_torn_line(tmp_path: Path) -> None:

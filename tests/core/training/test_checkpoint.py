@@ -10,6 +10,7 @@ import torch
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint
+from tui_lab.core.training.checkpoint_names import name_of
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.util import files
@@ -40,11 +41,32 @@ def test_checkpoint_has_only_safetensors_and_json(checkpoint: Checkpoint, tmp_pa
     assert {file.suffix for file in path.iterdir()} == {".safetensors", ".json"}
 
 
-def test_later_checkpoint_replaces_the_older(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    ckpt.save(tmp_path, checkpoint)
-    later = replace(checkpoint, progress=replace(checkpoint.progress, step=99))
-    path = ckpt.save(tmp_path, later)
-    assert list(tmp_path.iterdir()) == [path]
+def at(checkpoint: Checkpoint, step: int, *, loss: float | None = None, by_hand: bool = False) -> Checkpoint:
+    """`checkpoint` at another step. loss: of the evaluation of that step, if it is the best."""
+    progress = replace(checkpoint.progress, step=step, best_step=1 if loss is None else step, best_val_loss=loss)
+    return replace(checkpoint, progress=progress, by_hand=by_hand)
+
+
+def test_newest_best_and_those_saved_by_hand_are_kept(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    def steps(*saved: Checkpoint) -> list[int]:
+        for one in saved:
+            ckpt.save(tmp_path, one)
+        return sorted(ckpt.load_progress(path).step for path in tmp_path.iterdir())
+
+    limit = checkpoint.progress.config.train.steps
+    assert limit == 8
+    assert steps(at(checkpoint, 2), at(checkpoint, 3)) == [3]
+    assert steps(at(checkpoint, 4, loss=1.0), at(checkpoint, 5)) == [4, 5], "the best"
+    assert steps(at(checkpoint, 5, by_hand=True), at(checkpoint, 6, loss=0.5)) == [5, 6], "a better one"
+    assert steps(at(checkpoint, 7), at(checkpoint, 8)) == [5, 6, 8]
+    assert [ckpt.load(path).by_hand for path in sorted(tmp_path.iterdir())] == [True, False, False]
+
+
+def test_step_saved_by_hand_stays_so_when_it_is_saved_again(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    ckpt.save(tmp_path, at(checkpoint, 5, by_hand=True))
+    again = ckpt.save(tmp_path, at(checkpoint, 5))
+    last = ckpt.save(tmp_path, at(checkpoint, 6))
+    assert set(tmp_path.iterdir()) == {again, last} and ckpt.load(again).by_hand
 
 
 def test_step_saved_again_is_the_latest(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -185,12 +207,12 @@ def test_weights_of_another_shape_are_refused(checkpoint: Checkpoint) -> None:
 
 def test_checkpoint_names_sort_by_step() -> None:
     steps = [0, 7, 10, 99_999, 100_000, 99_999_999]
-    assert sorted(ckpt.name_of(step) for step in steps) == [ckpt.name_of(step) for step in steps]
-    assert ckpt.name_of(7) == "step-00000007"
+    assert sorted(name_of(step) for step in steps) == [name_of(step) for step in steps]
+    assert name_of(7) == "step-00000007"
 
 
 def test_step_saved_a_dozen_times_stays_the_latest(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    name = ckpt.name_of(checkpoint.progress.step)
+    name = name_of(checkpoint.progress.step)
     (tmp_path / f"{name}.0009").mkdir()
     assert ckpt.save(tmp_path, checkpoint).name == f"{name}.0010"
     assert ckpt.save(tmp_path, checkpoint).name == f"{name}.0011"

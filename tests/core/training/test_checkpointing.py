@@ -60,3 +60,30 @@ def test_lack_of_memory_after_a_failure_is_a_warning() -> None:
 
     checkpointing = Checkpointing(lambda checkpoint: "path")
     assert len(of_kind(ev.Warned, checkpointing.save_after_failure(1, fail))) == 1
+
+
+def test_best_checkpoints_cost_two_percent_of_the_training_time() -> None:
+    now = 0.0
+
+    def save(checkpoint: Checkpoint) -> str:
+        nonlocal now
+        now += 1.0
+        return "path"
+
+    checkpointing = Checkpointing(save, clock=lambda: now)
+
+    def saved(step: int, trained_seconds: float) -> bool:
+        return bool(list(checkpointing.save_best(step, state, every=30, trained_seconds=trained_seconds)))
+
+    assert [saved(step, float(step)) for step in (0, 10, 20, 49, 50, 99)] == [False, True, False, False, True, False]
+    assert not saved(120, 120.0), "the checkpoint of this interval has the same weights"
+    assert not list(Checkpointing(save, writes=False).save_best(10, state, every=0, trained_seconds=9.0))
+
+
+def test_best_checkpoint_that_does_not_fit_into_memory_is_not_tried_again() -> None:
+    def fail() -> Checkpoint:
+        raise MemoryError
+
+    checkpointing = Checkpointing(lambda checkpoint: "path")
+    kinds = [type(event) for event in checkpointing.save_best(1, fail, every=0, trained_seconds=1.0)]
+    assert kinds == [ev.Warned] and not list(checkpointing.save_best(2, state, every=0, trained_seconds=9.0))

@@ -73,9 +73,12 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_batch() -> None:
 
 
 def test_evaluations_and_checkpoints_come_at_their_steps_and_at_the_end() -> None:
-    events = list(trainer("train.eval_every=3", "train.checkpoint_every=4", save=Saves()).events())
-    assert [event.step for event in of_kind(ev.Evaluated, events)] == [3, 6, 8]
-    assert [event.step for event in of_kind(ev.Saved, events)] == [4, 8]
+    training = trainer("train.eval_every=3", "train.checkpoint_every=4", save=Saves(), clock=lambda: 0.0)
+    events = list(training.events())
+    evaluations = of_kind(ev.Evaluated, events)
+    assert [event.step for event in evaluations] == [3, 6, 8]
+    best = {event.step for event in evaluations if event.best}
+    assert [event.step for event in of_kind(ev.Saved, events)] == sorted({4, 8} | best)
 
 
 def test_pause_waits_and_step_makes_n_steps() -> None:
@@ -121,12 +124,15 @@ def test_stop_interrupts_an_evaluation() -> None:
 
 def test_evaluate_save_and_snapshot_run_between_steps() -> None:
     taken: list[Weights] = []
-    training = trainer(save=Saves())
+    saves = Saves()
+    training = trainer(save=saves)
     events = training.events()
     _first_step(events)
     for command in (cmd.Evaluate(), cmd.Save(), cmd.Snapshot(lambda weights, whose: taken.append(weights))):
         training.commands.put(command)
-    assert [next(events).kind for _ in range(3)] == ["evaluated", "saved", "step"]
+    assert [next(events).kind for _ in range(3)] == ["evaluated", "saved", "saved"]
+    assert [checkpoint.by_hand for checkpoint in saves.kept] == [False, True], "the best one, and the one asked for"
+    assert next(events).kind == "step"
     [weights] = taken
     before = {name: tensor.clone() for name, tensor in weights.items()}
     list(events)

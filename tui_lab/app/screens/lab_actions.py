@@ -230,7 +230,7 @@ class LabActions:
         if ready is None:
             return
         if fork and lab.source.role == "training" and not lab.state.over:
-            lab.source.send(cmd.Save())
+            lab.source.send(cmd.Save(keep=False))
         name = ready.path if fork else ready.name
         old = old or lab.state.trainer_config or config
         origin = origin_text(ready.name, old, config, fork=fork)

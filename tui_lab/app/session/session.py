@@ -74,7 +74,7 @@ class Session:
 
     def save_again(self) -> None:
         """After `join`: try once more to save the last state."""
-        self._run_after_end(cmd.Save())
+        self._run_after_end(cmd.Save(keep=False))
 
     def _work(self) -> None:
         try:

@@ -1,0 +1,30 @@
+"""What the folder of a checkpoint says without its content: its step, its size, and whether it was saved by hand."""
+
+import re
+from pathlib import Path
+
+BY_HAND = "by-hand"
+"""An empty file in a checkpoint that stays until the user removes it."""
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a checkpoint, also of a copy; 0 if there is none."""
+    match = re.match(r"step-(\d+)", path.name)
+    return int(match[1]) if match else 0
+
+
+def is_by_hand(path: Path) -> bool:
+    """Whether the user asked for the checkpoint at `path`."""
+    return not path.is_symlink() and (path / BY_HAND).is_file()
+
+
+def n_bytes(path: Path) -> int:
+    """The size of a checkpoint on disk; 0 once it is removed."""
+    try:
+        return sum(file.lstat().st_size for file in path.iterdir())
+    except OSError:
+        return 0
