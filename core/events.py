@@ -13,8 +13,11 @@ from tui_lab.util.lazy_adapter import LazyAdapter
 
 LARGEST = 2**63 - 1
 """The largest whole number that an event may hold."""
+LATEST = 253_402_300_799
+"""The last second of the year 9999, in seconds since 1970."""
 
 Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+Time = Annotated[float, Field(ge=0, le=LATEST)]
 Flag = Annotated[bool, Field(strict=True)]
 
 StopReason = Annotated[
@@ -30,17 +33,23 @@ _CONFIG = ConfigDict(extra="forbid", alias_generator=lambda name: "event" if nam
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Base of all events. kind: its name on disk; step: the number of optimizer steps done when it happened."""
+    """Base of all events. kind: its name on disk; step: the number of optimizer steps done when it happened.
+
+    time: when it was recorded, in seconds since 1970; None for steps, which are many, and in older logs. It does not
+    count when events are compared.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
     kind: str
     step: Count
+    time: Time | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as `parse_event` reads them, except that numbers may be NaN or infinite."""
         fields = dict(vars(self))
-        return {"event": fields.pop("kind"), **fields}
+        time = fields.pop("time")
+        return {"event": fields.pop("kind"), **fields} | ({} if time is None else {"time": time})
 
 
 @dataclass(frozen=True, kw_only=True)

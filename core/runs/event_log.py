@@ -1,7 +1,9 @@
 """events.jsonl: one event per line, written as they happen; read whole, from an offset, or downsampled."""
 
 import re
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +26,12 @@ _STEP = re.compile(rb'"step": (\d+)')
 def line_of(event: ev.Event) -> bytes:
     """The line of an event in events.jsonl."""
     return (dumps(event.to_json()) + "\n").encode()
+
+
+def with_time(event: ev.Event) -> ev.Event:
+    """The event with the time now, unless it has one; steps and logged values are too many to have one each."""
+    is_frequent = isinstance(event, ev.StepDone) or (isinstance(event, ev.Logged) and not event.texts)
+    return event if is_frequent or event.time is not None else replace(event, time=round(time.time(), 3))
 
 
 def read_events(path: Path, offset: int = 0, *, mid_line: bool = False) -> Iterator[ev.Event]:
@@ -101,7 +109,7 @@ class EventLog:
         return [event for event in self.downsampled().events() if isinstance(event, ev.Changed)]
 
     def write(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
-        """Pass events on, each written first.
+        """Pass events on with their time, each written first.
 
         Where the disk refuses a line, SaveFailed follows, and the line waits for a later one: the caller should pause.
         Raises RunError when too many lines wait.
@@ -109,7 +117,7 @@ class EventLog:
         log = self.downsampled()
         with self._appender() as out:
             since = 0
-            for event in events:
+            for event in map(with_time, events):
                 failure = out.add(line_of(event))
                 log.add(event)
                 since += 1

@@ -24,7 +24,7 @@ COLUMNS = tuple(
         field.name
         for kind in (ev.StepDone, ev.Evaluated)
         for field in fields(kind)
-        if field.name not in ("kind", "extra")
+        if field.name not in ("kind", "extra", "time")
     )
 )
 """Of the CSV, after run and event: those of steps, then those that only evaluations have."""
@@ -83,7 +83,7 @@ def _csv_values(event: ev.Event) -> dict[str, Any] | None:
             values["step"] = event.step
         case _:
             return None
-    return {name: value for name, value in values.items() if name not in ("kind", "extra")}
+    return {name: value for name, value in values.items() if name not in ("kind", "extra", "time")}
 
 
 def to_json(runs: Mapping[str, Run], path: Path) -> None:

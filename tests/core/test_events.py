@@ -32,6 +32,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("old", "new"), st.none() | COUNTS | st.booleans() | st.text()),
     "faults": st.lists(st.text()).map(tuple),
     "restored": st.none() | COUNTS,
+    "time": st.none() | st.floats(0, ev.LATEST),
     "reason": st.sampled_from(["done", "target", "patience", "stopped"]),
 }
 KINDS: tuple[type[ev.Event], ...] = get_args(get_args(ev.AnyEvent)[0])
@@ -78,7 +79,7 @@ def test_events_of_old_logs_get_the_defaults_of_newer_fields() -> None:
         "seconds": 1.0, "tokens_per_s": 4.0,
     }  # fmt: skip
     parsed = ev.from_json(step)
-    assert isinstance(parsed, ev.StepDone) and parsed.extra is None
+    assert isinstance(parsed, ev.StepDone) and parsed.extra is None and parsed.time is None
     assert ev.from_json({"event": "failed", "step": 1, "message": "no"}) == ev.Failed(step=1, message="no", details="")
 
 
@@ -93,6 +94,7 @@ def test_events_of_old_logs_get_the_defaults_of_newer_fields() -> None:
         {"event": "paused", "step": -1},
         {"event": "paused", "step": True},
         {"event": "paused", "step": 2**63},
+        {"event": "paused", "step": 1, "time": -1.0},
         {"event": "warned", "step": 1, "message": 2},
         {"event": "stopped", "step": 1, "reason": "bored"},
         {"event": "logged", "step": 1, "values": {"accuracy": "high"}},

@@ -1,6 +1,7 @@
 """The events pane: the log of a run."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from textual.widgets import RichLog
@@ -90,7 +91,7 @@ async def test_single_steps_in_a_row_leave_one_line() -> None:
         assert log.count("resumed") == 1
 
 
-async def test_replayed_events_have_no_time_and_those_that_happen_now_have_one() -> None:
+async def test_replayed_events_have_the_recorded_time_if_any_and_those_that_happen_now_have_one() -> None:
     change = ev.Changed(step=30, key="optim.lr", old=0.1, new=0.2)
     async with lab(size=(200, 50)) as it:
         await it.tell(change)
@@ -102,6 +103,13 @@ async def test_replayed_events_have_no_time_and_those_that_happen_now_have_one()
         lines = [line for line in it.text("#log").splitlines() if line]
         assert [line.startswith("step ") for line in lines[-2:]] == [True, True]
         assert ":" not in lines[0].split()[0], "nor the line of the start"
+        noon = datetime.now().replace(hour=12, minute=34, second=56)
+        earlier = noon.replace(year=2025, month=1, day=2)
+        times = (noon.timestamp(), earlier.timestamp())
+        await it.tell(Rewound(ready(), tuple(replace(change, time=time) for time in times)), update(31))
+        lines = [line for line in it.text("#log").splitlines() if line]
+        assert [line.partition(" step")[0] for line in lines] == ["12:34:56", "Jan 02 12:34"]
+        assert it.screen.events_pane.summary(it.screen.state).startswith("step 30")
 
 
 async def test_run_that_was_killed_is_said_to_have_lost_steps() -> None:

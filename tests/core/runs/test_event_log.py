@@ -97,7 +97,7 @@ def test_bisection_finds_the_first_line_of_a_step(tmp_path: Path, gaps: list[int
     steps = [sum(gaps[: i + 1]) for i in range(len(gaps))]
     events: list[ev.Event] = [ev.Warned(step=step, message="x" * (step % 5)) for step in steps]
     log = record(folder, events)
-    before = b"".join(line_of(event) for event in events if event.step < wanted)
+    before = b"".join(line_of(event) for event in log.read() if event.step < wanted)
     assert log.offset_of(wanted) == len(before)
 
 
@@ -178,3 +178,12 @@ def test_a_logged_text_beyond_the_limit_is_kept_while_it_is_the_newest(monkeypat
     assert log.events() == [long]
     log.add(short)
     assert log.events() == [short]
+
+
+def test_events_apart_from_steps_are_recorded_with_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1234.5678)
+    log = EventLog(tmp_path / "events.jsonl", tmp_path / "digest.json")
+    events = [update(1), evaluated(1), ev.Stopped(step=1, reason="done")]
+    assert list(log.write(events)) == events == list(log.read())
+    assert [event.time for event in log.read()] == [None, 1234.568, 1234.568]
+    assert [event.time for event in log.stored_downsampled()[0].events()] == [None, 1234.568, 1234.568]

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 from rich.text import Text
 from textual import events
@@ -35,7 +36,7 @@ from tui_lab.util.escape import printable
 MAX_LINES = 2000
 MAX_PAST_LINES = 300
 """Of the events before a run was opened."""
-TIME = re.compile(r"^\d\d:\d\d:\d\d ")
+TIME = re.compile(r"^(\w+ \d+ \d\d:\d\d|\d\d:\d\d:\d\d) ")
 
 
 def log_line(message: SessionMessage) -> str | None:
@@ -65,6 +66,12 @@ def log_line(message: SessionMessage) -> str | None:
             return event_text(message)
         case _:
             return None
+
+
+def time_text(seconds: float, now: datetime) -> str:
+    """Return a time of day, or the date with it if it is not today's. seconds: since 1970."""
+    then = datetime.fromtimestamp(seconds)
+    return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%b %d %H:%M}"
 
 
 class EventsPane(Pane):
@@ -102,7 +109,7 @@ class EventsPane(Pane):
     def note(self, message: SessionMessage, *, is_replayed: bool = False) -> None:
         """Log a message of the session, if it has a line.
 
-        is_replayed: it happened earlier, at a time that is not recorded.
+        is_replayed: it happened earlier: its time is the recorded one, or not known.
         """
         if isinstance(message, Printed):
             self._note_output(message)
@@ -126,9 +133,14 @@ class EventsPane(Pane):
             self._drop_single_step()
         if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
             line += self._lost_text(message)
-            self._write(printable(line) if is_replayed else f"{self._clock()} {printable(line)}")
+            self._write(f"{self._time_of(message, is_replayed=is_replayed)}{printable(line)}")
         if isinstance(message, ev.Paused | ev.Resumed):
             self._last_pauses = [*pauses[-1:], message]
+
+    def _time_of(self, message: SessionMessage, *, is_replayed: bool) -> str:
+        if isinstance(message, ev.Event) and message.time is not None:
+            return f"{time_text(message.time, datetime.now())} "
+        return "" if is_replayed else f"{self._clock()} "
 
     def _lost_text(self, message: SessionMessage) -> str:
         """Return what a start says of the one before, if the run was killed in between."""
