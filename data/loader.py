@@ -28,6 +28,8 @@ class Batch:
     position: int
     """The number of the first example within its epoch."""
     order: Order
+    data_epoch: int
+    """The epoch without those of other examples: see `Loader`."""
 
     @property
     def head(self) -> tuple[int, ...]:
@@ -43,6 +45,9 @@ class Loader:
     examples of each batch, the part of process r of n. from_step, from_draw: the step and the number of examples drawn
     before it where these settings start. A live change of the batch size, the order or the pinned examples is a new
     Loader that continues from the examples drawn so far.
+
+    The number of an epoch is that of its order, and grows while a few examples are pinned, too. other_epochs: how many
+    epochs were of other examples than these; epochs_of_all: how many were of all examples.
     """
 
     dataset: Dataset
@@ -53,6 +58,8 @@ class Loader:
     from_step: int = 0
     from_draw: int = 0
     share: tuple[int, int] = (0, 1)
+    other_epochs: int = 0
+    epochs_of_all: int = 0
 
     def __post_init__(self) -> None:
         n = self.dataset.n_examples
@@ -93,6 +100,10 @@ class Loader:
         """The epoch of the first example of `step`."""
         return self.order.epoch_of(self.draw_at(step))
 
+    def data_epoch_at(self, step: int) -> int:
+        """The epoch of the first example of `step`, counted without those of other examples."""
+        return self.epoch_at(step) - self.other_epochs
+
     def drawn_between(self, first: int, last: int) -> Ids:
         """The ids of the examples that steps `first` … `last` draw, in order."""
         start = self.draw_at(first)
@@ -106,7 +117,7 @@ class Loader:
         ids = self.drawn_between(step, step)[rank::ranks]
         x, y = self.dataset.examples(ids)
         epoch, position = divmod(first, order.n)
-        return Batch(step, x, y, ids, self.dataset.offsets(ids), epoch, position, order)
+        return Batch(step, x, y, ids, self.dataset.offsets(ids), epoch, position, order, epoch - self.other_epochs)
 
     def changed(self, step: int, **settings: Any) -> Self:
         """A loader with other settings (batch_size, shuffle, overfit) from `step` on.
@@ -116,5 +127,8 @@ class Loader:
         new = replace(self, **settings)
         draw = self.draw_at(step)
         if new.order.n != self.order.n:
-            draw = -(-draw // self.order.n) * new.order.n
+            epoch = -(-draw // self.order.n)
+            draw = epoch * new.order.n
+            of_all = self.epochs_of_all if self.overfit else epoch - self.other_epochs
+            new = replace(new, other_epochs=epoch - (0 if new.overfit else of_all), epochs_of_all=of_all)
         return replace(new, from_step=step, from_draw=draw)

@@ -76,13 +76,14 @@ class FakeSource:
     closed: bool = False
     role: Role = "training"
     playback: Playback | None = None
+    note: str = ""
 
     @property
     def pid(self) -> int | None:
         return 4321 if self.role == "training" else None
 
     def status_note(self) -> str:
-        return ""
+        return self.note
 
     def start(self) -> None:
         self.started = True

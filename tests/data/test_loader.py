@@ -83,6 +83,11 @@ def test_pinning_and_unpinning_start_a_new_epoch() -> None:
     assert (pinned.batch(5).position, pinned.batch(5).epoch) == (0, 1)
     unpinned = pinned.changed(9, overfit=0)
     assert (unpinned.batch(9).position, unpinned.batch(9).epoch) == (0, 3)
+    smaller = unpinned.changed(30, batch_size=2)
+    again = smaller.changed(40, overfit=1).changed(50, overfit=0)
+    assert [pinned.data_epoch_at(step) for step in (5, 7)] == [0, 1], "counted from the first epoch of these examples"
+    assert [unpinned.batch(step).data_epoch for step in (9, 22)] == [1, 2], "those of the pinned ones do not count"
+    assert again.data_epoch_at(50) == smaller.data_epoch_at(39) + 1, "the epoch that was not finished counts"
     assert (unpinned.from_step, unpinned.from_draw) == (9, 150)
 
 

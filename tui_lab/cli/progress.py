@@ -135,7 +135,7 @@ class Bar:
                     completed=event.step,
                     loss=f"{event.loss:.4f}",
                     val=self._val_loss,
-                    speed=f"{event.tokens_per_s:,.0f}",
+                    speed=self._speed(event),
                     left=self._left(event.step),
                 )
             case ev.Evaluated():
@@ -148,6 +148,11 @@ class Bar:
         if event.seconds > 0:
             earlier = event.seconds if self._seconds_a_step is None else self._seconds_a_step
             self._seconds_a_step = SPEED_SMOOTHING * earlier + (1 - SPEED_SMOOTHING) * event.seconds
+
+    def _speed(self, event: ev.StepDone) -> str:
+        """Return the tokens per second, with the mean time of a step, as the app shows them."""
+        seconds = self._seconds_a_step or event.seconds
+        return "–" if not seconds else f"{event.tokens_per_s * event.seconds / seconds:,.0f}"
 
     def _left(self, step: int) -> str:
         """Return the time until the last step, with the mean time of a step."""

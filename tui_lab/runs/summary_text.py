@@ -18,7 +18,7 @@ _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("train_loss", "train loss", short_number),
     ("val_loss", "validation loss", short_number),
     ("perplexity", "perplexity", short_number),
-    ("tokens_per_s", "{unit}/s", lambda x: f"{x:,.0f}"),
+    ("tokens_per_s", "{unit}/s", lambda x: f"{x:,.0f} (mean of the whole run)"),
     ("train_seconds", "train seconds", lambda x: f"{x:,.1f}"),
 )
 

@@ -152,6 +152,13 @@ async def test_run_of_another_process_that_has_ended_can_be_resumed() -> None:
         assert not it.pilot.app._notifications
 
 
+@pytest.mark.parametrize(("reason", "is_offered"), [("done", False), ("stopped", True)])
+def test_followed_run_that_has_made_all_its_steps_is_not_offered_to_be_resumed(reason: str, is_offered: bool) -> None:
+    state = LabState(phase="ended", ending=reason)
+    commands = offered(state, lambda id: True)
+    assert ("resume" in commands) == is_offered and "fork" in commands
+
+
 async def test_end_of_a_script_offers_what_a_script_has(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
         await it.tell(ev.Stopped(step=8, reason="done"))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tests.app.fake import FakePlayback, lab, ready, started, update
 from tui_lab.app.session.messages import Preparing
+from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
 
 
@@ -28,6 +29,30 @@ async def test_long_name_is_shortened_before_anything_is_left_out() -> None:
         await it.tell(opened, started(opened), update(31))
         shown = it.text("#status")
         assert "…" in shown and "192050" in shown and "70,431 tok/s" in shown and "mean" in shown
+
+
+async def test_note_of_a_followed_run_is_shorter_where_the_mean_would_be_left_out() -> None:
+    async with lab(size=(80, 30), steps=1) as it:
+        it.source.note = "trained by process 7"
+        assert "mean 2.3" not in it.text("#status"), "that of one loss is left out"
+        await it.tell(update(2))
+        assert "· process 7  step 2/" in it.text("#status") and "mean 1.15  ETA" in it.text("#status")
+        await it.pilot.resize_terminal(120, 40)
+        await it.tell(update(3))
+        assert "trained by process 7" in it.text("#status") and "epoch 0" in it.text("#status")
+
+
+def test_epoch_is_that_of_the_examples_in_use() -> None:
+    state = LabState()
+    state.apply(ready())
+    epochs = []
+    for step, overfit in ((30, 1), (50, 0)):
+        state.apply(update(step))
+        state.apply(ev.Changed(step=step, key="data.overfit", old=1 - overfit, new=overfit))
+        epochs.append(state.epoch)
+        state.apply(update(step + 10, epoch=99))
+        epochs.append(state.epoch)
+    assert epochs == [0, 9, 1, 1]
 
 
 async def test_replay_shows_neither_the_speed_of_the_recording_nor_another_number_of_steps() -> None:

@@ -34,7 +34,7 @@ def step_text(batch: Batch, done: int, width: int, n_steps: int = 0) -> Text:
         age = "  next" if step == done + 1 else "  future"
     else:
         age = "" if step == done else f"  {done - step:,} step{'' if done - step == 1 else 's'} ago"
-    epoch = f"  epoch {batch.epoch}"
+    epoch = f"  epoch {batch.data_epoch}"
     position = f"{epoch}, {batch.position:,}"
     n_free = width - len(f"step {step:,}{age}")
     fitting = [text for text in (f"{position}/{batch.order.n:,}", position, epoch, "") if len(text) <= n_free]

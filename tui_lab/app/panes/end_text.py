@@ -31,8 +31,9 @@ FEWEST_KEYS = 2
 def offered(state: LabState, applies: Callable[[str], bool]) -> dict[str, str]:
     """Return the commands that make sense after the end and apply, with what they do."""
     commands = AFTER_FAILURE if state.phase == "failed" else AFTER_END
-    without_model = ("generate",) if state.is_script else ()
-    return {id: does for id, does in commands.items() if id not in without_model and applies(id)}
+    left_out = ["generate"] if state.is_script else []
+    left_out += ["resume"] if state.ending == "done" else []  # All steps are made.
+    return {id: does for id, does in commands.items() if id not in left_out and applies(id)}
 
 
 def end_text(state: LabState, commands: dict[str, str], width: int, key_of: Callable[[Command], str] = key_of) -> Text:

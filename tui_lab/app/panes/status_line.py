@@ -1,6 +1,6 @@
 """The status line: phase, step, loss, ETA, throughput and memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import psutil
@@ -17,6 +17,10 @@ REPLAY_PHASES = {"running": "replaying", "paused": "replay paused"}
 """Of a replay: the run itself does not run any more."""
 LEAST_NAME_WIDTH = 20
 """Columns of the name of a run, before something else is left out."""
+LONG_NOTE = "trained by "
+"""What the note of a followed run begins with, if there is room."""
+LEAST_RANK_BEFORE_NOTE = 2
+"""Of the parts for which the note is shortened."""
 SECONDS_BETWEEN_MEMORY_READINGS = 1.5
 
 
@@ -46,6 +50,10 @@ class Part(NamedTuple):
     style: str = ""
 
 
+def _length(parts: Iterable[Part]) -> int:
+    return sum(len(part.text) for part in parts)
+
+
 class StatusLine(Static):
     """`memory` returns the bytes that this process uses."""
 
@@ -70,14 +78,17 @@ class StatusLine(Static):
             self.update(line, layout=False)
 
     def _line(self, state: LabState, note: str) -> Text:
-        """Return the parts that fit into the line: a long name is shortened, then those that matter least go."""
+        """Return the parts that fit: first a long name and the note are shortened, then those that matter least go."""
         run = state.ready or state.waiting
         name = "" if run is None else printable(run.name)
         parts = self._parts(state, note, name)
-        excess = sum(len(part.text) for part in parts) - self.size.width
-        if self.size.width and excess > 0 and len(name) > LEAST_NAME_WIDTH:
-            parts = self._parts(state, note, short_name(name, max(LEAST_NAME_WIDTH, len(name) - excess)))
-        while self.size.width and sum(len(part.text) for part in parts) > self.size.width and len(parts) > 1:
+        width = self.size.width
+        if width and (excess := _length(parts) - width) > 0:
+            name = short_name(name, max(LEAST_NAME_WIDTH, len(name) - excess))
+            parts = self._parts(state, note, name)
+        if width and _length(part for part in parts if part.rank >= LEAST_RANK_BEFORE_NOTE) > width:
+            parts = self._parts(state, note.removeprefix(LONG_NOTE), name)
+        while width and _length(parts) > width and len(parts) > 1:
             parts.remove(min(parts, key=lambda part: part.rank))
         text = Text(no_wrap=True, overflow="ellipsis")
         for part in parts:
@@ -95,9 +106,10 @@ class StatusLine(Static):
             n_steps = 0 if self._is_replayed else state.config.train.steps
             parts.append(Part(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""), 8))
         if state.last is not None:
-            parts += [] if state.is_script else [Part(f"  epoch {state.last.epoch}", 2)]
+            parts += [] if state.epoch is None else [Part(f"  epoch {state.epoch:,}", 2)]
             parts.append(Part(f"  loss {short_number(state.last.loss)}", 7))
-            parts.append(Part(f"  mean {short_number(state.last.loss_ema)}", 4))
+            # Of the first step, the mean is the loss.
+            parts += [Part(f"  mean {short_number(state.last.loss_ema)}", 4)] if state.last.step > 1 else []
             if state.phase == "running" and not self._is_replayed and state.seconds_left is not None:
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
         if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:

@@ -73,6 +73,7 @@ class Help(BaseScreen[None], ModalScreen[None]):
     def on_mount(self) -> None:
         is_script = isinstance(self._config, ScriptConfig)
         pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
+        pages += [page("status")] if self._config is not None else []
         pages += [keys(self._config, keymap_of(self.app)), page("glossary")]
         self._blocks = [block for each in pages for block in parse(each)]
         box = self.query_one("#box")

@@ -292,6 +292,14 @@ class LabState:
         return loaders[-1] if loaders else None
 
     @property
+    def epoch(self) -> int | None:
+        """The epoch of the latest step, or of the next one if its examples are others; None if it is not known."""
+        if not self.loaders:
+            return None
+        loader = self.loaders[-1]
+        return loader.data_epoch_at(max(self.step - 1, loader.from_step))
+
+    @property
     def worse(self) -> int:
         """Evaluations since the best one."""
         return self.evaluated.since_best if self.evaluated is not None else 0
