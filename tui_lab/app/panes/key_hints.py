@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 from textual.dom import DOMNode
+from textual.screen import Screen
 from textual.style import Style
 from textual.widget import Widget
 
@@ -92,9 +93,19 @@ def keys_in_force(focused: Widget | None, keymap: Keymap) -> Callable[[str], str
 
 
 def hints_of(texts: Iterable[str], focused: Widget | None) -> list[Hint]:
-    """Return the hints of texts for the widget that has the focus."""
+    """Return the hints of texts for the widget that has the focus, without those whose first key does not get there."""
     key_here = keys_in_force(focused, Keymap() if focused is None else keymap_of(focused.app))
-    return [parse(text, key_here) for text in texts]
+    hints = [parse(text, key_here) for text in texts]
+    taken = set() if focused is None else taken_keys(focused.screen)
+    return [hint for hint in hints if not hint.keys or hint.keys[0].name not in taken]
+
+
+def taken_keys(screen: Screen[object]) -> set[str]:
+    """Return the keys that the screen takes before the widget that has the focus."""
+    bindings = screen._bindings.key_to_bindings.items()
+    return {
+        key for key, here in bindings if any(each.priority and screen.check_action(each.action, ()) for each in here)
+    }
 
 
 def fitting_hints(hints: Iterable[Hint], width: int) -> Content:
