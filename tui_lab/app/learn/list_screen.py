@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
@@ -21,6 +22,8 @@ from tui_lab.util.errors import ConfigError
 
 TITLE = "Lessons: real runs, trained while you watch"
 TITLE_WIDTH, STATE_WIDTH = 34, 16
+WIDTH_BEFORE_SUMMARY = 2 + TITLE_WIDTH + STATE_WIDTH + 6
+"""With the margins of the list."""
 
 
 class LessonChoices(Choices):
@@ -71,6 +74,9 @@ class LearnScreen(BaseScreen[None], Screen[None]):
     def on_screen_resume(self) -> None:
         self.load()
 
+    def on_resize(self, event: Resize) -> None:
+        self.load()
+
     def load(self) -> None:
         """List the lessons; what is selected stays selected, at first the first one that is not finished."""
         choices = self.query_one(Choices)
@@ -78,7 +84,9 @@ class LearnScreen(BaseScreen[None], Screen[None]):
         highlighted = names.index(self.opened) if self.opened in names else choices.highlighted
         all_progress = [load_progress(lesson) for lesson in self._lessons]
         choices.clear_options()
-        choices.add_options(Option(lesson_line(each)) for each in all_progress)
+        longest = max((len(lesson.file.summary) for lesson in self._lessons), default=0)
+        with_summary = longest <= self.app.size.width - WIDTH_BEFORE_SUMMARY
+        choices.add_options(Option(lesson_line(each, with_summary=with_summary)) for each in all_progress)
         if self._lessons:
             open_ones = [i for i, each in enumerate(all_progress) if not each.is_finished]
             choices.highlighted = highlighted if highlighted is not None else next(iter(open_ones), 0)
@@ -108,15 +116,15 @@ class LearnScreen(BaseScreen[None], Screen[None]):
         self.app.push_screen(Help("lessons"))
 
 
-def lesson_line(progress: Progress) -> Text:
-    """Return a lesson as a line: its title, and how far the student has come."""
+def lesson_line(progress: Progress, *, with_summary: bool) -> Text:
+    """Return a lesson as a line: its title, how far the student has come, and what it is about if there is room."""
     lesson = progress.lesson
     number = lesson.name.partition("-")[0]
     title = f"{number} {lesson.title}" if number.isdigit() else lesson.title
     return Text.assemble(
         (f"  {title:<{TITLE_WIDTH}}", "bold"),
         f"{state_text(progress):<{STATE_WIDTH}}",
-        lesson.file.summary,
+        lesson.file.summary if with_summary else "",
         no_wrap=True,
     )
 
