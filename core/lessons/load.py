@@ -110,6 +110,7 @@ def load_lesson(folder: Path) -> Lesson:
     configs = {stage.id: reader.read(stage) for stage in lesson_file.stages}
     problems += reader.problems
     problems += _question_length_problems(lesson_file)
+    problems += _keep_length_problems(lesson_file)
     problems = [replace(problem, key=f"{folder / LESSON}: {problem.key}") for problem in problems]
     texts, text_problems = _read_texts(folder / TEXT, [stage.id for stage in lesson_file.stages])
     problems += text_problems
@@ -263,6 +264,21 @@ def _question_length_problems(lesson: LessonFile) -> Iterator[Problem]:
             if len(choice) > CHOICE_WIDTH:
                 message = f"{len(choice)} characters; at most {CHOICE_WIDTH} fit a line of the strip"
                 yield Problem(code="too_large", message=message, key=f"stage.{stage.id}.question.choices.{i}")
+
+
+def _keep_length_problems(lesson: LessonFile) -> Iterator[Problem]:
+    for stage in lesson.stages:
+        if stage.keep is None:
+            continue
+        code = stage.keep.code.strip("\n").splitlines()
+        for i, line in enumerate(code, 1):
+            if len(line) > COLUMNS:
+                message = f"line {i} has {len(line)} characters; at most {COLUMNS} fit a line of the strip"
+                yield Problem(code="too_large", message=message, key=f"stage.{stage.id}.keep.code")
+        lines = len(code) + sum(len(textwrap.wrap(text, COLUMNS)) for text in (stage.keep.sentence, stage.keep.source))
+        if lines > TEXT_LINES:
+            message = f"{lines} lines with its source and code; at most {TEXT_LINES} fit the strip"
+            yield Problem(code="too_large", message=message, key=f"stage.{stage.id}.keep")
 
 
 def _question_texts(question: Question) -> Iterator[tuple[str, str, int]]:

@@ -110,6 +110,16 @@ def test_texts_fit_the_strip_and_belong_to_a_stage(tmp_path: Path, old: str, new
     assert (first.code, first.key) == (code, f"{file}: {key}" if key else file)
 
 
+def test_code_to_keep_fits_the_strip(tmp_path: Path) -> None:
+    wide = write(tmp_path / "wide", LESSON.replace("optimizer.step()", "x" * 77))
+    assert [(problem.code, problem.key.partition(": ")[2]) for problem in problems(wide)][0] == (
+        "too_large",
+        "stage.keep.keep.code",
+    )
+    long = write(tmp_path / "long", LESSON.replace("optimizer.step()", "x\\n" * 6))
+    assert problems(long)[0].key.endswith("stage.keep.keep")
+
+
 def test_links_name_terms_of_the_glossary(tmp_path: Path) -> None:
     text = load_lesson(write(tmp_path / "rates")).texts["predict"]
     assert [(link.text, link.term) for link in load.links(text)] == [("ln V", "ln V")]
