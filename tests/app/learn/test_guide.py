@@ -62,6 +62,22 @@ def test_guess_is_drawn_until_the_run_after_its_own() -> None:
     first.go_to(4)
     first.run_started("fix-1")
     assert not guesses(first.progress)
+    first.go_to(2)
+    assert guesses(first.progress) == [Guess("loss", 0, 9)]
+
+
+def test_guess_about_a_run_is_not_drawn_over_the_next_one() -> None:
+    lesson = load_lesson(find_lesson("1-x-and-y"))
+    first = Guide(load_progress(lesson))
+    for stage, guess in (("start", 2.3), ("train", None), ("floor", 0.46), ("fix", None)):
+        first.go_to(lesson.index(stage))
+        if guess is None:
+            first.run_started(f"{stage}-1")
+        else:
+            first.answer(guess)
+    assert guesses(first.progress) == []
+    first.go_to(lesson.index("doctor"))
+    assert [each.value for each in guesses(first.progress)] == [2.3, 0.46]
 
 
 def test_trials_complete_their_stage_and_their_facts_are_checked() -> None:

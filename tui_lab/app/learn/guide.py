@@ -204,17 +204,32 @@ class Guide:
 
 
 def guesses(progress: Progress) -> list[Guess]:
-    """Return the guesses for the current run, to be drawn in its chart: those since the run before it."""
+    """Return the guesses to be drawn in the chart: that of the stage, and earlier ones about the run that it shows."""
+    shown = _run_at(progress, progress.index)
     drawn: list[Guess] = []
-    n_runs = 0
-    for stage in reversed(progress.lesson.stages[: progress.index + 1]):
-        done = progress.of(stage.id)
-        if stage.id != progress.stage.id and n_runs and done.run:
-            break  # The guesses before it were for that run.
-        if (place := _drawn_at(stage.question)) is not None and done.guess is not None:
-            drawn.append(Guess(*place, done.guess))
-        n_runs += bool(done.run)
+    for i, stage in enumerate(progress.lesson.stages[: progress.index + 1]):
+        guess = progress.of(stage.id).guess
+        place = _drawn_at(stage.question)
+        if guess is None or place is None:
+            continue
+        if i == progress.index or _run_asked_about(progress, i) == shown:
+            drawn.append(Guess(*place, guess))
     return drawn
+
+
+def _run_at(progress: Progress, index: int) -> str:
+    """Return the name of the current run at a stage; empty before the first one."""
+    stages = reversed(progress.lesson.stages[: index + 1])
+    return next((run for stage in stages if (run := progress.of(stage.id).run)), "")
+
+
+def _run_asked_about(progress: Progress, index: int) -> str:
+    """Return the name of the run that a question is about: its stage's own, the current one, or the first one."""
+    stage = progress.lesson.stages[index]
+    if stage.run is not None or stage.fix is not None:
+        return progress.of(stage.id).run
+    runs = (progress.of(later.id).run for later in progress.lesson.stages[index:])
+    return _run_at(progress, index) or next(filter(None, runs), "")
 
 
 def _drawn_at(question: Question | None) -> tuple[str, int] | None:

@@ -10,10 +10,10 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from tui_lab.app.keymap import named
-from tui_lab.app.panes.loss_curves import SMOOTHING, Backdrop, ChartView
+from tui_lab.app.panes.loss_curves import SMOOTHING, Backdrop, ChartView, shown_metrics
 from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest, way_text
-from tui_lab.app.panes.metrics import Metric, metrics_of, sparkline_rows
+from tui_lab.app.panes.metrics import Metric, sparkline_rows
 from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.y_axes import YAxes
@@ -143,7 +143,7 @@ class LossPane(Pane):
         if state is None:
             return
         self._y_axes.begin(state, from_zero=self.backdrop.from_zero)
-        metrics = metrics_of(state)
+        metrics = shown_metrics(state, self.backdrop)
         view = self._view(metrics)
         title = f"{self.number} {self.title}" + ("" if view.metric.key == "loss" else f" · {view.metric.title}")
         if title != self.border_title:
@@ -176,7 +176,7 @@ class LossPane(Pane):
             return
         self._requested = state.requested.changes
         chart = self.query_one(Chart)
-        view = view or self._view(metrics_of(state))
+        view = view or self._view(shown_metrics(state, self.backdrop))
         width = self.size.width - len(requested_text(state))
         scale = view.scale(state)
         own_place = None if self.cursor is None else scale.at(state.progress, self.cursor)
@@ -210,7 +210,7 @@ class LossPane(Pane):
     def action_metric(self, by: int) -> None:
         """Draw the next metric, or the previous one; after the last one comes the first."""
         if self._state is not None:
-            keys = [metric.key for metric in metrics_of(self._state)]
+            keys = [metric.key for metric in shown_metrics(self._state, self.backdrop)]
             place = keys.index(self.metric) if self.metric in keys else 0
             self.show_metric(keys[(place + by) % len(keys)])
 
@@ -218,7 +218,7 @@ class LossPane(Pane):
         """Draw another metric; the cursor goes to its point nearest to where it was."""
         self.metric = key
         if self._state is not None and self.cursor is not None:
-            point = nearest(self._view(metrics_of(self._state)).metric.series.points, self.cursor)
+            point = nearest(self._view(shown_metrics(self._state, self.backdrop)).metric.series.points, self.cursor)
             self.cursor = None if point is None else point[0]
         self.redraw()
 
@@ -240,7 +240,7 @@ class LossPane(Pane):
         """Move the cursor to the nearest point one column away, or to the next point; it starts at the latest step."""
         if self._state is None:
             return
-        view = self._view(metrics_of(self._state))
+        view = self._view(shown_metrics(self._state, self.backdrop))
         points = view.metric.series.points
         chart = self.query_one(Chart)
         scale = view.scale(self._state)
@@ -271,7 +271,7 @@ class LossPane(Pane):
     def on_chart_clicked(self, message: Chart.Clicked) -> None:
         message.stop()
         if self._state is not None:
-            view = self._view(metrics_of(self._state))
+            view = self._view(shown_metrics(self._state, self.backdrop))
             step = view.scale(self._state).step_at(self._state.progress, message.x)
             point = nearest(view.metric.series.points, step)
             self.cursor = None if point is None else point[0]

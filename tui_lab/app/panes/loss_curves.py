@@ -1,12 +1,12 @@
 """What the large chart of the loss pane shows of a run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tui_lab.app.panes.loss_text import Scale, scale_of
-from tui_lab.app.panes.metrics import Metric
+from tui_lab.app.panes.metrics import Metric, metrics_of
 from tui_lab.app.panes.overlays import Overlaid, Overlay, lettered
 from tui_lab.app.session.progress import Axis
 from tui_lab.app.session.series import smooth
@@ -21,6 +21,8 @@ VALIDATION = "yellow"
 CHANGE = "green"
 GHOST = "bright_black"
 GUESS = "bold magenta"
+FARTHEST_GUESS = 1.3
+"""Times the highest value of the curves: a guess above it would flatten them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Backdrop:
     from_zero: bool = False
     hides_references: bool = False
     hides_validation: bool = False
+
+
+def shown_metrics(state: LabState, backdrop: Backdrop) -> list[Metric]:
+    """Return the metrics of a run, without those that a lesson hides."""
+    return [metric for metric in metrics_of(state) if metric.key != "val_loss" or not backdrop.hides_validation]
 
 
 @dataclass(frozen=True)
@@ -77,17 +84,14 @@ class ChartView:
         changed_steps = sorted({change.step for change in state.changes})
         options: dict[str, Any] = {}
         dots = [self._end(one, scale) for one in self.overlaid]
-        dots += [
-            Dot(scale.at(progress, guess.step), guess.value, GUESS, sign="?")
-            for guess in self.backdrop.guesses
-            if guess.metric == self.metric.key
-        ]
+        curves = self._curves(state, scale)
+        dots += self._guesses(state, scale, curves)
         if self.metric.is_loss:
             options["references"] = self._references(state)
             if state.best is not None and not self.backdrop.hides_validation:
                 dots.append(Dot(scale.at(progress, state.best.step), state.best.val_loss, f"bold {VALIDATION}"))
         chart.draw(
-            self._curves(state, scale),
+            curves,
             dots=dots,
             marks=[(scale.at(progress, step), CHANGE) for step in changed_steps],
             y_axis=self.y_axis,
@@ -96,6 +100,21 @@ class ChartView:
             whole=self.axis == "step",
             **options,
         )
+
+    def _guesses(self, state: LabState, scale: Scale, curves: Sequence[Curve]) -> Iterator[Dot]:
+        """Yield a sign for each guess; one far from all curves is at the edge, with its value."""
+        values = [value for curve in curves for _, value in curve.points if math.isfinite(value)]
+        if not values:
+            return
+        low = min(0.0, *values)
+        high = max(state.chance_loss or 0.0, *values)
+        for guess in self.backdrop.guesses:
+            if guess.metric != self.metric.key:
+                continue
+            is_far = not low <= guess.value <= FARTHEST_GUESS * high
+            value = min(max(guess.value, low), high) if is_far else guess.value
+            sign = f"? {short_number(guess.value)}" if is_far else "?"
+            yield Dot(scale.at(state.progress, guess.step), value, GUESS, sign=sign)
 
     def _curves(self, state: LabState, scale: Scale) -> list[Curve]:
         points = self.metric.series.points

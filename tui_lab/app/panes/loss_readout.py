@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.text import Text
 
-from tui_lab.app.panes.loss_curves import CHANGE, TRAIN, VALIDATION, ChartView
+from tui_lab.app.panes.loss_curves import CHANGE, TRAIN, VALIDATION, ChartView, shown_metrics
 from tui_lab.app.panes.loss_text import changes_text, nearest
-from tui_lab.app.panes.metrics import Metric, metrics_of
+from tui_lab.app.panes.metrics import Metric
 from tui_lab.app.panes.overlays import Overlaid
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.packed import packed
@@ -73,8 +73,8 @@ def _overlaid(one: Overlaid, metric: str) -> Text:
 def values_at(view: ChartView, state: LabState, step: float, width: int) -> Text:
     """Return the values nearest to `step`, on as many lines as the legend; one of a step farther away says which."""
     items = [Text(f"step {step:,.0f}", "bold")]
-    metrics = {metric.key: metric for metric in metrics_of(state)}
-    for key in [view.metric.key, *(key for key in METRICS_AT_CURSOR if key != view.metric.key)]:
+    metrics = {metric.key: metric for metric in shown_metrics(state, view.backdrop)}
+    for key in [view.metric.key, *(key for key in METRICS_AT_CURSOR if key in metrics and key != view.metric.key)]:
         point = nearest(metrics[key].series.points, step)
         if point is not None:
             is_near = abs(point[0] - step) <= state.step * NEAR_SHARE

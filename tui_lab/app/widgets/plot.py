@@ -272,6 +272,7 @@ class Plot:
         column = self.column(dot.x)
         row = self.row(dot.y)
         if column is not None and row is not None:
+            column = max(self.left, min(column, self.left + self.width - len(dot.sign)))
             self.put(column, row, dot.sign if dot.sign.isascii() or self._braille else "@", dot.style)
 
     def _ends(self) -> list[tuple[float, Text]]:
