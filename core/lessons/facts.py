@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tui_lab.core import events as ev
-from tui_lab.core.lessons.schema import LN_VOCAB_SIZE, Bound, Fact, Metric, Question, Step, Until
+from tui_lab.core.lessons.schema import LN_VOCAB_SIZE, Bound, Fact, Measure, Metric, Question, Step, Until
 
 WINDOW = 5
 """Steps of which `loss` is the mean."""
@@ -48,6 +48,15 @@ class Measurements:
         if not self._has_come_to(step):
             return None
         return next((value for at, value in reversed(measured) if at <= step), None)
+
+    def last_of_mean(self, measure: Measure) -> float | None:
+        """The last of the losses whose mean `value` returns; None where it returns no mean, or nothing yet."""
+        if measure.metric != "loss" or measure.step in (0, "lowest"):
+            return None
+        if not isinstance(measure.step, int):
+            return self.losses[-1] if self.losses else None
+        end = bisect.bisect_right(self.steps, measure.step)
+        return self.losses[end - 1] if end and self._has_come_to(measure.step) else None
 
     def bound(self, bound: Bound) -> float | None:
         """The number that `bound` stands for; None where the vocabulary size is not known yet."""

@@ -4,7 +4,7 @@ import shlex
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,6 +36,8 @@ class StageProgress(BaseModel):
     trials: list[str] = []
     finding: str = ""
     """The first finding of the doctor."""
+    report: dict[str, Any] = {}
+    """Of the doctor, as `Report.to_json` returns it."""
     sentence: str = ""
     """What the student typed to see it split."""
     failed_facts: list[str] = []
@@ -159,6 +161,13 @@ class Progress:
         if stage.terminal is None:
             return ""
         return stage.terminal.command.replace("{folder}", shlex.quote(str(self.folder.absolute())))
+
+    def short_command(self, stage: Stage) -> str:
+        """The same command with a relative path, for the working directory, if the folder is below it."""
+        folder = self.folder.absolute()
+        if stage.terminal is None or not folder.is_relative_to(Path.cwd()):
+            return self.command(stage)
+        return stage.terminal.command.replace("{folder}", shlex.quote(str(folder.relative_to(Path.cwd()))))
 
     def copy_files(self, stage: Stage) -> None:
         """Copy the files of the stage's terminal into the lesson's folder, except those there. Raises RunError."""

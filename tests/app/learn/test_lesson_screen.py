@@ -122,8 +122,12 @@ async def test_guess_comes_before_the_doctor_and_a_fix_has_no_faults(
         controller.receive(Diagnosed(it.config, report(SOFTMAX_TWICE)))
         assert "✗ 1 The learning rate" in strip(it)
         assert controller.guide.done.finding == "double_softmax"
-        await it.press("escape", "3", "escape")
-        assert it.screen.focused is it.screen.query_one("#lesson"), "no pane keeps Esc"
+        assert load_progress(load_lesson(SMALL)).of("diagnose").report["findings"]
+        for pane in "1234567":
+            await it.press("escape", pane, "escape")
+            assert it.screen.focused is it.screen.query_one("#lesson"), f"pane {pane} does not keep Esc"
+        await it.press("g")
+        assert it.screen.active_pane.number == 7, "g without a term goes nowhere"
         await it.press("p", "n", "n")
         assert "5/6 fix" in strip(it)
         restarts: list[Message] = []

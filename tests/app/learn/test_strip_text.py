@@ -40,6 +40,31 @@ def test_guess_is_shown_next_to_the_right_number() -> None:
     assert "✗ Your guess: 9 · right: 10.82" in pages(first, WIDTH, LINES)[-1].text.plain
 
 
+def test_measured_mean_is_named_with_the_last_loss_which_the_chart_shows() -> None:
+    lesson = load_lesson(find_lesson("3-it-does-not-learn"))
+    third = Guide(load_progress(lesson))
+    third.go_to(lesson.index("adam"))
+    third.answer(10)
+    third.run_started("adam-1")
+    third.update(measured(*[10.7] * 59, 10.76), ())
+    shown = pages(third, WIDTH, LINES)[-1].text.plain
+    assert "measured: 10.71, the mean of 5 steps (the last one: 10.76)" in shown
+    third.update(measured(*[10.7] * 60), ())
+    assert pages(third, WIDTH, LINES)[-1].text.plain.endswith("measured: 10.7")
+
+
+def test_stage_that_waits_for_a_run_does_not_offer_enter_and_its_command_has_a_line() -> None:
+    lesson = load_lesson(find_lesson("6-your-script"))
+    sixth = Guide(load_progress(lesson))
+    sixth.go_to(lesson.index("watch"))
+    shown = pages(sixth, WIDTH, LINES)
+    assert "Enter" not in enter_text(sixth, 0, shown)
+    command = sixth.progress.short_command(sixth.stage)
+    assert command in shown[0].text.plain.split("\n")
+    sixth.go_to(lesson.index("again"))
+    assert "Enter" in enter_text(sixth, 0, shown)
+
+
 def test_links_and_code_are_styled() -> None:
     text = marked("see [ln V](glossary:ln V) in `loss.py`")
     assert text.plain == "see ln V in loss.py"

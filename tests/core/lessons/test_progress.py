@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.lessons.example import LESSON, TEXT, write
-from tui_lab.core.lessons.load import Lesson, load_lesson
+from tui_lab.core.lessons.load import Lesson, find_lesson, load_lesson
 from tui_lab.core.lessons.progress import PROGRESS, Progress, lessons_folder, load_progress
 
 
@@ -25,6 +25,19 @@ def test_new_progress_begins_at_the_first_stage(lesson: Lesson) -> None:
     progress = load_progress(lesson)
     assert not progress.is_started and progress.stage.id == "see" and progress.n_complete == 0
     assert progress.folder == lessons_folder() / "rates" and not progress.folder.exists()
+
+
+def test_command_is_short_below_the_working_directory_and_absolute_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = load_progress(load_lesson(find_lesson("6-your-script")))
+    stage = progress.lesson.stages[progress.lesson.index("watch")]
+    monkeypatch.chdir(progress.folder.parents[1].parent)
+    start = f"cd {progress.folder.relative_to(Path.cwd())} && "
+    assert progress.short_command(stage).startswith(start)
+    assert progress.command(stage).startswith(f"cd {progress.folder.absolute()} && ")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert progress.short_command(stage) == progress.command(stage)
 
 
 def test_progress_is_taken_up_again(lesson: Lesson) -> None:

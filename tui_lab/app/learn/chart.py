@@ -48,7 +48,10 @@ class LessonChart:
             self._pane.redraw()
 
     def draw_runs(self, trials: Trials | None) -> None:
-        """Draw the trials since the current run began, and the run before a fix in gray."""
+        """Draw the trials since the current run began, and the run before a fix in gray.
+
+        trials: those that the stage has started here.
+        """
         assert self._pane is not None
         self._drawn_run = self.current_run_name
         self._pane.backdrop.ghosts = self._ghosts()
@@ -97,6 +100,6 @@ def overlay_of(run: Run, label: str) -> Overlay:
 
 
 def hides_validation(state: "LabState") -> bool:
-    """Return whether the validation loss is measured only at the end, where it would stretch the chart."""
+    """Return whether the validation loss is measured only at the end, where it would stretch the chart, or not yet."""
     config = state.trainer_config
-    return config is not None and not config.train.eval_every
+    return state.run_config is None or (config is not None and not config.train.eval_every)

@@ -12,11 +12,12 @@ from tui_lab.app.learn.glossary_links import GlossaryLinks
 from tui_lab.app.learn.guide import Guide
 from tui_lab.app.learn.measure import measurements
 from tui_lab.app.learn.script_runs import ScriptRuns, begin_terminal
+from tui_lab.app.learn.shown_run import ShownRun
 from tui_lab.app.learn.sources import PreparedSession
+from tui_lab.app.learn.stage_trials import StageTrials
 from tui_lab.app.learn.status import run_status, trials_status
 from tui_lab.app.learn.strip_text import Page, bar, enter_text, pages, reached_from
 from tui_lab.app.learn.trials import Trial, Trials
-from tui_lab.app.screens.home import Pick
 from tui_lab.app.session.messages import Diagnosed
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
@@ -42,8 +43,8 @@ class LessonController:
         self.guide = Guide(progress)
         self.links = GlossaryLinks(self.guide)
         self._chart = LessonChart(self.guide)
-        self._make_trials = make_trials
-        self._trials: Trials | None = None
+        self._trials = StageTrials(self.guide, make_trials)
+        self._shown_run = ShownRun(progress)
         self._page = 0
         self._lab: LessonScreen | None = None
         self._starting: Literal["", "paused", "new"] = ""
@@ -66,6 +67,8 @@ class LessonController:
     def attach(self, lab: "LessonScreen") -> None:
         """Continue in another lab."""
         self._lab = lab
+        is_new = self._starting == "new"
+        self._shown_run.attach(lab, self.guide.done.run if is_new else "" if lab.prepared else self._shown_run.wanted)
         self._starting = ""
         self._measured = None
         self._chart.attach(lab.loss_pane)
@@ -81,12 +84,7 @@ class LessonController:
         self._lab = None
         if lab.prepared and lab.prepared_folder is not None:
             shutil.rmtree(lab.prepared_folder, ignore_errors=True)  # A run that was not started.
-        if self._trials is not None:
-            self._trials.stop()
-            if not self._trials.done:
-                self.guide.done.trials = []  # They start again.
-                self.guide.save()
-            self._trials = None
+        self._trials.stop()
 
     def new_run_folder(self) -> Path:
         """Return a folder for a new run of the lesson, which becomes the current one. Raises RunError."""
@@ -105,18 +103,18 @@ class LessonController:
             if isinstance(self.lab.source, PreparedSession):
                 self.lab.source.release()
             self.lab.source.send(cmd.Resume())
-        grown = self._trials is not None and self._trials.poll()
-        if self._trials is not None and grown and self._trials.done and self.guide.need == "wait":
-            self.guide.trials = self._trials.measured
-            self.guide.trials_ended()
+        was_complete = self.guide.done.complete
+        grown = self._trials.poll()
+        if self.guide.done.complete and not was_complete:
             self._stage_changed()
         if self._script_runs is not None and (path := self._script_runs.poll()) is not None:
             self._script_run_found(path)
         shown = self.lab.frames.shown  # What the chart shows, so that the strip says nothing that is not seen yet.
-        self._chart.follow(shown, self._trials, grown=grown)
-        trials = () if self._trials is None else self._trials.measured
-        if self._starting != "new" and self.guide.update(self._measure(shown), trials):
+        self._chart.follow(shown, self._trials.live, grown=grown)
+        if self._starting != "new" and self.guide.update(self._measure(shown), self._trials.measured):
             self._stage_changed()
+        if not self._starting:
+            self._shown_run.follow()
         self.draw_strip()
 
     def _measure(self, state: "LabState") -> Measurements | None:
@@ -133,6 +131,8 @@ class LessonController:
     def receive(self, message: Diagnosed) -> None:
         """The doctor has looked at the current run's settings."""
         if self.guide.stage.diagnose is not None and self.guide.need == "action":
+            self._shown_run.diagnosed(self.guide.stage.id)
+            self.guide.done.report = message.report.to_json()
             self.guide.diagnosed([str(finding.code) for finding in message.report.findings])
             self._stage_changed()
 
@@ -140,7 +140,7 @@ class LessonController:
 
     def enter(self) -> None:
         """Show the next page, start what the stage needs, or go to the next stage."""
-        if self._starting:
+        if self._starting or self._shown_run.is_closing:
             return
         if self._page < len(self._pages) - 1:
             self._page += 1
@@ -158,22 +158,33 @@ class LessonController:
 
     def next_stage(self) -> None:
         """Go to the next stage; what is to be kept is shown before the lesson ends."""
+        if not self._can_move:
+            return
         if self.guide.stage.keep is not None and self._page < len(self._pages) - 1:
             self._page += 1
             self._stage_changed()
             return
         if self.guide.leave_forward():
+            self._trials.stop()
             self.show_stage()
         else:
             self.lab.action_do("home")
 
     def previous(self) -> None:
         """Go back a page, or to the stage before."""
+        if not self._can_move:
+            return
         if self._page:
             self._page -= 1
             self._stage_changed()
         elif self.guide.go_to(self.guide.index - 1):
+            self._trials.stop()
             self.show_stage()
+
+    @property
+    def _can_move(self) -> bool:
+        """Whether no lab is about to be replaced by another one, which is for the present stage."""
+        return self._lab is not None and self._starting != "new" and not self._shown_run.is_closing
 
     def answer(self, given: float) -> None:
         self.guide.answer(given)
@@ -199,11 +210,12 @@ class LessonController:
             if configs.start is not None:
                 self._start_run(configs.start)
             elif stage.trials:
-                self._start_trials(configs.trials)
+                if not self.lab.state.over:
+                    self.lab.source.send(cmd.Pause())  # Two runs at once would share the processor.
+                self._trials.start(configs.trials)
             elif stage.diagnose is not None:
                 self.lab.diagnose_lesson()
-            elif stage.terminal is not None:
-                self._script_runs = None
+            elif stage.terminal is not None and stage.terminal.waits_for == "user":
                 self.guide.confirmed()
             elif stage.sentence is not None:
                 self.sentence_typed(self.lab.strip.sentence.value.strip())
@@ -216,6 +228,7 @@ class LessonController:
         lab = self.lab
         if lab.prepared == self.guide.stage.id and lab.prepared_folder is not None and not lab.state.step:
             self.guide.run_started(lab.prepared_folder.name)
+            self._shown_run.name = lab.prepared_folder.name
             lab.prepared = ""
             lab.area.show_alone(False)
             self._starting = "paused"
@@ -223,24 +236,13 @@ class LessonController:
         self._starting = "new"
         lab.post_message(lab.Restart(lab, self.guide.stage.id, config, fork=False, diagnose=False))
 
-    def _start_trials(self, configs: Sequence[Config]) -> None:
-        stage = self.guide.stage
-        if not self.lab.state.over:
-            self.lab.source.send(cmd.Pause())  # Two runs at once would share the processor.
-        trials = [
-            Trial(trial.label, config, self.progress.new_run_folder(stage.id, number))
-            for number, (trial, config) in enumerate(zip(stage.trials, configs, strict=True), 1)
-        ]
-        self._trials = self._make_trials(trials)
-        self.guide.trials_started([trial.folder.name for trial in trials])
-
     def _script_run_found(self, path: Path) -> None:
         """Make a script's run the current one, and open the lesson over it."""
         self._script_runs = None
         self.guide.run_started(str(path))
         if self.guide.stage.until is None:
             self.guide.confirmed()
-        self.lab.post_message(self.lab.Close(self.lab, "home", Pick("lessons", str(self.progress.lesson.folder))))
+        self._shown_run.open_again()
 
     # What is shown
 
@@ -261,7 +263,7 @@ class LessonController:
             self._script_runs = None if self.guide.has_acted else begin_terminal(self.progress)
         except RunError as error:
             self.lab.notify(str(error), severity="error")
-        self._chart.draw_runs(self._trials)
+        self._chart.draw_runs(self._trials.live)
         self._stage_changed()
         if self.guide.stage.pane == ATTENTION and self.progress.current_run(self.guide.stage.id) is not None:
             self.lab.call_later(self.lab.action_do, ATTENTION)
@@ -281,7 +283,7 @@ class LessonController:
         self.draw_strip()
         if self.lab.strip.field is not None:
             self.lab.set_focus(self.lab.strip.field)
-        elif self.lab.strip.takes_choices:
+        elif self.lab.strip.n_choices:
             self.lab.set_focus(self.lab.strip)
         self.lab.refresh_bindings()
 
@@ -298,10 +300,9 @@ class LessonController:
         self._page = min(self._page, len(shown) - 1)
         page = shown[self._page]
         question = self.guide.stage.question
-        lab.strip.takes_choices = page.asks and question is not None and question.kind == "choice"
+        lab.strip.n_choices = 0 if question is None or not page.asks else len(question.choices)
         asks_number = page.asks and question is not None and question.kind == "number"
         is_busy = bool(self._starting) or (self.guide.stage.diagnose is not None and lab.doctor.busy)
-        waits = " · waits for the run" if self._script_runs is not None else ""
         right = ("" if is_busy else enter_text(self.guide, self._page, shown)) or self._status()
         stage = self.guide.stage
         sentence = None
@@ -310,15 +311,17 @@ class LessonController:
             if lab.strip.sentence.display and lab.strip.sentence.value.strip() not in ("", self.guide.done.sentence):
                 right = f"▸ Enter: {stage.action_text}"
         right = reached_from(lab.focus_place, right)
-        text = bar(self.guide, right + waits, lab.bar_width)
+        if note := self._shown_run.note:
+            right = f"{note} · {right}"
+        text = bar(self.guide, right, lab.bar_width)
         lab.strip.show(page.text, text, asks_number=asks_number, sentence=sentence)
 
     def _status(self) -> str:
         """Return what happens while the student waits."""
         if self.guide.stage.diagnose is not None:
             return "the doctor looks…"
-        if self._trials is not None and self.guide.stage.trials:
-            return trials_status(self._trials)
+        if self._trials.live is not None:
+            return trials_status(self._trials.live)
         state = self.lab.frames.shown
         if state.phase == "failed":
             return "the run failed; pane 5 says why"

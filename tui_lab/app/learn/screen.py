@@ -8,6 +8,7 @@ from textual.binding import Binding
 from textual.events import Resize
 from textual.widgets import Input
 
+from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
 from tui_lab.app.learn.controller import LessonController
 from tui_lab.app.learn.sources import NoRun
@@ -49,9 +50,11 @@ class LessonFooter(LabFooter):
         if isinstance(focused, Input):
             return super().items()
         if focused is self._lesson.strip:
+            n_choices = self._lesson.strip.n_choices
+            enter = FooterItem("enter", *((f"1–{n_choices}", "Answer") if n_choices else ("Enter", "Go on")))
             glossary = [FooterItem("g", "g", "Glossary")] if self._lesson.controller.links.exist else []
-            pane = FooterItem("escape", "Esc", "To the pane")
-            return [FooterItem("enter", "Enter", "Go on"), *STAGES, *glossary, pane, LESSONS, *ALWAYS]
+            command = [FooterItem("y", "y", "Copy")] if self._lesson.command else []
+            return [enter, *STAGES, *command, *glossary, FooterItem("escape", "Esc", "To the pane"), LESSONS, *ALWAYS]
         keys = {item.key for item in (*STAGES, LESSONS, *ALWAYS)}
         of_lab = [item for item in super().items() if item.key not in keys]
         items = [*STAGES, FooterItem("escape", "Esc", "To the lesson"), *of_lab, LESSONS, *ALWAYS]
@@ -118,6 +121,11 @@ class LessonScreen(LabScreen):
         return SIDE_WIDTH + 2 if self.has_class("-side") else self.app.size.width
 
     @property
+    def command(self) -> str:
+        """The stage's command for another terminal; empty if it has none."""
+        return self.controller.progress.command(self.controller.guide.stage)
+
+    @property
     def focus_place(self) -> FocusPlace:
         """Where the focus is, for what Enter does there."""
         if self.strip.has_focus_within or self.strip.has_focus:
@@ -174,7 +182,7 @@ class LessonScreen(LabScreen):
     def action_next_term(self) -> None:
         term = self.controller.links.next_term()
         if term is None:
-            self.action_do("generate")
+            self.notify("This text has no term of the glossary.")
         else:
             self.action_glossary(term)
 
@@ -185,6 +193,8 @@ class LessonScreen(LabScreen):
     def action_do(self, id: str) -> None:
         if id == "home":
             self.post_message(self.Close(self, "home"))  # The lesson is taken up again where it was left.
+        elif id == "copy" and self.strip.has_focus and self.command:
+            copy(self.app, self.command)
         else:
             super().action_do(id)
 

@@ -56,8 +56,8 @@ class LessonStrip(Vertical, can_focus=True):
             super().__init__()
             self.sentence = sentence
 
-    takes_choices = False
-    """Whether the keys 1 to 4 are answers now."""
+    n_choices = 0
+    """How many of the keys 1 to 4 are answers now."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="lesson-body")
@@ -90,7 +90,7 @@ class LessonStrip(Vertical, can_focus=True):
             self.sentence.value = sentence or ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return self.takes_choices if action == "answer" else True
+        return bool(self.n_choices) if action == "answer" else True
 
     def action_answer(self, number: int) -> None:
         self.post_message(self.Answered(number))

@@ -10,6 +10,7 @@ from rich.style import Style
 from rich.text import Text
 
 from tui_lab.app.learn.guide import Guide
+from tui_lab.core.lessons.facts import WINDOW
 from tui_lab.core.lessons.schema import Question, Sentence
 from tui_lab.core.lessons.sentence import split_sentence
 from tui_lab.runs.numbers import short_number
@@ -114,8 +115,8 @@ def _blocks(guide: Guide) -> Iterator[Page]:
     if stage.sentence is not None:
         yield _sentence(guide, stage.sentence)
     if stage.terminal is not None:
-        command = guide.progress.command(stage)
-        yield Page(Text.assemble(("In another terminal: ", BOLD), (command, CODE)))
+        ask = Text("In another terminal, in this folder (y copies it for any folder):", BOLD)
+        yield Page(Text("\n").join([ask, Text(guide.progress.short_command(stage), CODE)]))
     if stage.keep is not None:
         code = [Text(f"  {line}", CODE) for line in stage.keep.code.strip("\n").splitlines()]
         yield Page(Text("\n").join([marked(stage.keep.sentence), Text(stage.keep.source, MUTED), *code]))
@@ -174,7 +175,16 @@ def _number_verdict(guide: Guide, guess: float) -> Text:
     mark = Text("✓ ", RIGHT) if guide.done.right else Text("✗ ", WRONG)
     question = guide.stage.question
     kind = "measured" if question is not None and question.measured is not None else "right"
-    return Text.assemble(mark, own, f" · {kind}: ", (short_number(right), BOLD))
+    return Text.assemble(mark, own, f" · {kind}: ", (short_number(right), BOLD), _of_mean(guide, question, right))
+
+
+def _of_mean(guide: Guide, question: Question | None, mean: float) -> str:
+    """Return of how many losses a measured one is the mean, and the last of them, which is the one in the chart."""
+    measured = None if question is None else question.measured
+    last = None if measured is None or guide.current is None else guide.current.last_of_mean(measured)
+    if last is None or short_number(last) == short_number(mean):
+        return ""
+    return f", the mean of {WINDOW} steps (the last one: {short_number(last)})"
 
 
 def dots(guide: Guide) -> str:
@@ -213,6 +223,8 @@ def enter_text(guide: Guide, page: int, shown: Sequence[Page]) -> str:
         assert question is not None
         n = len(question.choices)
         return f"answer with 1 to {n}" if question.kind == "choice" else "type a number, then Enter"
+    if need == "action" and guide.stage.terminal is not None and guide.stage.terminal.waits_for == "run":
+        return "waits for the run · n goes on without it"
     if need == "action":
         return f"▸ Enter: {guide.stage.action_text}"
     if need == "wait":

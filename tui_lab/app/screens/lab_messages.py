@@ -104,7 +104,8 @@ class LabMessages:
                 lab.call_later(act)
             lab.when_open = {}
         else:
-            for noticed in lab.state.noticed[n_noticed:]:
+            # In a lesson it would answer what is asked; the doctor's pane lists it.
+            for noticed in [] if lab.lesson is not None else lab.state.noticed[n_noticed:]:
                 text = f"{noticed.finding.title} {noticed.finding.fix}"
                 show_notice(lab, Notice(text, f"step {noticed.step:,}", "warning"))
         if (notice := notice_of(message)) is not None and not (lab.is_current and isinstance(message, ev.Stopped)):

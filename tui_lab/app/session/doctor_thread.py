@@ -37,6 +37,10 @@ class DoctorThread:
             self._thread = threading.Thread(target=self._work, args=(config,), name="doctor", daemon=True)
             self._thread.start()
 
+    def show(self, config: RunConfig, report: Report) -> None:
+        """Return an earlier report with the next `drain`."""
+        self._buffer.put(Diagnosed(config, report))
+
     def stop(self) -> None:
         """End the diagnosis under way and wait for it, so that no child process is left."""
         self._stopped.set()
