@@ -25,7 +25,7 @@ def train(config: Config) -> dict[str, float | str]:
     n_vocab = task.tokenizer.n_vocab
     model = EagerGPT(config.model, n_vocab).take_weights(Transformer(config.model, n_vocab, seed=config.train.seed))
     evaluated = ExternalModel(AllLogits(model), config.model, n_vocab)
-    loop = EagerLoop(model, config.optim.lr)
+    loop = EagerLoop(model, config.optim.lr, "bf16" if config.train.precision == "bf16" else "fp32")
     average = float("inf")
     step = 0
     train_seconds = 0.0

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tui_lab.bench.nanogpt_baseline import EagerGPT, EagerLoop
 from tui_lab.core.config.schema import Config
+from tui_lab.core.kernels.precision import Precision, autocast
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.external_model import logits_of
@@ -27,12 +28,14 @@ class Baseline:
     """A model and its training step.
 
     step: (x, y) → the loss before the step. same: whether it computes the same function as tui-lab's model.
+    precision: bf16 is torch.autocast.
     """
 
     name: str
     step: Step
     parameters: int
     same: bool = False
+    precision: Precision = "fp32"
     close: Callable[[], None] = lambda: None
 
 
@@ -44,21 +47,30 @@ def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def in_precision(name: str, precision: Precision) -> str:
+    return name if precision == "fp32" else f"{name}, {precision}"
+
+
 def ours(trainer: Trainer) -> Baseline:
     """Return tui-lab itself: the whole `Trainer.train_step`, including its loader, its measurements and its event."""
-    return Baseline("tui-lab", lambda x, y: trainer.train_step().loss, _size(trainer.model), same=True)
+    precision = trainer.model.precision
+    name = in_precision("tui-lab", precision)
+    return Baseline(name, lambda x, y: trainer.train_step().loss, _size(trainer.model), same=True, precision=precision)
 
 
-def eager(config: Config, n_vocab: int) -> Baseline:
+def eager(config: Config, n_vocab: int, precision: Precision) -> Baseline:
     model = _twin(config, n_vocab)
-    return Baseline("nanoGPT-style, eager", EagerLoop(model, config.optim.lr).step, _size(model), same=True)
+    step = EagerLoop(model, config.optim.lr, precision).step
+    name = in_precision("nanoGPT-style, eager", precision)
+    return Baseline(name, step, _size(model), same=True, precision=precision)
 
 
-def compiled(config: Config, n_vocab: int) -> Baseline:
+def compiled(config: Config, n_vocab: int, precision: Precision) -> Baseline:
     model = _twin(config, n_vocab)
-    loop = EagerLoop(model, config.optim.lr)
+    loop = EagerLoop(model, config.optim.lr, precision)
     loop.model = cast(nn.Module, torch.compile(model))
-    return Baseline("nanoGPT-style, compiled", loop.step, _size(model), same=True)
+    name = in_precision("nanoGPT-style, compiled", precision)
+    return Baseline(name, loop.step, _size(model), same=True, precision=precision)
 
 
 def _twin(config: Config, n_vocab: int) -> EagerGPT:
@@ -66,9 +78,10 @@ def _twin(config: Config, n_vocab: int) -> EagerGPT:
     return EagerGPT(config.model, n_vocab).take_weights(Transformer(config.model, n_vocab, seed=config.train.seed))
 
 
-def hugging_face(config: Config, n_vocab: int) -> Baseline:
+def hugging_face(config: Config, n_vocab: int, precision: Precision) -> Baseline:
     model = hugging_face_model(config, n_vocab, use_cache=False)
-    return Baseline("Hugging Face GPT-2", _loop(model, config), _size(model))
+    name = in_precision("Hugging Face GPT-2", precision)
+    return Baseline(name, _loop(model, config, precision), _size(model), precision=precision)
 
 
 def hugging_face_model(config: Config, n_vocab: int, *, use_cache: bool) -> Any:
@@ -94,7 +107,7 @@ def hugging_face_model(config: Config, n_vocab: int, *, use_cache: bool) -> Any:
     )
 
 
-def x_transformers(config: Config, n_vocab: int) -> Baseline:
+def x_transformers(config: Config, n_vocab: int, precision: Precision) -> Baseline:
     _need("x_transformers")
     from x_transformers import Decoder, TransformerWrapper
 
@@ -112,15 +125,17 @@ def x_transformers(config: Config, n_vocab: int) -> Baseline:
             attn_flash=True,
         ),
     )
-    return Baseline("x-transformers", _loop(model, config), _size(model))
+    name = in_precision("x-transformers", precision)
+    return Baseline(name, _loop(model, config, precision), _size(model), precision=precision)
 
 
-def _loop(model: nn.Module, config: Config) -> Step:
+def _loop(model: nn.Module, config: Config, precision: Precision) -> Step:
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optim.lr)
 
     def step(x: Tensor, y: Tensor) -> float:
-        logits = logits_of(model, x)  # [B, T, V]
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1)
+        with autocast(precision, x.device):
+            logits = logits_of(model, x)  # [B, T, V]
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -129,11 +144,12 @@ def _loop(model: nn.Module, config: Config) -> Step:
     return step
 
 
-def litgpt(config: Config, n_vocab: int) -> Baseline:
+def litgpt(config: Config, n_vocab: int, precision: Precision) -> Baseline:
     """Return litgpt in a separate process, since its pins conflict with those of transformers. Raises Absent.
 
     The process only waits for input while the others are measured.
     """
+    assert precision == "fp32"
     if not LITGPT_PYTHON.exists():
         raise Absent("not installed: make litgpt")
     shape = config.model
@@ -177,10 +193,12 @@ def _need(module: str) -> None:
         raise Absent(f"not installed: make peers, with {sys.executable}")
 
 
-FACTORIES: dict[str, Callable[[Config, int], Baseline]] = {
+FACTORIES: dict[str, Callable[[Config, int, Precision], Baseline]] = {
     "nanoGPT-style, eager": eager,
     "nanoGPT-style, compiled": compiled,
     "Hugging Face GPT-2": hugging_face,
     "litgpt": litgpt,
     "x-transformers": x_transformers,
 }
+FLOAT32_ONLY = ("litgpt",)
+"""At four times the time of the others, one precision of it is enough."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.config.schema import ModelConfig
+from tui_lab.core.kernels.precision import Precision, autocast
 from tui_lab.core.model import Layer, Transformer
 
 
@@ -107,17 +108,19 @@ class AllLogits(nn.Module):
 
 @dataclass
 class EagerLoop:
-    """nanoGPT's training step: the loss of a batch, its gradients, the optimizer's step."""
+    """nanoGPT's training step: the loss of a batch under autocast, its gradients, the optimizer's step."""
 
     model: nn.Module
     lr: float
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)
 
     def step(self, x: Tensor, y: Tensor) -> float:
         """Take one step on x, y [B, T] and return the loss before it."""
-        loss = self.model(x, y)
+        with autocast(self.precision, x.device):
+            loss = self.model(x, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

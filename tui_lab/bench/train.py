@@ -1,6 +1,7 @@
 """Compare steps/s with other transformers of the same shape, and with the machine's GEMM limit.
 
-All are measured in one process and in turn, so that other load on the machine affects them alike.
+All are measured in float32 and, for a large shape, under bfloat16 autocast as well, so that each is seen at its best.
+They run in one process and in turn, so that other load on the machine affects them alike.
 """
 
 import statistics
@@ -11,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.bench.baselines import FACTORIES, Absent, Baseline, ours
+from tui_lab.bench.baselines import FACTORIES, FLOAT32_ONLY, Absent, Baseline, ours
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.linear import onednn_available, onednn_linear
+from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
@@ -29,7 +31,7 @@ PLAIN = ("train.steps=1000000", "optim.schedule=constant", "optim.warmup_steps=0
 ONLY = {"reverse": ("nanoGPT-style, eager", "nanoGPT-style, compiled")}
 """Presets with fewer baselines. `reverse` is so small that most of its time is Python's."""
 AGREE_STEPS = 5
-AGREE_WITHIN = 2e-3
+AGREE_WITHIN: dict[Precision, float] = {"fp32": 2e-3, "bf16": 1e-2}
 """The largest relative difference of equal models over the first AGREE_STEPS steps; later, rounding errors grow."""
 
 
@@ -61,16 +63,12 @@ def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> d
     keep_freed_memory()
     config = settings.load(preset, PLAIN)
     task = build_task(config)
-    trainer = Trainer(set_up(config, task))
-    baselines = [ours(trainer)]
-    absent = {}
-    for name, make in FACTORIES.items():
-        if preset in ONLY and name not in ONLY[preset]:
-            continue
-        try:
-            baselines.append(make(config, task.tokenizer.n_vocab))
-        except Absent as error:
-            absent[name] = str(error)
+    precisions: tuple[Precision, ...] = ("fp32",) if preset in ONLY else ("fp32", "bf16")
+    trainers = [Trainer(set_up(settings.changed(config, "train.precision", p), task)) for p in precisions]
+    trainer = trainers[0]
+    baselines = [ours(each) for each in trainers]
+    peers, absent = _peers(preset, config, task.tokenizer.n_vocab, precisions)
+    baselines += peers
     try:
         times, losses, limits = _interleave(
             baselines, trainer, rounds or ROUNDS.get(preset, 15), WARM_UP.get(preset, 3)
@@ -80,7 +78,6 @@ def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> d
             baseline.close()
     work = flops(config, task.tokenizer.n_vocab)
     best = max(limits, key=lambda name: limits[name])
-    kernels = getattr(trainer.model, "kernels", None)
     return {
         "machine": machine(),
         "preset": preset,
@@ -88,22 +85,40 @@ def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> d
         "gflop_a_step": work / 1e9,
         "gemm_gflop_per_s": limits,
         "limit": best,
-        "kernels": str(kernels),
+        "kernels": [str(getattr(each.model, "kernels", None)) for each in trainers],
         "rows": {c.name: _row(c, times, work, limits[best]) for c in baselines},
         "losses_agree": _agreement(baselines, losses),
         "absent": absent,
     }
 
 
+def _peers(
+    preset: str, config: Config, n_vocab: int, precisions: tuple[Precision, ...]
+) -> tuple[list[Baseline], dict[str, str]]:
+    """Return the baselines in each precision, and the reason for each that is absent."""
+    peers = []
+    absent = {}
+    for name, make in FACTORIES.items():
+        if preset in ONLY and name not in ONLY[preset]:
+            continue
+        try:
+            peers += [make(config, n_vocab, p) for p in precisions if p == "fp32" or name not in FLOAT32_ONLY]
+        except Absent as error:
+            absent[name] = str(error)
+    return peers, absent
+
+
 def _row(baseline: Baseline, times: dict[str, list[float]], work: float, limit: float) -> dict[str, Any]:
     own = times[baseline.name]
-    tui_lab = times["tui-lab"]
+    ours = {name: seconds for name, seconds in times.items() if name.startswith("tui-lab")}
     low, _, high = statistics.quantiles(own, n=4)
     return {
         "parameters": baseline.parameters,
         "median_s": statistics.median(own),
         "quartiles_s": [low, high],
-        "ours_is_faster": statistics.median(b / a for a, b in zip(tui_lab, own, strict=True)),
+        "ours_is_faster": {
+            name: statistics.median(b / a for a, b in zip(seconds, own, strict=True)) for name, seconds in ours.items()
+        },
         "share_of_limit": work / statistics.median(own) / 1e9 / limit,
         "same_mathematics": baseline.same,
     }
@@ -142,4 +157,5 @@ def _agreement(baselines: list[Baseline], losses: dict[str, list[float]]) -> dic
         for c in baselines
         if c.same and c.name != "tui-lab"
     }
-    return {name: {"largest_relative_difference": d, "agree": d <= AGREE_WITHIN} for name, d in differences.items()}
+    within = {baseline.name: AGREE_WITHIN[baseline.precision] for baseline in baselines}
+    return {name: {"largest_relative_difference": d, "agree": d <= within[name]} for name, d in differences.items()}
