@@ -13,6 +13,7 @@ from tui_lab.core.runs.folder import (
     DIGEST,
     EVENTS,
     OUTPUT,
+    REPLIES,
     SUMMARY,
     TOKENIZER,
     read_config,
@@ -22,7 +23,8 @@ from tui_lab.util import files
 from tui_lab.util.errors import Code, ConfigError, RunError
 
 OWN = frozenset(
-    {CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS, BATCH, ANSWERS}
+    (CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS)
+    + (REPLIES, BATCH, ANSWERS)
 )
 """The content of a run folder. A folder with other files is not deleted, since they may be the user's work."""
 

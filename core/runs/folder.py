@@ -37,6 +37,8 @@ CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.jso
 DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
 OUTPUT = "output.log"
 """What a detached run or a script prints."""
+REPLIES = "replies.jsonl"
+"""The newest replies of the model to prompts in the app."""
 BATCH, ANSWERS = "batch.safetensors", "answers"
 """Of the run of a script: its latest batch, and the answers to commands."""
 LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
@@ -254,7 +256,7 @@ def _can_resume(path: Path) -> bool:
 
 def _refuse_links(path: Path) -> None:
     """Raises RunError where a part of the run is a symlink: nothing is written outside the run folder."""
-    for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS, BATCH, ANSWERS):
+    for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS, REPLIES, BATCH, ANSWERS):
         if (path / name).is_symlink():
             raise RunError.of(
                 "invalid",

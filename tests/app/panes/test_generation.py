@@ -1,5 +1,8 @@
 """The generation pane: replies, their alternatives, repeated prompts, and the fields."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from textual.widgets import Input
 
@@ -10,6 +13,7 @@ from tui_lab.app.session.messages import GenerationFinished, TokenGenerated
 from tui_lab.app.session.saved_weights import NO_CHECKPOINT
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
+from tui_lab.core.training.model_factory import build_model
 from tui_lab.util.errors import ConfigError
 
 
@@ -140,6 +144,32 @@ async def test_prompt_of_a_text_is_answered_before_the_first_step_and_at_every_e
         it.source.snapshots[-1].receive({}, cmd.WeightsInfo(750))
         await it.tell(update(751))
         assert len(it.screen.generation_pane.replies) == 3 and len(it.source.snapshots) == 1
+
+
+async def test_replies_of_a_followed_run_are_shown_again_after_a_second_attach(tmp_path: Path) -> None:
+    opened = replace(ready(), path=str(tmp_path))
+    config = opened.trainer_config
+    assert config is not None
+    for attach in (1, 2):
+        async with lab(loaded=False, steps=0) as it:
+            it.source.role = "steering"
+            await it.tell(opened, started(opened), update(1))
+            pane = it.screen.generation_pane
+            assert [(reply.step, reply.best, reply.done) for reply in pane.replies] == [(250, True, True)] * (
+                attach - 1
+            )
+            await it.press("g")
+            if attach == 1:
+                snapshot = it.source.sent[-1]
+                assert isinstance(snapshot, cmd.Snapshot)
+                weights = build_model(config, opened.tokenizer.n_vocab).state_dict()
+                snapshot.receive(weights, cmd.WeightsInfo(250, best=True))
+                while pane.generating:
+                    await it.pilot.pause()
+                    await it.tell()
+                text = it.text("#replies")
+            else:
+                assert text.strip() in it.text("#replies"), "below the new one"
 
 
 async def test_followed_run_is_not_promised_replies_of_each_evaluation() -> None:

@@ -13,7 +13,7 @@ from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.prompt_form import PromptForm
-from tui_lab.app.panes.replies import CHECKPOINT_HINT, Replies, Reply, probability_style
+from tui_lab.app.panes.replies import CHECKPOINT_HINT, Replies, Reply, probability_style, restored
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import (
     GenerationFinished,
@@ -25,6 +25,7 @@ from tui_lab.app.session.messages import (
 from tui_lab.app.session.saved_weights import NO_CHECKPOINT
 from tui_lab.app.session.state import LabState
 from tui_lab.app.token_text import token_text
+from tui_lab.core.inference.reply_log import RecordedReply
 from tui_lab.runs.answers import verdict
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
@@ -86,6 +87,17 @@ class GenerationPane(Pane):
             self._dirty = False
             self._drawn_at = now
             self.redraw()
+
+    def restore(self, recorded: Sequence[RecordedReply]) -> None:
+        """Show the replies of an earlier look at the run, unless there are new ones already."""
+        if not self.replies:
+            self.replies = [restored(reply) for reply in recorded]
+            self._dirty = True
+
+    def finished(self, number: int) -> Reply | None:
+        """Return the reply to a request, if it came to an end without an error."""
+        reply = next((reply for reply in self.replies if reply.request.number == number), None)
+        return reply if reply is not None and reply.done and not reply.error and reply.tokens else None
 
     def use_checkpoints(self) -> None:
         """Generate from saved weights: no model trains in this process, so there are none of each evaluation."""

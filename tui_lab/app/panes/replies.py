@@ -19,7 +19,8 @@ from tui_lab.app.textual_fixes.size_lays_out import size_without_layout
 from tui_lab.app.textual_fixes.wrap_keeps_spaces import wrapped
 from tui_lab.app.widgets.movement import SCROLL
 from tui_lab.app.widgets.streaming_wrap import Flow
-from tui_lab.core.inference.sampling import Generated
+from tui_lab.core.inference.reply_log import RecordedReply
+from tui_lab.core.inference.sampling import Generated, Sampling
 from tui_lab.util.escape import printable
 
 HINT = "{key}: generate from the current weights. every N: repeat every N steps."
@@ -50,6 +51,18 @@ class Reply:
         """The first tokens, for a line that names the reply."""
         text = "".join(token.text for token in self.tokens[:TOKENS_OF_START])
         return f"{self.header}{self.request.prompt}{text}"
+
+    def record(self) -> RecordedReply:
+        """Return what is recorded of it."""
+        request = self.request
+        sampling = Sampling(request.temperature, request.top_k, request.top_p, request.seed)
+        return RecordedReply(self.step, self.best, request.prompt, request.max_new_tokens, sampling, self.tokens)
+
+
+def restored(recorded: RecordedReply) -> Reply:
+    """Return a recorded reply as one that is complete; its request has the number 0, which no new one has."""
+    request = Request(0, recorded.prompt, recorded.max_new_tokens, **vars(recorded.sampling))
+    return Reply(request, recorded.step, recorded.best, list(recorded.tokens), done=True)
 
 
 class _WrappedReply:

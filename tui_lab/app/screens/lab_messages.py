@@ -1,5 +1,7 @@
 """What the lab does with the messages of its threads."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_lab.app.panes.banner import Banner
@@ -9,6 +11,7 @@ from tui_lab.app.screens.notices import Notice, dismiss_ends, notice_of, show_no
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.session.messages import (
     Diagnosed,
+    GenerationFinished,
     GenerationMessage,
     GenerationStarted,
     Preparing,
@@ -19,6 +22,7 @@ from tui_lab.app.session.messages import (
 )
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
+from tui_lab.core.inference.reply_log import append_reply, read_replies
 from tui_lab.runs.summary_text import replaced_characters
 
 if TYPE_CHECKING:
@@ -70,6 +74,16 @@ class LabMessages:
             lab.generation_pane.receive(message)
             if isinstance(message, GenerationStarted):
                 self._painting.news()
+            elif isinstance(message, GenerationFinished):
+                self._record(message.number)
+
+    def _record(self, number: int) -> None:
+        """Keep a reply in the run folder; without a note where that cannot be written, since nothing else is lost."""
+        ready = self._lab.state.ready
+        reply = self._lab.generation_pane.finished(number)
+        if ready is not None and reply is not None:
+            with suppress(OSError):
+                append_reply(Path(ready.path), reply.record())
 
     def _diagnosed(self, message: Diagnosed) -> None:
         lab = self._lab
@@ -127,9 +141,10 @@ class LabMessages:
             self._painting.news(SECONDS_BETWEEN_EVENTS)
 
     def _opened(self, ready: Ready) -> None:
-        """Say how many faults are planted, and diagnose a run that was started with a fix."""
+        """Show its earlier replies, say how many faults are planted, and diagnose a run that was started with a fix."""
         lab = self._lab
         config = ready.trainer_config
+        lab.generation_pane.restore(read_replies(Path(ready.path)))
         if config is None or ready.task is None:
             return
         self._banner.show(config, diagnosed=False)
