@@ -268,7 +268,7 @@ class LabApp(BaseApp):
 
             freeze_gc_objects()
             if message.fork:
-                return open_run.fork(message.name, config, report, commands)
+                return open_run.fork(message.name, config, report, commands, message.step)
             return open_run.start(without_time(message.name), config, folder, report, commands)
 
         from tui_lab.app.session.session import Session

@@ -228,6 +228,8 @@ async def test_border_names_the_saved_weights_of_the_losses_or_why_there_are_non
         await it.tell()
         title = str(it.screen.batch_pane.border_title)
         assert "checkpoint (c)" in title and it.source.looks, "it asks again"
+        await it.tell(ev.Saved(step=30, path="checkpoints/a"))
+        assert "checkpoint" not in str(it.screen.batch_pane.border_title)
         for look in it.source.looks:
             assert look.loaded is not None
             look.loaded(WeightsInfo(1_116))

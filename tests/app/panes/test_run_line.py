@@ -9,7 +9,7 @@ from tests.app.fake import FakePlayback, evaluated, lab, ready, update
 from tests.app.script import script_lab
 from tui_lab.app.panes.end_text import end_text, offered
 from tui_lab.app.panes.key_hints import BETWEEN
-from tui_lab.app.panes.seek_bar import CHANGE, EVALUATION, POSITION, SeekBar, keys_of
+from tui_lab.app.panes.seek_bar import CHANGE, CHECKPOINT, EVALUATION, POSITION, SeekBar, keys_of
 from tui_lab.app.screens.notices import INTERRUPTED
 from tui_lab.app.session.messages import Interrupted, Rewound, SessionFailed, SessionMessage
 from tui_lab.app.session.source import Timeline
@@ -23,13 +23,14 @@ CHANGED = ev.Changed(step=8, key="optim.lr", old=0.01, new=0.05)
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
 def test_seek_bar_shows_the_position_and_marks_where_a_click_goes_to_them(width: int) -> None:
     bar = SeekBar()
-    playback = FakePlayback(position=300, timeline=Timeline(end=400, changes=(100,), evaluations=(200,)))
+    timeline = Timeline(end=400, changes=(100,), evaluations=(200,), checkpoints=(50, 400))
+    playback = FakePlayback(position=300, timeline=timeline)
     line = bar.text(playback, width, ALL_KEYS).plain
     assert len(line) <= width and "300/400" in line and "×1" in line
-    cell = 400 / (line.rindex("─") - line.index("━"))
-    for sign, step in ((POSITION, 300), (CHANGE, 100), (EVALUATION, 200)):
+    cell = 400 / (line.rindex(CHECKPOINT) - line.index("━"))
+    for sign, step in ((POSITION, 300), (CHANGE, 100), (EVALUATION, 200), (CHECKPOINT, 50)):
         assert bar.step_at(line.index(sign)) == pytest.approx(step, abs=cell)
-    assert bar.step_at(line.index("━")) == 0 and bar.step_at(line.rindex("─")) == 400
+    assert bar.step_at(line.index("━")) == 0 and bar.step_at(line.rindex(CHECKPOINT)) == 400
     assert bar.step_at(0) is None and bar.step_at(len(line) - 1) is None
     assert ("f fork" in line) == (width >= 120)
 

@@ -70,3 +70,30 @@ async def test_replay_is_not_said_to_run() -> None:
         assert "replaying" in it.text("#status") and "running" not in it.text("#status")
         await it.tell(ev.Paused(step=30))
         assert "replay paused" in it.text("#status")
+
+
+async def test_checkpoint_that_the_user_asked_for_is_confirmed_until_the_next_key() -> None:
+    async with lab(size=(80, 24)) as it:
+        await it.tell(ev.Saved(step=30, path="checkpoints/a"))
+        assert "saved" not in it.text("#status"), "nobody asked for it"
+        await it.press("c")
+        await it.tell(update(31), ev.Saved(step=31, path="checkpoints/b"), update(32))
+        assert "saved step 31" in it.text("#status")
+        await it.press("3")
+        assert "saved" not in it.text("#status")
+
+
+async def test_replay_answers_in_one_line_to_a_key_that_changes_a_run() -> None:
+    async with lab(size=(80, 24)) as it:
+        it.source.role = "replay"
+        it.source.playback = FakePlayback(position=30)
+        await it.pilot.press("H")
+        await it.pilot.pause()
+        assert "1" in it.text("#status") and "f forks" in it.text("#status")
+        it.screen.config_pane.set_value("optim.lr", 0.5)
+        await it.pilot.press("u")
+        await it.pilot.pause()
+        settings = it.screen.config_pane.settings
+        assert settings is not None and not settings.edits
+        assert "optim.lr" in it.text("#status") and "forks" not in it.text("#status")
+        assert not it.pilot.app._notifications and it.source.sent == []

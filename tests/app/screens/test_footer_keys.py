@@ -65,8 +65,13 @@ async def test_footer_follows_edits_fields_and_the_end() -> None:
         await it.press("escape")
         await it.tell(ev.Paused(step=30))
         assert footer(it)[0] == "Space Resume"
-        await it.tell(ev.Stopped(step=30, reason="done"))
-        assert footer(it)[0] == "r Again"
+        await it.tell(ev.Resumed(step=30))
+        it.source.items.append(ev.Stopped(step=30, reason="done"))
+        it.screen.tick()
+        await it.pilot.pause()
+        assert "running" in it.text("#status") and footer(it)[0] == "Space Pause", "both are of one frame"
+        await it.tell()
+        assert "done" in it.text("#status") and footer(it)[0] == "r Again"
 
 
 async def test_click_in_the_footer_presses_the_key() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from tests.app.fake import lab, ready, started, update
+from tests.app.fake import FakePlayback, lab, ready, started, update
 from tests.app.test_resume import until
 from tests.core.tiny import trainer_and_run
 from tui_lab.app.app import LabApp
@@ -19,11 +19,13 @@ from tui_lab.core.runs.folder import Run
 
 
 def run_with_a_change(path: Path) -> Run:
-    """A run whose lr was changed after step 2, and which was stopped and saved after step 4."""
+    """A run whose lr was changed after step 2, saved by hand after step 3, and stopped and saved after step 4."""
     training, run = trainer_and_run(path, "optim.lr=0.01", "train.steps=8")
     for event in run.record(training.events()):
         if isinstance(event, ev.StepDone) and event.step == 2:
             training.commands.put(cmd.Set("optim.lr", 0.05))
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            training.commands.put(cmd.Save())
         if isinstance(event, ev.StepDone) and event.step == 4:
             training.commands.put(cmd.Stop())
     return run
@@ -63,6 +65,7 @@ async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits
 
         await fork_at(1)
         assert isinstance(app.screen, Ask) and not restarts, "the weights are not those of step 1"
+        assert playback.timeline is not None and playback.timeline.checkpoints == (3, 4)
         await pilot.press("escape")
         replay.config_pane.set_value("optim.weight_decay", 0.5)
         await press_f(pilot)
@@ -70,10 +73,11 @@ async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits
         [message] = restarts
         optim = message.config.optim
         assert message.fork and (optim.lr, optim.weight_decay) == (0.05, 0.5)
+        assert message.step == 3, "the first checkpoint, since all are later"
         assert "weight_decay" in message.origin and "optim.lr" not in message.origin
 
         await fork_at(4)
-        assert len(restarts) == 2, "at the step of the checkpoint there is nothing to ask"
+        assert len(restarts) == 2 and restarts[-1].step == 4, "at its checkpoint there is nothing to ask"
         replay.config_pane.set_value("train.steps", 4)
         await press_f(pilot)
         assert isinstance(app.screen, AskLine)
@@ -111,6 +115,21 @@ async def test_fork_of_a_followed_run_asks_since_the_run_goes_on(
         [message] = restarts
         optim = message.config.optim
         assert (optim.lr, optim.grad_clip) == (0.05, 2.0), "the settings of the checkpoint, and the edits"
+
+
+async def test_replay_stands_while_its_fork_asks(tmp_path: Path, restarts: list[LabScreen.Restart]) -> None:
+    run = run_with_a_change(tmp_path / "run")
+    async with lab(loaded=False, steps=0) as it:
+        it.source.role = "replay"
+        it.source.playback = FakePlayback(position=6)
+        config = run.trainer_config()
+        await it.tell(replace(ready(), path=str(run.path), config=config), started(ready()), update(2))
+        await it.press("f")
+        await until(it.pilot, lambda: isinstance(it.pilot.app.screen, Ask))
+        assert it.source.sent == [cmd.Pause()]
+        await it.pilot.press("escape")
+        await until(it.pilot, lambda: it.source.sent == [cmd.Pause(), cmd.Resume()])
+        assert not restarts
 
 
 async def test_fork_names_the_step_at_which_it_starts() -> None:

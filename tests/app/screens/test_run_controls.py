@@ -1,7 +1,7 @@
 """RunControls: what pausing and changing the speed do to a run and to a replay."""
 
 from tests.app.fake import FakePlayback, FakeSource
-from tui_lab.app.screens.run_controls import RunControls
+from tui_lab.app.screens.run_controls import RunControls, pause_replay
 from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 
@@ -52,3 +52,16 @@ def test_space_at_the_end_of_a_replay_plays_it_again() -> None:
     source = FakeSource(role="replay", playback=playback)
     RunControls(source, LabState(phase="ended")).actions["pause"]()
     assert playback.sought == [0] and source.sent == [cmd.Resume()]
+
+
+def test_question_pauses_a_replay_that_plays_and_plays_it_on() -> None:
+    playback = FakePlayback()
+    source = FakeSource(role="replay", playback=playback)
+    play_on = pause_replay(source)
+    assert source.sent == [cmd.Pause()]
+    play_on()
+    assert source.sent == [cmd.Pause(), cmd.Resume()]
+    playback.paused = True
+    pause_replay(source)()
+    pause_replay(FakeSource())()
+    assert len(source.sent) == 2

@@ -62,6 +62,12 @@ class BatchLosses:
         """Let the next request pass at once."""
         self._inspector.reset()
 
+    def checkpoint_saved(self) -> None:
+        """Measure at once where only the lack of a checkpoint was in the way."""
+        if self.problem:
+            self.problem = ""
+            self.measure_soon()
+
     def request(self, rows: Sequence[int], model_step: int, now: float, *, following: bool) -> None:
         """Measure rows that are not measured yet, or if the run stands, were measured on older weights.
 
@@ -82,7 +88,7 @@ class BatchLosses:
         key = (batch.step, tuple(rows), None if following else model_step)
         n_requests = self._inspector.n_requests
         self._inspector.request(key, measure, now, min_pause=SECONDS_BETWEEN_MEASUREMENTS, running=following)
-        if self._inspector.n_requests > n_requests:
+        if self._inspector.n_requests > n_requests and not self.problem:
             self.kept_until = now + SECONDS_TO_WAIT
 
     def take(self, now: float) -> bool:

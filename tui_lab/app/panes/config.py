@@ -209,13 +209,12 @@ class ConfigPane(Pane):
             return
         self._reset(self.settings, self.key)
 
-    def undo_edit(self) -> bool:
-        """Take back the last pending edit; return whether there was one."""
+    def undo_edit(self) -> str | None:
+        """Take back the last pending edit; return its setting, or None if there was none."""
         key = None if self.settings is None else self.settings.last_edited_key
-        if key is None or self.settings is None:
-            return False
-        self._reset(self.settings, key)
-        return True
+        if key is not None and self.settings is not None:
+            self._reset(self.settings, key)
+        return key
 
     def _reset(self, settings: EditedSettings, key: str) -> None:
         try:

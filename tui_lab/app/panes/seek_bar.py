@@ -19,7 +19,8 @@ KEYS = {
 """What the keys of commands do, the most useful first."""
 PAUSE_TEXTS = ("pause", "play", "play again")
 """What the key that pauses can do."""
-PLAYED, REST, POSITION, EVALUATION, CHANGE = "━", "─", "●", "┬", "◆"
+PLAYED, REST, POSITION = "━", "─", "●"
+EVALUATION, CHANGE, CHECKPOINT = "┬", "◆", "▼"
 LEAST_WIDTH = 16
 """Columns of the bar; keys are left out before it gets narrower."""
 MOST_WIDTH = 80
@@ -87,7 +88,12 @@ class SeekBar:
         reached = self._column(position)
         signs = [PLAYED if column < reached else REST for column in range(self._width)]
         styles = ["bold cyan" if column < reached else "dim" for column in range(self._width)]
-        for steps, sign, style in ((timeline.evaluations, EVALUATION, "yellow"), (timeline.changes, CHANGE, "green")):
+        marks = (
+            (timeline.evaluations, EVALUATION, "yellow"),
+            (timeline.checkpoints, CHECKPOINT, "magenta"),
+            (timeline.changes, CHANGE, "green"),
+        )
+        for steps, sign, style in marks:
             for column in map(self._column, steps):
                 signs[column] = sign
                 styles[column] = style

@@ -64,30 +64,31 @@ class StatusLine(Static):
         self._memory_read_at = float("-inf")
         self._is_replayed = False
 
-    def show(self, state: LabState, now: float, note: str = "", *, is_replayed: bool = False) -> None:
+    def show(self, state: LabState, now: float, note: str = "", answer: str = "", *, is_replayed: bool = False) -> None:
         """Draw the state, in the frame of the panes.
 
-        is_replayed: without the speed of the recording, and the number of steps, which is that of the seek bar.
+        note: about the source; answer: to the last key. is_replayed: without the speed of the recording, and the
+        number of steps, which is that of the seek bar.
         """
         if now - self._memory_read_at >= SECONDS_BETWEEN_MEMORY_READINGS:
             self._memory_read_at = now
             self._memory_text = f"{self._memory() / 2**20:,.0f} MiB"
         self._is_replayed = is_replayed
-        line = self._line(state, note)
+        line = self._line(state, note, answer)
         if line != self.content:
             self.update(line, layout=False)
 
-    def _line(self, state: LabState, note: str) -> Text:
+    def _line(self, state: LabState, note: str, answer: str) -> Text:
         """Return the parts that fit: first a long name and the note are shortened, then those that matter least go."""
         run = state.ready or state.waiting
         name = "" if run is None else printable(run.name)
-        parts = self._parts(state, note, name)
+        parts = self._parts(state, note, answer, name)
         width = self.size.width
         if width and (excess := _length(parts) - width) > 0:
             name = short_name(name, max(LEAST_NAME_WIDTH, len(name) - excess))
-            parts = self._parts(state, note, name)
+            parts = self._parts(state, note, answer, name)
         if width and _length(part for part in parts if part.rank >= LEAST_RANK_BEFORE_NOTE) > width:
-            parts = self._parts(state, note.removeprefix(LONG_NOTE), name)
+            parts = self._parts(state, note.removeprefix(LONG_NOTE), answer, name)
         while width and _length(parts) > width and len(parts) > 1:
             parts.remove(min(parts, key=lambda part: part.rank))
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -95,11 +96,12 @@ class StatusLine(Static):
             text.append(part.text, part.style)
         return text
 
-    def _parts(self, state: LabState, note: str, name: str) -> list[Part]:
+    def _parts(self, state: LabState, note: str, answer: str, name: str) -> list[Part]:
         phase = REPLAY_PHASES.get(state.phase, "") if self._is_replayed else ""
         parts = [Part(f"{SIGNS[state.phase]} {phase or phase_text(state)}", 9, "bold reverse")]
         parts += [Part(f" {name}", 5)] if name else []
         parts += [Part(f" · {note}", 6, "bold")] if note and not phase else []
+        parts += [Part(f" · {answer}", 9, "bold")] if answer else []
         if state.waiting is not None and not state.over:
             parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:

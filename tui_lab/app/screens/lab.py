@@ -32,7 +32,6 @@ from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.panes.system import SystemPane
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.lab_actions import Destination, LabActions
-from tui_lab.app.screens.lab_footer import LabFooter
 from tui_lab.app.screens.lab_frames import LabFrames
 from tui_lab.app.screens.lab_messages import LabMessages
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
 
 LOSS, DOCTOR = 2, 6
 """Numbers of panes."""
-REPLAY_IS_RECORDED = "A replay cannot be changed. Edit a setting in the config pane, then f forks with it."
 SECONDS_TO_WRITE_A_FRAME = 0.05
 """Textual writes a frame to the terminal in a thread of its own."""
 
@@ -106,9 +104,10 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.name = name
 
     class Restart(Message):
-        """Start a new run with an edited config; `fork`: from the last checkpoint of run `name`.
+        """Start a new run with an edited config; `fork`: from a checkpoint of run `name`.
 
-        origin: what the new run says of where it comes from. unfixed: the findings that its config does not fix.
+        step: which one, see `Run.checkpoint_at`. origin: what the new run says of where it comes from. unfixed: the
+        findings that its config does not fix.
         """
 
         def __init__(
@@ -118,6 +117,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             config: Config,
             *,
             fork: bool,
+            step: int | None = None,
             diagnose: bool,
             origin: str = "",
             unfixed: Sequence[Finding] = (),
@@ -127,6 +127,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.name = name
             self.config = config
             self.fork = fork
+            self.step = step
             self.diagnose = diagnose
             self.origin = origin
             self.unfixed = unfixed
@@ -172,9 +173,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.area = PaneArea(self.panes, LOSS, layout, arranged=self._arranged, id="panes")
         self._banner = Banner(id="banner")
         self._commands = LabActions(self)
-        self._messages = LabMessages(self, self._painting, framed_log, self._banner)
+        self._messages = LabMessages(self, self._painting, framed_log, self._banner, self._commands.controls)
         self.frames = LabFrames(self, self._painting, framed_log, self._run_line, self._status, self._commands.controls)
-        self._footer = LabFooter(self)
 
     @property
     def path(self) -> str | None:
@@ -188,7 +188,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         yield Static("tui-lab needs 40×12 or more", id="small")
         yield self._run_line
         yield self._status
-        yield ChosenKeyLine(self._footer.items)
+        yield ChosenKeyLine(self.frames.footer.items)
 
     def on_mount(self) -> None:
         self.app.begin_capture_print(self.events_pane)
@@ -223,7 +223,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if not self._status.is_attached:
             return  # The screen is being removed.
         self._messages.drain()
-        self._footer.follow()
         self._painting.seconds_a_step = self.state.seconds_a_step
         self.frames.draw(self.clock())
         if self.close_when_done is not None and self.state.over:
@@ -265,15 +264,18 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def on_key(self, event: Key) -> None:
         """Show what a key did at once, not at the next tick; say why a script does not have a command."""
-        commands = keymap_of(self.app).commands_of_key(event.key)
+        keys = keymap_of(self.app)
+        commands = keys.commands_of_key(event.key)
+        self.frames.answer("")
         enabled = [command for command in commands if self._applies(command.id)]
         reasons = [why_not(command.id, self.state.run_config) for command in enabled or commands]
         if reasons and all(reasons):
             self.notify(reasons[0])
         elif commands and not enabled and self.source.role == "replay" and all(c.needs == "live" for c in commands):
-            is_undone = any(command.id == "undo" for command in commands) and self.config_pane.undo_edit()
-            if not is_undone:
-                self.notify(REPLAY_IS_RECORDED)
+            edit = self.config_pane.undo_edit() if any(command.id == "undo" for command in commands) else None
+            config, fork = (keys.key_of(BY_ID[id]) for id in ("pane_1", "fork"))
+            recorded = f"recorded: edit settings in {config}, {fork} forks with them"
+            self.frames.answer(recorded if edit is None else f"edit of {edit} undone")
         self.on_click()
 
     def on_click(self) -> None:
@@ -285,13 +287,14 @@ class LabScreen(BaseScreen[None], Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return action != "do" or self.is_enabled(str(parameters[0]))
 
-    def is_enabled(self, command_id: str) -> bool:
-        """Return whether a command applies to the run now."""
-        return not why_not(command_id, self.state.run_config) and self._applies(command_id)
+    def is_enabled(self, command_id: str, phase: str | None = None) -> bool:
+        """Return whether a command applies to the run now, or when its phase was `phase`."""
+        return not why_not(command_id, self.state.run_config) and self._applies(command_id, phase)
 
-    def _applies(self, command_id: str) -> bool:
-        is_open = self.state.phase != "failed" or self.state.run_config is not None
-        return applies(BY_ID[command_id].needs, phase=self.state.phase, role=self.source.role, is_open=is_open)
+    def _applies(self, command_id: str, phase: str | None = None) -> bool:
+        phase = phase or self.state.phase
+        is_open = phase != "failed" or self.state.run_config is not None
+        return applies(BY_ID[command_id].needs, phase=phase, role=self.source.role, is_open=is_open)
 
     def action_do(self, id: str) -> None:
         """Carry out the command of `tui_lab.app.actions` with this id."""

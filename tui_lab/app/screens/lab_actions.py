@@ -20,7 +20,7 @@ from tui_lab.app.screens.fork_controls import ForkControls, followed_text
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
-from tui_lab.app.screens.run_controls import RunControls
+from tui_lab.app.screens.run_controls import RunControls, pause_replay
 from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
 from tui_lab.app.session.generation import why_no_model
 from tui_lab.core import commands as cmd
@@ -220,10 +220,18 @@ class LabActions:
             lambda answer: self.restart(config) if answer == "restart" else None,
         )
 
-    def restart(self, config: Config, *, fork: bool = False, diagnose: bool = False, old: Config | None = None) -> None:
-        """Start a new run with `config`, from the start or from the last checkpoint.
+    def restart(
+        self,
+        config: Config,
+        *,
+        fork: bool = False,
+        diagnose: bool = False,
+        old: Config | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Start a new run with `config`, from the start or from a checkpoint.
 
-        old: the settings that it differs from, by default those in effect.
+        old: the settings that it differs from, by default those in effect. step: of the checkpoint; None: the last one.
         """
         lab = self._lab
         ready = lab.state.ready
@@ -235,7 +243,9 @@ class LabActions:
         old = old or lab.state.trainer_config or config
         origin = origin_text(ready.name, old, config, fork=fork)
         findings = unfixed(lab.doctor_pane.diagnosed, old, config) if diagnose else ()
-        lab.post_message(lab.Restart(lab, name, config, fork=fork, diagnose=diagnose, origin=origin, unfixed=findings))
+        lab.post_message(
+            lab.Restart(lab, name, config, fork=fork, step=step, diagnose=diagnose, origin=origin, unfixed=findings)
+        )
 
     def resume(self) -> None:
         """Close the replay and train its run on, unless only another process can."""
@@ -266,12 +276,15 @@ class LabActions:
             if answer in ("change", "resume"):
                 changes = tuple(live.items()) if answer == "change" else ()
                 lab.post_message(lab.Close(lab, "home", replace(pick, changes=changes)))
+            else:
+                play_on()
 
         restart = keymap_of(lab.app).key_of(BY_ID["restart"])
         others = [key for key in edits if key not in live]
         question = f"You edited {', '.join(f'{key} = {format_value(value)}' for key, value in edits.items())}."
         if others:
             question += f" A resumed run keeps its {', '.join(others)}; {restart} starts a new run with the edits."
+        play_on = pause_replay(lab.source)
         choices = [Choice("change", f"Resume, and change {', '.join(live)}")] if live else []
         choices += [Choice("resume", "Resume without the edits"), Choice("cancel", "Cancel")]
         lab.app.push_screen(Ask(question, tuple(choices)), answered)

@@ -1,5 +1,6 @@
 """The last line of the lab: the keys that apply to what its run does now."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.widgets import Input
@@ -7,6 +8,7 @@ from textual.widgets import Input
 from tui_lab.app.keymap import keymap_of
 from tui_lab.app.panes.key_hints import hints_of
 from tui_lab.app.screens.footer_keys import Situation, field_items, items
+from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.footer import FooterItem
 
 if TYPE_CHECKING:
@@ -14,32 +16,36 @@ if TYPE_CHECKING:
 
 
 class LabFooter:
-    """Call `follow` at every tick; the line shows `items` when the bindings of the lab are refreshed."""
+    """Call `follow` with every frame; the line shows `items` when the bindings of the lab are refreshed."""
 
     def __init__(self, lab: "LabScreen") -> None:
         self._lab = lab
         self._situation: Situation | None = None
 
-    def follow(self) -> None:
-        """Show the keys that apply now, after a pause, an edit, or another process took or gave up control."""
-        situation = self._present_situation()
+    def follow(self, shown: LabState) -> None:
+        """Show the keys that apply after a pause, an edit, or another process took or gave up control.
+
+        shown: what the panes show, which may be a little older than the state of the lab.
+        """
+        situation = self._situation_of(shown)
         if situation != self._situation:
             self._situation = situation
             self._lab.refresh_bindings()
 
-    def _present_situation(self) -> Situation:
+    def _situation_of(self, shown: LabState) -> Situation:
         lab = self._lab
         playback = lab.source.playback
-        paused = lab.state.phase == "paused" if playback is None else playback.paused
+        paused = shown.phase == "paused" if playback is None else playback.paused
         settings = lab.config_pane.settings
         waits = settings is not None and settings.wait_for_restart
         timeline = None if playback is None else playback.timeline
         is_complete = timeline is not None and timeline.is_done
-        return Situation(lab.state.phase, lab.source.role, paused, waits, is_complete)
+        return Situation(shown.phase, lab.source.role, paused, waits, is_complete)
 
     def items(self) -> list[FooterItem]:
         lab = self._lab
         if isinstance(lab.focused, Input):
             return field_items(hints_of(lab.active_pane.field_hints, lab.focused))
         situation = self._situation or Situation("loading", lab.source.role)
-        return items(situation, lab.is_enabled, keymap_of(lab.app), lab.app.size.width)
+        is_applicable = partial(lab.is_enabled, phase=situation.phase)
+        return items(situation, is_applicable, keymap_of(lab.app), lab.app.size.width)

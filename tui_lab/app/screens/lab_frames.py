@@ -7,12 +7,16 @@ from tui_lab.app.panes.framed_log import FramedLog
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.run_line import RunLine
 from tui_lab.app.panes.status_line import StatusLine
+from tui_lab.app.screens.lab_footer import LabFooter
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
 from tui_lab.app.screens.run_controls import RunControls
 from tui_lab.app.session.state import LabState
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
+
+
+SECONDS_OF_ANSWER = 8.0
 
 
 class LabFrames:
@@ -32,9 +36,17 @@ class LabFrames:
         self._log = log
         self._run_line = run_line
         self._status = status
+        self.footer = LabFooter(lab)
         self._controls = controls
+        self._answer = ""
+        self._answered_at: float | None = None
         self.shown = LabState()
         """What the panes show: the state of the lab as of the last new frame."""
+
+    def answer(self, text: str) -> None:
+        """Say something about the last key in the status line, for a while or until the next key."""
+        self._answer = text
+        self._answered_at = None
 
     def draw(self, now: float) -> None:
         """Draw what is due."""
@@ -55,7 +67,12 @@ class LabFrames:
         lab.area.update(self.shown)
         if frame.complete:
             self._run_line.show(self.shown, lab.source.playback, now)
-            self._status.show(self.shown, now, self._note(), is_replayed=lab.source.playback is not None)
+            if self._answered_at is None:
+                self._answered_at = now
+            elif now - self._answered_at > SECONDS_OF_ANSWER:
+                self._answer = ""
+            self._status.show(self.shown, now, self._note(), self._answer, is_replayed=lab.source.playback is not None)
+            self.footer.follow(self.shown)
 
     def draw_pane(self, pane: Pane, now: float) -> None:
         pane.draw(self._lab.state if pane.shows_latest else self.shown, now)

@@ -9,6 +9,7 @@ from tui_lab.app.panes.framed_log import FramedLog
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.notices import Notice, dismiss_ends, notice_of, show_notice
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
+from tui_lab.app.screens.run_controls import RunControls
 from tui_lab.app.session.messages import (
     Diagnosed,
     GenerationFinished,
@@ -39,11 +40,19 @@ SECONDS_BETWEEN_EVENTS = 1.0
 class LabMessages:
     """Applies them to the lab's state, and tells the panes what the state does not hold."""
 
-    def __init__(self, lab: "LabScreen", painting: PaintScheduler[Pane], log: FramedLog, banner: Banner) -> None:
+    def __init__(
+        self,
+        lab: "LabScreen",
+        painting: PaintScheduler[Pane],
+        log: FramedLog,
+        banner: Banner,
+        controls: RunControls,
+    ) -> None:
         self._lab = lab
         self._painting = painting
         self._framed_log = log
         self._banner = banner
+        self._controls = controls
 
     def drain(self) -> None:
         """Take the messages since the last call."""
@@ -128,7 +137,18 @@ class LabMessages:
             lab.refresh_bindings()
             if lab.state.is_script and lab.state.phase == "failed" and lab.state.ready is None:
                 lab.go_to(EVENTS)  # There is nothing else to see.
+        self._note_save(message)
         self._request_frame(message, phase)
+
+    def _note_save(self, message: SessionMessage) -> None:
+        """Say that a checkpoint is saved which the user asked for, and measure with it what lacked one."""
+        lab = self._lab
+        if not isinstance(message, ev.Saved) or lab.source.playback is not None:
+            return
+        lab.batch_pane.loaded.losses.checkpoint_saved()
+        if self._controls.awaits_save:
+            self._controls.awaits_save = False
+            lab.frames.answer(f"saved step {message.step:,}")
 
     def _request_frame(self, message: SessionMessage, phase_before: str) -> None:
         """Ask for a new frame if something important happened."""

@@ -26,6 +26,8 @@ class RunControls:
         self._state = state
         self.pauses_at_start = False
         """Whether a pause was requested while the run was being opened."""
+        self.awaits_save = False
+        """Whether the user asked for a checkpoint that is not written yet."""
         self.actions: dict[str, Callable[[], None]] = {
             "pause": self.pause_or_resume,
             "slower": partial(self.change_speed, -1),
@@ -34,6 +36,7 @@ class RunControls:
             "seek_forward": partial(self.seek, 1),
             "lr_down": partial(self.scale_lr, 0.5),
             "lr_up": partial(self.scale_lr, 2.0),
+            "checkpoint": self.save,
             **{id: partial(self._send, command) for id, command in COMMANDS.items()},
         }
 
@@ -41,6 +44,11 @@ class RunControls:
         """Multiply the learning rate; of a script, the factor on top of its own schedule."""
         key = "optim.lr_factor" if self._state.is_script else "optim.lr"
         self._send(cmd.Scale(key, factor))
+
+    def save(self) -> None:
+        """Write a checkpoint, which stays."""
+        self.awaits_save = True
+        self._send(cmd.Save())
 
     def pause_or_resume(self) -> None:
         playback = self._source.playback
@@ -75,12 +83,19 @@ class RunControls:
             self._send(cmd.Set(key, value))
 
 
+def pause_replay(source: Source) -> Callable[[], None]:
+    """Pause a replay that plays, for a question about its step; return what plays it on."""
+    if source.playback is None or source.playback.paused:
+        return lambda: None
+    source.send(cmd.Pause())
+    return partial(source.send, cmd.Resume())
+
+
 # Relative changes: a key may be pressed again before the trainer has reported the change of the press before.
 COMMANDS: dict[str, cmd.Command] = {
     "step": cmd.Step(1),
     "ten_steps": cmd.Step(10),
     "evaluate": cmd.Evaluate(),
-    "checkpoint": cmd.Save(),
     "dropout_down": cmd.Shift("model.dropout", -DROPOUT_STEP),
     "dropout_up": cmd.Shift("model.dropout", DROPOUT_STEP),
     "batch_down": cmd.Scale("train.batch_size", 0.5),

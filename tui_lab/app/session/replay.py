@@ -28,6 +28,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, math.inf)
@@ -200,6 +201,7 @@ class Replay:
             end=max(steps, default=0),
             changes=tuple(event.step for event in opened.events if isinstance(event, ev.Changed)),
             evaluations=tuple(event.step for event in opened.events if isinstance(event, ev.Evaluated)),
+            checkpoints=tuple(map(step_of, opened.run.saved_checkpoints())),
             is_done=_is_done(opened.events),
         )
         self._reader = ReadAhead(opened.run, -1, self._buffer.put)

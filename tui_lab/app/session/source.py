@@ -19,11 +19,15 @@ takes commands. watching: another process trains, and takes none. replay: a reco
 
 @dataclass(frozen=True)
 class Timeline:
-    """What a replay can go to. end: the last step; changes and evaluations: the steps at which there were some."""
+    """What a replay can go to. end: the last step; the others: the steps at which there were some.
+
+    checkpoints: those that are still on disk.
+    """
 
     end: int = 0
     changes: tuple[int, ...] = ()
     evaluations: tuple[int, ...] = ()
+    checkpoints: tuple[int, ...] = ()
     is_done: bool = False
     """Whether the run has made all its steps, so that it cannot be resumed as it is."""
 
