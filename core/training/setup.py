@@ -49,8 +49,9 @@ def set_up(config: Config, task: Task, resume: Checkpoint | None = None) -> Trai
         ckpt.check_fits(config, n_vocab, resume.model)
     loader = build_loader(config, task, from_step=progress.from_step, from_draw=progress.from_draw)
     model = build_model(with_kernels(config, n_vocab), n_vocab).to(device)
-    if model.precision == "fp16" and progress.loss_scale is None:
-        progress = replace(progress, loss_scale=LossScale())
+    # A fork may change the precision.
+    scale = (progress.loss_scale or LossScale()) if model.precision == "fp16" else None
+    progress = replace(progress, loss_scale=scale)
     optimizers = optimizers_of(config, model)
     if resume is not None:
         ckpt.restore_model(model, resume.model)

@@ -1,5 +1,6 @@
 """Mixed precision: close to float32, float32 weights, resumed bit for bit; the loss scale of float16."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import get_args
@@ -107,6 +108,14 @@ def test_overflow_in_float16_halves_the_scale_and_repeats_the_step() -> None:
     reference.hooks = hooks
     reference.progress = ckpt.Progress(tiny("train.precision=fp16", "train.steps=1"), loss_scale=LossScale(scale.value))
     assert losses(reference.events()) == [loss] and same_weights(training, reference)
+
+
+def test_fork_in_another_precision_has_its_loss_scale() -> None:
+    for before, after in (("fp16", "fp32"), ("fp32", "fp16")):
+        checkpoint = last_checkpoint(f"train.precision={before}", "train.steps=2")
+        config = tiny(f"train.precision={after}")
+        fork = trainer(resume=replace(checkpoint, progress=replace(checkpoint.progress, config=config)))
+        assert (fork.progress.loss_scale is None) == (after == "fp32")
 
 
 def test_scale_grows_after_many_steps_without_overflow() -> None:
