@@ -13,7 +13,9 @@ from tui_lab.core.events import Count
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.util.errors import ConfigError, first_line, nearest
 
-Metric = Literal["train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s"]
+Metric = Literal[
+    "train_loss", "val_loss", "best_val_loss", "exact_match", "perplexity", "tokens_per_s", "tokens", "train_seconds"
+]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,

@@ -63,7 +63,9 @@ def test_trials_are_run_folders_and_failures_are_rows(run_cli: RunCli, tmp_path:
 
 @pytest.mark.slow
 def test_a_trial_equals_a_run_of_its_config(cli: Cli, tmp_path: Path) -> None:
-    cli(*TINY_SWEEP, "--over", "optim.lr=0.01,0.02", "--steps", "5", "--out", "s", "--quiet")
+    """The second trial of a process, after one with other settings."""
+    over = ("--over", "model.dropout=0.5,0.1")
+    cli(*TINY_SWEEP, *over, "--steps", "5", "--jobs", "1", "--out", "s", "--quiet")
     row = sweeps.read_sweep(tmp_path / "s").rows()[1]
     (tmp_path / "same.toml").write_bytes((row.run / "config.toml").read_bytes())
     cli("run", "same.toml", "--out", "alone", "--quiet")
@@ -214,14 +216,20 @@ def test_an_interrupted_killed_and_joined_sweep_gives_the_same_losses(
 
 @pytest.mark.slow
 def test_a_trial_that_kills_two_processes_fails(cli: Cli, tmp_path: Path) -> None:
-    """The model kills its process if dropout is high, like one that takes all memory."""
+    """The model kills its process if dropout is high, like one that takes all memory.
+
+    Also, trials of a user's model do not share a process, where the first would leave the state of its modules.
+    """
+    (tmp_path / "state.py").write_text("models = 0\n", "utf-8")
     (tmp_path / "deadly.py").write_text(
-        "import os, torch\nfrom torch import nn\n"
+        "import os, torch, state\nfrom torch import nn\n"
         "class Model(nn.Module):\n"
         "    def __init__(self, n_vocab, dropout=0.0):\n"
         "        super().__init__()\n"
         "        self.tokens = nn.Embedding(n_vocab, n_vocab)\n"
         "        if dropout > 0.5: os.kill(os.getpid(), 9)\n"
+        "        assert state.models == 0\n"
+        "        state.models += 1\n"
         "    def forward(self, x): return self.tokens(x)\n",
         "utf-8",
     )
@@ -230,16 +238,18 @@ def test_a_trial_that_kills_two_processes_fails(cli: Cli, tmp_path: Path) -> Non
         "--set",
         "model.source=deadly.py:Model",
         "--over",
-        "model.dropout=0.0,0.9",
+        "model.dropout=0.0,0.1,0.9",
         "--steps",
         "2",
+        "--jobs",
+        "1",
         "--out",
         "s",
         "--json",
     )
-    first, second = objects(done.stdout)[-1]["trials"]
-    assert done.returncode == 0 and (first["state"], second["state"]) == ("done", "failed")
-    assert "killed by SIGKILL" in second["message"] and "out of memory?" in second["message"]
+    *first, last = objects(done.stdout)[-1]["trials"]
+    assert done.returncode == 0 and [row["state"] for row in (*first, last)] == ["done", "done", "failed"], first
+    assert "killed by SIGKILL" in last["message"] and "out of memory?" in last["message"]
 
 
 @pytest.mark.slow

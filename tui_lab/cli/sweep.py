@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -13,6 +13,8 @@ from tui_lab.cli.output import console, say, stdout, write_json
 from tui_lab.cli.signals import Interruption, stop_on_signals
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import ENDED, Plan, Sweep, TrialRow, Watch
+from tui_lab.core.runs.sweep.parallel import Workers, workers_text
+from tui_lab.core.runs.sweep.plan import choose
 from tui_lab.runs.plotting import Curve
 from tui_lab.sweep import results, table
 from tui_lab.sweep.engine import Engine
@@ -35,7 +37,11 @@ class Display:
     quiet: bool = False
 
 
-def start_sweep(plan: Plan, out: Path | None, jobs: int | None, display: Display) -> int:
+Jobs = int | Literal["auto"] | None
+"""Trials at once, as given: None where nothing was given."""
+
+
+def start_sweep(plan: Plan, out: Path | None, jobs: Jobs, display: Display) -> int:
     """Start the sweep of a plan, or join it if `out` holds it; return the exit code."""
     if plan.engine == "ray":
         from tui_lab.sweep import ray_engine
@@ -44,7 +50,7 @@ def start_sweep(plan: Plan, out: Path | None, jobs: int | None, display: Display
     return resume_sweep(sweeps.create_sweep(plan, out), plan.engine, jobs, display)
 
 
-def resume_sweep(sweep: Sweep, engine: str | None, jobs: int | None, display: Display) -> int:
+def resume_sweep(sweep: Sweep, engine: str | None, jobs: Jobs, display: Display) -> int:
     """Train what is left of a sweep, with the engine it was started with unless another is named.
 
     Returns the exit code. Raises RunError if the sweep's folder cannot be read or written.
@@ -59,15 +65,19 @@ def resume_sweep(sweep: Sweep, engine: str | None, jobs: int | None, display: Di
     return _print_results(sweep, rows, display)
 
 
-def _train(sweep: Sweep, engine: str, jobs: int | None, display: Display) -> list[TrialRow]:
+def _train(sweep: Sweep, engine: str, jobs: Jobs, display: Display) -> list[TrialRow]:
     """Train until every trial has ended or a signal is received; return the rows at that time."""
     watch = Watch(sweep)
     view = _view(sweep.plan, display)
     rows = watch.rows()
     ended_before = {row.number for row in rows if row.state in ENDED}
+    workers = _workers(sweep.plan, jobs, rows) if engine == "local" else None
     if not (display.json or display.quiet):
         say(f"{sweep.path}: {table.counted(rows)}")
-    with _engine(sweep, engine, jobs) as trials, stop_on_signals() as interruption, view:
+        if workers is not None and any(row.state not in ENDED for row in rows):
+            threads = [int(sweep.plan.tables(row.number)["train"]["threads"]) for row in rows]
+            say(workers_text(workers.jobs, threads, workers.reason))
+    with _engine(sweep, workers, jobs) as trials, stop_on_signals() as interruption, view:
         return _wait(watch, trials, interruption, _Reporter(view, ended_before, display))
 
 
@@ -86,21 +96,30 @@ def _wait(watch: Watch, engine: Engine, interruption: Interruption, reporter: "_
                 break
 
 
+def _workers(plan: Plan, jobs: Jobs, rows: Sequence[TrialRow]) -> Workers:
+    """Return the jobs that were given, now or at the start of the sweep, or those that suit the unfinished trials."""
+    if isinstance(jobs, int):
+        return Workers(jobs, 0, "")
+    if jobs is None and not plan.jobs_reason:
+        return Workers(plan.jobs, 0, "")
+    return choose(plan, [row.number for row in rows if row.state not in ENDED])
+
+
 @contextmanager
-def _engine(sweep: Sweep, name: str, jobs: int | None) -> Iterator[Engine]:
-    """Yield the engine of that name; at the end of the block nothing of it trains any more."""
-    if name == "ray":
+def _engine(sweep: Sweep, workers: Workers | None, jobs: Jobs) -> Iterator[Engine]:
+    """Yield the engine: Ray without `workers`. At the end of the block nothing of it trains any more."""
+    if workers is None:
         from tui_lab.sweep import ray_engine
 
         ray_engine.require_ray()
-        cluster = ray_engine.RayEngine(sweep, jobs)
+        cluster = ray_engine.RayEngine(sweep, jobs if isinstance(jobs, int) else None)
         try:
             yield cluster
         finally:
             cluster.kill()
             cluster.close()
         return
-    local = LocalEngine(sweep, jobs or sweep.plan.jobs)
+    local = LocalEngine(sweep, workers.jobs)
     try:
         yield local
     finally:

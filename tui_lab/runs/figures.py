@@ -25,7 +25,7 @@ def figure_text(key: str, value: Any) -> str:
         return "–"
     if key == "exact_match":
         return percent(value)
-    if key == "seconds":
+    if key in ("seconds", "train_seconds"):
         return f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else short_number(value)
 

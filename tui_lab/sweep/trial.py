@@ -16,7 +16,7 @@ from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.summary import Summarizer, summarize_log
-from tui_lab.core.runs.sweep.folder import Result
+from tui_lab.core.runs.sweep.folder import TO_TARGET, Result
 from tui_lab.core.training.trainer import Trainer
 
 ReportMetric = Callable[[int, float], bool]
@@ -139,6 +139,8 @@ def _result(summarizer: Summarizer, folder: Path, metric: str, *, pruned: bool =
         return Result("pruned", value, f"stopped by the pruner after step {summary.steps:,}", summary)
     if summarizer.reason == "stopped":
         return None
+    if metric in TO_TARGET and summarizer.reason != "target":
+        return Result("failed", message=f"train.target_loss not reached by step {summary.steps:,}", summary=summary)
     if value is None or not math.isfinite(value):
         return Result("failed", message=f"{metric} is {'unknown' if value is None else value}", summary=summary)
     return Result("done", value, summary=summary)

@@ -1,5 +1,8 @@
 """A process that trains trials of a sweep until none is left or its standard input is closed.
 
+Each trial has the losses that it has when it is run alone: threads are set before each, and every random number comes
+from a seed of its config. User code can change more than that, so a trial with a `model.source` has its own process.
+
     python -m tui_lab.sweep.worker FOLDER
 
 It prints the number of each trial as it starts it. The parent holds the other end of its standard input, which the
@@ -12,6 +15,8 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+
+import torch
 
 from tui_lab.core.runs.sweep import study as studies
 from tui_lab.core.runs.sweep.folder import Sweep, read_sweep
@@ -29,11 +34,15 @@ def main(folder: str) -> int:
     numbers = sys.stdout
     # What a user's model prints must not be read as a trial number.
     sys.stdout = sys.stderr
+    threads = torch.get_num_threads()
     with studies.opened(sweep) as study:
         while not stopper.requested and (claim := study.claim()) is not None:
             numbers.write(f"{claim.number}\n")
             numbers.flush()
+            torch.set_num_threads(threads)
             _train(sweep, claim, stopper)
+            if sweep.plan.tables(claim.number)["model"]["source"]:
+                break
     return 0
 
 

@@ -32,6 +32,10 @@ State = Literal["waiting", "running", "interrupted", "done", "pruned", "failed"]
 ENDED = ("done", "pruned", "failed")
 RISING = ("exact_match", "tokens_per_s")
 """Metrics where higher is better."""
+TO_TARGET = ("tokens", "train_seconds")
+"""Metrics of a trial that has reached its `train.target_loss`."""
+TIMES = ("train_seconds", "tokens_per_s")
+"""Metrics that trials at the same time would disturb."""
 SLUG = 60
 """Characters of a trial's folder name for its values, at most."""
 
@@ -62,6 +66,8 @@ class Plan:
     """Points drawn by --random; 0: a grid."""
     engine: str = "local"
     jobs: int = 1
+    jobs_reason: str = ""
+    """Why there are as many jobs; empty: they were given."""
     command: str = ""
 
     @property

@@ -1,25 +1,33 @@
 """Make the plan of a sweep from a config, its [sweep] table and the options of `tui-lab sweep`."""
 
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config, Section
 from tui_lab.core.runs.summary import METRICS
 from tui_lab.core.runs.sweep import search_space as ax
-from tui_lab.core.runs.sweep.folder import Plan, SweepCheck
+from tui_lab.core.runs.sweep.folder import TIMES, TO_TARGET, Plan, SweepCheck
+from tui_lab.core.runs.sweep.parallel import Workers, choose_workers, usable_cores
 from tui_lab.core.runs.sweep.search_space import Axis, ChoiceAxis, RangeAxis, Values
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
 from tui_lab.util.errors import ConfigError, Problem, nearest
+from tui_lab.util.strict_json import dumps
 
 MAX_TRIALS = 10_000
 """Trials of one sweep, at most: more is probably a typing error."""
 Engine = Literal["local", "ray"]
+AUTO: Literal["auto"] = "auto"
+Jobs = Annotated[
+    Annotated[int, Field(ge=1, le=4096)] | None, BeforeValidator(lambda jobs: None if jobs == AUTO else jobs)
+]
+"""Trials at once; None, written "auto": as many as finish the most trials per minute."""
+_JOBS: TypeAdapter[int | None] = TypeAdapter(Jobs)
 
 
 class CheckTable(Section):
@@ -40,13 +48,16 @@ class SweepTable(Section):
     random_seed: int = Field(0, ge=0, lt=2**32)
     metric: str = ""
     prune: bool = False
-    jobs: int = Field(1, ge=1, le=4096)
+    jobs: Jobs = None
     check: CheckTable | None = None
 
 
-def cores() -> int:
-    """The number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def parse_jobs(text: str) -> int | None:
+    """The number of jobs in `text`; None for "auto". Raises ConfigError."""
+    try:
+        return _JOBS.validate_python(text)
+    except ValidationError as error:
+        raise ConfigError([replace(problem, key="--jobs") for problem in settings.problems_of(error)]) from error
 
 
 def plan(
@@ -66,30 +77,63 @@ def plan(
     if not axes and table.seeds == 1:
         raise ConfigError.of("missing", "must be given, as in --over optim.lr=0.01,0.001", key="--over")
     _refuse_both(axes, overrides)
+    metric = _metric(table.metric, base, axes)
     if table.prune:
-        _require_prunable(base, engine)
+        _require_prunable(base, engine, metric)
     repeats = _repeats(base, axes, table.seeds)
     points = _points(axes, table, repeats)
-    base = _base_of_trials(base, table.jobs, engine)
     sweep_plan = Plan(
         name=source,
-        base=base.model_dump(mode="json"),
+        base=_with_absolute_files(base).model_dump(mode="json"),
         over={axis.key: axis.spec for axis in [*axes, *repeats]},
         points=tuple(points),
-        metric=_metric(table.metric, base),
+        metric=metric,
         prune=table.prune,
         check=SweepCheck(**table.check.model_dump()) if table.check else None,
         seeds=table.seeds,
         drawn=table.random,
         engine=engine,
-        jobs=table.jobs,
         command=command,
     )
     _refuse_all_invalid(sweep_plan)
-    return sweep_plan
+    return _with_workers(sweep_plan, table.jobs)
 
 
-def _require_prunable(base: Config, engine: Engine) -> None:
+def _with_workers(sweep_plan: Plan, jobs: int | None) -> Plan:
+    """The plan with its jobs, chosen where `jobs` is None, and with the threads of each trial in its config."""
+    base = settings.build(sweep_plan.base)
+    if sweep_plan.engine == "ray":
+        # On a cluster a trial uses one core by default, since the other machines' cores are not known.
+        workers = Workers(jobs or 1, base.train.threads or 1, "")
+    elif jobs is None:
+        workers = choose(sweep_plan, range(len(sweep_plan.points)))
+    else:
+        workers = Workers(jobs, base.train.threads or max(1, usable_cores() // jobs), "")
+    if not base.train.threads:
+        base = settings.changed(base, "train.threads", workers.threads)
+    return replace(sweep_plan, base=base.model_dump(mode="json"), jobs=workers.jobs, jobs_reason=workers.reason)
+
+
+def choose(sweep_plan: Plan, numbers: Iterable[int]) -> Workers:
+    """The workers with which this machine trains the trials `numbers` of a sweep in the least time."""
+    numbers = list(numbers)
+    configs = {}
+    for number in numbers:
+        # Trials that differ in nothing else need the same memory.
+        values = {key: value for key, value in sweep_plan.points[number].items() if _decides_memory(key)}
+        if (key := dumps(values)) not in configs:
+            with suppress(ConfigError):
+                configs[key] = sweep_plan.config(number)
+    if not configs:  # Each of these trials will fail at once.
+        return Workers(1, 1, "")
+    return choose_workers(list(configs.values()), len(numbers), timed=sweep_plan.metric in TIMES)
+
+
+def _decides_memory(key: str) -> bool:
+    return key.startswith(("model.", "data.", "train.")) and key != "train.seed" or key == "optim.name"
+
+
+def _require_prunable(base: Config, engine: Engine, metric: str) -> None:
     """Raises ConfigError where the pruner could not compare trials while they train."""
     if engine == "ray":
         raise ConfigError.of(
@@ -101,14 +145,12 @@ def _require_prunable(base: Config, engine: Engine) -> None:
         raise ConfigError.of(
             "conflict", "needs evaluations, but train.eval_every = 0; set train.eval_every", key="--prune"
         )
+    if metric in (*TIMES, *TO_TARGET):
+        raise ConfigError.of("conflict", f"trials cannot be compared by {metric} while they train", key="--prune")
 
 
-def _base_of_trials(config: Config, jobs: int, engine: Engine) -> Config:
-    """`config` with the threads of one of `jobs` trials, and with absolute paths."""
-    # On a cluster a trial uses one core by default, since the other machines' cores are not known.
-    threads = config.train.threads or max(1, cores() // jobs if engine == "local" else 1)
-    config = settings.changed(config, "train.threads", threads)
-    # A sweep may be resumed from another folder.
+def _with_absolute_files(config: Config) -> Config:
+    """`config` with absolute paths: a sweep may be resumed from another folder."""
     for key in PATH_SETTINGS:
         config = settings.changed(config, key, absolute_setting(key, settings.get(config, key)))
     return config
@@ -174,8 +216,15 @@ def _points(axes: Sequence[Axis], table: SweepTable, repeats: Sequence[Axis]) ->
     return [point | repeat for point in points for repeat in ax.grid(repeats)]
 
 
-def _metric(name: str, base: Config) -> str:
+def _metric(name: str, base: Config, axes: Sequence[Axis]) -> str:
     """The metric to rank by: `name`, or the one that fits the config."""
+    is_stopped_at_target = base.train.target_loss > 0 or any(axis.key == "train.target_loss" for axis in axes)
+    if name in TO_TARGET and not is_stopped_at_target:
+        raise ConfigError.of(
+            "missing",
+            f"must be set, as in --set train.target_loss=0.37, since {name} counts up to it",
+            key="train.target_loss",
+        )
     if name and name not in METRICS:
         raise ConfigError.of(
             "unknown_name",

@@ -32,6 +32,9 @@ Over = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=V1,V2,…", help="Values to try, or with --random a range: KEY=LOW..HIGH[:log]."),
 ]
+Jobs = Annotated[
+    str | None, typer.Option(metavar="N|auto", help="Trials at once; auto, the default: most trials per minute.")
+]
 Prune = Annotated[bool, typer.Option("--prune", metavar="", help="Stop trials that are worse than the median so far.")]
 
 
@@ -47,7 +50,7 @@ def sweep(
     random_seed: Annotated[int | None, typer.Option(min=0, help="Seed for drawing points.")] = None,
     metric: Annotated[str | None, typer.Option(help="Rank by this; by default the loss the config optimizes.")] = None,
     prune: Prune = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Number of parallel trials (they share the cores).")] = None,
+    jobs: Jobs = None,
     engine: Annotated[SweepEngine | None, typer.Option(help="Processes on this machine, or a Ray cluster.")] = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder; if it holds the same sweep, join it.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="SWEEP", help="Resume a sweep, or join it.")] = None,
@@ -65,16 +68,17 @@ def sweep(
     require("optuna", extra="sweep", feature="tui-lab sweep")
     from tui_lab.cli.sweep import Display, resume_sweep, start_sweep
     from tui_lab.core.runs.sweep import folder as sweeps
-    from tui_lab.core.runs.sweep.plan import plan
+    from tui_lab.core.runs.sweep.plan import AUTO, parse_jobs, plan
 
+    given_jobs = None if jobs is None else parse_jobs(jobs) or AUTO
     display = Display(json, quiet)
     if resume is not None:
-        raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, jobs, display))
+        raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, given_jobs, display))
     _trust_values(over or [], sets or [])
     kind: Engine = "ray" if engine == SweepEngine.ray else "local"
     command = shlex.join(["tui-lab", *sys.argv[1:]])
     planned = plan(source or "", overrides_of(sets, steps), over or [], options, engine=kind, command=command)
-    raise typer.Exit(start_sweep(planned, out, jobs, display))
+    raise typer.Exit(start_sweep(planned, out, given_jobs, display))
 
 
 def _trust_values(over: list[str], sets: list[str]) -> None:

@@ -15,6 +15,7 @@ from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
 from tui_lab.core.runs.sweep import study
 from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, Watch
+from tui_lab.core.runs.sweep.parallel import usable_cores
 from tui_lab.util.errors import ConfigError, RunError
 
 
@@ -33,7 +34,7 @@ def test_plan_is_read_back_from_its_folder(tmp_path: Path) -> None:
     assert [point["train.seed"] for point in sweep.plan.points[:2]] == [0, 1]
     config = sweep.plan.config(7)
     assert (config.optim.name, config.optim.betas, config.train.seed) == ("sgd", (0.8, 0.9), 1)
-    assert config.train.threads == max(1, planning.cores() // 3)
+    assert config.train.threads == max(1, usable_cores() // 3)
 
 
 def test_every_trial_has_its_own_folder_named_after_its_values(tmp_path: Path) -> None:
@@ -55,6 +56,8 @@ def test_every_trial_has_its_own_folder_named_after_its_values(tmp_path: Path) -
         (("model.dropout=2,3",), {}, "invalid", "model.dropout"),
         (("optim.lr=1,2",), {"seeds": 6000}, "too_large", "sweep"),
         (("optim.lr=1,2",), {"seeds": 0}, "invalid", "sweep.seeds"),
+        (("optim.lr=1,2",), {"metric": "tokens"}, "missing", "train.target_loss"),
+        (("optim.lr=1,2",), {"metric": "tokens_per_s", "prune": True}, "conflict", "--prune"),
     ],
 )
 def test_impossible_sweep_is_refused(over: tuple[str, ...], options: dict[str, Any], code: str, key: str) -> None:
