@@ -70,10 +70,11 @@ def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
     return model, tokenizer
 
 
-def load_chosen(run: Run, which: Which = "auto") -> tuple[ChosenWeights, Model, Tokenizer]:
+def load_chosen(run: Run, which: Which = "auto", at_step: int | None = None) -> tuple[ChosenWeights, Model, Tokenizer]:
     """As `load_model`, and which weights they are. Raises RunError.
 
-    All is read from one checkpoint, even if a live run replaces it meanwhile.
+    at_step: of which checkpoint, see `Run.checkpoint_at`. All is read from that one, even if a live run replaces it
+    meanwhile.
     """
 
     def read(path: Path) -> tuple[ChosenWeights, ckpt.Weights]:
@@ -81,7 +82,7 @@ def load_chosen(run: Run, which: Which = "auto") -> tuple[ChosenWeights, Model, 
         return chosen, ckpt.load_model(path, best=chosen.which == "best")[1]
 
     run.refuse_script(f"to generate, open the app while the script runs: tui-lab app {run.name}")
-    chosen, weights = run.read_latest(read)
+    chosen, weights = run.read_checkpoint(at_step, read)
     tokenizer = run.tokenizer()
     ckpt.check_fits(chosen.config, tokenizer.n_vocab, weights)
     model = build_model(chosen.config, tokenizer.n_vocab)

@@ -11,8 +11,9 @@ import pytest
 
 from tests.app.session.helpers import close, collect, events, replaying, stopped, train, trained, wait_until
 from tests.core.recorded import recorded, story
-from tui_lab.app.session.messages import Ready, RecordedPause, Rewound, SessionFailed, SessionMessage
-from tui_lab.app.session.replay import SPEEDS
+from tests.core.tiny import trainer_and_run
+from tui_lab.app.session.messages import Printed, Ready, RecordedPause, Rewound, SessionFailed, SessionMessage
+from tui_lab.app.session.replay import SPEEDS, Replay
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
@@ -247,12 +248,35 @@ def test_pauses_of_the_recording_are_told_and_do_not_pause_the_replay() -> None:
     assert told == [ev.Paused(step=3), ev.Resumed(step=3)]
 
 
-def test_replay_gives_the_model_of_the_run() -> None:
-    ready, _ = trained()
-    models: list[Any] = []
-    with replaying(ready.path) as replay:
-        replay.send(cmd.Inspect(models.append))
-    assert len(models) == 1
+def test_replay_gives_the_model_of_the_checkpoint_before_its_step(tmp_path: Path) -> None:
+    training, run = trainer_and_run(tmp_path / "a")
+    for event in run.record(training.events()):
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            training.commands.put(cmd.Save())
+    with replaying(str(run.path)) as replay:
+        replay.send(cmd.Pause())
+        assert snapshot(replay)[0] == cmd.WeightsInfo(3), "the first one, since all are later"
+        for step, saved in ((5, 3), (8, 8)):
+            wait_until(partial(reached, replay, -1))
+            replay.seek(step)
+            wait_until(partial(reached, replay, step))
+            assert snapshot(replay)[0] == cmd.WeightsInfo(saved)
+
+
+def test_replay_shows_what_its_run_printed_at_the_end(tmp_path: Path) -> None:
+    training, run = trainer_and_run(tmp_path / "a")
+    list(run.record(training.events()))
+    (run.path / runs.OUTPUT).write_text("the result\n")
+    with replaying(str(run.path)) as replay:
+        replay.send(cmd.Step(2))
+        messages = collect(replay, lambda message: isinstance(message, ev.StepDone) and message.step == 2)
+        assert not [message for message in messages if isinstance(message, Printed)]
+        replay.send(cmd.Resume())
+        for _ in range(2):
+            replay.speed = math.inf
+            *_, before, printed = collect(replay, lambda message: isinstance(message, Printed))
+            assert stopped(before) and printed == Printed(("the result",))
+            replay.seek(4)
 
 
 def test_replay_at_infinite_speed_gives_the_rest_once() -> None:
@@ -285,11 +309,19 @@ def test_best_weights_generate_after_early_stopping_and_in_the_replay() -> None:
     best = ckpt.load(runs.find(ready.path).latest()).best
     assert best is not None and ending.restored == ending.step - 2
     with replaying(ready.path) as replay:
+        replay.speed = math.inf
+        collect(replay, stopped)
         for source in (session, replay):
             info, embedding = snapshot(source)
             assert info == cmd.WeightsInfo(ending.step - 2, best=True)
             assert embedding == best["W_E.weight"].flatten().tolist()
     close(session)
+
+
+def reached(replay: Replay, step: int) -> bool:
+    """Take what there is of a replay; return whether it is open and at `step` or later."""
+    replay.drain()
+    return replay.timeline is not None and replay.position >= step
 
 
 def snapshot(source: Source) -> tuple[cmd.WeightsInfo, list[float]]:

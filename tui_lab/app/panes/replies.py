@@ -25,7 +25,7 @@ from tui_lab.util.escape import printable
 
 HINT = "{key}: generate from the current weights. every N: repeat every N steps."
 """key: the one that generates."""
-CHECKPOINT_HINT = HINT.replace("the current weights", "the last checkpoint")
+CHECKPOINT_HINT = HINT.replace("the current weights", "the last checkpoint so far")
 LIKELY = 0.5
 UNLIKELY = 0.1
 TOKENS_OF_START = 40

@@ -50,6 +50,8 @@ class SeekBar:
         self._start = 0
         self._width = 0
         self._end = 0
+        self._marked: dict[int, int] = {}
+        """The steps of the marks that are visible, by the column of the bar."""
         self._laid_out: object = None
         self._keys_width = 0
         """Columns of the keys, at their widest in this layout: the bar keeps its width when a key goes."""
@@ -79,10 +81,11 @@ class SeekBar:
         return text.append(f"  {fitting_keys}", "dim")
 
     def step_at(self, column: int) -> int | None:
-        """Return the step at a column of the line; None outside of the bar."""
+        """Return the step at a column of the line, at a mark exactly its own; None outside of the bar."""
         if not self._start <= column < self._start + self._width:
             return None
-        return round((column - self._start) / (self._width - 1) * self._end)
+        place = column - self._start
+        return self._marked.get(place, round(place / (self._width - 1) * self._end))
 
     def _append_bar(self, text: Text, timeline: Timeline, position: int) -> None:
         reached = self._column(position)
@@ -90,11 +93,14 @@ class SeekBar:
         styles = ["bold cyan" if column < reached else "dim" for column in range(self._width)]
         marks = (
             (timeline.evaluations, EVALUATION, "yellow"),
-            (timeline.checkpoints, CHECKPOINT, "magenta"),
             (timeline.changes, CHANGE, "green"),
+            (timeline.checkpoints, CHECKPOINT, "magenta"),
         )
+        self._marked = {}
         for steps, sign, style in marks:
-            for column in map(self._column, steps):
+            for step in steps:
+                column = self._column(step)
+                self._marked[column] = step
                 signs[column] = sign
                 styles[column] = style
         signs[reached] = POSITION

@@ -44,12 +44,15 @@ class _Opened:
     ready: Ready
     events: list[ev.Event]
     printed: Printed | None
+    """Of our own runs it is shown at their end: it says what came out."""
 
 
 class Replay:
     """Give each event when its time has come: `speed` seconds of the run per second of `clock`."""
 
     role: Role = "replay"
+    _printed: Printed | None = None
+    """What the run printed, if it is not given to the app yet."""
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self._name = name
@@ -131,7 +134,8 @@ class Replay:
 
     @property
     def position(self) -> int:
-        return self._played[-1].step if self._played else max(0, self._from_step)
+        played = self._played  # The thread that answers commands asks, too.
+        return played[-1].step if played else max(0, self._from_step)
 
     @property
     def timeline(self) -> Timeline | None:
@@ -156,6 +160,7 @@ class Replay:
         self._reader = ReadAhead(self._opened.run, self._from_step, self._buffer.put)
         self._played = []
         self._rewound = Rewound(self._opened.ready, tuple(past))
+        self._printed = self._opened.printed
         self._said_end = _has_ended(past)
         self._seconds = 0.0
         self._drained_at = self._clock()
@@ -172,7 +177,7 @@ class Replay:
                 messages.append(message)
         if self._rewound is not None and self._opened is not None:
             messages.append(self._rewound)
-            messages += [] if self._opened.printed is None else [self._opened.printed]
+            messages += self._output() if self._is_script else []
             self._rewound = None
         due = list(self._due())
         messages += [RecordedPause(e) if isinstance(e, ev.Paused | ev.Resumed) else e for e in due]
@@ -180,8 +185,19 @@ class Replay:
         if self._reader is not None and self._reader.ended and not self._said_end:
             self._said_end = True
             messages.append(Interrupted())
+        messages += self._output() if self._said_end else []
         messages += self._pause_events(messages)
         return messages
+
+    @property
+    def _is_script(self) -> bool:
+        return self._opened is not None and isinstance(self._opened.ready.config, ScriptConfig)
+
+    def _output(self) -> list[Printed]:
+        """Return what the run printed, unless it was given to the app."""
+        printed = self._printed
+        self._printed = None
+        return [] if printed is None else [printed]
 
     def _pause_events(self, messages: list[SessionMessage]) -> list[ev.Event]:
         """Return what the app has to know of the pause of the replay after these messages."""
@@ -204,6 +220,7 @@ class Replay:
             checkpoints=tuple(map(step_of, opened.run.saved_checkpoints())),
             is_done=_is_done(opened.events),
         )
+        self._printed = None if self._is_script else opened.printed
         self._reader = ReadAhead(opened.run, -1, self._buffer.put)
 
     def _due(self) -> Iterable[ev.Event]:
@@ -286,8 +303,10 @@ class Replay:
             ready = open_ready(run)
             self._buffer.put(ready)
             if (printed := OutputTail(run.path / runs.OUTPUT).poll()) is not None:
-                printed = printed if _is_script(run) else without_events(printed)
-                self._buffer.put(printed)
+                if _is_script(run):
+                    self._buffer.put(printed)
+                else:
+                    printed = without_events(printed)
             downsampled = run.downsampled().events()
             self._buffer.put(_Opened(run, ready, downsampled, printed))
             if not any(isinstance(event, ev.Started | ev.Failed) for event in downsampled) and _is_script(run):
@@ -300,7 +319,7 @@ class Replay:
 
     def _answer_commands(self, run: runs.Run) -> None:
         """Answer Snapshot and Inspect until Stop."""
-        weights = SavedWeights(run)
+        weights = SavedWeights(run, lambda: self.position)
         while not isinstance(command := self._commands.get(), cmd.Stop):
             if isinstance(command, cmd.Snapshot | cmd.Inspect):
                 try:

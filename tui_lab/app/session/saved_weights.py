@@ -1,5 +1,6 @@
 """The weights that a run has saved, for commands that look at a model when none trains in this process."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ NO_CHECKPOINT = "no checkpoint yet"
 class SavedWeights:
     """Answer Snapshot and Inspect from the checkpoints of `run`.
 
-    The model is loaded at the first command, and again whenever there is a newer checkpoint.
+    at_step: from which one, see `Run.checkpoint_at`; by default the last. The model is loaded at the first command, and
+    again whenever that is another one.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, at_step: Callable[[], int | None] = lambda: None) -> None:
         self._run = run
+        self._at_step = at_step
         self._loaded: tuple[Path, ChosenWeights, Model] | None = None
 
     def answer(self, command: cmd.Snapshot | cmd.Inspect) -> None:
@@ -59,8 +62,9 @@ class SavedWeights:
     def _load(self) -> "tuple[ChosenWeights, Model]":
         from tui_lab.core.inference.load_model import load_chosen
 
-        path = self._run.latest()
+        step = self._at_step()
+        path = self._run.checkpoint_at(step)
         if self._loaded is None or self._loaded[0] != path:
-            chosen, model, _ = load_chosen(self._run)
+            chosen, model, _ = load_chosen(self._run, at_step=step)
             self._loaded = (path, chosen, model)
         return self._loaded[1:]
