@@ -9,10 +9,11 @@ from tests.app.learn.test_guide import SMALL
 from tests.app.panes.test_doctor import SOFTMAX_TWICE, report
 from tui_lab.app.learn.screen import LessonScreen
 from tui_lab.app.learn.shown_run import ShownRun
+from tui_lab.app.learn.sources import NoRun, lesson_source
 from tui_lab.app.session.state import LabState
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Report
-from tui_lab.core.lessons.load import load_lesson
+from tui_lab.core.lessons.load import find_lesson, load_lesson
 from tui_lab.core.lessons.progress import Progress, load_progress
 from tui_lab.core.runs import folder as runs
 
@@ -88,3 +89,14 @@ def test_report_on_the_run_is_shown_from_its_stage_on_once() -> None:
         shown_run.follow()
         shown_run.follow()
         assert [len(each.findings) for each in lab.reports] == [1] * n_reports, stage
+
+
+def test_looking_back_to_before_the_first_run_opens_none() -> None:
+    lesson = load_lesson(find_lesson("1-x-and-y"))
+    progress = load_progress(lesson)
+    progress.go_to("start")
+    assert lesson_source(progress, lambda: 0.0).prepared == "train"
+    folder = progress.new_run_folder("train")
+    (folder / runs.CONFIG).write_text(settings.to_toml(settings.load("confusion-1")), "utf-8")
+    progress.of("train").run = folder.name
+    assert isinstance(lesson_source(progress, lambda: 0.0).source, NoRun)

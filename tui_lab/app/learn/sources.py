@@ -72,6 +72,8 @@ def lesson_source(progress: Progress, clock: Callable[[], float]) -> LessonSourc
         return LessonSource(_source_of_run(run, clock, is_unfinished=_is_unfinished(progress, run)))
     for stage in progress.lesson.stages[progress.index :]:
         config = progress.lesson.configs[stage.id].start
+        if progress.run_of(stage.id) is not None:
+            break  # The student looks back to before the first run.
         if config is not None:
             folder = progress.new_run_folder(stage.id)
             return LessonSource(PreparedSession(stage.id, config, folder), stage.id, folder)

@@ -129,7 +129,7 @@ def best_text(state: LabState) -> Text:
         return Text()
     suffix = f" (patience {patience})" if patience else ""
     if state.ending == "patience":
-        since = f" · stopped {state.step - best.step:,} steps later{suffix}"
+        since = f" · stopped at step {state.step:,}{suffix}"
     elif state.worse:
         since = f" · no improvement for {state.worse} eval{'s' if state.worse > 1 else ''}{suffix}"
     else:
