@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_lab.core.lessons.load import Lesson, find_lesson, lesson_folders, load_lesson
+from tui_lab.core.lessons.load import BUILTIN, Lesson, find_lesson, lesson_folders, load_lesson
 from tui_lab.core.lessons.progress import load_progress
 from tui_lab.util.errors import ConfigError, LabError
 
@@ -19,13 +19,17 @@ def open_lessons(app: "LabApp", name: str) -> None:
     if name and lesson_folders(folder):
         app.push_screen(LearnScreen(folder))
         return
-    if not any(isinstance(screen, LearnScreen) for screen in app.screen_stack):
-        app.push_screen(LearnScreen())
+    lesson = None
     if name:
         try:
-            open_lesson(app, load_lesson(find_lesson(name)))
+            lesson = load_lesson(find_lesson(name))
         except ConfigError as error:
             app.notify(str(error), severity="error")
+    if not any(isinstance(screen, LearnScreen) for screen in app.screen_stack):
+        is_own = lesson is not None and lesson.folder.parent.resolve() != BUILTIN.resolve()
+        app.push_screen(LearnScreen(folder if is_own else None))
+    if lesson is not None:
+        open_lesson(app, lesson)
 
 
 def open_lesson(app: "LabApp", lesson: Lesson) -> None:
