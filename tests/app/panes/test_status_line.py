@@ -37,6 +37,11 @@ async def test_note_of_a_followed_run_is_shorter_where_the_mean_would_be_left_ou
         assert "mean 2.3" not in it.text("#status"), "that of one loss is left out"
         await it.tell(update(2))
         assert "· process 7  step 2/" in it.text("#status") and "mean 1.15  ETA" in it.text("#status")
+        await it.tell(ev.Paused(step=2))
+        assert "· process 7  step 2/" in it.text("#status") and "epoch 0" in it.text("#status"), (
+            "what has room is shown"
+        )
+        await it.tell(ev.Resumed(step=2))
         await it.pilot.resize_terminal(120, 40)
         await it.tell(update(3))
         assert "trained by process 7" in it.text("#status") and "epoch 0" in it.text("#status")

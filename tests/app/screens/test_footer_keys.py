@@ -41,6 +41,7 @@ def labels(now: Situation) -> list[str]:
         (Situation("paused", "replay", paused=True, waits=True), "Space Play", {"r Restart", "f Fork"}),
         (Situation("ended", "replay"), "Space Play again", {"(", ") Seek", "c Resume", "f Fork"}),
         (Situation("ended", "training"), "r Again", {"f Train on", "g Generate", "R Compare", "w Home"}),
+        (Situation("ended", "steering"), "c Resume", {"r Again", "f Train on"}),
         (Situation("failed", "training"), "K Diagnose", {"r Again", "5 Events"}),
     ],
 )

@@ -1,6 +1,6 @@
 """The status line: phase, step, loss, ETA, throughput and memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import psutil
@@ -43,7 +43,7 @@ def phase_text(state: LabState) -> str:
 
 
 class Part(NamedTuple):
-    """A part of the line; those of the lowest rank are left out first."""
+    """A part of the line; those of the highest rank come first where not all fit."""
 
     text: str
     rank: int
@@ -52,6 +52,15 @@ class Part(NamedTuple):
 
 def _length(parts: Iterable[Part]) -> int:
     return sum(len(part.text) for part in parts)
+
+
+def _fitting(parts: Sequence[Part], width: int) -> list[Part]:
+    """Return the parts that fit into `width` in their order, those of the highest rank first."""
+    kept: list[Part] = []
+    for part in sorted(parts, key=lambda part: -part.rank):
+        if not kept or _length([*kept, part]) <= width:
+            kept.append(part)
+    return [part for part in parts if part in kept]
 
 
 class StatusLine(Static):
@@ -89,8 +98,8 @@ class StatusLine(Static):
             parts = self._parts(state, note, answer, name)
         if width and _length(part for part in parts if part.rank >= LEAST_RANK_BEFORE_NOTE) > width:
             parts = self._parts(state, note.removeprefix(LONG_NOTE), answer, name)
-        while width and _length(parts) > width and len(parts) > 1:
-            parts.remove(min(parts, key=lambda part: part.rank))
+        if width:
+            parts = _fitting(parts, width)
         text = Text(no_wrap=True, overflow="ellipsis")
         for part in parts:
             text.append(part.text, part.style)
@@ -108,7 +117,7 @@ class StatusLine(Static):
             n_steps = 0 if self._is_replayed else state.config.train.steps
             parts.append(Part(f"  step {state.step:,}" + (f"/{n_steps:,}" if n_steps else ""), 8))
         if state.last is not None:
-            parts += [] if state.epoch is None else [Part(f"  epoch {state.epoch:,}", 2)]
+            parts += [] if state.epoch is None else [Part(f"  epoch {state.epoch:,}", 3)]
             parts.append(Part(f"  loss {short_number(state.last.loss)}", 7))
             # Of the first step, the mean is the loss.
             parts += [Part(f"  mean {short_number(state.last.loss_ema)}", 4)] if state.last.step > 1 else []
@@ -116,7 +125,7 @@ class StatusLine(Static):
                 parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
         if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:
             unit = "tok" if state.unit == "tokens" else state.unit
-            parts.append(Part(f"  mean {rate:,.0f} {unit}/s", 3))
+            parts.append(Part(f"  mean {rate:,.0f} {unit}/s", 2))
         if state.started is not None:
             parts.append(Part(f"  {state.started.device} ×{state.started.threads}", 1))
         return [*parts, Part(f"  {self._memory_text}", 0)]

@@ -49,7 +49,7 @@ FAILED: Labels = (
 class Situation:
     """waits: whether an edited setting waits for a restart. paused: of the run, or of the replay.
 
-    is_complete: whether a run that is replayed has made all its steps, so that it cannot be resumed.
+    is_complete: whether the run has made all its steps, so that it cannot be resumed.
     """
 
     phase: str
@@ -76,7 +76,7 @@ def commands(now: Situation) -> Labels:
         case "failed":
             return FAILED
         case "ended":
-            return ENDED
+            return tuple(label for label in ENDED if not (now.is_complete and label[0] == "resume"))
     begin = (pause, ("step", "Step"))
     if now.waits:
         return (*begin, ("restart", "Restart"), ("fork", "Fork"), *LR, ("generate", "Generate"), *ALWAYS)

@@ -39,7 +39,7 @@ class LabFooter:
         settings = lab.config_pane.settings
         waits = settings is not None and settings.wait_for_restart
         timeline = None if playback is None else playback.timeline
-        is_complete = timeline is not None and timeline.is_done
+        is_complete = shown.ending == "done" if timeline is None else timeline.is_done
         return Situation(shown.phase, lab.source.role, paused, waits, is_complete)
 
     def items(self) -> list[FooterItem]:
