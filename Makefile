@@ -10,7 +10,7 @@ TEXT ?= bundled
 TORCH ?= torch==2.13.0
 
 .PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
-	snapshots demo format lab lock device
+	snapshots demo format lab lock device device-wheels
 
 install: $(STAMP)
 
@@ -80,14 +80,24 @@ $(AUDIT)/.torch: $(AUDIT)/.installed
 bench: $(STAMP) peers litgpt
 	$(BIN)/tui-lab bench all --text $(TEXT) --write docs/performance.md
 
+# Correctness and speed on a GPU in six minutes (docs/guide/speed.md). Needs torch with CUDA in $(PYTHON), no network.
+WHEELS := build/device-wheels
+device:
+	$(PYTHON) -m tools.device $(if $(wildcard $(WHEELS)/*.whl),--wheels $(WHEELS)) --json build/device.json
+
+# What a machine with only torch, transformers and numpy lacks. For another Python: make device-wheels DEVICE_PYTHON=3.13
+DEVICE_PYTHON ?= 3.12
+device-wheels: $(STAMP)
+	$(BIN)/python -m pip download --quiet --only-binary=:all: --python-version $(DEVICE_PYTHON) --implementation cp \
+	    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	    --no-deps --dest $(WHEELS) \
+	    $$($(BIN)/python -m pip freeze | grep -E '^(annotated-types|platformdirs|pydantic|pydantic_core|tomli_w|typing-inspection)==')
+
 self-test: peers
 	$(BIN)/tui-lab doctor --self-test
 
 # Kill runs a hundred times and damage a thousand run folders (docs/reliability.md). Takes half an hour.
 TORTURE ?= --times 100 --seed 0
-# What needs a GPU: a watched script there, and what watching costs. Needs torch with CUDA in $(PYTHON).
-device:
-	$(PYTHON) -m tools.device
 
 torture: $(STAMP) damage
 	$(BIN)/python -m tools.torture.kill $(TORTURE)
