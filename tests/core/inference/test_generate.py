@@ -7,12 +7,16 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from tests.core.tiny import tiny
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.inference.generate import generate, sampling_probabilities
+from tui_lab.core.inference.decoder import decoder_of
+from tui_lab.core.inference.generate import generate, generate_batch, nucleus, sampling_probabilities
 from tui_lab.core.inference.sampling import Generated, Sampling
-from tui_lab.core.model import Transformer
+from tui_lab.core.inference.token_step import is_plain
+from tui_lab.core.kernels.linear import Kernels
+from tui_lab.core.model import AttentionWeights, Transformer
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.data.tokenizers import CharTokenizer, DigitsTokenizer, Gpt2Tokenizer, SeenVocabulary, decode
 from tui_lab.util.errors import ConfigError
@@ -39,6 +43,69 @@ def test_cache_changes_no_token_within_and_beyond_the_context(prompt: str, sampl
     cached, plain = (generate_tokens(sampling, prompt, use_cache=use) for use in (True, False))
     assert [token.token for token in cached] == [token.token for token in plain]
     assert [token.probability for token in cached] == pytest.approx([token.probability for token in plain], rel=1e-4)
+
+
+def next_logits(model: Transformer, *, steps: bool) -> list[Tensor]:
+    decoder = decoder_of(model, 40) if steps else model.decoder(40)
+    row = [5, 1, 7]
+    with torch.inference_mode():
+        return [decoder(row + [3] * n) for n in range(8)]
+
+
+@pytest.mark.parametrize("d_head", [4, 8])
+def test_steps_of_one_token_equal_the_modules_bit_for_bit(d_head: int) -> None:
+    """With d_head 8, queries, keys and values are one product; the last three rows exceed the context."""
+    model = Transformer(MODEL.model_copy(update={"d_head": d_head}), 50, seed=1).eval()
+    steps, modules = (torch.stack(next_logits(model, steps=flag)) for flag in (True, False))
+    assert torch.equal(steps, modules)
+
+
+def test_steps_in_bfloat16_differ_from_autocast_by_rounding_only() -> None:
+    model = Transformer(MODEL, 50, seed=1).eval()
+    exact = torch.stack(next_logits(model, steps=True))
+    model.set_kernels(Kernels(precision="bf16"))
+    steps, modules = (torch.stack(next_logits(model, steps=flag)) for flag in (True, False))
+    assert steps.dtype == torch.float32 and not torch.equal(steps, exact)
+    assert (steps - modules).abs().max() < 0.01 * exact.abs().max()
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_models_with_hooks_and_faults_are_generated_from_by_their_modules(look: bool) -> None:
+    model = Transformer(MODEL, 50, seed=1).eval()
+    assert is_plain(model)
+    calls: list[object] = []
+    if look:
+        model.layers[0].register_forward_hook(lambda *_: calls.append(0))
+    else:
+        model.layers[1].attention.weights = type("Shifted", (AttentionWeights,), {})()  # type: ignore[union-attr]
+    assert not is_plain(model)
+    next_logits(model, steps=True)
+    assert len(calls) == (8 if look else 0)
+
+
+PROMPTS = ["S", "Socrates, where from?", "Socrate", "So", "Where"]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.3, top_p=0.9, seed=3)])
+def test_batch_generates_what_each_prompt_gives_alone(sampling: Sampling) -> None:
+    """Prompts of several lengths, below and above the context, that end at different times."""
+    model, tokenizer = model_and_tokenizer()
+    lengths = [9, 3, 0, 5, 1]
+    batch = generate_batch(model, tokenizer, PROMPTS, max_new_tokens=lengths, sampling=sampling)
+    for prompt, n, row in zip(PROMPTS, lengths, batch, strict=True):
+        alone = list(generate(model, tokenizer, prompt, max_new_tokens=n, sampling=sampling, n_alternatives=0))
+        assert [(token.token, token.text) for token in row] == [(token.token, token.text) for token in alone]
+        assert [token.probability for token in row] == pytest.approx([token.probability for token in alone], rel=1e-4)
+
+
+def test_batch_of_a_model_with_a_fault_is_generated_row_by_row() -> None:
+    model = build_model(tiny('faults=["no_mask"]'), 11)
+    tokenizer = DigitsTokenizer(11)
+    batch = generate_batch(model, tokenizer, ["12", "3"], max_new_tokens=[3, 3], sampling=GREEDY)
+    assert batch == [
+        list(generate(model, tokenizer, prompt, max_new_tokens=3, sampling=GREEDY, n_alternatives=0))
+        for prompt in ("12", "3")
+    ]
 
 
 def test_seed_gives_the_same_text_whatever_torch_draws() -> None:
@@ -98,6 +165,19 @@ def test_sampling_equals_the_numpy_version(logits: list[int], temperature: float
     assume(np.abs(reached - top_p).min() > 1e-9)
     probabilities = sampling_probabilities(torch.tensor(values), sampling)
     np.testing.assert_allclose(probabilities.numpy(), expected, rtol=1e-6, atol=1e-12)
+
+
+@given(masses=st.lists(st.integers(0, 6), min_size=1, max_size=40).filter(any), p=st.floats(0.01, 0.999))
+@settings(deadline=None)
+def test_nucleus_equals_the_one_of_a_stable_sort(masses: list[int], p: float) -> None:
+    """Small numbers of masses give many tokens that are equally likely; masses 0 are tokens without probability."""
+    probabilities = torch.tensor(masses, dtype=torch.float32) ** 5
+    probabilities /= probabilities.sum()
+    ordered, ids = probabilities.double().sort(descending=True, stable=True)
+    before = ordered.cumsum(dim=0) - ordered
+    assume((before - p).abs().min() > 1e-12)
+    expected = torch.zeros(len(masses), dtype=torch.bool).index_fill_(0, ids[before < p], True)
+    assert torch.equal(nucleus(probabilities, p), expected)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-3, 100.0])
