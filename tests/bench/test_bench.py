@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.core.tiny import trainer
-from tui_lab.bench import report, train, watch_cost
+from tui_lab.bench import report, sweep_speed, train, watch_cost
 from tui_lab.bench.baselines import ours
 from tui_lab.bench.ddp_cost import bench_scale, figures, link, ring_bytes
 from tui_lab.bench.nanogpt_baseline import EagerGPT, EagerLoop, generate_uncached
@@ -87,10 +87,10 @@ def test_bench_all_continues_after_a_failed_part(monkeypatch: pytest.MonkeyPatch
     parts: list[set[str]] = []
     result = report.bench_all("my.txt", progress.append, lambda so_far: parts.append(set(so_far)))
     assert result["failed"] == ["generate"]
-    assert len(progress) == 9  # One line per part, and one for the failure.
+    assert len(progress) == 10  # One line per part, and one for the failure.
     assert result["headline"] == ["headline", "--text", "my.txt"] and len(result["ui"]) == 2
     assert "start" in parts[0] and "headline" not in parts[0]
-    assert {"start", "train", "reverse", "flat", "ui", "watch", "headline"} <= parts[-1]
+    assert {"start", "train", "reverse", "flat", "ui", "watch", "sweep", "headline"} <= parts[-1]
 
 
 def test_performance_document_has_the_marks() -> None:
@@ -136,6 +136,18 @@ def test_overhead_of_watching_is_the_ratio_of_the_medians() -> None:
     )
     assert "| 1M, x | 2500.00 | 2750.00 | 10.0% | 10.0 … 10.0 | 5% |" in text and "+1.5 MiB" in text
     assert watch_cost.comparison(plain, plain, limit=0.05)["within_limit"]
+
+
+def test_trials_per_minute_are_compared_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"1": iter((40.0, 60.0, 40.0)), "auto": iter((20.0, 40.0, 80.0))}
+    workers = {"1": {"jobs": 1, "threads": 2}, "auto": {"jobs": 2, "threads": 1}}
+    monkeypatch.setattr(sweep_speed, "_sweep", lambda preset, steps, trials, jobs: (next(seconds[jobs]), workers[jobs]))
+    figures = sweep_speed.bench_sweep(["reverse"], trials=4, turns=3)
+    part = figures["presets"]["reverse"]
+    assert part["auto_is_faster"] == 1.5
+    assert part["rows"]["--jobs auto"] == {"jobs": 2, "threads": 1, "trials_per_minute": 6.0}
+    text = report.markdown({"machine": machine(), "date": "", "sweep": figures})
+    assert "| reverse, 500 steps, `--jobs auto` | 2 × 1 | 6.0 | 1.50 |" in text
 
 
 def test_script_of_the_watch_benchmark_makes_the_steps_it_is_asked_for(tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ def test_bench_headline_stops_every_run_at_the_target(cli: Cli) -> None:
 
 
 @pytest.mark.slow
+def test_bench_sweep_measures_both_ways(cli: Cli) -> None:
+    done = cli("bench", "sweep", "--preset", "overfit-one", "--trials", "2", "--turns", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["presets"]["overfit-one"]["rows"]
+    assert rows["--jobs 1"]["jobs"] == 1 and rows["--jobs auto"]["trials_per_minute"] > 0
+
+
+@pytest.mark.slow
 def test_bench_watch_measures_time_and_memory(cli: Cli) -> None:
     done = cli("bench", "watch", "--pairs", "1", "--turns", "2", "--memory-steps", "2000", "--json")
     assert done.returncode == 0, done.stderr

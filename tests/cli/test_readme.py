@@ -106,6 +106,7 @@ def shortened(arguments: list[str]) -> list[str]:
     short = [smaller.get(option, word) for option, word in zip(previous, arguments, strict=True)]
     if arguments[0] == "sweep":  # One value of each list.
         short = [word.partition(",")[0] for word in short]
+        short = ["train.target_loss=99" if word.startswith("train.target_loss=") else word for word in short]
     if arguments[0] in ("run", "sweep") and not resumed:
         short += [] if "--steps" in arguments else ["--steps", "2"]
         short += ["--set", "train.eval_examples=1", "--set", "train.batch_size=4"]

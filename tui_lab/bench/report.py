@@ -38,6 +38,7 @@ def bench_all(text: str, progress: Callable[[str], None], so_far: Callable[[Figu
         "generate": lambda: _measure("generate"),
         "flat": lambda: _measure("flat"),
         "watch": lambda: _measure("watch", "--memory-steps", "100000"),
+        "sweep": lambda: _measure("sweep"),
         "ui": lambda: [_measure("ui", "--size", size) for size in SIZES],
         "headline": lambda: _measure("headline", "--text", text),
     }
@@ -84,6 +85,7 @@ def markdown(figures: Figures) -> str:
         "headline": lambda part: _headline(part, figures["text"]),
         "ui": _ui,
         "watch": _watch,
+        "sweep": _sweep,
         "flat": _flat,
         "start": _start,
     }
@@ -204,6 +206,23 @@ def _watch(figures: Figures) -> str:
         f"Memory from step {first:,} to {last:,} of a tiny model: {memory['watched']['growth_mib']:+.1f} MiB, "
         f"not watched {memory['plain']['growth_mib']:+.1f} MiB.\n\n"
         + table(("model", "ms per step", "watched", "overhead", "95% interval", "limit"), rows)
+    )
+
+
+def _sweep(figures: Figures) -> str:
+    rows = [
+        [
+            f"{preset}, {part['steps']:,} steps, `{name}`",
+            f"{row['jobs']} × {row['threads']}",
+            f"{row['trials_per_minute']:.1f}",
+            f"{part['auto_is_faster']:.2f}" if name.endswith("auto") else "1",
+        ]
+        for preset, part in figures["presets"].items()
+        for name, row in part["rows"].items()
+    ]
+    return (
+        f"**Sweeps**, {figures['trials']} trials from start to end, alternating (`tui-lab bench sweep`).\n\n"
+        + table(("sweep", "jobs × threads", "trials per minute", "times as many"), rows)
     )
 
 

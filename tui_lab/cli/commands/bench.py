@@ -70,6 +70,22 @@ def headline(
     write_figures(bench_headline(text, target, loop=loop), as_json=json)
 
 
+@commands.command("sweep")
+def sweep(
+    preset: Annotated[
+        list[str] | None, typer.Option(help="The presets to train; by default reverse and socrates.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=2, help="Trials of a sweep.")] = 4,
+    turns: Annotated[int, typer.Option(min=1, help="Sweeps of each kind, alternating.")] = 3,
+    json: Json = False,
+) -> None:
+    """Trials per minute of a sweep: one trial at a time, and with `--jobs auto`."""
+    from tui_lab.bench.sweep_speed import bench_sweep
+    from tui_lab.cli.output import write_figures
+
+    write_figures(bench_sweep(preset or (), trials, turns), as_json=json)
+
+
 @commands.command("start")
 def start(json: Json = False) -> None:
     """Seconds until --help, the first frame and the first step."""
