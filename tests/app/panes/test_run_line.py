@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.fake import FakePlayback, evaluated, lab, ready, update
+from tests.app.fake import FakePlayback, evaluated, lab, ready, started, update
 from tests.app.script import script_lab
 from tui_lab.app.panes.end_text import end_text, offered
 from tui_lab.app.panes.key_hints import BETWEEN
@@ -90,6 +90,17 @@ async def test_panes_follow_a_replay_that_goes_back() -> None:
         assert "step 5" in log and "optim.lr" not in log and "step 15" not in log
         await it.press("3")
         assert it.screen.batch_pane.loaded.shown_batch is not None and it.screen.batch_pane.loaded.shown_batch.step == 4
+
+
+async def test_length_of_the_seek_bar_does_not_depend_on_how_the_replay_opened() -> None:
+    async with lab(loaded=False, steps=0, size=(80, 24)) as it:
+        it.source.role = "replay"
+        playback = FakePlayback()
+        it.source.playback = playback
+        await it.tell()
+        await it.tell(ready(), started(ready()), update(1))
+        opened_at_once = SeekBar().text(playback, 80, ALL_KEYS).plain
+        assert it.text("#run-line").index(" 0/400") == opened_at_once.index(" 0/400")
 
 
 async def test_a_run_that_trains_has_no_seek_bar() -> None:

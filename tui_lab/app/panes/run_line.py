@@ -68,7 +68,8 @@ class RunLine(Static):
 
             def applies(id: str) -> bool:
                 is_left_out = id == "resume" and timeline is not None and timeline.is_done
-                return not is_left_out and self._applies(id)
+                # While the replay opens too: the bar would change its length when the key comes.
+                return id == "pause" or (not is_left_out and self._applies(id))
 
             is_at_end = timeline is not None and playback.position >= timeline.end
             pause = "play again" if is_at_end else "play" if playback.paused else "pause"

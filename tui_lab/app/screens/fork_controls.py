@@ -28,6 +28,10 @@ MAX_OTHERS = 4
 """Steps of other checkpoints that a question names."""
 
 
+SECONDS_BEFORE_NEWS = 0.3
+"""After that, the status line says that the checkpoint is still being read: torch may have to be imported."""
+
+
 class StartFork(Protocol):
     """Start a new run with the weights of a checkpoint and a config.
 
@@ -82,7 +86,11 @@ class ForkControls:
     async def _fork_from_checkpoint(self, path: Path, edits: dict[str, object], cancel: Callable[[], None]) -> None:
         at_step = self._lab.state.step if self._lab.source.role == "replay" else None
         try:
-            progress, other_steps = await asyncio.to_thread(_read_checkpoint, path, at_step)
+            reading = asyncio.ensure_future(asyncio.to_thread(_read_checkpoint, path, at_step))
+            done, _ = await asyncio.wait({reading}, timeout=SECONDS_BEFORE_NEWS)
+            if not done:
+                self._lab.frames.answer("reading the checkpoint …")
+            progress, other_steps = await reading
             config = settings.with_values(progress.config, edits)
         except (ConfigError, RunError) as error:
             self._lab.notify(str(error), severity="warning")
@@ -156,10 +164,16 @@ class ForkControls:
             f"The fork has the settings of step {fork.step:,}{f', and your edits: {changes}' if changes else ''}."
         )
         choices = (Choice("fork", f"Fork at step {fork.step:,}"), Choice("cancel", "Cancel"))
-        self._lab.app.push_screen(
+        self._ask(
             Ask(" ".join(lines), choices),
             lambda answer: self._carry_out(fork) if answer == "fork" else fork.cancel(),
         )
+
+    def _ask(self, dialog: Ask | AskLine, answered: Callable[[str | None], None]) -> None:
+        """Open a dialog once the lab shows that the replay is paused: nothing is drawn below a dialog."""
+        self._lab.frames.answer("")
+        self._lab.tick()
+        self._lab.call_after_refresh(self._lab.app.push_screen, dialog, answered)
 
     def _ask_for_steps(self, fork: _Fork) -> None:
         def answered(text: str | None) -> None:
@@ -177,7 +191,7 @@ class ForkControls:
                 self._carry_out(replace(fork, config=config))
 
         question = f"The fork starts at step {fork.step:,}, where the run has made all its steps. How many more?"
-        self._lab.app.push_screen(AskLine(question, str(fork.config.train.steps), enter="fork"), answered)
+        self._ask(AskLine(question, str(fork.config.train.steps), enter="fork"), answered)
 
 
 def nearest_text(shown: int, step: int, other_steps: list[int]) -> str:

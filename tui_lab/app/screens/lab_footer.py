@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LabFooter:
-    """Call `follow` with every frame; the line shows `items` when the bindings of the lab are refreshed."""
+    """Call `follow` at every tick; the line shows `items` when the bindings of the lab are refreshed."""
 
     def __init__(self, lab: "LabScreen") -> None:
         self._lab = lab

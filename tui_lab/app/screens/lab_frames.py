@@ -72,7 +72,7 @@ class LabFrames:
             elif now - self._answered_at > SECONDS_OF_ANSWER:
                 self._answer = ""
             self._status.show(self.shown, now, self._note(), self._answer, is_replayed=lab.source.playback is not None)
-            self.footer.follow(self.shown)
+        self.footer.follow(self.shown)
 
     def draw_pane(self, pane: Pane, now: float) -> None:
         pane.draw(self._lab.state if pane.shows_latest else self.shown, now)
