@@ -48,7 +48,7 @@ def test_measured_mean_is_named_with_the_last_loss_which_the_chart_shows() -> No
     third.run_started("adam-1")
     third.update(measured(*[10.7] * 59, 10.76), ())
     shown = pages(third, WIDTH, LINES)[-1].text.plain
-    assert "measured: 10.71, the mean of 5 steps (the last one: 10.76)" in shown
+    assert "measured: 10.71, the mean of 5 steps (the last: 10.76)" in shown
     third.update(measured(*[10.7] * 60), ())
     assert pages(third, WIDTH, LINES)[-1].text.plain.endswith("measured: 10.7")
 

@@ -184,7 +184,7 @@ def _of_mean(guide: Guide, question: Question | None, mean: float) -> str:
     last = None if measured is None or guide.current is None else guide.current.last_of_mean(measured)
     if last is None or short_number(last) == short_number(mean):
         return ""
-    return f", the mean of {WINDOW} steps (the last one: {short_number(last)})"
+    return f", the mean of {WINDOW} steps (the last: {short_number(last)})"
 
 
 def dots(guide: Guide) -> str:
