@@ -19,6 +19,7 @@ from tui_lab.app.learn.screen import LessonScreen
 from tui_lab.app.learn.trials import Trial, Trials
 from tui_lab.app.screens.help import Help
 from tui_lab.app.session.messages import Diagnosed, Ready
+from tui_lab.app.widgets.footer import ChosenKeyLine
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
@@ -75,6 +76,11 @@ def strip(it: Lab) -> str:
     return "\n".join(str(it.screen.query_one(name, Static).content) for name in ("#lesson-body", "#lesson-bar"))
 
 
+def last_line(it: Lab) -> list[tuple[str, str]]:
+    """The keys in the last line, and what they do."""
+    return [(item.shown, item.label) for item in it.screen.query_one(ChosenKeyLine).items()]
+
+
 async def test_question_then_run_then_trials_and_the_strip_covers_nothing() -> None:
     async with lesson("see") as (it, controller):
         assert it.screen.query_one("#lesson").region.bottom == it.screen.area.region.y
@@ -116,8 +122,10 @@ async def test_guess_comes_before_the_doctor_and_a_fix_has_no_faults(
     async with lesson("diagnose", (120, 40)) as (it, controller):
         assert it.screen.config_pane.settings is not None
         assert it.screen.config_pane.settings.shown_value("faults") == "2 planted"
+        assert ("1–4", "Answer") in last_line(it)
         await it.press("1")
         assert "Enter: diagnose" in strip(it)
+        assert ("Enter", "Go on") in last_line(it)
         assert it.screen.is_current, "1 is an answer, and not a pane, while the strip has the focus"
         controller.receive(Diagnosed(it.config, report(SOFTMAX_TWICE)))
         assert "✗ 1 The learning rate" in strip(it)

@@ -82,7 +82,7 @@ class LessonScreen(LabScreen):
         super().__init__(source, *args, **options)
         self.controller = controller
         self.strip = LessonStrip(id="lesson")
-        self._footer = LessonFooter(self)
+        self.frames.footer = LessonFooter(self)
         self.lesson = controller
 
     def compose(self) -> ComposeResult:
