@@ -69,7 +69,7 @@ class Student:
 
     async def choose(self, number: str, text: str, seconds: float) -> None:
         """Turn to the page with the choices, let them be read, and choose one."""
-        await self._enter_until(lambda: self.lab.strip.n_choices)
+        await self._enter_until(lambda: self.lab.strip.n_choices > 0)
         self.recorder.caption = Caption("", "your diagnosis?")
         await self.recorder.take(1.2)
         await self.recorder.press(number, text, seconds)

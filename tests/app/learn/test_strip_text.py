@@ -71,9 +71,10 @@ def test_links_and_code_are_styled() -> None:
     assert [text.plain[span.start : span.end] for span in text.spans] == ["ln V", "loss.py"]
 
 
-def test_bar_drops_its_dots_before_what_enter_does() -> None:
+def test_bar_drops_its_title_before_its_dots_and_both_before_what_enter_does() -> None:
     first = guide()
     assert "◉○○○○○" in bar(first, "▸ Enter: train it", 80).plain
+    assert bar(first, "▸ Enter: train it, and go on", 52).plain.startswith(" ◉○○○○○  1/6 see")
     narrow = bar(first, "step 27/60 · loss 10.82 · 0% of the way to 0", 60).plain
     assert narrow.endswith("0% of the way to 0 ")
     assert len(narrow) <= 60

@@ -203,7 +203,7 @@ def bar(guide: Guide, right: str, width: int) -> Text:
     place = f"{guide.index + 1}/{len(guide.progress.lesson.stages)} {stage.kind}{mark}"
     lefts = (
         f" {guide.progress.lesson.title}  {dots(guide)}  {place}",
-        f" {guide.progress.lesson.title}  {place}",
+        f" {dots(guide)}  {place}",
         f" {place}",
     )
     right = printable(right)[: max(0, width - 2)]
