@@ -131,15 +131,19 @@ def _generate(figures: Figures) -> str:
             name,
             f"{row['tokens_per_s']:.0f}",
             f"{row['quartiles'][0]:.0f} … {row['quartiles'][1]:.0f}",
-            "1" if name.startswith("tui-lab") else f"{row['ours_is_faster']:.2f}",
+            *(f"{ratio:.2f}" for ratio in row["ours_is_faster"].values()),
         ]
         for name, row in figures["rows"].items()
     ]
-    first = figures["first_token_ms"]
+    faster = [f"{name} is faster by" for name in next(iter(figures["rows"].values()))["ours_is_faster"]]
+    first = dict(figures["first_token_ms"])
+    n_tokens = first.pop("prompt_tokens")
+    each = "; ".join(f"{name} {ms['median']:.0f} ms, at most {ms['largest']:.0f} ms" for name, ms in first.items())
+    absent = "".join(f" {name}: {reason}." for name, reason in figures["absent"].items())
     return (
         f"**Generation**, {figures['new_tokens']} tokens after a prompt of {figures['prompt_tokens']}. First token "
-        f"after a prompt of {first['prompt_tokens']}: {first['median']:.0f} ms, at most {first['largest']:.0f} ms.\n\n"
-        + table(("baseline", "tokens/s", "quartiles", "tui-lab is faster by"), rows)
+        f"after a prompt of {n_tokens}: {each}.{absent}\n\n"
+        + table(("baseline", "tokens/s", "quartiles", *faster), rows)
     )
 
 
