@@ -1,10 +1,12 @@
 """Loads the model of a run folder, ready to generate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.model_factory import build_model
@@ -70,9 +72,12 @@ def load_model(run: Run, which: Which = "auto") -> tuple[Model, Tokenizer]:
     return model, tokenizer
 
 
-def load_chosen(run: Run, which: Which = "auto", at_step: int | None = None) -> tuple[ChosenWeights, Model, Tokenizer]:
+def load_chosen(
+    run: Run, which: Which = "auto", at_step: int | None = None, precision: Precision | None = None
+) -> tuple[ChosenWeights, Model, Tokenizer]:
     """As `load_model`, and which weights they are. Raises RunError.
 
+    precision: of the matrix products, also in the returned config; None for that of the run's training.
     at_step: of which checkpoint, see `Run.checkpoint_at`. All is read from that one, even if a live run replaces it
     meanwhile.
     """
@@ -83,6 +88,8 @@ def load_chosen(run: Run, which: Which = "auto", at_step: int | None = None) -> 
 
     run.refuse_script(f"to generate, open the app while the script runs: tui-lab app {run.name}")
     chosen, weights = run.read_checkpoint(at_step, read)
+    if precision is not None:
+        chosen = replace(chosen, config=settings.changed(chosen.config, "train.precision", precision))
     tokenizer = run.tokenizer()
     ckpt.check_fits(chosen.config, tokenizer.n_vocab, weights)
     model = build_model(chosen.config, tokenizer.n_vocab)

@@ -105,3 +105,7 @@ def test_generate_takes_the_best_weights_of_a_run_that_stops_early(run_cli: RunC
     best, last = run_cli(*generate), run_cli(*generate, "--weights", "last")
     assert "best" in best.err and "last" in last.err and last.out != best.out
     assert [record["event"] for record in objects(best.out)] == ["token"] * 3 + ["text"]
+    exact, rounded = (run_cli(*generate, "--precision", precision).out for precision in ("fp32", "bf16"))
+    assert exact == best.out and rounded != exact
+    probabilities = [[record["probability"] for record in objects(out)[:3]] for out in (exact, rounded)]
+    assert probabilities[1] == pytest.approx(probabilities[0], rel=0.1)

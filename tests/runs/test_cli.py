@@ -171,14 +171,15 @@ def test_compare_prompts_every_run(run_cli: RunCli, tmp_path: Path) -> None:
     command = ("runs", "compare", tmp_path / "short", tmp_path / "long", "--prompt", "123", "--max-new-tokens", 4)
     comparison = json.loads(run_cli(*command, "--json").out)
     replies = comparison["replies"]
-    assert replies.keys() == {"short", "long"} and all(len(reply) == 4 for reply in replies.values())
+    assert replies.keys() == {"short", "long"} and all(len(reply) == 4 for [reply] in replies.values())
     assert comparison["different"] == {"train.steps": [1, 9]}
     shown = run_cli(*command).out.splitlines()[-1]
-    assert all(reply in shown for reply in replies.values()) and shown.count("✗ expected 321") == 2
-    replies = json.loads(run_cli(*command[:-2], "--json").out)["replies"]
-    assert all(len(reply) == 3 for reply in replies.values()), "as long as the answer"
-    not_digits = json.loads(run_cli(*command[:-3], "xyz", "--json").out)
-    assert not_digits["replies"]["short"].startswith("("), "the reason, in parentheses"
+    assert all(reply in shown for [reply] in replies.values()) and shown.count("✗ expected 321") == 2
+    several = json.loads(run_cli(*command[:-2], "--prompt", "xyz", "--prompt", "12", "--json").out)
+    assert several["prompts"] == ["123", "xyz", "12"]
+    for first, reason, last in several["replies"].values():
+        assert (len(first), len(last)) == (3, 2), "as long as the answer"
+        assert reason.startswith("("), "the reason, in parentheses"
 
 
 def test_export_takes_the_format_from_the_suffix_or_option(run_cli: RunCli, three: Path, tmp_path: Path) -> None:
@@ -312,7 +313,7 @@ def test_compare_of_scripts_cannot_prompt_them(run_cli: RunCli, cli_error: CliEr
     trained(scripts / "g-trained", "train.steps=1")
     command = ("runs", "compare", "a-done", "g-trained", "--prompt", "123", "--max-new-tokens", 2, "--json")
     replies = json.loads(run_cli(*command).out)["replies"]
-    assert replies["a-done"].startswith("(") and len(replies["g-trained"]) == 2
+    assert replies["a-done"][0].startswith("(") and len(replies["g-trained"][0]) == 2
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".svg", ".tfevents"])

@@ -62,6 +62,12 @@ class Weights(StrEnum):
     best = "best"
 
 
+class GenerationPrecision(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class SweepEngine(StrEnum):
     local = "local"
     ray = "ray"

@@ -48,9 +48,11 @@ def show_run(name: str, *, as_json: bool) -> None:
         write(details.text())
 
 
-def compare_runs(names: Sequence[str], prompt: comparing.Prompt | None, curves: Path | None, *, as_json: bool) -> None:
+def compare_runs(
+    names: Sequence[str], prompts: comparing.Prompts | None, curves: Path | None, *, as_json: bool
+) -> None:
     """Print runs side by side. Raises ConfigError or RunError before anything is printed."""
-    comparison = comparing.compare(names, prompt)
+    comparison = comparing.compare(names, prompts)
     if curves is not None:
         exporting.save_curves(comparison.runs, curves)
     if as_json:

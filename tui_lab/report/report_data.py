@@ -200,7 +200,7 @@ def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str
         chosen, model, tokenizer = load_chosen(run)
         weights = f"the {chosen.which} weights, of step {chosen.step:,}"
         samples = [Sample(prompt) for prompt in prompts] if prompts else _held_out(config, task)
-        replies = [_reply(config, model, tokenizer, sample.prompt) for sample in samples]
+        replies = _replies(config, model, tokenizer, [sample.prompt for sample in samples])
         return tuple(
             replace(sample, text=reply, weights=weights) for sample, reply in zip(samples, replies, strict=True)
         )
@@ -208,21 +208,20 @@ def _samples(run: Run, config: Config, task: "Task | str", prompts: Sequence[str
         return str(error)
 
 
-def _reply(config: Config, model: Any, tokenizer: "Tokenizer", prompt: str) -> str:
-    """Return the most likely reversal of a row of digits, or a sampled continuation of a text, with seed 0."""
-    from tui_lab.core.inference.generate import generate
+def _replies(config: Config, model: Any, tokenizer: "Tokenizer", prompts: Sequence[str]) -> list[str]:
+    """Return the most likely reversals of rows of digits, or sampled continuations of texts, with seed 0."""
+    from tui_lab.core.inference.generate import generate_batch
     from tui_lab.core.inference.sampling import Sampling
 
     reverse = config.data.task == "reverse"
-    tokens = generate(
+    rows = generate_batch(
         model,
         tokenizer,
-        prompt,
-        max_new_tokens=config.data.length if reverse else NEW_TOKENS,
+        prompts,
+        max_new_tokens=[config.data.length if reverse else NEW_TOKENS] * len(prompts),
         sampling=Sampling(temperature=0.0 if reverse else 0.8),
-        n_alternatives=0,
     )
-    return "".join(token.text for token in tokens)
+    return ["".join(token.text for token in tokens) for tokens in rows]
 
 
 def _held_out(config: Config, task: "Task | str") -> list[Sample]:

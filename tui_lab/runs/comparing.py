@@ -22,13 +22,13 @@ TOKENS_OF_TEXT = 100
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt for every run, and the sampling settings of the replies.
+class Prompts:
+    """Prompts for every run, and the sampling settings of the replies.
 
     max_new_tokens: None for the length of a task's answer, or `TOKENS_OF_TEXT`.
     """
 
-    text: str
+    texts: Sequence[str]
     max_new_tokens: int | None
     temperature: float
     seed: int
@@ -36,7 +36,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs by name. different: for each setting that differs, its value in each run at the start; replies: by name.
+    """Runs by name. different: for each setting that differs, its value in each run at the start; replies: by name, one
+    to each prompt.
 
     changes: the live changes of each run, by name.
     """
@@ -45,13 +46,13 @@ class Comparison:
     rows: Sequence[RunRow]
     different: Mapping[str, Sequence[Any]]
     changes: Mapping[str, Sequence[Changed]]
-    prompt: Prompt | None
-    replies: Mapping[str, str]
+    prompts: Prompts | None
+    replies: Mapping[str, Sequence[str]]
 
     def to_json(self) -> dict[str, Any]:
         changes = {name: [change.to_json() for change in of_run] for name, of_run in self.changes.items()}
         values = {"runs": [row_json(row) for row in self.rows], "different": self.different, "changes": changes}
-        return values if self.prompt is None else values | {"replies": self.replies}
+        return values if self.prompts is None else values | {"prompts": self.prompts.texts, "replies": self.replies}
 
     def tables(self) -> list[tuple[str, Table | None]]:
         """Return titles with their tables: results, settings that differ, replies."""
@@ -62,28 +63,27 @@ class Comparison:
             title += "; " if self.different else " at the start; "
             title += diff.changes_text
         tables.append((title, _table(self.rows, diff.different) if diff.different else None))
-        if self.prompt is not None:
-            replies = {"": [self._shown_reply(row, self.prompt.text) for row in self.rows]}
-            tables.append((f"Replies to {self.prompt.text!r}", _table(self.rows, replies, wrap=True)))
+        for i, prompt in enumerate(self.prompts.texts if self.prompts is not None else ()):
+            replies = {"": [self._shown_reply(row, prompt, self.replies[row.name][i]) for row in self.rows]}
+            tables.append((f"Replies to {prompt!r}", _table(self.rows, replies, wrap=True)))
         return tables
 
-    def _shown_reply(self, row: RunRow, prompt: str) -> str:
+    def _shown_reply(self, row: RunRow, prompt: str, text: str) -> str:
         """Return a run's reply, and whether it is the right answer."""
-        text = self.replies[row.name]
         return f"{text} {verdict(row.config, prompt, text)}".rstrip()
 
 
-def compare(names: Sequence[str], prompt: Prompt | None) -> Comparison:
+def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
     """Compare two or more runs. Raises ConfigError for fewer, RunError for a run that cannot be read."""
     named = named_runs(names)
     if len(named) < 2:
         raise ConfigError.of("invalid", "needs two or more runs", key="runs compare", value=len(named))
     rows = [row_of(run.path, name) for name, run in named.items()]
-    if prompt is not None and all(row.kind == "script" for row in rows):
+    if prompts is not None and all(row.kind == "script" for row in rows):
         named[rows[0].name].refuse_script("compare them without --prompt")
-    replies = {} if prompt is None else {name: reply(run, prompt) for name, run in named.items()}
+    replies = {} if prompts is None else {name: replies_of(run, prompts) for name, run in named.items()}
     changes = {name: changes_of(run) for name, run in named.items()}
-    return Comparison(named, rows, config_differences(rows), changes, prompt, replies)
+    return Comparison(named, rows, config_differences(rows), changes, prompts, replies)
 
 
 def named_runs(names: Sequence[str]) -> dict[str, Run]:
@@ -96,26 +96,32 @@ def named_runs(names: Sequence[str]) -> dict[str, Run]:
     return {name: Run(path) for name, path in zip(short_names, paths, strict=True)}
 
 
-def reply(run: Run, prompt: Prompt) -> str:
-    """Generate a run's reply; return the reason in parentheses if its tokenizer cannot encode the prompt.
+def replies_of(run: Run, prompts: Prompts) -> list[str]:
+    """Generate a run's reply to each prompt; the reason in parentheses where its tokenizer cannot encode the prompt.
 
-    The run of a script has no reply either, since only the script can build its model.
+    The run of a script has no replies either, since only the script can build its model.
     """
-    from tui_lab.core.inference.generate import generate
+    from tui_lab.core.inference.generate import generate_batch
     from tui_lab.core.inference.load_model import load_model
     from tui_lab.core.inference.sampling import Sampling
 
     config = run.config()
     if isinstance(config, ScriptConfig):
-        return "(the model of a script cannot be loaded)"
-    sampling = Sampling(temperature=prompt.temperature, seed=prompt.seed)
+        return ["(the model of a script cannot be loaded)"] * len(prompts.texts)
+    sampling = Sampling(temperature=prompts.temperature, seed=prompts.seed)
     model, tokenizer = load_model(run)
-    try:
-        limit = prompt.max_new_tokens or new_tokens(config, prompt.text, TOKENS_OF_TEXT)
-        tokens = generate(model, tokenizer, prompt.text, max_new_tokens=limit, sampling=sampling, n_alternatives=0)
-        return "".join(token.text for token in tokens)
-    except DataError as error:
-        return f"({error})"
+    errors: dict[str, str] = {}
+    for text in prompts.texts:
+        try:
+            tokenizer.encode(text)
+        except DataError as error:
+            errors[text] = f"({error})"
+    accepted = [text for text in prompts.texts if text not in errors]
+    limits = [prompts.max_new_tokens or new_tokens(config, text, TOKENS_OF_TEXT) for text in accepted]
+    rows = generate_batch(model, tokenizer, accepted, max_new_tokens=limits, sampling=sampling)
+    texts = ["".join(token.text for token in tokens) for tokens in rows]
+    replies = errors | dict(zip(accepted, texts, strict=True))
+    return [replies[text] for text in prompts.texts]
 
 
 def _figures(rows: Sequence[RunRow]) -> dict[str, list[str]]:

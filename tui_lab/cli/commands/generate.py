@@ -1,10 +1,10 @@
 """`tui-lab generate`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from tui_lab.cli.options import AllowCode, Json, Weights, complete_run, trust_code
+from tui_lab.cli.options import AllowCode, GenerationPrecision, Json, Weights, complete_run, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
 
 commands = typer.Typer()
@@ -26,6 +26,10 @@ def generate(
     weights: Annotated[
         Weights, typer.Option(help="auto: the best ones if the run stops early, else the last ones.")
     ] = Weights.auto,
+    precision: Annotated[
+        GenerationPrecision,
+        typer.Option(help="bf16 is faster on processors that have it, but less exact; auto: as the run was trained."),
+    ] = GenerationPrecision.auto,
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
@@ -35,4 +39,5 @@ def generate(
 
     trust_code(None, allow_code, run=run)
     sampling = Sampling(temperature, top_k, top_p, seed)
-    generate_text(run, prompt, max_new_tokens, sampling, weights.value, json_lines=json)
+    chosen: Literal["fp32", "bf16"] | None = None if precision is GenerationPrecision.auto else precision.value
+    generate_text(run, prompt, max_new_tokens, sampling, weights.value, chosen, json_lines=json)

@@ -53,7 +53,9 @@ def show(run: OneRun, json: Json = False) -> None:
 @user_prints_to_stderr()
 def compare(
     runs: Runs,
-    prompt: Annotated[str | None, typer.Option(help="Generate a reply from each run, side by side.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Generate a reply from each run, side by side; may be given several times.")
+    ] = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option(min=1, help="Maximum number of tokens to generate; by default 100, or as many as the answer has."),
@@ -67,10 +69,10 @@ def compare(
 ) -> None:
     """Compare runs side by side: the settings that differ, and the results."""
     from tui_lab.cli.runs import compare_runs
-    from tui_lab.runs.comparing import Prompt
+    from tui_lab.runs.comparing import Prompts
 
-    same_prompt = None if prompt is None else Prompt(prompt, max_new_tokens, temperature, seed)
-    compare_runs(runs, same_prompt, curves, as_json=json)
+    prompts = Prompts(list(dict.fromkeys(prompt)), max_new_tokens, temperature, seed) if prompt else None
+    compare_runs(runs, prompts, curves, as_json=json)
 
 
 @commands.command("export")
