@@ -155,14 +155,17 @@ class Monitors:
         is_clipped = clip is not None and 0 < clip <= 1
         # Of a script, the rate is its own, and only a factor can be changed.
         is_live = lr is not None and self._value("optim.lr_factor") is None
+        first_lr = script.values_of(self.config)["optim.lr"] if is_live and self.config is not None else None
+        is_raised = first_lr is not None and lr > first_lr
+        lower = f"Set optim.lr back to {first_lr:g}" if is_raised else "Halve the learning rate"
         yield Finding(
             code="diverging",
             title="The loss is diverging.",
             evidence=f"running loss {event.loss_ema:.3f} at step {event.step:,}; the best was {self.best_loss:.3f}",
             why="Steps overshoot, and each makes the next one larger.",
-            fix=f"Halve the learning rate{'' if is_clipped else ', or set optim.grad_clip to 1'}.",
+            fix=f"{lower}{'' if is_clipped else ', or set optim.grad_clip to 1'}.",
             kind="hint",
-            proposal={"optim.lr": lr / 2} if is_live else {},
+            proposal={"optim.lr": first_lr if is_raised else lr / 2} if is_live else {},
         )
 
     def _plateau(self, event: ev.StepDone) -> Iterator[Finding]:

@@ -112,7 +112,7 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
         say(f"training failed: {ending.message}")
         return FAILED
     if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
-        say(f"interrupted and saved; resume with: tui-lab run --resume {opened.run.path}")
+        say(f"stopped and saved; resume with: tui-lab run --resume {opened.run.path}")
         return INTERRUPTED
     if not silent:
         for requirement in requirements:

@@ -175,3 +175,6 @@ def test_fix_is_a_change_that_is_not_in_force(clip: float, is_advised: bool) -> 
     findings = [f for step in range(1, 100) for f in monitors.update(step_done(step, 1.0 + 2.0 * (step > 60)))]
     assert [finding.proposal for finding in findings] == [{"optim.lr": 0.25}]
     assert ("grad_clip" in findings[0].fix) == is_advised
+    monitors.update(ev.Changed(step=100, key="optim.lr", old=0.5, new=4.0))
+    findings = [f for step in range(101, 200) for f in monitors.update(step_done(step, 1.0 + 9.0 * (step > 160)))]
+    assert [finding.proposal for finding in findings] == [{"optim.lr": 0.5}], "the rate before it was raised"

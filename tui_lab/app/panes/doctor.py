@@ -56,6 +56,12 @@ class ListedFinding:
             return Text(f"{number}   past, step {self.step:,} to {self.until:,}: {self.finding.title}", "dim")
         return Text.assemble((f"{number} {sign} ", "bold"), when, self.finding.title)
 
+    def details(self) -> Text:
+        """Return the evidence, and the fix or when none was needed any more."""
+        if self.until is None:
+            return explained(self.finding, ("evidence", "fix"))
+        return explained(self.finding, ("evidence",)).append(f"past: no longer so at step {self.until:,}", "dim")
+
 
 class DoctorPane(Pane):
     number = 6
@@ -199,8 +205,8 @@ class DoctorPane(Pane):
             text = crash_text(self._crashes)
             if self._not_examined and not self._diagnosed:
                 text.append(f"not examined: {printable('; '.join(self._not_examined))}\n", "dim")
-            if (finding := self.selected) is not None:
-                text.append_text(explained(finding, ("evidence", "fix")))
+            if (listed := self._selected) is not None:
+                text.append_text(listed.details())
             elif self._state is not None and self._state.is_script:
                 text.append(
                     "What it notices is listed here: a loss that diverges or stays flat, slow data.\n"

@@ -66,7 +66,7 @@ def inline(markdown: str) -> Text:
 def matching(blocks: Sequence[Block], search: str) -> list[Block]:
     """Return the rows and paragraphs that contain a text, each after its title; all blocks for an empty text.
 
-    Of a title that contains it, such as a term of the glossary, all paragraphs are returned.
+    Of a title that contains it, such as a term of the glossary, everything is returned.
     """
     if not search:
         return list(blocks)
@@ -77,7 +77,7 @@ def matching(blocks: Sequence[Block], search: str) -> list[Block]:
         if block.kind == "title":
             title = block
             is_in_title = search in block.plain.lower()
-        elif search in block.plain.lower() or is_in_title and block.kind == "text":
+        elif search in block.plain.lower() or is_in_title:
             shown += [block] if title is None else [title, block]
             title = None
     return shown
