@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import chain
+from typing import Literal
 
 from tui_lab.cli.output import say, stdout, write_json
 from tui_lab.core.inference.generate import generate
 from tui_lab.core.inference.load_model import Which, load_chosen
 from tui_lab.core.inference.sampling import Generated, Sampling
-from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.runs import folder as runs
 from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.util.escape import printable
@@ -24,18 +24,18 @@ def generate_text(
     max_new_tokens: int | None,
     sampling: Sampling,
     weights: Which,
-    precision: Precision | None,
+    precision: Literal["auto", "fp32", "bf16"],
     *,
     json_lines: bool,
 ) -> None:
     """Stream the prompt and the generated text, or one JSON object per token and a last one with the whole text.
 
-    max_new_tokens: None for the length of the task's answer, or `TOKENS_OF_TEXT`. precision: None for the run's own.
+    max_new_tokens: None for the length of the task's answer, or `TOKENS_OF_TEXT`. precision: auto for the run's own.
     Which weights are used, and whether an answer is right, is written to stderr. On a terminal, control characters are
     escaped, since a model may generate sequences that drive a terminal; a pipe gets the text unchanged.
     """
     run = runs.find(name)
-    chosen, model, tokenizer = load_chosen(run, weights, precision=precision)
+    chosen, model, tokenizer = load_chosen(run, weights, precision=None if precision == "auto" else precision)
     config = chosen.config
     tokenizer.encode(prompt)  # A symbol that it does not have is an error before anything is printed.
     say(f"{run.name}: {chosen.description}")

@@ -1,6 +1,6 @@
 """`tui-lab generate`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -39,5 +39,4 @@ def generate(
 
     trust_code(None, allow_code, run=run)
     sampling = Sampling(temperature, top_k, top_p, seed)
-    chosen: Literal["fp32", "bf16"] | None = None if precision is GenerationPrecision.auto else precision.value
-    generate_text(run, prompt, max_new_tokens, sampling, weights.value, chosen, json_lines=json)
+    generate_text(run, prompt, max_new_tokens, sampling, weights.value, precision.value, json_lines=json)
