@@ -24,6 +24,8 @@ from tui_lab.app.session.messages import (
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.inference.reply_log import append_reply, read_replies
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.training.checkpoint_names import n_bytes
 from tui_lab.runs.summary_text import replaced_characters
 
 if TYPE_CHECKING:
@@ -148,7 +150,7 @@ class LabMessages:
         lab.batch_pane.loaded.losses.checkpoint_saved()
         if self._controls.awaits_save:
             self._controls.awaits_save = False
-            lab.frames.answer(f"saved step {message.step:,}")
+            lab.frames.answer(f"saved step {message.step:,}{_disk_use(lab.state.ready)}")
 
     def _request_frame(self, message: SessionMessage, phase_before: str) -> None:
         """Ask for a new frame if something important happened."""
@@ -181,3 +183,11 @@ class LabMessages:
         if lab.diagnose_first:
             lab.diagnose_first = False
             lab.doctor.start(config)
+
+
+def _disk_use(ready: Ready | None) -> str:
+    """Return how many checkpoints a run has and their size; empty if it has none here."""
+    paths = [] if ready is None else Run(Path(ready.path)).saved_checkpoints()
+    if not paths:
+        return ""
+    return f": {len(paths)} checkpoint{'' if len(paths) == 1 else 's'}, {sum(map(n_bytes, paths)) / 1e6:,.1f} MB"

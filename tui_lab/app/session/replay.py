@@ -177,7 +177,7 @@ class Replay:
                 messages.append(message)
         if self._rewound is not None and self._opened is not None:
             messages.append(self._rewound)
-            messages += self._output() if self._is_script else []
+            messages += self._output() if isinstance(self._opened.ready.config, ScriptConfig) else []
             self._rewound = None
         due = list(self._due())
         messages += [RecordedPause(e) if isinstance(e, ev.Paused | ev.Resumed) else e for e in due]
@@ -188,10 +188,6 @@ class Replay:
         messages += self._output() if self._said_end else []
         messages += self._pause_events(messages)
         return messages
-
-    @property
-    def _is_script(self) -> bool:
-        return self._opened is not None and isinstance(self._opened.ready.config, ScriptConfig)
 
     def _output(self) -> list[Printed]:
         """Return what the run printed, unless it was given to the app."""
@@ -220,7 +216,7 @@ class Replay:
             checkpoints=tuple(map(step_of, opened.run.saved_checkpoints())),
             is_done=_is_done(opened.events),
         )
-        self._printed = None if self._is_script else opened.printed
+        self._printed = None if isinstance(opened.ready.config, ScriptConfig) else opened.printed
         self._reader = ReadAhead(opened.run, -1, self._buffer.put)
 
     def _due(self) -> Iterable[ev.Event]:
