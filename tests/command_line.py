@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tui_lab.cli.main import app, main
+from tui_lab.core.doctor import diagnose, worker
 from tui_lab.util.errors import LabError
 
 
@@ -34,6 +35,20 @@ def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 def run_with_child(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunCli:
     """As `run_cli`; the result has what child processes of the command write, too."""
     return _runner(capfd, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def doctor_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examine user code in the test's process, for tests that are not about the doctor's child process."""
+
+    def run_child(command: diagnose.Command, *others: object, quiet: bool) -> int:
+        with monkeypatch.context() as context:
+            context.setattr(sys, "stdout", sys.stdout)  # The worker replaces it.
+            source, out = command.arguments[-2:]
+            worker.main(source, out)
+        return 0
+
+    monkeypatch.setattr(diagnose, "run_child", run_child)
 
 
 def _runner(capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunCli:

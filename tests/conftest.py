@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import cli_error as cli_error
+from tests.command_line import doctor_in_process as doctor_in_process
 from tests.command_line import run_cli as run_cli
 from tests.command_line import run_with_child as run_with_child
 from tests.process import cli as cli

@@ -81,6 +81,7 @@ def test_run_is_diagnosed_with_its_weights(cli: Cli) -> None:
     assert "initial loss" in {skipped["check"] for skipped in report["skipped"]}
 
 
+@pytest.mark.usefixtures("doctor_in_process")
 def test_user_code_with_a_finding_is_exit_1(file: Path, run_cli: RunCli) -> None:
     done = run_cli("doctor", "mine.py:Peeks")
     assert done.code == 1 and "[causal_leak]" in done.out and "no problems" not in done.out
@@ -91,6 +92,7 @@ def test_output_of_user_code_goes_to_stderr(file: Path, run_with_child: RunCli) 
     assert json.loads(done.out)["healthy"] and "a word from the file" in done.err
 
 
+@pytest.mark.usefixtures("doctor_in_process")
 def test_exit_code_is_4_if_a_check_crashed(file: Path, run_cli: RunCli) -> None:
     done = run_cli("doctor", "mine.py:crashes", "--junit", "report.xml")
     assert done.code == 4 and "no problems found" not in done.out
@@ -104,10 +106,10 @@ def test_a_finding_beside_a_crash_is_exit_1() -> None:
     assert exit_code(Report(findings=(finding,), crashed=(crashed,))) == NOT_MET
 
 
+@pytest.mark.usefixtures("doctor_in_process")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine.py:loops", "--timeout", "2"], "did not finish within 2 s (last stage: "),
         (["mine.py:Healthi"], "did you mean 'Healthy'?"),
         (["none.py:x"], "no such file"),
         (["mine.py:Healthy", "--set", "optim.lr=1"], "has no settings"),
@@ -124,6 +126,11 @@ def test_exit_code_is_2_for_what_cannot_be_diagnosed(
     done = run_cli("doctor", *arguments)
     assert done.code == 2 and done.out == ""
     assert words in done.err and "Traceback" not in done.err and "None" not in done.err
+
+
+def test_user_code_that_never_ends_is_exit_2(file: Path, run_cli: RunCli) -> None:
+    done = run_cli("doctor", "mine.py:loops", "--timeout", "1")
+    assert done.code == 2 and done.out == "" and "did not finish within 1 s (last stage: " in done.err
 
 
 def test_randomness_lists_every_source_and_pins_them(run_cli: RunCli, tmp_path: Path) -> None:

@@ -58,12 +58,27 @@ def codes(report: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in report["findings"]]
 
 
-def test_healthy_script_is_stopped_and_has_no_findings(tmp_path: Path, run_with_child: RunCli) -> None:
-    write(tmp_path, LOOP + "    if step > 11: raise SystemExit('not stopped')\n")
+def test_healthy_script_is_stopped_and_changes_no_file(tmp_path: Path, run_with_child: RunCli) -> None:
+    (tmp_path / "log.txt").write_text("mine", "utf-8")
+    (tmp_path / "best.pt").write_bytes(b"mine")
+    writes = """
+    if step > 11: raise SystemExit('not stopped')
+    with open("log.txt", "a") as log: log.write(str(step))
+    torch.save(model.state_dict(), "part.pt")
+    import os
+    os.replace("part.pt", "best.pt")
+    model.load_state_dict(torch.load("best.pt"))
+    assert open("log.txt").read().startswith("mine0")
+"""
+    body = "".join(f"    {line}\n" for line in (LOOP + writes).splitlines())
+    write(tmp_path, f"try:\n{body}finally:\n    open('best.pt', 'wb').write(b'half')\n")
     done = run_with_child("doctor", "train.py", *SHORT, "--json", "--", "--lr", "3")
     report: dict[str, Any] = json.loads(done.out)
     assert done.code == 0 and report["healthy"] and {"loss", "causality", "overfit"} <= set(report["passed"])
     assert "12 updates" in report["examined"][0] and "arguments ['--lr', '3']" in done.err
+    assert {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
+    assert (tmp_path / "log.txt").read_bytes() == (tmp_path / "best.pt").read_bytes() == b"mine"
+    assert {"log.txt", "best.pt"} <= set(report["not_written"])
 
 
 def test_fault_of_the_script_is_found(tmp_path: Path, run_with_child: RunCli) -> None:
@@ -124,7 +139,7 @@ def test_loop_without_a_step_is_found(tmp_path: Path, run_with_child: RunCli) ->
         ("import torch\nclass Net(torch.nn.Module): pass\n", "tui-lab doctor train.py:NAME, with NAME one of: Net"),
         pytest.param(BY_HAND, "no torch optimizer changes the weights", marks=pytest.mark.slow),
         ("print('hello')\n", "tui-lab doctor train.py:NAME"),
-        ("while True: pass\n", "did not finish within 2 s"),
+        ("while True: pass\n", "did not finish within 1 s"),
     ],
     ids=["import", "syntax", "arguments", "exit", "model", "by hand", "no torch", "endless"],
 )
@@ -133,7 +148,7 @@ def test_script_that_cannot_be_examined_is_a_usage_error(
 ) -> None:
     write(tmp_path, "x = 1\nx = = 2\n", "broken.py")
     write(tmp_path, code)
-    done = run_with_child("doctor", "train.py", *(["--timeout", "2"] if "while" in code else []))
+    done = run_with_child("doctor", "train.py", *(["--timeout", "1"] if "while" in code else []))
     assert done.code == 2 and done.out == "" and words in done.err
 
 
@@ -233,25 +248,6 @@ def test_script_whose_arguments_are_missing_is_told_where_they_go(tmp_path: Path
     write(tmp_path, code)
     done = run_with_child("doctor", "train.py")
     assert done.code == 2 and "tui-lab doctor train.py -- " in done.err
-
-
-def test_existing_files_are_not_changed_and_cleanup_does_not_run(tmp_path: Path, run_with_child: RunCli) -> None:
-    (tmp_path / "log.txt").write_text("mine", "utf-8")
-    (tmp_path / "best.pt").write_bytes(b"mine")
-    writes = """
-    with open("log.txt", "a") as log: log.write(str(step))
-    torch.save(model.state_dict(), "part.pt")
-    import os
-    os.replace("part.pt", "best.pt")
-    model.load_state_dict(torch.load("best.pt"))
-    assert open("log.txt").read().startswith("mine0")
-"""
-    body = "".join(f"    {line}\n" for line in (LOOP + writes).splitlines())
-    write(tmp_path, f"try:\n{body}finally:\n    open('best.pt', 'wb').write(b'half')\n")
-    done = run_with_child("doctor", "train.py", *SHORT, "--json")
-    assert done.code == 0 and {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
-    assert (tmp_path / "log.txt").read_bytes() == (tmp_path / "best.pt").read_bytes() == b"mine"
-    assert {"log.txt", "best.pt"} <= set(json.loads(done.out)["not_written"])
 
 
 @pytest.mark.slow

@@ -79,6 +79,7 @@ def test_generate_escapes_on_a_terminal_but_not_in_a_pipe(evil_text: list[str]) 
     assert piped == lines[-1]["prompt"] + lines[-1]["text"] + "\n"
 
 
+@pytest.mark.usefixtures("doctor_in_process")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -143,6 +143,7 @@ def without_earlier_pages(page: Path) -> list[Shown]:
 SLOW_PAGES = ("doctor", "own-model", "sweep")
 
 
+@pytest.mark.usefixtures("doctor_in_process")
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=pytest.mark.slow if page.stem in SLOW_PAGES else ()) for page in PAGES],
