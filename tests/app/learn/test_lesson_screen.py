@@ -123,6 +123,8 @@ async def test_guess_comes_before_the_doctor_and_a_fix_has_no_faults(
         assert it.screen.config_pane.settings is not None
         assert it.screen.config_pane.settings.shown_value("faults") == "2 planted"
         assert ("1–4", "Answer") in last_line(it)
+        await it.press("n")
+        assert "4/6 diagnose" in strip(it) and "answer with 1 to 4 · n skips it" in strip(it)
         await it.press("1")
         assert "Enter: diagnose" in strip(it)
         assert ("Enter", "Go on") in last_line(it)

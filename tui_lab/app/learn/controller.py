@@ -50,6 +50,8 @@ class LessonController:
         self._starting: Literal["", "paused", "new"] = ""
         """Which run is to start: the one that was opened paused, or a new one in another lab."""
         self._measured: tuple[object, Measurements] | None = None
+        self._skipped = ""
+        """The id of the stage whose question the next `n` skips."""
         self._script_runs: ScriptRuns | None = None
         """While the stage waits for the run of a script."""
 
@@ -157,8 +159,13 @@ class LessonController:
                 pass
 
     def next_stage(self) -> None:
-        """Go to the next stage; what is to be kept is shown before the lesson ends."""
+        """Go to the next stage; what is to be kept is shown before the lesson ends, and an open question once more."""
         if not self._can_move:
+            return
+        if self.guide.need == "question" and self._skipped != self.guide.stage.id:
+            self._skipped = self.guide.stage.id
+            self._page = len(self._pages) - 1
+            self._stage_changed()
             return
         if self.guide.stage.keep is not None and self._page < len(self._pages) - 1:
             self._page += 1
@@ -213,7 +220,7 @@ class LessonController:
                 if not self.lab.state.over:
                     self.lab.source.send(cmd.Pause())  # Two runs at once would share the processor.
                 self._trials.start(configs.trials)
-            elif stage.diagnose is not None:
+            elif stage.diagnose is not None and not self.lab.doctor.busy:
                 self.lab.diagnose_lesson()
             elif stage.terminal is not None and stage.terminal.waits_for == "user":
                 self.guide.confirmed()
@@ -311,6 +318,8 @@ class LessonController:
             if lab.strip.sentence.display and lab.strip.sentence.value.strip() not in ("", self.guide.done.sentence):
                 right = f"▸ Enter: {stage.action_text}"
         right = reached_from(lab.focus_place, right)
+        if self.guide.need == "question" and self._skipped == stage.id:
+            right += " · n skips it"
         if note := self._shown_run.note:
             right = f"{note} · {right}"
         text = bar(self.guide, right, lab.bar_width)
