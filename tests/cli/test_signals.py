@@ -13,6 +13,7 @@ import pytest
 from tests.command_line import RunCli
 from tests.process import TINY
 from tui_lab.bench.pseudo_terminal import Terminal
+from tui_lab.cli import signals
 from tui_lab.cli.signals import stop_on_signals
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
@@ -100,6 +101,17 @@ def test_a_hangup_may_be_received_several_times() -> None:
         signal.signal(signal.SIGHUP, before)
     assert interruption.received
     assert n_stops == 1
+
+
+def test_a_sigterm_sent_twice_at_once_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `timeout` sends it; a later one ends the program."""
+    with stop_on_signals() as interruption:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        assert interruption.received
+        monkeypatch.setattr(signals, "SAME_SIGTERM", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:

@@ -1,12 +1,15 @@
 """Stop a run or a sweep at SIGINT, SIGTERM and SIGHUP: the first signal saves and stops.
 
-A second SIGINT or SIGTERM ends the program.
+A second SIGINT or SIGTERM ends the program. `timeout` sends each SIGTERM twice, to the program and to its process
+group, so one that follows at once does not count.
 """
 
 import errno
+import math
 import os
 import signal
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +17,8 @@ from types import FrameType
 
 OUTPUTS = (1, 2)
 """The descriptors of stdout and stderr."""
+SAME_SIGTERM = 1.0
+"""Seconds after the first signal in which a SIGTERM is the same one, sent twice."""
 
 
 @dataclass
@@ -33,15 +38,17 @@ def stop_on_signals(stop: Callable[[], object] = lambda: None) -> Iterator[Inter
     """
     interruption = Interruption()
     hung_up = False
+    first = -math.inf
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal hung_up
+        nonlocal hung_up, first
         if number == signal.SIGHUP:
             hung_up = True
             discard_output_of_closed_terminal()
-        elif interruption.received:
+        elif interruption.received and not (number == signal.SIGTERM and time.monotonic() < first + SAME_SIGTERM):
             raise KeyboardInterrupt
         if not interruption.received:
+            first = time.monotonic()
             interruption.received = True
             stop()
 
