@@ -144,9 +144,10 @@ def _fastest_head(head: "_Head", candidates: list[Kernels]) -> Kernels:
     """Measure the head with each candidate in its largest chunks, then the fastest candidate in smaller ones."""
     # In the largest chunks all are near their best, and the cost per step weighs as little as in training.
     largest = [replace(kernels, head_rows=head.chunk_sizes(kernels.precision)[-1]) for kernels in candidates]
-    best = _fastest({kernels: head.seconds(kernels) for kernels in largest})
-    sizes = [replace(best, head_rows=rows) for rows in head.chunk_sizes(best.precision)]
-    return min(sizes, key=head.seconds)
+    seconds = {kernels: head.seconds(kernels) for kernels in largest}
+    best = _fastest(seconds)
+    smaller = [replace(best, head_rows=rows) for rows in head.chunk_sizes(best.precision)[:-1]]
+    return min([best, *smaller], key=lambda kernels: seconds.get(kernels) or head.seconds(kernels))
 
 
 class _Head:

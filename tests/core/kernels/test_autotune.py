@@ -14,7 +14,7 @@ from tui_lab.core.runs import open_run
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
 
-LARGE = ("model.d_model=32", "model.context=64", "train.batch_size=32", "train.threads=1")
+LARGE = ("model.d_model=32", "model.context=64", "train.batch_size=32", "train.threads=1", "train.precision=fp32")
 
 
 def large(*overrides: str) -> Config:
