@@ -11,10 +11,12 @@ from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.events import Changed
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
+from tui_lab.core.runs.compare_groups import GroupComparison, compare_groups
 from tui_lab.core.runs.folder import Run
 from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.runs.figures import FIGURES, figure_text, row_json
 from tui_lab.runs.live_changes import changes_of, settings_diff
+from tui_lab.runs.verdict_text import verdict_lines
 from tui_lab.util.errors import ConfigError, DataError
 from tui_lab.util.escape import printable
 
@@ -39,7 +41,7 @@ class Comparison:
     """Runs by name. different: for each setting that differs, its value in each run at the start; replies: by name, one
     to each prompt.
 
-    changes: the live changes of each run, by name.
+    changes: the live changes of each run, by name. verdicts: of each group of seeds against the first.
     """
 
     runs: Mapping[str, Run]
@@ -48,14 +50,22 @@ class Comparison:
     changes: Mapping[str, Sequence[Changed]]
     prompts: Prompts | None
     replies: Mapping[str, Sequence[str]]
+    verdicts: Sequence[GroupComparison] = ()
 
     def to_json(self) -> dict[str, Any]:
         changes = {name: [change.to_json() for change in of_run] for name, of_run in self.changes.items()}
         values = {"runs": [row_json(row) for row in self.rows], "different": self.different, "changes": changes}
+        values["comparisons"] = [verdict.to_json() for verdict in self.verdicts]
         return values if self.prompts is None else values | {"prompts": self.prompts.texts, "replies": self.replies}
 
+    def verdict_text(self) -> str:
+        """Return the verdicts of the groups of seeds, and where their curves part."""
+        if not self.verdicts:
+            return "no verdict: the runs differ only in their seed, or cannot be read"
+        return "\n".join(line for comparison in self.verdicts for line in verdict_lines(comparison))
+
     def tables(self) -> list[tuple[str, Table | None]]:
-        """Return titles with their tables: results, settings that differ, replies."""
+        """Return titles with their tables: results, settings that differ, the verdict, replies."""
         tables: list[tuple[str, Table | None]] = [("Results", _table(self.rows, _figures(self.rows)))]
         diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
         title = "Settings that differ" if self.different else "All settings are the same"
@@ -63,6 +73,7 @@ class Comparison:
             title += "; " if self.different else " at the start; "
             title += diff.changes_text
         tables.append((title, _table(self.rows, diff.different) if diff.different else None))
+        tables.append((f"Verdict\n{self.verdict_text()}", None))
         for i, prompt in enumerate(self.prompts.texts if self.prompts is not None else ()):
             replies = {"": [self._shown_reply(row, prompt, self.replies[row.name][i]) for row in self.rows]}
             tables.append((f"Replies to {prompt!r}", _table(self.rows, replies, wrap=True)))
@@ -83,7 +94,7 @@ def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
         named[rows[0].name].refuse_script("compare them without --prompt")
     replies = {} if prompts is None else {name: replies_of(run, prompts) for name, run in named.items()}
     changes = {name: changes_of(run) for name, run in named.items()}
-    return Comparison(named, rows, config_differences(rows), changes, prompts, replies)
+    return Comparison(named, rows, config_differences(rows), changes, prompts, replies, compare_groups(rows))
 
 
 def named_runs(names: Sequence[str]) -> dict[str, Run]:

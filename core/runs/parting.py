@@ -1,0 +1,167 @@
+"""Where the train losses of two runs part, and what changed there."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any, Literal
+
+from tui_lab.core import events as ev
+from tui_lab.core.runs.compare import Course
+
+SMOOTHING = 0.9
+"""Weight of the past in the mean of the difference, as in the recorded mean of the train loss."""
+NOISE_STEPS = 100
+"""Steps before a step from which its noise is estimated."""
+FEWEST_NOISE_STEPS = 20
+THRESHOLD = 4.0
+"""Times the noise. Losses are not independent from step to step, so that 3 would often be too few."""
+STAYS = 50
+"""Steps for which the difference must stay beyond the noise; fewer at the end of the curves, but at least 10."""
+FEWEST_STAYS = 10
+STEPS_TO_SHOW = 2
+"""A setting that holds from step s on first shows in the loss of step s + 1 or, if it changes the update, s + 2."""
+
+Pair = tuple[ev.StepDone, ev.StepDone]
+"""The same step of two runs."""
+CauseKind = Literal["change", "warning", "resumed", "lr", "tokens"]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What happened in one of two runs shortly before they part. run: 0 or 1; text: as "optim.lr 0.01 → 0.1"."""
+
+    kind: CauseKind
+    run: int
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where the train losses of two runs part.
+
+    n_common: steps that both have. first_difference: the first step whose losses are not the same number; None if all
+    are. beyond_noise: the first step from which the smoothed difference stays beyond the noise; None if there is none.
+    noise: of the smoothed difference at that step; difference: the second run's loss minus the first's there.
+    """
+
+    n_common: int
+    first_difference: int | None
+    beyond_noise: int | None
+    difference: float | None
+    noise: float | None
+    causes: tuple[Cause, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def find_parting(a: Course, b: Course) -> Parting:
+    """Find where two courses part.
+
+    The difference of the losses is smoothed exponentially. Its noise follows from the changes of each loss from step to
+    step, which estimate the variance whatever the trend (von Neumann, "Distribution of the ratio of the mean square
+    successive difference to the variance", Annals of Mathematical Statistics 12, 1941); smoothing with weight w divides
+    the variance by (1 + w) / (1 - w), the limit of an EWMA control chart (Roberts, Technometrics 1, 1959).
+    """
+    pairs = _pairs(a, b)
+    first = next((i for i, (x, y) in enumerate(pairs) if not _same(x.loss, y.loss)), None)
+    if first is None:
+        return Parting(len(pairs), None, None, None, None)
+    first_step = pairs[first][0].step
+    differences = _smoothed_differences(pairs)
+    noise = _noise(pairs)
+    beyond = _first_to_stay(first, differences, noise)
+    if beyond is None:
+        return Parting(len(pairs), first_step, None, None, None, _causes((a, b), pairs, first_step, first_step))
+    step = pairs[beyond][0].step
+    causes = _causes((a, b), pairs, first_step, step)
+    return Parting(len(pairs), first_step, step, differences[beyond], noise[beyond], causes)
+
+
+def _pairs(a: Course, b: Course) -> list[Pair]:
+    """Return the steps that both have."""
+    of_b = {step.step: step for step in b.steps}
+    return [(step, of_b[step.step]) for step in a.steps if step.step in of_b]
+
+
+def _same(x: float, y: float) -> bool:
+    return x == y or (math.isnan(x) and math.isnan(y))
+
+
+def _smoothed_differences(pairs: Sequence[Pair]) -> list[float]:
+    """Return the exponentially weighted mean of the second loss minus the first."""
+    differences = (y.loss - x.loss for x, y in pairs)
+    return list(accumulate(differences, lambda mean, value: SMOOTHING * mean + (1 - SMOOTHING) * value))
+
+
+def _noise(pairs: Sequence[Pair]) -> list[float]:
+    """Return the standard deviation of the smoothed difference at each step, from the steps before it.
+
+    Infinite where there are too few.
+    """
+    changes = [
+        ((x1.loss - x0.loss) ** 2 + (y1.loss - y0.loss) ** 2) / 2
+        for (x0, y0), (x1, y1) in zip(pairs, pairs[1:], strict=False)
+    ]
+    sums = list(accumulate(changes, initial=0.0))
+    noise = []
+    for i in range(len(pairs)):
+        n = min(NOISE_STEPS, max(0, i - 1))
+        if n < FEWEST_NOISE_STEPS:
+            noise.append(math.inf)
+            continue
+        variance = max(0.0, sums[i - 1] - sums[i - 1 - n]) / n  # A difference of sums can be slightly negative.
+        noise.append(math.sqrt(variance * (1 - SMOOTHING) / (1 + SMOOTHING)))
+    return noise
+
+
+def _first_to_stay(first: int, differences: Sequence[float], noise: Sequence[float]) -> int | None:
+    """Return the first index from `first` on whose difference is beyond the noise, and stays there on the same side."""
+    n = len(differences)
+    n_stays = [0] * (n + 1)
+    for i in reversed(range(n)):
+        if abs(differences[i]) > THRESHOLD * noise[i]:
+            crosses = i + 1 < n and differences[i] * differences[i + 1] < 0
+            n_stays[i] = 1 if crosses else n_stays[i + 1] + 1
+    candidates = range(first, n - FEWEST_STAYS + 1)
+    return next((i for i in candidates if n_stays[i] >= min(STAYS, n - i)), None)
+
+
+def _causes(courses: tuple[Course, Course], pairs: Sequence[Pair], first: int, beyond: int) -> tuple[Cause, ...]:
+    """Return what happened in only one of two runs shortly before the step at which they first differ or part."""
+    spans = (range(max(1, first - STEPS_TO_SHOW), first + 1), range(max(1, beyond - STAYS), beyond + 1))
+    causes = [cause for cause in _all_causes(courses, pairs) if any(cause.step in span for span in spans)]
+    return tuple(sorted(causes, key=lambda cause: cause.step))
+
+
+def _all_causes(courses: tuple[Course, Course], pairs: Sequence[Pair]) -> Iterator[Cause]:
+    """Yield what happened in only one of two runs, and the first step with another learning rate or batch size."""
+    events = [{(event.step, _text(event)): event for event in course.others} for course in courses]
+    for run, other in ((0, 1), (1, 0)):
+        for place, event in events[run].items():
+            kind = _KINDS.get(event.kind)
+            if kind is not None and place not in events[other]:
+                yield Cause(kind, run, event.step, _text(event))
+    lr = next(((x, y) for x, y in pairs if x.lr != y.lr), None)
+    if lr is not None:
+        yield Cause("lr", 1, lr[0].step, f"{lr[0].lr:g} and {lr[1].lr:g}")
+    tokens = next(((x, y) for x, y in pairs if x.tokens != y.tokens), None)
+    if tokens is not None:
+        yield Cause("tokens", 1, tokens[0].step, f"{tokens[0].tokens:,} and {tokens[1].tokens:,}")
+
+
+_KINDS: dict[str, CauseKind] = {"changed": "change", "warned": "warning", "started": "resumed"}
+
+
+def _text(event: ev.Event) -> str:
+    match event:
+        case ev.Changed():
+            return f"{event.key} {event.old} → {event.new}"
+        case ev.Warned():
+            return event.message
+        case ev.Started():
+            return "resumed from a checkpoint"
+        case _:
+            return ""

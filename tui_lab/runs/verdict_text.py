@@ -1,0 +1,134 @@
+"""The verdict of a comparison of runs, as text."""
+
+from collections.abc import Iterator, Sequence
+
+from tui_lab.core.runs.compare import AtEqual, Measured
+from tui_lab.core.runs.compare_groups import CurvesPart, GroupComparison
+from tui_lab.core.runs.parting import Parting
+from tui_lab.core.runs.seed_groups import SeedGroup
+from tui_lab.core.runs.verdict import CONFIDENCE, Verdict
+from tui_lab.runs.numbers import short_number
+
+AXIS_NAMES = {"steps": "steps", "tokens": "tokens", "seconds": "time"}
+METRIC_NAMES = {"val_loss": "validation loss", "train_loss": "mean train loss, as not every run was evaluated"}
+
+
+def verdict_lines(comparison: GroupComparison) -> list[str]:
+    """Return the title, a verdict for each axis, where the curves part, and which runs were left out."""
+    lines = [_title(comparison)]
+    if comparison.problem:
+        return [*lines, f"  no verdict: {comparison.problem}"]
+    lines += [f"  at equal {names}: {at_equal_text(at)}" for names, at in _merged(comparison.at)]
+    if any(at.verdict.outcome == "one_seed" for at in comparison.at):
+        lines.append("  train each with two or more seeds, in the same folder: --set train.seed=1")
+    if comparison.part is not None:
+        lines += [f"  {line}" for line in parting_lines(comparison.part)]
+    for group in (comparison.baseline, comparison.group):
+        lines += [f"  not counted: {name} ({reason})" for name, reason in group.left_out.items()]
+    return lines
+
+
+def _title(comparison: GroupComparison) -> str:
+    title = f"{_named(comparison.group)} against {_named(comparison.baseline)}"
+    return title if comparison.metric is None else f"{title}, {METRIC_NAMES[comparison.metric]}"
+
+
+def _named(group: SeedGroup) -> str:
+    """Return the name of the first run, with the seeds."""
+    if len(group.runs) == 1:
+        return f"{group.runs[0].name} (1 seed)"
+    seeds = ", ".join("?" if seed is None else str(seed) for seed in group.seeds)
+    return f"{group.runs[0].name} ({len(group.runs)} seeds: {seeds})"
+
+
+def _merged(verdicts: Sequence[AtEqual]) -> Iterator[tuple[str, AtEqual]]:
+    """Yield the verdicts with the names of their axes; those of the same values once."""
+    names: dict[tuple[object, ...], list[str]] = {}
+    first: dict[tuple[object, ...], AtEqual] = {}
+    for at in verdicts:
+        values = (at.baseline, at.group)
+        names.setdefault(values, []).append(AXIS_NAMES[at.axis])
+        first.setdefault(values, at)
+    for key, of_values in names.items():
+        yield " and ".join(of_values), first[key]
+
+
+def at_equal_text(at: AtEqual) -> str:
+    """Return a verdict with its numbers and where the values were measured."""
+    amount = f"{at.amount:,.1f} s" if at.axis == "seconds" else f"{at.amount:,.0f} {at.axis}"
+    return f"{verdict_text(at.verdict)}; at {amount}{_measured_at(at)}"
+
+
+def _measured_at(at: AtEqual) -> str:
+    """Return at which steps the runs were evaluated, unless all at the same one."""
+    steps = [_range(values) for values in (at.baseline, at.group)]
+    if len(set(steps)) == 1 and "to" not in steps[0]:
+        return "" if at.axis == "steps" else f", step {steps[0]}"
+    return f" (step {steps[1]} against {steps[0]})"
+
+
+def _range(values: Sequence[Measured]) -> str:
+    low = min(value.steps for value in values)
+    high = max(value.steps for value in values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return better, worse, no difference or that it cannot be told, with the means and the interval."""
+    means = f"{short_number(verdict.mean_group)} against {short_number(verdict.mean_baseline)}"
+    match verdict.outcome:
+        case "one_seed":
+            return f"one seed cannot tell: {means}"
+        case "not_finite":
+            return f"no verdict, since a value is not finite: {means}"
+        case "no_difference":
+            outcome = "no difference beyond the noise of the seeds"
+        case outcome:
+            pass
+    assert verdict.interval is not None
+    low, high = (signed(value) for value in (verdict.interval.low, verdict.interval.high))
+    return f"{outcome}: {means}, {signed(verdict.difference)} ({CONFIDENCE:.0%} interval {low} to {high})"
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign."""
+    text = short_number(abs(value))
+    return f"-{text}" if value < 0 else f"+{text}"
+
+
+def parting_lines(part: CurvesPart) -> list[str]:
+    """Return where the train losses of two runs part, and what changed there."""
+    parting = part.parting
+    names = " and ".join(part.runs)
+    if not parting.n_common:
+        return [f"the train losses of {names} have no step in common"]
+    if parting.first_difference is None:
+        return [f"the train losses of {names} are identical in all {parting.n_common:,} common steps"]
+    lines = [f"the train losses of {names} {_differ(parting)}{_beyond(parting)}"]
+    for cause in parting.causes:
+        lines.append(f"  step {cause.step:,}: {_cause_prefix(cause.kind, part.runs[cause.run])}{cause.text}")
+    return lines
+
+
+def _differ(parting: Parting) -> str:
+    assert parting.first_difference is not None
+    if parting.first_difference == 1:
+        return "differ from step 1 on"
+    return f"are identical up to step {parting.first_difference - 1:,}"
+
+
+def _beyond(parting: Parting) -> str:
+    if parting.beyond_noise is None or parting.difference is None:
+        return " and never part beyond their noise from step to step"
+    side = "lower" if parting.difference < 0 else "higher"
+    return f" and part at step {parting.beyond_noise:,}: the second is {short_number(abs(parting.difference))} {side}"
+
+
+def _cause_prefix(kind: str, run: str) -> str:
+    match kind:
+        case "lr":
+            return "the learning rates differ from here on: "
+        case "tokens":
+            return "the tokens so far differ from here on: "
+        case _:
+            return f"{run}: "
