@@ -28,8 +28,8 @@ def evaluations(
     """
     steps = 100.0 * np.arange(1, 11)
     std = seed_noise / np.sqrt(2)
-    losses = 1 + difference + 2 * np.exp(-steps / 200) + rng.normal(0.0, std, (n_pairs, n_seeds, 1))
-    losses = losses + noise(rng, (n_pairs, n_seeds, len(steps)), 0.5, std)
+    losses: Array = 1 + difference + 2 * np.exp(-steps / 200) + rng.normal(0.0, std, (n_pairs, n_seeds, 1))
+    losses += noise(rng, (n_pairs, n_seeds, len(steps)), 0.5, std)
     return [[course(steps, run) for run in pair] for pair in losses]
 
 
