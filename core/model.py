@@ -28,6 +28,9 @@ from tui_lab.core.kernels.precision import Precision, autocast, widened
 PREPACK_FROM_TOKENS = 32
 """Tokens to generate from which copying the head's weight into oneDNN's order pays off."""
 
+FUSED_DROPOUT_DEVICES = ("cuda",)
+"""Where torch's fused attention has dropout in its kernel; elsewhere torch computes the weights, as we do."""
+
 
 @dataclass
 class Cache:
@@ -54,13 +57,16 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias, self.engine)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Tensor:
-    """Average the values by the attention weights with torch's kernel: q [B, H, T, d], k, v [B, H, S, d] → as q."""
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool, dropout: float = 0.0) -> Tensor:
+    """Average the values by the attention weights with torch's kernel: q [B, H, T, d], k, v [B, H, S, d] → as q.
+
+    dropout: the fraction of the weights set to zero.
+    """
     if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
         # The CPU kernel's backward pass takes nine times as long in bfloat16 (torch 2.13).
         with torch.autocast("cpu", enabled=False):
             return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=is_causal)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=is_causal)
 
 
 class AttentionWeights(nn.Module):
@@ -108,10 +114,11 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, cached: bool) -> Tensor:
         """Average the values by the attention weights: q [B, H, T, d], k and v [B, H, S, d] → [B, H, T, d]."""
-        needs_weights = self.weights.must_be_computed or (self.training and self.dropout.p > 0.0)
+        rate = self.dropout.p if self.training else 0.0
+        can_drop = rate == 0.0 or (rate < 1.0 and q.device.type in FUSED_DROPOUT_DEVICES)
         # torch's fused kernel is faster and never has the weights. A single query after a cache needs no mask.
-        if not needs_weights and (not cached or q.shape[2] == 1):
-            return fused_attention(q, k, v, is_causal=not cached)
+        if can_drop and not self.weights.must_be_computed and (not cached or q.shape[2] == 1):
+            return fused_attention(q, k, v, is_causal=not cached, dropout=rate)
         weighted: Tensor = self.dropout(self.weights(q, k)) @ v
         return weighted
 

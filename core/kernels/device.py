@@ -1,8 +1,11 @@
 """The device of a run, its CPU threads, and torch's global generator."""
 
 from functools import cache
+from typing import Any
 
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from tui_lab.util.errors import ConfigError
 
@@ -25,6 +28,15 @@ def choose_device(name: str) -> torch.device:
             allowed=", ".join(["auto", *available]),
         )
     return torch.device(name)
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Return a copy of an array on `device`, or the array's own memory on the CPU; contiguous in either case."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device).contiguous()
+    # From pinned memory the copy is queued on the GPU, and the CPU does not wait for what is queued before it.
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
 def use_threads(n: int) -> int:

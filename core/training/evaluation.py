@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.kernels.device import to_device
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.loss import exact_matches
 from tui_lab.core.user_code.external_model import Model
@@ -53,7 +54,7 @@ def evaluate(
         ids = selected[start : start + rows * group.size][group.rank :: group.size]
         if not len(ids):
             continue
-        x, y = (torch.from_numpy(a).to(device).contiguous() for a in task.val.examples(ids))
+        x, y = (to_device(array, device) for array in task.val.examples(ids))
         targets += int((y != IGNORED).sum())
         if task.metric == "exact_match":
             loss, matches = _loss_and_matches(model, x, y)

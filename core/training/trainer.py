@@ -14,7 +14,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.device import seed_torch
+from tui_lab.core.kernels.device import seed_torch, to_device
 from tui_lab.core.kernels.memory_estimate import check_memory, is_out_of_memory, out_of_memory_error
 from tui_lab.core.model import set_dropout
 from tui_lab.core.training import checkpoint as ckpt
@@ -145,7 +145,7 @@ class Trainer:
         batch = self.loader.batch(step)
         data_seconds = max(0.0, self._clock() - start) if measured else None
         # Contiguous: rows of a text are slices of a longer array, and a user model may call view(-1).
-        x, y = (torch.from_numpy(array).to(self.device).contiguous() for array in (batch.x, batch.y))
+        x, y = (to_device(array, self.device) for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.hooks.lr_factor
         set_lr(self.optimizers, lr)
         dead_units = watch_dead_units(self.model) if step % DEAD_UNITS_EVERY == 0 else None

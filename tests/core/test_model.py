@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tui_lab.core import model as model_module
 from tui_lab.core.config.schema import ModelConfig
-from tui_lab.core.model import Transformer, set_dropout
+from tui_lab.core.model import Attention, Transformer, set_dropout
 
 Floats = npt.NDArray[np.float64]
 
@@ -172,6 +173,27 @@ def test_dropout_follows_the_seed_of_torch() -> None:
         torch.manual_seed(seed)
         drawn.append(model(torch.arange(6)[None]))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_attention_dropout_keeps_scaled_weights(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one-hot values the output is the weights after dropout; the fused kernel is the one that a GPU uses."""
+    if fused:
+        monkeypatch.setattr(model_module, "FUSED_DROPOUT_DEVICES", ("cpu",))
+    attention = Transformer(ModelConfig(d_model=8, d_head=32, context=32, dropout=0.25), 11).layers[0].attention
+    assert isinstance(attention, Attention)
+    q, k = torch.randn(2, 2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    v = torch.eye(32).expand(2, 4, 32, 32)
+    weights = attention.weights(q, k)
+    torch.testing.assert_close(attention.eval().attend(q, k, v, cached=False), weights)
+    torch.manual_seed(0)
+    dropped = attention.train().attend(q, k, v, cached=False)
+    kept = dropped != 0
+    assert abs(1 - kept.sum() / (weights > 0).sum() - 0.25) < 0.05
+    torch.testing.assert_close(dropped[kept], weights[kept] / 0.75)
+    torch.manual_seed(0)
+    explicit = attention.dropout(weights) @ v
+    assert torch.equal(dropped, explicit) != fused
 
 
 def test_set_dropout_reaches_every_kind_of_dropout() -> None:

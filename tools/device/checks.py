@@ -27,8 +27,8 @@ from tui_lab.data.tokenizers import decode
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 ROUNDING = {"fp32": 1e-4, "bf16": 0.03, "fp16": 0.01}
 """The largest relative difference to float32 on the CPU: of a tensor, by its norm."""
-LOSS_ROUNDING = {"fp32": 1e-4, "bf16": 0.01, "fp16": 0.005}
-"""The same, of a loss over the first steps of a training."""
+LOSS_ROUNDING = {"fp32": 1e-3, "bf16": 0.01, "fp16": 0.01}
+"""The same, of a loss over the first steps of a training, in which rounding grows: Adam divides by small gradients."""
 
 
 def difference(ours: Tensor, reference: Tensor) -> float:
@@ -69,7 +69,7 @@ def _attention_dropout(setting: Setting, rate: float = 0.25) -> Iterator[Row]:
     attention = Attention(shape).to(setting.device).train()
     torch.manual_seed(0)
     q, k = (torch.randn(8, 4, t, d, device=setting.device) for _ in range(2))
-    v = torch.eye(t, d, device=setting.device).expand(8, 4, t, d)
+    v = torch.eye(t, d, device=setting.device).expand(8, 4, t, d).contiguous()
     dropped = attention.attend(q, k, v, cached=False).cpu()
     expected = attention.weights(q, k).cpu()
     visible = expected > 0

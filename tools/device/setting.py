@@ -13,6 +13,8 @@ from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.core.training.trainer import Trainer
 
+UNMEASURED = ("train.matmul=blas", "train.head_rows=512")
+"""Kernels of the CPU, which nothing is gained from measuring here."""
 TINY = (
     "model.d_model=16",
     "model.n_layers=1",
@@ -21,8 +23,7 @@ TINY = (
     "model.d_ff=32",
     "train.batch_size=4",
     "train.eval_examples=4",
-    "train.matmul=blas",
-    "train.head_rows=16",
+    *UNMEASURED,
 )
 
 
@@ -40,7 +41,7 @@ class Setting:
 
     def config(self, preset: str, *overrides: str, device: str = "") -> Config:
         """Return the config of `preset`, tiny in a dry run. device: by default that of this setting."""
-        sizes = TINY if self.dry_run else ()
+        sizes = TINY if self.dry_run else UNMEASURED if device else ()
         if self.dry_run and preset != "reverse":
             sizes = (*sizes, "model.context=16")
         return settings.load(preset, [*overrides, *sizes, f"train.device={device or self.device}"])

@@ -1,5 +1,6 @@
-"""Seeds of torch's global generators."""
+"""Seeds of torch's global generators; arrays on a device."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,3 +22,29 @@ def test_seed_keeps_no_stack_trace_on_a_machine_without_accelerator(monkeypatch:
     queued = len(torch.cuda._queued_calls)
     device.seed_all_devices(1)
     assert len(torch.cuda._queued_calls) == queued
+
+
+def test_array_on_the_cpu_is_contiguous_and_not_copied_if_it_was() -> None:
+    array = np.arange(12).reshape(3, 4)
+    assert device.to_device(array, torch.device("cpu")).data_ptr() == array.ctypes.data
+    part = device.to_device(array[:, 1:], torch.device("cpu"))
+    assert part.is_contiguous() and torch.equal(part, torch.from_numpy(array[:, 1:]))
+
+
+def test_array_goes_to_a_gpu_from_pinned_memory_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        assert tensor.is_contiguous()
+        calls.append("pinned")
+        return tensor
+
+    def to(tensor: torch.Tensor, target: torch.device, *, non_blocking: bool = False) -> torch.Tensor:
+        calls.append(f"{target.type}, {non_blocking}")
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    array = np.arange(12).reshape(3, 4)[:, 1:]
+    assert torch.equal(device.to_device(array, torch.device("cuda")), torch.from_numpy(array))
+    assert calls == ["pinned", "cuda, True"]
