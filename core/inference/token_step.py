@@ -95,8 +95,13 @@ class _LayerProducts:
     out: Product
     first: Product
     second: Product
-    norm1: nn.LayerNorm
-    norm2: nn.LayerNorm
+    norm1: Product
+    norm2: Product
+
+    def after_attention(self, e: Tensor, heads: Tensor) -> Tensor:
+        """Return the layer's output for its input and the output of its heads: [..., D], [..., H·d] → [..., D]."""
+        l11 = self.norm1(e + self.out(heads))
+        return self.norm2(l11 + self.second(self.first(l11).relu_()))
 
     @classmethod
     def of(cls, layer: Layer, precision: Precision) -> "_LayerProducts":
@@ -105,13 +110,14 @@ class _LayerProducts:
             out=_of(layer.attention.W_O, precision),
             first=_of(layer.W_1, precision),
             second=_of(layer.W_2, precision),
-            norm1=layer.norm1,
-            norm2=layer.norm2,
+            norm1=_norm(layer.norm1),
+            norm2=_norm(layer.norm2),
         )
 
 
-def _norm(x: Tensor, module: nn.LayerNorm) -> Tensor:
-    return torch.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
+def _norm(module: nn.LayerNorm) -> Product:
+    shape, weight, bias, eps = module.normalized_shape, module.weight, module.bias, module.eps
+    return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
 
 
 class TokenStep:
@@ -133,13 +139,24 @@ class TokenStep:
     def fill(self, ids: Tensor, capacity: int) -> Tensor:
         """Start the rows with their prompts, padded at the end: int64 [B, T] → the last layer's output [B, T, D]."""
         cache = Cache()
-        h = self._model.hidden(ids, cache)
+        h = self._model.hidden(ids, cache) if self._model.precision == "fp32" else self._rounded_hidden(ids, cache)
         B, H, T, d = cache.layers[0][0].shape
-        self._kv = [keys.new_empty((B, 2 * H, capacity, d), dtype=torch.float32) for keys, _ in cache.layers]
+        self._kv = [keys.new_empty((B, 2 * H, capacity, d)) for keys, _ in cache.layers]
         for buffer, (keys, values) in zip(self._kv, cache.layers, strict=True):
             buffer[:, :H, :T] = keys
             buffer[:, H:, :T] = values
         return h
+
+    def _rounded_hidden(self, ids: Tensor, cache: Cache) -> Tensor:
+        """Do what `Transformer.hidden` does under autocast, which rounds all weights again in each call."""
+        (B, T), H, d = ids.shape, self._model.config.n_heads, self._model.config.d_head
+        e = self._model.W_E(ids) + self._model.W_P.weight[:T]  # [B, T, D]
+        for layer in self._layers:
+            q, k, v = layer.qkv(e).view(B, T, 3 * H, d).transpose(1, 2).chunk(3, dim=1)  # [B, H, T, d]
+            cache.layers.append((k, v))
+            heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            e = layer.after_attention(e, heads.transpose(1, 2).flatten(2))
+        return e
 
     def keep(self, rows: Tensor) -> None:
         """Keep only some of the rows: int64 [n]."""
@@ -180,6 +197,5 @@ class TokenStep:
             qkv = layer.qkv(e).view(B, 3 * H, d)
             keys, values = store(buffer, qkv[:, H:]).chunk(2, dim=1)  # [B, H, S, d]
             heads = F.scaled_dot_product_attention(qkv[:, :H, None], keys, values, attn_mask=mask)  # [B, H, 1, d]
-            l11 = _norm(e + layer.out(heads.view(B, H * d)), layer.norm1)
-            e = _norm(l11 + layer.second(layer.first(l11).relu_()), layer.norm2)
+            e = layer.after_attention(e, heads.view(B, H * d))
         return e
