@@ -167,9 +167,10 @@ class Transformer(nn.Module):
     def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Return the last layer's output [B, T, D]. With a `cache`, ids continue its tokens and are added to it."""
         with autocast(self.kernels.precision, ids.device):
-            return self._hidden(ids, cache)
+            return self.layers_output(ids, cache)
 
-    def _hidden(self, ids: Tensor, cache: Cache | None) -> Tensor:
+    def layers_output(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Return what `hidden` does, in the precision of the surrounding context instead of the model's."""
         T = ids.shape[1]
         start = cache.length if cache else 0
         if start + T > self.config.context:

@@ -36,7 +36,7 @@ class _RowDecoder:
         context = self._model.config.context
         if n > context:
             # Positions are absolute: once the window slides, every key changes and the cache is of no use.
-            return self._head(self._model.hidden(torch.tensor([tokens[-context:]]))[0, -1])
+            return self._head(self._model.layers_output(torch.tensor([tokens[-context:]]))[0, -1])
         if 0 < self._length == n - 1 and n <= self._step.capacity:
             h = self._step.one(tokens[-1], n - 1)[0]
         else:
@@ -70,7 +70,7 @@ class BatchDecoder:
         long = [row for row in rows if row not in outputs]
         if long:
             windows = torch.tensor([rows[row][-context:] for row in long])
-            outputs |= dict(zip(long, self._model.hidden(windows)[:, -1], strict=True))
+            outputs |= dict(zip(long, self._model.layers_output(windows)[:, -1], strict=True))
         return self._head(torch.stack([outputs[row] for row in rows]))
 
     def _cached(self, short: list[int], rows: Mapping[int, list[int]]) -> Tensor:

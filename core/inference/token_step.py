@@ -4,9 +4,8 @@ It computes what `Transformer.hidden` does with a cache, in few calls of torch, 
 its arithmetic: one product for queries, keys and values, and buffers of the final length for the keys and values, which
 `Transformer.hidden` copies for each token.
 
-With bfloat16, weights and inputs of the layers' products are rounded to bfloat16, but multiplied as float32: the same
-mathematics as a bfloat16 product, whose sums are float32 too, and for one row three times as fast. Only the head, whose
-weights are most of what is read for a token, is kept in bfloat16.
+With bfloat16, only the head is computed in it, whose weights are most of what is read for a token. The layers' products
+are small; a bfloat16 product of one row takes longer than one in float32, and is less exact.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from tui_lab.core.kernels.linear import (
     onednn_linear,
     prepacked_linear,
 )
-from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.model import PREPACK_FROM_TOKENS, Attention, Cache, Layer, Linear, Transformer
 
 Product = Callable[[Tensor], Tensor]
@@ -62,31 +60,23 @@ def head_product(model: Transformer, n_tokens: int) -> Product:
     return lambda h: linear(h, weight, bias, model.head.engine)
 
 
-def rounded(x: Tensor) -> Tensor:
-    """Return float32 x, each value rounded to the nearest bfloat16."""
-    return x.bfloat16().float()
+def _product(weight: Tensor, bias: Tensor | None, engine: Engine) -> Product:
+    return lambda x: linear(x, weight, bias, engine)
 
 
-def _product(weight: Tensor, bias: Tensor | None, engine: Engine, precision: Precision) -> Product:
-    if precision == "fp32":
-        return lambda x: linear(x, weight, bias, engine)
-    weight, bias = rounded(weight), None if bias is None else rounded(bias)
-    return lambda x: rounded(F.linear(rounded(x), weight, bias))
-
-
-def _qkv_product(attention: Attention, precision: Precision) -> Product:
+def _qkv_product(attention: Attention) -> Product:
     """Return the function e [B, D] → queries, keys, values [B, 3·H·d]."""
     modules = (attention.W_Q, attention.W_K, attention.W_V)
     weight = torch.cat([module.weight.detach() for module in modules])
     one_kind = attention.W_Q.engine == "blas" or weight.numel() < SMALLEST_WITHOUT_GRADIENT
-    if precision != "fp32" or (one_kind and len(weight) % (3 * FUSED_MULTIPLE) == 0):
-        return _product(weight, None, attention.W_Q.engine, precision)
+    if one_kind and len(weight) % (3 * FUSED_MULTIPLE) == 0:
+        return _product(weight, None, attention.W_Q.engine)
     return lambda e: torch.cat([module(e) for module in modules], dim=-1)
 
 
-def _of(module: Linear, precision: Precision) -> Product:
+def _of(module: Linear) -> Product:
     bias = None if module.bias is None else module.bias.detach()
-    return _product(module.weight.detach(), bias, module.engine, precision)
+    return _product(module.weight.detach(), bias, module.engine)
 
 
 @dataclass(frozen=True)
@@ -101,15 +91,16 @@ class _LayerProducts:
     def after_attention(self, e: Tensor, heads: Tensor) -> Tensor:
         """Return the layer's output for its input and the output of its heads: [..., D], [..., H·d] → [..., D]."""
         l11 = self.norm1(e + self.out(heads))
-        return self.norm2(l11 + self.second(self.first(l11).relu_()))
+        out: Tensor = self.norm2(l11 + self.second(self.first(l11).relu_()))
+        return out
 
     @classmethod
-    def of(cls, layer: Layer, precision: Precision) -> "_LayerProducts":
+    def of(cls, layer: Layer) -> "_LayerProducts":
         return cls(
-            qkv=_qkv_product(layer.attention, precision),
-            out=_of(layer.attention.W_O, precision),
-            first=_of(layer.W_1, precision),
-            second=_of(layer.W_2, precision),
+            qkv=_qkv_product(layer.attention),
+            out=_of(layer.attention.W_O),
+            first=_of(layer.W_1),
+            second=_of(layer.W_2),
             norm1=_norm(layer.norm1),
             norm2=_norm(layer.norm2),
         )
@@ -128,7 +119,7 @@ class TokenStep:
 
     def __init__(self, model: Transformer) -> None:
         self._model = model
-        self._layers = [_LayerProducts.of(layer, model.precision) for layer in model.layers]  # type: ignore[arg-type]
+        self._layers = [_LayerProducts.of(layer) for layer in model.layers]  # type: ignore[arg-type]
         self._kv: list[Tensor] = []
         """Keys and values of each layer, each [B, 2·H, capacity, d]."""
 
@@ -139,24 +130,13 @@ class TokenStep:
     def fill(self, ids: Tensor, capacity: int) -> Tensor:
         """Start the rows with their prompts, padded at the end: int64 [B, T] → the last layer's output [B, T, D]."""
         cache = Cache()
-        h = self._model.hidden(ids, cache) if self._model.precision == "fp32" else self._rounded_hidden(ids, cache)
+        h = self._model.layers_output(ids, cache)
         B, H, T, d = cache.layers[0][0].shape
         self._kv = [keys.new_empty((B, 2 * H, capacity, d)) for keys, _ in cache.layers]
         for buffer, (keys, values) in zip(self._kv, cache.layers, strict=True):
             buffer[:, :H, :T] = keys
             buffer[:, H:, :T] = values
         return h
-
-    def _rounded_hidden(self, ids: Tensor, cache: Cache) -> Tensor:
-        """Do what `Transformer.hidden` does under autocast, which rounds all weights again in each call."""
-        (B, T), H, d = ids.shape, self._model.config.n_heads, self._model.config.d_head
-        e = self._model.W_E(ids) + self._model.W_P.weight[:T]  # [B, T, D]
-        for layer in self._layers:
-            q, k, v = layer.qkv(e).view(B, T, 3 * H, d).transpose(1, 2).chunk(3, dim=1)  # [B, H, T, d]
-            cache.layers.append((k, v))
-            heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            e = layer.after_attention(e, heads.transpose(1, 2).flatten(2))
-        return e
 
     def keep(self, rows: Tensor) -> None:
         """Keep only some of the rows: int64 [n]."""
