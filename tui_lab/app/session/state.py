@@ -15,6 +15,7 @@ from tui_lab.app.session.messages import (
     SystemSample,
     Waiting,
 )
+from tui_lab.app.session.noticed import Noticed, noticed_after
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.requested import Requested
 from tui_lab.app.session.series import Series
@@ -23,7 +24,6 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
-from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.data.loader import Loader
@@ -40,15 +40,6 @@ MAX_LOGGED_CURVES = 64
 """Of further names, only the latest value is kept."""
 SPEED_SMOOTHING = 0.95
 """Weight of the earlier steps in the moving average of the time a step takes."""
-
-
-@dataclass(frozen=True)
-class Noticed:
-    """What the monitors found at a step. until: the step at which it no longer held; None while it holds."""
-
-    finding: Finding
-    step: int
-    until: int | None = None
 
 
 @dataclass
@@ -131,17 +122,7 @@ class LabState:
                     self.step = message.step
                 self._apply_event(message)
                 self.requested.apply(message)
-                self._monitor(message)
-
-    def _monitor(self, event: ev.Event) -> None:
-        """Add what the monitors find; an earlier finding is past if it no longer holds, or is found again."""
-        new = self.monitors.update(event)
-        holding = self.monitors.active - {finding.code for finding in new}
-        self.noticed = [
-            one if one.until is not None or one.finding.code in holding else replace(one, until=event.step)
-            for one in self.noticed
-        ]
-        self.noticed += [Noticed(finding, event.step) for finding in new]
+                self.noticed = noticed_after(message, self.noticed, self.monitors)
 
     def _apply_sample(self, sample: SystemSample) -> None:
         self.system.add(sample)
