@@ -1,5 +1,6 @@
 """The summary of a run, and requirements on it such as "val_loss<=1.0"."""
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -166,20 +167,22 @@ def summarize(events: Iterable[ev.Event]) -> Summarizer:
 
 @dataclass(frozen=True)
 class Requirement:
-    """METRIC, a comparison, and a bound."""
+    """METRIC, a comparison, and a bound. of_baseline: the bound as it was given, if it is one of a baseline."""
 
     metric: Metric
     compare: str
     bound: float
+    of_baseline: str = ""
 
     @property
     def text(self) -> str:
-        return f"{self.metric}{self.compare}{self.bound:g}"
+        return f"{self.metric}{self.compare}{self.of_baseline or f'{self.bound:g}'}"
 
     def measured(self, summary: Summary) -> str:
         """The requirement and the value of the run, such as "exact_match ≥ 0.99: 1.00"."""
         compare = {"<=": "≤", ">=": "≥"}.get(self.compare, self.compare)
         requirement = f"{self.metric} {compare} {self.bound:g}"
+        requirement += f" ({self.of_baseline})" if self.of_baseline else ""
         value = summary.metric(self.metric)
         if value is None:
             return f"{requirement}: this run has no {self.metric}"
@@ -201,20 +204,50 @@ class Requirement:
         return value is not None and COMPARE[self.compare](value, self.bound)
 
 
-def parse_requirement(text: str) -> Requirement:
-    """The requirement in `text`. Raises ConfigError with the nearest metric."""
-    match = re.fullmatch(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)\s*", text)
+BASELINE = "baseline"
+"""In a requirement, the value of the same metric in another run."""
+
+
+def parse_requirement(text: str, baseline: Summary | None = None) -> Requirement:
+    """The requirement in `text`, where the bound may be relative to the same metric of `baseline`.
+
+    Raises ConfigError with the nearest metric, or where the baseline is missing or does not have the metric.
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S.*?)\s*", text)
+    of_baseline = match and re.fullmatch(BASELINE + r"\s*(?:([+*-])\s*(\S+))?", match[3])
     try:
         if match is None:
             raise ValueError
-        name, compare, bound = match[1], match[2], float(match[3])
+        number = float(of_baseline[2] or 0) if of_baseline else float(match[3])
     except ValueError:
         raise ConfigError.of(
             "invalid",
-            "must be METRIC<=NUMBER (or <, >=, >), as in val_loss<=1.0",
+            "must be METRIC<=NUMBER (or <, >=, >), as in val_loss<=1.0, or relative to --baseline RUN, as in "
+            "val_loss<=baseline+0.02 or tokens_per_s>=baseline*0.9",
             key="--require",
             value=text,
         ) from None
+    metric = _metric(match[1])
+    if not of_baseline:
+        return Requirement(metric, match[2], number)
+    value = _baseline_value(text, metric, baseline)
+    bound = {"*": value * number, "-": value - number}.get(of_baseline[1], value + number)
+    return Requirement(metric, match[2], bound, match[3].replace(" ", ""))
+
+
+def _baseline_value(text: str, metric: Metric, baseline: Summary | None) -> float:
+    """The metric of the baseline. Raises ConfigError where it is not known or not finite."""
+    if baseline is None:
+        raise ConfigError.of("missing", "needs --baseline RUN", key="--require", value=text)
+    value = baseline.metric(metric)
+    if value is None or not math.isfinite(value):
+        reason = f"this run has no {metric}" if value is None else f"its {metric} is {value}"
+        raise ConfigError.of("unavailable", reason, key="--baseline", value=baseline.run)
+    return value
+
+
+def _metric(name: str) -> Metric:
+    """The metric with this name. Raises ConfigError with the nearest one."""
     metric = next((metric for metric in METRICS if metric == name), None)
     if metric is None:
         raise ConfigError.of(
@@ -225,7 +258,7 @@ def parse_requirement(text: str) -> Requirement:
             allowed=", ".join(METRICS),
             suggestion=nearest(name, METRICS),
         )
-    return Requirement(metric, compare, bound)
+    return metric
 
 
 def unmet(requirements: Sequence[Requirement], summary: Summary) -> list[str]:

@@ -41,6 +41,26 @@ def test_requirements_decide_the_exit_code(bound: str, code: int, mark: str, run
     assert [line[0] for line in result.err.splitlines() if line[0] in "✓✗"] == [mark]
 
 
+def test_requirement_relative_to_a_baseline(run_cli: RunCli, cli_error: CliError) -> None:
+    """The same settings and seed give the same loss; a bound below it is not met."""
+    command = ("run", "reverse", *TINY, "--steps", "2")
+    assert run_cli(*command, "--out", "base").code == 0
+    required = (*command, "--baseline", "base", "--require")
+    assert run_cli(*required, "val_loss<=baseline").code == 0
+    unmet = run_cli(*required, "val_loss <= baseline - 0.5", "--json")
+    assert unmet.code == 1 and len(objects(unmet.out)[-1]["unmet"]) == 1
+    for arguments, code, key in (
+        ((*command, "--require", "val_loss<=baseline"), "missing", "--require"),
+        ((*required, "val_loss<=1"), "missing", "--baseline"),
+        ((*required, "perplexity<=baseline"), "unavailable", "--baseline"),
+        ((*required, "val_loss<=baseline", "--set", "data.n_digits=4"), "conflict", "--baseline"),
+        ((*required, "val_loss<=baseline+much"), "invalid", "--require"),
+        ((*command, "--require", "val_loss<=baseline", "--baseline", "bas"), "unknown_name", ""),
+    ):
+        problem = cli_error(*arguments).problems[0]
+        assert (problem.code, problem.key) == (code, key)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -30,10 +30,10 @@ def evaluations(
     std = seed_noise / np.sqrt(2)
     losses: Array = 1 + difference + 2 * np.exp(-steps / 200) + rng.normal(0.0, std, (n_pairs, n_seeds, 1))
     losses += noise(rng, (n_pairs, n_seeds, len(steps)), 0.5, std)
-    return [[course(steps, run) for run in pair] for pair in losses]
+    return [[course(steps.tolist(), run) for run in pair] for pair in losses.tolist()]
 
 
-def course(steps: Array, losses: Array) -> Course:
+def course(steps: list[float], losses: list[float]) -> Course:
     """A course with these evaluations, 64 tokens and 10 ms for each step."""
     return Course(evaluations=[Measured(int(s), 64 * int(s), 0.01 * s, x) for s, x in zip(steps, losses, strict=True)])
 

@@ -28,6 +28,20 @@ def test_requirement_compares_the_metric(metric: str, compare: str, expected: tu
     assert not requirement.met(summary(**{metric: math.nan}))
 
 
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("val_loss<=baseline", 2.0),
+        ("val_loss<=baseline+0.02", 2.02),
+        ("val_loss<=baseline - 1", 1.0),
+        ("val_loss<=baseline*1.5", 3.0),
+    ],
+)
+def test_bound_may_be_relative_to_a_baseline(text: str, bound: float) -> None:
+    requirement = parse_requirement(text, summary(val_loss=2.0))
+    assert (requirement.bound, requirement.text) == (bound, text.replace(" ", ""))
+
+
 def test_requirement_with_an_unknown_metric_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_requirement("val_los<=1")

@@ -25,6 +25,7 @@ from tui_lab.util.errors import ConfigError
 
 if TYPE_CHECKING:
     from tui_lab.core.runs.open_run import OpenRun
+    from tui_lab.core.runs.summary import Requirement
     from tui_lab.core.training.distributed import ProcessGroup
 
 commands = typer.Typer()
@@ -35,8 +36,14 @@ Requirements = Annotated[
     typer.Option(
         "--require",
         metavar="METRIC<=X",
-        help="Exit 1 unless the summary meets this; <, >= and > are allowed too.",
+        help="Exit 1 unless the summary meets this; <, >= and > are allowed too, and baseline+X with --baseline.",
         autocompletion=complete_requirement,
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN", help="The run to require a result of: val_loss<=baseline+0.02.", autocompletion=complete_run
     ),
 ]
 Resume = Annotated[
@@ -57,6 +64,7 @@ def run(
     steps: Steps = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new folder in runs/.")] = None,
     require: Requirements = None,
+    baseline: Baseline = None,
     resume: Resume = None,
     allow_code: AllowCode = False,
     junit: Junit = None,
@@ -70,10 +78,9 @@ def run(
         raise ConfigError.of("conflict", "a resumed run keeps its settings; only --steps is allowed", key="--resume")
     from tui_lab.cli import run as implementation
     from tui_lab.core.runs import folder as runs
-    from tui_lab.core.runs.summary import parse_requirement
     from tui_lab.core.training import distributed
 
-    requirements = [parse_requirement(text) for text in require or []]
+    requirements = _requirements(require or [], baseline, source, resume, overrides_of(sets, steps))
     trust_code(sets, allow_code, source=source, run=resume)
     if resume is not None:
         runs.find(resume).refuse_script()  # Before a child process or a JUnit file.
@@ -89,6 +96,26 @@ def run(
 
         raise typer.Exit(distributed_run.run(begin, train))
     raise typer.Exit(train(begin()))
+
+
+def _requirements(
+    texts: list[str], baseline: str | None, source: str | None, resume: str | None, overrides: list[str]
+) -> "list[Requirement]":
+    """Return the requirements, those relative to the run `baseline` with their bounds."""
+    from tui_lab.core.config import settings
+    from tui_lab.core.runs import folder as runs
+    from tui_lab.core.runs.baseline import baseline_summary
+    from tui_lab.core.runs.summary import parse_requirement
+
+    if baseline is None:
+        return [parse_requirement(text) for text in texts]
+    config = runs.find(resume).config() if resume is not None else settings.load(source or "", overrides)
+    summary = baseline_summary(baseline, config)
+    requirements = [parse_requirement(text, summary) for text in texts]
+    if not any(requirement.of_baseline for requirement in requirements):
+        message = "no requirement uses it; add one, such as --require 'val_loss<=baseline+0.02'"
+        raise ConfigError.of("missing", message, key="--baseline", value=baseline)
+    return requirements
 
 
 def _begin(
