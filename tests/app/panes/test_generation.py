@@ -160,6 +160,7 @@ async def test_replies_of_a_followed_run_are_shown_again_after_a_second_attach(t
             )
             await it.press("g")
             if attach == 1:
+                assert it.text("#replies").startswith("… "), "the weights may be of an earlier step"
                 snapshot = it.source.sent[-1]
                 assert isinstance(snapshot, cmd.Snapshot)
                 weights = build_model(config, opened.tokenizer.n_vocab).state_dict()

@@ -172,6 +172,7 @@ class GenerationPane(Pane):
                 case GenerationStarted():
                     reply.step = message.weights.step
                     reply.best = message.weights.best
+                    reply.has_weights = True
                 case TokenGenerated():
                     reply.tokens.append(message.generated)
                 case GenerationFinished():

@@ -33,17 +33,23 @@ TOKENS_OF_START = 40
 
 @dataclass
 class Reply:
-    """The reply to a prompt. step: that of the weights; best: whether they have the lowest validation loss."""
+    """The reply to a prompt. step: that of the weights; best: whether they have the lowest validation loss.
+
+    has_weights: whether it is known which weights reply; until then the step is that of the request, and not shown.
+    """
 
     request: Request
     step: int
     best: bool = False
+    has_weights: bool = False
     tokens: list[Generated] = field(default_factory=list)
     done: bool = False
     error: str | None = None
 
     @property
     def header(self) -> str:
+        if not (self.has_weights or self.tokens or self.done):
+            return "… "
         return f"{'best, ' if self.best else ''}step {self.step:,} "
 
     @property
@@ -62,7 +68,7 @@ class Reply:
 def restored(recorded: RecordedReply) -> Reply:
     """Return a recorded reply as one that is complete; its request has the number 0, which no new one has."""
     request = Request(0, recorded.prompt, recorded.max_new_tokens, **vars(recorded.sampling))
-    return Reply(request, recorded.step, recorded.best, list(recorded.tokens), done=True)
+    return Reply(request, recorded.step, recorded.best, tokens=list(recorded.tokens), done=True)
 
 
 class _WrappedReply:
