@@ -1,7 +1,10 @@
 """The factor on the loss in float16, without which small gradients round to zero."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import nn
 
 FIRST_SCALE = 2.0**16
 GROWTH_STEPS = 2000
@@ -28,3 +31,20 @@ class LossScale:
     def after_step(self) -> "LossScale":
         steps = self.steps + 1
         return LossScale(self.value * 2) if steps >= GROWTH_STEPS else LossScale(self.value, steps)
+
+
+def scaled_backward(
+    backward: Callable[[float], tuple[float, float]], model: nn.Module, scale: LossScale | None
+) -> tuple[float, float, LossScale | None]:
+    """Compute the gradients of `model`, again with half the scale for as long as they overflow.
+
+    backward: scale → mean loss and gradient norm. Returns these two and the scale; without one, the factor is 1.
+    """
+    if scale is None:
+        return *backward(1.0), None
+    loss, grad_norm = backward(scale.value)
+    while scale.should_shrink(loss, grad_norm):
+        model.zero_grad(set_to_none=True)
+        scale = scale.halved()
+        loss, grad_norm = backward(scale.value)
+    return loss, grad_norm, scale

@@ -23,6 +23,7 @@ from tui_lab.core.training.checkpointing import Checkpointing, Save
 from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
+from tui_lab.core.training.loss_scale import LossScale, scaled_backward
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
 from tui_lab.core.training.setup import TrainSetup
 from tui_lab.core.training.step_metrics import (
@@ -149,7 +150,14 @@ class Trainer:
         lr = lr_at(step, config.train.steps, config.optim) * self.hooks.lr_factor
         set_lr(self.optimizers, lr)
         dead_units = watch_dead_units(self.model) if step % DEAD_UNITS_EVERY == 0 else None
-        loss, grad_norm = self._backward(x, y)
+
+        def backward(scale: float) -> tuple[float, float]:
+            seed_torch(self.device, dropout_seed(config.train.seed, step, self.group.rank))
+            tensors = self.group.backward(self.model, self.hooks, x, y, config.train.accumulate, scale)
+            loss, grad_norm = torch.stack(tensors).tolist()
+            return loss, grad_norm
+
+        loss, grad_norm, scale = scaled_backward(backward, self.model, self.progress.loss_scale)
         check_finite(step, loss, grad_norm, lr)
         update_ratio = watch_update(self.model) if measured else None
         apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
@@ -164,28 +172,11 @@ class Trainer:
             dead_units=dead_units() if dead_units else None,
             seconds=max(0.0, self._clock() - start),  # A clock may be set back.
         )
-        self._advance(metrics)
+        self._advance(metrics, scale)
         return metrics
 
-    def _backward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
-        """Compute the gradients. In float16, halve the loss scale and compute them again while they overflow.
-
-        Returns the mean loss and the global norm of the gradient.
-        """
-        while True:
-            seed_torch(self.device, dropout_seed(self.config.train.seed, self.step, self.group.rank))
-            scale = self.progress.loss_scale
-            factor = 1.0 if scale is None else scale.value
-            tensors = self.group.backward(self.model, self.hooks, x, y, self.config.train.accumulate, factor)
-            loss, grad_norm = torch.stack(tensors).tolist()
-            if scale is None or not scale.should_shrink(loss, grad_norm):
-                return loss, grad_norm
-            self.model.zero_grad(set_to_none=True)
-            self.progress = replace(self.progress, loss_scale=scale.halved())
-
-    def _advance(self, metrics: StepMetrics) -> None:
+    def _advance(self, metrics: StepMetrics, scale: LossScale | None) -> None:
         before = self.progress.loss_ema
-        scale = self.progress.loss_scale
         self.progress = replace(
             self.progress,
             step=self.step + 1,

@@ -153,17 +153,8 @@ def litgpt(config: Config, n_vocab: int, precision: Precision) -> Baseline:
     if not LITGPT_PYTHON.exists():
         raise Absent("not installed: make litgpt")
     shape = config.model
-    settings = {
-        "n_vocab": n_vocab,
-        "context": shape.context,
-        "n_layers": shape.n_layers,
-        "n_heads": shape.n_heads,
-        "d_model": shape.d_model,
-        "d_ff": shape.d_ff,
-        "d_head": shape.d_head,
-        "lr": config.optim.lr,
-        "threads": torch.get_num_threads(),
-    }
+    settings = {name: getattr(shape, name) for name in ("context", "n_layers", "n_heads", "d_model", "d_ff", "d_head")}
+    settings |= {"n_vocab": n_vocab, "lr": config.optim.lr, "threads": torch.get_num_threads()}
     command = [str(LITGPT_PYTHON), str(Path(__file__).with_name("litgpt_child.py")), json.dumps(settings)]
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
