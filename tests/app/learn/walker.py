@@ -12,7 +12,7 @@ from tui_lab.core.lessons.progress import Progress, load_progress
 from tui_lab.core.lessons.schema import Stage
 
 BAR = re.compile(r"(\d+)/(\d+) (?:see|predict|try|look|diagnose|fix|keep)\b.*")
-READY = ("▸ ", "answer with", "type a number")
+READY = ("▸ ", "answer with", "type a number", "waits for the run")
 
 
 @dataclass
