@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import torch
 
 from tools.device.__main__ import ROOT, main
 from tools.device.cards import BF16_TFLOPS, bf16_peak
@@ -31,6 +32,13 @@ def test_dry_run_passes_every_part(tmp_path: Path) -> None:
     assert {row["shape"] for row in rows} == SHAPES and len(rows) == 4 * len(SHAPES)
     assert all(row["ms_a_step"] > 0 and row["tokens_per_s"] > 0 and row["times_best_peer"] > 0 for row in rows)
     assert all(name in output.getvalue() for name in SHAPES)
+
+
+def test_without_a_gpu_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert "no GPU" in str(end.value.code)
 
 
 def outcomes_of(folder: Path, *names: str, seconds: float = 1000.0) -> dict[str, Outcome]:

@@ -50,6 +50,11 @@ def run(options: argparse.Namespace, folder: Path, environment: dict[str, str]) 
     from tools.device.table import lines
 
     device = "cpu" if options.dry_run else options.device
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            sys.exit("no GPU: torch.cuda.is_available() is False")
     outcomes = Runner(device, folder, environment, options.seconds, dry_run=options.dry_run).run()
     sys.stdout.write("\n".join(lines(outcomes, dry_run=options.dry_run)) + "\n")
     if options.json is not None:
