@@ -132,7 +132,7 @@ def judge(config: Config) -> str:
 def refused(error: ConfigError) -> str:
     """Check that an error has problems and readable messages."""
     assert error.problems, "an error without a problem"
-    for problem in str(error).splitlines():
+    for problem in map(str, error.problems):
         assert problem.strip() and len(problem) < 2000, "an empty or endless message"
     return "refused"
 
