@@ -47,11 +47,13 @@ async def test_keys_send_their_commands_in_order() -> None:
         assert it.source.sent == list(SENT.values())
 
 
-async def test_space_resumes_a_paused_run() -> None:
+async def test_space_resumes_a_paused_run_and_quit_knows_that_it_is_paused() -> None:
     async with lab() as it:
         await it.tell(ev.Paused(step=30))
         assert "paused" in it.text("#status")
-        await it.press("space")
+        await it.press("q")
+        assert "paused" in str(it.pilot.app.screen.query_one("#question", Static).content)
+        await it.press("escape", "space")
         assert it.source.sent == [cmd.Resume()]
 
 
@@ -103,16 +105,17 @@ async def test_click_on_a_tab_shows_its_pane() -> None:
                 assert [p.title for p in it.screen.panes if p.display] == [name]
 
 
-async def test_zoom_shows_one_pane_then_all() -> None:
+async def test_zoom_theme_and_generate_in_turn() -> None:
     async with lab() as it:
         await it.press("z")
         assert [p.id for p in it.screen.panes if p.display] == ["loss"]
         await it.press("z")
         assert all(pane.display for pane in it.screen.panes)
-
-
-async def test_generate_sends_a_snapshot_and_the_next_key_is_a_command() -> None:
-    async with lab() as it:
+        themes = []
+        for _ in range(3):
+            await it.press("t")
+            themes.append(it.pilot.app.theme)
+        assert len(set(themes)) == 3 and "high-contrast" in themes
         await it.press("g")
         assert [type(command) for command in it.source.sent] == [cmd.Snapshot]
         await it.press("s")
@@ -135,15 +138,6 @@ async def test_help_shows_the_pane_all_keys_and_the_glossary() -> None:
         assert "shuffle state" in screen.shown_text and screen.is_current
         await it.pilot.press("escape")
         assert it.screen.is_current
-
-
-async def test_theme_key_cycles_through_three_themes() -> None:
-    async with lab() as it:
-        themes = []
-        for _ in range(3):
-            await it.press("t")
-            themes.append(it.pilot.app.theme)
-        assert len(set(themes)) == 3 and "high-contrast" in themes
 
 
 async def test_quit_asks_while_training_runs() -> None:
@@ -210,13 +204,6 @@ async def test_leaving_a_paused_run_of_another_process_resumes_it_or_says_that_i
         assert "tui-lab app runs/reverse-1" in line and "30" in line and ("paused" in line) == (not sent)
 
 
-async def test_quit_from_a_paused_run_does_not_say_that_it_trains() -> None:
-    async with lab() as it:
-        await it.tell(ev.Paused(step=30))
-        await it.press("q")
-        assert "paused" in str(it.pilot.app.screen.query_one("#question", Static).content)
-
-
 async def test_run_that_is_being_opened_is_paused_before_its_first_step_or_left_at_once() -> None:
     async with lab() as it:
         await it.tell(ready())
@@ -239,12 +226,15 @@ async def test_after_the_end_steering_keys_do_nothing_and_quit_does_not_ask() ->
         assert it.source.closed
 
 
-async def test_letters_typed_in_a_field_are_not_commands() -> None:
+async def test_letters_typed_in_a_field_are_not_commands_and_every_command_has_an_action() -> None:
     async with lab() as it:
         await it.press("4", "i", "s", "l", "q")
         assert it.source.sent == [] and it.screen.query_one("#prompt", Input).value.endswith("slq")
         await it.press("escape", "s")
         assert it.source.sent == [cmd.Step(1)]
+        assert set(LabActions(it.screen).actions) == set(BY_ID)
+        titles = [c.title for c in it.pilot.app.get_system_commands(it.screen)]
+        assert "Double lr (L)" in titles and "Faster (>)" not in titles
 
 
 async def test_save_config_writes_toml_and_keeps_an_existing_file(tmp_path: Any, monkeypatch: Any) -> None:
@@ -260,59 +250,55 @@ async def test_save_config_writes_toml_and_keeps_an_existing_file(tmp_path: Any,
         assert [n.severity for n in it.pilot.app._notifications][-1] == "error"
 
 
-@pytest.mark.parametrize(("typed", "steps"), [("500", 530), ("0", None)])
-async def test_fork_of_a_finished_run_asks_for_more_steps(
-    typed: str, steps: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    restarts: list[LabScreen.Restart] = []
-    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda self, message: restarts.append(message))
+@pytest.fixture
+def restarts(monkeypatch: pytest.MonkeyPatch) -> list[LabScreen.Restart]:
+    """The restarts that a lab asks for; none is carried out."""
+    messages: list[LabScreen.Restart] = []
+    monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
+    return messages
+
+
+async def test_fork_of_a_finished_run_asks_for_more_steps(restarts: list[LabScreen.Restart]) -> None:
     async with lab("reverse", "train.steps=30") as it:
         await it.tell(ev.Stopped(step=30, reason="done"))
-        await it.press("f")
-        assert isinstance(it.pilot.app.screen, AskLine)
-        it.pilot.app.screen.query_one(Input).value = typed
-        await it.press("enter")
-        assert [message.config.train.steps for message in restarts] == ([] if steps is None else [steps])
-        assert all(message.fork for message in restarts)
+        for typed in ("0", "500"):
+            await it.press("f")
+            assert isinstance(it.pilot.app.screen, AskLine) and restarts == []
+            it.pilot.app.screen.query_one(Input).value = typed
+            await it.press("enter")
+        [message] = restarts
+        assert message.config.train.steps == 530 and message.fork
 
 
-@pytest.mark.parametrize(("key", "name", "value", "fork"), [("r", "d_model", 32, False), ("f", "head_std", 0.1, True)])
-async def test_restart_and_fork_use_the_edited_config(
-    key: str, name: str, value: float, fork: bool, monkeypatch: Any
-) -> None:
+async def test_restart_and_fork_use_the_edited_config(restarts: list[LabScreen.Restart]) -> None:
     async with lab() as it:
-        messages: list[Any] = []
-        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
-        it.screen.query_one(ConfigPane).set_value(f"model.{name}", value)
-        await it.press(key)
-        [message] = messages
-        assert getattr(message.config.model, name) == value and message.fork == fork
-
-
-async def test_fork_with_another_model_is_refused_with_the_setting(monkeypatch: Any) -> None:
-    async with lab() as it:
-        messages: list[Any] = []
-        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
-        it.screen.query_one(ConfigPane).set_value("model.d_model", 32)
+        settings_pane = it.screen.query_one(ConfigPane)
+        settings_pane.set_value("model.head_std", 0.1)
         await it.press("f")
-        assert messages == [] and it.source.sent == []
+        assert restarts[-1].config.model.head_std == 0.1 and restarts[-1].fork
+        settings_pane.set_value("model.d_model", 32)
+        await it.press("r")
+        assert restarts[-1].config.model.d_model == 32 and not restarts[-1].fork
+        sent_before = list(it.source.sent)
+        await it.press("f")
+        assert len(restarts) == 2 and it.source.sent == sent_before, "a fork keeps the model"
         [toast] = it.pilot.app._notifications
         assert "model.d_model = 32" in toast.message
 
 
-@pytest.mark.parametrize("role", ["replay", "steering", "watching"])
-async def test_restart_from_a_run_that_does_not_train_here_starts_a_new_one(role: Role, monkeypatch: Any) -> None:
+async def test_restart_from_a_run_that_does_not_train_here_starts_a_new_one(restarts: list[LabScreen.Restart]) -> None:
+    roles: tuple[Role, ...] = ("replay", "steering", "watching")
     async with lab() as it:
-        messages: list[Any] = []
-        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
-        it.source.role = role
         it.screen.query_one(ConfigPane).set_value("model.d_model", 32)
-        await it.press("r")
-        if role != "replay":
-            assert isinstance(it.pilot.app.screen, Ask) and messages == [], "the run continues in its process"
-            await it.press("enter")
-        [message] = messages
-        assert message.config.model.d_model == 32 and not message.fork
+        for n_before, role in enumerate(roles):
+            it.source.role = role
+            await it.press("r")
+            if role != "replay":
+                assert isinstance(it.pilot.app.screen, Ask), "the run continues in its process"
+                assert len(restarts) == n_before
+                await it.press("enter")
+            assert len(restarts) == n_before + 1
+            assert restarts[-1].config.model.d_model == 32 and not restarts[-1].fork
 
 
 async def test_run_that_failed_to_open_offers_only_keys_that_work() -> None:
@@ -324,18 +310,16 @@ async def test_run_that_failed_to_open_offers_only_keys_that_work() -> None:
         assert footer == {"Events", "Home", "Help", "Quit"}
 
 
-async def test_restart_asks_if_a_minute_of_training_is_not_in_a_checkpoint(monkeypatch: Any) -> None:
+async def test_restart_asks_if_a_minute_of_training_is_not_in_a_checkpoint(restarts: list[LabScreen.Restart]) -> None:
     async with lab(steps=0) as it:
-        messages: list[Any] = []
-        monkeypatch.setattr(LabApp, "on_lab_screen_restart", lambda app, message: messages.append(message))
         await it.tell(*(update(step, seconds=6.2) for step in range(1, 12)))
         await it.press("r")
-        assert isinstance(it.pilot.app.screen, Ask) and messages == []
+        assert isinstance(it.pilot.app.screen, Ask) and restarts == []
         await it.press("enter")
-        assert len(messages) == 1
+        assert len(restarts) == 1
         await it.tell(ev.Saved(step=11, path="checkpoint"))
         await it.press("r")
-        assert len(messages) == 2
+        assert len(restarts) == 2
 
 
 def test_every_key_has_one_command_and_every_command_a_help_text() -> None:
@@ -363,13 +347,6 @@ def test_commands_apply_by_phase(phase: str) -> None:
         "run", phase=phase, role="replay", is_open=False
     )
     assert applies("nothing", phase=phase, role="replay", is_open=False)
-
-
-async def test_every_command_has_an_action_and_the_palette_offers_those_that_apply() -> None:
-    async with lab() as it:
-        assert set(LabActions(it.screen).actions) == set(BY_ID)
-        titles = [c.title for c in it.pilot.app.get_system_commands(it.screen)]
-        assert "Double lr (L)" in titles and "Faster (>)" not in titles
 
 
 async def test_burst_of_keys_goes_into_the_field_that_it_opens(monkeypatch: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -139,32 +140,20 @@ def test_a_read_only_folder_can_be_read(tmp_path: Path, uninterrupted: Path) -> 
         assert mounted(tmp_path, READ_ONLY, *reads).returncode == 0
 
 
-def test_no_space_at_all_is_exit_2_before_training(tmp_path: Path) -> None:
-    done = limited(64, tmp_path, *RUN, "--out", "full")
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("tui-lab: full: ")
-    assert "File too large" in done.stderr
+def test_no_space_at_all_is_exit_2_before_training(run_cli: RunCli) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        done = run_cli(*RUN, "--out", "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.code == 2 and done.err.splitlines()[-1].startswith("tui-lab: full: ")
+    assert "File too large" in done.err
 
 
-def test_a_folder_deleted_during_the_run_is_exit_3(command: list[str], tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [*command, *ENDLESS, "--out", "gone", "--json"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        for line in process.stdout:
-            record = json.loads(line)
-            if record["event"] == "step" and record["step"] == 20:
-                shutil.rmtree(tmp_path / "gone", ignore_errors=True)
-        stderr = process.stderr.read()
-    assert process.returncode == 3 and "Traceback" not in stderr
-    assert "restore the folder" in stderr and "tui-lab run --resume gone" in stderr
-    assert record["event"] == "summary" and record["steps"] >= 20
-
-
-def test_a_second_process_is_refused_with_exit_2(run_cli: RunCli, command: list[str], tmp_path: Path) -> None:
+def test_second_process_is_refused_and_a_deleted_folder_is_exit_3(
+    run_cli: RunCli, command: list[str], tmp_path: Path
+) -> None:
     with subprocess.Popen(
         [*command, *ENDLESS, "--out", "mine", "--json"],
         cwd=tmp_path,
@@ -172,7 +161,7 @@ def test_a_second_process_is_refused_with_exit_2(run_cli: RunCli, command: list[
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if json.loads(line)["event"] == ev.Saved.kind:
                 break
@@ -181,9 +170,14 @@ def test_a_second_process_is_refused_with_exit_2(run_cli: RunCli, command: list[
             run_cli("runs", "show", "mine"),
             run_cli("generate", "mine", "--prompt", "123", "--max-new-tokens", "2"),
         ]
-        process.kill()
+        shutil.rmtree(tmp_path / "mine", ignore_errors=True)
+        record = json.loads(process.stdout.readlines()[-1])
+        stderr = process.stderr.read()
     assert second.code == 2
     assert f"mine: this run is in use (process {process.pid} on " in second.err
     assert "tui-lab run reverse --set" in second.err and f"kill {process.pid}" in second.err
     assert [done.code for done in readers] == [0, 0], [done.err for done in readers]
+    assert process.returncode == 3 and "Traceback" not in stderr
+    assert "restore the folder" in stderr and "tui-lab run --resume mine" in stderr
+    assert record["event"] == "summary" and record["steps"] >= 5
     assert in_use(tmp_path / "mine") is None, "the lock ends with its process"

@@ -112,6 +112,8 @@ def shortened(arguments: list[str]) -> list[str]:
         short += ["--set", "train.eval_examples=1", "--set", "train.batch_size=4"]
     if arguments[:2] == ["doctor", "confusion-3"]:
         short += ["--set", "data.vocab=seen"]
+    if arguments[:2] == ["run", "pseudo-socrates"]:
+        short += ["--set", "model.n_layers=1", "--set", "model.d_model=16", "--set", "model.d_ff=16"]
     if arguments[:2] in (["doctor", "train.py"], ["doctor", "-m"]):
         short[1:1] = ["--updates", "5"]
     if (arguments[0] == "generate" or "--prompt" in arguments) and "--max-new-tokens" not in arguments:

@@ -30,7 +30,7 @@ RUN = (
     "--set",
     "train.eval_every=7",
     "--steps",
-    "150",
+    "60",
     "--json",
     "--out",
 )
@@ -70,7 +70,7 @@ def test_a_signal_saves_and_resuming_loses_nothing(
     assert resumed.code == 0
     assert losses(first) + losses(resumed.out.splitlines()) == losses(whole.out.splitlines())
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
-    assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 150
+    assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 60
 
 
 def test_a_closed_terminal_saves_the_run(command: list[str], tmp_path: Path) -> None:
