@@ -19,6 +19,8 @@ def verdict_lines(comparison: GroupComparison) -> list[str]:
     if comparison.problem:
         return [*lines, f"  no verdict: {comparison.problem}"]
     lines += [f"  at equal {names}: {at_equal_text(at)}" for names, at in _merged(comparison.at)]
+    missing = [name for axis, name in AXIS_NAMES.items() if axis not in [at.axis for at in comparison.at]]
+    lines += [f"  at equal {name}: no verdict, as not every run had been evaluated by then" for name in missing]
     if any(at.verdict.outcome == "one_seed" for at in comparison.at):
         lines.append("  train each with two or more seeds, in the same folder: --set train.seed=1")
     if comparison.part is not None:
@@ -26,6 +28,18 @@ def verdict_lines(comparison: GroupComparison) -> list[str]:
     for group in (comparison.baseline, comparison.group):
         lines += [f"  not counted: {name} ({reason})" for name, reason in group.left_out.items()]
     return lines
+
+
+def verdict_line(comparison: GroupComparison) -> str:
+    """Return the verdict at equal steps in one line, and where the curves part."""
+    names = f"{comparison.group.runs[0].name} against {comparison.baseline.runs[0].name}"
+    if comparison.problem or not comparison.at:
+        return f"{names}: no verdict: {comparison.problem or 'a run has no evaluation yet'}"
+    n_seeds = f"{len(comparison.group.runs)} and {len(comparison.baseline.runs)} seeds"
+    at = comparison.at[0]
+    line = f"{names} ({n_seeds}): {verdict_text(at.verdict)} at {at.amount:,.0f} {at.axis}"
+    step = None if comparison.part is None else comparison.part.parting.beyond_noise
+    return line if step is None else f"{line}; curves part at step {step:,}"
 
 
 def _title(comparison: GroupComparison) -> str:
@@ -107,6 +121,8 @@ def parting_lines(part: CurvesPart) -> list[str]:
     lines = [f"the train losses of {names} {_differ(parting)}{_beyond(parting)}"]
     for cause in parting.causes:
         lines.append(f"  step {cause.step:,}: {_cause_prefix(cause.kind, part.runs[cause.run])}{cause.text}")
+    if not parting.causes:
+        lines.append("  nothing was changed near these steps: the settings that differ do so from the start")
     return lines
 
 

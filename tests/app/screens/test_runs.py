@@ -27,7 +27,7 @@ from tui_lab.app.screens.home import Home, Pick
 from tui_lab.app.screens.run_replies import RepliesView
 from tui_lab.app.screens.run_table import RunTable
 from tui_lab.app.screens.runs import RunsScreen
-from tui_lab.app.screens.settings_diff import column_widths
+from tui_lab.app.screens.settings_diff import DiffView, column_widths
 from tui_lab.app.widgets import chart
 from tui_lab.app.widgets.chart import Chart, Curve
 from tui_lab.app.widgets.footer import KeyLine
@@ -207,6 +207,12 @@ async def test_diff_has_a_row_per_setting_and_a_column_per_marked_run() -> None:
             ["optim.lr", "0.02", "0.01", "0.5"],
         ]
         assert [str(column.label)[0] for column in table.ordered_columns[1:]] == ["a", "b", "c"]
+        judging = it.screen.query_one(DiffView).judging
+        assert judging is not None
+        judging.join()
+        await it.settle()
+        verdict = it.text("#verdict")
+        assert "middle against good (1 and 1 seeds)" in verdict and TRIAL in verdict
 
 
 def test_columns_of_the_diff_share_what_the_short_ones_leave() -> None:

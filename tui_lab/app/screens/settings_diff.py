@@ -1,19 +1,26 @@
-"""The settings that differ between runs."""
+"""The settings that differ between runs, and the verdict about them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 
 from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
+from textual.message import Message
 from textual.widgets import DataTable, Static
 
 from tui_lab.app.screens.run_marks import MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.config import settings
+from tui_lab.core.runs.catalog import RunRow
+from tui_lab.core.runs.compare_groups import compare_groups
 from tui_lab.runs.live_changes import SettingsDiff, settings_diff
 from tui_lab.runs.names import short_name
+from tui_lab.runs.verdict_text import verdict_line
+from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.escape import printable
 
 LEAST_COLUMN_WIDTH = 16
@@ -21,18 +28,32 @@ LEAST_COLUMN_WIDTH = 16
 GAP = 2
 """Columns around a value."""
 LETTER_WIDTH = 2
+MOST_STEPS = 200_000
+"""Of the compared runs together; reading the events of more would take many seconds."""
 
 
 class DiffView(VerticalScroll):
     """A row per setting that differs or was changed live, a column per run."""
 
+    class Judged(Message):
+        """The verdict about some runs. judged: the runs and their states."""
+
+        def __init__(self, text: Text, judged: object) -> None:
+            super().__init__()
+            self.text = text
+            self.judged = judged
+
     def __init__(self, id: str) -> None:
         super().__init__(id=id, can_focus=False)
         self._content: tuple[Sequence[MarkedRun], Mapping[Path, LossCurves]] | None = None
         self._drawn: object = None
+        self._judged: object = None
+        """The runs of the verdict that is shown or computed."""
+        self.judging: Thread | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="same")
+        yield Static(id="verdict")
         yield Table[Text](id="differing", cursor_type="row")
 
     def on_resize(self) -> None:
@@ -42,6 +63,7 @@ class DiffView(VerticalScroll):
     def show_runs(self, runs: Sequence[MarkedRun], curves: Mapping[Path, LossCurves]) -> None:
         """Compare the settings of the runs; `curves` has their live changes, as far as they are read."""
         self._content = (runs, curves)
+        self._show_verdict([run.row for run in runs])
         diff = settings_diff(
             [run.row for run in runs],
             [curves[run.row.path].changes if run.row.path in curves else () for run in runs],
@@ -66,6 +88,37 @@ class DiffView(VerticalScroll):
         for key, values in diff.different.items():
             table.add_row(Text(key), *(Text(printable(value)) for value in values), height=None)
         self.query_one("#same", Static).update(Text(_summary(runs, diff), "dim"))
+
+    def _show_verdict(self, rows: Sequence[RunRow]) -> None:
+        """Judge the runs once in a thread: again when others are compared or one ends, not while one trains."""
+        judged = [(row.path, row.state) for row in rows]
+        if judged == self._judged:
+            return
+        self._judged = judged
+        verdict = self.query_one("#verdict", Static)
+        verdict.display = len(rows) > 1
+        if len(rows) < 2:
+            return
+        if sum(row.steps for row in rows) > MOST_STEPS:
+            verdict.update(Text("for a verdict about such long runs: tui-lab runs compare", "dim"))
+            return
+        verdict.update(Text("comparing …", "dim"))
+        self.judging = Thread(target=self._judge, args=(rows, judged), name="verdict", daemon=True)
+        self.judging.start()
+
+    def _judge(self, rows: Sequence[RunRow], judged: object) -> None:
+        try:
+            lines = [verdict_line(comparison) for comparison in compare_groups(rows)]
+        except (ConfigError, RunError, OSError) as error:
+            lines = [str(error)]
+        text = printable("\n".join(lines or ["the runs differ only in their seed, so there is no verdict"]))
+        self.post_message(self.Judged(Text(text), judged))
+
+    @on(Judged)
+    def _show_judged(self, message: Judged) -> None:
+        message.stop()
+        if message.judged == self._judged:
+            self.query_one("#verdict", Static).update(message.text)
 
 
 def column_widths(needed: Sequence[int], free: int) -> list[int]:
