@@ -39,7 +39,7 @@ def verdict_line(comparison: GroupComparison) -> str:
     at = comparison.at[0]
     line = f"{names} ({n_seeds}): {verdict_text(at.verdict)} at {at.amount:,.0f} {at.axis}"
     step = None if comparison.part is None else comparison.part.parting.beyond_noise
-    return line if step is None else f"{line}; curves part at step {step:,}"
+    return line if step is None else f"{line}; curves part by step {step:,}"
 
 
 def _title(comparison: GroupComparison) -> str:
@@ -137,7 +137,7 @@ def _beyond(parting: Parting) -> str:
     if parting.beyond_noise is None or parting.difference is None:
         return " and never part beyond their noise from step to step"
     side = "lower" if parting.difference < 0 else "higher"
-    return f" and part at step {parting.beyond_noise:,}: the second is {short_number(abs(parting.difference))} {side}"
+    return f" and have parted by step {parting.beyond_noise:,}: the second is {short_number(abs(parting.difference))} {side}"
 
 
 def _cause_prefix(kind: str, run: str) -> str:
