@@ -137,7 +137,8 @@ def _beyond(parting: Parting) -> str:
     if parting.beyond_noise is None or parting.difference is None:
         return " and never part beyond their noise from step to step"
     side = "lower" if parting.difference < 0 else "higher"
-    return f" and have parted by step {parting.beyond_noise:,}: the second is {short_number(abs(parting.difference))} {side}"
+    size = short_number(abs(parting.difference))
+    return f" and have parted by step {parting.beyond_noise:,}: the second is {size} {side}"
 
 
 def _cause_prefix(kind: str, run: str) -> str:
