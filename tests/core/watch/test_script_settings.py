@@ -14,6 +14,7 @@ import pydantic
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as limit
 from hypothesis import strategies as st
 
 from tui_lab.core.config.script import ScriptConfig, build, to_toml
@@ -210,6 +211,7 @@ _VALUES = st.recursive(
 )
 
 
+@limit(max_examples=40)
 @given(st.lists(st.dictionaries(st.text() | st.sampled_from(["config", "args", "lr"]), _VALUES), max_size=3))
 def test_any_settings_can_be_written_and_read(namespaces: list[dict[str, Any]]) -> None:
     settings = captured_settings(namespaces)
