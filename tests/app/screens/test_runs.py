@@ -63,6 +63,13 @@ class Shown:
         await self.pilot.press(*keys)
         await self.settle()
 
+    async def judge(self) -> None:
+        """Wait for the verdict about the marked runs."""
+        judging = self.screen.query_one(DiffView).judging
+        assert judging is not None
+        judging.join()
+        await self.settle()
+
     def text(self, selector: str) -> str:
         widget = self.screen.query_one(selector)
         return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
@@ -207,10 +214,7 @@ async def test_diff_has_a_row_per_setting_and_a_column_per_marked_run() -> None:
             ["optim.lr", "0.02", "0.01", "0.5"],
         ]
         assert [str(column.label)[0] for column in table.ordered_columns[1:]] == ["a", "b", "c"]
-        judging = it.screen.query_one(DiffView).judging
-        assert judging is not None
-        judging.join()
-        await it.settle()
+        await it.judge()
         verdict = it.text("#verdict")
         assert "middle against good (1 and 1 seeds)" in verdict and TRIAL in verdict
 
@@ -466,4 +470,6 @@ async def test_looks(
         it.screen.runs.sort_by("train_loss")
         it.screen.redraw()
         await it.press("home", "space", "space", "space", view)
+        if view == "d":
+            await it.judge()
         assert painted(it.pilot.app) == snapshot.use_extension(PlainText)
