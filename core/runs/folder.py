@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
 DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
+SWEEP = "sweep.json"
+"""In the folder of a sweep, whose trials are runs two folders below."""
 OUTPUT = "output.log"
 """What a detached run or a script prints."""
 REPLIES = "replies.jsonl"
@@ -143,10 +145,14 @@ class Run:
                     raise
 
     def save(self, checkpoint: "Checkpoint") -> str:
-        """Write a checkpoint; its path within the run folder. Raises OSError."""
+        """Write a checkpoint; its path within the run folder. Raises OSError.
+
+        Trials of a sweep keep few: there may be thousands of them.
+        """
         from tui_lab.core.training import checkpoint as ckpt
 
-        return str(ckpt.save(self.checkpoints, checkpoint).relative_to(self.path))
+        spread_bytes = 0 if (self.path.absolute().parent.parent / SWEEP).exists() else ckpt.MOST_BYTES
+        return str(ckpt.save(self.checkpoints, checkpoint, spread_bytes).relative_to(self.path))
 
     @property
     def log(self) -> EventLog:

@@ -19,6 +19,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.events import LARGEST, Count
 from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.core.training.checkpoint_names import BY_HAND, is_by_hand, name_of
+from tui_lab.core.training.checkpoint_spread import MOST_BYTES, spread
 from tui_lab.core.training.loss_scale import LossScale
 from tui_lab.util import files
 from tui_lab.util.errors import RunError, first_line
@@ -81,11 +82,11 @@ class Checkpoint:
     by_hand: bool = False
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> Path:
+def save(folder: Path, checkpoint: Checkpoint, spread_bytes: int = MOST_BYTES) -> Path:
     """Write `folder`/step-N atomically, then remove the others, but for the best and those saved by hand.
 
-    A checkpoint of a step that was saved before replaces that one, and is by hand if that one was. Raises OSError with
-    the old ones intact.
+    spread_bytes: what others may take, of those that are spread most evenly over the steps. A checkpoint of a step that
+    was saved before replaces that one, and is by hand if that one was. Raises OSError with the old ones intact.
     """
     if folder.is_symlink():
         raise NotADirectoryError(errno.ENOTDIR, "is a symlink, and a run writes only within its own folder", folder)
@@ -102,22 +103,22 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         if by_hand:
             (temporary / BY_HAND).touch()
     others = {other for other in folder.glob("step-*") if other != path}
-    for replaced in others - _kept(others, name, checkpoint.progress):
+    for replaced in others - _kept(others, path, checkpoint.progress, spread_bytes):
         files.remove(replaced)
     return path
 
 
-def _kept(others: set[Path], name: str, progress: Progress) -> set[Path]:
-    """The checkpoints that stay besides a new one: those saved by hand, and the best by validation loss.
+def _kept(others: set[Path], new: Path, progress: Progress, spread_bytes: int) -> set[Path]:
+    """The checkpoints that stay besides a new one: those saved by hand, the best, and some between them.
 
-    name, progress: of the new one. The best is that of the checkpoints: an evaluation may not have been saved.
+    progress: of the new one. The best is that of the checkpoints: an evaluation may not have been saved.
     """
-    of_other_steps = {path for path in others if path.stem != name}
-    by_hand = {path for path in of_other_steps if is_by_hand(path)}
-    if _is_best(progress):
-        return by_hand
-    losses = [(loss, path) for path in of_other_steps - by_hand if (loss := _loss_if_best(path)) is not None]
-    return by_hand | {path for _, path in sorted(losses)[:1]}
+    of_other_steps = {path for path in others if path.stem != new.stem and not path.is_symlink()}
+    kept = {path for path in of_other_steps if is_by_hand(path)}
+    if not _is_best(progress):
+        losses = [(loss, path) for path in of_other_steps - kept if (loss := _loss_if_best(path)) is not None]
+        kept |= {path for _, path in sorted(losses)[:1]}
+    return kept | spread(of_other_steps - kept, [*kept, new], spread_bytes)
 
 
 def _loss_if_best(path: Path) -> float | None:

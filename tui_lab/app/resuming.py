@@ -10,7 +10,8 @@ from tui_lab.util.errors import ConfigError
 
 ONLY_THE_SCRIPT = "Only the script can train this run; start the script again."
 ALL_STEPS_MADE = (
-    "This run has made all its steps. To train on: f for a new run, or tui-lab app --resume {} --steps N for this one."
+    "This run has made all its steps. To train on: f in its replay starts a new run from it, "
+    "or tui-lab app --resume {} --steps N."
 )
 
 

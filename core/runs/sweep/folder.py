@@ -20,14 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.folder import SWEEP, Run
 from tui_lab.core.runs.summary import Summary
 from tui_lab.core.runs.sweep.search_space import Axis, Values, axis, label
 from tui_lab.util import files
 from tui_lab.util.errors import RunError, first_line, nearest
 from tui_lab.util.strict_json import dumps
 
-SWEEP, STUDY = "sweep.json", "study.db"
+STUDY = "study.db"
 State = Literal["waiting", "running", "interrupted", "done", "pruned", "failed"]
 ENDED = ("done", "pruned", "failed")
 RISING = ("exact_match", "tokens_per_s")

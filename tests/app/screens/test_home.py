@@ -65,6 +65,10 @@ async def test_runs_are_listed_with_their_state_steps_loss_and_date() -> None:
         app.screen.load()  # type: ignore[attr-defined]
         await pilot.press("end", "up")
         assert "--steps N" in painted(app) and "Resume" not in painted(app).splitlines()[-1]
+        lock = ended.lock()
+        await pilot.press("end")
+        assert "follow it live" in painted(app) and "Resume" not in painted(app).splitlines()[-1]
+        lock.release()
 
 
 def test_results_of_a_run_that_trains_on_are_not_those_of_its_old_summary() -> None:

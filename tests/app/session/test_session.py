@@ -105,8 +105,8 @@ def test_fork_starts_at_the_checkpoint_before_a_step(tmp_path: Path) -> None:
             training.commands.put(cmd.Save())
         elif event.step == 3 and isinstance(event, ev.Saved):
             training.commands.put(cmd.Set("optim.lr", 0.5))
-    assert [step_of(path) for path in run.saved_checkpoints()] == [3, 8]
-    for step, start in ((2, 3), (3, 3), (7, 3), (8, 8), (None, 8)):
+    assert [step_of(path) for path in run.saved_checkpoints()] == [3, 6, 8]
+    for step, start in ((2, 3), (3, 3), (5, 3), (7, 6), (8, 8), (None, 8)):
         opened = open_run.fork(str(run.path), tiny("optim.lr=0.002"), at_step=step)
         opened.close()
         assert opened.trainer.step == start

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from tests.core.tiny import last_checkpoint, restate, tiny, trainer
 from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training import checkpoint_spread
 from tui_lab.core.training.checkpoint import Checkpoint
-from tui_lab.core.training.checkpoint_names import name_of
+from tui_lab.core.training.checkpoint_names import n_bytes, name_of
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.util import files
@@ -50,7 +52,7 @@ def at(checkpoint: Checkpoint, step: int, *, loss: float | None = None, by_hand:
 def test_newest_best_and_those_saved_by_hand_are_kept(checkpoint: Checkpoint, tmp_path: Path) -> None:
     def steps(*saved: Checkpoint) -> list[int]:
         for one in saved:
-            ckpt.save(tmp_path, one)
+            ckpt.save(tmp_path, one, spread_bytes=0)
         return sorted(ckpt.load_progress(path).step for path in tmp_path.iterdir())
 
     limit = checkpoint.progress.config.train.steps
@@ -60,6 +62,19 @@ def test_newest_best_and_those_saved_by_hand_are_kept(checkpoint: Checkpoint, tm
     assert steps(at(checkpoint, 5, by_hand=True), at(checkpoint, 6, loss=0.5)) == [5, 6], "a better one"
     assert steps(at(checkpoint, 7), at(checkpoint, 8)) == [5, 6, 8]
     assert [ckpt.load(path).by_hand for path in sorted(tmp_path.iterdir())] == [True, False, False]
+
+
+def test_others_are_kept_evenly_spread_within_their_limits(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    def step(path: Path) -> int:
+        return int(path.name.removeprefix("step-"))
+
+    paths = [ckpt.save(tmp_path, at(checkpoint, n)) for n in range(1, 13)]
+    assert len(list(tmp_path.iterdir())) == 1 + checkpoint_spread.MOST
+    kept = sorted(map(step, tmp_path.iterdir()))
+    assert kept[-1] == 12 and max(b - a for a, b in pairwise([0, *kept])) <= 3
+    size = n_bytes(paths[-1])
+    ckpt.save(tmp_path, at(checkpoint, 13), spread_bytes=2 * size + size // 2)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_step_saved_by_hand_stays_so_when_it_is_saved_again(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.search import SearchField
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.lock import in_use
 from tui_lab.util.escape import printable
 
 TITLE = "tui-lab: watch, steer and debug the training of a transformer"
@@ -155,11 +156,11 @@ class Home(BaseScreen[None], Screen[None]):
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only a run can be resumed, unless it has made all its steps or is that of a script."""
+        """Only a run can be resumed, unless it trains now, has made all its steps or is that of a script."""
         if action != "resume":
             return True
         kind, name = self._highlighted()
-        return kind == "run" and not why_not_resumable(Path(name))
+        return kind == "run" and in_use(Path(name)) is None and not why_not_resumable(Path(name))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         # Also after a click.
