@@ -20,7 +20,7 @@ def baseline_summary(name: str, config: RunConfig) -> Summary:
     if isinstance(config, Config):
         for key in PATH_SETTINGS:
             config = settings.changed(config, key, absolute_setting(key, settings.get(config, key)))
-    if key := different_task(of_baseline, config):
-        message = f"its losses cannot be compared with those of the new run, since {key} differs"
+    if different_key := different_task(of_baseline, config):
+        message = f"its losses cannot be compared with those of the new run, since {different_key} differs"
         raise ConfigError.of("conflict", message, key="--baseline", value=name)
     return run.current_summary() or summarize_log(run.downsampled()).summary(str(run.path))

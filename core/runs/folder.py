@@ -24,6 +24,7 @@ from tui_lab.core.runs.event_log import EventLog
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
 from tui_lab.core.runs.summary import Summary, read_summary
 from tui_lab.core.training.checkpoint_names import step_of
+from tui_lab.core.training.checkpoint_spread import MOST_BYTES
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, DataError, RunError, nearest, shortened
 from tui_lab.util.strict_json import dumps, loads
@@ -151,7 +152,7 @@ class Run:
         """
         from tui_lab.core.training import checkpoint as ckpt
 
-        spread_bytes = 0 if (self.path.absolute().parent.parent / SWEEP).exists() else ckpt.MOST_BYTES
+        spread_bytes = 0 if (self.path.absolute().parent.parent / SWEEP).exists() else MOST_BYTES
         return str(ckpt.save(self.checkpoints, checkpoint, spread_bytes).relative_to(self.path))
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.folder import SWEEP, Run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import Sweep
 from tui_lab.report.report_data import gather
@@ -42,7 +42,7 @@ def write_run_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
 def _find_sweep(source: str) -> Sweep | None:
     """Return the sweep of a path or name, or None if there is no such folder. Raises RunError for a damaged one."""
     folders = (Path(source), runs.runs_folder() / source)
-    return next((sweeps.read_sweep(path) for path in folders if (path / sweeps.SWEEP).is_file()), None)
+    return next((sweeps.read_sweep(path) for path in folders if (path / SWEEP).is_file()), None)
 
 
 def check_target(to: Path, option: str = "--to") -> None:
