@@ -190,7 +190,9 @@ class ForkControls:
             else:
                 self._carry_out(replace(fork, config=config))
 
-        question = f"The fork starts at step {fork.step:,}, where the run has made all its steps. How many more?"
+        shown = self._lab.state.step
+        where = f"The replay is at step {shown:,}, before the first checkpoint. " if shown < fork.step else ""
+        question = f"{where}The fork starts at step {fork.step:,}, where the run has made all its steps. How many more?"
         self._ask(AskLine(question, str(fork.config.train.steps), enter="fork"), answered)
 
 
