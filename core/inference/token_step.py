@@ -132,7 +132,8 @@ class TokenStep:
         cache = Cache()
         h = self._model.layers_output(ids, cache)
         B, H, T, d = cache.layers[0][0].shape
-        self._kv = [keys.new_empty((B, 2 * H, capacity, d)) for keys, _ in cache.layers]
+        # Zeros, since a row reads the others' positions as well: their weight is zero, but 0 times NaN is NaN.
+        self._kv = [keys.new_zeros((B, 2 * H, capacity, d)) for keys, _ in cache.layers]
         for buffer, (keys, values) in zip(self._kv, cache.layers, strict=True):
             buffer[:, :H, :T] = keys
             buffer[:, H:, :T] = values

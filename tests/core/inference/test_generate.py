@@ -98,6 +98,17 @@ def test_batch_generates_what_each_prompt_gives_alone(sampling: Sampling) -> Non
         assert [token.probability for token in row] == pytest.approx([token.probability for token in alone], rel=1e-4)
 
 
+def test_memory_that_was_not_written_has_no_effect() -> None:
+    model, tokenizer = model_and_tokenizer()
+    torch.use_deterministic_algorithms(True)  # Which fills uninitialized memory with NaN.
+    try:
+        [short, _] = generate_batch(model, tokenizer, ["S", "Socrat"], max_new_tokens=[5, 2], sampling=GREEDY)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    alone = generate(model, tokenizer, "S", max_new_tokens=5, sampling=GREEDY, n_alternatives=0)
+    assert [token.token for token in short] == [token.token for token in alone]
+
+
 def test_batch_of_a_model_with_a_fault_is_generated_row_by_row() -> None:
     model = build_model(tiny('faults=["no_mask"]'), 11)
     tokenizer = DigitsTokenizer(11)
