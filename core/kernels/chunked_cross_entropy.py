@@ -5,6 +5,7 @@ db = Σ G (Goodfellow et al. 2016, section 6.2.2). They are computed with the ch
 Wijmans et al. 2024 ("Cut your losses") do on a GPU, and as torch's linear_cross_entropy does with BLAS only.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ig
     h float32 [N, D], weight [V, D], bias [V], targets int64 [N] → []; targets equal to `ignored` do not count.
     """
     if torch.is_grad_enabled():
-        loss: Tensor = _HeadLoss.apply(h, weight, bias, targets, ignored, rows)  # type: ignore[no-untyped-call]
+        loss: Tensor = _OneDnnHeadLoss.apply(h, weight, bias, targets, ignored, rows)  # type: ignore[no-untyped-call]
         return loss
     parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
     return torch.stack([_losses(part, weight, bias, t, ignored).sum() for part, t in parts]).sum()
@@ -44,27 +45,43 @@ def _losses(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: i
     return F.cross_entropy(onednn_linear(h, weight, bias), targets, ignore_index=ignored, reduction="none")
 
 
-def losses_and_logit_gradient(
-    h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int
-) -> tuple[Tensor, Tensor]:
-    """Return each row's loss [R], 0 if its target is ignored, and the gradient of their sum by the logits [R, V]."""
-    probabilities = onednn_linear(h, weight, bias)
-    torch.softmax(probabilities, dim=1, out=probabilities)
+def replace_by_gradient(
+    logits: Tensor, targets: Tensor, ignored: int, exact_losses: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return each row's loss [R], 0 if its target is ignored, and replace the logits by the gradient of their sum.
+
+    logits: float32 [R, V]. exact_losses: bool [R] → the losses of these rows, computed from their logits.
+    """
+    probabilities = torch.softmax(logits, dim=1, out=logits)
     counted = targets != ignored  # [R]
     at = targets.where(counted, 0)[:, None]  # [R, 1]
     p = probabilities.gather(1, at)[:, 0].where(counted, 1.0)
     losses = -p.log()
     if bool((imprecise := ~(p >= SMALLEST_EXACT)).any()):
-        losses[imprecise] = _losses(h[imprecise], weight, bias, targets[imprecise], ignored)
+        losses[imprecise] = exact_losses(imprecise)
     probabilities.scatter_add_(1, at, torch.full_like(at, -1.0, dtype=probabilities.dtype))
     if not bool(counted.all()):
         probabilities.mul_(counted[:, None])
-    return losses, probabilities
+    return losses
 
 
-class _HeadLoss(torch.autograd.Function):
-    """Computes the gradients together with the loss; backward only scales them."""
+class HeadLoss(torch.autograd.Function):
+    """Base of losses whose forward pass computes the gradients as well.
 
+    It saves that of h [N, D] and, with that of the weight transposed above that of the bias, [D + 1, V]; backward only
+    scales them.
+    """
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        d_h, d_both = ctx.saved_tensors
+        transposed = d_both[:-1]
+        d_weight = torch.mul(transposed.t(), g, out=transposed.new_empty(transposed.shape[::-1]))  # Contiguous.
+        return d_h * g, d_weight, d_both[-1] * g, None, None, None
+
+
+class _OneDnnHeadLoss(HeadLoss):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
         loss = h.new_zeros(())
@@ -75,19 +92,16 @@ class _HeadLoss(torch.autograd.Function):
         d_both: Tensor | None = None
         for start in range(0, len(h), rows):
             part = h[start : start + rows]  # [R, D]
-            losses, g = losses_and_logit_gradient(part, weight, bias, targets[start : start + rows], ignored)
-            loss += losses.sum()
+            part_targets = targets[start : start + rows]
+            g = onednn_linear(part, weight, bias)  # [R, V]
+
+            def exact_losses(mask: Tensor, part: Tensor = part, part_targets: Tensor = part_targets) -> Tensor:
+                return _losses(part[mask], weight, bias, part_targets[mask], ignored)
+
+            loss += replace_by_gradient(g, part_targets, ignored, exact_losses).sum()
             d_h[start : start + rows] = onednn_linear(g, weight.t())
             product = onednn_linear(F.pad(part, (0, 1), value=1.0).t(), g.t())
             d_both = product if d_both is None else d_both.add_(product)
         assert d_both is not None
         ctx.save_for_backward(d_h, d_both)
         return loss
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        d_h, d_both = ctx.saved_tensors
-        transposed = d_both[:-1]
-        d_weight = torch.mul(transposed.t(), g, out=transposed.new_empty(transposed.shape[::-1]))  # Contiguous.
-        return d_h * g, d_weight, d_both[-1] * g, None, None, None

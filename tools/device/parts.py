@@ -17,7 +17,7 @@ class PartInfo:
 
 
 DETERMINISTIC = ("checks",)
-"""Workers in which torch is told to use deterministic algorithms, without which a resumed run cannot be bit-exact."""
+"""Workers that use deterministic algorithms: without them a resumed run cannot be bit-exact on a GPU."""
 PARTS = (
     PartInfo("machine", "speed:machine_facts", 40, "speed"),
     PartInfo("pseudo-socrates", "speed:pseudo_socrates", 60, "speed"),
