@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate
 
-import numpy as np
 from rich.text import Text
 
 from tui_lab.app.panes.cells import Example
@@ -84,7 +83,7 @@ def used_examples(batch: Batch, loader: Loader, width: int) -> Text:
     n_steps = batch.step - first + 1
     starts = [f"last {n_steps} steps ", f"{n_steps} steps ", ""] if n_steps > 1 else ["this step ", ""]
     repeats = repeats_text(batch, used[: -loader.drawn], loader.drawn)
-    count = f"{len(np.unique(used)):,} of {n:,}"
+    count = f"{len(set(used.tolist())):,} of {n:,}"
     # When the examples were drawn before is what one looks for: everything else is shortened first.
     ends = [f" {count}; {repeats}", f" {repeats}"] if repeats else [f" {count}"]
     options = [(starts[0], ends[0]), *((start, ends[-1]) for start in starts)]

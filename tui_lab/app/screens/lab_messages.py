@@ -35,8 +35,9 @@ EVENTS = 5
 """Number of the pane."""
 SECONDS_BETWEEN_CHANGES = 0.2
 """Between two frames, if the run was changed in between."""
-SECONDS_BETWEEN_EVENTS = 1.0
-"""If something else happened that is not a step."""
+SECONDS_BETWEEN_EVENTS = 3.0
+"""If something else happened that is not a step. Small models are evaluated every two seconds, and a frame costs their
+training ten steps."""
 
 
 class LabMessages:

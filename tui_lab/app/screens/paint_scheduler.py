@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SECONDS_BETWEEN_TICKS = 0.1
-SECONDS_BETWEEN_IDLE_TICKS = 0.25
+SECONDS_BETWEEN_IDLE_TICKS = 0.4
 SECONDS_BETWEEN_IDLE_TICKS_OF_SLOW_MODEL = 1.0
 """When nothing waits to be drawn and no key was pressed for `SECONDS_AWAKE`."""
 SECONDS_AWAKE = 3.0
@@ -114,10 +114,11 @@ class PaintScheduler(Generic[Pane]):
     def seconds_to_next_tick(self, now: float, *, generating: bool = False) -> float:
         """Return how long to wait before the next call of `due`."""
         awake = now - self._key_pressed_at < SECONDS_AWAKE
-        waiting = self._requested or self._news_after < math.inf
-        if awake or waiting or generating:
+        if awake or self._requested or generating:
             return SECONDS_BETWEEN_TICKS
-        return SECONDS_BETWEEN_IDLE_TICKS_OF_SLOW_MODEL if self._slow else SECONDS_BETWEEN_IDLE_TICKS
+        idle = SECONDS_BETWEEN_IDLE_TICKS_OF_SLOW_MODEL if self._slow else SECONDS_BETWEEN_IDLE_TICKS
+        news_in = self._news_after - (now - self._new_at)
+        return min(idle, max(SECONDS_BETWEEN_TICKS, news_in))
 
     @property
     def _slow(self) -> bool:
