@@ -120,8 +120,9 @@ def test_ticks_are_rare_while_there_is_nothing_to_show(seconds_a_step: float, id
     scheduler.seconds_a_step = seconds_a_step
     assert scheduler.seconds_to_next_tick(0.0) == idle
     assert scheduler.seconds_to_next_tick(0.0, generating=True) == SECONDS_BETWEEN_TICKS
-    scheduler.news(1.0)
-    assert scheduler.seconds_to_next_tick(0.0) == SECONDS_BETWEEN_TICKS
+    scheduler.news(0.3)
+    assert scheduler.seconds_to_next_tick(0.0) == 0.3
+    assert scheduler.seconds_to_next_tick(0.25) == SECONDS_BETWEEN_TICKS
     scheduler.key_pressed(1.0)
     assert scheduler.due(1.0).complete
     assert scheduler.seconds_to_next_tick(1.0 + SECONDS_AWAKE - 0.1) == SECONDS_BETWEEN_TICKS
