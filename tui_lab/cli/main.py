@@ -9,7 +9,21 @@ import typer
 
 from tui_lab.cli import completion
 from tui_lab.cli.commands import app as app_commands
-from tui_lab.cli.commands import bench, config, data, doctor, generate, learn, report, run, runs, show, sweep, watch
+from tui_lab.cli.commands import (
+    bench,
+    config,
+    data,
+    doctor,
+    examples,
+    generate,
+    learn,
+    report,
+    run,
+    runs,
+    show,
+    sweep,
+    watch,
+)
 from tui_lab.cli.output import say
 from tui_lab.core.kernels.process_tuning import raise_gc_threshold
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
@@ -24,7 +38,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (app_commands, learn, run, watch, sweep, generate, doctor, show, report, config, data, runs, bench):
+for group in (
+    app_commands,
+    learn,
+    run,
+    watch,
+    sweep,
+    generate,
+    examples,
+    doctor,
+    show,
+    report,
+    config,
+    data,
+    runs,
+    bench,
+):
     app.add_typer(group.commands)
 
 

@@ -1,0 +1,60 @@
+"""`tui-lab examples`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tui_lab.cli.options import LAST_STEP, AllowCode, Json, complete_run, trust_code
+from tui_lab.cli.output import user_prints_to_stderr
+
+commands = typer.Typer()
+
+
+class By(StrEnum):
+    loss = "loss"
+    wrong = "wrong"
+    duplicates = "duplicates"
+    classes = "classes"
+
+
+class Part(StrEnum):
+    train = "train"
+    val = "val"
+
+
+@commands.command("examples")
+@user_prints_to_stderr()
+def examples(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
+    by: Annotated[
+        By,
+        typer.Option(
+            help="loss: the hardest ones; wrong: most often wrong over the kept checkpoints; "
+            "duplicates: copies, also of validation data in the training data; classes: where the loss lies."
+        ),
+    ] = By.loss,
+    part: Annotated[Part, typer.Option(help="Training or validation data.")] = Part.train,
+    step: Annotated[
+        int | None,
+        typer.Option(min=0, max=LAST_STEP, help="Use the kept checkpoint at or before this step; default: the newest."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many examples to list.")] = 10,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=0, help="Measure at most this many examples; 0: all. By default about 131,000 targets."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the sample.")] = 0,
+    similarity: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Least Jaccard index of near-duplicates; 1: equal ones only.")
+    ] = 0.7,
+    allow_code: AllowCode = False,
+    json: Json = False,
+) -> None:
+    """List a run's hardest examples, those most often wrong, duplicates, or the loss by class of token."""
+    from tui_lab.cli.examples import show_examples
+    from tui_lab.core.examples.examine import Request
+
+    trust_code(None, allow_code, run=run)
+    request = Request(by.value, part.value, step, top, sample, seed, similarity)
+    show_examples(run, request, as_json=json)

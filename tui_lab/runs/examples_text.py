@@ -1,0 +1,92 @@
+"""Sentences about the examples of a run, for the command and the app."""
+
+from collections.abc import Iterator
+
+from tui_lab.core.examples.report import Listed, Place, Report
+
+BY_TITLES = {
+    "loss": "hardest examples",
+    "wrong": "examples most often wrong",
+    "duplicates": "duplicates",
+    "classes": "loss by class of target",
+}
+PART_NAMES = {"train": "training data", "val": "validation data"}
+
+
+def summary_lines(report: Report) -> Iterator[str]:
+    """Give the title of a report, its figures, and what was measured."""
+    yield f"{report.run}: {title(report)}"
+    if figures := figures_text(report):
+        yield figures
+    yield from report.notes
+
+
+def title(report: Report) -> str:
+    """Return what a report is about, and of which weights."""
+    text = f"{BY_TITLES[report.by]}, {PART_NAMES[report.part]}"
+    if len(report.steps) > 1:
+        return f"{text}, checkpoints of steps {', '.join(f'{step:,}' for step in report.steps)}"
+    return text if report.step is None else f"{text}, step {report.step:,}"
+
+
+def figures_text(report: Report) -> str:
+    """Return the figures over all examples that were measured."""
+    if report.by == "duplicates":
+        return _copies_text(report)
+    n = 0 if report.sample is None else report.sample.n
+    parts = [] if report.loss is None else [f"mean loss {report.loss:.4f}"]
+    if report.wrong is not None:
+        parts.append(f"{100 * report.wrong:.1f} % of the targets wrong")
+    if report.n_wrong_examples is not None:
+        when = "at one checkpoint at least" if report.by == "wrong" else "with a wrong target"
+        parts.append(f"{report.n_wrong_examples:,} of {n:,} examples {'wrong ' if report.by == 'wrong' else ''}{when}")
+    return ", ".join(parts)
+
+
+def _copies_text(report: Report) -> str:
+    n = 0 if report.sample is None else report.sample.n
+    n_val = 0 if report.leak_sample is None else report.leak_sample.n
+    own = f"{report.n_exact:,} of {n:,} examples have an equal copy in the same part, {report.n_near:,} a near one only"
+    if not report.n_leaked and not report.n_leaked_near:
+        return f"{own}; none of {n_val:,} validation examples is in the training data"
+    return (
+        f"{own}; {report.n_leaked:,} of {n_val:,} validation examples are in the training data, "
+        f"{report.n_leaked_near:,} nearly"
+    )
+
+
+def facts(listed: Listed) -> str:
+    """Return what identifies an example, and what brought it into the list."""
+    example = listed.example
+    parts = [name(example.example, example.offset)]
+    if listed.wrong is not None:
+        wrong = listed.wrong
+        parts.append(f"wrong at {_times(wrong.n_checkpoints, 'checkpoint')}")
+        parts.append(f"{wrong.n_wrong:,} of {wrong.n_predictions:,} predictions wrong")
+        parts.append(f"{wrong.n_always:,} targets always wrong")
+        if wrong.n_forgotten:
+            parts.append(f"forgotten {_times(wrong.n_forgotten, 'time')}")
+    if listed.copies is not None:
+        parts.append(f"{_times(listed.copies.n_exact, 'equal copy', 'equal copies')}, {listed.copies.n_near:,} near")
+    if example.loss is not None:
+        parts.append(f"loss {example.loss:.4f}")
+    if listed.wrong is None and example.n_wrong is not None:
+        parts.append(f"{example.n_wrong:,} of {example.n_targets:,} targets wrong")
+    return ", ".join(parts)
+
+
+def name(example: int | None, offset: int | None) -> str:
+    """Return what identifies an example."""
+    if example is None:
+        return f"token {offset:,}"
+    return f"example {example:,}" if offset is None else f"example {example:,} (token {offset:,})"
+
+
+def place_text(place: Place) -> str:
+    """Return where a copy is, and how similar it is."""
+    how = "equal" if place.exact else f"similarity {place.similarity:.2f}"
+    return f"{how}, {PART_NAMES[place.part]}, {name(place.example, place.offset)}"
+
+
+def _times(n: int, one: str, many: str = "") -> str:
+    return f"{n:,} {one if n == 1 else many or f'{one}s'}"
