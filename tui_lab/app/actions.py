@@ -79,6 +79,8 @@ COMMANDS: tuple[Command, ...] = (
             "View", "run", footer="Diagnose"),
     Command("attention", "A", "Attention", "Show the attention of every head for the example in the batch pane.",
             "View", "run"),
+    Command("examples", "E", "Examples", "Show the hardest examples, duplicates, and where the loss lies.", "View",
+            "run"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
     Command("copy", "y", "Copy", "Copy the answer, setting, example, finding, values at the cursor, or log.", "View"),
     Command("layout", "Z", "Next layout", "Go to the next layout: overview, curves, data, text.", "View"),

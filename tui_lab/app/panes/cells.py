@@ -175,6 +175,11 @@ class Cells(Static, can_focus=True):
         self._clamp()
         self.redraw()
 
+    def go_to(self, index: int, position: int) -> None:
+        """Select a cell of an example, an index into those that are shown, and show the example first."""
+        self._first = index
+        self._select(index, position)
+
     def redraw(self) -> None:
         if not self._examples or not self.size.width:
             self._lines = []  # Those of earlier examples would name places that no longer exist.

@@ -93,6 +93,7 @@ class LabActions:
             "generate": lambda: self.once_open("the answer is generated", self.generate),
             "diagnose": lambda: self.once_open("the settings are diagnosed", self.diagnose),
             "attention": self.show_attention,
+            "examples": self.show_examples,
             "zoom": lab.area.zoom,
             "copy": lambda: copy(lab.app, lab.active_pane.copied()),
             "layout": lambda: lab.post_message(lab.LayoutChosen(lab.area.next_layout())),
@@ -180,6 +181,25 @@ class LabActions:
         lab.app.push_screen(
             AttentionScreen(lab.state, rows, row, source, do_if_applies, lab.clock, replayed=replayed, above=above)
         )
+
+    def show_examples(self) -> None:
+        lab = self._lab
+        ready = lab.state.ready
+        if ready is None:
+            lab.notify(f"There are no examples yet: the run is being opened ({lab.state.doing}).", severity="warning")
+            return
+
+        from tui_lab.app.screens.examples import ExamplesScreen
+        from tui_lab.app.session.examples_process import ExamplesProcess
+
+        def is_live() -> bool:
+            return lab.source.role == "training" and not lab.state.over
+
+        def step() -> int | None:
+            return lab.state.step if lab.source.role == "replay" else None
+
+        asker = ExamplesProcess(Path(ready.path), lab.source.send)
+        lab.app.push_screen(ExamplesScreen(ready.name, asker, lab.state.run_config, live=is_live, step=step))
 
     def _why_no_example(self) -> str:
         lab = self._lab

@@ -47,6 +47,7 @@ class RunsScreen(RunsView):
         Binding("question_mark,f1", "help", "Help"),
         Binding("escape,q", "back", "Back"),
         Binding("e", "files('export')", "Export", show=False),
+        Binding("E", "examples", "Examples", show=False),
         Binding("X,delete", "files('delete')", "Delete", show=False),
     )
 
@@ -149,6 +150,15 @@ class RunsScreen(RunsView):
     def action_resume(self) -> None:
         if (row := self.selected) is not None:
             self.post_message(self.Picked(Pick("resume", str(row.path))))
+
+    def action_examples(self) -> None:
+        if (row := self.selected) is None:
+            return
+
+        from tui_lab.app.screens.examples import ExamplesScreen
+        from tui_lab.app.session.examples_process import ExamplesProcess
+
+        self.app.push_screen(ExamplesScreen(row.name, ExamplesProcess(row.path), None))
 
     def action_copy(self) -> None:
         copy(self.app, "" if self.selected is None else str(self.selected.path))

@@ -32,7 +32,7 @@ SECONDS_BETWEEN_TICKS = 0.2
 FILTER_EXAMPLES = "part of a name or tag, or optim.lr<0.01, val_loss<1, state=done …"
 WIDE = 150
 """From this width on, the chart is beside the table, and there is room for the details of a run."""
-KEYS = ("Enter open", "c resume", "n note", "e export", "X delete", "y copy path")
+KEYS = ("Enter open", "c resume", "n note", "E examples", "e export", "X delete", "y copy path")
 """Keys of the table that the footer has no room for."""
 NO_RUNS = "No runs yet. Press q and start a preset."
 NO_MATCH = "No run matches; / edits the filter"
