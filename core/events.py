@@ -81,7 +81,7 @@ class StepDone(Event):
 
     The other optional fields are measured every few steps and None otherwise. update_ratio: see step_metrics;
     dead_units: the fraction of ReLUs that no token activates; data_seconds: the part of `seconds` that went into making
-    the batch.
+    the batch; by_layer: "grad_norm", "update_ratio" and "dead_units" → layer → value, see layer_metrics.
     """
 
     kind: Literal["step"] = "step"
@@ -97,6 +97,14 @@ class StepDone(Event):
     dead_units: float | None = None
     data_seconds: float | None = None
     extra: dict[str, float] | None = None
+    by_layer: dict[str, dict[str, float]] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As of every event; without by_layer where it was not measured, which is at most steps."""
+        fields = super().to_json()
+        if self.by_layer is None:
+            del fields["by_layer"]
+        return fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """A downsampled event log: bounded in size, so that a run of a million steps opens at once.
 
-Events that happen once are all kept. Of steps, of steps that measured more, of evaluations and of logged values, each
-group of neighbors keeps its lowest and its highest loss or value, so that a plot with fewer columns than groups shows
-every peak. Of logged texts, the newest are kept.
+Events that happen once are all kept. Of steps, of steps that measured more, of those that measured each layer, of
+evaluations and of logged values, each group of neighbors keeps its lowest and its highest loss or value, so that a plot
+with fewer columns than groups shows every peak. Of logged texts, the newest are kept.
 """
 
 import json
@@ -20,6 +20,8 @@ from tui_lab.util.thinning import extremes
 
 LIMIT = 1024
 """Groups of neighbors of each kind, at most: more than a terminal has columns."""
+LIMIT_BY_LAYER = 256
+"""Of steps that measured each layer, which take more room. Their losses are extremes as well."""
 MOST_CHARACTERS = 2**22
 """Of logged texts; beyond them, the older half is dropped."""
 LARGEST_FILE = 2**26
@@ -51,6 +53,7 @@ class DownsampledLog:
         self._once: list[Numbered] = []
         self._steps = Thinned(lambda event: float(event.loss), limit)
         self._measured = Thinned(lambda event: float(event.loss), limit)
+        self._by_layer = Thinned(lambda event: float(event.loss), min(limit, LIMIT_BY_LAYER))
         self._evaluated = Thinned(lambda event: float(event.val_loss), limit)
         self._logged = Thinned(lambda event: next(iter(event.values.values()), 0.0), limit)
         self._n_characters = 0
@@ -61,7 +64,7 @@ class DownsampledLog:
         match event:
             case ev.StepDone():
                 self.seconds += event.seconds
-                (self._steps if event.update_ratio is None else self._measured).add(item)
+                self._group_of(event).add(item)
             case ev.Evaluated():
                 self._evaluated.add(item)
             case ev.Logged():
@@ -71,6 +74,11 @@ class DownsampledLog:
                     self._drop_old_texts()
             case _:
                 self._once.append(item)
+
+    def _group_of(self, event: ev.StepDone) -> Thinned:
+        if event.by_layer is not None:
+            return self._by_layer
+        return self._steps if event.update_ratio is None else self._measured
 
     def _drop_old_texts(self) -> None:
         """Keep the newest texts of at most half of MOST_CHARACTERS, and every value."""
@@ -88,7 +96,7 @@ class DownsampledLog:
 
     def events(self) -> list[ev.Event]:
         """The kept events, in the order in which they happened."""
-        groups = (self._steps, self._measured, self._evaluated, self._logged)
+        groups = (self._steps, self._measured, self._by_layer, self._evaluated, self._logged)
         parts = (self._once, *(group.items for group in groups))
         return [event for _, event in sorted((item for part in parts for item in part), key=lambda item: item[0])]
 

@@ -24,7 +24,7 @@ COLUMNS = tuple(
         field.name
         for kind in (ev.StepDone, ev.Evaluated)
         for field in fields(kind)
-        if field.name not in ("kind", "extra", "time")
+        if field.name not in ("kind", "extra", "by_layer", "time")
     )
 )
 """Of the CSV, after run and event: those of steps, then those that only evaluations have."""
@@ -64,10 +64,12 @@ def to_csv(runs: Mapping[str, Run], path: Path) -> None:
 
 
 def _script_columns(run: Run) -> Iterable[str]:
-    """The columns that only this run has: further measurements, logged values and texts."""
+    """The columns that only this run has: measurements by layer, further ones, logged values and texts."""
     with suppress(ConfigError):
         if isinstance(run.config(), Config):
-            return ()  # Its event log does not have to be read twice.
+            # Its event log does not have to be read twice.
+            steps = (event for event in run.downsampled().events() if isinstance(event, ev.StepDone))
+            return dict.fromkeys(name for step in steps for name in layer_values(step))
     return dict.fromkeys(name for event in run.events() for name in _csv_values(event) or ())
 
 
@@ -75,7 +77,7 @@ def _csv_values(event: ev.Event) -> dict[str, Any] | None:
     """The values of a line by column; None for an event that has no line."""
     match event:
         case ev.StepDone(extra=extra):
-            values = (extra or {}) | vars(event)
+            values = (extra or {}) | layer_values(event) | vars(event)
         case ev.Evaluated():
             values = dict(vars(event))
         case ev.Logged():
@@ -83,7 +85,13 @@ def _csv_values(event: ev.Event) -> dict[str, Any] | None:
             values["step"] = event.step
         case _:
             return None
-    return {name: value for name, value in values.items() if name not in ("kind", "extra", "time")}
+    return {name: value for name, value in values.items() if name not in ("kind", "extra", "by_layer", "time")}
+
+
+def layer_values(step: ev.StepDone) -> dict[str, float]:
+    """The measurements by layer of a step, by names such as "grad_norm/layers.0"."""
+    by_layer = step.by_layer or {}
+    return {f"{name}/{layer}": value for name, values in by_layer.items() for layer, value in values.items()}
 
 
 def to_json(runs: Mapping[str, Run], path: Path) -> None:
@@ -129,7 +137,7 @@ def _event_messages(run: Run) -> Iterator[bytes]:
             case ev.StepDone():
                 time += event.seconds
                 extra = {_extra_tag(name): value for name, value in (event.extra or {}).items()}
-                values = extra | _values(event, _STEP_TAGS) | {speed: event.tokens_per_s}
+                values = extra | layer_values(event) | _values(event, _STEP_TAGS) | {speed: event.tokens_per_s}
                 yield tensorboard.scalars(event.step, time, values)
             case ev.Evaluated():
                 yield tensorboard.scalars(event.step, time, _values(event, _EVALUATED_TAGS))

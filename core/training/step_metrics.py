@@ -1,15 +1,22 @@
-"""What is measured while a step is made: the update ratio and the fraction of dead ReLU units."""
+"""What is measured while a step is made, every few steps: update ratio, dead ReLU units, and both by layer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tui_lab.core import events as ev
-from tui_lab.core.model import Layer
 from tui_lab.core.training.checkpoint import Progress
+from tui_lab.core.training.layer_metrics import (
+    LAYERS_EVERY,
+    ByLayer,
+    DeadUnits,
+    gradient_norms,
+    means_by_layer,
+    rounded,
+    watch_update,
+)
 
 LOSS_EMA = 0.9
 """The weight of the past in the running mean of the loss."""
@@ -23,8 +30,8 @@ DEAD_UNITS_EVERY = 50
 class StepMetrics:
     """One step. loss in nats per target; grad_norm before clipping; tokens of all processes; seconds of the whole step.
 
-    The last three are measured every few steps and otherwise None: data_seconds is the part of `seconds` spent on the
-    batch, update_ratio see `watch_update`, dead_units see `watch_dead_units`.
+    The last four are measured every few steps and otherwise None: data_seconds is the part of `seconds` spent on the
+    batch, the others see `Measured`.
     """
 
     loss: float
@@ -36,6 +43,7 @@ class StepMetrics:
     data_seconds: float | None = None
     update_ratio: float | None = None
     dead_units: float | None = None
+    by_layer: ByLayer | None = None
 
 
 def step_done(progress: Progress, metrics: StepMetrics) -> ev.StepDone:
@@ -54,45 +62,50 @@ def step_done(progress: Progress, metrics: StepMetrics) -> ev.StepDone:
         update_ratio=metrics.update_ratio,
         dead_units=metrics.dead_units,
         data_seconds=metrics.data_seconds,
+        by_layer=metrics.by_layer,
     )
 
 
-@torch.no_grad()
-def watch_update(model: nn.Module) -> Callable[[], float]:
-    """Copy the weights before an update; the returned function, called after it, returns ‖Δw‖ / ‖w‖.
+class Measured(TypedDict):
+    """update_ratio: see `watch_update`; dead_units: the mean over all layers, see `DeadUnits`; by_layer: see `ByLayer`.
 
-    Only the layers' matrices count: most rows of the embeddings and the head do not occur in a batch. About 1e-3 is
-    healthy for Adam (Karpathy 2022, "Building makemore" part 3); far below it the model does not learn, far above it
-    each update overwrites the last.
+    None where it was not measured at this step, or where the model has no layers or no ReLU modules.
     """
-    weights = [p for name, p in model.named_parameters() if p.dim() == 2 and name.startswith("layers.")]
-    before = [p.detach().clone() for p in weights]
 
-    @torch.no_grad()
-    def ratio() -> float:
-        size = _norm(before)
-        return float(_norm([p - old for p, old in zip(weights, before, strict=True)]) / size) if size > 0 else 0.0
-
-    return ratio
+    update_ratio: float | None
+    dead_units: float | None
+    by_layer: ByLayer | None
 
 
-def _norm(tensors: list[Tensor]) -> Tensor:
-    return torch.nn.utils.get_total_norm(tensors)
+class StepMeasurements:
+    """Measures around one update: create it before the forward pass, then call its methods in their order.
+
+    Nothing is changed: gradients are only read, weights are copied.
+    """
+
+    def __init__(self, model: nn.Module, step: int) -> None:
+        self._model = model
+        self._measures_layers = step % LAYERS_EVERY == 0
+        self._measures_ratio = step % UPDATE_RATIO_EVERY == 0
+        self._dead_units = DeadUnits(model) if step % DEAD_UNITS_EVERY == 0 else None
+
+    def before_update(self) -> None:
+        """Read the gradients before they are clipped, and copy the weights."""
+        self._norms = gradient_norms(self._model) if self._measures_layers else {}
+        self._ratios = watch_update(self._model) if self._measures_ratio else None
+
+    def after_update(self) -> Measured:
+        """Return what was measured at this step."""
+        dead = {} if self._dead_units is None else _numbers(self._dead_units.shares())
+        ratio, ratios = (None, {}) if self._ratios is None else self._ratios()
+        by_layer = {"grad_norm": _numbers(self._norms), "update_ratio": ratios, "dead_units": means_by_layer(dead)}
+        return Measured(
+            update_ratio=ratio,
+            dead_units=sum(dead.values()) / len(dead) if dead else None,
+            by_layer=rounded(by_layer) if self._measures_layers else None,
+        )
 
 
-def watch_dead_units(model: nn.Module) -> Callable[[], float | None]:
-    """Hook the feed-forward layers before a forward pass; the returned function, called after it, returns the fraction
-    of units that were zero for every token of the batch, over all layers, or None if the model has no `Layer`."""
-    dead: list[Tensor] = []
-
-    def record(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        dead.append((inputs[0].detach() == 0).flatten(0, -2).all(dim=0))  # [d_ff]
-
-    handles = [m.W_2.register_forward_pre_hook(record) for m in model.modules() if isinstance(m, Layer)]
-
-    def share() -> float | None:
-        for handle in handles:
-            handle.remove()
-        return float(sum(d.float().mean() for d in dead) / len(dead)) if dead else None
-
-    return share
+def _numbers(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Read all values together."""
+    return dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True)) if tensors else {}

@@ -27,13 +27,11 @@ from tui_lab.core.training.loss_scale import LossScale, scaled_backward
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
 from tui_lab.core.training.setup import TrainSetup
 from tui_lab.core.training.step_metrics import (
-    DEAD_UNITS_EVERY,
     LOSS_EMA,
     UPDATE_RATIO_EVERY,
+    StepMeasurements,
     StepMetrics,
     step_done,
-    watch_dead_units,
-    watch_update,
 )
 from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
 from tui_lab.core.training.train_step import apply_gradients, check_finite, dropout_seed
@@ -149,7 +147,7 @@ class Trainer:
         x, y = (to_device(array, self.device) for array in (batch.x, batch.y))
         lr = lr_at(step, config.train.steps, config.optim) * self.hooks.lr_factor
         set_lr(self.optimizers, lr)
-        dead_units = watch_dead_units(self.model) if step % DEAD_UNITS_EVERY == 0 else None
+        measurements = StepMeasurements(self.model, step)
 
         def backward(scale: float) -> tuple[float, float]:
             seed_torch(self.device, dropout_seed(config.train.seed, step, self.group.rank))
@@ -159,7 +157,7 @@ class Trainer:
 
         loss, grad_norm, scale = scaled_backward(backward, self.model, self.progress.loss_scale)
         check_finite(step, loss, grad_norm, lr)
-        update_ratio = watch_update(self.model) if measured else None
+        measurements.before_update()
         apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
         metrics = StepMetrics(
             loss=loss,
@@ -168,8 +166,7 @@ class Trainer:
             epoch=batch.epoch,
             tokens=self.loader.drawn * x.shape[1],
             data_seconds=data_seconds,
-            update_ratio=update_ratio() if update_ratio else None,
-            dead_units=dead_units() if dead_units else None,
+            **measurements.after_update(),
             seconds=max(0.0, self._clock() - start),  # A clock may be set back.
         )
         self._advance(metrics, scale)

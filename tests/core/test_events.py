@@ -25,6 +25,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("loss", "loss_ema", "lr", "seconds", "tokens_per_s", "val_loss"), FLOATS),
     **dict.fromkeys(OPTIONAL_FIELDS, st.none() | FLOATS),
     **dict.fromkeys(("device", "key", "path", "message", "details"), st.text()),
+    "by_layer": st.none() | st.dictionaries(st.text(), st.dictionaries(st.text(), FLOATS)),
     "extra": st.none() | st.dictionaries(st.text(), FLOATS),
     "values": st.dictionaries(st.text(), FLOATS),
     "texts": st.dictionaries(st.text(), st.text()),

@@ -162,6 +162,22 @@ def test_csv_has_a_line_for_each_step_and_evaluation(tmp_path: Path) -> None:
     assert rows[1]["loss"] == "" and math.isnan(float(rows[2]["loss"]))
 
 
+def test_measurements_by_layer_are_columns_and_tags(tmp_path: Path) -> None:
+    by_layer = {"grad_norm": {"layers.0": 0.5, "layers.1": 0.25}, "dead_units": {"layers.0": 0.0}}
+    measured = replace(update(1), by_layer=by_layer)
+    run = recorded(tmp_path / "a", [STARTED, measured, update(2)])
+    export.to_csv({"a": run}, tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["grad_norm/layers.0"], first["grad_norm/layers.1"], first["dead_units/layers.0"]) == (
+        "0.5", "0.25", "0.0",
+    )  # fmt: skip
+    assert second["grad_norm/layers.0"] == "" and "by_layer" not in first
+    export.to_tensorboard({"a": run}, tmp_path / "logs")
+    [path] = (tmp_path / "logs").rglob("events.*")
+    assert b"grad_norm/layers.1" in path.read_bytes()
+
+
 def test_json_is_strict_and_complete(tmp_path: Path) -> None:
     runs = {"a": recorded(tmp_path / "a", [STARTED, update(1, math.inf)]), "b": recorded(tmp_path / "b", [])}
     write_notes(runs["a"].path, ["keep"], "“good”")

@@ -38,9 +38,11 @@ class Buffer(Generic[Message]):
         return messages
 
     def _thin(self) -> None:
-        """Keep the steps with extreme losses, the newest step, and those that measured the update ratio."""
+        """Keep the steps with extreme losses, the newest step, and those that measured more."""
         plain = [
-            message for message in self._messages if isinstance(message, ev.StepDone) and message.update_ratio is None
+            message
+            for message in self._messages
+            if isinstance(message, ev.StepDone) and message.update_ratio is None and message.by_layer is None
         ]
         kept = extremes(plain, max(1, self._limit // 4), value=lambda step: step.loss)
         dropped = {id(step) for step in plain} - {id(step) for step in kept}
