@@ -80,7 +80,7 @@ def start(
         config = settings.changed(config, key, absolute_setting(key, settings.get(config, key)))
     if progress is not None:
         progress("choosing kernels", 0, 1)
-    with _translate_out_of_memory(config, task.tokenizer.n_vocab):
+    with translate_out_of_memory(config, task.tokenizer.n_vocab):
         config = with_kernels(config, task.tokenizer.n_vocab)
         setup = set_up(config, task)
     run = runs.create(name, config, task.tokenizer, out)
@@ -128,7 +128,7 @@ def _resume(
     config = checkpoint.progress.config
     task = build_task(config, progress)
     _require_same_tokenizer(run, task)
-    with _translate_out_of_memory(config, task.tokenizer.n_vocab):
+    with translate_out_of_memory(config, task.tokenizer.n_vocab):
         setup = set_up(config, task, checkpoint)
     with _translate_write_errors(run):
         run.rewind(checkpoint.progress.step, checkpoint.progress.seconds, path)
@@ -164,7 +164,7 @@ def _restart(
     config = run.trainer_config() if steps is None else settings.changed(run.trainer_config(), "train.steps", steps)
     task = build_task(config, progress)
     _require_same_tokenizer(run, task)
-    with _translate_out_of_memory(config, task.tokenizer.n_vocab):
+    with translate_out_of_memory(config, task.tokenizer.n_vocab):
         setup = set_up(config, task)
     with _translate_write_errors(run):
         run.begin_again()
@@ -240,7 +240,7 @@ def _require_same_tokenizer(run: Run, task: Task) -> None:
 
 
 @contextmanager
-def _translate_out_of_memory(config: Config, n_vocab: int) -> Iterator[None]:
+def translate_out_of_memory(config: Config, n_vocab: int) -> Iterator[None]:
     """Raises TrainingError that names what to reduce when out of memory."""
     try:
         yield

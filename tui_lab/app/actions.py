@@ -81,6 +81,8 @@ COMMANDS: tuple[Command, ...] = (
             "View", "run"),
     Command("examples", "E", "Examples", "Show the hardest examples, duplicates, and where the loss lies.", "View",
             "run"),
+    Command("find_rate", "F", "Find a learning rate", "Train the edited settings for a moment while the rate rises.",
+            "View", "run", not_for_scripts=ITS_MODEL),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
     Command("copy", "y", "Copy", "Copy the answer, setting, example, finding, values at the cursor, or log.", "View"),
     Command("layout", "Z", "Next layout", "Go to the next layout: overview, curves, data, text.", "View"),

@@ -198,9 +198,11 @@ class ConfigPane(Pane):
         self._list.search = message.text
         self.fill()
 
-    def action_cancel(self) -> None:
-        """Leave the field, and list all settings again."""
+    def action_cancel(self, key: str | None = None) -> None:
+        """Leave the field, and list all settings again. key: then select this one."""
         self.query_one(SearchField).action_end_search()
+        if key is not None:
+            self._list.reveal(key)
         if self.key is not None and self.settings is not None:
             self._editor.show_value(self.settings, self.key)
 

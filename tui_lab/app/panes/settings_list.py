@@ -77,6 +77,14 @@ class SettingsList(Table[Text]):
         if cursor_key in keys:
             self.move_cursor(row=keys.index(cursor_key))
 
+    def reveal(self, key: str) -> None:
+        """List all settings, and move the cursor to one."""
+        self.only_changed = False
+        self.search = ""
+        if self._settings is not None:
+            self.show_settings(self._settings)
+            self.move_cursor(row=self.get_row_index(key))
+
     def _is_listed(self, settings: EditedSettings, key: str) -> bool:
         return (not self.only_changed or settings.is_changed(key)) and self.search in key.lower()
 

@@ -94,6 +94,7 @@ class LabActions:
             "diagnose": lambda: self.once_open("the settings are diagnosed", self.diagnose),
             "attention": self.show_attention,
             "examples": self.show_examples,
+            "find_rate": lambda: self.with_edited(self._find_rate),
             "zoom": lab.area.zoom,
             "copy": lambda: copy(lab.app, lab.active_pane.copied()),
             "layout": lambda: lab.post_message(lab.LayoutChosen(lab.area.next_layout())),
@@ -200,6 +201,23 @@ class LabActions:
 
         asker = ExamplesProcess(Path(ready.path), lab.source.send)
         lab.app.push_screen(ExamplesScreen(ready.name, asker, lab.state.run_config, live=is_live, step=step))
+
+    def _find_rate(self, config: Config) -> None:
+        """Test learning rates for the edited config, and put the chosen one into it."""
+        from tui_lab.app.screens.rates import RateScreen
+        from tui_lab.app.session.rate_search import ChildRateSearch
+
+        lab = self._lab
+        trains = lab.state.phase == "running" and lab.source.role == "training"
+
+        def use(rate: float | None) -> None:
+            if rate is not None:
+                lab.go_to(lab.config_pane.number)
+                lab.config_pane.action_cancel("optim.lr")
+                lab.config_pane.set_value("optim.lr", rate)
+
+        effect = "change to" if lab.config_pane.can_steer else "set"
+        lab.app.push_screen(RateScreen(config, ChildRateSearch(one_thread=trains), effect), use)
 
     def _why_no_example(self) -> str:
         lab = self._lab

@@ -104,6 +104,8 @@ def axis_over(values: Floats, *, log: bool = False, from_zero: bool = False, lea
         return Axis(0.1, 1.0, log=True) if log else Axis(0.0, 1.0)
     low = float(values.min())
     high = float(values.max())
+    if log and high == low:
+        return Axis(low / 2, high * 2, log)
     if from_zero or (least_share and not log and 0 < low < NEAR_ZERO * high):
         low = min(low, 0.0)
     least = least_share * max(abs(low), abs(high))

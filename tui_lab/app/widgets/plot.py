@@ -63,7 +63,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Drawing:
-    """All that a chart shows. marks: the x and the style of vertical lines; whole: x values are whole numbers."""
+    """All that a chart shows. marks: the x and the style of vertical lines; whole: x values are whole numbers.
+
+    log_x: the x axis is logarithmic.
+    """
 
     curves: Sequence[Curve] = ()
     marks: Sequence[tuple[float, str]] = ()
@@ -73,6 +76,7 @@ class Drawing:
     x_unit: str = ""
     y_unit: str = ""
     whole: bool = False
+    log_x: bool = False
     arrays: Sequence[tuple[Floats, Floats]] = field(init=False)
     """The x and the y values of each curve."""
 
@@ -82,10 +86,11 @@ class Drawing:
     def x_axis(self, shown: tuple[float, float] | None) -> Axis:
         """Return the axis over `shown`, or over all points."""
         if shown is not None:
-            return Axis(*shown)
+            return Axis(*shown, log=self.log_x)
         # Each curve is in order of x.
         ends = [x[i] for x, _ in self.arrays if len(x) for i in (0, -1)]
-        return axis_over(np.array([*ends, *(dot.x for dot in self.dots)], dtype=float), least_share=0.0)
+        values = np.array([*ends, *(dot.x for dot in self.dots)], dtype=float)
+        return axis_over(values, log=self.log_x, least_share=0.0)
 
     def y_axis_over(self, x_axis: Axis) -> Axis:
         """Return the y axis over the points in the range of the x axis."""

@@ -1,0 +1,77 @@
+"""`tui-lab lr-find`: what it prints, and its exit codes."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import CliError, RunCli
+from tests.core.tiny import tiny
+from tui_lab.core.config import settings
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(settings.to_toml(tiny("optim.name=adamw", "train.batch_size=16")), "utf-8")
+    return path
+
+
+def test_result_has_each_rule_with_its_source_and_the_command_to_train_with(config_file: Path, run_cli: RunCli) -> None:
+    result = run_cli("lr-find", config_file, "--low", "1e-4", "--high", "0.5", "--rates", "60")
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["steepest", "minimum", "valley", "slide"]
+    assert all("(" in line for line in lines[:4])
+    rate = lines[0].split()[1]
+    assert lines[-1].endswith(f"tui-lab run {config_file} --set optim.lr={rate}")
+    assert "adamw" in result.err  # The limits of the test.
+
+
+def test_json_has_a_line_per_rate_and_the_whole_curve_at_the_end(config_file: Path, run_cli: RunCli) -> None:
+    result = run_cli(
+        "lr-find", config_file, "--low", "1e-4", "--high", "0.5", "--rates", "40", "--seeds", "2", "--json"
+    )
+    lines = [json.loads(line) for line in result.out.splitlines()]
+    points, end = lines[:-1], lines[-1]
+    assert {point["event"] for point in points} == {"rate"} and end["event"] == "result"
+    for seed, test in enumerate(end["tests"]):
+        assert test["losses"] == [point["loss"] for point in points if point["seed"] == seed]
+        assert len(test["rates"]) == len(test["losses"]) == len(test["smoothed"])
+    by_rule = end["suggestions"]
+    assert end["lr"] == by_rule[end["rule"]]["lr"]
+    assert all(one["low"] <= one["lr"] <= one["high"] for one in by_rule.values())
+
+
+def test_quiet_prints_only_the_rate(config_file: Path, run_cli: RunCli) -> None:
+    result = run_cli("lr-find", config_file, "--low", "1e-4", "--high", "0.5", "--rates", "40", "--quiet")
+    assert 1e-4 <= float(result.out) <= 0.5 and result.err == ""
+
+
+def test_saved_config_differs_only_in_its_rate(config_file: Path, run_cli: RunCli) -> None:
+    out = config_file.with_name("found.toml")
+    arguments = ("lr-find", config_file, "--low", "1e-4", "--high", "0.5", "--rates", "40", "--save", out)
+    assert run_cli(*arguments).code == 0
+    differing = settings.differences(settings.load(str(config_file)), settings.load(str(out)))
+    assert list(differing) == ["optim.lr"]
+    assert math.isclose(differing["optim.lr"], float(f"{differing['optim.lr']:.1e}"))
+    assert run_cli(*arguments).code == 2  # The file exists.
+
+
+def test_no_fall_of_the_loss_is_exit_code_1(config_file: Path, run_cli: RunCli) -> None:
+    result = run_cli("lr-find", config_file, "--low", "1e-9", "--high", "1e-8", "--rates", "20")
+    assert result.code == 1 and "tui-lab run" not in result.out
+
+
+@pytest.mark.parametrize("bounds", [("1", "0.1"), ("0", "0.1"), ("0.1", "1000")])
+def test_range_must_rise_within_the_bounds_of_the_setting(
+    bounds: tuple[str, str], config_file: Path, cli_error: CliError
+) -> None:
+    low, high = bounds
+    error = cli_error("lr-find", config_file, "--low", low, "--high", high)
+    assert error.code == "invalid"
+
+
+def test_unknown_source_names_the_presets(cli_error: CliError) -> None:
+    assert cli_error("lr-find", "revers").problems[0].suggestion == "reverse"

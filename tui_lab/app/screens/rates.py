@@ -1,0 +1,158 @@
+"""The learning-rate range test: drawn while it runs; Enter takes the suggested rate, or the one under the cursor."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.events import Resize
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui_lab.app.keymap import named
+from tui_lab.app.rate_text import (
+    NO_FALL,
+    RangeCurve,
+    drawing_of,
+    limits,
+    loss_line,
+    progress_line,
+    rate_number,
+    result_rows,
+    rounded,
+    suggested,
+)
+from tui_lab.app.session.rate_search import Ended, Measured, RateSearch
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
+from tui_lab.app.widgets.keyboard_chart import KeyboardChart
+from tui_lab.app.widgets.static_text import update_text
+from tui_lab.core.config import settings
+from tui_lab.core.config.schema import Config
+from tui_lab.core.training.lr_suggestion import default_range
+from tui_lab.util.escape import printable
+
+SECONDS_BETWEEN_TICKS = 0.2
+N_RATES = 100
+LEAST_HEIGHT_FOR_LIMITS = 28
+"""Lines of the terminal."""
+
+
+class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
+    """Returns the rate to use, or None. effect: what Enter does with it, for the user."""
+
+    CSS_PATH = "rates.tcss"
+    BINDINGS = named(
+        "rates",
+        Binding("enter", "use", "Use the rate"),
+        Binding("n", "again", "Another seed"),
+        Binding("left,h", "move(-1)", "Lower"),
+        Binding("right,l", "move(1)", "Higher"),
+        Binding("escape,q", "back", "Back"),
+    )
+
+    def __init__(self, config: Config, search: RateSearch, effect: str) -> None:
+        super().__init__()
+        self._config = config
+        self._search = search
+        self._effect = effect
+        self._seed = config.train.seed
+        self.curves: list[RangeCurve] = []
+        self.ended: Ended | None = None
+        self.moved_to: float | None = None
+        """The rate that the user chose with the cursor."""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield KeyboardChart(id="rates")
+            yield Static(id="result")
+            yield Static(id="limits")
+
+    def on_mount(self) -> None:
+        box = self.query_one("#box")
+        box.border_title = f"Find a learning rate: {self._config.optim.name}, initial weights"
+        self.query_one(KeyboardChart).can_focus = False
+        self._start()
+        self.set_interval(SECONDS_BETWEEN_TICKS, self.tick)
+        self.redraw()
+
+    def on_unmount(self) -> None:
+        self._search.close()
+
+    def on_resize(self, event: Resize) -> None:
+        self.redraw()
+
+    @property
+    def rate(self) -> float | None:
+        """The rate that Enter uses: the one under the cursor, or the suggestion."""
+        if self.moved_to is not None:
+            return self.moved_to
+        found = suggested(self.curves)
+        return found[0].lr if found else None
+
+    def _start(self) -> None:
+        self.ended = None
+        self._search.start(settings.changed(self._config, "train.seed", self._seed))
+        self.curves.append(RangeCurve(self._seed, *default_range(self._config)))
+
+    def tick(self) -> None:
+        """Take what was measured since the last tick, and draw it."""
+        messages = self._search.drain() if self.ended is None else ()
+        for message in messages:
+            if isinstance(message, Measured):
+                self.curves[-1].add(message.lr, message.loss)
+            else:
+                self.ended = message
+                self.curves[-1].diverged = message.diverged
+        if messages:
+            self.redraw()
+
+    def redraw(self) -> None:
+        chart = self.query_one(KeyboardChart)
+        drawing = drawing_of(self.curves, self.rate)
+        chart.draw(drawing.curves, marks=drawing.marks, dots=drawing.dots, x_unit="lr", y_unit="loss", log_x=True)
+        update_text(self.query_one("#result", Static), self._result(), layout=True)
+        with_limits = self.app.size.height >= LEAST_HEIGHT_FOR_LIMITS and self.ended is not None
+        about = limits(self._config.optim.name) if with_limits else ""
+        update_text(self.query_one("#limits", Static), Text(about), layout=True)
+        self._show_keys()
+
+    def _result(self) -> Text:
+        if self.ended is None:
+            line = progress_line(self.curves[-1], N_RATES)
+            return Text(f"seed {self._seed}  {line}" if self.curves[-1].rates else "starting …", "dim")
+        if self.ended.error:
+            return Text(printable(self.ended.error), "bold")
+        rows = result_rows(self.curves, suggested(self.curves))
+        widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width) for row in rows]
+        lines = [*(lines or [NO_FALL]), loss_line(self.curves[-1])]
+        return Text("\n", no_wrap=True, overflow="ellipsis").join([Text(lines[0], "bold"), *map(Text, lines[1:])])
+
+    def _show_keys(self) -> None:
+        use = "" if self.rate is None else f"Enter {self._effect} {rate_number(self.rate)} · ←→ move · "
+        again = "n another seed · " if self.ended is not None else ""
+        self.query_one("#box").border_subtitle = f"{use}{again}Esc back"
+
+    def action_use(self) -> None:
+        if self.rate is not None:
+            self.dismiss(self.rate)
+
+    def action_again(self) -> None:
+        """Test again with another seed: how far do the suggestions lie apart?"""
+        if self.ended is not None and not self.ended.error:
+            self._seed += 1
+            self._start()
+            self.redraw()
+
+    def action_move(self, by: int) -> None:
+        """Choose the next lower or higher rate of the test."""
+        curve = max(self.curves, key=lambda each: len(each.rates))
+        if not curve.rates:
+            return
+        now = self.rate or curve.rates[len(curve.rates) // 2]
+        nearest = min(range(len(curve.rates)), key=lambda i: abs(curve.rates[i] / now - 1))
+        at = min(max(0, nearest + by), len(curve.rates) - 1)
+        self.moved_to = rounded(curve.rates[at])
+        self.redraw()
+
+    def action_back(self) -> None:
+        self.dismiss(None)
