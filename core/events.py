@@ -3,11 +3,12 @@
 Each one is also a line of events.jsonl. The types and bounds of the fields are checked when a line is read.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
+from tui_lab.core.nonfinite.record import Origin
 from tui_lab.util.errors import first_line
 from tui_lab.util.lazy_adapter import LazyAdapter
 
@@ -193,6 +194,17 @@ class Failed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NonFinite(Event):
+    """What became infinite or NaN first in the step after `step`, whose loss or gradient is not finite."""
+
+    kind: Literal["nonfinite"] = "nonfinite"
+    origin: Origin
+
+    def to_json(self) -> dict[str, Any]:
+        return super().to_json() | {"origin": asdict(self.origin)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Logged(Event):
     """What a script logged by `run.log`, or the losses of an evaluation that are not its validation loss."""
 
@@ -213,10 +225,12 @@ AnyEvent = Annotated[
     | SaveFailed
     | Stopped
     | Failed
+    | NonFinite
     | Logged,
     Field(discriminator="kind"),
 ]
 _ADAPTER: LazyAdapter[Event] = LazyAdapter(AnyEvent)
+_ORIGIN: LazyAdapter[Origin] = LazyAdapter(Origin)
 
 
 def parse_event(line: str | bytes) -> Event:
@@ -233,3 +247,11 @@ def from_json(record: Any) -> Event:
         return _ADAPTER.validate_python(record)
     except ValidationError as error:
         raise ValueError(f"not an event: {first_line(error)}") from error
+
+
+def parse_origin(text: str | bytes) -> Origin:
+    """Return the origin that `text` holds as JSON. Raises ValueError for another shape."""
+    try:
+        return _ORIGIN.validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"not an origin: {first_line(error)}") from error

@@ -91,6 +91,8 @@ class Summarizer:
     is_paused: bool = False
     seconds: float = 0.0
     changes: list[ev.Changed] = field(default_factory=list)
+    non_finite: ev.NonFinite | None = None
+    """What became non-finite first in the step at which the run failed, or in a step of a script."""
 
     def update(self, event: ev.Event) -> None:
         """Take the next event of the run into account."""
@@ -100,6 +102,7 @@ class Summarizer:
             case ev.Started():
                 self.started = event
                 self.ending = None
+                self.non_finite = None
             case ev.StepDone():
                 self.step = event
                 self.seconds += event.seconds
@@ -109,6 +112,8 @@ class Summarizer:
                     self.best = event
             case ev.Changed():
                 self.changes.append(event)
+            case ev.NonFinite():
+                self.non_finite = event
             case ev.Stopped() | ev.Failed():
                 self.ending = event
 

@@ -64,9 +64,17 @@ class ProcessGroup:
         """
         return backward(model, hooks, x, y, micro_batches, scale)
 
+    def divisor(self, hooks: TrainStepHooks, y: Tensor) -> Tensor:
+        """Return what the summed loss of this rank's share, whose targets are y, is divided by."""
+        return hooks.divisor(*counts(y))
+
     def all_reduce(self, numbers: Tensor) -> Tensor:
         """Return the sum over all ranks, element by element."""
         return numbers
+
+    def all_gather(self, data: bytes) -> list[bytes]:
+        """Return the bytes that each rank passes, in rank order, on every rank."""
+        return [data]
 
     def commands(self, waiting: cmd.CommandQueue, *, wait: bool) -> list[cmd.Command]:
         """Return the commands that have arrived, the same on all ranks.
@@ -115,10 +123,7 @@ class DistributedGroup(ProcessGroup):
     ) -> tuple[Tensor, Tensor]:
         assert self._ddp is not None, "call attach() first"
         hooks.set_mode(model)
-        # The mean is over the targets of the whole batch, and ranks have different numbers of them. DDP averages over
-        # the ranks where a sum is wanted, hence the factor `size`.
-        targets, rows = self.all_reduce(torch.stack([torch.as_tensor(n, device=y.device) for n in counts(y)]))
-        divisor = hooks.divisor(targets, int(rows)) / self.size
+        divisor = self.divisor(hooks, y)
         if not len(x):  # Fewer rows than ranks: a row without targets has zero gradients.
             x = x.new_zeros(1, x.shape[1])
             y = y.new_full((1, y.shape[1]), IGNORED)
@@ -134,6 +139,12 @@ class DistributedGroup(ProcessGroup):
         norm_of_rank_0 = norm if self.rank == 0 else torch.zeros_like(norm)
         mean_loss, grad_norm = self.all_reduce(torch.stack([loss_sum / self.size, norm_of_rank_0]))
         return mean_loss, grad_norm
+
+    def divisor(self, hooks: TrainStepHooks, y: Tensor) -> Tensor:
+        # The mean is over the targets of the whole batch, and ranks have different numbers of them. DDP averages over
+        # the ranks where a sum is wanted, hence the factor `size`.
+        targets, rows = self.all_reduce(torch.stack([torch.as_tensor(n, device=y.device) for n in counts(y)]))
+        return hooks.divisor(targets, int(rows)) / self.size
 
     def destroy(self) -> None:
         """Release the group, so that its threads end with it.
@@ -184,7 +195,6 @@ class DistributedGroup(ProcessGroup):
         return content.numpy().tobytes()
 
     def all_gather(self, data: bytes) -> list[bytes]:
-        """Return the bytes that each rank passes, in rank order, on every rank."""
         return [self.broadcast(data, source) for source in range(self.size)]
 
 

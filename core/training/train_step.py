@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.nonfinite.record import Quantity
 from tui_lab.core.training.loss import loss_sum
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
@@ -108,14 +109,31 @@ def global_norm(gradients: list[Tensor]) -> Tensor:
     return norm
 
 
-def check_finite(step: int, loss: float, grad_norm: float, lr: float) -> None:
-    """Raises TrainingError if the loss or the gradient norm is infinite or NaN."""
+@dataclass(frozen=True)
+class Overflow:
+    """What of a step is not finite. scale: the loss scale it was computed with."""
+
+    quantity: Quantity
+    scale: float
+
+
+class NotFiniteError(TrainingError):
+    """The loss or the gradient of a step is not finite."""
+
+    def __init__(self, message: str, overflow: Overflow) -> None:
+        super().__init__(message)
+        self.overflow = overflow
+
+
+def check_finite(step: int, loss: float, grad_norm: float, lr: float, scale: float = 1.0) -> None:
+    """Raises NotFiniteError if the loss or the gradient norm is infinite or NaN."""
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
-    name = "gradient" if math.isfinite(loss) else "loss"
-    raise TrainingError(
-        f"the {name} of update {step} is not finite (loss {loss}, gradient norm {grad_norm}, learning rate {lr:g}); "
-        "the weights were not updated. Try a smaller optim.lr or optim.grad_clip = 1"
+    quantity: Quantity = "gradient" if math.isfinite(loss) else "loss"
+    raise NotFiniteError(
+        f"the {quantity} of update {step} is not finite (loss {loss}, gradient norm {grad_norm}, learning rate {lr:g});"
+        " the weights were not updated. Try a smaller optim.lr or optim.grad_clip = 1",
+        Overflow(quantity, scale),
     )
 
 

@@ -6,7 +6,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -24,6 +24,7 @@ from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.loss_scale import LossScale, scaled_backward
+from tui_lab.core.training.nonfinite_step import trace_overflow
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
 from tui_lab.core.training.setup import TrainSetup
 from tui_lab.core.training.step_metrics import (
@@ -34,7 +35,7 @@ from tui_lab.core.training.step_metrics import (
     step_done,
 )
 from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
-from tui_lab.core.training.train_step import apply_gradients, check_finite, dropout_seed
+from tui_lab.core.training.train_step import NotFiniteError, Overflow, apply_gradients, check_finite, dropout_seed
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
 
@@ -99,7 +100,7 @@ class Trainer:
         """
         self.group.attach(self.model, self.hooks, self.config)
         yield self._started()
-        failure = ""
+        failure: _Failure | None = None
         try:
             while (reason := self._stop_reason()) is None:
                 yield from self._run_commands()
@@ -119,12 +120,14 @@ class Trainer:
             # Our own bugs are raised; errors of torch and of user models end the run with a message.
             if not (isinstance(error, RuntimeError | MemoryError) or self.config.model.source):
                 raise
-            failure = _failure_message(error, self.config, self.task.tokenizer.n_vocab)
+            failure = _failure_of(error, self.config, self.task.tokenizer.n_vocab)
         # Outside of the handler, where the error no longer keeps the memory of its step alive.
-        if failure:
+        if failure is not None:
             self.model.zero_grad(set_to_none=True)
             yield from self.checkpointing.save_after_failure(self.step, self._state)
-            yield ev.Failed(step=self.step, message=failure)
+            if failure.overflow is not None:
+                yield from trace_overflow(self, failure.overflow)
+            yield ev.Failed(step=self.step, message=failure.message)
 
     def run_after_end(self, command: cmd.Command) -> Iterator[ev.Event]:
         """Run what still makes sense after the last event: Inspect, Snapshot, or Checkpoint after a failed save."""
@@ -135,7 +138,7 @@ class Trainer:
     def train_step(self) -> StepMetrics:
         """Make one update.
 
-        Raises TrainingError if the loss or the gradient is not finite; the weights are then unchanged.
+        Raises NotFiniteError if the loss or the gradient is not finite; the weights are then unchanged.
         """
         start = self._clock()
         step = self.step
@@ -156,7 +159,7 @@ class Trainer:
             return loss, grad_norm
 
         loss, grad_norm, scale = scaled_backward(backward, self.model, self.progress.loss_scale)
-        check_finite(step, loss, grad_norm, lr)
+        check_finite(step, loss, grad_norm, lr, 1.0 if scale is None else scale.value)
         measurements.before_update()
         apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
         metrics = StepMetrics(
@@ -362,9 +365,19 @@ class Trainer:
         return self.progress.best_step
 
 
-def _failure_message(error: Exception, config: Config, n_vocab: int) -> str:
+@dataclass(frozen=True)
+class _Failure:
+    """Why training cannot continue. overflow: if the loss or the gradient is not finite."""
+
+    message: str
+    overflow: Overflow | None = None
+
+
+def _failure_of(error: Exception, config: Config, n_vocab: int) -> _Failure:
     if is_out_of_memory(error):
-        return str(out_of_memory_error(config, n_vocab))
+        return _Failure(str(out_of_memory_error(config, n_vocab)))
+    if isinstance(error, NotFiniteError):
+        return _Failure(str(error), error.overflow)
     if isinstance(error, RuntimeError):
-        return str(error) or type(error).__name__
-    return f"{config.model.source} raised {type(error).__name__}: {error}"
+        return _Failure(str(error) or type(error).__name__)
+    return _Failure(f"{config.model.source} raised {type(error).__name__}: {error}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tui_lab.core import events as ev
+from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
 from tui_lab.util.strict_json import dumps
 
 FLOATS = st.floats() | st.just(math.inf) | st.just(-math.inf)
@@ -20,6 +21,29 @@ COUNT_FIELDS = (
     "examples", "since_best",
 )  # fmt: skip
 OPTIONAL_FIELDS = ("grad_norm", "update_ratio", "dead_units", "data_seconds", "exact_match", "perplexity")
+ranges = st.builds(
+    TensorRange,
+    name=st.text(),
+    dtype=st.text(),
+    shape=st.lists(COUNTS).map(tuple),
+    low=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    high=st.none(),
+    n_nan=COUNTS,
+)
+rows = st.builds(
+    BatchRow, row=COUNTS, example=st.none() | COUNTS, positions=st.lists(COUNTS).map(tuple), text=st.text()
+)
+origins = st.builds(
+    Origin,
+    quantity=st.sampled_from(["loss", "gradient"]),
+    phase=st.sampled_from(["forward", "weights", "unknown"]),
+    kind=st.sampled_from(["inf", "nan"]),
+    module=st.text(),
+    inputs=st.lists(ranges, max_size=2).map(tuple),
+    output=st.none() | ranges,
+    rows=st.lists(rows, max_size=2).map(tuple),
+    rank=st.none() | COUNTS,
+)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(COUNT_FIELDS, COUNTS),
     **dict.fromkeys(("loss", "loss_ema", "lr", "seconds", "tokens_per_s", "val_loss"), FLOATS),
@@ -34,6 +58,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "faults": st.lists(st.text()).map(tuple),
     "restored": st.none() | COUNTS,
     "time": st.none() | st.floats(0, ev.LATEST),
+    "origin": origins,
     "reason": st.sampled_from(["done", "target", "patience", "stopped"]),
 }
 KINDS: tuple[type[ev.Event], ...] = get_args(get_args(ev.AnyEvent)[0])

@@ -55,6 +55,8 @@ class Lines(Silent):
         self._every = 1
 
     def show(self, event: ev.Event) -> None:
+        if isinstance(event, ev.NonFinite):
+            return  # It is said at the end, with how the run failed.
         if isinstance(event, ev.Started):
             self._every = max(1, event.steps // LINES_PER_RUN)
         if isinstance(event, ev.StepDone) and event.step % self._every == 0:
@@ -141,7 +143,7 @@ class Bar:
             case ev.Evaluated():
                 self._val_loss = f"{event.val_loss:.4f}"
                 self._progress.update(self._task, val=self._val_loss)
-        if (text := event_text(event)) is not None:
+        if not isinstance(event, ev.NonFinite) and (text := event_text(event)) is not None:
             self._progress.console.print(printable(text), highlight=False, markup=False)
 
     def _measure(self, event: ev.StepDone) -> None:

@@ -18,6 +18,7 @@ from tui_lab.core.runs import control
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.summary import Requirement, Summarizer, Summary, unmet
+from tui_lab.runs.nonfinite_text import origin_lines
 from tui_lab.runs.summary_text import replaced_characters, summary_text
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.util.files import advice
@@ -110,6 +111,8 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
     ending = opened.summarizer.ending
     if isinstance(ending, ev.Failed):
         say(f"training failed: {ending.message}")
+        if (non_finite := opened.summarizer.non_finite) is not None:
+            say("\n".join(origin_lines(non_finite.origin)))
         return FAILED
     if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
         say(f"stopped and saved; resume with: tui-lab run --resume {opened.run.path}")

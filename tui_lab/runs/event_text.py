@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from tui_lab.core import events as ev
+from tui_lab.runs.nonfinite_text import origin_lines
 from tui_lab.runs.numbers import percent, short_number
 from tui_lab.util.errors import shortened
 
@@ -40,6 +41,8 @@ def event_text(event: ev.Event) -> str | None:
             return f"step {event.step:,}: {event.key} {event.old} → {event.new}"
         case ev.Logged():
             return f"step {event.step:,}: {logged_text(event.values, event.texts)}"
+        case ev.NonFinite():
+            return f"step {event.step:,}: " + "\n".join(origin_lines(event.origin))
         case ev.Warned() | ev.SaveFailed():
             return f"step {event.step:,}: warning: {event.message}"
         case _:

@@ -9,14 +9,14 @@ from typing import Any
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
-from tui_lab.core.events import Changed, Failed, Logged, SaveFailed, Started, Stopped, Warned
+from tui_lab.core.events import Changed, Failed, Logged, NonFinite, SaveFailed, Started, Stopped, Warned
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.core.runs.summary import Summary
 from tui_lab.core.training.checkpoint_names import is_by_hand, n_bytes, step_of
-from tui_lab.runs.event_text import failure_text, logged_text
+from tui_lab.runs.event_text import event_text, failure_text, logged_text
 from tui_lab.runs.figures import setting_text
 from tui_lab.runs.live_changes import settings_texts
 from tui_lab.runs.summary_text import line, summary_text
@@ -56,7 +56,7 @@ class RunDetails:
     """One run. changes: the live changes; not_default: the settings that differ from the default.
 
     logged: the last of each value that a script logged; warnings: a line for each; failure: how the run ended, if it
-    failed; checkpoints: those on disk.
+    failed; non_finite: what became non-finite first, if anything did; checkpoints: those on disk.
     """
 
     row: RunRow
@@ -67,6 +67,7 @@ class RunDetails:
     logged: dict[str, float]
     warnings: Sequence[str]
     failure: Failed | None
+    non_finite: NonFinite | None = None
     checkpoints: Sequence[Path] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -81,6 +82,7 @@ class RunDetails:
             "logged": self.logged,
             "warnings": list(self.warnings),
             "failure": self.failure and self.failure.to_json(),
+            "non_finite": self.non_finite and self.non_finite.to_json(),
             "checkpoints": [
                 {"path": str(path), "step": step_of(path), "by_hand": is_by_hand(path), "bytes": n_bytes(path)}
                 for path in self.checkpoints
@@ -110,6 +112,8 @@ class RunDetails:
         lines += self.warnings[-MAX_WARNINGS:]
         if self.failure is not None:
             lines.append(failure_text(self.failure))
+        if self.non_finite is not None:
+            lines.append(event_text(self.non_finite) or "")
         return "\n".join(lines).rstrip("\n")
 
     def _state_lines(self) -> list[str]:
@@ -132,14 +136,19 @@ def run_details(name: str) -> RunDetails:
     logged: dict[str, float] = {}
     warnings: list[str] = []
     ending: Started | Stopped | Failed | None = None
+    non_finite: NonFinite | None = None
     for event in events:
         match event:
             case Logged():
                 logged |= event.values
             case Warned() | SaveFailed():
                 warnings.append(f"step {event.step:,}: warning: {' '.join(event.message.split())}")
+            case NonFinite():
+                non_finite = event
             case Started() | Stopped() | Failed():
                 ending = event
+                if isinstance(event, Started):
+                    non_finite = None
     return RunDetails(
         row=row_of(run.path, run.name),
         config=config,
@@ -149,6 +158,7 @@ def run_details(name: str) -> RunDetails:
         logged=logged,
         warnings=warnings,
         failure=ending if isinstance(ending, Failed) else None,
+        non_finite=non_finite,
         checkpoints=run.saved_checkpoints(),
     )
 

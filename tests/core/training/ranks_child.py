@@ -46,6 +46,9 @@ def observe(training: Trainer, steer: Callable[[Trainer, ev.Event], None] = lamb
         record = event.to_json()
         for name in ("seconds", "tokens_per_s", "data_seconds", "dead_units", "device", "message", "faults"):
             record.pop(name, None)
+        if isinstance(event, ev.NonFinite):  # Its ranges are those of one rank.
+            origin = event.origin
+            record["origin"] = [origin.module, origin.cause, origin.n_batch, [row.example for row in origin.rows]]
         if event.kind != "saved":
             records.append(record)
     return {"events": records, "weights": fingerprint(*(p.detach() for p in training.model.parameters()))}

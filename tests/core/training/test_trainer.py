@@ -402,8 +402,9 @@ def test_loss_that_is_not_finite_fails_before_the_update(poison: float) -> None:
     with torch.no_grad():
         training.model.get_parameter("W_E.weight")[0, 0] = poison
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
-    saved, failed = events
+    saved, traced, failed = events
     assert isinstance(saved, ev.Saved) and isinstance(failed, ev.Failed)
+    assert isinstance(traced, ev.NonFinite) and traced.origin.parameter == "W_E.weight"
     assert "not finite" in failed.message and "optim.lr" in failed.message
     after = training.model.state_dict()
     assert all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before)

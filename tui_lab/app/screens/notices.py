@@ -10,6 +10,7 @@ from textual.screen import Screen
 from tui_lab.app.session.messages import Interrupted, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
 from tui_lab.runs.names import state_name
+from tui_lab.runs.nonfinite_text import origin_lines
 
 ERROR_SECONDS = 20.0
 FAILED = "Training failed"
@@ -48,6 +49,8 @@ def notice_of(message: SessionMessage) -> Notice | None:
             return Notice(f"{message.message}. {hint}", "Paused: cannot save", "error", ERROR_SECONDS)
         case ev.Warned():
             return Notice(message.message, f"step {message.step:,}", "warning")
+        case ev.NonFinite():
+            return Notice("\n".join(origin_lines(message.origin)), f"step {message.step:,}", "error", ERROR_SECONDS)
         case ev.Failed():
             return Notice(message.message, FAILED, "error", ERROR_SECONDS)
         case SessionFailed():
