@@ -1,4 +1,4 @@
-"""What kind of text each token is: whitespace, punctuation, digits, a name, or another word."""
+"""What kind of text each token is: whitespace, punctuation, digits, a name, another word, or an unknown token."""
 
 import re
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.data.tokenizers import IdTokenizer, Tokenizer, bytes_of
+from tui_lab.data.tokenizers import IdTokenizer, SeenVocabulary, Tokenizer, bytes_of
 
-Kind = Literal["whitespace", "punctuation", "digits", "names", "other words"]
-KINDS: tuple[Kind, ...] = ("whitespace", "punctuation", "digits", "names", "other words")
+Kind = Literal["whitespace", "punctuation", "digits", "names", "other words", "unknown"]
+KINDS: tuple[Kind, ...] = ("whitespace", "punctuation", "digits", "names", "other words", "unknown")
 WORD = re.compile(r"[^\W\d_]+")
 SENTENCE_ENDS = ".!?:…"
 """A capital after one of these begins a sentence. A colon does too: what a speaker says follows it."""
@@ -24,6 +24,7 @@ class TokenKinds:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._unknown = tokenizer.unknown if isinstance(tokenizer, SeenVocabulary) else None
         self._bytes: dict[int, bytes] = {}
 
     @property
@@ -36,7 +37,7 @@ class TokenKinds:
 
         A token that has letters is part of the word of its first letter, so all tokens of a name are names. A token of
         several kinds without letters, such as a comma and a space, is what comes first in: digits, punctuation,
-        whitespace.
+        whitespace. The token that stands for all others in a vocabulary of seen tokens is unknown.
         """
         pieces = [self._bytes_of(token) for token in ids]
         text = b"".join(pieces).decode("utf-8", "surrogateescape")
@@ -47,10 +48,10 @@ class TokenKinds:
             in_name[start:end] = True
         kinds = []
         position = sum(len(piece) for piece in pieces[:first])
-        for piece in pieces[first:]:
+        for token, piece in zip(ids[first:], pieces[first:], strict=True):
             end = position + len(piece)
             span = slice(char_at[position], char_at[end - 1] + 1) if piece else slice(0, 0)
-            kinds.append(_kind(text, span, in_name))
+            kinds.append(KINDS.index("unknown") if token == self._unknown else _kind(text, span, in_name))
             position = end
         return np.array(kinds, np.int64)
 

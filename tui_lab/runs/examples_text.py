@@ -38,24 +38,19 @@ def figures_text(report: Report) -> str:
     if report.wrong is not None:
         parts.append(f"{100 * report.wrong:.1f} % of the targets wrong")
     if report.n_wrong_examples is not None:
-        when = "at one checkpoint at least" if report.by == "wrong" else "with a wrong target"
-        parts.append(f"{report.n_wrong_examples:,} of {n:,} examples {'wrong ' if report.by == 'wrong' else ''}{when}")
+        parts.append(f"in {report.n_wrong_examples:,} of {n:,} examples")
     return ", ".join(parts)
 
 
 def _copies_text(report: Report) -> str:
     n = 0 if report.sample is None else report.sample.n
     n_val = 0 if report.leak_sample is None else report.leak_sample.n
-    own = f"{report.n_exact:,} of {n:,} examples have an equal copy in the same part, {report.n_near:,} a near one only"
-    if not report.n_leaked and not report.n_leaked_near:
-        return f"{own}; none of {n_val:,} validation examples is in the training data"
-    return (
-        f"{own}; {report.n_leaked:,} of {n_val:,} validation examples are in the training data, "
-        f"{report.n_leaked_near:,} nearly"
-    )
+    own = f"of {n:,} examples {report.n_exact:,} have an equal copy, {report.n_near:,} a near one only"
+    leaked = f"of {n_val:,} in validation {report.n_leaked:,} are in training, {report.n_leaked_near:,} nearly"
+    return f"{own}; {leaked}"
 
 
-def facts(listed: Listed) -> str:
+def facts(listed: Listed, *, with_loss: bool = True) -> str:
     """Return what identifies an example, and what brought it into the list."""
     example = listed.example
     parts = [name(example.example, example.offset)]
@@ -68,7 +63,7 @@ def facts(listed: Listed) -> str:
             parts.append(f"forgotten {_times(wrong.n_forgotten, 'time')}")
     if listed.copies is not None:
         parts.append(f"{_times(listed.copies.n_exact, 'equal copy', 'equal copies')}, {listed.copies.n_near:,} near")
-    if example.loss is not None:
+    if with_loss and example.loss is not None:
         parts.append(f"loss {example.loss:.4f}")
     if listed.wrong is None and example.n_wrong is not None:
         parts.append(f"{example.n_wrong:,} of {example.n_targets:,} targets wrong")
@@ -85,7 +80,7 @@ def name(example: int | None, offset: int | None) -> str:
 def place_text(place: Place) -> str:
     """Return where a copy is, and how similar it is."""
     how = "equal" if place.exact else f"similarity {place.similarity:.2f}"
-    return f"{how}, {PART_NAMES[place.part]}, {name(place.example, place.offset)}"
+    return f"{name(place.example, place.offset)}, {PART_NAMES[place.part]}, {how}"
 
 
 def _times(n: int, one: str, many: str = "") -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tui_lab.core.examples.token_kinds import KINDS, TokenKinds
-from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, IdTokenizer, Tokenizer
+from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, IdTokenizer, SeenVocabulary, Tokenizer
 
 MARKS = {"_": "whitespace", ".": "punctuation", "1": "digits", "N": "names", "w": "other words"}
 TEXT = "In 1066, Harold met 3 men from Kraków; I wept.\n\nThe king: “Come, Édith!” O Ζεύς"
@@ -57,3 +57,9 @@ def test_bytes_that_are_no_text_have_a_kind() -> None:
     assert TokenKinds(CharTokenizer()).of([0xFF, 0x00, 0xC3]).tolist() == [KINDS.index("punctuation")] * 3
     assert not TokenKinds(IdTokenizer(5)).has_texts
     assert TokenKinds(CharTokenizer()).of([], 0).dtype == np.int64
+
+
+def test_token_for_all_others_is_unknown() -> None:
+    tokenizer = SeenVocabulary(CharTokenizer(), [ord("a"), ord(",")])
+    kinds = TokenKinds(tokenizer).of(tokenizer.encode("a,b").tolist())
+    assert [KINDS[kind] for kind in kinds] == ["other words", "punctuation", "unknown"]

@@ -165,7 +165,9 @@ class ExamplesScreen(BaseScreen[None], Screen[None]):
             for listed in all_listed(report):
                 self._starts.append(len(examples))
                 self._hardest.append(next((t for t, _ in listed.example.hardest_targets(1)), 0))
-                examples.append(_cells_of(listed.example, facts(listed), len(examples), answer.tokenizer))
+                examples.append(
+                    _cells_of(listed.example, facts(listed, with_loss=False), len(examples), answer.tokenizer)
+                )
                 for place in () if listed.copies is None else listed.copies.places:
                     examples.append(_cells_of(place, place_text(place), len(examples), answer.tokenizer))
         self.set_class(not examples, "-no-example")
@@ -202,7 +204,8 @@ class ExamplesScreen(BaseScreen[None], Screen[None]):
         text = Text()
         if example is not None and self._starts:
             t = self.cells.selected
-            text = cell_details(f"{example.name}, t = {t}", example, t, self.size.width - 2)
+            name = example.name.partition(", ")[0]
+            text = cell_details(f"{name}, t = {t}", example, t, self.size.width - 2)
         update_text(self.query_one("#cell", Static), text)
 
     @on(DataTable.RowHighlighted)

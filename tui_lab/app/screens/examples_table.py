@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.binding import Binding
 
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.examples.report import Listed, Partition, Report, Share
@@ -73,6 +74,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 class ExamplesTable(Table[Text]):
     """Call `fill`; the cursor goes to the first row of another report and stays where it is in the same one."""
 
+    BINDINGS = [Binding("enter", "select_cursor", "Open")]
+
     def __init__(self, id: str) -> None:
         super().__init__(id=id, cursor_type="row", zebra_stripes=False)
         self._filled: object = None
@@ -93,6 +96,7 @@ class ExamplesTable(Table[Text]):
         self.clear(columns=True)
         if report is None or room <= 0:
             return
+        self.cursor_type = "none" if report.by == "classes" else "row"
         if report.by == "classes":
             self._fill_classes(report, room)
         else:

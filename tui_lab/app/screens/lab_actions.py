@@ -29,9 +29,12 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.fixes import unfixed
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import in_use
+from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.runs.numbers import span
 from tui_lab.util import files
+from tui_lab.util.errors import RunError
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
@@ -197,8 +200,13 @@ class LabActions:
             return lab.source.role == "training" and not lab.state.over
 
         def step() -> int | None:
-            return lab.state.step if lab.source.role == "replay" else None
+            """The step of the checkpoint that a replay is at, as in the batch pane."""
+            try:
+                return step_of(Run(Path(ready.path)).checkpoint_at(lab.state.step)) if is_replay else None
+            except RunError:
+                return None
 
+        is_replay = lab.source.role == "replay"
         asker = ExamplesProcess(Path(ready.path), lab.source.send)
         lab.app.push_screen(ExamplesScreen(ready.name, asker, lab.state.run_config, live=is_live, step=step))
 
