@@ -80,3 +80,10 @@ async def test_pane_is_open_in_a_tall_terminal() -> None:
     async with lab(size=(120, 58), sampler=FakeSampler([sample()])) as it:
         await it.tell()
         assert "43 %" in it.text("#system-text")
+
+
+async def test_last_line_says_what_holds_the_memory_of_a_step() -> None:
+    async with lab(size=(100, 60), sampler=FakeSampler([sample()])) as it:
+        await it.press("7")
+        line = it.text("#system-text").splitlines()[-1]
+        assert line.startswith("a step: ") and "activations 4.2 MiB" in line and "weights 396 KiB" in line

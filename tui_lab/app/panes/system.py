@@ -9,12 +9,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.pane import Pane, fitting
 from tui_lab.app.session.messages import GpuSample, SystemSample
 from tui_lab.app.session.state import LabState
 from tui_lab.app.session.system_history import SystemHistory
 from tui_lab.app.widgets.scrolled import Page
 from tui_lab.app.widgets.sparklines import LEVELS
+from tui_lab.core.kernels.memory_breakdown import breakdown
+from tui_lab.core.kernels.memory_estimate import size
 from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
@@ -95,10 +97,15 @@ class SystemPane(Pane):
 
     def show(self, state: LabState, now: float) -> None:
         self._history = state.system
-        drawn = (state.system.latest, self.content_size)
+        drawn = (state.system.latest, state.trainer_config, self.content_size)
         if drawn != self._drawn and state.system.latest is not None:
             self._drawn = drawn
-            self.put("#system-text", system_text(state.system, *self.content_size), layout=True)
+            width, height = self.content_size
+            estimate = step_memory(state)
+            text = system_text(state.system, width, height - bool(estimate))
+            if estimate:
+                text.append("\n").append(fitting(estimate, width), "dim")
+            self.put("#system-text", text, layout=True)
             self.show_hints()
 
     @property
@@ -109,6 +116,23 @@ class SystemPane(Pane):
 
     def copied(self) -> str:
         return str(self.query_one("#system-text", Static).content)
+
+
+def step_memory(state: LabState) -> list[str]:
+    """Return what holds the memory of a step by the estimate, the largest part first; nothing for a user's model."""
+    config = state.trainer_config
+    if config is None or config.model.source or state.started is None:
+        return []
+    parts = breakdown(config, state.started.n_vocab, on_cpu=state.started.device.startswith("cpu"))
+    sizes = {
+        "activations": parts.activations,
+        "optimizer": parts.optimizer,
+        "weights": parts.weights,
+        "gradients": parts.gradients,
+        "head": parts.head + parts.logits,
+    }
+    largest_first = sorted(sizes.items(), key=lambda item: -item[1])
+    return [f"a step: {size(parts.step)}", *(f"{name} {size(n)}" for name, n in largest_first)]
 
 
 def level_of(height: float, *, is_lowest: bool) -> str:
