@@ -178,7 +178,7 @@ def _head(config: Config, n_vocab: int) -> tuple[int, int]:
         return size * n * d + copied + FLOAT_BYTES * (n * n_vocab + 1), FLOAT_BYTES * n * n_vocab
     rows = min(n, config.train.head_rows or HEAD_ROWS)
     if config.train.precision == "fp16":
-        # Kept: h. For a moment: a chunk's probabilities and their gradient, also in 16 bits, and the matrix's gradients.
+        # Kept: h. For a moment: probabilities of a chunk, their gradient, also in 16 bits, and gradients of the matrix.
         moment = rows * n_vocab * (2 * FLOAT_BYTES + HALF_BYTES)
         return FLOAT_BYTES * n * d, moment + copied + 2 * gradient
     kept = FLOAT_BYTES * (n * d + (d + 1) * n_vocab)  # The gradients, computed in the forward pass.
