@@ -50,7 +50,7 @@ class Asker(Protocol):
 class ExampleCells(Cells):
     """The tokens of the listed examples, which stay in the order of the list."""
 
-    BINDINGS = [Binding("m", "screen.more", show=False)]
+    BINDINGS = [Binding("m", "screen.more", "More")]
 
 
 class ExamplesScreen(BaseScreen[None], Screen[None]):
