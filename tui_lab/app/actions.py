@@ -83,6 +83,8 @@ COMMANDS: tuple[Command, ...] = (
             "run"),
     Command("find_rate", "F", "Find a learning rate", "Train the edited settings for a moment while the rate rises.",
             "View", "run", not_for_scripts=ITS_MODEL),
+    Command("inside", "I", "Look inside", "Logit lens, ablations and norms for the example in the batch pane, and "
+            "each layer over time.", "View", "run"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
     Command("copy", "y", "Copy", "Copy the answer, setting, example, finding, values at the cursor, or log.", "View"),
     Command("layout", "Z", "Next layout", "Go to the next layout: overview, curves, data, text.", "View"),

@@ -98,11 +98,12 @@ def _bindings_of_places() -> Iterable[Sequence[BindingType]]:
     from tui_lab.app.screens.attention import AttentionScreen
     from tui_lab.app.screens.examples import ExamplesScreen
     from tui_lab.app.screens.home import Home
+    from tui_lab.app.screens.inside import InsideScreen
     from tui_lab.app.screens.rates import RateScreen
     from tui_lab.app.screens.runs import RunsScreen
 
     panes = (ConfigPane, LossPane, BatchPane, Cells, GenerationPane, EventsPane, DoctorPane)
-    screens = (Home, RunsScreen, AttentionScreen, ExamplesScreen, RateScreen, LearnScreen, LessonScreen)
+    screens = (Home, RunsScreen, AttentionScreen, ExamplesScreen, InsideScreen, RateScreen, LearnScreen, LessonScreen)
     for part in (*panes, *screens, LessonStrip):
         yield part.BINDINGS
 

@@ -18,7 +18,7 @@ from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
 from tui_lab.core import commands as cmd
 
-SCRIPT_HINTS = ("n N row", "m by loss", "A attention")
+SCRIPT_HINTS = ("n N row", "m by loss", "A attention", "I inside")
 LATEST_ONLY = "A script makes its own batches: only the latest one is recorded."
 
 
@@ -29,7 +29,7 @@ class BatchPane(Pane):
     title = "Batch"
     help_name = "batch"
     main = "#cells"
-    hints: Sequence[str] = ("n N example", "m by loss", ", . step", "/ go to", "i live", "A attention")
+    hints: Sequence[str] = ("n N example", "m by loss", ", . step", "/ go to", "i live", "A attention", "I inside")
 
     BINDINGS = named(
         "batch",

@@ -31,6 +31,12 @@ class Example:
         """Return the tokens of its input, or every `every`-th of them."""
         return [token_text(self.tokenizer, token) for token in self.rows.x[self.row].tolist()[::every]]
 
+    @property
+    def targets(self) -> list[int]:
+        """The ids of its targets, some of them ignored."""
+        ids: list[int] = self.rows.y[self.row].tolist()
+        return ids
+
     def target(self, t: int) -> str:
         token = int(self.rows.y[self.row][t])
         return "no target" if token == IGNORED else f"target {token_text(self.tokenizer, token)}"

@@ -23,6 +23,7 @@ from tui_lab.app.screens.notices import Notice, show_notice
 from tui_lab.app.screens.run_controls import RunControls, pause_replay
 from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
 from tui_lab.app.session.generation import why_no_model
+from tui_lab.app.session.inside_source import InsideSource
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -45,6 +46,7 @@ Destination = Literal["quit", "home"]
 GENERATION, DOCTOR = 4, 6
 """Numbers of panes."""
 HOW_TO_FOLLOW = "Press w, then Enter on the run to follow it."
+ONLY_LAYERS = "Not available: the model is in the script's process. Layers over time (4) are recorded by the script."
 SECONDS_TO_ASK = 60.0
 """A restart asks first if more training than that is newer than the last checkpoint."""
 CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
@@ -98,6 +100,7 @@ class LabActions:
             "attention": self.show_attention,
             "examples": self.show_examples,
             "find_rate": lambda: self.with_edited(self._find_rate),
+            "inside": self.show_inside,
             "zoom": lab.area.zoom,
             "copy": lambda: copy(lab.app, lab.active_pane.copied()),
             "layout": lambda: lab.post_message(lab.LayoutChosen(lab.area.next_layout())),
@@ -171,10 +174,6 @@ class LabActions:
 
         from tui_lab.app.screens.attention import AttentionScreen
 
-        def do_if_applies(id: str) -> None:
-            if lab.is_enabled(id):
-                lab.action_do(id)
-
         rows, row = example
         source: AttentionSource = InspectedMaps(lab.source.send)
         replayed = lab.source.role != "training"
@@ -183,7 +182,34 @@ class LabActions:
             replayed = False
         above = None if lab.lesson is None else lab.lesson.text_above_attention()
         lab.app.push_screen(
-            AttentionScreen(lab.state, rows, row, source, do_if_applies, lab.clock, replayed=replayed, above=above)
+            AttentionScreen(
+                lab.state, rows, row, source, self._do_if_applies, lab.clock, replayed=replayed, above=above
+            )
+        )
+
+    def _do_if_applies(self, id: str) -> None:
+        if self._lab.is_enabled(id):
+            self._lab.action_do(id)
+
+    def show_inside(self) -> None:
+        """Look inside the model at the selected example; without one, show the layers over time."""
+        from tui_lab.app.screens.inside import InsideScreen
+
+        lab = self._lab
+        example = lab.batch_pane.current_example(lab.state)
+        rows, row = (None, 0) if example is None else example
+        why_not = ONLY_LAYERS if lab.state.is_script else self._why_no_example() if rows is None else ""
+        lab.app.push_screen(
+            InsideScreen(
+                lab.state,
+                None if lab.state.is_script else rows,
+                row,
+                InsideSource(lab.source.send),
+                self._do_if_applies,
+                lab.clock,
+                replayed=lab.source.role != "training",
+                why_no_example=why_not,
+            )
         )
 
     def show_examples(self) -> None:

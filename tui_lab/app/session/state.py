@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tui_lab.app.session.layer_curves import LayerCurves
 from tui_lab.app.session.messages import (
     Interrupted,
     Preparing,
@@ -75,6 +76,8 @@ class LabState:
     ending: str = ""
     """Why the run ended, or the error it failed with."""
     curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in (*CURVES, *RARE_EXTRAS)})
+    layers: LayerCurves = field(default_factory=LayerCurves)
+    """Not copied by `frozen`: no pane draws them."""
     changes: list[ev.Changed] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     recorded_loaders: list[Loader] = field(default_factory=list)
@@ -212,6 +215,7 @@ class LabState:
             if name not in ("val_loss", "tokens_per_s"):
                 self.curves[name].add(event.step, getattr(event, name))
         self.progress.add(event)
+        self.layers.add(event)
         if event.data_seconds is not None and event.seconds > 0:
             self.data_share = event.data_seconds / event.seconds
         rare = {name: value for name, value in self.extra.items() if name in RARE_EXTRAS}
