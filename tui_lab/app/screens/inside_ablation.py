@@ -122,19 +122,20 @@ class AblationView(InsideView):
         ablation = self.ablation
         assert ablation is not None
         row, column = self.cursor
-        text = Text.assemble((f"without {self.part_name(row, column)}: ", "bold"))
-        parts = []
-        for losses, name in (
-            (ablation.example, "this example"),
-            (ablation.others, f"{ablation.n_others} other row{'s' if ablation.n_others != 1 else ''}"),
-        ):
-            columns = (losses.heads, losses.attention[:, None], losses.feed_forward[:, None])
-            loss = float(np.concatenate(columns, axis=1)[row, column])
-            if np.isfinite(loss):
-                parts.append(f"loss of {name} {losses.base:.3f} → {loss:.3f} ({loss - losses.base:+.3f})")
-        text.append("; ".join(parts) or "not available")
-        how = "zeros" if ablation.how == "zero" else "its mean over all positions of these rows"
-        return text.append(f"\nits output is replaced by {how}; the residual stream stays")
+        how = "zeros" if ablation.how == "zero" else "its mean over all positions"
+        return Text.assemble(
+            (f"without {self.part_name(row, column)}: ", "bold"),
+            f"loss of this example {_losses_text(ablation.example, row, column)}\n",
+            f"{ablation.n_others} other row{'s' if ablation.n_others != 1 else ''}: ",
+            f"{_losses_text(ablation.others, row, column)}; replaced by {how}",
+        )
+
+
+def _losses_text(losses: "PartLosses", row: int, column: int) -> str:
+    """Return the loss with and without a part."""
+    columns = (losses.heads, losses.attention[:, None], losses.feed_forward[:, None])
+    loss = float(np.concatenate(columns, axis=1)[row, column])
+    return f"{losses.base:.3f} → {loss:.3f} ({loss - losses.base:+.3f})" if np.isfinite(loss) else "not available"
 
 
 def change_text(change: float) -> str:

@@ -30,10 +30,10 @@ VALUE = 7
 
 
 class LayersView(InsideView):
-    """Each line on a scale of its own, or all lines of a measurement on the same, logarithmic scale."""
+    """All lines of a measurement on the same scale, logarithmic but for dead units, or each on a scale of its own."""
 
     title = "Layers"
-    measures = ("each line on its own scale", "lines of a measurement on one logarithmic scale")
+    measures = ("lines of a measurement on one scale, logarithmic but for dead units", "each line on its own scale")
 
     def __init__(self, curves: LayerCurves) -> None:
         super().__init__()
@@ -79,9 +79,9 @@ class LayersView(InsideView):
         chosen_at = 0
         for number_of_line, (name, layer, points) in enumerate(lines):
             if number_of_line == 0 or lines[number_of_line - 1][0] != name:
-                drawn.append(
-                    [Segment(f"{TITLES.get(name, name)}: {WHAT_IT_MEANS.get(name, '')}"[:width], style(bold=True))]
-                )
+                title, meaning = TITLES.get(name, name), WHAT_IT_MEANS.get(name, "")
+                fits = len(title) + 2 + len(meaning) <= width
+                drawn.append([Segment(title, style(bold=True)), Segment(f": {meaning}" if fits else "")])
             chosen = number_of_line == self.cursor[0]
             chosen_at = len(drawn) if chosen else chosen_at
             drawn.append(self._line(name, layer, points, width, chosen=chosen))
@@ -108,8 +108,9 @@ class LayersView(InsideView):
         last = max(each[-1][0] for each in curves)
         values = resampled(np.array(points, dtype=float), n_columns, first, last)
         scale = np.array([value for _, value in points])
-        if self.measure == 1:
+        if self.measure == 0:
             scale = np.array([value for each in curves for _, value in each])
+        if self.measure == 0 and name != "dead_units":
             least = min((value for value in scale if value > 0), default=1.0)
             values = np.log10(np.maximum(values, least))
             scale = np.log10(np.maximum(scale, least))
