@@ -46,8 +46,8 @@ def recorded_report(run: Run, by: By, part: Part, top: int) -> Report:
         run.name,
         by,
         part,
-        batch.step,
-        (batch.step,),
+        batch.step + 1,
+        (batch.step + 1,),
         Sample(len(measured.ids), len(measured.ids), batch.n_rows, 1, None),
         loss=totals.mean_loss,
         wrong=totals.n_wrong / max(1, totals.n_targets) if has_top else None,
@@ -77,9 +77,11 @@ def _batch_of(run: Run) -> RecordedBatch:
         raise RunError.of(
             "unavailable", "the script's model takes no tokens, so its rows cannot be shown", key=run.name
         )
-    if batch.y is None or batch.losses is None or batch.y.shape != batch.x.shape:
-        message = "the losses of its rows were not measured: the loss takes no targets that belong to the tokens"
+    if batch.y is None or batch.y.shape != batch.x.shape:
+        message = "its rows have no losses: the script's loss takes no targets that belong to the tokens"
         raise RunError.of("unavailable", message, key=run.name)
+    if batch.losses is None:
+        raise RunError.of("unavailable", "the losses of the recorded rows were not measured", key=run.name)
     return batch
 
 

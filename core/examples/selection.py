@@ -35,7 +35,7 @@ class Sample:
         if self.stride > 1:
             what = f"{self.n_candidates:,} windows that share no target (of {self.n_examples:,} that overlap)"
         else:
-            what = f"{self.n_examples:,} examples"
+            what = f"{self.n_examples:,} example{'' if self.n_examples == 1 else 's'}"
         if self.seed is None:
             return f"all {what}"
         return f"{self.n:,} of the {what}, drawn with seed {self.seed}"

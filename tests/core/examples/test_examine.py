@@ -159,7 +159,7 @@ def test_rows_of_a_script_are_sorted_by_loss(tmp_path: Path) -> None:
     batch = RecordedBatch(4, 7, 1, "2x3", "2x3", x, y, losses, None, None, None)
     write_batch(run.path, batch)
     report = examine_examples(run, Request())
-    assert [each.example.example for each in report.listed] == [1, 0]
+    assert [each.example.example for each in report.listed] == [1, 0] and report.step == 5
     assert report.listed[0].example.loss == pytest.approx(5.0) and report.loss == pytest.approx(16 / 5)
     assert report.wrong is None and report.listed[0].example.n_wrong is None
     for by in ("wrong", "duplicates"):
