@@ -6,7 +6,7 @@ Layers are told apart by the names of parameters and modules, so this works for 
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -144,14 +144,19 @@ class DeadUnits:
         return {name: dead.float().mean() for name, dead in self._dead.items()}
 
 
-def means_by_layer(shares: Mapping[str, float]) -> dict[str, float]:
+Number = TypeVar("Number", float, Tensor)
+
+
+def means_by_layer(shares: Mapping[str, Number]) -> dict[str, Number]:
     """Return the mean over the modules of each layer; shares: by the name of the module."""
-    layers: dict[str, list[float]] = {}
+    layers: dict[str, list[Number]] = {}
     for name, share in shares.items():
         layer = layer_name(name)
         if layer is not None:
             layers.setdefault(layer, []).append(share)
-    return {layer: sum(each) / len(each) for layer, each in layers.items()} if len(layers) <= MAX_LAYERS else {}
+    if len(layers) > MAX_LAYERS:
+        return {}
+    return {layer: sum(each[1:], start=each[0]) / len(each) for layer, each in layers.items()}
 
 
 def rounded(measurements: Mapping[str, Mapping[str, float]]) -> ByLayer | None:

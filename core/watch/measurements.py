@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
+from tui_lab.core.training.layer_metrics import LAYERS_EVERY, DeadUnits, gradient_norms, means_by_layer
 from tui_lab.core.training.step_metrics import DEAD_UNITS_EVERY, UPDATE_RATIO_EVERY
 from tui_lab.core.watch.budget import Budget
 from tui_lab.core.watch.model_calls import is_sharded, unwrapped
@@ -21,6 +20,8 @@ MAX_WEIGHTS = 2**22
 """Weights of a matrix at most for the update ratio, which needs a copy."""
 SECONDS_BETWEEN_MEMORY = 1.0
 MIB = 2**20
+BY_LAYER = "by_layer"
+"""What the name of a measurement of a layer begins with in `OpenStep.to_read`: "by_layer/grad_norm/layers.0"."""
 
 
 class Measurements:
@@ -37,10 +38,13 @@ class Measurements:
         self._ratio_at: int | None = None
         self._dead_units: DeadUnits | None = None
         self._dead_units_at: int | None = None
+        self._layer_norms: dict[str, Tensor] = {}
+        self._layers_at: int | None = None
 
     def before_step(self, optimizer: Optimizer, model: nn.Module | None) -> None:
-        """Copy the weights if the update ratio is due."""
+        """Copy the weights if the update ratio is due, and measure each layer's gradient if that is due."""
         self._step += 1
+        self._measure_layers(model)
         due = self._ratio_at is None or self._step >= self._ratio_at + UPDATE_RATIO_EVERY
         if not due or not self._budget.allows():
             return
@@ -49,12 +53,23 @@ class Measurements:
             self._weights = measured_weights(optimizer, model)
             self._before = [weight.detach().clone() for weight in self._weights]
 
+    def _measure_layers(self, model: nn.Module | None) -> None:
+        """Measure the gradient of each layer as the optimizer gets it."""
+        self._layer_norms = {}
+        due = self._layers_at is None or self._step >= self._layers_at + LAYERS_EVERY
+        if model is None or not due or not self._budget.allows():
+            return
+        with self._budget.spend():
+            self._layers_at = self._step
+            if not any(p.grad is not None and is_sharded(p.grad) for p in model.parameters()):
+                self._layer_norms = gradient_norms(model)
+
     def after_step(self, step: OpenStep, *, has_norm: bool) -> None:
         """Add to a step what was measured, after its first optimizer. has_norm: whether the script gave its norm."""
         if (ratio := self.update_ratio()) is not None:
             step.to_read["update_ratio"] = ratio
-        if (dead_units := self.dead_units()) is not None:
-            step.to_read["dead_units"] = dead_units
+        self._read_dead_units(step)
+        step.to_read |= {f"{BY_LAYER}/grad_norm/{layer}": norm for layer, norm in self._layer_norms.items()}
         if not has_norm and (norm := self.gradient_norm(step.optimizers)) is not None:
             step.to_read["norm/0"] = norm
         step.extra |= self.memory()
@@ -90,11 +105,15 @@ class Measurements:
         with self._budget.spend():
             self._dead_units = DeadUnits(model)
 
-    def dead_units(self) -> Tensor | None:
-        """After the step: the fraction of dead units, [] on their device; None if it was not measured."""
+    def _read_dead_units(self, step: OpenStep) -> None:
+        """After the step: the fraction of dead units, of all and of each layer, if they were watched."""
         watched = self._dead_units
         self._dead_units = None
-        return None if watched is None else watched.share()
+        shares = {} if watched is None else watched.shares()
+        if shares:
+            step.to_read["dead_units"] = torch.stack(list(shares.values())).mean()
+            layers = means_by_layer(shares)
+            step.to_read |= {f"{BY_LAYER}/dead_units/{layer}": share for layer, share in layers.items()}
 
     def memory(self) -> dict[str, float]:
         """The memory of this process and of the GPU in MiB, once a second."""
@@ -129,24 +148,3 @@ def measured_weights(optimizer: Optimizer, model: nn.Module | None) -> list[Tens
     ]
     every = max(1, len(matrices) // MAX_MATRICES)
     return matrices[::every][:MAX_MATRICES]
-
-
-class DeadUnits:
-    """Watches the nn.ReLU modules of a model during one step."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._dead: list[Tensor] = []
-        self._handles: list[RemovableHandle] = []
-        for module in model.modules():
-            if isinstance(module, nn.ReLU):
-                self._handles.append(module.register_forward_hook(self._record))
-
-    def _record(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if output.dim() >= 2 and torch.is_grad_enabled():
-            self._dead.append((output.detach() == 0).flatten(0, -2).all(dim=0).float().mean())
-
-    def share(self) -> Tensor | None:
-        """Remove the hooks; return the fraction of units that were zero for every row, [], or None without ReLUs."""
-        for handle in self._handles:
-            handle.remove()
-        return torch.stack(self._dead).mean() if self._dead else None

@@ -77,6 +77,7 @@ class RunLog:
             dead_units=values.scalars.get("dead_units"),
             data_seconds=step.data_seconds if has_data_time else None,
             extra=extra or None,
+            by_layer=values.by_layer,
         )
 
     def step(self, *, loss: float, lr: float, n_counted: int, seconds: float, **measured: Any) -> None:

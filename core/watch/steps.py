@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tui_lab.core.training.layer_metrics import ByLayer, rounded
 from tui_lab.core.watch.recorded_batch import RecordedBatch
 from tui_lab.core.watch.values import LossSum
 
@@ -47,7 +48,7 @@ class OpenStep:
     extra: dict[str, float] = field(default_factory=dict)
     batch: RecordedBatch | None = None
     to_read: dict[str, Tensor] = field(default_factory=dict)
-    """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale"."""
+    """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale", "by_layer/grad_norm/h.0"."""
     row_hashes: Tensor | list[int] | None = None
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
@@ -93,6 +94,17 @@ class StepValues:
     losses: list[float]
     scalars: dict[str, float]
     row_hashes: list[int] | None
+
+    @property
+    def by_layer(self) -> ByLayer | None:
+        """The measurements of each layer, by measurement and layer."""
+        values: ByLayer = {}
+        for name, value in self.scalars.items():
+            kind, _, rest = name.partition("/")
+            if kind == "by_layer":
+                measurement, _, layer = rest.partition("/")
+                values.setdefault(measurement, {})[layer] = value
+        return rounded(values)
 
     @property
     def grad_norm(self) -> float | None:

@@ -118,6 +118,26 @@ def test_dead_units_are_those_of_relu_modules(tmp_path: Path) -> None:
     assert measured == [pytest.approx(0.25)]
 
 
+def test_gradients_of_a_scripts_layers_are_measured(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        model.hidden[2].p = 0.0  # type: ignore[assignment]
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        for _ in range(STEPS):  # Every step has the same gradient.
+            train(model, optimizer, range(1))
+    x, y = batch(0)
+    model.zero_grad()
+    loss = model(x, y)[1]
+    loss.backward()
+    expected = {}
+    for i in (0, 3):
+        gradients = [p.grad.double() for p in model.hidden[i].parameters() if p.grad is not None]
+        expected[f"hidden.{i}"] = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients))
+    measured = [step.by_layer for step in steps_of(record) if step.by_layer]
+    assert [each["grad_norm"] for each in measured if "grad_norm" in each] == [pytest.approx(expected, rel=1e-3)]
+    assert [set(each["dead_units"]) for each in measured if "dead_units" in each] == [{"hidden.1"}]
+
+
 def recorded_batch(record: Recording) -> RecordedBatch:
     recorded = read_batch(record.run.path)
     assert recorded is not None
