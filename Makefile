@@ -10,7 +10,7 @@ TEXT ?= bundled
 TORCH ?= torch==2.13.0
 
 .PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
-	snapshots demo format lab lock device device-wheels
+	snapshots demo format lab lock device device-wheels dist sbom
 
 install: $(STAMP)
 
@@ -75,6 +75,18 @@ mutants: $(AUDIT)/.torch
 $(AUDIT)/.torch: $(AUDIT)/.installed
 	$(AUDIT)/bin/python -m pip install --quiet $(TORCH)
 	touch $@
+
+# Build the wheel and the sdist and check them; install the wheel in a fresh environment, and use it (docs/platforms.md).
+# EXTRAS= for an installation without extras.
+EXTRAS ?= all
+dist: $(AUDIT)/.installed
+	$(AUDIT)/bin/python -m tools.distribution --torch "$(TORCH)" --extras "$(EXTRAS)"
+
+# What the wheel installs, as a CycloneDX bill of materials: of the environment that `make dist` has left.
+sbom: $(AUDIT)/.installed
+	test -x build/fresh/environment/bin/python || $(MAKE) dist
+	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    --output-file build/sbom.cdx.json build/fresh/environment/bin/python
 
 # All figures of docs/performance.md. Takes an hour; do not use the machine meanwhile.
 bench: $(STAMP) peers litgpt

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from tui_lab.app import shutdown
+from tui_lab.app.terminal import color_system
 from tui_lab.util.exit_codes import INTERRUPTED
 
 ENVIRONMENT = {
@@ -20,7 +21,10 @@ SECONDS_TO_SWITCH = 0.0005
 
 def prepare() -> None:
     """Set Textual's environment, which it reads when it is imported; what the user has set stays."""
-    for name, value in ENVIRONMENT.items():
+    environment = dict(ENVIRONMENT)
+    if (colors := color_system(os.environ)) is not None:
+        environment["TEXTUAL_COLOR_SYSTEM"] = colors
+    for name, value in environment.items():
         os.environ.setdefault(name, value)
 
 

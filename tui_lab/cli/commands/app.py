@@ -1,11 +1,10 @@
 """`tui-lab app` and `tui-lab serve`."""
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
+from tui_lab.app.terminal import why_no_app
 from tui_lab.cli.options import (
     AllowCode,
     Sets,
@@ -44,9 +43,8 @@ def open_app(
         return
     if resume is not None and (source or sets):
         raise ConfigError.of("conflict", "not with a PRESET, CONFIG or RUN, and not with --set", key="--resume")
-    # Under `serve`, textual-serve names a driver that talks to the browser through pipes.
-    if not (os.environ.get("TEXTUAL_DRIVER") or (sys.stdin.isatty() and sys.stdout.isatty())):
-        raise ConfigError.of("unavailable", "the app needs a terminal; without one use: tui-lab run PRESET")
+    if reason := why_no_app():
+        raise ConfigError.of("unavailable", f"the app {reason}; without one use: tui-lab run PRESET")
     from tui_lab.app.main import main as run_app
 
     trust_code(sets, allow_code, source=source, run=resume)

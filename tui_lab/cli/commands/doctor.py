@@ -1,12 +1,13 @@
 """`tui-lab doctor`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from tui_lab.cli.options import AllowCode, Json, Junit, Sets, complete_any, complete_code, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
+from tui_lab.util.errors import ConfigError
 
 commands = typer.Typer()
 
@@ -37,6 +38,10 @@ Timeout = Annotated[
 SelfTest = Annotated[
     bool, typer.Option("--self-test", metavar="", help="Test the doctor: every planted fault in every design.")
 ]
+Environment = Annotated[
+    bool,
+    typer.Option("--environment", metavar="", help="Report versions, devices, terminal, folders, and what is missing."),
+]
 Explain = Annotated[
     str | None,
     typer.Option(metavar="CODE|CHECK|list", help="Say what a finding or a check means.", autocompletion=complete_code),
@@ -58,6 +63,7 @@ def doctor(
     timeout: Timeout = None,
     self_test: SelfTest = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed for the self-test's shapes.")] = 0,
+    environment: Environment = False,
     explain: Explain = None,
     junit: Junit = None,
     sarif: Sarif = None,
@@ -66,14 +72,15 @@ def doctor(
 ) -> None:
     """Find why a model does not learn. Exit 1 if something is found, 4 if a check crashed.
 
-    A SCRIPT.py runs unchanged for some updates; what it does is recorded and examined. It writes no checkpoints and
-    changes no existing file.
+    A SCRIPT.py runs unchanged for some updates, which are examined. It writes no checkpoints and changes no file.
     """
     from tui_lab.cli import doctor as implementation
     from tui_lab.cli import script_doctor
     from tui_lab.cli.doctor_output import DoctorOutput
     from tui_lab.core.doctor.script.process import Limits
 
+    if environment:
+        _report_environment(source or module, as_json=json)
     if explain is not None:
         implementation.explain(explain, as_json=json)
         raise typer.Exit
@@ -85,3 +92,11 @@ def doctor(
         name, report = script_doctor.examine_any(source, arguments or [], module, sets or [], limits)
     output.write(report, name)
     raise typer.Exit(implementation.exit_code(report))
+
+
+def _report_environment(source: str | None, *, as_json: bool) -> NoReturn:
+    if source:
+        raise ConfigError.of("conflict", "reports on this machine, so name nothing to diagnose", key="--environment")
+    from tui_lab.cli.environment.report import report
+
+    raise typer.Exit(report(as_json=as_json))

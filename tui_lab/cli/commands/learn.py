@@ -1,12 +1,11 @@
 """`tui-lab learn`."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tui_lab.app.terminal import why_no_app
 from tui_lab.cli import completion
 from tui_lab.cli.options import AllowCode, Json
 from tui_lab.util.errors import ConfigError
@@ -79,8 +78,8 @@ def _open_app(folder: Path, *, allow_code: bool) -> None:
     """Open the app at the lesson in `folder`, or at the list of those in its folders."""
     from tui_lab.cli import learn as lessons
 
-    if not (os.environ.get("TEXTUAL_DRIVER") or (sys.stdin.isatty() and sys.stdout.isatty())):
-        raise ConfigError.of("unavailable", "a lesson needs a terminal; without one use: tui-lab learn --list")
+    if reason := why_no_app():
+        raise ConfigError.of("unavailable", f"a lesson {reason}; without one use: tui-lab learn --list")
     lessons.require_lessons(folder, allow_code=allow_code)
     from tui_lab.app.main import main as run_app
     from tui_lab.core.lessons import load

@@ -1,13 +1,13 @@
 """`tui-lab watch`."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from tui_lab.app.terminal import why_no_app
 from tui_lab.cli.options import complete_script
 from tui_lab.util.errors import ConfigError
 
@@ -90,8 +90,8 @@ def _require_app() -> None:
     """Raise ConfigError where the app cannot be opened."""
     if "RANK" in os.environ:
         raise ConfigError.of("conflict", "the app cannot be opened under torchrun; use: tui-lab watch --headless")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigError.of("unavailable", "the app needs a terminal; without one use: tui-lab watch --headless")
+    if reason := why_no_app():
+        raise ConfigError.of("unavailable", f"the app {reason}; without one use: tui-lab watch --headless")
 
 
 def _script_and_arguments(words: list[str], module: str | None) -> tuple[str, list[str]]:

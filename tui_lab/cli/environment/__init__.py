@@ -1,0 +1,1 @@
+"""`tui-lab doctor --environment`: what this installation and machine have, and what is missing."""
