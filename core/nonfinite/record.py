@@ -28,6 +28,8 @@ step. invalid: such as inf - inf.
 """
 
 _CONFIG = ConfigDict(extra="ignore")
+TRACE_VARIABLE = "TUI_LAB_TRACE"
+"""Of the environment of a watched script: "off" replays nothing, "always" lets a GPU be waited for at every step."""
 MAX_ROWS = 8
 """Rows that are listed."""
 MAX_POSITIONS = 8

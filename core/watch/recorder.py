@@ -12,6 +12,7 @@ from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.measurements import Measurements
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.model_search import ModelFinder, inputs_of
+from tui_lab.core.watch.nonfinite_report import NonFiniteReport
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_hooks import ScriptHooks
 from tui_lab.core.watch.steering import Steering
@@ -45,6 +46,7 @@ class Recorder:
         self._boundary = boundary
         self._now = clock
         self._measurements = Measurements(clock)
+        self.non_finite = NonFiniteReport(log, self.script, self.end_step, lambda: self.steps.n_complete)
         self._pending = Pending()
         self._open: OpenStep | None = None
         self._is_stepping = False
@@ -65,6 +67,7 @@ class Recorder:
             return
         self._training()
         self._pending.criterion = output
+        self.non_finite.watch.criterion(name, logits, targets, options)
         self.batches.criterion(name, logits, targets, options)
         if not self.script.finder.is_active:  # Before the model is known, the targets tell the size of the batch.
             self._pending.n_tokens += targets.numel()
@@ -79,14 +82,19 @@ class Recorder:
         if pending.unscaled is not None and pending.unscaled[1] is loss:
             loss = pending.unscaled[0]
         pending.losses.add(loss, pending.criterion)
+        self.non_finite.watch.backward(loss, is_scaled=pending.unscaled is not None)
         pending.criterion = None
         pending.unscaled = None
+
+    def after_backward(self) -> None:
+        self.non_finite.watch.after_backward()
 
     def clipped(self, norm: Tensor, wanted: float) -> None:
         self.script.grad_clip = float(wanted)
         self.steering.has_clipped = True
         if not is_sharded(norm):
             self._pending.norms.append(norm.detach())
+            self.non_finite.watch.clipped(norm)
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
         self._pending.unscaled = (loss, scaled_loss)
@@ -95,6 +103,7 @@ class Recorder:
     def skipped(self) -> None:
         """The gradients were not finite, so there is no step, and its losses do not belong to the next one."""
         self._n_skipped += 1
+        self.non_finite.watch.skipped(self._pending.loss_scale)
         self._pending = Pending()
         self.batches.end_step(self.steps.n_complete, 0)
         if self._n_skipped == 1:
@@ -150,6 +159,7 @@ class Recorder:
         self._training()
         self._measurements.forward(module)
         inputs = inputs_of(args, kwargs)
+        self.non_finite.watch.called(module, args, kwargs, inputs)
         self.batches.forward(inputs)
         if inputs.x is None:
             return
@@ -200,6 +210,7 @@ class Recorder:
         """Move what has happened since the last optimizer step into `step`."""
         pending = self._pending
         self._pending = Pending()
+        self.non_finite.watch.end_step()
         is_first = not step.optimizers
         step.optimizers.append(optimizer)
         step.take(pending)
@@ -252,3 +263,4 @@ class Recorder:
         self.script.finder.remove()
         self._finish_evaluation()
         self.close_step(wait=True)
+        self.non_finite.flush()

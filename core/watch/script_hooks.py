@@ -1,6 +1,6 @@
 """Further hooks for the recorder of a script: the calls of its model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,10 @@ class ScriptListener(Listener, Protocol):
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called with gradients."""
+        ...
+
+    def after_backward(self) -> None:
+        """Backpropagation has ended."""
         ...
 
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -30,6 +34,12 @@ class ScriptHooks(TorchHooks):
 
     def __init__(self, listener: ScriptListener) -> None:
         super().__init__(listener)
+
+    def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        result = super()._backward(original, tensors, *args, **kwargs)
+        if self.listens():
+            self.tell("after_backward")
+        return result
 
     def model_called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.listens():

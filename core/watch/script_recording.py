@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
@@ -44,6 +45,8 @@ class ScriptRecording:
         Raises RunError.
         """
         self.problem = ""
+        self.on_non_finite: Callable[[ev.NonFinite], None] = lambda event: None
+        """Called with what became non-finite first, when it happens."""
         self._config = ScriptConfig(command=tuple(command), folder=str(Path.cwd()))
         run = runs.create(name, self._config, cast("Tokenizer", _UnknownTokens()), out)
         self.run = Run(run.path.absolute())  # The script may change its current folder.
@@ -57,6 +60,11 @@ class ScriptRecording:
     def n_steps(self) -> int:
         """The optimizer steps recorded so far."""
         return 0 if self._recording is None else self._recording.n_steps
+
+    @property
+    def non_finite(self) -> ev.NonFinite | None:
+        """What became non-finite first, if a loss or gradient was not finite."""
+        return None if self._recording is None else self._recording.recorder.non_finite.event
 
     def end(self, error: BaseException | None = None) -> None:
         """Record how the script ended, and the summary; release the folder."""
@@ -77,6 +85,7 @@ class ScriptRecording:
             from tui_lab.core.watch.recording import Recording
 
             self._recording = Recording.begin(self.run, self._lock, self._config)
+            self._recording.recorder.non_finite.on_found = lambda event: self.on_non_finite(event)
         except Exception as error:  # Whatever it is, the script must run.
             self.problem = f"the script cannot be recorded: {type(error).__name__}: {error}"
             self._report(self.problem)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tui_lab.cli.output import say
+from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import CONFIG, OUTPUT
 from tui_lab.core.watch.output_log import OutputLog
 from tui_lab.core.watch.script_process import (
@@ -24,6 +25,7 @@ from tui_lab.core.watch.script_process import (
     forget_shadowed_modules,
 )
 from tui_lab.core.watch.script_recording import ScriptRecording
+from tui_lab.runs.nonfinite_text import origin_lines, origin_summary
 from tui_lab.util.errors import ConfigError, LabError, nearest
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, INTERRUPTED
 from tui_lab.util.files import advice
@@ -250,7 +252,9 @@ def _start(target: Target, out: str | None) -> ScriptRecording:
     sys.argv = ["tui-lab", "watch", *target.words]
     try:
         folder = None if out is None else Path(out)
-        return ScriptRecording(target.name, target.words, folder, lambda problem: _say(f"tui-lab: {problem}"))
+        recording = ScriptRecording(target.name, target.words, folder, lambda problem: _say(f"tui-lab: {problem}"))
+        recording.on_non_finite = _say_non_finite
+        return recording
     finally:
         sys.argv = arguments
 
@@ -283,6 +287,14 @@ def _end(recording: ScriptRecording, output: OutputLog | None, error: BaseExcept
     elif shown_folder:
         steps = f"{recording.n_steps:,} step{'' if recording.n_steps == 1 else 's'}"
         _say(f"recorded {steps} in {shown_folder}")
+        if (event := recording.non_finite) is not None:
+            _say(f"step {event.step + 1:,}: {origin_summary(event.origin)}")
+
+
+def _say_non_finite(event: ev.NonFinite) -> None:
+    _say(f"tui-lab: the {event.origin.quantity} of step {event.step + 1:,} is not finite")
+    for line in origin_lines(event.origin):
+        _say(f"tui-lab: {line}")
 
 
 def _say(text: str) -> None:

@@ -113,7 +113,7 @@ def _rows_text(origin: Origin) -> str:
     shown = [_row_text(row) for row in origin.rows[: 1 if is_all else SHOWN_ROWS]]
     rest = origin.n_rows - len(shown)
     more = f"; and {rest:,} more" if rest and not is_all else ""
-    return f"{_n_rows(origin)}, {'such as ' if is_all else ''}" + "; ".join(shown) + more
+    return f"{_n_rows(origin)}{', such as ' if is_all else ': '}" + "; ".join(shown) + more
 
 
 def _n_rows(origin: Origin) -> str:

@@ -16,6 +16,12 @@ commands = typer.Typer()
 _WITH_VALUE = ("--out", "-m")
 
 
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; by default a new folder in runs/.")]
+NoTrace = Annotated[
+    bool, typer.Option("--no-trace", metavar="", help="Do not look for what became infinite or NaN first.")
+]
+
+
 class WatchCommand(TyperCommand):
     """What follows the script or `-m MODULE` belongs to the script, options and `--` included."""
 
@@ -62,9 +68,8 @@ def watch(
     headless: Annotated[
         bool, typer.Option("--headless", metavar="", help="Run here without the app; follow with: tui-lab app RUN.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run's folder; by default a new folder in runs/.")
-    ] = None,
+    out: Out = None,
+    no_trace: NoTrace = False,
 ) -> None:
     """Record the training of any PyTorch script, unchanged, and steer it from the app.
 
@@ -72,6 +77,7 @@ def watch(
     Everything after SCRIPT or -m MODULE is passed to the script, so give --headless and --out before it.
     """
     from tui_lab.cli import watch as implementation
+    from tui_lab.core.nonfinite.record import TRACE_VARIABLE
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.watch.script_process import Target
 
@@ -80,6 +86,8 @@ def watch(
     implementation.check(target)
     if out is not None:
         runs.refuse_taken(out)
+    if no_trace:
+        os.environ[TRACE_VARIABLE] = "off"
     if headless:
         implementation.run_headless(target, out)
     _require_app()
