@@ -62,7 +62,7 @@ async def test_enter_takes_the_suggestion_into_the_config(monkeypatch: pytest.Mo
         suggestion = screen.rate
         await it.press("enter")
         assert search.closed and it.screen.is_current
-        assert it.screen.config_pane.key == "optim.lr"
+        assert it.screen.config_pane.key == "optim.lr" and "F finds one" in it.text("#about")
         assert [command for command in it.source.sent if isinstance(command, cmd.Set)] == [
             cmd.Set("optim.lr", suggestion)
         ]

@@ -6,6 +6,8 @@ from textual.containers import Vertical
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
+from tui_lab.app.actions import BY_ID
+from tui_lab.app.keymap import keymap_of
 from tui_lab.app.panes.edited_settings import EditedSettings
 from tui_lab.app.panes.setting_text import (
     about_text,
@@ -36,6 +38,8 @@ class SettingEditor(Vertical):
     def show_setting(self, settings: EditedSettings, key: str) -> None:
         """Describe a setting; its value goes into the field unless the user is typing there."""
         text = about_text(settings.edited, key)
+        if key == "optim.lr" and not settings.of_script:
+            text.append(f"  {keymap_of(self.app).key_of(BY_ID['find_rate'])} finds one", "bold")
         if settings.is_changed(key):
             text.append(f"  started as {settings.shown_initial_value(key)}", "italic")
         if key in settings.requested:
