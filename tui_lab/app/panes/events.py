@@ -13,8 +13,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Static
 
-from tui_lab.app.keymap import named
+from tui_lab.app.keymap import keymap_of, named
+from tui_lab.app.panes.key_hints import taken_keys
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.spike_text import spike_line
 from tui_lab.app.session.messages import (
     Interrupted,
     Preparing,
@@ -24,7 +26,9 @@ from tui_lab.app.session.messages import (
     Rewound,
     SessionFailed,
     SessionMessage,
+    SpikeSeen,
 )
+from tui_lab.app.session.spikes import with_spikes
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.scrolled import Log
 from tui_lab.app.widgets.search import SearchField
@@ -122,8 +126,8 @@ class EventsPane(Pane):
             self._waiting.clear()
             self._lines.clear()
             self.query_one(Log).clear()
-            for event in message.past:
-                self.note(event, is_replayed=is_replayed)
+            for past in with_spikes(message.past):
+                self.note(past, is_replayed=is_replayed)
             return
         if isinstance(message, Ready):
             self._note_past(message.past)
@@ -131,11 +135,17 @@ class EventsPane(Pane):
         pauses = self._last_pauses
         if isinstance(message, ev.Paused):
             self._drop_single_step()
-        if not isinstance(message, Preparing) and (line := log_line(message)) is not None:
+        if not isinstance(message, Preparing) and (line := self._line(message)) is not None:
             line += self._lost_text(message)
             self._write(f"{self._time_of(message, is_replayed=is_replayed)}{printable(line)}")
         if isinstance(message, ev.Paused | ev.Resumed):
             self._last_pauses = [*pauses[-1:], message]
+
+    def _line(self, message: SessionMessage) -> str | None:
+        """Return the line of a message; that of a spike says which keys go there."""
+        if isinstance(message, SpikeSeen):
+            return spike_line(message.spike, None if "n" in taken_keys(self.screen) else keymap_of(self.app))
+        return log_line(message)
 
     def _time_of(self, message: SessionMessage, *, is_replayed: bool) -> str:
         if isinstance(message, ev.Event) and message.time is not None:
@@ -154,8 +164,8 @@ class EventsPane(Pane):
 
     def _note_past(self, past: tuple[ev.Event, ...]) -> None:
         """Log what the run did before it was opened, the latest of it if that is much."""
-        for event in [event for event in past if log_line(event) is not None][-MAX_PAST_LINES:]:
-            self.note(event, is_replayed=True)
+        for message in [message for message in with_spikes(past) if self._line(message) is not None][-MAX_PAST_LINES:]:
+            self.note(message, is_replayed=True)
 
     def _drop_single_step(self) -> None:
         """Of single steps in a row, keep only the last pause: they would push everything else out of sight."""

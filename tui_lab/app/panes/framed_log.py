@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from tui_lab.app.session.messages import RecordedPause, Rewound, SessionMessage
+from tui_lab.app.session.messages import RecordedPause, Rewound, SessionMessage, SpikeSeen
 from tui_lab.core import events as ev
 
 
@@ -33,9 +33,21 @@ class FramedLog:
         """Log the messages that wait, up to those of `step`; all of them if it is None."""
         n_due = 0
         for message in self._waiting:
-            event = message.event if isinstance(message, RecordedPause) else message
-            if step is not None and isinstance(event, ev.Event) and event.step > step:
+            if step is not None and _step_of(message) > step:
                 break
             self._note(message, is_replayed=self._is_replay)
             n_due += 1
         del self._waiting[:n_due]
+
+
+def _step_of(message: SessionMessage) -> int:
+    """Return the step of a message; 0 for one that does not wait for any."""
+    match message:
+        case SpikeSeen(spike):
+            return spike.step
+        case RecordedPause(event):
+            return event.step
+        case ev.Event():
+            return message.step
+        case _:
+            return 0

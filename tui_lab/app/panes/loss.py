@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from textual import on
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -14,8 +15,9 @@ from tui_lab.app.panes.loss_curves import SMOOTHING, Backdrop, ChartView, shown_
 from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest, way_text
 from tui_lab.app.panes.metrics import Metric, sparkline_rows
-from tui_lab.app.panes.overlays import LETTERS, Overlay, read_overlay, runs_of_same_task
+from tui_lab.app.panes.overlays import LETTERS, Overlay, chosen_overlays, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.spike_text import expected_text, next_spike
 from tui_lab.app.panes.y_axes import YAxes
 from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.session.progress import AXES, Axis
@@ -24,9 +26,7 @@ from tui_lab.app.widgets.chart import Chart, has_braille
 from tui_lab.app.widgets.plot import Y_NAMES
 from tui_lab.app.widgets.sparklines import Sparklines
 from tui_lab.core import events as ev
-from tui_lab.core.runs import folder as runs
 from tui_lab.runs.live_changes import merge_changes
-from tui_lab.util.errors import RunError
 
 MORE_LINES = 3
 """Lines for further measurements, at most, as in lab.tcss."""
@@ -36,6 +36,10 @@ LEAST_HEIGHT_FOR_MORE = 19
 LEAST_SPARKLINES = 6
 SPARKLINES_SHARE = 0.3
 """Of the height of the pane, for the sparklines, if that is more than the least number."""
+HINTS = (
+    "[ ] metric", "←→ values", "n N spike", "a overlay", "Y y-axis", "x x-axis", "m smooth", "+ - zoom",
+    "0 all",
+)  # fmt: skip
 
 
 class LossPane(Pane):
@@ -43,9 +47,7 @@ class LossPane(Pane):
     title = "Loss"
     help_name = "loss"
     main = "#chart"
-    hints: Sequence[str] = (
-        "[ ] metric", "←→ values", "a overlay", "Y y-axis", "x x-axis", "m smooth", "+ - zoom", "0 all"
-    )  # fmt: skip
+    hints: Sequence[str] = HINTS
 
     BINDINGS = named(
         "loss",
@@ -58,6 +60,8 @@ class LossPane(Pane):
         Binding("left,h", "cursor(-1)", "Cursor left", show=False),
         Binding("right,l", "cursor(1)", "Cursor right", show=False),
         Binding("escape", "remove_cursor", "Remove the cursor", show=False),
+        Binding("n", "spike(1)", "Next spike", show=False),
+        Binding("N", "spike(-1)", "Previous spike", show=False),
     )
 
     def __init__(self, id: str) -> None:
@@ -96,6 +100,7 @@ class LossPane(Pane):
         logged = tuple(state.logged.values())
         drawn = (
             state.step, state.phase, len(state.changes), state.evaluated, state.restored, self.size, self.floor, logged,
+            len(state.spikes.recorded), len(self.overlays),
         )  # fmt: skip
         if drawn != self._drawn:
             self._drawn = drawn
@@ -119,16 +124,11 @@ class LossPane(Pane):
         if weight := SMOOTHING[self.smoothing]:
             parts.append(f"smoothed {weight}")
         is_from_zero = self.metric == "loss" and y_axis == "zero"
-        if is_from_zero and self._state is not None and self._is_from_ln_v(self._state):
+        if is_from_zero and self._state is not None and is_from_ln_v(self._state, self.backdrop):
             parts.append(way_text(self._state))
         if self.query_one(Chart).is_zoomed:
             parts.append("zoomed · 0 shows all")
         return ", ".join(filter(None, parts))
-
-    def _is_from_ln_v(self, state: LabState) -> bool:
-        """Whether the question is how far the loss comes from ln V: in a lesson, and with planted faults."""
-        config = state.trainer_config
-        return self.backdrop.from_zero or (config is not None and bool(config.faults))
 
     def copied(self) -> str:
         """Return the values at the cursor, or the run's path."""
@@ -154,6 +154,7 @@ class LossPane(Pane):
         self.set_class(bool(view.overlaid), "-overlaid")
         view.draw(self.query_one(Chart), state, view.scale(state))
         self._show_readout(view)
+        self.hints = hints_for(state)
         self.show_hints()
         n_lines = MORE_LINES if self.size.height >= LEAST_HEIGHT_FOR_MORE else MORE_LINES - 1
         more = more_text(state, n_lines * self.size.width)
@@ -194,7 +195,8 @@ class LossPane(Pane):
         first, last = (scale.step_at(state.progress, edge) for edge in chart.plot.edges(place))
         changes = merge_changes(state.changes, drop_undone=False)
         near = [change for change in changes if min(first, step) <= change.step <= max(last, step)]
-        chart.set_cursor(own_place, [change_text(change) for change in near])
+        notes = [f"spike: {expected_text(each)}" for each in state.spikes.until(state.step) if each.step == self.cursor]
+        chart.set_cursor(own_place, [*notes, *(change_text(change) for change in near)])
         self.put(
             "#readout",
             after_requested(values_at(view, state, step, width), state),
@@ -260,13 +262,25 @@ class LossPane(Pane):
         self.cursor = None
         self._show_readout()
 
-    def on_keyboard_chart_range_chosen(self, message: Chart.RangeChosen) -> None:
-        message.stop()
-        self.show_hints()
+    def action_spike(self, by: int) -> None:
+        """Move the cursor to the next spike, or the previous one; without a cursor, to the latest."""
+        state = self._state
+        spikes = [] if state is None else state.spikes.until(state.step)
+        if state is None or not spikes:
+            self.notify("There is no spike of the loss so far; ? says which losses count as one.")
+            return
+        spike = next_spike(spikes, self.cursor, by)
+        self.cursor = spike.step
+        scale = self._view(shown_metrics(state, self.backdrop)).scale(state)
+        self.query_one(Chart).bring_into_view(scale.at(state.progress, spike.step))
+        self._show_readout()
 
-    def on_chart_pointed(self, message: Chart.Pointed) -> None:
+    @on(Chart.RangeChosen)
+    @on(Chart.Pointed)
+    def _follow_chart(self, message: Chart.RangeChosen | Chart.Pointed) -> None:
         message.stop()
         self._show_readout()
+        self.show_hints()
 
     def on_chart_clicked(self, message: Chart.Clicked) -> None:
         message.stop()
@@ -291,13 +305,20 @@ class LossPane(Pane):
 
     def _overlay(self, paths: list[Path] | None) -> None:
         """Show the curves of the runs in these folders, and of no others; None: no change."""
-        if paths is None:
-            return
-        shown = {overlay.path: overlay for overlay in self.overlays}
-        self.overlays = []
-        for path in paths:
-            try:
-                self.overlays.append(shown.get(path) or read_overlay(runs.Run(path)))
-            except (RunError, OSError) as error:
-                self.notify(str(error), severity="warning")
-        self.redraw()
+        if paths is not None:
+            self.overlays, problems = chosen_overlays(paths, self.overlays)
+            for problem in problems:
+                self.notify(problem, severity="warning")
+            self.redraw()
+
+
+def is_from_ln_v(state: LabState, backdrop: Backdrop) -> bool:
+    """Whether the question is how far the loss comes from ln V: in a lesson, and with planted faults."""
+    config = state.trainer_config
+    return backdrop.from_zero or (config is not None and bool(config.faults))
+
+
+def hints_for(state: LabState) -> Sequence[str]:
+    """Return the keys that do something now: there may be no spikes."""
+    has_spikes = bool(state.spikes.until(state.step))
+    return [hint for hint in HINTS if has_spikes or hint != "n N spike"]

@@ -21,6 +21,10 @@ VALIDATION = "yellow"
 CHANGE = "green"
 GHOST = "bright_black"
 GUESS = "bold magenta"
+SPIKE = "bold red"
+SPIKE_SIGN = "▲"
+MOST_SPIKES = 50
+"""The newest are marked."""
 FARTHEST_GUESS = 1.3
 """Times the highest value of the curves: a guess above it would flatten them."""
 
@@ -86,6 +90,9 @@ class ChartView:
         dots = [self._end(one, scale) for one in self.overlaid]
         curves = self._curves(state, scale)
         dots += self._guesses(state, scale, curves)
+        if self.metric.key == "loss":
+            spikes = state.spikes.until(state.step)[-MOST_SPIKES:]
+            dots += [Dot(scale.at(progress, each.step), each.loss, SPIKE, sign=SPIKE_SIGN) for each in spikes]
         if self.metric.is_loss:
             options["references"] = self._references(state)
             if state.best is not None and not self.backdrop.hides_validation:

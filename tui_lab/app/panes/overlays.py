@@ -49,16 +49,37 @@ def lettered(overlays: Iterable[Overlay]) -> list[Overlaid]:
     return [Overlaid(*one) for one in zip(overlays, LETTERS, OVERLAY_STYLES, strict=False)]
 
 
-def read_overlay(run: Run) -> Overlay:
-    """Return the curves of a run; that of the loss is its running mean. Raises RunError."""
+def read_overlay(run: Run, *, every_loss: bool = False) -> Overlay:
+    """Return the curves of a run. Raises RunError.
+
+    every_loss: whether that of the loss is the loss of each step, with its spikes, and not the running mean.
+    """
     curves: dict[str, Series] = {}
+    losses = Series()
     progress = Progress()
     for event in run.downsampled().events():
         for name, value in _values(event):
             curves.setdefault(name, Series()).add(event.step, value)
         if isinstance(event, ev.StepDone):
             progress.add(event)
+            if every_loss:
+                losses.add(event.step, event.loss)
+    if every_loss:
+        curves["loss"] = losses
     return Overlay(run.path, run.name, curves, progress)
+
+
+def chosen_overlays(paths: Iterable[Path], shown: Iterable[Overlay]) -> tuple[list[Overlay], list[str]]:
+    """Return the overlays of the runs in these folders, and what cannot be read. shown: those that are read already."""
+    by_path = {overlay.path: overlay for overlay in shown}
+    overlays: list[Overlay] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            overlays.append(by_path.get(path) or read_overlay(Run(path)))
+        except (RunError, OSError) as error:
+            problems.append(str(error))
+    return overlays, problems
 
 
 def _values(event: ev.Event) -> Iterable[tuple[str, float | None]]:

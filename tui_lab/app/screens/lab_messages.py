@@ -19,12 +19,15 @@ from tui_lab.app.session.messages import (
     Ready,
     Rewound,
     SessionMessage,
+    SpikeSeen,
     WeightsCopied,
 )
+from tui_lab.app.session.spikes import SpikeReader
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.inference.reply_log import append_reply, read_replies
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.spikes import Spike
 from tui_lab.core.training.checkpoint_names import n_bytes
 from tui_lab.runs.summary_text import replaced_characters
 
@@ -56,6 +59,7 @@ class LabMessages:
         self._framed_log = log
         self._banner = banner
         self._controls = controls
+        self.spike_reader = SpikeReader()
 
     def drain(self) -> None:
         """Take the messages since the last call."""
@@ -70,6 +74,9 @@ class LabMessages:
             lab.generation.copy_weights(at_evaluation=True)
         for sample in lab.sampler.drain():
             lab.state.apply(sample)
+        if (spikes := self.spike_reader.take()) is not None:
+            lab.state.spikes.recorded = spikes
+            self._painting.news()
         for doctor_message in lab.doctor.drain():
             lab.doctor_pane.receive(doctor_message)
             self._painting.news()
@@ -112,8 +119,9 @@ class LabMessages:
         phase = lab.state.phase
         was_script = lab.state.is_script
         n_noticed = len(lab.state.noticed)
+        latest_spike = lab.state.spikes.latest
         lab.state.apply(message)
-        self._framed_log.keep(message, is_replay=lab.source.playback is not None)
+        self._keep_for_log(message, latest_spike)
         if isinstance(message, Ready | Rewound | ev.Started | ev.Changed):
             # Even while hidden: restart, fork and diagnose use the config edited there.
             lab.config_pane.show(lab.state, lab.clock())
@@ -143,6 +151,17 @@ class LabMessages:
         self._note_save(message)
         self._request_frame(message, phase)
 
+    def _keep_for_log(self, message: SessionMessage, latest_spike: Spike | None) -> None:
+        """Let the events pane log a message, and the spike that it has shown. latest_spike: the one before it."""
+        lab = self._lab
+        is_replay = lab.source.playback is not None
+        self._framed_log.keep(message, is_replay=is_replay)
+        spike = lab.state.spikes.latest
+        # Those of a past are in its lines.
+        if isinstance(message, ev.StepDone) and spike is not None and spike != latest_spike:
+            self._framed_log.keep(SpikeSeen(spike), is_replay=is_replay)
+            self._painting.news(SECONDS_BETWEEN_EVENTS)
+
     def _note_save(self, message: SessionMessage) -> None:
         """Say that a checkpoint is saved which the user asked for, and measure with it what lacked one."""
         lab = self._lab
@@ -168,6 +187,7 @@ class LabMessages:
         lab = self._lab
         config = ready.trainer_config
         lab.generation_pane.restore(read_replies(Path(ready.path)))
+        self.spike_reader.start(Path(ready.path))
         if config is None or ready.task is None:
             return
         self._banner.show(config, diagnosed=False)

@@ -13,6 +13,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.inference.sampling import Generated
+from tui_lab.core.runs.spikes import Spike
 from tui_lab.data.dataset import Task
 from tui_lab.data.tokenizers import Tokenizer
 
@@ -67,6 +68,13 @@ class Recorded:
     """All live changes of a recording, from the start to its end: a replay knows the settings of its later steps."""
 
     changes: tuple[ev.Changed, ...]
+
+
+@dataclass(frozen=True)
+class SpikeSeen:
+    """The loss of a step is a spike."""
+
+    spike: Spike
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,7 @@ SessionMessage = (
     | Rewound
     | Recorded
     | RecordedPause
+    | SpikeSeen
     | Waiting
     | Printed
     | SessionFailed

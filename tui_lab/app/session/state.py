@@ -20,6 +20,7 @@ from tui_lab.app.session.noticed import Noticed, noticed_after
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.requested import Requested
 from tui_lab.app.session.series import Series
+from tui_lab.app.session.spikes import Spikes
 from tui_lab.app.session.system_history import SystemHistory
 from tui_lab.core import events as ev
 from tui_lab.core.config import script, settings
@@ -87,6 +88,7 @@ class LabState:
     noticed: list[Noticed] = field(default_factory=list)
     """What the monitors found, in order."""
     monitors: Monitors = field(default_factory=Monitors)
+    spikes: Spikes = field(default_factory=Spikes)
     system: SystemHistory = field(default_factory=SystemHistory)
     """What the machine did in the last minutes; not a part of the run."""
 
@@ -100,6 +102,7 @@ class LabState:
             loaders=list(self.loaders),
             requested=self.requested.copy(),
             noticed=list(self.noticed),
+            spikes=self.spikes.copy(),
         )
 
     def apply(self, message: SessionMessage) -> None:
@@ -126,6 +129,7 @@ class LabState:
                 self._apply_event(message)
                 self.requested.apply(message)
                 self.noticed = noticed_after(message, self.noticed, self.monitors)
+                self.spikes.update(message)
 
     def _apply_sample(self, sample: SystemSample) -> None:
         self.system.add(sample)
@@ -135,7 +139,8 @@ class LabState:
 
     def _apply_rewound(self, message: Rewound) -> None:
         """Build everything again from the events until that step."""
-        vars(self).update(vars(LabState(system=self.system, recorded_loaders=self.recorded_loaders)))
+        spikes = Spikes(self.spikes.recorded)
+        vars(self).update(vars(LabState(system=self.system, recorded_loaders=self.recorded_loaders, spikes=spikes)))
         self._apply_ready(message.ready)
         for event in message.past:
             if not isinstance(event, ev.Paused | ev.Resumed):  # Those of the recording.

@@ -99,6 +99,12 @@ class KeyboardChart(Widget, can_focus=True):
         everything = low <= whole.low + slack and low + span >= whole.high - slack
         self._show(None if everything else (low, low + span))
 
+    def bring_into_view(self, x: float) -> None:
+        """Move the visible range if `x` is outside of it."""
+        low, high = self.shown
+        if not low <= x <= high:
+            self.show_range(x - (high - low) / 2, x + (high - low) / 2)
+
     def action_show_all(self) -> None:
         self._show(None)
 

@@ -1,0 +1,54 @@
+"""Spikes of the loss in the app: marked in the chart, logged once, and reached by keys."""
+
+import pytest
+
+from tests.app.fake import Lab, lab, update
+from tui_lab.app.panes.loss import LossPane
+from tui_lab.app.panes.spike_text import next_spike
+from tui_lab.app.session.messages import Rewound
+from tui_lab.app.widgets.chart import Chart
+from tui_lab.core.runs.spikes import Spike
+
+SPIKE = 60
+N_STEPS = 80
+
+
+async def tell_spike(it: Lab) -> None:
+    """Let the run make 80 steps, with a spike."""
+    losses = {SPIKE: 3.5}
+    await it.tell(*(update(step, loss=losses.get(step, 1.4 + 0.01 * (step % 3))) for step in range(1, N_STEPS + 1)))
+
+
+async def test_replay_that_goes_back_forgets_the_spikes_after_it() -> None:
+    async with lab(steps=0) as it:
+        await tell_spike(it)
+        assert [spike.step for spike in it.screen.state.spikes.until(N_STEPS)] == [SPIKE]
+        assert it.screen.events_pane.copied().count("(2 N goes there)") == 1
+        assert "n N spike" in it.screen.query_one(LossPane).hints and "▲" in it.text("#chart")
+        ready = it.screen.state.ready
+        assert ready is not None
+        past = tuple(update(step, loss=1.4 + 0.01 * (step % 3)) for step in range(1, 50))
+        await it.tell(Rewound(ready, past))
+        await it.press("2", "n")
+        assert it.screen.query_one(LossPane).cursor is None
+        assert "n N spike" not in it.screen.query_one(LossPane).hints
+        it.screen.state.spikes.recorded = [Spike(40, 3.0, 1.4, 0.1), Spike(60, 3.0, 1.4, 0.1)]
+        await it.tell(update(50, loss=1.4))
+        await it.press("n")
+        assert it.screen.query_one(LossPane).cursor == 40, "that of step 60 is not reached yet"
+
+
+async def test_zoomed_chart_moves_to_the_spike() -> None:
+    async with lab(steps=0) as it:
+        await tell_spike(it)
+        chart = it.screen.query_one(Chart)
+        chart.show_range(1, 20)
+        await it.press("2", "n")
+        low, high = chart.shown
+        assert low <= SPIKE <= high and high - low == pytest.approx(19)
+
+
+def test_next_spike_goes_around() -> None:
+    spikes = [Spike(step, 3.0, 1.0, 0.1) for step in (10, 20, 30)]
+    assert [next_spike(spikes, cursor, 1).step for cursor in (None, 5, 10, 25, 30)] == [30, 10, 20, 30, 10]
+    assert [next_spike(spikes, cursor, -1).step for cursor in (None, 10, 15, 30, 99)] == [30, 30, 10, 20, 30]

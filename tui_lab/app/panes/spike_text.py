@@ -1,0 +1,34 @@
+"""What the panes say about a spike of the loss."""
+
+from collections.abc import Sequence
+
+from tui_lab.app.actions import BY_ID
+from tui_lab.app.key_names import key_label
+from tui_lab.app.keymap import Keymap
+from tui_lab.core.runs.spikes import Spike
+from tui_lab.runs.numbers import short_number
+
+
+def spike_line(spike: Spike, keymap: Keymap | None) -> str:
+    """Return the line of the log about a spike. keymap: of the keys that go there; None if none do."""
+    text = f"step {spike.step:,}: the loss jumped to {short_number(spike.loss)}; {expected_text(spike)}"
+    if keymap is None:
+        return text
+    spike_key = key_label(keymap.chosen.get("loss.previous_spike", ("N",))[0])
+    return f"{text} ({keymap.key_of(BY_ID['pane_2'])} {spike_key} goes there)"
+
+
+def expected_text(spike: Spike) -> str:
+    """Return which loss was expected."""
+    return f"{short_number(spike.expected)} was expected"
+
+
+def next_spike(spikes: Sequence[Spike], cursor: float | None, by: int) -> Spike:
+    """Return the spike after a step, or before it if `by` is -1; at the end of the row the one at the other end.
+
+    Without a step it is the latest one.
+    """
+    beyond = [spike for spike in spikes if cursor is not None and (spike.step - cursor) * by > 0]
+    if cursor is None or (by < 0 and not beyond):
+        return spikes[-1]
+    return spikes[0] if not beyond else beyond[0] if by > 0 else beyond[-1]
