@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.config.schema import ModelConfig
+from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses
 from tui_lab.core.kernels.head_loss import head_loss_sum
 from tui_lab.core.kernels.linear import Engine, Kernels, linear, prepacked_linear
 from tui_lab.core.kernels.precision import Precision, autocast, widened
@@ -185,10 +186,13 @@ class Transformer(nn.Module):
             cache.layers = presents
         return h
 
-    def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → []."""
+    def loss_sum(self, ids: Tensor, targets: Tensor, losses: TargetLosses | None = None) -> Tensor:
+        """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → [].
+
+        losses: gets the loss of each target.
+        """
         h = self.hidden(ids).flatten(0, 1)  # [B·T, D]
-        return head_loss_sum(h, self.head.weight, self.head.bias, targets.flatten(), self.kernels)
+        return head_loss_sum(h, self.head.weight, self.head.bias, targets.flatten(), self.kernels, losses)
 
     def decoder(self, n_tokens: int, *, use_cache: bool = True) -> Callable[[list[int]], Tensor]:
         """Return a function from all tokens so far to the logits [V] of the next, for about `n_tokens` calls.

@@ -1,7 +1,7 @@
 """The settings of a run: immutable, bounded and documented. A front end can build its forms from these fields alone."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -78,6 +78,12 @@ class DataConfig(Section):
     )
     stride: int = setting(
         1, "Stride", "Tokens from the start of one window to the next (task text).", unit="tokens", ge=1, le=MANY
+    )
+    skip_examples: tuple[Annotated[int, Field(ge=0, le=MANY)], ...] = setting(
+        (),
+        "Skipped examples",
+        "Ids of training examples whose targets are ignored, wherever they occur in the text.",
+        max_length=10_000,
     )
     length: int = setting(6, "Row length", "Digits in a row (task reverse).", unit="digits", ge=1, le=60)
     n_digits: int = setting(10, "Number of digits", "Number of distinct digits (task reverse).", ge=2, le=36)
@@ -163,6 +169,9 @@ class TrainConfig(Section):
     threads: int = setting(0, "Threads", "CPU threads; 0: torch's default.", ge=0, le=1024)
     matmul: Literal["auto", "blas", "onednn"] = setting(
         "auto", "Matrix products", "The library for matrix products on the CPU; auto: the faster one, measured once."
+    )
+    row_losses: bool = setting(
+        True, "Losses of the rows", "Keep the loss of each row of each step, for tui-lab explain; at most 64 MiB a run."
     )
     head_rows: int = setting(
         0,

@@ -10,24 +10,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tui_lab.core.kernels.chunked_cross_entropy import HeadLoss, replace_by_gradient
+from tui_lab.core.kernels.chunked_cross_entropy import HeadLoss, TargetLosses, replace_by_gradient, sum_and_keep
 from tui_lab.core.kernels.linear import onednn_available, onednn_linear
 
 SOFTMAX_BYTES = 2**21
 """Bytes of float32 probabilities at once, so that they stay in the processor's cache between the passes over them."""
 
 
-def bf16_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
+def bf16_loss_sum(
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    ignored: int,
+    rows: int,
+    losses: TargetLosses | None = None,
+) -> Tensor:
     """Sum the cross-entropy in nats, `rows` rows at a time.
 
     h [N, D], weight [V, D], bias [V], targets int64 [N] → float32 []; targets equal to `ignored` do not count.
     """
     if torch.is_grad_enabled():
-        loss: Tensor = _Bf16HeadLoss.apply(h, weight, bias, targets, ignored, rows)  # type: ignore[no-untyped-call]
+        loss: Tensor = _Bf16HeadLoss.apply(  # type: ignore[no-untyped-call]
+            h, weight, bias, targets, ignored, rows, losses
+        )
         return loss
     h, weight, bias = h.bfloat16(), weight.bfloat16(), bias.bfloat16()
     parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
-    return torch.stack([_losses(_product(part, weight, bias), t, ignored).sum() for part, t in parts]).sum()
+    return sum_and_keep([_losses(_product(part, weight, bias), t, ignored) for part, t in parts], losses)
 
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -41,7 +51,7 @@ def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
     return F.cross_entropy(logits.float(), targets, ignore_index=ignored, reduction="none")
 
 
-def _loss_and_gradient(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
+def _loss_and_gradient(logits: Tensor, targets: Tensor, ignored: int, losses: TargetLosses | None) -> Tensor:
     """Return the summed loss of the rows, [], and replace the logits [R, V] by its gradient with respect to them."""
     total = logits.new_zeros((), dtype=torch.float32)
     on_cpu = logits.device.type == "cpu"
@@ -53,14 +63,26 @@ def _loss_and_gradient(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
         def exact_losses(mask: Tensor, part: Tensor = part, part_targets: Tensor = part_targets) -> Tensor:
             return _losses(part[mask], part_targets[mask], ignored)
 
-        total += replace_by_gradient(in_float32, part_targets, ignored, exact_losses).sum()
+        part_losses = replace_by_gradient(in_float32, part_targets, ignored, exact_losses)
+        total += part_losses.sum()
+        if losses is not None:
+            losses.append(part_losses)
         part.copy_(in_float32)
     return total
 
 
 class _Bf16HeadLoss(HeadLoss):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        h: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        ignored: int,
+        rows: int,
+        losses: TargetLosses | None,
+    ) -> Tensor:
         weight16, bias16 = weight.bfloat16(), bias.bfloat16()
         # One product gives the gradients of weight and bias, as in chunked_cross_entropy.py.
         h16 = h.bfloat16()
@@ -70,7 +92,7 @@ class _Bf16HeadLoss(HeadLoss):
         d_both: Tensor | None = None
         for start in range(0, len(h), rows):
             g = _product(h16[start : start + rows], weight16, bias16)  # [R, V]
-            loss += _loss_and_gradient(g, targets[start : start + rows], ignored)
+            loss += _loss_and_gradient(g, targets[start : start + rows], ignored, losses)
             d_h[start : start + rows] = _product(g, weight16.t())
             product = _product(with_ones[start : start + rows].t(), g.t())  # [D + 1, V]
             d_both = product.float() if d_both is None else d_both.add_(product)

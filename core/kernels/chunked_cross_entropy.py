@@ -17,27 +17,55 @@ from tui_lab.core.kernels.linear import onednn_linear
 from tui_lab.core.kernels.precision import widened
 from tui_lab.data.dataset import IGNORED
 
+TargetLosses = list[Tensor]
+"""Where a loss function puts the loss of each target, in nats and in order, in one or more tensors [n]; 0 where the
+target is ignored. They are those that it sums, without a gradient."""
 SMALLEST_EXACT = 1e-30
 """Smaller probabilities lose digits in float32 (its smallest normal number is 1.2e-38); their −ln p is computed from
 the logits."""
 
 
-def cross_entropy_sum(logits: Tensor, targets: Tensor, ignored: int = IGNORED) -> Tensor:
+def cross_entropy_sum(
+    logits: Tensor, targets: Tensor, ignored: int = IGNORED, losses: TargetLosses | None = None
+) -> Tensor:
     """Return the sum in nats over the targets that are not `ignored`: logits [..., V], targets int64 [...] → []."""
     rows = widened(logits).flatten(0, -2)
-    return F.cross_entropy(rows, targets.flatten(), ignore_index=ignored, reduction="sum")
+    targets = targets.flatten()
+    if losses is None:
+        return F.cross_entropy(rows, targets, ignore_index=ignored, reduction="sum")
+    # The two operators that F.cross_entropy calls, so that the sum is the same number.
+    log_p = rows.log_softmax(dim=1)
+    losses.append(F.nll_loss(log_p.detach(), targets, ignore_index=ignored, reduction="none"))
+    return F.nll_loss(log_p, targets, ignore_index=ignored, reduction="sum")
 
 
-def onednn_loss_sum(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
+def onednn_loss_sum(
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    ignored: int,
+    rows: int,
+    losses: TargetLosses | None = None,
+) -> Tensor:
     """Sum the cross-entropy in nats with oneDNN, `rows` rows at a time.
 
     h float32 [N, D], weight [V, D], bias [V], targets int64 [N] → []; targets equal to `ignored` do not count.
     """
     if torch.is_grad_enabled():
-        loss: Tensor = _OneDnnHeadLoss.apply(h, weight, bias, targets, ignored, rows)  # type: ignore[no-untyped-call]
+        loss: Tensor = _OneDnnHeadLoss.apply(  # type: ignore[no-untyped-call]
+            h, weight, bias, targets, ignored, rows, losses
+        )
         return loss
     parts = zip(torch.split(h, rows), torch.split(targets, rows), strict=True)
-    return torch.stack([_losses(part, weight, bias, t, ignored).sum() for part, t in parts]).sum()
+    return sum_and_keep([_losses(part, weight, bias, t, ignored) for part, t in parts], losses)
+
+
+def sum_and_keep(parts: list[Tensor], losses: TargetLosses | None) -> Tensor:
+    """Return the sum of the losses of all parts, and append them to `losses` if it is given."""
+    if losses is not None:
+        losses += [part.detach() for part in parts]
+    return torch.stack([part.sum() for part in parts]).sum()
 
 
 def _losses(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int) -> Tensor:
@@ -78,12 +106,21 @@ class HeadLoss(torch.autograd.Function):
         d_h, d_both = ctx.saved_tensors
         transposed = d_both[:-1]
         d_weight = torch.mul(transposed.t(), g, out=transposed.new_empty(transposed.shape[::-1]))  # Contiguous.
-        return d_h * g, d_weight, d_both[-1] * g, None, None, None
+        return d_h * g, d_weight, d_both[-1] * g, None, None, None, None
 
 
 class _OneDnnHeadLoss(HeadLoss):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int, rows: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        h: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        ignored: int,
+        rows: int,
+        losses: TargetLosses | None,
+    ) -> Tensor:
         loss = h.new_zeros(())
         d_h = torch.empty_like(h)
         # One product gives both gradients, with a column of ones appended to h:
@@ -98,7 +135,10 @@ class _OneDnnHeadLoss(HeadLoss):
             def exact_losses(mask: Tensor, part: Tensor = part, part_targets: Tensor = part_targets) -> Tensor:
                 return _losses(part[mask], weight, bias, part_targets[mask], ignored)
 
-            loss += replace_by_gradient(g, part_targets, ignored, exact_losses).sum()
+            part_losses = replace_by_gradient(g, part_targets, ignored, exact_losses)
+            loss += part_losses.sum()
+            if losses is not None:
+                losses.append(part_losses)
             d_h[start : start + rows] = onednn_linear(g, weight.t())
             product = onednn_linear(F.pad(part, (0, 1), value=1.0).t(), g.t())
             d_both = product if d_both is None else d_both.add_(product)

@@ -12,8 +12,10 @@ from tui_lab.core.runs.folder import (
     CONFIG,
     DIGEST,
     EVENTS,
+    OLDER_ROW_LOSSES,
     OUTPUT,
     REPLIES,
+    ROW_LOSSES,
     SUMMARY,
     TOKENIZER,
     read_config,
@@ -24,7 +26,7 @@ from tui_lab.util.errors import Code, ConfigError, RunError
 
 OWN = frozenset(
     (CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS)
-    + (REPLIES, BATCH, ANSWERS)
+    + (REPLIES, BATCH, ANSWERS, ROW_LOSSES, OLDER_ROW_LOSSES)
 )
 """The content of a run folder. A folder with other files is not deleted, since they may be the user's work."""
 

@@ -31,6 +31,7 @@ from tui_lab.util.strict_json import dumps, loads
 
 # Listing runs must not import torch and numpy: only the methods that need them import them.
 if TYPE_CHECKING:
+    from tui_lab.core.runs.row_log import RowLog
     from tui_lab.core.training.checkpoint import Checkpoint
     from tui_lab.data.tokenizers import Tokenizer
 
@@ -44,6 +45,8 @@ REPLIES = "replies.jsonl"
 """The newest replies of the model to prompts in the app."""
 BATCH, ANSWERS = "batch.safetensors", "answers"
 """Of the run of a script: its latest batch, and the answers to commands."""
+ROW_LOSSES, OLDER_ROW_LOSSES = "row_losses.bin", "row_losses.older.bin"
+"""The losses of the rows of each update; see row_log.py."""
 LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
 """Bytes; a tokenizer with every letter of Unicode needs 2**24."""
 T = TypeVar("T")
@@ -152,8 +155,19 @@ class Run:
         """
         from tui_lab.core.training import checkpoint as ckpt
 
-        spread_bytes = 0 if (self.path.absolute().parent.parent / SWEEP).exists() else MOST_BYTES
+        spread_bytes = 0 if self.is_trial else MOST_BYTES
         return str(ckpt.save(self.checkpoints, checkpoint, spread_bytes).relative_to(self.path))
+
+    def row_log(self) -> "RowLog":
+        """The losses of the rows of each update."""
+        from tui_lab.core.runs.row_log import MOST_BYTES_OF_TRIAL, RowLog
+
+        return RowLog(self.path, MOST_BYTES_OF_TRIAL) if self.is_trial else RowLog(self.path)
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the run is a trial of a sweep."""
+        return (self.path.absolute().parent.parent / SWEEP).exists()
 
     @property
     def log(self) -> EventLog:
@@ -190,10 +204,12 @@ class Run:
     def rewind(self, step: int, seconds: float, saved_at: Path | None = None) -> None:
         """Drop the events after the checkpoint `saved_at` of `step`. seconds: the time of all steps until then."""
         self.log.rewind(step, seconds, str(saved_at.relative_to(self.path)) if saved_at else "")
+        self.row_log().cut(step)
 
     def begin_again(self) -> None:
         """Drop all events of a run that was killed before its first checkpoint."""
         self.log.clear()
+        self.row_log().clear()
 
 
 def _modified(path: Path) -> int:
@@ -263,7 +279,19 @@ def _can_resume(path: Path) -> bool:
 
 def _refuse_links(path: Path) -> None:
     """Raises RunError where a part of the run is a symlink: nothing is written outside the run folder."""
-    for name in (CONFIG, EVENTS, SUMMARY, TOKENIZER, DIGEST, CHECKPOINTS, REPLIES, BATCH, ANSWERS):
+    for name in (
+        CONFIG,
+        EVENTS,
+        SUMMARY,
+        TOKENIZER,
+        DIGEST,
+        CHECKPOINTS,
+        REPLIES,
+        BATCH,
+        ANSWERS,
+        ROW_LOSSES,
+        OLDER_ROW_LOSSES,
+    ):
         if (path / name).is_symlink():
             raise RunError.of(
                 "invalid",

@@ -17,11 +17,12 @@ from tui_lab.core.runs.event_log import events_until
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.fork_fit import require_fit, require_same_tokenizer
 from tui_lab.core.runs.lock import Lock
+from tui_lab.core.runs.row_log import RowLog
 from tui_lab.core.runs.summary import Summarizer, summarize, summarize_log
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
-from tui_lab.core.training.setup import set_up
+from tui_lab.core.training.setup import TrainSetup, set_up
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
@@ -36,16 +37,39 @@ NOT_INHERITED = ("stopped", "failed", "saved", "paused", "resumed")
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that this process may train. summarizer: has seen the run's earlier events; lock: held until `close`."""
+    """A run that this process may train.
+
+    summarizer: has seen the run's earlier events; lock: held until `close`; row_log: the trainer writes to it.
+    """
 
     run: Run
     trainer: Trainer
     summarizer: Summarizer
     lock: Lock
+    row_log: RowLog
 
     def close(self) -> None:
         """Release the run folder: other processes may train it."""
+        self.row_log.close()
         self.lock.release()
+
+
+def _opened(
+    run: Run,
+    lock: Lock,
+    setup: TrainSetup,
+    summarizer: Summarizer,
+    control: TrainControl,
+    *,
+    saved_step: int | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> OpenRun:
+    """A run whose trainer writes checkpoints and the losses of rows into its folder."""
+    row_log = run.row_log()
+    trainer = Trainer(
+        setup, save=run.save, keep_rows=row_log.append, saved_step=saved_step, control=control, group=group
+    )
+    return OpenRun(run, trainer, summarizer, lock, row_log)
 
 
 def start_from(
@@ -85,8 +109,7 @@ def start(
         setup = set_up(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     lock = run.lock()
-    trainer = Trainer(setup, save=run.save, control=TrainControl(commands), group=group)
-    return OpenRun(run, trainer, Summarizer(), lock)
+    return _opened(run, lock, setup, Summarizer(), TrainControl(commands), group=group)
 
 
 def resume(
@@ -134,8 +157,7 @@ def _resume(
         run.rewind(checkpoint.progress.step, checkpoint.progress.seconds, path)
     summarizer = summarize_log(run.downsampled())
     control = TrainControl(commands, undo_stack(summarizer.changes, config))
-    trainer = Trainer(setup, save=run.save, saved_step=checkpoint.progress.step, control=control, group=group)
-    return OpenRun(run, trainer, summarizer, lock)
+    return _opened(run, lock, setup, summarizer, control, saved_step=checkpoint.progress.step, group=group)
 
 
 def _with_steps(progress: ckpt.Progress, steps: int) -> ckpt.Progress:
@@ -168,8 +190,7 @@ def _restart(
         setup = set_up(config, task)
     with _translate_write_errors(run):
         run.begin_again()
-    trainer = Trainer(setup, save=run.save, control=TrainControl(commands), group=group)
-    return OpenRun(run, trainer, Summarizer(), lock)
+    return _opened(run, lock, setup, Summarizer(), TrainControl(commands), group=group)
 
 
 def fork(
@@ -206,8 +227,8 @@ def fork(
     past = events_until(parent.events(), step, str(path.relative_to(parent.path)))
     events = [event for event in past if event.kind not in NOT_INHERITED]
     summarizer = summarize(run.record([*events, *_changes(checkpoint.progress.config, config, step)]))
-    trainer = Trainer(setup, save=run.save, control=TrainControl(commands, undo_stack(summarizer.changes, config)))
-    return OpenRun(run, trainer, summarizer, lock)
+    parent.row_log().copy_until(step, run.row_log())
+    return _opened(run, lock, setup, summarizer, TrainControl(commands, undo_stack(summarizer.changes, config)))
 
 
 def _with_config(checkpoint: ckpt.Checkpoint, config: Config, task: Task) -> ckpt.Checkpoint:

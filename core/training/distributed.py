@@ -22,6 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
+from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses
+from tui_lab.core.training.row_losses import RowLosses
 from tui_lab.core.training.train_step import (
     TrainStepHooks,
     backward,
@@ -56,13 +58,20 @@ class ProcessGroup:
         """
 
     def backward(
-        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int, scale: float = 1.0
+        self,
+        model: Model,
+        hooks: TrainStepHooks,
+        x: Tensor,
+        y: Tensor,
+        micro_batches: int,
+        scale: float = 1.0,
+        rows: RowLosses | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As train_step.backward, for the batch of which x, y int64 [B, T] are this rank's share.
 
-        The result is the same on all ranks.
+        The result, and what `rows` gets, is the same on all ranks.
         """
-        return backward(model, hooks, x, y, micro_batches, scale)
+        return backward(model, hooks, x, y, micro_batches, scale, rows)
 
     def divisor(self, hooks: TrainStepHooks, y: Tensor) -> Tensor:
         """Return what the summed loss of this rank's share, whose targets are y, is divided by."""
@@ -113,17 +122,33 @@ class DistributedGroup(ProcessGroup):
             raise ConfigError([f"rank {self.rank}: the processes do not have the same model: {error}"]) from error
 
     def backward(
-        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int, scale: float = 1.0
+        self,
+        model: Model,
+        hooks: TrainStepHooks,
+        x: Tensor,
+        y: Tensor,
+        micro_batches: int,
+        scale: float = 1.0,
+        rows: RowLosses | None = None,
     ) -> tuple[Tensor, Tensor]:
         with _translate_errors(self.rank):
-            return self._backward(model, hooks, x, y, micro_batches, scale)
+            return self._backward(model, hooks, x, y, micro_batches, scale, rows)
 
     def _backward(
-        self, model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int, scale: float
+        self,
+        model: Model,
+        hooks: TrainStepHooks,
+        x: Tensor,
+        y: Tensor,
+        micro_batches: int,
+        scale: float,
+        rows: RowLosses | None,
     ) -> tuple[Tensor, Tensor]:
         assert self._ddp is not None, "call attach() first"
         hooks.set_mode(model)
         divisor = self.divisor(hooks, y)
+        losses: TargetLosses | None = None if rows is None else []
+        own_y = y
         if not len(x):  # Fewer rows than ranks: a row without targets has zero gradients.
             x = x.new_zeros(1, x.shape[1])
             y = y.new_full((1, y.shape[1]), IGNORED)
@@ -131,14 +156,21 @@ class DistributedGroup(ProcessGroup):
         loss_sum = torch.zeros((), device=x.device)
         for i, (micro_x, micro_y) in enumerate(zip(x.tensor_split(n), y.tensor_split(n), strict=True)):
             with nullcontext() if i == n - 1 else self.no_sync():
-                loss = self._ddp(micro_x, micro_y) / divisor
+                loss = self._ddp(micro_x, micro_y, losses) / divisor
                 backward_scaled(loss, scale)
             loss_sum += loss.detach()
         norm = global_norm(unscaled_gradients(model, scale))
         # All ranks use the norm of rank 0: another processor may round its last bit differently.
         norm_of_rank_0 = norm if self.rank == 0 else torch.zeros_like(norm)
-        mean_loss, grad_norm = self.all_reduce(torch.stack([loss_sum / self.size, norm_of_rank_0]))
-        return mean_loss, grad_norm
+        numbers = torch.stack([loss_sum / self.size, norm_of_rank_0])
+        if rows is not None and losses is not None:
+            # The rows travel with the other two: another message would take as long.
+            rows.set(losses, own_y)
+            numbers = torch.cat([numbers, rows.spread(self.rank, self.size).flatten()])
+        mean_loss, grad_norm, *of_rows = self.all_reduce(numbers).split([1, 1, len(numbers) - 2])
+        if rows is not None:
+            rows.table = of_rows[0].view(2, -1)
+        return mean_loss[0], grad_norm[0]
 
     def divisor(self, hooks: TrainStepHooks, y: Tensor) -> Tensor:
         # The mean is over the targets of the whole batch, and ranks have different numbers of them. DDP averages over
@@ -206,8 +238,8 @@ class _LossModule(nn.Module):
         self.model = model
         self.hooks = hooks
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.hooks.loss_sum(self.model, x, y)
+    def forward(self, x: Tensor, y: Tensor, losses: TargetLosses | None) -> Tensor:
+        return self.hooks.loss_sum(self.model, x, y, losses)
 
 
 def is_distributed() -> bool:

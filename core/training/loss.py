@@ -2,13 +2,17 @@
 
 from torch import Tensor
 
+from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
 
 
-def loss_sum(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """Return the summed cross-entropy in nats over the targets that are not ignored: x, y int64 [B, T] → []."""
-    return model.loss_sum(x, y)
+def loss_sum(model: Model, x: Tensor, y: Tensor, losses: TargetLosses | None = None) -> Tensor:
+    """Return the summed cross-entropy in nats over the targets that are not ignored: x, y int64 [B, T] → [].
+
+    losses: gets the loss of each target.
+    """
+    return model.loss_sum(x, y, losses)
 
 
 def exact_matches(logits: Tensor, y: Tensor) -> Tensor:

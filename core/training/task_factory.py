@@ -8,6 +8,7 @@ from tui_lab.core.training.faults.data import DATA_FAULTS, FaultyLoader
 from tui_lab.data.corpora.encode import ReportProgress, load_corpus
 from tui_lab.data.dataset import Task
 from tui_lab.data.loader import Loader
+from tui_lab.data.skipped import WithoutExamples
 from tui_lab.data.tasks.reverse import reverse_task
 from tui_lab.data.tasks.text import text_task
 
@@ -47,8 +48,9 @@ def change_loader(loader: Loader, step: int, config: Config) -> Loader:
 
 def build_loader(config: Config, task: Task, *, from_step: int = 0, from_draw: int = 0) -> Loader:
     """Return the training loader of `config`. Raises DataError if it needs more examples than there are."""
+    skipped = config.data.skip_examples
     loader = Loader(
-        task.train,
+        WithoutExamples(task.train, skipped) if skipped else task.train,
         config.train.batch_size,
         config.train.seed,
         config.data.shuffle,

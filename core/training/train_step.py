@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses
 from tui_lab.core.nonfinite.record import Quantity
 from tui_lab.core.training.loss import loss_sum
+from tui_lab.core.training.row_losses import RowLosses
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.shuffle import hash_key
@@ -22,7 +24,7 @@ LARGEST_CONCATENATED = 2**20
 """Gradient entries up to which one norm over a concatenated copy is faster than a norm of each tensor."""
 
 _DROPOUT_STREAM = 1
-LossSum = Callable[[Model, Tensor, Tensor], Tensor]
+LossSum = Callable[[Model, Tensor, Tensor, TargetLosses | None], Tensor]
 
 
 def counts(y: Tensor) -> tuple[Tensor, int]:
@@ -53,9 +55,9 @@ def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
 class TrainStepHooks:
     """The replaceable parts of an update.
 
-    loss_sum: (model, x, y) → summed loss. divisor: (targets, rows) of `counts` → what the sum is divided by.
-    set_mode: puts the model into training mode. clear: frees the gradients after the update. lr_factor: multiplies
-    the scheduled learning rate.
+    loss_sum: (model, x, y, losses) → summed loss; losses gets that of each target, unless it is None. divisor:
+    (targets, rows) of `counts` → what the sum is divided by. set_mode: puts the model into training mode. clear: frees
+    the gradients after the update. lr_factor: multiplies the scheduled learning rate.
     """
 
     loss_sum: LossSum = loss_sum
@@ -67,25 +69,34 @@ class TrainStepHooks:
 
 def mean_loss(model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor) -> Tensor:
     """Return the training loss, [], in nats per target: x, y int64 [B, T]."""
-    return hooks.loss_sum(model, x, y) / hooks.divisor(*counts(y))
+    return hooks.loss_sum(model, x, y, None) / hooks.divisor(*counts(y))
 
 
 def backward(
-    model: Model, hooks: TrainStepHooks, x: Tensor, y: Tensor, micro_batches: int = 1, scale: float = 1.0
+    model: Model,
+    hooks: TrainStepHooks,
+    x: Tensor,
+    y: Tensor,
+    micro_batches: int = 1,
+    scale: float = 1.0,
+    rows: RowLosses | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of the mean loss in `micro_batches`: x, y int64 [B, T].
 
-    scale: factor on the loss during the backward pass; the gradients are divided by it. Returns the mean loss and the
-    global norm of the gradient, [] each.
+    scale: factor on the loss during the backward pass; the gradients are divided by it. rows: gets the losses of the
+    rows. Returns the mean loss and the global norm of the gradient, [] each.
     """
     hooks.set_mode(model)
+    losses: TargetLosses | None = None if rows is None else []
     divisor = hooks.divisor(*counts(y))
     total = torch.zeros((), device=x.device)
     micro_batches = min(micro_batches, len(x))
     for micro_x, micro_y in zip(x.tensor_split(micro_batches), y.tensor_split(micro_batches), strict=True):
-        loss = hooks.loss_sum(model, micro_x, micro_y) / divisor
+        loss = hooks.loss_sum(model, micro_x, micro_y, losses) / divisor
         backward_scaled(loss, scale)
         total += loss.detach()
+    if rows is not None and losses is not None:
+        rows.set(losses, y)
     return total, global_norm(unscaled_gradients(model, scale))
 
 

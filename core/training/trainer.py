@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -26,6 +27,7 @@ from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.loss_scale import LossScale, scaled_backward
 from tui_lab.core.training.nonfinite_step import trace_overflow
 from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
+from tui_lab.core.training.row_losses import RowLosses, RowRecorder
 from tui_lab.core.training.setup import TrainSetup
 from tui_lab.core.training.step_metrics import (
     LOSS_EMA,
@@ -36,6 +38,7 @@ from tui_lab.core.training.step_metrics import (
 )
 from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
 from tui_lab.core.training.train_step import NotFiniteError, Overflow, apply_gradients, check_finite, dropout_seed
+from tui_lab.core.training.update_rows import KeepRows
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
 
@@ -52,6 +55,7 @@ class Trainer:
         setup: TrainSetup,
         *,
         save: Save | None = None,
+        keep_rows: KeepRows | None = None,
         saved_step: int | None = None,
         control: TrainControl | None = None,
         group: ProcessGroup = SINGLE_PROCESS,
@@ -71,6 +75,7 @@ class Trainer:
         self.checkpointing = Checkpointing(
             save, best=setup.best, saved_step=saved_step, writes=group.rank == 0, clock=clock
         )
+        self.row_recorder = RowRecorder(keep_rows, is_alone=group.size == 1)
         self._clock = clock
         self._best_is_restored = False
         self._waiting_for_evaluation: list[cmd.Snapshot] = []
@@ -113,6 +118,7 @@ class Trainer:
                 else:
                     metrics = self.train_step()
                     yield step_done(self.progress, metrics)
+                    yield from self.row_recorder.warnings(self.step)
                     self.control.count_step()
             yield from self._save(force=self.save_failed)
             yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
@@ -152,16 +158,13 @@ class Trainer:
         set_lr(self.optimizers, lr)
         measurements = StepMeasurements(self.model, step)
 
-        def backward(scale: float) -> tuple[float, float]:
-            seed_torch(self.device, dropout_seed(config.train.seed, step, self.group.rank))
-            tensors = self.group.backward(self.model, self.hooks, x, y, config.train.accumulate, scale)
-            loss, grad_norm = torch.stack(tensors).tolist()
-            return loss, grad_norm
-
-        loss, grad_norm, scale = scaled_backward(backward, self.model, self.progress.loss_scale)
+        rows = self.row_recorder.collector(config.train.row_losses, self.loader.drawn)
+        loss, grad_norm, scale = _backward(self, x, y, rows)
         check_finite(step, loss, grad_norm, lr, 1.0 if scale is None else scale.value)
         measurements.before_update()
         apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
+        if rows is not None:
+            self.row_recorder.record(step + 1, loss, self.loader.drawn_between(step, step), rows)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
@@ -363,6 +366,20 @@ class Trainer:
         ckpt.restore_model(self.model, best)
         self._best_is_restored = True
         return self.progress.best_step
+
+
+def _backward(trainer: Trainer, x: Tensor, y: Tensor, rows: RowLosses | None) -> tuple[float, float, LossScale | None]:
+    """Compute the gradients of the next update; return its loss, the gradient's norm and the scale of the loss."""
+    train = trainer.config.train
+    group = trainer.group
+
+    def backward(scale: float) -> tuple[float, float]:
+        seed_torch(trainer.device, dropout_seed(train.seed, trainer.step, group.rank))
+        tensors = group.backward(trainer.model, trainer.hooks, x, y, train.accumulate, scale, rows)
+        loss, grad_norm = torch.stack(tensors).tolist()
+        return loss, grad_norm
+
+    return scaled_backward(backward, trainer.model, trainer.progress.loss_scale)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.config.schema import Config, ModelConfig
-from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses, cross_entropy_sum
 from tui_lab.core.kernels.precision import Precision, autocast, widened
 from tui_lab.core.model import AttentionWeights, Transformer
 from tui_lab.core.user_code import import_file, trust
@@ -38,9 +38,12 @@ class ExternalModel(nn.Module):
             logits = logits_of(self.inner, ids)
         return widened(logits)
 
-    def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → []."""
-        return cross_entropy_sum(self(ids), targets)
+    def loss_sum(self, ids: Tensor, targets: Tensor, losses: TargetLosses | None = None) -> Tensor:
+        """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → [].
+
+        losses: gets the loss of each target.
+        """
+        return cross_entropy_sum(self(ids), targets, losses=losses)
 
     def decoder(self, n_tokens: int, *, use_cache: bool = True) -> Callable[[list[int]], Tensor]:
         """Return a function from all tokens so far to the logits [V] of the next; it has no cache."""

@@ -9,31 +9,36 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
+from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses, cross_entropy_sum
 from tui_lab.core.training.train_step import LossSum, TrainStepHooks
 from tui_lab.core.user_code.external_model import Model
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Criterion = Callable[[Tensor, Tensor, TargetLosses | None], Tensor]
 TOO_HIGH = 1e4
 TOO_LOW = 1e-5
 """Factors of the learning rate."""
 
 
-def after_softmax(logits: Tensor, y: Tensor) -> Tensor:
-    return cross_entropy_sum(logits.softmax(dim=-1), y)
+def after_softmax(logits: Tensor, y: Tensor, losses: TargetLosses | None) -> Tensor:
+    return cross_entropy_sum(logits.softmax(dim=-1), y, losses=losses)
 
 
-def shifted_again(logits: Tensor, y: Tensor) -> Tensor:
-    return cross_entropy_sum(logits[:, :-1], y[:, 1:])
+def shifted_again(logits: Tensor, y: Tensor, losses: TargetLosses | None) -> Tensor:
+    return cross_entropy_sum(logits[:, :-1], y[:, 1:], losses=losses)
 
 
 def on_logits(criterion: Criterion) -> LossSum:
     """Make the summed loss of a model from a criterion of its logits."""
-    return lambda model, x, y: criterion(model(x), y)
+    return lambda model, x, y, losses: criterion(model(x), y, losses)
 
 
-def negative(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    return -model.loss_sum(x, y)
+def negative(model: Model, x: Tensor, y: Tensor, losses: TargetLosses | None) -> Tensor:
+    if losses is None:
+        return -model.loss_sum(x, y)
+    positive: TargetLosses = []
+    total = model.loss_sum(x, y, positive)
+    losses += [-part for part in positive]
+    return -total
 
 
 def by_rows(targets: Tensor, rows: int) -> Tensor:
