@@ -54,7 +54,8 @@ class RowRecorder:
     def collector(self, is_on: bool, n_rows: int) -> RowLosses | None:
         """Return what collects the rows of the next update, or None where nobody keeps them.
 
-        is_on: the setting train.row_losses. n_rows: of the batch. All processes of a group collect, since they exchange messages of one size.
+        is_on: the setting train.row_losses. n_rows: of the batch. All processes of a group collect, since they exchange
+        messages of one size.
         """
         return RowLosses(n_rows) if is_on and (self._keep is not None or not self._is_alone) else None
 

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,12 @@ LARGEST_CONCATENATED = 2**20
 """Gradient entries up to which one norm over a concatenated copy is faster than a norm of each tensor."""
 
 _DROPOUT_STREAM = 1
-LossSum = Callable[[Model, Tensor, Tensor, TargetLosses | None], Tensor]
+
+
+class LossSum(Protocol):
+    """(model, x, y) → summed loss, []. losses: gets that of each target."""
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, losses: TargetLosses | None = None, /) -> Tensor: ...
 
 
 def counts(y: Tensor) -> tuple[Tensor, int]:

@@ -29,10 +29,10 @@ def shifted_again(logits: Tensor, y: Tensor, losses: TargetLosses | None) -> Ten
 
 def on_logits(criterion: Criterion) -> LossSum:
     """Make the summed loss of a model from a criterion of its logits."""
-    return lambda model, x, y, losses: criterion(model(x), y, losses)
+    return lambda model, x, y, losses=None: criterion(model(x), y, losses)
 
 
-def negative(model: Model, x: Tensor, y: Tensor, losses: TargetLosses | None) -> Tensor:
+def negative(model: Model, x: Tensor, y: Tensor, losses: TargetLosses | None = None) -> Tensor:
     if losses is None:
         return -model.loss_sum(x, y)
     positive: TargetLosses = []
