@@ -167,10 +167,10 @@ class DistributedGroup(ProcessGroup):
             # The rows travel with the other two: another message would take as long.
             rows.set(losses, own_y)
             numbers = torch.cat([numbers, rows.spread(self.rank, self.size).flatten()])
-        mean_loss, grad_norm, *of_rows = self.all_reduce(numbers).split([1, 1, len(numbers) - 2])
+        numbers = self.all_reduce(numbers)
         if rows is not None:
-            rows.table = of_rows[0].view(2, -1)
-        return mean_loss[0], grad_norm[0]
+            rows.table = numbers[2:].view(2, -1)
+        return numbers[0], numbers[1]
 
     def divisor(self, hooks: TrainStepHooks, y: Tensor) -> Tensor:
         # The mean is over the targets of the whole batch, and ranks have different numbers of them. DDP averages over

@@ -32,7 +32,7 @@ def written(folder: Path, *updates: UpdateRows, most_bytes: int = 2**26) -> RowL
 
 
 def steps(records: Records) -> list[int]:
-    return records.steps.tolist()
+    return [int(step) for step in records.steps]
 
 
 @given(st.lists(st.integers(0, 4), max_size=12))

@@ -182,8 +182,8 @@ def test_loss_that_is_not_finite_although_logits_are_is_said_to_be_the_loss() ->
     training = trainer(*TWO_LAYERS)
     inner = training.hooks.loss_sum
 
-    def loss_sum(model: Any, x: Tensor, y: Tensor) -> Tensor:
-        loss = inner(model, x, y)
+    def loss_sum(model: Any, x: Tensor, y: Tensor, losses: list[Tensor] | None = None) -> Tensor:
+        loss = inner(model, x, y, losses)
         return loss + (model(x)[:, -1].sum() * 0.0).log() if training.step == FAILS_AT else loss
 
     training.hooks = type(training.hooks)(loss_sum=loss_sum)
