@@ -93,9 +93,9 @@ class ChildRateSearch:
                 )
                 assert child.stdout is not None
                 ended = None
-                for line in child.stdout:
-                    ended = _pass_on(line, buffer) or ended
-                child.wait()
+                with child:  # Closes its pipe and waits for it.
+                    for line in child.stdout:
+                        ended = _pass_on(line, buffer) or ended
                 errors.seek(0)
                 message = errors.read()[-LONGEST_ERROR:].strip().removeprefix("tui-lab: ")
         buffer.put(ended or Ended(error=message or f"its process ended with code {child.returncode}"))
