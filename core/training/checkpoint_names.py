@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tui_lab.util.errors import RunError
+
 BY_HAND = "by-hand"
 """An empty file in a checkpoint that stays until the user removes it."""
 
@@ -20,6 +22,14 @@ def step_of(path: Path) -> int:
 def is_by_hand(path: Path) -> bool:
     """Whether the user asked for the checkpoint at `path`."""
     return not path.is_symlink() and (path / BY_HAND).is_file()
+
+
+def keep(path: Path) -> None:
+    """Let the checkpoint at `path` stay, as one that the user asked for. Raises RunError."""
+    try:
+        (path / BY_HAND).touch()
+    except OSError as error:
+        raise RunError.of("unwritable", f"this checkpoint cannot be kept: {error.strerror}", key=str(path)) from error
 
 
 def n_bytes(path: Path) -> int:

@@ -101,10 +101,11 @@ def _bindings_of_places() -> Iterable[Sequence[BindingType]]:
     from tui_lab.app.screens.inside import InsideScreen
     from tui_lab.app.screens.rates import RateScreen
     from tui_lab.app.screens.runs import RunsScreen
+    from tui_lab.app.screens.step_rows import StepRowsScreen
 
     panes = (ConfigPane, LossPane, BatchPane, Cells, GenerationPane, EventsPane, DoctorPane)
-    screens = (Home, RunsScreen, AttentionScreen, ExamplesScreen, InsideScreen, RateScreen, LearnScreen, LessonScreen)
-    for part in (*panes, *screens, LessonStrip):
+    screens = (Home, RunsScreen, AttentionScreen, ExamplesScreen, InsideScreen, RateScreen, StepRowsScreen)
+    for part in (*panes, *screens, LearnScreen, LessonScreen, LessonStrip):
         yield part.BINDINGS
 
 

@@ -23,7 +23,7 @@ async def test_replay_that_goes_back_forgets_the_spikes_after_it() -> None:
     async with lab(steps=0) as it:
         await tell_spike(it)
         assert [spike.step for spike in it.screen.state.spikes.until(N_STEPS)] == [SPIKE]
-        assert it.screen.events_pane.copied().count("(2 N goes there)") == 1
+        assert it.screen.events_pane.copied().count("(2 N Enter: its rows)") == 1
         assert "n N spike" in it.screen.query_one(LossPane).hints and "▲" in it.text("#chart")
         ready = it.screen.state.ready
         assert ready is not None

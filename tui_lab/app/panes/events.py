@@ -104,6 +104,7 @@ class EventsPane(Pane):
         """The last lines, at most two, if they are of messages that paused or resumed the run."""
         self._started_at: int | None = None
         """The step at which the run was last started or resumed, until its end."""
+        self._is_script = False
 
     def compose(self) -> ComposeResult:
         yield SearchField("#log", "part of a line")
@@ -130,6 +131,7 @@ class EventsPane(Pane):
                 self.note(past, is_replayed=is_replayed)
             return
         if isinstance(message, Ready):
+            self._is_script = message.trainer_config is None
             self._note_past(message.past)
             return
         pauses = self._last_pauses
@@ -142,9 +144,10 @@ class EventsPane(Pane):
             self._last_pauses = [*pauses[-1:], message]
 
     def _line(self, message: SessionMessage) -> str | None:
-        """Return the line of a message; that of a spike says which keys go there."""
+        """Return the line of a message; that of a spike says which keys explain it, where rows are recorded."""
         if isinstance(message, SpikeSeen):
-            return spike_line(message.spike, None if "n" in taken_keys(self.screen) else keymap_of(self.app))
+            is_explained = not self._is_script and "enter" not in taken_keys(self.screen)
+            return spike_line(message.spike, keymap_of(self.app) if is_explained else None)
         return log_line(message)
 
     def _time_of(self, message: SessionMessage, *, is_replayed: bool) -> str:

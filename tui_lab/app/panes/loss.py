@@ -1,6 +1,6 @@
 """The loss pane: a large chart of one metric, and a sparkline for each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textual import on
@@ -37,7 +37,7 @@ LEAST_SPARKLINES = 6
 SPARKLINES_SHARE = 0.3
 """Of the height of the pane, for the sparklines, if that is more than the least number."""
 HINTS = (
-    "[ ] metric", "←→ values", "n N spike", "a overlay", "Y y-axis", "x x-axis", "m smooth", "+ - zoom",
+    "[ ] metric", "←→ values", "Enter rows", "n N spike", "a overlay", "Y y-axis", "x x-axis", "m smooth", "+ - zoom",
     "0 all",
 )  # fmt: skip
 
@@ -62,10 +62,13 @@ class LossPane(Pane):
         Binding("escape", "remove_cursor", "Remove the cursor", show=False),
         Binding("n", "spike(1)", "Next spike", show=False),
         Binding("N", "spike(-1)", "Previous spike", show=False),
+        Binding("enter", "rows", "Rows of the step", show=False),
     )
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, show_rows: Callable[[int], None] = lambda step: None) -> None:
+        """show_rows: shows the rows of a step."""
         super().__init__(id=id)
+        self._show_rows = show_rows
         self._y_axes = YAxes()
         self.smoothing = 0
         """Index into `SMOOTHING`."""
@@ -275,6 +278,15 @@ class LossPane(Pane):
         self.query_one(Chart).bring_into_view(scale.at(state.progress, spike.step))
         self._show_readout()
 
+    def action_rows(self) -> None:
+        """Show the rows of the step at the cursor; without one, those of the latest spike or else the last step."""
+        state = self._state
+        if state is None:
+            return
+        latest = state.spikes.until(state.step)[-1:]
+        step = state.step if not latest else latest[0].step
+        self._show_rows(step if self.cursor is None else round(self.cursor))
+
     @on(Chart.RangeChosen)
     @on(Chart.Pointed)
     def _follow_chart(self, message: Chart.RangeChosen | Chart.Pointed) -> None:
@@ -319,6 +331,8 @@ def is_from_ln_v(state: LabState, backdrop: Backdrop) -> bool:
 
 
 def hints_for(state: LabState) -> Sequence[str]:
-    """Return the keys that do something now: there may be no spikes."""
-    has_spikes = bool(state.spikes.until(state.step))
-    return [hint for hint in HINTS if has_spikes or hint != "n N spike"]
+    """Return the keys that do something now: there may be no spikes, and the rows of a script are not recorded."""
+    without = {"Enter rows"} if state.is_script else set()
+    if not state.spikes.until(state.step):
+        without.add("n N spike")
+    return [hint for hint in HINTS if hint not in without]

@@ -10,12 +10,15 @@ from tui_lab.runs.numbers import short_number
 
 
 def spike_line(spike: Spike, keymap: Keymap | None) -> str:
-    """Return the line of the log about a spike. keymap: of the keys that go there; None if none do."""
+    """Return the line of the log about a spike. keymap: of the keys that explain it; None if nothing does."""
     text = f"step {spike.step:,}: the loss jumped to {short_number(spike.loss)}; {expected_text(spike)}"
     if keymap is None:
         return text
-    spike_key = key_label(keymap.chosen.get("loss.previous_spike", ("N",))[0])
-    return f"{text} ({keymap.key_of(BY_ID['pane_2'])} {spike_key} goes there)"
+    spike_key, rows_key = (
+        key_label(keymap.chosen.get(f"loss.{name}", (default,))[0])
+        for name, default in (("previous_spike", "N"), ("rows_of_the_step", "enter"))
+    )
+    return f"{text} ({keymap.key_of(BY_ID['pane_2'])} {spike_key} {rows_key}: its rows)"
 
 
 def expected_text(spike: Spike) -> str:

@@ -86,7 +86,7 @@ class ForkControls:
     async def _fork_from_checkpoint(self, path: Path, edits: dict[str, object], cancel: Callable[[], None]) -> None:
         at_step = self._lab.state.step if self._lab.source.role == "replay" else None
         try:
-            reading = asyncio.ensure_future(asyncio.to_thread(_read_checkpoint, path, at_step))
+            reading = asyncio.ensure_future(asyncio.to_thread(read_checkpoint, path, at_step))
             done, _ = await asyncio.wait({reading}, timeout=SECONDS_BEFORE_NEWS)
             if not done:
                 self._lab.frames.answer("reading the checkpoint …")
@@ -206,7 +206,7 @@ def nearest_text(shown: int, step: int, other_steps: list[int]) -> str:
     return f"The replay is at step {shown:,}; {where} is that of step {step:,} (others: {others}{more})."
 
 
-def _read_checkpoint(path: Path, at_step: int | None) -> "tuple[Progress, list[int]]":
+def read_checkpoint(path: Path, at_step: int | None) -> "tuple[Progress, list[int]]":
     """Return the progress of the run's checkpoint for `at_step`, and the steps of its other ones.
 
     For a thread, since torch may be imported. Raises RunError.

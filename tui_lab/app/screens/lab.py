@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -85,6 +86,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
     """Whether a paused run of another process is resumed as the lab closes."""
     origin = ""
     """Of a run that was restarted or forked: from what, and with which changes. To be set before it opens."""
+    over: Path | None = None
+    """The folder of the run whose curves are drawn over those of this one. To be set before it opens."""
     _next_beat: asyncio.TimerHandle | None = None
 
     class Close(Message):
@@ -107,8 +110,11 @@ class LabScreen(BaseScreen[None], Screen[None]):
         """Start a new run with an edited config; `fork`: from a checkpoint of run `name`.
 
         step: which one, see `Run.checkpoint_at`. origin: what the new run says of where it comes from. unfixed: the
-        findings that its config does not fix.
+        findings that its config does not fix. over: the folder of the run whose curves are drawn over its own.
         """
+
+        unfixed: Sequence[Finding] = ()
+        over: Path | None = None
 
         def __init__(
             self,
@@ -120,7 +126,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
             step: int | None = None,
             diagnose: bool,
             origin: str = "",
-            unfixed: Sequence[Finding] = (),
         ) -> None:
             super().__init__()
             self.lab = lab
@@ -130,7 +135,6 @@ class LabScreen(BaseScreen[None], Screen[None]):
             self.step = step
             self.diagnose = diagnose
             self.origin = origin
-            self.unfixed = unfixed
 
     lesson: "LessonController | None" = None
     """Of a run of a lesson."""
@@ -159,7 +163,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
         # Kept as attributes: a query walks the whole screen, and a tick comes ten times a second.
         self.config_pane = ConfigPane(id="config", send=self.steer)
-        self.loss_pane = LossPane(id="loss")
+        self.loss_pane = LossPane(id="loss", show_rows=lambda step: self._commands.spikes.show_rows(step))
         self.batch_pane = BatchPane(id="batch", send=source.send)
         self.generation_pane = GenerationPane(id="generation")
         self.events_pane = EventsPane(id="events")

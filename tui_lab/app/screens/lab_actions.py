@@ -21,6 +21,7 @@ from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
 from tui_lab.app.screens.run_controls import RunControls, pause_replay
+from tui_lab.app.screens.spike_controls import SpikeControls
 from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
 from tui_lab.app.session.generation import why_no_model
 from tui_lab.app.session.inside_source import InsideSource
@@ -80,6 +81,7 @@ class LabActions:
         self._lab = lab
         self.controls = RunControls(lab.source, lab.state, lab.steer)
         self._forking = ForkControls(lab, self.restart)
+        self.spikes = SpikeControls(lab, self.restart)
         self._doctor = DoctorControls(
             lab.doctor,
             lab.source,
@@ -300,10 +302,12 @@ class LabActions:
         diagnose: bool = False,
         old: Config | None = None,
         step: int | None = None,
+        over: Path | None = None,
     ) -> None:
         """Start a new run with `config`, from the start or from a checkpoint.
 
         old: the settings that it differs from, by default those in effect. step: of the checkpoint; None: the last one.
+        over: the folder of the run whose curves are drawn over those of the new one.
         """
         lab = self._lab
         ready = lab.state.ready
@@ -315,9 +319,10 @@ class LabActions:
         old = old or lab.state.trainer_config or config
         origin = origin_text(ready.name, old, config, fork=fork)
         findings = unfixed(lab.doctor_pane.diagnosed, old, config) if diagnose else ()
-        lab.post_message(
-            lab.Restart(lab, name, config, fork=fork, step=step, diagnose=diagnose, origin=origin, unfixed=findings)
-        )
+        message = lab.Restart(lab, name, config, fork=fork, step=step, diagnose=diagnose, origin=origin)
+        message.unfixed = findings
+        message.over = over
+        lab.post_message(message)
 
     def resume(self) -> None:
         """Close the replay and train its run on, unless only another process can."""

@@ -1,11 +1,13 @@
 """What the lab does with the messages of its threads."""
 
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_lab.app.panes.banner import Banner
 from tui_lab.app.panes.framed_log import FramedLog
+from tui_lab.app.panes.overlays import read_overlay
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.screens.notices import Notice, dismiss_ends, notice_of, show_notice
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
@@ -30,6 +32,7 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.spikes import Spike
 from tui_lab.core.training.checkpoint_names import n_bytes
 from tui_lab.runs.summary_text import replaced_characters
+from tui_lab.util.errors import RunError
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
@@ -162,6 +165,16 @@ class LabMessages:
             self._framed_log.keep(SpikeSeen(spike), is_replay=is_replay)
             self._painting.news(SECONDS_BETWEEN_EVENTS)
 
+    async def _draw_over(self, path: Path) -> None:
+        """Draw the losses of the run that this one was rewound from over its own."""
+        try:
+            overlay = await asyncio.to_thread(read_overlay, Run(path), every_loss=True)
+        except (RunError, OSError) as error:
+            self._lab.notify(str(error), severity="warning")
+        else:
+            self._lab.loss_pane.overlays = [overlay]
+            self._painting.news()
+
     def _note_save(self, message: SessionMessage) -> None:
         """Say that a checkpoint is saved which the user asked for, and measure with it what lacked one."""
         lab = self._lab
@@ -199,6 +212,8 @@ class LabMessages:
             origin = f"{lab.origin}; it starts at step {ready.past[-1].step:,}" if ready.past else lab.origin
             lab.events_pane.add(origin)
             lab.notify(origin)
+        if lab.over is not None:
+            lab.run_worker(self._draw_over(lab.over), group="overlay", exclusive=True)
         if text := replaced_characters(ready.task):
             lab.notify(text, severity="warning")
         if lab.diagnose_first:
