@@ -1,0 +1,136 @@
+"""`tui-lab explain`: print the rows of a step beside those of its neighbors, and rewind a spike."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tui_lab.cli.output import console, say, write, write_json
+from tui_lab.cli.progress import preparing
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.explain import Explanation, RowLoss, StepRows, explain, largest, refuse_script, rewind_settings
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.spikes import read_spikes
+from tui_lab.data.tokenizers import Tokenizer, show
+from tui_lab.util.exit_codes import DONE
+
+MOST_ROWS = 16
+MOST_ROWS_BESIDE = 3
+"""Rows of the step before and after that are shown."""
+SHOWN_HISTORY = 3
+
+
+def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) -> int:
+    """Explain a step or the largest spike, and rewind it if asked to; return the exit code."""
+    run = runs.find(name)
+    refuse_script(run)
+    if step is None and (spike := largest(read_spikes(run))) is not None:
+        step = spike.step
+    if step is None:
+        if as_json:
+            write_json({"run": run.name, "spike": None})
+        else:
+            write("the train loss has no spike; --step N shows the rows of a step")
+        return DONE
+    explanation = explain(run, step)
+    # Whatever is wrong with the rewind is said before anything is printed.
+    changes = None if how is None else rewind_settings(explanation, "skip" if how == "skip" else "lower_lr")
+    tokenizer = run.tokenizer()
+    if as_json:
+        write_json(_to_json(run, explanation, tokenizer))
+    else:
+        _print(explanation, tokenizer)
+    return DONE if changes is None else _rewind(run, explanation, changes, as_json=as_json)
+
+
+def _rewind(run: Run, explanation: Explanation, changes: dict[str, Any], *, as_json: bool) -> int:
+    from tui_lab.cli.run import train
+    from tui_lab.core.runs.rewind import rewind
+
+    step = explanation.checkpoint_step
+    if not as_json:
+        if step is None:
+            say(f"no checkpoint before step {explanation.at.step:,} is left: training starts again from step 0")
+        else:
+            say(f"forking at the checkpoint of step {step:,}")
+        for key, value in changes.items():
+            say(f"{key} = {list(value) if isinstance(value, tuple) else value}")
+    with preparing(silent=as_json) as report:
+        opened = rewind(run, step, changes, report)
+    return train(opened, [], json_lines=as_json, quiet=False)
+
+
+def text_of(tokenizer: Tokenizer, row: RowLoss) -> str:
+    """Return the tokens of a row on one line."""
+    return "".join(show(tokenizer, int(token)) for token in row.x).replace("␣", " ")
+
+
+def _print(explanation: Explanation, tokenizer: Tokenizer) -> None:
+    at = explanation.at
+    spike = explanation.spike
+    expected = "" if spike is None else f", expected {spike.expected:.4g} ± {spike.deviation:.2g}"
+    write(f"step {at.step:,}: loss {at.loss:.4g}{expected}")
+    n = len(explanation.suspects)
+    if n and explanation.loss_without is not None:
+        rows = "1 row stands out: without it" if n == 1 else f"{n} rows stand out: without them"
+        write(f"{rows} the loss is {explanation.loss_without:.4g}")
+    else:
+        write("no row stands out from those of the steps before")
+    places = {row.row for row in explanation.suspects}
+    _print_rows(at, tokenizer, MOST_ROWS, places)
+    for beside in (explanation.before, explanation.after):
+        if beside is not None:
+            write(f"step {beside.step:,}: loss {beside.loss:.4g}")
+            _print_rows(beside, tokenizer, MOST_ROWS_BESIDE, set())
+    if explanation.checkpoint_step is not None:
+        write(f"newest checkpoint before it: step {explanation.checkpoint_step:,}")
+    else:
+        write("no checkpoint before it is left; --rewind starts again from step 0")
+
+
+def _print_rows(step: StepRows, tokenizer: Tokenizer, most: int, suspects: set[int]) -> None:
+    table = Table("", "row", "example", "loss", "before", "text", box=None, pad_edge=False)
+    for row in step.rows[:most]:
+        seen = row.history[-SHOWN_HISTORY:]
+        before = ", ".join(f"{each.loss:.3g} at {each.step:,}" for each in seen) or "new"
+        text = Text(text_of(tokenizer, row), no_wrap=True, overflow="ellipsis")
+        mark = "▲" if row.row in suspects else ""
+        table.add_row(mark, str(row.row), f"{row.example:,}", f"{row.loss:.4g}", before, text)
+    console().print(table)
+    if len(step.rows) > most:
+        write(f"and {len(step.rows) - most:,} rows with a lower loss")
+
+
+def _to_json(run: Run, explanation: Explanation, tokenizer: Tokenizer) -> dict[str, Any]:
+    def step(rows: StepRows | None) -> dict[str, Any] | None:
+        return (
+            None
+            if rows is None
+            else {
+                "step": rows.step,
+                "loss": rows.loss,
+                "rows": [
+                    {
+                        "row": row.row,
+                        "example": row.example,
+                        "offset": row.offset,
+                        "loss": row.loss,
+                        "text": text_of(tokenizer, row),
+                        "history": [asdict(seen) for seen in row.history],
+                    }
+                    for row in rows.rows
+                ],
+            }
+        )
+
+    return {
+        "run": run.name,
+        "spike": None if explanation.spike is None else asdict(explanation.spike),
+        "at": step(explanation.at),
+        "before": step(explanation.before),
+        "after": step(explanation.after),
+        "suspects": [row.example for row in explanation.suspects],
+        "loss_without": explanation.loss_without,
+        "checkpoint_step": explanation.checkpoint_step,
+    }
