@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.core.recorded import recorded, recorded_script
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.spikes import read_spikes
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "model": {"d_model": 32, "n_layers": 1, "n_heads": 2, "d_head": 16, "d_ff": 64, "context": 32},
     "data": {"task": "text", "tokenizer": "char", "vocab": "seen", "path": "corpus.txt", "stride": 32},
     "optim": {"lr": 5e-3},
