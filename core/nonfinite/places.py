@@ -20,6 +20,9 @@ from torch.utils._pytree import tree_leaves
 _TORCH = str(Path(torch.__file__).parent)
 _STDLIB = sysconfig.get_paths()["stdlib"]
 _HERE = str(Path(__file__).parent)
+_CORE = Path(__file__).parents[1]
+_DRIVERS = (_HERE, str(_CORE / "training" / "nonfinite_step.py"), str(_CORE / "watch" / "nonfinite.py"))
+"""Files from which a replay is driven: what calls them is not the user's code."""
 _OURS = str(Path(__file__).parents[2])
 _FRAME = re.compile(r'File "(.+)", line (\d+)')
 _TRACEBACK = "traceback_"
@@ -147,7 +150,7 @@ class _Entered:
 def _users_line(frames: Iterable[tuple[str, int]]) -> str:
     """The first file and line, from the innermost frame on, that is the user's; "" if the replay itself comes first."""
     rest = dropwhile(lambda frame: frame[0].startswith((_HERE, _TORCH)), frames)
-    for path, number in takewhile(lambda frame: not frame[0].startswith(_HERE), rest):
+    for path, number in takewhile(lambda frame: not frame[0].startswith(_DRIVERS), rest):
         is_library = path.startswith(_STDLIB) and "site-packages" not in path
         if not is_library and not path.startswith(("<", _TORCH, _OURS)):
             return f"{path}:{number}"

@@ -16,6 +16,7 @@ from tui_lab.runs.figures import row_json
 from tui_lab.runs.runs_table import runs_table
 from tui_lab.runs.tagging import tag_run
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or pipe."""
@@ -46,6 +47,22 @@ def show_run(name: str, *, as_json: bool) -> None:
         write_json(details.to_json())
     else:
         write(details.text())
+
+
+def trace_run(name: str, step: int | None, *, as_json: bool) -> int:
+    """Print what became non-finite first in update `step` of a run; return the exit code."""
+    from tui_lab.core import events as ev
+    from tui_lab.core.runs.nonfinite import trace_step
+    from tui_lab.runs.event_text import event_text
+
+    event = trace_step(runs.find(name), step)
+    if as_json:
+        write_json(event and event.to_json())
+    else:
+        write("all losses and gradients are finite" if event is None else event_text(event) or "")
+    if isinstance(event, ev.Warned):
+        return NOT_JUDGED
+    return DONE if event is None else NOT_MET
 
 
 def compare_runs(

@@ -49,6 +49,24 @@ def show(run: OneRun, json: Json = False) -> None:
     show_run(run, as_json=json)
 
 
+@commands.command("trace")
+@user_prints_to_stderr()
+def trace(
+    run: OneRun,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="The update, counted from 0; by default the one at which the run failed.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what became infinite or NaN first: train again from the last checkpoint before an update, and follow it.
+
+    Exit 1 if something did. Nothing is written.
+    """
+    from tui_lab.cli.runs import trace_run
+
+    raise typer.Exit(trace_run(run, step, as_json=json))
+
+
 @commands.command("compare")
 @user_prints_to_stderr()
 def compare(

@@ -1,0 +1,51 @@
+"""What became non-finite first in a step of a recorded run: replays it from a checkpoint."""
+
+from tui_lab.core import events as ev
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training.nonfinite_step import trace_overflow
+from tui_lab.core.training.setup import set_up
+from tui_lab.core.training.task_factory import build_task
+from tui_lab.core.training.train_step import NotFiniteError, Overflow
+from tui_lab.core.training.trainer import Trainer
+from tui_lab.util.errors import RunError
+
+
+def trace_step(run: Run, step: int | None = None) -> ev.NonFinite | ev.Warned | None:
+    """Train again from the newest checkpoint before update `step`, counted from 0, and trace what is not finite first.
+
+    step: None: the update at which the run failed. Returns None if all updates until then are finite; writes nothing.
+    Raises RunError for the run of a script, and where no checkpoint or the settings since then are missing.
+    """
+    run.refuse_script()
+    at = failed_step(run) if step is None else step
+    checkpoint = run.read_checkpoint(at, ckpt.load)
+    first = checkpoint.progress.step
+    if first > at:
+        raise RunError.of("not_found", f"there is no checkpoint before update {at}", key=run.name)
+    if any(first < change.step <= at for change in run.log.changes()):
+        raise RunError.of("unavailable", f"settings were changed after the checkpoint of step {first:,}", key=run.name)
+    config = checkpoint.progress.config
+    trainer = Trainer(set_up(config, build_task(config), checkpoint))
+    overflow = _train_until(trainer, min(at + 1, config.train.steps))
+    # Outside of the handler, where the error no longer keeps the memory of its step alive.
+    events = [] if overflow is None else list(trace_overflow(trainer, overflow))
+    return next((event for event in events if isinstance(event, ev.NonFinite | ev.Warned)), None)
+
+
+def failed_step(run: Run) -> int:
+    """The update at which the run failed. Raises RunError if it did not."""
+    endings = [event for event in run.downsampled().events() if isinstance(event, ev.Stopped | ev.Failed)]
+    if not endings or not isinstance(endings[-1], ev.Failed):
+        raise RunError.of("not_found", "this run has not failed; name an update with --step", key=run.name)
+    return endings[-1].step
+
+
+def _train_until(trainer: Trainer, end: int) -> Overflow | None:
+    """Train to step `end`; return what was not finite, or None."""
+    try:
+        while trainer.step < end:
+            trainer.train_step()
+    except NotFiniteError as error:
+        return error.overflow
+    return None
