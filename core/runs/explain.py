@@ -192,8 +192,10 @@ def _first_comparable(run: Run, step: int) -> int:
 def _not_kept(run: Run, records: Records, step: int) -> RunError:
     steps = records.steps
     if not len(steps):
-        message = "the losses of its rows were not recorded: it was trained with train.row_losses = false or by an \
-earlier version"
+        message = (
+            "the losses of its rows were not recorded: it was trained with train.row_losses = false or by an "
+            "earlier version"
+        )
         return RunError.of("unavailable", message, key=run.name)
     message = "the losses of its rows are not kept"
     return RunError.of("not_found", message, key=f"step {step}", allowed=f"{steps[0]} to {steps[-1]}")

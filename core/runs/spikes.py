@@ -151,7 +151,7 @@ def spikes_of(events: Iterable[ev.Event]) -> Iterator[Spike]:
 def read_spikes(run: Run) -> list[Spike]:
     """Return the spikes of a recorded run, from its whole event log. Raises RunError, OSError.
 
-    Of a step only the loss is parsed: it takes a second for a million of them, and not two minutes.
+    Of a step only the loss is parsed: it takes four seconds for a million of them, and not two minutes.
     """
     detector = SpikeDetector()
     spikes: list[Spike] = []

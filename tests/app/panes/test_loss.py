@@ -112,7 +112,7 @@ async def test_run_with_planted_faults_begins_with_an_axis_from_zero_to_ln_v() -
         await it.tell(update(1, loss=2.3), update(2, loss=2.29))
         axis = it.screen.query_one(Chart).plot.y_axis
         assert axis.low == 0 and axis.high == pytest.approx(math.log(10))
-        assert it.screen.query_one(LossPane).state_text == "y from 0, 0% of the way to 0 after 2 steps"
+        assert it.screen.query_one(LossPane).state_text == "axis from 0, 0% of the way to 0 after 2 steps"
         await it.press("right_square_bracket", "right_square_bracket")
         assert it.screen.query_one(LossPane).state_text == "", "the gradient norm is not a loss"
         await it.press("left_square_bracket", "left_square_bracket", "Y", "Y")

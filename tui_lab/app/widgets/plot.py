@@ -13,7 +13,7 @@ from tui_lab.app.widgets.axis import Axis, Floats, Tick, axis_over
 Points = Sequence[tuple[float, float]]
 YAxis = Literal["auto", "zero", "log"]
 """auto: from the lowest to the highest value shown; zero: from zero; log: logarithmic."""
-Y_NAMES: dict[YAxis, str] = {"auto": "y automatic", "zero": "y from 0", "log": "log y"}
+Y_NAMES: dict[YAxis, str] = {"auto": "axis automatic", "zero": "axis from 0", "log": "log axis"}
 Y_AXES = tuple(Y_NAMES)
 LEAST_WIDTH_FOR_END_LABELS = 60
 """Of the whole chart."""
