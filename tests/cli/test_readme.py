@@ -97,6 +97,7 @@ def shortened(arguments: list[str]) -> list[str]:
     resumed = "--resume" in arguments
     smaller = {
         "--steps": "3" if resumed else "2",
+        "--step": "2",
         "--random": "1",
         "--seeds": "1",
         "--jobs": "1",

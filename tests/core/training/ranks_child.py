@@ -46,6 +46,8 @@ def observe(training: Trainer, steer: Callable[[Trainer, ev.Event], None] = lamb
         record = event.to_json()
         for name in ("seconds", "tokens_per_s", "data_seconds", "dead_units", "device", "message", "faults"):
             record.pop(name, None)
+        if (by_layer := record.get("by_layer")) is not None:
+            record["by_layer"] = {name: value for name, value in by_layer.items() if name != "dead_units"}
         if isinstance(event, ev.NonFinite):  # Its ranges are those of one rank.
             origin = event.origin
             record["origin"] = [origin.module, origin.cause, origin.n_batch, [row.example for row in origin.rows]]

@@ -54,7 +54,7 @@ def keys_of(config: RunConfig) -> list[str]:
 def format_value(value: Any) -> str:
     """Return a value as the user would type it."""
     if isinstance(value, tuple):
-        return ", ".join(item if isinstance(item, str) else f"{item:g}" for item in value)
+        return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
     return str(value)
 
 
@@ -68,7 +68,7 @@ def parse_value(config: RunConfig, key: str, text: str) -> Any:
     """Return the value that the text means for `key`; it may not be valid."""
     if not isinstance(config, Config):
         return settings.parse_value(text)
-    if key == "optim.betas":
+    if isinstance(settings.get(config, key), tuple) and key != "faults":
         return settings.parse_value(f"[{text.strip().strip('[]')}]")
     if key == "faults":
         return text.replace(",", " ").split()

@@ -23,7 +23,7 @@ class Spikes:
     """Give it every event. recorded: those of the whole log, once they are read; a replay has not reached all."""
 
     recorded: Sequence[Spike] = ()
-    _detector: SpikeDetector = field(default_factory=SpikeDetector)
+    _detector: SpikeDetector = field(default_factory=SpikeDetector, compare=False)
     _seen: list[Spike] = field(default_factory=list)
 
     def update(self, event: ev.Event) -> None:
