@@ -169,7 +169,7 @@ class DistributedGroup(ProcessGroup):
             numbers = torch.cat([numbers, rows.spread(self.rank, self.size).flatten()])
         numbers = self.all_reduce(numbers)
         if rows is not None:
-            rows.table = numbers[2:].view(2, -1)
+            rows.whole = numbers[2:].view(2, -1)
         return numbers[0], numbers[1]
 
     def divisor(self, hooks: TrainStepHooks, y: Tensor) -> Tensor:

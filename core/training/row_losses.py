@@ -2,45 +2,59 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tui_lab.core import events as ev
 from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses
-from tui_lab.core.training.update_rows import Ids, KeepRows, UpdateRows
+from tui_lab.core.training.update_rows import Floats, Ids, KeepRows, UpdateRows
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util.files import advice
 
 
 class RowLosses:
-    """Gets the losses of the rows of one update from `backward`. table: sums and targets, float32 [2, B].
+    """Gets the losses of the rows of one update from `backward`.
 
     n_rows: of the whole batch, of all processes.
     """
 
-    table: Tensor
-
     def __init__(self, n_rows: int) -> None:
         self._n_rows = n_rows
+        self._losses: TargetLosses = []
+        self._y: Tensor | None = None
+        self.whole: Tensor | None = None
+        """Sums and targets of the whole batch, float32 [2, B], if several processes have put their rows together."""
 
     def set(self, losses: TargetLosses, y: Tensor) -> None:
-        """Take the losses of all targets, in order: [B·T] together; y int64 [B, T]."""
-        targets = (y != IGNORED).sum(dim=1, dtype=torch.float32)  # [B]
-        if len(y):
-            flat = losses[0] if len(losses) == 1 else torch.cat(losses)
+        """Take the losses of all targets of this process, in order: [B·T] together; y int64 [B, T]."""
+        self._losses = losses
+        self._y = y
+        self.whole = None
+
+    def table(self) -> Floats:
+        """Return sums and targets of the rows that were taken last, float32 [2, B]."""
+        if self.whole is not None:
+            return self.whole.cpu().numpy()
+        # In numpy: for a small model, five more small tensor operations are a hundredth of a step.
+        assert self._y is not None
+        table = np.zeros((2, len(self._y)), dtype=np.float32)
+        np.not_equal(self._y.cpu().numpy(), IGNORED).sum(axis=1, out=table[1])
+        if len(self._y):
+            flat = self._losses[0] if len(self._losses) == 1 else torch.cat(self._losses)
             # A row of losses may be shorter than T where a planted fault drops targets.
-            self.table = torch.stack((flat.float().view(len(y), -1).sum(dim=1), targets))
-        else:
-            self.table = torch.stack((targets, targets))
+            flat.float().cpu().numpy().reshape(len(self._y), -1).sum(axis=1, out=table[0])
+        return table
 
     def spread(self, rank: int, size: int) -> Tensor:
         """Return the table of the whole batch, zero but for this rank's rows.
 
         Row i of the batch is that of rank i modulo `size`, so the sum over the ranks has all rows.
         """
-        whole = self.table.new_zeros(2, self._n_rows)
-        whole[:, rank::size] = self.table
-        return whole
+        assert self._y is not None
+        whole = torch.zeros(2, self._n_rows)
+        whole[:, rank::size] = torch.from_numpy(self.table())
+        return whole.to(self._y.device)
 
 
 class RowRecorder:
@@ -63,7 +77,7 @@ class RowRecorder:
         """Hand over the rows of an update."""
         if self._keep is None:
             return
-        sums, targets = rows.table.cpu().numpy()
+        sums, targets = rows.table()
         self._failure = self._keep(UpdateRows(step, loss, ids, sums, targets))
         if self._failure is not None:
             self._keep = None

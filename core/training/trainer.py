@@ -164,7 +164,8 @@ class Trainer:
         measurements.before_update()
         apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
         if rows is not None:
-            self.row_recorder.record(step + 1, loss, self.loader.drawn_between(step, step), rows)
+            ids = batch.ids if self.group.size == 1 else self.loader.drawn_between(step, step)
+            self.row_recorder.record(step + 1, loss, ids, rows)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
