@@ -77,7 +77,7 @@ def train(
                 loss = F.cross_entropy(model(x).view(-1, V), y.view(-1))
             else:
                 _, loss = model(x, y)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if clip:
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
