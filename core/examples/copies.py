@@ -41,14 +41,17 @@ class Copy:
 
 @dataclass(frozen=True)
 class Copies:
-    """Of one window. n_exact: all places with the same tokens. found: near and some exact ones, most similar first."""
+    """The copies of one window.
+
+    n_exact: how many places have the same tokens. nearest: near and some exact ones, most similar first.
+    """
 
     n_exact: int
-    found: tuple[Copy, ...]
+    nearest: tuple[Copy, ...]
 
     @property
     def n_near(self) -> int:
-        return sum(not copy.exact for copy in self.found)
+        return sum(not copy.exact for copy in self.nearest)
 
 
 def find_copies(

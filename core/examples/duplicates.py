@@ -83,14 +83,14 @@ def _search_text(search: Search, dataset: TextWindows, other: TextWindows, ids: 
     own = starts if search.is_same else None
     copies = find_copies(other.tokens, windows, own, search.threshold, search.report)
     order = sorted(
-        (w for w, each in enumerate(copies) if each.found or each.n_exact),
+        (w for w, each in enumerate(copies) if each.nearest or each.n_exact),
         key=lambda w: (-copies[w].n_exact, -copies[w].n_near, w),
     )
     chosen = _first_of_groups(order, copies, own, dataset.length, search.top)
     listed = []
     tokenizer = search.task.tokenizer
     for w, example in zip(chosen, shown_examples(dataset, search.part, ids[chosen], tokenizer), strict=True):
-        places = tuple(_place(other, copy, search.within, tokenizer) for copy in copies[w].found[:MOST_PLACES])
+        places = tuple(_place(other, copy, search.within, tokenizer) for copy in copies[w].nearest[:MOST_PLACES])
         listed.append(Listed(example, copies=CopyCount(copies[w].n_exact, copies[w].n_near, places)))
     n_exact = sum(each.n_exact > 0 for each in copies)
     return Found(n_exact, sum(each.n_exact == 0 and each.n_near > 0 for each in copies), tuple(listed))
@@ -106,7 +106,7 @@ def _first_of_groups(order: list[int], copies: list[Copies], starts: Ids | None,
         if starts is not None:
             if any(abs(int(starts[w]) - at) < length // 2 for at in taken):
                 continue
-            taken += [copy.at for copy in copies[w].found]
+            taken += [copy.at for copy in copies[w].nearest]
         chosen.append(w)
     return chosen
 

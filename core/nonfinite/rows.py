@@ -45,9 +45,9 @@ class Rows:
     positions: dict[int, list[int]] = field(default_factory=dict)
 
     def add(self, row: int, position: int | None) -> None:
-        known = self.positions.setdefault(row, [])
-        if position is not None and position not in known:
-            known.append(position)
+        positions = self.positions.setdefault(row, [])
+        if position is not None and position not in positions:
+            positions.append(position)
 
 
 class RowFinder:

@@ -125,9 +125,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         mutated = {id(tensor) for tensor in outputs} & {id(tensor) for tensor in inputs}
         fresh = [tensor for tensor in outputs if id(tensor) not in mutated and _key(tensor) is not None]
-        known = [tensor for tensor in inputs if _key(tensor) is not None]
-        self._rows.computed(known, fresh)
-        self._name_copies(known, fresh)
+        tracked = [tensor for tensor in inputs if _key(tensor) is not None]
+        self._rows.computed(tracked, fresh)
+        self._name_copies(tracked, fresh)
         for tensor in fresh:
             self._bad.pop(key_of(tensor), None)
         if operation in _UNINITIALIZED:

@@ -93,11 +93,11 @@ class RowLog:
             parts.insert(0, (self.older_path, older))
         blocks: list[Array] = []
         for path, content in parts:
-            found, valid = _blocks(content)
+            file_blocks, valid = _blocks(content)
             if _is_damaged(content, valid):
                 message = f"damaged at byte {valid:,}; move the file aside to continue without it"
                 raise RunError.of("damaged", message, key=str(path))
-            blocks += found
+            blocks += file_blocks
         return Records(blocks)
 
     def cut(self, step: int) -> None:

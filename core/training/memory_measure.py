@@ -177,10 +177,10 @@ def reset_peak() -> None:
 def peak_resident() -> int:
     """Return the largest resident size of this process since `reset_peak`, or since its start."""
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
     except OSError:
-        found = None
-    if found:
-        return int(found[1]) * 1024
+        peak = None
+    if peak:
+        return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -52,7 +52,7 @@ def test_occurrences_cross_the_edges_of_blocks(monkeypatch: pytest.MonkeyPatch) 
 def test_random_text_has_no_copies() -> None:
     text = random_text(20_000)
     windows, starts = windows_of(text)
-    assert all(not copies.n_exact and not copies.found for copies in find_copies(text, windows, starts))
+    assert all(not copies.n_exact and not copies.nearest for copies in find_copies(text, windows, starts))
 
 
 def test_planted_copies_are_found_wherever_they_begin() -> None:
@@ -63,11 +63,11 @@ def test_planted_copies_are_found_wherever_they_begin() -> None:
     text[15_001 : 15_001 + L] = np.append(np.delete(changed, 28), 2)
     windows, starts = windows_of(text)
     copies = find_copies(text, windows, starts)
-    assert copies[20].n_exact == 1 and [copy.at for copy in copies[20].found] == [10_007]
-    assert copies[20].found[0].exact and copies[20].found[0].similarity == 1.0
+    assert copies[20].n_exact == 1 and [copy.at for copy in copies[20].nearest] == [10_007]
+    assert copies[20].nearest[0].exact and copies[20].nearest[0].similarity == 1.0
     assert copies[40].n_exact == 0 and copies[40].n_near in (0, 1)
-    assert [copy.at for copy in find_copies(text, windows, starts, threshold=0.5)[40].found] == [15_001]
-    others = [w for w, each in enumerate(copies) if each.found and w not in (20, 40)]
+    assert [copy.at for copy in find_copies(text, windows, starts, threshold=0.5)[40].nearest] == [15_001]
+    others = [w for w, each in enumerate(copies) if each.nearest and w not in (20, 40)]
     assert all(abs(int(starts[w]) - at) < L for w in others for at in (10_007, 15_001)[:1]), others
 
 
@@ -78,7 +78,7 @@ def test_overlapping_windows_are_no_copies_of_each_other() -> None:
     copies = find_copies(text, windows[:1], starts[:1])[0]
     places = [at for at in range(len(text) - L + 1) if at % 8 == 0 and at >= L - 1]
     assert copies.n_exact == len(places)
-    assert [copy.at for copy in copies.found][:3] == places[:3]
+    assert [copy.at for copy in copies.nearest][:3] == places[:3]
 
 
 def test_each_pair_above_the_threshold_is_found() -> None:
@@ -100,7 +100,7 @@ def test_each_pair_above_the_threshold_is_found() -> None:
         n_pairs += len(expected)
         exact = {int(at) for at in starts if at != starts[w] and (window == text[at : at + L]).all()}
         assert copies[w].n_exact == len(exact)
-        listed = {copy.at: copy.similarity for copy in copies[w].found}
+        listed = {copy.at: copy.similarity for copy in copies[w].nearest}
         if len(exact) <= 8:
             assert listed.keys() == expected
         for at, value in listed.items():
