@@ -36,10 +36,12 @@ class SpikeControls:
         self._start = start
 
     def show_rows(self, step: int) -> None:
-        """Open the screen with the rows of a step."""
+        """Open the screen with the rows of a step; in a lesson, go on with it."""
         lab = self._lab
         ready = lab.state.ready
-        if lab.state.is_script:
+        if lab.lesson is not None:
+            lab.lesson.enter()  # The key is that of the lesson.
+        elif lab.state.is_script:
             lab.notify(SCRIPT_HAS_NO_ROWS)
         elif ready is None or step == 0:
             lab.notify("The run has not made a step yet.")
