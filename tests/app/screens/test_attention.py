@@ -189,12 +189,12 @@ async def test_long_context_is_shown_in_part_at_any_size() -> None:
 
 async def test_shades_replace_colors_and_ascii_replaces_shades(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr("tui_lab.app.screens.attention.has_braille", lambda: True)
+    monkeypatch.setattr("tui_lab.app.screens.live_example.has_braille", lambda: True)
     async with attending("reverse", 'faults=["no_mask"]', size=(80, 24)) as at:
         shown = at.text("#maps")
         assert HALF not in shown and {"█", "░", "·"} <= set(shown)
         assert "no causal mask" in at.text("#about")
-        monkeypatch.setattr("tui_lab.app.screens.attention.has_braille", lambda: False)
+        monkeypatch.setattr("tui_lab.app.screens.live_example.has_braille", lambda: False)
         at.screen.redraw()
         await at.it.pilot.pause()
         assert at.text("#maps").isascii()
@@ -236,7 +236,7 @@ async def test_looks(
     large: bool, size: tuple[int, int], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr("tui_lab.app.screens.attention.has_braille", lambda: True)
+    monkeypatch.setattr("tui_lab.app.screens.live_example.has_braille", lambda: True)
     async with attending(size=size) as at:
         await at.press(*(["enter"] if large else []))
         assert at.it.painted() == snapshot.use_extension(PlainText)

@@ -1,14 +1,11 @@
 """The attention screen: what each head attends to in one example, updated while the model trains."""
 
-import math
 import time
 from collections.abc import Callable
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.events import Resize
-from textual.screen import Screen
 from textual.widgets import Static
 
 from tui_lab.app.keymap import named
@@ -23,24 +20,20 @@ from tui_lab.app.screens.attention_text import (
 )
 from tui_lab.app.screens.attention_view import AttentionView
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.live_example import LiveExampleScreen
 from tui_lab.app.session.attention_source import AttentionSource, MeasuredMaps, Rows
 from tui_lab.app.session.state import LabState
-from tui_lab.app.textual_fixes.base_screen import BaseScreen
-from tui_lab.app.widgets.chart import has_braille
 from tui_lab.app.widgets.footer import KeyLine
-from tui_lab.app.widgets.heatmap import LETTERS, SHADES, Ramp, ramp_of
+from tui_lab.app.widgets.heatmap import Ramp
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.inference.attention import AttentionMaps, heads_of
 from tui_lab.data.dataset import IGNORED
 
-SECONDS_BETWEEN_TICKS = 0.25
 NO_MAPS_YET = "for the trainer's next step"
-PAINT_SHARE = 0.02
-"""Fraction of a core that drawing may take."""
 
 
-class AttentionScreen(BaseScreen[None], Screen[None]):
-    """Shows one example of `rows`; inspects the model again when its weights change. Costs nothing once closed."""
+class AttentionScreen(LiveExampleScreen):
+    """Shows one example of `rows`."""
 
     CSS_PATH = "attention.tcss"
     BINDINGS = named(
@@ -56,12 +49,6 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         Binding("s", "steer('step')", "Step"),
         Binding("t", "app.next_theme", "Theme", show=False),
         Binding("question_mark,f1", "help", "Help"),
-        Binding("left,h", "move(0, -1)", show=False),
-        Binding("right,l", "move(0, 1)", show=False),
-        Binding("up,k", "move(-1, 0)", show=False),
-        Binding("down,j", "move(1, 0)", show=False),
-        Binding("home", "end(False)", show=False),
-        Binding("end", "end(True)", show=False),
     )
 
     def __init__(
@@ -76,23 +63,12 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         replayed: bool = False,
         above: Text | None = None,
     ) -> None:
-        """steer: runs a command of the lab screen by its id. replayed: the weights never change.
-
-        above: what a lesson says about the maps.
-        """
-        super().__init__()
-        self._state = state
+        """above: what a lesson says about the maps. The others: see `LiveExampleScreen`."""
+        super().__init__(state, row, steer, clock, replayed=replayed)
         self._rows = rows
-        self.row = row
-        self._steer = steer
-        self._clock = clock
-        self._replayed = replayed
         self._above = above
         self._source = source
         self._measured: MeasuredMaps | None = None
-        self._was_over = False
-        self._stale = True
-        self._next_paint_at = -math.inf
 
     def compose(self) -> ComposeResult:
         if self._above is not None:
@@ -103,6 +79,10 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         yield KeyLine()
 
     @property
+    def main(self) -> AttentionView:
+        return self.view
+
+    @property
     def view(self) -> AttentionView:
         return self.query_one(AttentionView)
 
@@ -111,40 +91,19 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         """How often the model was asked for its maps."""
         return self._source.n_requests
 
-    def on_mount(self) -> None:
-        self.view.focus()
-        self.set_interval(SECONDS_BETWEEN_TICKS, self.tick)
-        self.app.theme_changed_signal.subscribe(self, lambda _: self.redraw())
-        self.tick()
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (action == "steer" and self._state.over)
 
-    def tick(self) -> None:
-        """Take new maps, draw them, and request the next ones if the weights have changed."""
-        if not self.is_attached:
-            return
-        now = self._clock()
-        if self._state.over != self._was_over:
-            self._was_over = self._state.over
-            self.refresh_bindings()
-        for measured in self._source.drain():
-            if measured.row == self.row:
-                self._take(measured)
-        if self._stale and now >= self._next_paint_at:
-            self.redraw()
-        elif self.is_current:
-            update_text(self.query_one("#about", Static), self._about())
-        self._request_maps(now)
+    def take(self) -> bool:
+        measured = [each for each in self._source.drain() if each.row == self.row]
+        for each in measured:
+            self._measured = each
+            self._rows = each.rows
+            if isinstance(each.maps, AttentionMaps):
+                self.view.set_maps(each.maps, heads_of(each.maps, self._rows.y[self.row] != IGNORED))
+        return bool(measured)
 
-    def _take(self, measured: MeasuredMaps) -> None:
-        self._measured = measured
-        self._stale = True
-        self._rows = measured.rows
-        if isinstance(measured.maps, AttentionMaps):
-            self.view.set_maps(measured.maps, heads_of(measured.maps, self._rows.y[self.row] != IGNORED))
-
-    def _request_maps(self, now: float) -> None:
+    def request(self, now: float) -> None:
         state = self._state
         if state.phase == "loading":
             return
@@ -153,21 +112,12 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
 
     # Drawing
 
-    def _ramp(self) -> Ramp:
-        if not has_braille():
-            return Ramp((), "", LETTERS)
-        return Ramp((), "", SHADES) if self.app.no_color else ramp_of(self.app.current_theme)
-
-    def redraw(self) -> None:
-        began = time.thread_time()
-        self._stale = False
-        update_text(self.query_one("#about", Static), self._about())
+    def paint(self) -> None:
         maps = self.view.maps
         if maps is not None:
-            ramp = self._ramp()
+            ramp = self.ramp()
             self.view.draw(ramp, self._example.names(maps.block))
             update_text(self.query_one("#value", Static), self._selection_text(maps, ramp))
-        self._next_paint_at = self._clock() + (time.thread_time() - began) / PAINT_SHARE
 
     def _selection_text(self, maps: AttentionMaps, ramp: Ramp) -> Text:
         """Return two lines: the selected cell or head; the color scale, and which part of the maps is shown."""
@@ -185,7 +135,7 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         row = self.row if self._measured is None else self._measured.row
         return Example(self._rows, row, self._state.ready.tokenizer)
 
-    def _about(self) -> Text:
+    def about(self) -> Text:
         title = Text("attention ", "bold")
         measured = self._measured
         if measured is None:
@@ -198,11 +148,6 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         return _one_line_each(title, f"{weights} ({self._state.phase}); {self._example.title}\n", second)
 
     # Keys
-
-    def on_resize(self, event: Resize) -> None:
-        # The widgets have their new sizes by the next tick. call_after_refresh would depend on which screen is on top.
-        self._stale = True
-        self._next_paint_at = -math.inf
 
     def on_attention_view_changed(self) -> None:
         self.redraw()
@@ -232,9 +177,6 @@ class AttentionScreen(BaseScreen[None], Screen[None]):
         self.row = (self.row + by) % len(self._rows.x)
         self._source.reset()
         self.tick()
-
-    def action_steer(self, command_id: str) -> None:
-        self._steer(command_id)
 
     def action_help(self) -> None:
         self.app.push_screen(Help("attention", self._state.run_config))
