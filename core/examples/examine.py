@@ -132,6 +132,12 @@ def _hardest(run: Run, request: Request, report: OnProgress) -> Report:
     for measured in measure(opened.model, opened.dataset, opened.ids, report):
         hardest.add(measured)
     shown = shown_examples(opened.dataset, request.part, hardest.ids, opened.task.tokenizer, opened.model)
+    totals = _totals(run, request, opened, hardest, LOSS_RULE)
+    return replace(totals, listed=tuple(map(Listed, shown)))
+
+
+def _totals(run: Run, request: Request, opened: _Opened, totals: Hardest, rule: str) -> Report:
+    """Return a report of what was measured at one checkpoint, without a list."""
     return Report(
         run.name,
         request.by,
@@ -139,11 +145,10 @@ def _hardest(run: Run, request: Request, report: OnProgress) -> Report:
         opened.step,
         (opened.step,),
         opened.sample,
-        loss=hardest.mean_loss,
-        wrong=hardest.n_wrong / max(1, hardest.n_targets),
-        n_wrong_examples=hardest.n_wrong_examples,
-        listed=tuple(map(Listed, shown)),
-        notes=(f"Measured: {opened.sample.text}.", LOSS_RULE),
+        loss=totals.mean_loss,
+        wrong=totals.n_wrong / max(1, totals.n_targets),
+        n_wrong_examples=totals.n_wrong_examples,
+        notes=(f"Measured: {opened.sample.text}.", rule),
     )
 
 
@@ -163,19 +168,8 @@ def _classes(run: Run, request: Request, report: OnProgress) -> Report:
         totals.add(measured)
         for classes in all_classes:
             classes.add(measured)
-    return Report(
-        run.name,
-        request.by,
-        request.part,
-        opened.step,
-        (opened.step,),
-        opened.sample,
-        loss=totals.mean_loss,
-        wrong=totals.n_wrong / max(1, totals.n_targets),
-        n_wrong_examples=totals.n_wrong_examples,
-        partitions=tuple(classes.partition() for classes in all_classes),
-        notes=(f"Measured: {opened.sample.text}.", WRONG_TARGET),
-    )
+    report_of_totals = _totals(run, request, opened, totals, WRONG_TARGET)
+    return replace(report_of_totals, partitions=tuple(classes.partition() for classes in all_classes))
 
 
 def _most_often_wrong(run: Run, request: Request, report: OnProgress) -> Report:

@@ -3,6 +3,7 @@
 All numbers are those that the updates recorded: nothing is computed again.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
@@ -107,10 +109,11 @@ def explain(run: Run, step: int | None = None) -> Explanation:
     update = records.at(step)
     if update is None:
         raise _not_kept(run, records, step)
-    config = config_at(run, step)
+    changes = [change for change in run.log.changes() if change.step < step]
+    config = _config_after(run, changes)
     dataset = build_loader(config, build_task(config)).dataset
     updates = [records.at(step - 1), update, records.at(step + 1)]
-    rows = _Rows(run, records, dataset, _first_comparable(run, step)).of([u for u in updates if u is not None])
+    rows = _Rows(run, records, dataset, _first_comparable(changes)).of([u for u in updates if u is not None])
     suspects = suspects_of(update, records, spike)
     at = rows[step]
     by_place = {row.row: row for row in at.rows}
@@ -142,15 +145,12 @@ def refuse_script(run: Run) -> None:
         raise RunError.of("unavailable", message, key=run.name)
 
 
-def config_at(run: Run, step: int) -> Config:
-    """The settings in force in the update that made step `step`."""
+def _config_after(run: Run, changes: Iterable[ev.Changed]) -> Config:
+    """The settings of a run after some live changes."""
     config = run.trainer_config()
-    for change in run.log.changes():
-        if change.step < step:
-            try:
-                config = settings.changed(config, change.key, change.new)
-            except ConfigError:
-                continue  # An event log written by another version can still be explained.
+    for change in changes:
+        with contextlib.suppress(ConfigError):  # An event log written by another version can still be explained.
+            config = settings.changed(config, change.key, change.new)
     return config
 
 
@@ -178,15 +178,14 @@ def rewind_settings(explanation: Explanation, how: Rewind) -> dict[str, Any]:
     return {"data.skip_examples": tuple(sorted(skipped))}
 
 
-def _first_comparable(run: Run, step: int) -> int:
-    """The first step since which ids stand for the same examples as in `step`."""
-    changes = [
+def _first_comparable(changes: Iterable[ev.Changed]) -> int:
+    """The first step after which no change gave the ids to other examples."""
+    steps = [
         change.step + 1
-        for change in run.log.changes()
-        if change.step < step
-        and (change.key == "model.context" or (change.key.startswith("data.") and change.key not in SAME_DATASET))
+        for change in changes
+        if change.key == "model.context" or (change.key.startswith("data.") and change.key not in SAME_DATASET)
     ]
-    return max(changes, default=0)
+    return max(steps, default=0)
 
 
 def _not_kept(run: Run, records: Records, step: int) -> RunError:

@@ -1,6 +1,6 @@
 """Measurements by layer while a model trains: gradient norm, update-to-weight ratio, and dead ReLU units.
 
-Layers are told apart by the names of parameters and modules, so this works for any model whose layers are in a list.
+Layers are identified by the names of parameters and modules, so this works for any model with a list of layers.
 """
 
 import re

@@ -58,7 +58,7 @@ class RowLosses:
 
 
 class RowRecorder:
-    """Hands the rows of each update to `keep`, until that fails once: training goes on without them."""
+    """Passes the rows of each update to `keep`. After its first failure, training continues without them."""
 
     def __init__(self, keep: KeepRows | None, *, is_alone: bool) -> None:
         self._keep = keep
