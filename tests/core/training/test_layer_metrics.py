@@ -1,4 +1,4 @@
-"""Measurements by layer against plain computations on the same model, and how the layers of any model are identified."""
+"""Measurements by layer against plain computations on the same model, and how layers of any model are identified."""
 
 import math
 from pathlib import Path
