@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.examples.copies import THRESHOLD
 from tui_lab.core.examples.duplicates import Search, why_exact_only
 from tui_lab.core.examples.measure import OnProgress, measure, no_progress
+from tui_lab.core.examples.opened import checkpoints, task_of
 from tui_lab.core.examples.ranking import Hardest, WrongCounts
 from tui_lab.core.examples.recorded import recorded_report
 from tui_lab.core.examples.report import By, Listed, Report
@@ -21,9 +21,7 @@ from tui_lab.core.examples.shown import shown_examples
 from tui_lab.core.inference.load_model import load_chosen
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training import checkpoint as ckpt
-from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.core.training.model_factory import build_model
-from tui_lab.core.training.task_factory import build_task
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import Dataset, Task
 from tui_lab.util.errors import RunError
@@ -98,32 +96,10 @@ def _open(run: Run, request: Request, report: OnProgress) -> _Opened:
         model = build_model(config, run.tokenizer().n_vocab)
         ckpt.restore_model(model, ckpt.load_weights(request.weights))
         model.eval()
-    task = _task_of(run, config, report)
+    task = task_of(run, config, report)
     dataset, n_examples = part_of(task, request.part, config)
     ids, sample = select(dataset, n_examples, request.most_of(dataset), request.seed)
     return _Opened(step, task, model, dataset, ids, sample)
-
-
-def _task_of(run: Run, config: Config, report: OnProgress) -> Task:
-    """Return the run's task. Raises RunError where the text is no longer the one it was trained on."""
-    task = build_task(config, report)
-    n_vocab = run.tokenizer().n_vocab
-    if task.tokenizer.n_vocab != n_vocab:
-        message = f"the text has changed: its vocabulary has {task.tokenizer.n_vocab:,} tokens now, not {n_vocab:,}"
-        raise RunError.of("conflict", message, key="data.path", value=config.data.path)
-    return task
-
-
-def checkpoints(run: Run, step: int | None) -> list[Path]:
-    """Return the checkpoints that are kept up to a step, the newest of each step. Raises RunError if there is none."""
-    of_step = {step_of(path): path for path in run.saved_checkpoints()}
-    if not of_step:
-        raise RunError.of("not_found", "this run has no checkpoint yet", key=str(run.path))
-    kept = [path for number, path in sorted(of_step.items()) if step is None or number <= step]
-    if not kept:
-        steps = ", ".join(f"{number:,}" for number in sorted(of_step))
-        raise RunError.of("not_found", "no checkpoint at or before this step", key="--step", value=step, allowed=steps)
-    return kept
 
 
 def _hardest(run: Run, request: Request, report: OnProgress) -> Report:
@@ -224,7 +200,7 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
 
 def _duplicates(run: Run, request: Request, report: OnProgress) -> Report:
     config = run.trainer_config()
-    task = _task_of(run, config, report)
+    task = task_of(run, config, report)
     dataset, n_examples = part_of(task, request.part, config)
     ids, sample = select(dataset, n_examples, request.most_of(dataset), request.seed)
     within = Search(task, request.part, request.part, request.top, request.threshold, report).run(ids)

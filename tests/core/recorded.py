@@ -25,11 +25,11 @@ def summary(**fields: Any) -> Summary:
     return Summarizer().summary("").model_copy(update={"reason": "done"} | fields)
 
 
-def update(step: int, loss: float | None = None) -> ev.StepDone:
-    """Step `step`, in half a second; its loss falls with the steps unless given."""
+def update(step: int, loss: float | None = None, **more: Any) -> ev.StepDone:
+    """Step `step`, in half a second; its loss falls with the steps unless given. more: further fields."""
     value = 2.0 / step if loss is None else loss
     return ev.StepDone(step=step, loss=value, loss_ema=value, lr=0.01, grad_norm=1.0, epoch=0, tokens=20 * step,
-                       seconds=0.5, tokens_per_s=40.0)  # fmt: skip
+                       seconds=0.5, tokens_per_s=40.0, **more)  # fmt: skip
 
 
 def evaluated(

@@ -7,9 +7,10 @@ from rich.segment import Segment
 from rich.text import Text
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_view import InsideView, Lines, largest, level, titles
+from tui_lab.app.screens.inside_view import InsideView, Lines, largest, level
 from tui_lab.app.widgets.cell_grid import Cell, CellGrid
 from tui_lab.app.widgets.heatmap import Ramp, style
+from tui_lab.runs.inside_text import change_text, layer_titles, part_titles
 
 if TYPE_CHECKING:
     from tui_lab.core.inside.ablation import Ablation, PartLosses
@@ -59,8 +60,8 @@ class AblationView(InsideView):
 
     def part_name(self, row: int, column: int) -> str:
         assert self.ablation is not None
-        names = [*(f"head {h}" for h in range(self._losses.heads.shape[1])), "attention", "feed-forward"]
-        return f"{titles(self.ablation.layers)[row]}, {names[column]}"
+        part = part_titles(self._losses.heads.shape[1])[column]
+        return f"{layer_titles(self.ablation.layers)[row]}, {part}"
 
     def summary(self) -> Text:
         assert self.ablation is not None
@@ -82,7 +83,7 @@ class AblationView(InsideView):
             return Cell(change_text(change), level(abs(change) / most, ramp))
 
         header = [*(f"head {head}" for head in range(H)), "attn", "ff"]
-        return CellGrid(titles(self.ablation.layers), (("without", header),), cell, COLUMN)
+        return CellGrid(layer_titles(self.ablation.layers), (("without", header),), cell, COLUMN)
 
     def draw(self, ramp: Ramp, width: int, height: int) -> Lines:
         """Draw the table, and a list of the largest changes on its right or below it."""
@@ -136,11 +137,3 @@ def _losses_text(losses: "PartLosses", row: int, column: int) -> str:
     columns = (losses.heads, losses.attention[:, None], losses.feed_forward[:, None])
     loss = float(np.concatenate(columns, axis=1)[row, column])
     return f"{losses.base:.3f} → {loss:.3f} ({loss - losses.base:+.3f})" if np.isfinite(loss) else "not available"
-
-
-def change_text(change: float) -> str:
-    """Return a signed number in at most six characters."""
-    if np.isnan(change):
-        return "–"
-    size = abs(change)
-    return f"{change:+.3f}" if size < 9.9995 else f"{change:+.2f}" if size < 99.995 else f"{change:+.0f}"

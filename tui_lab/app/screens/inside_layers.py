@@ -8,14 +8,14 @@ from rich.cells import set_cell_size
 from rich.segment import Segment
 from rich.text import Text
 
-from tui_lab.app.screens.inside_view import InsideView, Lines, layer_title, number
+from tui_lab.app.screens.inside_view import InsideView, Lines
 from tui_lab.app.session.layer_curves import LayerCurves
 from tui_lab.app.session.series import Points
 from tui_lab.app.widgets.attention_grid import part_around
 from tui_lab.app.widgets.heatmap import Ramp, style
 from tui_lab.app.widgets.sparklines import ASCII_LEVELS, LEVELS, resampled
+from tui_lab.runs.inside_text import MEASUREMENTS, layer_title, number_in_five
 
-TITLES = {"grad_norm": "gradient norm", "update_ratio": "update / weight", "dead_units": "dead units"}
 WHAT_IT_MEANS = {
     "grad_norm": "before clipping; norms that shrink or grow from layer to layer: vanishing or exploding gradients",
     "update_ratio": "‖Δw‖ / ‖w‖ of the matrices; about 1e-3 is healthy for Adam",
@@ -53,7 +53,10 @@ class LayersView(InsideView):
     def lines(self) -> list[tuple[str, str, Points]]:
         """Return measurement, layer and points of every line."""
         of_run = self.curves.curves
-        names = [*(name for name in TITLES if name in of_run), *(name for name in of_run if name not in TITLES)]
+        names = [
+            *(name for name in MEASUREMENTS if name in of_run),
+            *(name for name in of_run if name not in MEASUREMENTS),
+        ]
         return [
             (name, layer, series.points) for name in names for layer, series in of_run[name].items() if series.points
         ]
@@ -67,7 +70,9 @@ class LayersView(InsideView):
             value = points[-1][1]
             if name not in latest or value > latest[name][1]:
                 latest[name] = (layer, value)
-        parts = [f"{TITLES.get(k, k)} {number(v)} in {layer_title(layer)}" for k, (layer, v) in latest.items()]
+        parts = [
+            f"{MEASUREMENTS.get(k, k)} {number_in_five(v)} in {layer_title(layer)}" for k, (layer, v) in latest.items()
+        ]
         return Text(f"largest at step {self.curves.step:,}: {', '.join(parts)}")
 
     def draw(self, ramp: Ramp, width: int, height: int) -> Lines:
@@ -79,7 +84,7 @@ class LayersView(InsideView):
         chosen_at = 0
         for number_of_line, (name, layer, points) in enumerate(lines):
             if number_of_line == 0 or lines[number_of_line - 1][0] != name:
-                title, meaning = TITLES.get(name, name), WHAT_IT_MEANS.get(name, "")
+                title, meaning = MEASUREMENTS.get(name, name), WHAT_IT_MEANS.get(name, "")
                 fits = len(title) + 2 + len(meaning) <= width
                 drawn.append([Segment(title, style(bold=True)), Segment(f": {meaning}" if fits else "")])
             chosen = number_of_line == self.cursor[0]
@@ -91,14 +96,14 @@ class LayersView(InsideView):
     def _line(self, name: str, layer: str, points: Points, width: int, *, chosen: bool) -> list[Segment]:
         title_width = 2 + max(len(layer_title(each)) for _, each, _ in self.lines())
         values = [value for _, value in points]
-        extent = f"{number(min(values))}…{number(max(values))}"
+        extent = f"{number_in_five(min(values))}…{number_in_five(max(values))}"
         n_columns = max(1, width - title_width - RANGE - VALUE - 4)
         title = set_cell_size(f"  {layer_title(layer)}", title_width)
         return [
             Segment(title, style(bold=chosen, reverse=chosen)),
             Segment("  "),
             Segment(self._spark(name, points, n_columns), style()),
-            Segment(f"{extent:>{RANGE}}{number(values[-1]):>{VALUE}}", style()),
+            Segment(f"{extent:>{RANGE}}{number_in_five(values[-1]):>{VALUE}}", style()),
         ]
 
     def _spark(self, name: str, points: Points, n_columns: int) -> str:
@@ -126,7 +131,7 @@ class LayersView(InsideView):
         step, value = points[-1]
         least, most = (choose(points, key=lambda point: point[1]) for choose in (min, max))
         text = Text.assemble(
-            (f"{layer_title(layer)}, {TITLES.get(name, name)}: ", "bold"), f"{value:.4g} at step {step:,}; "
+            (f"{layer_title(layer)}, {MEASUREMENTS.get(name, name)}: ", "bold"), f"{value:.4g} at step {step:,}; "
         )
         text.append(f"least {least[1]:.4g} at step {least[0]:,}, most {most[1]:.4g} at step {most[0]:,}")
         return text.append(f"\n{WHAT_IT_MEANS.get(name, '')}")

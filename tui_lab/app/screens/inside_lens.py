@@ -7,11 +7,12 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_view import InsideView, level, titles
+from tui_lab.app.screens.inside_view import InsideView, level
 from tui_lab.app.token_text import token_name, token_text
 from tui_lab.app.widgets.cell_grid import Cell, CellGrid
 from tui_lab.app.widgets.heatmap import Ramp
 from tui_lab.data.dataset import IGNORED
+from tui_lab.runs.inside_text import layer_titles
 
 if TYPE_CHECKING:
     from tui_lab.core.inside.lens import LogitLens
@@ -52,7 +53,7 @@ class LensView(InsideView):
         if not n_targets:
             return Text("the example has no targets: colors need one")
         is_first = lens.ranks == 1
-        counts = [f"{name} {int(row.sum())}" for name, row in zip(titles(lens.places), is_first, strict=True)]
+        counts = [f"{name} {int(row.sum())}" for name, row in zip(layer_titles(lens.places), is_first, strict=True)]
         return Text(f"target is the likeliest token at, of {n_targets}: {', '.join(counts)}")
 
     def make_grid(self, ramp: Ramp, width: int) -> CellGrid:
@@ -64,7 +65,7 @@ class LensView(InsideView):
         likeliest = [[token_text(example.tokenizer, token) for token in row] for row in lens.top[:, :, 0].tolist()]
         widest = max(map(cell_len, (*names, *targets, *(text for row in likeliest for text in row))), default=1)
         token_width = max(LEAST_TOKEN, min(MOST_TOKEN, widest))
-        place_names = titles(lens.places)
+        place_names = layer_titles(lens.places)
         has_numbers = 2 + max(map(len, place_names)) + T * (token_width + NUMBER + 1) <= width
         values = self._values()
 
@@ -91,7 +92,7 @@ class LensView(InsideView):
         lens, example = self.lens, self.example
         assert lens is not None and example is not None
         place, t = self.cursor
-        name = titles(lens.places)[place]
+        name = layer_titles(lens.places)[place]
         text = Text.assemble((f"{name}, t = {t}: ", "bold"), f"after “{example.names()[t]}” ")
         rank = int(lens.ranks[place, t])
         if rank:

@@ -6,9 +6,10 @@ import numpy as np
 from rich.text import Text
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_view import InsideView, largest, level, number, titles
+from tui_lab.app.screens.inside_view import InsideView, largest, level
 from tui_lab.app.widgets.cell_grid import Cell, CellGrid
 from tui_lab.app.widgets.heatmap import Ramp
+from tui_lab.runs.inside_text import layer_titles, number_in_five
 
 if TYPE_CHECKING:
     from tui_lab.core.inside.norms import StreamNorms
@@ -42,7 +43,7 @@ class NormsView(InsideView):
         """Return the names of the rows, and their values: the mean over the positions, then each position."""
         norms = self.norms
         assert norms is not None
-        places = titles(norms.places)
+        places = layer_titles(norms.places)
         names, rows = [places[0]], [norms.stream[0]]
         for i, name in enumerate(places[1:]):
             if np.isfinite(norms.attention[i]).any():
@@ -57,7 +58,8 @@ class NormsView(InsideView):
         norms = self.norms
         assert norms is not None
         means = [
-            f"{name} {number(float(row.mean()))}" for name, row in zip(titles(norms.places), norms.stream, strict=True)
+            f"{name} {number_in_five(float(row.mean()))}"
+            for name, row in zip(layer_titles(norms.places), norms.stream, strict=True)
         ]
         return Text(f"mean norm of the residual stream: {', '.join(means)}")
 
@@ -71,7 +73,7 @@ class NormsView(InsideView):
 
         def cell(row: int, column: int) -> Cell:
             value = float(values[row, column])
-            return Cell(number(value), level(value / float(most[row]), ramp))
+            return Cell(number_in_five(value), level(value / float(most[row]), ramp))
 
         headers = (("position", [MEAN, *(str(t) for t in range(len(tokens)))]), ("token", ["", *tokens]))
         return CellGrid(names, headers, cell, COLUMN)

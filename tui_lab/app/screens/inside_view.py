@@ -1,7 +1,6 @@
 """What the views of the screen that looks inside a model have in common: a table with a selected cell, and texts."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,11 +96,6 @@ class InsideView:
         return self.measures[self.measure] if self.measures else ""
 
 
-def layer_title(name: str) -> str:
-    """Return how a layer is called: "layer 3" for our "layers.3", the name in the model for others."""
-    return f"layer {name.removeprefix('layers.')}" if name.startswith("layers.") else name
-
-
 def level(value: float, ramp: Ramp) -> int:
     """Return the level of a value from 0 to 1; UNSEEN if it is NaN."""
     if math.isnan(value):
@@ -115,20 +109,5 @@ def largest(values: npt.NDArray[np.floating[Any]]) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
-def number(value: float) -> str:
-    """Return a number in at most five characters: 0.123, 12.3, 1e+05."""
-    if math.isnan(value):
-        return "–"
-    for digits in (3, 2, 1):
-        text = f"{value:.{digits}g}"
-        if len(text) <= 5:
-            return text
-    return text
-
-
 def one_line(*parts: Text | str | tuple[str, str]) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
-
-
-def titles(names: Sequence[str]) -> list[str]:
-    return [layer_title(name) for name in names]

@@ -9,14 +9,15 @@ from tui_lab.app.screens.inside_layers import LayersView
 from tui_lab.app.screens.inside_lens import LensView
 from tui_lab.app.screens.inside_norms import NormsView
 from tui_lab.app.screens.inside_view import InsideView
-from tui_lab.app.session.inside_source import Inside, Look
+from tui_lab.app.session.inside_source import Inside
 from tui_lab.app.session.layer_curves import LayerCurves
 from tui_lab.data.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from tui_lab.core.inside.ablation import How
+    from tui_lab.core.inside.looks import Look
 
-LOOKS: tuple[Look | None, ...] = ("lens", "ablation", "norms", None)
+LOOKS: "tuple[Look | None, ...]" = ("lens", "ablation", "norms", None)
 """What each view asks of the model; the last one draws the events of the run."""
 
 
@@ -40,7 +41,7 @@ class InsideViews:
         return self.every[self.number]
 
     @property
-    def look(self) -> Look | None:
+    def look(self) -> "Look | None":
         """What the view asks of the model."""
         return LOOKS[self.number]
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tui_lab.app.session.attention_source import Rows
 from tui_lab.app.session.inspector import Inspector
@@ -13,18 +11,14 @@ from tui_lab.core import commands as cmd
 if TYPE_CHECKING:
     from tui_lab.core.inside.ablation import Ablation, How
     from tui_lab.core.inside.lens import LogitLens
+    from tui_lab.core.inside.looks import Look
     from tui_lab.core.inside.norms import StreamNorms
     from tui_lab.core.user_code.external_model import Model
 
-Look = Literal["lens", "ablation", "norms"]
 SHARE = 0.01
 """Fraction of the training time for these measurements while their screen is open. An ablation of a large model takes
 seconds; then the next one follows after a hundred times as long, or when the user asks."""
 SECONDS_BETWEEN_REQUESTS = 1.0
-MAX_OTHERS = 3
-"""Further rows of the batch for an ablation, at most."""
-MOST_LOGITS_OF_ABLATION = 2**28
-"""Logits to compute for the further rows, at most, unless there is only one such row."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Inside:
     seconds: what it cost.
     """
 
-    look: Look
+    look: "Look"
     step: int
     row: int
     rows: Rows
@@ -57,7 +51,7 @@ class InsideSource:
         return sum(inspector.n_requests for inspector in self._inspectors.values())
 
     def request(
-        self, look: Look, how: "How", rows: Rows, row: int, step: int, now: float, *, weights: int, running: bool
+        self, look: "Look", how: "How", rows: Rows, row: int, step: int, now: float, *, weights: int, running: bool
     ) -> None:
         """Request a look at a row, unless it is that of the last request, or that was too recent.
 
@@ -65,7 +59,9 @@ class InsideSource:
         """
 
         def measure(model: "Model") -> Inside:
-            return Inside(look, step, row, rows, _measured(model, look, how, rows, row))
+            from tui_lab.core.inside.looks import look_at
+
+            return Inside(look, step, row, rows, look_at(model, look, rows.x, rows.y, row, how))
 
         if look not in self._inspectors:
             self._inspectors[look] = Inspector(self._send, share=SHARE)
@@ -86,21 +82,3 @@ class InsideSource:
                 results.append(Inside(look, -1, row, rows, f"No weights: {reason}."))
             results += [replace(i.result, weights=i.weights, seconds=i.seconds) for i in inspector.drain()]
         return results
-
-
-def _measured(
-    model: "Model", look: Look, how: "How", rows: Rows, row: int
-) -> "LogitLens | Ablation | StreamNorms | str":
-    from tui_lab.core.inside.ablation import ablate, n_variants
-    from tui_lab.core.inside.lens import logit_lens
-    from tui_lab.core.inside.norms import stream_norms
-
-    x, y = rows.x, rows.y
-    if look == "lens":
-        return logit_lens(model, x[row], y[row])
-    if look == "norms":
-        return stream_norms(model, x[row])
-    n_logits = n_variants(model) * x.shape[1] * model.n_vocab
-    n_others = min(MAX_OTHERS, max(1, MOST_LOGITS_OF_ABLATION // max(1, n_logits)), len(x) - 1)
-    chosen = np.arange(row, row + 1 + n_others) % len(x)
-    return ablate(model, x[chosen], y[chosen], how)
