@@ -1,7 +1,8 @@
 """The interface between tasks and the loader: indexed examples of a fixed length, and the metric of a task."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ IGNORED = -1
 
 Ids = npt.NDArray[np.int64]
 Metric = Literal["exact_match", "perplexity"]
+ReportProgress = Callable[[str, int, int], None]
+"""Called with the name of the work, the bytes done and the bytes in total."""
 
 
 class Dataset(Protocol):
@@ -35,7 +38,7 @@ class Dataset(Protocol):
 class Task:
     """A task: its tokenizer, disjoint training and validation examples, and its metric."""
 
-    name: Literal["reverse", "text"]
+    name: str
     tokenizer: Tokenizer
     train: Dataset
     val: Dataset
@@ -44,3 +47,28 @@ class Task:
     """Whether the task's targets are the next tokens: y[t] = x[t+1]."""
     n_replaced: int = 0
     """Characters U+FFFD in the text, which replace bytes that are not UTF-8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What a task is made from: the table [data] of a config, and the context of the model.
+
+    context: the most tokens of a row. val_fraction: of the data, held out, above 0 and below 1. path, tokenizer, vocab,
+    stride: see the task text; length, n_digits: the task reverse. options: `data.options`, the task's own settings.
+    progress: to be called while a corpus is encoded.
+    """
+
+    context: int
+    val_fraction: float
+    path: str
+    tokenizer: str
+    vocab: Literal["full", "seen"]
+    stride: int
+    length: int
+    n_digits: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    progress: ReportProgress | None = None
+
+
+MakeTask = Callable[[TaskSettings], Task]
+"""Makes a task. Raises DataError for settings that it cannot use."""

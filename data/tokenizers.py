@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tui_lab.util import plugin_registry
 from tui_lab.util.errors import DataError
 from tui_lab.util.escape import printable
 
@@ -287,15 +288,23 @@ def from_state(state: dict[str, Any]) -> Tokenizer:
                 base = from_state(state["base"])
                 return SeenVocabulary(base, _checked(state["kept"], base.n_vocab))
             case other:
-                raise DataError.of(
-                    "unknown_name",
-                    "not a tokenizer",
-                    key="tokenizer",
-                    value=other,
-                    allowed="gpt2, char, digits, table, ids",
-                )
+                return _of_plugin(other, state)
+    except DataError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError.of("damaged", "not the state of a tokenizer", value=state) from error
+
+
+def _of_plugin(name: object, state: dict[str, Any]) -> Tokenizer:
+    """Rebuild the tokenizer of a plug-in. Raises DataError where none has this name, PluginError."""
+    from tui_lab.data import plugin_tokenizers
+
+    if not isinstance(name, str) or plugin_registry.find("tokenizers", name) is None:
+        allowed = ", ".join(["gpt2, char, digits, table, ids", *plugin_registry.names("tokenizers")])
+        raise DataError.of(
+            "unknown_name", "not a tokenizer that is installed", key="tokenizer", value=name, allowed=allowed
+        )
+    return plugin_tokenizers.from_state(name, state)
 
 
 def _checked(kept: list[int], n_vocab: int) -> list[int]:

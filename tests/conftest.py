@@ -11,6 +11,7 @@ from tests.command_line import cli_error as cli_error
 from tests.command_line import doctor_in_process as doctor_in_process
 from tests.command_line import run_cli as run_cli
 from tests.command_line import run_with_child as run_with_child
+from tests.plugin_packages import install as install
 from tests.process import cli as cli
 from tests.process import command as command
 from tui_lab.core.kernels.process_tuning import raise_gc_threshold

@@ -7,11 +7,26 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from tui_lab.core.config.faults import NEED_DROPOUT, ONLY_OURS, ONLY_REVERSE, FaultName
 from tui_lab.util.errors import ConfigError, Problem
+from tui_lab.util.plugin_registry import NAME
 
 
-def setting(default: Any, title: str, help: str, *, unit: str = "", live: bool = False, **bounds: Any) -> Any:
-    """A field with what a form needs: title, help, bounds, unit, and whether it can be changed during training."""
+def setting(
+    default: Any,
+    title: str,
+    help: str,
+    *,
+    unit: str = "",
+    live: bool = False,
+    choices: tuple[str, ...] = (),
+    **bounds: Any,
+) -> Any:
+    """A field with what a form needs: title, help, bounds, unit, and whether it can be changed during training.
+
+    choices: the names that tui-lab itself has, where plug-ins may add others.
+    """
     extra: dict[str, JsonValue] = {"unit": unit, "live": live}
+    if choices:
+        extra["choices"] = list(choices)
     return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
 
 
@@ -20,6 +35,14 @@ MANY = 10**12
 # From this vocabulary size on, the head is computed in chunks of rows and its logits are never stored at once: at
 # V = 50,257 and 16 × 128 tokens that halves the time of a step. For small vocabularies the plain code is faster.
 CHUNK_FROM_VOCAB = 4096
+
+
+TASKS = ("reverse", "text")
+TOKENIZERS = ("gpt2", "char", "digits")
+"""The names that tui-lab itself has; plug-ins add others. Those of plug-ins are checked by `settings.build`."""
+PluginName = Annotated[str, Field(pattern=f"^{NAME}$")]
+Option = bool | int | float | Annotated[str, Field(max_length=10_000)]
+"""The value of a setting of a plug-in's task."""
 
 
 class Section(BaseModel):
@@ -61,10 +84,15 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """The examples and their order."""
 
-    task: Literal["reverse", "text"] = setting("text", "Task", "Reverse rows of digits, or predict the next token.")
+    task: PluginName = setting(
+        "text", "Task", "Reverse rows of digits, predict the next token, or the task of a plug-in.", choices=TASKS
+    )
     path: str = setting("bundled", "Text", "“bundled”, a file, a folder or a glob (task text).", min_length=1)
-    tokenizer: Literal["gpt2", "char", "digits"] = setting(
-        "gpt2", "Tokenizer", "GPT-2's byte pairs, characters, or the digits of task reverse."
+    tokenizer: PluginName = setting(
+        "gpt2",
+        "Tokenizer",
+        "GPT-2's byte pairs, characters, the digits of task reverse, or the tokenizer of a plug-in.",
+        choices=TOKENIZERS,
     )
     vocab: Literal["full", "seen"] = setting(
         "full", "Vocabulary", "All tokens, or those in the training part and one for unknown tokens."
@@ -87,6 +115,9 @@ class DataConfig(Section):
     )
     length: int = setting(6, "Row length", "Digits in a row (task reverse).", unit="digits", ge=1, le=60)
     n_digits: int = setting(10, "Number of digits", "Number of distinct digits (task reverse).", ge=2, le=36)
+    options: dict[PluginName, Option] = setting(
+        {}, "Options of the task", "Settings of a plug-in's task, by name: data.options.NAME."
+    )
 
 
 class OptimConfig(Section):
@@ -229,9 +260,11 @@ def _contradictions(config: Config) -> Iterator[Problem]:
 
 def _data_conflicts(config: Config) -> Iterator[Problem]:
     data = config.data
-    if (data.task == "reverse") != (data.tokenizer == "digits"):
+    if data.task in TASKS and (data.task == "reverse") != (data.tokenizer == "digits"):
         allowed = "digits" if data.task == "reverse" else "gpt2, char"
         yield _conflict(config, "data.tokenizer", f"does not fit task {data.task!r}", allowed)
+    if data.task in TASKS and data.options:
+        yield _conflict(config, "data.options", f"does not fit task {data.task!r}; only tasks of plug-ins have options")
     if data.task == "reverse" and data.vocab == "seen":
         yield _conflict(config, "data.vocab", "does not fit task 'reverse', which uses every digit", "full")
     n_inputs = 2 * data.length - 1

@@ -133,7 +133,7 @@ def keys() -> list[str]:
 def values_of(config: RunConfig) -> dict[str, Any]:
     """Every setting of a run by its dotted key."""
     if isinstance(config, Config):
-        return {key: settings.get(config, key) for key in settings.fields()}
+        return {key: settings.get(config, key) for key in settings.keys_of(config)}
     values: dict[str, Any] = {}
     for section in _SECTIONS:
         for name, value in getattr(config, section):
@@ -153,7 +153,7 @@ def known_values(config: RunConfig) -> dict[str, Any]:
 def find(config: RunConfig, key: str) -> Any:
     """The value of a dotted key; None where the run has no such setting or it is not known."""
     if isinstance(config, Config):
-        return settings.get(config, key) if key in settings.fields() else None
+        return settings.get(config, key) if settings.exists(key) else None
     return known_values(config).get(key)
 
 
@@ -180,7 +180,7 @@ def get(config: RunConfig, key: str) -> Any:
 def bounds(config: RunConfig, key: str) -> tuple[float, float]:
     """The smallest and the largest value of `key`, which exists; infinite where there is no bound."""
     if isinstance(config, Config):
-        return settings.bounds(key)
+        return settings.bounds(key) if key in settings.fields() else (-math.inf, math.inf)
     return (-math.inf, math.inf) if key.startswith(CAPTURED) else settings.limits_of(_field(key))
 
 

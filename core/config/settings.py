@@ -4,10 +4,10 @@ import importlib.resources
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import ValidationError
@@ -15,11 +15,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from tui_lab.core.config.schema import Config
-from tui_lab.util import files
+from tui_lab.util import files, plugin_registry
 from tui_lab.util.errors import ConfigError, LabError, Problem, nearest, shortened
+from tui_lab.util.plugin_registry import NAME
 
 FIRST = ("reverse", "overfit-one", "socrates", "pseudo-socrates")
 """The presets in the order in which a newcomer should try them; others follow by name."""
+OPTION = "data.options."
+"""Prefix of the keys of a task's options."""
+_PLUGINS: dict[str, plugin_registry.Kind] = {"data.task": "tasks", "data.tokenizer": "tokenizers"}
+"""The settings that may name a plug-in."""
 LARGEST_FILE = 2**20
 """Bytes of a config file, at most."""
 
@@ -39,20 +44,55 @@ class Preset:
 
 
 def fields() -> dict[str, FieldInfo]:
-    """Every setting by its dotted key, in the order of a form. `faults` belongs to no section and has no dot."""
+    """Every setting by its dotted key, in the order of a form, without the options of plug-ins' tasks.
+
+    `faults` belongs to no section and has no dot.
+    """
     settings: dict[str, FieldInfo] = {}
     for name, info in Config.model_fields.items():
         section = getattr(info.annotation, "model_fields", None)
         settings |= {name: info} if section is None else {f"{name}.{key}": field for key, field in section.items()}
+    del settings[OPTION.removesuffix(".")]
     return settings
+
+
+def keys_of(config: Config) -> list[str]:
+    """Every setting of `config`, the options of its task included."""
+    return [*fields(), *(OPTION + name for name in config.data.options)]
+
+
+def exists(key: str) -> bool:
+    """Whether `key` is a setting: one of `fields`, or an option of a plug-in's task, whose name only the task knows."""
+    return key in fields() or (key.startswith(OPTION) and re.fullmatch(NAME, key.removeprefix(OPTION)) is not None)
 
 
 def is_live(key: str) -> bool:
     """Whether `key` can be changed while a run is training. Raises ConfigError for an unknown key."""
-    if key not in fields():
+    if not exists(key):
         raise ConfigError(unknown_key(key))
-    extra = fields()[key].json_schema_extra
+    extra = fields()[key].json_schema_extra if key in fields() else None
     return bool(isinstance(extra, dict) and extra["live"])
+
+
+def choices(key: str) -> list[str]:
+    """The names that a setting takes, those of plug-ins included; empty for a setting that takes other values."""
+    return choices_of(key, fields().get(key))
+
+
+def choices_of(key: str, field: FieldInfo | None) -> list[str]:
+    """As `choices`, of the field of a setting; None: it has no field, and so no choices."""
+    if field is None:
+        return []
+    if built_in := _built_in_names(field):
+        return [*built_in, *(name for name in plugin_registry.names(_PLUGINS[key]) if name not in built_in)]
+    return [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+
+
+def _built_in_names(field: FieldInfo) -> list[str]:
+    """The names that tui-lab itself has for a setting to which plug-ins add others; empty for other settings."""
+    extra = field.json_schema_extra
+    names = extra.get("choices", []) if isinstance(extra, dict) else []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def bounds(key: str) -> tuple[float, float]:
@@ -67,7 +107,9 @@ def limits_of(field: FieldInfo) -> tuple[float, float]:
 
 
 def get(config: Config, key: str) -> Any:
-    """The value of a dotted key that exists."""
+    """The value of a dotted key that exists; None for an option that is not set."""
+    if key.startswith(OPTION):
+        return config.data.options.get(key.removeprefix(OPTION))
     section, _, name = key.rpartition(".")
     return getattr(getattr(config, section) if section else config, name)
 
@@ -128,8 +170,11 @@ def _read_tables(source: str) -> dict[str, Any]:
         raise ConfigError.of("unreadable", f"not readable as TOML: {error}", key=source) from error
 
 
-def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
-    """The Config of tables as in TOML with KEY=VALUE overrides. Raises ConfigError with all problems."""
+def build(tables: Mapping[str, Any], overrides: Iterable[str] = (), *, any_plugin: bool = False) -> Config:
+    """The Config of tables as in TOML with KEY=VALUE overrides. Raises ConfigError with all problems.
+
+    any_plugin: the config may name plug-ins that are not installed, as that of a run to look at may.
+    """
     if tables.get("kind") == "script":
         raise ConfigError.of(
             "invalid",
@@ -137,11 +182,8 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
             key="kind",
             value="script",
         )
-    merged: dict[str, Any] = {
-        name: dict(value) if isinstance(value, Mapping) else value for name, value in tables.items()
-    }
+    merged = _copied(tables)
     problems = []
-    keys = fields()
     for override in overrides:
         key, equals, text = override.partition("=")
         key = key.strip()
@@ -149,19 +191,56 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
             problems.append(
                 Problem(code="invalid", message="must be KEY=VALUE, as in optim.lr=0.001", key="--set", value=override)
             )
-        elif key not in keys:
+        elif not exists(key):
             problems.append(unknown_key(key))
         else:
-            section, _, name = key.rpartition(".")
-            table = merged.setdefault(section, {}) if section else merged
-            if isinstance(table, dict):
-                table[name] = parse_value(text)
+            _put(merged, key, parse_value(text))
     if problems:
         raise ConfigError(problems)
+    unknown = [] if any_plugin else list(_unknown_names(merged))
     try:
-        return Config.model_validate(merged)
+        config = Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(problems_of(error)) from error
+        raise ConfigError([*unknown, *problems_of(error)]) from error
+    if unknown:
+        raise ConfigError(unknown)
+    return config
+
+
+def _copied(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of tables, and of the tables in them."""
+    return {name: _copied(value) if isinstance(value, Mapping) else value for name, value in tables.items()}
+
+
+def _put(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key that exists, and make the tables that it is in. A table that is something else is left so."""
+    *sections, name = key.split(".")
+    table: Any = tables
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            return
+    table[name] = value
+
+
+def _unknown_names(tables: Mapping[str, Any]) -> Iterator[Problem]:
+    """The tasks and tokenizers that neither tui-lab nor a plug-in has."""
+    for key, kind in _PLUGINS.items():
+        section, _, name = key.partition(".")
+        table = tables.get(section)
+        value = table.get(name) if isinstance(table, Mapping) else None
+        if not isinstance(value, str) or value in _built_in_names(fields()[key]):
+            continue
+        if plugin_registry.find(kind, value) is None:
+            names = choices(key)
+            yield Problem(
+                code="unknown_name",
+                message="not one of the choices",
+                key=key,
+                value=value,
+                allowed=", ".join(names),
+                suggestion=nearest(value, names),
+            )
 
 
 def changed(config: Config, key: str, value: Any) -> Config:
@@ -173,16 +252,18 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     """A copy of `config` with other values of some keys, validated again. Raises ConfigError."""
     tables = config.model_dump()
     for key, value in values.items():
-        if key not in fields():
+        if not exists(key):
             raise ConfigError(unknown_key(key))
-        section, _, name = key.rpartition(".")
-        (tables[section] if section else tables)[name] = value
-    return build(tables)
+        _put(tables, key, value)
+    return build(tables, any_plugin=not values.keys() & _PLUGINS.keys())
 
 
 def to_toml(config: Config) -> str:
-    """The text of a config file with every setting."""
-    return tomli_w.dumps(config.model_dump(mode="json"))
+    """The text of a config file with every setting; without the options of plug-ins where there are none."""
+    tables = config.model_dump(mode="json")
+    if not config.data.options:
+        del tables["data"]["options"]
+    return tomli_w.dumps(tables)
 
 
 def parse_value(text: str) -> Any:
@@ -280,5 +361,6 @@ def value_problem(key: str, item: ErrorDetails) -> Problem:
 
 def differences(old: Config, new: Config) -> dict[str, Any]:
     """Return the keys whose values differ, with the new values."""
-    values = {key: (get(old, key), get(new, key)) for key in fields()}
+    keys = dict.fromkeys([*keys_of(old), *keys_of(new)])
+    values = {key: (get(old, key), get(new, key)) for key in keys}
     return {key: new_value for key, (old_value, new_value) in values.items() if new_value != old_value}

@@ -222,7 +222,7 @@ def _modified(path: Path) -> int:
 def read_config(path: Path) -> RunConfig:
     """The config in a config.toml. Raises ConfigError."""
     tables = settings.read_tables(str(path))
-    return script.build(tables) if script.is_script(tables) else settings.build(tables)
+    return script.build(tables) if script.is_script(tables) else settings.build(tables, any_plugin=True)
 
 
 def create(name: str, config: RunConfig, tokenizer: "Tokenizer", out: Path | None = None) -> Run:

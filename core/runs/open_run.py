@@ -26,8 +26,7 @@ from tui_lab.core.training.setup import TrainSetup, set_up
 from tui_lab.core.training.task_factory import build_loader, build_task, change_loader
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
-from tui_lab.data.corpora.encode import ReportProgress
-from tui_lab.data.dataset import Task
+from tui_lab.data.dataset import ReportProgress, Task
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.files import advice
 
@@ -242,11 +241,8 @@ def _with_config(checkpoint: ckpt.Checkpoint, config: Config, task: Task) -> ckp
 
 def _changes(old: Config, new: Config, step: int) -> Iterable[Event]:
     """A Changed event of `step` for every setting that differs."""
-    for key in settings.fields():
-        old_value = settings.get(old, key)
-        new_value = settings.get(new, key)
-        if old_value != new_value:
-            yield Changed(step=step, key=key, old=old_value, new=new_value)
+    for key, new_value in settings.differences(old, new).items():
+        yield Changed(step=step, key=key, old=settings.get(old, key), new=new_value)
 
 
 def _require_same_tokenizer(run: Run, task: Task) -> None:

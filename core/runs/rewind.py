@@ -9,7 +9,7 @@ from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.training import checkpoint as ckpt
-from tui_lab.data.corpora.encode import ReportProgress
+from tui_lab.data.dataset import ReportProgress
 
 
 def rewind(

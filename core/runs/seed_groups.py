@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core.config import script
+from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import CAPTURED, RunConfig
 from tui_lab.core.runs.catalog import RunRow, row_of, run_folders
@@ -138,6 +138,8 @@ def different_task(a: RunConfig, b: RunConfig) -> str | None:
     if not isinstance(a, Config) or not isinstance(b, Config):
         scripts = [None if isinstance(config, Config) else config.command[:1] for config in (a, b)]
         return None if scripts[0] == scripts[1] else "command"
-    ignored = ONLY_TEXT if a.data.task == "reverse" else ONLY_REVERSE
+    ignored = {"reverse": ONLY_TEXT, "text": ONLY_REVERSE}.get(a.data.task, frozenset())
     values = [script.values_of(config) for config in (a, b)]
-    return next((key for key in SAME_TASK if key not in ignored and values[0][key] != values[1][key]), None)
+    options = [key for each in values for key in each if key.startswith(settings.OPTION)]
+    keys = [*(key for key in SAME_TASK if key not in ignored), *options]
+    return next((key for key in keys if values[0].get(key) != values[1].get(key)), None)

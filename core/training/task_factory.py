@@ -5,12 +5,10 @@ from dataclasses import replace
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.faults.data import DATA_FAULTS, FaultyLoader
-from tui_lab.data.corpora.encode import ReportProgress, load_corpus
-from tui_lab.data.dataset import Task
+from tui_lab.core.training.task_registry import make_task
+from tui_lab.data.dataset import ReportProgress, Task, TaskSettings
 from tui_lab.data.loader import Loader
 from tui_lab.data.skipped import WithoutExamples
-from tui_lab.data.tasks.reverse import reverse_task
-from tui_lab.data.tasks.text import text_task
 
 
 def build_task(config: Config, progress: ReportProgress | None = None) -> Task:
@@ -21,15 +19,19 @@ def build_task(config: Config, progress: ReportProgress | None = None) -> Task:
 
 def _faultless_task(config: Config, progress: ReportProgress | None) -> Task:
     data = config.data
-    if data.task == "reverse":
-        return reverse_task(length=data.length, n_digits=data.n_digits, val_fraction=data.val_fraction)
-    return text_task(
-        load_corpus(data.path, data.tokenizer, progress),
+    task_settings = TaskSettings(
         context=config.model.context,
-        stride=data.stride,
         val_fraction=data.val_fraction,
+        path=data.path,
+        tokenizer=data.tokenizer,
         vocab=data.vocab,
+        stride=data.stride,
+        length=data.length,
+        n_digits=data.n_digits,
+        options=data.options,
+        progress=progress,
     )
+    return make_task(data.task, task_settings)
 
 
 LOADER_KEYS = {

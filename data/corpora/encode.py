@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, TypeAdapter
 
+from tui_lab.data import plugin_tokenizers
 from tui_lab.data.corpora.paths import find_files
+from tui_lab.data.dataset import ReportProgress
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, Tokenizer, from_state
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
@@ -25,9 +27,8 @@ from tui_lab.util.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")
-ReportProgress = Callable[[str, int, int], None]
-"""Called with the name of the work, the bytes done and the bytes in total."""
-
+OWN = ("gpt2", "char")
+"""The tokenizers of a text that tui-lab itself has; others are those of plug-ins."""
 READ_BYTES = 2**20
 AHEAD = 2
 """Pieces per thread that are read before they are needed."""
@@ -64,9 +65,9 @@ _META = TypeAdapter(_Meta)
 
 
 def load_corpus(path: str, tokenizer: str, progress: ReportProgress | None = None) -> Corpus:
-    """Return the tokens of `path` ("bundled", file, folder or glob) by "gpt2" or "char".
+    """Return the tokens of `path` ("bundled", file, folder or glob) by "gpt2", "char" or the tokenizer of a plug-in.
 
-    They are encoded on the first call. Raises DataError when the path has no text or cannot be read.
+    They are encoded on the first call. Raises DataError when the path has no text or cannot be read, PluginError.
     """
     report = progress or (lambda what, done, total: None)
     paths = find_files(path)
@@ -119,7 +120,8 @@ def _read_meta(folder: Path) -> _Meta | None:
 
 def _key(paths: tuple[Path, ...], tokenizer: str, total: int, report: ReportProgress) -> str:
     """The name of the cache entry: a hash of the tokenizer and the text."""
-    digest = hashlib.sha256(f"{_FORMAT} {tokenizer}".encode())
+    origin = "" if tokenizer in OWN else f" of {plugin_tokenizers.origin(tokenizer)}"
+    digest = hashlib.sha256(f"{_FORMAT} {tokenizer}{origin}".encode())
     done = 0
     for file in paths:
         size = file.stat().st_size
@@ -138,7 +140,7 @@ def _encode(
 
     Where another process has encoded the same text meanwhile, its files are kept.
     """
-    tokenizer: Tokenizer = Gpt2Tokenizer() if name == "gpt2" else CharTokenizer(_alphabet(paths, total, report))
+    tokenizer = _tokenizer(name, paths, total, report)
     dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.n_vocab <= 2**16 else "uint32"
     folder.parent.mkdir(parents=True, exist_ok=True)
     files.sweep_temporaries(folder.parent, older_than=MAX_ENCODING_SECONDS)
@@ -151,13 +153,24 @@ def _encode(
         n_bytes = 0
         n_replaced = 0
         with (temporary / "tokens.bin").open("wb") as out:
-            for ids, replaced in in_parallel(encoded, _pieces(paths, total, functools.partial(report, "encoding"))):
+            pieces = _pieces(paths, total, functools.partial(report, "encoding"))
+            # Those of plug-ins need not allow calls from several threads.
+            for ids, replaced in in_parallel(encoded, pieces) if name in OWN else map(encoded, pieces):
                 out.write(ids)
                 n_bytes += len(ids)
                 n_replaced += replaced
         meta = _Meta(dtype, n_bytes // np.dtype(dtype).itemsize, n_replaced, tokenizer.state())
         (temporary / "meta.json").write_text(json.dumps(asdict(meta)), "utf-8")
         check()
+
+
+def _tokenizer(name: str, paths: tuple[Path, ...], total: int, report: ReportProgress) -> Tokenizer:
+    """The tokenizer of a text. Raises PluginError."""
+    if name == "gpt2":
+        return Gpt2Tokenizer()
+    if name == "char":
+        return CharTokenizer(_alphabet(paths, total, report))
+    return plugin_tokenizers.from_text(name, _pieces(paths, total, functools.partial(report, "reading")))
 
 
 def _chunks(file: Path, size: int) -> Iterator[bytes]:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.doctor.findings import Finding
     from tui_lab.core.runs.open_run import OpenRun
-    from tui_lab.data.corpora.encode import ReportProgress
+    from tui_lab.data.dataset import ReportProgress
 
 ERROR_SECONDS = 30.0
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.runs.open_run import OpenRun
-    from tui_lab.data.corpora.encode import ReportProgress
+    from tui_lab.data.dataset import ReportProgress
 
 IN_USE_CHOICES = (Choice("view", "Follow it live"), Choice("cancel", "Cancel"))
 TRUST_CHOICES = (Choice("no", "Do not run it"), Choice("run", "Run it, now and in future runs: I trust this file"))

@@ -1,5 +1,6 @@
 """The prompt that a form starts with, by task."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from tui_lab.core.config.schema import DataConfig
@@ -22,12 +23,14 @@ def first_prompt(data: DataConfig) -> str:
 
 
 def script_prompt(tokenizer: "Tokenizer") -> str:
-    """Return a prompt that the tokenizer of a script can encode; 0 if the texts of its tokens are not known."""
+    """Return a prompt that the tokenizer of a script or plug-in can encode; 0 if its tokens' texts are not known."""
     from tui_lab.data.tokenizers import IdTokenizer, decode, show
+    from tui_lab.util.errors import DataError
 
     if isinstance(tokenizer, IdTokenizer):
         return "0"
     for prompt in SCRIPT_PROMPTS:
-        if decode(tokenizer, tokenizer.encode(prompt)) == prompt:
-            return prompt
+        with contextlib.suppress(DataError):
+            if decode(tokenizer, tokenizer.encode(prompt)) == prompt:
+                return prompt
     return show(tokenizer, 0) if tokenizer.n_vocab else ""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 VARIABLE = "_TUI_LAB_COMPLETE"
 """Set by the shell's script while it completes."""
@@ -73,9 +73,8 @@ def _values(key: str) -> list[str]:
     from tui_lab.core.config import settings
     from tui_lab.core.config.schema import Config
 
-    kind = settings.fields()[key].annotation
-    if get_origin(kind) is Literal:
-        return [str(choice) for choice in get_args(kind)]
+    if choices := settings.choices(key):
+        return choices
     default = settings.get(Config(), key)
     return [str(default)] if isinstance(default, int | float | str) and default != "" else []
 

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tui_lab.core import events as ev
-from tui_lab.data.corpora.encode import ReportProgress
+from tui_lab.data.dataset import ReportProgress
 from tui_lab.runs.event_text import event_text, step_text
 from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable

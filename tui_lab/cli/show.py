@@ -73,13 +73,22 @@ def validate(source: str, overrides: Sequence[str]) -> None:
     write(f"{source}: valid")
 
 
+def _source(config: Config) -> str:
+    data = config.data
+    if data.task == "text":
+        return data.path
+    if data.task == "reverse":
+        return f"{data.length} of {data.n_digits} digits"
+    return ", ".join(f"{name} = {value}" for name, value in data.options.items()) or "no options"
+
+
 def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
     """Print the sizes of a task: tokens, vocabulary, examples, steps per epoch."""
     config, task = open_data(source, overrides)
     loader = build_loader(config, task)
     sizes = {
         "task": task.name,
-        "source": config.data.path if task.name == "text" else f"{config.data.length} of {config.data.n_digits} digits",
+        "source": _source(config),
         "tokenizer": task.tokenizer.name,
         "n_vocab": task.tokenizer.n_vocab,
         "replaced characters": task.n_replaced,

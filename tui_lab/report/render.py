@@ -56,10 +56,10 @@ def settings_by_section(config: RunConfig, without: tuple[str, ...] = ()) -> dic
     different = not_default(config)
     default = Config()
     sections: dict[str, list[SettingRow]] = {}
-    for key in settings.fields():
+    for key in settings.keys_of(config):
         if key in without:
             continue
-        section, _, name = key.rpartition(".")
+        section, _, name = key.partition(".") if "." in key else ("", "", key)
         value = setting_text(settings.get(config, key))
         row = (name, value, setting_text(settings.get(default, key)) if key in different else None)
         sections.setdefault(section or name, []).append(row)

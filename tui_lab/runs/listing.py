@@ -182,7 +182,7 @@ def not_default(config: RunConfig) -> dict[str, Any]:
         defaults = script.values_of(ScriptConfig())
         return {key: value for key, value in script.known_values(config).items() if defaults.get(key) != value}
     values, defaults = config.model_dump(mode="json"), Config().model_dump(mode="json")
-    different = {}
+    different = {settings.OPTION + name: value for name, value in config.data.options.items()}
     for key in settings.fields():
         if key in CHOSEN:
             continue

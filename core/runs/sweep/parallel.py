@@ -25,6 +25,7 @@ MEMORY_FACTOR = 2
 SHARE_OF_MEMORY = 0.8
 _VOCABULARIES = {"gpt2": 50257, "char": 1024, "digits": 64}
 """The tokens of each tokenizer, at most; for characters, those of most texts."""
+_VOCABULARY_OF_PLUGIN = 50257
 _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -93,8 +94,12 @@ def workers_text(jobs: int, threads: Sequence[int], reason: str) -> str:
 
 def needed_bytes(config: Config) -> int:
     """Return the memory of a process that trains `config`, at most; the weights of a user's model are not counted."""
-    parts = memory_estimate.parts(config, _VOCABULARIES[config.data.tokenizer])
+    parts = memory_estimate.parts(config, _n_vocab(config))
     return PROCESS_BYTES + MEMORY_FACTOR * sum(part.bytes for part in parts)
+
+
+def _n_vocab(config: Config) -> int:
+    return _VOCABULARIES.get(config.data.tokenizer, _VOCABULARY_OF_PLUGIN)
 
 
 def _memory() -> int:
@@ -103,7 +108,7 @@ def _memory() -> int:
 
 def _largest_product(config: Config) -> int:
     model = config.model
-    n_out = max(model.d_ff, _VOCABULARIES[config.data.tokenizer])
+    n_out = max(model.d_ff, _n_vocab(config))
     return memory_estimate.positions(config) * model.d_model * n_out
 
 

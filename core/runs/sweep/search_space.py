@@ -98,7 +98,7 @@ def parse_axis(text: str) -> Axis:
 
 def axis(key: str, spec: Any) -> Axis:
     """The axis of a list of values or of the text of a range. Raises ConfigError."""
-    if key not in settings.fields():
+    if not settings.exists(key):
         raise ConfigError(settings.unknown_key(key))
     if isinstance(spec, str):
         return _range(key, spec)
@@ -114,7 +114,8 @@ def axis(key: str, spec: Any) -> Axis:
 
 
 def _range(key: str, text: str) -> RangeAxis:
-    kind = settings.fields()[key].annotation
+    field = settings.fields().get(key)
+    kind = None if field is None else field.annotation
     if kind not in (int, float):
         raise ConfigError.of(
             "wrong_type", "this setting has no range; list its values, as in V1,V2,…", key=key, value=text

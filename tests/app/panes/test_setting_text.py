@@ -54,10 +54,10 @@ def limits(key: str) -> str:
 
 
 def test_allowed_names_choices_bounds_and_unit() -> None:
-    assert (
-        choices(FIELDS["data.shuffle"]) == ["epoch", "once", "off"] and limits("data.shuffle") == "epoch | once | off"
-    )
-    assert choices(FIELDS["optim.betas"]) == [] and choices(FIELDS["model.d_model"]) == []
+    config = settings.load("reverse")
+    assert choices(config, "data.shuffle") == ["epoch", "once", "off"]
+    assert limits("data.shuffle") == "epoch | once | off"
+    assert choices(config, "optim.betas") == [] and choices(config, "model.d_model") == []
     assert "1 to 65,536" in limits("model.d_model")
     assert limits("data.val_fraction") == "greater than 0, less than 1"
 

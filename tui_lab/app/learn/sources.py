@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tui_lab.app.session.messages import SessionMessage
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.runs.open_run import OpenRun
-    from tui_lab.data.corpora.encode import ReportProgress
+    from tui_lab.data.dataset import ReportProgress
 
 
 class NoRun:

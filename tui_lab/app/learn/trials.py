@@ -16,7 +16,7 @@ from tui_lab.core.lessons.facts import Measurements
 if TYPE_CHECKING:
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.runs.open_run import OpenRun
-    from tui_lab.data.corpora.encode import ReportProgress
+    from tui_lab.data.dataset import ReportProgress
 
 
 def session_of(name: str, config: Config, folder: Path) -> Session:

@@ -73,7 +73,7 @@ class SettingOffers:
 
     def _values(self, config: RunConfig, key: str, text: str) -> list[Offer]:
         """Offer the values that the text may mean."""
-        names = choices(field_of(config, key))
+        names = choices(config, key)
         if isinstance(value_of(config, key), bool):
             names = ["true", "false"]
         if not text and not names:

@@ -12,7 +12,7 @@ from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import Ready
 from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.static_text import update_text
-from tui_lab.core.config.schema import Config
+from tui_lab.core.config.schema import TASKS, Config
 from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.runs.answers import new_tokens
 from tui_lab.util.errors import ConfigError
@@ -60,7 +60,7 @@ class PromptForm(Vertical):
             return
         self._is_filled = True
         config = ready.trainer_config
-        if config is None:
+        if config is None or config.data.task not in TASKS:
             self.prompt_field.value = script_prompt(ready.tokenizer)
             if isinstance(ready.tokenizer, IdTokenizer):
                 self.prompt_field.placeholder = "token ids, separated by spaces"

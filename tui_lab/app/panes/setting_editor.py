@@ -12,7 +12,6 @@ from tui_lab.app.panes.edited_settings import EditedSettings
 from tui_lab.app.panes.setting_text import (
     about_text,
     choices,
-    field_of,
     parameters_text,
 )
 from tui_lab.app.panes.settings_list import requested_text
@@ -52,7 +51,7 @@ class SettingEditor(Vertical):
 
     def show_value(self, settings: EditedSettings, key: str) -> None:
         """Put the value of a setting into the field, and offer its choices there."""
-        names = choices(field_of(settings.edited, key))
+        names = choices(settings.edited, key)
         self.field.suggester = SuggestFromList(names) if names else None
         with self.field.prevent(Input.Changed):
             self.field.value = settings.shown_value(key)

@@ -1,6 +1,6 @@
 """By how much the keys + and - change a setting."""
 
-from tui_lab.app.panes.setting_text import choices, field_of, value_of
+from tui_lab.app.panes.setting_text import choices, value_of
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import script
 from tui_lab.core.config.script import RunConfig
@@ -15,7 +15,7 @@ def step_of(config: RunConfig, key: str, direction: int) -> cmd.Scale | cmd.Shif
 
     Fractions change by 0.05, other numbers by a factor of 2; a setting that takes one of a few names goes to the next.
     """
-    if names := choices(field_of(config, key)):
+    if names := choices(config, key):
         return cmd.Cycle(key, tuple(names) if direction > 0 else tuple(reversed(names)))
     value = value_of(config, key)
     if isinstance(value, bool):

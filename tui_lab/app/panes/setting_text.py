@@ -1,6 +1,6 @@
 """Settings as text: their values, what is allowed, and the parameter count they lead to."""
 
-from typing import Any, get_args
+from typing import Any
 
 from pydantic.fields import FieldInfo
 from rich.text import Text
@@ -19,9 +19,9 @@ LEAST_HIDDEN_BOUND = 10**9
 
 
 def field_of(config: RunConfig, key: str) -> FieldInfo | None:
-    """Return the field of a setting; None for one that was captured from a script."""
+    """Return the field of a setting; None for one captured from a script, and for an option of a plug-in's task."""
     if isinstance(config, Config):
-        return FIELDS[key]
+        return FIELDS.get(key)
     section, _, name = key.partition(".")
     return None if key.startswith(CAPTURED) else type(getattr(config, section)).model_fields[name]
 
@@ -46,7 +46,7 @@ def is_live(config: RunConfig, key: str) -> bool:
 def keys_of(config: RunConfig) -> list[str]:
     """Return the settings of a run in the order in which they are shown: of a script, those that can change first."""
     if isinstance(config, Config):
-        return list(FIELDS)
+        return settings.keys_of(config)
     live = script.live_keys(config)
     return [*live, *(key for key in script.values_of(config) if key not in live)]
 
@@ -72,17 +72,21 @@ def parse_value(config: RunConfig, key: str, text: str) -> Any:
         return settings.parse_value(f"[{text.strip().strip('[]')}]")
     if key == "faults":
         return text.replace(",", " ").split()
-    return text.strip() if FIELDS[key].annotation is str else settings.parse_value(text)
+    field = field_of(config, key)
+    is_text = field is not None and (field.annotation is str or settings.choices_of(key, field))
+    return text.strip() if is_text else settings.parse_value(text)
 
 
-def choices(field: FieldInfo | None) -> list[str]:
+def choices(config: RunConfig, key: str) -> list[str]:
     """Return the values of a setting that takes one of a few names; empty for others."""
-    return [] if field is None else [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+    return settings.choices_of(key, field_of(config, key))
 
 
 def about_text(config: RunConfig, key: str) -> Text:
     """Return the title of a setting, its meaning and what is allowed."""
     field = field_of(config, key)
+    if field is None and isinstance(config, Config):
+        return Text.assemble((f"{key} ", "bold"), f"is an option of the task {config.data.task}.")
     if field is None:
         return Text.assemble((f"{key} ", "bold"), "was captured from the script. Change it there.")
     text = Text.assemble((f"{field.title}. ", "bold"), str(field.description))
@@ -95,7 +99,7 @@ def allowed(key: str, field: FieldInfo) -> str:
     """Return the choices or bounds of a setting, with its unit."""
     if key == "faults":
         return "names, separated by commas; tui-lab faults lists them"
-    if names := choices(field):
+    if names := settings.choices_of(key, field):
         return " | ".join(names)
     extra = field.json_schema_extra
     unit = extra["unit"] if isinstance(extra, dict) else ""

@@ -19,7 +19,7 @@ from tui_lab.util.files import advice
 # The first frame is painted before torch is imported.
 if TYPE_CHECKING:
     from tui_lab.core.runs.open_run import OpenRun
-    from tui_lab.data.corpora.encode import ReportProgress
+    from tui_lab.data.dataset import ReportProgress
 
 
 class _Closed(Exception):
