@@ -77,16 +77,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def is_sharded(thing: Tensor | nn.Module) -> bool:
+def is_sharded(tensor_or_module: Tensor | nn.Module) -> bool:
     """Whether a tensor, or any parameter of a module, is spread over several processes.
 
     To read such a tensor, or to call such a module, all processes must do it together, and only one records.
     """
-    if isinstance(thing, Tensor):
-        return hasattr(thing, "placements")
-    if any(type(module).__name__ == "FullyShardedDataParallel" for module in thing.modules()):
+    if isinstance(tensor_or_module, Tensor):
+        return hasattr(tensor_or_module, "placements")
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in tensor_or_module.modules()):
         return True
-    return any(is_sharded(parameter) for parameter in thing.parameters())
+    return any(is_sharded(parameter) for parameter in tensor_or_module.parameters())
 
 
 def has_room_for_copy(model: nn.Module) -> bool:

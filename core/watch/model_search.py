@@ -199,8 +199,8 @@ def loss_of(output: Any) -> Tensor | None:
     """The scalar loss in what a model returned: `.loss`, ["loss"], or a scalar in a tuple."""
     if isinstance(output, Tensor):
         return output if output.dim() == 0 else None
-    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    if isinstance(found, Tensor) and found.dim() == 0:
-        return found
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(loss, Tensor) and loss.dim() == 0:
+        return loss
     parts = output if isinstance(output, list | tuple) else ()
     return next((p for p in parts if isinstance(p, Tensor) and p.dim() == 0 and p.is_floating_point()), None)

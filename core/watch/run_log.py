@@ -38,17 +38,17 @@ class RunLog:
 
     def start(
         self,
-        found: Discovered,
+        discovered: Discovered,
         namespaces: Sequence[Mapping[str, Any]],
         tokenizer: ScriptTokenizer | None,
         settings: Mapping[str, Any] | None,
     ) -> None:
         """Write what is known of the script, before the first event. tokenizer, settings: as the user gave them."""
         self.is_started = True
-        self.config = found.config(self.config, namespaces, settings)
-        self.tokenizer = tokenizer or found.find_tokenizer(namespaces)
-        self.n_vocab = found.n_vocab
-        state = found.tokenizer_state(self.tokenizer)
+        self.config = discovered.config(self.config, namespaces, settings)
+        self.tokenizer = tokenizer or discovered.find_tokenizer(namespaces)
+        self.n_vocab = discovered.n_vocab
+        state = discovered.tokenizer_state(self.tokenizer)
         path = self.run.path
         text = config_text(self.config)
 
@@ -57,7 +57,7 @@ class RunLog:
             files.write_text(path / CONFIG, text)
 
         self._writer.put(write)
-        self._writer.put(found.started(self.config))
+        self._writer.put(discovered.started(self.config))
 
     def step_done(self, step: OpenStep, values: StepValues) -> None:
         """Record a step."""

@@ -38,14 +38,14 @@ class Target:
     is_module: bool = False
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def python_arguments(self) -> tuple[str, ...]:
         """What follows `python` on the command line."""
         return (*(("-m",) if self.is_module else ()), self.script, *self.arguments)
 
     @property
     def command_line(self) -> list[str]:
         """Also with the options that this Python got, such as torchrun's -u."""
-        return [sys.executable, *interpreter_options(sys.orig_argv), *self.words]
+        return [sys.executable, *interpreter_options(sys.orig_argv), *self.python_arguments]
 
     @property
     def name(self) -> str:
@@ -61,17 +61,17 @@ class Target:
 def interpreter_options(command_line: Sequence[str]) -> list[str]:
     """The options of Python in its command line, except those that make it ignore PYTHONPATH or a script's folder."""
     options: list[str] = []
-    words = iter(command_line[1:])
-    for word in words:
-        if not word.startswith("-") or word == "-" or word.startswith("-c"):
+    rest = iter(command_line[1:])
+    for argument in rest:
+        if not argument.startswith("-") or argument == "-" or argument.startswith("-c"):
             break
-        if word in _WITH_VALUE:
-            options += [word, next(words, "")]
+        if argument in _WITH_VALUE:
+            options += [argument, next(rest, "")]
             continue
-        if word.startswith(("--", "-W", "-X")):
-            options.append(word)
+        if argument.startswith(("--", "-W", "-X")):
+            options.append(argument)
             continue
-        letters, module, _ = word[1:].partition("m")
+        letters, module, _ = argument[1:].partition("m")
         kept = "".join(letter for letter in letters if letter not in "EIP")
         options += [f"-{kept}"] if kept else []
         if module:

@@ -66,10 +66,10 @@ class Suggested:
 
 def suggested(curves: Sequence[RangeCurve]) -> list[Suggested]:
     """Return the suggestion of each rule, the recommended one first; empty if no test gives one."""
-    by_seed = [found for curve in curves if (found := curve.suggestions)]
+    by_seed = [by_rule for curve in curves if (by_rule := curve.suggestions)]
     if not by_seed:
         return []
-    return [_suggested(rule, [found[rule] for found in by_seed]) for rule in RULES]
+    return [_suggested(rule, [by_rule[rule] for by_rule in by_seed]) for rule in RULES]
 
 
 def _suggested(rule: str, rates: Sequence[float]) -> Suggested:
@@ -126,10 +126,10 @@ def progress_line(curve: RangeCurve, n_rates: int) -> str:
     return f"{done}/{n_rates}  learning rate {rate_number(curve.rates[-1])}  loss {short_number(curve.smoothed[-1])}"
 
 
-def result_rows(curves: Sequence[RangeCurve], found: Sequence[Suggested]) -> list[tuple[str, str, str, str]]:
+def result_rows(curves: Sequence[RangeCurve], suggestions: Sequence[Suggested]) -> list[tuple[str, str, str, str]]:
     """Return rule, rate, spread over several tests, and what the rule is, for each suggestion."""
     rows = []
-    for one in found:
+    for one in suggestions:
         spread = f"{rate_number(one.low)} to {rate_number(one.high)}" if len(curves) > 1 else ""
         rows.append((one.rule, rate_number(one.lr), spread, f"{RULES[one.rule].about} ({RULES[one.rule].source})"))
     return rows

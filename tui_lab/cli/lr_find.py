@@ -72,14 +72,14 @@ def find(request: Request, save: Path | None, *, as_json: bool, quiet: bool) -> 
     else:
         with _shown(request.n_rates) as on_point:
             curves = _test(request, source, low, high, on_point, silent=False)
-    found = suggested(curves)
-    if save is not None and found:
-        files.write_text(save, settings.to_toml(settings.changed(source.config, "optim.lr", found[0].lr)))
+    suggestions = suggested(curves)
+    if save is not None and suggestions:
+        files.write_text(save, settings.to_toml(settings.changed(source.config, "optim.lr", suggestions[0].lr)))
     if as_json:
-        write_json(result_json(request, source, curves, found))
+        write_json(result_json(request, source, curves, suggestions))
     else:
-        _print(request, source, curves, found, save, quiet=quiet)
-    return DONE if found else NOT_MET
+        _print(request, source, curves, suggestions, save, quiet=quiet)
+    return DONE if suggestions else NOT_MET
 
 
 def _range(request: Request, source: Source) -> tuple[float, float]:
@@ -138,9 +138,9 @@ def _shown(n_rates: int) -> Iterator[OnPoint]:
 
 def chart(curves: list[RangeCurve], n_rates: int, terminal: Console) -> Group:
     """Return the chart of the tests so far, with the suggestion so far."""
-    found = suggested(curves)
+    suggestions = suggested(curves)
     height = max(6, min(MOST_LINES, terminal.height - LINES_BELOW))
-    drawing = drawing_of(curves, found[0].lr if found else None)
+    drawing = drawing_of(curves, suggestions[0].lr if suggestions else None)
     plot = Plot(drawing, terminal.width - 1, height, None, use_braille=terminal.encoding.startswith("utf"))
     return Group(plot_text(plot), Text(progress_line(curves[-1], n_rates), no_wrap=True))
 
@@ -156,7 +156,9 @@ def _write_point(curves: list[RangeCurve]) -> None:
     write_json({"event": "rate", "seed": curve.seed, "lr": curve.rates[-1], "loss": curve.losses[-1]})
 
 
-def result_json(request: Request, source: Source, curves: list[RangeCurve], found: list[Suggested]) -> dict[str, Any]:
+def result_json(
+    request: Request, source: Source, curves: list[RangeCurve], suggestions: list[Suggested]
+) -> dict[str, Any]:
     """Return the result with the whole curve of each test."""
     checkpoint = source.checkpoint
     return {
@@ -164,9 +166,9 @@ def result_json(request: Request, source: Source, curves: list[RangeCurve], foun
         "source": request.source,
         "weights": "initial" if checkpoint is None else f"step {checkpoint.progress.step}",
         "optimizer": source.config.optim.name,
-        "lr": found[0].lr if found else None,
-        "rule": found[0].rule if found else None,
-        "suggestions": {one.rule: {"lr": one.lr, "low": one.low, "high": one.high} for one in found},
+        "lr": suggestions[0].lr if suggestions else None,
+        "rule": suggestions[0].rule if suggestions else None,
+        "suggestions": {one.rule: {"lr": one.lr, "low": one.low, "high": one.high} for one in suggestions},
         "tests": [
             {
                 "seed": curve.seed,
@@ -184,20 +186,20 @@ def _print(
     request: Request,
     source: Source,
     curves: list[RangeCurve],
-    found: list[Suggested],
+    suggestions: list[Suggested],
     save: Path | None,
     *,
     quiet: bool,
 ) -> None:
     if quiet:
-        write(rate_number(found[0].lr) if found else "")
+        write(rate_number(suggestions[0].lr) if suggestions else "")
         return
     table = Table.grid(padding=(0, 2, 0, 0))
-    for cells in result_rows(curves, found):
+    for cells in result_rows(curves, suggestions):
         table.add_row(*map(Text, cells))
     console().print(table)
     write(loss_line(curves[-1]))
-    if not found:
+    if not suggestions:
         write(NO_FALL)
         return
     Console(stderr=True, highlight=False).print(limits(source.config.optim.name), markup=False)
@@ -206,4 +208,4 @@ def _print(
     elif source.run is not None:
         write(f"in the app, L and H double and halve the rate of a run; or fork it: tui-lab app {request.source}")
     else:
-        write(f"train with it: {run_command(request.source, request.overrides, found[0].lr)}")
+        write(f"train with it: {run_command(request.source, request.overrides, suggestions[0].lr)}")

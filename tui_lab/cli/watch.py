@@ -249,10 +249,12 @@ def begin(
 def _start(target: Target, out: str | None) -> ScriptRecording:
     arguments = sys.argv
     # The lock's file says which command holds it.
-    sys.argv = ["tui-lab", "watch", *target.words]
+    sys.argv = ["tui-lab", "watch", *target.python_arguments]
     try:
         folder = None if out is None else Path(out)
-        recording = ScriptRecording(target.name, target.words, folder, lambda problem: _say(f"tui-lab: {problem}"))
+        recording = ScriptRecording(
+            target.name, target.python_arguments, folder, lambda problem: _say(f"tui-lab: {problem}")
+        )
         recording.on_non_finite = _say_non_finite
         return recording
     finally:

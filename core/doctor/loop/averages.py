@@ -54,8 +54,8 @@ class AverageWatch:
         self._model = model
         self._search_update = number
         own = {id(module) for module in model.modules()}
-        modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module) and id(thing) not in own]
-        averaged = {id(m) for thing in modules if isinstance(thing, AveragedModel) for m in thing.modules()}
+        modules = [obj for obj in gc.get_objects() if issubclass(type(obj), nn.Module) and id(obj) not in own]
+        averaged = {id(m) for module in modules if isinstance(module, AveragedModel) for m in module.modules()}
         structure = _structure(model)
         for module in modules:
             if type(module) is type(model) and _structure(module) == structure:

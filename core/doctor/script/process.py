@@ -124,7 +124,7 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
     if no_steps["error"]:
         error = str(no_steps["error"])
         if no_steps["lacks"]:
-            script = target.words[: len(target.words) - len(target.arguments)]
+            script = target.python_arguments[: len(target.python_arguments) - len(target.arguments)]
             error += "; " + next_step(no_steps["lacks"], Path(no_steps["file"]), script, target.arguments)
         return ConfigError.of("user_code", error, value=target.script)
     if code != 0:

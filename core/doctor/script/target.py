@@ -136,7 +136,7 @@ def _form(step: CapturedStep) -> Any:
     return (step.call is None, step.tape is None, step.form, targets, step.criterion, len(step.inputs))
 
 
-def whole_model(capture: Capture, found: nn.Module | None, optimizers: Sequence[Optimizer] = ()) -> nn.Module:
+def whole_model(capture: Capture, model: nn.Module | None, optimizers: Sequence[Optimizer] = ()) -> nn.Module:
     """Return the module that contains all that the script calls: the model, or its parts in a ModuleList.
 
     For a script that calls no module, it holds the parameters of the optimizers.
@@ -144,10 +144,10 @@ def whole_model(capture: Capture, found: nn.Module | None, optimizers: Sequence[
     called = capture.modules
     if not called:
         return _Parameters(parameters_of(optimizers))
-    if found is not None:
-        inside = {id(module) for module in found.modules()}
+    if model is not None:
+        inside = {id(module) for module in model.modules()}
         if all(id(module) in inside for module in called):
-            return found
+            return model
     return called[0] if len(called) == 1 else nn.ModuleList(called)
 
 

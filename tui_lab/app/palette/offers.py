@@ -42,25 +42,25 @@ class Verb:
 
 
 @dataclass(frozen=True)
-class Found:
+class LineOffers:
     """The offers for a line. is_sure: whether the line names a command with an argument, so that they come first."""
 
     offers: Sequence[Offer]
     is_sure: bool
 
 
-def find(verbs: Iterable[Verb], line: str) -> Found:
+def find(verbs: Iterable[Verb], line: str) -> LineOffers:
     """Return the offers for a typed line."""
     name, _, argument = line.strip().partition(" ")
     all_verbs = list(verbs)
     for verb in all_verbs:
         if verb.name == name.lower():
-            return Found(verb.offers(argument.strip()), is_sure=bool(argument) or not verb.is_title)
+            return LineOffers(verb.offers(argument.strip()), is_sure=bool(argument) or not verb.is_title)
     for verb in all_verbs:
         if verb.understands(line.strip()):
-            return Found(verb.offers(line.strip()), is_sure=True)
+            return LineOffers(verb.offers(line.strip()), is_sure=True)
     beginning = [verb.offer for verb in all_verbs if verb.name.startswith(name.lower())] if not argument else []
-    return Found(beginning, is_sure=False)
+    return LineOffers(beginning, is_sure=False)
 
 
 def of_number(

@@ -40,9 +40,9 @@ class VerbProvider(Provider):
     """Offers commands with arguments, and what is wrong with an argument."""
 
     async def search(self, query: str) -> Hits:
-        found = find(verbs_of(self.screen), query)
-        for place, offer in enumerate(found.offers):
-            yield OfferHit(offer, (FIRST if found.is_sure else LAST) - place)
+        line_offers = find(verbs_of(self.screen), query)
+        for place, offer in enumerate(line_offers.offers):
+            yield OfferHit(offer, (FIRST if line_offers.is_sure else LAST) - place)
 
     async def discover(self) -> Hits:
         for place, verb in enumerate(verbs_of(self.screen)):

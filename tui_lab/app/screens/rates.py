@@ -85,8 +85,8 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         """The rate that Enter uses: the one under the cursor, or the suggestion."""
         if self.moved_to is not None:
             return self.moved_to
-        found = suggested(self.curves)
-        return found[0].lr if found else None
+        suggestions = suggested(self.curves)
+        return suggestions[0].lr if suggestions else None
 
     def _start(self) -> None:
         self.ended = None

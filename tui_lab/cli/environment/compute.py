@@ -97,13 +97,13 @@ def devices() -> list[str]:
     """Return the devices that torch can use, the one of `train.device = "auto"` last."""
     import torch
 
-    found = ["cpu"]
+    names = ["cpu"]
     if torch.backends.mps.is_available():
-        found.append("mps (Apple GPU)")
+        names.append("mps (Apple GPU)")
     for number in reversed(range(torch.cuda.device_count() if torch.cuda.is_available() else 0)):
         properties = torch.cuda.get_device_properties(number)
-        found.append(f"cuda:{number} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)")
-    return found
+        names.append(f"cuda:{number} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)")
+    return names
 
 
 def _libraries(config: str, parallel: str) -> dict[str, Figure]:

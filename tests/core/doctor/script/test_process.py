@@ -18,7 +18,7 @@ from tui_lab.util.errors import ConfigError
 )
 def test_recorded_command_is_that_of_the_script(command: tuple[str, ...], words: tuple[str, ...]) -> None:
     target = target_of(command)
-    assert target.words == words and target.is_module == (command[0] == "-m")
+    assert target.python_arguments == words and target.is_module == (command[0] == "-m")
 
 
 @pytest.mark.parametrize(
