@@ -1,4 +1,4 @@
-"""Monitors: cheap checks on the events of a live run. They keep a few numbers, and report each finding once."""
+"""Monitors: cheap checks on the events of a live run, and the watchers of plug-ins. Each finding is reported once."""
 
 import math
 from collections import deque
@@ -11,6 +11,7 @@ from tui_lab.core.config import script
 from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.loss_floor import floor
+from tui_lab.core.doctor.plugin_watchers import PluginWatchers
 
 WARM_UP = 50
 """Steps before any finding: the first ones of a healthy run are rough. In them the running loss forgets other data."""
@@ -73,6 +74,7 @@ class Monitors:
     slow_batches: int = 0
     fast_batches: int = 0
     initial_dead_share: float | None = None
+    _plugins: PluginWatchers = field(default_factory=PluginWatchers)
 
     def update(self, event: ev.Event) -> list[Finding]:
         """Return the findings that `event` gives rise to."""
@@ -91,6 +93,7 @@ class Monitors:
                 yield from self._step(event)
             case ev.Evaluated():
                 yield from self._validation(event)
+        yield from self._plugins.update(event)
 
     def _start(self, event: ev.Started) -> None:
         """A fork may train on other data than the run it comes from."""

@@ -18,6 +18,7 @@ from tui_lab.core.doctor.findings import (
     Unchecked,
 )
 from tui_lab.core.doctor.locations import located
+from tui_lab.core.doctor.plugin_checks import with_plugins
 from tui_lab.core.doctor.program.fixed_shape import of_accepted_shape
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.unchanged import unchanged_program
@@ -45,7 +46,7 @@ def examine(
 
 def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -> Report:
     results = _Results()
-    for check in CHECKS:
+    for check in with_plugins(CHECKS):
         if cause := results.cause_against(check):
             reason = f"not run because of {cause}; diagnose again once it is fixed"
             results.not_judged.append(Unchecked(check.name, reason))

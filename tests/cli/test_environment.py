@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from tests.command_line import CliError, RunCli
+from tests.plugin_packages import SUMS, Install
 from tui_lab.cli.environment import compute, storage, versions
 from tui_lab.util import extras
 
@@ -163,3 +164,19 @@ def test_memory_limit_of_a_container_is_read(text: str, limit: int | None, tmp_p
     (tmp_path / "limit").write_text(text, "ascii")
     assert storage.memory_limit((tmp_path / "none", tmp_path / "limit")) == limit
     assert storage.memory_limit((tmp_path / "none",)) is None
+
+
+def test_plugins_are_listed_with_their_state(run_cli: RunCli, install: Install) -> None:
+    install("lab-sums", "1.0", SUMS, tasks="sums = lab_sums:make\ntext = lab_sums:make")
+    install("lab-bad", "2.0", "import no_such_module", checks="rows = lab_bad:check", watchers="sums = lab_bad:Watcher")
+    value = report(run_cli)
+    assert value["plug-ins"] == {
+        "task sums": "lab-sums 1.0, works",
+        "task text": "lab-sums 1.0, does not work",
+        "check rows": "lab-bad 2.0, does not work",
+        "watcher sums": "lab-bad 2.0, does not work",
+    }
+    missing = named(value, "plug-ins")
+    assert set(missing) == {"task text", "check rows", "watcher sums"} and value["works"]
+    assert "no_such_module" in missing["check rows"]["message"] and "lab-bad" in missing["check rows"]["fix"]
+    assert "tui-lab itself" in missing["task text"]["message"]

@@ -35,8 +35,9 @@ def explain(name: str, *, as_json: bool) -> None:
         _explain_code(entry, as_json=as_json)
         return
     from tui_lab.core.doctor.checks.registry import CHECKS
+    from tui_lab.core.doctor.plugin_checks import with_plugins
 
-    questions = {check.name: check.question for check in CHECKS}
+    questions = {check.name: check.question for check in with_plugins(CHECKS)}
     if name == EXPLAIN_ALL:
         _explain_all(questions, as_json=as_json)
     elif name in questions:

@@ -21,8 +21,9 @@ _LINE = re.compile(r"^(?P<file>.+):(?P<line>\d+)$")
 
 def document(report: Report, source: str) -> dict[str, Any]:
     """Return the SARIF log of a report on `source`; crashed checks are notifications of the tool."""
-    results = [_result(finding, source) for finding in (*report.findings, *report.hints)]
-    codes = sorted({str(result["ruleId"]) for result in results})
+    findings = (*report.findings, *report.hints)
+    results = [_result(finding, source) for finding in findings]
+    of_code = {finding.code: finding for finding in findings}
     crashes = [
         {"level": "error", "message": {"text": f"{crash.check}: {crash.error}: {crash.message}"}}
         for crash in report.crashed
@@ -30,7 +31,7 @@ def document(report: Report, source: str) -> dict[str, Any]:
     driver = {
         "name": "tui-lab doctor",
         "version": importlib.metadata.version("tui-lab"),
-        "rules": [_rule(code) for code in codes],
+        "rules": [_rule(of_code[code]) for code in sorted(of_code)],
     }
     invocation = {"executionSuccessful": not report.crashed, "toolExecutionNotifications": crashes}
     return {
@@ -57,7 +58,10 @@ def write(path: Path, report: Report, source: str) -> None:
     result_file.write(path, dumps(document(report, source), 2) + "\n", "--sarif")
 
 
-def _rule(code: str) -> dict[str, Any]:
+def _rule(finding: Finding) -> dict[str, Any]:
+    code = str(finding.code)
+    if code not in CATALOG:  # Of a plug-in.
+        return {"id": code, "shortDescription": {"text": finding.title}, "help": {"text": finding.fix}}
     entry = CATALOG[code]
     return {
         "id": code,

@@ -61,6 +61,7 @@ class Check:
     can be memorized whatever their targets and order are.
     compares: whether the check compares outputs, which means nothing if they differ by chance.
     needs_graph: whether the check asks for the gradient of the loss, also of that in the update.
+    ask: returns what the check asks, where its module does not say it: of a plug-in's check.
     """
 
     name: str
@@ -69,10 +70,13 @@ class Check:
     trains: bool = False
     compares: bool = False
     needs_graph: bool = False
+    ask: Callable[[], str] | None = None
 
     @property
     def question(self) -> str:
         """What the check asks: the first sentences of its module, up to what it costs."""
+        if self.ask is not None:
+            return self.ask()
         text = inspect.getdoc(inspect.getmodule(self.run)) or ""
         return " ".join(text.partition("Cost:")[0].split())
 

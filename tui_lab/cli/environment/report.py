@@ -4,7 +4,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.cli.environment import compute, extras, storage, terminal, versions
+from tui_lab.cli.environment import compute, extras, plugins, storage, terminal, versions
 from tui_lab.cli.environment.section import Figure, Section, to_json, works
 from tui_lab.cli.output import console, write_json
 from tui_lab.util.escape import printable
@@ -20,6 +20,7 @@ def sections() -> list[Section]:
         storage.folders(),
         terminal.section(),
         extras.section(),
+        plugins.section(),
     ]
 
 
