@@ -4,13 +4,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LITGPT := .venv-litgpt
 AUDIT := .venv-audit
+DOCS := .venv-docs
 # The text that `make bench` trains on: a file, or the bundled dialogues.
 TEXT ?= bundled
 # For another build of torch: make install TORCH="torch==2.13.0 --index-url …" (docs/guide/install.md).
 TORCH ?= torch==2.13.0
 
 .PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
-	snapshots demo format lab lock device device-wheels dist sbom
+	snapshots pictures docs docs-serve format lab lock device device-wheels dist sbom
 
 install: $(STAMP)
 
@@ -139,7 +140,28 @@ demo: $(STAMP)
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update
 
-# Everything that CI runs, except `make run`.
+# ruff breaks the lines of long signatures. The notice of Material for MkDocs is about a successor.
+MKDOCS = PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs
+
+# The documentation as a site, which needs no server and no network: build/site/index.html.
+docs: build/pages $(DOCS)/.installed
+	$(MKDOCS) --quiet build --strict
+	$(BIN)/python -m tools.site.check build/site
+
+# The same at http://127.0.0.1:8000, built again whenever a file in docs/ changes.
+docs-serve: build/pages $(DOCS)/.installed
+	$(MKDOCS) serve --strict
+
+.PHONY: build/pages
+build/pages: $(STAMP)
+	$(BIN)/python -m tools.site.pages $@
+
+$(DOCS)/.installed: requirements-docs.lock
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-docs.lock
+	touch $@
+
+# Everything that CI runs, except `make docs` and `make run`.
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -169,3 +191,4 @@ lock:
 	$(COMPILE) $(DEV) --extra peers --extra huggingface --output-file requirements-peers.lock pyproject.toml
 	$(COMPILE) $(DEV) --extra audit --output-file requirements-audit.lock pyproject.toml
 	$(COMPILE) --extra litgpt --output-file requirements-litgpt.lock pyproject.toml
+	$(BIN)/python -m tools.site.requirements | $(COMPILE) --output-file requirements-docs.lock -

@@ -1,6 +1,7 @@
 """What the documents name exists: files, modules, links, settings, commands and their options."""
 
 import importlib.util
+import os
 import re
 import shlex
 import tomllib
@@ -11,6 +12,7 @@ import pytest
 
 import tui_lab
 from tests.cli.documents import GUIDE, README, ROOT, command_of, program
+from tools.site.pages import generated
 from tui_lab.core.config import script, settings
 from tui_lab.util import exit_codes
 
@@ -60,8 +62,11 @@ def test_modules_named_exist(page: Path) -> None:
 
 @every_page
 def test_links_lead_to_files(page: Path) -> None:
+    """Or to pages that are made when the site is built (tests/tools/test_site.py)."""
     links = re.findall(r"\]\(([^):#]+)[^):]*\)", page.read_text("utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    targets = {Path(os.path.normpath(page.parent / link)) for link in links}
+    made = {ROOT / "docs" / path for path in generated()}
+    assert sorted(target for target in targets if target not in made and not target.exists()) == []
 
 
 @every_page
@@ -94,7 +99,7 @@ def test_extras_named_exist(page: Path) -> None:
 def test_guide_lists_the_extras_of_users() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "guide" / "install.md").read_text("utf-8"), re.MULTILINE)
-    for_developers = {"dev", "peers", "browser", "audit", "litgpt"}
+    for_developers = {"dev", "peers", "browser", "audit", "docs", "litgpt"}
     assert set(rows) == set(project["optional-dependencies"]) - for_developers
 
 

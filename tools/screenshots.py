@@ -7,6 +7,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,8 +42,12 @@ async def open_lab(app: LabApp, pilot: Pilot[None]) -> LabScreen:
     return app.screen
 
 
+FONT_FROM_A_NETWORK = re.compile(r"\s*@font-face \{.*?\}\n", re.DOTALL)
+
+
 def save(app: LabApp, name: str) -> None:
-    (DOCS / name).write_text(app.export_screenshot(), "utf-8")
+    """Write the picture without the font that it would load from a network: any monospaced one has its place."""
+    (DOCS / name).write_text(FONT_FROM_A_NETWORK.sub("\n", app.export_screenshot()), "utf-8")
 
 
 async def draw_lab() -> None:
