@@ -38,6 +38,7 @@ def text_of(path: str) -> str:
 
 
 def test_navigation_has_every_page_once() -> None:
+    """A new page needs an entry in `nav` of mkdocs.yml."""
     written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     made = {path for path in generated() if not path.startswith("findings/")} | {"findings/index.md"}
     in_navigation = list(entries(CONFIG["nav"]))
