@@ -16,6 +16,7 @@ from tui_lab.app.app import LabApp
 from tui_lab.app.learn.controller import LessonController
 from tui_lab.app.learn.list_screen import LearnScreen, state_text
 from tui_lab.app.learn.screen import LessonScreen
+from tui_lab.app.learn.strip import NumberField
 from tui_lab.app.learn.trials import Trial, Trials
 from tui_lab.app.screens.help import Help
 from tui_lab.app.session.messages import Diagnosed, Ready
@@ -153,6 +154,34 @@ async def test_guess_comes_before_the_doctor_and_a_fix_has_no_faults(
         controller.enter()
         (restart,) = restarts
         assert isinstance(restart, LessonScreen.Restart) and restart.config.faults == ()
+
+
+@pytest.mark.parametrize(("stage", "alone"), [("look", "batch"), ("try", "")])
+async def test_batch_has_the_room_of_the_other_panes_where_a_stage_is_about_it(stage: str, alone: str) -> None:
+    async with lesson(stage, (120, 40)) as (it, _):
+        assert isinstance(it.screen, LessonScreen)
+        it.screen.prepared = ""  # As if the run of the first stage had been started.
+        await it.press("p", "n")
+        visible = [pane.id for pane in it.screen.panes if pane.region.area]
+        assert visible == [alone] if alone else len(visible) > 3
+
+
+async def test_number_field_leaves_letters_to_the_lesson() -> None:
+    async with lesson("see") as (it, controller):
+        await it.press("enter", "2", "full_stop", "n")
+        field = it.screen.focused
+        assert isinstance(field, NumberField) and field.value == "2."
+        assert "type a number, then Enter · n skips it" in strip(it)
+        assert ("w", "Lessons") in last_line(it)
+        await it.press("p")
+        assert "1/6 see" in strip(it) and "Enter: the question" in strip(it)
+        await it.press("n")
+        assert "2/6 try" in strip(it)
+        await it.press("p", "enter", "question_mark")
+        assert isinstance(it.pilot.app.screen, Help)
+        await it.press("escape", "w")
+        await it.pilot.pause()
+        assert isinstance(it.pilot.app.screen, LearnScreen)
 
 
 async def test_prepared_run_that_was_not_started_leaves_no_folder() -> None:

@@ -44,7 +44,8 @@ class LessonFooter(LabFooter):
     def items(self) -> list[FooterItem]:
         focused = self._lesson.focused
         if isinstance(focused, NumberField):
-            return [FooterItem("enter", "Enter", "Answer"), *STAGES, FooterItem("escape", "Esc", "To the pane")]
+            to_pane = FooterItem("escape", "Esc", "To the pane")
+            return [FooterItem("enter", "Enter", "Answer"), *STAGES, to_pane, LESSONS, *ALWAYS]
         if isinstance(focused, SentenceField):
             return [FooterItem("enter", "Enter", "Split it, go on"), FooterItem("escape", "Esc", "To the pane")]
         if isinstance(focused, Input):

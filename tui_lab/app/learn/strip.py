@@ -4,6 +4,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.events import Key
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -11,14 +12,26 @@ from tui_lab.app.keymap import named
 from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.static_text import update_text
 
+OF_NUMBERS = "-+0123456789.,eE"
+"""The characters of a number as people type it."""
+
 
 class NumberField(Field):
-    """Takes a guess. Letters are the lesson's keys: a number has none, apart from e."""
+    """Takes a guess. It leaves the characters that no number has, such as n and p, to the lesson's keys."""
 
     BINDINGS = [Binding("escape", "screen.leave_strip", "To the pane")]
 
     def __init__(self, id: str) -> None:
-        super().__init__(id=id, restrict=r"[-+0-9.,eE]*", max_length=20, placeholder="your guess")
+        super().__init__(id=id, restrict=rf"[{OF_NUMBERS}]*", max_length=20, placeholder="your guess")
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        return character is not None and character in OF_NUMBERS
+
+    async def _on_key(self, event: Key) -> None:
+        if event.is_printable and not self.check_consume_key(event.key, event.character):
+            event.prevent_default()  # Input would take it, and refuse it.
+            return
+        await super()._on_key(event)
 
 
 class SentenceField(Field):
