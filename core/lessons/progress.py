@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from tui_lab.util import files
 from tui_lab.util.errors import RunError
 
 LESSONS, PROGRESS = "lessons", "progress.json"
+FINISHED = "finished"
 LARGEST_PROGRESS = 2**20
 """Bytes of a progress.json."""
 
@@ -98,8 +100,16 @@ class Progress:
         n_stages = len(self.lesson.stages)
         is_at_end = not self.is_started or self.index == n_stages - 1 or self.n_complete == n_stages
         if self.is_finished and is_at_end:
-            return "finished"
+            return FINISHED
         return f"stage {self.index + 1} of {n_stages}" if self.is_started else ""
+
+    @property
+    def saved_at(self) -> float:
+        """When the progress was last saved, in seconds of the clock of the file system; 0 if it never was."""
+        try:
+            return (self.folder / PROGRESS).stat().st_mtime
+        except OSError:
+            return 0.0
 
     @property
     def n_complete(self) -> int:
@@ -183,6 +193,19 @@ class Progress:
         # A script's run is elsewhere, and its path is absolute.
         run = Run(self.folder / name)
         return run if name and (run.path / runs.CONFIG).is_file() else None
+
+
+def index_to_continue(all_progress: Sequence[Progress]) -> int:
+    """Return the position of the lesson to go on with.
+
+    It is the one worked on last or, once that is finished, the next one that is not; 0 if all are finished.
+    """
+    if not all_progress:
+        return 0
+    is_open = [each.place != FINISHED for each in all_progress]
+    latest = max(range(len(all_progress)), key=lambda i: (all_progress[i].saved_at, -i))
+    later_first = [*range(latest, len(is_open)), *range(latest)]
+    return next((i for i in later_first if is_open[i]), 0)
 
 
 def lessons_folder() -> Path:

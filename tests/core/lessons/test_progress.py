@@ -1,12 +1,13 @@
 """Progress in a lesson is kept in its folder of runs."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.core.lessons.example import LESSON, TEXT, write
 from tui_lab.core.lessons.load import Lesson, find_lesson, load_lesson
-from tui_lab.core.lessons.progress import PROGRESS, Progress, lessons_folder, load_progress
+from tui_lab.core.lessons.progress import PROGRESS, Progress, index_to_continue, lessons_folder, load_progress
 
 
 @pytest.fixture
@@ -138,3 +139,33 @@ def test_files_of_a_stage_are_copied_once(tmp_path: Path) -> None:
     copy.write_text("lr = 2", encoding="utf-8")
     progress.copy_files(stage)
     assert copy.read_text("utf-8") == "lr = 2"
+
+
+@pytest.mark.parametrize(
+    ("finished", "open_ones", "expected"),
+    [
+        ({}, {}, 0),
+        ({0: 10}, {}, 1),
+        ({0: 30}, {2: 20}, 1),
+        ({0: 10}, {2: 20}, 2),
+        ({2: 10}, {}, 0),
+        ({0: 10, 1: 20, 2: 30}, {}, 0),
+    ],
+)
+def test_lesson_to_continue_is_the_latest_or_the_next_one(
+    tmp_path: Path, finished: dict[int, int], open_ones: dict[int, int], expected: int
+) -> None:
+    """finished, open_ones: when each of three lessons was worked on, in seconds, by its position."""
+    all_progress = [load_progress(load_lesson(write(tmp_path / name))) for name in ("a", "b", "c")]
+    for index, at in (finished | open_ones).items():
+        progress = all_progress[index]
+        progress.go_to(progress.lesson.stages[-1 if index in finished else 0].id)
+        if index in finished:
+            progress.finish()
+        progress.save()
+        os.utime(progress.folder / PROGRESS, (at, at))
+    assert index_to_continue(all_progress) == expected
+
+
+def test_no_lesson_to_continue_in_an_empty_course() -> None:
+    assert index_to_continue([]) == 0

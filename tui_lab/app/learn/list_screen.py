@@ -1,5 +1,6 @@
 """The list of lessons, each with how far the student has come."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -17,7 +18,7 @@ from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.core.lessons.load import Lesson, list_lessons
-from tui_lab.core.lessons.progress import Progress, load_progress
+from tui_lab.core.lessons.progress import FINISHED, Progress, index_to_continue, load_progress
 from tui_lab.util.errors import ConfigError
 
 TITLE = "Lessons: real runs, trained while you watch"
@@ -56,7 +57,7 @@ class LearnScreen(BaseScreen[None], Screen[None]):
         self._folder = folder
         self._lessons: list[Lesson] = []
         self.opened = ""
-        """The name of the lesson that was opened last, which is the selected one when the student comes back."""
+        """The name of the lesson that the student comes back from; empty while the list is shown."""
 
     def compose(self) -> ComposeResult:
         yield Static(TITLE, id="title")
@@ -72,24 +73,31 @@ class LearnScreen(BaseScreen[None], Screen[None]):
         self.query_one(Choices).focus()
 
     def on_screen_resume(self) -> None:
+        if self.opened:
+            self.query_one(Choices).highlighted = None
         self.load()
+        self.opened = ""
 
     def on_resize(self, event: Resize) -> None:
         self.load()
 
     def load(self) -> None:
-        """List the lessons; what is selected stays selected, at first the first one that is not finished."""
+        """List the lessons; what is selected stays selected."""
         choices = self.query_one(Choices)
-        names = [lesson.name for lesson in self._lessons]
-        highlighted = names.index(self.opened) if self.opened in names else choices.highlighted
         all_progress = [load_progress(lesson) for lesson in self._lessons]
+        highlighted = choices.highlighted
         choices.clear_options()
         longest = max((len(lesson.file.summary) for lesson in self._lessons), default=0)
         with_summary = longest <= self.app.size.width - WIDTH_BEFORE_SUMMARY
         choices.add_options(Option(lesson_line(each, with_summary=with_summary)) for each in all_progress)
         if self._lessons:
-            open_ones = [i for i, each in enumerate(all_progress) if not each.is_finished]
-            choices.highlighted = highlighted if highlighted is not None else next(iter(open_ones), 0)
+            choices.highlighted = self._to_select(all_progress) if highlighted is None else highlighted
+
+    def _to_select(self, all_progress: Sequence[Progress]) -> int:
+        """Return the lesson that the student comes from, unless it is finished; otherwise the one to go on with."""
+        opened = [i for i, each in enumerate(all_progress) if each.lesson.name == self.opened]
+        is_open = opened and all_progress[opened[0]].place != FINISHED
+        return opened[0] if is_open else index_to_continue(all_progress)
 
     @property
     def _selected(self) -> Lesson | None:
@@ -132,4 +140,4 @@ def lesson_line(progress: Progress, *, with_summary: bool) -> Text:
 def state_text(progress: Progress) -> str:
     """Return where the student is in a lesson, or how long one takes that was never started."""
     place = progress.place or f"{progress.lesson.file.minutes} min"
-    return f"✓ {place}" if place == "finished" else place
+    return f"✓ {place}" if place == FINISHED else place
