@@ -80,10 +80,11 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Unchecked:
-    """A check that was not run to its end, and the reason."""
+    """A check that was not run to its end, and the reason. waits_for: the code of the finding to be fixed first."""
 
     check: str
     reason: str
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -
     for check in with_plugins(CHECKS):
         if cause := results.cause_against(check):
             reason = f"not run because of {cause}; diagnose again once it is fixed"
-            results.not_judged.append(Unchecked(check.name, reason))
+            results.not_judged.append(Unchecked(check.name, reason, waits_for=cause))
             continue
         if time.monotonic() > deadline:
             results.not_judged.append(Unchecked(check.name, NO_TIME))

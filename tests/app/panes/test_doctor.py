@@ -1,5 +1,6 @@
 """The doctor pane: findings and their fixes, crashed checks, and the sources of randomness."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -117,6 +118,16 @@ def test_health_text_never_calls_a_crashed_diagnosis_healthy() -> None:
     assert health_text(report(crashed=crashed)).startswith("1 check crashed")
     assert not any(healthy.split(" (")[0] in health_text(each) for each in (report(crashed=crashed), report(SHUFFLED)))
     assert health_text(report(SHUFFLED, crashed=crashed)).startswith("1 check crashed; 1 finding")
+
+
+async def test_checks_that_wait_for_the_fix_are_not_those_that_lack_something() -> None:
+    waiting = Unchecked("overfit", "not run because of loader", waits_for="shuffle_every_step")
+    lacking = Unchecked("validation leak", "the script evaluated nothing")
+    async with lab() as it:
+        await show(it, Diagnosed(it.config, replace(report(SHUFFLED), not_judged=(waiting, lacking))))
+        assert "2 checks passed, 1 waits for the fix, 1 not judged" in " ".join(it.text("#health").split())
+        assert "validation leak (the script evaluated nothing)" in " ".join(it.text("#evidence").split())
+        assert "overfit" not in it.text("#evidence")
 
 
 def _take_all(messages: list[DoctorMessage]) -> list[DoctorMessage]:

@@ -332,7 +332,10 @@ def test_finding_is_kept_if_its_check_then_crashes_or_skips(monkeypatch: pytest.
     report = examine(case())
     assert codes(report) == ["no_context", "output_shape"]
     assert report.crashed == (Crashed("crashes", "ZeroDivisionError", "by zero"),)
-    assert [skipped.check for skipped in report.not_judged] == ["skips", "blocked"]
+    assert [(skipped.check, skipped.waits_for) for skipped in report.not_judged] == [
+        ("skips", ""),
+        ("blocked", "output_shape"),
+    ]
     assert report_from_json(json.loads(dumps(report.to_json()))) == replace(report, seconds=ANY)
     assert not report.healthy and not report.to_json()["healthy"]
 

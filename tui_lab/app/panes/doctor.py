@@ -23,7 +23,7 @@ from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.core.doctor.findings import Finding, Report, Unchecked
 from tui_lab.core.doctor.fixes import fixed
 from tui_lab.util.escape import printable
 
@@ -100,6 +100,8 @@ class DoctorPane(Pane):
         self._diagnosed: tuple[Finding, ...] = ()
         self._crashes: Mapping[str, Sequence[str]] = {}
         self._not_examined: tuple[str, ...] = ()
+        self._not_judged: tuple[Unchecked, ...] = ()
+        """Those that need something else than a fix."""
         self._is_of_run_before = False
         """Whether the findings are those of the run before, which a fix of another finding has restarted."""
         self._listed: list[ListedFinding] = []
@@ -159,6 +161,7 @@ class DoctorPane(Pane):
                 self._is_of_run_before = False
                 self._crashes = report.crashes
                 self._not_examined = report.not_examined
+                self._not_judged = tuple(check for check in report.not_judged if not check.waits_for)
                 self._health = health_text(report)
             case DiagnosisFailed(problem):
                 self._health = f"✗ {problem}"
@@ -207,6 +210,7 @@ class DoctorPane(Pane):
                 text.append(f"not examined: {printable('; '.join(self._not_examined))}\n", "dim")
             if (listed := self._selected) is not None:
                 text.append_text(listed.details())
+                text.append_text(not_judged_text(self._not_judged))
             elif self._state is not None and self._state.is_script:
                 text.append(
                     "What it notices is listed here: a loss that diverges or stays flat, slow data.\n"
@@ -290,9 +294,12 @@ def health_text(report: Report) -> str:
         parts.append(f"{n_findings} finding{'s' if n_findings > 1 else ''}")
     elif report.healthy:
         parts.append(NO_PROBLEMS)
-    counts = [f"{len(report.passed)} checks passed"] if report.passed else []
+    counts = [f"{len(report.passed)} checks passed"] if report.passed or report.not_judged else []
     counts += [f"{len(report.hints)} hint{'s' if len(report.hints) > 1 else ''}"] if report.hints else []
-    counts += [f"{len(report.not_judged)} not judged"] if report.not_judged else []
+    n_waiting = sum(bool(unchecked.waits_for) for unchecked in report.not_judged)
+    n_unknown = len(report.not_judged) - n_waiting
+    counts += [f"{n_waiting} wait{'s' if n_waiting == 1 else ''} for the fix"] if n_waiting else []
+    counts += [f"{n_unknown} not judged"] if n_unknown else []
     return "; ".join(parts) + (f" ({', '.join(counts)})" if counts else "")
 
 
@@ -302,6 +309,11 @@ def crash_text(crashes: Mapping[str, Sequence[str]]) -> Text:
     for error, checks in crashes.items():
         text.append(f"crashed: {', '.join(checks)}: ", "bold red").append(f"{printable(error)}\n")
     return text
+
+
+def not_judged_text(checks: Sequence[Unchecked]) -> Text:
+    """Return a line for each check that could not judge the run, with what it lacks."""
+    return Text("").join(Text(f"\nnot judged: {check.check} ({printable(check.reason)})", "dim") for check in checks)
 
 
 def randomness_text(sources: "Sequence[RandomSource] | None") -> Text:
