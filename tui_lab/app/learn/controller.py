@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ATTENTION = "attention"
 LINES_ABOVE_ATTENTION = 7
+NEED_ROOM = ("batch", "doctor")
+"""Panes that a stage about them shows alone."""
 
 
 class LessonController:
@@ -260,9 +262,8 @@ class LessonController:
         if pane is not None:
             self.lab.go_to(pane.number)
         stage = self.guide.stage
-        # The other panes would answer what is asked before the first run; and evidence needs lines.
-        needs_lines = stage.pane == "doctor" or (stage.pane == "batch" and not self.lab.has_class("-tall"))
-        self.lab.area.show_alone(bool(self.lab.prepared) or needs_lines)
+        # The other panes would answer what is asked before the first run; and evidence needs room.
+        self.lab.area.show_alone(bool(self.lab.prepared) or stage.pane in NEED_ROOM)
         is_for_the_pane = stage.kind == "look" and stage.question is None and not stage.has_action
         if pane is None or not is_for_the_pane:
             self.lab.set_focus(self.lab.strip)

@@ -119,7 +119,9 @@ def _blocks(guide: Guide) -> Iterator[Page]:
         yield Page(Text("\n").join([ask, Text(guide.progress.short_command(stage), CODE)]))
     if stage.keep is not None:
         code = [Text(f"  {line}", CODE) for line in stage.keep.code.strip("\n").splitlines()]
-        yield Page(Text("\n").join([marked(stage.keep.sentence), Text(stage.keep.source, MUTED), *code]))
+        sentence = marked(stage.keep.sentence)
+        sentence.stylize(BOLD)
+        yield Page(Text("\n").join([sentence, Text(stage.keep.source, MUTED), *code]))
     if guide.done.failed_facts:
         lines = [Text("This run did not show what the text says:", WRONG), *map(Text, guide.done.failed_facts)]
         yield Page(Text("\n").join(lines))
