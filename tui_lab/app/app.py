@@ -231,7 +231,7 @@ class LabApp(BaseApp):
             self.exit(return_code=0 if problem is None else FAILED)
         elif problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
-        elif (line := shutdown.followed_line(lab)) is not None:
+        elif (line := shutdown.followed_line(lab)) is not None and (lab.lesson is None or not lab.state.over):
             self.notify(line)
         for screen in self.screen_stack:
             if isinstance(screen, Home):

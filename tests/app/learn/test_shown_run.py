@@ -77,6 +77,13 @@ def test_run_that_still_trains_stays_open() -> None:
     assert not lab.closed and shown_run.note
 
 
+def test_run_of_the_stage_that_is_still_loading_has_no_note() -> None:
+    progress = progress_with_runs("see")
+    progress.go_to("fix")
+    progress.of("fix").run = progress.new_run_folder("fix").name
+    assert shown(progress, Lab(is_over=False), progress.of("fix").run).note == ""
+
+
 def test_report_on_the_run_is_shown_from_its_stage_on_once() -> None:
     progress = progress_with_runs("see", "fix")
     progress.of("diagnose").report = report(SOFTMAX_TWICE).to_json()

@@ -39,7 +39,8 @@ class ShownRun:
     @property
     def note(self) -> str:
         """Which stage's run the panes show, if they do not show the one of this stage; otherwise empty."""
-        if self.name == self.wanted:
+        is_of_stage = self.name == self._progress.of(self._progress.stage.id).run  # Also before it is a run on disk.
+        if is_of_stage or self.name == self.wanted:
             return ""
         stages = enumerate(self._progress.lesson.stages, 1)
         number = next((i for i, stage in stages if self._progress.of(stage.id).run == self.name and self.name), None)
