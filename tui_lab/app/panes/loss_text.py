@@ -134,9 +134,9 @@ def best_text(state: LabState) -> Text:
         since = f" · no improvement for {state.worse} eval{'s' if state.worse > 1 else ''}{suffix}"
     else:
         since = f" · patience {patience}"
-    restored = "" if state.restored is None else " · weights restored"
+    restored = "" if state.restored is None else ", restored"
     title = f"best {short_number(best.val_loss)} at step {best.step:,}"
-    return Text.assemble(("● ", "yellow"), (title, "bold yellow"), since, restored)
+    return Text.assemble(("● ", "yellow"), (title, "bold yellow"), restored, since)
 
 
 def nearest(points: Points, step: float) -> tuple[float, float] | None:
