@@ -214,11 +214,12 @@ async def lab(
     is_first: bool = False,
     sampler: FakeSampler | None = None,
     loaded: bool = True,
+    toasts: bool = False,
 ) -> AsyncIterator[Lab]:
-    """A lab after `steps` steps, with an evaluation half way."""
+    """A lab after `steps` steps, with an evaluation half way. toasts: whether they are shown."""
     source, now = FakeSource(), [0.0]
     app = LabApp(clock=lambda: now[0], keymap=keymap)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=toasts) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28, is_first=is_first, sampler=sampler)
         opened = ready(preset, *overrides)
         assert opened.trainer_config is not None

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.core.recorded import STARTED, Ending, evaluated, recorded, recorded_s
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import Unit
+from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.core.runs.folder import Run
@@ -167,6 +169,36 @@ def test_findings_of_the_monitors_are_in_the_report(tmp_path: Path) -> None:
     data = gather(recorded(tmp_path / "a", [STARTED, *events]), [])
     assert data.findings and data.findings[0].title in Page(run_report(data)).text
     assert not gather(recorded(tmp_path / "b"), []).findings
+
+
+ORIGIN = Origin(
+    quantity="loss",
+    phase="forward",
+    kind="inf",
+    cause="overflow",
+    module="h.1.mlp",
+    module_type="MLP",
+    operation="addmm",
+    dtype="float16",
+    inputs=(TensorRange(name="weight", dtype="float16", shape=(8, 4), low=-2.0, high=6e4),),
+    output=TensorRange(name="output", dtype="float16", shape=(8, 4), low=None, high=None, n_inf=3, n_nan=29),
+    rows=(BatchRow(row=2, example=71, positions=(5, 6), text=f"to be\n{EVIL}"),),
+    n_rows=1,
+    n_batch=4,
+)
+
+
+@pytest.mark.parametrize("is_script", [False, True])
+def test_what_became_non_finite_first_is_in_the_report(is_script: bool, tmp_path: Path) -> None:
+    event = ev.NonFinite(step=3, origin=ORIGIN)
+    run = recorded_script(tmp_path / "a") if is_script else recorded(tmp_path / "a", [STARTED, update(1)])
+    list(run.record([event]))
+    page = page_of(run)
+    assert not page.open and "img" not in page.tags
+    shown = ["h.1.mlp (MLP)", "weight 8×4 float16 -2 60,000 0 0", "output 8×4 float16 – – 3 29", "2 71 5, 6 to be"]
+    assert [text for text in shown if text not in page.text] == []
+    list(run.record([replace(STARTED, resumed=True)]))
+    assert "h.1.mlp" not in page_of(run).text, "of the last start only"
 
 
 def test_report_writes_one_file(run_cli: RunCli, tmp_path: Path) -> None:

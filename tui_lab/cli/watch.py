@@ -230,6 +230,8 @@ def begin(
     target = Target(script, tuple(arguments), is_module)
     try:
         recording = _start(target, out)
+        if not in_background:  # There, the app shows the event, and the lines would be in its log once more.
+            recording.on_non_finite = _say_non_finite
         shown_folder = _relative(recording.run.path)
         if not in_background:
             _say(f"recording into {shown_folder}; follow it with: tui-lab app {shlex.quote(shown_folder)}")
@@ -252,11 +254,9 @@ def _start(target: Target, out: str | None) -> ScriptRecording:
     sys.argv = ["tui-lab", "watch", *target.python_arguments]
     try:
         folder = None if out is None else Path(out)
-        recording = ScriptRecording(
+        return ScriptRecording(
             target.name, target.python_arguments, folder, lambda problem: _say(f"tui-lab: {problem}")
         )
-        recording.on_non_finite = _say_non_finite
-        return recording
     finally:
         sys.argv = arguments
 

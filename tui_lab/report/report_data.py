@@ -16,6 +16,7 @@ from tui_lab.core.runs.curves import Curves, curves
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summary
+from tui_lab.runs.listing import last_non_finite
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class ReportData:
     started: tuple[ev.Started, ...]
     warnings: tuple[ev.Warned | ev.SaveFailed, ...]
     failure: ev.Failed | None
+    non_finite: ev.NonFinite | None
     findings: tuple[Finding, ...]
     logged: LoggedSoFar
     samples: "tuple[Sample, ...] | str | None"
@@ -125,6 +127,7 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
         started=tuple(event for event in events if isinstance(event, ev.Started)),
         warnings=tuple(event for event in events if isinstance(event, ev.Warned | ev.SaveFailed)),
         failure=next((event for event in reversed(events) if isinstance(event, ev.Failed)), None),
+        non_finite=last_non_finite(events),
         findings=tuple(findings),
         logged=logged,
         samples=_samples(run, config, task, prompts) if isinstance(config, Config) and task is not None else None,

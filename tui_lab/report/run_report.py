@@ -5,6 +5,7 @@ import shlex
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import unit_of
 from tui_lab.report.chart import loss_chart
+from tui_lab.report.nonfinite_section import NonFiniteSection
 from tui_lab.report.render import render, settings_by_section
 from tui_lab.report.report_data import ReportData
 from tui_lab.runs.figures import figure_text
@@ -24,6 +25,7 @@ def run_report(data: ReportData) -> str:
         faults=() if own is None else own.faults,
         has_answers=own is not None and own.data.task == "reverse",
         figures=_figures(data),
+        non_finite=None if data.non_finite is None else NonFiniteSection.of(data.non_finite),
         chart=loss_chart(data.curves).svg if data.curves.train[0] else None,
         settings=settings_by_section(data.config),
         trained_on=_trained_on(data),

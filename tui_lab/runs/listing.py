@@ -1,7 +1,7 @@
 """Select runs for `runs ls`, and show one in `runs show`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
-from tui_lab.core.events import Changed, Failed, Logged, NonFinite, SaveFailed, Started, Stopped, Warned
+from tui_lab.core.events import Changed, Event, Failed, Logged, NonFinite, SaveFailed, Started, Stopped, Warned
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
@@ -136,19 +136,14 @@ def run_details(name: str) -> RunDetails:
     logged: dict[str, float] = {}
     warnings: list[str] = []
     ending: Started | Stopped | Failed | None = None
-    non_finite: NonFinite | None = None
     for event in events:
         match event:
             case Logged():
                 logged |= event.values
             case Warned() | SaveFailed():
                 warnings.append(f"step {event.step:,}: warning: {' '.join(event.message.split())}")
-            case NonFinite():
-                non_finite = event
             case Started() | Stopped() | Failed():
                 ending = event
-                if isinstance(event, Started):
-                    non_finite = None
     return RunDetails(
         row=row_of(run.path, run.name),
         config=config,
@@ -158,9 +153,20 @@ def run_details(name: str) -> RunDetails:
         logged=logged,
         warnings=warnings,
         failure=ending if isinstance(ending, Failed) else None,
-        non_finite=non_finite,
+        non_finite=last_non_finite(events),
         checkpoints=run.saved_checkpoints(),
     )
+
+
+def last_non_finite(events: Iterable[Event]) -> NonFinite | None:
+    """Return what became non-finite first since the run was last started or resumed; None if nothing did."""
+    last: NonFinite | None = None
+    for event in events:
+        if isinstance(event, Started):
+            last = None
+        elif isinstance(event, NonFinite):
+            last = event
+    return last
 
 
 def checkpoints_text(paths: Sequence[Path], best_step: int | None) -> str:

@@ -18,7 +18,7 @@ TEXT_LENGTH = 40
 
 def origin_lines(origin: Origin) -> list[str]:
     """Return what became non-finite first, the ranges of its inputs and output, and the rows of the batch."""
-    lines = [f"non-finite first: {_headline(origin)}"]
+    lines = [f"non-finite first: {headline(origin)}"]
     if ranges := [*origin.inputs, *([origin.output] if origin.output is not None else [])]:
         lines.append("  " + "; ".join(map(_range_text, ranges)))
     if rows := _rows_text(origin):
@@ -28,11 +28,12 @@ def origin_lines(origin: Origin) -> list[str]:
 
 def origin_summary(origin: Origin) -> str:
     """Return what became non-finite first, in one line."""
-    rows = f", in {_n_rows(origin)}" if origin.n_rows else ""
-    return f"non-finite first: {_headline(origin)}{rows}"
+    rows = f", in {n_rows_text(origin)}" if origin.n_rows else ""
+    return f"non-finite first: {headline(origin)}{rows}"
 
 
-def _headline(origin: Origin) -> str:
+def headline(origin: Origin) -> str:
+    """Return where it began, and why."""
     match origin.phase:
         case "weights":
             others = f", and so are {origin.n_parameters - 1:,} others" if origin.n_parameters > 1 else ""
@@ -113,10 +114,11 @@ def _rows_text(origin: Origin) -> str:
     shown = [_row_text(row) for row in origin.rows[: 1 if is_all else SHOWN_ROWS]]
     rest = origin.n_rows - len(shown)
     more = f"; and {rest:,} more" if rest and not is_all else ""
-    return f"{_n_rows(origin)}{', such as ' if is_all else ': '}" + "; ".join(shown) + more
+    return f"{n_rows_text(origin)}{', such as ' if is_all else ': '}" + "; ".join(shown) + more
 
 
-def _n_rows(origin: Origin) -> str:
+def n_rows_text(origin: Origin) -> str:
+    """Return in how many rows of the batch it began."""
     if origin.n_rows == origin.n_batch > 1:
         return f"all {origin.n_batch:,} rows"
     of_batch = f" of {origin.n_batch:,}" if origin.n_batch else ""

@@ -1,11 +1,13 @@
 """Which messages of a run are shown as a toast."""
 
 import pytest
+from textual.widgets._toast import Toast
 
-from tests.app.fake import evaluated, update
+from tests.app.fake import evaluated, lab, update
 from tui_lab.app.screens.notices import notice_of
 from tui_lab.app.session.messages import Interrupted, Preparing, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
+from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,43 @@ def test_message_is_shown_as_a_toast(message: SessionMessage, severity: str) -> 
 @pytest.mark.parametrize("message", [Preparing("reading", 1, 2), update(1), evaluated(1), ev.Paused(step=1)])
 def test_usual_messages_are_no_toast(message: SessionMessage) -> None:
     assert notice_of(message) is None
+
+
+NON_FINITE = ev.NonFinite(
+    step=30,
+    origin=Origin(
+        quantity="loss",
+        phase="forward",
+        kind="inf",
+        cause="overflow",
+        module="layers.1.W_2",
+        module_type="Linear",
+        operation="addmm",
+        dtype="float32",
+        inputs=(TensorRange(name="weight", dtype="float32", shape=(256, 64), low=-1e38, high=1e38),),
+        output=TensorRange(name="output", dtype="float32", shape=(176, 64), low=-1.0, high=1.0, n_inf=18),
+        rows=(BatchRow(row=7, example=58767, positions=(0, 1), text="21777337771"),),
+        n_rows=1,
+        n_batch=16,
+        line="/home/somebody/projects/transformer/model.py:118",
+    ),
+)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_non_finite_loss_is_named_beside_the_failure_and_told_in_full_by_the_events(
+    size: tuple[int, int],
+) -> None:
+    async with lab(size=size, toasts=True) as it:
+        await it.tell(
+            NON_FINITE, ev.Failed(step=30, message=f"the loss of update 30 is not finite {'(loss nan) ' * 9}")
+        )
+        toasts = it.screen.query(Toast)
+        assert [toast._notification.title for toast in toasts] == ["step 30", "Training failed"]
+        assert all(it.screen.region.contains_region(toast.region) for toast in toasts), "none is pushed off the screen"
+        text = toasts.first()._notification.message
+        assert "layers.1.W_2 (Linear)" in text and "1 of 16 rows" in text
+        assert it.screen.state.over
+        await it.press("5")
+        log = it.screen.events_pane.copied()
+        assert all(part in log for part in ("layers.1.W_2", "weight 256×64", "row 7, example 58,767", "21777337771"))

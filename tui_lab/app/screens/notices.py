@@ -10,7 +10,7 @@ from textual.screen import Screen
 from tui_lab.app.session.messages import Interrupted, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
 from tui_lab.runs.names import state_name
-from tui_lab.runs.nonfinite_text import origin_lines
+from tui_lab.runs.nonfinite_text import origin_summary
 
 ERROR_SECONDS = 20.0
 FAILED = "Training failed"
@@ -50,7 +50,9 @@ def notice_of(message: SessionMessage) -> Notice | None:
         case ev.Warned():
             return Notice(message.message, f"step {message.step:,}", "warning")
         case ev.NonFinite():
-            return Notice("\n".join(origin_lines(message.origin)), f"step {message.step:,}", "error", ERROR_SECONDS)
+            # In one line, so that on 24 rows the toast about the failure does not push its beginning off the screen.
+            text = f"{origin_summary(message.origin)}. The Events pane says more."
+            return Notice(text, f"step {message.step:,}", "error", ERROR_SECONDS)
         case ev.Failed():
             return Notice(message.message, FAILED, "error", ERROR_SECONDS)
         case SessionFailed():
