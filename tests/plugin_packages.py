@@ -48,6 +48,10 @@ SUMS = """
     from tui_lab.data.tokenizers import DigitsTokenizer
 
 
+    class Own(DigitsTokenizer):
+        name = "own"
+
+
     class Sums:
         n_examples = 40
         length = 3

@@ -194,7 +194,7 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = (), *, any_plugi
         elif not exists(key):
             problems.append(unknown_key(key))
         else:
-            _put(merged, key, parse_value(text))
+            put(merged, key, parse_value(text))
     if problems:
         raise ConfigError(problems)
     unknown = [] if any_plugin else list(_unknown_names(merged))
@@ -212,7 +212,7 @@ def _copied(tables: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _copied(value) if isinstance(value, Mapping) else value for name, value in tables.items()}
 
 
-def _put(tables: dict[str, Any], key: str, value: Any) -> None:
+def put(tables: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key that exists, and make the tables that it is in. A table that is something else is left so."""
     *sections, name = key.split(".")
     table: Any = tables
@@ -254,7 +254,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     for key, value in values.items():
         if not exists(key):
             raise ConfigError(unknown_key(key))
-        _put(tables, key, value)
+        put(tables, key, value)
     return build(tables, any_plugin=not values.keys() & _PLUGINS.keys())
 
 

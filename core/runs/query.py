@@ -67,7 +67,7 @@ def value_of(row: RunRow, key: str) -> Any:
 def check_key(key: str) -> None:
     """Raises ConfigError with the nearest key for one that does not exist; a captured setting may have any name."""
     keys = tuple(dict.fromkeys((*FIGURES, *settings.fields(), *script.keys())))
-    if key not in keys and not key.startswith(script.CAPTURED):
+    if key not in keys and not settings.exists(key) and not key.startswith(script.CAPTURED):
         full_key = next((full for full in keys if full.partition(".")[2] == key), "")
         raise ConfigError.of(
             "unknown_key",

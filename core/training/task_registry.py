@@ -1,14 +1,17 @@
 """The tasks by name: tui-lab's own, and those of plug-ins, whose examples are checked before they are used."""
 
+import json
+
 import numpy as np
 
 from tui_lab.data.corpora.encode import load_corpus
 from tui_lab.data.dataset import IGNORED, Dataset, MakeTask, Task, TaskSettings
 from tui_lab.data.tasks.reverse import reverse_task
 from tui_lab.data.tasks.text import text_task
+from tui_lab.data.tokenizers import Tokenizer, from_state
 from tui_lab.util import plugin_registry
 from tui_lab.util.errors import DataError, LabError, nearest
-from tui_lab.util.plugin_registry import Plugin
+from tui_lab.util.plugin_registry import Plugin, PluginError
 
 CHECKED_EXAMPLES = 16
 """Of each part of a plug-in's task: the first, the last, and others evenly spaced."""
@@ -76,6 +79,20 @@ def _check(plugin: Plugin, task: object, context: int) -> None:
                 allowed=f"at least {dataset.length}",
             )
         _check_examples(plugin, part, dataset, task.tokenizer.n_vocab)
+    _check_tokenizer(plugin, task.tokenizer)
+
+
+def _check_tokenizer(plugin: Plugin, tokenizer: Tokenizer) -> None:
+    """Raise PluginError unless the tokenizer comes back from the state that a run folder keeps."""
+    try:
+        rebuilt = from_state(json.loads(json.dumps(tokenizer.state())))
+    except PluginError:
+        raise
+    except DataError as error:
+        hint = "; register its class under tui_lab.tokenizers" if error.code == "unknown_name" else ""
+        raise plugin.error(f"its tokenizer cannot be made again from its state(): {error}{hint}") from error
+    if (rebuilt.n_vocab, rebuilt.state()) != (tokenizer.n_vocab, tokenizer.state()):
+        raise plugin.error("its tokenizer differs from the one made again from its state()")
 
 
 def _check_examples(plugin: Plugin, part: str, dataset: Dataset, n_vocab: int) -> None:

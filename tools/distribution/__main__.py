@@ -41,6 +41,9 @@ def _try(wheel: Path, extras: str, torch: str) -> None:
     fresh = Fresh(folder)
     fresh.install(wheel, extras, torch)
     fresh.use()
+    source = build.ROOT / "build" / "source"
+    example = build.build_example(source, build.ROOT / "build" / "example")
+    fresh.use_plugin(example, source / "examples" / "plugin" / "addition.toml")
     say("seconds:")
     for line, seconds in fresh.seconds.items():
         say(f"{seconds:6.1f}  {line}")

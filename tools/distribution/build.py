@@ -43,6 +43,18 @@ def build(source: Path, out: Path) -> tuple[Path, Path]:
     return sdist, wheel
 
 
+def build_example(source: Path, out: Path) -> Path:
+    """Build the wheel of the example of a plug-in into the folder `out`. Returns the wheel."""
+    shutil.rmtree(out, ignore_errors=True)
+    plugin = source / "examples" / "plugin"
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(plugin)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    [wheel] = out.glob("*.whl")
+    return wheel
+
+
 def check_metadata(sdist: Path, wheel: Path) -> None:
     """Let twine check the metadata, and check-wheel-contents the wheel. Ends the program if one fails."""
     for name, *arguments in (

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -88,6 +89,18 @@ class Fresh:
         self.run("tui-lab", "runs", "ls")
         self.see("tui-lab", "app", "reverse", "--steps", "50", text="■ done")
         self.see("tui-lab", "app", "runs/script", text="■ done")
+
+    def use_plugin(self, wheel: Path, config: Path) -> None:
+        """Install the example of a plug-in beside tui-lab, and use its task, tokenizer, check and watcher."""
+        self.run("pip", "install", "--quiet", "--no-deps", str(wheel), show=False)
+        self.run("tui-lab", "doctor", "--environment")
+        shutil.copy(config, self.work)
+        self.run("tui-lab", "run", config.name, "--steps", "50", "--out", "runs/plugin")
+        self.run("tui-lab", "doctor", config.name)
+        # A rate of zero: the watcher has something to say.
+        options = ["--steps", "210", "--set", "optim.lr=0", "--set", "train.batch_size=4"]
+        self.run("tui-lab", "run", config.name, "--out", "runs/flat", *options)
+        self.see("tui-lab", "app", config.name, "--steps", "50", text="■ done")
 
     def see(self, *command: str, text: str) -> None:
         """Open the app in a pseudo-terminal, wait until it shows `text`, print the screen, and quit by key."""

@@ -83,8 +83,7 @@ class Plan:
         """The config of a trial as tables, which may contradict each other."""
         tables = copy.deepcopy(self.base)
         for key, value in self.points[number].items():
-            section, _, name = key.rpartition(".")
-            (tables[section] if section else tables)[name] = value
+            settings.put(tables, key, value)
         return tables
 
     def config(self, number: int) -> Config:

@@ -88,6 +88,7 @@ def test_options_are_settings_of_the_config() -> None:
         ("return x, y", "return x", "the task cannot be made"),
         ('"exact_match"', '"accuracy"', "its metric is 'accuracy'"),
         ("def make(settings)", "def make()", "the task cannot be made"),
+        ("DigitsTokenizer(n),", "Own(n),", "register its class under tui_lab.tokenizers"),
     ],
 )
 def test_a_wrong_task_is_refused_and_names_its_package(install: Install, old: str, new: str, named: str) -> None:

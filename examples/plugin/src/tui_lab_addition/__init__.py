@@ -1,0 +1,1 @@
+"""A plug-in for tui-lab: adding two numbers."""
