@@ -3,7 +3,7 @@
 import queue
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tui_lab.core.user_code.external_model import Model
+
+
+Look = Literal["lens", "ablation", "norms"]
+"""What to measure inside a model: see `core/inside/`."""
+Replacement = Literal["zero", "mean"]
+"""What takes the place of a part that is taken out."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +154,22 @@ class Attend:
 
 
 @dataclass(frozen=True)
+class LookInside:
+    """Measure one row of the recorded batch inside the model; the answer goes into the run folder. how: to ablate."""
+
+    id: str
+    look: Look
+    row: int = 0
+    how: Replacement = "zero"
+
+
+@dataclass(frozen=True)
 class Stop:
     """Save and end."""
 
 
 Change = Set | Scale | Shift | Cycle | Undo
-Command = Pause | Resume | Step | Change | Evaluate | Save | Snapshot | Inspect | Generate | Attend | Stop
+Command = Pause | Resume | Step | Change | Evaluate | Save | Snapshot | Inspect | Generate | Attend | LookInside | Stop
 CommandQueue = queue.SimpleQueue[Command]
 """Thread-safe; `put` may also be called from a signal handler."""
 
@@ -234,6 +250,7 @@ SENDABLE: dict[str, type[Command]] = {
     "save": Save,
     "generate": Generate,
     "attend": Attend,
+    "look_inside": LookInside,
     "stop": Stop,
 }
 """The commands that can be sent to another process, by name. Snapshot and Inspect hold functions, so they cannot."""

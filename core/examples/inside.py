@@ -8,15 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tui_lab.core import events as ev
+from tui_lab.core.commands import Replacement
 from tui_lab.core.config.schema import Config
 from tui_lab.core.examples.measure import OnProgress, no_progress
 from tui_lab.core.examples.opened import checkpoints, task_of
 from tui_lab.core.examples.selection import Part, part_of
 from tui_lab.core.examples.shown import text_of
 from tui_lab.core.inference.load_model import load_chosen
-from tui_lab.core.inside.ablation import Ablation, How, ablate
-from tui_lab.core.inside.lens import LogitLens, logit_lens
-from tui_lab.core.inside.norms import StreamNorms, stream_norms
+from tui_lab.core.inside.ablation import ablate
+from tui_lab.core.inside.lens import logit_lens
+from tui_lab.core.inside.norms import stream_norms
+from tui_lab.core.inside.results import Ablation, LogitLens, StreamNorms
 from tui_lab.core.runs.folder import Run
 from tui_lab.data.tasks.reverse import to_xy
 from tui_lab.data.tokenizers import Tokenizer
@@ -44,7 +46,7 @@ class InsideRequest:
     example: int = 0
     text: str | None = None
     others: int = 3
-    how: How = "zero"
+    how: Replacement = "zero"
 
 
 @dataclass(frozen=True)

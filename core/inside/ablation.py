@@ -10,54 +10,30 @@ up.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.inference.example import MOST_LOGITS, Floats, Ids
+from tui_lab.core.commands import Replacement
+from tui_lab.core.inference.example import MOST_LOGITS, Ids
 from tui_lab.core.inside.capture import Captured, capture, first_tensor
 from tui_lab.core.inside.parts import LayerParts, layers_of
+from tui_lab.core.inside.results import Ablation, PartLosses
 from tui_lab.core.user_code.external_model import logits_of
 from tui_lab.data.dataset import IGNORED
 
-How = Literal["zero", "mean"]
 NO_PARTS = (
     "Not available: the model's attention and feed-forward are not known by name, or a layer does not add both to its "
     "input."
 )
 
 
-@dataclass(frozen=True)
-class PartLosses:
-    """Mean losses in nats per target, read-only: base with nothing taken out, the others without one part of a layer.
-
-    heads: [L, H]. attention, feed_forward: [L]. NaN where the model has no such part, or no row has a target.
-    """
-
-    base: float
-    heads: Floats
-    attention: Floats
-    feed_forward: Floats
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """The losses of one example, and the mean over the targets of `n_others` other rows; layers: their names."""
-
-    layers: tuple[str, ...]
-    how: How
-    example: PartLosses
-    others: PartLosses
-    n_others: int
-
-
 @torch.no_grad()
-def ablate(model: nn.Module, x: Ids, y: Ids, how: How = "zero") -> Ablation | str:
+def ablate(model: nn.Module, x: Ids, y: Ids, how: Replacement = "zero") -> Ablation | str:
     """Return the losses without each part in turn, or why there are none.
 
     x, y: [R, T], first the example, then the other rows. The model must be in evaluation mode. Costs a forward pass of
@@ -90,7 +66,7 @@ def ablate(model: nn.Module, x: Ids, y: Ids, how: How = "zero") -> Ablation | st
     return Ablation(names, how, example, others, len(x) - 1)
 
 
-def _removals(captured: Captured, i: int, layer: LayerParts, how: How, H: int) -> Iterator[tuple[int, Any]]:
+def _removals(captured: Captured, i: int, layer: LayerParts, how: Replacement, H: int) -> Iterator[tuple[int, Any]]:
     """Yield for each part of layer `i` its column, and the context in which it is taken out."""
     heads = captured.heads[i]
     if heads is not None and layer.projection is not None:
@@ -106,7 +82,7 @@ def _removals(captured: Captured, i: int, layer: LayerParts, how: How, H: int) -
             yield column, _without_output(part, _replacement(output, how))
 
 
-def _replacement(output: Tensor, how: How) -> Tensor:
+def _replacement(output: Tensor, how: Replacement) -> Tensor:
     """Return what takes the place of a part's output [R, T, d] at every position: [d]."""
     mean = output.flatten(0, 1).float().mean(dim=0).to(output.dtype)
     return torch.zeros_like(mean) if how == "zero" else mean

@@ -13,7 +13,6 @@ nostalgebraist 2020, "interpreting GPT: the logit lens", LessWrong. Belrose et a
 from transformers with the tuned lens", arXiv 2303.08112.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,29 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.inference.example import MOST_LOGITS, Floats, Ids
+from tui_lab.core.inference.example import MOST_LOGITS, Ids
 from tui_lab.core.inside.capture import ReadOut, capture, read_out
+from tui_lab.core.inside.results import LogitLens
 from tui_lab.data.dataset import IGNORED
 
 EMBEDDING = "embedding"
-
-
-@dataclass(frozen=True)
-class LogitLens:
-    """What each of P places would answer at each of T positions of one example; read-only.
-
-    places: "embedding", then the name of each layer, P. read_out: the modules that make logits of the stream.
-    top, probabilities: the likeliest tokens, [P, T, k]. target_probabilities, losses (nats): of the target, [P, T], NaN
-    where it is ignored. ranks: of the target, 1 for the likeliest token, [P, T], 0 where it is ignored.
-    """
-
-    places: tuple[str, ...]
-    read_out: str
-    top: Ids
-    probabilities: Floats
-    target_probabilities: Floats
-    losses: Floats
-    ranks: Ids
 
 
 @torch.no_grad()

@@ -1,16 +1,15 @@
-"""Looks into a model at one row of a batch, one look at a time: for the app, a run folder or a script's process."""
-
-from typing import Literal
+"""Looks into a model at one row of a batch, one look at a time: for the app, and for the process of a script."""
 
 import numpy as np
+from torch import nn
 
+from tui_lab.core.commands import Look, Replacement
 from tui_lab.core.inference.example import Ids
-from tui_lab.core.inside.ablation import Ablation, How, ablate, n_variants
-from tui_lab.core.inside.lens import LogitLens, logit_lens
-from tui_lab.core.inside.norms import StreamNorms, stream_norms
-from tui_lab.core.user_code.external_model import Model
+from tui_lab.core.inside.ablation import ablate, n_variants
+from tui_lab.core.inside.lens import logit_lens
+from tui_lab.core.inside.norms import stream_norms
+from tui_lab.core.inside.results import Measured
 
-Look = Literal["lens", "ablation", "norms"]
 MAX_OTHERS = 3
 """Further rows of the batch for an ablation, at most."""
 MOST_LOGITS_OF_ABLATION = 2**28
@@ -18,11 +17,12 @@ MOST_LOGITS_OF_ABLATION = 2**28
 
 
 def look_at(
-    model: Model, look: Look, x: Ids, y: Ids, row: int, how: How = "zero"
-) -> LogitLens | Ablation | StreamNorms | str:
+    model: nn.Module, look: Look, x: Ids, y: Ids, row: int, *, n_vocab: int, how: Replacement = "zero"
+) -> Measured:
     """Return what was measured of a row, or why it was not. x, y: [R, T]. The model must be in evaluation mode.
 
-    how: to ablate, which also measures the rows after it, as many as `MAX_OTHERS` and `MOST_LOGITS_OF_ABLATION` allow.
+    n_vocab: the number of logits of a position. how: to ablate, which also measures the rows after it, as many as
+    `MAX_OTHERS` and `MOST_LOGITS_OF_ABLATION` allow.
     """
     match look:
         case "lens":
@@ -30,7 +30,7 @@ def look_at(
         case "norms":
             return stream_norms(model, x[row])
         case "ablation":
-            n_logits = n_variants(model) * x.shape[1] * model.n_vocab
+            n_logits = n_variants(model) * x.shape[1] * n_vocab
             n_others = min(MAX_OTHERS, max(1, MOST_LOGITS_OF_ABLATION // max(1, n_logits)), len(x) - 1)
             chosen = np.arange(row, row + 1 + n_others) % len(x)
             return ablate(model, x[chosen], y[chosen], how)

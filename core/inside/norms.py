@@ -6,8 +6,6 @@ less; in a post-LN model as ours the LayerNorm after each sum sets it to about â
 normalization in the transformer architecture", lemma 2), so that there the added norms tell what a layer does.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,20 +13,7 @@ from torch import Tensor, nn
 from tui_lab.core.inference.example import Floats, Ids
 from tui_lab.core.inside.capture import capture
 from tui_lab.core.inside.lens import EMBEDDING
-
-
-@dataclass(frozen=True)
-class StreamNorms:
-    """Euclidean norms at each of T positions of one example; read-only.
-
-    places: "embedding", then the name of each layer, L + 1. stream: after each of them, [L + 1, T]. attention,
-    feed_forward: of what they add, before any LayerNorm, [L, T]; NaN where it is not available.
-    """
-
-    places: tuple[str, ...]
-    stream: Floats
-    attention: Floats
-    feed_forward: Floats
+from tui_lab.core.inside.results import StreamNorms
 
 
 @torch.no_grad()

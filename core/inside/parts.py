@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tui_lab.core.model import Transformer
-from tui_lab.core.user_code.external_model import ExternalModel
+from tui_lab.core.user_code.external_model import WrappedModel
 
 NO_LAYERS = "the model has no list of layers of one kind"
 _ATTENTION = ("attn", "attention", "self_att")
@@ -43,7 +43,7 @@ def layers_of(model: nn.Module) -> tuple[LayerParts, ...]:
             LayerParts(f"layers.{i}", layer, layer.attention, layer.W_2, layer.attention.W_O, layer.attention.n_heads)  # type: ignore[arg-type,union-attr]
             for i, layer in enumerate(model.layers)
         )
-    inner = model.inner if isinstance(model, ExternalModel) else model
+    inner = model.inner if isinstance(model, WrappedModel) else model
     return tuple(_parts(inner, name, layer) for name, layer in _largest_list(inner))
 
 

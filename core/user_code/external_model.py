@@ -23,15 +23,22 @@ def logits_of(model: nn.Module, x: Tensor) -> Tensor:
     return logits
 
 
-class ExternalModel(nn.Module):
+class WrappedModel(nn.Module):
+    """A module around a user's model, whose layers are those of `inner`."""
+
+    def __init__(self, inner: nn.Module, precision: Precision = "fp32") -> None:
+        super().__init__()
+        self.inner = inner
+        self.precision: Precision = precision
+
+
+class ExternalModel(WrappedModel):
     """Wraps any model so that it has the methods of Transformer: ids int64 [B, T] → logits float [B, T, V]."""
 
     def __init__(self, inner: nn.Module, config: ModelConfig, n_vocab: int) -> None:
-        super().__init__()
-        self.inner = inner
+        super().__init__(inner)
         self.config = config
         self.n_vocab = n_vocab
-        self.precision: Precision = "fp32"
 
     def forward(self, ids: Tensor) -> Tensor:
         with autocast(self.precision, ids.device):

@@ -1,6 +1,7 @@
-"""Answers Generate and Attend in the process that has the model."""
+"""Answers Generate, Attend and LookInside in the process that has the model."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -10,15 +11,20 @@ from torch import nn
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
+from tui_lab.core.inside.looks import look_at
+from tui_lab.core.inside.results import Measured
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch import answers
-from tui_lab.core.watch.attention_capture import capture_attention
+from tui_lab.core.watch.attention_capture import capture_attention, without_compiled_code
 from tui_lab.core.watch.generation import generate_plain
+from tui_lab.core.watch.inside_answers import InsideAnswer, write_inside
 from tui_lab.core.watch.model_calls import CallForm, copied, evaluating, unwrapped
-from tui_lab.core.watch.recorded_batch import Ids
+from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
+from tui_lab.core.watch.script_model import ScriptModel, unchanged_buffers
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
+from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import IdTokenizer, Tokenizer
 from tui_lab.util.errors import RunError
 
@@ -47,6 +53,21 @@ class Answering:
         if answers.is_valid_id(command.id):
             maps = _attention(model, recorder.script.form, recorder.steps.latest_x, command.row)
             answers.write_attention(self._run.path, command.id, maps)
+
+    def look_inside(self, command: cmd.LookInside, model: nn.Module | None, recorder: Recorder) -> None:
+        """Measure one row of the latest batch, and write the answer, or why there is none. Raises OSError."""
+        if not answers.is_valid_id(command.id):
+            return
+        began = time.perf_counter()
+        batch = recorder.steps.latest_batch
+        x, y = _tokens(batch)
+        result: Measured = f"Not available: {NO_TOKENS}."
+        if model is not None and recorder.script.form is not None and len(x):
+            result = _look(unwrapped(model), recorder.script.form, x, y, command)
+        seconds = time.perf_counter() - began
+        batch_step, n_rows = (0, 0) if batch is None else (batch.step, batch.n_rows)
+        answer = InsideAnswer(recorder.log.n_steps, seconds, batch_step, n_rows, x, y, result)
+        write_inside(self._run.path, command.id, answer)
 
     def generate(self, command: cmd.Generate, model: nn.Module | None, recorder: Recorder) -> None:
         """Begin to generate; a generation under way ends. Raises OSError."""
@@ -106,3 +127,23 @@ def _attention(model: nn.Module | None, form: CallForm | None, x: Ids | None, ro
             return capture_attention(lambda: form.forward(inner)(row_ids))
     except Exception as error:  # The user's model may raise anything.
         return f"the model fails on one row: {type(error).__name__}: {error}"
+
+
+def _tokens(batch: RecordedBatch | None) -> tuple[Ids, Ids]:
+    """Return x and y of the recorded rows, y IGNORED where it is not known: [R, T], no rows without tokens."""
+    if batch is None or batch.x is None:
+        return np.zeros((0, 0), np.int64), np.zeros((0, 0), np.int64)
+    has_targets = batch.y is not None and batch.y.shape == batch.x.shape
+    return batch.x, batch.y if batch.y is not None and has_targets else np.full_like(batch.x, IGNORED)
+
+
+def _look(model: nn.Module, form: CallForm, x: Ids, y: Ids, command: cmd.LookInside) -> Measured:
+    """Look into the script's model, which is afterwards as it was."""
+    row = command.row % len(x)
+    try:
+        with evaluating(model), unchanged_buffers(model), without_compiled_code():
+            ids = torch.from_numpy(x[row : row + 1]).to(next(model.parameters()).device)
+            wrapped = ScriptModel(model, form, ids)
+            return look_at(wrapped, command.look, x, y, row, n_vocab=wrapped.n_vocab, how=command.how)
+    except Exception as error:  # The user's model may raise anything.
+        return f"Not available: the model fails on one row: {type(error).__name__}: {error}"

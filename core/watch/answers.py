@@ -1,7 +1,8 @@
-"""Answers to the commands Generate and Attend: files in the run folder, written by the process that has the model.
+"""Answers to the commands Generate, Attend and LookInside: files that the process with the model writes.
 
 A generation is a file of JSON lines, one a token; its last line is {"done": true, "error": …}. Attention maps are one
-safetensors file, which appears when it is complete. The process that asked removes the file.
+safetensors file, which appears when it is complete; so is a look inside (`inside_answers.py`). The process
+that asked removes the file.
 """
 
 import re
@@ -44,7 +45,7 @@ def is_valid_id(answer_id: str) -> bool:
 
 def write_generation(folder: Path, answer_id: str, step: int, tokens: Iterable[Generated]) -> None:
     """Append each token as it comes, then the end; an exception of `tokens` becomes the error. Raises OSError."""
-    path = _path(folder, answer_id, ".jsonl")
+    path = path_of(folder, answer_id, ".jsonl")
     error = None
     with path.open("w", encoding="utf-8", buffering=1) as out:
         out.write(dumps({"step": step}) + "\n")
@@ -78,7 +79,7 @@ def read_generation(folder: Path, answer_id: str) -> GenerationAnswer:
 
 def write_attention(folder: Path, answer_id: str, maps: AttentionMaps | str) -> None:
     """Write attention maps, or why there are none. Raises OSError."""
-    path = _path(folder, answer_id, ".safetensors")
+    path = path_of(folder, answer_id, ".safetensors")
     if isinstance(maps, str):
         files.write_bytes(path, save({}, {"error": maps}))
         return
@@ -109,7 +110,8 @@ def remove(folder: Path, answer_id: str) -> None:
         (folder / ANSWERS / f"{answer_id}{suffix}").unlink(missing_ok=True)
 
 
-def _path(folder: Path, answer_id: str, suffix: str) -> Path:
+def path_of(folder: Path, answer_id: str, suffix: str) -> Path:
+    """Return the file of an answer, in a folder that exists. Raises ValueError for a name that is no id."""
     if not is_valid_id(answer_id):
         raise ValueError(f"not the id of an answer: {answer_id!r}")
     (folder / ANSWERS).mkdir(exist_ok=True)

@@ -79,6 +79,8 @@ class Boundary:
                 self._answering.generate(command, self._callable_model(recorder), recorder)
             case cmd.Attend():
                 self._answering.attend(command, self._callable_model(recorder), recorder)
+            case cmd.LookInside():
+                self._answering.look_inside(command, self._callable_model(recorder), recorder)
             case cmd.Stop():
                 self.control.request_stop()
             case _:

@@ -104,7 +104,7 @@ class _NextLogits:
         ids = torch.tensor([row + [0] * missing], dtype=torch.long, device=self._device)
         with unchanged_rng():
             output = self._forward(ids)
-        return _at(_logits_in(output), ids.shape[1], len(row) - 1).float().cpu()
+        return _at(logits_in(output), ids.shape[1], len(row) - 1).float().cpu()
 
     def _logits_of_another_length(self, row: list[int], error: Exception) -> Tensor:
         """Try the whole context with padding at the end, or the longest end of the row that works."""
@@ -134,7 +134,7 @@ class _NextLogits:
         return works
 
 
-def _logits_in(output: Any) -> Tensor:
+def logits_in(output: Any) -> Tensor:
     """The logits in what a model returns: a tensor, or the first with three dimensions of a collection."""
     if isinstance(output, Tensor):
         return output

@@ -35,6 +35,12 @@ class CallForm:
 
         return call
 
+    def with_targets(self, model: nn.Module) -> Forward:
+        """A function of x int64 [B, T] that gives the model x for the targets, too."""
+        assert self.y is not None
+        y = self.y
+        return lambda x: _call(model, {self.x: x, y: x})
+
 
 def call_form(args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> CallForm | None:
     """The form of a call with these arguments; None if it has no x."""

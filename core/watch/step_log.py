@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
-from tui_lab.core.watch.recorded_batch import Ids
+from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_config import user_namespaces
 from tui_lab.core.watch.step_queue import StepQueue
@@ -29,8 +29,8 @@ class StepLog:
         self._batches = batches
         self._evaluations = evaluations
         self._queue = StepQueue(clock)
-        self._last_x: Ids | None = None
-        """The rows of x of the latest recorded batch."""
+        self.latest_batch: RecordedBatch | None = None
+        """The latest batch that was recorded."""
 
     @property
     def n_complete(self) -> int:
@@ -40,14 +40,14 @@ class StepLog:
     @property
     def latest_x(self) -> Ids | None:
         """Token ids of the latest recorded batch, or of the present one if none is recorded: int64 [R, T]."""
-        if self._last_x is not None:
-            return self._last_x
+        if self.latest_batch is not None:
+            return self.latest_batch.x
         inputs = self._batches.inputs
         return inputs.x.cpu().numpy() if inputs is not None and inputs.x is not None and inputs.has_tokens else None
 
     def forget_batch(self) -> None:
         """Another model is trained from now on."""
-        self._last_x = None
+        self.latest_batch = None
 
     def add(self, step: OpenStep) -> None:
         """Add a complete step."""
@@ -90,5 +90,5 @@ class StepLog:
             self._batches.add_rows(step.number, values.row_hashes)
         if step.batch is not None:
             history = None if values.row_hashes is None else self._batches.history()
-            self._last_x = step.batch.x
+            self.latest_batch = step.batch
             self._log.batch(step.batch, history)

@@ -12,9 +12,7 @@ from tui_lab.cli.output import console, write, write_json
 from tui_lab.cli.progress import preparing
 from tui_lab.core.examples.inside import InsideReport, InsideRequest, LayerValue, inside_run
 from tui_lab.core.examples.measure import no_progress
-from tui_lab.core.inside.ablation import Ablation, PartLosses
-from tui_lab.core.inside.lens import LogitLens
-from tui_lab.core.inside.norms import StreamNorms
+from tui_lab.core.inside.results import Ablation, LogitLens, PartLosses, StreamNorms
 from tui_lab.core.runs import folder as runs
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import Tokenizer, show

@@ -12,9 +12,10 @@ from tui_lab.app.screens.inside import InsideScreen
 from tui_lab.app.session.attention_source import Rows
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.inside.ablation import Ablation, ablate
-from tui_lab.core.inside.lens import LogitLens, logit_lens
-from tui_lab.core.inside.norms import StreamNorms, stream_norms
+from tui_lab.core.inside.ablation import ablate
+from tui_lab.core.inside.lens import logit_lens
+from tui_lab.core.inside.norms import stream_norms
+from tui_lab.core.inside.results import Ablation, LogitLens, StreamNorms
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model
 

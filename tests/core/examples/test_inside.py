@@ -9,9 +9,10 @@ from tests.core.recorded import recorded, recorded_script, update
 from tests.core.tiny import tiny
 from tui_lab.core.examples.inside import InsideRequest, LayerValue, inside_run, layers_until
 from tui_lab.core.inference.load_model import load_chosen
-from tui_lab.core.inside.ablation import Ablation, ablate
-from tui_lab.core.inside.lens import LogitLens, logit_lens
-from tui_lab.core.inside.norms import StreamNorms, stream_norms
+from tui_lab.core.inside.ablation import ablate
+from tui_lab.core.inside.lens import logit_lens
+from tui_lab.core.inside.norms import stream_norms
+from tui_lab.core.inside.results import Ablation, LogitLens, StreamNorms
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training.task_factory import build_task

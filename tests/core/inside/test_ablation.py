@@ -7,7 +7,9 @@ import torch
 from tests.core.inside import plain
 from tests.core.inside.models import Gpt, external, transformer
 from tests.core.inside.plain import Array
-from tui_lab.core.inside.ablation import Ablation, How, ablate
+from tui_lab.core.commands import Replacement
+from tui_lab.core.inside.ablation import ablate
+from tui_lab.core.inside.results import Ablation
 
 X = np.array([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8], [9, 7, 9, 3, 2, 3]])
 Y = np.array([[-1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, -1], [-1, -1, 3, 2, 3, 8]])
@@ -24,7 +26,7 @@ def outputs_of(w: dict[str, Array], part: Part) -> Array:
     return np.concatenate([by_part[name](row) for row in rows])
 
 
-def losses_without(w: dict[str, Array], part: Part, how: How) -> tuple[float, float]:
+def losses_without(w: dict[str, Array], part: Part, how: Replacement) -> tuple[float, float]:
     """The mean loss of the first row, and that of the targets of the others, without a part."""
     mean = outputs_of(w, part).mean(axis=0)
 
@@ -38,7 +40,7 @@ def losses_without(w: dict[str, Array], part: Part, how: How) -> tuple[float, fl
 
 
 @pytest.mark.parametrize("how", ["zero", "mean"])
-def test_ablations_of_our_model(how: How) -> None:
+def test_ablations_of_our_model(how: Replacement) -> None:
     model = transformer()
     w = plain.float64(model.state_dict())
     measured = ablate(model, X, Y, how)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from tests.core.inside import plain
 from tests.core.inside.models import Gpt, T, V, external, transformer
-from tui_lab.core.inside.lens import LogitLens, logit_lens
+from tui_lab.core.inside.lens import logit_lens
+from tui_lab.core.inside.results import LogitLens
 
 X = np.array([3, 1, 4, 1, 5, 9])
 Y = np.array([-1, 4, 1, 5, 9, 2])

@@ -5,7 +5,8 @@ import torch
 
 from tests.core.inside import plain
 from tests.core.inside.models import Gpt, external, transformer
-from tui_lab.core.inside.norms import StreamNorms, stream_norms
+from tui_lab.core.inside.norms import stream_norms
+from tui_lab.core.inside.results import StreamNorms
 
 X = np.array([3, 1, 4, 1, 5, 9])
 

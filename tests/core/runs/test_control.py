@@ -24,6 +24,7 @@ COMMANDS: tuple[cmd.Command, ...] = (
     cmd.Save(),
     cmd.Generate("answer-1", "To be", 20, 0.8, 5, 0.9, 3),
     cmd.Attend("answer-2", row=1),
+    cmd.LookInside("answer-3", "ablation", row=1, how="mean"),
     cmd.Stop(),
 )
 

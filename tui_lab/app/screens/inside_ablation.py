@@ -13,7 +13,7 @@ from tui_lab.app.widgets.heatmap import Ramp, style
 from tui_lab.runs.inside_text import change_text, layer_titles, part_titles
 
 if TYPE_CHECKING:
-    from tui_lab.core.inside.ablation import Ablation, PartLosses
+    from tui_lab.core.inside.results import Ablation, PartLosses
 
 COLUMN = 8
 LIST_WIDTH = 44

@@ -15,7 +15,7 @@ from tui_lab.data.dataset import IGNORED
 from tui_lab.runs.inside_text import layer_titles
 
 if TYPE_CHECKING:
-    from tui_lab.core.inside.lens import LogitLens
+    from tui_lab.core.inside.results import LogitLens
 
 LEAST_TOKEN = 3
 MOST_TOKEN = 9

@@ -12,7 +12,7 @@ from tui_lab.app.widgets.heatmap import Ramp
 from tui_lab.runs.inside_text import layer_titles, number_in_five
 
 if TYPE_CHECKING:
-    from tui_lab.core.inside.norms import StreamNorms
+    from tui_lab.core.inside.results import StreamNorms
 
 COLUMN = 6
 MEAN = "mean"

@@ -12,7 +12,7 @@ from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.heatmap import Ramp
 from tui_lab.util.escape import printable
 
-WAITING = "waiting for the trainer's next step"
+WAITING = "waiting for the next step"
 
 
 def about(state: LabState, view: InsideView, measured: Inside | None, why_not: str, *, is_live: bool = False) -> Text:

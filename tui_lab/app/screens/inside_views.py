@@ -1,7 +1,6 @@
 """The views of the screen that looks inside a model, and the latest measurement of each."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from tui_lab.app.screens.attention_text import Example
 from tui_lab.app.screens.inside_ablation import AblationView
@@ -11,13 +10,10 @@ from tui_lab.app.screens.inside_norms import NormsView
 from tui_lab.app.screens.inside_view import InsideView
 from tui_lab.app.session.inside_source import Inside
 from tui_lab.app.session.layer_curves import LayerCurves
+from tui_lab.core import commands as cmd
 from tui_lab.data.tokenizers import Tokenizer
 
-if TYPE_CHECKING:
-    from tui_lab.core.inside.ablation import How
-    from tui_lab.core.inside.looks import Look
-
-LOOKS: "tuple[Look | None, ...]" = ("lens", "ablation", "norms", None)
+LOOKS: tuple[cmd.Look | None, ...] = ("lens", "ablation", "norms", None)
 """What each view asks of the model; the last one draws the events of the run."""
 
 
@@ -28,8 +24,8 @@ class InsideViews:
         self._layers = LayersView(curves)
         self.every: tuple[InsideView, ...] = (LensView(), AblationView(), NormsView(), self._layers)
         self.number = 0
-        self.how: How = "zero"
-        self._latest: dict[Look, Inside] = {}
+        self.how: cmd.Replacement = "zero"
+        self._latest: dict[cmd.Look, Inside] = {}
         self._drawn_step = -1
         """The step of the measurements by layer that were taken last."""
 
@@ -41,7 +37,7 @@ class InsideViews:
         return self.every[self.number]
 
     @property
-    def look(self) -> "Look | None":
+    def look(self) -> cmd.Look | None:
         """What the view asks of the model."""
         return LOOKS[self.number]
 

@@ -24,7 +24,7 @@ from tui_lab.app.screens.run_controls import RunControls, pause_replay
 from tui_lab.app.screens.spike_controls import SpikeControls
 from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
 from tui_lab.app.session.generation import why_no_model
-from tui_lab.app.session.inside_source import InsideSource
+from tui_lab.app.session.inside_source import InsideSource, InspectedInside, ScriptInside
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -47,7 +47,7 @@ Destination = Literal["quit", "home"]
 GENERATION, DOCTOR = 4, 6
 """Numbers of panes."""
 HOW_TO_FOLLOW = "Press w, then Enter on the run to follow it."
-ONLY_LAYERS = "Not available: the model is in the script's process. Layers over time (4) are recorded by the script."
+ONLY_LAYERS = "Not available: {}. Layers over time (4) are recorded by the script."
 SECONDS_TO_ASK = 60.0
 """A restart asks first if more training than that is newer than the last checkpoint."""
 CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
@@ -200,16 +200,23 @@ class LabActions:
         lab = self._lab
         example = lab.batch_pane.current_example(lab.state)
         rows, row = (None, 0) if example is None else example
-        why_not = ONLY_LAYERS if lab.state.is_script else self._why_no_example() if rows is None else ""
+        why_not = self._why_no_example() if rows is None else ""
+        source: InsideSource = InspectedInside(lab.source.send)
+        replayed = lab.source.role != "training"
+        if lab.state.is_script and lab.state.ready is not None:
+            source = ScriptInside(lab.source.send, Path(lab.state.ready.path))
+            replayed = False
+            if reason := why_no_model(lab.source, lab.state):
+                rows, why_not = None, ONLY_LAYERS.format(reason)
         lab.app.push_screen(
             InsideScreen(
                 lab.state,
-                None if lab.state.is_script else rows,
+                rows,
                 row,
-                InsideSource(lab.source.send),
+                source,
                 self._do_if_applies,
                 lab.clock,
-                replayed=lab.source.role != "training",
+                replayed=replayed,
                 why_no_example=why_not,
             )
         )

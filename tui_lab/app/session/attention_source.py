@@ -1,17 +1,15 @@
 """Where the attention screen gets its maps: from a model that can be inspected, or from a watched script."""
 
-import threading
-import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tui_lab.app.session.inspector import Inspector
+from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptAnswers
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.watch import answers
@@ -22,10 +20,6 @@ if TYPE_CHECKING:
     from tui_lab.core.user_code.external_model import Model
 
 Ids = npt.NDArray[np.int64]
-SECONDS_BETWEEN_REQUESTS = 1.0
-POLL_SECONDS = 0.1
-PATIENCE_SECONDS = 30.0
-NO_ANSWER = f"the script has not answered within {PATIENCE_SECONDS:.0f} s; a step may take longer"
 BUILT_IN_ONLY = "attention weights are available for the built-in model only, not for model.source"
 
 
@@ -50,8 +44,12 @@ def rows_of_recorded(batch: RecordedBatch) -> Rows | None:
     if batch.x is None:
         return None
     y = batch.y if batch.y is not None and batch.y.shape == batch.x.shape else np.full_like(batch.x, -1)
-    names = tuple(f"row {row} of {batch.n_rows}" for row in range(1, len(batch.x) + 1))
-    return Rows(batch.step, batch.x, y, names)
+    return rows_of_script(batch.step, batch.n_rows, batch.x, y)
+
+
+def rows_of_script(step: int, n_rows: int, x: Ids, y: Ids) -> Rows:
+    """Return the first rows of a batch of `n_rows`."""
+    return Rows(step, x, y, tuple(f"row {row} of {n_rows}" for row in range(1, len(x) + 1)))
 
 
 @dataclass(frozen=True)
@@ -124,60 +122,28 @@ class ScriptMaps:
     """From the process of the script that is recorded in `folder`."""
 
     def __init__(self, send: Callable[[cmd.Command], None], folder: Path) -> None:
-        self._send = send
         self._folder = folder
-        self._results: SimpleQueue[MeasuredMaps] = SimpleQueue()
-        self._last_key: Hashable = None
-        self._requested_at = float("-inf")
-        self._stop = threading.Event()
-        self.n_requests = 0
+        self._answers: ScriptAnswers[MeasuredMaps] = ScriptAnswers(send, folder)
+
+    @property
+    def n_requests(self) -> int:
+        return self._answers.n_requests
 
     def request(self, rows: Rows, row: int, step: int, now: float, *, replayed: bool, running: bool) -> None:
-        if self._last_key == (row, step) or now - self._requested_at < SECONDS_BETWEEN_REQUESTS or self._waiting(now):
-            return
-        self._last_key = (row, step)
-        self._requested_at = now
-        self._stop = threading.Event()
-        self.n_requests += 1
-        answer_id = uuid.uuid4().hex
-        self._send(cmd.Attend(answer_id, row))
-        arguments = (answer_id, rows, row, step, self._stop)
-        threading.Thread(target=self._read, args=arguments, name="script attention", daemon=True).start()
+        def read(answer_id: str) -> MeasuredMaps | None:
+            maps = answers.read_attention(self._folder, answer_id)
+            return None if maps is None else self._measured(maps, rows, row, step)
 
-    def _waiting(self, now: float) -> bool:
-        return self.n_requests > 0 and not self._stop.is_set() and now - self._requested_at < PATIENCE_SECONDS
+        def failed(reason: str) -> MeasuredMaps:
+            return MeasuredMaps(step, row, reason, rows)
+
+        self._answers.request((row, step), lambda answer_id: cmd.Attend(answer_id, row), read, failed, now)
 
     def reset(self) -> None:
-        self._stop.set()
-        self._last_key = None
-        self._requested_at = float("-inf")
+        self._answers.reset()
 
     def drain(self) -> list[MeasuredMaps]:
-        measured = []
-        while True:
-            try:
-                measured.append(self._results.get_nowait())
-            except Empty:
-                return measured
-
-    def _read(self, answer_id: str, rows: Rows, row: int, step: int, stop: threading.Event) -> None:
-        """Wait for the answer, at most as long as a request is kept."""
-        n_looks = 0
-        try:
-            while not stop.is_set() and n_looks * POLL_SECONDS < PATIENCE_SECONDS:
-                maps = answers.read_attention(self._folder, answer_id)
-                if maps is not None:
-                    self._results.put(self._measured(maps, rows, row, step))
-                    return
-                n_looks += 1
-                stop.wait(POLL_SECONDS)
-            if not stop.is_set():
-                self._results.put(MeasuredMaps(step, row, NO_ANSWER, rows))
-        except (OSError, ValueError) as error:
-            self._results.put(MeasuredMaps(step, row, f"the attention weights cannot be read: {error}", rows))
-        finally:
-            stop.set()
-            answers.remove(self._folder, answer_id)
+        return self._answers.drain()
 
     def _measured(self, maps: AttentionMaps | str, rows: Rows, row: int, step: int) -> MeasuredMaps:
         """The maps are those of the batch that is recorded now, which may be a later one than `rows`."""

@@ -2,23 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from tui_lab.app.session.attention_source import Rows
+from tui_lab.app.session.attention_source import Rows, rows_of_script
 from tui_lab.app.session.inspector import Inspector
+from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptAnswers
 from tui_lab.core import commands as cmd
+from tui_lab.core.inside.results import Measured
+from tui_lab.core.watch.inside_answers import InsideAnswer, read_inside
 
 if TYPE_CHECKING:
-    from tui_lab.core.inside.ablation import Ablation, How
-    from tui_lab.core.inside.lens import LogitLens
-    from tui_lab.core.inside.looks import Look
-    from tui_lab.core.inside.norms import StreamNorms
     from tui_lab.core.user_code.external_model import Model
 
 SHARE = 0.01
 """Fraction of the training time for these measurements while their screen is open. An ablation of a large model takes
 seconds; then the next one follows after a hundred times as long, or when the user asks."""
-SECONDS_BETWEEN_REQUESTS = 1.0
+PATIENCE_SECONDS = 300.0
+"""An ablation of a large model in a script may take minutes."""
+FEWER_ROWS = "Not available: the latest batch of the script has fewer rows."
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,52 @@ class Inside:
     seconds: what it cost.
     """
 
-    look: "Look"
+    look: cmd.Look
     step: int
     row: int
     rows: Rows
-    result: "LogitLens | Ablation | StreamNorms | str"
+    result: Measured
     weights: cmd.WeightsInfo | None = None
     seconds: float = 0.0
 
 
-class InsideSource:
+class InsideSource(Protocol):
     """Sends one request at a time for each kind of look; the results come back through `drain`."""
 
+    @property
+    def n_requests(self) -> int: ...
+
+    def request(
+        self,
+        look: cmd.Look,
+        how: cmd.Replacement,
+        rows: Rows,
+        row: int,
+        step: int,
+        now: float,
+        *,
+        weights: int,
+        running: bool,
+    ) -> None:
+        """Request a look at a row, unless it is that of the last request, or that was too recent.
+
+        how: to ablate. weights: the step that the weights are of: `step`, or that of the last checkpoint.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Let the next requests pass at once."""
+        ...
+
+    def drain(self) -> list[Inside]: ...
+
+
+class InspectedInside:
+    """From a model in this process, or from a checkpoint."""
+
     def __init__(self, send: Callable[[cmd.Command], None]) -> None:
-        self._inspectors: dict[Look, Inspector[Inside]] = {}
-        self._requested: dict[Look, tuple[Rows, int]] = {}
+        self._inspectors: dict[cmd.Look, Inspector[Inside]] = {}
+        self._requested: dict[cmd.Look, tuple[Rows, int]] = {}
         self._send = send
 
     @property
@@ -51,17 +84,22 @@ class InsideSource:
         return sum(inspector.n_requests for inspector in self._inspectors.values())
 
     def request(
-        self, look: "Look", how: "How", rows: Rows, row: int, step: int, now: float, *, weights: int, running: bool
+        self,
+        look: cmd.Look,
+        how: cmd.Replacement,
+        rows: Rows,
+        row: int,
+        step: int,
+        now: float,
+        *,
+        weights: int,
+        running: bool,
     ) -> None:
-        """Request a look at a row, unless it is that of the last request, or that was too recent.
-
-        how: to ablate. weights: the step that the weights are of: `step`, or that of the last checkpoint.
-        """
-
         def measure(model: "Model") -> Inside:
             from tui_lab.core.inside.looks import look_at
 
-            return Inside(look, step, row, rows, look_at(model, look, rows.x, rows.y, row, how))
+            result = look_at(model, look, rows.x, rows.y, row, n_vocab=model.n_vocab, how=how)
+            return Inside(look, step, row, rows, result)
 
         if look not in self._inspectors:
             self._inspectors[look] = Inspector(self._send, share=SHARE)
@@ -70,7 +108,6 @@ class InsideSource:
         self._inspectors[look].request(key, measure, now, min_pause=SECONDS_BETWEEN_REQUESTS, running=running)
 
     def reset(self) -> None:
-        """Let the next requests pass at once."""
         for inspector in self._inspectors.values():
             inspector.reset()
 
@@ -82,3 +119,64 @@ class InsideSource:
                 results.append(Inside(look, -1, row, rows, f"No weights: {reason}."))
             results += [replace(i.result, weights=i.weights, seconds=i.seconds) for i in inspector.drain()]
         return results
+
+
+class ScriptInside:
+    """From the process of the script that is recorded in `folder`."""
+
+    def __init__(self, send: Callable[[cmd.Command], None], folder: Path) -> None:
+        self._send = send
+        self._folder = folder
+        self._answers: dict[cmd.Look, ScriptAnswers[Inside]] = {}
+        self._seconds: dict[cmd.Look, float] = {}
+        """What the latest measurement cost."""
+
+    @property
+    def n_requests(self) -> int:
+        return sum(each.n_requests for each in self._answers.values())
+
+    def request(
+        self,
+        look: cmd.Look,
+        how: cmd.Replacement,
+        rows: Rows,
+        row: int,
+        step: int,
+        now: float,
+        *,
+        weights: int,
+        running: bool,
+    ) -> None:
+        def read(answer_id: str) -> Inside | None:
+            answer = read_inside(self._folder, answer_id)
+            return None if answer is None else _inside(answer, look, rows, row)
+
+        def command(answer_id: str) -> cmd.Command:
+            return cmd.LookInside(answer_id, look, row, how)
+
+        def failed(reason: str) -> Inside:
+            return Inside(look, step, row, rows, f"Not available: {reason}.")
+
+        if look not in self._answers:
+            self._answers[look] = ScriptAnswers(self._send, self._folder, PATIENCE_SECONDS)
+        key = (row, how if look == "ablation" else "", step)
+        pause = max(SECONDS_BETWEEN_REQUESTS, self._seconds.get(look, 0.0) / SHARE if running else 0.0)
+        self._answers[look].request(key, command, read, failed, now, pause)
+
+    def reset(self) -> None:
+        for each in self._answers.values():
+            each.reset()
+
+    def drain(self) -> list[Inside]:
+        results = [inside for each in self._answers.values() for inside in each.drain()]
+        self._seconds |= {inside.look: inside.seconds for inside in results}
+        return results
+
+
+def _inside(answer: InsideAnswer, look: cmd.Look, requested: Rows, row: int) -> Inside:
+    """The measurement is of the batch that was recorded last, which may be a later one than that of the request."""
+    if row >= len(answer.x):
+        result = answer.result if isinstance(answer.result, str) else FEWER_ROWS
+        return Inside(look, answer.step, row, requested, result, seconds=answer.seconds)
+    rows = rows_of_script(answer.batch_step, answer.n_rows, answer.x, answer.y)
+    return Inside(look, answer.step, row, rows, answer.result, seconds=answer.seconds)
