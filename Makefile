@@ -140,8 +140,8 @@ demo: $(STAMP)
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update
 
-# ruff breaks the lines of long signatures. The notice of Material for MkDocs is about a successor.
-MKDOCS = PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs
+# The variable silences a notice of Material for MkDocs about its successor.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs
 
 # The documentation as a site, which needs no server and no network: build/site/index.html.
 docs: build/pages $(DOCS)/.installed

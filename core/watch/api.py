@@ -130,10 +130,13 @@ def watch(
 ) -> WatchedRun:
     """Record the training of this process as a run; follow it with `tui-lab app RUN`.
 
-    Everything is optional: what is not given is found. tokenizer: of tiktoken or Hugging Face, a dict itos, or any
-    object with encode and decode. config: a mapping, or an object whose attributes are the settings. name: of the run
-    folder. steps: in total, if known. Under `tui-lab watch`, or when called again, it returns the run that is being
-    recorded. Raises ConfigError or RunError.
+    Everything is optional: what is not given is found. Under `tui-lab watch`, or when called again, it returns the run
+    that is being recorded. Raises ConfigError or RunError.
+
+    tokenizer: of tiktoken or Hugging Face, a dict itos, or any object with encode and decode.
+    config: a mapping, or an object whose attributes are the settings.
+    name: with which the name of the run folder begins. out: the run folder itself; None: a new one.
+    steps: in total, if known.
     """
     optimizers = _optimizers(optimizer)
     given = Given(model, optimizers, None if tokenizer is None else from_object(tokenizer), _settings(config), steps)

@@ -1,6 +1,7 @@
 """The reference of settings and of commands, made from the schema and from the program's own help. Needs no torch."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
@@ -18,6 +19,7 @@ You want to know which settings a run has, what they mean and which values are a
 in a TOML file, or in the config pane of the app. Those marked *live* can be changed while a run trains.
 `tui-lab config schema` prints the same as a JSON schema.
 """
+TYPE = re.compile(r" <(\w+)[^>]*>$")
 COMMANDS_INTRODUCTION = """# Commands
 
 You want to know what a command is called and which options it takes. `tui-lab COMMAND --help` prints the same.
@@ -56,7 +58,11 @@ def _allowed(key: str, field: FieldInfo) -> str:
     low, high = settings.bounds(key)
     if math.isinf(low) and math.isinf(high):
         return ""
-    return f"From {low:g}." if math.isinf(high) else f"{low:g} to {high:g}."
+    return f"From {_number(low)}." if math.isinf(high) else f"{_number(low)} to {_number(high)}."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def _code(value: object) -> str:
@@ -85,8 +91,14 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     usage = command.get_usage(context).removeprefix("Usage: ")
     yield f"{heading} {name}\n\n{_cell(command.help or '')}\n\n```text\n{' '.join(usage.split())}\n```\n"
     records = [parameter.get_help_record(context) for parameter in command.params]
-    rows = [f"| `{_cell(option)}` | {_cell(text)} |" for option, text in filter(None, records)]
+    rows = [f"| `{_name(option)}` | {_cell(text)} |" for option, text in filter(None, records)]
     if rows:
         yield "\n".join(["| argument or option | meaning |", "|---|---|", *rows, ""])
     for subcommand_name, subcommand in getattr(command, "commands", {}).items():
         yield from _commands(subcommand, f"{name} {subcommand_name}")
+
+
+def _name(option: str) -> str:
+    """An option with its type as the help shows it, `--steps <int>`, or an argument, whose type says nothing more."""
+    name, kind = TYPE.sub("", option), TYPE.search(option)
+    return f"{name} {kind[1].upper()}" if kind and option.startswith("-") else name
