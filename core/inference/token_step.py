@@ -19,7 +19,7 @@ from tui_lab.core.kernels.linear import (
     SMALLEST_WITHOUT_GRADIENT,
     Engine,
     linear,
-    onednn_available,
+    onednn_has_bf16,
     onednn_linear,
     prepacked_linear,
 )
@@ -50,7 +50,7 @@ def head_product(model: Transformer, n_tokens: int) -> Product:
     weight, bias = model.head.weight.detach(), model.head.bias.detach()
     if model.precision == "bf16":
         weight16, bias16 = weight.bfloat16(), bias.bfloat16()
-        if not onednn_available():
+        if not onednn_has_bf16():
             return lambda h: F.linear(h.bfloat16(), weight16, bias16).float()
         if n_tokens >= PREPACK_FROM_TOKENS:
             weight16 = torch.ops.mkldnn._reorder_linear_weight(weight16)

@@ -18,7 +18,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import CHUNK_FROM_VOCAB, Config
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.kernels.head_loss import head_loss_sum
-from tui_lab.core.kernels.linear import SMALLEST, Engine, Kernels, linear, onednn_available
+from tui_lab.core.kernels.linear import SMALLEST, Engine, Kernels, linear, onednn_available, onednn_has_bf16
 from tui_lab.core.kernels.memory_estimate import check_memory
 from tui_lab.core.kernels.precision import Precision, autocast
 from tui_lab.util import files
@@ -63,7 +63,9 @@ def kernels_for(config: Config, n_vocab: int) -> Kernels:
         )
     precision = _precision_without_measuring(config, n_vocab, device)
     is_measured = precision is None or (
-        has_choice(config, n_vocab) and precision != "fp16" and (train.matmul == "auto" or not train.head_rows)
+        has_choice(config, n_vocab)
+        and (precision == "fp32" or (precision == "bf16" and onednn_has_bf16()))
+        and (train.matmul == "auto" or not train.head_rows)
     )
     if is_measured:
         kernels = cached(_key(config, n_vocab), lambda: measure(config, n_vocab))
@@ -124,12 +126,10 @@ def measure(config: Config, n_vocab: int) -> Kernels:
     """
     use_threads(config.train.threads)
     engines: tuple[Engine, ...] = ("blas", "onednn") if onednn_available() and not config.model.source else ("blas",)
-    requested = config.train.precision
-    candidates = {
-        "fp32": [Kernels(engine) for engine in engines],
-        "bf16": [Kernels(precision="bf16")],
-        "auto": [*(Kernels(engine) for engine in engines), Kernels(precision="bf16")],
-    }[requested]
+    in_fp32 = [Kernels(engine) for engine in engines]
+    # Without fast bfloat16 it would lose, and measuring it would take as long as many steps.
+    in_bf16 = [Kernels(precision="bf16")] if onednn_has_bf16() else []
+    candidates = {"fp32": in_fp32, "bf16": in_bf16, "auto": in_fp32 + in_bf16}[config.train.precision]
     if n_vocab < CHUNK_FROM_VOCAB or config.model.source:
         product = _Product(config, max(config.model.d_ff, n_vocab if config.model.source else 0))
         return _fastest({kernels: product.seconds(kernels) for kernels in candidates})

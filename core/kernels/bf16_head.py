@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tui_lab.core.kernels.chunked_cross_entropy import HeadLoss, TargetLosses, replace_by_gradient, sum_and_keep
-from tui_lab.core.kernels.linear import onednn_available, onednn_linear
+from tui_lab.core.kernels.linear import onednn_has_bf16, onednn_linear
 
 SOFTMAX_BYTES = 2**21
 """Bytes of float32 probabilities at once, so that they stay in the processor's cache between the passes over them."""
@@ -43,7 +43,7 @@ def bf16_loss_sum(
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return a bᵀ + bias: bfloat16 a [M, K], b [N, K], bias [N] → [M, N]."""
     # F.linear copies the bias into the result first, which for the logits is a sixth of its time.
-    return onednn_linear(a, b, bias) if a.device.type == "cpu" and onednn_available() else F.linear(a, b, bias)
+    return onednn_linear(a, b, bias) if a.device.type == "cpu" and onednn_has_bf16() else F.linear(a, b, bias)
 
 
 def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
@@ -96,6 +96,7 @@ class _Bf16HeadLoss(HeadLoss):
             d_h[start : start + rows] = _product(g, weight16.t())
             product = _product(with_ones[start : start + rows].t(), g.t())  # [D + 1, V]
             d_both = product.float() if d_both is None else d_both.add_(product)
+            del g  # The next chunk's logits take its memory.
         assert d_both is not None
         ctx.save_for_backward(d_h, d_both)
         return loss

@@ -142,6 +142,7 @@ class _OneDnnHeadLoss(HeadLoss):
             d_h[start : start + rows] = onednn_linear(g, weight.t())
             product = onednn_linear(F.pad(part, (0, 1), value=1.0).t(), g.t())
             d_both = product if d_both is None else d_both.add_(product)
+            del g  # The next chunk's logits take its memory.
         assert d_both is not None
         ctx.save_for_backward(d_h, d_both)
         return loss

@@ -47,8 +47,20 @@ def onednn_available() -> bool:
     return built and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def onednn_has_bf16() -> bool:
+    """Whether oneDNN multiplies bfloat16 on this processor: x86 from AVX-512 on, ARM with its bf16 instructions.
+
+    Elsewhere `onednn_linear` raises, and F.linear multiplies without a fast kernel.
+    """
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return onednn_available() and supported is not None and bool(supported())
+
+
 def onednn_linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return a bᵀ + bias, without gradients: float32 a [M, K], b [N, K] of any strides, bias [N] → [M, N]."""
+    """Return a bᵀ + bias, without gradients: a [M, K], b [N, K] of any strides, bias [N] → [M, N].
+
+    float32, or bfloat16 where `onednn_has_bf16`.
+    """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
     return product
 

@@ -185,7 +185,7 @@ def _head(config: Config, n_vocab: int) -> tuple[int, int]:
     chunk = rows * n_vocab * size
     if config.train.precision == "fp32" and config.train.matmul != "onednn":
         return kept, max(chunk, gradient)
-    # For a moment: a chunk's logits, those of the chunk before, which are freed only then, the matrix in 16 bits, and
-    # the gradient of the chunk; or, in the backward pass, the contiguous gradient.
-    chunks = min(2, -(-n // rows)) * chunk + (SOFTMAX_BYTES if size == HALF_BYTES else 0)
-    return kept, max(chunks + copied + size * (d + 1) * n_vocab, gradient)
+    # For a moment: a chunk's logits, the matrix in 16 bits, and the gradient of the chunk; or, in the backward pass,
+    # the contiguous gradient.
+    in_float32 = SOFTMAX_BYTES if size == HALF_BYTES else 0
+    return kept, max(chunk + in_float32 + copied + size * (d + 1) * n_vocab, gradient)

@@ -78,11 +78,29 @@ def test_auto_precision_is_bfloat16_only_where_it_is_clearly_faster(
     def seconds(self: object, kernels: Kernels) -> float:
         return bf16_seconds if kernels.precision == "bf16" else 1.0
 
+    monkeypatch.setattr(autotune, "onednn_has_bf16", lambda: True)
     monkeypatch.setattr(autotune._Head, "seconds", seconds)
     monkeypatch.setattr(autotune._Product, "seconds", seconds)
     config = autotune.with_kernels(large("train.precision=auto", "model.d_ff=512"), n_vocab)
     assert config.train.precision == expected
     assert autotune.with_kernels(large("model.d_ff=512"), n_vocab).train.precision == "fp32"
+
+
+@pytest.mark.parametrize("n_vocab", [57, 5000])
+def test_bfloat16_is_not_measured_on_a_processor_without_it(n_vocab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def seconds(self: object, kernels: Kernels) -> float:
+        measured.append(kernels.precision)
+        return 1.0
+
+    monkeypatch.setattr(autotune, "onednn_has_bf16", lambda: False)
+    monkeypatch.setattr(autotune._Head, "seconds", seconds)
+    monkeypatch.setattr(autotune._Product, "seconds", seconds)
+    assert autotune.kernels_for(large("train.precision=auto", "model.d_ff=512"), n_vocab).precision == "fp32"
+    assert set(measured) == {"fp32"}
+    monkeypatch.setattr(autotune, "measure", no_measurement)
+    assert autotune.kernels_for(large("train.precision=bf16", "model.d_ff=512"), n_vocab).precision == "bf16"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

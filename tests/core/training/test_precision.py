@@ -13,8 +13,9 @@ from tests.core.tiny import last_checkpoint, losses, same_weights, tiny, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import ModelConfig
+from tui_lab.core.kernels import bf16_head
 from tui_lab.core.kernels.head_loss import head_loss_sum
-from tui_lab.core.kernels.linear import Kernels
+from tui_lab.core.kernels.linear import Kernels, onednn_has_bf16
 from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.model import Transformer
 from tui_lab.core.runs.folder import Run
@@ -54,9 +55,11 @@ def test_loss_and_gradients_are_close_to_float32(n_vocab: int, precision: Precis
     assert logits.dtype == torch.float32 and not torch.equal(logits, models[0](x))
 
 
+@pytest.mark.parametrize("has_bf16", [onednn_has_bf16(), False])
 @pytest.mark.parametrize("rows", [2, 64])
-def test_bfloat16_head_equals_its_definition(rows: int) -> None:
+def test_bfloat16_head_equals_its_definition(rows: int, has_bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of rounded numbers, everything else in float32; a very unlikely target has a finite loss."""
+    monkeypatch.setattr(bf16_head, "onednn_has_bf16", lambda: has_bf16)
     generator = torch.Generator().manual_seed(0)
     h, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((7, 3), (4096, 3), (4096,)))
     weight[9] = 0.0
