@@ -14,10 +14,12 @@ from tui_lab.core.user_code.external_model import WrappedModel
 
 NO_LAYERS = "the model has no list of layers of one kind"
 _ATTENTION = ("attn", "attention", "self_att")
-_FEED_FORWARD = ("mlp", "ffn", "ffwd", "feed_forward", "feedforward", "linear2")
-"""The last one: nn.TransformerEncoderLayer has its feed-forward in two modules, of which this is the second."""
+_FEED_FORWARD = ("mlp", "ffn", "ffwd", "feed_forward", "feedforward", "linear2", "fc2")
+"""The last two: nn.TransformerEncoderLayer and OPT have a feed-forward of two modules, of which this is the second."""
 _NOT_A_BRANCH = ("norm", "dropout", "drop", "ln_")
 _PROJECTIONS = ("W_O", "o_proj", "c_proj", "out_proj", "proj", "wo", "dense", "out")
+_LAST_OF_FEED_FORWARD = ("c_proj", "down_proj", "fc2", "w2", "out", "proj")
+"""Of a ModuleDict whose modules the layer calls one by one, as in minGPT: the one that computes what is added."""
 _N_HEADS = ("n_heads", "n_head", "num_heads", "num_attention_heads", "nhead")
 
 
@@ -65,7 +67,11 @@ def _parts(model: nn.Module, name: str, layer: nn.Module) -> LayerParts:
         children = dict(attention.named_children())
         projection = next((children[each] for each in _PROJECTIONS if each in children), None)
         n_heads = _n_heads(attention, model)
-    return LayerParts(name, layer, attention, _child(layer, _FEED_FORWARD), projection if n_heads else None, n_heads)
+    feed_forward = _child(layer, _FEED_FORWARD)
+    if isinstance(feed_forward, nn.ModuleDict):
+        modules = feed_forward
+        feed_forward = next((modules[each] for each in _LAST_OF_FEED_FORWARD if each in modules), None)
+    return LayerParts(name, layer, attention, feed_forward, projection if n_heads else None, n_heads)
 
 
 def _child(layer: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

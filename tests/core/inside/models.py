@@ -69,6 +69,20 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x)), "something else"
 
 
+class OpenBlock(Block):
+    """A block that calls the modules of its feed-forward itself, as in minGPT."""
+
+    def __init__(self, d: int, n_head: int) -> None:
+        super().__init__(d, n_head, scaled=False)
+        self.modules_of_mlp = nn.ModuleDict({"c_fc": self.mlp.c_fc, "c_proj": self.mlp.c_proj, "drop": nn.Dropout()})
+        del self.mlp
+
+    def forward(self, x: Tensor) -> tuple[Tensor, str]:
+        x = x + self.attn(self.ln_1(x))[0]
+        mlp = self.modules_of_mlp
+        return x + mlp["drop"](mlp["c_proj"](F.gelu(mlp["c_fc"](self.ln_2(x))))), "something else"
+
+
 class Gpt(nn.Module):
     """A decoder in the style of GPT-2. tied: its head is the embedding's matrix, applied without a module."""
 

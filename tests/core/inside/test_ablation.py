@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.core.inside import plain
-from tests.core.inside.models import Gpt, external, transformer
+from tests.core.inside.models import Gpt, OpenBlock, V, external, transformer
 from tests.core.inside.plain import Array
+from tests.core.tiny import tiny
 from tui_lab.core.commands import Replacement
 from tui_lab.core.inside.ablation import ablate
 from tui_lab.core.inside.results import Ablation
+from tui_lab.core.user_code.external_model import ExternalModel
 
 X = np.array([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8], [9, 7, 9, 3, 2, 3]])
 Y = np.array([[-1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, -1], [-1, -1, 3, 2, 3, 8]])
@@ -90,6 +93,18 @@ def test_ablation_of_a_pre_ln_model_leaves_its_residual_stream() -> None:
     without = ablate(model, X, Y)
     assert isinstance(without, Ablation)
     assert without.example.base == pytest.approx(float(measured.example.attention[0]), rel=1e-5)
+
+
+def test_feed_forward_whose_modules_the_layer_calls_is_found() -> None:
+    whole, opened = Gpt(), Gpt()
+    opened.h = nn.ModuleList(OpenBlock(8, 2) for _ in range(2))
+    expected = ablate(external(whole), X, Y, "mean")
+    renamed = {name.replace(".mlp.", ".modules_of_mlp."): tensor for name, tensor in whole.state_dict().items()}
+    opened.load_state_dict(renamed)
+    measured = ablate(ExternalModel(opened, tiny().model, V).eval(), X, Y, "mean")
+    assert isinstance(expected, Ablation) and isinstance(measured, Ablation)
+    np.testing.assert_allclose(measured.example.feed_forward, expected.example.feed_forward, rtol=1e-6)
+    np.testing.assert_allclose(measured.example.heads, expected.example.heads, rtol=1e-6)
 
 
 def test_model_that_does_not_add_its_parts_as_they_are_is_refused() -> None:
