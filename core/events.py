@@ -22,11 +22,14 @@ Time = Annotated[float, Field(ge=0, le=LATEST)]
 Flag = Annotated[bool, Field(strict=True)]
 
 StopReason = Annotated[
-    Literal["done", "target", "patience", "stopped"],
+    Literal["done", "target", "patience", "stopped", "imported"],
     # "stopped" was "asked" in older run folders.
     BeforeValidator(lambda reason: "stopped" if reason == "asked" else reason),
 ]
-"""Why a run ended: all steps done, target loss reached, patience exhausted, or stopped by the user."""
+"""Why a run ended: all steps done, target loss reached, patience exhausted, or stopped by the user.
+
+imported: the log of an imported run ends here; why is not known.
+"""
 
 # A float may be a string on disk, since JSON has neither NaN nor infinity; pydantic reads such strings.
 _CONFIG = ConfigDict(extra="forbid", alias_generator=lambda name: "event" if name == "kind" else name)

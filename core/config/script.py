@@ -1,4 +1,7 @@
-"""The config of a run recorded from a training script: what the script was, and the settings that can be steered."""
+"""The config of a run that our trainer did not train: of a training script that was watched, or imported from logs.
+
+Of a script, what it was and the settings that can be steered; of an imported run, what it was imported from.
+"""
 
 import math
 from typing import Annotated, Any, Literal
@@ -67,7 +70,7 @@ class ScriptTrainConfig(Section):
 class ScriptConfig(Section):
     """A run recorded from a script. Its keys are dotted as those of a Config, and `settings.NAME` for captured ones."""
 
-    kind: Literal["script"] = "script"
+    kind: Literal["script", "imported"] = "script"
     command: tuple[str, ...] = ()
     """The script and its arguments."""
     folder: str = ""
@@ -93,27 +96,46 @@ class ScriptConfig(Section):
         return values
 
 
+class SourceConfig(Section):
+    """What a run was imported from."""
+
+    path: str = setting("", "Source", "The file or folder that was imported.")
+    format: str = setting("", "Format", "The format of the source.")
+    sha256: str = setting("", "SHA-256", "Of the content of the source when it was imported.")
+    columns: dict[str, str] = setting({}, "Columns", "Which column or tag became which value of the run.")
+
+
+class ImportedConfig(ScriptConfig):
+    """A run imported from the logs of another program, which has neither a script that can be started nor weights."""
+
+    kind: Literal["script", "imported"] = "imported"
+    source: SourceConfig = SourceConfig()
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "model": ScriptModelConfig,
     "optim": ScriptOptimConfig,
     "train": ScriptTrainConfig,
 }
+_SOURCE_KEYS = ("path", "format")
+"""Of the source of an imported run, what tells runs apart in a list."""
 _EMPTY_WHERE_UNKNOWN = frozenset({"model.name", "model.context", "optim.name", "train.steps"})
 RunConfig = Config | ScriptConfig
-"""The config of any run: of our trainer, or of a script."""
+"""The config of any run: of our trainer, of a script, or imported."""
 
 
 def is_script(tables: dict[str, Any]) -> bool:
-    """Whether TOML tables are those of a ScriptConfig; the config of our trainer has no `kind`."""
+    """Whether TOML tables are those of a script or an imported run; the config of our trainer has no `kind`."""
     return "kind" in tables
 
 
 def build(tables: dict[str, Any]) -> ScriptConfig:
-    """The ScriptConfig of TOML tables. Raises ConfigError."""
+    """The config of TOML tables that have a `kind`. Raises ConfigError."""
+    model = ImportedConfig if tables["kind"] == "imported" else ScriptConfig
     try:
-        return ScriptConfig.model_validate(tables)
+        return model.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(settings.problems_of(error, [*ScriptConfig.model_fields, *keys()])) from error
+        raise ConfigError(settings.problems_of(error, [*model.model_fields, *keys()])) from error
 
 
 def to_toml(config: ScriptConfig) -> str:
@@ -126,8 +148,9 @@ def to_toml(config: ScriptConfig) -> str:
 
 
 def keys() -> list[str]:
-    """The keys of the settings that every script may have; captured settings are not among them."""
-    return [f"{section}.{name}" for section, kind in _SECTIONS.items() for name in kind.model_fields]
+    """The keys that scripts and imported runs may have; captured settings are not among them."""
+    of_sections = [f"{section}.{name}" for section, kind in _SECTIONS.items() for name in kind.model_fields]
+    return of_sections + [f"source.{name}" for name in _SOURCE_KEYS]
 
 
 def values_of(config: RunConfig) -> dict[str, Any]:
@@ -139,6 +162,8 @@ def values_of(config: RunConfig) -> dict[str, Any]:
         for name, value in getattr(config, section):
             if value is not None:
                 values[f"{section}.{name}"] = value
+    if isinstance(config, ImportedConfig):
+        values |= {f"source.{name}": getattr(config.source, name) for name in _SOURCE_KEYS}
     return values | {CAPTURED + name: value for name, value in config.settings.items()}
 
 
@@ -166,6 +191,8 @@ def live_keys(config: RunConfig) -> list[str]:
     """The settings that can be changed while this run trains. What a script does not have is not among them."""
     if isinstance(config, Config):
         return [key for key in settings.fields() if settings.is_live(key)]
+    if isinstance(config, ImportedConfig):
+        return []
     return [key for key in values_of(config) if _is_live(key)]
 
 
@@ -207,7 +234,7 @@ def _is_live(key: str) -> bool:
 
 def _field(key: str) -> FieldInfo:
     section, _, name = key.partition(".")
-    return _SECTIONS[section].model_fields[name]
+    return (SourceConfig if section == "source" else _SECTIONS[section]).model_fields[name]
 
 
 def _unknown_key(config: RunConfig, key: str) -> Problem:

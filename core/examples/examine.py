@@ -19,7 +19,7 @@ from tui_lab.core.examples.selection import DEFAULT_TARGETS, Part, Sample, part_
 from tui_lab.core.examples.shares import classes_of
 from tui_lab.core.examples.shown import shown_examples
 from tui_lab.core.inference.load_model import load_chosen
-from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.folder import Run, refuse_imported
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.model_factory import build_model
 from tui_lab.core.user_code.external_model import Model
@@ -61,6 +61,7 @@ def examine_examples(run: Run, request: Request, report: OnProgress = no_progres
 
     Memory is bounded by the sample, whatever the size of the data.
     """
+    refuse_imported(run)
     if isinstance(run.config(), ScriptConfig):
         return recorded_report(run, request.by, request.part, request.top)
     match request.by:

@@ -74,11 +74,11 @@ class RunRow:
         return tuple(at_end) if isinstance(at_end, list) else at_end
 
     @property
-    def kind(self) -> Literal["trainer", "script"] | None:
-        """What recorded the run: our trainer, or the recorder of a script."""
+    def kind(self) -> Literal["trainer", "script", "imported"] | None:
+        """What recorded the run: our trainer, or the recorder of a script; or that it was imported."""
         if self.config is None:
             return None
-        return "trainer" if isinstance(self.config, Config) else "script"
+        return "trainer" if isinstance(self.config, Config) else self.config.kind
 
 
 @dataclass(frozen=True)

@@ -95,12 +95,15 @@ def at_equal(axis: Axis, baseline: Sequence[Course], group: Sequence[Course], me
     """Judge a group of runs at an equal amount of steps, tokens or time.
 
     Runs that were evaluated at different steps are compared where all were evaluated, if that is late enough; otherwise
-    each by its last evaluation until the largest amount that all reached. None where a run has none by then.
+    each by its last evaluation until the largest amount that all reached. None where a run has none by then, or where
+    the amount is not known.
     """
     values = [course.measured(metric) for course in (*baseline, *group)]
     if not all(values):
         return None
     amount: float = min(_amount(axis, measured[-1]) for measured in values)
+    if amount <= 0 and axis != "steps":  # Imported logs without tokens or times.
+        return None
     shared = set.intersection(*({_amount(axis, value) for value in measured} for measured in values))
     if shared and max(shared) >= LEAST_SHARED * amount:
         amount = max(shared)

@@ -16,7 +16,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.folder import Run, refuse_imported
 from tui_lab.core.runs.row_log import Records, mean_losses
 from tui_lab.core.runs.spikes import Spike, read_spikes
 from tui_lab.core.runs.suspects import suspects_of
@@ -136,7 +136,8 @@ def largest(spikes: Iterable[Spike]) -> Spike | None:
 
 
 def refuse_script(run: Run) -> None:
-    """Raises RunError for the run of a script."""
+    """Raises RunError for the run of a script, and for an imported one."""
+    refuse_imported(run)
     if isinstance(run.config(), ScriptConfig):
         message = (
             "recorded from a script: of its rows only the first few of the latest batch are kept, not those of every "

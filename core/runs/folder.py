@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tui_lab.core import events as ev
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import RunConfig, ScriptConfig
+from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
@@ -84,18 +84,22 @@ class Run:
         return read_config(self.path / CONFIG)
 
     def trainer_config(self, instead: str = "") -> Config:
-        """The config of a run of our trainer. Raises RunError for the run of a script; instead: see `refuse_script`."""
+        """The config of a run of our trainer. Raises RunError for any other; instead: see `refuse_script`."""
         self.refuse_script(instead)
         config = self.config()
         assert isinstance(config, Config)
         return config
 
     def refuse_script(self, instead: str = "") -> None:
-        """Raises RunError for the run of a script. instead: what the user can do, by default start the script again."""
+        """Raises RunError for a run without a model that can be built: of a script, or imported.
+
+        instead: what the user can do with the run of a script, by default start the script again.
+        """
         try:
             config = self.config()
         except ConfigError:
             return
+        refuse_imported(self)
         if isinstance(config, ScriptConfig):
             instead = instead or f"to train again, start the script: {watch_command(config)}"
             message = f"recorded from a script, and only the script can build its model; {instead}"
@@ -210,6 +214,14 @@ class Run:
         """Drop all events of a run that was killed before its first checkpoint."""
         self.log.clear()
         self.row_log().clear()
+
+
+def refuse_imported(run: Run) -> None:
+    """Raises RunError for an imported run, which has losses only; ConfigError for a config that cannot be read."""
+    config = run.config()
+    if isinstance(config, ImportedConfig):
+        message = f"imported from a log ({config.source.path}): it has losses, but no model, weights or examples"
+        raise RunError.of("unavailable", message, key=run.name)
 
 
 def _modified(path: Path) -> int:

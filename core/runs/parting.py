@@ -144,10 +144,11 @@ def _all_causes(courses: tuple[Course, Course], pairs: Sequence[Pair]) -> Iterat
             kind = _KINDS.get(event.kind)
             if kind is not None and place not in events[other]:
                 yield Cause(kind, run, event.step, _text(event))
-    lr = next(((x, y) for x, y in pairs if x.lr != y.lr), None)
+    # An imported run may not know its learning rate.
+    lr = next(((x, y) for x, y in pairs if x.lr != y.lr and not math.isnan(x.lr + y.lr)), None)
     if lr is not None:
         yield Cause("lr", 1, lr[0].step, f"{lr[0].lr:g} and {lr[1].lr:g}")
-    tokens = next(((x, y) for x, y in pairs if x.tokens != y.tokens), None)
+    tokens = next(((x, y) for x, y in pairs if x.tokens != y.tokens and x.tokens and y.tokens), None)
     if tokens is not None:
         yield Cause("tokens", 1, tokens[0].step, f"{tokens[0].tokens:,} and {tokens[1].tokens:,}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import CAPTURED, RunConfig
+from tui_lab.core.config.script import CAPTURED, ImportedConfig, RunConfig
 from tui_lab.core.runs.catalog import RunRow, row_of, run_folders
 from tui_lab.core.runs.folder import Run
 from tui_lab.util.errors import ConfigError, RunError
@@ -102,8 +102,11 @@ def _config(path: Path) -> RunConfig | None:
 
 
 def _key(row: RunRow) -> str:
-    """Return a text that runs have in common which differ only in their seed."""
-    if row.config is None:
+    """Return a text that runs have in common which differ only in their seed.
+
+    The settings of an imported run are not known, so it is alone.
+    """
+    if row.config is None or isinstance(row.config, ImportedConfig):
         return str(row.path)
     changes = [(change.step, change.key, change.new) for change in row.changes]
     return f"{_settings_text(row.config)} {changes}"
@@ -133,8 +136,10 @@ def _is_seed(name: str) -> bool:
 def different_task(a: RunConfig, b: RunConfig) -> str | None:
     """Return the first setting for which the losses of two runs cannot be compared; None where they can.
 
-    Of scripts, only the file is known.
+    Of scripts, only the file is known; of an imported run nothing, so whoever compares it has to know.
     """
+    if isinstance(a, ImportedConfig) or isinstance(b, ImportedConfig):
+        return None
     if not isinstance(a, Config) or not isinstance(b, Config):
         scripts = [None if isinstance(config, Config) else config.command[:1] for config in (a, b)]
         return None if scripts[0] == scripts[1] else "command"

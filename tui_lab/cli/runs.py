@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -17,6 +18,9 @@ from tui_lab.runs.runs_table import runs_table
 from tui_lab.runs.tagging import tag_run
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
+
+if TYPE_CHECKING:
+    from tui_lab.runs.importing import Target
 
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or pipe."""
@@ -96,6 +100,28 @@ def export_runs(names: Sequence[str], to: Path, form: str | None) -> None:
     else:
         exporting.export_runs(named, to, form)
     stdout().write(f"{to}\n")
+
+
+def import_logs(
+    path: Path, form: str | None, columns: Sequence[str], target: "Target", *, number_rows: bool, as_json: bool
+) -> None:
+    """Import the runs in a file or folder, and print their paths. Raises ConfigError, DataError or RunError."""
+    from tui_lab.runs import importing
+
+    runs_json = []
+    skipped_json = []
+    for result in importing.import_runs(path, form, columns, target, number_rows=number_rows):
+        if isinstance(result, importing.Skipped):
+            say(f"skipped {result.path}: {result.error}")
+            skipped_json.append({"path": str(result.path), "problem": str(result.error)})
+            continue
+        for text in importing.imported_lines(result):
+            say(text)
+        runs_json.append(importing.imported_json(result))
+        if not as_json:
+            write(str(result.run.path))
+    if as_json:
+        write_json({"runs": runs_json, "skipped": skipped_json})
 
 
 def tag(name: str, tags: Sequence[str], drop: Sequence[str]) -> None:

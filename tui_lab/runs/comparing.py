@@ -90,7 +90,7 @@ def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
     if len(named) < 2:
         raise ConfigError.of("invalid", "needs two or more runs", key="runs compare", value=len(named))
     rows = [row_of(run.path, name) for name, run in named.items()]
-    if prompts is not None and all(row.kind == "script" for row in rows):
+    if prompts is not None and all(row.kind != "trainer" for row in rows):
         named[rows[0].name].refuse_script("compare them without --prompt")
     replies = {} if prompts is None else {name: replies_of(run, prompts) for name, run in named.items()}
     changes = {name: changes_of(run) for name, run in named.items()}
@@ -110,7 +110,7 @@ def named_runs(names: Sequence[str]) -> dict[str, Run]:
 def replies_of(run: Run, prompts: Prompts) -> list[str]:
     """Generate a run's reply to each prompt; the reason in parentheses where its tokenizer cannot encode the prompt.
 
-    The run of a script has no replies either, since only the script can build its model.
+    The run of a script has no replies either, since only the script can build its model; an imported run has no model.
     """
     from tui_lab.core.inference.generate import generate_batch
     from tui_lab.core.inference.load_model import load_model
@@ -118,7 +118,9 @@ def replies_of(run: Run, prompts: Prompts) -> list[str]:
 
     config = run.config()
     if isinstance(config, ScriptConfig):
-        return ["(the model of a script cannot be loaded)"] * len(prompts.texts)
+        is_imported = config.kind == "imported"
+        reason = "(imported, without a model)" if is_imported else "(the model of a script cannot be loaded)"
+        return [reason] * len(prompts.texts)
     sampling = Sampling(temperature=prompts.temperature, seed=prompts.seed)
     model, tokenizer = load_model(run)
     errors: dict[str, str] = {}

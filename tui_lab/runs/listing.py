@@ -8,7 +8,7 @@ from typing import Any
 
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import RunConfig, ScriptConfig
+from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig, SourceConfig
 from tui_lab.core.events import Changed, Event, Failed, Logged, NonFinite, SaveFailed, Started, Stopped, Warned
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
@@ -92,7 +92,9 @@ class RunDetails:
     def text(self) -> str:
         lines = [summary_text(self.summary, script.unit_of(self.config))]
         lines += self._state_lines()
-        if isinstance(self.config, ScriptConfig):
+        if isinstance(self.config, ImportedConfig):
+            lines += _source_lines(self.config.source)
+        elif isinstance(self.config, ScriptConfig):
             lines += [line("script", shlex.join(self.config.command)), line("folder", self.config.folder)]
         if self.logged:
             lines.append(line("logged last", logged_text(self.logged, {})))
@@ -123,9 +125,19 @@ class RunDetails:
             states.append("running: another process is training it")
         if self.row.state == "paused":
             states.append("paused: the process that trains it waits; resume it in tui-lab app")
-        if isinstance(self.config, ScriptConfig) and self.summary.parameters is None:
+        if self.row.kind == "script" and self.summary.parameters is None:
             states.append("the script has not made an optimizer step")
         return [line("state", "; ".join(states))] if states else []
+
+
+def _source_lines(source: SourceConfig) -> list[str]:
+    """What a run was imported from."""
+    columns = ", ".join(f"{value} from {name}" for value, name in source.columns.items())
+    return [
+        line("imported from", f"{source.path} ({source.format})"),
+        line("SHA-256", source.sha256),
+        line("columns", columns),
+    ]
 
 
 def run_details(name: str) -> RunDetails:

@@ -20,7 +20,7 @@ def verdict_lines(comparison: GroupComparison) -> list[str]:
         return [*lines, f"  no verdict: {comparison.problem}"]
     lines += [f"  at equal {names}: {at_equal_text(at)}" for names, at in _merged(comparison.at)]
     missing = [name for axis, name in AXIS_NAMES.items() if axis not in [at.axis for at in comparison.at]]
-    lines += [f"  at equal {name}: no verdict, as not every run had been evaluated by then" for name in missing]
+    lines += [f"  at equal {name}: no verdict, as a run has no evaluation until then, or no {name}" for name in missing]
     if any(at.verdict.outcome == "one_seed" for at in comparison.at):
         lines.append("  train each with two or more seeds, in the same folder: --set train.seed=1")
     if comparison.part is not None:

@@ -15,7 +15,7 @@ PURPOSES: dict[Extra, str] = {
     "plots": "HTML reports, and curves as SVG or PNG",
     "sweep": "tui-lab sweep",
     "serve": "tui-lab serve, the app in a browser",
-    "tensorboard": "a viewer for exported event files",
+    "tensorboard": "runs import of event files, and a viewer for exported ones",
     "gpu": "NVIDIA GPUs in the app's system pane",
     "huggingface": "tui_lab.HuggingFaceCallback",
     "lightning": "tui_lab.LightningCallback",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import RunConfig
+from tui_lab.core.config.script import ImportedConfig, RunConfig
 from tui_lab.core.doctor.diagnose import Command, OnCheck, examine_config_in_child, last_value, run_child
 from tui_lab.core.doctor.findings import Report, report_from_json
 from tui_lab.core.user_code.missing_resource import next_step
@@ -54,6 +54,8 @@ def examine_run(config: RunConfig, on_check: OnCheck) -> Report:
     """
     if isinstance(config, Config):
         return examine_config_in_child(config, on_check)
+    if isinstance(config, ImportedConfig):
+        raise ConfigError.of("unavailable", "this run was imported from a log: there is no program to examine")
     if not config.command or "kernel_launcher" in config.command[0]:
         raise ConfigError.of("missing", "this run was recorded in a notebook, and has no script to run again")
     target = target_of(config.command)

@@ -9,7 +9,7 @@ import typer
 from tui_lab.cli.options import Json, OneRun, Runs
 from tui_lab.cli.output import user_prints_to_stderr
 
-commands = typer.Typer(name="runs", help="List, compare, tag, export and delete runs.", no_args_is_help=True)
+commands = typer.Typer(name="runs", help="List, compare, tag, import, export and delete runs.", no_args_is_help=True)
 
 
 class Format(StrEnum):
@@ -106,6 +106,40 @@ def export(
     from tui_lab.cli.runs import export_runs
 
     export_runs(runs, to, None if form is None else form.value)
+
+
+@commands.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A log, or a folder with one or several.")],
+    name: Annotated[str | None, typer.Option(help="The run's name; by default that of the file or folder.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="tensorboard, csv or trainer-state; by default by the name."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VALUE=NAME", help="Which column is a value, as in train_loss=my_loss; several times."),
+    ] = None,
+    number_rows: Annotated[
+        bool, typer.Option("--number-rows", metavar="", help="Of a CSV file: count the rows as steps.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; of several runs, the folder for them.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", metavar="", help="Replace an imported run of the same name.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Import logs of other programs as runs: TensorBoard event files, CSV, trainer_state.json of Hugging Face.
+
+    They are listed, drawn and compared as any other run. They have no weights.
+    """
+    from tui_lab.cli.runs import import_logs
+    from tui_lab.runs.importing import Target
+
+    target = Target(name, out, replace)
+    import_logs(path, form, column or [], target, number_rows=number_rows, as_json=json)
 
 
 @commands.command("tag")

@@ -1,0 +1,1 @@
+"""Import the logs of other programs as runs: CSV, TensorBoard event files, trainer_state.json."""

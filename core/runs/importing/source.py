@@ -1,0 +1,53 @@
+"""What the readers of all formats give: one `Source` for each run, with rows of values."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from tui_lab.core.config.script import Captured
+from tui_lab.core.runs.importing.columns import Columns
+
+Format = Literal["tensorboard", "csv", "trainer-state"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was logged at one step. place: of the row in its source, for messages; values: by column, without `step`."""
+
+    place: str
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run in a log. path: its file or folder; name: of the run, as the log suggests it.
+
+    columns: which column is which value; others: the remaining columns with numbers; ignored: those without.
+    rows: reads the log again from the start, in the order of its steps; raises DataError. sha256: of the content.
+    planned_steps: 0 where it is not known. settings: of the training, as far as the log has them.
+    created: when the run began, in seconds since 1970.
+    """
+
+    path: Path
+    format: Format
+    name: str
+    columns: Columns
+    rows: Callable[[], Iterator[Row]]
+    sha256: str
+    created: float
+    others: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    planned_steps: int = 0
+    settings: Mapping[str, Captured] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Log:
+    """A file or folder with the log of one run or several. read: its runs; raises ConfigError, DataError."""
+
+    path: Path
+    read: Callable[[], Sequence[Source]]

@@ -1,0 +1,186 @@
+"""Read runs from TensorBoard event files, with TensorBoard's own reader.
+
+Only scalars are kept; images, histograms and graphs, which make such files large, are passed over.
+"""
+
+import hashlib
+import heapq
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tui_lab.core.runs.importing.columns import find_columns
+from tui_lab.core.runs.importing.names import folder_name
+from tui_lab.core.runs.importing.source import Log, Row, Source
+from tui_lab.util import extras
+from tui_lab.util.errors import DataError
+
+IN_NAME = "tfevents"
+"""In the name of every event file."""
+PARTS = (frozenset({"train", "training"}), frozenset({"validation", "val", "eval", "test"}))
+"""Folders side by side that are parts of one run, as Keras writes them: one of the first, and others of the second."""
+WALL_TIME = "wall time"
+DEEPEST = 8
+"""Levels of folders that are searched."""
+
+
+@dataclass
+class _Series:
+    """The points of one tag. Steps increase: where a log goes back, a training that continued wrote them again."""
+
+    steps: "array[int]" = field(default_factory=lambda: array("q"))
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+    times: "array[float]" = field(default_factory=lambda: array("d"))
+    n_replaced: int = 0
+
+    def add(self, step: int, value: float, time: float) -> None:
+        while self.steps and self.steps[-1] >= step:
+            # The same step once more is no restart, but a value that was corrected or logged in two places.
+            self.n_replaced += self.steps[-1] > step
+            for points in (self.steps, self.values, self.times):
+                points.pop()
+        self.steps.append(step)
+        self.values.append(value)
+        self.times.append(time)
+
+
+@dataclass(frozen=True)
+class _RunFolder:
+    """One run: its folder, name, and event files with what the tags of each begin with."""
+
+    path: Path
+    name: str
+    files: Sequence[tuple[str, Path]]
+
+
+def has_event_files(folder: Path) -> bool:
+    """Whether there is an event file in a folder or below."""
+    return any(True for _ in _folders_with_files(folder))
+
+
+def tensorboard_logs(path: Path, given: Mapping[str, str]) -> list[Log]:
+    """The runs in an event file or in a folder and below: one for each folder with event files.
+
+    given: columns by value, see `find_columns`. The scalars of a run take 24 bytes each in memory. Raises ConfigError
+    where tensorboard is not installed, DataError where there is no event file.
+    """
+    extras.require(
+        "tensorboard.backend.event_processing.event_file_loader",
+        extra="tensorboard",
+        feature="the import of TensorBoard event files",
+    )
+    folders = _run_folders(path)
+    if not folders:
+        raise DataError.of("not_found", "no event file (*tfevents*) here or below", key=str(path))
+    return [Log(folder.path, partial(_sources, folder, given)) for folder in folders]
+
+
+def _run_folders(path: Path) -> list[_RunFolder]:
+    if path.is_file():
+        return [_RunFolder(path, folder_name(path.resolve().parent), [("", path)])]
+    files = dict(_folders_with_files(path))
+    runs: dict[Path, list[tuple[str, Path]]] = {}
+    for folder, of_folder in files.items():
+        is_part = _is_part(folder, files)
+        run = folder.parent if is_part else folder
+        prefix = f"{folder.name}/" if is_part else ""
+        runs.setdefault(run, []).extend((prefix, file) for file in of_folder)
+    return [_RunFolder(run, _name(path, run), of_run) for run, of_run in runs.items()]
+
+
+def _is_part(folder: Path, folders: Iterable[Path]) -> bool:
+    """Whether a folder and one beside it are the training and the validation of one run."""
+    side_by_side = {other.name for other in folders if other.parent == folder.parent}
+    return any(folder.name in part for part in PARTS) and all(side_by_side & part for part in PARTS)
+
+
+def _name(root: Path, folder: Path) -> str:
+    inside = "-".join(folder.relative_to(root).parts)
+    return inside or folder_name(root.resolve())
+
+
+def _folders_with_files(root: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, list[Path]]]:
+    """The folders that have event files, with these in the order of their names, which begin with their time."""
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError.of("unreadable", error.strerror or str(error), key=str(root)) from error
+    files = [root / entry.name for entry in entries if IN_NAME in entry.name and entry.is_file()]
+    if files:
+        yield root, files
+    for entry in entries:
+        if depth > 1 and entry.is_dir(follow_symlinks=False):
+            yield from _folders_with_files(root / entry.name, depth - 1)
+
+
+def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[Source]:
+    """The run in a folder. Raises DataError where no tag is a loss."""
+    series: dict[str, _Series] = {}
+    for prefix, file in folder.files:
+        for tag, step, value, time in _scalars(file):
+            series.setdefault(prefix + tag, _Series()).add(step, value, time)
+    columns = find_columns(list(series), given)
+    n_replaced = sum(points.n_replaced for points in series.values())
+    times = [points.times[0] for points in series.values()]
+    source = Source(
+        path=folder.path,
+        format="tensorboard",
+        name=folder.name,
+        columns={**columns, "timestamp": WALL_TIME},
+        rows=partial(_rows, series),
+        sha256=_hash(folder),
+        created=max(0.0, min(times)),
+        others=[tag for tag in series if tag not in columns.values()],
+        notes=[f"{n_replaced:,} points were logged again after a restart: the later ones count"] if n_replaced else [],
+    )
+    return [source]
+
+
+def _scalars(file: Path) -> Iterator[tuple[str, int, float, float]]:
+    """The scalars of an event file: tag, step, value, wall time. A record that is cut off ends it."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.compat.proto.summary_pb2 import DataClass
+
+    scalar_tags: dict[str, bool] = {}
+    for event in EventFileLoader(str(file)).Load():
+        for summary in event.summary.value:
+            # Only the first value of a tag says what kind it is.
+            if scalar_tags.setdefault(summary.tag, summary.metadata.data_class == DataClass.DATA_CLASS_SCALAR):
+                yield summary.tag, event.step, _value(summary.tensor), event.wall_time
+
+
+def _value(tensor: Any) -> float:
+    """The number in a tensor of one number."""
+    from tensorboard.util.tensor_util import make_ndarray
+
+    return float(tensor.float_val[0] if tensor.float_val else make_ndarray(tensor).item())
+
+
+def _rows(series: Mapping[str, _Series]) -> Iterator[Row]:
+    """The points of all tags, those of a step in one row."""
+    points = heapq.merge(*(_points(tag, one) for tag, one in series.items()), key=lambda point: point[0])
+    for step, of_step in groupby(points, key=lambda point: point[0]):
+        values: dict[str, float] = {}
+        for _, tag, value, time in of_step:
+            values[tag] = value
+            values[WALL_TIME] = max(time, values.get(WALL_TIME, time))
+        yield Row(f"step {step:,}", step, values)
+
+
+def _points(tag: str, series: _Series) -> Iterator[tuple[int, str, float, float]]:
+    for step, value, time in zip(series.steps, series.values, series.times, strict=True):
+        yield step, tag, value, time
+
+
+def _hash(folder: _RunFolder) -> str:
+    """Of the contents of all event files; of one file, its own."""
+    digests = []
+    for _, file in folder.files:
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
