@@ -111,12 +111,19 @@ def capture(model: nn.Module, ids: Tensor) -> Captured | str:
         layers,
         streams,
         [recorder.attention.get(i) for i in L],
-        [recorder.feed_forward.get(i) for i in L],
+        [_at_positions(recorder.feed_forward.get(i), ids) for i in L],
         [_split_by_heads(recorder.heads.get(i), ids, layers[i]) for i in L],
         logits,
         tuple((names[module], module) for module in recorder.called_last),
     )
     return captured if isinstance(model, Transformer) else _checked(captured, precision_of(model))
+
+
+def _at_positions(output: Tensor | None, ids: Tensor) -> Tensor | None:
+    """Return an output for all positions in a row, [B·T, D] as in OPT, as [B, T, D]; any other as it is."""
+    if output is None or output.dim() != 2 or len(output) != ids.numel():
+        return output
+    return output.view(*ids.shape, -1)
 
 
 def _split_by_heads(heads: Tensor | None, ids: Tensor, layer: LayerParts) -> Tensor | None:

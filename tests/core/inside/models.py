@@ -83,6 +83,23 @@ class OpenBlock(Block):
         return x + mlp["drop"](mlp["c_proj"](F.gelu(mlp["c_fc"](self.ln_2(x))))), "something else"
 
 
+class FlatMlp(Mlp):
+    """Computes all positions of all rows as one list, as in OPT: [B·T, D]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, 1))
+
+
+class FlatBlock(Block):
+    def __init__(self, d: int, n_head: int) -> None:
+        super().__init__(d, n_head, scaled=False)
+        self.mlp = FlatMlp(d)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, str]:
+        x = x + self.attn(self.ln_1(x))[0]
+        return x + self.mlp(self.ln_2(x)).view(x.shape), "something else"
+
+
 class Gpt(nn.Module):
     """A decoder in the style of GPT-2. tied: its head is the embedding's matrix, applied without a module."""
 

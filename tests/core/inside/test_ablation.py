@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tests.core.inside import plain
-from tests.core.inside.models import Gpt, OpenBlock, V, external, transformer
+from tests.core.inside.models import Block, FlatBlock, Gpt, OpenBlock, V, external, transformer
 from tests.core.inside.plain import Array
 from tests.core.tiny import tiny
 from tui_lab.core.commands import Replacement
@@ -95,13 +95,14 @@ def test_ablation_of_a_pre_ln_model_leaves_its_residual_stream() -> None:
     assert without.example.base == pytest.approx(float(measured.example.attention[0]), rel=1e-5)
 
 
-def test_feed_forward_whose_modules_the_layer_calls_is_found() -> None:
-    whole, opened = Gpt(), Gpt()
-    opened.h = nn.ModuleList(OpenBlock(8, 2) for _ in range(2))
-    expected = ablate(external(whole), X, Y, "mean")
-    renamed = {name.replace(".mlp.", ".modules_of_mlp."): tensor for name, tensor in whole.state_dict().items()}
-    opened.load_state_dict(renamed)
-    measured = ablate(ExternalModel(opened, tiny().model, V).eval(), X, Y, "mean")
+@pytest.mark.parametrize(("kind", "mlp"), [(OpenBlock, "modules_of_mlp"), (FlatBlock, "mlp")])
+def test_feed_forward_is_found_however_the_layer_calls_it(kind: type[Block], mlp: str) -> None:
+    usual, other = Gpt(), Gpt()
+    other.h = nn.ModuleList(kind(8, 2) for _ in range(2))  # type: ignore[call-arg]
+    expected = ablate(external(usual), X, Y, "mean")
+    renamed = {name.replace(".mlp.", f".{mlp}."): tensor for name, tensor in usual.state_dict().items()}
+    other.load_state_dict(renamed)
+    measured = ablate(ExternalModel(other, tiny().model, V).eval(), X, Y, "mean")
     assert isinstance(expected, Ablation) and isinstance(measured, Ablation)
     np.testing.assert_allclose(measured.example.feed_forward, expected.example.feed_forward, rtol=1e-6)
     np.testing.assert_allclose(measured.example.heads, expected.example.heads, rtol=1e-6)
