@@ -14,7 +14,7 @@ import tui_lab
 from tests.cli.documents import GUIDE, README, ROOT, command_of, program
 from tools.site.pages import generated
 from tui_lab.core.config import script, settings
-from tui_lab.util import exit_codes
+from tui_lab.util import exit_codes, plugin_registry
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FOLDERS = "core|data|docs|examples|tests|tools|tui_lab"
@@ -55,8 +55,9 @@ def test_file_names_exist(page: Path) -> None:
 
 @every_page
 def test_modules_named_exist(page: Path) -> None:
-    """Modules, and the names that `tui_lab` itself has."""
-    names = set(MODULE.findall(page.read_text("utf-8"))) - {f"tui_lab.{name}" for name in tui_lab.__all__}
+    """Modules, the names that `tui_lab` itself has, and the groups of entry points."""
+    groups = {f"tui_lab.{kind}" for kind in plugin_registry.KINDS}
+    names = set(MODULE.findall(page.read_text("utf-8"))) - {f"tui_lab.{name}" for name in tui_lab.__all__} - groups
     assert [name for name in sorted(names) if not importlib.util.find_spec(name)] == []
 
 

@@ -14,6 +14,8 @@ from tests.cli.documents import GUIDE, README, ROOT, Shown, check_usage, code_bl
 from tests.command_line import RunCli
 
 PAGES = [README, *GUIDE]
+PYTHON_PAGES = [page for page in PAGES if page.name != "plugins.md"]
+"""Their Python is one program; that of plugins.md is a package, and tests/test_plugin_guide.py tries it."""
 
 MODEL = """
 import types
@@ -73,7 +75,7 @@ for step in range(100):
 
 def own_file() -> str:
     """The Python shown in README and the guide, over a real model in place of `class MyGPT(…): ...`."""
-    blocks = [block for page in PAGES for block in code_blocks(page, "python")]
+    blocks = [block for page in PYTHON_PAGES for block in code_blocks(page, "python")]
     assert blocks
     return MODEL + re.sub(r"class MyGPT\(torch.nn.Module\): \.\.\.\n", "", "\n".join(blocks))
 
@@ -208,7 +210,7 @@ def test_torchrun_accepts_the_options_shown() -> None:
 
 
 def test_only_the_public_api_is_imported() -> None:
-    blocks = [block for page in PAGES for block in code_blocks(page, "python")]
+    blocks = [block for page in PYTHON_PAGES for block in code_blocks(page, "python")]
     imports = {line for block in blocks for line in block.splitlines() if re.match(r"(from|import) tui_lab", line)}
     assert imports <= {"from tui_lab import Case, examine", "from tui_lab import Case"}
 
