@@ -132,10 +132,13 @@ fuzz: $(STAMP)
 fuzz-app: $(STAMP)
 	$(BIN)/python -m tools.torture.app --events $(EVENTS) --seed $(SEED)
 
-# The animations in README.md.
-demo: $(STAMP)
-	$(BIN)/python -m tools.demo
-	$(BIN)/python -m tools.lesson_demo
+# All pictures and animations of README.md and docs/, from the real app. Takes about ten minutes.
+NANOGPT ?= build/nanoGPT
+pictures: $(STAMP) $(NANOGPT)
+	$(BIN)/python -m tools.pictures $(NANOGPT) $(MAKERS)
+
+build/nanoGPT:
+	git clone --quiet --depth 1 https://github.com/karpathy/nanoGPT $@
 
 snapshots: $(STAMP)
 	$(BIN)/python -m pytest -q tests/app/test_snapshots.py --snapshot-update

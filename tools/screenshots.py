@@ -1,6 +1,6 @@
 """Draw the pictures in docs from the real app; takes a few minutes.
 
-`python -m tools.screenshots` draws app.svg, doctor.svg and screenshots/after-*.svg. With a checkout of nanoGPT,
+`python -m tools.screenshots` draws app.svg, doctor.svg and layout-*.svg. With a checkout of nanoGPT,
 `python -m tools.screenshots NANOGPT` draws watch.svg, watch-80x24.svg and watch-200x50.svg: its train.py, watched.
 """
 
@@ -68,7 +68,7 @@ async def draw_lab() -> None:
         for width, height in SIZES:
             await pilot.resize_terminal(width, height)
             await pilot.pause(3)
-            save(app, f"screenshots/after-{width}x{height}.svg")
+            save(app, f"layout-{width}x{height}.svg")
         await pilot.press("ctrl+q")
 
 

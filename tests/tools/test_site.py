@@ -3,6 +3,7 @@
 `make docs` builds it strictly in CI; nothing here needs mkdocs.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.cli.documents import ROOT, check_usage, command_of, program
+from tests.command_line import RunCli
 from tools.site import check, findings, outside, reference
 from tools.site.field_lists import with_lists
 from tools.site.pages import generated, write
@@ -65,6 +67,21 @@ def test_every_fault_is_shown_on_the_page_of_its_finding() -> None:
         page = findings.pages()[findings.path_of(fault.finding)]
         command = next(line for line in page.replace("\\\n", " ").splitlines() if f'"{fault.name}"' in line)
         check_usage(shlex.split(command)[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("doctor_in_process")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_commands_of_a_page_show_its_finding(
+    fault: str, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finding = FAULTS[fault].finding
+    block = findings.pages()[findings.path_of(finding)].partition(f"the fault {fault}\n")[2].partition("```sh\n")[2]
+    train, diagnose = block.partition("```")[0].replace("\\\n", " ").strip().splitlines()
+    run_cli(*shlex.split(train)[1:])
+    done = run_cli(*shlex.split(diagnose)[1:], "--json")
+    assert finding in [entry["code"] for entry in json.loads(done.out)["findings"]], done.err
 
 
 def test_links_of_generated_pages_lead_to_pages() -> None:
