@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Installed with what a user needs, without what tests, linters and extras need.
+RUNS := $(VENV)/.runs
 LITGPT := .venv-litgpt
 AUDIT := .venv-audit
 DOCS := .venv-docs
@@ -15,15 +17,22 @@ TORCH ?= torch==2.13.0
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements.lock
+# Modules are compiled when they are first imported: all of torch would take half a minute.
+$(RUNS): pyproject.toml requirements-run.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements-run.lock
+	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-run: $(STAMP)
-	$(BIN)/tui-lab run reverse --require "exact_match>=1.0"
+$(STAMP): $(RUNS) requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib
+	touch $@
+
+# It keeps the modules that it compiles, also where the environment says not to.
+run: $(RUNS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/tui-lab run reverse --require "exact_match>=1.0"
 
 # Programs that tests start load compiled modules, also where the environment says not to write them.
 test: $(STAMP)
@@ -191,6 +200,7 @@ DEV = --extra plots --extra sweep --extra serve --extra tensorboard --extra gpu 
 
 lock:
 	$(COMPILE) $(DEV) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file requirements-run.lock pyproject.toml
 	$(COMPILE) $(DEV) --extra peers --extra huggingface --output-file requirements-peers.lock pyproject.toml
 	$(COMPILE) $(DEV) --extra audit --output-file requirements-audit.lock pyproject.toml
 	$(COMPILE) --extra litgpt --output-file requirements-litgpt.lock pyproject.toml
