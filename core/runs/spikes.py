@@ -1,8 +1,10 @@
 """Which steps of a run are spikes of the loss.
 
-A spike score as that of OLMo 2 (OLMo Team 2024, arXiv 2501.00656) counts losses that are more than seven standard
-deviations above the mean of the last 1,000. Runs are shorter here, and their loss still falls: the window is that of
-llm.c's outlier detector (Karpathy 2024), 128 steps, and a loss is compared with the straight line through the window.
+The spike score of OLMo 2 (OLMo Team 2024, arXiv 2501.00656) is the percentage of values of a series, such as the loss
+or the gradient norm, that are at least seven standard deviations away from the rolling average of the last 1,000. The
+threshold here is the same, and only upwards. Runs are shorter, and their loss still falls: the window is that of
+llm.c's outlier detector (Karpathy 2024, llmc/outlier_detector.h), 128 steps, and a loss is compared with the straight
+line through the window.
 The losses of a spike do not enter the window, where they would hide the next one. A spike must also be a loss that
 matters: without noise, any loss is many deviations away.
 """
