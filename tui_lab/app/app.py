@@ -184,15 +184,15 @@ class LabApp(BaseApp):
         diagnose: bool = False,
         origin: str = "",
         unfixed: "Sequence[Finding]" = (),
-        over: Path | None = None,
+        overlaid_run: Path | None = None,
         lesson: "LessonController | None" = None,
     ) -> None:
         """Open the lab over a run or replay and start it.
 
         diagnose: run the doctor once it is open. origin: which run it comes from, and with which changes.
         unfixed: what the doctor found there and is not fixed yet, to be listed until it has diagnosed this run.
-        over: the folder of a run whose curves are drawn over those of this one. lesson: leads through the lesson that
-        the run belongs to.
+        overlaid_run: the folder of a run whose curves are drawn over those of this one. lesson: leads through the
+        lesson that the run belongs to.
         """
         from tui_lab.app.screens.lab import LabScreen
         from tui_lab.app.session.system_sampler import SystemSampler
@@ -208,7 +208,7 @@ class LabApp(BaseApp):
 
             lab = LessonScreen(lesson, source, self.clock, diagnose_first=diagnose, **options)
         lab.origin = origin
-        lab.over = over
+        lab.overlaid_run = overlaid_run
         if diagnose:
             lab.doctor_pane.keep(unfixed)
         self.opened.append(lab)
@@ -282,7 +282,7 @@ class LabApp(BaseApp):
             diagnose=message.diagnose,
             origin=message.origin,
             unfixed=message.unfixed,
-            over=message.over,
+            overlaid_run=message.overlaid_run,
             lesson=lab.lesson,
         )
 

@@ -86,7 +86,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     """Whether a paused run of another process is resumed as the lab closes."""
     origin = ""
     """Of a run that was restarted or forked: from what, and with which changes. To be set before it opens."""
-    over: Path | None = None
+    overlaid_run: Path | None = None
     """The folder of the run whose curves are drawn over those of this one. To be set before it opens."""
     _next_beat: asyncio.TimerHandle | None = None
 
@@ -110,11 +110,11 @@ class LabScreen(BaseScreen[None], Screen[None]):
         """Start a new run with an edited config; `fork`: from a checkpoint of run `name`.
 
         step: which one, see `Run.checkpoint_at`. origin: what the new run says of where it comes from. unfixed: the
-        findings that its config does not fix. over: the folder of the run whose curves are drawn over its own.
+        findings that its config does not fix. overlaid_run: the folder of the run whose curves are drawn over its own.
         """
 
         unfixed: Sequence[Finding] = ()
-        over: Path | None = None
+        overlaid_run: Path | None = None
 
         def __init__(
             self,

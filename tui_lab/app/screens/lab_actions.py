@@ -309,12 +309,12 @@ class LabActions:
         diagnose: bool = False,
         old: Config | None = None,
         step: int | None = None,
-        over: Path | None = None,
+        overlaid_run: Path | None = None,
     ) -> None:
         """Start a new run with `config`, from the start or from a checkpoint.
 
         old: the settings that it differs from, by default those in effect. step: of the checkpoint; None: the last one.
-        over: the folder of the run whose curves are drawn over those of the new one.
+        overlaid_run: the folder of the run whose curves are drawn over those of the new one.
         """
         lab = self._lab
         ready = lab.state.ready
@@ -328,7 +328,7 @@ class LabActions:
         findings = unfixed(lab.doctor_pane.diagnosed, old, config) if diagnose else ()
         message = lab.Restart(lab, name, config, fork=fork, step=step, diagnose=diagnose, origin=origin)
         message.unfixed = findings
-        message.over = over
+        message.overlaid_run = overlaid_run
         lab.post_message(message)
 
     def resume(self) -> None:

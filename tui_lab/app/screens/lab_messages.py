@@ -165,7 +165,7 @@ class LabMessages:
             self._framed_log.keep(SpikeSeen(spike), is_replay=is_replay)
             self._painting.news(SECONDS_BETWEEN_EVENTS)
 
-    async def _draw_over(self, path: Path) -> None:
+    async def _draw_overlaid(self, path: Path) -> None:
         """Draw the losses of the run that this one was rewound from over its own."""
         try:
             overlay = await asyncio.to_thread(read_overlay, Run(path), every_loss=True)
@@ -212,8 +212,8 @@ class LabMessages:
             origin = f"{lab.origin}; it starts at step {ready.past[-1].step:,}" if ready.past else lab.origin
             lab.events_pane.add(origin)
             lab.notify(origin)
-        if lab.over is not None:
-            lab.run_worker(self._draw_over(lab.over), group="overlay", exclusive=True)
+        if lab.overlaid_run is not None:
+            lab.run_worker(self._draw_overlaid(lab.overlaid_run), group="overlay", exclusive=True)
         if text := replaced_characters(ready.task):
             lab.notify(text, severity="warning")
         if lab.diagnose_first:

@@ -23,9 +23,9 @@ SCRIPT_HAS_NO_ROWS = "The losses of single rows are recorded for runs of tui-lab
 
 
 class StartRun(Protocol):
-    """Start a new run. over: the folder of the run whose curves are drawn over its own; the others: see StartFork."""
+    """Start a new run. overlaid_run: see `LabScreen`; the others: see StartFork."""
 
-    def __call__(self, config: Config, *, fork: bool, old: Config, step: int | None, over: Path) -> None: ...
+    def __call__(self, config: Config, *, fork: bool, old: Config, step: int | None, overlaid_run: Path) -> None: ...
 
 
 class SpikeControls:
@@ -103,7 +103,7 @@ class SpikeControls:
         except (ConfigError, RunError) as error:
             lab.notify(str(error), severity="warning")
             return
-        self._start(config, fork=step is not None, old=old, step=step, over=path)
+        self._start(config, fork=step is not None, old=old, step=step, overlaid_run=path)
 
     def _steps(self) -> dict[str, Any]:
         """Return the number of steps, which may be another one since the run was resumed."""
