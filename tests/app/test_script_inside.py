@@ -68,7 +68,7 @@ async def test_lens_comes_from_the_process_of_the_script_with_its_rows(tmp_path:
         await settle(it, screen, lambda: screen.views.drawn is not None)
         about = text(screen, "#about")
         assert "weights of step 40" in about and "row 1 of 12 of step 34" in about
-        assert "ln_f, lm_head" in text(screen, "#tabs") and "h.0" in text(screen, "#inside")
+        assert "ln_f, lm_head" in text(screen, "#tabs") and "layer 0" in text(screen, "#inside")
         assert not list((tmp_path / "answers").iterdir()), "the answer is removed"
 
 

@@ -18,7 +18,7 @@ from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import Tokenizer, show
 from tui_lab.runs.examples_text import PART_NAMES
 from tui_lab.runs.examples_text import name as example_name
-from tui_lab.runs.inside_text import MEASUREMENTS, change_text, layer_title, layer_titles, part_titles
+from tui_lab.runs.inside_text import MEASUREMENTS, change_text, layer_titles, own_layer_name, part_titles
 from tui_lab.runs.numbers import short_number
 
 MOST_TEXT = 200
@@ -83,6 +83,8 @@ def _print_lens(report: InsideReport, lens: LogitLens, tokenizer: Tokenizer, top
     n_targets = int((lens.ranks[-1] > 0).sum())
     counts = [f"{title} {int((ranks == 1).sum())}" for title, ranks in zip(titles, lens.ranks, strict=True)]
     write(f"read out by: {lens.read_out}")
+    if own_name := own_layer_name(lens.places):
+        write(own_name)
     write(f"target is the likeliest token at, of {n_targets}: {', '.join(counts)}")
     positions = _positions(lens, top)
     columns = _fixed_columns(report, positions, tokenizer)
@@ -162,12 +164,13 @@ def _print_ablation(ablation: Ablation, top: int) -> None:
     for column in ("this example", "others") if ablation.n_others else ("this example",):
         table.add_column(column, justify="right")
     example, others = _changes(ablation.example), _changes(ablation.others)
+    titles = layer_titles(ablation.layers)
     parts = part_titles(ablation.example.heads.shape[1])
     ranked = sorted(_measured_places(example), key=lambda place: -abs(float(example[place])))
     for i, j in ranked[: top or None]:
         cells = [change_text(float(example[i, j]))]
         cells += [change_text(float(others[i, j]))] if ablation.n_others else []
-        table.add_row(f"{layer_title(ablation.layers[i])}, {parts[j]}", *cells)
+        table.add_row(f"{titles[i]}, {parts[j]}", *cells)
     console().print(table)
     if top and len(ranked) > top:
         write(f"and {len(ranked) - top:,} smaller changes; --top 0 prints all")
@@ -209,7 +212,7 @@ def _print_layers(layers: dict[str, dict[str, LayerValue]]) -> None:
         table = Table(box=None, pad_edge=False)
         for column in ("layer", "value", "at step", "least", "largest"):
             table.add_column(column, justify="left" if column == "layer" else "right")
-        for layer, at in values.items():
+        for title, at in zip(layer_titles(list(values)), values.values(), strict=True):
             figures = (short_number(at.value), f"{at.step:,}", short_number(at.least), short_number(at.largest))
-            table.add_row(layer_title(layer), *figures)
+            table.add_row(title, *figures)
         console().print(table)

@@ -7,13 +7,26 @@ MEASUREMENTS = {"grad_norm": "gradient norm", "update_ratio": "update / weight",
 """What is measured of each layer while a run trains."""
 
 
-def layer_title(name: str) -> str:
-    """Return how a layer is called: "layer 3" for our "layers.3", the name in the model for others."""
-    return f"layer {name.removeprefix('layers.')}" if name.startswith("layers.") else name
-
-
 def layer_titles(names: Sequence[str]) -> list[str]:
-    return [layer_title(name) for name in names]
+    """Return how layers are called: "layer 3" for "layers.3" and "transformer.h.3".
+
+    Names without a number stay as they are, and so do all names where the numbers belong to several lists.
+    """
+    parts = [name.rpartition(".") for name in names]
+    lists = {of_list for of_list, _, number in parts if number.isdecimal()}
+    if len(lists) != 1:
+        return list(names)
+    return [
+        f"layer {number}" if number.isdecimal() else name for name, (_, _, number) in zip(names, parts, strict=True)
+    ]
+
+
+def own_layer_name(names: Sequence[str]) -> str:
+    """Return which layer of the model "layer 0" is, for a model whose layers are not in "layers"; otherwise nothing."""
+    for name, title in zip(names, layer_titles(names), strict=True):
+        if title != name and not name.startswith("layers."):
+            return f"{title} is {name}"
+    return ""
 
 
 def part_titles(n_heads: int) -> list[str]:

@@ -1,5 +1,6 @@
 """The view of ablations: layers × heads, attention and feed-forward, colored by the change of the loss, and a list."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,10 @@ class AblationView(InsideView):
         part = part_titles(self._losses.heads.shape[1])[column]
         return f"{layer_titles(self.ablation.layers)[row]}, {part}"
 
+    @property
+    def layer_names(self) -> Sequence[str]:
+        return () if self.ablation is None else self.ablation.layers
+
     def summary(self) -> Text:
         assert self.ablation is not None
         ranked = self.ranked()
@@ -114,7 +119,9 @@ class AblationView(InsideView):
         heads = ("this example", "others") if self.measure == 0 else ("others", "this example")
         lines: Lines = [[Segment(f"{'largest changes':<24}{heads[0]:>12} {heads[1]:>7}", style(bold=True))]]
         for row, column, change in self.ranked()[: height - 1]:
-            text = f"{self.part_name(row, column):<24}{change_text(change):>12} {change_text(others[row, column]):>7}"
+            text = (
+                f"{self.part_name(row, column)[:23]:<24}{change_text(change):>12} {change_text(others[row, column]):>7}"
+            )
             chosen = (row, column) == self.cursor
             lines.append([Segment(text, style(bold=chosen, reverse=chosen))])
         return lines + [[] for _ in range(height - len(lines))]

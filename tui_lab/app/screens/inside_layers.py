@@ -14,7 +14,7 @@ from tui_lab.app.session.series import Points
 from tui_lab.app.widgets.attention_grid import part_around
 from tui_lab.app.widgets.heatmap import Ramp, style
 from tui_lab.app.widgets.sparklines import ASCII_LEVELS, LEVELS, resampled
-from tui_lab.runs.inside_text import MEASUREMENTS, layer_title, number_in_five
+from tui_lab.runs.inside_text import MEASUREMENTS, layer_titles, number_in_five
 
 WHAT_IT_MEANS = {
     "grad_norm": "before clipping; norms that shrink or grow from layer to layer: vanishing or exploding gradients",
@@ -51,14 +51,17 @@ class LayersView(InsideView):
         self._levels = ASCII_LEVELS
 
     def lines(self) -> list[tuple[str, str, Points]]:
-        """Return measurement, layer and points of every line."""
+        """Return the measurement, the title of the layer and the points of every line."""
         of_run = self.curves.curves
         names = [
             *(name for name in MEASUREMENTS if name in of_run),
             *(name for name in of_run if name not in MEASUREMENTS),
         ]
         return [
-            (name, layer, series.points) for name in names for layer, series in of_run[name].items() if series.points
+            (name, title, series.points)
+            for name in names
+            for title, series in zip(layer_titles(list(of_run[name])), of_run[name].values(), strict=True)
+            if series.points
         ]
 
     def summary(self) -> Text:
@@ -70,9 +73,7 @@ class LayersView(InsideView):
             value = points[-1][1]
             if name not in latest or value > latest[name][1]:
                 latest[name] = (layer, value)
-        parts = [
-            f"{MEASUREMENTS.get(k, k)} {number_in_five(v)} in {layer_title(layer)}" for k, (layer, v) in latest.items()
-        ]
+        parts = [f"{MEASUREMENTS.get(k, k)} {number_in_five(v)} in {layer}" for k, (layer, v) in latest.items()]
         return Text(f"largest at step {self.curves.step:,}: {', '.join(parts)}")
 
     def draw(self, ramp: Ramp, width: int, height: int) -> Lines:
@@ -94,11 +95,11 @@ class LayersView(InsideView):
         return drawn[part.first : part.first + part.shown]
 
     def _line(self, name: str, layer: str, points: Points, width: int, *, chosen: bool) -> list[Segment]:
-        title_width = 2 + max(len(layer_title(each)) for _, each, _ in self.lines())
+        title_width = 2 + max(len(each) for _, each, _ in self.lines())
         values = [value for _, value in points]
         extent = f"{number_in_five(min(values))}…{number_in_five(max(values))}"
         n_columns = max(1, width - title_width - RANGE - VALUE - 4)
-        title = set_cell_size(f"  {layer_title(layer)}", title_width)
+        title = set_cell_size(f"  {layer}", title_width)
         return [
             Segment(title, style(bold=chosen, reverse=chosen)),
             Segment("  "),
@@ -130,9 +131,7 @@ class LayersView(InsideView):
         name, layer, points = lines[min(self.cursor[0], len(lines) - 1)]
         step, value = points[-1]
         least, most = (choose(points, key=lambda point: point[1]) for choose in (min, max))
-        text = Text.assemble(
-            (f"{layer_title(layer)}, {MEASUREMENTS.get(name, name)}: ", "bold"), f"{value:.4g} at step {step:,}; "
-        )
+        text = Text.assemble((f"{layer}, {MEASUREMENTS.get(name, name)}: ", "bold"), f"{value:.4g} at step {step:,}; ")
         text.append(f"least {least[1]:.4g} at step {least[0]:,}, most {most[1]:.4g} at step {most[0]:,}")
         return text.append(f"\n{WHAT_IT_MEANS.get(name, '')}")
 

@@ -1,5 +1,6 @@
 """The view of the logit lens: layers × positions, the likeliest token of each as text, colored by the target."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,10 @@ class LensView(InsideView):
     @property
     def has_result(self) -> bool:
         return self.lens is not None
+
+    @property
+    def layer_names(self) -> Sequence[str]:
+        return () if self.lens is None else self.lens.places
 
     def summary(self) -> Text:
         """Return from which layer on the likeliest token is the target, at how many positions."""

@@ -1,5 +1,6 @@
 """The view of norms: the residual stream after each layer, and what attention and feed-forward add to it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,10 @@ class NormsView(InsideView):
             rows.append(norms.stream[i + 1])
         values = np.stack(rows)
         return names, np.concatenate([values.mean(axis=1, keepdims=True), values], axis=1)
+
+    @property
+    def layer_names(self) -> Sequence[str]:
+        return () if self.norms is None else self.norms.places
 
     def summary(self) -> Text:
         norms = self.norms

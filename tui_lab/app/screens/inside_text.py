@@ -10,6 +10,7 @@ from tui_lab.app.screens.inside_views import InsideViews
 from tui_lab.app.session.inside_source import Inside
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.heatmap import Ramp
+from tui_lab.runs.inside_text import own_layer_name
 from tui_lab.util.escape import printable
 
 WAITING = "waiting for the next step"
@@ -49,10 +50,10 @@ def tabs(views: InsideViews) -> Text:
 
 
 def footnote(view: InsideView) -> Text:
-    """Return what is applied to the residual stream, for the view where that is the question."""
+    """Return what the lens applies to the residual stream, or which layer of a user's model is the first."""
     if isinstance(view, LensView) and view.lens is not None:
         return Text(f"read out by: {printable(view.lens.read_out)}", "dim")
-    return Text("")
+    return Text(printable(own_layer_name(view.layer_names)), "dim")
 
 
 def below(view: InsideView, ramp: Ramp) -> Text:

@@ -1,6 +1,7 @@
 """What the views of the screen that looks inside a model have in common: a table with a selected cell, and texts."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ class InsideView:
     @property
     def has_result(self) -> bool:
         return False
+
+    @property
+    def layer_names(self) -> Sequence[str]:
+        """The names of the layers in the model."""
+        return ()
 
     def summary(self) -> Text:
         """Return the main finding, one line."""
