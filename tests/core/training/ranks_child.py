@@ -17,6 +17,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.training.distributed import SINGLE_PROCESS, DistributedGroup, ProcessGroup, process_group
 from tui_lab.core.training.reproducibility import fingerprint
 from tui_lab.core.training.trainer import Trainer
+from tui_lab.core.training.update_rows import KeepRows, UpdateRows
 
 EVALUATED = ("train.eval_every=3", "optim.grad_clip=0.5")
 SCENARIOS: dict[str, tuple[str, ...]] = {
@@ -57,8 +58,19 @@ def observe(training: Trainer, steer: Callable[[Trainer, ev.Event], None] = lamb
 
 
 def train(group: ProcessGroup, *overrides: str, steer: Callable[[Trainer, ev.Event], None] | None = None) -> Any:
-    training = trainer(*overrides, save=lambda checkpoint: "somewhere", group=group)
-    return observe(training, steer or (lambda training, event: None))
+    kept: list[UpdateRows] = []
+    keep_rows = _keeper(kept) if group.rank == 0 else None
+    training = trainer(*overrides, save=lambda checkpoint: "somewhere", group=group, keep_rows=keep_rows)
+    observed = observe(training, steer or (lambda training, event: None))
+    rows = [[u.step, u.ids.tolist(), u.sums.tolist(), u.targets.tolist()] for u in kept]
+    return {**observed, "rows": rows}
+
+
+def _keeper(kept: list[UpdateRows]) -> KeepRows:
+    def keep(rows: UpdateRows) -> None:
+        kept.append(rows)
+
+    return keep
 
 
 def steered(group: ProcessGroup) -> Any:
