@@ -32,15 +32,16 @@ _TRACEBACK = "traceback_"
 class Places:
     """Names the module of each operation.
 
-    names: name and class of the modules of `model`, by id; modules without a name count as part of their callers.
+    modules: those that may be called. names: name and class of each, by id; one without a name counts as a part of its
+    caller.
 
     Global hooks are used, because a hook on a module can change what the module computes: one on `AttentionWeights`
     replaces torch's fused attention.
     """
 
-    def __init__(self, model: nn.Module, names: Mapping[int, tuple[str, str]]) -> None:
+    def __init__(self, modules: Iterable[nn.Module], names: Mapping[int, tuple[str, str]]) -> None:
         self._names = names
-        self._hooked = [m for m in model.modules() if m._forward_hooks and id(m) in names]
+        self._hooked = [m for m in modules if m._forward_hooks and id(m) in names]
         """Modules with hooks of their own, which run after the global ones."""
         self._hooked_ids = {id(module) for module in self._hooked}
         self._stack: list[tuple[str, str]] = []

@@ -6,6 +6,7 @@ operation is followed, so a mask of -inf is no fault, and an operation between m
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -50,35 +51,54 @@ class Trace:
     a backward pass, begin_backward before it and check_gradients after it. Each raises Found.
 
     model: whose parameters are trained. named: the module whose names are shown, where the model is a wrapper of it.
+    original: where the model is a copy: what it is a copy of. A function that the model keeps, such as a lambda, still
+    calls the modules of the original.
     """
 
     def __init__(
-        self, model: nn.Module, name_row: NameRow, *, named: nn.Module | None = None, scale: float = 1.0
+        self,
+        model: nn.Module,
+        name_row: NameRow,
+        *,
+        named: nn.Module | None = None,
+        original: nn.Module | None = None,
+        scale: float = 1.0,
     ) -> None:
         named = named or model
-        self._names = {id(model): ("", type(named).__name__)} | module_names(named)
+        self._modules = [named] if original is None else [named, original]
+        self._names = {id(model): ("", type(named).__name__)}
+        for module in self._modules:
+            self._names |= module_names(module)
         self._types = {name: kind for name, kind in self._names.values()}
         self._parameters = {name: p for name, p in named.named_parameters() if p.requires_grad}
         self._name_row = name_row
         self._scale = scale
         self._micro_batch: int | None = None
         self._n_batch = 0
-        self._places = Places(model, self._names)
+        called = dict.fromkeys(each for module in (model, *self._modules) for each in module.modules())
+        self._places = Places(called, self._names)
         self._rows = RowFinder()
-        weights = {key_of(p): name for name, p in named.named_parameters()}
-        buffers = {key_of(b): name for name, b in named.named_buffers()}
+        weights = {key_of(p): name for module in self._modules for name, p in module.named_parameters()}
+        buffers = {key_of(b): name for module in self._modules for name, b in module.named_buffers()}
         self._tape = Tape(self._places, self._rows, weights, buffers)
         self._tape.watch_shapes(tuple(p.shape) for p in self._parameters.values())
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Follow what is computed in the block, backward passes included."""
-        handles = [p.register_hook(_Check(self, name)) for name, p in self._parameters.items()]  # type: ignore[no-untyped-call]
+        handles = [
+            p.register_hook(_Check(self, name))  # type: ignore[no-untyped-call]
+            for module in self._modules
+            for name, p in module.named_parameters()
+            if p.requires_grad
+        ]
         was_anomalous = torch.is_anomaly_enabled()
         checked_nan = torch.is_anomaly_check_nan_enabled()
         torch.autograd.set_detect_anomaly(True, check_nan=False)  # It keeps the line of each node.
         try:
-            with self._places.installed(), self._tape:
+            with warnings.catch_warnings(), self._places.installed(), self._tape:
+                # Of anomaly mode, when a hook ends the backward pass by Found.
+                warnings.filterwarnings("ignore", "Error detected in", UserWarning)
                 yield
         finally:
             torch.autograd.set_detect_anomaly(was_anomalous, check_nan=checked_nan)
@@ -142,9 +162,10 @@ class Trace:
             ranges = range_of("gradient", gradients[name])
             raise Found(self._origin("gradient", "norm", kind="inf", cause="overflow", parameter=name, output=ranges))
 
-    def named_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that are trained, by the names that are shown."""
-        return dict(self._parameters)
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients that the parameters have now, by the names that are shown."""
+        parameters = [item for module in self._modules for item in module.named_parameters()]
+        return {name: p.grad for name, p in parameters if p.grad is not None}
 
     def _born(self, quantity: Quantity, birth: Birth) -> Origin:
         module, kind = birth.module

@@ -153,8 +153,7 @@ def _replay(step: FailedStep, trace: Trace) -> None:
         backward_scaled(loss, step.overflow.scale)
         first_row += len(x)
     unscaled_gradients(step.model, step.overflow.scale)
-    parameters = trace.named_parameters()
-    trace.check_sums({name: p.grad for name, p in parameters.items() if p.grad is not None})
+    trace.check_sums(trace.gradients())
 
 
 def _row_namer(step: FailedStep) -> Callable[[int], BatchRow]:

@@ -5,12 +5,13 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
@@ -170,7 +171,7 @@ class NonFiniteWatch:
             return before
         shape = BatchShape(n_batch, int(x.shape[1]) if x is not None and call.inputs.has_tokens else 0)
         with replica_of(model) as replica, call.conditions():
-            trace = Trace(replica, self._name_row)
+            trace = Trace(replica, self._name_row, original=model)
             try:
                 with trace.recording():
                     trace.begin_batch(call.tensors, shape, n_batch)
@@ -193,8 +194,7 @@ class NonFiniteWatch:
         if quantity == "gradient" and loss.requires_grad:
             trace.begin_backward(loss)
             loss.backward()  # type: ignore[no-untyped-call]
-            parameters = trace.named_parameters()
-            trace.check_sums({name: p.grad for name, p in parameters.items() if p.grad is not None})
+            trace.check_sums(trace.gradients())
 
     def _loss_origin(self, loss: Tensor, n_batch: int) -> Origin:
         """The origin where all that can be replayed is finite: in what the script makes of it."""
@@ -242,26 +242,32 @@ def criterion_loss(output: Any, criterion: Criterion) -> Tensor | None:
 
 @contextmanager
 def replica_of(model: nn.Module) -> Iterator[nn.Module]:
-    """A copy of the model; where it cannot be copied the model itself, whose buffers and gradients stay as they are."""
-    try:
-        replica = copy.deepcopy(model) if has_room_for_copy(model) else None
-    except Exception:  # Any module of a user may refuse, in its own way.
-        replica = None
-    if replica is not None:
-        yield replica
-        return
+    """A copy of the model, or the model itself where it cannot be copied. Its buffers and gradients stay as they are.
+
+    Also with a copy: a function that the model keeps, such as a lambda, is not copied and calls the model's modules.
+    """
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = [(p, p.grad) for p in model.parameters()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    with ExitStack() as stack:
+        for buffer, _ in buffers:  # The script's own backward pass may need a buffer, and refuses one of a new version.
+            stack.enter_context(_unsafe_preserve_version_counter(buffer))
+        try:
+            yield _copied(model) or model
+        finally:
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+
+
+def _copied(model: nn.Module) -> nn.Module | None:
     try:
-        for parameter, _ in gradients:
-            parameter.grad = None
-        yield model
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
+        return copy.deepcopy(model) if has_room_for_copy(model) else None
+    except Exception:  # Any module of a user may refuse, in its own way.
+        return None
 
 
 def _checked_parameter(model: nn.Module) -> Tensor | None:

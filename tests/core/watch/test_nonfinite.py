@@ -36,10 +36,10 @@ class Block(nn.Module):
 class LanguageModel(nn.Module):
     """Token ids [B, T] → logits, and the loss if there are targets. A row with two bad tokens in front goes wrong."""
 
-    def __init__(self, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, change: Callable[[Tensor, Tensor], Tensor], block: type[Block]) -> None:
         super().__init__()
         self.embedding = nn.Embedding(V, 8)
-        self.blocks = nn.ModuleList([Block(lambda h, bad: h), Block(change), Block(lambda h, bad: h)])
+        self.blocks = nn.ModuleList([Block(lambda h, bad: h), block(change), Block(lambda h, bad: h)])
         self.head = nn.Linear(8, V)
         self.n_calls = 0
 
@@ -86,9 +86,9 @@ def train(
     return [*losses, float(torch.rand(()))]
 
 
-def start(change: Callable[[Tensor, Tensor], Tensor]) -> LanguageModel:
+def start(change: Callable[[Tensor, Tensor], Tensor], block: type[Block] = Block) -> LanguageModel:
     torch.manual_seed(0)
-    return LanguageModel(change)
+    return LanguageModel(change, block)
 
 
 def same(a: LanguageModel, b: LanguageModel) -> bool:
@@ -96,11 +96,13 @@ def same(a: LanguageModel, b: LanguageModel) -> bool:
     return a.n_calls == b.n_calls and all(torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in pairs)
 
 
-def traced(folder: Path, change: Callable[[Tensor, Tensor], Tensor], **options: Any) -> Origin:
+def traced(
+    folder: Path, change: Callable[[Tensor, Tensor], Tensor], block: type[Block] = Block, **options: Any
+) -> Origin:
     """The origin in a watched script, whose results must be those of the script alone."""
-    alone = start(change)
+    alone = start(change, block)
     expected = train(alone, **options)
-    watched = start(change)
+    watched = start(change, block)
     with recording(folder) as record:
         losses = train(watched, **options)
     assert same(alone, watched) and repr(losses) == repr(expected)
@@ -125,6 +127,30 @@ def test_gradient_that_is_not_finite_names_the_parameter_and_the_rows(options: d
     assert (origin.quantity, origin.phase, origin.module) == ("gradient", "backward", "blocks.1")
     assert origin.operation == "SqrtBackward0" and [row.row for row in origin.rows] == [1, 2]
     assert origin.parameter.startswith("blocks.1.linear.")
+
+
+class LambdaBlock(Block):
+    """Calls its layer through a lambda, as minGPT does: a copy of the block still calls the layer of the original."""
+
+    def __init__(self, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__(change)
+        self.bad: Tensor | None = None
+        self.linear.register_forward_hook(lambda layer, args, output: self.change(output, self.bad))
+        self.call = lambda h: self.linear(self.norm(h))
+
+    def forward(self, h: Tensor, bad: Tensor) -> Tensor:
+        self.bad = bad[:, None, None]
+        return h + self.call(h)
+
+
+@pytest.mark.parametrize(("change", "operation"), [(overflow, "mul"), (infinite_derivative, "SqrtBackward0")])
+def test_layer_that_is_called_through_a_lambda_is_named_and_gets_no_gradient(
+    change: Callable[[Tensor, Tensor], Tensor], operation: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    origin = traced(tmp_path, change, block=LambdaBlock)
+    assert (origin.module, origin.operation) == ("blocks.1.linear", operation)
+    assert capfd.readouterr().err == "", "torch has nothing to say about the replay"
+    assert [row.row for row in origin.rows] == [1, 2]
 
 
 def test_healthy_script_has_no_event(tmp_path: Path) -> None:
