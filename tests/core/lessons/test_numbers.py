@@ -118,3 +118,9 @@ def test_script_of_lesson_6_never_clears_its_gradients() -> None:
     assert isinstance(text, str)
     assert (len(text), len(set(text)), round(entropy(text), 2)) == (542, 33, 2.96)
     assert "zero_grad" not in source and "    loss.backward()\n" in source
+
+
+def test_entropy_of_the_windows_of_lesson_4() -> None:
+    config, task = lesson_task("4-optimizers/little.toml")
+    _, y = task.train.examples(np.arange(config.data.overfit))
+    assert round(entropy(y.ravel().tolist()), 2) == 3.16
