@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -242,25 +242,54 @@ def criterion_loss(output: Any, criterion: Criterion) -> Tensor | None:
 
 @contextmanager
 def replica_of(model: nn.Module) -> Iterator[nn.Module]:
-    """A copy of the model, or the model itself where it cannot be copied. Its buffers and gradients stay as they are.
+    """A copy of the model, or the model itself where it cannot be copied, as with a loss among its attributes.
 
-    Also with a copy: a function that the model keeps, such as a lambda, is not copied and calls the model's modules.
+    The model stays as it is. With a copy, too, it needs care: a function that it keeps, such as a lambda, is not copied
+    and calls the model's own modules.
     """
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = [(p, p.grad) for p in model.parameters()]
+    with _gradients_set_aside(model), _buffers_restored(model), _attributes_restored(model):
+        yield _copied(model) or model
+
+
+@contextmanager
+def _gradients_set_aside(model: nn.Module) -> Iterator[None]:
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+
+
+@contextmanager
+def _buffers_restored(model: nn.Module) -> Iterator[None]:
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    # The script's own backward pass may need a buffer, and refuses one that has a new version.
     with ExitStack() as stack:
-        for buffer, _ in buffers:  # The script's own backward pass may need a buffer, and refuses one of a new version.
+        for buffer, _ in buffers:
             stack.enter_context(_unsafe_preserve_version_counter(buffer))
         try:
-            yield _copied(model) or model
+            yield
         finally:
             with torch.no_grad():
                 for buffer, value in buffers:
                     buffer.copy_(value)
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
+
+
+@contextmanager
+def _attributes_restored(model: nn.Module) -> Iterator[None]:
+    """Restore what the attributes of all modules refer to."""
+    attributes = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, values, buffers in attributes:
+            vars(module).clear()
+            vars(module).update(values)
+            module._buffers.clear()
+            module._buffers.update(buffers)
 
 
 def _copied(model: nn.Module) -> nn.Module | None:

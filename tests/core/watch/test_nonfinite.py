@@ -134,13 +134,35 @@ class LambdaBlock(Block):
 
     def __init__(self, change: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__(change)
-        self.bad: Tensor | None = None
+        self.bad = torch.empty(0)
         self.linear.register_forward_hook(lambda layer, args, output: self.change(output, self.bad))
-        self.call = lambda h: self.linear(self.norm(h))
+        self.call: Callable[[Tensor], Tensor] = lambda h: self.linear(self.norm(h))
 
     def forward(self, h: Tensor, bad: Tensor) -> Tensor:
         self.bad = bad[:, None, None]
         return h + self.call(h)
+
+
+class BlockWithResults(Block):
+    """Keeps its last result, as llama2.c does with its loss, and so cannot be copied; its gradient needs a buffer."""
+
+    last: Tensor
+
+    def __init__(self, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__(change)
+        self.register_buffer("scale", torch.full((8,), 0.9))
+
+    def forward(self, h: Tensor, bad: Tensor) -> Tensor:
+        self.last = super().forward(h * self.get_buffer("scale"), bad)
+        return self.last
+
+
+@pytest.mark.parametrize("change", [overflow, infinite_derivative])
+def test_model_that_cannot_be_copied_is_replayed_itself_and_stays(
+    change: Callable[[Tensor, Tensor], Tensor], tmp_path: Path
+) -> None:
+    origin = traced(tmp_path, change, block=BlockWithResults)
+    assert origin.module == "blocks.1" and [row.row for row in origin.rows] == [1, 2]
 
 
 @pytest.mark.parametrize(("change", "operation"), [(overflow, "mul"), (infinite_derivative, "SqrtBackward0")])
