@@ -30,9 +30,9 @@ class InsideScreen(LiveExampleScreen):
     CSS_PATH = "inside.tcss"
     BINDINGS = named(
         "inside",
-        Binding("tab", "next_view(1)", "Next view", key_display="1-4"),
+        Binding("tab", "next_view(1)", "View", key_display="1-4"),
         Binding("m", "measure", "Color"),
-        Binding("b", "how", "Zero/mean"),
+        Binding("b", "how", "Mean"),
         Binding("r", "measure_now", "Measure"),
         Binding("n", "example(1)", "Example", key_display="n N"),
         Binding("N", "example(-1)", "Previous example", show=False),

@@ -17,7 +17,7 @@ from tui_lab.app.widgets.sparklines import ASCII_LEVELS, LEVELS, resampled
 from tui_lab.runs.inside_text import MEASUREMENTS, layer_titles, number_in_five
 
 WHAT_IT_MEANS = {
-    "grad_norm": "before clipping; norms that shrink or grow from layer to layer: vanishing or exploding gradients",
+    "grad_norm": "before clipping; shrinks or grows by layer: vanishing or exploding",
     "update_ratio": "‖Δw‖ / ‖w‖ of the matrices; about 1e-3 is healthy for Adam",
     "dead_units": "fraction of ReLUs that are zero for every token of the batch",
 }
@@ -131,8 +131,8 @@ class LayersView(InsideView):
         name, layer, points = lines[min(self.cursor[0], len(lines) - 1)]
         step, value = points[-1]
         least, most = (choose(points, key=lambda point: point[1]) for choose in (min, max))
-        text = Text.assemble((f"{layer}, {MEASUREMENTS.get(name, name)}: ", "bold"), f"{value:.4g} at step {step:,}; ")
-        text.append(f"least {least[1]:.4g} at step {least[0]:,}, most {most[1]:.4g} at step {most[0]:,}")
+        text = Text.assemble((f"{layer}, {MEASUREMENTS.get(name, name)}: ", "bold"), f"{value:.3g} at step {step:,}; ")
+        text.append(f"least {least[1]:.3g} at {least[0]:,}, most {most[1]:.3g} at {most[0]:,}")
         return text.append(f"\n{WHAT_IT_MEANS.get(name, '')}")
 
     def move(self, down: int, right: int) -> None:

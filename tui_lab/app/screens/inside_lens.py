@@ -51,7 +51,7 @@ class LensView(InsideView):
         return () if self.lens is None else self.lens.places
 
     def summary(self) -> Text:
-        """Return from which layer on the likeliest token is the target, at how many positions."""
+        """Return at how many positions the likeliest token is the target, at the end and after each layer before."""
         lens = self.lens
         assert lens is not None
         n_targets = int((lens.ranks[-1] > 0).sum())
@@ -59,7 +59,8 @@ class LensView(InsideView):
             return Text("the example has no targets: colors need one")
         is_first = lens.ranks == 1
         counts = [f"{name} {int(row.sum())}" for name, row in zip(layer_titles(lens.places), is_first, strict=True)]
-        return Text(f"target is the likeliest token at, of {n_targets}: {', '.join(counts)}")
+        before = f"; before: {', '.join(counts[:-1])}"
+        return Text(f"target likeliest at {int(is_first[-1].sum())} of {n_targets}{before}")
 
     def make_grid(self, ramp: Ramp, width: int) -> CellGrid:
         lens, example = self.lens, self.example
