@@ -157,14 +157,16 @@ def values_of(config: RunConfig) -> dict[str, Any]:
     """Every setting of a run by its dotted key."""
     if isinstance(config, Config):
         return {key: settings.get(config, key) for key in settings.keys_of(config)}
+    captured = {CAPTURED + name: value for name, value in config.settings.items()}
+    if isinstance(config, ImportedConfig):
+        steps = {"train.steps": config.train.steps} if config.train.steps else {}
+        return {f"source.{name}": getattr(config.source, name) for name in _SOURCE_KEYS} | steps | captured
     values: dict[str, Any] = {}
     for section in _SECTIONS:
         for name, value in getattr(config, section):
             if value is not None:
                 values[f"{section}.{name}"] = value
-    if isinstance(config, ImportedConfig):
-        values |= {f"source.{name}": getattr(config.source, name) for name in _SOURCE_KEYS}
-    return values | {CAPTURED + name: value for name, value in config.settings.items()}
+    return values | captured
 
 
 def known_values(config: RunConfig) -> dict[str, Any]:
@@ -191,8 +193,6 @@ def live_keys(config: RunConfig) -> list[str]:
     """The settings that can be changed while this run trains. What a script does not have is not among them."""
     if isinstance(config, Config):
         return [key for key in settings.fields() if settings.is_live(key)]
-    if isinstance(config, ImportedConfig):
-        return []
     return [key for key in values_of(config) if _is_live(key)]
 
 

@@ -173,7 +173,7 @@ def _progress(run: Run) -> _Progress:
     """
     if (summary := run.current_summary()) is not None:
         changes = _changes(run) if summary.changes else []
-        return _Progress(summary, summary.train_seconds, False, changes)
+        return _Progress(summary, summary.train_seconds if summary.has_time else None, False, changes)
     summarizer, is_complete = _summarize_ends(run)
     seconds = summarizer.seconds if is_complete else None
     return _Progress(summarizer.summary(str(run.path)), seconds, summarizer.is_paused, summarizer.changes)

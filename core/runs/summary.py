@@ -66,6 +66,11 @@ class Summary(BaseModel):
         value: float | None = getattr(self, name)
         return value
 
+    @property
+    def has_time(self) -> bool:
+        """Whether the time of the training is known, which a log that is imported may not have."""
+        return self.reason != "imported" or self.train_seconds > 0
+
     def to_json(self) -> dict[str, Any]:
         """The fields, in which numbers may be NaN or infinite."""
         return self.model_dump() | {"faults": list(self.faults)}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.command_line import CliError, RunCli
 from tests.core.recorded import STARTED, Ending, evaluated, recorded, recorded_script, script_config, update
+from tests.core.runs.importing.reading import SAMPLES, sources
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import Unit
@@ -20,6 +21,7 @@ from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.importing.write_run import write_run
 from tui_lab.core.runs.summary import summarize
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan
@@ -331,6 +333,13 @@ def test_report_on_a_script_leaves_out_what_needs_its_model(tmp_path: Path, unit
     assert [text for text in shown if text not in page.text] == []
     assert "After 8 steps" in page.text and "Randomness" not in page.text and "default" not in page.text
     assert ("ln V" in page.text) == (unit == "tokens")
+
+
+def test_report_on_an_imported_run_names_its_source() -> None:
+    [source] = sources(SAMPLES / "huggingface" / "trainer_state.json")
+    page = page_of(write_run(source, runs.runs_folder() / "old", replace=False).run)
+    assert not page.open and "trainer_state.json (trainer-state)" in page.text and "train_batch_size 8" in page.text
+    assert "script" not in page.text and "seconds of training" not in page.text and "Trained on" not in page.text
 
 
 def test_report_on_a_failed_script_has_the_traceback(tmp_path: Path) -> None:

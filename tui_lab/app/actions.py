@@ -5,7 +5,7 @@ from typing import Literal
 
 from tui_lab.app.key_names import key_label
 from tui_lab.app.session.source import Role
-from tui_lab.core.config.script import RunConfig, ScriptConfig
+from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
 
 Needs = Literal["nothing", "run", "pausing", "steering", "live", "replay", "resumable"]
 """When a command is enabled. run: a run that is open, or may still open; steering: a run or replay in progress;
@@ -34,6 +34,9 @@ class Command:
 NO_DROPOUT = "The script's model has no dropout layers."
 ITS_DATA = "The script makes its own batches; change this in the script."
 ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
+NO_MODEL = "This run was imported from a log: it has losses, but no model, weights or examples."
+NEED_MODEL = ("generate", "diagnose", "attention", "examples", "restart", "fork", "resume", "find_rate", "overfit")
+"""Commands that an imported run does not have."""
 ONLY_THE_SCRIPT = "Only the script can continue this run; start the script again."
 
 COMMANDS: tuple[Command, ...] = (
@@ -107,7 +110,9 @@ def key_of(command: Command) -> str:
 
 
 def why_not(command_id: str, config: RunConfig | None) -> str:
-    """Return why the run of a script does not have a command; empty if it has, and for our own runs."""
+    """Return why the run of a script or an imported one does not have a command; empty if it has, and for our own."""
+    if isinstance(config, ImportedConfig):
+        return NO_MODEL if command_id in NEED_MODEL else BY_ID[command_id].not_for_scripts
     if not isinstance(config, ScriptConfig):
         return ""
     if command_id in ("dropout_down", "dropout_up") and config.model.dropout is None:

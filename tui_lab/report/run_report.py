@@ -3,7 +3,7 @@
 import shlex
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import unit_of
+from tui_lab.core.config.script import ImportedConfig, RunConfig, unit_of
 from tui_lab.report.chart import loss_chart
 from tui_lab.report.nonfinite_section import NonFiniteSection
 from tui_lab.report.render import render, settings_by_section
@@ -21,7 +21,7 @@ def run_report(data: ReportData) -> str:
         data=data,
         state=state_name(data.row.state),
         total_steps=_total_steps(data),
-        command="" if isinstance(config, Config) else f"{shlex.join(config.command)}, started in {config.folder}",
+        recorded_from=_recorded_from(config),
         faults=() if own is None else own.faults,
         has_answers=own is not None and own.data.task == "reverse",
         figures=_figures(data),
@@ -32,6 +32,15 @@ def run_report(data: ReportData) -> str:
         created=data.created,
         path=data.row.path,
     )
+
+
+def _recorded_from(config: RunConfig) -> tuple[str, str]:
+    """Return where a run comes from that our trainer did not train: how, and the script or log."""
+    if isinstance(config, ImportedConfig):
+        return "Imported from the log", f"{config.source.path} ({config.source.format})"
+    if isinstance(config, Config):
+        return "", ""
+    return "Recorded from the script", f"{shlex.join(config.command)}, started in {config.folder}"
 
 
 def _total_steps(data: ReportData) -> int:
@@ -53,13 +62,13 @@ def _figures(data: ReportData) -> list[tuple[str, str]]:
         ("perplexity", figure_text("perplexity", summary.perplexity)),
         ("parameters", figure_text("parameters", summary.parameters)),
         (f"{unit_of(data.config)}/s", f"{summary.tokens_per_s:,.0f}" if summary.tokens_per_s else "–"),
-        ("seconds of training", f"{summary.train_seconds:,.1f}"),
+        ("seconds of training", f"{summary.train_seconds:,.1f}" if summary.has_time else "–"),
     ]
     return [(title, value) for title, value in figures if value != "–"]
 
 
 def _trained_on(data: ReportData) -> str:
-    if not data.started:
+    if not data.started or isinstance(data.config, ImportedConfig):
         return ""
     last = data.started[-1]
     starts = f", started {len(data.started)} times" if len(data.started) > 1 else ""

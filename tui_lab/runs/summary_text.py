@@ -45,7 +45,7 @@ def summary_text(summary: Summary, unit: Unit = "tokens") -> str:
         lines.append(line("best", best))
     for key, title, form in _NUMBERS:
         value = getattr(summary, key)
-        if value is not None:
+        if value is not None and (key != "train_seconds" or summary.has_time):
             lines.append(line(title.format(unit=unit), form(value)))
     if summary.faults:
         lines.append(line("planted faults", ", ".join(summary.faults)))

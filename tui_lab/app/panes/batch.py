@@ -77,6 +77,7 @@ class BatchPane(Pane):
     def show(self, state: LabState, now: float) -> None:
         self._state = state
         if self._is_script:
+            self.hints = () if state.is_imported else SCRIPT_HINTS
             self._recorded.show(state, now)
         elif state.ready is not None:
             following = self._following

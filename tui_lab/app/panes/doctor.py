@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SCRIPT_HINTS = ("K examine",)
 NOT_CHECKED = "Not checked yet. Press K to diagnose."
+NEVER_CHECKED = "This run was imported from a log: there is no program to examine."
 MONITORED = "The doctor watches this script. Press K to examine it."
 RESTARTED = "The fix is applied in this new run, which is diagnosed as soon as it is open."
 NO_PROBLEMS = "No problems found"
@@ -132,7 +133,7 @@ class DoctorPane(Pane):
         for inspection in self._inspector.drain():
             self._sources = inspection.result
         if state.is_script and self._health == NOT_CHECKED:
-            self._health = MONITORED
+            self._health = NEVER_CHECKED if state.is_imported else MONITORED
         drawn = (
             self._health, self._diagnosed, tuple(state.noticed), self._shows_randomness, self._sources, self.can_steer,
         )  # fmt: skip
@@ -211,6 +212,8 @@ class DoctorPane(Pane):
             if (listed := self._selected) is not None:
                 text.append_text(listed.details())
                 text.append_text(not_judged_text(self._not_judged))
+            elif self._state is not None and self._state.is_imported:
+                text.append("What its losses show is listed here: a loss that diverges or stays flat.", "dim")
             elif self._state is not None and self._state.is_script:
                 text.append(
                     "What it notices is listed here: a loss that diverges or stays flat, slow data.\n"
@@ -231,8 +234,13 @@ class DoctorPane(Pane):
         does = holds and self.selected and config and fix_text(config, self.selected, can_steer=self.can_steer)
         fix = [f"a {does}"] if does else []
         details = ["Enter why", "y copy"] if self.selected else []
-        self.hints = (*fix, *details, *(SCRIPT_HINTS if self._state.is_script else DoctorPane.hints))
+        self.hints = (*fix, *details, *self._own_hints(self._state))
         self.show_hints()
+
+    def _own_hints(self, state: LabState) -> Sequence[str]:
+        if state.is_imported:
+            return ()
+        return SCRIPT_HINTS if state.is_script else DoctorPane.hints
 
     @on(OptionList.OptionSelected)
     def _explain(self) -> None:

@@ -8,8 +8,8 @@ from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
 
-READ_ONLY = "read only: the script sets it, so change it there"
-"""Of a setting that only the script can change."""
+READ_ONLY = "read only: the script or the log sets it"
+"""Of a setting that only the script can change, or nothing."""
 
 
 class EditedSettings:

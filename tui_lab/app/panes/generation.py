@@ -13,7 +13,7 @@ from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.prompt_form import PromptForm
-from tui_lab.app.panes.replies import CHECKPOINT_HINT, Replies, Reply, probability_style, restored
+from tui_lab.app.panes.replies import CHECKPOINT_HINT, NO_MODEL_HINT, Replies, Reply, probability_style, restored
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import (
     GenerationFinished,
@@ -82,6 +82,8 @@ class GenerationPane(Pane):
         self._state = state
         if state.ready is not None:
             self.form.fill(state.ready)
+        if state.is_imported:
+            self.query_one(Replies).hint = NO_MODEL_HINT
         self._repeat(state)
         if self._dirty and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._dirty = False

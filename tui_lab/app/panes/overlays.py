@@ -10,7 +10,7 @@ from tui_lab.app.session.series import Points, Series
 from tui_lab.app.session.state import CURVES, LOGGED, RARE_EXTRAS
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import RunConfig
+from tui_lab.core.config.script import ImportedConfig, RunConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, row_of
 from tui_lab.core.runs.folder import Run
@@ -99,14 +99,17 @@ def _values(event: ev.Event) -> Iterable[tuple[str, float | None]]:
 
 
 def runs_of_same_task(config: RunConfig, current: Path) -> list[RunRow]:
-    """Return the other runs whose losses can be compared with those of `config`, the newest first."""
+    """Return the other runs whose losses can be compared with those of `config`, the newest first.
+
+    What task an imported run had is not known, so it is offered beside every run.
+    """
     task = _task(config)
     rows: list[RunRow] = []
     for run in reversed(runs.list_runs()):
         if run.path.resolve() == current.resolve():
             continue
         try:
-            same = _task(run.config()) == task
+            same = None in (task, of_run := _task(run.config())) or of_run == task
         except (ConfigError, RunError):
             continue
         if same:
@@ -116,8 +119,10 @@ def runs_of_same_task(config: RunConfig, current: Path) -> list[RunRow]:
     return [row for row in rows if row.steps]
 
 
-def _task(config: RunConfig) -> Sequence[object]:
-    """Return what two runs must have in common: the task and the vocabulary, or the script."""
+def _task(config: RunConfig) -> Sequence[object] | None:
+    """Return what two runs must have in common: the task and the vocabulary, or the script; None if not known."""
+    if isinstance(config, ImportedConfig):
+        return None
     if not isinstance(config, Config):
         return config.command[:1]
     data = config.data

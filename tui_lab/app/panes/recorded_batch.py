@@ -23,6 +23,7 @@ from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
 
 NO_BATCH = "No batch is recorded yet."
+NEVER_A_BATCH = "This run was imported from a log, which has no batches."
 NO_TOKENS = "The model does not take token ids, so there are no cells or attention maps."
 
 
@@ -46,6 +47,7 @@ class RecordedBatchView(Vertical):
         self._drawn: object = None
         self._n_steps = 0
         """Steps that the script has made."""
+        self._no_batch = NO_BATCH
 
     def compose(self) -> ComposeResult:
         yield Static(NO_BATCH, id="recorded")
@@ -79,6 +81,7 @@ class RecordedBatchView(Vertical):
         """Draw the latest batch that was read."""
         if state.ready is None:
             return
+        self._no_batch = NEVER_A_BATCH if state.is_imported else NO_BATCH
         if self.reader is None:
             self.reader = BatchReader(Path(state.ready.path))
             self._tokenizer = state.ready.tokenizer
@@ -98,7 +101,7 @@ class RecordedBatchView(Vertical):
     def redraw(self) -> None:
         reading = self.reading
         if reading is None or reading.batch is None:
-            problem = printable(reading.problem) if reading is not None and reading.problem else NO_BATCH
+            problem = printable(reading.problem) if reading is not None and reading.problem else self._no_batch
             update_text(self._static("#recorded"), Text(problem), layout=True)
             return
         batch = reading.batch

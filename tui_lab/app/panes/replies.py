@@ -26,6 +26,7 @@ from tui_lab.util.escape import printable
 HINT = "{key}: generate from the current weights. every N: repeat every N steps."
 """key: the one that generates."""
 CHECKPOINT_HINT = HINT.replace("the current weights", "the last checkpoint so far")
+NO_MODEL_HINT = "This run was imported from a log, which has no model."
 LIKELY = 0.5
 UNLIKELY = 0.1
 TOKENS_OF_START = 40

@@ -18,7 +18,7 @@ from tui_lab.app.panes.settings_list import requested_text
 from tui_lab.app.widgets.input import Field
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import RunConfig
+from tui_lab.core.config.script import ImportedConfig, RunConfig
 from tui_lab.core.runs.fork_fit import misfits
 from tui_lab.util.escape import printable
 
@@ -68,6 +68,8 @@ class SettingEditor(Vertical):
         """Show the parameter count, of our own model with its `formula`."""
         if isinstance(config, Config):
             text = parameters_text(config, started.n_vocab, formula=formula)
+        elif isinstance(config, ImportedConfig):
+            text = Text(f"imported from a log ({printable(config.source.format)})", "dim")
         else:
             text = Text.assemble((f"{started.parameters:,}", "bold"), f" parameters  {printable(config.model.name)}")
         self.query_one("#parameters", Static).update(text)

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import CAPTURED, RunConfig
+from tui_lab.core.config.script import CAPTURED, ImportedConfig, RunConfig
 from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
 
 FIELDS = settings.fields()
@@ -87,12 +87,15 @@ def about_text(config: RunConfig, key: str) -> Text:
     field = field_of(config, key)
     if field is None and isinstance(config, Config):
         return Text.assemble((f"{key} ", "bold"), f"is an option of the task {config.data.task}.")
+    is_imported = isinstance(config, ImportedConfig)
+    if field is None and is_imported:
+        return Text.assemble((f"{key} ", "bold"), "is in the log.")
     if field is None:
         return Text.assemble((f"{key} ", "bold"), "was captured from the script. Change it there.")
     text = Text.assemble((f"{field.title}. ", "bold"), str(field.description))
     if isinstance(config, Config) or is_live(config, key):
         return text.append(f"  {allowed(key, field)}", "dim")
-    return text.append("  The script sets it.", "dim")
+    return text if is_imported else text.append("  The script sets it.", "dim")
 
 
 def allowed(key: str, field: FieldInfo) -> str:

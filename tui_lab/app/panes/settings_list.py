@@ -8,7 +8,7 @@ from textual.events import Resize
 from tui_lab.app.panes.edited_settings import EditedSettings
 from tui_lab.app.panes.setting_text import keys_of, short_value, value_of
 from tui_lab.app.widgets.table import Table
-from tui_lab.core.config.script import CAPTURED
+from tui_lab.core.config.script import CAPTURED, ImportedConfig
 from tui_lab.util.escape import printable
 
 COLUMNS = ("section", "setting", "value", "note")
@@ -93,10 +93,15 @@ class SettingsList(Table[Text]):
         previous_section = None
         for key in keys:
             section, _, name = key.rpartition(".")
-            title = SECTION_NAMES.get(section, section) if section != previous_section else ""
+            title = self._title(settings, section) if section != previous_section else ""
             previous_section = section
             rows.append(_row(settings, key, title, name, self._value_width))
         return rows
+
+    def _title(self, settings: EditedSettings, section: str) -> str:
+        if section in SECTION_NAMES and isinstance(settings.running, ImportedConfig):
+            return "log"
+        return SECTION_NAMES.get(section, section)
 
 
 def _row(settings: EditedSettings, key: str, section: str, name: str, value_width: int) -> tuple[Text, ...]:

@@ -126,6 +126,6 @@ class StatusLine(Static):
         if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:
             unit = "tok" if state.unit == "tokens" else state.unit
             parts.append(Part(f"  mean {rate:,.0f} {unit}/s", 2))
-        if state.started is not None:
+        if state.started is not None and not state.is_imported:
             parts.append(Part(f"  {state.started.device} ×{state.started.threads}", 1))
         return [*parts, Part(f"  {self._memory_text}", 0)]

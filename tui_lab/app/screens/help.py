@@ -15,7 +15,7 @@ from tui_lab.app.screens.help_text import Block, draw, entry, matching, parse
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.scrolled import Page
 from tui_lab.app.widgets.search import OPEN, SearchField
-from tui_lab.core.config.script import RunConfig, ScriptConfig
+from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
 
 
 def page(name: str, *, is_script: bool = False) -> str:
@@ -72,7 +72,9 @@ class Help(BaseScreen[None], ModalScreen[None]):
 
     def on_mount(self) -> None:
         is_script = isinstance(self._config, ScriptConfig)
-        pages = [page(self._page, is_script=is_script), *([page("script")] if is_script else [])]
+        pages = [page(self._page, is_script=is_script)]
+        if is_script:
+            pages.append(page("imported" if isinstance(self._config, ImportedConfig) else "script"))
         pages += [page("status")] if self._config is not None else []
         pages += [keys(self._config, keymap_of(self.app)), page("glossary")]
         self._blocks = [block for each in pages for block in parse(each)]

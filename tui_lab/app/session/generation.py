@@ -55,6 +55,8 @@ class Generation:
 
 def why_no_model(source: Source, state: LabState) -> str:
     """Return why the model of a script cannot be asked for anything; empty if it can."""
+    if state.is_imported:
+        return "an imported run has no model"
     if source.role == "steering" and not state.over:
         return ""
     if source.role == "watching" and not state.over:
