@@ -76,7 +76,7 @@ def _planted(fault: Fault) -> str:
 The lab can plant this mistake in a run of its own. {fault.description}
 
 ```sh
-tui-lab run reverse --set 'faults=["{fault.name}"]'{dropout} \\
-    --steps 20 --out runs/{fault.name}
-tui-lab doctor runs/{fault.name}
+tui-lab config show reverse --set 'faults=["{fault.name}"]'{dropout} > planted.toml
+tui-lab doctor planted.toml
+tui-lab app planted.toml
 ```"""
