@@ -17,6 +17,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run, refuse_imported
+from tui_lab.core.runs.outlier_rows import OutlierRow, outlier_rows
 from tui_lab.core.runs.row_log import Records, mean_losses
 from tui_lab.core.runs.spikes import Spike, read_spikes
 from tui_lab.core.runs.suspects import suspects_of
@@ -130,6 +131,24 @@ def explain(run: Run, step: int | None = None) -> Explanation:
     )
 
 
+def find_outliers(run: Run, most: int) -> list[tuple[OutlierRow, Ids]]:
+    """Return the rows of a run that stood out most, each with its tokens x [T].
+
+    Raises RunError, ConfigError or DataError; none are returned where the losses of rows were not recorded.
+    """
+    refuse_script(run)
+    changes = list(run.log.changes())
+    rows = outlier_rows(run.row_log().read(), _first_comparable(changes), most)
+    if not rows:
+        return []
+    config = _config_after(run, changes)
+    dataset = build_loader(config, build_task(config)).dataset
+    if any(row.example >= dataset.n_examples for row in rows):
+        raise _data_changed(run, dataset)
+    x, _ = dataset.examples(np.array([row.example for row in rows], np.int64))
+    return list(zip(rows, x, strict=True))
+
+
 def largest(spikes: Iterable[Spike]) -> Spike | None:
     """The spike whose loss is furthest above the expected one; None if there is no spike."""
     return max(spikes, key=lambda spike: spike.excess, default=None)
@@ -201,6 +220,11 @@ def _not_kept(run: Run, records: Records, step: int) -> RunError:
     return RunError.of("not_found", message, key=f"step {step}", allowed=f"{steps[0]} to {steps[-1]}")
 
 
+def _data_changed(run: Run, dataset: Dataset) -> RunError:
+    message = f"the data has only {dataset.n_examples} examples now, so it has changed since this step"
+    return RunError.of("conflict", message, key=run.name)
+
+
 class _Rows:
     """Looks up the rows of updates: their examples and their history since step `first`."""
 
@@ -213,8 +237,7 @@ class _Rows:
     def of(self, updates: list[UpdateRows]) -> dict[int, StepRows]:
         ids = np.unique(np.concatenate([update.ids for update in updates]))
         if ids[-1] >= self._dataset.n_examples:
-            message = f"the data has only {self._dataset.n_examples} examples now, so it has changed since this step"
-            raise RunError.of("conflict", message, key=self._run.name)
+            raise _data_changed(self._run, self._dataset)
         draws: dict[int, list[SeenRow]] = defaultdict(list)
         for example, step, loss in self._records.draws_of(ids, updates[-1].step):
             if step >= self._first:

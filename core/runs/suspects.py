@@ -19,6 +19,8 @@ RARE = 0.005
 """The fraction of the neighboring rows that may have as high a loss. Losses of rows have heavy tails, where the z-score
 alone calls too many an outlier; and an earlier bad row must not hide the next one."""
 FEWEST_ROWS = 8
+SMALLEST_SPREAD = 1e-3
+"""Nats: rows that are all learned have no spread to speak of."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -31,7 +33,7 @@ class Suspects:
 
 
 @dataclass(frozen=True)
-class _Typical:
+class TypicalRows:
     """The losses of the rows of neighboring steps, sorted, with their median and spread."""
 
     losses: Floats
@@ -44,6 +46,10 @@ class _Typical:
         is_high: npt.NDArray[np.bool_] = losses - self.median > LARGEST_SCORE * self.spread
         return is_high & (n_as_high <= RARE * len(self.losses))
 
+    def scores(self, losses: Floats) -> Floats:
+        """Return how many standard deviations above the median these losses are."""
+        return (losses - self.median) / max(self.spread, SMALLEST_SPREAD)
+
 
 def suspects_of(update: UpdateRows, records: Records, spike: Spike | None) -> Suspects:
     """Return the rows of an update that made its loss high.
@@ -54,9 +60,9 @@ def suspects_of(update: UpdateRows, records: Records, spike: Spike | None) -> Su
     the loss of the others is within a standard deviation of the expected loss; if they are all rows that stand out and
     the loss of the others is still high, all of them are returned, and `loss_without` tells how much they explain.
     """
-    typical = _typical(records, range(update.step - NEIGHBORING_STEPS, update.step))
+    typical = typical_rows(records, range(update.step - NEIGHBORING_STEPS, update.step))
     if typical is None:
-        typical = _typical(records, range(update.step + 1, update.step + 1 + NEIGHBORING_STEPS))
+        typical = typical_rows(records, range(update.step + 1, update.step + 1 + NEIGHBORING_STEPS))
     if typical is None:
         return Suspects((), None)
     losses = mean_losses(update)
@@ -76,25 +82,25 @@ def suspects_of(update: UpdateRows, records: Records, spike: Spike | None) -> Su
     return Suspects(tuple(taken), loss if taken else None)
 
 
-def _typical(records: Records, steps: range) -> _Typical | None:
-    """The rows of some steps; None where too few are kept."""
+def typical_rows(records: Records, steps: range) -> TypicalRows | None:
+    """Return the rows of some steps; None where too few are kept."""
     parts = [mean_losses(update) for update in records.between(steps[0], steps[-1])]
     losses = np.sort(np.concatenate([np.zeros(0), *parts]))
     losses = losses[np.isfinite(losses)]
     if len(losses) < FEWEST_ROWS:
         return None
     median = float(np.median(losses))
-    return _Typical(losses, median, CONSISTENT * float(np.median(np.abs(losses - median))))
+    return TypicalRows(losses, median, CONSISTENT * float(np.median(np.abs(losses - median))))
 
 
-def _has_risen(example: int, loss: float, update: UpdateRows, records: Records, typical: _Typical) -> bool:
+def _has_risen(example: int, loss: float, update: UpdateRows, records: Records, typical: TypicalRows) -> bool:
     """Whether a row is further above the typical row than when it was last drawn, or stood out then already."""
     draws = records.draws_of(np.array([example]), update.step)
     if not draws:
         return True
     _, step, loss_then = draws[-1]
     half = NEIGHBORING_STEPS // 2
-    typical_then = _typical(records, range(step - half, step + half + 1))
+    typical_then = typical_rows(records, range(step - half, step + half + 1))
     if typical_then is None:
         return True
     stood_out = bool(typical_then.outliers(np.array([loss_then]))[0])

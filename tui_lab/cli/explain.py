@@ -9,9 +9,18 @@ from rich.text import Text
 from tui_lab.cli.output import console, say, write, write_json
 from tui_lab.cli.progress import preparing
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.explain import Explanation, RowLoss, StepRows, explain, largest, refuse_script, rewind_settings
+from tui_lab.core.runs.explain import (
+    Explanation,
+    Ids,
+    StepRows,
+    explain,
+    find_outliers,
+    largest,
+    refuse_script,
+    rewind_settings,
+)
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.spikes import read_spikes
+from tui_lab.core.runs.spikes import DEVIATIONS, read_spikes
 from tui_lab.data.tokenizers import Tokenizer, show
 from tui_lab.util.exit_codes import DONE
 
@@ -19,6 +28,8 @@ MOST_ROWS = 16
 MOST_ROWS_BESIDE = 3
 """Rows of the step before and after that are shown."""
 SHOWN_HISTORY = 3
+MOST_OUTLIERS = 10
+"""Rows that are listed where there is no spike."""
 
 
 def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) -> int:
@@ -28,10 +39,7 @@ def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) 
     if step is None and (spike := largest(read_spikes(run))) is not None:
         step = spike.step
     if step is None:
-        if as_json:
-            write_json({"run": run.name, "spike": None})
-        else:
-            write("the train loss has no spike; --step N shows the rows of a step")
+        _explain_without_spike(run, as_json=as_json)
         return DONE
     explanation = explain(run, step)
     # Whatever is wrong with the rewind is said before anything is printed.
@@ -42,6 +50,27 @@ def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) 
     else:
         _print(explanation, tokenizer)
     return DONE if changes is None else _rewind(run, explanation, changes, as_json=as_json)
+
+
+def _explain_without_spike(run: Run, *, as_json: bool) -> None:
+    """Print the rows whose loss stood out most, although no step's loss did."""
+    outliers = find_outliers(run, MOST_OUTLIERS)
+    tokenizer = run.tokenizer()
+    if as_json:
+        rows = [asdict(row) | {"text": text_of(tokenizer, x)} for row, x in outliers]
+        write_json({"run": run.name, "spike": None, "outliers": rows})
+        return
+    write(f"the train loss has no spike: no loss is {DEVIATIONS:g} standard deviations above those before it")
+    if not outliers:
+        write("no row stood out either; --step N shows the rows of a step")
+        return
+    write("the rows whose own loss stood out most from those of the steps before:")
+    table = Table("step", "row", "example", "loss", "typical", "text", box=None, pad_edge=False)
+    for row, x in outliers:
+        text = Text(text_of(tokenizer, x), no_wrap=True, overflow="ellipsis")
+        table.add_row(f"{row.step:,}", str(row.row), f"{row.example:,}", f"{row.loss:.4g}", f"{row.typical:.4g}", text)
+    console().print(table)
+    write(f"all rows of a step: tui-lab explain {run.path} --step {outliers[0][0].step}")
 
 
 def _rewind(run: Run, explanation: Explanation, changes: dict[str, Any], *, as_json: bool) -> int:
@@ -61,9 +90,9 @@ def _rewind(run: Run, explanation: Explanation, changes: dict[str, Any], *, as_j
     return train(opened, [], json_lines=as_json, quiet=False)
 
 
-def text_of(tokenizer: Tokenizer, row: RowLoss) -> str:
-    """Return the tokens of a row on one line."""
-    return "".join(show(tokenizer, int(token)) for token in row.x).replace("␣", " ")
+def text_of(tokenizer: Tokenizer, x: Ids) -> str:
+    """Return the tokens of a row, [T], on one line."""
+    return "".join(show(tokenizer, int(token)) for token in x).replace("␣", " ")
 
 
 def _print(explanation: Explanation, tokenizer: Tokenizer) -> None:
@@ -94,7 +123,7 @@ def _print_rows(step: StepRows, tokenizer: Tokenizer, most: int, suspects: set[i
     for row in step.rows[:most]:
         seen = row.history[-SHOWN_HISTORY:]
         before = ", ".join(f"{each.loss:.3g} at {each.step:,}" for each in seen) or "new"
-        text = Text(text_of(tokenizer, row), no_wrap=True, overflow="ellipsis")
+        text = Text(text_of(tokenizer, row.x), no_wrap=True, overflow="ellipsis")
         mark = "▲" if row.row in suspects else ""
         table.add_row(mark, str(row.row), f"{row.example:,}", f"{row.loss:.4g}", before, text)
     console().print(table)
@@ -116,7 +145,7 @@ def _to_json(run: Run, explanation: Explanation, tokenizer: Tokenizer) -> dict[s
                         "example": row.example,
                         "offset": row.offset,
                         "loss": row.loss,
-                        "text": text_of(tokenizer, row),
+                        "text": text_of(tokenizer, row.x),
                         "history": [asdict(seen) for seen in row.history],
                     }
                     for row in rows.rows
