@@ -19,8 +19,6 @@ RARE = 0.005
 """The fraction of the neighboring rows that may have as high a loss. Losses of rows have heavy tails, where the z-score
 alone calls too many an outlier; and an earlier bad row must not hide the next one."""
 FEWEST_ROWS = 8
-SMALLEST_SPREAD = 1e-3
-"""Nats: rows that are all learned have no spread to speak of."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -46,10 +44,6 @@ class TypicalRows:
         is_high: npt.NDArray[np.bool_] = losses - self.median > LARGEST_SCORE * self.spread
         return is_high & (n_as_high <= RARE * len(self.losses))
 
-    def scores(self, losses: Floats) -> Floats:
-        """Return how many standard deviations above the median these losses are."""
-        return (losses - self.median) / max(self.spread, SMALLEST_SPREAD)
-
 
 def suspects_of(update: UpdateRows, records: Records, spike: Spike | None) -> Suspects:
     """Return the rows of an update that made its loss high.
@@ -60,9 +54,10 @@ def suspects_of(update: UpdateRows, records: Records, spike: Spike | None) -> Su
     the loss of the others is within a standard deviation of the expected loss; if they are all rows that stand out and
     the loss of the others is still high, all of them are returned, and `loss_without` tells how much they explain.
     """
-    typical = typical_rows(records, range(update.step - NEIGHBORING_STEPS, update.step))
+    typical = typical_rows(records, range(update.step - NEIGHBORING_STEPS, update.step), update.step)
     if typical is None:
-        typical = typical_rows(records, range(update.step + 1, update.step + 1 + NEIGHBORING_STEPS))
+        after = range(update.step + 1, update.step + 1 + NEIGHBORING_STEPS)
+        typical = typical_rows(records, after, update.step)
     if typical is None:
         return Suspects((), None)
     losses = mean_losses(update)
@@ -82,15 +77,29 @@ def suspects_of(update: UpdateRows, records: Records, spike: Spike | None) -> Su
     return Suspects(tuple(taken), loss if taken else None)
 
 
-def typical_rows(records: Records, steps: range) -> TypicalRows | None:
-    """Return the rows of some steps; None where too few are kept."""
-    parts = [mean_losses(update) for update in records.between(steps[0], steps[-1])]
-    losses = np.sort(np.concatenate([np.zeros(0), *parts]))
-    losses = losses[np.isfinite(losses)]
-    if len(losses) < FEWEST_ROWS:
+def typical_rows(records: Records, steps: range, at: int) -> TypicalRows | None:
+    """Return the rows of some steps, as high as they would be at step `at`; None where too few are kept.
+
+    While the loss falls fast, the rows of 50 steps ago would hide an outlier. So they are moved along the line through
+    the medians of the steps (Theil 1950 and Sen 1968 for its slope: one bad step must not turn it).
+    """
+    updates = list(records.between(steps[0], steps[-1]))
+    parts = [losses[np.isfinite(losses)] for losses in map(mean_losses, updates)]
+    kept = [(update.step, losses) for update, losses in zip(updates, parts, strict=True) if len(losses)]
+    if sum(len(losses) for _, losses in kept) < FEWEST_ROWS:
         return None
+    places = np.array([step for step, _ in kept], np.float64)
+    slope = _slope(places, np.array([np.median(losses) for _, losses in kept]))
+    moved = [losses + slope * (at - step) for step, losses in kept]
+    losses = np.sort(np.concatenate(moved))
     median = float(np.median(losses))
     return TypicalRows(losses, median, CONSISTENT * float(np.median(np.abs(losses - median))))
+
+
+def _slope(x: Floats, y: Floats) -> float:
+    """Return the median slope of the lines through two of the points; 0 for a single point."""
+    first, second = np.triu_indices(len(x), 1)
+    return float(np.median((y[second] - y[first]) / (x[second] - x[first]))) if len(first) else 0.0
 
 
 def _has_risen(example: int, loss: float, update: UpdateRows, records: Records, typical: TypicalRows) -> bool:
@@ -100,7 +109,7 @@ def _has_risen(example: int, loss: float, update: UpdateRows, records: Records, 
         return True
     _, step, loss_then = draws[-1]
     half = NEIGHBORING_STEPS // 2
-    typical_then = typical_rows(records, range(step - half, step + half + 1))
+    typical_then = typical_rows(records, range(step - half, step + half + 1), step)
     if typical_then is None:
         return True
     stood_out = bool(typical_then.outliers(np.array([loss_then]))[0])

@@ -66,6 +66,22 @@ def test_corrupted_line_is_found_and_the_rewind_without_it_has_no_spike(
     assert again.code == 0 and json.loads(again.out)["spike"] is None
 
 
+def test_rows_that_stand_out_are_listed_where_no_step_is_a_spike(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
+    corrupted = write_corpus(tmp_path)
+    assert run_cli("run", "config.toml", "--set", "train.batch_size=64", "--out", "runs/calm", "--quiet").code == 0
+    explained = json.loads(run_cli("explain", "calm", "--json").out)
+    assert explained["spike"] is None
+    first = explained["outliers"][0]
+    assert first["text"] in corrupted and first["loss"] > first["typical"] + 1
+    [excess, *others] = [row["loss"] - row["typical"] for row in explained["outliers"]]
+    assert excess >= max(others, default=0.0)
+    shown = run_cli("explain", "calm")
+    assert shown.code == 0 and f"{first['example']:,}" in shown.out
+
+
 def test_run_without_recorded_rows_or_of_a_script_is_refused(cli_error: CliError, tmp_path: Path) -> None:
     recorded(tmp_path / "old")
     recorded_script(tmp_path / "script")
