@@ -80,9 +80,8 @@ class Origin:
     the order in which gradients are computed; for weights, the one that held it already. dtype: of the result.
 
     rows: those in which it began, at most MAX_ROWS of the n_rows; 0: not known, or in no row. n_batch: rows of the
-    batch. line: FILE:LINE of the user's code. n_parameters: with non-finite values (weights) or gradients (backward).
-    finite_at: the latest checkpoint in which the weights were finite. scale: the loss scale, other than 1. rank: of
-    several processes. micro_batch: counted from 0.
+    batch. line: FILE:LINE of the user's code. n_parameters: of the weights, those with non-finite values. scale: the
+    loss scale, other than 1. rank: of several processes. micro_batch: counted from 0.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
@@ -103,7 +102,6 @@ class Origin:
     n_batch: Count = 0
     line: str = ""
     n_parameters: Count = 0
-    finite_at: Count | None = None
     scale: float = 1.0
     rank: Count | None = None
     micro_batch: Count | None = None

@@ -1,5 +1,9 @@
 """What became non-finite first in a step of a recorded run: replays it from a checkpoint."""
 
+from collections import deque
+from collections.abc import Sequence
+
+from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training import checkpoint as ckpt
@@ -14,8 +18,9 @@ from tui_lab.util.errors import RunError
 def trace_step(run: Run, step: int | None = None) -> ev.NonFinite | ev.Warned | None:
     """Train again from the newest checkpoint before update `step`, counted from 0, and trace what is not finite first.
 
-    step: None: the update at which the run failed. Returns None if all updates until then are finite; writes nothing.
-    Raises RunError for the run of a script, and where no checkpoint or the settings since then are missing.
+    Settings that were changed since then are changed again. step: None: the update at which the run failed. Returns
+    None if all updates until then are finite; writes nothing. Raises RunError for the run of a script and where there
+    is no checkpoint, ConfigError for a model of the user that is not trusted.
     """
     run.refuse_script()
     at = failed_step(run) if step is None else step
@@ -23,11 +28,10 @@ def trace_step(run: Run, step: int | None = None) -> ev.NonFinite | ev.Warned | 
     first = checkpoint.progress.step
     if first > at:
         raise RunError.of("not_found", f"there is no checkpoint before update {at}", key=run.name)
-    if any(first < change.step <= at for change in run.log.changes()):
-        raise RunError.of("unavailable", f"settings were changed after the checkpoint of step {first:,}", key=run.name)
+    changes = [change for change in run.log.changes() if first <= change.step <= at]
     config = checkpoint.progress.config
     trainer = Trainer(set_up(config, build_task(config), checkpoint))
-    overflow = _train_until(trainer, min(at + 1, config.train.steps))
+    overflow = _train_until(trainer, at + 1, changes)
     # Outside of the handler, where the error no longer keeps the memory of its step alive.
     events = [] if overflow is None else list(trace_overflow(trainer, overflow))
     return next((event for event in events if isinstance(event, ev.NonFinite | ev.Warned)), None)
@@ -41,11 +45,15 @@ def failed_step(run: Run) -> int:
     return endings[-1].step
 
 
-def _train_until(trainer: Trainer, end: int) -> Overflow | None:
-    """Train to step `end`; return what was not finite, or None."""
+def _train_until(trainer: Trainer, end: int, changes: Sequence[ev.Changed]) -> Overflow | None:
+    """Train to step `end` with the changes of settings on the way; return what was not finite, or None."""
     try:
-        while trainer.step < end:
+        while True:
+            for change in changes:
+                if change.step == trainer.step:
+                    deque(trainer.change(cmd.Set(change.key, change.new)), maxlen=0)
+            if trainer.step >= min(end, trainer.config.train.steps):
+                return None
             trainer.train_step()
     except NotFiniteError as error:
         return error.overflow
-    return None

@@ -242,7 +242,7 @@ class Trainer:
                 if self.control.resume(command.n if isinstance(command, cmd.Step) else 0):
                     yield ev.Resumed(step=self.step)
             case cmd.Set() | cmd.Scale() | cmd.Shift() | cmd.Cycle() | cmd.Undo():
-                yield from self._change(command)
+                yield from self.change(command)
             case cmd.Evaluate():
                 yield from self._evaluate()
             case cmd.Save(keep):
@@ -278,7 +278,7 @@ class Trainer:
         except Exception as error:
             yield ev.Warned(step=self.step, message=f"inspecting the model failed: {error!r}")
 
-    def _change(self, command: cmd.Change) -> Iterator[ev.Event]:
+    def change(self, command: cmd.Change) -> Iterator[ev.Event]:
         """Change a live setting, or warn why not; do nothing if it has that value already."""
         try:
             key, value = cmd.resolve(command, self.config, self.control.undo_stack)

@@ -37,10 +37,7 @@ def headline(origin: Origin) -> str:
     match origin.phase:
         case "weights":
             others = f", and so are {origin.n_parameters - 1:,} others" if origin.n_parameters > 1 else ""
-            since = (
-                "" if origin.finite_at is None else f"; it was finite in the checkpoint of step {origin.finite_at:,}"
-            )
-            text = f"the parameter {origin.parameter} was not finite before this step{others}{since}"
+            text = f"the parameter {origin.parameter} was not finite before this step{others}"
         case "data":
             text = f"{origin.parameter or 'the input of the model'} holds {_kind(origin)} already"
             text += f", read in {_module(origin)}" if origin.module_type else ""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.cli.options import Json, OneRun, Runs
+from tui_lab.cli.options import AllowCode, Json, OneRun, Runs, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
 
 commands = typer.Typer(name="runs", help="List, compare, tag, import, export and delete runs.", no_args_is_help=True)
@@ -56,6 +56,7 @@ def trace(
     step: Annotated[
         int | None, typer.Option(min=0, help="The update, counted from 0; by default the one at which the run failed.")
     ] = None,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Say what became infinite or NaN first: train again from the last checkpoint before an update, and follow it.
@@ -64,6 +65,7 @@ def trace(
     """
     from tui_lab.cli.runs import trace_run
 
+    trust_code(None, allow_code, run=run)
     raise typer.Exit(trace_run(run, step, as_json=json))
 
 
