@@ -129,6 +129,11 @@ def is_script(tables: dict[str, Any]) -> bool:
     return "kind" in tables
 
 
+def is_imported(config: RunConfig | None) -> bool:
+    """Whether a run was imported from a log; such a run is like one of a script that has ended."""
+    return isinstance(config, ImportedConfig)
+
+
 def build(tables: dict[str, Any]) -> ScriptConfig:
     """The config of TOML tables that have a `kind`. Raises ConfigError."""
     model = ImportedConfig if tables["kind"] == "imported" else ScriptConfig

@@ -17,6 +17,7 @@ from tui_lab.app.session.attention_source import Rows, rows_of_batch
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.input import Field
 from tui_lab.core import commands as cmd
+from tui_lab.core.config.script import is_imported
 
 SCRIPT_HINTS = ("n N row", "m by loss", "A attention", "I inside")
 LATEST_ONLY = "A script makes its own batches: only the latest one is recorded."
@@ -77,7 +78,7 @@ class BatchPane(Pane):
     def show(self, state: LabState, now: float) -> None:
         self._state = state
         if self._is_script:
-            self.hints = () if state.is_imported else SCRIPT_HINTS
+            self.hints = () if is_imported(state.config) else SCRIPT_HINTS
             self._recorded.show(state, now)
         elif state.ready is not None:
             following = self._following

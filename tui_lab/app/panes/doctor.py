@@ -23,6 +23,7 @@ from tui_lab.app.textual_fixes.choices import Choices
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import is_imported
 from tui_lab.core.doctor.findings import Finding, Report, Unchecked
 from tui_lab.core.doctor.fixes import fixed
 from tui_lab.util.escape import printable
@@ -133,7 +134,7 @@ class DoctorPane(Pane):
         for inspection in self._inspector.drain():
             self._sources = inspection.result
         if state.is_script and self._health == NOT_CHECKED:
-            self._health = NEVER_CHECKED if state.is_imported else MONITORED
+            self._health = NEVER_CHECKED if is_imported(state.config) else MONITORED
         drawn = (
             self._health, self._diagnosed, tuple(state.noticed), self._shows_randomness, self._sources, self.can_steer,
         )  # fmt: skip
@@ -212,7 +213,7 @@ class DoctorPane(Pane):
             if (listed := self._selected) is not None:
                 text.append_text(listed.details())
                 text.append_text(not_judged_text(self._not_judged))
-            elif self._state is not None and self._state.is_imported:
+            elif self._state is not None and is_imported(self._state.config):
                 text.append("What its losses show is listed here: a loss that diverges or stays flat.", "dim")
             elif self._state is not None and self._state.is_script:
                 text.append(
@@ -238,7 +239,7 @@ class DoctorPane(Pane):
         self.show_hints()
 
     def _own_hints(self, state: LabState) -> Sequence[str]:
-        if state.is_imported:
+        if is_imported(state.config):
             return ()
         return SCRIPT_HINTS if state.is_script else DoctorPane.hints
 

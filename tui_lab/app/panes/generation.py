@@ -25,6 +25,7 @@ from tui_lab.app.session.messages import (
 from tui_lab.app.session.saved_weights import NO_CHECKPOINT
 from tui_lab.app.session.state import LabState
 from tui_lab.app.token_text import token_text
+from tui_lab.core.config.script import is_imported
 from tui_lab.core.inference.reply_log import RecordedReply
 from tui_lab.runs.answers import verdict
 from tui_lab.util.errors import ConfigError
@@ -82,7 +83,7 @@ class GenerationPane(Pane):
         self._state = state
         if state.ready is not None:
             self.form.fill(state.ready)
-        if state.is_imported:
+        if is_imported(state.config):
             self.query_one(Replies).hint = NO_MODEL_HINT
         self._repeat(state)
         if self._dirty and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:

@@ -18,6 +18,7 @@ from tui_lab.app.session.batch_reader import SECONDS_BETWEEN_LOOKS, BatchReader,
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.histogram_bar import LEVELS
 from tui_lab.app.widgets.static_text import update_text
+from tui_lab.core.config.script import is_imported
 from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch, RowHistory, read_batch
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
@@ -81,7 +82,7 @@ class RecordedBatchView(Vertical):
         """Draw the latest batch that was read."""
         if state.ready is None:
             return
-        self._no_batch = NEVER_A_BATCH if state.is_imported else NO_BATCH
+        self._no_batch = NEVER_A_BATCH if is_imported(state.config) else NO_BATCH
         if self.reader is None:
             self.reader = BatchReader(Path(state.ready.path))
             self._tokenizer = state.ready.tokenizer

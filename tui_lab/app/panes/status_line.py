@@ -8,6 +8,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from tui_lab.app.session.state import LabState
+from tui_lab.core.config.script import is_imported
 from tui_lab.runs.names import short_name, state_name
 from tui_lab.runs.numbers import short_number, span
 from tui_lab.util.escape import printable
@@ -126,6 +127,6 @@ class StatusLine(Static):
         if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:
             unit = "tok" if state.unit == "tokens" else state.unit
             parts.append(Part(f"  mean {rate:,.0f} {unit}/s", 2))
-        if state.started is not None and not state.is_imported:
+        if state.started is not None and not is_imported(state.config):
             parts.append(Part(f"  {state.started.device} ×{state.started.threads}", 1))
         return [*parts, Part(f"  {self._memory_text}", 0)]

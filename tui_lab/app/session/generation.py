@@ -7,6 +7,7 @@ from tui_lab.app.session.messages import GenerationMessage, WeightsCopied
 from tui_lab.app.session.script_generation import ScriptGeneration
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
+from tui_lab.core.config.script import is_imported
 
 
 class Generation:
@@ -55,7 +56,7 @@ class Generation:
 
 def why_no_model(source: Source, state: LabState) -> str:
     """Return why the model of a script cannot be asked for anything; empty if it can."""
-    if state.is_imported:
+    if is_imported(state.config):
         return "an imported run has no model"
     if source.role == "steering" and not state.over:
         return ""

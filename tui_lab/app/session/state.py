@@ -25,7 +25,7 @@ from tui_lab.app.session.system_history import SystemHistory
 from tui_lab.core import events as ev
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
+from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.data.loader import Loader
@@ -257,11 +257,6 @@ class LabState:
     def is_script(self) -> bool:
         """Whether the run is recorded from a script."""
         return self.waiting is not None or isinstance(self.config, ScriptConfig)
-
-    @property
-    def is_imported(self) -> bool:
-        """Whether the run was imported from a log; such a run is like one of a script that has ended."""
-        return isinstance(self.config, ImportedConfig)
 
     @property
     def run_config(self) -> RunConfig | None:
