@@ -290,4 +290,4 @@ def progress_text(working: Working | None) -> str:
     if working is None:
         return "starting"
     percent = f" {100 * working.done // working.total} %" if working.total else ""
-    return f"{working.what}{percent}, in a process of its own"
+    return f"{working.what}{percent} (in a separate process)"

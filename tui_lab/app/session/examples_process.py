@@ -1,4 +1,4 @@
-"""Ask about the examples of a run in a process of its own, so that neither the app nor the training waits for it."""
+"""Ask about the examples of a run in a separate process, so that neither the app nor the training waits for it."""
 
 import os
 import signal
