@@ -49,6 +49,19 @@ async def test_list_begins_with_the_lesson_to_go_on_with(course: Path) -> None:
         assert selected(app) == 2
 
 
+async def test_list_behind_a_lesson_that_is_opened_with_it_selects_the_next_one(course: Path) -> None:
+    app = LabApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = LearnScreen(course)
+        app.push_screen(screen)
+        screen.opened = "1-first"
+        app.push_screen(Help("lessons"))  # Stands for the lesson.
+        await pilot.pause()
+        worked_on(course, "1-first", at=100, finished=True)
+        await pilot.press("escape")
+        assert app.screen is screen and selected(app) == 1
+
+
 async def test_cursor_stays_behind_help_and_follows_a_lesson_that_was_left(course: Path) -> None:
     app = LabApp()
     async with app.run_test(size=(80, 24)) as pilot:

@@ -73,10 +73,13 @@ class LearnScreen(BaseScreen[None], Screen[None]):
         self.query_one(Choices).focus()
 
     def on_screen_resume(self) -> None:
-        if self.opened:
+        # A lesson may have been opened over the list before this message comes.
+        is_back = bool(self.opened) and self.app.screen is self
+        if is_back:
             self.query_one(Choices).highlighted = None
         self.load()
-        self.opened = ""
+        if is_back:
+            self.opened = ""
 
     def on_resize(self, event: Resize) -> None:
         self.load()
