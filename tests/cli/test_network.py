@@ -74,6 +74,12 @@ def test_data_fetch_without_a_network_is_exit_2(
     assert any("gutenberg.org" in line for line in requests())
 
 
+def test_the_environment_is_described_without_a_network(requests: Requests, cli: Cli) -> None:
+    done = cli("doctor", "--environment")
+    assert done.returncode == 0, done.stderr
+    assert requests() == []
+
+
 @pytest.mark.slow
 def test_commands_use_no_network(requests: Requests, cli: Cli, command: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(USER_MODEL, "utf-8")
