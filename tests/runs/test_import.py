@@ -124,6 +124,13 @@ def test_compared_with_a_native_run(run_cli: RunCli, imported: Path) -> None:
     assert {at["axis"] for at in comparison["verdicts"]} <= {"steps"}
 
 
+def test_of_several_losses_of_evaluations_the_user_chooses_one(run_cli: RunCli, tmp_path: Path) -> None:
+    path = written(tmp_path / "old.csv", "step,loss,eval_a_loss,eval_b_loss\n1,2.0,2.5,3.0\n")
+    assert "--column val_loss=eval_a_loss" in run_cli("runs", "import", path).err
+    run_cli("runs", "import", path, "--column", "val_loss=eval_b_loss", "--replace")
+    assert json.loads(run_cli("runs", "show", "old", "--json").out)["val_loss"] == 3.0
+
+
 def test_date_is_that_of_the_log(run_cli: RunCli, tmp_path: Path) -> None:
     path = written(tmp_path / "old.csv", CSV)
     os.utime(path, (1.6e9, 1.6e9))

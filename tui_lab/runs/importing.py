@@ -1,11 +1,13 @@
 """Import logs as runs, and say what became of them."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tui_lab.core.runs.folder import runs_folder
+from tui_lab.core.runs.importing.columns import is_held_out
 from tui_lab.core.runs.importing.formats import format_of, logs_in
 from tui_lab.core.runs.importing.source import FORMATS, Format, Source
 from tui_lab.core.runs.importing.write_run import ImportedRun, run_name, write_run
@@ -125,6 +127,9 @@ def imported_lines(imported: ImportedRun) -> list[str]:
         lines.append(f"  as they are: {_listed(source.others)}")
     if source.ignored:
         lines.append(f"  left out, not numbers: {_listed(source.ignored)}")
+    held_out_losses = [name for name in source.others if is_held_out(name) and "loss" in name.lower()]
+    if held_out_losses and "val_loss" not in source.columns:
+        lines.append(f"  no validation loss; to take one: --column val_loss={shlex.quote(held_out_losses[0])}")
     return lines + [f"  {note}" for note in source.notes]
 
 

@@ -14,6 +14,7 @@ Value = Literal[
     "val_loss",
     "perplexity",
     "exact_match",
+    "examples",
     "lr",
     "grad_norm",
     "update_ratio",
@@ -26,7 +27,10 @@ Value = Literal[
     "timestamp",
 ]
 VALUES: tuple[Value, ...] = get_args(Value)
-"""What a column can be. seconds: of this step alone; elapsed: since the start; timestamp: seconds since 1970."""
+"""What a column can be.
+
+examples: of an evaluation; seconds: of this step alone; elapsed: since the start; timestamp: seconds since 1970.
+"""
 Columns = Mapping[Value, str]
 """The column of each value that a log has."""
 
@@ -40,6 +44,7 @@ _NAMES: dict[Value, tuple[str, ...]] = {
     "val_loss": ("val_loss", "loss_validation", "eval_loss", "valid_loss", "validation_loss", "dev_loss"),
     "perplexity": ("perplexity", "metric_perplexity", "val_perplexity", "eval_perplexity", "val_ppl", "eval_ppl"),
     "exact_match": ("exact_match", "metric_exact_match", "val_exact_match", "eval_exact_match"),
+    "examples": (),
     "lr": ("lr", "learning_rate", "optim_lr", "train_learning_rate", "train_lr"),
     "grad_norm": ("grad_norm", "train_grad_norm", "optim_grad_norm", "gradient_norm"),
     "update_ratio": ("update_ratio", "optim_update_ratio"),

@@ -19,6 +19,10 @@ MISSING = frozenset({"", "none", "null", "na", "n/a"})
 """Cells without a value, in lower case. NaN is a value."""
 OURS = ("run", "event")
 """The first columns of our own export: the name of the run, and the kind of its event."""
+RECOMPUTED = ("best", "since_best")
+"""Columns of our own export that follow from the others."""
+EXAMPLES = "examples"
+"""The column of our own export with the number of examples of an evaluation."""
 IN_PANEL = " - "
 """In the CSV of a panel of wandb, between the name of a run and that of a metric."""
 BOUNDS_OF_PANEL = ("__MIN", "__MAX")
@@ -50,6 +54,8 @@ def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list
     for table in tables:
         names = [name for name in table.places if name not in OURS]
         columns = dict(find_columns(names, given))
+        if table.run is not None and EXAMPLES in names:
+            columns.setdefault("examples", EXAMPLES)
         if number_rows:
             columns.pop("step", None)
         elif "step" not in columns and "epoch" in columns:
@@ -95,6 +101,7 @@ def _tables(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) ->
             places.setdefault(name, place)
     if tuple(header[:2]) == OURS:
         runs = dict.fromkeys(row[0] for row in rows if row)
+        places = {name: place for name, place in places.items() if name not in RECOMPUTED}
         return [_Table(run, places, run) for run in runs]
     in_panel = [name for name in places if IN_PANEL in name]
     if in_panel:

@@ -153,7 +153,7 @@ class _Builder:
             val_loss=loss,
             exact_match=exact_match,
             perplexity=known.get("perplexity") if exact_match is None else None,
-            examples=0,
+            examples=max(0, int(_finite(known.get("examples")))),
             best=is_best,
             since_best=self._since_best,
             time=self.time,
