@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,15 @@ def run_with_child(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def doctor_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Examine user code in the test's process, for tests that are not about the doctor's child process."""
+    """Examine user code in the test's process, for tests that are not about the doctor's child process.
 
-    def run_child(command: diagnose.Command, *others: object, quiet: bool) -> int:
+    A script still has a process of its own: whoever imports `run_child` while it is replaced keeps the replacement.
+    """
+    run_in_child = diagnose.run_child
+
+    def run_child(command: diagnose.Command, *others: Any, quiet: bool) -> int | None:
+        if "tui_lab.core.doctor.worker" not in command.arguments:
+            return run_in_child(command, *others, quiet=quiet)
         with monkeypatch.context() as context:
             context.setattr(sys, "stdout", sys.stdout)  # The worker replaces it.
             source, out = command.arguments[-2:]
