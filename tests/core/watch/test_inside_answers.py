@@ -115,6 +115,35 @@ def test_training_is_bit_identical_and_nothing_stays_on_the_model(tmp_path: Path
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in watched.modules())
 
 
+@pytest.mark.slow
+def test_compiled_model_is_looked_into_and_not_compiled_again(tmp_path: Path) -> None:
+    graphs: list[nn.Module] = []
+
+    def backend(graph: nn.Module, inputs: list[Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    recording = Recording.start("test", ["test.py"], tmp_path / "run")
+    recording.recorder.batches.always = True
+    torch.manual_seed(0)
+    inner = ScriptGpt()
+    model = torch.compile(inner, backend=backend)
+    optimizer = torch.optim.AdamW(inner.parameters(), lr=1e-2)
+    losses = []
+    for step in range(4):
+        _, loss = model(*batch(step))
+        loss.backward()
+        optimizer.step()
+        recording.boundary.control.commands.put(cmd.LookInside("a", "lens"))
+        losses.append(loss.item())
+        optimizer.zero_grad(set_to_none=False)
+    recording.end()
+    answer = read_inside(recording.run.path, "a")
+    assert answer is not None and isinstance(answer.result, LogitLens)
+    assert len(graphs) == 1
+    assert losses == pytest.approx(train(4)[1], rel=1e-5)
+
+
 def test_answers_are_what_the_model_itself_says(tmp_path: Path) -> None:
     recording = Recording.start("test", ["test.py"], tmp_path / "run")
     recording.recorder.batches.always = True
