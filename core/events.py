@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
+from tui_lab.core.config.renamed import current
 from tui_lab.core.nonfinite.record import Origin
 from tui_lab.util.errors import first_line
 from tui_lab.util.lazy_adapter import LazyAdapter
@@ -130,7 +131,7 @@ class Changed(Event):
     """A setting changed during training. It holds from step `step` (counted from 0) on."""
 
     kind: Literal["changed"] = "changed"
-    key: str
+    key: Annotated[str, BeforeValidator(lambda key: current(key) if isinstance(key, str) else key)]
     old: Any
     new: Any
 

@@ -1,11 +1,12 @@
 """The settings of a run: immutable, bounded and documented. A front end can build its forms from these fields alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from tui_lab.core.config.faults import NEED_DROPOUT, ONLY_OURS, ONLY_REVERSE, FaultName
+from tui_lab.core.config.renamed import with_current_keys
 from tui_lab.util.errors import ConfigError, Problem
 from tui_lab.util.plugin_registry import NAME
 
@@ -239,6 +240,11 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     faults: tuple[FaultName, ...] = setting((), "Planted faults", "Faults to plant in the run on purpose.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_current_keys(cls, tables: Any) -> Any:
+        return with_current_keys(tables) if isinstance(tables, Mapping) else tables
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -4,6 +4,7 @@ import importlib.resources
 import math
 import re
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from tui_lab.core.config import renamed
 from tui_lab.core.config.schema import Config
 from tui_lab.util import files, plugin_registry
 from tui_lab.util.errors import ConfigError, LabError, Problem, nearest, shortened
@@ -132,8 +134,16 @@ def _presets_in(place: str) -> dict[str, Preset]:
 
 
 def load(source: str, overrides: Iterable[str] = ()) -> Config:
-    """The config of a preset's name or a TOML file, with KEY=VALUE overrides. Raises ConfigError."""
-    return build(read_tables(source), overrides)
+    """The config of a preset's name or a TOML file, with KEY=VALUE overrides. Raises ConfigError.
+
+    Warns of keys that have another name now.
+    """
+    overrides = list(overrides)
+    tables = read_tables(source)
+    set_keys = [override.partition("=")[0].strip() for override in overrides]
+    for old in dict.fromkeys([*renamed.old_keys(tables), *(key for key in set_keys if key in renamed.RENAMED)]):
+        warnings.warn(renamed.notice(old), renamed.RenamedKeyWarning, stacklevel=2)
+    return build(tables, overrides)
 
 
 def read_tables(source: str, *, sweeps: bool = False) -> dict[str, Any]:
@@ -182,11 +192,11 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = (), *, any_plugi
             key="kind",
             value="script",
         )
-    merged = _copied(tables)
+    merged = _copied(renamed.with_current_keys(tables))
     problems = []
     for override in overrides:
         key, equals, text = override.partition("=")
-        key = key.strip()
+        key = renamed.current(key.strip())
         if not equals:
             problems.append(
                 Problem(code="invalid", message="must be KEY=VALUE, as in optim.lr=0.001", key="--set", value=override)

@@ -1,4 +1,4 @@
-"""Run folders: config.toml, tokenizer.json, events.jsonl and its digest.json, summary.json, checkpoints/.
+"""Run folders: format.json, config.toml, tokenizer.json, events.jsonl and its digest.json, summary.json, checkpoints/.
 
 The consumer of the events writes them, so a headless and an interactive run leave the same folder.
 """
@@ -19,6 +19,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
+from tui_lab.core.runs import format_version
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog
 from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
@@ -74,13 +75,16 @@ class Run:
     def lock(self) -> Lock:
         """Lock the folder for writing and remove what a killed writer left. Raises InUse or RunError."""
         _refuse_links(self.path)
+        format_version.require_readable(self.path)
         lock = take(self.path)
+        format_version.update(self.path)
         files.sweep_temporaries(self.path)
         files.sweep_temporaries(self.checkpoints)
         return lock
 
     def config(self) -> RunConfig:
-        """The config as the run began. Raises ConfigError."""
+        """The config as the run began. Raises ConfigError, or RunError for a format that is newer than ours."""
+        format_version.require_readable(self.path)
         return read_config(self.path / CONFIG)
 
     def trainer_config(self, instead: str = "") -> Config:
@@ -180,6 +184,7 @@ class Run:
 
     def events(self) -> Iterator[ev.Event]:
         """The recorded events, except a last line torn by a crash. Raises RunError for other damage."""
+        format_version.require_readable(self.path)
         return self.log.read()
 
     def downsampled(self) -> DownsampledLog:
@@ -247,6 +252,7 @@ def create(name: str, config: RunConfig, tokenizer: "Tokenizer", out: Path | Non
         try:
             refuse_taken(path)
             files.sweep_temporaries(path)
+            format_version.write(path)
             # The config last: it makes the folder a run.
             files.write_text(path / TOKENIZER, json.dumps(tokenizer.state()))
             files.write_text(path / CONFIG, config_text(config))
@@ -274,7 +280,7 @@ def refuse_taken(path: Path) -> None:
     """Raises RunError for a folder that holds more than what a killed `create` leaves."""
     if not path.exists() and not path.is_symlink():
         return
-    leftovers = {LOCK, HOLDER, TOKENIZER, OUTPUT}
+    leftovers = {LOCK, HOLDER, TOKENIZER, OUTPUT, format_version.FORMAT}
     if path.is_dir() and all(p.name in leftovers or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
         return
     hint = f"; to continue this run, use --resume {path}" if _can_resume(path) else ""
@@ -303,6 +309,7 @@ def _refuse_links(path: Path) -> None:
         ANSWERS,
         ROW_LOSSES,
         OLDER_ROW_LOSSES,
+        format_version.FORMAT,
     ):
         if (path / name).is_symlink():
             raise RunError.of(
@@ -315,10 +322,11 @@ def _refuse_links(path: Path) -> None:
 def find(name: str) -> Run:
     """The run of a path, or of a name in the runs folder, or the only trial of a sweep with this name.
 
-    Raises RunError with the nearest name.
+    Raises RunError with the nearest name, or for a format that is newer than ours.
     """
     for path in (Path(name), runs_folder() / name):
         if settings.is_file(path / CONFIG):
+            format_version.require_readable(path)
             return Run(path)
     trials = list(runs_folder().glob(f"*/trials/{glob.escape(name)}/{CONFIG}")) if Path(name).name == name else []
     if len(trials) == 1:

@@ -2,8 +2,9 @@
 
 import os
 import sys
+import warnings
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -29,6 +30,7 @@ from tui_lab.cli.commands import (
     watch,
 )
 from tui_lab.cli.output import say
+from tui_lab.core.config.renamed import RenamedKeyWarning
 from tui_lab.core.kernels.process_tuning import raise_gc_threshold
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
@@ -90,6 +92,7 @@ def start(
 def main() -> None:
     """Run the command line. Errors are printed to stderr; exit codes are those of `tui_lab.util.exit_codes`."""
     raise_gc_threshold()
+    _show_notices()
     for stream in (sys.stdout, sys.stderr):
         # A file name may not be UTF-8, and a terminal may not be able to show it: escape instead of raising.
         if isinstance(stream, TextIOWrapper):
@@ -117,6 +120,26 @@ def main() -> None:
     except OSError as error:
         _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(BAD_USAGE)
+
+
+def _show_notices() -> None:
+    """Show warnings of old keys as lines of ours, without the place in the code where Python noticed them."""
+    show_others = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, RenamedKeyWarning):
+            _print_error(str(message))
+        else:
+            show_others(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
 
 
 def _print_usage_error(error: typer.TyperException) -> None:

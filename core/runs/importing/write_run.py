@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.core.config.script import ImportedConfig, ScriptTrainConfig, SourceConfig
+from tui_lab.core.runs import format_version
 from tui_lab.core.runs.catalog import NOTES
 from tui_lab.core.runs.delete import remove
 from tui_lab.core.runs.downsampled_log import DownsampledLog
@@ -99,6 +100,7 @@ def _write(source: Source, folder: Path, path: Path) -> ImportedRun:
         size = out.tell()
     log.write(folder / DIGEST, size)
     files.write_text(folder / TOKENIZER, dumps(UNKNOWN_TOKENS))
+    format_version.write(folder)
     files.write_text(folder / CONFIG, config_text(_config(source)))
     summary = summarizer.summary(str(path))
     Run(folder).write_summary(summary)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.core.config import settings
+from tui_lab.core.config import renamed, settings
 from tui_lab.util.errors import ConfigError, Problem
 from tui_lab.util.strict_json import dumps
 
@@ -98,6 +98,7 @@ def parse_axis(text: str) -> Axis:
 
 def axis(key: str, spec: Any) -> Axis:
     """The axis of a list of values or of the text of a range. Raises ConfigError."""
+    key = renamed.current(key)
     if not settings.exists(key):
         raise ConfigError(settings.unknown_key(key))
     if isinstance(spec, str):

@@ -15,6 +15,7 @@ def sections() -> list[Section]:
     """Return the whole report, in its order."""
     return [
         versions.section(),
+        versions.contracts_section(),
         compute.section(),
         storage.memory(),
         storage.folders(),

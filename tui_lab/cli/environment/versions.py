@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tui_lab.cli.environment.section import Figure, Missing, Section
+from tui_lab.util import contracts
 from tui_lab.util.extras import Installer, installer
 
 
@@ -81,6 +82,11 @@ def section() -> Section:
         if not requirement.is_met:
             missing.append(_package_missing(requirement))
     return Section("versions", figures, tuple(missing))
+
+
+def contracts_section() -> Section:
+    """Return the versions of what others may rely on."""
+    return Section("contracts", dict(contracts.VERSIONS))
 
 
 _REINSTALL: dict[Installer, str] = {
