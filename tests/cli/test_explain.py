@@ -46,7 +46,8 @@ def test_corrupted_line_is_found_and_the_rewind_without_it_has_no_spike(
 ) -> None:
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
     corrupted = write_corpus(tmp_path)
-    assert run_cli("run", "config.toml", "--out", "runs/spiky", "--quiet").code == 0
+    trained = run_cli("run", "config.toml", "--out", "runs/spiky")
+    assert trained.code == 0 and "tui-lab explain runs/spiky" in trained.err
     explained = json.loads(run_cli("explain", "spiky", "--json").out)
     [suspect] = explained["suspects"]
     highest = explained["at"]["rows"][0]
@@ -71,7 +72,8 @@ def test_rows_that_stand_out_are_listed_where_no_step_is_a_spike(
 ) -> None:
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
     corrupted = write_corpus(tmp_path)
-    assert run_cli("run", "config.toml", "--set", "train.batch_size=64", "--out", "runs/calm", "--quiet").code == 0
+    trained = run_cli("run", "config.toml", "--set", "train.batch_size=64", "--out", "runs/calm")
+    assert trained.code == 0 and "explain" not in trained.err
     explained = json.loads(run_cli("explain", "calm", "--json").out)
     assert explained["spike"] is None
     first = explained["outliers"][0]

@@ -15,11 +15,15 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs import control
+from tui_lab.core.runs.explain import largest
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import OpenRun
+from tui_lab.core.runs.spikes import read_spikes
 from tui_lab.core.runs.summary import Requirement, Summarizer, Summary, unmet
 from tui_lab.runs.nonfinite_text import origin_lines
+from tui_lab.runs.numbers import short_number
 from tui_lab.runs.summary_text import replaced_characters, summary_text
+from tui_lab.util.errors import RunError
 from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
 from tui_lab.util.files import advice
 
@@ -51,6 +55,7 @@ def train(
             write_json(summary.to_json() | {"unmet": unmet(requirements, summary)})
         else:
             write(summary_text(summary))
+            _say_spikes(opened.run)
             if nothing_trained and summary.reason == "done":
                 say(f"nothing was trained: all {summary.steps:,} steps are done; --steps N continues")
         if junit is not None:
@@ -95,6 +100,19 @@ def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | N
                 # The terminal was closed; SIGHUP follows, unless it is ignored.
                 discard_output_of_closed_terminal()
     return save_error
+
+
+def _say_spikes(run: Run) -> None:
+    """Say where the loss jumped, which is easy to miss in the lines of a long run."""
+    try:
+        spikes = read_spikes(run)
+    except (RunError, OSError):
+        return
+    spike = largest(spikes)
+    if spike is not None:
+        count = "a spike" if len(spikes) == 1 else f"{len(spikes):,} spikes, the largest"
+        numbers = f"{short_number(spike.loss)}, {short_number(spike.expected)} was expected"
+        say(f"the train loss had {count} at step {spike.step:,} ({numbers}); its rows: tui-lab explain {run.path}")
 
 
 def _write_summary(run: Run, summary: Summary) -> str | None:
