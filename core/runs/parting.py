@@ -19,6 +19,8 @@ THRESHOLD = 4.0
 STAYS = 50
 """Steps for which the difference must stay beyond the noise; fewer at the end of the curves, but at least 10."""
 FEWEST_STAYS = 10
+CLEAR = 8.0
+"""Times the noise from which FEWEST_STAYS are enough: curves that part while the loss falls may meet again."""
 STEPS_TO_SHOW = 2
 """A setting that holds from step s on first shows in the loss of step s + 1 or, if it changes the update, s + 2."""
 
@@ -43,7 +45,8 @@ class Parting:
 
     n_common: steps that both have. first_difference: the first step whose losses are not the same number; None if all
     are. beyond_noise: the first step from which the smoothed difference stays beyond the noise; None if there is none.
-    noise: of the smoothed difference at that step; difference: the second run's loss minus the first's there.
+    noise: of the smoothed difference at that step; difference: the second run's loss minus the first's there. until:
+    the last step of that stretch; None if it lasts to the end.
     """
 
     n_common: int
@@ -52,6 +55,7 @@ class Parting:
     difference: float | None
     noise: float | None
     causes: tuple[Cause, ...] = ()
+    until: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,12 +76,14 @@ def find_parting(a: Course, b: Course) -> Parting:
     first_step = pairs[first][0].step
     differences = _smoothed_differences(pairs)
     noise = _noise(pairs)
-    beyond = _first_to_stay(first, differences, noise)
-    if beyond is None:
+    stretch = _first_to_stay(first, differences, noise)
+    if stretch is None:
         return Parting(len(pairs), first_step, None, None, None, _causes((a, b), pairs, first_step, first_step))
+    beyond = stretch[0]
     step = pairs[beyond][0].step
     causes = _causes((a, b), pairs, first_step, step)
-    return Parting(len(pairs), first_step, step, differences[beyond], noise[beyond], causes)
+    until = None if stretch[-1] == len(pairs) - 1 else pairs[stretch[-1]][0].step
+    return Parting(len(pairs), first_step, step, differences[beyond], noise[beyond], causes, until)
 
 
 def _pairs(a: Course, b: Course) -> list[Pair]:
@@ -117,16 +123,32 @@ def _noise(pairs: Sequence[Pair]) -> list[float]:
     return noise
 
 
-def _first_to_stay(first: int, differences: Sequence[float], noise: Sequence[float]) -> int | None:
-    """Return the first index from `first` on whose difference is beyond the noise, and stays there on the same side."""
+def _first_to_stay(first: int, differences: Sequence[float], noise: Sequence[float]) -> range | None:
+    """Return the first stretch of indexes from `first` on whose differences stay beyond the noise on the same side.
+
+    It has STAYS of them, or FEWEST_STAYS in a row that are clear.
+    """
     n = len(differences)
-    n_stays = [0] * (n + 1)
-    for i in reversed(range(n)):
-        if abs(differences[i]) > THRESHOLD * noise[i]:
-            crosses = i + 1 < n and differences[i] * differences[i + 1] < 0
+    n_stays = _n_stays(differences, noise, THRESHOLD)
+    n_clear = _n_stays(differences, noise, CLEAR)
+    start = first
+    while start < n:
+        end = start + n_stays[start]
+        is_clear = any(n_clear[i] >= FEWEST_STAYS for i in range(start, end))
+        if n_stays[start] >= max(FEWEST_STAYS, min(STAYS, n - start)) or is_clear:
+            return range(start, end)
+        start = max(end, start + 1)
+    return None
+
+
+def _n_stays(differences: Sequence[float], noise: Sequence[float], threshold: float) -> list[int]:
+    """Return of each index how many from it on are beyond the noise on one side."""
+    n_stays = [0] * (len(differences) + 1)
+    for i in reversed(range(len(differences))):
+        if abs(differences[i]) > threshold * noise[i]:
+            crosses = i + 1 < len(differences) and differences[i] * differences[i + 1] < 0
             n_stays[i] = 1 if crosses else n_stays[i + 1] + 1
-    candidates = range(first, n - FEWEST_STAYS + 1)
-    return next((i for i in candidates if n_stays[i] >= min(STAYS, n - i)), None)
+    return n_stays[:-1]
 
 
 def _causes(courses: tuple[Course, Course], pairs: Sequence[Pair], first: int, beyond: int) -> tuple[Cause, ...]:

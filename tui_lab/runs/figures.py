@@ -1,5 +1,7 @@
 """The figures of a run: which ones are shown, their titles, and how values are written for people and as JSON."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from tui_lab.core.runs.catalog import RunRow
@@ -17,6 +19,8 @@ FIGURES: tuple[tuple[str, str], ...] = (
     ("seconds", "seconds"),
 )
 """The figures of a run: key in JSON, title in a table."""
+FEWEST_IN_RANGES = 8
+"""Whole numbers of a list from which it is written as ranges."""
 
 
 def figure_text(key: str, value: Any) -> str:
@@ -33,10 +37,22 @@ def figure_text(key: str, value: Any) -> str:
 def setting_text(value: Any) -> str:
     """Format a setting's value; an empty string is shown as "", a list in brackets, a text with a newline in quotes."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(setting_text, value)) + "]"
+        return "[" + ", ".join(ranges_text(value) or map(setting_text, value)) + "]"
     if isinstance(value, str) and not value.isprintable():
         return repr(value)
     return '""' if value == "" else str(value)
+
+
+def ranges_text(values: Sequence[Any]) -> list[str]:
+    """Return a long list of rising whole numbers as ranges, such as 3–7; nothing for other lists."""
+    if len(values) < FEWEST_IN_RANGES or not all(type(value) is int for value in values):
+        return []
+    if any(after <= before for before, after in pairwise(values)):
+        return []
+    starts = [i for i, value in enumerate(values) if i == 0 or value != values[i - 1] + 1]
+    ends = [*(start - 1 for start in starts[1:]), len(values) - 1]
+    pairs = [(values[start], values[end]) for start, end in zip(starts, ends, strict=True)]
+    return [str(first) if first == last else f"{first}–{last}" for first, last in pairs]
 
 
 def row_json(row: RunRow) -> dict[str, Any]:

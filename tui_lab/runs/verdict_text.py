@@ -138,7 +138,8 @@ def _beyond(parting: Parting) -> str:
         return " and never part beyond their noise from step to step"
     side = "lower" if parting.difference < 0 else "higher"
     size = short_number(abs(parting.difference))
-    return f" and have parted by step {parting.beyond_noise:,}: the second is {size} {side}"
+    meet = "" if parting.until is None else f"; they meet again after step {parting.until:,}"
+    return f" and have parted by step {parting.beyond_noise:,}: the second is {size} {side}{meet}"
 
 
 def _cause_prefix(kind: str, run: str) -> str:

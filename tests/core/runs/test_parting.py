@@ -43,6 +43,16 @@ def test_true_difference_is_found_where_it_begins() -> None:
     assert sum(step is not None and PARTS_AT - 5 <= step <= PARTS_AT + 60 for step in steps) >= 0.9 * N_PAIRS
 
 
+def test_curves_that_meet_again_have_parted_for_a_while() -> None:
+    """One run learns 20 steps earlier, as with a larger batch."""
+    steps = np.arange(1, STEPS + 1)
+    levels = [2.3 / (1 + np.exp((steps - middle) / 4)) for middle in (60, 40)]
+    losses = levels + noise(np.random.default_rng(0), (2, STEPS), 0.5, 0.01)
+    parting = find_parting(trained(losses[0]), trained(losses[1]))
+    assert parting.beyond_noise is not None and 20 <= parting.beyond_noise <= 60
+    assert parting.until is not None and parting.until < 140
+
+
 def test_change_and_the_rate_that_it_sets_are_the_causes() -> None:
     a, other = pairs(0.0, -0.5)[0]
     b = replace_losses(a, other, PARTS_AT - 1)

@@ -9,6 +9,7 @@ from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import CAPTURED, ImportedConfig, RunConfig
 from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
+from tui_lab.runs.figures import ranges_text
 
 FIELDS = settings.fields()
 BOUND_NAMES = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
@@ -60,7 +61,8 @@ def format_value(value: Any) -> str:
 
 def short_value(value: Any) -> str:
     """Return a value as the list shows it: a computed number, such as a rate of a schedule, with a few digits."""
-    text = format_value(value)
+    text = ", ".join(ranges_text(value)) if isinstance(value, tuple) else ""
+    text = text or format_value(value)
     return f"{value:.4g}" if isinstance(value, float) and len(text) > LONGEST_NUMBER else text
 
 
@@ -137,6 +139,6 @@ def parameters_text(config: Config, n_vocab: int, *, formula: bool) -> Text:
 def changes_text(old: Config, new: Config) -> str:
     """Return the settings that differ, each with both values."""
     return "; ".join(
-        f"{key} {format_value(settings.get(old, key)) or 'none'} → {format_value(value) or 'none'}"
+        f"{key} {short_value(settings.get(old, key)) or 'none'} → {short_value(value) or 'none'}"
         for key, value in settings.differences(old, new).items()
     )
