@@ -143,7 +143,7 @@ class NotFiniteError(TrainingError):
 
 
 def check_finite(step: int, loss: float, grad_norm: float, lr: float, scale: float = 1.0) -> None:
-    """Raises NotFiniteError if the loss or the gradient norm is infinite or NaN."""
+    """Raises NotFiniteError if the loss or the gradient norm of update `step`, from 1, is infinite or NaN."""
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
     quantity: Quantity = "gradient" if math.isfinite(loss) else "loss"

@@ -160,7 +160,7 @@ class Trainer:
 
         rows = self.row_recorder.collector(config.train.row_losses, self.loader.drawn)
         loss, grad_norm, scale = _backward(self, x, y, rows)
-        check_finite(step, loss, grad_norm, lr, 1.0 if scale is None else scale.value)
+        check_finite(step + 1, loss, grad_norm, lr, 1.0 if scale is None else scale.value)
         measurements.before_update()
         apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
         if rows is not None:

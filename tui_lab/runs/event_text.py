@@ -42,7 +42,7 @@ def event_text(event: ev.Event) -> str | None:
         case ev.Logged():
             return f"step {event.step:,}: {logged_text(event.values, event.texts)}"
         case ev.NonFinite():
-            return f"step {event.step:,}: " + "\n".join(origin_lines(event.origin))
+            return f"step {event.step + 1:,}: " + "\n".join(origin_lines(event.origin))
         case ev.Warned() | ev.SaveFailed():
             return f"step {event.step:,}: warning: {event.message}"
         case _:
