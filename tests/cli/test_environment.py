@@ -108,7 +108,7 @@ def test_bounds_are_compared_as_packaging_compares_them(version: str) -> None:
 
 def test_every_extra_of_users_has_a_purpose() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
-    for_developers = {"dev", "peers", "browser", "audit", "litgpt"}
+    for_developers = {"dev", "docs", "peers", "browser", "audit", "litgpt"}
     assert set(extras.PURPOSES) == set(project["optional-dependencies"]) - {"all"} - for_developers
 
 
