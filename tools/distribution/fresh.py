@@ -107,7 +107,7 @@ class Fresh:
         line = shlex.join(command)
         say(f"$ {line}")
         begin = time.perf_counter()
-        variables = {**self.variables, "TERM": "xterm-256color"}
+        variables = {**self.variables, "TERM": "xterm-256color", "COLUMNS": str(SIZE[0])}
         terminal = Terminal(["env", "-i", *(f"{k}={v}" for k, v in variables.items()), *command], SIZE, self.work)
         screen = pyte.Screen(*SIZE)
         stream = pyte.ByteStream(screen)
