@@ -63,7 +63,7 @@ def test_estimated_weights_are_those_of_the_model() -> None:
 def test_live_change_that_does_not_fit_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     running = trainer()
     monkeypatch.setattr(memory_estimate, "machine_bytes", lambda: 1000)
-    [warned] = running._change(cmd.Set("train.batch_size", 8))
+    [warned] = running.change(cmd.Set("train.batch_size", 8))
     assert isinstance(warned, ev.Warned)
     assert running.config.train.batch_size == 4
 

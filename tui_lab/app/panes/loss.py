@@ -270,7 +270,11 @@ class LossPane(Pane):
         state = self._state
         spikes = [] if state is None else state.spikes.until(state.step)
         if state is None or not spikes:
-            self.notify("There is no spike of the loss so far; ? says which losses count as one.")
+            self.notify(
+                "There is no spike of the loss so far; ? says which losses count as one. `tui-lab explain` lists the "
+                "rows of a run that stood out most.",
+                markup=False,
+            )
             return
         spike = next_spike(spikes, self.cursor, by)
         self.cursor = spike.step
