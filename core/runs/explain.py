@@ -19,7 +19,7 @@ from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run, refuse_imported
 from tui_lab.core.runs.outlier_rows import OutlierRow, outlier_rows
 from tui_lab.core.runs.row_log import Records, mean_losses
-from tui_lab.core.runs.spikes import Spike, read_spikes
+from tui_lab.core.runs.spikes import Spike, SpikeIndex
 from tui_lab.core.runs.suspects import suspects_of
 from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.core.training.task_factory import build_loader, build_task
@@ -95,10 +95,13 @@ class Explanation:
     n_examples: int
 
 
-def explain(run: Run, step: int | None = None) -> Explanation:
-    """Explain a step of a run, by default the largest spike. Raises RunError, ConfigError or DataError."""
+def explain(run: Run, step: int | None = None, index: SpikeIndex | None = None) -> Explanation:
+    """Explain a step of a run, by default the largest spike. index: of its spikes, for who asks more than once.
+
+    Raises RunError, ConfigError or DataError.
+    """
     refuse_script(run)
-    spikes = read_spikes(run)
+    spikes = (index or SpikeIndex(run)).read()
     if step is None:
         spike = largest(spikes)
         if spike is None:

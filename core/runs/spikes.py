@@ -10,6 +10,7 @@ matters: without noise, any loss is many deviations away.
 """
 
 import math
+import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -151,24 +152,55 @@ def spikes_of(events: Iterable[ev.Event]) -> Iterator[Spike]:
 
 
 def read_spikes(run: Run) -> list[Spike]:
-    """Return the spikes of a recorded run, from its whole event log. Raises RunError, OSError.
+    """Return the spikes of a recorded run, from its whole event log. Raises RunError, OSError."""
+    return SpikeIndex(run).read()
+
+
+class SpikeIndex:
+    """The spikes of a run whose log grows: what was read is kept, so that asking again costs what is new.
 
     Of a step only the loss is parsed: it takes four seconds for a million of them, and not two minutes.
     """
-    detector = SpikeDetector()
-    spikes: list[Spike] = []
-    if not run.log.path.is_file():
-        return spikes
-    with run.log.path.open("rb") as stream:
-        for line in stream:
-            spike = None
-            if (match := _STEP.match(line)) is not None:
-                spike = detector.add(int(match[1]), float(match[2]))
-            elif line.startswith(_CHANGED) and line.endswith(b"\n"):
-                spike = detector.update(_parsed(run, line))
-            if spike is not None:
-                spikes.append(spike)
-    return spikes
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._begin()
+
+    def _begin(self) -> None:
+        self._detector = SpikeDetector()
+        self._spikes: list[Spike] = []
+        self._n_bytes = 0
+        self._last_line = b""
+        self._file = -1
+
+    def read(self) -> list[Spike]:
+        """Return the spikes until now. Raises RunError, OSError."""
+        if not self._run.log.path.is_file():
+            return []
+        with self._run.log.path.open("rb") as stream:
+            file = os.fstat(stream.fileno()).st_ino
+            stream.seek(self._n_bytes - len(self._last_line))
+            # A run that is resumed from a checkpoint has another log from there on.
+            if file != self._file or stream.read(len(self._last_line)) != self._last_line:
+                self._begin()
+                self._file = file
+                stream.seek(0)
+            for line in stream:
+                if not line.endswith(b"\n"):  # It is being written.
+                    break
+                self._take(line)
+        return list(self._spikes)
+
+    def _take(self, line: bytes) -> None:
+        spike = None
+        if (match := _STEP.match(line)) is not None:
+            spike = self._detector.add(int(match[1]), float(match[2]))
+        elif line.startswith(_CHANGED):
+            spike = self._detector.update(_parsed(self._run, line))
+        if spike is not None:
+            self._spikes.append(spike)
+        self._n_bytes += len(line)
+        self._last_line = line
 
 
 def _parsed(run: Run, line: bytes) -> ev.Event:

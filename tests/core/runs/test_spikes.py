@@ -9,7 +9,7 @@ import pytest
 from tests.app.fake import update
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.spikes import Spike, SpikeDetector, read_spikes, spikes_of
+from tui_lab.core.runs.spikes import Spike, SpikeDetector, SpikeIndex, read_spikes, spikes_of
 
 
 def noisy(n: int, seed: int = 0, noise: float = 0.05) -> list[float]:
@@ -96,3 +96,31 @@ def test_log_is_read_as_its_events_are(tmp_path: Path) -> None:
     expected = [spike for spike in spikes_of(events) if isinstance(spike, Spike)]
     assert [spike.step for spike in expected] == [301]
     assert read_spikes(run) == expected
+
+
+def test_what_was_read_of_a_log_is_not_read_again_unless_it_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = noisy(300)
+    losses[200] += 2
+    losses[250] += 2
+    events = events_of(losses)
+    run = Run(tmp_path)
+    n_added = 0
+    add = SpikeDetector.add
+
+    def counted(detector: SpikeDetector, step: int, loss: float) -> Spike | None:
+        nonlocal n_added
+        n_added += 1
+        return add(detector, step, loss)
+
+    index = SpikeIndex(run)
+    list(run.record(events[:240]))
+    monkeypatch.setattr(SpikeDetector, "add", counted)
+    assert [spike.step for spike in index.read()] == [201] and n_added == 240
+    list(run.record(events[240:]))
+    assert [spike.step for spike in index.read()] == [201, 251] == [spike.step for spike in index.read()]
+    assert n_added == 300
+    lines = run.log.path.read_bytes().splitlines(keepends=True)
+    run.log.path.write_bytes(b"".join(lines[:220]))
+    assert [spike.step for spike in index.read()] == [201] and n_added == 520

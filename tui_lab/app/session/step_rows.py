@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.spikes import SpikeIndex
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class RowsReader:
 
     def __init__(self, folder: Path, send: Callable[[cmd.Command], None] | None = None) -> None:
         self._run = Run(folder)
+        self._spikes = SpikeIndex(self._run)
         self._send = send
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[RowsMessage] = queue.SimpleQueue()
@@ -119,7 +121,7 @@ class RowsReader:
         from tui_lab.core.runs.explain import explain
 
         try:
-            return Explained(step, explain(self._run, step))
+            return Explained(step, explain(self._run, step, self._spikes))
         except (ConfigError, DataError, RunError) as error:
             return Explained(step, error=str(error))
         except Exception as error:  # The app outlives it, and says what happened.
