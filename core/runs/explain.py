@@ -152,6 +152,12 @@ def find_outliers(run: Run, most: int) -> list[tuple[OutlierRow, Ids]]:
     return list(zip(rows, x, strict=True))
 
 
+def outlier_steps(run: Run, most: int) -> list[int]:
+    """Return the steps of the `most` rows of a run that stood out most, in order. Raises RunError or OSError."""
+    rows = outlier_rows(run.row_log().read(), _first_comparable(run.log.changes()), most)
+    return sorted({row.step for row in rows})
+
+
 def largest(spikes: Iterable[Spike]) -> Spike | None:
     """The spike whose loss is furthest above the expected one; None if there is no spike."""
     return max(spikes, key=lambda spike: spike.excess, default=None)

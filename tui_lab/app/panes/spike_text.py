@@ -26,12 +26,12 @@ def expected_text(spike: Spike) -> str:
     return f"{short_number(spike.expected)} was expected"
 
 
-def next_spike(spikes: Sequence[Spike], cursor: float | None, by: int) -> Spike:
-    """Return the spike after a step, or before it if `by` is -1; at the end of the row the one at the other end.
+def next_step(steps: Sequence[int], cursor: float | None, by: int) -> int:
+    """Return the first of `steps` after the cursor, or the last before it if `by` is -1.
 
-    Without a step it is the latest one.
+    It goes around at the ends. Without a cursor it is the last one.
     """
-    beyond = [spike for spike in spikes if cursor is not None and (spike.step - cursor) * by > 0]
+    beyond = [step for step in steps if cursor is not None and (step - cursor) * by > 0]
     if cursor is None or (by < 0 and not beyond):
-        return spikes[-1]
-    return spikes[0] if not beyond else beyond[0] if by > 0 else beyond[-1]
+        return steps[-1]
+    return steps[0] if not beyond else beyond[0] if by > 0 else beyond[-1]

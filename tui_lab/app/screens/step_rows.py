@@ -9,7 +9,7 @@ from textual.screen import Screen
 
 from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
-from tui_lab.app.panes.spike_text import next_spike
+from tui_lab.app.panes.spike_text import next_step
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.step_rows_text import as_text
 from tui_lab.app.screens.step_rows_view import ShownRows, StepRowsView
@@ -190,7 +190,7 @@ class StepRowsScreen(BaseScreen[None], Screen[None]):
             self._ask(self._step + by)
 
     def action_spike(self, by: int) -> None:
-        self._ask(next_spike(self._spikes, self._step, by).step)
+        self._ask(next_step([spike.step for spike in self._spikes], self._step, by))
 
     def action_rewind(self) -> None:
         if self._rewind is not None and self.explanation is not None:
