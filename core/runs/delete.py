@@ -20,12 +20,13 @@ from tui_lab.core.runs.folder import (
     TOKENIZER,
     read_config,
 )
+from tui_lab.core.runs.format_version import FORMAT
 from tui_lab.core.runs.lock import HOLDER, LOCK, in_use
 from tui_lab.util import files
 from tui_lab.util.errors import Code, ConfigError, RunError
 
 OWN = frozenset(
-    (CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS)
+    (FORMAT, CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS)
     + (REPLIES, BATCH, ANSWERS, ROW_LOSSES, OLDER_ROW_LOSSES)
 )
 """The content of a run folder. A folder with other files is not deleted, since they may be the user's work."""

@@ -14,6 +14,7 @@ from tests.cli.documents import GUIDE, README, ROOT, Shown, check_usage, code_bl
 from tests.command_line import RunCli
 
 PAGES = [README, *GUIDE]
+SAMPLES = ROOT / "tests" / "core" / "runs" / "importing" / "samples"
 PYTHON_PAGES = [page for page in PAGES if page.name != "plugins.md"]
 """Their Python is one program; that of plugins.md is a package, and tests/test_plugin_guide.py tries it."""
 
@@ -94,6 +95,14 @@ def is_only_parsed(arguments: list[str]) -> bool:
     )
 
 
+def write_logs_of_others(folder: Path) -> None:
+    """Write what other programs have logged, for `runs import`."""
+    shutil.copy(SAMPLES / "keras" / "training.csv", folder / "old.csv")
+    shutil.copytree(SAMPLES / "tensorboard", folder / "logs")
+    (folder / "output").mkdir()
+    shutil.copy(SAMPLES / "huggingface" / "trainer_state.json", folder / "output")
+
+
 def shortened(arguments: list[str]) -> list[str]:
     """The same command with smaller numbers: few steps, seeds and tokens, small batches and vocabularies, one trial."""
     resumed = "--resume" in arguments
@@ -164,6 +173,7 @@ def test_commands_of_a_page_work_in_order(
     (tmp_path / "my-text.txt").write_text(README.read_text("utf-8") * 4, "utf-8")
     (tmp_path / "mine.py").write_text(own_file(), "utf-8")
     (tmp_path / "train.py").write_text(SCRIPT, "utf-8")
+    write_logs_of_others(tmp_path)
     (tmp_path / "mypackage").mkdir()
     (tmp_path / "mypackage" / "train.py").write_text(SCRIPT, "utf-8")
     for shown in without_earlier_pages(page):

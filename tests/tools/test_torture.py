@@ -57,7 +57,7 @@ def test_damaged_run_works_or_raises_a_lab_error(tmp_path: Path) -> None:
     sound = mutate.create_run(tmp_path / "sound")
     assert set(mutate.use(Path(mutate._copy(sound, tmp_path / "copy"))).values()) == {""}
     records = [mutate.judge(sound, tmp_path / "mutant", f"sample-{number}") for number in range(25)]
-    assert 5 < len([record for record in records if record["refused"]]) < 25
+    assert 2 < len([record for record in records if record["refused"]]) < 25
     damaged = {str(record["file"]) for record in records}
     assert damaged >= {"state.json", "model.safetensors"} and damaged & {"events.jsonl", "digest.json", "summary.json"}
 

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.app.fake import Lab, lab, update
-from tui_lab.app.panes import loss
+from tui_lab.app.panes import marked_steps
 from tui_lab.app.panes.loss import LossPane
-from tui_lab.app.panes.spike_text import next_step
+from tui_lab.app.panes.marked_steps import next_step
 from tui_lab.app.session.messages import Rewound
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core.runs.spikes import Spike
@@ -21,7 +21,7 @@ async def tell_spike(it: Lab) -> None:
 
 
 async def test_replay_that_goes_back_forgets_the_spikes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "_outlier_steps", lambda run: [])
+    monkeypatch.setattr(marked_steps, "steps_of_outliers", lambda run: [])
     async with lab(steps=0) as it:
         await tell_spike(it)
         assert [spike.step for spike in it.screen.state.spikes.until(N_STEPS)] == [SPIKE]
@@ -32,7 +32,6 @@ async def test_replay_that_goes_back_forgets_the_spikes_after_it(monkeypatch: py
         past = tuple(update(step, loss=1.4 + 0.01 * (step % 3)) for step in range(1, 50))
         await it.tell(Rewound(ready, past))
         await it.press("2", "n")
-        await it.screen.workers.wait_for_complete()
         assert it.screen.query_one(LossPane).cursor is None
         assert "n N spike" not in it.screen.query_one(LossPane).hints
         it.screen.state.spikes.recorded = [Spike(40, 3.0, 1.4, 0.1), Spike(60, 3.0, 1.4, 0.1)]
@@ -52,14 +51,13 @@ async def test_zoomed_chart_moves_to_the_spike() -> None:
 
 
 async def test_without_spikes_the_keys_go_to_rows_that_stood_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "_outlier_steps", lambda run: [20, 60, 90])
+    monkeypatch.setattr(marked_steps, "steps_of_outliers", lambda run: [20, 60, 90])
     async with lab(steps=0) as it:
         await it.tell(*(update(step, loss=1.4 + 0.01 * (step % 3)) for step in range(1, N_STEPS + 1)))
         pane = it.screen.query_one(LossPane)
         cursors = []
         for key in ("2", "N", "N", "n"):
             await it.press(key)
-            await it.screen.workers.wait_for_complete()
             cursors.append(pane.cursor)
         assert cursors == [None, 60, 20, 60]
 

@@ -1,6 +1,5 @@
 """The loss pane: a large chart of one metric, and a sparkline for each."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,10 +14,11 @@ from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, Backdrop, ChartView, shown_metrics
 from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest, way_text
+from tui_lab.app.panes.marked_steps import NO_SPIKE, next_marked_step
 from tui_lab.app.panes.metrics import Metric, sparkline_rows
 from tui_lab.app.panes.overlays import LETTERS, Overlay, chosen_overlays, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.panes.spike_text import expected_text, next_step
+from tui_lab.app.panes.spike_text import expected_text
 from tui_lab.app.panes.y_axes import YAxes
 from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.session.progress import AXES, Axis
@@ -27,9 +27,7 @@ from tui_lab.app.widgets.chart import Chart, has_braille
 from tui_lab.app.widgets.plot import Y_NAMES
 from tui_lab.app.widgets.sparklines import Sparklines
 from tui_lab.core import events as ev
-from tui_lab.core.runs.folder import Run
 from tui_lab.runs.live_changes import merge_changes
-from tui_lab.util.errors import RunError
 
 MORE_LINES = 3
 """Lines for further measurements, at most, as in lab.tcss."""
@@ -43,17 +41,6 @@ HINTS = (
     "[ ] metric", "←→ values", "Enter rows", "n N spike", "a overlay", "Y y-axis", "x x-axis", "m smooth", "+ - zoom",
     "0 all",
 )  # fmt: skip
-
-
-NO_SPIKE = "There is no spike of the loss so far; ? says which losses count as one."
-MOST_OUTLIERS = 10
-"""Rows that stood out, whose steps the keys for spikes go to where there is no spike."""
-
-
-def _outlier_steps(run: Run) -> list[int]:
-    from tui_lab.core.runs.explain import outlier_steps
-
-    return outlier_steps(run, MOST_OUTLIERS)
 
 
 class LossPane(Pane):
@@ -279,38 +266,17 @@ class LossPane(Pane):
         self.cursor = None
         self._show_readout()
 
-    def action_spike(self, by: int) -> None:
-        """Move the cursor to the next spike, or the previous one; without a cursor, to the latest."""
+    async def action_spike(self, by: int) -> None:
+        """Move the cursor to the next or previous spike or row that stood out; without a cursor, to the latest."""
         state = self._state
-        spikes = [] if state is None else state.spikes.until(state.step)
-        if state is not None and spikes:
-            self._move_to(state, next_step([spike.step for spike in spikes], self.cursor, by))
-        elif state is not None and state.ready is not None and not state.is_script:
-            self.run_worker(
-                self._move_to_outlier(state, Run(Path(state.ready.path)), by), group="outliers", exclusive=True
-            )
-        else:
-            self.notify(NO_SPIKE)
-
-    async def _move_to_outlier(self, state: LabState, run: Run, by: int) -> None:
-        """Move the cursor to a step with a row that stood out, although the step's loss did not."""
-        try:
-            steps = await asyncio.to_thread(_outlier_steps, run)
-        except (RunError, OSError):
-            steps = []
-        reached = [step for step in steps if step <= state.step]
-        if reached:
-            self._move_to(state, next_step(reached, self.cursor, by))
-            self.notify(f"{NO_SPIKE} But a row of this step stood out: Enter shows it.")
-        else:
-            self.notify(NO_SPIKE)
-
-    def _move_to(self, state: LabState, step: int) -> None:
-        """Put the cursor on a step, and move the chart to it."""
-        self.cursor = step
-        scale = self._view(shown_metrics(state, self.backdrop)).scale(state)
-        self.query_one(Chart).bring_into_view(scale.at(state.progress, step))
-        self._show_readout()
+        step, message = (None, NO_SPIKE) if state is None else await next_marked_step(state, self.cursor, by)
+        if message:
+            self.notify(message)
+        if state is not None and step is not None:
+            self.cursor = step
+            scale = self._view(shown_metrics(state, self.backdrop)).scale(state)
+            self.query_one(Chart).bring_into_view(scale.at(state.progress, step))
+            self._show_readout()
 
     def action_rows(self) -> None:
         """Show the rows of the step at the cursor; without one, those of the latest spike or else the last step."""

@@ -1,7 +1,5 @@
 """What the panes say about a spike of the loss."""
 
-from collections.abc import Sequence
-
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.key_names import key_label
 from tui_lab.app.keymap import Keymap
@@ -24,14 +22,3 @@ def spike_line(spike: Spike, keymap: Keymap | None) -> str:
 def expected_text(spike: Spike) -> str:
     """Return which loss was expected."""
     return f"{short_number(spike.expected)} was expected"
-
-
-def next_step(steps: Sequence[int], cursor: float | None, by: int) -> int:
-    """Return the first of `steps` after the cursor, or the last before it if `by` is -1.
-
-    It goes around at the ends. Without a cursor it is the last one.
-    """
-    beyond = [step for step in steps if cursor is not None and (step - cursor) * by > 0]
-    if cursor is None or (by < 0 and not beyond):
-        return steps[-1]
-    return steps[0] if not beyond else beyond[0] if by > 0 else beyond[-1]

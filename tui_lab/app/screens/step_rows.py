@@ -9,7 +9,7 @@ from textual.screen import Screen
 
 from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
-from tui_lab.app.panes.spike_text import next_step
+from tui_lab.app.panes.marked_steps import next_step
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.step_rows_text import as_text
 from tui_lab.app.screens.step_rows_view import ShownRows, StepRowsView
