@@ -79,7 +79,8 @@ def colors_sent(output: bytes) -> set[str]:
 
 def output_of_home(folder: Path, **environment: str) -> bytes:
     """What the app sends for its first screen, with these variables in place of those of a modern terminal."""
-    variables = {"TERM": "", "COLORTERM": "", "NO_COLOR": "", **environment}
+    # TEXTUAL_COLOR_SYSTEM: a test that ran the app in this process may have left its own.
+    variables = {"TERM": "", "COLORTERM": "", "NO_COLOR": "", "TEXTUAL_COLOR_SYSTEM": "", **environment}
     unset = [f"-u{name}" for name, value in variables.items() if not value]
     assigned = [f"{name}={value}" for name, value in variables.items() if value]
     person = Person(folder, *unset, *assigned, sys.executable, "-m", "tui_lab", program=ENV)
