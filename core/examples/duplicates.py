@@ -23,7 +23,7 @@ MOST_PLACES = 4
 
 
 @dataclass(frozen=True)
-class Found:
+class DuplicateCounts:
     """Of some examples, how many have a copy, and how many a near copy only. listed: those with most copies first."""
 
     n_exact: int
@@ -57,7 +57,7 @@ class Search:
     def is_same(self) -> bool:
         return self.part == self.within
 
-    def run(self, ids: Ids) -> Found:
+    def run(self, ids: Ids) -> DuplicateCounts:
         """Look for the examples `ids`."""
         dataset, other = self.dataset, self.other
         if isinstance(dataset, TextWindows) and isinstance(other, TextWindows):
@@ -77,7 +77,7 @@ def why_exact_only(task: Task) -> str:
 # Windows of a text
 
 
-def _search_text(search: Search, dataset: TextWindows, other: TextWindows, ids: Ids) -> Found:
+def _search_text(search: Search, dataset: TextWindows, other: TextWindows, ids: Ids) -> DuplicateCounts:
     starts = ids * dataset.stride
     windows = dataset.tokens[starts[:, None] + np.arange(dataset.length + 1)]
     own = starts if search.is_same else None
@@ -93,7 +93,7 @@ def _search_text(search: Search, dataset: TextWindows, other: TextWindows, ids: 
         places = tuple(_place(other, copy, search.within, tokenizer) for copy in copies[w].nearest[:MOST_PLACES])
         listed.append(Listed(example, copies=CopyCount(copies[w].n_exact, copies[w].n_near, places)))
     n_exact = sum(each.n_exact > 0 for each in copies)
-    return Found(n_exact, sum(each.n_exact == 0 and each.n_near > 0 for each in copies), tuple(listed))
+    return DuplicateCounts(n_exact, sum(each.n_exact == 0 and each.n_near > 0 for each in copies), tuple(listed))
 
 
 def _first_of_groups(order: list[int], copies: list[Copies], starts: Ids | None, length: int, top: int) -> list[int]:
@@ -130,7 +130,7 @@ def _place(other: TextWindows, copy: Copy, part: Part, tokenizer: Tokenizer) -> 
 # Rows of other datasets
 
 
-def _search_rows(search: Search, ids: Ids) -> Found:
+def _search_rows(search: Search, ids: Ids) -> DuplicateCounts:
     other = search.other
     hashes = _row_hashes(other, np.arange(other.n_examples, dtype=np.int64), search.report)
     order = np.argsort(hashes, kind="stable")
@@ -152,7 +152,7 @@ def _search_rows(search: Search, ids: Ids) -> Found:
         example = shown_examples(search.dataset, search.part, ids[row : row + 1], search.task.tokenizer)[0]
         places = _row_places(other, search.within, same[:MOST_PLACES], search.task.tokenizer)
         listed.append(Listed(example, copies=CopyCount(int(counts[row]), 0, places)))
-    return Found(int((counts > 0).sum()), 0, tuple(listed))
+    return DuplicateCounts(int((counts > 0).sum()), 0, tuple(listed))
 
 
 def _row_places(other: Dataset, part: Part, ids: Ids, tokenizer: Tokenizer) -> tuple[Place, ...]:

@@ -33,7 +33,7 @@ NameRow = Callable[[int], BatchRow]
 """A row's place in the batch → the row with its example and text."""
 
 
-class Found(Exception):
+class FirstNonFinite(Exception):
     """Ends the replay."""
 
     def __init__(self, origin: Origin) -> None:
@@ -48,7 +48,7 @@ def module_names(model: nn.Module) -> dict[int, tuple[str, str]]:
 
 class Trace:
     """Follows one replay: `with trace.recording():`, then for each micro-batch begin_batch, check_loss and, if there is
-    a backward pass, begin_backward before it and check_gradients after it. Each raises Found.
+    a backward pass, begin_backward before it and check_gradients after it. Each raises FirstNonFinite.
 
     model: whose parameters are trained. named: the module whose names are shown, where the model is a wrapper of it.
     original: where the model is a copy: what it is a copy of. A function that the model keeps, such as a lambda, still
@@ -97,7 +97,7 @@ class Trace:
         torch.autograd.set_detect_anomaly(True, check_nan=False)  # It keeps the line of each node.
         try:
             with warnings.catch_warnings(), self._places.installed(), self._tape:
-                # Of anomaly mode, when a hook ends the backward pass by Found.
+                # Of anomaly mode, when a hook ends the backward pass by FirstNonFinite.
                 warnings.filterwarnings("ignore", "Error detected in", UserWarning)
                 yield
         finally:
@@ -116,20 +116,20 @@ class Trace:
         self._rows.begin(shape, tensors)
 
     def check_loss(self, loss: Tensor) -> None:
-        """Raises Found if the loss is not finite."""
+        """Raises FirstNonFinite if the loss is not finite."""
         if not has_values(loss) or is_finite(loss):
             return
         result = self._tape.result_of(loss)
         if result is None:
-            raise Found(self._origin("loss", "unknown", kind=_kind(loss), output=range_of("output", loss)))
-        raise Found(self._born("loss", result.first_birth()))
+            raise FirstNonFinite(self._origin("loss", "unknown", kind=_kind(loss), output=range_of("output", loss)))
+        raise FirstNonFinite(self._born("loss", result.first_birth()))
 
     def check_output(self, output: Tensor) -> None:
         """As check_loss, for what a model returns; it may hold infinities on purpose."""
         if has_values(output) and not is_finite(output):
             result = self._tape.result_of(output)
             if result is not None and not result.is_on_purpose:
-                raise Found(self._born("loss", result.first_birth()))
+                raise FirstNonFinite(self._born("loss", result.first_birth()))
 
     def begin_backward(self, loss: Tensor) -> None:
         """The backward pass is about to begin at `loss`."""
@@ -137,21 +137,23 @@ class Trace:
         self._tape.is_backward = True
 
     def check_gradient(self, name: str, gradient: Tensor) -> None:
-        """Raises Found if the gradient of the parameter `name`, which has just been computed, is not finite."""
+        """Raises FirstNonFinite if the new gradient of the parameter `name` is not finite."""
         if not has_values(gradient) or is_finite(gradient):
             return
         result = self._tape.result_of(gradient)
         if result is None:
             ranges = range_of("gradient", gradient)
-            raise Found(self._origin("gradient", "unknown", kind=_kind(gradient), parameter=name, output=ranges))
-        raise Found(replace(self._born("gradient", result.first_birth()), parameter=name))
+            raise FirstNonFinite(
+                self._origin("gradient", "unknown", kind=_kind(gradient), parameter=name, output=ranges)
+            )
+        raise FirstNonFinite(replace(self._born("gradient", result.first_birth()), parameter=name))
 
     def check_sums(self, gradients: Mapping[str, Tensor]) -> None:
-        """Raises Found if a sum of finite gradients overflows, or the norm of all gradients."""
+        """Raises FirstNonFinite if a sum of finite gradients overflows, or the norm of all gradients."""
         for name, gradient in gradients.items():
             if has_values(gradient) and not is_finite(gradient):
                 ranges = range_of("gradient", gradient)
-                raise Found(
+                raise FirstNonFinite(
                     self._origin(
                         "gradient", "sum", kind=_kind(gradient), cause="overflow", parameter=name, output=ranges
                     )
@@ -160,7 +162,9 @@ class Trace:
         if not math.isfinite(math.hypot(*norms.values())):
             name = max(norms, key=lambda name: float(real(gradients[name]).abs().max()))
             ranges = range_of("gradient", gradients[name])
-            raise Found(self._origin("gradient", "norm", kind="inf", cause="overflow", parameter=name, output=ranges))
+            raise FirstNonFinite(
+                self._origin("gradient", "norm", kind="inf", cause="overflow", parameter=name, output=ranges)
+            )
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients that the parameters have now, by the names that are shown."""

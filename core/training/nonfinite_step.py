@@ -11,7 +11,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.kernels.device import seed_torch, to_device
 from tui_lab.core.nonfinite.record import MAX_ROWS, MAX_TEXT, BatchRow, Origin
 from tui_lab.core.nonfinite.rows import BatchShape
-from tui_lab.core.nonfinite.trace import Found, Trace, weights_origin
+from tui_lab.core.nonfinite.trace import FirstNonFinite, Trace, weights_origin
 from tui_lab.core.training.train_step import (
     Overflow,
     TrainStepHooks,
@@ -129,8 +129,8 @@ def find_origin(step: FailedStep) -> Origin:
         seed_torch(step.x.device, step.seed)
         with trace.recording():
             _replay(step, trace)
-    except Found as found:
-        return found.origin
+    except FirstNonFinite as first:
+        return first.origin
     finally:
         model.zero_grad(set_to_none=True)
         with torch.no_grad():

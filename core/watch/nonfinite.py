@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from tui_lab.core.nonfinite.ranges import all_finite, dtype_name, has_values, kinds, range_of
 from tui_lab.core.nonfinite.record import MAX_TEXT, TRACE_VARIABLE, BatchRow, Origin, Quantity
 from tui_lab.core.nonfinite.rows import BatchShape
-from tui_lab.core.nonfinite.trace import Found, Trace, weights_origin
+from tui_lab.core.nonfinite.trace import FirstNonFinite, Trace, weights_origin
 from tui_lab.core.watch.model_calls import has_room_for_copy, is_sharded, unwrapped
 from tui_lab.core.watch.model_search import Inputs, loss_of
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
@@ -176,8 +176,8 @@ class NonFiniteWatch:
                 with trace.recording():
                     trace.begin_batch(call.tensors, shape, n_batch)
                     self._replay(trace, replica, call, quantity)
-            except Found as found:
-                return found.origin
+            except FirstNonFinite as first:
+                return first.origin
         return self._loss_origin(loss, n_batch) if loss is not None else _unknown(quantity, n_batch)
 
     def _replay(self, trace: Trace, replica: nn.Module, call: ModelCall, quantity: Quantity) -> None:

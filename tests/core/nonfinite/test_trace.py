@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tui_lab.core.nonfinite.record import BatchRow, Origin
 from tui_lab.core.nonfinite.rows import BatchShape
-from tui_lab.core.nonfinite.trace import Found, Trace
+from tui_lab.core.nonfinite.trace import FirstNonFinite, Trace
 
 B, T, D, V = 4, 6, 8, 5
 
@@ -74,8 +74,8 @@ def origin_of(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor] = cross
             trace.begin_backward(value)
             value.backward()  # type: ignore[no-untyped-call]
             trace.check_sums({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    except Found as found:
-        return found.origin
+    except FirstNonFinite as first:
+        return first.origin
     return None
 
 
@@ -178,7 +178,7 @@ def test_data_that_are_not_finite_already_are_said_with_their_rows() -> None:
     x = torch.ones(B, D)
     x[2, 3] = math.nan
     trace = Trace(model, lambda row: BatchRow(row=row))
-    with pytest.raises(Found) as found, trace.recording():
+    with pytest.raises(FirstNonFinite) as found, trace.recording():
         trace.begin_batch((x,), BatchShape(B), B)
         trace.check_loss(model(x).sum())
     assert (found.value.origin.phase, rows_of(found.value.origin)) == ("data", [2])
