@@ -42,7 +42,7 @@ def run_with_child(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 def doctor_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Examine user code in the test's process, for tests that are not about the doctor's child process.
 
-    A script still has a process of its own: whoever imports `run_child` while it is replaced keeps the replacement.
+    A script still has a process of its own: what imports `run_child` while it is replaced keeps the replacement.
     """
     run_in_child = diagnose.run_child
 

@@ -61,8 +61,9 @@ def examine_examples(run: Run, request: Request, report: OnProgress = no_progres
 
     Memory is bounded by the sample, whatever the size of the data.
     """
-    refuse_imported(run)
-    if isinstance(run.config(), ScriptConfig):
+    config = run.config()
+    refuse_imported(config, run.name)
+    if isinstance(config, ScriptConfig):
         return recorded_report(run, request.by, request.part, request.top)
     match request.by:
         case "duplicates":

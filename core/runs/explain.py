@@ -165,8 +165,9 @@ def largest(spikes: Iterable[Spike]) -> Spike | None:
 
 def refuse_script(run: Run) -> None:
     """Raises RunError for the run of a script, and for an imported one."""
-    refuse_imported(run)
-    if isinstance(run.config(), ScriptConfig):
+    config = run.config()
+    refuse_imported(config, run.name)
+    if isinstance(config, ScriptConfig):
         message = (
             "recorded from a script: of its rows only the first few of the latest batch are kept, not those of every "
             "step, so the rows of a spike are not known; in the app, the batch pane shows that batch"

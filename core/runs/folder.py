@@ -103,7 +103,7 @@ class Run:
             config = self.config()
         except ConfigError:
             return
-        refuse_imported(self)
+        refuse_imported(config, self.name)
         if isinstance(config, ScriptConfig):
             instead = instead or f"to train again, start the script: {watch_command(config)}"
             message = f"recorded from a script, and only the script can build its model; {instead}"
@@ -221,12 +221,11 @@ class Run:
         self.row_log().clear()
 
 
-def refuse_imported(run: Run) -> None:
-    """Raises RunError for an imported run, which has losses only; ConfigError for a config that cannot be read."""
-    config = run.config()
+def refuse_imported(config: RunConfig, name: str) -> None:
+    """Raises RunError for the config of an imported run, which has losses only. name: of the run."""
     if isinstance(config, ImportedConfig):
         message = f"imported from a log ({config.source.path}): it has losses, but no model, weights or examples"
-        raise RunError.of("unavailable", message, key=run.name)
+        raise RunError.of("unavailable", message, key=name)
 
 
 def _modified(path: Path) -> int:

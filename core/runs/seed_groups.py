@@ -136,7 +136,7 @@ def _is_seed(name: str) -> bool:
 def different_task(a: RunConfig, b: RunConfig) -> str | None:
     """Return the first setting for which the losses of two runs cannot be compared; None where they can.
 
-    Of scripts, only the file is known; of an imported run nothing, so whoever compares it has to know.
+    Of scripts, only the file is known; of an imported run nothing, so the user decides what to compare.
     """
     if isinstance(a, ImportedConfig) or isinstance(b, ImportedConfig):
         return None

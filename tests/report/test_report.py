@@ -15,9 +15,10 @@ from tests.command_line import CliError, RunCli
 from tests.core.recorded import STARTED, Ending, evaluated, recorded, recorded_script, script_config, update
 from tests.core.runs.importing.reading import SAMPLES, sources
 from tests.core.tiny import tiny, trainer_and_run
+from tests.non_finite import OVERFLOW
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import Unit
-from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
+from tui_lab.core.nonfinite.record import BatchRow, TensorRange
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.core.runs.folder import Run
@@ -173,20 +174,13 @@ def test_findings_of_the_monitors_are_in_the_report(tmp_path: Path) -> None:
     assert not gather(recorded(tmp_path / "b"), []).findings
 
 
-ORIGIN = Origin(
-    quantity="loss",
-    phase="forward",
-    kind="inf",
-    cause="overflow",
+ORIGIN = replace(
+    OVERFLOW,
     module="h.1.mlp",
     module_type="MLP",
-    operation="addmm",
-    dtype="float16",
     inputs=(TensorRange(name="weight", dtype="float16", shape=(8, 4), low=-2.0, high=6e4),),
     output=TensorRange(name="output", dtype="float16", shape=(8, 4), low=None, high=None, n_inf=3, n_nan=29),
     rows=(BatchRow(row=2, example=71, positions=(5, 6), text=f"to be\n{EVIL}"),),
-    n_rows=1,
-    n_batch=4,
 )
 
 

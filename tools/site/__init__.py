@@ -1,1 +1,1 @@
-"""Build the documentation as a site: what mkdocs is told to add to docs/ (`make docs`)."""
+"""Build the documentation as a site: the pages that mkdocs adds to those in docs/ (`make docs`)."""

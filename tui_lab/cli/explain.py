@@ -20,7 +20,7 @@ from tui_lab.core.runs.explain import (
     rewind_settings,
 )
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.spikes import DEVIATIONS, read_spikes
+from tui_lab.core.runs.spikes import DEVIATIONS, SpikeIndex
 from tui_lab.data.tokenizers import Tokenizer, show
 from tui_lab.util.exit_codes import DONE
 
@@ -36,12 +36,13 @@ def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) 
     """Explain a step or the largest spike, and rewind it if asked to; return the exit code."""
     run = runs.find(name)
     refuse_script(run)
-    if step is None and (spike := largest(read_spikes(run))) is not None:
+    index = SpikeIndex(run)
+    if step is None and (spike := largest(index.read())) is not None:
         step = spike.step
     if step is None:
         _explain_without_spike(run, as_json=as_json)
         return DONE
-    explanation = explain(run, step)
+    explanation = explain(run, step, index)
     # Whatever is wrong with the rewind is said before anything is printed.
     changes = None if how is None else rewind_settings(explanation, "skip" if how == "skip" else "lower_lr")
     tokenizer = run.tokenizer()

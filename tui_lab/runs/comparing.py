@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.config.script import ScriptConfig, is_imported
 from tui_lab.core.events import Changed
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
@@ -118,8 +118,7 @@ def replies_of(run: Run, prompts: Prompts) -> list[str]:
 
     config = run.config()
     if isinstance(config, ScriptConfig):
-        is_imported = config.kind == "imported"
-        reason = "(imported, without a model)" if is_imported else "(the model of a script cannot be loaded)"
+        reason = "(imported, without a model)" if is_imported(config) else "(the model of a script cannot be loaded)"
         return [reason] * len(prompts.texts)
     sampling = Sampling(temperature=prompts.temperature, seed=prompts.seed)
     model, tokenizer = load_model(run)

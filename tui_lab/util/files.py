@@ -78,7 +78,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as out:
             # mkstemp makes files private; an exported file gets the permissions of the user's umask.
-            os.fchmod(descriptor, 0o666 & ~_umask())
+            os.fchmod(descriptor, 0o666 & ~umask())
             yield out
             out.flush()
             os.fsync(descriptor)
@@ -88,7 +88,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the permissions that the user's new files do not get."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -68,16 +68,16 @@ MOST_SHOWN = 30
 
 def _plain(name: str) -> str:
     """A name in lower case, its words joined by "_"; a leading "_" is kept, which marks the columns of wandb itself."""
-    return ("_" if name.startswith("_") else "") + "_".join(_words(name))
+    return ("_" if name.startswith("_") else "") + "_".join(_name_parts(name))
 
 
-def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+def _name_parts(name: str) -> list[str]:
+    return [part for part in re.split(r"[^a-z0-9]+", name.lower()) if part]
 
 
 def is_held_out(name: str) -> bool:
     """Whether a column's name says that it was measured in an evaluation."""
-    return bool(_HELD_OUT & set(_words(name)))
+    return bool(_HELD_OUT & set(_name_parts(name)))
 
 
 def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
@@ -102,7 +102,7 @@ def no_loss(names: Sequence[str]) -> DataError:
 
 
 def _likeliest_loss(names: Sequence[str]) -> str:
-    with_loss = (name for name in names if any("loss" in word or word in ("nll", "ce") for word in _words(name)))
+    with_loss = (name for name in names if any("loss" in word or word in ("nll", "ce") for word in _name_parts(name)))
     return next(with_loss, "") or nearest("train_loss", names)
 
 
@@ -141,7 +141,7 @@ def _find(value: Value, names: Sequence[str]) -> str | None:
         case "val_loss":
             return _loss_of(_VALIDATION, names)
         case "lr":  # Lightning's LearningRateMonitor: lr-AdamW, lr-AdamW/pg1.
-            return next((name for name in names if _words(name)[:1] == ["lr"]), None)
+            return next((name for name in names if _name_parts(name)[:1] == ["lr"]), None)
         case _:
             return None
 
@@ -149,7 +149,7 @@ def _find(value: Value, names: Sequence[str]) -> str | None:
 def _loss_of(kind: frozenset[str], names: Sequence[str]) -> str | None:
     """The first name that has nothing in it but "loss", a word of `kind` and unimportant ones."""
     for name in names:
-        words = set(_words(name)) - _UNIMPORTANT
-        if "loss" in words and words & kind and not words - kind - {"loss"}:
+        parts = set(_name_parts(name)) - _UNIMPORTANT
+        if "loss" in parts and parts & kind and not parts - kind - {"loss"}:
             return name
     return None

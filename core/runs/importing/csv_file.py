@@ -1,7 +1,6 @@
 """Read runs from a CSV file: one of ours, of a CSVLogger, or exported from wandb."""
 
 import csv
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tui_lab.core import events as ev
 from tui_lab.core.runs.importing.columns import Columns, find_columns
 from tui_lab.core.runs.importing.names import name_of
-from tui_lab.core.runs.importing.source import Row, Source
+from tui_lab.core.runs.importing.source import Row, Source, sha256_of
 from tui_lab.util.errors import DataError
 
 DELIMITERS = (",", ";", "\t")
@@ -27,7 +27,6 @@ IN_PANEL = " - "
 """In the CSV of a panel of wandb, between the name of a run and that of a metric."""
 BOUNDS_OF_PANEL = ("__MIN", "__MAX")
 ROW_NUMBER = "row number"
-LARGEST_STEP = 2**63 - 1
 
 
 @dataclass
@@ -62,8 +61,7 @@ def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list
             columns["step"] = columns["epoch"]
         table.columns = columns
     _scan(path, delimiter, tables)
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     return [_source(path, delimiter, table, sha256) for table in tables]
 
 
@@ -194,7 +192,7 @@ def _rows(path: Path, delimiter: str, table: _Table, names: Sequence[str]) -> It
 
 def _whole(place: str, column: str, step: float) -> int:
     """A step. Raises DataError where it is not a whole number."""
-    if not (math.isfinite(step) and step == int(step) and 0 <= step <= LARGEST_STEP):
+    if not (math.isfinite(step) and step == int(step) and 0 <= step <= ev.LARGEST):
         message = (
             f"{place}: a step must be a whole number, 0 or larger; "
             "name another column with --column step=NAME, or count the rows with --number-rows"

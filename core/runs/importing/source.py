@@ -1,5 +1,6 @@
 """What the readers of all formats give: one `Source` for each run, with rows of values."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,12 @@ from tui_lab.core.runs.importing.columns import Columns
 
 Format = Literal["tensorboard", "csv", "trainer-state"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits. Raises OSError."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

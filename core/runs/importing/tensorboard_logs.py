@@ -16,7 +16,7 @@ from typing import Any
 
 from tui_lab.core.runs.importing.columns import find_columns
 from tui_lab.core.runs.importing.names import folder_name
-from tui_lab.core.runs.importing.source import Log, Row, Source
+from tui_lab.core.runs.importing.source import Log, Row, Source, sha256_of
 from tui_lab.util import extras
 from tui_lab.util.errors import DataError
 
@@ -179,8 +179,5 @@ def _points(tag: str, series: _Series) -> Iterator[tuple[int, str, float, float]
 
 def _hash(folder: _RunFolder) -> str:
     """Of the contents of all event files; of one file, its own."""
-    digests = []
-    for _, file in folder.files:
-        with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    digests = [sha256_of(file) for _, file in folder.files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tui_lab.core import events as ev
 from tui_lab.core.config.script import Captured
 from tui_lab.core.runs.importing.columns import find_columns
 from tui_lab.core.runs.importing.names import name_of
@@ -48,7 +49,7 @@ def read_trainer_state(path: Path, given: Mapping[str, str]) -> list[Source]:
         created=path.stat().st_mtime,
         others=[name for name in names if name not in columns.values()],
         ignored=[name for name, is_number in numbers.items() if not is_number],
-        planned_steps=planned if isinstance(planned, int) and 0 <= planned <= 2**63 - 1 else 0,
+        planned_steps=planned if isinstance(planned, int) and 0 <= planned <= ev.LARGEST else 0,
         settings=_settings(state),
     )
     return [source]
@@ -71,7 +72,7 @@ def _rows(path: Path, history: Sequence[Mapping[str, Any]], named: frozenset[str
     for number, record in enumerate(history):
         place = f"record {number + 1} of log_history"
         step = record.get("step")
-        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= 2**63 - 1:
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= ev.LARGEST:
             raise DataError.of("wrong_type", f"{place}: a step must be a whole number", key=f"{path}: step", value=step)
         values = {name: float(value) for name, value in record.items() if name != "step" and _is_number(value)}
         if OF_WHOLE_TRAINING in record:

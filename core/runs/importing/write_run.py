@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.core.config.script import ImportedConfig, ScriptTrainConfig, SourceConfig
 from tui_lab.core.runs import format_version
 from tui_lab.core.runs.catalog import NOTES
-from tui_lab.core.runs.delete import remove
+from tui_lab.core.runs.delete import removable
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import line_of
 from tui_lab.core.runs.folder import CONFIG, DIGEST, EVENTS, TOKENIZER, Run, config_text, read_config
@@ -50,13 +49,13 @@ def write_run(source: Source, path: Path, *, replace: bool) -> ImportedRun:
     _refuse_existing(source, path, replace=replace)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=path.parent))
-        try:
-            temporary.chmod(0o777 & ~_umask())
-            imported = _write(source, temporary, path)
-            _move(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with files.new_folder(path) as folder:
+            folder.chmod(0o777 & ~files.umask())
+            imported = _write(source, folder, path)
+            # Another process may have written there meanwhile.
+            _refuse_existing(source, path, replace=replace)
+            if path.exists():
+                _keep_notes(removable(path), folder)
     except OSError as error:
         raise RunError.of("unwritable", f"not imported: {files.advice(error)}", key=str(path)) from error
     return imported
@@ -120,20 +119,6 @@ def _config(source: Source) -> ImportedConfig:
     )
 
 
-def _move(temporary: Path, path: Path) -> None:
-    """Put the written folder in its place, with the notes of the run that it replaces."""
-    if path.exists():
-        if (path / NOTES).is_file():
-            shutil.copyfile(path / NOTES, temporary / NOTES)
-        remove(path)
-    for file in temporary.iterdir():
-        files.sync(file)
-    files.sync(temporary)
-    temporary.replace(path)
-    files.sync(path.parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _keep_notes(replaced: Path, folder: Path) -> None:
+    if (replaced / NOTES).is_file():
+        shutil.copyfile(replaced / NOTES, folder / NOTES)

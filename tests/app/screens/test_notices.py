@@ -1,13 +1,16 @@
 """Which messages of a run are shown as a toast."""
 
+from dataclasses import replace
+
 import pytest
 from textual.widgets._toast import Toast
 
 from tests.app.fake import evaluated, lab, update
+from tests.non_finite import OVERFLOW
 from tui_lab.app.screens.notices import notice_of
 from tui_lab.app.session.messages import Interrupted, Preparing, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
-from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
+from tui_lab.core.nonfinite.record import BatchRow, TensorRange
 
 
 @pytest.mark.parametrize(
@@ -34,19 +37,12 @@ def test_usual_messages_are_no_toast(message: SessionMessage) -> None:
 
 NON_FINITE = ev.NonFinite(
     step=30,
-    origin=Origin(
-        quantity="loss",
-        phase="forward",
-        kind="inf",
-        cause="overflow",
-        module="layers.1.W_2",
-        module_type="Linear",
-        operation="addmm",
+    origin=replace(
+        OVERFLOW,
         dtype="float32",
         inputs=(TensorRange(name="weight", dtype="float32", shape=(256, 64), low=-1e38, high=1e38),),
         output=TensorRange(name="output", dtype="float32", shape=(176, 64), low=-1.0, high=1.0, n_inf=18),
         rows=(BatchRow(row=7, example=58767, positions=(0, 1), text="21777337771"),),
-        n_rows=1,
         n_batch=16,
         line="/home/somebody/projects/transformer/model.py:118",
     ),

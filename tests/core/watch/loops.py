@@ -1,6 +1,6 @@
 """Training loops as users write them, for the tests of the recorder. Each returns its model and the losses it saw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -45,6 +45,16 @@ def batch(step: int, rows: int = 4) -> tuple[Tensor, Tensor]:
 def start() -> TinyModel:
     torch.manual_seed(0)
     return TinyModel()
+
+
+def without_tokens() -> Iterator[int]:
+    """Train a model of numbers for three steps; yield after each."""
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(3):
+        torch.autograd.backward(F.mse_loss(model(torch.ones(5, 3)), torch.zeros(5, 2)))
+        optimizer.step()
+        yield step
 
 
 def plain(steps: int = STEPS) -> Trained:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.core.watch import loops
 from tests.core.watch.loops import T, V, batch
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
@@ -90,11 +91,7 @@ def test_attention_maps_of_a_row_come_back(tmp_path: Path) -> None:
 
 def test_model_without_tokens_says_why(tmp_path: Path) -> None:
     recording = Recording.start("test", ["test.py"], tmp_path / "run")
-    model = nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(3):
-        torch.autograd.backward(F.mse_loss(model(torch.ones(5, 3)), torch.zeros(5, 2)))
-        optimizer.step()
+    for _ in loops.without_tokens():
         recording.boundary.control.commands.put(cmd.Attend("maps"))
         recording.boundary.control.commands.put(cmd.Generate("text", "1"))
     recording.end()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.inside.models import Gpt, V
+from tests.core.watch import loops
 from tui_lab.core import commands as cmd
 from tui_lab.core.inside.ablation import ablate
 from tui_lab.core.inside.lens import logit_lens
@@ -181,11 +182,7 @@ def test_answers_are_what_the_model_itself_says(tmp_path: Path) -> None:
 
 def test_model_without_tokens_and_one_without_layers_say_why(tmp_path: Path) -> None:
     recording = Recording.start("test", ["test.py"], tmp_path / "run")
-    model = nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(3):
-        torch.autograd.backward(F.mse_loss(model(torch.ones(5, 3)), torch.zeros(5, 2)))
-        optimizer.step()
+    for _ in loops.without_tokens():
         recording.boundary.control.commands.put(cmd.LookInside("a", "lens"))
     recording.end()
     answer = read_inside(recording.run.path, "a")

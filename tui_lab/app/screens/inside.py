@@ -16,7 +16,7 @@ from tui_lab.app.screens.inside_text import below, tabs
 from tui_lab.app.screens.inside_views import InsideViews
 from tui_lab.app.screens.live_example import LiveExampleScreen
 from tui_lab.app.session.attention_source import Rows
-from tui_lab.app.session.inside_source import InsideSource
+from tui_lab.app.session.inside_source import InsideSource, LookRequest
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import has_braille
 from tui_lab.app.widgets.footer import KeyLine
@@ -107,16 +107,9 @@ class InsideScreen(LiveExampleScreen):
         look = self.views.look
         if look is None or self._rows is None or state.phase == "loading":
             return
-        self._source.request(
-            look,
-            self.views.how,
-            self._rows,
-            self.row,
-            state.step,
-            now,
-            weights=state.saved_step if self._replayed else state.step,
-            running=state.phase == "running",
-        )
+        weights = state.saved_step if self._replayed else state.step
+        request = LookRequest(look, self.views.how, self._rows, self.row, state.step, weights)
+        self._source.request(request, now, running=state.phase == "running")
 
     # Drawing
 

@@ -40,28 +40,29 @@ class Inside:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class LookRequest:
+    """A look at a row after `step` steps. how: to ablate.
+
+    weights: the step that the weights are of: `step`, or that of the last checkpoint.
+    """
+
+    look: cmd.Look
+    how: cmd.Replacement
+    rows: Rows
+    row: int
+    step: int
+    weights: int
+
+
 class InsideSource(Protocol):
     """Sends one request at a time for each kind of look; the results come back through `drain`."""
 
     @property
     def n_requests(self) -> int: ...
 
-    def request(
-        self,
-        look: cmd.Look,
-        how: cmd.Replacement,
-        rows: Rows,
-        row: int,
-        step: int,
-        now: float,
-        *,
-        weights: int,
-        running: bool,
-    ) -> None:
-        """Request a look at a row, unless it is that of the last request, or that was too recent.
-
-        how: to ablate. weights: the step that the weights are of: `step`, or that of the last checkpoint.
-        """
+    def request(self, request: LookRequest, now: float, *, running: bool) -> None:
+        """Request a look at a row, unless it is that of the last request, or that was too recent."""
         ...
 
     def reset(self) -> None:
@@ -83,27 +84,17 @@ class InspectedInside:
     def n_requests(self) -> int:
         return sum(inspector.n_requests for inspector in self._inspectors.values())
 
-    def request(
-        self,
-        look: cmd.Look,
-        how: cmd.Replacement,
-        rows: Rows,
-        row: int,
-        step: int,
-        now: float,
-        *,
-        weights: int,
-        running: bool,
-    ) -> None:
+    def request(self, request: LookRequest, now: float, *, running: bool) -> None:
         def measure(model: "Model") -> Inside:
             from tui_lab.core.inside.looks import look_at
 
-            result = look_at(model, look, rows.x, rows.y, row, n_vocab=model.n_vocab, how=how)
-            return Inside(look, step, row, rows, result)
+            result = look_at(model, look, rows.x, rows.y, row, n_vocab=model.n_vocab, how=request.how)
+            return Inside(look, request.step, row, rows, result)
 
+        look, rows, row = request.look, request.rows, request.row
         if look not in self._inspectors:
             self._inspectors[look] = Inspector(self._send, share=SHARE)
-        key = (rows.step, row, how if look == "ablation" else "", weights)
+        key = (rows.step, row, request.how if look == "ablation" else "", request.weights)
         self._requested[look] = (rows, row)
         self._inspectors[look].request(key, measure, now, min_pause=SECONDS_BETWEEN_REQUESTS, running=running)
 
@@ -135,31 +126,21 @@ class ScriptInside:
     def n_requests(self) -> int:
         return sum(each.n_requests for each in self._answers.values())
 
-    def request(
-        self,
-        look: cmd.Look,
-        how: cmd.Replacement,
-        rows: Rows,
-        row: int,
-        step: int,
-        now: float,
-        *,
-        weights: int,
-        running: bool,
-    ) -> None:
+    def request(self, request: LookRequest, now: float, *, running: bool) -> None:
         def read(answer_id: str) -> Inside | None:
             answer = read_inside(self._folder, answer_id)
-            return None if answer is None else _inside(answer, look, rows, row)
+            return None if answer is None else _inside(answer, request)
 
         def command(answer_id: str) -> cmd.Command:
-            return cmd.LookInside(answer_id, look, row, how)
+            return cmd.LookInside(answer_id, look, request.row, request.how)
 
         def failed(reason: str) -> Inside:
-            return Inside(look, step, row, rows, f"Not available: {reason}.")
+            return Inside(look, request.step, request.row, request.rows, f"Not available: {reason}.")
 
+        look = request.look
         if look not in self._answers:
             self._answers[look] = ScriptAnswers(self._send, self._folder, PATIENCE_SECONDS)
-        key = (row, how if look == "ablation" else "", step)
+        key = (request.row, request.how if look == "ablation" else "", request.step)
         pause = max(SECONDS_BETWEEN_REQUESTS, self._seconds.get(look, 0.0) / SHARE if running else 0.0)
         self._answers[look].request(key, command, read, failed, now, pause)
 
@@ -173,10 +154,11 @@ class ScriptInside:
         return results
 
 
-def _inside(answer: InsideAnswer, look: cmd.Look, requested: Rows, row: int) -> Inside:
+def _inside(answer: InsideAnswer, request: LookRequest) -> Inside:
     """The measurement is of the batch that was recorded last, which may be a later one than that of the request."""
+    row = request.row
     if row >= len(answer.x):
         result = answer.result if isinstance(answer.result, str) else FEWER_ROWS
-        return Inside(look, answer.step, row, requested, result, seconds=answer.seconds)
+        return Inside(request.look, answer.step, row, request.rows, result, seconds=answer.seconds)
     rows = rows_of_script(answer.batch_step, answer.n_rows, answer.x, answer.y)
-    return Inside(look, answer.step, row, rows, answer.result, seconds=answer.seconds)
+    return Inside(request.look, answer.step, row, rows, answer.result, seconds=answer.seconds)
