@@ -85,12 +85,11 @@ def with_plugins(own: tuple[Check, ...]) -> tuple[Check, ...]:
     One that cannot be used raises PluginError when it is run, as one does that crashes.
     """
     own_names = tuple(check.name for check in own)
-    by_name = {plugin.name: plugin for plugin in plugin_registry.installed("checks")}
     return (
         *own,
         *(
-            Check(name, partial(_run, plugin, own_names), ask=partial(_question, plugin))
-            for name, plugin in sorted(by_name.items())
+            Check(plugin.name, partial(_run, plugin, own_names), ask=partial(_question, plugin))
+            for plugin in plugin_registry.one_of_each_name("checks")
         ),
     )
 

@@ -43,8 +43,7 @@ class PluginWatchers:
 
     def _start(self) -> Iterator[Finding]:
         assert self._watchers is not None
-        by_name = {plugin.name: plugin for plugin in plugin_registry.installed("watchers")}
-        for _, plugin in sorted(by_name.items()):
+        for plugin in plugin_registry.one_of_each_name("watchers"):
             try:
                 if problem := plugin_registry.conflict(plugin):
                     raise plugin.error(problem)

@@ -22,9 +22,9 @@ from tui_lab.core.watch.model_calls import CallForm, copied, evaluating, unwrapp
 from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
-from tui_lab.core.watch.script_model import ScriptModel, unchanged_buffers
+from tui_lab.core.watch.script_model import ScriptModel
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
-from tui_lab.data.dataset import IGNORED
+from tui_lab.core.watch.unchanged_model import unchanged_attributes, unchanged_buffers
 from tui_lab.data.tokenizers import IdTokenizer, Tokenizer
 from tui_lab.util.errors import RunError
 
@@ -131,17 +131,15 @@ def _attention(model: nn.Module | None, form: CallForm | None, x: Ids | None, ro
 
 def _tokens(batch: RecordedBatch | None) -> tuple[Ids, Ids]:
     """Return x and y of the recorded rows, y IGNORED where it is not known: [R, T], no rows without tokens."""
-    if batch is None or batch.x is None:
-        return np.zeros((0, 0), np.int64), np.zeros((0, 0), np.int64)
-    has_targets = batch.y is not None and batch.y.shape == batch.x.shape
-    return batch.x, batch.y if batch.y is not None and has_targets else np.full_like(batch.x, IGNORED)
+    rows = None if batch is None else batch.token_rows
+    return (np.zeros((0, 0), np.int64), np.zeros((0, 0), np.int64)) if rows is None else rows
 
 
 def _look(model: nn.Module, form: CallForm, x: Ids, y: Ids, command: cmd.LookInside) -> Measured:
     """Look into the script's model, which is afterwards as it was."""
     row = command.row % len(x)
     try:
-        with evaluating(model), unchanged_buffers(model), without_compiled_code():
+        with evaluating(model), unchanged_buffers(model), unchanged_attributes(model), without_compiled_code():
             ids = torch.from_numpy(x[row : row + 1]).to(next(model.parameters()).device)
             wrapped = ScriptModel(model, form, ids)
             return look_at(wrapped, command.look, x, y, row, n_vocab=wrapped.n_vocab, how=command.how)

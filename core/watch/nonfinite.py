@@ -5,13 +5,12 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
@@ -21,6 +20,7 @@ from tui_lab.core.nonfinite.rows import BatchShape
 from tui_lab.core.nonfinite.trace import FirstNonFinite, Trace, weights_origin
 from tui_lab.core.watch.model_calls import has_room_for_copy, is_sharded, unwrapped
 from tui_lab.core.watch.model_search import Inputs, loss_of
+from tui_lab.core.watch.unchanged_model import gradients_set_aside, unchanged_attributes, unchanged_buffers
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
 from tui_lab.data.tokenizers import Tokenizer, decode
 
@@ -247,49 +247,8 @@ def replica_of(model: nn.Module) -> Iterator[nn.Module]:
     The model stays as it is. With a copy, too, it needs care: a function that it keeps, such as a lambda, is not copied
     and calls the model's own modules.
     """
-    with _gradients_set_aside(model), _buffers_restored(model), _attributes_restored(model):
+    with gradients_set_aside(model), unchanged_buffers(model), unchanged_attributes(model):
         yield _copied(model) or model
-
-
-@contextmanager
-def _gradients_set_aside(model: nn.Module) -> Iterator[None]:
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in gradients:
-        parameter.grad = None
-    try:
-        yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-
-
-@contextmanager
-def _buffers_restored(model: nn.Module) -> Iterator[None]:
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    # The script's own backward pass may need a buffer, and refuses one that has a new version.
-    with ExitStack() as stack:
-        for buffer, _ in buffers:
-            stack.enter_context(_unsafe_preserve_version_counter(buffer))
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    buffer.copy_(value)
-
-
-@contextmanager
-def _attributes_restored(model: nn.Module) -> Iterator[None]:
-    """Restore what the attributes of all modules refer to."""
-    attributes = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, values, buffers in attributes:
-            vars(module).clear()
-            vars(module).update(values)
-            module._buffers.clear()
-            module._buffers.update(buffers)
 
 
 def _copied(model: nn.Module) -> nn.Module | None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from tui_lab.data.dataset import IGNORED
 from tui_lab.util import files
 
 BATCH = "batch.safetensors"
@@ -51,6 +52,14 @@ class RecordedBatch:
     top: Ids | None
     probabilities: Floats | None
     history: RowHistory | None
+
+    @property
+    def token_rows(self) -> tuple[Ids, Ids] | None:
+        """x and y of the recorded rows, y IGNORED where no targets are known: [R, T]; None if they are not tokens."""
+        if self.x is None:
+            return None
+        has_targets = self.y is not None and self.y.shape == self.x.shape
+        return self.x, self.y if self.y is not None and has_targets else np.full_like(self.x, IGNORED)
 
 
 def write_batch(folder: Path, batch: RecordedBatch) -> None:

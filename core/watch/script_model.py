@@ -1,8 +1,5 @@
 """The model of a script as the looks inside a model take it: ids int64 [B, T] → logits [B, T, V]."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -31,22 +28,3 @@ class ScriptModel(WrappedModel):
 
     def forward(self, ids: Tensor) -> Tensor:
         return logits_in(self._forward(ids))
-
-
-@contextmanager
-def unchanged_buffers(model: nn.Module) -> Iterator[None]:
-    """Give every module its buffers back, with their values: a forward pass may count or cache in them."""
-    kept = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for module, name, buffer, values in kept:
-                module._buffers[name] = buffer
-                if not torch.equal(buffer, values):
-                    buffer.copy_(values)

@@ -70,6 +70,11 @@ def names(kind: Kind) -> list[str]:
     return sorted({plugin.name for plugin in installed(kind)})
 
 
+def one_of_each_name(kind: Kind) -> list[Plugin]:
+    """Return a plug-in for each name of a kind, ordered by name; `conflict` says where several have it."""
+    return list({plugin.name: plugin for plugin in installed(kind)}.values())
+
+
 def find(kind: Kind, name: str) -> Plugin | None:
     """Return the plug-in of this name; None if there is none. Raises PluginError if two packages have one."""
     plugins = [plugin for plugin in installed(kind) if plugin.name == name]

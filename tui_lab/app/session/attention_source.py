@@ -40,11 +40,9 @@ def rows_of_batch(batch: Batch) -> Rows:
 
 
 def rows_of_recorded(batch: RecordedBatch) -> Rows | None:
-    """Return the recorded rows; None if they are not tokens. Without targets, all of them count as ignored."""
-    if batch.x is None:
-        return None
-    y = batch.y if batch.y is not None and batch.y.shape == batch.x.shape else np.full_like(batch.x, -1)
-    return rows_of_script(batch.step, batch.n_rows, batch.x, y)
+    """Return the recorded rows; None if they are not tokens."""
+    rows = batch.token_rows
+    return None if rows is None else rows_of_script(batch.step, batch.n_rows, *rows)
 
 
 def rows_of_script(step: int, n_rows: int, x: Ids, y: Ids) -> Rows:
