@@ -134,28 +134,37 @@ def explain(run: Run, step: int | None = None, index: SpikeIndex | None = None) 
     )
 
 
-def find_outliers(run: Run, most: int) -> list[tuple[OutlierRow, Ids]]:
-    """Return the rows of a run that stood out most, each with its tokens x [T].
+@dataclass(frozen=True)
+class Outliers:
+    """The rows of a run that stood out most, each with its tokens x [T]. n: how many stood out in all."""
 
-    Raises RunError, ConfigError or DataError; none are returned where the losses of rows were not recorded.
+    n: int
+    rows: tuple[tuple[OutlierRow, Ids], ...]
+
+
+def find_outliers(run: Run, most: int) -> Outliers:
+    """Return the `most` rows of a run that stood out most; none where the losses of rows were not recorded.
+
+    Raises RunError, ConfigError or DataError.
     """
     refuse_script(run)
     changes = list(run.log.changes())
-    rows = outlier_rows(run.row_log().read(), _first_comparable(changes), most)
+    all_rows = outlier_rows(run.row_log().read(), _first_comparable(changes))
+    rows = all_rows[:most]
     if not rows:
-        return []
+        return Outliers(0, ())
     config = _config_after(run, changes)
     dataset = build_loader(config, build_task(config)).dataset
     if any(row.example >= dataset.n_examples for row in rows):
         raise _data_changed(run, dataset)
     x, _ = dataset.examples(np.array([row.example for row in rows], np.int64))
-    return list(zip(rows, x, strict=True))
+    return Outliers(len(all_rows), tuple(zip(rows, x, strict=True)))
 
 
 def outlier_steps(run: Run, most: int) -> list[int]:
     """Return the steps of the `most` rows of a run that stood out most, in order. Raises RunError or OSError."""
-    rows = outlier_rows(run.row_log().read(), _first_comparable(run.log.changes()), most)
-    return sorted({row.step for row in rows})
+    rows = outlier_rows(run.row_log().read(), _first_comparable(run.log.changes()))
+    return sorted({row.step for row in rows[:most]})
 
 
 def largest(spikes: Iterable[Spike]) -> Spike | None:

@@ -36,7 +36,7 @@ class OutlierRow:
         return self.loss - self.typical
 
 
-def outlier_rows(records: Records, first: int, most: int) -> list[OutlierRow]:
+def outlier_rows(records: Records, first: int) -> list[OutlierRow]:
     """Return the outliers from step `first` on, each example once, the highest excess first.
 
     The first steps that are kept have none, since nothing before them is known.
@@ -45,7 +45,7 @@ def outlier_rows(records: Records, first: int, most: int) -> list[OutlierRow]:
     for row in _outliers(records, first):
         if row.example not in best or row.excess > best[row.example].excess:
             best[row.example] = row
-    return sorted(best.values(), key=lambda row: (-row.excess, row.step))[:most]
+    return sorted(best.values(), key=lambda row: (-row.excess, row.step))
 
 
 def _outliers(records: Records, first: int) -> Iterator[OutlierRow]:

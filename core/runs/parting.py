@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tui_lab.core import events as ev
 from tui_lab.core.runs.compare import Course
+from tui_lab.util.ranges import ranges_text
 
 SMOOTHING = 0.9
 """Weight of the past in the mean of the difference, as in the recorded mean of the train loss."""
@@ -152,10 +153,14 @@ def _n_stays(differences: Sequence[float], noise: Sequence[float], threshold: fl
 
 
 def _causes(courses: tuple[Course, Course], pairs: Sequence[Pair], first: int, beyond: int) -> tuple[Cause, ...]:
-    """Return what happened in only one of two runs shortly before the step at which they first differ or part."""
+    """Return what happened in only one of two runs shortly before the step at which they first differ or part.
+
+    If that is nothing, return the changes of settings before it: one of the data shows when the rows are drawn.
+    """
     spans = (range(max(1, first - STEPS_TO_SHOW), first + 1), range(max(1, beyond - STAYS), beyond + 1))
-    causes = [cause for cause in _all_causes(courses, pairs) if any(cause.step in span for span in spans)]
-    return tuple(sorted(causes, key=lambda cause: cause.step))
+    all_causes = sorted(_all_causes(courses, pairs), key=lambda cause: cause.step)
+    near = [cause for cause in all_causes if any(cause.step in span for span in spans)]
+    return tuple(near or [cause for cause in all_causes if cause.kind == "change" and cause.step < first])
 
 
 def _all_causes(courses: tuple[Course, Course], pairs: Sequence[Pair]) -> Iterator[Cause]:
@@ -181,10 +186,16 @@ _KINDS: dict[str, CauseKind] = {"changed": "change", "warned": "warning", "start
 def _text(event: ev.Event) -> str:
     match event:
         case ev.Changed():
-            return f"{event.key} {event.old} → {event.new}"
+            return f"{event.key} {_short(event.old)} → {_short(event.new)}"
         case ev.Warned():
             return event.message
         case ev.Started():
             return "resumed from a checkpoint"
         case _:
             return ""
+
+
+def _short(value: Any) -> Any:
+    """Return a value of a setting, a long list of ids as ranges."""
+    ranges = ranges_text(value) if isinstance(value, list | tuple) else []
+    return f"[{', '.join(ranges)}]" if ranges else value

@@ -50,6 +50,7 @@ def test_corrupted_line_is_found_and_the_rewind_without_it_has_no_spike(
     assert trained.code == 0 and "tui-lab explain runs/spiky" in trained.err
     explained = json.loads(run_cli("explain", "spiky", "--json").out)
     [suspect] = explained["suspects"]
+    assert explained["outliers"][0]["text"] in corrupted, "beside the spike"
     highest = explained["at"]["rows"][0]
     assert highest["example"] == suspect and highest["text"] in corrupted
     assert explained["loss_without"] < explained["spike"]["expected"] + explained["spike"]["deviation"]
@@ -68,7 +69,7 @@ def test_corrupted_line_is_found_and_the_rewind_without_it_has_no_spike(
 
 
 def test_rows_that_stand_out_are_listed_where_no_step_is_a_spike(
-    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: RunCli, cli_error: CliError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
     corrupted = write_corpus(tmp_path)
@@ -80,6 +81,8 @@ def test_rows_that_stand_out_are_listed_where_no_step_is_a_spike(
     assert first["text"] in corrupted and first["loss"] > first["typical"] + 1
     [excess, *others] = [row["loss"] - row["typical"] for row in explained["outliers"]]
     assert excess >= max(others, default=0.0)
+    assert len(explained["outliers"]) <= explained["n_outliers"]
+    assert cli_error("explain", "calm", "--rewind", "skip").code == "not_found"
     shown = run_cli("explain", "calm")
     assert shown.code == 0 and f"{first['example']:,}" in shown.out
 

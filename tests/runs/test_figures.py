@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tui_lab.runs.figures import ranges_text, setting_text
+from tui_lab.runs.figures import setting_text
+from tui_lab.util.ranges import ranges_text
 
 
 @pytest.mark.parametrize(

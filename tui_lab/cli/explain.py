@@ -12,6 +12,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.explain import (
     Explanation,
     Ids,
+    Outliers,
     StepRows,
     explain,
     find_outliers,
@@ -22,6 +23,7 @@ from tui_lab.core.runs.explain import (
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.spikes import DEVIATIONS, SpikeIndex
 from tui_lab.data.tokenizers import Tokenizer, show
+from tui_lab.util.errors import RunError
 from tui_lab.util.exit_codes import DONE
 
 MOST_ROWS = 16
@@ -29,7 +31,7 @@ MOST_ROWS_BESIDE = 3
 """Rows of the step before and after that are shown."""
 SHOWN_HISTORY = 3
 MOST_OUTLIERS = 10
-"""Rows that are listed where there is no spike."""
+"""Rows of the whole run that are listed."""
 
 
 def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) -> int:
@@ -37,41 +39,58 @@ def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) 
     run = runs.find(name)
     refuse_script(run)
     index = SpikeIndex(run)
+    outliers = find_outliers(run, MOST_OUTLIERS) if step is None else None
     if step is None and (spike := largest(index.read())) is not None:
         step = spike.step
+    tokenizer = run.tokenizer()
     if step is None:
-        _explain_without_spike(run, as_json=as_json)
+        if how is not None:
+            raise RunError.of("not_found", "the train loss has no spike; --step N names what to rewind", key=run.name)
+        _print_without_spike(run, outliers, tokenizer, as_json=as_json)
         return DONE
     explanation = explain(run, step, index)
     # Whatever is wrong with the rewind is said before anything is printed.
     changes = None if how is None else rewind_settings(explanation, "skip" if how == "skip" else "lower_lr")
-    tokenizer = run.tokenizer()
     if as_json:
-        write_json(_to_json(run, explanation, tokenizer))
+        write_json(_to_json(run, explanation, tokenizer) | _outliers_json(outliers, tokenizer))
     else:
         _print(explanation, tokenizer)
+        _print_outliers(outliers, tokenizer)
     return DONE if changes is None else _rewind(run, explanation, changes, as_json=as_json)
 
 
-def _explain_without_spike(run: Run, *, as_json: bool) -> None:
-    """Print the rows whose loss stood out most, although no step's loss did."""
-    outliers = find_outliers(run, MOST_OUTLIERS)
-    tokenizer = run.tokenizer()
+def _print_without_spike(run: Run, outliers: Outliers | None, tokenizer: Tokenizer, *, as_json: bool) -> None:
     if as_json:
-        rows = [asdict(row) | {"text": text_of(tokenizer, x)} for row, x in outliers]
-        write_json({"run": run.name, "spike": None, "outliers": rows})
+        write_json({"run": run.name, "spike": None} | _outliers_json(outliers, tokenizer))
         return
     write(f"the train loss has no spike: no loss is {DEVIATIONS:g} standard deviations above those before it")
-    if not outliers:
+    if outliers is None or not outliers.rows:
         write("no row stood out either; --step N shows the rows of a step")
         return
-    write("the rows whose own loss stood out most from those of the steps before:")
+    _print_outliers(outliers, tokenizer)
+    write(f"all rows of a step: tui-lab explain {run.path} --step {outliers.rows[0][0].step}")
+
+
+def _outliers_json(outliers: Outliers | None, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the outliers of the run; nothing where a step was named."""
+    if outliers is None:
+        return {}
+    rows = [asdict(row) | {"text": text_of(tokenizer, x)} for row, x in outliers.rows]
+    return {"outliers": rows, "n_outliers": outliers.n}
+
+
+def _print_outliers(outliers: Outliers | None, tokenizer: Tokenizer) -> None:
+    """Print the rows of the whole run whose loss was furthest above that of the median row before."""
+    if outliers is None or not outliers.rows:
+        return
+    n_shown = len(outliers.rows)
+    number = f"{n_shown} of {outliers.n:,} rows" if n_shown < outliers.n else "the rows"
+    write(f"{number} of the run whose own loss stood out, those furthest above the typical row first:")
     table = Table("step", "row", "example", "loss", "typical", "text", box=None, pad_edge=False)
-    for row, x in outliers:
+    for row, x in outliers.rows:
         text = Text(text_of(tokenizer, x), no_wrap=True, overflow="ellipsis")
         table.add_row(f"{row.step:,}", str(row.row), f"{row.example:,}", f"{row.loss:.4g}", f"{row.typical:.4g}", text)
     console().print(table)
-    write(f"all rows of a step: tui-lab explain {run.path} --step {outliers[0][0].step}")
 
 
 def _rewind(run: Run, explanation: Explanation, changes: dict[str, Any], *, as_json: bool) -> int:

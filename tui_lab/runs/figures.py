@@ -1,11 +1,10 @@
 """The figures of a run: which ones are shown, their titles, and how values are written for people and as JSON."""
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.numbers import percent, short_number
+from tui_lab.util.ranges import ranges_text
 
 FIGURES: tuple[tuple[str, str], ...] = (
     ("steps", "steps"),
@@ -19,8 +18,6 @@ FIGURES: tuple[tuple[str, str], ...] = (
     ("seconds", "seconds"),
 )
 """The figures of a run: key in JSON, title in a table."""
-FEWEST_IN_RANGES = 8
-"""Whole numbers of a list from which it is written as ranges."""
 
 
 def figure_text(key: str, value: Any) -> str:
@@ -41,18 +38,6 @@ def setting_text(value: Any) -> str:
     if isinstance(value, str) and not value.isprintable():
         return repr(value)
     return '""' if value == "" else str(value)
-
-
-def ranges_text(values: Sequence[Any]) -> list[str]:
-    """Return a long list of rising whole numbers as ranges, such as 3–7; nothing for other lists."""
-    if len(values) < FEWEST_IN_RANGES or not all(type(value) is int for value in values):
-        return []
-    if any(after <= before for before, after in pairwise(values)):
-        return []
-    starts = [i for i, value in enumerate(values) if i == 0 or value != values[i - 1] + 1]
-    ends = [*(start - 1 for start in starts[1:]), len(values) - 1]
-    pairs = [(values[start], values[end]) for start, end in zip(starts, ends, strict=True)]
-    return [str(first) if first == last else f"{first}–{last}" for first, last in pairs]
 
 
 def row_json(row: RunRow) -> dict[str, Any]:

@@ -118,11 +118,11 @@ def parting_lines(part: CurvesPart) -> list[str]:
         return [f"the train losses of {names} have no step in common"]
     if parting.first_difference is None:
         return [f"the train losses of {names} are identical in all {parting.n_common:,} common steps"]
-    lines = [f"the train losses of {names} {_differ(parting)}{_beyond(parting)}"]
+    lines = [f"the train losses of {names} {_differ(parting)}{_beyond(parting, part.runs[1])}"]
     for cause in parting.causes:
         lines.append(f"  step {cause.step:,}: {_cause_prefix(cause.kind, part.runs[cause.run])}{cause.text}")
     if not parting.causes:
-        lines.append("  nothing was changed near these steps: the settings that differ do so from the start")
+        lines.append("  nothing was changed before: the settings that differ do so from the start")
     return lines
 
 
@@ -133,13 +133,13 @@ def _differ(parting: Parting) -> str:
     return f"are identical up to step {parting.first_difference - 1:,}"
 
 
-def _beyond(parting: Parting) -> str:
+def _beyond(parting: Parting, second: str) -> str:
     if parting.beyond_noise is None or parting.difference is None:
         return " and never part beyond their noise from step to step"
     side = "lower" if parting.difference < 0 else "higher"
     size = short_number(abs(parting.difference))
-    meet = "" if parting.until is None else f"; they meet again after step {parting.until:,}"
-    return f" and have parted by step {parting.beyond_noise:,}: the second is {size} {side}{meet}"
+    until = "" if parting.until is None else f"; after step {parting.until:,} the difference is within the noise again"
+    return f" and have parted by step {parting.beyond_noise:,}: smoothed, {second} is {size} {side}{until}"
 
 
 def _cause_prefix(kind: str, run: str) -> str:

@@ -43,6 +43,15 @@ def test_true_difference_is_found_where_it_begins() -> None:
     assert sum(step is not None and PARTS_AT - 5 <= step <= PARTS_AT + 60 for step in steps) >= 0.9 * N_PAIRS
 
 
+def test_earlier_change_is_the_cause_where_nothing_happened_near_the_step() -> None:
+    """As after a rewind: skipped rows show when they are drawn."""
+    a, other = pairs(0.0, -0.5)[0]
+    b = replace_losses(a, other, PARTS_AT - 1)
+    b.others = [ev.Changed(step=90, key="data.skip_examples", old=[], new=list(range(20, 40)))]
+    [cause] = find_parting(a, b).causes
+    assert (cause.kind, cause.step) == ("change", 90) and "20–39" in cause.text
+
+
 def test_curves_that_meet_again_have_parted_for_a_while() -> None:
     """One run learns 20 steps earlier, as with a larger batch."""
     steps = np.arange(1, STEPS + 1)

@@ -9,7 +9,7 @@ from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import CAPTURED, ImportedConfig, RunConfig
 from tui_lab.core.kernels.parameter_count import count_parameters, parameter_table
-from tui_lab.runs.figures import ranges_text
+from tui_lab.util.ranges import ranges_text
 
 FIELDS = settings.fields()
 BOUND_NAMES = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
