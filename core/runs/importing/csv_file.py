@@ -26,6 +26,9 @@ EXAMPLES = "examples"
 IN_PANEL = " - "
 """In the CSV of a panel of wandb, between the name of a run and that of a metric."""
 BOUNDS_OF_PANEL = ("__MIN", "__MAX")
+IN_TABLE_OF_RUNS = frozenset({"Name", "State"})
+TIMES_OF_RUNS = frozenset({"Created", "Runtime"})
+"""wandb's table of runs has the columns of the first set, and one or both of the second unless its user hid them."""
 ROW_NUMBER = "row number"
 
 
@@ -49,6 +52,7 @@ def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list
     """
     with _lines(path) as lines:
         delimiter, header = _header(path, lines)
+        _refuse_table_of_runs(path, header)
         tables = _tables(path, header, csv.reader(lines, delimiter=delimiter))
     for table in tables:
         names = [name for name in table.places if name not in OURS]
@@ -88,6 +92,18 @@ def _header(path: Path, lines: Iterator[str]) -> tuple[str, list[str]]:
         raise DataError.of("missing", "is empty: the first line must name the columns", key=str(path))
     delimiter = max(DELIMITERS, key=first.count)
     return delimiter, [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+
+
+def _refuse_table_of_runs(path: Path, header: Sequence[str]) -> None:
+    """Raise DataError for wandb's table of runs: its lines are runs with their last values, so no column is a step."""
+    names = set(header)
+    if names >= IN_TABLE_OF_RUNS and names & TIMES_OF_RUNS:
+        message = (
+            "is wandb's table of runs: each line is a whole run with its last values, so there is no curve to import. "
+            "In wandb, export the chart of the loss instead (the menu of its panel, CSV), "
+            "or write the history of a run with wandb.Api().run(PATH).history().to_csv(FILE)"
+        )
+        raise DataError.of("invalid", message, key=str(path))
 
 
 def _tables(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[_Table]:

@@ -56,6 +56,30 @@ def test_panel_of_wandb_has_several_runs(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Name,State,Runtime,loss",
+        "Name,State,Notes,User,Tags,Created,Runtime,Sweep,epochs,lr,loss,val_loss",
+        "Name,Agent,State,Created,_step,train/loss",
+    ],
+)
+@pytest.mark.parametrize("number_rows", [False, True])
+def test_table_of_runs_of_wandb_is_refused(tmp_path: Path, header: str, number_rows: bool) -> None:
+    """Its lines are runs, not steps: also where it has a column that is a step in other files."""
+    line = ",".join("0.5" for _ in header.split(","))
+    path = written(tmp_path / "runs.csv", f"{header}\n{line}\n{line}\n")
+    with pytest.raises(DataError) as caught:
+        read_csv(path, {}, number_rows=number_rows)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.key) == ("invalid", str(path)) and "table of runs" in problem.message
+
+
+def test_columns_called_name_and_state_are_no_table_of_runs(tmp_path: Path) -> None:
+    found = events(written(tmp_path / "l.csv", "step,Name,State,loss\n1,a,warmup,2.0\n2,a,decay,1.5\n"))
+    assert [step.loss for step in steps(found)] == [2.0, 1.5]
+
+
 def test_values_that_are_not_finite_are_kept_and_empty_cells_are_not_values(tmp_path: Path) -> None:
     found = events(written(tmp_path / "l.csv", "step;loss;lr\n1;2.0;\n2;nan;0.1\n3;-inf;0.1\n4;;0.1\n"))
     assert [step.step for step in steps(found)] == [1, 2, 3]
