@@ -17,7 +17,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run, refuse_imported
-from tui_lab.core.runs.outlier_rows import OutlierRow, outlier_rows
+from tui_lab.core.runs.outlier_rows import OutlierIndex, OutlierRow, first_comparable, strongest
 from tui_lab.core.runs.row_log import Records, mean_losses
 from tui_lab.core.runs.spikes import Spike, SpikeIndex
 from tui_lab.core.runs.suspects import suspects_of
@@ -34,8 +34,6 @@ MOST_HISTORY = 100
 LOWER_LR = 0.5
 """Factor of the learning rate. OPT-175B was restarted from a checkpoint before a divergence with a lower rate (Zhang et
 al. 2022, "OPT: Open pre-trained transformer language models", section 2.5), by a half to two thirds."""
-SAME_DATASET = ("data.overfit", "data.shuffle", "data.skip_examples")
-"""Settings of `data` that leave the ids of examples as they are."""
 Rewind = Literal["skip", "lower_lr"]
 
 
@@ -117,7 +115,7 @@ def explain(run: Run, step: int | None = None, index: SpikeIndex | None = None) 
     config = _config_after(run, changes)
     dataset = build_loader(config, build_task(config)).dataset
     updates = [records.at(step - 1), update, records.at(step + 1)]
-    rows = _Rows(run, records, dataset, _first_comparable(changes)).of([u for u in updates if u is not None])
+    rows = _Rows(run, records, dataset, first_comparable(changes)).of([u for u in updates if u is not None])
     suspects = suspects_of(update, records, spike)
     at = rows[step]
     by_place = {row.row: row for row in at.rows}
@@ -149,7 +147,7 @@ def find_outliers(run: Run, most: int) -> Outliers:
     """
     refuse_script(run)
     changes = list(run.log.changes())
-    all_rows = outlier_rows(run.row_log().read(), _first_comparable(changes))
+    all_rows = strongest(OutlierIndex(run.row_log()).read(first_comparable(changes)))
     rows = all_rows[:most]
     if not rows:
         return Outliers(0, ())
@@ -159,12 +157,6 @@ def find_outliers(run: Run, most: int) -> Outliers:
         raise _data_changed(run, dataset)
     x, _ = dataset.examples(np.array([row.example for row in rows], np.int64))
     return Outliers(len(all_rows), tuple(zip(rows, x, strict=True)))
-
-
-def outlier_steps(run: Run, most: int) -> list[int]:
-    """Return the steps of the `most` rows of a run that stood out most, in order. Raises RunError or OSError."""
-    rows = outlier_rows(run.row_log().read(), _first_comparable(run.log.changes()))
-    return sorted({row.step for row in rows[:most]})
 
 
 def largest(spikes: Iterable[Spike]) -> Spike | None:
@@ -215,16 +207,6 @@ def rewind_settings(explanation: Explanation, how: Rewind) -> dict[str, Any]:
         windows = [row.example] if row.offset is None else neighbors(row.example, len(row.x), config.data.stride)
         skipped |= {window for window in windows if 0 <= window < explanation.n_examples}
     return {"data.skip_examples": tuple(sorted(skipped))}
-
-
-def _first_comparable(changes: Iterable[ev.Changed]) -> int:
-    """The first step after which no change gave the ids to other examples."""
-    steps = [
-        change.step + 1
-        for change in changes
-        if change.key == "model.context" or (change.key.startswith("data.") and change.key not in SAME_DATASET)
-    ]
-    return max(steps, default=0)
 
 
 def _not_kept(run: Run, records: Records, step: int) -> RunError:

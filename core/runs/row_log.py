@@ -85,20 +85,35 @@ class RowLog:
 
     def read(self) -> "Records":
         """Return what is kept, without a last record that is torn or not complete yet. Raises RunError, OSError."""
+        return self.read_growing().records
+
+    def read_growing(self) -> "Growing":
+        """Return what is kept, and where the newer file ends, for `read_after`. Raises RunError, OSError."""
         newer, identity = _content(self.path)
         older, older_identity = _content(self.older_path)
-        parts = [(self.path, newer)]
         # While they were read, the newer file may have become the older one.
-        if identity != older_identity:
-            parts.insert(0, (self.older_path, older))
-        blocks: list[Array] = []
-        for path, content in parts:
-            file_blocks, valid = _blocks(content)
-            if _is_damaged(content, valid):
-                message = f"damaged at byte {valid:,}; move the file aside to continue without it"
-                raise RunError.of("damaged", message, key=str(path))
-            blocks += file_blocks
-        return Records(blocks)
+        blocks = [] if identity == older_identity else self._checked(self.older_path, older, 0)[0]
+        newer_blocks, n_bytes = self._checked(self.path, newer, 0)
+        return Growing(Records(blocks + newer_blocks), identity, n_bytes, _last_record(newer_blocks))
+
+    def read_after(self, earlier: "Growing") -> "Growing | None":
+        """Return what was appended since; None where the log is another one now. Raises RunError, OSError."""
+        start = earlier.n_bytes - len(earlier.last_record)
+        content, identity = _content(self.path, start)
+        if identity != earlier.identity or not content.startswith(earlier.last_record):
+            return None
+        n_known = len(earlier.last_record)
+        blocks, n_bytes = self._checked(self.path, content[n_known:], earlier.n_bytes)
+        last_record = _last_record(blocks) or earlier.last_record
+        return Growing(Records(blocks), identity, earlier.n_bytes + n_bytes, last_record)
+
+    def _checked(self, path: Path, content: bytes, offset: int) -> "tuple[list[Array], int]":
+        """The blocks of what a file has from byte `offset` on, and their bytes. Raises RunError for damage."""
+        blocks, valid = _blocks(content)
+        if _is_damaged(content, valid):
+            message = f"damaged at byte {offset + valid:,}; move the file aside to continue without it"
+            raise RunError.of("damaged", message, key=str(path))
+        return blocks, valid
 
     def cut(self, step: int) -> None:
         """Drop the records after `step`, and what is damaged. Raises OSError."""
@@ -156,6 +171,19 @@ class Records:
                 return _update(block[i])
         return None
 
+    def since(self, step: int) -> "Records":
+        """A copy of the records of `step` and later."""
+        parts = (block[np.searchsorted(block["step"], step) :] for block in self.blocks)
+        return Records([part.copy() for part in parts if len(part)])
+
+    def losses_between(self, first: int, last: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        """Yield steps [n] of one batch size with the mean losses of their rows [n, B], NaN where one has no target."""
+        for block in self.blocks:
+            start, end = np.searchsorted(block["step"], [first, last + 1])
+            if start < end:
+                part = block[start:end]
+                yield part["step"], _means(part["sums"], part["targets"])
+
     def between(self, first: int, last: int) -> Iterator[UpdateRows]:
         """Yield the rows of the steps `first` … `last` that are kept."""
         for block in self.blocks:
@@ -177,11 +205,28 @@ class Records:
         return draws
 
 
+@dataclass(frozen=True)
+class Growing:
+    """What was read of a log that grows. identity: of the newer file; n_bytes: of its records; last_record: theirs."""
+
+    records: Records
+    identity: int | None
+    n_bytes: int
+    last_record: bytes
+
+
 def mean_losses(rows: UpdateRows) -> npt.NDArray[np.float64]:
     """The mean loss of each row in nats per target [B]; NaN where a row has no target."""
-    has_targets = rows.targets > 0
-    sums = rows.sums.astype(np.float64)
-    return np.divide(sums, rows.targets, out=np.full_like(sums, np.nan), where=has_targets)
+    return _means(rows.sums, rows.targets)
+
+
+def _means(sums: Array, targets: Array) -> npt.NDArray[np.float64]:
+    sums = sums.astype(np.float64)
+    return np.divide(sums, targets, out=np.full_like(sums, np.nan), where=targets > 0)
+
+
+def _last_record(blocks: list[Array]) -> bytes:
+    return bytes(blocks[-1][-1:].tobytes()) if blocks else b""
 
 
 def _update(record: Any) -> UpdateRows:
@@ -194,11 +239,15 @@ def _update(record: Any) -> UpdateRows:
     )
 
 
-def _content(path: Path) -> tuple[bytes, int | None]:
-    """The bytes of a file and its identity; nothing where it is missing or not a regular file. Raises OSError."""
+def _content(path: Path, start: int = 0) -> tuple[bytes, int | None]:
+    """The bytes of a file from `start` on and its identity; nothing where it is missing or not a regular file.
+
+    Raises OSError.
+    """
     with contextlib.suppress(FileNotFoundError):
         if path.is_file():
             with path.open("rb") as stream:
+                stream.seek(start)
                 return stream.read(), os.fstat(stream.fileno()).st_ino
     return b"", None
 

@@ -1,5 +1,6 @@
 """The rule that says which rows of a step made the loss spike."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,23 +84,42 @@ def typical_rows(records: Records, steps: range, at: int) -> TypicalRows | None:
     While the loss falls fast, the rows of 50 steps ago would hide an outlier. So they are moved along the line through
     the medians of the steps (Theil 1950 and Sen 1968 for its slope: one bad step must not turn it).
     """
-    updates = list(records.between(steps[0], steps[-1]))
-    parts = [losses[np.isfinite(losses)] for losses in map(mean_losses, updates)]
-    kept = [(update.step, losses) for update, losses in zip(updates, parts, strict=True) if len(losses)]
-    if sum(len(losses) for _, losses in kept) < FEWEST_ROWS:
+    parts = [
+        (numbers, np.where(np.isfinite(losses), losses, np.nan))
+        for numbers, losses in records.losses_between(steps[0], steps[-1])
+    ]
+    if sum(int(np.isfinite(losses).sum()) for _, losses in parts) < FEWEST_ROWS:
         return None
-    places = np.array([step for step, _ in kept], np.float64)
-    slope = _slope(places, np.array([np.median(losses) for _, losses in kept]))
-    moved = [losses + slope * (at - step) for step, losses in kept]
-    losses = np.sort(np.concatenate(moved))
+    medians = np.concatenate([_medians(losses) for _, losses in parts])
+    places = np.concatenate([numbers for numbers, _ in parts]).astype(np.float64)
+    is_known = np.isfinite(medians)
+    slope = _slope(places[is_known], medians[is_known])
+    moved = np.concatenate([(losses + slope * (at - numbers)[:, None]).ravel() for numbers, losses in parts])
+    losses = np.sort(moved[np.isfinite(moved)])
     median = float(np.median(losses))
     return TypicalRows(losses, median, CONSISTENT * float(np.median(np.abs(losses - median))))
 
 
+def _medians(losses: Floats) -> Floats:
+    """The median of each step [n] of the rows [n, B] that are not NaN; NaN where all are."""
+    in_order = np.sort(losses, axis=1)  # NaN last.
+    n_known = np.isfinite(losses).sum(axis=1)
+    rows = np.arange(len(losses))
+    middle = (in_order[rows, np.maximum(0, (n_known - 1) // 2)] + in_order[rows, np.maximum(0, n_known // 2)]) / 2
+    return np.where(n_known > 0, middle, np.nan)
+
+
 def _slope(x: Floats, y: Floats) -> float:
     """Return the median slope of the lines through two of the points; 0 for a single point."""
-    first, second = np.triu_indices(len(x), 1)
+    first, second = _pairs(len(x))
     return float(np.median((y[second] - y[first]) / (x[second] - x[first]))) if len(first) else 0.0
+
+
+@functools.lru_cache(maxsize=NEIGHBORING_STEPS + 1)
+def _pairs(n: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The first and the second of each two of `n` points."""
+    first, second = np.triu_indices(n, 1)
+    return first, second
 
 
 def _has_risen(example: int, loss: float, update: UpdateRows, records: Records, typical: TypicalRows) -> bool:

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.app.fake import Lab, lab, update
-from tui_lab.app.panes import marked_steps
 from tui_lab.app.panes.loss import LossPane
-from tui_lab.app.panes.marked_steps import next_step
+from tui_lab.app.panes.marked_steps import MarkedSteps, next_step
 from tui_lab.app.session.messages import Rewound
 from tui_lab.app.widgets.chart import Chart
+from tui_lab.core.runs.outlier_rows import OutlierRow
 from tui_lab.core.runs.spikes import Spike
 
 SPIKE = 60
@@ -20,8 +20,14 @@ async def tell_spike(it: Lab) -> None:
     await it.tell(*(update(step, loss=losses.get(step, 1.4 + 0.01 * (step % 3))) for step in range(1, N_STEPS + 1)))
 
 
+def outliers_are(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
+    """Let the third of 16 rows have stood out in these steps of any run."""
+    rows = {step: OutlierRow(step, 2, 7, 5.0, 1.4, 16) for step in steps}
+    monkeypatch.setattr(MarkedSteps, "_read", lambda self, folder, changes: rows)
+
+
 async def test_replay_that_goes_back_forgets_the_spikes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marked_steps, "steps_of_outliers", lambda run: [])
+    outliers_are(monkeypatch)
     async with lab(steps=0) as it:
         await tell_spike(it)
         assert [spike.step for spike in it.screen.state.spikes.until(N_STEPS)] == [SPIKE]
@@ -51,7 +57,7 @@ async def test_zoomed_chart_moves_to_the_spike() -> None:
 
 
 async def test_without_spikes_the_keys_go_to_rows_that_stood_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marked_steps, "steps_of_outliers", lambda run: [20, 60, 90])
+    outliers_are(monkeypatch, 20, 60, 90)
     async with lab(steps=0) as it:
         await it.tell(*(update(step, loss=1.4 + 0.01 * (step % 3)) for step in range(1, N_STEPS + 1)))
         pane = it.screen.query_one(LossPane)
@@ -60,6 +66,22 @@ async def test_without_spikes_the_keys_go_to_rows_that_stood_out(monkeypatch: py
             await it.press(key)
             cursors.append(pane.cursor)
         assert cursors == [None, 60, 20, 60]
+        assert "n N spike" in pane.hints, "once they are known"
+
+
+async def test_keys_go_through_spikes_and_rows_that_stood_out_and_the_chart_names_these(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outliers_are(monkeypatch, 20, 70, 90)
+    async with lab(steps=0) as it:
+        await tell_spike(it)
+        pane = it.screen.query_one(LossPane)
+        seen: list[tuple[float | None, bool]] = []
+        for key in ("2", "N", "n", "N", "N", "N"):
+            await it.press(key)
+            seen.append((pane.cursor, "row 3 of 16" in it.text("#chart")))
+        assert seen[1:] == [(SPIKE, False), (70, True), (SPIKE, False), (20, True), (70, True)]
+        assert not it.pilot.app._notifications, "no toast for each press"
 
 
 def test_next_spike_goes_around() -> None:

@@ -14,11 +14,10 @@ from tui_lab.app.keymap import named
 from tui_lab.app.panes.loss_curves import SMOOTHING, Backdrop, ChartView, shown_metrics
 from tui_lab.app.panes.loss_readout import after_requested, legend, requested_text, values_at
 from tui_lab.app.panes.loss_text import best_text, change_text, more_text, nearest, way_text
-from tui_lab.app.panes.marked_steps import NO_SPIKE, next_marked_step
+from tui_lab.app.panes.marked_steps import NO_MARK, MarkedSteps
 from tui_lab.app.panes.metrics import Metric, sparkline_rows
 from tui_lab.app.panes.overlays import LETTERS, Overlay, chosen_overlays, runs_of_same_task
 from tui_lab.app.panes.pane import Pane
-from tui_lab.app.panes.spike_text import expected_text
 from tui_lab.app.panes.y_axes import YAxes
 from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.session.progress import AXES, Axis
@@ -85,6 +84,7 @@ class LossPane(Pane):
         """The lowest loss that a bug found by the doctor allows."""
         self._requested: list[ev.Changed] = []
         """The changes that the readout shows as requested."""
+        self.marked_steps = MarkedSteps()
         self._drawn: object = None
         self._state: LabState | None = None
 
@@ -158,7 +158,7 @@ class LossPane(Pane):
         self.set_class(bool(view.overlaid), "-overlaid")
         view.draw(self.query_one(Chart), state, view.scale(state))
         self._show_readout(view)
-        self.hints = hints_for(state)
+        self.hints = hints_for(state, bool(self.marked_steps.until(state)))
         self.show_hints()
         n_lines = MORE_LINES if self.size.height >= LEAST_HEIGHT_FOR_MORE else MORE_LINES - 1
         more = more_text(state, n_lines * self.size.width)
@@ -199,7 +199,7 @@ class LossPane(Pane):
         first, last = (scale.step_at(state.progress, edge) for edge in chart.plot.edges(place))
         changes = merge_changes(state.changes, drop_undone=False)
         near = [change for change in changes if min(first, step) <= change.step <= max(last, step)]
-        notes = [f"spike: {expected_text(each)}" for each in state.spikes.until(state.step) if each.step == self.cursor]
+        notes = self.marked_steps.notes(state, self.cursor)
         chart.set_cursor(own_place, [*notes, *(change_text(change) for change in near)])
         self.put(
             "#readout",
@@ -267,16 +267,16 @@ class LossPane(Pane):
         self._show_readout()
 
     async def action_spike(self, by: int) -> None:
-        """Move the cursor to the next or previous spike or row that stood out; without a cursor, to the latest."""
+        """Move the cursor to the next or previous spike or row that stood out; without one, to the latest spike."""
         state = self._state
-        step, message = (None, NO_SPIKE) if state is None else await next_marked_step(state, self.cursor, by)
-        if message:
-            self.notify(message)
-        if state is not None and step is not None:
-            self.cursor = step
-            scale = self._view(shown_metrics(state, self.backdrop)).scale(state)
-            self.query_one(Chart).bring_into_view(scale.at(state.progress, step))
-            self._show_readout()
+        step = None if state is None else await self.marked_steps.next(state, self.cursor, by)
+        if state is None or step is None:
+            self.notify(NO_MARK)
+            return
+        self.cursor = step
+        scale = self._view(shown_metrics(state, self.backdrop)).scale(state)
+        self.query_one(Chart).bring_into_view(scale.at(state.progress, step))
+        self.redraw()
 
     def action_rows(self) -> None:
         """Show the rows of the step at the cursor; without one, those of the latest spike or else the last step."""
@@ -330,9 +330,9 @@ def is_from_ln_v(state: LabState, backdrop: Backdrop) -> bool:
     return backdrop.from_zero or (config is not None and bool(config.faults))
 
 
-def hints_for(state: LabState) -> Sequence[str]:
+def hints_for(state: LabState, has_marked_steps: bool) -> Sequence[str]:
     """Return the keys that do something now: there may be no spikes, and the rows of a script are not recorded."""
     without = {"Enter rows"} if state.is_script else set()
-    if not state.spikes.until(state.step):
+    if not has_marked_steps:
         without.add("n N spike")
     return [hint for hint in HINTS if hint not in without]

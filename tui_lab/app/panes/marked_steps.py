@@ -1,39 +1,77 @@
-"""The steps that the keys for spikes go to: the spikes, or where there are none, steps with a row that stood out."""
+"""The steps that the keys for spikes go to: the spikes of the loss, and the steps with a row that stood out."""
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tui_lab.app.panes.spike_text import expected_text, outlier_text
 from tui_lab.app.session.state import LabState
+from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
 from tui_lab.util.errors import RunError
 
-NO_SPIKE = "There is no spike of the loss so far; ? says which losses count as one."
+if TYPE_CHECKING:
+    from tui_lab.core.runs.outlier_rows import OutlierIndex, OutlierRow
+
+NO_MARK = "There is no spike of the loss so far, and no row that stood out; ? says which losses count."
 MOST_ROWS = 10
 """Rows that stood out, whose steps are gone to."""
 
 
-async def next_marked_step(state: LabState, cursor: float | None, by: int) -> tuple[int | None, str]:
-    """Return the step that the cursor goes to, None if there is none, and what to say about it."""
-    if spikes := state.spikes.until(state.step):
-        return next_step([spike.step for spike in spikes], cursor, by), ""
-    if state.ready is None or state.is_script:
-        return None, NO_SPIKE
-    try:
-        steps = await asyncio.to_thread(steps_of_outliers, Run(Path(state.ready.path)))
-    except (RunError, OSError):
-        return None, NO_SPIKE
-    reached = [step for step in steps if step <= state.step]
-    if not reached:
-        return None, NO_SPIKE
-    return next_step(reached, cursor, by), f"{NO_SPIKE} But a row of this step stood out: Enter shows it."
+class MarkedSteps:
+    """The spikes of a run, and the rows that stood out, which are looked for in its folder when they are needed."""
 
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._index: OutlierIndex | None = None
+        self._rows: dict[int, OutlierRow] = {}
+        """Step → the row of it that stood out most."""
+        self._reading = asyncio.Lock()
 
-def steps_of_outliers(run: Run) -> list[int]:
-    """Return the steps of the rows of a run that stood out most. Raises RunError or OSError."""
-    from tui_lab.core.runs.explain import outlier_steps
+    async def next(self, state: LabState, step: float | None, by: int) -> int | None:
+        """Return the marked step after `step`, or before it if `by` is -1; None if there is none.
 
-    return outlier_steps(run, MOST_ROWS)
+        For None it is the latest spike, or where there is none, the latest row that stood out.
+        """
+        if step is None and (spikes := state.spikes.until(state.step)):
+            return spikes[-1].step
+        await self._read_new(state)
+        steps = self.until(state)
+        return next_step(steps, step, by) if steps else None
+
+    def until(self, state: LabState) -> list[int]:
+        """Return the marked steps that the run has reached, in order, as far as they are known."""
+        spikes = {spike.step for spike in state.spikes.until(state.step)}
+        return sorted(spikes.union(step for step in self._rows if step <= state.step))
+
+    def notes(self, state: LabState, step: float | None) -> list[str]:
+        """Return what marks a step: a spike, and a row that stood out."""
+        notes = [f"spike: {expected_text(spike)}" for spike in state.spikes.until(state.step) if spike.step == step]
+        row = None if step is None else self._rows.get(round(step))
+        return notes if row is None else [*notes, outlier_text(row)]
+
+    async def _read_new(self, state: LabState) -> None:
+        """Look for rows that stood out in what the run has recorded since the last time."""
+        if state.ready is None or state.is_script:
+            return
+        async with self._reading:
+            folder = Path(state.ready.path)
+            if folder != self._folder:
+                self._folder = folder
+                self._index = None
+            self._rows = await asyncio.to_thread(self._read, folder, list(state.changes))
+
+    def _read(self, folder: Path, changes: Sequence[ev.Changed]) -> "dict[int, OutlierRow]":
+        from tui_lab.core.runs.outlier_rows import OutlierIndex, first_comparable, strongest
+
+        try:
+            if self._index is None:
+                self._index = OutlierIndex(Run(folder).row_log())
+            rows = strongest(self._index.read(first_comparable(changes)))[:MOST_ROWS]
+        except (RunError, OSError):  # What is wrong with a damaged log, Enter says.
+            return {}
+        return {row.step: row for row in reversed(rows)}
 
 
 def next_step(steps: Sequence[int], cursor: float | None, by: int) -> int:

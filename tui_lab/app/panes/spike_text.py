@@ -1,10 +1,15 @@
-"""What the panes say about a spike of the loss."""
+"""What the panes say about a spike of the loss, and about a row that stood out."""
+
+from typing import TYPE_CHECKING
 
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.key_names import key_label
 from tui_lab.app.keymap import Keymap
 from tui_lab.core.runs.spikes import Spike
 from tui_lab.runs.numbers import short_number
+
+if TYPE_CHECKING:
+    from tui_lab.core.runs.outlier_rows import OutlierRow
 
 
 def spike_line(spike: Spike, keymap: Keymap | None) -> str:
@@ -22,3 +27,8 @@ def spike_line(spike: Spike, keymap: Keymap | None) -> str:
 def expected_text(spike: Spike) -> str:
     """Return which loss was expected."""
     return f"{short_number(spike.expected)} was expected"
+
+
+def outlier_text(row: "OutlierRow") -> str:
+    """Return which row of a step stood out, and its loss."""
+    return f"row {row.row + 1:,} of {row.n_rows:,}: {short_number(row.loss)}; {short_number(row.typical)} is typical"

@@ -50,7 +50,7 @@ class SpikeControls:
 
             send = lab.source.send if lab.source.role == "training" else None
             reader = RowsReader(Path(ready.path), send)
-            lab.app.push_screen(StepRowsScreen(lab.state, reader, step, self.ask))
+            lab.app.push_screen(StepRowsScreen(lab.state, reader, step, lab.loss_pane.marked_steps, self.ask))
 
     def ask(self, explanation: "Explanation") -> None:
         """Ask how to rewind to before a step."""

@@ -9,7 +9,7 @@ from textual.screen import Screen
 
 from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import named
-from tui_lab.app.panes.marked_steps import next_step
+from tui_lab.app.panes.marked_steps import MarkedSteps
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.step_rows_text import as_text
 from tui_lab.app.screens.step_rows_view import ShownRows, StepRowsView
@@ -18,7 +18,6 @@ from tui_lab.app.session.step_rows import Explained, RowsReader, TargetsMeasured
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.app.widgets.row_list import RowList
-from tui_lab.core.runs.spikes import Spike
 
 if TYPE_CHECKING:
     from tui_lab.core.runs.explain import Explanation, RowLoss
@@ -51,11 +50,17 @@ class StepRowsScreen(BaseScreen[None], Screen[None]):
     )
 
     def __init__(
-        self, state: LabState, reader: RowsReader, step: int, rewind: "Callable[[Explanation], None] | None"
+        self,
+        state: LabState,
+        reader: RowsReader,
+        step: int,
+        marked_steps: MarkedSteps,
+        rewind: "Callable[[Explanation], None] | None",
     ) -> None:
         """rewind: asks how, and forks the run; None if it cannot be forked."""
         super().__init__()
         self._state = state
+        self._marked_steps = marked_steps
         self._reader = reader
         self._rewind = rewind
         self._step = step
@@ -87,13 +92,9 @@ class StepRowsScreen(BaseScreen[None], Screen[None]):
             case "rewind":
                 return self._rewind is not None and self.explanation is not None
             case "spike":
-                return bool(self._spikes)
+                return bool(self._marked_steps.until(self._state))
             case _:
                 return True
-
-    @property
-    def _spikes(self) -> list[Spike]:
-        return self._state.spikes.until(self._state.step)
 
     @property
     def row(self) -> "RowLoss | None":
@@ -189,8 +190,10 @@ class StepRowsScreen(BaseScreen[None], Screen[None]):
         if 0 < self._step + by <= self._state.step:
             self._ask(self._step + by)
 
-    def action_spike(self, by: int) -> None:
-        self._ask(next_step([spike.step for spike in self._spikes], self._step, by))
+    async def action_spike(self, by: int) -> None:
+        """Go to the next or previous spike or row that stood out."""
+        if (step := await self._marked_steps.next(self._state, self._step, by)) is not None:
+            self._ask(step)
 
     def action_rewind(self) -> None:
         if self._rewind is not None and self.explanation is not None:
