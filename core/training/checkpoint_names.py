@@ -33,8 +33,9 @@ def keep(path: Path) -> None:
 
 
 def n_bytes(path: Path) -> int:
-    """The size of a checkpoint on disk; 0 once it is removed."""
+    """The size of a checkpoint on disk, a file with two names counted once; 0 once it is removed."""
     try:
-        return sum(file.lstat().st_size for file in path.iterdir())
+        sizes = {(stat.st_dev, stat.st_ino): stat.st_size for stat in map(Path.lstat, path.iterdir())}
+        return sum(sizes.values())
     except OSError:
         return 0

@@ -1,6 +1,7 @@
 """Checkpoints: written atomically, read back exactly, and refused where they are damaged."""
 
 import itertools
+import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +22,9 @@ from tui_lab.util.errors import RunError
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    """Of a run that has been evaluated, so that it has best weights."""
-    return last_checkpoint("train.eval_every=4", "optim.betas=[0.8, 0.9]")
+    """With best weights that are not the last ones, so that they are a file of their own."""
+    last = last_checkpoint("train.eval_every=4", "optim.betas=[0.8, 0.9]")
+    return replace(last, best={name: -weights for name, weights in last.model.items()})
 
 
 def test_checkpoint_is_read_back_exactly(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -36,6 +38,27 @@ def test_checkpoint_is_read_back_exactly(checkpoint: Checkpoint, tmp_path: Path)
     ):
         assert weights.keys() == expected.keys()
         assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_weights_that_are_the_best_take_their_space_once(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def no_link(*_: object) -> None:
+        raise PermissionError
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_link)
+    model = checkpoint.model
+    different = ckpt.save(tmp_path, at(checkpoint, 2))
+    same = ckpt.save(
+        tmp_path, replace(at(checkpoint, 3), best={name: tensor.clone() for name, tensor in model.items()})
+    )
+    size = (same / "best.safetensors").stat().st_size
+    # state.json differs by a few digits.
+    assert abs(n_bytes(different) - n_bytes(same) - (size if has_links else 0)) < 100
+    loaded = ckpt.load(same).best
+    assert loaded is not None and all(torch.equal(loaded[name], model[name]) for name in model)
 
 
 def test_checkpoint_has_only_safetensors_and_json(checkpoint: Checkpoint, tmp_path: Path) -> None:
