@@ -85,6 +85,7 @@ def test_rows_that_stand_out_are_listed_where_no_step_is_a_spike(
     assert cli_error("explain", "calm", "--rewind", "skip").code == "not_found"
     shown = run_cli("explain", "calm")
     assert shown.code == 0 and f"{first['example']:,}" in shown.out
+    assert f"{first['row'] + 1} of 64" in shown.out, "people count from 1"
 
 
 def test_run_without_recorded_rows_or_of_a_script_is_refused(cli_error: CliError, tmp_path: Path) -> None:

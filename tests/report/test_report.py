@@ -191,7 +191,7 @@ def test_what_became_non_finite_first_is_in_the_report(is_script: bool, tmp_path
     list(run.record([event]))
     page = page_of(run)
     assert not page.open and "img" not in page.tags
-    shown = ["h.1.mlp (MLP)", "weight 8×4 float16 -2 60,000 0 0", "output 8×4 float16 – – 3 29", "2 71 5, 6 to be"]
+    shown = ["h.1.mlp (MLP)", "weight 8×4 float16 -2 60,000 0 0", "output 8×4 float16 – – 3 29", "3 71 5, 6 to be"]
     assert [text for text in shown if text not in page.text] == []
     list(run.record([replace(STARTED, resumed=True)]))
     assert "h.1.mlp" not in page_of(run).text, "of the last start only"

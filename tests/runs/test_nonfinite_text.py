@@ -10,7 +10,7 @@ def test_lines_name_module_type_range_and_rows() -> None:
     first, second, third = origin_lines(OVERFLOW)
     assert all(part in first for part in ("layers.1.W_2 (Linear)", "addmm", "float16", "65504"))
     assert all(part in second for part in ("input 4×8", "60,000", "3 inf", "1 NaN"))
-    assert all(part in third for part in ("1 of 4", "row 2", "example 71", "position 5", "to be or not"))
+    assert all(part in third for part in ("1 of 4", "row 3", "example 71", "position 5", "to be or not"))
 
 
 def test_summary_is_one_line() -> None:

@@ -89,7 +89,14 @@ def _print_outliers(outliers: Outliers | None, tokenizer: Tokenizer) -> None:
     table = Table("step", "row", "example", "loss", "typical", "text", box=None, pad_edge=False)
     for row, x in outliers.rows:
         text = Text(text_of(tokenizer, x), no_wrap=True, overflow="ellipsis")
-        table.add_row(f"{row.step:,}", str(row.row), f"{row.example:,}", f"{row.loss:.4g}", f"{row.typical:.4g}", text)
+        table.add_row(
+            f"{row.step:,}",
+            f"{row.row + 1:,} of {row.n_rows:,}",
+            f"{row.example:,}",
+            f"{row.loss:.4g}",
+            f"{row.typical:.4g}",
+            text,
+        )
     console().print(table)
 
 
@@ -139,13 +146,13 @@ def _print(explanation: Explanation, tokenizer: Tokenizer) -> None:
 
 
 def _print_rows(step: StepRows, tokenizer: Tokenizer, most: int, suspects: set[int]) -> None:
-    table = Table("", "row", "example", "loss", "before", "text", box=None, pad_edge=False)
+    table = Table("", f"row of {len(step.rows):,}", "example", "loss", "before", "text", box=None, pad_edge=False)
     for row in step.rows[:most]:
         seen = row.history[-SHOWN_HISTORY:]
         before = ", ".join(f"{each.loss:.3g} at {each.step:,}" for each in seen) or "new"
         text = Text(text_of(tokenizer, row.x), no_wrap=True, overflow="ellipsis")
         mark = "▲" if row.row in suspects else ""
-        table.add_row(mark, str(row.row), f"{row.example:,}", f"{row.loss:.4g}", before, text)
+        table.add_row(mark, f"{row.row + 1:,}", f"{row.example:,}", f"{row.loss:.4g}", before, text)
     console().print(table)
     if len(step.rows) > most:
         write(f"and {len(step.rows) - most:,} rows with a lower loss")

@@ -45,4 +45,4 @@ def _tensor_cells(values: TensorRange) -> Cells:
 def _row_cells(row: BatchRow) -> Cells:
     example = NOT_KNOWN if row.example is None else f"{row.example:,}"
     positions = ", ".join(map(str, row.positions)) or NOT_KNOWN
-    return str(row.row), example, positions, " ".join(row.text.split())
+    return f"{row.row + 1:,}", example, positions, " ".join(row.text.split())

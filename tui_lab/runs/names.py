@@ -14,6 +14,11 @@ def state_name(state: str) -> str:
     return STATES.get(state, state)
 
 
+def row_name(row: int, n_rows: int) -> str:
+    """Return how a row of a batch is written for people, who count from 1. row: from 0, as in JSON."""
+    return f"row {row + 1:,} of {n_rows:,}"
+
+
 def short_name(name: str, width: int) -> str:
     """Return a name shortened in its middle to `width` columns. Of a sweep's trial, the trial's own name stays whole.
 

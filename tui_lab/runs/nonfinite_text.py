@@ -123,7 +123,7 @@ def n_rows_text(origin: Origin) -> str:
 
 
 def _row_text(row: BatchRow) -> str:
-    text = f"row {row.row}"
+    text = f"row {row.row + 1:,}"  # People count from 1, as in the batch pane.
     if row.example is not None:
         text += f", example {row.example:,}"
     if row.positions:

@@ -65,4 +65,4 @@ async def test_non_finite_loss_is_named_beside_the_failure_and_told_in_full_by_t
         assert it.screen.state.over
         await it.press("5")
         log = it.screen.events_pane.copied()
-        assert all(part in log for part in ("layers.1.W_2", "weight 256×64", "row 7, example 58,767", "21777337771"))
+        assert all(part in log for part in ("layers.1.W_2", "weight 256×64", "row 8, example 58,767", "21777337771"))

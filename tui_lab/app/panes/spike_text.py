@@ -6,6 +6,7 @@ from tui_lab.app.actions import BY_ID
 from tui_lab.app.key_names import key_label
 from tui_lab.app.keymap import Keymap
 from tui_lab.core.runs.spikes import Spike
+from tui_lab.runs.names import row_name
 from tui_lab.runs.numbers import short_number
 
 if TYPE_CHECKING:
@@ -31,4 +32,4 @@ def expected_text(spike: Spike) -> str:
 
 def outlier_text(row: "OutlierRow") -> str:
     """Return which row of a step stood out, and its loss."""
-    return f"row {row.row + 1:,} of {row.n_rows:,}: {short_number(row.loss)}; {short_number(row.typical)} is typical"
+    return f"{row_name(row.row, row.n_rows)}: {short_number(row.loss)}; {short_number(row.typical)} is typical"

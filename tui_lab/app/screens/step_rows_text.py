@@ -10,6 +10,7 @@ from rich.text import Text
 from tui_lab.app.token_text import token_text
 from tui_lab.app.widgets.histogram_bar import histogram_bar
 from tui_lab.data.tokenizers import IdTokenizer, Tokenizer, decode
+from tui_lab.runs.names import row_name
 from tui_lab.runs.numbers import short_number
 from tui_lab.util.escape import printable
 
@@ -151,7 +152,7 @@ def history_line(row: "RowLoss", width: int) -> Text:
 def example_title(row: "RowLoss", n_rows: int) -> str:
     """Return which row of the step this is, and where it is in the source."""
     source = "" if row.offset is None else f", source tokens {row.offset:,} to {row.offset + len(row.x):,}"
-    return f"example {row.example:,}, row {row.row + 1} of {n_rows}{source}"
+    return f"example {row.example:,}, {row_name(row.row, n_rows)}{source}"
 
 
 def side_title(step: "StepRows | None", name: str, width: int) -> Text:

@@ -15,6 +15,7 @@ from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.watch import answers
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.data.loader import Batch
+from tui_lab.runs.names import row_name
 
 if TYPE_CHECKING:
     from tui_lab.core.user_code.external_model import Model
@@ -47,7 +48,7 @@ def rows_of_recorded(batch: RecordedBatch) -> Rows | None:
 
 def rows_of_script(step: int, n_rows: int, x: Ids, y: Ids) -> Rows:
     """Return the first rows of a batch of `n_rows`."""
-    return Rows(step, x, y, tuple(f"row {row} of {n_rows}" for row in range(1, len(x) + 1)))
+    return Rows(step, x, y, tuple(row_name(row, n_rows) for row in range(len(x))))
 
 
 @dataclass(frozen=True)
