@@ -16,7 +16,9 @@ import tui_lab
 import tui_lab.plugins
 from tests.command_line import RunCli
 from tests.contracts.shapes import (
+    BEFORE,
     COMMANDS,
+    EXIT_CODES,
     NOT_PROMISED,
     RUN,
     SAMPLES,
@@ -73,8 +75,10 @@ def test_json_has_what_it_had(name: str, run_cli: RunCli, tmp_path: Path, monkey
     for copy in ("one", "two"):
         shutil.copytree(RUN, tmp_path / "runs" / copy)
     (tmp_path / "old.csv").write_text("step,loss,lr\n1,2.5,0.001\n2,2.25,0.001\n", "utf-8")
+    if name in BEFORE:
+        run_cli(*BEFORE[name])
     done = run_cli(*COMMANDS[name], "--json")
-    assert done.code == 0, done.err
+    assert done.code == EXIT_CODES.get(name, exit_codes.DONE), done.err
     assert list(lacking(stored(f"json-{contracts.JSON}.json")[name], shape_of_output(done.out), name)) == []
 
 
