@@ -121,7 +121,7 @@ def _is_python(path: Path) -> bool:
 
 
 def _is_lesson(path: Path) -> bool:
-    from tui_lab.core.lessons.load import LESSON
+    from tui_lab.core.lessons.lesson_file import LESSON
 
     return (path / LESSON).is_file()
 

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from tui_lab.cli.output import console, write, write_json
 from tui_lab.core.config import settings
-from tui_lab.core.lessons import load
+from tui_lab.core.lessons import load, stage_text
+from tui_lab.core.lessons.lesson_file import LESSON
 from tui_lab.core.lessons.load import Lesson
 from tui_lab.core.lessons.progress import Progress, load_progress
 from tui_lab.core.lessons.schema import LessonFile
@@ -107,12 +108,12 @@ def link_problems(lesson: Lesson) -> list[Problem]:
         Problem(
             code="unknown_name",
             message="not a term of the glossary",
-            key=f"{lesson.folder / load.TEXT}: ## {stage_id}",
+            key=f"{lesson.folder / stage_text.TEXT}: ## {stage_id}",
             value=link.term,
             suggestion=nearest(link.term, terms.values()),
         )
         for stage_id, text in lesson.texts.items()
-        for link in load.links(text)
+        for link in stage_text.links(text)
         if link.term.casefold() not in terms
     ]
 
@@ -169,7 +170,7 @@ def _check_runs(lesson: Lesson, seed: int, *, as_json: bool) -> bool:
 
 def export(folder: Path, to: Path) -> None:
     """Write what the student did in the lesson in `folder`. Raises ConfigError or RunError."""
-    if not settings.is_file(folder / load.LESSON):
+    if not settings.is_file(folder / LESSON):
         names = ", ".join(path.name for path in load.lesson_folders(folder))
         raise ConfigError.of("missing", "name one lesson to export", key="LESSON", allowed=names)
     from tui_lab.report.lesson_report import write_lesson_report

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from tui_lab.core.doctor.catalog import CATALOG
 from tui_lab.core.lessons.facts import CheckedFact, Measurements, check_fact, measure, right_number
-from tui_lab.core.lessons.load import Lesson, without_links
+from tui_lab.core.lessons.load import Lesson
 from tui_lab.core.lessons.progress import Progress, StageProgress, load_progress
 from tui_lab.core.lessons.schema import Question, Stage
 from tui_lab.core.lessons.sentence import split_sentence
+from tui_lab.core.lessons.stage_text import without_links
 from tui_lab.core.runs.curves import Curves, Points, curves
 from tui_lab.core.runs.folder import Run
 from tui_lab.report.chart import Backdrop, Chart, overlay_chart

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.lessons.example import LESSON, TEXT, write
-from tui_lab.core.lessons import load
+from tui_lab.core.lessons import load, stage_text
 from tui_lab.core.lessons.load import find_lesson, list_lessons, load_lesson
 from tui_lab.util.errors import ConfigError, Problem
 
@@ -122,8 +122,8 @@ def test_code_to_keep_fits_the_strip(tmp_path: Path) -> None:
 
 def test_links_name_terms_of_the_glossary(tmp_path: Path) -> None:
     text = load_lesson(write(tmp_path / "rates")).texts["predict"]
-    assert [(link.text, link.term) for link in load.links(text)] == [("ln V", "ln V")]
-    assert load.without_links(text) == "Predict ln V."
+    assert [(link.text, link.term) for link in stage_text.links(text)] == [("ln V", "ln V")]
+    assert stage_text.without_links(text) == "Predict ln V."
 
 
 def test_lessons_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:

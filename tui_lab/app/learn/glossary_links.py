@@ -1,7 +1,7 @@
 """The links to the glossary in the text of a stage."""
 
 from tui_lab.app.learn.guide import Guide
-from tui_lab.core.lessons.load import links
+from tui_lab.core.lessons.stage_text import links
 
 
 class GlossaryLinks:
