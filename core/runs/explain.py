@@ -17,7 +17,8 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run, refuse_imported
-from tui_lab.core.runs.outlier_rows import OutlierIndex, OutlierRow, first_comparable, strongest
+from tui_lab.core.runs.outlier_groups import OutlierGroup, grouped
+from tui_lab.core.runs.outlier_rows import OutlierIndex, first_comparable
 from tui_lab.core.runs.row_log import Records, mean_losses
 from tui_lab.core.runs.spikes import Spike, SpikeIndex
 from tui_lab.core.runs.suspects import suspects_of
@@ -134,29 +135,33 @@ def explain(run: Run, step: int | None = None, index: SpikeIndex | None = None) 
 
 @dataclass(frozen=True)
 class Outliers:
-    """The rows of a run that stood out most, each with its tokens x [T]. n: how many stood out in all."""
+    """The texts of a run that stood out most, each with the tokens x [T] of its best row. n: how many there are."""
 
     n: int
-    rows: tuple[tuple[OutlierRow, Ids], ...]
+    groups: tuple[tuple[OutlierGroup, Ids], ...]
 
 
-def find_outliers(run: Run, most: int) -> Outliers:
-    """Return the `most` rows of a run that stood out most; none where the losses of rows were not recorded.
+def find_outliers(run: Run, most: int | None) -> Outliers:
+    """Return the `most` texts of a run whose rows stood out most; none where the losses of rows were not recorded.
 
-    Raises RunError, ConfigError or DataError.
+    most: None for all. Raises RunError, ConfigError or DataError.
     """
     refuse_script(run)
     changes = list(run.log.changes())
-    all_rows = strongest(OutlierIndex(run.row_log()).read(first_comparable(changes)))
-    rows = all_rows[:most]
-    if not rows:
+    outliers = OutlierIndex(run.row_log()).read(first_comparable(changes))
+    if not outliers:
         return Outliers(0, ())
     config = _config_after(run, changes)
     dataset = build_loader(config, build_task(config)).dataset
-    if any(row.example >= dataset.n_examples for row in rows):
+    if any(row.example >= dataset.n_examples for row in outliers):
         raise _data_changed(run, dataset)
-    x, _ = dataset.examples(np.array([row.example for row in rows], np.int64))
-    return Outliers(len(all_rows), tuple(zip(rows, x, strict=True)))
+    ids = np.unique([row.example for row in outliers])
+    offsets = dataset.offsets(ids)
+    places = None if offsets is None else dict(zip(ids.tolist(), offsets.tolist(), strict=True))
+    groups = grouped(outliers, places, dataset.length)
+    shown = groups[:most]
+    x, _ = dataset.examples(np.array([group.best.example for group in shown], np.int64))
+    return Outliers(len(groups), tuple(zip(shown, x, strict=True)))
 
 
 def largest(spikes: Iterable[Spike]) -> Spike | None:

@@ -81,11 +81,18 @@ def test_rows_that_stand_out_are_listed_where_no_step_is_a_spike(
     assert first["text"] in corrupted and first["loss"] > first["typical"] + 1
     [excess, *others] = [row["loss"] - row["typical"] for row in explained["outliers"]]
     assert excess >= max(others, default=0.0)
-    assert len(explained["outliers"]) <= explained["n_outliers"]
+    assert len(first["seen"]) > 1 and first["seen"][0]["step"] == first["step"], "one entry for all its windows"
+    assert not [row for row in others if row > excess / 2], "the other windows of the line are not listed again"
+    assert explained["n_outliers"] > len(explained["outliers"]) == 10
+    everything = json.loads(run_cli("explain", "calm", "--top", 0, "--json").out)
+    assert len(everything["outliers"]) == everything["n_outliers"] == explained["n_outliers"]
+    assert len(json.loads(run_cli("explain", "calm", "--top", 2, "--json").out)["outliers"]) == 2
     assert cli_error("explain", "calm", "--rewind", "skip").code == "not_found"
     shown = run_cli("explain", "calm")
     assert shown.code == 0 and f"{first['example']:,}" in shown.out
-    assert f"{first['row'] + 1} of 64" in shown.out, "people count from 1"
+    assert f"{first['row'] + 1} of 64" in shown.out and f"seen in {len(first['seen'])} rows" in shown.out, (
+        "people count from 1"
+    )
 
 
 def test_run_without_recorded_rows_or_of_a_script_is_refused(cli_error: CliError, tmp_path: Path) -> None:

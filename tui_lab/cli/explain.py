@@ -21,25 +21,32 @@ from tui_lab.core.runs.explain import (
     rewind_settings,
 )
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.outlier_groups import OutlierGroup
 from tui_lab.core.runs.spikes import DEVIATIONS, SpikeIndex
 from tui_lab.data.tokenizers import Tokenizer, show
 from tui_lab.util.errors import RunError
 from tui_lab.util.exit_codes import DONE
 
 MOST_ROWS = 16
+"""Rows of the step that are listed unless a number is given."""
 MOST_ROWS_BESIDE = 3
 """Rows of the step before and after that are shown."""
 SHOWN_HISTORY = 3
 MOST_OUTLIERS = 10
-"""Rows of the whole run that are listed."""
+"""The same for the texts of the whole run that stood out."""
+SHOWN_STEPS = 3
+"""Of one text."""
 
 
-def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) -> int:
-    """Explain a step or the largest spike, and rewind it if asked to; return the exit code."""
+def explain_run(name: str, step: int | None, how: str | None, top: int | None, *, as_json: bool) -> int:
+    """Explain a step or the largest spike, and rewind it if asked to; return the exit code.
+
+    top: how many rows and texts are listed; 0: all; None: some.
+    """
     run = runs.find(name)
     refuse_script(run)
     index = SpikeIndex(run)
-    outliers = find_outliers(run, MOST_OUTLIERS) if step is None else None
+    outliers = find_outliers(run, MOST_OUTLIERS if top is None else top or None) if step is None else None
     if step is None and (spike := largest(index.read())) is not None:
         step = spike.step
     tokenizer = run.tokenizer()
@@ -54,7 +61,7 @@ def explain_run(name: str, step: int | None, how: str | None, *, as_json: bool) 
     if as_json:
         write_json(_to_json(run, explanation, tokenizer) | _outliers_json(outliers, tokenizer))
     else:
-        _print(explanation, tokenizer)
+        _print(explanation, tokenizer, MOST_ROWS if top is None else top or len(explanation.at.rows))
         _print_outliers(outliers, tokenizer)
     return DONE if changes is None else _rewind(run, explanation, changes, as_json=as_json)
 
@@ -64,40 +71,48 @@ def _print_without_spike(run: Run, outliers: Outliers | None, tokenizer: Tokeniz
         write_json({"run": run.name, "spike": None} | _outliers_json(outliers, tokenizer))
         return
     write(f"the train loss has no spike: no loss is {DEVIATIONS:g} standard deviations above those before it")
-    if outliers is None or not outliers.rows:
+    if outliers is None or not outliers.groups:
         write("no row stood out either; --step N shows the rows of a step")
         return
     _print_outliers(outliers, tokenizer)
-    write(f"all rows of a step: tui-lab explain {run.path} --step {outliers.rows[0][0].step}")
+    write(f"all rows of a step: tui-lab explain {run.path} --step {outliers.groups[0][0].best.step}")
 
 
 def _outliers_json(outliers: Outliers | None, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the outliers of the run; nothing where a step was named."""
     if outliers is None:
         return {}
-    rows = [asdict(row) | {"text": text_of(tokenizer, x)} for row, x in outliers.rows]
-    return {"outliers": rows, "n_outliers": outliers.n}
+    groups = [
+        asdict(group.best) | {"text": text_of(tokenizer, x), "seen": [asdict(row) for row in group.rows]}
+        for group, x in outliers.groups
+    ]
+    return {"outliers": groups, "n_outliers": outliers.n}
 
 
 def _print_outliers(outliers: Outliers | None, tokenizer: Tokenizer) -> None:
-    """Print the rows of the whole run whose loss was furthest above that of the median row before."""
-    if outliers is None or not outliers.rows:
+    """Print the texts of the whole run whose loss was furthest above that of the median row before."""
+    if outliers is None or not outliers.groups:
         return
-    n_shown = len(outliers.rows)
-    number = f"{n_shown} of {outliers.n:,} rows" if n_shown < outliers.n else "the rows"
-    write(f"{number} of the run whose own loss stood out, those furthest above the typical row first:")
+    n_shown = len(outliers.groups)
+    number = f"{n_shown} of {outliers.n:,} texts" if n_shown < outliers.n else "the texts"
+    write(f"{number} of the run with rows whose own loss stood out, those furthest above the typical row first:")
     table = Table("step", "row", "example", "loss", "typical", "text", box=None, pad_edge=False)
-    for row, x in outliers.rows:
+    for group, x in outliers.groups:
+        row = group.best
         text = Text(text_of(tokenizer, x), no_wrap=True, overflow="ellipsis")
-        table.add_row(
-            f"{row.step:,}",
-            f"{row.row + 1:,} of {row.n_rows:,}",
-            f"{row.example:,}",
-            f"{row.loss:.4g}",
-            f"{row.typical:.4g}",
-            text,
-        )
+        if len(group.rows) > 1:
+            text.append(f"\n{_seen_text(group)}", "dim")
+        place = f"{row.row + 1:,} of {row.n_rows:,}"
+        table.add_row(f"{row.step:,}", place, f"{row.example:,}", f"{row.loss:.4g}", f"{row.typical:.4g}", text)
     console().print(table)
+    if n_shown < outliers.n:
+        write("--top 0 lists all")
+
+
+def _seen_text(group: OutlierGroup) -> str:
+    steps = [f"{step:,}" for step in group.steps]
+    shown = ", ".join(steps[:SHOWN_STEPS]) + (", …" if len(steps) > SHOWN_STEPS else "")
+    return f"seen in {len(group.rows):,} rows, step{'' if len(steps) == 1 else 's'} {shown}"
 
 
 def _rewind(run: Run, explanation: Explanation, changes: dict[str, Any], *, as_json: bool) -> int:
@@ -122,7 +137,7 @@ def text_of(tokenizer: Tokenizer, x: Ids) -> str:
     return "".join(show(tokenizer, int(token)) for token in x).replace("␣", " ")
 
 
-def _print(explanation: Explanation, tokenizer: Tokenizer) -> None:
+def _print(explanation: Explanation, tokenizer: Tokenizer, most: int) -> None:
     at = explanation.at
     spike = explanation.spike
     expected = "" if spike is None else f", expected {spike.expected:.4g} ± {spike.deviation:.2g}"
@@ -134,7 +149,7 @@ def _print(explanation: Explanation, tokenizer: Tokenizer) -> None:
     else:
         write("no row stands out from those of the steps before")
     places = {row.row for row in explanation.suspects}
-    _print_rows(at, tokenizer, MOST_ROWS, places)
+    _print_rows(at, tokenizer, most, places)
     for beside in (explanation.before, explanation.after):
         if beside is not None:
             write(f"step {beside.step:,}: loss {beside.loss:.4g}")

@@ -27,6 +27,10 @@ def explain(
         RewindHow | None,
         typer.Option(help="Train again from before the spike, without its rows or with half the learning rate."),
     ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many rows of the step, or of the run, to list; 0: all. By default 16 and 10."),
+    ] = None,
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
@@ -34,4 +38,4 @@ def explain(
     from tui_lab.cli.explain import explain_run
 
     trust_code(None, allow_code, run=run)
-    raise typer.Exit(explain_run(run, step, None if rewind is None else rewind.value, as_json=json))
+    raise typer.Exit(explain_run(run, step, None if rewind is None else rewind.value, top, as_json=json))
