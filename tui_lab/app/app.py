@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from tui_lab.app.learn.controller import LessonController
     from tui_lab.app.learn.list_screen import LearnScreen
+    from tui_lab.app.screens.close_controls import Destination
     from tui_lab.app.screens.lab import LabScreen
-    from tui_lab.app.screens.lab_actions import Destination
     from tui_lab.app.screens.runs import RunsScreen
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue

@@ -31,8 +31,9 @@ from tui_lab.app.panes.run_line import RunLine
 from tui_lab.app.panes.setting_text import is_live
 from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.panes.system import SystemPane
+from tui_lab.app.screens.close_controls import Destination
 from tui_lab.app.screens.home import Pick
-from tui_lab.app.screens.lab_actions import Destination, LabActions
+from tui_lab.app.screens.lab_actions import LabActions
 from tui_lab.app.screens.lab_frames import LabFrames
 from tui_lab.app.screens.lab_messages import LabMessages
 from tui_lab.app.screens.paint_scheduler import PaintScheduler

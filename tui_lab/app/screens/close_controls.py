@@ -1,0 +1,98 @@
+"""Closing the lab, with the question what becomes of a run that is still training."""
+
+from typing import TYPE_CHECKING, Literal
+
+from tui_lab.app.screens.dialogs import AskToClose, Choice
+from tui_lab.core import commands as cmd
+
+if TYPE_CHECKING:
+    from tui_lab.app.screens.lab import LabScreen
+
+Destination = Literal["quit", "home"]
+"""Where to go when the lab closes: out of the app, or to the start screen."""
+CLOSE_CHOICES: dict[Destination, tuple[Choice, ...]] = {
+    "quit": (
+        Choice("stop", "Stop and save"),
+        Choice("finish", "Finish training, then quit"),
+        Choice("cancel", "Cancel"),
+    ),
+    "home": (
+        Choice("stop", "Stop and save"),
+        Choice("finish", "Finish training, then go Home"),
+        Choice("cancel", "Cancel"),
+    ),
+}
+DETACH_CHOICES = (
+    Choice("detach", "Keep training, and detach"),
+    Choice("stop", "Stop it and save"),
+    Choice("cancel", "Cancel"),
+)
+PAUSED_DETACH_CHOICES = (
+    Choice("resume", "Resume training, and detach"),
+    Choice("detach", "Leave it paused, and detach"),
+    *DETACH_CHOICES[1:],
+)
+
+
+class CloseControls:
+    """Close a lab screen."""
+
+    def __init__(self, lab: "LabScreen") -> None:
+        self._lab = lab
+
+    def close(self, destination: Destination) -> None:
+        """Close the lab, after a question if the run is still training."""
+        lab = self._lab
+        is_opening = lab.source.role == "training" and lab.state.phase == "loading"  # Nothing was trained here yet.
+        if lab.state.over or is_opening or lab.source.role in ("watching", "replay"):
+            lab.post_message(lab.Close(lab, destination))
+            return
+
+        def detach(answer: str | None) -> None:
+            if answer == "stop":
+                lab.source.send(cmd.Stop())
+                lab.stopping = True
+                lab.close_when_done = destination
+            elif answer in ("detach", "resume"):
+                if answer == "resume":
+                    lab.source.send(cmd.Resume())
+                    lab.resumed_to_detach = True
+                lab.post_message(lab.Close(lab, destination))
+
+        def close(answer: str | None) -> None:
+            if answer == "stop":
+                lab.post_message(lab.Close(lab, destination))
+            elif answer == "finish":
+                lab.close_when_done = destination
+                if lab.state.phase == "paused":
+                    lab.source.send(cmd.Resume())
+
+        if lab.source.role == "steering":
+            choices = detach_choices(is_script=lab.state.is_script, paused=lab.state.phase == "paused")
+            lab.app.push_screen(AskToClose(self._followed_question(), choices), detach)
+        else:
+            question = "Training is paused." if lab.state.phase == "paused" else "Training is still running."
+            lab.app.push_screen(AskToClose(question, CLOSE_CHOICES[destination]), close)
+
+    def _followed_question(self) -> str:
+        """Return what is said of a run of another process when the app leaves it."""
+        lab = self._lab
+        trainer = "The script" if lab.state.is_script else "The process that trains this run"
+        if lab.stopping:
+            return f"{trainer} has not stopped yet."
+        if lab.state.phase == "paused":
+            return f"{trainer} is paused."
+        return "The script is still training." if lab.state.is_script else "Another process is training this run."
+
+
+def detach_choices(*, is_script: bool, paused: bool) -> tuple[Choice, ...]:
+    """Return what can be done with the process that trains when the app leaves it."""
+    choices = PAUSED_DETACH_CHOICES if paused else DETACH_CHOICES
+    if not is_script:
+        return choices
+    texts = {
+        "resume": "Resume the script, and detach",
+        "detach": f"{'Leave the script paused' if paused else 'Keep the script running'}, and detach",
+        "stop": "Stop the script after this step",
+    }
+    return tuple(Choice(choice.id, texts.get(choice.id, choice.text)) for choice in choices)
