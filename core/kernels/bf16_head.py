@@ -53,9 +53,13 @@ def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
 
 def _loss_and_gradient(logits: Tensor, targets: Tensor, ignored: int, losses: TargetLosses | None) -> Tensor:
     """Return the summed loss of the rows, [], and replace the logits [R, V] by its gradient with respect to them."""
+    if logits.device.type != "cpu":
+        part_losses = replace_without_reading(logits, targets, ignored)
+        if losses is not None:
+            losses.append(part_losses)
+        return part_losses.sum()
     total = logits.new_zeros((), dtype=torch.float32)
-    on_cpu = logits.device.type == "cpu"
-    rows = max(1, SOFTMAX_BYTES // (4 * logits.shape[1])) if on_cpu else len(logits)
+    rows = max(1, SOFTMAX_BYTES // (4 * logits.shape[1]))
     buffer = logits.new_empty((min(rows, len(logits)), logits.shape[1]), dtype=torch.float32)
     for part, part_targets in zip(torch.split(logits, rows), torch.split(targets, rows), strict=True):
         in_float32 = buffer[: len(part)].copy_(part)
@@ -69,6 +73,23 @@ def _loss_and_gradient(logits: Tensor, targets: Tensor, ignored: int, losses: Ta
             losses.append(part_losses)
         part.copy_(in_float32)
     return total
+
+
+def replace_without_reading(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
+    """Do what `replace_by_gradient` does, and no step depends on a value, so that the CPU never waits for a GPU.
+
+    logits: bfloat16 [R, V]. Returns float32 [R].
+    """
+    counted = targets != ignored  # [R]
+    at = targets.where(counted, 0)[:, None]  # [R, 1]
+    highest, at_highest = logits.max(dim=1, keepdim=True)  # [R, 1] each
+    gaps = highest.float() - logits.gather(1, at).float()  # [R, 1]
+    probabilities = torch.softmax(logits, dim=1, dtype=torch.float32)
+    # −ln p[y] = (highest logit − logit of y) − ln of the highest p, which is at least 1 / V: exact for any p[y].
+    losses = (gaps - probabilities.gather(1, at_highest).log())[:, 0].where(counted, 0.0)
+    probabilities.scatter_add_(1, at, torch.full_like(at, -1.0, dtype=torch.float32))
+    torch.mul(probabilities, counted[:, None], out=logits)
+    return losses
 
 
 class _Bf16HeadLoss(HeadLoss):

@@ -39,6 +39,24 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
+class HostCopy:
+    """A copy of a tensor in the CPU's memory. From cuda it is on its way while the device and the CPU go on."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor.detach()
+        self._copied: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._tensor = self._tensor.to("cpu", non_blocking=True)  # Into pinned memory.
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record(torch.cuda.current_stream(tensor.device))
+
+    def read(self) -> Tensor:
+        """Return the copy, or the tensor itself if it is on the CPU. Waits for what was queued before the copy only."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._tensor.cpu()
+
+
 def use_threads(n: int) -> int:
     """Set the CPU threads of torch's operators (0 keeps torch's choice) and return their number."""
     if n:

@@ -4,14 +4,16 @@ Layers are identified by the names of parameters and modules, so this works for 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from tui_lab.core.kernels.device import HostCopy, to_device
 from tui_lab.core.model import Layer
 from tui_lab.core.training.train_step import global_norm
 
@@ -67,30 +69,39 @@ Ratios = tuple[float | None, dict[str, float]]
 """The ratio over all layers, None for a model without layers; and the ratio of each layer."""
 
 
-@torch.no_grad()
-def watch_update(model: nn.Module) -> Callable[[], Ratios]:
-    """Copy the weights before an update; the returned function, called after it, returns ‖Δw‖ / ‖w‖.
+class UpdateRatios:
+    """Measures ‖Δw‖ / ‖w‖ of an update: create it before, call `measure` after it, then `read`.
 
     Only the layers' matrices count: most rows of the embeddings and the head do not occur in a batch. About 1e-3 is
     healthy for Adam (Karpathy 2022, "Building makemore" part 3); far below it the model does not learn, far above it
     each update overwrites the last.
     """
-    layers = {layer: [p for p in each if p.dim() >= 2] for layer, each in parameters_by_layer(model).items()}
-    names = [layer for layer, matrices in layers.items() for _ in matrices]
-    weights = [p.detach() for matrices in layers.values() for p in matrices]
-    before = [p.clone() for p in weights]
 
     @torch.no_grad()
-    def ratios() -> Ratios:
-        if not before:
-            return None, {}
-        sizes = torch.stack(torch._foreach_norm(before))
-        torch._foreach_sub_(before, weights)
-        changes = torch.stack(torch._foreach_norm(before))
-        total, *each = ratios_of(names, changes, sizes).tolist()
-        return total, dict(zip(dict.fromkeys(names), each, strict=True))
+    def __init__(self, model: nn.Module) -> None:
+        layers = {layer: [p for p in each if p.dim() >= 2] for layer, each in parameters_by_layer(model).items()}
+        self._names = [layer for layer, matrices in layers.items() for _ in matrices]
+        self._weights = [p.detach() for matrices in layers.values() for p in matrices]
+        self._before = [p.clone() for p in self._weights]
+        self._ratios: HostCopy | None = None
 
-    return ratios
+    @torch.no_grad()
+    def measure(self) -> None:
+        """Compute the ratios, without waiting for the device."""
+        before = self._before
+        if before:
+            sizes = torch.stack(torch._foreach_norm(before))
+            torch._foreach_sub_(before, self._weights)
+            changes = torch.stack(torch._foreach_norm(before))
+            self._ratios = HostCopy(ratios_of(self._names, changes, sizes))
+        self._before = []
+
+    def read(self) -> Ratios:
+        """Return the ratios."""
+        if self._ratios is None:
+            return None, {}
+        total, *each = self._ratios.read().tolist()
+        return total, dict(zip(dict.fromkeys(self._names), each, strict=True))
 
 
 def ratios_of(names: list[str], changes: Tensor, sizes: Tensor) -> Tensor:
@@ -100,7 +111,7 @@ def ratios_of(names: list[str], changes: Tensor, sizes: Tensor) -> Tensor:
     A ratio to weights that are all zero is 0.
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    layers = torch.tensor([numbers[name] for name in names], device=sizes.device)
+    layers = to_device(np.array([numbers[name] for name in names], dtype=np.int64), sizes.device)
     squares = torch.stack([changes, sizes]).square()  # [2, N]
     by_layer = squares.new_zeros(2, len(numbers)).index_add_(1, layers, squares)
     change, size = torch.cat([squares.sum(dim=1, keepdim=True), by_layer], dim=1).sqrt()

@@ -1,10 +1,11 @@
 """Optimizers (torch's own, not compiled) and learning-rate schedules."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.config.schema import OptimConfig
@@ -49,6 +50,24 @@ def _groups(matrices: list[nn.Parameter], vectors: list[nn.Parameter], config: O
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
+
+
+def can_skip_on_device(optimizers: Iterable[Optimizer]) -> bool:
+    """Return whether `skipping` has an effect on all of them: torch's fused optimizers, which Muon is not."""
+    return all(getattr(optimizer, "_step_supports_amp_scaling", False) for optimizer in optimizers)
+
+
+@contextmanager
+def skipping(optimizer: Optimizer, skip: Tensor) -> Iterator[None]:
+    """Let `step` change nothing if `skip`, float32 [], is 1 once the device comes to it.
+
+    That is how torch.amp.GradScaler tells a fused optimizer that a gradient is not finite.
+    """
+    optimizer.found_inf = skip  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def lr_at(step: int, steps: int, config: OptimConfig) -> float:

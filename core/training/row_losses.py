@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tui_lab.core import events as ev
 from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses
+from tui_lab.core.kernels.device import HostCopy
 from tui_lab.core.training.update_rows import Floats, Ids, KeepRows, UpdateRows
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util.files import advice
@@ -21,15 +22,17 @@ class RowLosses:
 
     def __init__(self, n_rows: int) -> None:
         self._n_rows = n_rows
-        self._losses: TargetLosses = []
-        self._y: Tensor | None = None
+        self._losses: list[HostCopy] = []
+        self._y: HostCopy | None = None
+        self._device = torch.device("cpu")
         self.whole: Tensor | None = None
         """Sums and targets of the whole batch, float32 [2, B], if several processes have put their rows together."""
 
     def set(self, losses: TargetLosses, y: Tensor) -> None:
         """Take the losses of all targets of this process, in order: [B·T] together; y int64 [B, T]."""
-        self._losses = losses
-        self._y = y
+        self._losses = [HostCopy(part) for part in losses]
+        self._y = HostCopy(y)
+        self._device = y.device
         self.whole = None
 
     def table(self) -> Floats:
@@ -38,12 +41,14 @@ class RowLosses:
             return self.whole.cpu().numpy()
         # In numpy: for a small model, five more small tensor operations are a hundredth of a step.
         assert self._y is not None
-        table = np.zeros((2, len(self._y)), dtype=np.float32)
-        np.not_equal(self._y.cpu().numpy(), IGNORED).sum(axis=1, out=table[1])
-        if len(self._y):
-            flat = self._losses[0] if len(self._losses) == 1 else torch.cat(self._losses)
+        y = self._y.read()
+        table = np.zeros((2, len(y)), dtype=np.float32)
+        np.not_equal(y.numpy(), IGNORED).sum(axis=1, out=table[1])
+        if len(y):
+            losses = [part.read() for part in self._losses]
+            flat = losses[0] if len(losses) == 1 else torch.cat(losses)
             # A row of losses may be shorter than T where a planted fault drops targets.
-            flat.float().cpu().numpy().reshape(len(self._y), -1).sum(axis=1, out=table[0])
+            flat.float().numpy().reshape(len(y), -1).sum(axis=1, out=table[0])
         return table
 
     def spread(self, rank: int, size: int) -> Tensor:
@@ -51,10 +56,9 @@ class RowLosses:
 
         Row i of the batch is that of rank i modulo `size`, so the sum over the ranks has all rows.
         """
-        assert self._y is not None
         whole = torch.zeros(2, self._n_rows)
         whole[:, rank::size] = torch.from_numpy(self.table())
-        return whole.to(self._y.device)
+        return whole.to(self._device)
 
 
 class RowRecorder:

@@ -7,15 +7,16 @@ import torch
 from torch import nn
 
 from tui_lab.core import events as ev
+from tui_lab.core.kernels.device import HostCopy
 from tui_lab.core.training.checkpoint import Progress
 from tui_lab.core.training.layer_metrics import (
     LAYERS_EVERY,
     ByLayer,
     DeadUnits,
+    UpdateRatios,
     gradient_norms,
     means_by_layer,
     rounded,
-    watch_update,
 )
 
 LOSS_EMA = 0.9
@@ -67,7 +68,7 @@ def step_done(progress: Progress, metrics: StepMetrics) -> ev.StepDone:
 
 
 class Measured(TypedDict):
-    """update_ratio: see `watch_update`; dead_units: the mean over all layers, see `DeadUnits`; by_layer: see `ByLayer`.
+    """update_ratio: see `UpdateRatios`; dead_units: the mean over all layers, see `DeadUnits`; by_layer: see `ByLayer`.
 
     None where it was not measured at this step, or where the model has no layers or no ReLU modules.
     """
@@ -80,25 +81,33 @@ class Measured(TypedDict):
 class StepMeasurements:
     """Measures around one update: create it before the forward pass, then call its methods in their order.
 
-    Nothing is changed: gradients are only read, weights are copied.
+    Only `read`, which comes last, waits for the device. Nothing is changed: gradients are only read, weights copied.
     """
 
     def __init__(self, model: nn.Module, step: int) -> None:
         self._model = model
         self._measures_layers = step % LAYERS_EVERY == 0
         self._measures_ratio = step % UPDATE_RATIO_EVERY == 0
-        self._dead_units = DeadUnits(model) if step % DEAD_UNITS_EVERY == 0 else None
+        self._watched_units = DeadUnits(model) if step % DEAD_UNITS_EVERY == 0 else None
+        self._dead_units = _Numbers({})
 
     def before_update(self) -> None:
         """Read the gradients before they are clipped, and copy the weights."""
-        self._norms = gradient_norms(self._model) if self._measures_layers else {}
-        self._ratios = watch_update(self._model) if self._measures_ratio else None
+        self._norms = _Numbers(gradient_norms(self._model) if self._measures_layers else {})
+        self._ratios = UpdateRatios(self._model) if self._measures_ratio else None
 
-    def after_update(self) -> Measured:
+    def after_update(self) -> None:
+        """Measure what the update has changed."""
+        if self._watched_units is not None:
+            self._dead_units = _Numbers(self._watched_units.shares())
+        if self._ratios is not None:
+            self._ratios.measure()
+
+    def read(self) -> Measured:
         """Return what was measured at this step."""
-        dead = {} if self._dead_units is None else _numbers(self._dead_units.shares())
-        ratio, ratios = (None, {}) if self._ratios is None else self._ratios()
-        by_layer = {"grad_norm": _numbers(self._norms), "update_ratio": ratios, "dead_units": means_by_layer(dead)}
+        dead = self._dead_units.read()
+        ratio, ratios = (None, {}) if self._ratios is None else self._ratios.read()
+        by_layer = {"grad_norm": self._norms.read(), "update_ratio": ratios, "dead_units": means_by_layer(dead)}
         return Measured(
             update_ratio=ratio,
             dead_units=sum(dead.values()) / len(dead) if dead else None,
@@ -106,6 +115,12 @@ class StepMeasurements:
         )
 
 
-def _numbers(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Read all values together."""
-    return dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True)) if tensors else {}
+class _Numbers:
+    """Tensors [] by name, read together."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._names = list(tensors)
+        self._values = HostCopy(torch.stack(list(tensors.values()))) if tensors else None
+
+    def read(self) -> dict[str, float]:
+        return {} if self._values is None else dict(zip(self._names, self._values.read().tolist(), strict=True))

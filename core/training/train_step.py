@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from tui_lab.core.kernels.chunked_cross_entropy import TargetLosses
 from tui_lab.core.nonfinite.record import Quantity
 from tui_lab.core.training.loss import loss_sum
+from tui_lab.core.training.optim import skipping
 from tui_lab.core.training.row_losses import RowLosses
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED
@@ -157,9 +158,29 @@ def check_finite(step: int, loss: float, grad_norm: float, lr: float, scale: flo
 def apply_gradients(hooks: TrainStepHooks, optimizers: Sequence[Optimizer], grad_norm: float, clip: float) -> None:
     """Clip the gradients to the global norm `clip` (0: do not clip), update the weights and clear the gradients."""
     if grad_norm > (clip or math.inf):
-        # From the optimizers' lists: model.parameters() walks every module, a hundredth of a small model's step.
-        parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grads_with_norm_(parameters, clip, torch.tensor(grad_norm))
+        torch.nn.utils.clip_grads_with_norm_(_parameters(optimizers), clip, torch.tensor(grad_norm))
     for optimizer in optimizers:
         optimizer.step()
     hooks.clear(optimizers)
+
+
+def apply_unread_gradients(
+    hooks: TrainStepHooks, optimizers: Sequence[Optimizer], grad_norm: Tensor, clip: float, skip: Tensor
+) -> None:
+    """Do what `apply_gradients` does, bit for bit, without waiting for the device.
+
+    grad_norm: []. skip: float32 [], 1 if the weights must not change, else 0; the gradients are cleared in any case.
+    """
+    if clip:
+        # In float64, as Python compares. A norm of zero leaves the gradients as they are.
+        is_clipped = grad_norm.double() > clip
+        torch.nn.utils.clip_grads_with_norm_(_parameters(optimizers), clip, grad_norm.float().where(is_clipped, 0.0))
+    for optimizer in optimizers:
+        with skipping(optimizer, skip):
+            optimizer.step()
+    hooks.clear(optimizers)
+
+
+def _parameters(optimizers: Sequence[Optimizer]) -> list[Tensor]:
+    # From the optimizers' lists: model.parameters() walks every module, a hundredth of a small model's step.
+    return [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]

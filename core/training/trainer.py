@@ -5,17 +5,15 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.device import seed_torch, to_device
 from tui_lab.core.kernels.memory_estimate import check_memory, is_out_of_memory, out_of_memory_error
 from tui_lab.core.model import set_dropout
 from tui_lab.core.training import checkpoint as ckpt
@@ -24,20 +22,16 @@ from tui_lab.core.training.checkpointing import Checkpointing, Save
 from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
+from tui_lab.core.training.late_reading import LateReading, can_read_late
 from tui_lab.core.training.loss_scale import LossScale, scaled_backward
 from tui_lab.core.training.nonfinite_step import trace_overflow
-from tui_lab.core.training.optim import lr_at, set_lr, set_weight_decay
-from tui_lab.core.training.row_losses import RowLosses, RowRecorder
+from tui_lab.core.training.optim import set_weight_decay
+from tui_lab.core.training.row_losses import RowRecorder
 from tui_lab.core.training.setup import TrainSetup
-from tui_lab.core.training.step_metrics import (
-    LOSS_EMA,
-    UPDATE_RATIO_EVERY,
-    StepMeasurements,
-    StepMetrics,
-    step_done,
-)
+from tui_lab.core.training.step_metrics import LOSS_EMA, StepMetrics, step_done
 from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
-from tui_lab.core.training.train_step import NotFiniteError, Overflow, apply_gradients, check_finite, dropout_seed
+from tui_lab.core.training.train_step import NotFiniteError, Overflow, apply_gradients, check_finite
+from tui_lab.core.training.update import Update, begin_update, compute_gradients
 from tui_lab.core.training.update_rows import KeepRows
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
@@ -47,7 +41,8 @@ class Trainer:
     """Trains one model. Iterate over `events()` in one thread; put commands into `commands` from any thread.
 
     The state that a checkpoint keeps is `progress` (frozen, replaced at every step), the weights and the optimizer
-    state. saved_step: the step of the checkpoint that a resumed run has on disk. clock: seconds.
+    state. saved_step: the step of the checkpoint that a resumed run has on disk. clock: seconds. reads_late: whether
+    `events` reads a loss only after the next update is queued, where it can; None: on a GPU.
     """
 
     def __init__(
@@ -60,6 +55,7 @@ class Trainer:
         control: TrainControl | None = None,
         group: ProcessGroup = SINGLE_PROCESS,
         clock: Callable[[], float] = time.perf_counter,
+        reads_late: bool | None = None,
     ) -> None:
         self.task = setup.task
         self.progress = setup.progress
@@ -76,9 +72,11 @@ class Trainer:
             save, best=setup.best, saved_step=saved_step, writes=group.rank == 0, clock=clock
         )
         self.row_recorder = RowRecorder(keep_rows, is_alone=group.size == 1)
-        self._clock = clock
+        self.clock = clock
         self._best_is_restored = False
         self._waiting_for_evaluation: list[cmd.Snapshot] = []
+        wants_late = self.device.type == "cuda" if reads_late is None else reads_late
+        self.late = LateReading(self) if wants_late and can_read_late(self) else None
 
     @property
     def config(self) -> Config:
@@ -116,10 +114,7 @@ class Trainer:
                 elif self.checkpointing.is_due(self.step, self.config.train.checkpoint_every):
                     yield from self._save()
                 else:
-                    metrics = self.train_step()
-                    yield step_done(self.progress, metrics)
-                    yield from self.row_recorder.warnings(self.step)
-                    self.control.count_step()
+                    yield from self._report([self.train_step()] if self.late is None else self.late.steps())
             yield from self._save(force=self.save_failed)
             yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
         except Exception as error:
@@ -135,6 +130,13 @@ class Trainer:
                 yield from trace_overflow(self, failure.overflow)
             yield ev.Failed(step=self.step, message=failure.message)
 
+    def _report(self, steps: Iterable[StepMetrics]) -> Iterator[ev.Event]:
+        """Yield the events of updates as they are made."""
+        for metrics in steps:
+            yield step_done(self.progress, metrics)
+            yield from self.row_recorder.warnings(self.step)
+            self.control.count_step()
+
     def run_after_end(self, command: cmd.Command) -> Iterator[ev.Event]:
         """Run what still makes sense after the last event: Inspect, Snapshot, or Checkpoint after a failed save."""
         is_save = isinstance(command, cmd.Save) and self.save_failed
@@ -146,49 +148,45 @@ class Trainer:
 
         Raises NotFiniteError if the loss or the gradient is not finite; the weights are then unchanged.
         """
-        start = self._clock()
-        step = self.step
-        config = self.config
-        measured = step % UPDATE_RATIO_EVERY == 0
-        batch = self.loader.batch(step)
-        data_seconds = max(0.0, self._clock() - start) if measured else None
-        # Contiguous: rows of a text are slices of a longer array, and a user model may call view(-1).
-        x, y = (to_device(array, self.device) for array in (batch.x, batch.y))
-        lr = lr_at(step, config.train.steps, config.optim) * self.hooks.lr_factor
-        set_lr(self.optimizers, lr)
-        measurements = StepMeasurements(self.model, step)
+        update = begin_update(self, self.step)
 
-        rows = self.row_recorder.collector(config.train.row_losses, self.loader.drawn)
-        loss, grad_norm, scale = _backward(self, x, y, rows)
-        check_finite(step + 1, loss, grad_norm, lr, 1.0 if scale is None else scale.value)
-        measurements.before_update()
-        apply_gradients(self.hooks, self.optimizers, grad_norm, config.optim.grad_clip)
-        if rows is not None:
-            ids = batch.ids if self.group.size == 1 else self.loader.drawn_between(step, step)
-            self.row_recorder.record(step + 1, loss, ids, rows)
+        def backward(scale: float) -> tuple[float, float]:
+            loss, grad_norm = torch.stack(compute_gradients(self, update, scale)).tolist()
+            return loss, grad_norm
+
+        loss, grad_norm, scale = scaled_backward(backward, self.model, self.progress.loss_scale)
+        check_finite(update.step + 1, loss, grad_norm, update.lr, 1.0 if scale is None else scale.value)
+        update.measurements.before_update()
+        apply_gradients(self.hooks, self.optimizers, grad_norm, self.config.optim.grad_clip)
+        update.measurements.after_update()
+        return self.finish_update(update, loss, grad_norm, scale)
+
+    def finish_update(self, update: Update, loss: float, grad_norm: float, scale: LossScale | None) -> StepMetrics:
+        """Record an update that has been applied, and count it."""
+        if update.rows is not None:
+            is_alone = self.group.size == 1
+            ids = update.batch.ids if is_alone else self.loader.drawn_between(update.step, update.step)
+            self.row_recorder.record(update.step + 1, loss, ids, update.rows)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
-            lr=lr,
-            epoch=batch.epoch,
-            tokens=self.loader.drawn * x.shape[1],
-            data_seconds=data_seconds,
-            **measurements.after_update(),
-            seconds=max(0.0, self._clock() - start),  # A clock may be set back.
+            lr=update.lr,
+            epoch=update.batch.epoch,
+            tokens=self.loader.drawn * update.x.shape[1],
+            data_seconds=update.data_seconds,
+            **update.measurements.read(),
+            seconds=max(0.0, self.clock() - update.started),  # A clock may be set back.
         )
-        self._advance(metrics, scale)
-        return metrics
-
-    def _advance(self, metrics: StepMetrics, scale: LossScale | None) -> None:
         before = self.progress.loss_ema
         self.progress = replace(
             self.progress,
-            step=self.step + 1,
+            step=update.step + 1,
             tokens=self.progress.tokens + metrics.tokens,
             seconds=self.progress.seconds + metrics.seconds,
             loss_ema=metrics.loss if before is None else LOSS_EMA * before + (1 - LOSS_EMA) * metrics.loss,
             loss_scale=None if scale is None else scale.after_step(),
         )
+        return metrics
 
     def _started(self) -> ev.Started:
         return ev.Started(
@@ -229,6 +227,11 @@ class Trainer:
 
     def _run_commands(self) -> Iterator[ev.Event]:
         """Run the commands that have arrived; while paused, wait for the next one."""
+        if self.late is not None and self.late.has_unread:
+            if self.commands.empty():
+                return
+            # Before the commands are taken: they stay in the queue if the run fails here.
+            yield from self._report(self.late.read())
         self.control.poll(self.group, wait=self.control.paused)
         while (command := self.control.next_command()) is not None:
             yield from self._execute(command)
@@ -263,11 +266,9 @@ class Trainer:
         except (RuntimeError, MemoryError) as error:
             yield ev.Warned(step=self.step, message=f"could not copy the weights: {str(error) or 'out of memory'}")
         else:
-            command.receive(weights, self._weights_info())
-
-    def _weights_info(self) -> cmd.WeightsInfo:
-        best_step = self.progress.best_step if self._best_is_restored else None
-        return cmd.WeightsInfo(self.step) if best_step is None else cmd.WeightsInfo(best_step, best=True)
+            best_step = self.progress.best_step if self._best_is_restored else None
+            info = cmd.WeightsInfo(self.step) if best_step is None else cmd.WeightsInfo(best_step, best=True)
+            command.receive(weights, info)
 
     def _inspect(self, look: Callable[[Model], None]) -> Iterator[ev.Event]:
         """Call `look` with the model; if it raises, training continues."""
@@ -367,20 +368,6 @@ class Trainer:
         ckpt.restore_model(self.model, best)
         self._best_is_restored = True
         return self.progress.best_step
-
-
-def _backward(trainer: Trainer, x: Tensor, y: Tensor, rows: RowLosses | None) -> tuple[float, float, LossScale | None]:
-    """Compute the gradients of the next update; return its loss, the gradient's norm and the scale of the loss."""
-    train = trainer.config.train
-    group = trainer.group
-
-    def backward(scale: float) -> tuple[float, float]:
-        seed_torch(trainer.device, dropout_seed(train.seed, trainer.step, group.rank))
-        tensors = group.backward(trainer.model, trainer.hooks, x, y, train.accumulate, scale, rows)
-        loss, grad_norm = torch.stack(tensors).tolist()
-        return loss, grad_norm
-
-    return scaled_backward(backward, trainer.model, trainer.progress.loss_scale)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from tests.core.tiny import of_kind, trainer, trainer_and_run
 from tui_lab.core import events as ev
 from tui_lab.core.training.layer_metrics import (
     DeadUnits,
+    UpdateRatios,
     gradient_norms,
     layer_name,
     means_by_layer,
     parameters_by_layer,
-    watch_update,
 )
 
 TWO_LAYERS = "model.n_layers=2"
@@ -95,10 +95,11 @@ def test_model_of_layers_without_names_of_ours_is_measured_by_name() -> None:
     model = nn.ModuleDict({"embedding": nn.Embedding(5, 4), "h": nn.ModuleList(nn.Linear(4, 4) for _ in range(3))})
     for i in range(3):
         model.get_submodule(f"h.{i}")(torch.ones(2, 4)).sum().backward()
-    ratios = watch_update(model)
+    ratios = UpdateRatios(model)
     with torch.no_grad():
         model.get_parameter("h.1.weight").mul_(1.1)
-    total, by_layer = ratios()
+    ratios.measure()
+    total, by_layer = ratios.read()
     assert by_layer == {"h.0": 0.0, "h.1": pytest.approx(0.1, rel=1e-4), "h.2": 0.0} and 0 < (total or 0) < 0.1
     norms = {layer: float(norm) for layer, norm in gradient_norms(model).items()}
     assert norms == {f"h.{i}": pytest.approx(math.sqrt(16 * 4 + 4 * 4)) for i in range(3)}
@@ -106,7 +107,9 @@ def test_model_of_layers_without_names_of_ours_is_measured_by_name() -> None:
 
 def test_model_without_numbered_layers_has_no_measurements_by_layer() -> None:
     model = nn.ModuleDict({"embedding": nn.Embedding(5, 4), "head": nn.Linear(4, 5)})
-    assert parameters_by_layer(model) == {} and gradient_norms(model) == {} and watch_update(model)() == (None, {})
+    ratios = UpdateRatios(model)
+    ratios.measure()
+    assert parameters_by_layer(model) == {} and gradient_norms(model) == {} and ratios.read() == (None, {})
 
 
 def test_downsampled_log_keeps_measurements_by_layer(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.core.synchronizations import synchronizations
 from tests.core.tiny import last_checkpoint, losses, same_weights, tiny, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -75,6 +76,28 @@ def test_bfloat16_head_equals_its_definition(rows: int, has_bf16: bool, monkeypa
     (expected / 5).backward()  # type: ignore[no-untyped-call]
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=0.02, atol=0.01)
+
+
+def test_head_on_a_gpu_waits_for_nothing_and_computes_the_same() -> None:
+    logits = 8 * torch.randn(7, 50, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([9, 1, -1, 49, 0, 7, 3])
+    logits[3, 49] = -300.0  # Its probability is zero in float32.
+    logits[4, 0] = 300.0
+    ours, theirs = logits.bfloat16(), logits.bfloat16()
+    expected = F.cross_entropy(ours.double(), targets, ignore_index=-1, reduction="none")
+    expected_gradient = ours.double().softmax(dim=1)
+    expected_gradient -= F.one_hot(targets.clamp(min=0), 50)
+    expected_gradient *= (targets >= 0)[:, None]
+    with synchronizations() as waits:
+        losses = bf16_head.replace_without_reading(ours, targets, -1)
+    assert waits == [] and losses.dtype == torch.float32
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(ours, expected_gradient.float().bfloat16())
+    # The same function by blocks, which reads values, as on the CPU.
+    with synchronizations() as waits:
+        total = bf16_head._loss_and_gradient(theirs, targets, -1, None)
+    assert waits and torch.equal(ours, theirs)
+    torch.testing.assert_close(losses.sum(), total)
 
 
 @pytest.mark.parametrize("precision", HALF)
