@@ -204,6 +204,11 @@ class NonFinite(Event):
     kind: Literal["nonfinite"] = "nonfinite"
     origin: Origin
 
+    @property
+    def failed_step(self) -> int:
+        """The step whose loss or gradient is not finite; it is not complete, so `step` is the one before."""
+        return self.step + 1
+
     def to_json(self) -> dict[str, Any]:
         return super().to_json() | {"origin": asdict(self.origin)}
 

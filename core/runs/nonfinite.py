@@ -16,33 +16,33 @@ from tui_lab.util.errors import RunError
 
 
 def trace_step(run: Run, step: int | None = None) -> ev.NonFinite | ev.Warned | None:
-    """Train again from the newest checkpoint before update `step`, counted from 0, and trace what is not finite first.
+    """Train again from the newest checkpoint before step `step`, from 1, and trace what is not finite first.
 
-    Settings that were changed since then are changed again. step: None: the update at which the run failed. Returns
-    None if all updates until then are finite; writes nothing. Raises RunError for the run of a script and where there
+    Settings that were changed since then are changed again. step: None: the step at which the run failed. Returns None
+    if all steps until then are finite; writes nothing. Raises RunError for the run of a script and where there
     is no checkpoint, ConfigError for a model of the user that is not trusted.
     """
     run.refuse_script()
-    at = failed_step(run) if step is None else step
-    checkpoint = run.read_checkpoint(at, ckpt.load)
+    end = failed_step(run) if step is None else step
+    checkpoint = run.read_checkpoint(end - 1, ckpt.load)
     first = checkpoint.progress.step
-    if first > at:
-        raise RunError.of("not_found", f"there is no checkpoint before update {at}", key=run.name)
-    changes = [change for change in run.log.changes() if first <= change.step <= at]
+    if first >= end:
+        raise RunError.of("not_found", f"there is no checkpoint before step {end}", key=run.name)
+    changes = [change for change in run.log.changes() if first <= change.step < end]
     config = checkpoint.progress.config
     trainer = Trainer(set_up(config, build_task(config), checkpoint))
-    overflow = _train_until(trainer, at + 1, changes)
+    overflow = _train_until(trainer, end, changes)
     # Outside of the handler, where the error no longer keeps the memory of its step alive.
     events = [] if overflow is None else list(trace_overflow(trainer, overflow))
     return next((event for event in events if isinstance(event, ev.NonFinite | ev.Warned)), None)
 
 
 def failed_step(run: Run) -> int:
-    """The update at which the run failed. Raises RunError if it did not."""
+    """The step that was not made when the run failed. Raises RunError if it did not fail."""
     endings = [event for event in run.downsampled().events() if isinstance(event, ev.Stopped | ev.Failed)]
     if not endings or not isinstance(endings[-1], ev.Failed):
-        raise RunError.of("not_found", "this run has not failed; name an update with --step", key=run.name)
-    return endings[-1].step
+        raise RunError.of("not_found", "this run has not failed; name a step with --step", key=run.name)
+    return endings[-1].step + 1
 
 
 def _train_until(trainer: Trainer, end: int, changes: Sequence[ev.Changed]) -> Overflow | None:

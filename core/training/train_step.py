@@ -144,12 +144,12 @@ class NotFiniteError(TrainingError):
 
 
 def check_finite(step: int, loss: float, grad_norm: float, lr: float, scale: float = 1.0) -> None:
-    """Raises NotFiniteError if the loss or the gradient norm of update `step`, from 1, is infinite or NaN."""
+    """Raises NotFiniteError if the loss or the gradient norm of step `step`, from 1, is infinite or NaN."""
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
     quantity: Quantity = "gradient" if math.isfinite(loss) else "loss"
     raise NotFiniteError(
-        f"the {quantity} of update {step} is not finite (loss {loss}, gradient norm {grad_norm}, learning rate {lr:g});"
+        f"the {quantity} of step {step} is not finite (loss {loss}, gradient norm {grad_norm}, learning rate {lr:g});"
         " the weights were not updated. Try a smaller optim.lr or optim.grad_clip = 1",
         Overflow(quantity, scale),
     )

@@ -45,9 +45,9 @@ def test_requirement_is_a_case_whose_failure_has_the_value() -> None:
 
 
 def test_failed_training_is_an_error() -> None:
-    text = xml("run", run_cases([], summary(reason="failed"), "the loss of update 3 is not finite"))
+    text = xml("run", run_cases([], summary(reason="failed"), "the loss of step 3 is not finite"))
     error = element(text, "training").find("error")
-    assert error is not None and "update 3" in error.attrib["message"]
+    assert error is not None and "step 3" in error.attrib["message"]
 
 
 def test_report_of_the_doctor_becomes_cases() -> None:

@@ -36,7 +36,7 @@ def test_what_cannot_be_traced_is_refused(cli_error: CliError, run_cli: RunCli, 
     assert cli_error("runs", "trace", tmp_path / "script").code == "unavailable"
     assert cli_error("runs", "trace", tmp_path / "healthy").code == "not_found"
     assert cli_error("runs", "trace", tmp_path / "healthy", "--step", 3).code == "not_found"
-    assert run_cli("runs", "trace", tmp_path / "healthy", "--step", -1).code == BAD_USAGE
+    assert run_cli("runs", "trace", tmp_path / "healthy", "--step", 0).code == BAD_USAGE
 
 
 OWN_MODEL = """

@@ -54,7 +54,7 @@ def show_run(name: str, *, as_json: bool) -> None:
 
 
 def trace_run(name: str, step: int | None, *, as_json: bool) -> int:
-    """Print what became non-finite first in update `step` of a run; return the exit code."""
+    """Print what became non-finite first in step `step` of a run; return the exit code."""
     from tui_lab.core import events as ev
     from tui_lab.core.runs.nonfinite import trace_step
     from tui_lab.runs.event_text import event_text

@@ -290,11 +290,11 @@ def _end(recording: ScriptRecording, output: OutputLog | None, error: BaseExcept
         steps = f"{recording.n_steps:,} step{'' if recording.n_steps == 1 else 's'}"
         _say(f"recorded {steps} in {shown_folder}")
         if (event := recording.non_finite) is not None:
-            _say(f"step {event.step + 1:,}: {origin_summary(event.origin)}")
+            _say(f"step {event.failed_step:,}: {origin_summary(event.origin)}")
 
 
 def _say_non_finite(event: ev.NonFinite) -> None:
-    _say(f"tui-lab: the {event.origin.quantity} of step {event.step + 1:,} is not finite")
+    _say(f"tui-lab: the {event.origin.quantity} of step {event.failed_step:,} is not finite")
     for line in origin_lines(event.origin):
         _say(f"tui-lab: {line}")
 

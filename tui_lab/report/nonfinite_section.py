@@ -27,7 +27,7 @@ class NonFiniteSection:
         origin = event.origin
         output = () if origin.output is None else (origin.output,)
         return cls(
-            step=event.step,
+            step=event.failed_step,
             quantity=origin.quantity,
             headline=headline(origin),
             tensors=tuple(map(_tensor_cells, (*origin.inputs, *output))),

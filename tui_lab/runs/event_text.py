@@ -42,7 +42,7 @@ def event_text(event: ev.Event) -> str | None:
         case ev.Logged():
             return f"step {event.step:,}: {logged_text(event.values, event.texts)}"
         case ev.NonFinite():
-            return f"step {event.step + 1:,}: " + "\n".join(origin_lines(event.origin))
+            return f"step {event.failed_step:,}: " + "\n".join(origin_lines(event.origin))
         case ev.Warned() | ev.SaveFailed():
             return f"step {event.step:,}: warning: {event.message}"
         case _:
@@ -51,7 +51,7 @@ def event_text(event: ev.Event) -> str | None:
 
 def failure_text(event: ev.Failed) -> str:
     """Return how a run failed, with the traceback in lines of its own."""
-    return f"step {event.step:,}: failed: {event.message}\n{event.details}".rstrip()
+    return f"failed after step {event.step:,}: {event.message}\n{event.details}".rstrip()
 
 
 def logged_text(values: Mapping[str, float], texts: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ def test_failed_run_is_traced_from_its_checkpoint(tmp_path: Path) -> None:
 def test_finite_step_gives_nothing_and_a_run_that_has_not_failed_needs_a_step(tmp_path: Path) -> None:
     training, run = trainer_and_run(tmp_path / "run", "train.checkpoint_every=2")
     list(run.record(training.events()))
-    assert trace_step(run, 5) is None
+    assert trace_step(run, 6) is None
     with pytest.raises(RunError) as error:
         trace_step(run)
     assert error.value.code == "not_found"
@@ -45,3 +45,4 @@ def test_settings_that_were_changed_are_changed_again(tmp_path: Path) -> None:
         if step_of(path) > 2:
             shutil.rmtree(path)
     assert trace_step(run) == recorded
+    assert trace_step(run, recorded.failed_step) == recorded and trace_step(run, recorded.step) is None

@@ -52,7 +52,7 @@ def notice_of(message: SessionMessage) -> Notice | None:
         case ev.NonFinite():
             # In one line, so that on 24 rows the toast about the failure does not push its beginning off the screen.
             text = f"{origin_summary(message.origin)}. The Events pane says more."
-            return Notice(text, f"step {message.step:,}", "error", ERROR_SECONDS)
+            return Notice(text, f"step {message.failed_step:,}", "error", ERROR_SECONDS)
         case ev.Failed():
             return Notice(message.message, FAILED, "error", ERROR_SECONDS)
         case SessionFailed():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.cli.options import AllowCode, Json, OneRun, Runs, trust_code
+from tui_lab.cli.options import LAST_STEP, AllowCode, Json, OneRun, Runs, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
 
 commands = typer.Typer(name="runs", help="List, compare, tag, import, export and delete runs.", no_args_is_help=True)
@@ -54,12 +54,15 @@ def show(run: OneRun, json: Json = False) -> None:
 def trace(
     run: OneRun,
     step: Annotated[
-        int | None, typer.Option(min=0, help="The update, counted from 0; by default the one at which the run failed.")
+        int | None,
+        typer.Option(
+            min=1, max=LAST_STEP, help="The step, counted from 1; by default the one at which the run failed."
+        ),
     ] = None,
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
-    """Say what became infinite or NaN first: train again from the last checkpoint before an update, and follow it.
+    """Say what became infinite or NaN first: train again from the last checkpoint before a step, and follow it.
 
     Exit 1 if something did. Nothing is written.
     """
