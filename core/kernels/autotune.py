@@ -8,11 +8,13 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import CHUNK_FROM_VOCAB, Config
@@ -33,6 +35,8 @@ ROWS_MEASURED = {"fp32": 1024, "bf16": 2048}
 REPEATS = 2
 LARGEST_CHUNK_ON_GPU = 2**30
 """Bytes of float32 probabilities in one chunk on a GPU."""
+LONGEST_WAIT = 60.0
+"""Seconds to wait for another process that measures, which takes up to ten, before measuring beside it."""
 SMALLEST_GAIN = 1.1
 """How much faster than float32 bfloat16 has to be, so that `auto` chooses it."""
 
@@ -106,17 +110,31 @@ def _is_large(config: Config, n_vocab: int) -> bool:
 
 
 def cached(key: str, measure: Callable[[], Kernels]) -> Kernels:
-    """Return the cached kernels of `key`, or measure and cache them. A cache that cannot be used is ignored."""
+    """Return the cached kernels of `key`, or measure and cache them. A cache that cannot be used is ignored.
+
+    Processes measure one after the other, each kernel once: two that measure at the same time disturb each other.
+    """
     path = cache_folder() / "kernels.json"
-    by_key = _read(path)
-    if key not in by_key:
-        by_key[key] = measure()
-        try:
+    kernels = _read(path).get(key)
+    if kernels is not None:
+        return kernels
+    with _locked(path):
+        by_key = _read(path)  # Another process may have measured it meanwhile.
+        if key not in by_key:
+            by_key[key] = measure()
+            with suppress(OSError):
+                files.write_text(path, json.dumps({key: asdict(kernels) for key, kernels in by_key.items()}, indent=1))
+        return by_key[key]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from using a file of the cache; do nothing where it cannot be locked."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # A lock that is not free in time is an OSError, too.
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(path, json.dumps({key: asdict(kernels) for key, kernels in by_key.items()}, indent=1))
-        except OSError:
-            pass
-    return by_key[key]
+            stack.enter_context(FileLock(f"{path}.lock", timeout=LONGEST_WAIT))
+        yield
 
 
 def measure(config: Config, n_vocab: int) -> Kernels:

@@ -1,9 +1,12 @@
 """The choice of kernels: measured once, cached, and written into the config of a run."""
 
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.core.tiny import tiny
 from tui_lab.core.config import settings
@@ -48,6 +51,42 @@ def test_cache_that_cannot_be_written_is_ignored(monkeypatch: pytest.MonkeyPatch
     cache_folder().write_text("a file where the folder should be")
     monkeypatch.setattr(autotune, "measure", lambda config, n_vocab: Kernels("onednn", 77))
     assert autotune.kernels_for(large(), 5000) == Kernels("onednn", 77)
+
+
+@pytest.mark.parametrize("key", ["another", "the same"])
+def test_two_that_measure_at_once_take_turns_and_keep_both_results(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = threading.Event()
+    kernels = {"the same": Kernels("blas", 7), "another": Kernels("onednn", 77)}
+
+    class NoticedLock(FileLock):
+        def acquire(self, *args: Any, **kwargs: Any) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                waits.set()
+            return super().acquire(*args, **kwargs)
+
+    def measure_second() -> Kernels:
+        assert "the same" in (cache_folder() / "kernels.json").read_text()  # The first has ended.
+        return kernels["another"]
+
+    def measure_first() -> Kernels:
+        seconds.append(pool.submit(autotune.cached, key, measure_second if key == "another" else pytest.fail))
+        assert waits.wait(timeout=60)
+        return kernels["the same"]
+
+    monkeypatch.setattr(autotune, "FileLock", NoticedLock)
+    seconds: list[Future[Kernels]] = []
+    with ThreadPoolExecutor(1) as pool:
+        assert autotune.cached("the same", measure_first) == kernels["the same"]
+    assert seconds[0].result() == kernels[key]
+    for known in ("the same", key):
+        assert autotune.cached(known, pytest.fail) == kernels[known]
+
+
+def test_lock_that_does_not_become_free_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "LONGEST_WAIT", 0.0)
+    cache_folder().mkdir(parents=True)
+    with FileLock(f"{cache_folder() / 'kernels.json'}.lock"):
+        assert autotune.cached("key", lambda: Kernels("onednn", 77)) == Kernels("onednn", 77)
 
 
 def test_small_models_and_set_kernels_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
