@@ -15,12 +15,13 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs import control
+from tui_lab.core.runs.before_nonfinite import read_before
 from tui_lab.core.runs.explain import largest
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.spikes import read_spikes
 from tui_lab.core.runs.summary import Requirement, Summarizer, Summary, unmet
-from tui_lab.runs.nonfinite_text import origin_lines
+from tui_lab.runs.nonfinite_text import before_lines, origin_lines
 from tui_lab.runs.numbers import short_number
 from tui_lab.runs.summary_text import replaced_characters, summary_text
 from tui_lab.util.errors import RunError
@@ -130,7 +131,7 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
     if isinstance(ending, ev.Failed):
         say(f"training failed: {ending.message}")
         if (non_finite := opened.summarizer.non_finite) is not None:
-            say("\n".join(origin_lines(non_finite.origin)))
+            say("\n".join([*origin_lines(non_finite.origin), *before_lines(read_before(opened.run, non_finite))]))
         return FAILED
     if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
         say(f"stopped and saved; resume with: tui-lab run --resume {opened.run.path}")

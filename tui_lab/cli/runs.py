@@ -56,14 +56,20 @@ def show_run(name: str, *, as_json: bool) -> None:
 def trace_run(name: str, step: int | None, *, as_json: bool) -> int:
     """Print what became non-finite first in step `step` of a run; return the exit code."""
     from tui_lab.core import events as ev
+    from tui_lab.core.runs.before_nonfinite import read_before
     from tui_lab.core.runs.nonfinite import trace_step
     from tui_lab.runs.event_text import event_text
+    from tui_lab.runs.nonfinite_text import before_lines
 
-    event = trace_step(runs.find(name), step)
+    run = runs.find(name)
+    event = trace_step(run, step)
     if as_json:
         write_json(event and event.to_json())
     else:
         write("all losses and gradients are finite" if event is None else event_text(event) or "")
+        if isinstance(event, ev.NonFinite):
+            for line in before_lines(read_before(run, event)):
+                write(line)
     if isinstance(event, ev.Warned):
         return NOT_JUDGED
     return DONE if event is None else NOT_MET

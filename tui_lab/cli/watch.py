@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tui_lab.cli.output import say
 from tui_lab.core import events as ev
+from tui_lab.core.runs.before_nonfinite import read_before
 from tui_lab.core.runs.folder import CONFIG, OUTPUT
 from tui_lab.core.watch.output_log import OutputLog
 from tui_lab.core.watch.script_process import (
@@ -25,7 +26,7 @@ from tui_lab.core.watch.script_process import (
     forget_shadowed_modules,
 )
 from tui_lab.core.watch.script_recording import ScriptRecording
-from tui_lab.runs.nonfinite_text import origin_lines, origin_summary
+from tui_lab.runs.nonfinite_text import before_lines, origin_lines, origin_summary
 from tui_lab.util.errors import ConfigError, LabError, nearest
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, INTERRUPTED
 from tui_lab.util.files import advice
@@ -291,6 +292,8 @@ def _end(recording: ScriptRecording, output: OutputLog | None, error: BaseExcept
         _say(f"recorded {steps} in {shown_folder}")
         if (event := recording.non_finite) is not None:
             _say(f"step {event.failed_step:,}: {origin_summary(event.origin)}")
+            for line in before_lines(read_before(recording.run, event)):
+                _say(line)
 
 
 def _say_non_finite(event: ev.NonFinite) -> None:

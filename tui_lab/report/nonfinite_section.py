@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from tui_lab.core import events as ev
 from tui_lab.core.nonfinite.record import BatchRow, TensorRange
-from tui_lab.runs.nonfinite_text import headline, n_rows_text
+from tui_lab.core.runs.before_nonfinite import BeforeNonFinite
+from tui_lab.runs.nonfinite_text import before_lines, headline, n_rows_text
 from tui_lab.runs.numbers import short_number
 
 NOT_KNOWN = "–"
@@ -13,7 +14,10 @@ Cells = tuple[str, ...]
 
 @dataclass(frozen=True)
 class NonFiniteSection:
-    """headline: where it began. tensors, rows: cells of the tables. n_rows: in how many rows, "" if not known."""
+    """headline: where it began. tensors, rows: cells of the tables. n_rows: in how many rows, "" if not known.
+
+    before: what went before, a sentence each.
+    """
 
     step: int
     quantity: str
@@ -21,9 +25,10 @@ class NonFiniteSection:
     tensors: tuple[Cells, ...]
     rows: tuple[Cells, ...]
     n_rows: str
+    before: tuple[str, ...]
 
     @classmethod
-    def of(cls, event: ev.NonFinite) -> "NonFiniteSection":
+    def of(cls, event: ev.NonFinite, before: BeforeNonFinite | None) -> "NonFiniteSection":
         origin = event.origin
         output = () if origin.output is None else (origin.output,)
         return cls(
@@ -33,6 +38,7 @@ class NonFiniteSection:
             tensors=tuple(map(_tensor_cells, (*origin.inputs, *output))),
             rows=tuple(map(_row_cells, origin.rows)),
             n_rows=n_rows_text(origin) if origin.n_rows else "",
+            before=() if before is None else tuple(map(str.strip, before_lines(before))),
         )
 
 

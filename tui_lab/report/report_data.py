@@ -11,6 +11,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.monitors import Monitors
+from tui_lab.core.runs.before_nonfinite import BeforeNonFinite, read_before
 from tui_lab.core.runs.catalog import RunRow, row_of
 from tui_lab.core.runs.curves import Curves, curves
 from tui_lab.core.runs.export import summary_of
@@ -93,6 +94,7 @@ class ReportData:
     warnings: tuple[ev.Warned | ev.SaveFailed, ...]
     failure: ev.Failed | None
     non_finite: ev.NonFinite | None
+    before_non_finite: BeforeNonFinite | None
     findings: tuple[Finding, ...]
     logged: LoggedSoFar
     samples: "tuple[Sample, ...] | str | None"
@@ -117,6 +119,7 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
         if isinstance(event, ev.Logged):
             logged.update(event)
     events = run.downsampled().events()
+    non_finite = last_non_finite(events)
     task = _prepare_task(config) if isinstance(config, Config) else None
     return ReportData(
         name=run.name,
@@ -127,7 +130,8 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
         started=tuple(event for event in events if isinstance(event, ev.Started)),
         warnings=tuple(event for event in events if isinstance(event, ev.Warned | ev.SaveFailed)),
         failure=next((event for event in reversed(events) if isinstance(event, ev.Failed)), None),
-        non_finite=last_non_finite(events),
+        non_finite=non_finite,
+        before_non_finite=None if non_finite is None else read_before(run, non_finite),
         findings=tuple(findings),
         logged=logged,
         samples=_samples(run, config, task, prompts) if isinstance(config, Config) and task is not None else None,

@@ -25,7 +25,7 @@ def run_report(data: ReportData) -> str:
         faults=() if own is None else own.faults,
         has_answers=own is not None and own.data.task == "reverse",
         figures=_figures(data),
-        non_finite=None if data.non_finite is None else NonFiniteSection.of(data.non_finite),
+        non_finite=None if data.non_finite is None else NonFiniteSection.of(data.non_finite, data.before_non_finite),
         chart=loss_chart(data.curves).svg if data.curves.train[0] else None,
         settings=settings_by_section(data.config),
         trained_on=_trained_on(data),

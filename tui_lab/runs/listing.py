@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig, SourceConfig
 from tui_lab.core.events import Changed, Event, Failed, Logged, NonFinite, SaveFailed, Started, Stopped, Warned
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.before_nonfinite import BeforeNonFinite, read_before
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
@@ -19,6 +20,7 @@ from tui_lab.core.training.checkpoint_names import is_by_hand, n_bytes, step_of
 from tui_lab.runs.event_text import event_text, failure_text, logged_text
 from tui_lab.runs.figures import setting_text
 from tui_lab.runs.live_changes import settings_texts
+from tui_lab.runs.nonfinite_text import before_lines
 from tui_lab.runs.summary_text import line, summary_text
 from tui_lab.util.errors import RunError
 
@@ -56,7 +58,8 @@ class RunDetails:
     """One run. changes: the live changes; not_default: the settings that differ from the default.
 
     logged: the last of each value that a script logged; warnings: a line for each; failure: how the run ended, if it
-    failed; non_finite: what became non-finite first, if anything did; checkpoints: those on disk.
+    failed; non_finite: what became non-finite first, if anything did; before_non_finite: what went before it.
+    checkpoints: those on disk.
     """
 
     row: RunRow
@@ -68,6 +71,7 @@ class RunDetails:
     warnings: Sequence[str]
     failure: Failed | None
     non_finite: NonFinite | None = None
+    before_non_finite: BeforeNonFinite | None = None
     checkpoints: Sequence[Path] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -83,6 +87,7 @@ class RunDetails:
             "warnings": list(self.warnings),
             "failure": self.failure and self.failure.to_json(),
             "non_finite": self.non_finite and self.non_finite.to_json(),
+            "before_non_finite": self.before_non_finite and asdict(self.before_non_finite),
             "checkpoints": [
                 {"path": str(path), "step": step_of(path), "by_hand": is_by_hand(path), "bytes": n_bytes(path)}
                 for path in self.checkpoints
@@ -116,6 +121,8 @@ class RunDetails:
             lines.append(failure_text(self.failure))
         if self.non_finite is not None:
             lines.append(event_text(self.non_finite) or "")
+        if self.before_non_finite is not None:
+            lines += before_lines(self.before_non_finite)
         return "\n".join(lines).rstrip("\n")
 
     def _state_lines(self) -> list[str]:
@@ -156,6 +163,7 @@ def run_details(name: str) -> RunDetails:
                 warnings.append(f"step {event.step:,}: warning: {' '.join(event.message.split())}")
             case Started() | Stopped() | Failed():
                 ending = event
+    non_finite = last_non_finite(events)
     return RunDetails(
         row=row_of(run.path, run.name),
         config=config,
@@ -165,7 +173,8 @@ def run_details(name: str) -> RunDetails:
         logged=logged,
         warnings=warnings,
         failure=ending if isinstance(ending, Failed) else None,
-        non_finite=last_non_finite(events),
+        non_finite=non_finite,
+        before_non_finite=None if non_finite is None else read_before(run, non_finite),
         checkpoints=run.saved_checkpoints(),
     )
 

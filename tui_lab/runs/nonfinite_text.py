@@ -1,6 +1,7 @@
-"""What became non-finite first in a step, in two or three lines of plain text."""
+"""What became non-finite first in a step, and what went before it, in a few lines of plain text."""
 
 from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
+from tui_lab.core.runs.before_nonfinite import BeforeNonFinite
 from tui_lab.runs.numbers import short_number
 
 _LARGEST = {"float16": "65504", "bfloat16": "3.4e38", "float32": "3.4e38", "float64": "1.8e308"}
@@ -23,6 +24,18 @@ def origin_lines(origin: Origin) -> list[str]:
         lines.append("  " + "; ".join(map(_range_text, ranges)))
     if rows := _rows_text(origin):
         lines.append(f"  {rows}")
+    return lines
+
+
+def before_lines(before: BeforeNonFinite) -> list[str]:
+    """Return what the event log says about the steps before, in at most two lines."""
+    lines = []
+    if (lr := before.lr) is not None:
+        name = "the learning rate" if lr.key == "optim.lr" else lr.key
+        lines.append(f"  {name} was raised from {short_number(lr.old)} to {short_number(lr.new)} at step {lr.step:,}")
+    if (norm := before.grad_norm) is not None:
+        old = f"{short_number(norm.old)} at step {norm.old_step:,}"
+        lines.append(f"  the gradient norm grew from {old} to {short_number(norm.new)} at step {norm.new_step:,}")
     return lines
 
 

@@ -54,7 +54,11 @@ async def test_non_finite_loss_is_named_beside_the_failure_and_told_in_full_by_t
     size: tuple[int, int],
 ) -> None:
     async with lab(size=size, toasts=True) as it:
-        await it.tell(NON_FINITE, ev.Failed(step=30, message=f"the loss of step 31 is not finite {'(loss nan) ' * 9}"))
+        await it.tell(
+            ev.Changed(step=28, key="optim.lr", old=0.001, new=0.3),
+            NON_FINITE,
+            ev.Failed(step=30, message=f"the loss of step 31 is not finite {'(loss nan) ' * 9}"),
+        )
         toasts = it.screen.query(Toast)
         assert [toast._notification.title for toast in toasts] == ["step 31", "Training failed"]
         assert all(it.screen.region.contains_region(toast.region) for toast in toasts), "none is pushed off the screen"
@@ -63,5 +67,6 @@ async def test_non_finite_loss_is_named_beside_the_failure_and_told_in_full_by_t
         assert it.screen.state.over
         await it.press("5")
         log = it.screen.events_pane.copied()
+        assert "the learning rate was raised from 0.001 to 0.3 at step 28" in log
         assert "step 31: non-finite first" in log and "failed after step 30: the loss of step 31" in log
         assert all(part in log for part in ("layers.1.W_2", "weight 256×64", "row 8, example 58,767", "21777337771"))

@@ -33,8 +33,10 @@ from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.scrolled import Log
 from tui_lab.app.widgets.search import SearchField
 from tui_lab.core import events as ev
+from tui_lab.core.runs.before_nonfinite import LastSteps
 from tui_lab.runs.event_text import event_text, failure_text
 from tui_lab.runs.names import state_name
+from tui_lab.runs.nonfinite_text import before_lines
 from tui_lab.util.escape import printable
 
 MAX_LINES = 2000
@@ -98,6 +100,7 @@ class EventsPane(Pane):
         """What is to be logged once the pane has a width to wrap it at."""
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         """All of it, logged or waiting."""
+        self._last_steps = LastSteps()
         self._search = ""
         self._logged_width = 0
         self._last_pauses: list[ev.Paused | ev.Resumed] = []
@@ -119,11 +122,14 @@ class EventsPane(Pane):
         if isinstance(message, Printed):
             self._note_output(message)
             return
+        if isinstance(message, ev.Event):
+            self._last_steps.update(message)
         if isinstance(message, RecordedPause):
             self.note(message.event, is_replayed=True)
             return
         if isinstance(message, Rewound):
             self._started_at = None
+            self._last_steps = LastSteps()
             self._waiting.clear()
             self._lines.clear()
             self.query_one(Log).clear()
@@ -148,7 +154,10 @@ class EventsPane(Pane):
         if isinstance(message, SpikeSeen):
             is_explained = not self._is_script and "enter" not in taken_keys(self.screen)
             return spike_line(message.spike, keymap_of(self.app) if is_explained else None)
-        return log_line(message)
+        line = log_line(message)
+        if isinstance(message, ev.NonFinite):
+            return "\n".join([line or "", *before_lines(self._last_steps.before(message))])
+        return line
 
     def _time_of(self, message: SessionMessage, *, is_replayed: bool) -> str:
         if isinstance(message, ev.Event) and message.time is not None:
@@ -167,7 +176,13 @@ class EventsPane(Pane):
 
     def _note_past(self, past: tuple[ev.Event, ...]) -> None:
         """Log what the run did before it was opened, the latest of it if that is much."""
-        for message in [message for message in with_spikes(past) if self._line(message) is not None][-MAX_PAST_LINES:]:
+        messages = list(with_spikes(past))
+        with_line = [i for i, message in enumerate(messages) if self._line(message) is not None][-MAX_PAST_LINES:]
+        first = with_line[0] if with_line else 0
+        for message in messages[:first]:
+            if isinstance(message, ev.Event):
+                self._last_steps.update(message)
+        for message in messages[first:]:
             self.note(message, is_replayed=True)
 
     def _drop_single_step(self) -> None:
