@@ -213,10 +213,11 @@ class TrainConfig(Section):
         ge=0,
         le=MANY,
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = setting(
         "fp32",
         "Precision",
-        "Arithmetic of the matrix products; weights stay float32. auto: bf16 where it is faster, measured once.",
+        "Arithmetic of the matrix products; weights stay float32. auto: bf16 where it is faster, measured once. "
+        "tf32: float32 with factors rounded to 10 bits on NVIDIA GPUs from Ampere on; elsewhere the same as fp32.",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Device the model runs on.")
     backend: Literal["auto", "gloo", "nccl"] = setting(

@@ -22,7 +22,7 @@ from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.kernels.head_loss import head_loss_sum
 from tui_lab.core.kernels.linear import SMALLEST, Engine, Kernels, linear, onednn_available, onednn_has_bf16
 from tui_lab.core.kernels.memory_estimate import check_memory
-from tui_lab.core.kernels.precision import Precision, autocast
+from tui_lab.core.kernels.precision import Precision, autocast, without_tf32
 from tui_lab.util import files
 from tui_lab.util.cache import cache_folder
 from tui_lab.util.errors import ConfigError
@@ -45,7 +45,8 @@ def with_kernels(config: Config, n_vocab: int) -> Config:
     """Return `config` with `train.matmul`, `train.head_rows` and `train.precision` decided, measured if necessary."""
     kernels = kernels_for(config, n_vocab)
     config = settings.changed(config, "train.matmul", kernels.engine)
-    config = settings.changed(config, "train.precision", kernels.precision)
+    if config.train.precision != "tf32":
+        config = settings.changed(config, "train.precision", kernels.precision)
     return settings.changed(config, "train.head_rows", kernels.head_rows)
 
 
@@ -85,7 +86,7 @@ def kernels_for(config: Config, n_vocab: int) -> Kernels:
 def _precision_without_measuring(config: Config, n_vocab: int, device: torch.device) -> Precision | None:
     """Return the precision of a run, or None where `auto` has to measure it: on a CPU, for large enough products."""
     if config.train.precision != "auto":
-        return config.train.precision
+        return without_tf32(config.train.precision)
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return None if device.type == "cpu" and _is_large(config, n_vocab) else "fp32"
@@ -147,7 +148,7 @@ def measure(config: Config, n_vocab: int) -> Kernels:
     in_fp32 = [Kernels(engine) for engine in engines]
     # Without fast bfloat16 it would lose, and measuring it would take as long as many steps.
     in_bf16 = [Kernels(precision="bf16")] if onednn_has_bf16() else []
-    candidates = {"fp32": in_fp32, "bf16": in_bf16, "auto": in_fp32 + in_bf16}[config.train.precision]
+    candidates = {"bf16": in_bf16, "auto": in_fp32 + in_bf16}.get(config.train.precision, in_fp32)
     if n_vocab < CHUNK_FROM_VOCAB or config.model.source:
         product = _Product(config, max(config.model.d_ff, n_vocab if config.model.source else 0))
         return _fastest({kernels: product.seconds(kernels) for kernels in candidates})
@@ -230,7 +231,7 @@ def _key(config: Config, n_vocab: int) -> str:
     threads = config.train.threads or torch.get_num_threads()
     shape = (config.model.d_model, config.model.d_ff, n_vocab, config.train.batch_size * config.model.context)
     key = f"{processor()}; torch {torch.__version__}; {threads} threads; {'×'.join(map(str, shape))}"
-    requested = [config.train.precision] if config.train.precision != "fp32" else []
+    requested = [config.train.precision] if config.train.precision in ("auto", "bf16") else []
     return "; ".join([key, *requested, *(["user's model"] if config.model.source else [])])
 
 

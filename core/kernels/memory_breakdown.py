@@ -183,7 +183,7 @@ def _head(config: Config, n_vocab: int) -> tuple[int, int]:
         return FLOAT_BYTES * n * d, moment + copied + 2 * gradient
     kept = FLOAT_BYTES * (n * d + (d + 1) * n_vocab)  # The gradients, computed in the forward pass.
     chunk = rows * n_vocab * size
-    if config.train.precision == "fp32" and config.train.matmul != "onednn":
+    if config.train.precision in ("fp32", "tf32") and config.train.matmul != "onednn":
         return kept, max(chunk, gradient)
     # For a moment: a chunk's logits, the matrix in 16 bits, and the gradient of the chunk; or, in the backward pass,
     # the contiguous gradient.

@@ -7,7 +7,7 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.device import choose_device
 from tui_lab.core.kernels.linear import Engine, Kernels
 from tui_lab.core.kernels.memory_estimate import check_memory
-from tui_lab.core.kernels.precision import Precision
+from tui_lab.core.kernels.precision import Precision, without_tf32
 from tui_lab.core.model import Transformer
 from tui_lab.core.training.faults.model import MODEL_FAULTS
 from tui_lab.core.training.faults.training import hooks_with, owned_by
@@ -26,7 +26,7 @@ def build_model(config: Config, n_vocab: int) -> Model:
     """
     size = n_vocab + WRONG_VOCAB if "wrong_vocab" in config.faults else n_vocab
     check_memory(config, size, on_cpu=choose_device(config.train.device).type == "cpu")
-    precision: Precision = "fp32" if config.train.precision == "auto" else config.train.precision
+    precision: Precision = "fp32" if config.train.precision == "auto" else without_tf32(config.train.precision)
     model: Model
     if config.model.source:
         model = build_external_model(config, size)

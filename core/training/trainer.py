@@ -15,6 +15,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.memory_estimate import check_memory, is_out_of_memory, out_of_memory_error
+from tui_lab.core.kernels.precision import float32_products
 from tui_lab.core.model import set_dropout
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint
@@ -103,32 +104,33 @@ class Trainer:
         """
         self.group.attach(self.model, self.hooks, self.config)
         yield self._started()
-        failure: _Failure | None = None
-        try:
-            while (reason := self._stop_reason()) is None:
-                yield from self._run_commands()
-                if self.control.paused or self._stop_reason() is not None:
-                    continue  # The commands may have come after the last step.
-                if self._evaluation_due():
-                    yield from self._evaluate()
-                elif self.checkpointing.is_due(self.step, self.config.train.checkpoint_every):
-                    yield from self._save()
-                else:
-                    yield from self._report([self.train_step()] if self.late is None else self.late.steps())
-            yield from self._save(force=self.save_failed)
-            yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
-        except Exception as error:
-            # Our own bugs are raised; errors of torch and of user models end the run with a message.
-            if not (isinstance(error, RuntimeError | MemoryError) or self.config.model.source):
-                raise
-            failure = _failure_of(error, self.config, self.task.tokenizer.n_vocab)
-        # Outside of the handler, where the error no longer keeps the memory of its step alive.
-        if failure is not None:
-            self.model.zero_grad(set_to_none=True)
-            yield from self.checkpointing.save_after_failure(self.step, self._state)
-            if failure.overflow is not None:
-                yield from trace_overflow(self, failure.overflow)
-            yield ev.Failed(step=self.step, message=failure.message)
+        with float32_products(self.config.train.precision, self.device):
+            failure: _Failure | None = None
+            try:
+                while (reason := self._stop_reason()) is None:
+                    yield from self._run_commands()
+                    if self.control.paused or self._stop_reason() is not None:
+                        continue  # The commands may have come after the last step.
+                    if self._evaluation_due():
+                        yield from self._evaluate()
+                    elif self.checkpointing.is_due(self.step, self.config.train.checkpoint_every):
+                        yield from self._save()
+                    else:
+                        yield from self._report([self.train_step()] if self.late is None else self.late.steps())
+                yield from self._save(force=self.save_failed)
+                yield ev.Stopped(step=self.step, reason=reason, restored=self._restore_best())
+            except Exception as error:
+                # Our own bugs are raised; errors of torch and of user models end the run with a message.
+                if not (isinstance(error, RuntimeError | MemoryError) or self.config.model.source):
+                    raise
+                failure = _failure_of(error, self.config, self.task.tokenizer.n_vocab)
+            # Outside of the handler, where the error no longer keeps the memory of its step alive.
+            if failure is not None:
+                self.model.zero_grad(set_to_none=True)
+                yield from self.checkpointing.save_after_failure(self.step, self._state)
+                if failure.overflow is not None:
+                    yield from trace_overflow(self, failure.overflow)
+                yield ev.Failed(step=self.step, message=failure.message)
 
     def _report(self, steps: Iterable[StepMetrics]) -> Iterator[ev.Event]:
         """Yield the events of updates as they are made."""

@@ -90,7 +90,10 @@ def _gpu_precision() -> dict[str, Figure]:
     if not torch.cuda.is_available():
         return {}
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return {"precision on the GPU": "fp32, fp16, bf16" if bf16 else "fp32, fp16 (emulated: bf16)"}
+    # Ampere, compute capability 8, has brought TF32.
+    tf32 = ["tf32"] if torch.cuda.get_device_capability() >= (8, 0) else []
+    native = ", ".join(["fp32", *tf32, "fp16", *(["bf16"] if bf16 else [])])
+    return {"precision on the GPU": native + ("" if bf16 else " (emulated: bf16)")}
 
 
 def devices() -> list[str]:
