@@ -1,18 +1,27 @@
 """Benchmarks: the baselines compute the same function as tui-lab, and the figures and tables are right."""
 
+import io
+import json
+import math
+import runpy
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
-from tests.core.tiny import trainer
-from tui_lab.bench import report, sweep_speed, train, watch_cost
-from tui_lab.bench.baselines import ours
+from tests.core.tiny import tiny, trainer
+from tui_lab.bench import baselines, report, sweep_speed, train, watch_cost
+from tui_lab.bench.baselines import Baseline, ours
 from tui_lab.bench.ddp_cost import bench_scale, figures, link, ring_bytes
 from tui_lab.bench.nanogpt_baseline import EagerGPT, EagerLoop, generate_uncached
 from tui_lab.core.config import settings
-from tui_lab.core.config.schema import ModelConfig
+from tui_lab.core.config.schema import Config, ModelConfig
+from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.model import Transformer
 from tui_lab.runs.machine import machine
 from tui_lab.util.errors import ConfigError
@@ -49,6 +58,76 @@ def test_bench_train_gives_rows_limits_and_agreement(monkeypatch: pytest.MonkeyP
     assert measured["losses_agree"]["nanoGPT-style, eager"]["agree"]
     assert all(0 < row["share_of_limit"] < 1 for row in measured["rows"].values())
     assert measured["limit"] in measured["gemm_gflop_per_s"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("make", [baselines.hugging_face, baselines.x_transformers])
+def test_peer_trains_in_each_precision(
+    make: Callable[[Config, int, Precision], Baseline], precision: Precision
+) -> None:
+    pytest.importorskip("transformers" if make is baselines.hugging_face else "x_transformers")
+    baseline = make(tiny("train.batch_size=4"), 11, precision)
+    assert baseline.precision == precision and baseline.name.endswith("bf16") == (precision == "bf16")
+    x = torch.arange(20).view(4, 5) % 11
+    losses = [baseline.step(x, x.roll(-1, 1)) for _ in range(3)]
+    assert losses[2] < losses[0] < 3 * math.log(11)
+
+
+class StandInGPT(nn.Module):
+    """In place of litgpt's GPT, which is in an environment of its own."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
+        self.head = nn.Linear(config.n_embd, config.vocab_size)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.embedding(ids))
+        return logits
+
+
+def litgpt_replies(precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[float]:
+    """What litgpt's process writes when it is asked for two steps."""
+    monkeypatch.setitem(sys.modules, "litgpt", ModuleType("litgpt"))
+    model = ModuleType("litgpt.model")
+    monkeypatch.setattr(model, "GPT", StandInGPT, raising=False)
+    monkeypatch.setattr(model, "Config", lambda **settings: SimpleNamespace(**settings), raising=False)
+    monkeypatch.setitem(sys.modules, "litgpt.model", model)
+    shape = {name: 4 for name in ("context", "n_layers", "n_heads", "d_model", "d_ff", "d_head")}
+    threads = torch.get_num_threads()
+    values = shape | {"n_vocab": 11, "lr": 0.1, "threads": threads, "precision": precision}
+    monkeypatch.setattr(sys, "argv", ["litgpt_child", json.dumps(values)])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(2 * "[[[1, 2, 3]], [[2, 3, 4]]]\n"))
+    torch.manual_seed(0)
+    runpy.run_path(baselines.__file__.replace("baselines", "litgpt_child"), run_name="__main__")
+    return [float(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_litgpt_trains_in_each_precision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    size, *exact = litgpt_replies("fp32", monkeypatch, capsys)
+    size_again, *rounded = litgpt_replies("bf16", monkeypatch, capsys)
+    assert size == size_again == 11 * 4 + 11 * 4 + 11
+    assert rounded == pytest.approx(exact, rel=0.02) and rounded != exact
+    assert exact[1] < exact[0] and rounded[1] < rounded[0]
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_each_peer_is_measured_in_the_precisions_of_the_processor(
+    has_bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(config: Config, n_vocab: int, precision: Precision) -> Baseline:
+        return Baseline(baselines.in_precision("a peer", precision), lambda x, y: 1.0, 1, precision=precision)
+
+    def absent(config: Config, n_vocab: int, precision: Precision) -> Baseline:
+        raise baselines.Absent("not installed: make peers")
+
+    monkeypatch.setattr(train, "onednn_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(train, "FACTORIES", dict.fromkeys(baselines.FACTORIES, make) | {"litgpt": absent})
+    precisions = train.precisions_of("pseudo-socrates")
+    peers, reasons = train._peers("pseudo-socrates", tiny(), 11, precisions)
+    expected = [p for _ in range(len(baselines.FACTORIES) - 1) for p in (("fp32", "bf16") if has_bf16 else ("fp32",))]
+    assert [peer.precision for peer in peers] == expected and set(reasons) == {"litgpt"}
+    assert train.precisions_of("reverse") == ("fp32",)
 
 
 def test_flops_of_a_step() -> None:

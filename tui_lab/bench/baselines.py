@@ -149,12 +149,11 @@ def litgpt(config: Config, n_vocab: int, precision: Precision) -> Baseline:
 
     The process only waits for input while the others are measured.
     """
-    assert precision == "fp32"
     if not LITGPT_PYTHON.exists():
         raise Absent("not installed: make litgpt")
     shape = config.model
     settings = {name: getattr(shape, name) for name in ("context", "n_layers", "n_heads", "d_model", "d_ff", "d_head")}
-    settings |= {"n_vocab": n_vocab, "lr": config.optim.lr, "threads": torch.get_num_threads()}
+    settings |= {"n_vocab": n_vocab, "lr": config.optim.lr, "threads": torch.get_num_threads(), "precision": precision}
     command = [str(LITGPT_PYTHON), str(Path(__file__).with_name("litgpt_child.py")), json.dumps(settings)]
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -175,7 +174,7 @@ def litgpt(config: Config, n_vocab: int, precision: Precision) -> Baseline:
         requests.close()
         child.wait()
 
-    return Baseline("litgpt", step, size, close=close)
+    return Baseline(in_precision("litgpt", precision), step, size, precision=precision, close=close)
 
 
 def _need(module: str) -> None:
@@ -191,5 +190,3 @@ FACTORIES: dict[str, Callable[[Config, int, Precision], Baseline]] = {
     "litgpt": litgpt,
     "x-transformers": x_transformers,
 }
-FLOAT32_ONLY = ("litgpt",)
-"""At four times the time of the others, one precision of it is enough."""

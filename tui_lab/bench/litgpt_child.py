@@ -27,7 +27,8 @@ def main() -> None:
     send(sum(p.numel() for p in model.parameters()))
     for line in sys.stdin:
         x, y = (torch.tensor(rows) for rows in json.loads(line))
-        loss = torch.nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten(), ignore_index=-1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings["precision"] == "bf16"):
+            loss = torch.nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten(), ignore_index=-1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -1,7 +1,8 @@
 """Compare steps/s with other transformers of the same shape, and with the machine's GEMM limit.
 
-All are measured in float32 and, for a large shape, under bfloat16 autocast as well, so that each is seen at its best.
-They run in one process and in turn, so that other load on the machine affects them alike.
+All are measured in float32 and, for a large shape on a processor that multiplies bfloat16, under bfloat16 autocast as
+well, so that each is seen at its best. They run in one process and in turn, so that other load on the machine affects
+them alike.
 """
 
 import statistics
@@ -12,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.bench.baselines import FACTORIES, FLOAT32_ONLY, Absent, Baseline, ours
+from tui_lab.bench.baselines import FACTORIES, Absent, Baseline, ours
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.kernels.linear import onednn_available, onednn_linear
+from tui_lab.core.kernels.linear import onednn_available, onednn_has_bf16, onednn_linear
 from tui_lab.core.kernels.precision import Precision
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.training.setup import set_up
@@ -63,7 +64,7 @@ def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> d
     keep_freed_memory()
     config = settings.load(preset, PLAIN)
     task = build_task(config)
-    precisions: tuple[Precision, ...] = ("fp32",) if preset in ONLY else ("fp32", "bf16")
+    precisions = precisions_of(preset)
     trainers = [Trainer(set_up(settings.changed(config, "train.precision", p), task)) for p in precisions]
     trainer = trainers[0]
     baselines = [ours(each) for each in trainers]
@@ -92,6 +93,11 @@ def bench_train(preset: str = "pseudo-socrates", rounds: int | None = None) -> d
     }
 
 
+def precisions_of(preset: str) -> tuple[Precision, ...]:
+    """Return the precisions to measure: where bfloat16 has no kernel, it is slower than float32 for everybody."""
+    return ("fp32", "bf16") if preset not in ONLY and onednn_has_bf16() else ("fp32",)
+
+
 def _peers(
     preset: str, config: Config, n_vocab: int, precisions: tuple[Precision, ...]
 ) -> tuple[list[Baseline], dict[str, str]]:
@@ -102,7 +108,7 @@ def _peers(
         if preset in ONLY and name not in ONLY[preset]:
             continue
         try:
-            peers += [make(config, n_vocab, p) for p in precisions if p == "fp32" or name not in FLOAT32_ONLY]
+            peers += [make(config, n_vocab, precision) for precision in precisions]
         except Absent as error:
             absent[name] = str(error)
     return peers, absent
