@@ -13,6 +13,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
 from tui_lab.core.runs.compare_groups import GroupComparison, compare_groups
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.sweep.seeds import runs_of
 from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.runs.figures import FIGURES, figure_text, row_json
 from tui_lab.runs.live_changes import changes_of, settings_diff
@@ -85,8 +86,11 @@ class Comparison:
 
 
 def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
-    """Compare two or more runs. Raises ConfigError for fewer, RunError for a run that cannot be read."""
-    named = named_runs(names)
+    """Compare two or more runs; a sweep over seeds stands for its trials.
+
+    Raises ConfigError for fewer runs, RunError for one that cannot be read or a sweep over another setting.
+    """
+    named = named_runs([str(run.path) for name in names for run in runs_of(name)])
     if len(named) < 2:
         raise ConfigError.of("invalid", "needs two or more runs", key="runs compare", value=len(named))
     rows = [row_of(run.path, name) for name, run in named.items()]

@@ -90,7 +90,7 @@ def compare(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compare runs side by side: the settings that differ, and the results."""
+    """Compare runs side by side: the settings that differ, and the results. A sweep over seeds is all its trials."""
     from tui_lab.cli.runs import compare_runs
     from tui_lab.runs.comparing import Prompts
 

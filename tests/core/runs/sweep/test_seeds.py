@@ -1,0 +1,73 @@
+"""A sweep stands for its trials where they differ only in their seed; otherwise the error says what differs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.core.recorded import STARTED, evaluated, recorded, update
+from tests.core.tiny import tiny
+from tui_lab.core import events as ev
+from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, create_sweep
+from tui_lab.core.runs.sweep.search_space import Values
+from tui_lab.core.runs.sweep.seeds import runs_of
+from tui_lab.runs.comparing import compare
+from tui_lab.util.errors import RunError
+
+PLAN = Plan(name="tiny", base=tiny().model_dump(mode="json"), over={}, points=(), metric="val_loss", seeds=2)
+
+
+def sweep_of(path: Path, *points: Values, done: int) -> Sweep:
+    """A sweep whose first `done` trials are done."""
+    sweep = create_sweep(replace(PLAN, points=points), path)
+    for number in range(done):
+        recorded(sweep.folder(number), config=sweep.plan.config(number))
+        sweep.write_result(number, Result("done", 1.0))
+    return sweep
+
+
+def seeds(n: int) -> list[Values]:
+    return [{"train.seed": seed} for seed in range(n)]
+
+
+def test_sweep_over_seeds_stands_for_its_trials_that_are_done(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "sweep", *seeds(3), done=2)
+    assert [run.path for run in runs_of(str(sweep.path))] == [sweep.folder(0), sweep.folder(1)]
+
+
+def test_two_sweeps_over_seeds_are_compared_with_an_interval(tmp_path: Path) -> None:
+    names = []
+    for lr in (0.1, 0.2):
+        plan = replace(PLAN, base=tiny(f"optim.lr={lr}").model_dump(mode="json"), points=tuple(seeds(3)))
+        sweep = create_sweep(plan, tmp_path / f"sweep-{lr}")
+        for number in range(3):
+            story = [STARTED, update(1), evaluated(8, 10 * lr + 0.01 * number)]
+            recorded(sweep.folder(number), [*story, ev.Stopped(step=8, reason="done")], config=plan.config(number))
+            sweep.write_result(number, Result("done", 1.0))
+        names.append(str(sweep.path))
+    [comparison] = compare(names, None).verdicts
+    assert [len(group.runs) for group in (comparison.baseline, comparison.group)] == [3, 3]
+    interval = comparison.at[0].verdict.interval
+    assert interval is not None and 0.9 < interval.low < 1.0 < interval.high < 1.1
+
+
+def test_run_stands_for_itself(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+    assert [each.path for each in runs_of(str(run.path))] == [run.path]
+
+
+def test_sweep_over_another_setting_is_refused_with_the_trials_to_name(tmp_path: Path) -> None:
+    points: list[Values] = [{"optim.lr": lr} | seed for lr in (0.1, 0.2) for seed in seeds(2)]
+    sweep = sweep_of(tmp_path / "sweep", *points, done=4)
+    with pytest.raises(RunError) as caught:
+        runs_of(str(sweep.path))
+    [problem] = caught.value.problems
+    assert caught.value.code == "invalid" and "optim.lr" in problem.message
+    assert problem.allowed == f"{sweep.folder(0)}, {sweep.folder(2)}", "one of each rate"
+
+
+def test_sweep_without_a_trial_that_is_done_is_refused(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "sweep", *seeds(2), done=0)
+    with pytest.raises(RunError) as caught:
+        runs_of(str(sweep.path))
+    assert caught.value.code == "not_found"
