@@ -27,9 +27,11 @@ PARTS = (
     PartInfo("precision", "checks:precision", 40, "checks"),
     PartInfo("generation", "checks:generation", 25, "checks"),
     PartInfo("resume", "resume:resume", 40, "checks"),
+    PartInfo("late reading", "late:late_reading", 50, "checks"),
     PartInfo("headline", "speed:headline", 60, "headline"),
     PartInfo("socrates", "speed:socrates", 50, "headline"),
     PartInfo("reverse", "speed:reverse", 40, "headline"),
+    PartInfo("no waiting", "late:no_waiting", 40, "headline"),
     PartInfo("watch", "programs:watch", 60, "programs"),
     PartInfo("doctor", "programs:doctor", 90, "programs"),
 )

@@ -76,5 +76,14 @@ def is_true(name: str, value: bool, **figures: Any) -> Row:
     return Row("check", name, value, {"value": value, **figures})
 
 
-def trainer_of(config: Config) -> Trainer:
-    return Trainer(set_up(config, build_task(config)))
+def trainer_of(config: Config, *, reads_late: bool | None = None) -> Trainer:
+    return Trainer(set_up(config, build_task(config)), reads_late=reads_late)
+
+
+def make_steps(trainer: Trainer, n: int) -> None:
+    """Make `n` updates as a run on this device makes them."""
+    if trainer.late is not None:
+        trainer.late.make(n)
+        return
+    for _ in range(n):
+        trainer.train_step()

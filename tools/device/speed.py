@@ -4,13 +4,14 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from tools.device.cards import bf16_peak
-from tools.device.setting import Row, Setting, trainer_of
+from tools.device.setting import Row, Setting, make_steps, trainer_of
 from tui_lab.bench.nanogpt_baseline import EagerGPT
 from tui_lab.bench.time_to_loss import STEPS, TARGET
 from tui_lab.bench.train import PLAIN, flops
@@ -126,12 +127,7 @@ def _compare(setting: Setting, shape: str, config: Config) -> Iterator[Row]:
 
 def _ours(config: Config, precision: str) -> Callable[[int], None]:
     trainer = trainer_of(settings.changed(config, "train.precision", precision))
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            trainer.train_step()
-
-    return run
+    return partial(make_steps, trainer)
 
 
 class _NanoLoop:

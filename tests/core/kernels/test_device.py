@@ -1,5 +1,7 @@
 """Seeds of torch's global generators; arrays on a device."""
 
+from unittest.mock import MagicMock, call
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,25 @@ def test_array_on_the_cpu_is_contiguous_and_not_copied_if_it_was() -> None:
     assert device.to_device(array, torch.device("cpu")).data_ptr() == array.ctypes.data
     part = device.to_device(array[:, 1:], torch.device("cpu"))
     assert part.is_contiguous() and torch.equal(part, torch.from_numpy(array[:, 1:]))
+
+
+def test_copy_from_a_gpu_is_queued_and_only_reading_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = MagicMock()
+    monkeypatch.setattr(torch.cuda, "Event", gpu.event)
+    monkeypatch.setattr(torch.cuda, "current_stream", gpu.stream)
+    tensor = gpu.tensor
+    tensor.is_cuda = True
+    copy = device.HostCopy(tensor)
+    assert tensor.detach().to.call_args == call("cpu", non_blocking=True)
+    event = gpu.event.return_value
+    assert event.record.call_args == call(gpu.stream(tensor.device)) and not event.synchronize.called
+    event.synchronize.side_effect = lambda: tensor.detach().to().cpu.configure_mock(return_value="arrived")
+    assert copy.read() == "arrived" and event.synchronize.call_count == 1
+
+
+def test_copy_of_a_tensor_on_the_cpu_is_that_tensor() -> None:
+    tensor = torch.ones(3)
+    assert device.HostCopy(tensor).read().data_ptr() == tensor.data_ptr()
 
 
 def test_array_goes_to_a_gpu_from_pinned_memory_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
