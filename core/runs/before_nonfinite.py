@@ -14,13 +14,18 @@ LEAST_NORMS = 8
 """Of the gradient, from which on the usual one is known."""
 GROWTH = 10.0
 """Times the median norm of the last steps: an order of magnitude is more than differs from batch to batch."""
+JUMP = 2.0
+"""Times the rate of the step before is a jump of a script's own schedule. Warm-up is slower after its first steps."""
 LR_KEYS = ("optim.lr", "optim.lr_factor")
 """Of our trainer, and of a script."""
 
 
 @dataclass(frozen=True)
 class Raised:
-    """A setting that was raised live, from `old` to `new`, by one or several changes; step: of the last one."""
+    """A learning rate that was raised from `old` to `new`.
+
+    step: of the last of several live changes; where the script's own schedule raised it, the first one with it.
+    """
 
     key: str
     old: float
@@ -52,16 +57,24 @@ class LastSteps:
     def __init__(self) -> None:
         self._changes: deque[ev.Changed] = deque(maxlen=LAST_STEPS)
         self._norms: deque[tuple[int, float]] = deque(maxlen=LAST_STEPS)
+        self._lr: float | None = None
+        self._jump: Raised | None = None
 
     def update(self, event: ev.Event) -> None:
         """Take the next event into account."""
         if isinstance(event, ev.Started):  # A resumed run goes back to its checkpoint.
             while self._norms and self._norms[-1][0] > event.step:
                 self._norms.pop()
+            self._lr = None
+            self._jump = None
         elif isinstance(event, ev.Changed) and event.key in LR_KEYS:
             self._changes.append(event)
-        elif isinstance(event, ev.StepDone) and event.grad_norm is not None and math.isfinite(event.grad_norm):
-            self._norms.append((event.step, event.grad_norm))
+        elif isinstance(event, ev.StepDone):
+            if event.grad_norm is not None and math.isfinite(event.grad_norm):
+                self._norms.append((event.step, event.grad_norm))
+            if self._lr and event.lr >= JUMP * self._lr:
+                self._jump = Raised("optim.lr", self._lr, event.lr, event.step)
+            self._lr = event.lr
 
     def before(self, event: ev.NonFinite) -> BeforeNonFinite:
         """Return what went before a step that is not finite."""
@@ -71,7 +84,7 @@ class LastSteps:
     def _raised(self, first: int) -> Raised | None:
         changes = [change for change in self._changes if change.step >= first]
         if not changes:
-            return None
+            return None if self._jump is None or self._jump.step < first else self._jump
         old, new = changes[0].old, changes[-1].new
         if not isinstance(old, int | float) or not isinstance(new, int | float) or new <= old:
             return None

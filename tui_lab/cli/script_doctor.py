@@ -1,14 +1,19 @@
 """`tui-lab doctor SCRIPT.py`: run a script and examine it, with the progress on stderr."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tui_lab.cli.output import say
 from tui_lab.cli.watch import check
+from tui_lab.core.config import settings
 from tui_lab.core.doctor.diagnose import NAME_SECONDS, examine_source
-from tui_lab.core.doctor.findings import Report
+from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.script.process import Limits, examine_script
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.user_code.import_file import is_user_code
 from tui_lab.core.watch.script_process import Target
+from tui_lab.runs.recorded_finding import recorded_finding, with_recorded
 from tui_lab.util.errors import ConfigError, LabError
 
 
@@ -51,16 +56,32 @@ def examine(target: Target, overrides: Sequence[str], limits: Limits) -> Report:
 
 
 def examine_other(source: str | None, overrides: Sequence[str], timeout: float | None) -> tuple[str, Report]:
-    """Examine a preset, config, run or FILE.py:NAME; return its name, too. Raises a LabError."""
+    """Examine a preset, config, run or FILE.py:NAME; return its name, too. Raises a LabError.
+
+    The first finding is what the record of a run says. With overrides it is about another run.
+    """
     if source is None:
         raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME", key="doctor")
+    finding = None if overrides else _recorded_finding(source)
     try:
-        return source, examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout)
+        report = examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout)
+        return source, report if finding is None else with_recorded(report, finding)
     except LabError as error:
+        if finding is not None:
+            return source, with_recorded(Report(not_examined=(str(error),)), finding)
         if not (script := _script_named(source)):
             raise
         message = "not a preset, config file or run"
         raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error
+
+
+def _recorded_finding(source: str) -> Finding | None:
+    """Return what the record of a run says; None for anything else."""
+    if is_user_code(source) or source in settings.presets() or settings.is_file(Path(source)):
+        return None
+    with suppress(LabError):  # What is wrong with it, its examination says.
+        return recorded_finding(runs.find(source))
+    return None
 
 
 def _script_named(source: str | None) -> str:

@@ -38,6 +38,14 @@ def test_learning_rate_that_was_raised_is_named_with_its_step() -> None:
     assert line.strip() == "the learning rate was raised from 0.001 to 0.3 at step 28"
 
 
+def test_jump_of_a_schedule_is_named() -> None:
+    rates = [0.1] * 28 + [7.0] * 2
+    events = [replace(update(step), lr=rate) for step, rate in enumerate(rates, 1)]
+    assert before(*events).lr == Raised("optim.lr", 0.1, 7.0, 29)
+    warm_up = [replace(update(step), lr=0.01 * step) for step in range(11, 31)]
+    assert before(*warm_up).lr is None
+
+
 def test_several_changes_are_taken_together() -> None:
     assert before(lr(20, 0.1, 0.2), lr(22, 0.2, 0.4)).lr == Raised("optim.lr", 0.1, 0.4, 22)
     assert before(lr(20, 0.1, 0.2), lr(22, 0.2, 0.1)).lr is None, "it was undone"
