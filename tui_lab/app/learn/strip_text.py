@@ -10,6 +10,7 @@ from rich.style import Style
 from rich.text import Text
 
 from tui_lab.app.learn.guide import Guide
+from tui_lab.app.learn.whole_shapes import with_whole_shapes
 from tui_lab.core.lessons.facts import WINDOW
 from tui_lab.core.lessons.schema import Question, Sentence
 from tui_lab.core.lessons.sentence import split_sentence
@@ -69,7 +70,8 @@ def reached_from(place: FocusPlace, right: str) -> str:
 def pages(guide: Guide, width: int, most_lines: int) -> list[Page]:
     """Return the pages of the stage: blocks of text, as many on a page as fit."""
     packed: list[Page] = []
-    for block in _blocks(guide):
+    for each in _blocks(guide):
+        block = replace(each, text=with_whole_shapes(each.text, width))
         if packed:
             text = Text("\n").join([packed[-1].text, block.text])
             both = replace(block, text=text, takes_sentence=block.takes_sentence or packed[-1].takes_sentence)
