@@ -72,6 +72,7 @@ class ConfigPane(Pane):
         """None before the run is open."""
         self._shown: object = None
         """What is drawn of the state."""
+        self._described_key: str | None = None
         self._started: ev.Started | None = None
         self._formula = False
         self._list = SettingsList(id="settings", edit=self._edit)
@@ -127,8 +128,11 @@ class ConfigPane(Pane):
             self._show_parameters(self.edited)
 
     @on(DataTable.RowHighlighted)
-    def _show_about(self) -> None:
+    def _show_about(self, highlighted: DataTable.RowHighlighted | None = None) -> None:
+        if highlighted is not None and self.key == self._described_key:
+            return  # On a busy machine it comes late, for a row that is described already: its problem must stay.
         if self.key is not None and self.settings is not None:
+            self._described_key = self.key
             self._editor.show_setting(self.settings, self.key)
 
     def _show_parameters(self, config: RunConfig | None) -> None:
