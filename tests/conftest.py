@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.command_line import cli_error as cli_error
 from tests.command_line import doctor_in_process as doctor_in_process
@@ -18,6 +19,10 @@ from tui_lab.core.kernels.process_tuning import raise_gc_threshold
 
 # Before torch is imported, here and in child processes: with several workers, threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A limit of time for each example would fail tests on a busy machine.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 # As tui-lab itself does: garbage collection took two fifths of the time of a test of the app.
 raise_gc_threshold()

@@ -32,7 +32,7 @@ def test_corpus_is_the_encoding_of_its_file(tokenizer: str, tmp_path: Path) -> N
 
 
 @given(st.text(st.sampled_from("ab 1.\n\t\r'sx\x1c\u00a0\u2003é馬"), max_size=200))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_safe_cut_changes_no_token(text: str) -> None:
     tokenizer = Gpt2Tokenizer()
     ids: list[int] = []

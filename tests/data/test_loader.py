@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_lab.data.loader import Loader
@@ -19,7 +19,6 @@ def examples(n: int) -> ReverseExamples:
 
 
 @given(st.integers(1, 40), st.data(), modes, st.integers(0, 99))
-@settings(deadline=None)
 def test_batch_is_a_function_of_settings_and_step(n: int, data: st.DataObject, mode: Shuffle, seed: int) -> None:
     size = data.draw(st.integers(1, n))
     steps = data.draw(st.lists(st.integers(0, 30), min_size=1, max_size=5))
@@ -32,7 +31,6 @@ def test_batch_is_a_function_of_settings_and_step(n: int, data: st.DataObject, m
 
 
 @given(st.integers(1, 40), st.data(), modes)
-@settings(deadline=None)
 def test_epoch_has_every_example_once_even_across_batches(n: int, data: st.DataObject, mode: Shuffle) -> None:
     size = data.draw(st.integers(1, n))
     loader = Loader(examples(n), size, 0, mode)

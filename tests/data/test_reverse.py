@@ -30,7 +30,7 @@ def test_x_with_the_last_target_is_a_palindrome_and_the_prompt_is_ignored(digits
 
 
 @given(st.integers(2, 6), st.integers(2, 12), st.floats(0.2, 0.8))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_training_and_validation_share_no_row(length: int, n_digits: int, share: float) -> None:
     try:
         task = reverse_task(length=length, n_digits=n_digits, val_fraction=share)

@@ -27,14 +27,14 @@ texts = st.text(max_size=200)
 
 
 @given(texts)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_gpt2_round_trip(text: str) -> None:
     tokenizer = Gpt2Tokenizer()
     assert decode(tokenizer, tokenizer.encode(text)) == text
 
 
 @given(texts, texts)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_char_round_trip_whatever_the_alphabet(text: str, alphabet: str) -> None:
     tokenizer = CharTokenizer(alphabet)
     ids = tokenizer.encode(text)

@@ -148,7 +148,7 @@ def test_nothing_of_a_run_is_markup(tmp_path: Path) -> None:
     assert page.text.count("<script>alert(1)</script>") >= 5 and "x<b>&amp;" in page.text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text())
 def test_templates_escape_every_text(text: str) -> None:
     template = environment().from_string('<p title="{{ text }}">{{ text }}</p>')
