@@ -1,5 +1,7 @@
 """Spikes of the loss in the app: marked in the chart, logged once, and reached by keys."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.app.fake import Lab, lab, update
@@ -7,7 +9,7 @@ from tui_lab.app.panes.loss import LossPane
 from tui_lab.app.panes.marked_steps import MarkedSteps, next_step
 from tui_lab.app.session.messages import Rewound
 from tui_lab.app.widgets.chart import Chart
-from tui_lab.core.runs.outlier_rows import OutlierRow
+from tui_lab.core.runs.outlier_rows import OutlierIndex, OutlierRow
 from tui_lab.core.runs.spikes import Spike
 
 SPIKE = 60
@@ -82,6 +84,14 @@ async def test_keys_go_through_spikes_and_rows_that_stood_out_and_the_chart_name
             seen.append((pane.cursor, "row 3 of 16" in it.text("#chart")))
         assert seen[1:] == [(SPIKE, False), (70, True), (SPIKE, False), (20, True), (70, True)]
         assert not it.pilot.app._notifications, "no toast for each press"
+
+
+def test_step_is_marked_with_its_highest_row_also_if_that_was_higher_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 3 shows example 8, which stood out most at step 50; at step 90 it still is the highest."""
+    rows = [OutlierRow(50, 1, 8, 9.0, 1.4, 16), OutlierRow(90, 2, 8, 5.0, 1.4, 16), OutlierRow(90, 0, 7, 3.0, 1.4, 16)]
+    monkeypatch.setattr(OutlierIndex, "read", lambda self, first: rows)
+    found = MarkedSteps()._read(Path("no run"), [])
+    assert {step: row.row for step, row in found.items()} == {50: 1, 90: 2}
 
 
 def test_next_spike_goes_around() -> None:

@@ -68,10 +68,12 @@ class MarkedSteps:
         try:
             if self._index is None:
                 self._index = OutlierIndex(Run(folder).row_log())
-            rows = strongest(self._index.read(first_comparable(changes)))[:MOST_ROWS]
+            rows = self._index.read(first_comparable(changes))
         except (RunError, OSError):  # What is wrong with a damaged log, Enter says.
             return {}
-        return {row.step: row for row in reversed(rows)}
+        steps = {row.step for row in strongest(rows)[:MOST_ROWS]}
+        highest = sorted((row for row in rows if row.step in steps), key=lambda row: row.excess)
+        return {row.step: row for row in highest}
 
 
 def next_step(steps: Sequence[int], cursor: float | None, by: int) -> int:
