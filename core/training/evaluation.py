@@ -23,9 +23,9 @@ class Evaluation:
     """loss: mean over all targets of `examples` examples, in nats per target."""
 
     loss: float
-    exact_match: float | None
-    perplexity: float | None
     examples: int
+    exact_match: float | None = None
+    perplexity: float | None = None
 
 
 @torch.no_grad()
@@ -45,36 +45,43 @@ def evaluate(
     n = min(limit, task.val.n_examples)
     selected = np.linspace(0, task.val.n_examples - 1, n).round().astype(np.int64)
     rows = max(1, TOKENS_PER_BATCH // task.val.length)
-    total = 0.0
+    # Read at the end, so that a GPU is not waited for after each batch.
+    losses: list[Tensor] = []
+    matches: list[Tensor] = []
     targets = 0
-    matching = 0
     for start in range(0, n, rows * group.size):
         if stop():
             return None
         ids = selected[start : start + rows * group.size][group.rank :: group.size]
         if not len(ids):
             continue
-        x, y = (to_device(array, device) for array in task.val.examples(ids))
-        targets += int((y != IGNORED).sum())
+        examples = task.val.examples(ids)
+        targets += int((examples[1] != IGNORED).sum())
+        x, y = (to_device(array, device) for array in examples)
         if task.metric == "exact_match":
-            loss, matches = _loss_and_matches(model, x, y)
-            matching += int(matches.sum())
+            loss, n_matches = _loss_and_matches(model, x, y)
+            matches.append(n_matches)
         else:
             loss = model.loss_sum(x, y)
-        total += loss.item()
-    sums = torch.tensor([total, targets, matching], dtype=torch.float64)
+        losses.append(loss)
+    sums = torch.tensor([_sum(losses), targets, _sum(matches)], dtype=torch.float64)
     total, targets, matching = group.all_reduce(sums).tolist()
     mean = total / max(1, targets)
-    if task.metric == "exact_match":
-        return Evaluation(mean, exact_match=matching / n, perplexity=None, examples=n)
-    return Evaluation(mean, exact_match=None, perplexity=perplexity(mean), examples=n)
+    by_task = {"exact_match": matching / n} if task.metric == "exact_match" else {"perplexity": perplexity(mean)}
+    return Evaluation(mean, examples=n, **by_task)
+
+
+def _loss_and_matches(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the summed loss and the number of rows that match exactly, [] each."""
+    logits = model(x)
+    return cross_entropy_sum(logits, y), exact_matches(logits, y).sum()
+
+
+def _sum(numbers: list[Tensor]) -> float:
+    """Return the sum of tensors [], added in float64 and in their order."""
+    return float(sum(number.item() for number in numbers))
 
 
 def perplexity(loss: float) -> float:
     """Return exp(loss), with the loss cut at 700, near the largest exponent of a float."""
     return math.exp(min(loss, 700.0))
-
-
-def _loss_and_matches(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    logits = model(x)
-    return cross_entropy_sum(logits, y), exact_matches(logits, y)

@@ -15,6 +15,7 @@ from tests.core.tiny import losses, of_kind, same_weights, tiny, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.training.checkpoint import Checkpoint
+from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.late_reading import LateReading
 from tui_lab.core.training.loss_scale import FIRST_SCALE
 from tui_lab.core.training.model_factory import optimizers_of
@@ -24,6 +25,7 @@ from tui_lab.core.training.train_step import TrainStepHooks
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.training.update_rows import UpdateRows
 from tui_lab.core.user_code.external_model import Model
+from tui_lab.data.dataset import Metric
 
 LARGE_VOCAB = 3
 """At most the vocabulary of the tests, so that the head is computed in chunks."""
@@ -153,6 +155,26 @@ def test_update_runs_where_no_value_can_be_read(kernel: str, precision: str, mon
         reading._queue(first).numbers.read()
 
 
+@pytest.mark.parametrize("metric", ["exact_match", "perplexity"])
+def test_evaluation_waits_for_nothing_between_its_batches(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = trainer("model.dropout=0.2")
+    task = replace(training.task, metric=metric)
+    expected = evaluate(training.model, task, 12, training.device)
+    monkeypatch.setattr("tui_lab.core.training.evaluation.TOKENS_PER_BATCH", 20)
+    calls = 0
+
+    def stop_if_waited() -> bool:
+        nonlocal calls
+        calls += 1
+        return bool(waits)
+
+    with synchronizations() as waits:
+        result = evaluate(training.model, task, 12, training.device, stop=stop_if_waited)
+    assert calls == 3 and waits
+    assert result is not None and expected is not None
+    assert result.loss == pytest.approx(expected.loss) and result.exact_match == expected.exact_match
+
+
 def test_update_read_at_once_waits() -> None:
     training = trainer()
     with synchronizations() as waits:
@@ -216,7 +238,7 @@ def test_run_that_is_stopped_and_resumed_equals_one_read_at_once(precision: str)
 
 
 class Poison:
-    """Makes the loss of the `at`-th call of loss_sum infinite or its gradient NaN."""
+    """Makes the loss of the `at`-th call of loss_sum infinite or its gradient NaN, or raises an error of torch."""
 
     def __init__(self, training: Trainer, at: int, kind: str) -> None:
         self._loss_sum = training.hooks.loss_sum
@@ -231,6 +253,8 @@ class Poison:
             return loss
         if self._kind == "loss":
             return loss * float("inf")
+        if self._kind == "error":
+            raise RuntimeError("an error of torch")
         # The gradient of the square root is infinite at zero.
         return loss + torch.sqrt(0.0 * model.loss_sum(x, y))
 
@@ -243,6 +267,8 @@ class Poison:
         (2, "momentum", "gradient"),
         (5, "adam", "loss"),
         (8, "adam", "loss"),
+        (2, "adam", "error"),
+        (5, "sgd", "error"),
     ],
 )
 def test_failure_names_its_update_and_leaves_the_weights_before_it(at: int, optimizer: str, kind: str) -> None:
