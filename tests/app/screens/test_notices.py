@@ -55,7 +55,10 @@ async def test_non_finite_loss_is_named_beside_the_failure_and_told_in_full_by_t
 ) -> None:
     async with lab(size=size, toasts=True) as it:
         await it.tell(
+            *(update(step, grad_norm=1.0) for step in range(1, 29)),
             ev.Changed(step=28, key="optim.lr", old=0.001, new=0.3),
+            update(29, grad_norm=1.0),
+            update(30, grad_norm=500.0),
             NON_FINITE,
             ev.Failed(step=30, message=f"the loss of step 31 is not finite {'(loss nan) ' * 9}"),
         )
@@ -68,5 +71,6 @@ async def test_non_finite_loss_is_named_beside_the_failure_and_told_in_full_by_t
         await it.press("5")
         log = it.screen.events_pane.copied()
         assert "the learning rate was raised from 0.001 to 0.3 at step 28" in log
+        assert "the gradient norm grew from 1 at step 29 to 500 at step 30" in log
         assert "step 31: non-finite first" in log and "failed after step 30: the loss of step 31" in log
         assert all(part in log for part in ("layers.1.W_2", "weight 256×64", "row 8, example 58,767", "21777337771"))
