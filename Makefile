@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 RUNS := $(VENV)/.runs
 LITGPT := .venv-litgpt
 AUDIT := .venv-audit
+LOWEST := .venv-lowest
 DOCS := .venv-docs
 # The text that `make bench` trains on: a file, or the bundled dialogues.
 TEXT ?= bundled
@@ -13,7 +14,7 @@ TEXT ?= bundled
 TORCH ?= torch==2.13.0
 
 .PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
-	snapshots pictures docs docs-serve format lab lock device device-wheels dist sbom
+	snapshots pictures docs docs-serve format lab lock lowest device device-wheels dist sbom
 
 install: $(STAMP)
 
@@ -72,6 +73,15 @@ TIMES ?= 20
 PARTS ?= tests
 flakes: $(STAMP)
 	$(BIN)/python -m tools.torture.flakes --times $(TIMES) $(PARTS)
+
+# The tests with the lowest versions of direct dependencies that pyproject.toml allows. PARTS="tests/report" for some.
+# pip installs torch, because uv would look for its build elsewhere.
+lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet "uv>=0.9,<1"
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps $(TORCH)
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[all,lightning,dev]"
+	PYTHONDONTWRITEBYTECODE= $(LOWEST)/bin/python -m pytest -q -n auto $(PARTS)
 
 # Lines and branches that the tests run, including the processes they start.
 coverage: $(STAMP)
