@@ -169,6 +169,7 @@ MKDOCS = NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs
 docs: build/pages $(DOCS)/.installed
 	$(MKDOCS) --quiet build --strict
 	$(BIN)/python -m tools.site.check build/site
+	@echo 'open build/site/index.html'
 
 # The same at http://127.0.0.1:8000, built again whenever a file in docs/ changes.
 docs-serve: build/pages $(DOCS)/.installed

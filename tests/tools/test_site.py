@@ -52,10 +52,11 @@ def test_findings_of_the_navigation_are_their_pages() -> None:
 
 
 @pytest.mark.parametrize("path", list(entries(CONFIG["nav"])))
-def test_a_page_begins_with_what_the_reader_wants(path: str) -> None:
+def test_a_page_begins_with_a_sentence_that_says_what_it_is_for(path: str) -> None:
     title, _, rest = text_of(path).partition("\n")
     assert title.startswith("# ")
-    assert rest.strip().startswith("You want ")
+    # Not a heading, list, table, picture or code.
+    assert rest.strip()[0].isalpha()
 
 
 def test_every_finding_has_a_page() -> None:

@@ -13,7 +13,7 @@ TITLES: dict[Section, str] = {
 }
 INTRODUCTION = """# All findings
 
-You want to look up a code that the doctor printed, or see what it can find. Each code has a page: what is wrong, what
+Everything that the doctor can find, by the code that it prints. Each code has a page: what is wrong, what
 it looks like, how the doctor decides, and what to do. `tui-lab doctor --explain CODE` prints the same in a terminal.
 """
 
@@ -64,8 +64,8 @@ def _page(entry: Entry) -> str:
 
 def _opening(entry: Entry) -> str:
     if entry.section == "monitors":
-        return f"You want to know why the events pane warns of `{entry.code}` while a run trains, and what to do."
-    return f"You want to know why the doctor reports `{entry.code}`, and what to do."
+        return f"Why the events pane warns of `{entry.code}` while a run trains, and what to do."
+    return f"Why the doctor reports `{entry.code}`, and what to do."
 
 
 def _planted(fault: Fault) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CHANGES = "changelog.md"
-CHANGES_INTRODUCTION = "You want to know what is new since the version that you have.\n"
+CHANGES_INTRODUCTION = "What is new in each version.\n"
 LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)\s]+)\)")
 
 

@@ -15,14 +15,14 @@ COMMANDS = "reference/commands.md"
 
 SETTINGS_INTRODUCTION = """# Settings
 
-You want to know which settings a run has, what they mean and which values are allowed. Set one with `--set KEY=VALUE`,
+Which settings a run has, what they mean and which values are allowed. Set one with `--set KEY=VALUE`,
 in a TOML file, or in the config pane of the app. Those marked *live* can be changed while a run trains.
 `tui-lab config schema` prints the same as a JSON schema.
 """
 TYPE = re.compile(r" <(\w+)[^>]*>$")
 COMMANDS_INTRODUCTION = """# Commands
 
-You want to know what a command is called and which options it takes. `tui-lab COMMAND --help` prints the same.
+All commands with their options. `tui-lab COMMAND --help` prints the same.
 [Training](../guide/training.md#exit-codes) lists the exit codes.
 """
 
