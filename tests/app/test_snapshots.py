@@ -6,6 +6,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests.app.fake import Lab, lab, update
 from tui_lab.app.widgets import keyboard_chart
+from tui_lab.app.widgets.scrolled import Log
 from tui_lab.core import events as ev
 
 
@@ -30,11 +31,20 @@ async def pause_after_a_change(it: Lab) -> None:
     await it.tell(ev.Changed(step=20, key="optim.lr", old=0.003, new=0.006), update(31), ev.Paused(step=31))
 
 
+async def events_wrapped(it: Lab) -> None:
+    """Wait until the log is wrapped at its present width, which is done after a refresh of its layout."""
+    pane = it.screen.events_pane
+    log = pane.query_one(Log)
+    while pane.display and not pane.is_line and pane._logged_width != log.scrollable_content_region.width:
+        await it.pilot.pause()
+
+
 async def test_panes_at_80x24(screen: SnapshotAssertion) -> None:
     async with lab(size=(80, 24)) as it:
         await pause_after_a_change(it)
         for number, pane in enumerate(PANES, 1):
             await it.press("escape", str(number))
+            await events_wrapped(it)
             assert it.painted() == screen(name=pane)
 
 
@@ -53,6 +63,7 @@ async def test_panes_at_200x50(screen: SnapshotAssertion) -> None:
         await it.pilot.press("z")
         for number, pane in enumerate(PANES, 1):
             await it.press("escape", str(number))
+            await events_wrapped(it)
             assert it.painted() == screen(name=pane)
 
 

@@ -237,7 +237,8 @@ class EventsPane(Pane):
             self._logged_width = width
             self._start_again()
         while self._waiting:
-            log.write(self._waiting.popleft())
+            # Without a width RichLog also wraps at that of the terminal, which is 80 where there is none.
+            log.write(self._waiting.popleft(), width=width)
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._log_waiting)
