@@ -9,14 +9,15 @@ from typing import Any
 from textual.app import App
 from textual.cache import LRUCache
 from textual.css.model import RuleSet
-from textual.css.stylesheet import Stylesheet
 from textual.css.types import CSSLocation
+
+from tui_lab.app.textual_fixes.component_styles_on_demand import SheetWithPartsOnDemand
 
 _Parsed = dict[tuple[Any, ...], list[RuleSet]]
 _parsed_by_theme: LRUCache[tuple[tuple[str, str], ...], _Parsed] = LRUCache(8)
 
 
-class SheetThatKeepsRules(Stylesheet):
+class SheetThatKeepsRules(SheetWithPartsOnDemand):
     def __init__(self, *, variables: dict[str, str]) -> None:
         super().__init__(variables=variables)
         self._parsed = _rules_of(variables)
