@@ -23,6 +23,9 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.task_factory import build_task
 
+settle = Pilot.pause
+"""Waits as `Pilot.pause` does, but paints nothing: the fixture `paint_when_waited_for` replaces only the latter."""
+
 
 @dataclass
 class FakePlayback:
@@ -160,8 +163,9 @@ class Lab:
 
     async def tell(self, *messages: SessionMessage) -> None:
         """Deliver messages once all keys are carried out, and let enough time pass for every pane to draw."""
-        while isinstance(self.pilot.app, KeysInOrder) and self.pilot.app.keys_under_way:
-            await self.pilot.pause()
+        app = self.pilot.app
+        while isinstance(app, KeysInOrder) and app.keys_under_way and app._exception is None:
+            await settle(self.pilot)
         self.source.items += messages
         self.now[0] += 10.0
         for _ in range(2 + len(self.screen.panes)):
@@ -230,5 +234,5 @@ async def lab(
             await it.tell(*((opened, started(opened)) if loaded else ()))
             await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
             await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
-        await pilot.pause()
+        await settle(pilot)  # The test paints when it waits or looks.
         yield it

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.app.fake import FakeSource, Lab, evaluated, update
+from tests.app.fake import FakeSource, Lab, evaluated, settle, update
 from tests.core.tiny import tiny
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.lab import LabScreen
@@ -109,5 +109,5 @@ async def script_lab(
             if steps >= 0:
                 await it.tell(script_ready(path, config, tokenizer), STARTED)
                 await it.tell(*(update(step, epoch=0) for step in range(1, steps + 1)), evaluated(steps))
-        await pilot.pause()
+        await settle(pilot)
         yield it

@@ -85,6 +85,13 @@ async def test_click_in_the_footer_presses_the_key() -> None:
 PRINTABLE = "".join(map(chr, range(32, 127)))
 
 
+async def type_everything(it: Lab) -> None:
+    for letter in PRINTABLE:
+        it.pilot.app.post_message(Key("space" if letter == " " else letter, letter))
+    await it.pilot.pause()  # Until the app has got them; then `tell` waits until they are carried out.
+    await it.tell()
+
+
 async def test_no_printable_key_in_any_field_is_a_command(monkeypatch: Any) -> None:
     async with lab() as it:
         it.source.playback = FakePlayback()
@@ -95,14 +102,10 @@ async def test_no_printable_key_in_any_field_is_a_command(monkeypatch: Any) -> N
             box.display = True
             it.screen.set_focus(box)
             monkeypatch.setattr(it.screen, "action_do", done.append)
-            for letter in PRINTABLE:
-                it.pilot.app.post_message(Key("space" if letter == " " else letter, letter))
-            await it.tell()
+            await type_everything(it)
             assert it.screen.is_current and box.has_focus, field
             box.value = ""
         it.screen.go_to(5)
         await it.press("slash")
-        for letter in PRINTABLE:
-            it.pilot.app.post_message(Key("space" if letter == " " else letter, letter))
-        await it.tell()
+        await type_everything(it)
         assert done == [] and it.source.sent == [] and isinstance(it.screen.focused, Input)
