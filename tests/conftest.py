@@ -20,9 +20,9 @@ from tui_lab.core.kernels.process_tuning import raise_gc_threshold
 # Before torch is imported, here and in child processes: with several workers, threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A limit of time for each example would fail tests on a busy machine.
-settings.register_profile("without deadline", deadline=None)
-settings.load_profile("without deadline")
+# A limit of time for each example would fail tests on a busy machine. `make fuzz` tries thousands of inputs.
+settings.register_profile("quick", max_examples=40, deadline=None)
+settings.load_profile("quick")
 
 # As tui-lab itself does: garbage collection took two fifths of the time of a test of the app.
 raise_gc_threshold()
