@@ -229,6 +229,7 @@ def test_trials_per_minute_are_compared_turn_by_turn(monkeypatch: pytest.MonkeyP
     assert "| reverse, 500 steps, `--jobs auto` | 2 × 1 | 6.0 | 1.50 |" in text
 
 
+@pytest.mark.slow
 def test_script_of_the_watch_benchmark_makes_the_steps_it_is_asked_for(tmp_path: Path) -> None:
     with watch_cost.script(tmp_path / "run", "tiny", "clip", watched=False) as script:
         assert script.parameters > 0 and script.memory_mib() > 0

@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.documents import GUIDE, README, ROOT, Shown, check_usage, code_blocks, lab_commands, shell_lines
 from tests.command_line import RunCli
+from tui_lab.core.config.settings import presets
 
 PAGES = [README, *GUIDE]
 SAMPLES = ROOT / "tests" / "core" / "runs" / "importing" / "samples"
@@ -92,6 +93,7 @@ def is_only_parsed(arguments: list[str]) -> bool:
         or arguments[:2] in (["data", "fetch"], ["sweep", "dropout-sweep"])
         or "--self-test" in arguments
         or "--detach" in arguments
+        or "--measure" in arguments
     )
 
 
@@ -126,7 +128,7 @@ def shortened(arguments: list[str]) -> list[str]:
         short += ["--rates", "10", "--set", "train.batch_size=4"]
     if arguments[:2] == ["doctor", "confusion-3"]:
         short += ["--set", "data.vocab=seen"]
-    if arguments[:2] == ["run", "pseudo-socrates"]:
+    if arguments[0] in ("run", "lr-find") and arguments[1] in presets():
         short += ["--set", "model.n_layers=1", "--set", "model.d_model=16", "--set", "model.d_ff=16"]
     if arguments[:2] in (["doctor", "train.py"], ["doctor", "-m"]):
         short[1:1] = ["--updates", "5"]

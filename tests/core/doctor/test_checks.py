@@ -256,7 +256,6 @@ def test_proposed_learning_rate_fixes_the_config() -> None:
     ("faults", "vocab"),
     [
         (("double_softmax",), "seen"),
-        (("shuffle_every_step",), "seen"),
         pytest.param(("double_softmax", "shuffle_every_step"), "full", marks=pytest.mark.slow),
     ],
 )

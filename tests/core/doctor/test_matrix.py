@@ -10,12 +10,12 @@ WHOLE = list(trials(0))
 
 
 def quick(trial: Trial) -> bool:
-    """One random config of every sixteenth fault, alternating the task, and one healthy case of each design.
+    """One random config of every sixteenth fault, alternating the task, and one healthy case of each fixed design.
 
     The checks have tests of their own for the other faults.
     """
     if trial.fault is None:
-        return trial.number == 0
+        return trial.number == 0 and not trial.design.startswith("random")
     number = list(FAULTS).index(trial.fault)
     if number % 16:
         return False
