@@ -168,6 +168,7 @@ async def test_replies_of_a_followed_run_are_shown_again_after_a_second_attach(t
                 while pane.generating:
                     await it.pilot.pause()
                     await it.tell()
+                await it.tell()  # The end may have come after the last frame.
                 text = it.text("#replies")
             else:
                 assert text.strip() in it.text("#replies"), "below the new one"
