@@ -29,6 +29,9 @@ EndReason = ev.StopReason | Literal["failed", "interrupted"]
 """How a run ended; "interrupted" where its process ended first, or has not ended yet."""
 
 
+_END_OF_PAUSE = (ev.Started, ev.Resumed, ev.Stopped, ev.Failed)
+
+
 def _current_name(reason: Any) -> Any:
     return "interrupted" if reason == "unfinished" else reason
 
@@ -93,16 +96,15 @@ class Summarizer:
     evaluated: ev.Evaluated | None = None
     best: ev.Evaluated | None = None
     ending: ev.Stopped | ev.Failed | None = None
-    is_paused: bool = False
     seconds: float = 0.0
     changes: list[ev.Changed] = field(default_factory=list)
     non_finite: ev.NonFinite | None = None
     """What became non-finite first in the step at which the run failed, or in a step of a script."""
+    _paused_step: int | None = None
 
     def update(self, event: ev.Event) -> None:
         """Take the next event of the run into account."""
-        if isinstance(event, ev.Started | ev.Paused | ev.Resumed | ev.Stopped | ev.Failed):
-            self.is_paused = isinstance(event, ev.Paused)
+        self._update_pause(event)
         match event:
             case ev.Started():
                 self.started = event
@@ -121,6 +123,21 @@ class Summarizer:
                 self.non_finite = event
             case ev.Stopped() | ev.Failed():
                 self.ending = event
+
+    def _update_pause(self, event: ev.Event) -> None:
+        """Follow whether the run is paused.
+
+        A later step ends a pause too: of a long event log only both ends are read, and the Resumed event may be missing.
+        """
+        if isinstance(event, ev.Paused):
+            self._paused_step = event.step
+        elif self._paused_step is not None and (isinstance(event, _END_OF_PAUSE) or event.step > self._paused_step):
+            self._paused_step = None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run waits between two steps, after the events so far."""
+        return self._paused_step is not None
 
     @property
     def reason(self) -> EndReason:

@@ -24,6 +24,7 @@ from tests.core.recorded import (
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog as cat
+from tui_lab.core.runs.event_log import line_of
 from tui_lab.core.runs.lock import LOCK
 from tui_lab.util.errors import ConfigError
 
@@ -204,6 +205,18 @@ def test_run_in_use_is_paused_until_it_is_resumed(tmp_path: Path) -> None:
     assert row(run.path).state == "running"
     lock.release()
     assert row(run.path).state == "interrupted"
+
+
+def test_run_resumed_before_the_end_that_is_read_is_not_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cat, "TAIL", 2000)
+    saved = ev.Saved(step=1, path="checkpoints/step-1")  # The digest, which is written here, ends with the pause.
+    run = recorded(tmp_path / "a", [STARTED, update(1), ev.Paused(step=1), saved], summary=False)
+    lock = run.lock()
+    assert row(run.path).state == "paused"
+    with run.log.path.open("ab") as log:
+        log.writelines(line_of(event) for event in [ev.Resumed(step=1), *(update(step) for step in range(2, 30))])
+    assert (row(run.path).state, row(run.path).steps) == ("running", 29)
+    lock.release()
 
 
 def test_lock_that_cannot_be_read_is_ignored(tmp_path: Path) -> None:
