@@ -127,7 +127,7 @@ class Summarizer:
     def _update_pause(self, event: ev.Event) -> None:
         """Follow whether the run is paused.
 
-        A later step ends a pause too: of a long event log only both ends are read, and the Resumed event may be missing.
+        A later step ends a pause too: of a long event log only both ends are read, without Resumed.
         """
         if isinstance(event, ev.Paused):
             self._paused_step = event.step

@@ -285,6 +285,18 @@ def test_show_has_the_last_warnings(run_cli: RunCli, scripts: Path) -> None:
     assert len(json.loads(run_cli("runs", "show", path, "--json").out)["warnings"]) == 9
 
 
+@pytest.mark.parametrize(("latest", "state"), [([], "running"), ([ev.Paused(step=2)], "paused")])
+def test_show_of_a_run_in_progress_names_one_state(
+    run_cli: RunCli, tmp_path: Path, latest: list[ev.Event], state: str
+) -> None:
+    run = recorded(tmp_path / "a", [STARTED, update(1), update(2), *latest], summary=False)
+    lock = run.lock()
+    text = run_cli("runs", "show", run.path).out
+    lock.release()
+    assert text.startswith(state) and "interrupted" not in text
+    assert run_cli("runs", "show", run.path).out.startswith("interrupted after 2 steps")
+
+
 def test_show_of_a_script_without_a_step(run_cli: RunCli, scripts: Path) -> None:
     lock = runs.find("d-launched").lock()
     values = json.loads(run_cli("runs", "show", "d-launched", "--json").out)

@@ -95,7 +95,7 @@ class RunDetails:
         }
 
     def text(self) -> str:
-        lines = [summary_text(self.summary, script.unit_of(self.config))]
+        lines = [summary_text(self.summary, script.unit_of(self.config), state=self.row.state)]
         lines += self._state_lines()
         if isinstance(self.config, ImportedConfig):
             lines += _source_lines(self.config.source)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tui_lab.core.config.script import Unit
+from tui_lab.core.runs.catalog import RunState
 from tui_lab.core.runs.summary import Summary
 from tui_lab.data.dataset import Task
 from tui_lab.runs.figures import figure_text
@@ -34,9 +35,12 @@ def line(title: str, value: str) -> str:
     return f"{title:<{WIDTH}} {value}"
 
 
-def summary_text(summary: Summary, unit: Unit = "tokens") -> str:
-    """Format a summary, one line per figure. unit: what `summary.tokens` counts."""
-    lines = [f"{state_name(summary.reason)} after {summary.steps:,} steps → {summary.run}"]
+def summary_text(summary: Summary, unit: Unit = "tokens", *, state: RunState | None = None) -> str:
+    """Format a summary, one line per figure.
+
+    unit: what `summary.tokens` counts. state: of the run, which may not have ended; None: that of the summary.
+    """
+    lines = [f"{_progress_text(summary, state or summary.reason)} → {summary.run}"]
     if summary.exact_match is not None:
         share = f"{percent(summary.exact_match)} of {summary.val_examples:,} held-out examples"
         lines.append(line("exact match", share))
@@ -50,3 +54,9 @@ def summary_text(summary: Summary, unit: Unit = "tokens") -> str:
     if summary.faults:
         lines.append(line("planted faults", ", ".join(summary.faults)))
     return "\n".join(lines)
+
+
+def _progress_text(summary: Summary, state: RunState) -> str:
+    if state == "running":
+        return f"running at step {summary.steps:,}"
+    return f"{state_name(state)} after {summary.steps:,} steps"
