@@ -53,4 +53,5 @@ def require(module: str, *, extra: Extra, feature: str) -> None:
     try:
         importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError.of("unavailable", f"{feature} needs {module}: {install_command(extra)}") from error
+        package = module.partition(".")[0]
+        raise ConfigError.of("unavailable", f"{feature} needs {package}: {install_command(extra)}") from error
