@@ -59,8 +59,10 @@ def fields() -> dict[str, FieldInfo]:
 
 
 def keys_of(config: Config) -> list[str]:
-    """Every setting of `config`, the options of its task included."""
-    return [*fields(), *(OPTION + name for name in config.data.options)]
+    """Every setting of `config`, the options of its task included, which follow the other settings of the data."""
+    keys = list(fields())
+    after_data = 1 + max(place for place, key in enumerate(keys) if key.startswith("data."))
+    return [*keys[:after_data], *(OPTION + name for name in config.data.options), *keys[after_data:]]
 
 
 def exists(key: str) -> bool:

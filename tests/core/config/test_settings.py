@@ -179,3 +179,11 @@ def test_preset_fits_its_data_and_has_command_time_and_result(name: str) -> None
 
 def test_presets_for_newcomers_exist() -> None:
     assert {"reverse", "socrates", "pseudo-socrates", "overfit-one"} <= settings.presets().keys()
+
+
+def test_options_of_a_task_stand_with_the_data() -> None:
+    config = tiny().model_copy(update={"data": tiny().data.model_copy(update={"options": {"digits": 2}})})
+    keys = settings.keys_of(config)
+    assert keys[keys.index("data.options.digits") - 1].startswith("data.")
+    assert keys[keys.index("data.options.digits") + 1].startswith("optim.")
+    assert [key for key in keys if key in settings.fields()] == list(settings.fields())
