@@ -9,6 +9,8 @@ from tui_lab.core.runs.folder import (
     ANSWERS,
     BATCH,
     CHECKPOINTS,
+    CODE,
+    CODE_INFO,
     CONFIG,
     DIGEST,
     EVENTS,
@@ -27,7 +29,7 @@ from tui_lab.util.errors import Code, ConfigError, RunError
 
 OWN = frozenset(
     (FORMAT, CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS)
-    + (REPLIES, BATCH, ANSWERS, ROW_LOSSES, OLDER_ROW_LOSSES)
+    + (REPLIES, BATCH, ANSWERS, CODE, CODE_INFO, ROW_LOSSES, OLDER_ROW_LOSSES)
 )
 """The content of a run folder. A folder with other files is not deleted, since they may be the user's work."""
 

@@ -46,6 +46,8 @@ REPLIES = "replies.jsonl"
 """The newest replies of the model to prompts in the app."""
 BATCH, ANSWERS = "batch.safetensors", "answers"
 """Of the run of a script: its latest batch, and the answers to commands."""
+CODE, CODE_INFO = "code", "code.json"
+"""Of the run of a script: the text of its own files, and which these are; see code.py."""
 ROW_LOSSES, OLDER_ROW_LOSSES = "row_losses.bin", "row_losses.older.bin"
 """The losses of the rows of each update; see row_log.py."""
 LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
@@ -306,6 +308,8 @@ def _refuse_links(path: Path) -> None:
         REPLIES,
         BATCH,
         ANSWERS,
+        CODE,
+        CODE_INFO,
         ROW_LOSSES,
         OLDER_ROW_LOSSES,
         format_version.FORMAT,

@@ -10,7 +10,8 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summarizer, Summary
 from tui_lab.util.errors import RunError
 
-Job = Callable[[], None]
+Job = Callable[[], ev.Event | None]
+"""Writes a file; returns an event to record, if there is any."""
 SECONDS_BETWEEN_LOOKS = 0.2
 MAX_WAITING = 50_000
 """Items that wait to be written: some 50 MB."""
@@ -66,9 +67,13 @@ class EventWriter:
                 yield item
                 continue
             try:
-                item()
+                event = item()
             except (OSError, ValueError) as error:
                 self.problem = str(error)
+                continue
+            if event is not None:
+                self._summarizer.update(event)
+                yield event
 
     def _next(self) -> ev.Event | Job | None:
         """The next item; None when the writer is closed and all are taken.

@@ -16,6 +16,7 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import Lock
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.boundary import Boundary
+from tui_lab.core.watch.code_recorder import code_recorder
 from tui_lab.core.watch.ending import ending, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
 from tui_lab.core.watch.recorder import Recorder
@@ -49,6 +50,9 @@ class Recording:
         self.boundary = Boundary(commands, self.answering)
         self.recorder = Recorder(RunLog(run, config, self._writer), self.boundary, given)
         self.boundary.recorder = self.recorder
+        self._code = code_recorder(run.path, self._writer.put)
+        self._update_code()
+        self.recorder.log.on_start = self._update_code
         self._listening = contextlib.ExitStack()
         self._listening.enter_context(control.listen(run.path, commands.put))
         self._timer = threading.Timer(SECONDS_WITHOUT_STEP, self._check_for_steps)
@@ -97,6 +101,7 @@ class Recording:
             self.recorder.log.warn(f"the last state was not saved: {failure!r}")
         if self.boundary.control.stop_requested and isinstance(error, SystemExit | None):
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
+        self._update_code()
         self.recorder.log.put(ending(self.n_steps, error))
         self._writer.close()
         self.problem = self._writer.problem
@@ -109,6 +114,11 @@ class Recording:
     def is_here(self) -> bool:
         """Whether this is the process that records, and not a forked one."""
         return os.getpid() == self._pid
+
+    def _update_code(self) -> None:
+        """Record the files that the script has imported so far."""
+        if self._code is not None:
+            self._code.update()
 
     def _check_for_steps(self) -> None:
         """Runs in the timer's thread, which only puts an event into the writer's queue."""

@@ -1,7 +1,7 @@
 """The run of a script as its recorder writes it: config, tokenizer, events, and the latest batch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,8 @@ class RunLog:
         self.config = config
         self.n_steps = 0
         self.is_started = False
+        self.on_start: Callable[[], None] = lambda: None
+        """Called at the first step, when nearly all modules are imported."""
         self.tokenizer: ScriptTokenizer | None = None
         self.n_vocab = 0
         """The number of logits of a model that takes tokens; 0: unknown."""
@@ -58,6 +60,7 @@ class RunLog:
 
         self._writer.put(write)
         self._writer.put(discovered.started(self.config))
+        self.on_start()
 
     def step_done(self, step: OpenStep, values: StepValues) -> None:
         """Record a step."""

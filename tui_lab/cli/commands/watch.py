@@ -16,10 +16,22 @@ commands = typer.Typer()
 _WITH_VALUE = ("--out", "-m")
 
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SCRIPT [ARGS]…",
+        help="The script, and its own arguments.",
+        autocompletion=complete_script,
+        show_default=False,
+    ),
+]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; by default a new folder in runs/.")]
 NoTrace = Annotated[
     bool, typer.Option("--no-trace", metavar="", help="Do not look for what became infinite or NaN first.")
 ]
+
+
+NoCode = Annotated[bool, typer.Option("--no-code", metavar="", help="Do not keep the script's code in the run folder.")]
 
 
 class WatchCommand(TyperCommand):
@@ -53,15 +65,7 @@ def _is_joined_module(word: str) -> bool:
     context_settings={"allow_interspersed_args": False},
 )
 def watch(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SCRIPT [ARGS]…",
-            help="The script, and its own arguments.",
-            autocompletion=complete_script,
-            show_default=False,
-        ),
-    ] = None,
+    words: Words = None,
     module: Annotated[
         str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT, as for python -m.")
     ] = None,
@@ -70,6 +74,7 @@ def watch(
     ] = False,
     out: Out = None,
     no_trace: NoTrace = False,
+    no_code: NoCode = False,
 ) -> None:
     """Record the training of any PyTorch script, unchanged, and steer it from the app.
 
@@ -79,6 +84,7 @@ def watch(
     from tui_lab.cli import watch as implementation
     from tui_lab.core.nonfinite.record import TRACE_VARIABLE
     from tui_lab.core.runs import folder as runs
+    from tui_lab.core.runs.code import CODE_VARIABLE
     from tui_lab.core.watch.script_process import Target
 
     script, arguments = _script_and_arguments(words or [], module)
@@ -88,6 +94,8 @@ def watch(
         runs.refuse_taken(out)
     if no_trace:
         os.environ[TRACE_VARIABLE] = "off"
+    if no_code:
+        os.environ[CODE_VARIABLE] = "off"
     if headless:
         implementation.run_headless(target, out)
     _require_app()
