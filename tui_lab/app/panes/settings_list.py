@@ -18,7 +18,7 @@ NOTE_WIDTH = 2
 LEAST_VALUE_WIDTH = 7
 SCROLLBAR_WIDTH = 2
 LIVE = "●"
-SECTION_NAMES = {CAPTURED.removesuffix("."): "script"}
+SECTION_NAMES = {CAPTURED.removesuffix("."): "script", "data.options": "options"}
 """For those that are shown by another name."""
 
 
