@@ -193,6 +193,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m tools.device --dry-run --seconds 3000
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

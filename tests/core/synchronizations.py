@@ -15,9 +15,9 @@ WAITING_OPERATORS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique
 
 
 class _Methods(TorchFunctionMode):
-    def __init__(self, found: list[str]) -> None:
+    def __init__(self, names: list[str]) -> None:
         super().__init__()
-        self._found = found
+        self._names = names
 
     def __torch_function__(
         self,
@@ -28,14 +28,14 @@ class _Methods(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in WAITING_METHODS:
-            self._found.append(name)
+            self._names.append(name)
         return func(*args, **(kwargs or {}))
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, found: list[str]) -> None:
+    def __init__(self, names: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._found = found
+        self._names = names
 
     def __torch_dispatch__(
         self,
@@ -49,13 +49,13 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             index is not None and index.dtype == torch.bool for index in args[1]
         )
         if name in WAITING_OPERATORS or by_mask:
-            self._found.append(name)
+            self._names.append(name)
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def synchronizations() -> Iterator[list[str]]:
     """Yield a list that gets the name of each operation that would wait for a GPU."""
-    found: list[str] = []
-    with _Methods(found), _Operators(found):
-        yield found
+    names: list[str] = []
+    with _Methods(names), _Operators(names):
+        yield names
